@@ -1,0 +1,1 @@
+"""Datasets, and the sampler that keeps them on the training device."""

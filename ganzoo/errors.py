@@ -1,0 +1,54 @@
+"""What went wrong, said to a person: one sentence with the culprit, and one with the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class GanzooError(Exception):
+    """A mistake the user can mend. The command line prints it without a traceback and exits with ``exit_code``.
+
+    Args:
+        sentence: What is wrong, naming the culprit.
+        remedy: What to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, sentence: str, remedy: str = "") -> None:
+        super().__init__(f"{sentence} {remedy}".strip())
+        self.sentence = sentence
+        self.remedy = remedy
+
+
+class RunError(GanzooError):
+    """A run that could not go on for a reason that is not a mistake in the user's input (exit code 1)."""
+
+    exit_code = 1
+
+
+class Interrupted(GanzooError):
+    """The run was stopped by Ctrl-C, and what it had was saved (exit code 130)."""
+
+    exit_code = 130
+
+
+class Terminated(GanzooError):
+    """The run was stopped by SIGTERM, and what it had was saved (exit code 143)."""
+
+    exit_code = 143
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words where none is close."""
+    known = sorted(known)
+    close = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return f"Known: {', '.join(known)}." if known else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> GanzooError:
+    """The error for a name that nobody registered."""
+    return GanzooError(f"There is no {kind} called '{name}'.", f"{nearest(name, known)} {hint}".strip())

@@ -1,0 +1,1 @@
+"""Evaluation: drawing samples, and scoring them under a stated protocol."""

@@ -1,0 +1,47 @@
+"""Pure maths that adversarial methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """The gradient of a critic's summed outputs with respect to its inputs, itself differentiable.
+
+    One helper, because the two ways each fail somewhere: inside a compiled phase only ``torch.func.grad`` traces,
+    in eager mode it fails through train-mode batch normalisation.
+
+    Args:
+        critic: From images (n, ...) to outputs (n,).
+        inputs: Images (n, ...).
+
+    Returns:
+        Tensor of the shape of ``inputs``, float32.
+    """
+    if torch.compiler.is_compiling():
+        return torch.func.grad(lambda x: critic(x).float().sum())(inputs.detach())
+    leaf = inputs.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(leaf).float().sum(), leaf, create_graph=True)
+    return gradient
+
+
+def squared_norm(x: Tensor) -> Tensor:
+    """Squared Euclidean norm of each sample: (n, ...) to (n,)."""
+    return x.flatten(1).square().sum(1)
+
+
+def interpolate(real: Tensor, fake: Tensor) -> Tensor:
+    """One uniformly drawn point on the line between each pair (Gulrajani et al. 2017, Algorithm 1, line 5).
+
+    Args:
+        real: Images (n, ...).
+        fake: Images (n, ...).
+
+    Returns:
+        Images (n, ...).
+    """
+    mix = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
+    return torch.lerp(real, fake.to(real.dtype), mix)

@@ -1,0 +1,110 @@
+"""The standard two-player objective: any loss on logits, with any regularizers and any augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.objective import AdversarialLoss, Augmentation, Batch, Losses, Networks, Objective, Phase, Regularizer, Turn
+
+PlayerLoss = Callable[[Sequence[Regularizer], Networks, Batch], Losses]
+PlayerTurn = Callable[[Networks, Batch], Turn]
+
+
+class AdversarialGame(Objective):
+    """A discriminator and a generator who take turns (Goodfellow et al. 2014, Algorithm 1).
+
+    Args:
+        loss: What each player minimises.
+        regularizers: Terms added to either player's loss, by the name they are logged under.
+        augmentation: Applied to everything the discriminator sees.
+    """
+
+    def __init__(
+        self,
+        loss: AdversarialLoss,
+        regularizers: Sequence[Regularizer] = (),
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__()
+        self.loss = loss
+        self.regularizers = nn.ModuleList(regularizers)
+        self.augmentation = augmentation
+        self._terms = tuple(regularizers)
+
+    def phases(self) -> Sequence[Phase]:
+        """The discriminator's turn, then the generator's, each followed by its lazy regularizers' turns."""
+        return [
+            *self._player("discriminator", self.discriminator_loss, self.discriminator_turn),
+            *self._player("generator", self.generator_loss, self.generator_turn),
+        ]
+
+    def _player(self, player: str, loss: PlayerLoss, turn: PlayerTurn) -> list[Phase]:
+        terms = [term for term in self._terms if term.side == player]
+        every_step = [term for term in terms if term.every == 1]
+        after = partial(_after_step, terms)
+        lazy = [
+            Phase(f"{player}/{term.label}", (player,), partial(_lazy_loss, term, turn), every=term.every, after=after)
+            for term in terms
+            if term.every > 1
+        ]
+        return [Phase(player, (player,), partial(loss, every_step), after=after), *lazy]
+
+    def discriminator_loss(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> Losses:
+        """The discriminator's loss on one batch, with its regularizers."""
+        turn = self.discriminator_turn(networks, batch)
+        real, fake = turn.critic(turn.real), turn.critic(turn.fake)
+        if self.augmentation is not None:
+            self.augmentation.observe(real.detach())
+        logged = {"real_logits": real.mean(), "fake_logits": fake.mean()}
+        turn = replace(turn, real_logits=real, fake_logits=fake)
+        return _total(self.loss.discriminator(real, fake), terms, turn) | logged
+
+    def generator_loss(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> Losses:
+        """The generator's loss on one batch, with its regularizers."""
+        turn = self.generator_turn(networks, batch)
+        real = turn.critic(turn.real) if self.loss.pairs else None
+        fake = turn.critic(turn.fake)
+        turn = replace(turn, real_logits=real, fake_logits=fake)
+        return _total(self.loss.generator(real, fake), terms, turn)
+
+    def discriminator_turn(self, networks: Networks, batch: Batch) -> Turn:
+        """What the discriminator is shown: fakes carry no graph."""
+        with torch.no_grad():
+            fake = self.generate(networks, batch.z, batch.label)
+        return self._turn(networks, batch, fake)
+
+    def generator_turn(self, networks: Networks, batch: Batch) -> Turn:
+        """What the generator is judged on: fakes carry its graph."""
+        return self._turn(networks, batch, self.generate(networks, batch.z, batch.label))
+
+    def _turn(self, networks: Networks, batch: Batch, fake: Tensor) -> Turn:
+        def critic(images: Tensor) -> Tensor:
+            logits: Tensor = networks["discriminator"](images, *self.condition(batch.label))
+            return logits.float()
+
+        if self.augmentation is None:
+            return Turn(networks, critic, batch, batch.real, fake)
+        return Turn(networks, critic, batch, self.augmentation(batch.real), self.augmentation(fake))
+
+
+def _total(adversarial: Tensor, terms: Sequence[Regularizer], turn: Turn) -> dict[str, Tensor]:
+    penalties = {term.label: term.penalty(turn) for term in terms}
+    total = adversarial
+    for term in terms:
+        total = total + term.weight * penalties[term.label]
+    return {"loss": total, **penalties}
+
+
+def _lazy_loss(term: Regularizer, turn: PlayerTurn, networks: Networks, batch: Batch) -> Losses:
+    penalty = term.penalty(turn(networks, batch))
+    return {"loss": term.weight * term.every * penalty, "penalty": penalty}
+
+
+def _after_step(terms: Sequence[Regularizer], networks: Networks) -> None:
+    for term in terms:
+        term.after_step(networks)

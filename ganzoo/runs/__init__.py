@@ -1,0 +1,1 @@
+"""The run folder: events, pictures and scores on disk."""

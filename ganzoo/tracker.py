@@ -1,0 +1,22 @@
+"""Where a run's events go besides its own folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Tracker(ABC):
+    """Sends what a run logs to a service or a file format of one's own. Called between steps, never inside one."""
+
+    @abstractmethod
+    def log(self, record: Mapping[str, Any]) -> None:
+        """One record of events.jsonl: ``{"event": "train", "images": ..., ...}``."""
+
+    def picture(self, images: int, path: Path) -> None:
+        """A grid of samples was saved at ``path`` after ``images`` training images."""
+
+    def close(self) -> None:
+        """The run has ended."""

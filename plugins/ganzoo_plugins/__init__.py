@@ -1,0 +1,1 @@
+"""First-party plugins: one paper, one page."""
