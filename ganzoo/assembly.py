@@ -1,0 +1,185 @@
+"""From a recipe to networks and an objective."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ganzoo.errors import GanzooError
+from ganzoo.game import AdversarialGame
+from ganzoo.objective import AdversarialLoss, Objective, Regularizer
+from ganzoo.plugins import Zoo
+from ganzoo.recipe import Component, NetworkConfig, Recipe
+from ganzoo.registry import Entry
+from ganzoo.spec import Spec
+
+T = TypeVar("T")
+NORMALISED_LAYERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.ConvTranspose2d,
+    nn.Embedding,
+)
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a recipe describes, built: on the CPU, freshly initialised.
+
+    Attributes:
+        spec: The sizes everything was built for.
+        objective: What is optimised.
+        networks: All networks by role, those that the objective added included.
+    """
+
+    spec: Spec
+    objective: Objective
+    networks: nn.ModuleDict
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Number of trainable numbers in each network, by role."""
+        return {role: sum(p.numel() for p in net.parameters()) for role, net in self.networks.items()}
+
+
+def assemble(recipe: Recipe, zoo: Zoo, shape: tuple[int, int, int], classes: int) -> Assembly:
+    """Build a recipe's networks and objective. The caller seeds torch's generator.
+
+    Args:
+        recipe: A validated recipe.
+        zoo: Where its names are looked up.
+        shape: (channels, height, width) of the dataset's images.
+        classes: Number of classes of the dataset, 0 where it has no labels.
+
+    Raises:
+        GanzooError: The parts do not fit one another, or a plugin failed to build one.
+    """
+    if recipe.conditional and classes == 0:
+        raise GanzooError(
+            f"Recipe '{recipe.name}' is conditional, but the dataset '{recipe.dataset.name}' has no classes.",
+            "Use a dataset with labels, or set conditional: false.",
+        )
+    channels, height, width = shape
+    spec = Spec(channels, height, width, recipe.prior, classes if recipe.conditional else 0)
+    objective = _objective(recipe, zoo)
+    networks = nn.ModuleDict({role: _network(role, recipe, objective, zoo, spec) for role in objective.roles})
+    networks.update(objective.bind(spec, networks))
+    assembly = Assembly(spec, objective, networks)
+    _probe(assembly, recipe)
+    return assembly
+
+
+def _objective(recipe: Recipe, zoo: Zoo) -> Objective:
+    loss = _create(zoo.losses.get(recipe.loss.name), recipe.loss)
+    regularizers = [_regularizer(zoo, component) for component in recipe.regularizers]
+    augmentation = recipe.augmentation and _create(
+        zoo.augmentations.get(recipe.augmentation.name), recipe.augmentation
+    )
+    if isinstance(loss, AdversarialLoss):
+        return AdversarialGame(loss, regularizers, augmentation)
+    if regularizers or augmentation:
+        raise GanzooError(
+            f"The loss '{recipe.loss.name}' has phases of its own and takes no regularizers or augmentation.",
+            "Remove them from the recipe, or choose a loss on logits.",
+        )
+    return loss
+
+
+def _regularizer(zoo: Zoo, component: Component) -> Regularizer:
+    regularizer = _create(zoo.regularizers.get(component.name), component)
+    regularizer.label = component.name
+    return regularizer
+
+
+def _network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Spec) -> nn.Module:
+    config = recipe.networks[role]
+    network = _create(zoo.registry(objective.roles[role]).get(config.name), config, spec)
+    if spec.classes and not _takes_label(network):
+        raise GanzooError(
+            f"The {role} '{config.name}' takes no labels, but the recipe '{recipe.name}' is conditional.",
+            "Choose a conditional network, or set conditional: false.",
+        )
+    return _with_spectral_norm(network) if config.spectral_norm else network
+
+
+def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: Any) -> T:
+    try:
+        return entry.create(*supplied, **component.options)
+    except GanzooError:
+        raise
+    except Exception as error:
+        raise GanzooError(
+            f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' could not be built: "
+            f"{type(error).__name__}: {_one_line(error)}.",
+            "Check its options with `ganzoo show`.",
+        ) from error
+
+
+def _takes_label(network: nn.Module) -> bool:
+    parameters = inspect.signature(network.forward).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+def _with_spectral_norm(network: nn.Module) -> nn.Module:
+    """Spectral normalisation of every weight (Miyato et al. 2018)."""
+    for module in list(network.modules()):
+        if isinstance(module, NORMALISED_LAYERS):
+            spectral_norm(module)
+    return network
+
+
+@torch.no_grad()
+def _probe(assembly: Assembly, recipe: Recipe) -> None:
+    """Show two fakes to everyone, so that a wrong shape is a sentence now and not a traceback later."""
+    spec, objective, networks = assembly.spec, assembly.objective, assembly.networks
+    training = {module: module.training for module in networks.modules()}
+    networks.eval()
+    with torch.random.fork_rng(devices=[]):
+        z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
+        label = torch.zeros(2, dtype=torch.int64)
+        named = {role: config.name for role, config in recipe.networks.items()}
+        fake = _tried(named, "images", lambda: objective.generate(_as_mapping(networks), z, label))
+        _expect(named, "images", fake.shape, (2, *spec.image_shape))
+        if isinstance(objective, AdversarialGame):
+            judge = networks["discriminator"]
+            logits = _tried(named, "logits", lambda: judge(fake, *objective.condition(label)))
+            _expect(named, "logits", logits.shape, (2,))
+    for module, mode in training.items():
+        module.training = mode
+
+
+def _tried(named: Mapping[str, str], what: str, attempt: Callable[[], torch.Tensor]) -> torch.Tensor:
+    try:
+        return attempt()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise GanzooError(
+            f"The networks {_listed(named)} fail to produce {what}: {_one_line(error)}.",
+            "Their sizes must come from the spec they are given.",
+        ) from error
+
+
+def _expect(named: Mapping[str, str], what: str, found: torch.Size, wanted: tuple[int, ...]) -> None:
+    if tuple(found) != wanted:
+        raise GanzooError(
+            f"The networks {_listed(named)} produce {what} of shape {tuple(found)} where {wanted} is needed.",
+            "Their sizes must come from the spec they are given.",
+        )
+
+
+def _as_mapping(networks: nn.ModuleDict) -> dict[str, nn.Module]:
+    return dict(networks.items())
+
+
+def _listed(named: Mapping[str, str]) -> str:
+    return ", ".join(f"{role} '{name}'" for role, name in named.items())
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(".")
