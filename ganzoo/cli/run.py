@@ -1,0 +1,97 @@
+"""``ganzoo run``: train a recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from ganzoo.cli.progress import RunProgress
+    from ganzoo.runs.folder import RunFolder
+
+
+def run(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe's name (`ganzoo list recipes`) or a YAML file.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a value: --set train.images=20000", metavar="KEY=VALUE")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Shorthand of --set train.seed=N.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
+) -> None:
+    """Train a recipe, score it, and leave a run folder."""
+    from ganzoo.cli.progress import RunProgress
+
+    overrides = list(set_ or ())
+    if seed is not None:
+        overrides.append(f"train.seed={seed}")
+    if device is not None:
+        overrides.append(f"train.device={device}")
+    with RunProgress() as progress:
+        if resume is not None:
+            finished = _resume(resume, recipe, out, overrides, progress)
+        elif recipe is not None:
+            finished = _start(recipe, overrides, out, data_dir, progress)
+        else:
+            raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
+    if as_json:
+        typer.echo(json.dumps(outcome(finished), ensure_ascii=False))
+    else:
+        progress.summarise(finished)
+
+
+def outcome(finished: RunFolder) -> dict[str, Any]:
+    """What a script wants to know of a finished run: ``{"run", "images", ..., "scores": [the last ones]}``."""
+    facts = {key: finished.info.get(key) for key in ("recipe", "status", "images", "seconds", "images_per_second")}
+    return {"run": str(finished.path), **facts, "scores": last_scores(finished)}
+
+
+def last_scores(finished: RunFolder) -> list[dict[str, Any]]:
+    """The scores of the final evaluation."""
+    scores = finished.scores()
+    return [score for score in scores if score["images"] == scores[-1]["images"]]
+
+
+def _start(
+    recipe_name: str, overrides: list[str], out: Path | None, data_dir: Path | None, progress: RunProgress
+) -> RunFolder:
+    from ganzoo.plugins import load_zoo
+    from ganzoo.recipe import load_recipe
+    from ganzoo.runs.folder import free_folder
+    from ganzoo.workflow import start
+
+    zoo = load_zoo()
+    progress.warn_of(zoo)
+    recipe = load_recipe(recipe_name, zoo, overrides)
+    folder = out or free_folder(recipe.name)
+    progress.begin(recipe, folder)
+    return start(recipe, zoo, folder, data_dir=data_dir, observers=progress.observers())
+
+
+def _resume(
+    path: Path, recipe_name: str | None, out: Path | None, overrides: list[str], progress: RunProgress
+) -> RunFolder:
+    from ganzoo.plugins import load_zoo
+    from ganzoo.runs.folder import RunFolder
+    from ganzoo.workflow import resume
+
+    if out is not None and out != path:
+        raise GanzooError("--out and --resume name two folders.", "A resumed run stays in its own folder: drop --out.")
+    run = RunFolder.open(path)
+    if recipe_name is not None and recipe_name != run.info["recipe"]:
+        raise GanzooError(
+            f"The run {path} is of the recipe '{run.info['recipe']}', not '{recipe_name}'.",
+            "Give --resume alone, or start a new run.",
+        )
+    zoo = load_zoo()
+    progress.warn_of(zoo)
+    progress.begin(run.recipe(zoo, overrides), path)
+    return resume(path, zoo, overrides=overrides, observers=progress.observers())

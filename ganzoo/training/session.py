@@ -1,0 +1,197 @@
+"""A training from its first step to its last: log points, checkpoints, evaluations, early end, interruption."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ganzoo.errors import RunError
+from ganzoo.evaluation.judge import Judge
+from ganzoo.evaluation.sampling import draw
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.pictures import grid, save_picture
+from ganzoo.tracker import Tracker
+from ganzoo.training.interruption import StopRequests
+from ganzoo.training.trainer import Trainer
+
+GRID_ROWS = 8
+SAMPLE_SEED = 0
+
+
+class Session:
+    """Drives a trainer and writes what happens into a run folder.
+
+    Args:
+        trainer: At its first step, or restored from a checkpoint.
+        run: Where everything is written.
+        judge: What scores the samples.
+        trackers: Who else is told.
+        tick: Called after each step with the number of images shown (progress bars).
+        seconds: Training seconds that earlier processes spent on this run.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        run: RunFolder,
+        judge: Judge,
+        *,
+        trackers: Sequence[Tracker] = (),
+        tick: Callable[[int], None] = lambda images: None,
+        seconds: float = 0.0,
+    ) -> None:
+        self.trainer = trainer
+        self.run = run
+        self.judge = judge
+        self.trackers = trackers
+        self.tick = tick
+        self.seconds = seconds
+        self.reached = ""
+        self._logged_at = (trainer.images, seconds)
+        self._saved_at = time.monotonic()
+        self._evaluated = -1
+
+    def train(self) -> None:
+        """Train to the end, or until the score that was asked for is reached.
+
+        Raises:
+            Interrupted: Ctrl-C; the state is saved.
+            Terminated: SIGTERM; the state is saved.
+            RunError: A loss is no longer finite; the last good checkpoint is kept.
+        """
+        trainer = self.trainer
+        with StopRequests() as stop:
+            self._arrive()
+            while trainer.steps < trainer.total_steps and not self.reached:
+                self._advance()
+                if stop.received:
+                    self._log()
+                    self._save()
+                    raise stop.error(
+                        f"Stopped after {trainer.images:,} images, and saved.",
+                        f"Go on with `ganzoo run --resume {self.run.path}`.",
+                    )
+        if self._evaluated != trainer.images:
+            self._log()
+            self._save()
+            self._evaluate()
+        self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
+
+    def _arrive(self) -> None:
+        """At the start the untrained grid; on resume the evaluation that a crash may have cut off."""
+        trainer = self.trainer
+        if trainer.images == 0:
+            self._picture()
+        elif self._due(self.trainer.recipe.evaluate.every):
+            self._evaluate()
+
+    def _advance(self) -> None:
+        trainer, recipe = self.trainer, self.trainer.recipe
+        began = time.perf_counter()
+        trainer.step()
+        self.seconds += time.perf_counter() - began
+        self.tick(trainer.images)
+        evaluate = self._due(recipe.evaluate.every)
+        if self._due(recipe.train.log_every) or evaluate:
+            self._log()
+            if evaluate or time.monotonic() - self._saved_at > recipe.train.checkpoint_seconds:
+                self._save()
+        if evaluate:
+            self._evaluate()
+
+    def _due(self, every: int | None) -> bool:
+        """Whether the last step crossed a multiple of ``every`` images."""
+        images = self.trainer.images
+        return every is not None and images // every > (images - self.trainer.images_per_step) // every
+
+    def _log(self) -> None:
+        began = time.perf_counter()
+        means = self.trainer.meters.flush()
+        self.seconds += time.perf_counter() - began
+        self._refuse_non_finite(means)
+        images, seconds = self._logged_at
+        elapsed = self.seconds - seconds
+        if elapsed > 0 and means:
+            rate = (self.trainer.images - images) / elapsed
+            self._log_event("train", seconds=round(self.seconds, 3), images_per_second=round(rate, 1), **means)
+        self._logged_at = (self.trainer.images, self.seconds)
+
+    def _refuse_non_finite(self, means: Mapping[str, float]) -> None:
+        broken = [name for name, value in means.items() if not math.isfinite(value)]
+        if broken:
+            self._log_event("diverged", losses=broken)
+            raise RunError(
+                f"Training diverged: {', '.join(broken)} is not finite after {self.trainer.images:,} images.",
+                "The last good checkpoint is kept; try a lower learning rate, train.precision=fp32 or a regularizer.",
+            )
+
+    def _save(self) -> None:
+        tensors, state = self.trainer.checkpoint()
+        self.run.save_checkpoint(tensors, {**state, "seconds": self.seconds})
+        self._saved_at = time.monotonic()
+
+    def _evaluate(self) -> None:
+        """Score every kind of weights that has no score at this point yet, and draw the grid."""
+        trainer = self.trainer
+        known = {(s["metric"], s["weights"]) for s in self.run.scores() if s["images"] == trainer.images}
+        self._picture()
+        scores = [score for weights in trainer.kinds_of_weights for score in self._score(weights)]
+        new = [score for score in scores if (score["metric"], score["weights"]) not in known]
+        if new:
+            self.run.append_score(*new)
+        for score in scores:
+            self._log_event("score", **{key: score[key] for key in ("metric", "value", "floor", "weights", "seconds")})
+        self._evaluated = trainer.images
+        self._check_until(scores)
+
+    def _score(self, weights: str) -> list[dict[str, Any]]:
+        images, _ = self._draw(weights, self.trainer.recipe.evaluate.samples)
+        context = {"weights": weights, "images": self.trainer.images, "seconds": round(self.seconds, 3)}
+        return [
+            {
+                "metric": measured.metric,
+                "value": measured.value,
+                "floor": measured.floor,
+                **context,
+                "protocol": {**measured.protocol, "weights": weights, "sample_seed": SAMPLE_SEED},
+            }
+            for measured in self.judge.score(images)
+        ]
+
+    def _check_until(self, scores: Sequence[Mapping[str, Any]]) -> None:
+        until = self.trainer.recipe.train.until
+        if until is None:
+            return
+        reported = self.trainer.kinds_of_weights[0]
+        for score in scores:
+            if score["metric"] == until.metric and score["weights"] == reported and score["value"] < until.below:
+                self.reached = f"{until.metric} fell below {until.below:g}"
+
+    def _picture(self) -> None:
+        columns = len(self.run.info.get("class_names", ())) if self.trainer.recipe.conditional else GRID_ROWS
+        images, _ = self._draw(self.trainer.kinds_of_weights[0], GRID_ROWS * columns)
+        path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
+        save_picture(grid(images, columns), path)
+        for tracker in self.trackers:
+            tracker.picture(self.trainer.images, path)
+
+    def _draw(self, weights: str, n: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        trainer = self.trainer
+        return draw(
+            trainer.objective,
+            trainer.sampling_networks(weights),
+            n,
+            seed=SAMPLE_SEED,
+            device=trainer.device,
+            classes=trainer.objective.spec.classes,
+        )
+
+    def _log_event(self, event: str, **facts: Any) -> None:
+        record = {"event": event, "images": self.trainer.images, **facts}
+        self.run.log(record)
+        for tracker in self.trackers:
+            tracker.log(record)

@@ -1,0 +1,193 @@
+"""One trainer for every GAN: it takes turns as the objective says, and knows none by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.assembly import Assembly, assemble
+from ganzoo.data.dataset import ImageDataset
+from ganzoo.data.sampler import ResidentSampler
+from ganzoo.errors import GanzooError, nearest
+from ganzoo.objective import Batch, Networks, Objective, Phase
+from ganzoo.plugins import Zoo
+from ganzoo.recipe import Recipe
+from ganzoo.training.engine import Turn, choose_engine
+from ganzoo.training.meters import Meters
+from ganzoo.training.optim import Ema, build_optimizers
+from ganzoo.training.precision import autocast, resolve_device, resolve_precision
+from ganzoo.training.random import derive_seed, global_state, restore_global_state, stream
+
+
+class Trainer:
+    """Everything between a recipe and its next step. Nothing in ``step`` waits for the device.
+
+    Args:
+        recipe: A validated recipe.
+        zoo: Where its names are looked up.
+        dataset: The training images.
+        device: Overrides the recipe's ``train.device``.
+    """
+
+    def __init__(
+        self, recipe: Recipe, zoo: Zoo, *, dataset: ImageDataset, device: torch.device | None = None
+    ) -> None:
+        config = recipe.train
+        self.recipe = recipe
+        self.device = device or resolve_device(config.device)
+        self.precision = resolve_precision(config.precision, self.device)
+        self.engine = choose_engine(config.engine, self.device)
+        torch.manual_seed(derive_seed(config.seed, "initialisation"))
+        self.assembly: Assembly = assemble(recipe, zoo, dataset.shape, len(dataset.classes))
+        self.objective: Objective = self.assembly.objective.to(self.device)
+        self.networks = self.assembly.networks.to(self.device)
+        self.optimizers = build_optimizers(recipe, dict(self.networks.items()))
+        followed = {role: self.networks[role] for role in self.objective.samples_with}
+        self.ema = Ema(followed, config.ema) if config.ema is not None else None
+        self.sampler = ResidentSampler(
+            dataset, config.batch_size, seed=derive_seed(config.seed, "data"), device=self.device
+        )
+        self.latents = stream(config.seed, "latents", self.device)
+        self.meters = Meters()
+        self.steps = 0
+        self._phases = _with_overrides(self.objective.phases(), recipe)
+        self._turns = [self.engine.prepare(self._turn(phase)) for phase in self._phases]
+        self._batches_per_step = max(phase.repeat for phase in self._phases)
+        torch.manual_seed(derive_seed(config.seed, "training"))
+
+    @property
+    def images_per_step(self) -> int:
+        """Real images shown in one step."""
+        return self.recipe.train.batch_size * self._batches_per_step
+
+    @property
+    def images(self) -> int:
+        """Real images shown so far."""
+        return self.steps * self.images_per_step
+
+    @property
+    def total_steps(self) -> int:
+        """Steps in the whole training."""
+        return math.ceil(self.recipe.train.images / self.images_per_step)
+
+    def step(self) -> None:
+        """Every phase's turn once, then the moving average. The i-th repeat of each phase sees the i-th real batch."""
+        for optimizer in self.optimizers.values():
+            optimizer.set_progress(self.steps / self.total_steps)
+        batches = [self.sampler.next() for _ in range(self._batches_per_step)]
+        for phase, turn in zip(self._phases, self._turns, strict=True):
+            if self.steps % phase.every == 0:
+                for real, label in batches[: phase.repeat]:
+                    z = self.objective.spec.prior.sample(len(real), self.latents, self.device)
+                    turn(Batch(real, label, z))
+        if self.ema is not None:
+            self.ema.update(self.steps)
+        self.steps += 1
+
+    def sampling_networks(self, weights: str) -> Networks:
+        """The networks to draw samples with: ``"ema"`` or ``"raw"``."""
+        networks = dict(self.networks.items())
+        if weights == "ema" and self.ema is not None:
+            networks |= dict(self.ema.networks.items())
+        return networks
+
+    @property
+    def kinds_of_weights(self) -> tuple[str, ...]:
+        """The weights that are scored, the reported ones first."""
+        return ("ema", "raw") if self.ema is not None else ("raw",)
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON state from which ``restore`` goes on to the same bits."""
+        sampler = self.sampler.state_dict()
+        tensors = {
+            **_prefixed("networks", self.networks.state_dict()),
+            **_prefixed("ema", self.ema.networks.state_dict() if self.ema else {}),
+            **_prefixed("objective", self.objective.state_dict()),
+            **_prefixed("random", global_state(self.device)),
+            "latents": self.latents.get_state(),
+        }
+        for role, optimizer in self.optimizers.items():
+            tensors |= _prefixed(f"optimizers.{role}", optimizer.tensors())
+        tensors |= _prefixed("sampler", {k: v for k, v in sampler.items() if isinstance(v, Tensor)})
+        numbers = {k: v for k, v in sampler.items() if not isinstance(v, Tensor)}
+        return tensors, {"images": self.images, "steps": self.steps, "sampler": numbers}
+
+    def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Go back to what ``checkpoint`` gave.
+
+        Raises:
+            GanzooError: It does not fit this recipe's networks.
+        """
+        try:
+            self.networks.load_state_dict(_below("networks", tensors))
+            if self.ema is not None:
+                self.ema.networks.load_state_dict(_below("ema", tensors))
+            self.objective.load_state_dict(_below("objective", tensors))
+            for role, optimizer in self.optimizers.items():
+                optimizer.load(_below(f"optimizers.{role}", tensors))
+            self.sampler.load_state_dict({**state["sampler"], **_below("sampler", tensors)})
+            self.latents.set_state(tensors["latents"])
+            restore_global_state(_below("random", tensors), self.device)
+            self.steps = state["steps"]
+        except (RuntimeError, KeyError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise GanzooError(
+                f"The checkpoint does not fit the recipe '{self.recipe.name}': {reason}.",
+                "Resume with the versions of ganzoo and its plugins that made it.",
+            ) from error
+
+    def _turn(self, phase: Phase) -> Turn:
+        trained = [p for role in phase.trains for p in self.networks[role].parameters()]
+        members = {id(p) for p in trained}
+        frozen = [p for p in self.networks.parameters() if id(p) not in members]
+        optimizers = [self.optimizers[role].inner for role in phase.trains]
+        networks = dict(self.networks.items())
+
+        def turn(batch: Batch) -> None:
+            _require_gradients(trained, frozen)
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            with autocast(self.precision, self.device):
+                losses = phase.loss(networks, batch)
+            losses["loss"].backward()  # type: ignore[no-untyped-call]
+            for optimizer in optimizers:
+                optimizer.step()
+            if phase.after is not None:
+                with torch.no_grad():
+                    phase.after(networks)
+            self.meters.add(phase.name, losses)
+
+        return turn
+
+
+def _require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:
+    for parameter in frozen:
+        parameter.requires_grad = False
+    for parameter in trained:
+        parameter.requires_grad = True
+
+
+def _with_overrides(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
+    names = [phase.name for phase in phases]
+    for name in recipe.phases:
+        if name not in names:
+            raise GanzooError(f"Recipe '{recipe.name}' changes a phase '{name}' that is not there.", nearest(name, names))
+    changed = []
+    for phase in phases:
+        override = recipe.phases.get(phase.name)
+        given = override.model_dump(exclude_none=True) if override else {}
+        changed.append(replace(phase, **given))
+    return changed
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}

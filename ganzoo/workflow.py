@@ -1,0 +1,160 @@
+"""``ganzoo run``: start a run from a recipe, or go on with one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ganzoo.data.dataset import ImageDataset
+from ganzoo.errors import GanzooError, Interrupted, Terminated
+from ganzoo.evaluation.judge import Judge
+from ganzoo.plugins import Zoo
+from ganzoo.recipe import Recipe
+from ganzoo.runs.environment import environment
+from ganzoo.runs.folder import RunFolder
+from ganzoo.tracker import Tracker
+from ganzoo.training.session import Session
+from ganzoo.training.trainer import Trainer
+
+CHANGEABLE = ("train.images", "train.until", "train.log_every", "train.checkpoint_seconds", "evaluate.", "trackers")
+"""What ``--set`` may change on resume: nothing that would make the past look different."""
+
+
+@dataclass(frozen=True)
+class Observers:
+    """Who watches a run.
+
+    Attributes:
+        trackers: Told of every event, besides those that the recipe names.
+        tick: Called after each step with the number of images shown.
+        say: Called with sentences for the person who waits.
+    """
+
+    trackers: Sequence[Tracker] = ()
+    tick: Callable[[int], None] = lambda images: None
+    say: Callable[[str], None] = lambda sentence: None
+
+
+def start(
+    recipe: Recipe, zoo: Zoo, out: Path, *, data_dir: Path | None = None, observers: Observers | None = None
+) -> RunFolder:
+    """Train a recipe from the beginning.
+
+    Args:
+        recipe: A validated recipe.
+        zoo: Where its names are looked up.
+        out: The run folder to make; new or empty.
+        data_dir: Where the user keeps dataset files.
+        observers: Who watches.
+
+    Returns:
+        The finished run.
+    """
+    observers = observers or Observers()
+    dataset = _training_images(recipe, zoo, data_dir)
+    trainer = Trainer(recipe, zoo, dataset=dataset)
+    judge = _judge(recipe, zoo, data_dir, trainer)
+    run = RunFolder.create(out, recipe, _description(recipe, zoo, trainer, dataset, data_dir))
+    run.log({"event": "start", "images": 0})
+    return _train(trainer, run, judge, zoo, observers, 0.0)
+
+
+def resume(
+    path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Observers | None = None
+) -> RunFolder:
+    """Go on with a run from its newest whole checkpoint, to the same bits as if it had never stopped.
+
+    Raises:
+        GanzooError: There is no run, it is done, or an override would change its past.
+    """
+    observers = observers or Observers()
+    run = RunFolder.open(path)
+    for override in overrides:
+        if not override.startswith(CHANGEABLE):
+            raise GanzooError(
+                f"`{override}` cannot be changed in a run that has begun.",
+                f"On resume, --set takes {', '.join(CHANGEABLE)}.",
+            )
+    recipe = run.recipe(zoo, overrides)
+    data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
+    trainer = Trainer(recipe, zoo, dataset=_training_images(recipe, zoo, data_dir))
+    checkpoint, damaged = run.find_checkpoint()
+    for sentence in damaged:
+        observers.say(f"{sentence} Going on from an older one.")
+    seconds = 0.0
+    if checkpoint is not None:
+        trainer.restore(checkpoint.tensors, checkpoint.state)
+        seconds = float(checkpoint.state["seconds"])
+    if run.info["status"] == "done" and trainer.steps >= trainer.total_steps:
+        raise GanzooError(f"The run {path} is done.", "Train it further with --set train.images=N.")
+    judge = _judge(recipe, zoo, data_dir, trainer)
+    run.update(status="running", environment=environment(trainer.device))
+    run.log({"event": "resume", "images": trainer.images})
+    return _train(trainer, run, judge, zoo, observers, seconds)
+
+
+def _train(
+    trainer: Trainer, run: RunFolder, judge: Judge, zoo: Zoo, observers: Observers, seconds: float
+) -> RunFolder:
+    named = [
+        zoo.trackers.get(component.name).create(run.path, **component.options)
+        for component in trainer.recipe.trackers
+    ]
+    trackers = [*named, *observers.trackers]
+    session = Session(trainer, run, judge, trackers=trackers, tick=observers.tick, seconds=seconds)
+    try:
+        session.train()
+    except (Interrupted, Terminated):
+        run.update(status="interrupted", ended=_now())
+        raise
+    except Exception:
+        run.update(status="failed", ended=_now())
+        raise
+    finally:
+        for tracker in trackers:
+            tracker.close()
+    run.update(
+        status="done",
+        ended=_now(),
+        images=trainer.images,
+        seconds=round(session.seconds, 3),
+        images_per_second=round(trainer.images / session.seconds, 1) if session.seconds else None,
+        reason=session.reached or "all images shown",
+    )
+    return run
+
+
+def _training_images(recipe: Recipe, zoo: Zoo, data_dir: Path | None) -> ImageDataset:
+    return zoo.datasets.get(recipe.dataset.name).create("train", data_dir, **recipe.dataset.options)
+
+
+def _judge(recipe: Recipe, zoo: Zoo, data_dir: Path | None, trainer: Trainer) -> Judge:
+    entry = zoo.datasets.get(recipe.dataset.name)
+    return Judge(recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, trainer.device)
+
+
+def _description(
+    recipe: Recipe, zoo: Zoo, trainer: Trainer, dataset: ImageDataset, data_dir: Path | None
+) -> dict[str, Any]:
+    return {
+        "recipe": recipe.name,
+        "status": "running",
+        "started": _now(),
+        "seed": recipe.train.seed,
+        "data_dir": str(data_dir.resolve()) if data_dir else None,
+        "shape": list(dataset.shape),
+        "classes": len(dataset.classes),
+        "class_names": list(dataset.classes),
+        "engine": trainer.engine.name,
+        "precision": trainer.precision,
+        "parameters": trainer.assembly.parameter_counts(),
+        "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},
+        "environment": environment(trainer.device),
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
