@@ -91,6 +91,8 @@ def resume(
     if run.info["status"] == "done" and trainer.steps >= trainer.total_steps:
         raise GanzooError(f"The run {path} is done.", "Train it further with --set train.images=N.")
     judge = _judge(recipe, zoo, data_dir, trainer)
+    if overrides:
+        run.replace_recipe(recipe)
     run.update(status="running", environment=environment(trainer.device))
     run.log({"event": "resume", "images": trainer.images})
     return _train(trainer, run, judge, zoo, observers, seconds)

@@ -47,7 +47,7 @@ class RunFolder:
                 f"The run folder {path} cannot be made ({error.strerror}).", "Give a folder that can be written."
             ) from error
         run = cls(path, {"schema": SCHEMA, **info})
-        write_atomically(path / "recipe.yaml", recipe.to_yaml().encode())
+        run.replace_recipe(recipe)
         run.update()
         return run
 
@@ -76,6 +76,10 @@ class RunFolder:
         """Change facts of run.json (``status``, ``ended``, ...)."""
         self.info.update(changes)
         write_atomically(self.path / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False).encode())
+
+    def replace_recipe(self, recipe: Recipe) -> None:
+        """Write recipe.yaml anew (a resumed run that trains longer)."""
+        write_atomically(self.path / "recipe.yaml", recipe.to_yaml().encode())
 
     def recipe(self, zoo: Zoo, overrides: Iterable[str] = ()) -> Recipe:
         """The resolved recipe it was started with."""

@@ -135,18 +135,23 @@ class Session:
         self._saved_at = time.monotonic()
 
     def _evaluate(self) -> None:
-        """Score every kind of weights that has no score at this point yet, and draw the grid."""
+        """Draw the grid, and score every kind of weights that has no score at this point yet."""
         trainer = self.trainer
-        known = {(s["metric"], s["weights"]) for s in self.run.scores() if s["images"] == trainer.images}
         self._picture()
-        scores = [score for weights in trainer.kinds_of_weights for score in self._score(weights)]
-        new = [score for score in scores if (score["metric"], score["weights"]) not in known]
-        if new:
-            self.run.append_score(*new)
-        for score in scores:
-            self._log_event("score", **{key: score[key] for key in ("metric", "value", "floor", "weights", "seconds")})
+        wanted = trainer.recipe.evaluate.metrics
+        known = {(score["metric"], score["weights"]) for score in self._scores_here()}
+        for weights in trainer.kinds_of_weights:
+            if any((metric, weights) not in known for metric in wanted):
+                new = [score for score in self._score(weights) if (score["metric"], weights) not in known]
+                self.run.append_score(*new)
+                for score in new:
+                    facts = {key: score[key] for key in ("metric", "value", "floor", "weights", "seconds")}
+                    self._log_event("score", **facts)
         self._evaluated = trainer.images
-        self._check_until(scores)
+        self._check_until()
+
+    def _scores_here(self) -> list[dict[str, Any]]:
+        return [score for score in self.run.scores() if score["images"] == self.trainer.images]
 
     def _score(self, weights: str) -> list[dict[str, Any]]:
         images, _ = self._draw(weights, self.trainer.recipe.evaluate.samples)
@@ -162,12 +167,11 @@ class Session:
             for measured in self.judge.score(images)
         ]
 
-    def _check_until(self, scores: Sequence[Mapping[str, Any]]) -> None:
-        until = self.trainer.recipe.train.until
+    def _check_until(self) -> None:
+        until, reported = self.trainer.recipe.train.until, self.trainer.kinds_of_weights[0]
         if until is None:
             return
-        reported = self.trainer.kinds_of_weights[0]
-        for score in scores:
+        for score in self._scores_here():
             if score["metric"] == until.metric and score["weights"] == reported and score["value"] < until.below:
                 self.reached = f"{until.metric} fell below {until.below:g}"
 

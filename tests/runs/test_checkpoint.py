@@ -1,0 +1,80 @@
+import json
+
+import pytest
+import torch
+from ganzoo.errors import GanzooError
+from ganzoo.runs.checkpoint import load_latest, read_checkpoint, save_checkpoint
+
+
+def tensors(value):
+    return {
+        "networks.generator.weight": torch.full((3, 2), float(value)),
+        "ema.generator.weight": torch.full((3, 2), -float(value)),
+        "random.cpu": torch.arange(7, dtype=torch.uint8),
+        "optimizers.generator.0.step": torch.tensor(5.0),
+    }
+
+
+def test_round_trip_keeps_every_bit_and_the_state(tmp_path):
+    state = {"images": 1280, "steps": 10, "seconds": 1.5, "sampler": {"cursor": 3}}
+    save_checkpoint(tmp_path, tensors(0.1), state)
+    checkpoint, damaged = load_latest(tmp_path)
+    assert damaged == []
+    assert checkpoint.state == state
+    for name, tensor in tensors(0.1).items():
+        assert torch.equal(checkpoint.tensors[name], tensor)
+        assert checkpoint.tensors[name].dtype == tensor.dtype
+    assert torch.equal(checkpoint.weights("ema.generator")["weight"], tensors(0.1)["ema.generator.weight"])
+
+
+def test_only_the_newest_two_are_kept(tmp_path):
+    for images in (128, 256, 384, 1024):
+        save_checkpoint(tmp_path, tensors(images), {"images": images})
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"{i:012d}.{end}" for i in (384, 1024) for end in ("json", "safetensors")]
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(bytes(content))
+
+
+def lose_the_digest(path):
+    path.with_suffix(".json").unlink()
+
+
+def break_the_digest(path):
+    path.with_suffix(".json").write_text('{"schema": 1, "sha256"')
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lose_the_digest, break_the_digest])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, damage):
+    save_checkpoint(tmp_path, tensors(1), {"images": 128})
+    damage(save_checkpoint(tmp_path, tensors(2), {"images": 256}))
+    checkpoint, damaged = load_latest(tmp_path)
+    assert checkpoint.state["images"] == 128
+    assert len(damaged) == 1
+    assert "000000000256.safetensors" in damaged[0]
+
+
+def test_when_all_are_damaged_one_sentence_says_so(tmp_path):
+    truncate(save_checkpoint(tmp_path, tensors(1), {"images": 128}))
+    with pytest.raises(GanzooError, match="No checkpoint in .* is whole"):
+        load_latest(tmp_path)
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    path = save_checkpoint(tmp_path, tensors(1), {"images": 128})
+    meta = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps({**meta, "schema": 99}))
+    with pytest.raises(GanzooError, match="schema 99"):
+        read_checkpoint(path)
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    assert load_latest(tmp_path) == (None, [])

@@ -1,0 +1,27 @@
+import numpy as np
+import torch
+from ganzoo.runs.pictures import GAP, grid, save_picture
+from PIL import Image
+
+
+def test_each_image_lies_in_its_cell_with_a_black_gap():
+    images = torch.stack([torch.full((1, 3, 4), 10 * (i + 1), dtype=torch.uint8) for i in range(5)])
+    picture = grid(images, columns=2)
+    assert picture.shape == (1, 3 * (3 + GAP) + GAP, 2 * (4 + GAP) + GAP)
+    for i in range(5):
+        top, left = GAP + i // 2 * (3 + GAP), GAP + i % 2 * (4 + GAP)
+        assert (picture[0, top : top + 3, left : left + 4] == 10 * (i + 1)).all()
+    assert picture.int().sum() == 12 * (10 + 20 + 30 + 40 + 50)
+
+
+def test_a_square_is_chosen_where_columns_are_not_given():
+    assert grid(torch.zeros(64, 1, 28, 28, dtype=torch.uint8)).shape == (1, 8 * 30 + 2, 8 * 30 + 2)
+
+
+def test_png_files_hold_the_same_pixels(tmp_path):
+    for channels in (1, 3):
+        picture = torch.randint(256, (channels, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        save_picture(picture, tmp_path / "grid.png")
+        with Image.open(tmp_path / "grid.png") as image:
+            pixels = np.atleast_3d(np.asarray(image))
+        assert np.array_equal(pixels, picture.permute(1, 2, 0).numpy())

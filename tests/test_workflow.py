@@ -1,0 +1,202 @@
+"""The whole path on real MNIST: start, score, kill, resume, stop early, refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from ganzoo.errors import GanzooError, RunError
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.runs.folder import RunFolder, free_folder
+from ganzoo.workflow import Observers, resume, start
+
+TINY = [
+    "networks.generator.hidden=[32]",
+    "networks.discriminator.hidden=[16]",
+    "train.batch_size=64",
+    "train.images=6400",
+    "train.log_every=640",
+    "train.checkpoint_seconds=0",
+    "evaluate.every=3200",
+    "evaluate.samples=200",
+]
+
+
+def tiny(*overrides):
+    zoo = load_zoo()
+    return load_recipe("vanilla-mnist", zoo, [*TINY, *overrides]), zoo
+
+
+def final_weights(run):
+    checkpoint = RunFolder.open(run).latest_checkpoint()
+    return {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(("networks", "ema"))}
+
+
+def assert_same_weights(first, second):
+    first, second = final_weights(first), final_weights(second)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    recipe, zoo = tiny()
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    start(recipe, zoo, folder)
+    return folder
+
+
+def test_a_run_leaves_everything_it_promises(whole):
+    run = RunFolder.open(whole)
+    assert run.info["status"] == "done"
+    assert run.info["images"] == 6400
+    assert run.info["environment"]["versions"]["torch"] == torch.__version__
+    assert [p.name for p in sorted((whole / "samples").iterdir())] == [f"{i:012d}.png" for i in (0, 3200, 6400)]
+    scores = run.scores()
+    assert [(s["images"], s["weights"]) for s in scores] == [(i, w) for i in (3200, 6400) for w in ("ema", "raw")]
+    for score in scores:
+        assert score.keys() == {"metric", "value", "floor", "weights", "images", "seconds", "protocol"}
+        assert score["value"] > score["floor"] > 0
+        assert score["protocol"]["n_fake"] == 200
+        assert score["protocol"]["weights"] == score["weights"]
+    events = run.events()
+    assert events[0]["event"] == "start"
+    assert events[-1]["event"] == "end"
+    trained = [e for e in events if e["event"] == "train"]
+    assert [e["images"] for e in trained] == list(range(640, 6401, 640))
+    assert all(e["discriminator.loss"] > 0 and e["images_per_second"] > 0 for e in trained)
+    assert not list(whole.rglob("*.tmp"))
+
+
+def test_training_learns(whole):
+    scores = [s["value"] for s in RunFolder.open(whole).scores() if s["weights"] == "raw"]
+    assert scores[-1] < scores[0]
+
+
+def test_evaluating_and_logging_do_not_disturb_training(whole, tmp_path):
+    recipe, zoo = tiny("evaluate.every=null", "train.log_every=6400", "train.checkpoint_seconds=1000")
+    start(recipe, zoo, tmp_path / "quiet")
+    assert_same_weights(whole, tmp_path / "quiet")
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", [64, 1600, 3200, 5000])
+def test_a_run_cut_off_anywhere_resumes_to_the_same_bits_and_scores(whole, tmp_path, at):
+    def kill(images):
+        if images >= at:
+            raise Killed
+
+    recipe, zoo = tiny()
+    with pytest.raises(Killed):
+        start(recipe, zoo, tmp_path / "run", observers=Observers(tick=kill))
+    resume(tmp_path / "run", zoo)
+    assert_same_weights(whole, tmp_path / "run")
+    strip = ("metric", "value", "weights", "images", "protocol")
+    expected = [{k: s[k] for k in strip} for s in RunFolder.open(whole).scores()]
+    assert [{k: s[k] for k in strip} for s in RunFolder.open(tmp_path / "run").scores()] == expected
+    trained = [e["images"] for e in RunFolder.open(tmp_path / "run").events() if e["event"] == "train"]
+    assert trained == list(range(640, 6401, 640))
+
+
+def test_an_evaluation_cut_off_between_checkpoint_and_score_is_made_up_for(whole, tmp_path, monkeypatch):
+    from ganzoo.training.session import Session
+
+    recipe, zoo = tiny()
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "_score", lambda self, weights: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            start(recipe, zoo, tmp_path / "run")
+    assert RunFolder.open(tmp_path / "run").scores() == []
+    resume(tmp_path / "run", zoo)
+    assert [s["images"] for s in RunFolder.open(tmp_path / "run").scores()] == [3200, 3200, 6400, 6400]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_signals_to_a_real_process(whole, tmp_path, number, code):
+    folder = tmp_path / "run"
+    settings = [part for override in TINY for part in ("--set", override)]
+    command = [sys.executable, "-m", "ganzoo", "run", "vanilla-mnist", *settings, "--out", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("checkpoints/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == code, told
+    assert "Traceback" not in told
+    if number != signal.SIGKILL:
+        assert f"ganzoo run --resume {folder}" in told.replace("\n", "")
+        assert RunFolder.open(folder).info["status"] == "interrupted"
+    subprocess.run(
+        [sys.executable, "-m", "ganzoo", "run", "--resume", str(folder)], check=True, capture_output=True, env=environment
+    )
+    assert_same_weights(whole, folder)
+
+
+def test_training_ends_when_it_is_good_enough(tmp_path):
+    recipe, zoo = tiny("train.until={metric: fid@mnist-cnn, below: 1e6}")
+    run = start(recipe, zoo, tmp_path / "run")
+    assert run.info["images"] == 3200
+    assert "fell below" in run.info["reason"]
+
+
+def test_divergence_keeps_the_last_good_checkpoint(tmp_path):
+    recipe, zoo = tiny("optimizers.default.lr=1e30")
+    with pytest.raises(RunError, match="is not finite"):
+        start(recipe, zoo, tmp_path / "run")
+    run = RunFolder.open(tmp_path / "run")
+    assert run.info["status"] == "failed"
+    checkpoint, damaged = run.find_checkpoint()
+    assert damaged == []
+    assert checkpoint is None or all(t.isfinite().all() for t in checkpoint.tensors.values())
+
+
+def test_a_folder_in_use_is_never_written_into(whole, tmp_path):
+    recipe, zoo = tiny()
+    before = json.loads((whole / "run.json").read_text())
+    with pytest.raises(GanzooError, match="already holds a run"):
+        start(recipe, zoo, whole)
+    assert json.loads((whole / "run.json").read_text()) == before
+    (tmp_path / "thesis.tex").write_text("words")
+    with pytest.raises(GanzooError, match="not an empty folder"):
+        start(recipe, zoo, tmp_path)
+
+
+def test_resume_refuses_what_would_change_the_past_and_trains_further_when_asked(whole, tmp_path):
+    zoo = load_zoo()
+    with pytest.raises(GanzooError, match=r"train.batch_size=8.* cannot be changed"):
+        resume(whole, zoo, overrides=["train.batch_size=8"])
+    with pytest.raises(GanzooError, match="is done"):
+        resume(whole, zoo)
+    recipe, _ = tiny("train.images=3200")
+    start(recipe, zoo, tmp_path / "run")
+    longer = resume(tmp_path / "run", zoo, overrides=["train.images=6400"])
+    assert longer.info["images"] == 6400
+    assert_same_weights(whole, tmp_path / "run")
+
+
+def test_what_is_no_run_is_one_sentence(tmp_path):
+    with pytest.raises(GanzooError, match="is not a run folder"):
+        resume(tmp_path, load_zoo())
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(GanzooError, match="damaged"):
+        resume(tmp_path, load_zoo())
+
+
+def test_free_folders_are_numbered(tmp_path):
+    assert free_folder("vanilla-mnist", tmp_path).name == "vanilla-mnist"
+    (tmp_path / "vanilla-mnist").mkdir()
+    assert free_folder("vanilla-mnist", tmp_path).name == "vanilla-mnist-2"

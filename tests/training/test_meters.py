@@ -1,0 +1,25 @@
+import pytest
+import torch
+from ganzoo.training.meters import Meters
+
+
+def test_means_by_phase_since_the_last_flush():
+    meters = Meters()
+    for value in (1.0, 2.0, 6.0):
+        meters.add("discriminator", {"loss": torch.tensor(value), "penalty": torch.tensor(10 * value)})
+    meters.add("generator", {"loss": torch.tensor(4.0, dtype=torch.bfloat16)})
+    assert meters.flush() == pytest.approx(
+        {"discriminator.loss": 3.0, "discriminator.penalty": 30.0, "generator.loss": 4.0}
+    )
+    assert meters.flush() == {}
+    meters.add("generator", {"loss": torch.tensor(7.0)})
+    assert meters.flush() == {"generator.loss": 7.0}
+
+
+def test_adding_keeps_no_graph():
+    meters = Meters()
+    weight = torch.ones(1, requires_grad=True)
+    meters.add("generator", {"loss": (2 * weight).sum()})
+    meters.add("generator", {"loss": (4 * weight).sum()})
+    assert not any(total.requires_grad for total in meters._sums.values())
+    assert meters.flush() == {"generator.loss": 3.0}

@@ -1,0 +1,115 @@
+import pytest
+import torch
+from ganzoo.errors import GanzooError
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.training.trainer import Trainer
+
+SMALL = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16"]
+
+
+def trainer(mnist, *overrides, recipe="vanilla-mnist"):
+    zoo = load_zoo()
+    return Trainer(load_recipe(recipe, zoo, [*SMALL, *overrides]), zoo, dataset=mnist)
+
+
+def weights(trainer, role):
+    return torch.cat([p.detach().flatten().clone() for p in trainer.networks[role].parameters()])
+
+
+def tensors(trainer):
+    return trainer.checkpoint()[0]
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_each_phase_trains_its_own_networks_alone(mnist):
+    trained = trainer(mnist, "phases={discriminator: {every: 2}}")
+    trained.step()
+    before = {role: weights(trained, role) for role in ("generator", "discriminator")}
+    trained.step()
+    assert torch.equal(weights(trained, "discriminator"), before["discriminator"])
+    assert not torch.equal(weights(trained, "generator"), before["generator"])
+
+
+def test_images_count_the_real_images_of_every_repeat(mnist):
+    trained = trainer(mnist, "phases={discriminator: {repeat: 3}}", "train.images=1000")
+    assert (trained.images_per_step, trained.total_steps) == (48, 21)
+    trained.step()
+    assert trained.images == 48
+
+
+def test_the_seed_alone_decides(mnist):
+    first, same, other = (trainer(mnist, f"train.seed={seed}") for seed in (1, 1, 2))
+    for t in (first, same, other):
+        t.step()
+    assert torch.equal(weights(first, "generator"), weights(same, "generator"))
+    assert not torch.equal(weights(first, "generator"), weights(other, "generator"))
+
+
+@pytest.mark.parametrize("recipe", ["vanilla-mnist", "wgan-gp-mnist"])
+def test_a_restored_trainer_goes_on_to_the_same_bits(mnist, recipe):
+    options = ["train.precision=fp32", "train.batch_size=16"]
+    zoo = load_zoo()
+    whole, half, rest = (Trainer(load_recipe(recipe, zoo, options), zoo, dataset=mnist) for _ in range(3))
+    for _ in range(4):
+        whole.step()
+    half.step()
+    half.step()
+    saved, state = half.checkpoint()
+    saved = {name: tensor.clone() for name, tensor in saved.items()}
+    torch.rand(5)
+    rest.restore(saved, state)
+    rest.step()
+    rest.step()
+    assert_same(tensors(whole), tensors(rest))
+
+
+def test_a_checkpoint_of_other_networks_is_refused(mnist):
+    saved, state = trainer(mnist).checkpoint()
+    with pytest.raises(GanzooError, match="does not fit the recipe 'vanilla-mnist'"):
+        trainer(mnist, "networks.generator.hidden=[8]").restore(saved, state)
+
+
+def test_unknown_phases_and_roles_are_refused(mnist):
+    with pytest.raises(GanzooError, match="'discriminater'.*Did you mean 'discriminator'"):
+        trainer(mnist, "phases={discriminater: {repeat: 3}}")
+    with pytest.raises(GanzooError, match="'generater'.*Did you mean 'generator'"):
+        trainer(mnist, "optimizers.generater={name: adam, lr: 1e-3}")
+
+
+def test_without_ema_only_raw_weights_are_scored(mnist):
+    trained = trainer(mnist, "train.ema=null")
+    assert trained.kinds_of_weights == ("raw",)
+    assert trained.sampling_networks("raw")["generator"] is trained.networks["generator"]
+
+
+def test_spectral_norm_bounds_every_layer(mnist):
+    trained = trainer(mnist, "networks.discriminator.spectral_norm=true")
+    for _ in range(20):
+        trained.step()
+    network = trained.networks["discriminator"].eval()
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
+    assert layers
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight.detach(), 2) == pytest.approx(1.0, abs=0.15)
+
+
+def test_bf16_is_computed_in_bf16_and_kept_in_fp32(mnist):
+    trained = trainer(mnist, "train.precision=bf16")
+    reference = trainer(mnist, "train.precision=fp32")
+    for _ in range(2):
+        trained.step()
+        reference.step()
+    assert all(p.dtype == torch.float32 for p in trained.networks.parameters())
+    assert not torch.equal(weights(trained, "generator"), weights(reference, "generator"))
+    torch.testing.assert_close(weights(trained, "generator"), weights(reference, "generator"), atol=5e-3, rtol=0)
+
+
+def test_an_unusable_device_is_one_sentence(mnist):
+    with pytest.raises(GanzooError, match="The device 'qpu' cannot be used"):
+        trainer(mnist, "train.device=qpu")
