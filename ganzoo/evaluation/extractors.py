@@ -1,0 +1,52 @@
+"""Finding an extractor by name: among the plugins first, then among those that torch-fidelity brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ganzoo.errors import GanzooError, unknown
+from ganzoo.evaluation.inception import inception_v3
+from ganzoo.extractor import Extractor
+from ganzoo.plugins import Zoo
+
+Shape = tuple[int, int, int]
+
+FROM_TORCH_FIDELITY: dict[str, Callable[[Shape], Extractor]] = {"inception-v3-compat": inception_v3}
+"""Extractors with a resizing of their own; each is built for the shape of the images it will be shown."""
+
+
+def find(name: str, zoo: Zoo, shape: Shape) -> Extractor:
+    """The extractor of that name, on the CPU, in evaluation mode.
+
+    Args:
+        name: A registered name, or one of torch-fidelity's.
+        zoo: Where plugins registered theirs.
+        shape: (channels, height, width) of the images to judge.
+
+    Raises:
+        GanzooError: There is none, it takes other images, or its weights cannot be had.
+    """
+    if name in zoo.extractors:
+        extractor = zoo.extractors.get(name).create()
+    elif name in FROM_TORCH_FIDELITY:
+        extractor = FROM_TORCH_FIDELITY[name](shape)
+    else:
+        known = [entry.name for entry in zoo.extractors] + list(FROM_TORCH_FIDELITY)
+        raise unknown("extractor", name, known)
+    refuse_other_shape(name, extractor, shape)
+    return extractor.eval().requires_grad_(False)
+
+
+def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
+    """Raise unless the extractor takes images of that shape: they are never resampled to fit."""
+    if tuple(extractor.shape) != shape:
+        raise GanzooError(
+            f"The extractor '{name}' judges images of {written(extractor.shape)}, and these are of {written(shape)}.",
+            "Nothing is resampled, because that alone changes a score; use another extractor or dataset.",
+        )
+
+
+def written(shape: Shape) -> str:
+    """A shape as people write it: ``28x28 grey``."""
+    channels, height, width = shape
+    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"

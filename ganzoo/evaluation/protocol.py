@@ -1,0 +1,85 @@
+"""What a score depends on, and the refusal to compare what is not comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ganzoo.errors import GanzooError
+
+Protocol = Mapping[str, Any]
+
+NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
+"""What may differ between comparable scores: which samples were measured, not how; and the floor beside them."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A score with everything it depends on.
+
+    Attributes:
+        metric: ``fid@mnist-cnn``.
+        value: The score.
+        floor: What real images score: as many train images as there were samples, under the same protocol.
+        protocol: JSON: metric, extractor and its digest, dataset, split, counts, resizing, seed, weights, ...
+    """
+
+    metric: str
+    value: float
+    floor: float
+    protocol: dict[str, Any]
+
+    def record(self, images: int | None = None, seconds: float | None = None) -> dict[str, Any]:
+        """A line of scores.jsonl.
+
+        Args:
+            images: Real images the generator was trained on so far; None where that is unknown.
+            seconds: Its training time so far, evaluation excluded; None where that is unknown.
+        """
+        return {
+            "metric": self.metric,
+            "value": self.value,
+            "floor": self.floor,
+            "weights": self.protocol["weights"],
+            "images": images,
+            "seconds": seconds,
+            "protocol": self.protocol,
+        }
+
+
+def describe(protocol: Protocol) -> str:
+    """A protocol in one line for tables."""
+    parts = [
+        f"{protocol['n_fake']:,} against {protocol['n_real']:,} {protocol['dataset']} {protocol['split']} images",
+        f"{protocol['extractor']} {protocol['extractor_digest'][:8]}",
+        protocol["quantised"],
+        "native size" if protocol["resizing"] == "none" else protocol["resizing"],
+    ]
+    if protocol.get("sample_seed") is not None:
+        parts.append(f"seed {protocol['sample_seed']}")
+    return ", ".join(parts)
+
+
+def comparable(a: Protocol, b: Protocol) -> None:
+    """Refuse to compare scores of different protocols. Seeds may differ, and so may the weights that were sampled.
+
+    Args:
+        a: One score's protocol.
+        b: Another's.
+
+    Raises:
+        GanzooError: They differ; the sentence says in what.
+    """
+    keys = [key for key in dict.fromkeys([*a, *b]) if key not in NOT_COMPARED and a.get(key) != b.get(key)]
+    if keys:
+        found = "; ".join(f"{key}: {_short(a.get(key))} and {_short(b.get(key))}" for key in keys)
+        raise GanzooError(
+            f"These scores were measured differently and cannot be compared ({found}).",
+            "Measure both with `ganzoo eval`, with the same metric, dataset and number of samples.",
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…"

@@ -1,0 +1,102 @@
+"""Drawing pictures from a generator without disturbing its training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.errors import GanzooError, RunError
+from ganzoo.objective import Networks, Objective
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Quantise images as a picture file would: round((x + 1) * 127.5), clamped.
+
+    Args:
+        images: (n, c, h, w), nominally in [-1, 1].
+
+    Returns:
+        uint8, same shape: -1 gives 0, 0 gives 128, 1 gives 255.
+
+    Raises:
+        RunError: Some values are not numbers.
+    """
+    if images.isnan().any():
+        raise RunError("The generator draws NaN instead of pixels.", "Its training has diverged; lower the learning rate.")
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def draw(
+    objective: Objective,
+    networks: Networks,
+    n: int,
+    *,
+    seed: int,
+    device: torch.device,
+    labels: Tensor | None = None,
+    classes: int = 0,
+    batch_size: int = 500,
+) -> tuple[Tensor, Tensor | None]:
+    """Draw images in evaluation mode; the same arguments give the same images.
+
+    Neither the global random state nor any module's train mode is touched. Latent codes are drawn on the CPU, so that
+    every device is fed the same ones.
+
+    Args:
+        objective: Knows how to generate from the networks.
+        networks: At least ``objective.samples_with``, on ``device``.
+        n: Number of images.
+        seed: Of the latent codes and of any randomness inside the networks.
+        device: Where the networks are.
+        labels: int64 (n,), the class of each image; evenly cycled where None and ``classes`` is set.
+        classes: Number of classes of a conditional objective, 0 otherwise.
+        batch_size: Images at a time.
+
+    Returns:
+        uint8 (n, c, h, w) on the CPU, and their labels (n,), or None where the objective is unconditional.
+
+    Raises:
+        GanzooError: ``n`` is less than one.
+        RunError: The generator gives NaN.
+    """
+    if n < 1:
+        raise GanzooError(f"{n} images cannot be drawn.", "Ask for at least one.")
+    if labels is None and classes:
+        labels = torch.arange(n) % classes
+    z = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
+    asked = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), _seeded(seed, device), _evaluating(networks):
+        images = [
+            to_uint8(objective.generate(networks, codes.to(device), wanted.to(device))).cpu()
+            for codes, wanted in zip(z.split(batch_size), asked.split(batch_size), strict=True)
+        ]
+    return torch.cat(images), None if labels is None else asked
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """A seeded global random state on the CPU and on ``device``, the old one afterwards."""
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        # torch.manual_seed would reseed every GPU, also those that are not restored.
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _evaluating(networks: Networks) -> Iterator[None]:
+    """Evaluation mode, and each module's own mode afterwards."""
+    modes: list[tuple[nn.Module, bool]] = [(m, m.training) for net in networks.values() for m in net.modules()]
+    try:
+        for network in networks.values():
+            network.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
