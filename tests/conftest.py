@@ -1,0 +1,81 @@
+"""What all tests share: a cache of their own, one zoo, one MNIST."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from ganzoo import ImageDataset
+    from ganzoo.plugins import Zoo
+
+# What a user may have set, and would change what the tests see.
+PERSONAL = ("GANZOO_PLUGINS", "GANZOO_DISABLE_EXTERNAL_PLUGINS", "PYTHONWARNINGS", "FORCE_COLOR")
+OWN_CACHE = pytest.StashKey[str]()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --benchmark-only, do not import every test just to skip it."""
+    only_benchmarks = config.getoption("benchmark_only", default=False)
+    return True if only_benchmarks and collection_path == Path(__file__).parent else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache for the whole session: workers and the processes that tests start inherit it from here."""
+    for name in PERSONAL:
+        os.environ.pop(name, None)
+    if hasattr(config, "workerinput"):
+        _use_one_thread()
+        return
+    cache = tempfile.mkdtemp(prefix="ganzoo-tests-")
+    config.stash[OWN_CACHE] = cache
+    os.environ["GANZOO_CACHE"] = cache
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    cache = config.stash.get(OWN_CACHE, None)
+    if cache is not None:
+        shutil.rmtree(cache, ignore_errors=True)
+
+
+def _use_one_thread() -> None:
+    """Workers already share the cores out; threads on top of them only wait for one another."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def zoo() -> Zoo:
+    """Everything that is registered."""
+    from ganzoo.plugins import load_zoo
+
+    return load_zoo()
+
+
+@pytest.fixture(scope="session")
+def mnist(zoo: Zoo) -> ImageDataset:
+    """MNIST's 60,000 training images."""
+    return zoo.datasets.get("mnist").create("train", None)
+
+
+@pytest.fixture(scope="session")
+def mnist_test(zoo: Zoo) -> ImageDataset:
+    """MNIST's 10,000 test images."""
+    return zoo.datasets.get("mnist").create("test", None)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Tests that draw at random draw the same each time, whatever ran before them."""
+    import torch
+
+    torch.manual_seed(0)
+    yield
