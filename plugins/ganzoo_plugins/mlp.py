@@ -1,0 +1,112 @@
+"""Multilayer perceptrons: the networks that the original GAN paper and every first tutorial use for MNIST.
+
+Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 5:
+
+    G(z) = tanh(W_k a(... a(W_1 z)))        D(x) = w · a(... a(W_1 x))
+
+with a = LeakyReLU(0.2) throughout, where the paper has rectifiers in G and maxout with dropout in D. The
+sizes 100-128-256-512-1024-784 and 784-512-256-1 are those of the tutorials that most people meet first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo import Register, Spec, hookimpl
+from ganzoo_plugins.layers import Norm, vector_norm, with_label
+
+PAPER = "Goodfellow et al. 2014, Generative Adversarial Nets, arXiv:1406.2661"
+
+
+def hidden_layers(width: int, hidden: Sequence[int], norm: Norm, slope: float) -> tuple[nn.Sequential, int]:
+    """Linear layers with leaky rectifiers, normalised from the second on, and the width that leaves them."""
+    layers: list[nn.Module] = []
+    for index, size in enumerate(hidden):
+        # The first layer sees the latent code or the image itself, whose scale is information.
+        applied: Norm = norm if index else "none"
+        layers += [
+            nn.Linear(width, size, bias=applied != "batch"),
+            *vector_norm(applied, size),
+            nn.LeakyReLU(slope),
+        ]
+        width = size
+    return nn.Sequential(*layers), width
+
+
+class Generator(nn.Module):
+    """From codes (n, latent) to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image, latent and class sizes.
+        hidden: Widths of the hidden layers.
+        norm: Normalisation of every hidden layer but the first.
+        slope: Slope of the leaky rectifiers below zero.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        hidden: Sequence[int] = (128, 256, 512, 1024),
+        norm: Norm = "batch",
+        slope: float = 0.2,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.trunk, width = hidden_layers(spec.latent + spec.classes, hidden, norm, slope)
+        self.head = nn.Linear(width, spec.pixels)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        pixels = self.head(self.trunk(with_label(z, label, self.spec.classes)))
+        return torch.tanh(pixels).view(-1, *self.spec.image_shape)
+
+
+class Discriminator(nn.Module):
+    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+
+    Args:
+        spec: Image and class sizes.
+        hidden: Widths of the hidden layers.
+        norm: Normalisation of every hidden layer but the first.
+        slope: Slope of the leaky rectifiers below zero.
+
+    Attributes:
+        feature_width: Number of features.
+        head: From features (n, feature_width) to logits (n,).
+    """
+
+    def __init__(
+        self, spec: Spec, *, hidden: Sequence[int] = (512, 256), norm: Norm = "none", slope: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.classes = spec.classes
+        self.trunk, self.feature_width = hidden_layers(spec.pixels + spec.classes, hidden, norm, slope)
+        self.head = nn.Sequential(nn.Linear(self.feature_width, 1), nn.Flatten(0))
+
+    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w)."""
+        features: Tensor = self.trunk(with_label(images.flatten(1), label, self.classes))
+        return features
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
+        logits: Tensor = self.head(self.features(images, label))
+        return logits
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """The multilayer perceptron."""
+    register(
+        "mlp", Generator, summary="Fully connected layers, 100-128-256-512-1024-784 on MNIST", paper=PAPER
+    )
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """The multilayer perceptron."""
+    register("mlp", Discriminator, summary="Fully connected layers, 784-512-256-1 on MNIST", paper=PAPER)

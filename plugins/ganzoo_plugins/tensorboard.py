@@ -1,0 +1,73 @@
+"""Sends a run's numbers and sample grids to TensorBoard (a recipe's ``trackers: [tensorboard]``).
+
+Written by torch.utils.tensorboard into ``tensorboard/`` inside the run folder. The step is the number of
+real images shown, so that runs of different batch sizes lie on one axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ganzoo import GanzooError, Register, Tracker, hookimpl
+
+
+class TensorBoard(Tracker):
+    """Writes event files that TensorBoard reads.
+
+    Args:
+        folder: The run folder.
+        flush_seconds: Longest time that a number waits before it is written.
+
+    Raises:
+        GanzooError: The package tensorboard is not installed.
+    """
+
+    def __init__(self, folder: Path, *, flush_seconds: int = 30) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise GanzooError(
+                "The tracker 'tensorboard' needs the package tensorboard, which is not installed.",
+                "pip install 'ganzoo-bench[tensorboard]', or remove it from the recipe's trackers.",
+            ) from error
+        self.writer = SummaryWriter(str(folder / "tensorboard"), flush_secs=flush_seconds)
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Every number of a record under ``event/key``; a score under ``score/metric/weights``."""
+        event, step = record.get("event", "log"), record.get("images", 0)
+        if {"metric", "value"} <= record.keys():
+            tag = f"{event}/{record['metric']}/{record.get('weights', 'all')}"
+            self.writer.add_scalar(tag, record["value"], step)
+            return
+        for tag, value in numbers(str(event), record):
+            self.writer.add_scalar(tag, value, step)
+
+    def picture(self, images: int, path: Path) -> None:
+        """The sample grid, as an image."""
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(path) as grid:
+            pixels = np.asarray(grid.convert("RGB"))
+        self.writer.add_image("samples", pixels, images, dataformats="HWC")
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self.writer.close()
+
+
+def numbers(prefix: str, record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers in a record and the records inside it, each with its path: ``train/losses/generator``."""
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from numbers(f"{prefix}/{key}", value)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and key != "images":
+            yield f"{prefix}/{key}", value
+
+
+@hookimpl
+def register_trackers(register: Register[Tracker]) -> None:
+    """TensorBoard."""
+    register("tensorboard", TensorBoard, summary="Numbers and sample grids for TensorBoard")
