@@ -47,7 +47,7 @@ def extract(name: str, extractor: Extractor, images: Tensor, device: torch.devic
         GanzooError: The extractor returns something else than it declares.
     """
     with torch.no_grad(), _full_precision(device):
-        batches = [extractor(batch.to(device)) for batch in images.split(batch_size)]
+        batches = [extractor(batch.to(device)) for batch in torch.split(images, batch_size)]
     values = torch.cat([features.cpu() for features, _ in batches]).float()
     logits = [some.cpu().float() for _, some in batches if some is not None]
     if values.shape != (len(images), extractor.width) or not values.isfinite().all():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from ganzoo.data.dataset import ImageDataset
+from ganzoo.data.dataset import ImageDataset, Split
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import extractors, fidelity, references
 from ganzoo.evaluation.features import Features, extract
@@ -22,7 +23,7 @@ from ganzoo.extractor import Extractor
 from ganzoo.plugins import Zoo
 from ganzoo.registry import Entry
 
-SPLIT = "test"
+SPLIT: Final = "test"
 FLOOR_SEED = 0
 """Which train images make the floor."""
 
@@ -38,6 +39,9 @@ class Judge:
         zoo: Where extractors are looked up.
         device: Where features are computed.
 
+    Attributes:
+        shape: (channels, height, width) of the images it judges.
+
     Raises:
         GanzooError: A name is unknown, or an extractor takes other images than the dataset has.
     """
@@ -52,10 +56,11 @@ class Judge:
         device: torch.device,
     ) -> None:
         self._wanted = [parse(name) for name in dict.fromkeys(metrics)]
-        self._options = dict(dataset_options)
+        self._options = dataset_entry.check(dataset_options)
         self._device = device
-        self._load = lambda split: dataset_entry.create(split, data_dir, **dataset_options)
+        self._load = partial(_load, dataset_entry, data_dir, self._options)
         reference = self._load(SPLIT)
+        self.shape = reference.shape
         names = dict.fromkeys(wanted.extractor for wanted in self._wanted)
         self._real = {name: self._seen(reference, name, extractors.find(name, zoo, reference.shape)) for name in names}
         self._floors: dict[tuple[str, int], tuple[float, int]] = {}
@@ -137,6 +142,12 @@ class Judge:
             value = references.number("floor", key, lambda: wanted.metric.compute(train.features, real.features))
             self._floors[wanted.name, n] = value, len(train.dataset)
         return self._floors[wanted.name, n]
+
+
+def _load(
+    entry: Entry[ImageDataset], data_dir: Path | None, options: Mapping[str, Any], split: Split
+) -> ImageDataset:
+    return entry.create(split, data_dir, **options)
 
 
 def _some_of(dataset: ImageDataset, n: int) -> ImageDataset:

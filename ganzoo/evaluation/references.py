@@ -55,7 +55,7 @@ class RealImages:
         """Everything that their features depend on."""
         return {
             "dataset": self.dataset.name,
-            "options": dict(self.options),
+            "options": json.loads(json.dumps(dict(self.options), default=str)),
             "split": self.dataset.split,
             "count": len(self.dataset),
             "content": content_digest(self.dataset.images),

@@ -71,7 +71,7 @@ def draw(
     with torch.no_grad(), torch.autocast(device.type, enabled=False), _seeded(seed, device), _evaluating(networks):
         images = [
             to_uint8(objective.generate(networks, codes.to(device), wanted.to(device))).cpu()
-            for codes, wanted in zip(z.split(batch_size), asked.split(batch_size), strict=True)
+            for codes, wanted in zip(torch.split(z, batch_size), torch.split(asked, batch_size), strict=True)
         ]
     return torch.cat(images), None if labels is None else asked
 

@@ -1,0 +1,82 @@
+"""``ganzoo sample``: pictures from a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    out: Annotated[Path, typer.Option(help="FILE.png for a grid, FILE.npz for uint8 `images` and `labels`.")],
+    n: Annotated[int, typer.Option("--n", help="Number of images.", min=1, max=1_000_000)] = 64,
+    class_: Annotated[
+        int | None, typer.Option("--class", help="Only this class; conditional recipes only.", metavar="K")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the latent codes.", min=0)] = 0,
+    weights: Annotated[
+        Literal["ema", "raw"] | None, typer.Option(help="ema where the run kept it, if nothing is said.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Draw images from a run's newest checkpoint."""
+    if out.suffix not in (".png", ".npz"):
+        raise GanzooError(f"{out} is neither a .png nor an .npz file.", "Give --out FILE.png or --out FILE.npz.")
+    if not out.parent.is_dir():
+        raise GanzooError(f"There is no folder {out.parent}.", "Make it first, or give another --out.")
+    from ganzoo.evaluation.generator import load
+    from ganzoo.training.precision import resolve_device
+
+    generator = load(run, device=resolve_device(device))
+    images, labels = generator.sample_labelled(n, seed, class_, weights)
+    try:
+        _write(out, images, labels)
+    except OSError as error:
+        raise GanzooError(f"{out} cannot be written ({error.strerror}).", "Give another --out.") from error
+    facts: dict[str, Any] = {
+        "out": str(out),
+        "n": n,
+        "shape": list(images.shape[1:]),
+        "seed": seed,
+        "class": class_,
+        "weights": weights or generator.weights[0],
+        "images": generator.checkpoint.state["images"],
+    }
+    if as_json:
+        typer.echo(json.dumps(facts, ensure_ascii=False))
+    else:
+        told = f"{n:,} images ({facts['weights']} weights after {facts['images']:,} training images, seed {seed})"
+        typer.echo(f"{told} are in {out}", err=True)
+
+
+def _write(out: Path, images: Tensor, labels: Tensor | None) -> None:
+    from ganzoo.runs.pictures import grid, save_picture
+
+    if out.suffix == ".png":
+        save_picture(grid(images), out)
+    else:
+        _write_npz(out, images, labels)
+
+
+def _write_npz(out: Path, images: Tensor, labels: Tensor | None) -> None:
+    """Arrays (n, h, w) for grey and (n, h, w, c) for RGB, with labels (n,) where they are known."""
+    from io import BytesIO
+
+    import numpy as np
+
+    from ganzoo.runs.files import write_atomically
+
+    pixels = images[:, 0] if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous()
+    arrays = {"images": pixels.numpy()} | ({} if labels is None else {"labels": labels.numpy()})
+    buffer = BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    write_atomically(out, buffer.getvalue())
