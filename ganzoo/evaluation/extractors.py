@@ -32,7 +32,7 @@ def find(name: str, zoo: Zoo, shape: Shape) -> Extractor:
         extractor = FROM_TORCH_FIDELITY[name](shape)
     else:
         known = [entry.name for entry in zoo.extractors] + list(FROM_TORCH_FIDELITY)
-        raise unknown("extractor", name, known)
+        raise unknown("extractor", name, known, zoo.extractors.hint)
     refuse_other_shape(name, extractor, shape)
     return extractor.eval().requires_grad_(False)
 

@@ -19,6 +19,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.extractor import Extractor
 
 NAME = "inception-v3-compat"
+LAYERS = ("2048", "logits_unbiased")
 logger = logging.getLogger(__name__)
 
 
@@ -37,10 +38,17 @@ class InceptionV3(Extractor):
         from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
         super().__init__()
-        _refuse_code(weights)
-        self._digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         network = FEATURE_EXTRACTORS_REGISTRY[NAME]
-        self.network = network(NAME, ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights))
+        try:
+            # torch-fidelity unpickles without restriction: the restricted reader must accept the whole file first.
+            torch.load(weights, weights_only=True)
+            self._digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            self.network = network(NAME, list(LAYERS), feature_extractor_weights_path=str(weights))
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            raise GanzooError(
+                f"The weights of '{NAME}' at {weights} are damaged, or not tensors alone ({type(error).__name__}).",
+                "Delete the file and fetch it again.",
+            ) from error
 
     @property
     def digest(self) -> str:
@@ -95,13 +103,3 @@ def _download(url: str, path: Path) -> None:
             f"Fetch {url} elsewhere (its SHA-256 begins with {checksum}) and put it at {path}.",
         ) from error
 
-
-def _refuse_code(weights: Path) -> None:
-    """torch-fidelity unpickles the file without restriction, so it must first be read whole by the restricted reader."""
-    try:
-        torch.load(weights, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise GanzooError(
-            f"The weights of '{NAME}' at {weights} are damaged or hold more than tensors ({type(error).__name__}).",
-            "Delete the file and fetch it again.",
-        ) from error

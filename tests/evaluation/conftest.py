@@ -1,0 +1,82 @@
+"""A small world to judge in: a real seeded extractor, a toy dataset, a cache of its own."""
+
+import hashlib
+
+import pytest
+import torch
+from ganzoo import Extractor, ImageDataset
+from ganzoo.plugins import Zoo
+from ganzoo.registry import Entry
+from torch import nn
+
+
+class TinyExtractor(Extractor):
+    """A fixed random convolution: 12 features and 4 logits of 8x8 grey images. Counts the images it was shown."""
+
+    shape = (1, 8, 8)
+    width = 12
+    classes = 4
+    seen = 0
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.trunk = nn.Sequential(nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(54, 12))
+            self.head = nn.Linear(12, 4)
+
+    @property
+    def digest(self):
+        digest = hashlib.sha256()
+        for tensor in self.state_dict().values():
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    def forward(self, images):
+        type(self).seen += len(images)
+        features = self.trunk(images.float() / 255)
+        return features, self.head(features)
+
+
+def toy(split, folder, *, shift: int = 0):
+    """Grey 8x8 noise; the splits are draws from one distribution."""
+    generator = torch.Generator().manual_seed({"train": 1, "test": 2}[split])
+    n = {"train": 900, "test": 600}[split]
+    images = torch.randint(0, 200, (n, 1, 8, 8), generator=generator) + shift
+    return ImageDataset("toy", split, images.to(torch.uint8), torch.arange(n) % 4, tuple("abcd"))
+
+
+def toy_entry():
+    return Entry("dataset", "toy", toy, "Noise", None, "tests", "tests 0")
+
+
+@pytest.fixture
+def extractor():
+    return TinyExtractor().eval().requires_grad_(False)
+
+
+@pytest.fixture
+def world():
+    """A zoo that holds the extractor `tiny` and the dataset `toy`."""
+    zoo = Zoo()
+    zoo.extractors.add(Entry("extractor", "tiny", TinyExtractor, "A random convolution", None, "tests", "tests 0"))
+    zoo.datasets.add(toy_entry())
+    return zoo
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """The folder of cached references, empty."""
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "references"
+
+
+def noise(n, seed=0, channels=1, size=8, top=256):
+    """uint8 images (n, c, h, w)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, top, (n, channels, size, size), generator=generator).to(torch.uint8)
+
+
+@pytest.fixture(name="noise")
+def _noise():
+    return noise

@@ -1,0 +1,110 @@
+"""The Fréchet distance against an independent computation and against closed forms."""
+
+import numpy as np
+import pytest
+import torch
+from ganzoo.evaluation import fidelity
+from ganzoo.evaluation.features import Features, extract
+from scipy.linalg import sqrtm
+from torch.utils.data import Dataset
+
+CPU = torch.device("cpu")
+
+
+def reference_distance(fake, real):
+    """As the paper writes it, in float64, with scipy's matrix square root."""
+    fake, real = fake.double().numpy(), real.double().numpy()
+    a, b = np.cov(fake, rowvar=False), np.cov(real, rowvar=False)
+    root = sqrtm(a @ b)
+    return float(np.square(fake.mean(0) - real.mean(0)).sum() + np.trace(a + b - 2 * root.real))
+
+
+def distance(fake, real):
+    return fidelity.frechet_distance(fidelity.statistics(fake), fidelity.statistics(real))
+
+
+@pytest.mark.parametrize(("n", "width"), [(500, 16), (2000, 128)])
+def test_it_agrees_with_scipy_on_correlated_features(n, width):
+    mix = torch.randn(width, width)
+    fake, real = torch.randn(n, width) @ mix + 0.3, torch.randn(n + 50, width) @ mix.t()
+    assert distance(fake, real) == pytest.approx(reference_distance(fake, real), rel=1e-6)
+
+
+def test_equal_gaussians_apart_by_a_shift_have_a_closed_form():
+    real = torch.randn(400, 10)
+    assert distance(real + 2.0, real) == pytest.approx(10 * 2.0**2, rel=1e-5)
+
+
+def test_a_scaled_gaussian_has_a_closed_form():
+    real = torch.randn(400, 10) @ torch.randn(10, 10)
+    real = real - real.mean(0)
+    expected = float(torch.cov(real.double().t()).trace()) * (3 - 1) ** 2
+    assert distance(3 * real, real) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_set_is_at_no_distance_from_itself():
+    features = torch.randn(300, 20)
+    assert distance(features, features) == pytest.approx(0, abs=1e-8)
+
+
+def test_order_does_not_matter():
+    fake, real = torch.randn(3000, 16) + 0.1, torch.randn(3000, 16)
+    assert distance(fake[torch.randperm(3000)], real) == pytest.approx(distance(fake, real), rel=1e-10)
+
+
+def test_batch_size_does_not_matter(extractor, noise):
+    fake, real = noise(200, top=150), noise(200, seed=1)
+    small = [extract("tiny", extractor, images, CPU, batch_size=7) for images in (fake, real)]
+    large = [extract("tiny", extractor, images, CPU, batch_size=200) for images in (fake, real)]
+    first = fidelity.frechet_distance(small[0].statistics, small[1].statistics)
+    second = fidelity.frechet_distance(large[0].statistics, large[1].statistics)
+    assert first == pytest.approx(second, rel=1e-5)
+
+
+def test_features_are_float32_under_autocast_too(extractor, noise):
+    images = noise(50)
+    plain = extract("tiny", extractor, images, CPU)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = extract("tiny", extractor, images, CPU)
+    assert torch.equal(plain.values, inside.values)
+    assert torch.equal(plain.logits, inside.logits)
+
+
+def test_statistics_are_computed_once():
+    features = Features(torch.randn(50, 4))
+    assert features.statistics is features.statistics
+
+
+class Images(Dataset):
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
+def test_torch_fidelity_knows_the_extractor_by_name_and_agrees(extractor, noise):
+    from torch_fidelity import calculate_metrics
+
+    name = fidelity.register("tiny", extractor)
+    assert name == f"tiny-{extractor.digest[:12]}"
+    assert fidelity.register("tiny", extractor) == name
+    fake, real = noise(300, top=150), noise(250, seed=1)
+    theirs = calculate_metrics(
+        input1=Images(fake),
+        input2=Images(real),
+        fid=True,
+        isc=True,
+        feature_extractor=name,
+        cuda=False,
+        batch_size=100,
+        save_cpu_ram=True,
+        verbose=False,
+        cache=False,
+    )
+    ours = [extract("tiny", extractor, images, CPU, batch_size=100).statistics for images in (fake, real)]
+    assert theirs["frechet_inception_distance"] == pytest.approx(fidelity.frechet_distance(*ours), rel=1e-9)
+    assert 1 <= theirs["inception_score_mean"] <= extractor.classes

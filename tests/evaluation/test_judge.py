@@ -1,0 +1,178 @@
+"""Scores with floor and protocol, from a toy world."""
+
+import json
+
+import pytest
+import torch
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.fidelity import frechet_distance
+from ganzoo.evaluation.judge import Judge
+from ganzoo.evaluation.protocol import comparable, describe
+from ganzoo.registry import Entry
+
+CPU = torch.device("cpu")
+
+
+def judge(world, metrics=("fid@tiny",), **options):
+    return Judge(metrics, world.datasets.get("toy"), options, None, world, CPU)
+
+
+def test_a_score_is_the_distance_to_the_test_images(world, extractor, noise):
+    images = noise(300)
+    (measured,) = judge(world).score(images)
+    real = world.datasets.get("toy").create("test", None).images
+    expected = frechet_distance(*(extract("tiny", extractor, some, CPU).statistics for some in (images, real)))
+    assert measured.metric == "fid@tiny"
+    assert measured.value == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_protocol_names_all_that_the_score_depends_on(world, extractor, noise):
+    (measured,) = judge(world).score(noise(300), sample_seed=5, weights="ema")
+    protocol = json.loads(json.dumps(measured.protocol))
+    assert protocol == {
+        "metric": "fid",
+        "extractor": "tiny",
+        "extractor_digest": extractor.digest,
+        "dataset": "toy",
+        "dataset_options": {"shift": 0},
+        "split": "test",
+        "reference_digest": protocol["reference_digest"],
+        "n_real": 600,
+        "n_fake": 300,
+        "n_floor": 300,
+        "resizing": "none",
+        "quantised": "uint8",
+        "torch_fidelity": protocol["torch_fidelity"],
+        "sample_seed": 5,
+        "weights": "ema",
+    }
+    assert measured.record(images=10, seconds=1.5) == {
+        "metric": "fid@tiny",
+        "value": measured.value,
+        "floor": measured.floor,
+        "weights": "ema",
+        "images": 10,
+        "seconds": 1.5,
+        "protocol": measured.protocol,
+    }
+    assert describe(protocol).startswith("300 against 600 toy test images, tiny ")
+
+
+def test_the_floor_is_what_as_many_train_images_score(world):
+    train = world.datasets.get("toy").create("train", None).images
+    jury = judge(world)
+    (whole,) = jury.score(train)
+    assert whole.floor == pytest.approx(whole.value, rel=1e-6)  # all of them, in another order
+    (part,) = jury.score(train[:200])
+    assert part.floor == pytest.approx(part.value, rel=0.5)
+    assert part.floor > 1.5 * whole.floor  # fewer samples, more bias
+
+
+def test_a_floor_of_fewer_images_than_samples_says_so(world, noise):
+    (measured,) = judge(world).score(noise(1000))
+    assert measured.protocol["n_floor"] == 900
+
+
+def test_noise_of_another_brightness_scores_far_above_the_floor(world, noise):
+    (measured,) = judge(world).score(noise(300, top=100))
+    assert measured.value > 20 * measured.floor
+
+
+def test_references_and_floors_are_cached(world, cache, noise):
+    kind = type(world.extractors.get("tiny").create())
+    images = noise(300)
+    (first,) = judge(world).score(images)
+    assert sorted(path.name.split("-")[0] for path in cache.iterdir()) == ["features", "features", "floor"]
+    before = kind.seen
+    (second,) = judge(world).score(images)
+    assert kind.seen - before == 300  # only the samples
+    assert (second.value, second.floor) == (first.value, first.floor)
+
+
+def test_a_dataset_of_other_options_has_other_references(world, noise):
+    (plain,) = judge(world).score(noise(100))
+    (shifted,) = judge(world, shift=40).score(noise(100))
+    assert shifted.floor != plain.floor
+    assert shifted.value != plain.value
+    with pytest.raises(GanzooError, match="shift"):
+        comparable(plain.protocol, shifted.protocol)
+
+
+def test_scoring_is_deterministic_and_leaves_random_state_alone(world, noise):
+    jury = judge(world)
+    before = torch.get_rng_state()
+    first, second = jury.score(noise(64)), jury.score(noise(64))
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_metric_asked_for_twice_is_measured_once(world, noise):
+    assert len(judge(world, ["fid@tiny", "fid@tiny"]).score(noise(10))) == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (torch.zeros(5, 1, 8, 8), "float32"),
+        (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\)"),
+        (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), "8x8 grey, and these are of 9x8 grey"),
+        (torch.zeros(5, 3, 8, 8, dtype=torch.uint8), "these are of 8x8 RGB"),
+        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "1 images cannot be scored"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(world, images, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        judge(world).score(images)
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        ("fid", "names no extractor"),
+        ("fid@", "names no extractor"),
+        ("fdi@tiny", "no metric called 'fdi'.*Did you mean 'fid'"),
+        ("fid@tinny", "no extractor called 'tinny'.*Did you mean 'tiny'"),
+    ],
+)
+def test_unknown_metrics_are_refused(world, metric, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        judge(world, [metric])
+
+
+def test_a_dataset_of_another_shape_is_refused_before_training(world):
+    def large(split, folder):
+        small = world.datasets.get("toy").create(split, None)
+        return type(small)("large", split, small.images.repeat(1, 1, 2, 2))
+
+    with pytest.raises(GanzooError, match="8x8 grey, and these are of 16x16 grey"):
+        Judge(["fid@tiny"], Entry("dataset", "large", large, "x", None, "tests", "0"), {}, None, world, CPU)
+
+
+def test_an_extractor_that_breaks_its_promise_is_named(world, noise, extractor):
+    class Broken(type(extractor)):
+        def forward(self, images):
+            features, logits = super().forward(images)
+            return features * float("nan"), logits
+
+    world.extractors.add(Entry("extractor", "broken", Broken, "x", None, "tests", "0"))
+    with pytest.raises(GanzooError, match="'broken'"):
+        judge(world, ["fid@broken"])
+
+
+def test_scores_that_differ_only_in_what_was_sampled_are_comparable(world, noise):
+    jury = judge(world)
+    (a,) = jury.score(noise(100), sample_seed=0, weights="ema")
+    (b,) = jury.score(noise(100, seed=1), sample_seed=1, weights="raw")
+    comparable(a.protocol, b.protocol)
+
+
+def test_scores_of_different_counts_or_extractors_are_not(world, noise):
+    jury = judge(world)
+    (a,), (b,) = jury.score(noise(100)), jury.score(noise(120))
+    with pytest.raises(GanzooError, match=r"cannot be compared \(n_fake: 100 and 120\)"):
+        comparable(a.protocol, b.protocol)
+    with pytest.raises(GanzooError, match="extractor_digest"):
+        comparable(a.protocol, {**a.protocol, "extractor_digest": "0" * 64})
+    with pytest.raises(GanzooError, match="resizing"):
+        comparable(a.protocol, {key: value for key, value in a.protocol.items() if key != "resizing"})

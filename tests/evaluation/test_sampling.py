@@ -1,0 +1,121 @@
+"""Quantisation, determinism, and leaving the training as it was."""
+
+import pytest
+import torch
+from ganzoo import GaussianPrior, Objective, Spec
+from ganzoo.errors import GanzooError, RunError
+from ganzoo.evaluation.sampling import draw, to_uint8
+from torch import nn
+
+
+class Noisy(nn.Module):
+    """A generator whose pictures depend on z, the label, a normalisation layer's mode and the global random state."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(5, 16)
+        self.norm = nn.BatchNorm1d(16)
+        self.dropout = nn.Dropout(0.5)
+        self.classes = nn.Embedding(3, 16)
+
+    def forward(self, z, label=None):
+        hidden = self.dropout(self.norm(self.linear(z)))
+        if label is not None:
+            hidden = hidden + self.classes(label)
+        return torch.tanh(hidden + 0.1 * torch.randn_like(hidden)).reshape(-1, 1, 4, 4)
+
+
+class Plain(Objective):
+    def phases(self):
+        return []
+
+
+def world(classes=0):
+    objective = Plain()
+    networks = {"generator": Noisy()}
+    objective.bind(Spec(1, 4, 4, GaussianPrior(dim=5), classes), networks)
+    return objective, networks
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("value", "pixel"), [(-1.0, 0), (1.0, 255), (0.0, 128), (-7.0, 0), (3.0, 255), (float("inf"), 255)]
+)
+def test_quantisation_has_closed_form_values(value, pixel):
+    assert to_uint8(torch.tensor([value])).tolist() == [pixel]
+
+
+def test_quantisation_undoes_the_normalisation_of_every_pixel():
+    pixels = torch.arange(256).to(torch.uint8)
+    assert torch.equal(to_uint8(pixels.float() / 127.5 - 1), pixels)
+
+
+def test_pixels_that_are_no_numbers_are_refused():
+    with pytest.raises(RunError, match="NaN"):
+        to_uint8(torch.tensor([0.0, float("nan")]))
+
+
+def test_the_same_seed_draws_the_same_images_and_another_does_not():
+    objective, networks = world()
+    first, labels = draw(objective, networks, 30, seed=3, device=CPU)
+    again, _ = draw(objective, networks, 30, seed=3, device=CPU)
+    other, _ = draw(objective, networks, 30, seed=4, device=CPU)
+    assert first.dtype == torch.uint8
+    assert first.shape == (30, 1, 4, 4)
+    assert labels is None
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_drawing_leaves_random_state_train_mode_and_buffers_alone():
+    objective, networks = world()
+    generator = networks["generator"]
+    generator.train()
+    generator.dropout.eval()
+    before = torch.get_rng_state()
+    buffers = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
+    draw(objective, networks, 20, seed=1, device=CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert generator.norm.training
+    assert not generator.dropout.training
+    assert all(torch.equal(tensor, buffers[name]) for name, tensor in generator.state_dict().items())
+
+
+def test_train_mode_comes_back_after_a_failure_too():
+    objective, networks = world()
+    with torch.no_grad():
+        networks["generator"].linear.weight.fill_(float("nan"))
+    before = torch.get_rng_state()
+    with pytest.raises(RunError):
+        draw(objective, networks, 4, seed=1, device=CPU)
+    assert networks["generator"].norm.training
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_without_noise_of_its_own_draws_the_same_at_any_batch_size():
+    objective, _ = world()
+    networks = {"generator": nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))}
+    small, _ = draw(objective, networks, 50, seed=2, device=CPU, batch_size=7)
+    large, _ = draw(objective, networks, 50, seed=2, device=CPU, batch_size=50)
+    assert (small.int() - large.int()).abs().max() <= 1  # rounding of a matrix product may tip a pixel
+
+
+def test_conditional_drawing_cycles_the_classes_or_takes_labels():
+    objective, networks = world(classes=3)
+    with torch.no_grad():
+        networks["generator"].classes.weight.copy_(torch.tensor([[-9.0], [0.0], [9.0]]).expand(3, 16))
+    images, labels = draw(objective, networks, 8, seed=0, device=CPU, classes=3)
+    assert labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert images[labels == 0].max() == 0
+    assert images[labels == 2].min() == 255
+    images, labels = draw(objective, networks, 5, seed=0, device=CPU, classes=3, labels=torch.full((5,), 2))
+    assert labels.tolist() == [2] * 5
+    assert images.min() == 255
+
+
+def test_drawing_nothing_is_refused():
+    objective, networks = world()
+    with pytest.raises(GanzooError, match="0 images"):
+        draw(objective, networks, 0, seed=0, device=CPU)

@@ -1,0 +1,196 @@
+"""Pictures from elsewhere: read as they are, or refused with a sentence."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.sources import Pictures, read_pictures
+from PIL import Image
+
+GREY = np.arange(5 * 4 * 6, dtype=np.uint8).reshape(5, 4, 6)
+
+
+def save_pngs(folder, arrays):
+    folder.mkdir(exist_ok=True)
+    for index, array in enumerate(arrays):
+        Image.fromarray(array).save(folder / f"{index:03d}.png")
+    return folder
+
+
+def npz(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def npy_header(descr, shape):
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def test_grey_pngs_come_in_the_order_of_their_names(tmp_path):
+    pictures = read_pictures(save_pngs(tmp_path / "p", GREY))
+    assert torch.equal(pictures.images, torch.from_numpy(GREY)[:, None])
+    assert pictures.notes == ("5 PNGs, 4x6 grey.",)
+
+
+def test_rgb_pngs_keep_their_channels(tmp_path):
+    colours = np.stack([GREY, GREY + 1, GREY + 2], axis=3)
+    pictures = read_pictures(save_pngs(tmp_path / "p", colours))
+    assert torch.equal(pictures.images, torch.from_numpy(colours).permute(0, 3, 1, 2))
+
+
+def test_equal_channels_become_grey_with_a_note(tmp_path):
+    pictures = read_pictures(save_pngs(tmp_path / "p", np.stack([GREY] * 3, axis=3))).fitted((1, 4, 6))
+    assert torch.equal(pictures.images, torch.from_numpy(GREY)[:, None])
+    assert "one is kept" in pictures.notes[-1]
+
+
+def test_coloured_pictures_are_not_turned_into_grey_ones():
+    images = torch.zeros(3, 3, 4, 6, dtype=torch.uint8)
+    images[1, 2, 0, 0] = 1
+    with pytest.raises(GanzooError, match="coloured and the dataset is grey"):
+        Pictures(images).fitted((1, 4, 6))
+
+
+def test_grey_pictures_are_tiled_for_a_coloured_dataset():
+    images = torch.from_numpy(GREY)[:, None]
+    pictures = Pictures(images).fitted((3, 4, 6))
+    assert torch.equal(pictures.images, images.repeat(1, 3, 1, 1))
+    assert "tiled" in pictures.notes[-1]
+
+
+def test_pictures_of_another_size_are_never_resampled():
+    with pytest.raises(GanzooError, match="4x6 grey, the dataset's 8x8 grey"):
+        Pictures(torch.from_numpy(GREY)[:, None]).fitted((1, 8, 8))
+
+
+def test_fitting_pictures_are_left_alone():
+    pictures = Pictures(torch.from_numpy(GREY)[:, None])
+    assert pictures.fitted((1, 4, 6)) is pictures
+
+
+def test_mixed_sizes_are_refused(tmp_path):
+    folder = save_pngs(tmp_path / "p", [GREY[0], GREY[1], GREY[2][:3]])
+    with pytest.raises(GanzooError, match="002.png is 3x6 grey, and the first picture of the folder is 4x6 grey"):
+        read_pictures(folder)
+
+
+def test_mixed_kinds_are_refused(tmp_path):
+    folder = save_pngs(tmp_path / "p", [GREY[0], np.stack([GREY[0]] * 3, axis=2)])
+    with pytest.raises(GanzooError, match="001.png is 4x6 RGB"):
+        read_pictures(folder)
+
+
+@pytest.mark.parametrize("mode", ["P", "LA", "RGBA", "1", "I;16"])
+def test_palettes_transparency_and_other_depths_are_refused(tmp_path, mode):
+    Image.new(mode, (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(GanzooError, match=f"of mode {mode}"):
+        read_pictures(tmp_path)
+
+
+def test_other_picture_formats_beside_pngs_are_refused(tmp_path):
+    save_pngs(tmp_path, GREY)
+    Image.fromarray(GREY[0]).save(tmp_path / "x.jpg")
+    with pytest.raises(GanzooError, match=r"1 pictures that are no PNGs, such as x\.jpg"):
+        read_pictures(tmp_path)
+
+
+def test_a_png_that_is_none_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(GanzooError, match=r"a\.png cannot be read"):
+        read_pictures(tmp_path)
+
+
+def test_a_truncated_png_is_refused(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
+    with pytest.raises(GanzooError, match=r"a\.png is damaged"):
+        read_pictures(tmp_path)
+
+
+def test_an_empty_folder_and_a_missing_path_are_refused(tmp_path):
+    with pytest.raises(GanzooError, match="holds no PNGs"):
+        read_pictures(tmp_path)
+    with pytest.raises(GanzooError, match="There is no"):
+        read_pictures(tmp_path / "nothing")
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(GanzooError, match="is no run, no folder of PNGs"):
+        read_pictures(tmp_path / "a.txt")
+
+
+def test_npz_of_grey_and_of_coloured_images(tmp_path):
+    pictures = read_pictures(npz(tmp_path / "grey.npz", images=GREY, labels=np.array([3, 1, 4, 1, 5], np.uint8)))
+    assert torch.equal(pictures.images, torch.from_numpy(GREY)[:, None])
+    assert pictures.labels.tolist() == [3, 1, 4, 1, 5]
+    colours = np.stack([GREY, GREY + 1, GREY + 2], axis=3)
+    pictures = read_pictures(npz(tmp_path / "rgb.npz", images=colours))
+    assert torch.equal(pictures.images, torch.from_numpy(colours).permute(0, 3, 1, 2))
+    assert pictures.labels is None
+
+
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_pickled_objects_are_never_loaded(tmp_path, name):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle was loaded",))
+
+    arrays = {"images": GREY, name: np.array([Bomb()] * 5, dtype=object)}
+    with pytest.raises(GanzooError, match="pickled"):
+        read_pictures(npz(tmp_path / "a.npz", **arrays))
+
+
+def test_an_array_that_says_it_is_huge_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", npy_header("|u1", (10**9, 28, 28)) + bytes(10**6))
+    with pytest.raises(GanzooError, match="784 GB"):
+        read_pictures(path)
+
+
+def test_an_array_that_holds_less_than_it_says_is_refused(tmp_path):
+    path = tmp_path / "short.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", npy_header("|u1", (1000, 28, 28)) + bytes(100))
+    with pytest.raises(GanzooError, match="cannot be read"):
+        read_pictures(path)
+
+
+def test_a_truncated_archive_is_refused(tmp_path):
+    path = npz(tmp_path / "a.npz", images=GREY)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(GanzooError, match="is damaged"):
+        read_pictures(path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"pictures": GREY}, "no array called 'images'"),
+        ({"images": GREY.astype(np.float32)}, "float32"),
+        ({"images": GREY[0]}, r"\(4, 6\)"),
+        ({"images": np.stack([GREY] * 3, axis=1)}, r"\(5, 3, 4, 6\)"),
+        ({"images": GREY[:0]}, r"\(0, 4, 6\)"),
+        ({"images": GREY, "labels": np.zeros(4, np.int64)}, r"labels in .* \(4,\)"),
+        ({"images": GREY, "labels": np.zeros(5)}, "labels in .* float64"),
+    ],
+)
+def test_arrays_of_another_form_are_refused(tmp_path, arrays, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        read_pictures(npz(tmp_path / "a.npz", **arrays))
+
+
+def test_a_choice_of_pictures_is_seeded_and_keeps_labels_with_images():
+    images = torch.arange(50).to(torch.uint8).reshape(50, 1, 1, 1)
+    pictures = Pictures(images, torch.arange(50))
+    chosen = pictures.at_most(20, seed=1)
+    assert torch.equal(chosen.images.flatten().long(), chosen.labels)
+    assert len(chosen.labels.unique()) == 20
+    assert torch.equal(chosen.labels, pictures.at_most(20, seed=1).labels)
+    assert not torch.equal(chosen.labels, pictures.at_most(20, seed=2).labels)
+    assert pictures.at_most(50, seed=1) is pictures
+    assert pictures.at_most(60, seed=1).notes == ("There are 50 pictures, not 60.",)
