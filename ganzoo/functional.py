@@ -43,5 +43,5 @@ def interpolate(real: Tensor, fake: Tensor) -> Tensor:
     Returns:
         Images (n, ...).
     """
-    mix = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device)
+    mix = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
     return torch.lerp(real, fake.to(real.dtype), mix)

@@ -93,10 +93,12 @@ class AdversarialGame(Objective):
 
 
 def _total(adversarial: Tensor, terms: Sequence[Regularizer], turn: Turn) -> dict[str, Tensor]:
-    penalties = {term.label: term.penalty(turn) for term in terms}
-    total = adversarial
+    total, penalties = adversarial, dict[str, Tensor]()
     for term in terms:
-        total = total + term.weight * penalties[term.label]
+        # Two terms may share a name (one regularizer with two settings): both count, the last is logged.
+        penalty = term.penalty(turn)
+        total = total + term.weight * penalty
+        penalties[term.label] = penalty
     return {"loss": total, **penalties}
 
 
