@@ -1,0 +1,80 @@
+"""Pure maths against numbers worked out by hand and against finite differences."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.autograd import gradcheck, gradgradcheck
+
+from ganzoo import functional
+
+
+def test_squared_norm_sums_over_all_but_the_first_dimension() -> None:
+    x = torch.tensor([[[3.0, 4.0]], [[1.0, -2.0]]])
+    assert functional.squared_norm(x).tolist() == [25.0, 5.0]
+
+
+def test_interpolate_lies_on_the_line_between_each_pair() -> None:
+    real, fake = torch.randn(64, 3, 4, 4), torch.randn(64, 3, 4, 4)
+    between = functional.interpolate(real, fake)
+    share = (between - real) / (fake - real)
+    mix = share.flatten(1).median(dim=1).values
+    assert torch.allclose(between, real + mix.view(-1, 1, 1, 1) * (fake - real), atol=1e-5)
+    assert 0 <= mix.min() < 0.1
+    assert 0.9 < mix.max() <= 1
+    assert len(mix.unique()) == 64, "each pair has a point of its own"
+
+
+def test_interpolate_takes_half_precision_fakes() -> None:
+    between = functional.interpolate(torch.zeros(4, 2), torch.ones(4, 2, dtype=torch.bfloat16))
+    assert between.dtype == torch.float32
+
+
+def test_input_gradient_of_a_quadratic_critic() -> None:
+    x = torch.randn(5, 2, 3, 3)
+    gradient = functional.input_gradient(lambda images: images.square().flatten(1).sum(1) / 2, x)
+    assert torch.allclose(gradient, x)
+    assert not x.requires_grad, "the caller's tensor is left alone"
+
+
+def test_input_gradient_agrees_with_finite_differences() -> None:
+    critic = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0)).double()
+    x = torch.randn(3, 6, dtype=torch.float64)
+    gradient = functional.input_gradient(critic, x)
+    step = 1e-6
+    for column in range(6):
+        shift = step * nn.functional.one_hot(torch.tensor(column), 6)
+        slope = (critic(x + shift) - critic(x - shift)) / (2 * step)
+        assert torch.allclose(gradient[:, column], slope, atol=1e-8)
+
+
+def test_input_gradient_is_itself_differentiable_twice_over() -> None:
+    x = torch.randn(3, 4, dtype=torch.float64)
+
+    def penalty(weight: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        gradient = functional.input_gradient(lambda images: torch.tanh(images @ weight.T) @ out, x)
+        return functional.squared_norm(gradient).mean()
+
+    weight = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    out = torch.randn(5, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(penalty, (weight, out))
+    assert gradgradcheck(penalty, (weight, out))
+
+
+def test_input_gradient_works_through_training_batch_normalisation() -> None:
+    critic = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(108, 1)
+    )
+    gradient = functional.input_gradient(lambda x: critic(x).squeeze(1), torch.randn(4, 1, 8, 8))
+    functional.squared_norm(gradient).mean().backward()
+    assert gradient.abs().sum() > 0
+    assert critic[0].weight.grad is not None
+    assert torch.isfinite(critic[0].weight.grad).all()
+
+
+def test_input_gradient_is_single_precision_under_autocast() -> None:
+    critic = nn.Sequential(nn.Linear(4, 1), nn.Flatten(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        gradient = functional.input_gradient(critic, torch.randn(3, 4))
+    assert gradient.dtype == torch.float32
+    assert torch.allclose(gradient, critic[0].weight.expand(3, 4), atol=1e-2)

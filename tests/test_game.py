@@ -1,0 +1,259 @@
+"""The two-player game: whose turn it is, what each player sees, and what joins its loss."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganzoo import (
+    AdversarialGame,
+    AdversarialLoss,
+    Augmentation,
+    Batch,
+    GaussianPrior,
+    Regularizer,
+    Spec,
+    Turn,
+)
+
+SPEC = Spec(1, 2, 2, GaussianPrior(dim=3))
+CONDITIONAL = Spec(1, 2, 2, GaussianPrior(dim=3), classes=2)
+
+
+class Difference(AdversarialLoss):
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return fake.mean() - real.mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        assert real is None
+        return -fake.mean()
+
+
+class Paired(Difference):
+    pairs = True
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        assert real is not None
+        return (real - fake).mean()
+
+
+class Constant(Regularizer):
+    """A penalty of a known value, so that its factor can be read off the loss."""
+
+    def __init__(self, value: float, *, weight: float = 1.0, every: int = 1, label: str = "constant") -> None:
+        super().__init__(weight=weight, every=every)
+        self.value = value
+        self.label = label
+
+    def penalty(self, turn: Turn) -> Tensor:
+        return turn.critic(turn.real).sum() * 0 + self.value
+
+
+class Clip(Regularizer):
+    def penalty(self, turn: Turn) -> Tensor:
+        return turn.fake.sum() * 0
+
+    def after_step(self, networks: dict[str, nn.Module]) -> None:
+        for parameter in networks["discriminator"].parameters():
+            parameter.clamp_(-0.01, 0.01)
+
+
+class OnGenerator(Regularizer):
+    side = "generator"
+
+    def penalty(self, turn: Turn) -> Tensor:
+        return turn.fake.square().mean()
+
+
+class Generator(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        images = torch.tanh(self.layer(z)).view(-1, 1, 2, 2)
+        return images if label is None else images + 10 * label.view(-1, 1, 1, 1)
+
+
+class Critic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+        self.seen: list[tuple[Tensor, Tensor | None]] = []
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        self.seen.append((images, label))
+        return images.flatten(1) @ self.weight
+
+
+def networks() -> dict[str, nn.Module]:
+    return {"generator": Generator(), "discriminator": Critic()}
+
+
+def batch(n: int = 4) -> Batch:
+    return Batch(torch.randn(n, 1, 2, 2), torch.arange(n) % 2, torch.randn(n, 3))
+
+
+def game(
+    loss: AdversarialLoss | None = None,
+    *terms: Regularizer,
+    spec: Spec = SPEC,
+    augmentation: Augmentation | None = None,
+) -> AdversarialGame:
+    made = AdversarialGame(loss or Difference(), terms, augmentation)
+    assert made.bind(spec, {}) == {}
+    return made
+
+
+def test_the_discriminator_moves_first_and_each_trains_itself_alone() -> None:
+    phases = game().phases()
+    assert [(p.name, p.trains, p.repeat, p.every) for p in phases] == [
+        ("discriminator", ("discriminator",), 1, 1),
+        ("generator", ("generator",), 1, 1),
+    ]
+
+
+def test_discriminator_loss_and_gradient_by_hand() -> None:
+    nets, seen = networks(), batch()
+    losses = game().phases()[0].loss(nets, seen)
+    fake = nets["generator"](seen.z).detach()
+    weight = nets["discriminator"].weight
+    assert torch.allclose(losses["loss"], ((fake - seen.real).flatten(1) @ weight).mean())
+    assert torch.allclose(losses["real_logits"], (seen.real.flatten(1) @ weight).mean())
+    losses["loss"].backward()
+    assert torch.allclose(weight.grad, (fake - seen.real).flatten(1).mean(0))
+    assert all(p.grad is None for p in nets["generator"].parameters()), "fakes carry no graph here"
+
+
+def test_a_frozen_discriminator_lets_the_generator_s_gradient_through() -> None:
+    nets, seen = networks(), batch()
+    nets["discriminator"].requires_grad_(False)
+    game().phases()[1].loss(nets, seen)["loss"].backward()
+    slope = 1 - nets["generator"](seen.z).flatten(1).square()
+    assert nets["discriminator"].weight.grad is None
+    expected = -(slope * nets["discriminator"].weight).mean(0)
+    assert torch.allclose(nets["generator"].layer.bias.grad, expected, atol=1e-6)
+
+
+def test_only_a_paired_loss_pays_for_real_logits_in_the_generator_s_turn() -> None:
+    for loss, passes in ((Difference(), 1), (Paired(), 2)):
+        nets = networks()
+        game(loss).phases()[1].loss(nets, batch())
+        assert len(nets["discriminator"].seen) == passes
+
+
+def test_regularizers_join_the_loss_with_their_weight() -> None:
+    nets, seen = networks(), batch()
+    plain = game().phases()[0].loss(nets, seen)["loss"]
+    losses = (
+        game(None, Constant(3.0, weight=2.0), Constant(5.0, weight=0.5, label="other"))
+        .phases()[0]
+        .loss(nets, seen)
+    )
+    assert torch.allclose(losses["loss"] - plain, torch.tensor(8.5))
+    assert losses["constant"].item() == 3.0
+    assert losses["other"].item() == 5.0
+
+
+def test_one_regularizer_with_two_settings_counts_twice() -> None:
+    nets, seen = networks(), batch()
+    plain = game().phases()[0].loss(nets, seen)["loss"]
+    losses = game(None, Constant(3.0), Constant(5.0)).phases()[0].loss(nets, seen)
+    assert torch.allclose(losses["loss"] - plain, torch.tensor(8.0))
+
+
+def test_a_lazy_regularizer_has_a_phase_of_its_own_and_the_same_strength_on_average() -> None:
+    phases = game(None, Constant(3.0, weight=2.0, every=16)).phases()
+    assert [(p.name, p.every) for p in phases] == [
+        ("discriminator", 1),
+        ("discriminator/constant", 16),
+        ("generator", 1),
+    ]
+    assert phases[1].trains == ("discriminator",)
+    losses = phases[1].loss(networks(), batch())
+    assert losses["loss"].item() == pytest.approx(16 * 2 * 3)
+    assert losses["penalty"].item() == pytest.approx(3)
+    assert "constant" not in phases[0].loss(networks(), batch())
+
+
+def test_a_regularizer_joins_the_side_it_names() -> None:
+    nets, seen = networks(), batch()
+    phases = game(None, OnGenerator(weight=2.0)).phases()
+    plain = game().phases()
+    assert torch.equal(phases[0].loss(nets, seen)["loss"], plain[0].loss(nets, seen)["loss"])
+    added = phases[1].loss(nets, seen)["loss"] - plain[1].loss(nets, seen)["loss"]
+    assert torch.allclose(added, 2 * nets["generator"](seen.z).square().mean(), atol=1e-6)
+
+
+def test_after_a_step_regularizers_may_touch_the_networks() -> None:
+    nets = networks()
+    discriminator, generator = game(None, Clip()).phases()
+    assert generator.after is not None
+    assert discriminator.after is not None
+    with torch.no_grad():
+        generator.after(nets)
+        assert nets["discriminator"].weight.max() == 4, "clipping belongs to the discriminator's turn"
+        discriminator.after(nets)
+    assert nets["discriminator"].weight.abs().max().item() == pytest.approx(0.01)
+
+
+def test_labels_reach_both_networks_of_a_conditional_game() -> None:
+    nets, seen = networks(), batch()
+    for phase in game(Paired(), spec=CONDITIONAL).phases():
+        phase.loss(nets, seen)
+    shown = nets["discriminator"].seen
+    assert len(shown) == 4
+    assert all(label is seen.label for _, label in shown)
+    for fake, _ in (shown[1], shown[3]):
+        assert (fake[seen.label == 1] > 5).all()
+        assert (fake[seen.label == 0].abs() <= 1).all()
+
+
+def test_an_unconditional_game_passes_no_labels() -> None:
+    nets = networks()
+    for phase in game().phases():
+        phase.loss(nets, batch())
+    assert all(label is None for _, label in nets["discriminator"].seen)
+
+
+class Shift(Augmentation):
+    def __init__(self) -> None:
+        super().__init__()
+        self.observed: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + 100
+
+    def observe(self, real_logits: Tensor) -> None:
+        self.observed.append(real_logits)
+
+
+def test_the_augmentation_changes_real_and_fake_alike() -> None:
+    nets, shift = networks(), Shift()
+    for phase in game(Paired(), augmentation=shift).phases():
+        phase.loss(nets, batch())
+    assert len(nets["discriminator"].seen) == 4
+    assert all(images.min() > 90 for images, _ in nets["discriminator"].seen)
+    assert len(shift.observed) == 1, "once, in the discriminator's turn"
+    assert shift.observed[0].shape == (4,)
+    assert not shift.observed[0].requires_grad
+
+
+def test_regularizers_see_augmented_images_too() -> None:
+    class Look(Regularizer):
+        def penalty(self, turn: Turn) -> Tensor:
+            return turn.real.mean() + turn.fake.mean()
+
+    game_of_shift = game(None, Look(), augmentation=Shift())
+    assert game_of_shift.phases()[0].loss(networks(), batch())["penalty"] > 190
+
+
+def test_logits_are_single_precision_under_autocast() -> None:
+    class Half(Difference):
+        def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+            assert real.dtype == fake.dtype == torch.float32
+            return super().discriminator(real, fake)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        assert game(Half()).phases()[0].loss(networks(), batch())["loss"].dtype == torch.float32

@@ -1,0 +1,96 @@
+"""Latent codes: their layout, ranges and moments."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from ganzoo import CodesPrior, GaussianPrior, UniformPrior
+from ganzoo.priors import Prior
+
+CPU = torch.device("cpu")
+MANY = 20_000
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_gaussian_has_the_moments_of_a_standard_normal() -> None:
+    z = GaussianPrior(dim=5).sample(MANY, seeded(), CPU)
+    assert z.shape == (MANY, 5)
+    assert z.dtype == torch.float32
+    assert z.mean(0).abs().max() < 0.03
+    assert (torch.cov(z.T) - torch.eye(5)).abs().max() < 0.05
+
+
+def test_uniform_fills_its_interval() -> None:
+    z = UniformPrior(dim=3).sample(MANY, seeded(), CPU)
+    assert z.shape == (MANY, 3)
+    assert -1 <= z.min() < -0.999
+    assert 0.999 < z.max() < 1
+    assert z.mean(0).abs().max() < 0.02
+    assert (z.var(0) - 1 / 3).abs().max() < 0.01
+
+
+def test_codes_lie_behind_the_noise_in_their_order() -> None:
+    prior = CodesPrior(dim=4, categorical=(3, 5), continuous=2)
+    z = prior.sample(MANY, seeded(), CPU)
+    assert prior.width == 14
+    assert z.shape == (MANY, 14)
+    noise, first, second, continuous = z.split([4, 3, 5, 2], dim=1)
+    assert (noise.var(0) - 1).abs().max() < 0.05
+    for one_hot, classes in ((first, 3), (second, 5)):
+        assert set(one_hot.unique().tolist()) == {0.0, 1.0}
+        assert (one_hot.sum(1) == 1).all()
+        assert (one_hot.mean(0) - 1 / classes).abs().max() < 0.02
+    assert -1 <= continuous.min() < -0.999
+    assert 0.999 < continuous.max() < 1
+
+
+def test_codes_are_independent_of_one_another() -> None:
+    z = CodesPrior(dim=1, categorical=(2, 2), continuous=1).sample(MANY, seeded(), CPU)
+    correlation = torch.corrcoef(z[:, [0, 1, 3, 5]].T)
+    assert (correlation - torch.eye(4)).abs().max() < 0.03
+
+
+def test_codes_may_lack_either_sort() -> None:
+    assert CodesPrior(dim=2, categorical=(), continuous=3).sample(4, seeded(), CPU).shape == (4, 5)
+    assert CodesPrior(dim=2, categorical=(6,), continuous=0).sample(4, seeded(), CPU).shape == (4, 8)
+
+
+@pytest.mark.parametrize(
+    "prior", [GaussianPrior(), UniformPrior(), CodesPrior()], ids=lambda prior: prior.name
+)
+def test_the_generator_alone_decides_what_is_drawn(prior: GaussianPrior | UniformPrior | CodesPrior) -> None:
+    torch.manual_seed(1)
+    first = prior.sample(8, seeded(7), CPU)
+    torch.manual_seed(2)
+    assert torch.equal(first, prior.sample(8, seeded(7), CPU))
+    assert not torch.equal(first, prior.sample(8, seeded(8), CPU))
+    assert prior.width == first.shape[1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "gaussian", "dim": 0},
+        {"name": "gaussian", "dim": "64"},
+        {"name": "gaussian", "dims": 64},
+        {"name": "codes", "categorical": [1]},
+        {"name": "codes", "continuous": -1},
+        {"name": "poisson"},
+    ],
+    ids=str,
+)
+def test_a_wrong_prior_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Prior).validate_python(wrong)
+
+
+def test_a_recipe_s_words_become_a_prior() -> None:
+    prior = TypeAdapter(Prior).validate_python(
+        {"name": "codes", "dim": 2, "categorical": [4], "continuous": 1}
+    )
+    assert prior == CodesPrior(dim=2, categorical=(4,), continuous=1)
