@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 (typer reads the annotations)
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -30,7 +30,9 @@ def sample(
 ) -> None:
     """Draw images from a run's newest checkpoint."""
     if out.suffix not in (".png", ".npz"):
-        raise GanzooError(f"{out} is neither a .png nor an .npz file.", "Give --out FILE.png or --out FILE.npz.")
+        raise GanzooError(
+            f"{out} is neither a .png nor an .npz file.", "Give --out FILE.png or --out FILE.npz."
+        )
     if not out.parent.is_dir():
         raise GanzooError(f"There is no folder {out.parent}.", "Make it first, or give another --out.")
     from ganzoo.evaluation.generator import load
@@ -54,8 +56,8 @@ def sample(
     if as_json:
         typer.echo(json.dumps(facts, ensure_ascii=False))
     else:
-        told = f"{n:,} images ({facts['weights']} weights after {facts['images']:,} training images, seed {seed})"
-        typer.echo(f"{told} are in {out}", err=True)
+        age = f"{facts['weights']} weights after {facts['images']:,} training images"
+        typer.echo(f"{n:,} images ({age}, seed {seed}) are in {out}", err=True)
 
 
 def _write(out: Path, images: Tensor, labels: Tensor | None) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation.inception import inception_v3
-from ganzoo.extractor import Extractor
-from ganzoo.plugins import Zoo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ganzoo.extractor import Extractor
+    from ganzoo.plugins import Zoo
 
 Shape = tuple[int, int, int]
 
@@ -40,8 +44,9 @@ def find(name: str, zoo: Zoo, shape: Shape) -> Extractor:
 def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
     """Raise unless the extractor takes images of that shape: they are never resampled to fit."""
     if tuple(extractor.shape) != shape:
+        takes = written(extractor.shape)
         raise GanzooError(
-            f"The extractor '{name}' judges images of {written(extractor.shape)}, and these are of {written(shape)}.",
+            f"The extractor '{name}' judges images of {takes}, and these are of {written(shape)}.",
             "Nothing is resampled, because that alone changes a score; use another extractor or dataset.",
         )
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.fidelity import Statistics, statistics
-from ganzoo.extractor import Extractor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ganzoo.extractor import Extractor
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,9 @@ class Features:
         return statistics(self.values)
 
 
-def extract(name: str, extractor: Extractor, images: Tensor, device: torch.device, batch_size: int = 500) -> Features:
+def extract(
+    name: str, extractor: Extractor, images: Tensor, device: torch.device, batch_size: int = 500
+) -> Features:
     """Run an extractor over images, in float32 whatever the training around it uses.
 
     Args:
@@ -52,7 +58,7 @@ def extract(name: str, extractor: Extractor, images: Tensor, device: torch.devic
     logits = [some.cpu().float() for _, some in batches if some is not None]
     if values.shape != (len(images), extractor.width) or not values.isfinite().all():
         raise GanzooError(
-            f"The extractor '{name}' gave features of shape {tuple(values.shape)}, or not all of them finite.",
+            f"The extractor '{name}' gave features of shape {tuple(values.shape)}, or some not finite.",
             f"It declares {extractor.width} finite features an image; its plugin must be mended.",
         )
     return Features(values, torch.cat(logits) if logits else None)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo.extractor import Extractor
-
 if TYPE_CHECKING:
     import numpy as np
+
+    from ganzoo.extractor import Extractor
 
 Statistics = Mapping[str, "np.ndarray[Any, np.dtype[np.float64]]"]
 """Mean ``mu`` (width,) and covariance ``sigma`` (width, width), float64."""
@@ -33,7 +33,7 @@ def statistics(features: Tensor) -> Statistics:
     """
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
-    # torch-fidelity averages in the type it is given, and a float32 sum over 10,000 rows depends on their order.
+    # torch-fidelity averages in the type it is given, and a float32 sum of many rows depends on their order.
     found = fid_features_to_statistics(features)
     return {"mu": features.mean(0, dtype=torch.float64).numpy(), "sigma": found["sigma"]}
 
@@ -57,7 +57,8 @@ def register(name: str, extractor: Extractor) -> str:
         extractor: Stays as it is: torch-fidelity works on copies.
 
     Returns:
-        The name in torch-fidelity's registry, ``<name>-<first 12 digits of the digest>``. Registering twice is harmless.
+        The name in torch-fidelity's registry, ``<name>-<first 12 digits of the digest>``. Registering
+        it twice is harmless.
     """
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +12,14 @@ from ganzoo.assembly import Assembly, assemble
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.sampling import draw
 from ganzoo.plugins import Zoo, load_zoo
-from ganzoo.recipe import Recipe
-from ganzoo.runs.checkpoint import Checkpoint
 from ganzoo.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ganzoo.recipe import Recipe
+    from ganzoo.runs.checkpoint import Checkpoint
 
 Weights = Literal["ema", "raw"]
 
@@ -50,7 +53,9 @@ class TrainedGenerator:
         """Number of classes it can be asked for; 0 where it is unconditional."""
         return self.assembly.spec.classes
 
-    def sample(self, n: int, seed: int = 0, label: int | None = None, weights: Weights | None = None) -> Tensor:
+    def sample(
+        self, n: int, seed: int = 0, label: int | None = None, weights: Weights | None = None
+    ) -> Tensor:
         """Draw images; the same arguments give the same images.
 
         Args:
@@ -105,7 +110,9 @@ class TrainedGenerator:
         return networks
 
 
-def load(run: str | Path | RunFolder, *, zoo: Zoo | None = None, device: torch.device | None = None) -> TrainedGenerator:
+def load(
+    run: str | Path | RunFolder, *, zoo: Zoo | None = None, device: torch.device | None = None
+) -> TrainedGenerator:
     """The generator that a run trained, from its newest whole checkpoint.
 
     Args:

@@ -40,13 +40,14 @@ class InceptionV3(Extractor):
         super().__init__()
         network = FEATURE_EXTRACTORS_REGISTRY[NAME]
         try:
-            # torch-fidelity unpickles without restriction: the restricted reader must accept the whole file first.
+            # torch-fidelity unpickles without restriction: the restricted reader must accept the file first.
             torch.load(weights, weights_only=True)
             self._digest = hashlib.sha256(weights.read_bytes()).hexdigest()
             self.network = network(NAME, list(LAYERS), feature_extractor_weights_path=str(weights))
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise GanzooError(
-                f"The weights of '{NAME}' at {weights} are damaged, or not tensors alone ({type(error).__name__}).",
+                f"The weights of '{NAME}' at {weights} are damaged or not tensors alone "
+                f"({type(error).__name__}).",
                 "Delete the file and fetch it again.",
             ) from error
 
@@ -102,4 +103,3 @@ def _download(url: str, path: Path) -> None:
             f"The weights of '{NAME}' cannot be had ({error}).",
             f"Fetch {url} elsewhere (its SHA-256 begins with {checksum}) and put it at {path}.",
         ) from error
-

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
 
-from ganzoo.data.dataset import ImageDataset, Split
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import extractors, fidelity, references
 from ganzoo.evaluation.features import Features, extract
@@ -19,9 +16,15 @@ from ganzoo.evaluation.inception import InceptionV3
 from ganzoo.evaluation.metrics import Wanted, parse
 from ganzoo.evaluation.protocol import Measured
 from ganzoo.evaluation.references import RealImages
-from ganzoo.extractor import Extractor
-from ganzoo.plugins import Zoo
-from ganzoo.registry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from ganzoo.data.dataset import ImageDataset, Split
+    from ganzoo.extractor import Extractor
+    from ganzoo.plugins import Zoo
+    from ganzoo.registry import Entry
 
 SPLIT: Final = "test"
 FLOOR_SEED = 0
@@ -33,7 +36,8 @@ class Judge:
 
     Args:
         metrics: ``<metric>@<extractor>``, each.
-        dataset_entry: Where real images come from: the test split is the reference, the train split the floor.
+        dataset_entry: Where real images come from: the test split is the reference, the train split the
+            floor.
         dataset_options: The recipe's options for it.
         data_dir: Where the user keeps dataset files, or None.
         zoo: Where extractors are looked up.
@@ -62,7 +66,9 @@ class Judge:
         reference = self._load(SPLIT)
         self.shape = reference.shape
         names = dict.fromkeys(wanted.extractor for wanted in self._wanted)
-        self._real = {name: self._seen(reference, name, extractors.find(name, zoo, reference.shape)) for name in names}
+        self._real = {
+            name: self._seen(reference, name, extractors.find(name, zoo, reference.shape)) for name in names
+        }
         self._floors: dict[tuple[str, int], tuple[float, int]] = {}
         for name, real in self._real.items():
             fidelity.register(name, real.extractor)
@@ -72,7 +78,9 @@ class Judge:
     def _seen(self, dataset: ImageDataset, name: str, extractor: Extractor) -> RealImages:
         return RealImages(dataset, self._options, name, extractor.to(self._device), self._device)
 
-    def score(self, images: Tensor, *, sample_seed: int | None = None, weights: str | None = None) -> list[Measured]:
+    def score(
+        self, images: Tensor, *, sample_seed: int | None = None, weights: str | None = None
+    ) -> list[Measured]:
         """Every metric of a set of images.
 
         Args:
@@ -84,8 +92,12 @@ class Judge:
             GanzooError: They are too few, or of another type or shape than an extractor takes.
         """
         self._refuse_unfit(images)
-        fakes = {name: extract(name, real.extractor, images, self._device) for name, real in self._real.items()}
-        return [self._measure(wanted, fakes[wanted.extractor], sample_seed, weights) for wanted in self._wanted]
+        fakes = {
+            name: extract(name, real.extractor, images, self._device) for name, real in self._real.items()
+        }
+        return [
+            self._measure(wanted, fakes[wanted.extractor], sample_seed, weights) for wanted in self._wanted
+        ]
 
     def _refuse_unfit(self, images: Tensor) -> None:
         if images.dtype != torch.uint8 or images.dim() != 4:
@@ -99,7 +111,9 @@ class Judge:
         for name, real in self._real.items():
             extractors.refuse_other_shape(name, real.extractor, (channels, height, width))
 
-    def _measure(self, wanted: Wanted, fake: Features, sample_seed: int | None, weights: str | None) -> Measured:
+    def _measure(
+        self, wanted: Wanted, fake: Features, sample_seed: int | None, weights: str | None
+    ) -> Measured:
         n_fake = len(fake.values)
         floor, n_floor = self._floor(wanted, n_fake)
         protocol = {
@@ -139,7 +153,9 @@ class Judge:
                 "reference": dict(real.key),
                 "torch_fidelity": fidelity.version(),
             }
-            value = references.number("floor", key, lambda: wanted.metric.compute(train.features, real.features))
+            value = references.number(
+                "floor", key, lambda: wanted.metric.compute(train.features, real.features)
+            )
             self._floors[wanted.name, n] = value, len(train.dataset)
         return self._floors[wanted.name, n]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.evaluation.features import Features
 from ganzoo.evaluation.fidelity import frechet_distance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ganzoo.evaluation.features import Features
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,9 @@ def parse(name: str) -> Wanted:
     """
     metric, at, extractor = name.partition("@")
     if not (at and extractor):
-        raise GanzooError(f"The metric '{name}' names no extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn.")
+        raise GanzooError(
+            f"The metric '{name}' names no extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn."
+        )
     if metric not in METRICS:
         raise GanzooError(f"There is no metric called '{metric}' (in '{name}').", nearest(metric, METRICS))
     return Wanted(METRICS[metric], extractor)

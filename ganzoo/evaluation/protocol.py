@@ -11,7 +11,7 @@ from ganzoo.errors import GanzooError
 Protocol = Mapping[str, Any]
 
 NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
-"""What may differ between comparable scores: which samples were measured, not how; and the floor beside them."""
+"""What may differ between comparable scores: which samples were measured, not how, and the floor."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ class Measured:
 
 def describe(protocol: Protocol) -> str:
     """A protocol in one line for tables."""
+    reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']} images"
     parts = [
-        f"{protocol['n_fake']:,} against {protocol['n_real']:,} {protocol['dataset']} {protocol['split']} images",
+        f"{protocol['n_fake']:,} against {reference}",
         f"{protocol['extractor']} {protocol['extractor_digest'][:8]}",
         protocol["quantised"],
         "native size" if protocol["resizing"] == "none" else protocol["resizing"],
@@ -62,7 +63,7 @@ def describe(protocol: Protocol) -> str:
 
 
 def comparable(a: Protocol, b: Protocol) -> None:
-    """Refuse to compare scores of different protocols. Seeds may differ, and so may the weights that were sampled.
+    """Refuse to compare scores of different protocols. Seeds and the kind of weights may differ.
 
     Args:
         a: One score's protocol.

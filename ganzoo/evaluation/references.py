@@ -8,8 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,8 +17,12 @@ from torch import Tensor
 
 from ganzoo.data.dataset import ImageDataset, cache_folder
 from ganzoo.evaluation.features import Features, extract
-from ganzoo.extractor import Extractor
 from ganzoo.runs.files import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ganzoo.extractor import Extractor
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,9 @@ Key = Mapping[str, Any]
 
 def content_digest(images: Tensor) -> str:
     """SHA-256 of images (n, c, h, w) uint8 and their shape, in hexadecimal."""
-    return hashlib.sha256(str(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(
+        str(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()
+    ).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,11 @@ class RealImages:
 
     def _compute(self) -> dict[str, Tensor]:
         found = extract(self.name, self.extractor, self.dataset.images, self.device)
-        return {"values": found.values} if found.logits is None else {"values": found.values, "logits": found.logits}
+        return (
+            {"values": found.values}
+            if found.logits is None
+            else {"values": found.values, "logits": found.logits}
+        )
 
 
 def number(kind: str, key: Key, compute: Callable[[], float]) -> float:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.objective import Networks, Objective
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ganzoo.objective import Networks, Objective
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -25,7 +29,10 @@ def to_uint8(images: Tensor) -> Tensor:
         RunError: Some values are not numbers.
     """
     if images.isnan().any():
-        raise RunError("The generator draws NaN instead of pixels.", "Its training has diverged; lower the learning rate.")
+        raise RunError(
+            "The generator draws NaN instead of pixels.",
+            "Its training has diverged; lower the learning rate.",
+        )
     return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -42,8 +49,8 @@ def draw(
 ) -> tuple[Tensor, Tensor | None]:
     """Draw images in evaluation mode; the same arguments give the same images.
 
-    Neither the global random state nor any module's train mode is touched. Latent codes are drawn on the CPU, so that
-    every device is fed the same ones.
+    Neither the global random state nor any module's train mode is touched. Latent codes are drawn on the
+    CPU, so that every device is fed the same ones.
 
     Args:
         objective: Knows how to generate from the networks.
@@ -68,7 +75,12 @@ def draw(
         labels = torch.arange(n) % classes
     z = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
     asked = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), _seeded(seed, device), _evaluating(networks):
+    with (
+        torch.no_grad(),
+        torch.autocast(device.type, enabled=False),
+        _seeded(seed, device),
+        _evaluating(networks),
+    ):
         images = [
             to_uint8(objective.generate(networks, codes.to(device), wanted.to(device))).cpu()
             for codes, wanted in zip(torch.split(z, batch_size), torch.split(asked, batch_size), strict=True)
@@ -92,7 +104,9 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 @contextmanager
 def _evaluating(networks: Networks) -> Iterator[None]:
     """Evaluation mode, and each module's own mode afterwards."""
-    modes: list[tuple[nn.Module, bool]] = [(m, m.training) for net in networks.values() for m in net.modules()]
+    modes: list[tuple[nn.Module, bool]] = [
+        (m, m.training) for net in networks.values() for m in net.modules()
+    ]
     try:
         for network in networks.values():
             network.eval()

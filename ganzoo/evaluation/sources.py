@@ -6,7 +6,6 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +15,8 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.extractors import written
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from PIL import Image
 
@@ -66,7 +67,9 @@ class Pictures:
                 "The pictures are coloured and the dataset is grey.",
                 "Turn them into grey ones yourself: there is more than one way to.",
             )
-        return self.noted("RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels)
+        return self.noted(
+            "RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels
+        )
 
     def at_most(self, n: int, seed: int) -> Pictures:
         """``n`` of them, drawn without replacement; all where there are no more."""
@@ -76,7 +79,9 @@ class Pictures:
             return self
         chosen = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:n]
         labels = None if self.labels is None else self.labels[chosen]
-        return self.noted(f"{n:,} of {len(self.images):,} pictures, drawn with seed {seed}.", self.images[chosen], labels)
+        return self.noted(
+            f"{n:,} of {len(self.images):,} pictures, drawn with seed {seed}.", self.images[chosen], labels
+        )
 
 
 def read_pictures(path: Path) -> Pictures:
@@ -124,7 +129,9 @@ def _pixels(file: Path, form: tuple[str, tuple[int, int]]) -> Tensor:
         with _opened(file) as picture:
             pixels = torch.from_numpy(np.array(picture))
     except (OSError, SyntaxError, ValueError) as error:
-        raise GanzooError(f"The picture {file} is damaged ({error}).", "Remove it or write it again.") from error
+        raise GanzooError(
+            f"The picture {file} is damaged ({error}).", "Remove it or write it again."
+        ) from error
     return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
 
@@ -134,7 +141,8 @@ def _form(file: Path) -> tuple[str, tuple[int, int]]:
         form = picture.mode, picture.size
     if form[0] not in ("L", "RGB"):
         raise GanzooError(
-            f"The picture {file} is of mode {form[0]}.", "Write it as 8-bit grey or RGB, without palette or transparency."
+            f"The picture {file} is of mode {form[0]}.",
+            "Write it as 8-bit grey or RGB, without palette or transparency.",
         )
     return form
 
@@ -145,7 +153,9 @@ def _opened(file: Path) -> Image.Image:
     try:
         return Image.open(file, formats=["PNG"])
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise GanzooError(f"The picture {file} cannot be read ({error}).", "Remove it or write it again.") from error
+        raise GanzooError(
+            f"The picture {file} cannot be read ({error}).", "Remove it or write it again."
+        ) from error
 
 
 def _told(form: tuple[str, tuple[int, int]]) -> str:
@@ -163,7 +173,8 @@ def _read_npz(path: Path) -> Pictures:
     found = _images(images, path)
     if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
         raise GanzooError(
-            f"The labels in {path} are {labels.dtype} {labels.shape}.", "Labels are whole numbers, one for each image."
+            f"The labels in {path} are {labels.dtype} {labels.shape}.",
+            "Labels are whole numbers, one for each image.",
         )
     told = f"{len(found):,} images, {written(_shape(found))}."
     return Pictures(found, None if labels is None else torch.from_numpy(labels.astype("int64")), (told,))
@@ -201,7 +212,11 @@ def _refuse_header(file: Any, path: Path) -> None:
 def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
     """Images (n, c, h, w) from an array (n, h, w) or (n, h, w, c)."""
     grey = array.ndim == 3
-    if array.dtype != "uint8" or not (grey or (array.ndim == 4 and array.shape[3] in (1, 3))) or 0 in array.shape:
+    if (
+        array.dtype != "uint8"
+        or not (grey or (array.ndim == 4 and array.shape[3] in (1, 3)))
+        or 0 in array.shape
+    ):
         raise GanzooError(f"The images in {path} are {array.dtype} of shape {array.shape}.", NPZ_REMEDY)
     images = torch.from_numpy(array)
     return images[:, None] if grey else images.permute(0, 3, 1, 2)
@@ -210,8 +225,8 @@ def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
 def _refuse_size(path: Path, n_bytes: int) -> None:
     if n_bytes > MOST_BYTES:
         raise GanzooError(
-            f"{path} says it holds {n_bytes / 1e9:,.0f} GB of pixels; more than {MOST_BYTES / 1e9:.0f} GB are not read.",
-            "Give fewer images.",
+            f"{path} says it holds {n_bytes / 1e9:,.0f} GB.",
+            f"More than {MOST_BYTES / 1e9:.0f} GB are not read; give fewer images.",
         )
 
 

@@ -4,14 +4,15 @@ import hashlib
 
 import pytest
 import torch
+from torch import nn
+
 from ganzoo import Extractor, ImageDataset
 from ganzoo.plugins import Zoo
 from ganzoo.registry import Entry
-from torch import nn
 
 
 class TinyExtractor(Extractor):
-    """A fixed random convolution: 12 features and 4 logits of 8x8 grey images. Counts the images it was shown."""
+    """A fixed random convolution: 12 features and 4 logits of 8x8 grey images. It counts what it is shown."""
 
     shape = (1, 8, 8)
     width = 12
@@ -22,7 +23,9 @@ class TinyExtractor(Extractor):
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.trunk = nn.Sequential(nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(54, 12))
+            self.trunk = nn.Sequential(
+                nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(54, 12)
+            )
             self.head = nn.Linear(12, 4)
 
     @property
@@ -59,7 +62,9 @@ def extractor():
 def world():
     """A zoo that holds the extractor `tiny` and the dataset `toy`."""
     zoo = Zoo()
-    zoo.extractors.add(Entry("extractor", "tiny", TinyExtractor, "A random convolution", None, "tests", "tests 0"))
+    zoo.extractors.add(
+        Entry("extractor", "tiny", TinyExtractor, "A random convolution", None, "tests", "tests 0")
+    )
     zoo.datasets.add(toy_entry())
     return zoo
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from ganzoo.evaluation import fidelity
-from ganzoo.evaluation.features import Features, extract
 from scipy.linalg import sqrtm
 from torch.utils.data import Dataset
+
+from ganzoo.evaluation import fidelity
+from ganzoo.evaluation.features import Features, extract
 
 CPU = torch.device("cpu")
 

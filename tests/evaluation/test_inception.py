@@ -1,26 +1,29 @@
-"""torch-fidelity's Inception: its weights are found, fetched or missed with a sentence, and never unpickled blindly."""
+"""Inception: its weights are found, fetched or missed with a sentence, never unpickled blindly."""
 
 import hashlib
 
 import pytest
 import torch
+from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import extractors
 from ganzoo.plugins import Zoo
-from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
 FILE = "weights-inception-2015-12-05-{}.pth"
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A network of the right architecture with random weights, and its file: the true weights are a download."""
+    """A network of the right architecture with random weights, and its file: the true ones are a download."""
     empty = tmp_path_factory.mktemp("inception") / "empty.pth"
     torch.save({}, empty)
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(theirs.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
-        found = theirs.FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path=str(empty))
+        found = theirs.FeatureExtractorInceptionV3(
+            "random", ["2048"], feature_extractor_weights_path=str(empty)
+        )
     torch.save(found.state_dict(), empty.with_name("random.pth"))
     return found, empty.with_name("random.pth")
 
@@ -42,7 +45,9 @@ def offer(monkeypatch, tmp_path, content, checksum=None):
     return name
 
 
-def test_grey_images_are_tiled_and_judged_at_their_own_size(network, torch_cache, tmp_path, monkeypatch, noise):
+def test_grey_images_are_tiled_and_judged_at_their_own_size(
+    network, torch_cache, tmp_path, monkeypatch, noise
+):
     found, file = network
     name = offer(monkeypatch, tmp_path, file.read_bytes())
     extractor = extractors.find("inception-v3-compat", Zoo(), (1, 28, 28))

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.fidelity import frechet_distance
@@ -22,7 +23,9 @@ def test_a_score_is_the_distance_to_the_test_images(world, extractor, noise):
     images = noise(300)
     (measured,) = judge(world).score(images)
     real = world.datasets.get("toy").create("test", None).images
-    expected = frechet_distance(*(extract("tiny", extractor, some, CPU).statistics for some in (images, real)))
+    expected = frechet_distance(
+        *(extract("tiny", extractor, some, CPU).statistics for some in (images, real))
+    )
     assert measured.metric == "fid@tiny"
     assert measured.value == pytest.approx(expected, rel=1e-9)
 

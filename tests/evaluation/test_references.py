@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+
 from ganzoo.evaluation import references
 
 KEY = {"dataset": "toy", "extractor": "tiny", "count": 3}

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from torch import nn
+
 from ganzoo import GaussianPrior, Objective, Spec
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.evaluation.sampling import draw, to_uint8
-from torch import nn
 
 
 class Noisy(nn.Module):
-    """A generator whose pictures depend on z, the label, a normalisation layer's mode and the global random state."""
+    """A generator whose pictures depend on z, the label, its train mode and the global random state."""
 
     def __init__(self):
         super().__init__()

@@ -6,9 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.sources import Pictures, read_pictures
-from PIL import Image
 
 GREY = np.arange(5 * 4 * 6, dtype=np.uint8).reshape(5, 4, 6)
 
@@ -75,13 +76,15 @@ def test_fitting_pictures_are_left_alone():
 
 def test_mixed_sizes_are_refused(tmp_path):
     folder = save_pngs(tmp_path / "p", [GREY[0], GREY[1], GREY[2][:3]])
-    with pytest.raises(GanzooError, match="002.png is 3x6 grey, and the first picture of the folder is 4x6 grey"):
+    with pytest.raises(
+        GanzooError, match=r"002\.png is 3x6 grey, and the first picture of the folder is 4x6 grey"
+    ):
         read_pictures(folder)
 
 
 def test_mixed_kinds_are_refused(tmp_path):
     folder = save_pngs(tmp_path / "p", [GREY[0], np.stack([GREY[0]] * 3, axis=2)])
-    with pytest.raises(GanzooError, match="001.png is 4x6 RGB"):
+    with pytest.raises(GanzooError, match=r"001\.png is 4x6 RGB"):
         read_pictures(folder)
 
 
@@ -124,7 +127,9 @@ def test_an_empty_folder_and_a_missing_path_are_refused(tmp_path):
 
 
 def test_npz_of_grey_and_of_coloured_images(tmp_path):
-    pictures = read_pictures(npz(tmp_path / "grey.npz", images=GREY, labels=np.array([3, 1, 4, 1, 5], np.uint8)))
+    pictures = read_pictures(
+        npz(tmp_path / "grey.npz", images=GREY, labels=np.array([3, 1, 4, 1, 5], np.uint8))
+    )
     assert torch.equal(pictures.images, torch.from_numpy(GREY)[:, None])
     assert pictures.labels.tolist() == [3, 1, 4, 1, 5]
     colours = np.stack([GREY, GREY + 1, GREY + 2], axis=3)
