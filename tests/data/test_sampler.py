@@ -1,0 +1,125 @@
+"""The device-resident sampler."""
+
+import pytest
+import torch
+
+from ganzoo.data.dataset import ImageDataset
+from ganzoo.data.sampler import ResidentSampler
+from ganzoo.errors import GanzooError
+
+
+def numbered(count: int, labelled: bool = True) -> ImageDataset:
+    """Images whose every pixel is the image's own number, labelled with ten times that number."""
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
+    return ImageDataset("numbered", "train", images, torch.arange(count) * 10 if labelled else None)
+
+
+def numbers(real: torch.Tensor) -> list[int]:
+    return ((real[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 50])
+def test_every_epoch_shows_each_image_exactly_once(batch_size):
+    sampler = ResidentSampler(numbered(50), batch_size, seed=3, device="cpu")
+    shown = []
+    while len(shown) < 150:
+        shown += numbers(sampler.next()[0])
+    epochs = [shown[0:50], shown[50:100], shown[100:150]]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(50))
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_labels_stay_with_their_images():
+    sampler = ResidentSampler(numbered(50), 8, seed=0, device="cpu")
+    for _ in range(20):
+        real, label = sampler.next()
+        assert label.tolist() == [10 * number for number in numbers(real)]
+
+
+def test_batches_are_float_in_minus_one_to_one_with_both_ends_exact():
+    images = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).view(1, 1, 2, 2)
+    real, _ = ResidentSampler(ImageDataset("x", "train", images), 1, seed=0, device="cpu").next()
+    assert real.dtype == torch.float32
+    assert real.shape == (1, 1, 2, 2)
+    assert real[0, 0, 0, 0] == -1
+    assert real[0, 0, 1, 1] == 1
+    torch.testing.assert_close(real.flatten(), torch.tensor([-1.0, -0.6, 0.6, 1.0]))
+
+
+def test_labels_are_zeros_where_the_dataset_has_none():
+    _, label = ResidentSampler(numbered(9, labelled=False), 4, seed=0, device="cpu").next()
+    assert label.dtype == torch.int64
+    assert label.tolist() == [0, 0, 0, 0]
+
+
+def test_the_seed_alone_decides_the_order():
+    def shown(seed, disturb):
+        sampler = ResidentSampler(numbered(40), 16, seed=seed, device="cpu")
+        batches = []
+        for _ in range(6):
+            if disturb:
+                torch.manual_seed(99)
+                torch.randn(5)
+            batches += numbers(sampler.next()[0])
+        return batches
+
+    assert shown(1, disturb=False) == shown(1, disturb=True)
+    assert shown(1, disturb=False) != shown(2, disturb=False)
+
+
+@pytest.mark.parametrize("taken", [0, 3, 4, 11])
+def test_a_resumed_sampler_continues_with_the_same_batches(taken):
+    dataset = numbered(50)
+    first = ResidentSampler(dataset, 12, seed=5, device="cpu")
+    for _ in range(taken):
+        first.next()
+    state = first.state_dict()
+    expected = [first.next() for _ in range(10)]
+
+    resumed = ResidentSampler(dataset, 12, seed=6, device="cpu")
+    resumed.load_state_dict(state)
+    for real, label in expected:
+        again, same_label = resumed.next()
+        assert torch.equal(again, real)
+        assert torch.equal(same_label, label)
+
+
+def test_the_state_is_tensors_and_integers():
+    state = ResidentSampler(numbered(5), 2, seed=0, device="cpu").state_dict()
+    assert {type(value) for value in state.values()} == {torch.Tensor, int}
+
+
+def test_a_batch_is_the_callers_own_memory():
+    sampler = ResidentSampler(numbered(4), 4, seed=0, device="cpu")
+    real, label = sampler.next()
+    real.fill_(7)
+    label.fill_(7)
+    again, labels = sampler.next()
+    assert sorted(numbers(again)) == [0, 1, 2, 3]
+    assert sorted(labels.tolist()) == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize("batch_size", [0, 51])
+def test_a_batch_larger_than_the_dataset_is_refused(batch_size):
+    with pytest.raises(GanzooError, match="between 1 and 50"):
+        ResidentSampler(numbered(50), batch_size, seed=0, device="cpu")
+
+
+def test_the_state_of_another_dataset_is_refused():
+    state = ResidentSampler(numbered(50), 5, seed=0, device="cpu").state_dict()
+    with pytest.raises(GanzooError, match="50 images, and the dataset has 40"):
+        ResidentSampler(numbered(40), 5, seed=0, device="cpu").load_state_dict(state)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_are_made_on_the_device_without_waiting_for_it():
+    sampler = ResidentSampler(numbered(50), 12, seed=0, device="cuda")
+    sampler.next()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batches = [sampler.next() for _ in range(10)]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(real.is_cuda and label.is_cuda for real, label in batches)
