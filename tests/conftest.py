@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,9 +72,8 @@ def mnist_test(zoo: Zoo) -> ImageDataset:
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> Iterator[None]:
+def _seeded() -> None:
     """Tests that draw at random draw the same each time, whatever ran before them."""
     import torch
 
     torch.manual_seed(0)
-    yield
