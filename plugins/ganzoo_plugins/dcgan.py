@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ganzoo import Register, RegisterRecipe, Spec, hookimpl
-from ganzoo_plugins.layers import Norm, image_norm, with_label
+from ganzoo_plugins.layers import Norm, Width, image_norm, with_label
 
 PAPER = "Radford, Metz & Chintala 2015, Unsupervised Representation Learning with DCGANs, arXiv:1511.06434"
 
@@ -50,7 +50,7 @@ class Generator(nn.Module):
         norm: Normalisation of every layer but the last.
     """
 
-    def __init__(self, spec: Spec, *, width: int = 64, norm: Norm = "batch") -> None:
+    def __init__(self, spec: Spec, *, width: Width = 64, norm: Norm = "batch") -> None:
         super().__init__()
         self.spec = spec
         doublings, height, columns = smallest_grid(spec)
@@ -89,7 +89,7 @@ class Discriminator(nn.Module):
         head: From features (n, feature_width) to logits (n,).
     """
 
-    def __init__(self, spec: Spec, *, width: int = 64, norm: Norm = "batch", slope: float = 0.2) -> None:
+    def __init__(self, spec: Spec, *, width: Width = 64, norm: Norm = "batch", slope: float = 0.2) -> None:
         super().__init__()
         self.classes = spec.classes
         halvings, height, columns = smallest_grid(spec)

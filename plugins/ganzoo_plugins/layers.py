@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
+
+Width = Annotated[int, Field(ge=1)]
+"""Units or channels of a layer, as an option."""
 
 Norm = Literal["none", "batch", "layer"]
 """``batch``: over the batch (Ioffe & Szegedy 2015). ``layer``: over a sample's features (Ba et al. 2016)."""

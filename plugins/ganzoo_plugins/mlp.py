@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Register, Spec, hookimpl
-from ganzoo_plugins.layers import Norm, vector_norm, with_label
+from ganzoo_plugins.layers import Norm, Width, vector_norm, with_label
 
 PAPER = "Goodfellow et al. 2014, Generative Adversarial Nets, arXiv:1406.2661"
 
@@ -50,7 +50,7 @@ class Generator(nn.Module):
         self,
         spec: Spec,
         *,
-        hidden: Sequence[int] = (128, 256, 512, 1024),
+        hidden: Sequence[Width] = (128, 256, 512, 1024),
         norm: Norm = "batch",
         slope: float = 0.2,
     ) -> None:
@@ -80,7 +80,7 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, spec: Spec, *, hidden: Sequence[int] = (512, 256), norm: Norm = "none", slope: float = 0.2
+        self, spec: Spec, *, hidden: Sequence[Width] = (512, 256), norm: Norm = "none", slope: float = 0.2
     ) -> None:
         super().__init__()
         self.classes = spec.classes
