@@ -14,13 +14,13 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import nn
-from tutorial_loop import BATCH, TutorialLoop
 
 from ganzoo import ImageDataset
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import load_recipe
 from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.mnist.archive import unpack
+from tutorial_loop import BATCH, TutorialLoop
 
 STEPS = 20
 ROUNDS = 20

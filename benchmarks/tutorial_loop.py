@@ -1,7 +1,7 @@
 """The training loop of a GAN tutorial, as most people first write it: what ganzoo's speed is compared with.
 
-torchvision's MNIST with ToTensor and Normalize, a DataLoader with its defaults, binary cross-entropy, two Adams. It uses
-nothing of ganzoo. The networks are those of the recipe ``vanilla-mnist``, layer by layer.
+torchvision's MNIST with ToTensor and Normalize, a DataLoader with its defaults, binary cross-entropy, two Adams. It
+uses nothing of ganzoo. The networks are those of the recipe ``vanilla-mnist``, layer by layer.
 """
 
 from __future__ import annotations

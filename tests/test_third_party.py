@@ -1,0 +1,197 @@
+"""Plugins of other people, installed by pip for real: one that adds things, and the ways in which one can be broken."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+DEMO = Path(__file__).parent / "third_party" / "ganzoo-demo-plugin"
+SHORT = ["train.images=2560", "train.batch_size=128", "evaluate.samples=256"]
+TINY = ["networks.generator.hidden=[16]", "networks.discriminator.hidden=[16]", "train.images=256", *SHORT[1:]]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment that sees everything this one has, and what is installed into it."""
+
+    folder: Path
+
+    @property
+    def python(self):
+        return self.folder / "bin" / "python"
+
+    def install(self, distribution):
+        """Build it and install it, from what is on this machine: the network is not asked."""
+        offline = ["--no-index", "--no-deps", "--no-build-isolation"]
+        self.call("-m", "pip", "install", "-q", *offline, distribution).check_returncode()
+
+    def ganzoo(self, *arguments):
+        return self.call("-m", "ganzoo", *arguments)
+
+    def json(self, *arguments, code=0):
+        done = self.ganzoo(*arguments, "--json")
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
+
+    def run(self, recipe, out, overrides):
+        changes = [word for override in overrides for word in ("--set", override)]
+        return self.ganzoo("run", recipe, *changes, "--out", out)
+
+    def call(self, *arguments):
+        # Far from the checkout: a plugin must not be found by standing beside it.
+        return subprocess.run([self.python, *arguments], cwd=self.folder, capture_output=True, text=True)
+
+
+def site_packages(python):
+    where = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    return Path(subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip())
+
+
+def new_environment(folder):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    environment = Environment(folder)
+    # addsitedir, and not the bare path: it also reads the .pth files in there, which is where editable installs are.
+    ours = str(site_packages(sys.executable))
+    (site_packages(environment.python) / "outer.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+    return environment
+
+
+@pytest.fixture
+def environment(tmp_path):
+    return new_environment(tmp_path / "environment")
+
+
+@pytest.fixture(scope="module")
+def with_demo(tmp_path_factory):
+    environment = new_environment(tmp_path_factory.mktemp("demo") / "environment")
+    environment.install(DEMO)
+    return environment
+
+
+@pytest.fixture
+def distribution(tmp_path):
+    """Write the sources of a plugin of one module."""
+
+    def write(name, entry_point, code):
+        module = name.replace("-", "_")
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / f"{module}.py").write_text(dedent(code))
+        (folder / "pyproject.toml").write_text(
+            dedent(f"""\
+                [build-system]
+                requires = ["hatchling"]
+                build-backend = "hatchling.build"
+                [project]
+                name = "{name}"
+                version = "0.3.0"
+                [project.entry-points.ganzoo]
+                {entry_point} = "{module}"
+                [tool.hatch.build.targets.wheel]
+                only-include = ["{module}.py"]
+                """)
+        )
+        return folder
+
+    return write
+
+
+LOSS = """\
+    from torch import Tensor
+
+    from ganzoo import AdversarialLoss, hookimpl
+
+
+    class Twin(AdversarialLoss):
+        def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+            return fake.mean() - real.mean()
+
+        def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+            return -fake.mean()
+
+
+    @hookimpl
+    def register_losses(register):
+        register("{name}", Twin, summary="A loss")
+    """
+
+
+def test_everything_it_adds_is_listed_with_where_it_comes_from(with_demo):
+    (loss,) = [entry for entry in with_demo.json("list", "losses") if entry["name"] == "demo-savage"]
+    assert loss["kind"] == "loss"
+    assert loss["plugin"] == "demo"
+    assert loss["paper"].startswith("Masnadi-Shirazi")
+    listed = {(entry["kind"], entry["name"]) for entry in with_demo.json("list") if entry["plugin"] == "demo"}
+    assert listed == {("loss", "demo-savage"), ("generator", "demo-enlarger"), ("recipe", "demo-mnist")}
+    assert "ganzoo-demo-plugin 1.2.3" in with_demo.ganzoo("plugins", "--json").stdout
+
+
+def test_its_recipe_trains(with_demo, tmp_path):
+    done = with_demo.run("demo-mnist", tmp_path / "run", SHORT)
+    assert done.returncode == 0, done.stderr
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (info["status"], info["images"]) == ("done", 2560)
+    scores = [json.loads(line) for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
+    assert {score["weights"] for score in scores} == {"ema", "raw"}
+    assert all(score["value"] > score["floor"] for score in scores)
+    sampled = with_demo.ganzoo("sample", tmp_path / "run", "--n", "4", "--out", tmp_path / "four.png")
+    assert sampled.returncode == 0, sampled.stderr
+    assert (tmp_path / "four.png").stat().st_size > 100
+
+
+def test_its_options_are_checked_like_ours(with_demo, tmp_path):
+    done = with_demo.run("demo-mnist", tmp_path / "run", ["loss.slop=3"])
+    assert_one_sentence(done, "'slop'", "'slope'")
+
+
+def test_without_it_its_recipe_is_unknown(environment, tmp_path):
+    assert_one_sentence(environment.run("demo-mnist", tmp_path / "run", []), "no recipe called 'demo-mnist'")
+
+
+def test_one_that_fails_to_import_is_named_and_the_rest_goes_on(environment, distribution, tmp_path):
+    environment.install(distribution("torn-plugin", "torn", "raise RuntimeError('a cable is loose')\n"))
+    (problem,) = problems(environment)
+    assert all(word in problem for word in ("torn", "torn-plugin 0.3.0", "a cable is loose"))
+    done = environment.run("vanilla-mnist", tmp_path / "run", TINY)
+    assert done.returncode == 0, done.stderr
+    assert "a cable is loose" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_two_that_register_one_name_are_both_named(environment, distribution):
+    for name in ("first-plugin", "second-plugin"):
+        environment.install(distribution(name, name, LOSS.format(name="twin-loss")))
+    (problem,) = problems(environment)
+    assert all(word in problem for word in ("twin-loss", "first-plugin", "second-plugin"))
+    assert [entry["plugin"] for entry in environment.json("list", "losses") if entry["name"] == "twin-loss"] == [
+        "first-plugin"
+    ]
+
+
+def test_two_with_one_entry_point_are_both_named(environment, distribution):
+    for name in ("first-plugin", "second-plugin"):
+        environment.install(distribution(name, "twin", LOSS.format(name=f"{name}-loss")))
+    (problem,) = problems(environment)
+    assert all(word in problem for word in ("'twin'", "first-plugin", "second-plugin"))
+
+
+def test_one_that_takes_a_name_of_ours_does_not_get_it(environment, distribution):
+    environment.install(distribution("greedy-plugin", "greedy", LOSS.format(name="non-saturating")))
+    (problem,) = problems(environment)
+    assert all(word in problem for word in ("non-saturating", "greedy", "vanilla"))
+    (entry,) = [entry for entry in environment.json("list", "losses") if entry["name"] == "non-saturating"]
+    assert entry["plugin"] == "vanilla"
+
+
+def problems(environment):
+    return [problem["sentence"] for problem in environment.json("plugins", code=1)["problems"]]
+
+
+def assert_one_sentence(done, *words):
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert all(word in " ".join(done.stderr.split()) for word in words), done.stderr
