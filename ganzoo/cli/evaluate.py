@@ -29,9 +29,7 @@ Weights = Literal["ema", "raw"]
 
 
 def evaluate(
-    what: Annotated[
-        Path, typer.Argument(help="A run folder, a folder of PNGs, or an .npz with uint8 `images`.")
-    ],
+    what: Annotated[Path, typer.Argument(help="A run folder, a folder of PNGs, or an .npz with uint8 `images`.")],
     dataset: Annotated[
         str | None, typer.Option(help="Whose test images are the reference; mnist, or the run's own.")
     ] = None,
@@ -47,9 +45,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the samples.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the scores as JSON on standard output.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.training.precision import resolve_device
@@ -109,9 +105,7 @@ def _of_run(what: Path, asked: Asked) -> list[Record]:
     return records
 
 
-def _of_weights(
-    generator: TrainedGenerator, judge: Judge, weights: Weights, samples: int, seed: int
-) -> list[Record]:
+def _of_weights(generator: TrainedGenerator, judge: Judge, weights: Weights, samples: int, seed: int) -> list[Record]:
     images = generator.sample(samples, seed=seed, weights=weights)
     state = generator.checkpoint.state
     return [
@@ -126,9 +120,7 @@ def _of_pictures(what: Path, asked: Asked) -> list[Record]:
 
     pictures = read_pictures(what)
     if asked.weights is not None:
-        raise GanzooError(
-            f"{what} is no run, so it has no '{asked.weights}' weights.", "Leave --weights out."
-        )
+        raise GanzooError(f"{what} is no run, so it has no '{asked.weights}' weights.", "Leave --weights out.")
     judge = asked.judge(load_zoo(), DATASET, {}, METRICS)
     pictures = pictures.fitted(judge.shape).at_most(asked.samples or SAMPLES, asked.seed)
     for note in pictures.notes:

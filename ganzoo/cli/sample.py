@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path  # noqa: TC003 (typer reads the annotations)
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -30,9 +30,7 @@ def sample(
 ) -> None:
     """Draw images from a run's newest checkpoint."""
     if out.suffix not in (".png", ".npz"):
-        raise GanzooError(
-            f"{out} is neither a .png nor an .npz file.", "Give --out FILE.png or --out FILE.npz."
-        )
+        raise GanzooError(f"{out} is neither a .png nor an .npz file.", "Give --out FILE.png or --out FILE.npz.")
     if not out.parent.is_dir():
         raise GanzooError(f"There is no folder {out.parent}.", "Make it first, or give another --out.")
     from ganzoo.evaluation.generator import load

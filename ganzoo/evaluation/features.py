@@ -37,9 +37,7 @@ class Features:
         return statistics(self.values)
 
 
-def extract(
-    name: str, extractor: Extractor, images: Tensor, device: torch.device, batch_size: int = 500
-) -> Features:
+def extract(name: str, extractor: Extractor, images: Tensor, device: torch.device, batch_size: int = 500) -> Features:
     """Run an extractor over images, in float32 whatever the training around it uses.
 
     Args:

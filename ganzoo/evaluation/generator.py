@@ -53,9 +53,7 @@ class TrainedGenerator:
         """Number of classes it can be asked for; 0 where it is unconditional."""
         return self.assembly.spec.classes
 
-    def sample(
-        self, n: int, seed: int = 0, label: int | None = None, weights: Weights | None = None
-    ) -> Tensor:
+    def sample(self, n: int, seed: int = 0, label: int | None = None, weights: Weights | None = None) -> Tensor:
         """Draw images; the same arguments give the same images.
 
         Args:

@@ -46,8 +46,7 @@ class InceptionV3(Extractor):
             self.network = network(NAME, list(LAYERS), feature_extractor_weights_path=str(weights))
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             raise GanzooError(
-                f"The weights of '{NAME}' at {weights} are damaged or not tensors alone "
-                f"({type(error).__name__}).",
+                f"The weights of '{NAME}' at {weights} are damaged or not tensors alone ({type(error).__name__}).",
                 "Delete the file and fetch it again.",
             ) from error
 

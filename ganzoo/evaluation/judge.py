@@ -66,9 +66,7 @@ class Judge:
         reference = self._load(SPLIT)
         self.shape = reference.shape
         names = dict.fromkeys(wanted.extractor for wanted in self._wanted)
-        self._real = {
-            name: self._seen(reference, name, extractors.find(name, zoo, reference.shape)) for name in names
-        }
+        self._real = {name: self._seen(reference, name, extractors.find(name, zoo, reference.shape)) for name in names}
         self._floors: dict[tuple[str, int], tuple[float, int]] = {}
         for name, real in self._real.items():
             fidelity.register(name, real.extractor)
@@ -78,9 +76,7 @@ class Judge:
     def _seen(self, dataset: ImageDataset, name: str, extractor: Extractor) -> RealImages:
         return RealImages(dataset, self._options, name, extractor.to(self._device), self._device)
 
-    def score(
-        self, images: Tensor, *, sample_seed: int | None = None, weights: str | None = None
-    ) -> list[Measured]:
+    def score(self, images: Tensor, *, sample_seed: int | None = None, weights: str | None = None) -> list[Measured]:
         """Every metric of a set of images.
 
         Args:
@@ -92,12 +88,8 @@ class Judge:
             GanzooError: They are too few, or of another type or shape than an extractor takes.
         """
         self._refuse_unfit(images)
-        fakes = {
-            name: extract(name, real.extractor, images, self._device) for name, real in self._real.items()
-        }
-        return [
-            self._measure(wanted, fakes[wanted.extractor], sample_seed, weights) for wanted in self._wanted
-        ]
+        fakes = {name: extract(name, real.extractor, images, self._device) for name, real in self._real.items()}
+        return [self._measure(wanted, fakes[wanted.extractor], sample_seed, weights) for wanted in self._wanted]
 
     def _refuse_unfit(self, images: Tensor) -> None:
         if images.dtype != torch.uint8 or images.dim() != 4:
@@ -111,9 +103,7 @@ class Judge:
         for name, real in self._real.items():
             extractors.refuse_other_shape(name, real.extractor, (channels, height, width))
 
-    def _measure(
-        self, wanted: Wanted, fake: Features, sample_seed: int | None, weights: str | None
-    ) -> Measured:
+    def _measure(self, wanted: Wanted, fake: Features, sample_seed: int | None, weights: str | None) -> Measured:
         n_fake = len(fake.values)
         floor, n_floor = self._floor(wanted, n_fake)
         protocol = {
@@ -153,16 +143,12 @@ class Judge:
                 "reference": dict(real.key),
                 "torch_fidelity": fidelity.version(),
             }
-            value = references.number(
-                "floor", key, lambda: wanted.metric.compute(train.features, real.features)
-            )
+            value = references.number("floor", key, lambda: wanted.metric.compute(train.features, real.features))
             self._floors[wanted.name, n] = value, len(train.dataset)
         return self._floors[wanted.name, n]
 
 
-def _load(
-    entry: Entry[ImageDataset], data_dir: Path | None, options: Mapping[str, Any], split: Split
-) -> ImageDataset:
+def _load(entry: Entry[ImageDataset], data_dir: Path | None, options: Mapping[str, Any], split: Split) -> ImageDataset:
     return entry.create(split, data_dir, **options)
 
 

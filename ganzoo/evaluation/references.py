@@ -32,9 +32,7 @@ Key = Mapping[str, Any]
 
 def content_digest(images: Tensor) -> str:
     """SHA-256 of images (n, c, h, w) uint8 and their shape, in hexadecimal."""
-    return hashlib.sha256(
-        str(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()
-    ).hexdigest()
+    return hashlib.sha256(str(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,7 @@ class RealImages:
 
     def _compute(self) -> dict[str, Tensor]:
         found = extract(self.name, self.extractor, self.dataset.images, self.device)
-        return (
-            {"values": found.values}
-            if found.logits is None
-            else {"values": found.values, "logits": found.logits}
-        )
+        return {"values": found.values} if found.logits is None else {"values": found.values, "logits": found.logits}
 
 
 def number(kind: str, key: Key, compute: Callable[[], float]) -> float:

@@ -104,9 +104,7 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 @contextmanager
 def _evaluating(networks: Networks) -> Iterator[None]:
     """Evaluation mode, and each module's own mode afterwards."""
-    modes: list[tuple[nn.Module, bool]] = [
-        (m, m.training) for net in networks.values() for m in net.modules()
-    ]
+    modes: list[tuple[nn.Module, bool]] = [(m, m.training) for net in networks.values() for m in net.modules()]
     try:
         for network in networks.values():
             network.eval()

@@ -67,9 +67,7 @@ class Pictures:
                 "The pictures are coloured and the dataset is grey.",
                 "Turn them into grey ones yourself: there is more than one way to.",
             )
-        return self.noted(
-            "RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels
-        )
+        return self.noted("RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels)
 
     def at_most(self, n: int, seed: int) -> Pictures:
         """``n`` of them, drawn without replacement; all where there are no more."""
@@ -129,9 +127,7 @@ def _pixels(file: Path, form: tuple[str, tuple[int, int]]) -> Tensor:
         with _opened(file) as picture:
             pixels = torch.from_numpy(np.array(picture))
     except (OSError, SyntaxError, ValueError) as error:
-        raise GanzooError(
-            f"The picture {file} is damaged ({error}).", "Remove it or write it again."
-        ) from error
+        raise GanzooError(f"The picture {file} is damaged ({error}).", "Remove it or write it again.") from error
     return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
 
@@ -153,9 +149,7 @@ def _opened(file: Path) -> Image.Image:
     try:
         return Image.open(file, formats=["PNG"])
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise GanzooError(
-            f"The picture {file} cannot be read ({error}).", "Remove it or write it again."
-        ) from error
+        raise GanzooError(f"The picture {file} cannot be read ({error}).", "Remove it or write it again.") from error
 
 
 def _told(form: tuple[str, tuple[int, int]]) -> str:
@@ -212,11 +206,7 @@ def _refuse_header(file: Any, path: Path) -> None:
 def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
     """Images (n, c, h, w) from an array (n, h, w) or (n, h, w, c)."""
     grey = array.ndim == 3
-    if (
-        array.dtype != "uint8"
-        or not (grey or (array.ndim == 4 and array.shape[3] in (1, 3)))
-        or 0 in array.shape
-    ):
+    if array.dtype != "uint8" or not (grey or (array.ndim == 4 and array.shape[3] in (1, 3))) or 0 in array.shape:
         raise GanzooError(f"The images in {path} are {array.dtype} of shape {array.shape}.", NPZ_REMEDY)
     images = torch.from_numpy(array)
     return images[:, None] if grey else images.permute(0, 3, 1, 2)

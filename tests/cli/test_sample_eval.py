@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import typer
-from ganzoo.recipe import load_recipe
 from PIL import Image
 from typer.testing import CliRunner
 
 from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.sample import sample
 from ganzoo.errors import GanzooError
+from ganzoo.recipe import load_recipe
 from ganzoo.runs.folder import RunFolder
 from ganzoo.workflow import start
 

@@ -24,7 +24,7 @@ class TinyExtractor(Extractor):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.trunk = nn.Sequential(
-                nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(54, 12)
+                nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(54, 12)
             )
             self.head = nn.Linear(12, 4)
 
@@ -62,9 +62,7 @@ def extractor():
 def world():
     """A zoo that holds the extractor `tiny` and the dataset `toy`."""
     zoo = Zoo()
-    zoo.extractors.add(
-        Entry("extractor", "tiny", TinyExtractor, "A random convolution", None, "tests", "tests 0")
-    )
+    zoo.extractors.add(Entry("extractor", "tiny", TinyExtractor, "A random convolution", None, "tests", "tests 0"))
     zoo.datasets.add(toy_entry())
     return zoo
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from ganzoo.recipe import load_recipe
 
 from ganzoo.assembly import assemble
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.generator import load
+from ganzoo.recipe import load_recipe
 from ganzoo.runs.folder import RunFolder
 
 SMALL = ["networks.generator.hidden=[16]", "networks.discriminator.hidden=[8]"]
@@ -95,9 +95,7 @@ def test_a_conditional_one_draws_the_class_that_was_asked_for(tmp_path, zoo):
 def test_weights_of_another_network_are_refused(run, zoo, tmp_path):
     path, _ = run
     (path / "recipe.yaml").write_text((path / "recipe.yaml").read_text().replace("16", "17"))
-    with pytest.raises(
-        GanzooError, match=r"generator in the checkpoint of .* is not the one that its recipe"
-    ):
+    with pytest.raises(GanzooError, match=r"generator in the checkpoint of .* is not the one that its recipe"):
         load(path, zoo=zoo, device=CPU).sample(2)
 
 

@@ -21,9 +21,7 @@ def network(tmp_path_factory):
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(theirs.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
-        found = theirs.FeatureExtractorInceptionV3(
-            "random", ["2048"], feature_extractor_weights_path=str(empty)
-        )
+        found = theirs.FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path=str(empty))
     torch.save(found.state_dict(), empty.with_name("random.pth"))
     return found, empty.with_name("random.pth")
 
@@ -45,9 +43,7 @@ def offer(monkeypatch, tmp_path, content, checksum=None):
     return name
 
 
-def test_grey_images_are_tiled_and_judged_at_their_own_size(
-    network, torch_cache, tmp_path, monkeypatch, noise
-):
+def test_grey_images_are_tiled_and_judged_at_their_own_size(network, torch_cache, tmp_path, monkeypatch, noise):
     found, file = network
     name = offer(monkeypatch, tmp_path, file.read_bytes())
     extractor = extractors.find("inception-v3-compat", Zoo(), (1, 28, 28))

@@ -1,6 +1,7 @@
 """Scores with floor and protocol, from a toy world."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,9 +24,7 @@ def test_a_score_is_the_distance_to_the_test_images(world, extractor, noise):
     images = noise(300)
     (measured,) = judge(world).score(images)
     real = world.datasets.get("toy").create("test", None).images
-    expected = frechet_distance(
-        *(extract("tiny", extractor, some, CPU).statistics for some in (images, real))
-    )
+    expected = frechet_distance(*(extract("tiny", extractor, some, CPU).statistics for some in (images, real)))
     assert measured.metric == "fid@tiny"
     assert measured.value == pytest.approx(expected, rel=1e-9)
 
@@ -100,6 +99,20 @@ def test_a_dataset_of_other_options_has_other_references(world, noise):
     assert shifted.value != plain.value
     with pytest.raises(GanzooError, match="shift"):
         comparable(plain.protocol, shifted.protocol)
+
+
+def test_a_floor_belongs_to_its_test_images(world, noise):
+    brighter = 0
+
+    def changing(split, folder):
+        found = world.datasets.get("toy").create(split, None)
+        return replace(found, images=found.images + (brighter if split == "test" else 0))
+
+    entry = Entry("dataset", "toy", changing, "x", None, "tests", "0")
+    (before,) = Judge(["fid@tiny"], entry, {}, None, world, CPU).score(noise(50))
+    brighter = 50
+    (after,) = Judge(["fid@tiny"], entry, {}, None, world, CPU).score(noise(50))
+    assert after.floor > 2 * before.floor
 
 
 def test_scoring_is_deterministic_and_leaves_random_state_alone(world, noise):

@@ -76,9 +76,7 @@ def test_fitting_pictures_are_left_alone():
 
 def test_mixed_sizes_are_refused(tmp_path):
     folder = save_pngs(tmp_path / "p", [GREY[0], GREY[1], GREY[2][:3]])
-    with pytest.raises(
-        GanzooError, match=r"002\.png is 3x6 grey, and the first picture of the folder is 4x6 grey"
-    ):
+    with pytest.raises(GanzooError, match=r"002\.png is 3x6 grey, and the first picture of the folder is 4x6 grey"):
         read_pictures(folder)
 
 
@@ -108,6 +106,12 @@ def test_a_png_that_is_none_is_refused(tmp_path):
         read_pictures(tmp_path)
 
 
+def test_another_format_called_png_is_refused(tmp_path):
+    Image.fromarray(GREY[0]).save(tmp_path / "a.png", "JPEG")
+    with pytest.raises(GanzooError, match=r"a\.png cannot be read"):
+        read_pictures(tmp_path)
+
+
 def test_a_truncated_png_is_refused(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
@@ -127,9 +131,7 @@ def test_an_empty_folder_and_a_missing_path_are_refused(tmp_path):
 
 
 def test_npz_of_grey_and_of_coloured_images(tmp_path):
-    pictures = read_pictures(
-        npz(tmp_path / "grey.npz", images=GREY, labels=np.array([3, 1, 4, 1, 5], np.uint8))
-    )
+    pictures = read_pictures(npz(tmp_path / "grey.npz", images=GREY, labels=np.array([3, 1, 4, 1, 5], np.uint8)))
     assert torch.equal(pictures.images, torch.from_numpy(GREY)[:, None])
     assert pictures.labels.tolist() == [3, 1, 4, 1, 5]
     colours = np.stack([GREY, GREY + 1, GREY + 2], axis=3)
@@ -145,7 +147,7 @@ def test_pickled_objects_are_never_loaded(tmp_path, name):
             return (pytest.fail, ("a pickle was loaded",))
 
     arrays = {"images": GREY, name: np.array([Bomb()] * 5, dtype=object)}
-    with pytest.raises(GanzooError, match="pickled"):
+    with pytest.raises(GanzooError, match="pickled Python objects, which are never loaded"):
         read_pictures(npz(tmp_path / "a.npz", **arrays))
 
 
