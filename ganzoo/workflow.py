@@ -19,7 +19,14 @@ from ganzoo.tracker import Tracker
 from ganzoo.training.session import Session
 from ganzoo.training.trainer import Trainer
 
-CHANGEABLE = ("train.images", "train.until", "train.log_every", "train.checkpoint_seconds", "evaluate.", "trackers")
+CHANGEABLE = (
+    "train.images",
+    "train.until",
+    "train.log_every",
+    "train.checkpoint_seconds",
+    "evaluate.",
+    "trackers",
+)
 """What ``--set`` may change on resume: nothing that would make the past look different."""
 
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.plugins import load_zoo
 from ganzoo.recipe import load_recipe
@@ -34,7 +35,9 @@ def tiny(*overrides):
 
 def final_weights(run):
     checkpoint = RunFolder.open(run).latest_checkpoint()
-    return {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(("networks", "ema"))}
+    return {
+        name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(("networks", "ema"))
+    }
 
 
 def assert_same_weights(first, second):
@@ -57,9 +60,13 @@ def test_a_run_leaves_everything_it_promises(whole):
     assert run.info["status"] == "done"
     assert run.info["images"] == 6400
     assert run.info["environment"]["versions"]["torch"] == torch.__version__
-    assert [p.name for p in sorted((whole / "samples").iterdir())] == [f"{i:012d}.png" for i in (0, 3200, 6400)]
+    assert [p.name for p in sorted((whole / "samples").iterdir())] == [
+        f"{i:012d}.png" for i in (0, 3200, 6400)
+    ]
     scores = run.scores()
-    assert [(s["images"], s["weights"]) for s in scores] == [(i, w) for i in (3200, 6400) for w in ("ema", "raw")]
+    assert [(s["images"], s["weights"]) for s in scores] == [
+        (i, w) for i in (3200, 6400) for w in ("ema", "raw")
+    ]
     for score in scores:
         assert score.keys() == {"metric", "value", "floor", "weights", "images", "seconds", "protocol"}
         assert score["value"] > score["floor"] > 0
@@ -141,7 +148,10 @@ def test_signals_to_a_real_process(whole, tmp_path, number, code):
         assert f"ganzoo run --resume {folder}" in told.replace("\n", "")
         assert RunFolder.open(folder).info["status"] == "interrupted"
     subprocess.run(
-        [sys.executable, "-m", "ganzoo", "run", "--resume", str(folder)], check=True, capture_output=True, env=environment
+        [sys.executable, "-m", "ganzoo", "run", "--resume", str(folder)],
+        check=True,
+        capture_output=True,
+        env=environment,
     )
     assert_same_weights(whole, folder)
 

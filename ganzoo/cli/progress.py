@@ -64,7 +64,9 @@ class RunProgress(Tracker):
         if self._task is None:
             return
         if record["event"] == "train":
-            losses = " ".join(f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss"))
+            losses = " ".join(
+                f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss")
+            )
             self._bar.update(self._task, speed=f"{record['images_per_second']:,.0f} images/s", losses=losses)
         elif record["event"] == "score":
             text = f"{record['metric']} {record['value']:.2f} ({record['weights']})"
@@ -92,7 +94,9 @@ class RunProgress(Tracker):
             f"({info['engine']}, {info['precision']}, {info['environment']['device']})",
             highlight=False,
         )
-        self.console.print(f"everything lies in {finished.path}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(
+            f"everything lies in {finished.path}", markup=False, highlight=False, soft_wrap=True
+        )
 
     def _tick(self, images: int) -> None:
         if self._task is not None:

@@ -35,7 +35,8 @@ class RunFolder:
         """
         if (path / "run.json").exists():
             raise GanzooError(
-                f"{path} already holds a run.", f"Go on with `ganzoo run --resume {path}`, or give another --out."
+                f"{path} already holds a run.",
+                f"Go on with `ganzoo run --resume {path}`, or give another --out.",
             )
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out.")
@@ -44,7 +45,8 @@ class RunFolder:
             (path / "checkpoints").mkdir(exist_ok=True)
         except OSError as error:
             raise GanzooError(
-                f"The run folder {path} cannot be made ({error.strerror}).", "Give a folder that can be written."
+                f"The run folder {path} cannot be made ({error.strerror}).",
+                "Give a folder that can be written.",
             ) from error
         run = cls(path, {"schema": SCHEMA, **info})
         run.replace_recipe(recipe)
@@ -62,9 +64,13 @@ class RunFolder:
         try:
             info = json.loads((path / "run.json").read_text("utf-8"))
         except OSError as error:
-            raise GanzooError(f"{path} is not a run folder (no run.json).", "Give the folder `ganzoo run` made.") from error
+            raise GanzooError(
+                f"{path} is not a run folder (no run.json).", "Give the folder `ganzoo run` made."
+            ) from error
         except ValueError as error:
-            raise GanzooError(f"{path / 'run.json'} is damaged.", "Start the run anew with another --out.") from error
+            raise GanzooError(
+                f"{path / 'run.json'} is damaged.", "Start the run anew with another --out."
+            ) from error
         if not isinstance(info, dict) or info.get("schema") != SCHEMA:
             raise GanzooError(
                 f"{path} was made by another version of ganzoo (schema {info.get('schema') if isinstance(info, dict) else '?'}).",
@@ -83,7 +89,9 @@ class RunFolder:
 
     def recipe(self, zoo: Zoo, overrides: Iterable[str] = ()) -> Recipe:
         """The resolved recipe it was started with."""
-        return load_recipe(self.path / "recipe.yaml", zoo, list(overrides)).model_copy(update={"name": self.info["recipe"]})
+        return load_recipe(self.path / "recipe.yaml", zoo, list(overrides)).model_copy(
+            update={"name": self.info["recipe"]}
+        )
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to events.jsonl."""

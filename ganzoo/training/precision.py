@@ -21,7 +21,8 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise GanzooError(
-            f"The device '{name}' cannot be used: {reason}.", "Use --device cpu, or cuda where torch sees a GPU."
+            f"The device '{name}' cannot be used: {reason}.",
+            "Use --device cpu, or cuda where torch sees a GPU.",
         ) from error
     return device
 

@@ -117,7 +117,9 @@ class Session:
         elapsed = self.seconds - seconds
         if elapsed > 0 and means:
             rate = (self.trainer.images - images) / elapsed
-            self._log_event("train", seconds=round(self.seconds, 3), images_per_second=round(rate, 1), **means)
+            self._log_event(
+                "train", seconds=round(self.seconds, 3), images_per_second=round(rate, 1), **means
+            )
         self._logged_at = (self.trainer.images, self.seconds)
 
     def _refuse_non_finite(self, means: Mapping[str, float]) -> None:
@@ -155,24 +157,19 @@ class Session:
 
     def _score(self, weights: str) -> list[dict[str, Any]]:
         images, _ = self._draw(weights, self.trainer.recipe.evaluate.samples)
-        context = {"weights": weights, "images": self.trainer.images, "seconds": round(self.seconds, 3)}
-        return [
-            {
-                "metric": measured.metric,
-                "value": measured.value,
-                "floor": measured.floor,
-                **context,
-                "protocol": {**measured.protocol, "weights": weights, "sample_seed": SAMPLE_SEED},
-            }
-            for measured in self.judge.score(images)
-        ]
+        measured = self.judge.score(images, sample_seed=SAMPLE_SEED, weights=weights)
+        return [one.record(self.trainer.images, round(self.seconds, 3)) for one in measured]
 
     def _check_until(self) -> None:
         until, reported = self.trainer.recipe.train.until, self.trainer.kinds_of_weights[0]
         if until is None:
             return
         for score in self._scores_here():
-            if score["metric"] == until.metric and score["weights"] == reported and score["value"] < until.below:
+            if (
+                score["metric"] == until.metric
+                and score["weights"] == reported
+                and score["value"] < until.below
+            ):
                 self.reached = f"{until.metric} fell below {until.below:g}"
 
     def _picture(self) -> None:

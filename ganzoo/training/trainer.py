@@ -176,7 +176,9 @@ def _with_overrides(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
     names = [phase.name for phase in phases]
     for name in recipe.phases:
         if name not in names:
-            raise GanzooError(f"Recipe '{recipe.name}' changes a phase '{name}' that is not there.", nearest(name, names))
+            raise GanzooError(
+                f"Recipe '{recipe.name}' changes a phase '{name}' that is not there.", nearest(name, names)
+            )
     changed = []
     for phase in phases:
         override = recipe.phases.get(phase.name)
@@ -190,4 +192,6 @@ def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+    return {
+        name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")
+    }

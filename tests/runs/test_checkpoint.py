@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+
 from ganzoo.errors import GanzooError
 from ganzoo.runs.checkpoint import load_latest, read_checkpoint, save_checkpoint
 

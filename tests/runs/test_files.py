@@ -3,6 +3,7 @@ import json
 import os
 
 import pytest
+
 from ganzoo.runs.files import append_lines, read_lines, write_atomically
 
 

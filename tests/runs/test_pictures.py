@@ -1,7 +1,8 @@
 import numpy as np
 import torch
-from ganzoo.runs.pictures import GAP, grid, save_picture
 from PIL import Image
+
+from ganzoo.runs.pictures import GAP, grid, save_picture
 
 
 def test_each_image_lies_in_its_cell_with_a_black_gap():
@@ -20,7 +21,9 @@ def test_a_square_is_chosen_where_columns_are_not_given():
 
 def test_png_files_hold_the_same_pixels(tmp_path):
     for channels in (1, 3):
-        picture = torch.randint(256, (channels, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        picture = torch.randint(
+            256, (channels, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+        )
         save_picture(picture, tmp_path / "grid.png")
         with Image.open(tmp_path / "grid.png") as image:
             pixels = np.atleast_3d(np.asarray(image))

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from ganzoo.training.meters import Meters
 
 

@@ -2,8 +2,9 @@ import math
 
 import pytest
 import torch
-from ganzoo.training.optim import Ema, RoleOptimizer
 from torch import nn
+
+from ganzoo.training.optim import Ema, RoleOptimizer
 
 
 def trained(network, optimizer, steps, seed=0):

@@ -1,0 +1,77 @@
+"""The command line: one file a command. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Annotated
+
+import typer
+
+from ganzoo.cli.evaluate import evaluate
+from ganzoo.cli.listing import list_
+from ganzoo.cli.plugins import plugins
+from ganzoo.cli.run import run
+from ganzoo.cli.sample import sample
+from ganzoo.cli.show import show
+from ganzoo.errors import GanzooError
+
+app = typer.Typer(
+    name="ganzoo",
+    help="A plugin-based GAN zoo: train, sample and score every GAN with one command.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run)
+app.command("list")(list_)
+app.command("show")(show)
+app.command("plugins")(plugins)
+app.command("sample")(sample)
+app.command("eval")(evaluate)
+
+NO_ROOM = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "The disk quota is used up"}
+NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"ganzoo {version('ganzoo-bench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A plugin-based GAN zoo: train, sample and score every GAN with one command."""
+
+
+def main() -> None:
+    """The ``ganzoo`` command: a user's mistake is one sentence and an exit code, never a traceback."""
+    try:
+        app()
+    except GanzooError as error:
+        _leave(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _leave("Interrupted.", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            _leave(f"{NO_ROOM[error.errno]}; nothing that was saved is lost. Make room and resume the run.", 1)
+        if error.errno in NO_ACCESS:
+            _leave(f"{error.filename or 'A file'} cannot be written ({error.strerror}). Give a folder that can.", 1)
+        raise
+
+
+def _leave(sentence: str, code: int) -> None:
+    style, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{style}{sentence}{plain}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,200 @@
+"""Pydantic's validation errors, said to a person: which key, what was expected, what was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from ganzoo.errors import GanzooError, nearest
+
+Path = tuple[str | int, ...]
+
+SHOWN = 5
+"""Mistakes listed at most; the rest are counted."""
+
+SYNONYMS: Mapping[str, str] = {
+    "beta1": "betas",
+    "batch": "batch_size",
+    "criterion": "loss",
+    "epochs": "images",
+    "generator": "networks",
+    "iterations": "images",
+    "latent_dim": "dim",
+    "learning_rate": "lr",
+    "steps": "images",
+    "z_dim": "dim",
+}
+"""What other tools call our keys."""
+
+EXPECTED: Mapping[str, str] = {
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "finite_number": "finite",
+    "float_type": "a number",
+    "greater_than": "greater than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_type": "a whole number",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_type": "a mapping",
+    "none_required": "null",
+    "string_too_long": "at most {max_length} characters long",
+    "string_too_short": "at least {min_length} characters long",
+    "string_type": "text",
+    "too_long": "at most {max_length} long",
+    "too_short": "at least {min_length} long",
+    "tuple_type": "a list",
+    "union_tag_invalid": "{expected_tags}",
+}
+"""Pydantic's error types, as what the value must be."""
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """One mistake in a mapping.
+
+    Attributes:
+        path: The keys and list indices that lead to it.
+        verdict: What is wrong there, a sentence without its subject.
+        remedy: What to do about it.
+    """
+
+    path: Path
+    verdict: str
+    remedy: str = ""
+
+    def below(self, *path: str | int) -> Complaint:
+        """The same mistake, seen from further up."""
+        return replace(self, path=(*path, *self.path))
+
+    def sentence(self, root: str) -> str:
+        """The mistake in words; ``root`` names the mapping itself."""
+        return f"{dotted(self.path) or root} {self.verdict}. {self.remedy}".strip()
+
+
+class Refused(GanzooError):
+    """Values that were refused, with every reason.
+
+    Args:
+        complaints: What is wrong, at least one.
+        sentences: The same in words, in the same order.
+    """
+
+    def __init__(self, complaints: Sequence[Complaint], sentences: Sequence[str]) -> None:
+        more = len(sentences) - SHOWN
+        shown = [*sentences[:SHOWN], *([f"... and {more} more."] if more > 0 else [])]
+        super().__init__("\n".join(shown))
+        self.complaints = tuple(complaints)
+
+
+def dotted(path: Path) -> str:
+    """``networks.generator.hidden.0``."""
+    return ".".join(map(str, path))
+
+
+def complaints(error: ValidationError, model: type[BaseModel], data: Any, noun: str = "key") -> list[Complaint]:
+    """Every mistake that pydantic found.
+
+    Args:
+        error: What pydantic raised.
+        model: The model that was validated.
+        data: What was given to it.
+        noun: What a key is called.
+    """
+    found: list[Complaint] = []
+    expected: dict[Path, list[str]] = {}
+    values: dict[Path, Any] = {}
+    for details in error.errors(include_url=False):
+        loc, kind = details["loc"], details["type"]
+        if kind == "extra_forbidden":
+            hint = meant(str(loc[-1]), known_keys(model, loc[:-1]))
+            found.append(Complaint(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint))
+        elif kind == "missing":
+            found.append(Complaint(path_in(data, loc[:-1]), f"needs the {noun} '{loc[-1]}'"))
+        elif kind == "union_tag_not_found":
+            found.append(Complaint(path_in(data, loc), f"needs the {noun} 'name'"))
+        elif kind == "combination":
+            found.append(Complaint(path_in(data, loc), details["msg"]))
+        else:
+            path = path_in(data, loc)
+            values[path] = _at(data, path)
+            expected.setdefault(path, []).append(_expected(details))
+    # A union reports each of its members; together they are one mistake.
+    for path, wanted in expected.items():
+        choices = " or ".join(dict.fromkeys(wanted))
+        found.append(Complaint(path, f"must be {choices}, not {shown(values[path])}"))
+    return found
+
+
+def known_keys(model: type[BaseModel], loc: Path) -> list[str]:
+    """The keys that a model knows at one of pydantic's locations, which may hold the tags of unions."""
+    models = [model]
+    for part in loc:
+        inner = [found for m in models for found in _models(_annotation(m, part))]
+        tagged = [m for m in models if "name" in m.model_fields and m.model_fields["name"].default == part]
+        models = inner or tagged or models
+    return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """A hint for an unknown key, which leads other tools' words to ours."""
+    known = list(known)
+    ours = {other: key for other, key in SYNONYMS.items() if key in known and other not in known}
+    close = get_close_matches(word.lower(), [*known, *ours], n=1, cutoff=0.6)
+    return f"Did you mean '{ours[close[0]]}'?" if close and close[0] in ours else nearest(word, known)
+
+
+def path_in(data: Any, loc: Path) -> Path:
+    """A location without the parts that pydantic added: tags and types of unions, which are no keys of ``data``."""
+    path: list[str | int] = []
+    for part in loc:
+        inside, data = _step(data, part)
+        if inside:
+            path.append(part)
+    return tuple(path)
+
+
+def shown(value: Any) -> str:
+    """A value as a recipe would write it, shortened."""
+    plain = {None: "null", True: "true", False: "false"}
+    text = plain[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _step(data: Any, part: str | int) -> tuple[bool, Any]:
+    if isinstance(data, Mapping) and part in data:
+        return True, data[part]
+    if isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data):
+        return True, data[part]
+    return False, data
+
+
+def _at(data: Any, path: Path) -> Any:
+    for part in path:
+        data = data[part]
+    return data
+
+
+def _expected(details: ErrorDetails) -> str:
+    template = EXPECTED.get(details["type"])
+    if template is None:
+        return f"valid ({details['msg'][:1].lower()}{details['msg'][1:]})"
+    return template.format_map(details.get("ctx", {}))
+
+
+def _annotation(model: type[BaseModel], part: str | int) -> Any:
+    named = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+    return named.get(str(part))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models(argument)]

@@ -1,0 +1,258 @@
+"""Finding plugins, and collecting what they register.
+
+Plugins are entry points of the group ``ganzoo``. Ours come first, then others by distribution and name. Two environment
+variables concern those of other distributions: ``GANZOO_PLUGINS``, names of entry points or distributions separated by
+commas, loads no others (an empty value loads none), and ``GANZOO_DISABLE_EXTERNAL_PLUGINS=1`` loads none at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from ganzoo import hookspecs, strict_yaml
+from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.registry import KINDS, Entry, Registry, one_kind
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ganzoo.data.dataset import ImageDataset
+    from ganzoo.extractor import Extractor
+    from ganzoo.objective import AdversarialLoss, Augmentation, Objective, Regularizer
+    from ganzoo.tracker import Tracker
+
+OURS = "ganzoo-bench"
+HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
+"""Each hook, with the kind it adds."""
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A plugin that was loaded.
+
+    Attributes:
+        name: Its entry point.
+        distribution: The package it came with, and the version.
+        registered: What it added, in the order it did.
+    """
+
+    name: str
+    distribution: str
+    registered: list[Entry[Any]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plugin that was refused.
+
+    Attributes:
+        plugin: Its entry point.
+        distribution: The package it came with, and the version.
+        sentence: What is wrong with it, in one line.
+    """
+
+    plugin: str
+    distribution: str
+    sentence: str
+
+
+@dataclass
+class Zoo:
+    """Everything that was registered, by kind."""
+
+    generators: Registry[nn.Module] = field(default_factory=lambda: Registry("generator"))
+    discriminators: Registry[nn.Module] = field(default_factory=lambda: Registry("discriminator"))
+    encoders: Registry[nn.Module] = field(default_factory=lambda: Registry("encoder"))
+    losses: Registry[AdversarialLoss | Objective] = field(default_factory=lambda: Registry("loss"))
+    regularizers: Registry[Regularizer] = field(default_factory=lambda: Registry("regularizer"))
+    augmentations: Registry[Augmentation] = field(default_factory=lambda: Registry("augmentation"))
+    datasets: Registry[ImageDataset] = field(default_factory=lambda: Registry("dataset"))
+    extractors: Registry[Extractor] = field(default_factory=lambda: Registry("extractor"))
+    trackers: Registry[Tracker] = field(default_factory=lambda: Registry("tracker"))
+    recipes: Registry[Path] = field(default_factory=lambda: Registry("recipe"))
+    plugins: list[PluginInfo] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def registry(self, kind: str) -> Registry[Any]:
+        """The registry of a kind, given in the singular or plural.
+
+        Raises:
+            GanzooError: There is no such kind.
+        """
+        found: Registry[Any] = getattr(self, KINDS[one_kind(kind)])
+        return found
+
+    def registries(self) -> list[Registry[Any]]:
+        """All registries, in the order of ``KINDS``."""
+        return [self.registry(kind) for kind in KINDS]
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """Gives the path of a recipe: the factory of a recipe's entry."""
+
+    path: Path
+
+    def __call__(self) -> Path:
+        """The YAML file."""
+        return self.path
+
+
+@cache
+def load_zoo() -> Zoo:
+    """Load every plugin that is installed and allowed, once. A broken one is recorded, and the rest go on.
+
+    Raises:
+        GanzooError: ``GANZOO_PLUGINS`` names a plugin that is not installed.
+    """
+    zoo = Zoo()
+    first: dict[str, str] = {}
+    for point in _allowed(sorted(entry_points(group="ganzoo"), key=_order)):
+        distribution = _distribution(point)
+        try:
+            if point.name in first:
+                raise GanzooError(
+                    f"Two distributions have a plugin called '{point.name}', {first[point.name]} and {distribution}; "
+                    f"the second is left out."
+                )
+            first[point.name] = distribution
+            zoo.plugins.append(_load(point, distribution, zoo))
+        except GanzooError as error:
+            zoo.problems.append(Problem(point.name, distribution, _one_line(str(error))))
+    if OURS not in {_distribution_name(point) for point in entry_points(group="ganzoo")}:
+        zoo.problems.append(Problem("ganzoo", OURS, f"The distribution {OURS} is not installed, so none of its plugins are found."))
+    refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
+    for registry in zoo.registries():
+        registry.hint = f"Refused plugins may provide it: {refused}; see `ganzoo plugins`." if refused else ""
+    return zoo
+
+
+def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
+    """One plugin, whole or not at all.
+
+    Each has a manager of its own, so that each hook implementation is called separately and what it registers bears
+    its plugin's name.
+    """
+    who = f"Plugin '{point.name}' ({distribution})"
+    manager = pluggy.PluginManager("ganzoo")
+    manager.add_hookspecs(hookspecs)
+    plugin = _import(point, who)
+    registered: list[Entry[Any]] = []
+    try:
+        with _quiet():
+            manager.register(plugin, name=point.name)
+            _check_hooks(manager, plugin, who)
+            for hook, kind in HOOKS.items():
+                add = _recipe_callback if kind == "recipe" else _callback
+                getattr(manager.hook, hook)(register=add(zoo, kind, point.name, distribution, registered))
+    except (Exception, SystemExit) as error:
+        for entry in registered:
+            zoo.registry(entry.kind).discard(entry.name)
+        if isinstance(error, GanzooError):
+            raise GanzooError(f"{who} is refused: {error}" if who not in str(error) else str(error)) from error
+        raise GanzooError(f"{who} failed while registering: {_cause(error)}.") from error
+    return PluginInfo(point.name, distribution, registered)
+
+
+def _import(point: EntryPoint, who: str) -> Any:
+    try:
+        with _quiet():
+            return point.load()
+    except (Exception, SystemExit) as error:
+        raise GanzooError(f"{who} could not be imported: {_cause(error)}.") from error
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
+    callers = manager.get_hookcallers(plugin) or []
+    for caller in callers:
+        if not caller.has_spec():
+            raise GanzooError(f"{who} implements a hook '{caller.name}' that there is not.", nearest(caller.name, HOOKS))
+    if callers:
+        return
+    bare = [name for name, _ in inspect.getmembers(plugin, callable) if name.startswith("register_")]
+    if bare:
+        raise GanzooError(f"{who} implements no hook, but has {', '.join(bare)}.", "Decorate it with @ganzoo.hookimpl.")
+    raise GanzooError(f"{who} implements no hook.", f"A plugin has functions such as {next(iter(HOOKS))}.")
+
+
+def _callback(
+    zoo: Zoo, kind: str, plugin: str, distribution: str, registered: list[Entry[Any]]
+) -> hookspecs.Register[Any]:
+    registry = zoo.registry(kind)
+
+    def register(name: str, factory: Callable[..., Any], *, summary: str, paper: str | None = None) -> None:
+        entry = Entry(kind, name, factory, summary, paper, plugin, distribution)
+        registry.add(entry)
+        registered.append(entry)
+
+    return register
+
+
+def _recipe_callback(
+    zoo: Zoo, kind: str, plugin: str, distribution: str, registered: list[Entry[Any]]
+) -> hookspecs.RegisterRecipe:
+    add = _callback(zoo, kind, plugin, distribution, registered)
+
+    def register(path: Path) -> None:
+        path = Path(path)
+        text = strict_yaml.read_mapping(path)
+        add(path.stem, RecipeFile(path), summary=text.get("summary", ""), paper=text.get("paper"))
+
+    return register
+
+
+def _allowed(points: list[EntryPoint]) -> Iterable[EntryPoint]:
+    """Ours, and those of the others that the environment allows."""
+    external = [point for point in points if _distribution_name(point) != OURS]
+    if os.environ.get("GANZOO_DISABLE_EXTERNAL_PLUGINS", "").lower() not in ("", "0", "false", "no"):
+        return [point for point in points if point not in external]
+    listed = os.environ.get("GANZOO_PLUGINS")
+    if listed is None:
+        return points
+    wanted = {_normal(word) for word in listed.split(",") if word.strip()}
+    names = {_normal(point.name) for point in points} | {_distribution_name(point) for point in points}
+    for word in sorted(wanted - names):
+        raise unknown("plugin", word, names, "GANZOO_PLUGINS names it.")
+    return [p for p in points if p not in external or {_normal(p.name), _distribution_name(p)} & wanted]
+
+
+def _order(point: EntryPoint) -> tuple[bool, str, str]:
+    return _distribution_name(point) != OURS, _distribution_name(point), point.name
+
+
+def _distribution_name(point: EntryPoint) -> str:
+    return _normal(point.dist.name) if point.dist else ""
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
+
+
+def _normal(name: str) -> str:
+    """A distribution's name as package indices compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _quiet() -> contextlib.AbstractContextManager[Any]:
+    """Standard output belongs to the command: JSON, for a script."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_one_line(str(error))}".rstrip(".: ")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
