@@ -17,10 +17,11 @@ from ganzoo.training.precision import resolve_device
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Benchmarks need the machine to themselves: they are collected with --benchmark-only, or when named."""
-    if collection_path != Path(__file__).parent or config.getoption("benchmark_only", default=False):
+    if config.getoption("benchmark_only", default=False):
         return None
+    here = Path(__file__).parent
     named = [Path(argument.partition("::")[0]).resolve() for argument in config.invocation_params.args]
-    return None if any(path.is_relative_to(collection_path) for path in named) else True
+    return None if any(path.is_relative_to(here) for path in named) else True
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -51,8 +51,11 @@ def test_fid(benchmark: BenchmarkFixture, zoo: Zoo, trained: Trainer, device: to
         rounds=3,
         warmup_rounds=1,
     )
-    benchmark.extra_info["fid"] = measured.value
-    benchmark.extra_info["floor"] = measured.floor
-    benchmark.extra_info["training_images"] = trained.images
-    benchmark.extra_info["protocol"] = measured.protocol
+    benchmark.extra_info.update(
+        fid=measured.value,
+        floor=measured.floor,
+        training_images=trained.images,
+        precision=trained.precision,
+        protocol=measured.protocol,
+    )
     assert measured.value > measured.floor

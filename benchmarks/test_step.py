@@ -32,7 +32,10 @@ def test_step(
 
     benchmark.pedantic(train, rounds=ROUNDS, warmup_rounds=2)
     images = STEPS * trainer.images_per_step
-    benchmark.extra_info["recipe"] = "vanilla-mnist"
-    benchmark.extra_info["engine"] = trainer.engine.name
-    benchmark.extra_info["images_per_round"] = images
-    benchmark.extra_info["images_per_second"] = images / benchmark.stats.stats.median
+    benchmark.extra_info.update(
+        recipe="vanilla-mnist",
+        engine=trainer.engine.name,
+        precision=trainer.precision,
+        images_per_round=images,
+        images_per_second=images / benchmark.stats.stats.median,
+    )

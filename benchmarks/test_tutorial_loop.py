@@ -1,6 +1,7 @@
 """ganzoo's training beside a plain tutorial loop: same networks, same batch, same minutes.
 
-The two take turns round by round, because a machine's speed drifts by more than what is to be measured.
+The two take turns round by round, because a machine's speed drifts by more than what is to be measured. Once with the
+precision that ganzoo chooses for the machine, and once with the tutorial's own, so that each gain is seen for itself.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ ROUNDS = 20
 WARMUP = 2
 
 
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
 def test_ours_against_a_tutorial_loop(
     benchmark: BenchmarkFixture,
     zoo: Zoo,
@@ -35,8 +37,10 @@ def test_ours_against_a_tutorial_loop(
     device: torch.device,
     finished: Callable[[], None],
     capsys: pytest.CaptureFixture[str],
+    precision: str,
 ) -> None:
-    ours = Trainer(load_recipe("vanilla-mnist", zoo), zoo, dataset=mnist, device=device)
+    recipe = load_recipe("vanilla-mnist", zoo, [f"train.precision={precision}"])
+    ours = Trainer(recipe, zoo, dataset=mnist, device=device)
     theirs = TutorialLoop(mnist_root, device)
     assert sizes(ours.networks["generator"]) == sizes(theirs.generator)
     assert sizes(ours.networks["discriminator"]) == sizes(theirs.discriminator)
@@ -55,18 +59,23 @@ def test_ours_against_a_tutorial_loop(
         finished()
 
     benchmark.pedantic(our_round, setup=tutorial_round, rounds=ROUNDS, warmup_rounds=WARMUP)
-    their_times = their_times[-ROUNDS:]
-    our_times: list[float] = benchmark.stats.stats.data
-    ratio = median(tutorial / mine for tutorial, mine in zip(their_times, our_times, strict=True))
-    images = STEPS * BATCH
-    benchmark.extra_info["images_per_second"] = images / median(our_times)
-    benchmark.extra_info["tutorial_images_per_second"] = images / median(their_times)
-    benchmark.extra_info["ratio"] = ratio
+    report = compare(benchmark.stats.stats.data, their_times[-ROUNDS:])
+    benchmark.extra_info.update(report, precision=ours.precision, engine=ours.engine.name)
     with capsys.disabled():
         print(
-            f"\nours {images / median(our_times):,.0f} images/s, tutorial loop {images / median(their_times):,.0f} "
-            f"images/s: {ratio:.2f} times (median of {ROUNDS} pairs of rounds)"
+            f"\nours in {ours.precision} {report['images_per_second']:,.0f} images/s, tutorial loop "
+            f"{report['tutorial_images_per_second']:,.0f} images/s: {report['ratio']:.2f} times"
         )
+
+
+def compare(our_times: list[float], their_times: list[float]) -> dict[str, float]:
+    """Median speeds, and the median of the ratios of neighbouring rounds."""
+    images = STEPS * BATCH
+    return {
+        "images_per_second": images / median(our_times),
+        "tutorial_images_per_second": images / median(their_times),
+        "ratio": median(tutorial / mine for tutorial, mine in zip(their_times, our_times, strict=True)),
+    }
 
 
 def sizes(network: nn.Module) -> list[torch.Size]:

@@ -21,8 +21,7 @@ OWN_CACHE = pytest.StashKey[str]()
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With --benchmark-only, do not import every test just to skip it."""
-    only_benchmarks = config.getoption("benchmark_only", default=False)
-    return True if only_benchmarks and collection_path == Path(__file__).parent else None
+    return True if config.getoption("benchmark_only", default=False) else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

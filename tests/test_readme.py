@@ -1,0 +1,47 @@
+"""What the README shows works as it is shown."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from ganzoo.assembly import assemble
+from ganzoo.recipe import load_recipe
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def block(mark):
+    """The fenced block right under an HTML comment."""
+    (found,) = re.findall(rf"^<!-- {mark} -->\n```\w+\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    return found
+
+
+def test_the_recipe_is_accepted_and_fits_together(zoo, tmp_path):
+    (tmp_path / "mine.yaml").write_text(block("test: recipe"))
+    recipe = load_recipe(tmp_path / "mine.yaml", zoo, ["regularizers.0.weight=2"])
+    assert recipe.train.images == 500_000
+    assembly = assemble(recipe, zoo, (1, 28, 28), 10)
+    assert set(assembly.networks) == {"generator", "discriminator"}
+    assert assembly.objective.regularizers[0].weight == 2
+
+
+def test_the_plugin_registers_a_hinge_loss():
+    namespace = {}
+    exec(block("test: plugin"), namespace)
+    registered = {}
+    namespace["register_losses"](lambda name, factory, **described: registered.update({name: factory}))
+    loss = registered["my-hinge"]()
+    real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 0.0])
+    # By hand: (0 + 0.5) / 2 for the real ones and (0 + 1) / 2 for the fakes; -(-3 + 0) / 2 for the generator.
+    assert loss.discriminator(real, fake).item() == 0.75
+    assert loss.generator(None, fake).item() == 1.5
+
+
+def test_the_two_commands_are_marked_for_scripts():
+    assert "ganzoo run vanilla-mnist" in block("newcomer: run")
+    assert "pytest" in block("newcomer: test")
+
+
+def test_nobody_is_told_to_install_a_stranger_s_package():
+    assert not re.search(r"pip install[^\n]* ganzoo(\s|$|\[)", README)
