@@ -76,7 +76,7 @@ class Options:
             return create_model("Options", __config__=config, **fields)
         except (PydanticUserError, TypeError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
-            raise GanzooError(f"The {self.subject} has an option of a type that cannot be checked: {reason}.") from error
+            raise GanzooError(f"The {self.subject} has an option whose type cannot be checked: {reason}.") from error
 
     def _check_defaults(self) -> None:
         try:

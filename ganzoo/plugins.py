@@ -132,7 +132,8 @@ def load_zoo() -> Zoo:
         except GanzooError as error:
             zoo.problems.append(Problem(point.name, distribution, _one_line(str(error))))
     if OURS not in {_distribution_name(point) for point in entry_points(group="ganzoo")}:
-        zoo.problems.append(Problem("ganzoo", OURS, f"The distribution {OURS} is not installed, so none of its plugins are found."))
+        missing = f"The distribution {OURS} is not installed, so none of its plugins are found."
+        zoo.problems.append(Problem("ganzoo", OURS, missing))
     refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
     for registry in zoo.registries():
         registry.hint = f"Refused plugins may provide it: {refused}; see `ganzoo plugins`." if refused else ""
@@ -178,7 +179,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
     callers = manager.get_hookcallers(plugin) or []
     for caller in callers:
         if not caller.has_spec():
-            raise GanzooError(f"{who} implements a hook '{caller.name}' that there is not.", nearest(caller.name, HOOKS))
+            raise GanzooError(f"{who} implements '{caller.name}', which is no hook.", nearest(caller.name, HOOKS))
     if callers:
         return
     bare = [name for name, _ in inspect.getmembers(plugin, callable) if name.startswith("register_")]

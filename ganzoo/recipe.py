@@ -29,6 +29,9 @@ from ganzoo.sections import (
     combination,
 )
 
+FOREIGN_EXTRACTORS = ("inception-v3-compat",)
+"""Extractors that torch-fidelity brings instead of a plugin."""
+
 __all__ = [
     "METRICS",
     "Component",
@@ -77,7 +80,7 @@ class Recipe(Section):
     optimizers: Annotated[dict[str, OptimizerConfig], Field(min_length=1)]
     phases: dict[str, PhaseOverride] = Field(default_factory=dict)
     train: TrainConfig
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: EvaluateConfig = Field(default_factory=lambda: EvaluateConfig.model_validate({}))
     trackers: tuple[Component, ...] = Field((), strict=False)
 
     @model_validator(mode="after")
@@ -89,9 +92,13 @@ class Recipe(Section):
             raise combination("has train.until, but evaluate.every is null, so nothing is measured before the end")
         return self
 
+    def plain(self) -> dict[str, Any]:
+        """The recipe as its file holds it: mappings, lists, text, numbers. Its name is left to the file."""
+        return self.model_dump(mode="json", exclude={"name"})
+
     def to_yaml(self) -> str:
-        """The recipe as a file that ``load_recipe`` reads back to the same; its name is left to the file."""
-        return strict_yaml.dump(self.model_dump(mode="json", exclude={"name"}))
+        """The recipe as a file that ``load_recipe`` reads back to the same."""
+        return strict_yaml.dump(self.plain())
 
     def components(self) -> Iterator[tuple[tuple[str | int, ...], str, Component]]:
         """Where each component stands, its kind, and the component; networks excepted."""
@@ -199,16 +206,19 @@ def _roles(recipe: Recipe, zoo: Zoo) -> Mapping[str, str]:
 
 
 def _missing_and_extra(recipe: Recipe, roles: Mapping[str, str]) -> Iterator[Complaint]:
-    players = ", ".join(roles)
-    for role in roles.keys() - recipe.networks.keys():
-        yield Complaint(("networks",), f"needs the key '{role}'", f"The loss '{recipe.loss.name}' plays with {players}.")
-    for role in recipe.networks.keys() - roles.keys():
-        yield Complaint(("networks",), f"has no key '{role}'", f"The loss '{recipe.loss.name}' plays with {players}.")
+    players = f"The loss '{recipe.loss.name}' plays with {', '.join(roles)}."
+    for role in roles:
+        if role not in recipe.networks:
+            yield Complaint(("networks",), f"needs the key '{role}'", players)
+    for role in recipe.networks:
+        if role not in roles:
+            yield Complaint(("networks",), f"has no key '{role}'", players)
 
 
 def _unknown_extractors(recipe: Recipe, zoo: Zoo) -> Iterator[Complaint]:
     for index, metric in enumerate(recipe.evaluate.metrics):
         extractor = metric.partition("@")[2]
-        if extractor not in zoo.extractors:
-            error = unknown("extractor", extractor, [entry.name for entry in zoo.extractors], zoo.extractors.hint)
+        known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
+        if extractor not in known:
+            error = unknown("extractor", extractor, known, zoo.extractors.hint)
             yield Complaint(("evaluate", "metrics", index), f"is '{metric}'", str(error))

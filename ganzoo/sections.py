@@ -70,7 +70,8 @@ class Component(Section):
     @model_serializer(mode="wrap")
     def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         flat: dict[str, Any] = handler(self)
-        return {**flat, **flat.pop("options")}
+        options = flat.pop("options")
+        return {**flat, **options}
 
 
 class NetworkConfig(Component):
