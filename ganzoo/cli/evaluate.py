@@ -134,17 +134,13 @@ def _show(records: Sequence[Record]) -> None:
 
     from ganzoo.evaluation.protocol import describe
 
-    table = Table()
-    for heading in ("metric", "value", "real-vs-real floor", "weights", "n", "protocol"):
-        table.add_column(heading, overflow="fold")
+    console, table = Console(), Table()
+    for heading in ("metric", "value", "real-vs-real floor", "weights", "n"):
+        table.add_column(heading, justify="left" if heading in ("metric", "weights") else "right")
     for record in records:
-        protocol = record["protocol"]
-        table.add_row(
-            record["metric"],
-            f"{record['value']:.4g}",
-            f"{record['floor']:.4g}",
-            record["weights"] or "-",
-            f"{protocol['n_fake']:,}",
-            describe(protocol),
-        )
-    Console().print(table)
+        n = f"{record['protocol']['n_fake']:,}"
+        value, floor = f"{record['value']:.4g}", f"{record['floor']:.4g}"
+        table.add_row(record["metric"], value, floor, record["weights"] or "-", n)
+    console.print(table)
+    for told in dict.fromkeys(f"{record['metric']}: {describe(record['protocol'])}" for record in records):
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
