@@ -78,9 +78,7 @@ def assemble(recipe: Recipe, zoo: Zoo, shape: tuple[int, int, int], classes: int
 def _objective(recipe: Recipe, zoo: Zoo) -> Objective:
     loss = _create(zoo.losses.get(recipe.loss.name), recipe.loss)
     regularizers = [_regularizer(zoo, component) for component in recipe.regularizers]
-    augmentation = recipe.augmentation and _create(
-        zoo.augmentations.get(recipe.augmentation.name), recipe.augmentation
-    )
+    augmentation = recipe.augmentation and _create(zoo.augmentations.get(recipe.augmentation.name), recipe.augmentation)
     if isinstance(loss, AdversarialLoss):
         return AdversarialGame(loss, regularizers, augmentation)
     if regularizers or augmentation:

@@ -29,9 +29,7 @@ hookimpl = pluggy.HookimplMarker("ganzoo")
 class Register(Protocol[T_contra]):
     """Adds one thing under a name."""
 
-    def __call__(
-        self, name: str, factory: Callable[..., T_contra], *, summary: str, paper: str | None = None
-    ) -> None:
+    def __call__(self, name: str, factory: Callable[..., T_contra], *, summary: str, paper: str | None = None) -> None:
         """Register ``factory`` under ``name``.
 
         Args:

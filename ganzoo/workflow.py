@@ -69,9 +69,7 @@ def start(
     return _train(trainer, run, judge, zoo, observers, 0.0)
 
 
-def resume(
-    path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Observers | None = None
-) -> RunFolder:
+def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Observers | None = None) -> RunFolder:
     """Go on with a run from its newest whole checkpoint, to the same bits as if it had never stopped.
 
     Raises:
@@ -105,12 +103,9 @@ def resume(
     return _train(trainer, run, judge, zoo, observers, seconds)
 
 
-def _train(
-    trainer: Trainer, run: RunFolder, judge: Judge, zoo: Zoo, observers: Observers, seconds: float
-) -> RunFolder:
+def _train(trainer: Trainer, run: RunFolder, judge: Judge, zoo: Zoo, observers: Observers, seconds: float) -> RunFolder:
     named = [
-        zoo.trackers.get(component.name).create(run.path, **component.options)
-        for component in trainer.recipe.trackers
+        zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
     ]
     trackers = [*named, *observers.trackers]
     session = Session(trainer, run, judge, trackers=trackers, tick=observers.tick, seconds=seconds)

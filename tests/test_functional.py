@@ -62,9 +62,7 @@ def test_input_gradient_is_itself_differentiable_twice_over() -> None:
 
 
 def test_input_gradient_works_through_training_batch_normalisation() -> None:
-    critic = nn.Sequential(
-        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(108, 1)
-    )
+    critic = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(108, 1))
     gradient = functional.input_gradient(lambda x: critic(x).squeeze(1), torch.randn(4, 1, 8, 8))
     functional.squared_norm(gradient).mean().backward()
     assert gradient.abs().sum() > 0

@@ -147,9 +147,7 @@ def test_regularizers_join_the_loss_with_their_weight() -> None:
     nets, seen = networks(), batch()
     plain = game().phases()[0].loss(nets, seen)["loss"]
     losses = (
-        game(None, Constant(3.0, weight=2.0), Constant(5.0, weight=0.5, label="other"))
-        .phases()[0]
-        .loss(nets, seen)
+        game(None, Constant(3.0, weight=2.0), Constant(5.0, weight=0.5, label="other")).phases()[0].loss(nets, seen)
     )
     assert torch.allclose(losses["loss"] - plain, torch.tensor(8.5))
     assert losses["constant"].item() == 3.0

@@ -60,9 +60,7 @@ def test_codes_may_lack_either_sort() -> None:
     assert CodesPrior(dim=2, categorical=(6,), continuous=0).sample(4, seeded(), CPU).shape == (4, 8)
 
 
-@pytest.mark.parametrize(
-    "prior", [GaussianPrior(), UniformPrior(), CodesPrior()], ids=lambda prior: prior.name
-)
+@pytest.mark.parametrize("prior", [GaussianPrior(), UniformPrior(), CodesPrior()], ids=lambda prior: prior.name)
 def test_the_generator_alone_decides_what_is_drawn(prior: GaussianPrior | UniformPrior | CodesPrior) -> None:
     torch.manual_seed(1)
     first = prior.sample(8, seeded(7), CPU)
@@ -90,7 +88,5 @@ def test_a_wrong_prior_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_a_recipe_s_words_become_a_prior() -> None:
-    prior = TypeAdapter(Prior).validate_python(
-        {"name": "codes", "dim": 2, "categorical": [4], "continuous": 1}
-    )
+    prior = TypeAdapter(Prior).validate_python({"name": "codes", "dim": 2, "categorical": [4], "continuous": 1})
     assert prior == CodesPrior(dim=2, categorical=(4,), continuous=1)

@@ -35,9 +35,7 @@ def tiny(*overrides):
 
 def final_weights(run):
     checkpoint = RunFolder.open(run).latest_checkpoint()
-    return {
-        name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(("networks", "ema"))
-    }
+    return {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(("networks", "ema"))}
 
 
 def assert_same_weights(first, second):
@@ -60,13 +58,9 @@ def test_a_run_leaves_everything_it_promises(whole):
     assert run.info["status"] == "done"
     assert run.info["images"] == 6400
     assert run.info["environment"]["versions"]["torch"] == torch.__version__
-    assert [p.name for p in sorted((whole / "samples").iterdir())] == [
-        f"{i:012d}.png" for i in (0, 3200, 6400)
-    ]
+    assert [p.name for p in sorted((whole / "samples").iterdir())] == [f"{i:012d}.png" for i in (0, 3200, 6400)]
     scores = run.scores()
-    assert [(s["images"], s["weights"]) for s in scores] == [
-        (i, w) for i in (3200, 6400) for w in ("ema", "raw")
-    ]
+    assert [(s["images"], s["weights"]) for s in scores] == [(i, w) for i in (3200, 6400) for w in ("ema", "raw")]
     for score in scores:
         assert score.keys() == {"metric", "value", "floor", "weights", "images", "seconds", "protocol"}
         assert score["value"] > score["floor"] > 0

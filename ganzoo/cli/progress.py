@@ -24,14 +24,14 @@ class RunProgress(Tracker):
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             TaskProgressColumn(),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[losses]}"),
             TextColumn("[cyan]{task.fields[score]}"),
             console=self.console,
+            disable=not self.console.is_terminal,
         )
         self._task: TaskID | None = None
 
@@ -64,9 +64,7 @@ class RunProgress(Tracker):
         if self._task is None:
             return
         if record["event"] == "train":
-            losses = " ".join(
-                f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss")
-            )
+            losses = " ".join(f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss"))
             self._bar.update(self._task, speed=f"{record['images_per_second']:,.0f} images/s", losses=losses)
         elif record["event"] == "score":
             text = f"{record['metric']} {record['value']:.2f} ({record['weights']})"
@@ -84,9 +82,7 @@ class RunProgress(Tracker):
             if score["images"] == scores[-1]["images"]:
                 protocol = score["protocol"]
                 told = f"{protocol['n_fake']:,} samples vs {protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
-                table.add_row(
-                    score["metric"], score["weights"], f"{score['value']:.3f}", f"{score['floor']:.3f}", told
-                )
+                table.add_row(score["metric"], score["weights"], f"{score['value']:.3f}", f"{score['floor']:.3f}", told)
         self.console.print(table)
         info = finished.info
         self.console.print(
@@ -94,9 +90,7 @@ class RunProgress(Tracker):
             f"({info['engine']}, {info['precision']}, {info['environment']['device']})",
             highlight=False,
         )
-        self.console.print(
-            f"everything lies in {finished.path}", markup=False, highlight=False, soft_wrap=True
-        )
+        self.console.print(f"everything lies in {finished.path}", markup=False, highlight=False, soft_wrap=True)
 
     def _tick(self, images: int) -> None:
         if self._task is not None:

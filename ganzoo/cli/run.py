@@ -25,14 +25,10 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Shorthand of --set train.seed=N.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
 ) -> None:
     """Train a recipe, score it, and leave a run folder."""
     from ganzoo.cli.progress import RunProgress
@@ -48,9 +44,7 @@ def run(
         elif recipe is not None:
             finished = _start(recipe, overrides, out, data_dir, progress)
         else:
-            raise GanzooError(
-                "`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN."
-            )
+            raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
     if as_json:
         typer.echo(json.dumps(outcome(finished), ensure_ascii=False))
     else:
@@ -59,9 +53,7 @@ def run(
 
 def outcome(finished: RunFolder) -> dict[str, Any]:
     """What a script wants to know of a finished run: ``{"run", "images", ..., "scores": [the last ones]}``."""
-    facts = {
-        key: finished.info.get(key) for key in ("recipe", "status", "images", "seconds", "images_per_second")
-    }
+    facts = {key: finished.info.get(key) for key in ("recipe", "status", "images", "seconds", "images_per_second")}
     return {"run": str(finished.path), **facts, "scores": last_scores(finished)}
 
 
@@ -95,9 +87,7 @@ def _resume(
     from ganzoo.workflow import resume
 
     if out is not None and out != path:
-        raise GanzooError(
-            "--out and --resume name two folders.", "A resumed run stays in its own folder: drop --out."
-        )
+        raise GanzooError("--out and --resume name two folders.", "A resumed run stays in its own folder: drop --out.")
     run = RunFolder.open(path)
     if recipe_name is not None and recipe_name != run.info["recipe"]:
         raise GanzooError(

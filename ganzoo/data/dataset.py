@@ -37,12 +37,7 @@ class ImageDataset:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
-        if (
-            images.dtype != torch.uint8
-            or images.dim() != 4
-            or images.shape[1] not in (1, 3)
-            or len(images) == 0
-        ):
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
             shape = "x".join(map(str, images.shape))
             raise GanzooError(
                 f"Dataset '{self.name}' ({self.split}) gave images of shape {shape} and type {images.dtype}.",

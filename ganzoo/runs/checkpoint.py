@@ -36,16 +36,10 @@ class Checkpoint:
 
     def weights(self, prefix: str) -> dict[str, Tensor]:
         """A network's state dict: the tensors below ``prefix``, e.g. ``"ema.generator"``."""
-        return {
-            name.removeprefix(f"{prefix}."): t
-            for name, t in self.tensors.items()
-            if name.startswith(f"{prefix}.")
-        }
+        return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
 
 
-def save_checkpoint(
-    folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2
-) -> Path:
+def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2) -> Path:
     """Write a checkpoint atomically, and then remove all but the newest ``keep``.
 
     The JSON file is written last and holds the digest of the tensors, so that a checkpoint without it, or with another
@@ -96,9 +90,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GanzooError(f"The checkpoint {path.name} is incomplete ({type(error).__name__}).") from error
     if schema != SCHEMA:
-        raise GanzooError(
-            f"The checkpoint {path.name} is of schema {schema}, and this ganzoo reads {SCHEMA}."
-        )
+        raise GanzooError(f"The checkpoint {path.name} is of schema {schema}, and this ganzoo reads {SCHEMA}.")
     if hashlib.sha256(content).hexdigest() != digest:
         raise GanzooError(f"The checkpoint {path.name} is damaged: its bytes do not match its digest.")
     try:

@@ -68,9 +68,7 @@ class RunFolder:
                 f"{path} is not a run folder (no run.json).", "Give the folder `ganzoo run` made."
             ) from error
         except ValueError as error:
-            raise GanzooError(
-                f"{path / 'run.json'} is damaged.", "Start the run anew with another --out."
-            ) from error
+            raise GanzooError(f"{path / 'run.json'} is damaged.", "Start the run anew with another --out.") from error
         if not isinstance(info, dict) or info.get("schema") != SCHEMA:
             raise GanzooError(
                 f"{path} was made by another version of ganzoo (schema {info.get('schema') if isinstance(info, dict) else '?'}).",

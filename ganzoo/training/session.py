@@ -117,9 +117,7 @@ class Session:
         elapsed = self.seconds - seconds
         if elapsed > 0 and means:
             rate = (self.trainer.images - images) / elapsed
-            self._log_event(
-                "train", seconds=round(self.seconds, 3), images_per_second=round(rate, 1), **means
-            )
+            self._log_event("train", seconds=round(self.seconds, 3), images_per_second=round(rate, 1), **means)
         self._logged_at = (self.trainer.images, self.seconds)
 
     def _refuse_non_finite(self, means: Mapping[str, float]) -> None:
@@ -165,11 +163,7 @@ class Session:
         if until is None:
             return
         for score in self._scores_here():
-            if (
-                score["metric"] == until.metric
-                and score["weights"] == reported
-                and score["value"] < until.below
-            ):
+            if score["metric"] == until.metric and score["weights"] == reported and score["value"] < until.below:
                 self.reached = f"{until.metric} fell below {until.below:g}"
 
     def _picture(self) -> None:

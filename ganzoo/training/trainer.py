@@ -34,9 +34,7 @@ class Trainer:
         device: Overrides the recipe's ``train.device``.
     """
 
-    def __init__(
-        self, recipe: Recipe, zoo: Zoo, *, dataset: ImageDataset, device: torch.device | None = None
-    ) -> None:
+    def __init__(self, recipe: Recipe, zoo: Zoo, *, dataset: ImageDataset, device: torch.device | None = None) -> None:
         config = recipe.train
         self.recipe = recipe
         self.device = device or resolve_device(config.device)
@@ -192,6 +190,4 @@ def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")
-    }
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}

@@ -91,9 +91,7 @@ def _idx_dataset(
     return _read_idx(name, split, raw, files, classes)
 
 
-def _idx_folder(
-    name: str, source: Callable[..., Any], files: Sequence[str], folder: Path | None, place: str
-) -> Path:
+def _idx_folder(name: str, source: Callable[..., Any], files: Sequence[str], folder: Path | None, place: str) -> Path:
     """Where the files are: in the user's folder, or in the cache, downloaded if need be."""
     if folder is not None:
         return _locate(name, folder, (place, "raw", "."), files)

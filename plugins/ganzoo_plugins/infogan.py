@@ -150,9 +150,7 @@ class InfoGAN(Objective):
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
     """The information-maximising game."""
-    register(
-        "infogan", InfoGAN, summary="Adversarial game that maximises information in latent codes", paper=PAPER
-    )
+    register("infogan", InfoGAN, summary="Adversarial game that maximises information in latent codes", paper=PAPER)
 
 
 @hookimpl

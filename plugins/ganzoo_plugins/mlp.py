@@ -101,9 +101,7 @@ class Discriminator(nn.Module):
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
     """The multilayer perceptron."""
-    register(
-        "mlp", Generator, summary="Fully connected layers, 100-128-256-512-1024-784 on MNIST", paper=PAPER
-    )
+    register("mlp", Generator, summary="Fully connected layers, 100-128-256-512-1024-784 on MNIST", paper=PAPER)
 
 
 @hookimpl

@@ -51,9 +51,7 @@ class GradientPenalty(Regularizer):
         one_sided: Punish steeper slopes only (section 4, "Two-sided penalty", discusses both).
     """
 
-    def __init__(
-        self, *, weight: float = 10.0, every: int = 1, target: float = 1.0, one_sided: bool = False
-    ) -> None:
+    def __init__(self, *, weight: float = 10.0, every: int = 1, target: float = 1.0, one_sided: bool = False) -> None:
         super().__init__(weight=weight, every=every)
         self.target = target
         self.one_sided = one_sided
@@ -69,9 +67,7 @@ class GradientPenalty(Regularizer):
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
     """The Wasserstein loss."""
-    register(
-        "wasserstein", Wasserstein, summary="Difference of the critic's means on real and fake", paper=WGAN
-    )
+    register("wasserstein", Wasserstein, summary="Difference of the critic's means on real and fake", paper=WGAN)
 
 
 @hookimpl

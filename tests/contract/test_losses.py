@@ -14,9 +14,7 @@ from ganzoo.recipe import load_recipe
 
 ZOO = load_zoo()
 LOSSES = {entry.name: entry.create(**entry.check({})) for entry in ZOO.losses}
-on_logits = pytest.mark.parametrize(
-    "name", [n for n, loss in LOSSES.items() if isinstance(loss, AdversarialLoss)]
-)
+on_logits = pytest.mark.parametrize("name", [n for n, loss in LOSSES.items() if isinstance(loss, AdversarialLoss)])
 regularizers = pytest.mark.parametrize("entry", ZOO.regularizers, ids=lambda entry: entry.name)
 SPEC = Spec(1, 28, 28, GaussianPrior(dim=8))
 
@@ -73,18 +71,13 @@ def turn(entry: Any, **options: Any) -> tuple[dict[str, Tensor], torch.nn.Module
     """One turn of the side that a single regularizer joins, by the same random numbers each time."""
     torch.manual_seed(5)
     networks = torch.nn.ModuleDict(
-        {
-            role: ZOO.registry(role).get("mlp").create(SPEC, hidden=[16, 8])
-            for role in ("generator", "discriminator")
-        }
+        {role: ZOO.registry(role).get("mlp").create(SPEC, hidden=[16, 8]) for role in ("generator", "discriminator")}
     )
     regularizer = entry.create(**entry.check(options))
     regularizer.label = entry.name
     game = AdversarialGame(LOSSES["non-saturating"], [regularizer])
     game.bind(SPEC, networks)
-    batch = Batch(
-        torch.rand(8, *SPEC.image_shape) * 2 - 1, torch.zeros(8, dtype=torch.int64), torch.randn(8, 8)
-    )
+    batch = Batch(torch.rand(8, *SPEC.image_shape) * 2 - 1, torch.zeros(8, dtype=torch.int64), torch.randn(8, 8))
     phase = next(p for p in game.phases() if p.name.split("/")[0] == regularizer.side)
     losses = dict(phase.loss(networks, batch))
     losses["loss"].backward()
@@ -118,9 +111,7 @@ def test_it_can_be_lazy(entry: Any) -> None:
 
 @pytest.mark.parametrize("entry", ZOO.augmentations, ids=lambda entry: entry.name)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)], ids=str)
-def test_an_augmentation_keeps_the_shape_and_lets_gradients_through(
-    entry: Any, shape: tuple[int, int, int]
-) -> None:
+def test_an_augmentation_keeps_the_shape_and_lets_gradients_through(entry: Any, shape: tuple[int, int, int]) -> None:
     augmentation = entry.create(**entry.check({}))
     images = (torch.rand(4, *shape) * 2 - 1).requires_grad_()
     changed = augmentation(images)

@@ -24,15 +24,11 @@ def build(entry: Entry[nn.Module], shape: tuple[int, int, int], classes: int = 0
 
 
 def inputs(entry: Entry[nn.Module], spec: Spec, n: int = 2) -> Tensor:
-    return (
-        torch.randn(n, spec.latent) if entry.kind == "generator" else torch.rand(n, *spec.image_shape) * 2 - 1
-    )
+    return torch.randn(n, spec.latent) if entry.kind == "generator" else torch.rand(n, *spec.image_shape) * 2 - 1
 
 
 def expected_shape(entry: Entry[nn.Module], spec: Spec, n: int = 2) -> tuple[int, ...]:
-    return {"generator": (n, *spec.image_shape), "discriminator": (n,), "encoder": (n, spec.latent)}[
-        entry.kind
-    ]
+    return {"generator": (n, *spec.image_shape), "discriminator": (n,), "encoder": (n, spec.latent)}[entry.kind]
 
 
 def takes_label(network: nn.Module) -> bool:

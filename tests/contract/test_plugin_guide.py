@@ -29,6 +29,7 @@ dataset: mnist
 networks: {generator: mlp, discriminator: {name: my-small, width: 32}}
 loss: non-saturating
 regularizers: [{name: my-flat-between, weight: 2.0, every: 2}]
+optimizers: {default: {name: adam, lr: 1e-3}}
 train: {images: 1000}
 """
 AUTOENCODER = """\
@@ -36,6 +37,7 @@ summary: The objective of the guide
 dataset: mnist
 networks: {encoder: my-flat, generator: mlp}
 loss: {name: my-autoencoder, weight: 0.2}
+optimizers: {default: {name: adam, lr: 1e-3}}
 train: {images: 1000}
 """
 TAKE_STEPS = """\
@@ -72,9 +74,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert 'my-gan = "my_gan"' in (folder / "pyproject.toml").read_text(encoding="utf-8")
     metadata = folder / "my_gan-0.1.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: my-gan\nVersion: 0.1.0\n", encoding="utf-8"
-    )
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-gan\nVersion: 0.1.0\n", encoding="utf-8")
     (metadata / "entry_points.txt").write_text(ENTRY_POINTS, encoding="utf-8")
     (folder / "game-mnist.yaml").write_text(GAME, encoding="utf-8")
     (folder / "autoencoder-mnist.yaml").write_text(AUTOENCODER, encoding="utf-8")
@@ -98,8 +98,8 @@ def test_every_piece_is_found_and_every_parameter_moves(installed: Path) -> None
             "loss my-least-squares",
             "recipe my-gan-mnist",
             "discriminator my-small",
-            "loss my-autoencoder",
             "encoder my-flat",
+            "loss my-autoencoder",
             "regularizer my-flat-between",
         ],
     }

@@ -80,15 +80,9 @@ def test_each_phase_gives_its_roles_finite_gradients_and_no_others(name: str) ->
         for role, network in assembly.networks.items():
             gradients = [p.grad for p in network.parameters()]
             if role not in phase.trains:
-                assert all(gradient is None for gradient in gradients), (
-                    f"{phase.name} reaches the frozen {role}"
-                )
-            elif (
-                "/" not in phase.name
-            ):  # a penalty alone need not depend on everything, such as the last bias
-                assert all(g is not None and torch.isfinite(g).all() for g in gradients), (
-                    f"{phase.name}: {role}"
-                )
+                assert all(gradient is None for gradient in gradients), f"{phase.name} reaches the frozen {role}"
+            elif "/" not in phase.name:  # a penalty alone need not depend on everything, such as the last bias
+                assert all(g is not None and torch.isfinite(g).all() for g in gradients), f"{phase.name}: {role}"
 
 
 @recipes
@@ -109,12 +103,15 @@ def test_a_step_in_half_precision_is_finite(name: str) -> None:
 
 
 @recipes
-def test_it_says_what_it_is_and_is_scored(name: str) -> None:
+def test_it_is_named_after_its_dataset_and_scored_on_the_way(name: str) -> None:
     recipe = load_recipe(name, ZOO)
     assert recipe.name == name
     assert recipe.name.endswith(f"-{recipe.dataset.name}")
-    assert recipe.evaluate.metrics == ["fid@mnist-cnn"]
+    assert recipe.evaluate.metrics
     assert recipe.evaluate.every is not None
-    assert recipe.train.images % recipe.evaluate.every == 0, "the last evaluation is at the end"
-    entry = ZOO.recipes.get(name)
-    assert entry.paper is not None
+    assert recipe.evaluate.every < recipe.train.images
+
+
+@recipes
+def test_it_cites_its_paper(name: str) -> None:
+    assert ZOO.recipes.get(name).paper is not None

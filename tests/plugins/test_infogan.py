@@ -37,9 +37,9 @@ def batch(n: int = 8) -> Batch:
 def test_the_bound_agrees_with_torch_s_distributions() -> None:
     z, predicted = draw(), torch.randn(8, 10)
     first, second = z[:, 4:7].argmax(1), z[:, 7:12].argmax(1)
-    log_q = Categorical(logits=predicted[:, :3]).log_prob(first) + Categorical(
-        logits=predicted[:, 3:8]
-    ).log_prob(second)
+    log_q = Categorical(logits=predicted[:, :3]).log_prob(first) + Categorical(logits=predicted[:, 3:8]).log_prob(
+        second
+    )
     log_density = Normal(predicted[:, 8:], 1.0).log_prob(z[:, 12:]).sum(1)
     categorical, continuous = information(PRIOR, predicted, z)
     assert torch.allclose(categorical, log_q.mean() + math.log(15))

@@ -67,9 +67,7 @@ def test_lazily_applied_its_weight_grows_with_the_wait() -> None:
     game = AdversarialGame(NonSaturating(), [r1])
     game.bind(spec, networks)
     phase = game.phases()[1]
-    losses = phase.loss(
-        networks, Batch(torch.randn(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), torch.randn(4, 3))
-    )
+    losses = phase.loss(networks, Batch(torch.randn(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), torch.randn(4, 3)))
     assert (phase.name, phase.every) == ("discriminator/r1", 16)
     assert torch.allclose(losses["loss"], 5 * 16 * losses["penalty"])
     assert losses["penalty"] > 0

@@ -109,8 +109,6 @@ def test_each_label_is_a_column_of_its_own() -> None:
     assert widths(generator)[0] == (7, 5)
     assert widths(discriminator)[0] == (8, 5)
     z, images, label = torch.zeros(4, 3), torch.zeros(4, 1, 2, 2), torch.arange(4)
-    expected = torch.nn.functional.leaky_relu(
-        generator.trunk[0].weight[:, 3:].T + generator.trunk[0].bias, 0.2
-    )
+    expected = torch.nn.functional.leaky_relu(generator.trunk[0].weight[:, 3:].T + generator.trunk[0].bias, 0.2)
     assert torch.allclose(generator(z, label), torch.tanh(generator.head(expected)).view(4, 1, 2, 2))
     assert len(discriminator(images, label).unique()) == 4

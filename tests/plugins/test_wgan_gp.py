@@ -35,9 +35,7 @@ def test_gradients_are_plus_and_minus_one_over_n() -> None:
     assert by_generator.tolist() == [-0.25] * 4
 
 
-@pytest.mark.parametrize(
-    ("length", "target", "expected"), [(1, 1, 0), (3, 1, 4), (0.5, 1, 0.25), (3, 0, 9), (2, 3, 1)]
-)
+@pytest.mark.parametrize(("length", "target", "expected"), [(1, 1, 0), (3, 1, 4), (0.5, 1, 0.25), (3, 0, 9), (2, 3, 1)])
 def test_a_linear_critic_s_slope_is_its_weight(length: float, target: float, expected: float) -> None:
     weight = torch.tensor([0.6, 0.0, 0.8, 0.0], dtype=torch.float64) * length
     seen = turn(lambda x: x.flatten(1) @ weight, images(), images())

@@ -21,9 +21,7 @@ def test_a_square_is_chosen_where_columns_are_not_given():
 
 def test_png_files_hold_the_same_pixels(tmp_path):
     for channels in (1, 3):
-        picture = torch.randint(
-            256, (channels, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-        )
+        picture = torch.randint(256, (channels, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         save_picture(picture, tmp_path / "grid.png")
         with Image.open(tmp_path / "grid.png") as image:
             pixels = np.atleast_3d(np.asarray(image))

@@ -108,9 +108,7 @@ def test_bf16_is_computed_in_bf16_and_kept_in_fp32(mnist):
         reference.step()
     assert all(p.dtype == torch.float32 for p in trained.networks.parameters())
     assert not torch.equal(weights(trained, "generator"), weights(reference, "generator"))
-    torch.testing.assert_close(
-        weights(trained, "generator"), weights(reference, "generator"), atol=5e-3, rtol=0
-    )
+    torch.testing.assert_close(weights(trained, "generator"), weights(reference, "generator"), atol=5e-3, rtol=0)
 
 
 def test_an_unusable_device_is_one_sentence(mnist):
