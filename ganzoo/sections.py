@@ -175,7 +175,7 @@ class TrainConfig(Section):
     device: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
     until: Until | None = None
     log_every: Images = 25_600
-    checkpoint_seconds: Annotated[float, Field(gt=0, le=10**9)] = 60.0
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=10**9)] = 60.0
 
     @model_validator(mode="after")
     def _one_batch_at_least(self) -> TrainConfig:
