@@ -64,11 +64,18 @@ class Complaint:
         path: The keys and list indices that lead to it.
         verdict: What is wrong there, a sentence without its subject.
         remedy: What to do about it.
+        key: The key below ``path`` that is missing or too many, if that is the mistake.
     """
 
     path: Path
     verdict: str
     remedy: str = ""
+    key: str | None = None
+
+    @property
+    def place(self) -> Path:
+        """Where the mistake would be mended."""
+        return self.path if self.key is None else (*self.path, self.key)
 
     def below(self, *path: str | int) -> Complaint:
         """The same mistake, seen from further up."""
@@ -115,11 +122,11 @@ def complaints(error: ValidationError, model: type[BaseModel], data: Any, noun: 
         loc, kind = details["loc"], details["type"]
         if kind == "extra_forbidden":
             hint = meant(str(loc[-1]), known_keys(model, loc[:-1]))
-            found.append(Complaint(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint))
+            found.append(Complaint(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint, str(loc[-1])))
         elif kind == "missing":
-            found.append(Complaint(path_in(data, loc[:-1]), f"needs the {noun} '{loc[-1]}'"))
+            found.append(Complaint(path_in(data, loc[:-1]), f"needs the {noun} '{loc[-1]}'", key=str(loc[-1])))
         elif kind == "union_tag_not_found":
-            found.append(Complaint(path_in(data, loc), f"needs the {noun} 'name'"))
+            found.append(Complaint(path_in(data, loc), f"needs the {noun} 'name'", key="name"))
         elif kind == "combination":
             found.append(Complaint(path_in(data, loc), details["msg"]))
         else:
@@ -137,10 +144,17 @@ def known_keys(model: type[BaseModel], loc: Path) -> list[str]:
     """The keys that a model knows at one of pydantic's locations, which may hold the tags of unions."""
     models = [model]
     for part in loc:
-        inner = [found for m in models for found in _models(_annotation(m, part))]
+        inner = [found for m in models for found in models_in(_annotation(m, part))]
         tagged = [m for m in models if "name" in m.model_fields and m.model_fields["name"].default == part]
         models = inner or tagged or models
     return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that an annotation mentions: the members of a union, the values of a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in models_in(argument)]
 
 
 def meant(word: str, known: Iterable[str]) -> str:
@@ -192,9 +206,3 @@ def _expected(details: ErrorDetails) -> str:
 def _annotation(model: type[BaseModel], part: str | int) -> Any:
     named = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
     return named.get(str(part))
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for argument in get_args(annotation) for found in _models(argument)]

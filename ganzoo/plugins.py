@@ -234,11 +234,16 @@ def _order(point: EntryPoint) -> tuple[bool, str, str]:
 
 
 def _distribution_name(point: EntryPoint) -> str:
-    return _normal(point.dist.name) if point.dist else ""
+    return _normal(_metadata(point, "Name"))
 
 
 def _distribution(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
+    return f"{_metadata(point, 'Name')} {_metadata(point, 'Version')}"
+
+
+def _metadata(point: EntryPoint, key: str) -> str:
+    """A field of the distribution's metadata, which may be damaged."""
+    return str((point.dist.metadata.get(key) if point.dist else None) or "unknown")
 
 
 def _normal(name: str) -> str:

@@ -131,7 +131,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = ()) -> 
     parsed = [Override.parse(text) for text in overrides]
     data = dotted_overrides.apply(strict_yaml.read_mapping(path), parsed)
     given = {key: value for key, value in data.items() if key != "name"}
-    found = [Complaint((), "has no key 'name'", "A recipe is called as its file is.")] if "name" in data else []
+    found = [Complaint((), "has no key 'name'", "A recipe is called as its file is.", "name")] if "name" in data else []
     recipe = None
     try:
         recipe = Recipe.model_validate({**given, "name": path.stem})
@@ -155,7 +155,7 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
 
 
 def _in_words(complaint: Complaint, path: Path, overrides: Sequence[Override]) -> str:
-    to_blame = [override for override in overrides if override.concerns(complaint.path)]
+    to_blame = [override for override in overrides if override.concerns(complaint.place)]
     place = f"--set {to_blame[-1].text}" if to_blame else str(path)
     return f"{place}: {complaint.sentence('the recipe')}"
 
@@ -191,7 +191,7 @@ def _filled(
     except Refused as error:
         found += [complaint.below(*path) for complaint in error.complaints]
     except GanzooError as error:
-        found.append(Complaint(path, f"names a {kind} that there is not", str(error)))
+        found.append(Complaint(path, f"names the {kind} '{component.name}', which there is not", error.remedy))
     else:
         return component.model_copy(update={"options": options})
     return component
@@ -209,10 +209,10 @@ def _missing_and_extra(recipe: Recipe, roles: Mapping[str, str]) -> Iterator[Com
     players = f"The loss '{recipe.loss.name}' plays with {', '.join(roles)}."
     for role in roles:
         if role not in recipe.networks:
-            yield Complaint(("networks",), f"needs the key '{role}'", players)
+            yield Complaint(("networks",), f"needs the key '{role}'", players, role)
     for role in recipe.networks:
         if role not in roles:
-            yield Complaint(("networks",), f"has no key '{role}'", players)
+            yield Complaint(("networks",), f"has no key '{role}'", players, role)
 
 
 def _unknown_extractors(recipe: Recipe, zoo: Zoo) -> Iterator[Complaint]:
@@ -220,5 +220,6 @@ def _unknown_extractors(recipe: Recipe, zoo: Zoo) -> Iterator[Complaint]:
         extractor = metric.partition("@")[2]
         known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
         if extractor not in known:
-            error = unknown("extractor", extractor, known, zoo.extractors.hint)
-            yield Complaint(("evaluate", "metrics", index), f"is '{metric}'", str(error))
+            remedy = unknown("extractor", extractor, known, zoo.extractors.hint).remedy
+            place = ("evaluate", "metrics", index)
+            yield Complaint(place, f"names the extractor '{extractor}', which there is not", remedy)

@@ -85,6 +85,8 @@ class NetworkConfig(Component):
 
 
 class _Optimizer(Section):
+    # Each optimizer narrows it; it stands here so that it comes first in a file.
+    name: str
     lr: Positive
     decay: Literal["constant", "linear", "cosine"] = "constant"
 
@@ -98,10 +100,12 @@ class Adam(_Optimizer):
     weight_decay: NotNegative = 0.0
 
 
-class AdamW(Adam):
+class AdamW(_Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
-    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
+    name: Literal["adamw"] = "adamw"
+    betas: tuple[Share, Share] = Field((0.9, 0.999), strict=False)
+    eps: Positive = 1e-8
     weight_decay: NotNegative = 0.01
 
 
