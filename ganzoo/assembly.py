@@ -69,7 +69,7 @@ def assemble(recipe: Recipe, zoo: Zoo, shape: tuple[int, int, int], classes: int
     spec = Spec(channels, height, width, recipe.prior, classes if recipe.conditional else 0)
     objective = _objective(recipe, zoo)
     networks = nn.ModuleDict({role: _network(role, recipe, objective, zoo, spec) for role in objective.roles})
-    networks.update(objective.bind(spec, networks))
+    networks.update(objective.bind(spec, _as_mapping(networks)))
     assembly = Assembly(spec, objective, networks)
     _probe(assembly, recipe)
     return assembly
@@ -78,7 +78,9 @@ def assemble(recipe: Recipe, zoo: Zoo, shape: tuple[int, int, int], classes: int
 def _objective(recipe: Recipe, zoo: Zoo) -> Objective:
     loss = _create(zoo.losses.get(recipe.loss.name), recipe.loss)
     regularizers = [_regularizer(zoo, component) for component in recipe.regularizers]
-    augmentation = recipe.augmentation and _create(zoo.augmentations.get(recipe.augmentation.name), recipe.augmentation)
+    augmentation = None
+    if recipe.augmentation is not None:
+        augmentation = _create(zoo.augmentations.get(recipe.augmentation.name), recipe.augmentation)
     if isinstance(loss, AdversarialLoss):
         return AdversarialGame(loss, regularizers, augmentation)
     if regularizers or augmentation:

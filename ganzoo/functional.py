@@ -22,7 +22,8 @@ def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor
         Tensor of the shape of ``inputs``, float32.
     """
     if torch.compiler.is_compiling():
-        return torch.func.grad(lambda x: critic(x).float().sum())(inputs.detach())
+        traced: Tensor = torch.func.grad(lambda x: critic(x).float().sum())(inputs.detach())
+        return traced
     leaf = inputs.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(leaf).float().sum(), leaf, create_graph=True)
     return gradient

@@ -63,7 +63,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     Raises:
         GanzooError: There are checkpoints, and none of them is whole.
     """
-    damaged = []
+    damaged: list[str] = []
     for path in sorted(folder.glob("*.safetensors"), reverse=True):
         try:
             return read_checkpoint(path), damaged

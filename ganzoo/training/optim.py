@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -109,15 +109,16 @@ class Ema:
         self.networks = nn.ModuleDict({role: copy.deepcopy(network) for role, network in networks.items()})
         self.networks.eval().requires_grad_(False)
         followed = list(networks.values())
-        self._averages: Sequence[Tensor] = list(self.networks.parameters())
-        self._sources: Sequence[Tensor] = [p.detach() for network in followed for p in network.parameters()]
-        self._buffers: Sequence[Tensor] = list(self.networks.buffers())
-        self._source_buffers: Sequence[Tensor] = [b for network in followed for b in network.buffers()]
+        self._averages: list[Tensor] = list(self.networks.parameters())
+        self._sources: list[Tensor] = [p.detach() for network in followed for p in network.parameters()]
+        self._buffers: list[Tensor] = list(self.networks.buffers())
+        self._source_buffers: list[Tensor] = [b for network in followed for b in network.buffers()]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the averages towards the networks after the ``step``-th step, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        get_ema_multi_avg_fn(decay)(self._averages, self._sources, step)
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(self._averages, self._sources, step)
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._source_buffers)

@@ -41,7 +41,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 def _native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         capabilities = torch.backends.cpu.get_cpu_capability()
         return "AVX512" in capabilities and bool(torch.cpu._is_avx512_bf16_supported())

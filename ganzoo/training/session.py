@@ -151,7 +151,14 @@ class Session:
         self._check_until()
 
     def _scores_here(self) -> list[dict[str, Any]]:
-        return [score for score in self.run.scores() if score["images"] == self.trainer.images]
+        """What this run itself scored at this point; `ganzoo eval` may have added scores of other samples."""
+        recipe = self.trainer.recipe
+        own = {"sample_seed": SAMPLE_SEED, "n_fake": recipe.evaluate.samples, "dataset": recipe.dataset.name}
+        return [
+            score
+            for score in self.run.scores()
+            if score["images"] == self.trainer.images and own.items() <= score["protocol"].items()
+        ]
 
     def _score(self, weights: str) -> list[dict[str, Any]]:
         images, _ = self._draw(weights, self.trainer.recipe.evaluate.samples)
