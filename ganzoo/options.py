@@ -66,6 +66,11 @@ class Options:
         given = self._validated(options)
         return {name: given[name] if name in given else self.defaults[name] for name in self.types}
 
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of each option."""
+        properties: dict[str, Any] = self._model.model_json_schema().get("properties", {})
+        return properties
+
     def _build(self) -> type[BaseModel]:
         fields: dict[str, Any] = {
             _PREFIX + name: (kind, Field(default=... if name not in self.defaults else None, alias=name))

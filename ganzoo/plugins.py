@@ -243,7 +243,8 @@ def _distribution(point: EntryPoint) -> str:
 
 def _metadata(point: EntryPoint, key: str) -> str:
     """A field of the distribution's metadata, which may be damaged."""
-    return str((point.dist.metadata.get(key) if point.dist else None) or "unknown")
+    metadata = point.dist.metadata if point.dist else {}
+    return str(metadata[key] or "unknown") if key in metadata else "unknown"
 
 
 def _normal(name: str) -> str:

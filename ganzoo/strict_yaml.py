@@ -127,9 +127,8 @@ def _surprise(event: yaml.Event, depth: int, documents: int) -> str:
         return f"more than {MAX_DEPTH} levels are nested here"
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
         return "anchors and aliases (& and *) are not allowed; write the value out"
-    if getattr(event, "tag", None) is not None:
-        return f"the tag {event.tag} is not allowed; write a plain value"
-    return ""
+    tag = getattr(event, "tag", None)
+    return "" if tag is None else f"the tag {tag} is not allowed; write a plain value"
 
 
 def _place(source: str, mark: Any) -> str:

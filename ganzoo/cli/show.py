@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.errors import GanzooError, unknown
+from ganzoo.errors import GanzooError, nearest
 
 if TYPE_CHECKING:
     from ganzoo.plugins import Zoo
+    from ganzoo.recipe import Recipe
     from ganzoo.registry import Entry
 
 
@@ -29,62 +30,116 @@ def show(
 
     zoo = load_zoo()
     warn_of_problems(zoo)
+    found = _found(name, kind, zoo)
+    if as_json and len(found) > 1:
+        kinds = " and a ".join(entry.kind for entry in found)
+        raise GanzooError(f"'{name}' is a {kinds}.", "Say which with --kind.")
+    if set_ and any(entry.kind != "recipe" for entry in found):
+        raise GanzooError(f"--set changes recipes, and '{name}' is a {found[0].kind}.", "Leave it out.")
+    if not found:
+        _show_recipe(name, zoo, list(set_ or ()), as_json)
+    for entry in found:
+        if entry.kind == "recipe":
+            _show_recipe(name, zoo, list(set_ or ()), as_json)
+        else:
+            _show_part(entry, as_json)
+
+
+def _found(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
+    """Every entry of that name; none where it is a recipe's file."""
     registries = [zoo.registry(kind)] if kind else zoo.registries()
     found = [registry.get(name) for registry in registries if name in registry]
-    is_file = name.endswith((".yaml", ".yml"))
-    if not found and not is_file:
+    if not found and not name.endswith((".yaml", ".yml")):
+        if kind:
+            registries[0].get(name)
         known = {entry.name for registry in registries for entry in registry}
-        raise unknown(kind or "thing", name, known, zoo.recipes.hint)
-    if is_file or found[0].kind == "recipe":
-        _print(_recipe(name, zoo, list(set_ or ())), as_json)
-        return
-    if set_:
-        raise GanzooError(f"--set changes recipes, and '{name}' is a {found[0].kind}.", "Leave it out.")
-    for entry in found:
-        _print(_part(entry), as_json)
+        raise GanzooError(
+            f"Nothing is registered under the name '{name}'.", f"{nearest(name, known)} {zoo.recipes.hint}".strip()
+        )
+    return found
 
 
-def _recipe(name: str, zoo: Zoo, overrides: list[str]) -> dict[str, Any]:
-    from ganzoo.assembly import assemble
+def _show_recipe(name: str, zoo: Zoo, overrides: list[str], as_json: bool) -> None:
     from ganzoo.recipe import load_recipe
 
     recipe = load_recipe(name, zoo, overrides)
-    dataset = zoo.datasets.get(recipe.dataset.name).create("test", None, **recipe.dataset.options)
-    assembly = assemble(recipe, zoo, dataset.shape, len(dataset.classes))
-    return {"name": recipe.name, "recipe": recipe.plain(), "parameters": assembly.parameter_counts()}
+    counts = _parameter_counts(recipe, zoo)
+    if as_json:
+        facts = {"name": recipe.name, "recipe": recipe.plain(), "parameters": counts}
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
+    # Comments, so that what is shown is a recipe that can be saved and run.
+    told = [f"# {role}: {count:,} parameters" for role, count in (counts or {}).items()]
+    _print_yaml("\n".join([f"# {recipe.name}", *told, recipe.to_yaml()]))
 
 
-def _part(entry: Entry[Any]) -> dict[str, Any]:
-    options = {
-        name: {
-            "type": inspect.formatannotation(annotation),
-            **({"default": entry.options.defaults[name]} if name in entry.options.defaults else {}),
-        }
-        for name, annotation in entry.options.types.items()
-    }
-    return {
+def _parameter_counts(recipe: Recipe, zoo: Zoo) -> dict[str, int] | None:
+    """Parameters by network, or None where the dataset, whose shape they depend on, cannot be had."""
+    from ganzoo.assembly import assemble
+
+    try:
+        dataset = zoo.datasets.get(recipe.dataset.name).create("test", None, **recipe.dataset.options)
+    except GanzooError as error:
+        typer.secho(f"Without parameter counts: {error}", fg="yellow", err=True)
+        return None
+    return assemble(recipe, zoo, dataset.shape, len(dataset.classes)).parameter_counts()
+
+
+def _show_part(entry: Entry[Any], as_json: bool) -> None:
+    facts = {
         "name": entry.name,
         "kind": entry.kind,
         "summary": entry.summary,
         "paper": entry.paper,
-        "plugin": f"{entry.plugin} ({entry.distribution})",
-        "options": options,
-        "description": inspect.getdoc(entry.factory) or "",
+        "plugin": entry.plugin,
+        "distribution": entry.distribution,
+        "options": {option: _option(entry, option) for option in entry.options.types},
     }
-
-
-def _print(facts: dict[str, Any], as_json: bool) -> None:
+    description = inspect.getdoc(entry.factory) or ""
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False, indent=1, default=str))
+        typer.echo(json.dumps({**facts, "description": description}, ensure_ascii=False, indent=1))
         return
     from rich.console import Console
-    from rich.syntax import Syntax
 
     from ganzoo import strict_yaml
 
-    console = Console()
-    description = facts.pop("description", "")
-    facts = json.loads(json.dumps(facts, default=str))
-    console.print(Syntax(strict_yaml.dump(facts), "yaml", background_color="default", word_wrap=True))
+    _print_yaml(strict_yaml.dump(facts))
     if description:
-        console.print(description, markup=False, highlight=False)
+        Console().print(description, markup=False, highlight=False, end="\n\n")
+
+
+def _option(entry: Entry[Any], option: str) -> dict[str, Any]:
+    """Its type in words, and its default if it has one."""
+    from pydantic_core import to_jsonable_python
+
+    kind = in_words(entry.options.schema()[option])
+    defaults = entry.options.defaults
+    return {"type": kind, **({"default": to_jsonable_python(defaults[option])} if option in defaults else {})}
+
+
+def in_words(schema: dict[str, Any]) -> str:
+    """A JSON schema as a person would say it: ``list of int >= 1``."""
+    if "enum" in schema or "const" in schema:
+        return " | ".join(map(str, schema.get("enum", [schema.get("const")])))
+    if "anyOf" in schema:
+        return " | ".join(in_words(choice) for choice in schema["anyOf"])
+    if "prefixItems" in schema:
+        return f"[{', '.join(in_words(item) for item in schema['prefixItems'])}]"
+    if schema.get("type") == "array":
+        return f"list of {in_words(schema.get('items', {}))}"
+    words = {"integer": "int", "number": "float", "string": "text", "boolean": "true | false", "object": "mapping"}
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    kind = schema.get("type", "anything")
+    return " ".join([words.get(kind, kind), *(f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema)])
+
+
+def _print_yaml(text: str) -> None:
+    """With colours on a terminal; as it is into a file, where broken lines would be no YAML any more."""
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    console = Console()
+    if console.is_terminal:
+        console.print(Syntax(text.rstrip(), "yaml", background_color="default", word_wrap=True))
+    else:
+        typer.echo(text.rstrip())
