@@ -243,8 +243,9 @@ def _distribution(point: EntryPoint) -> str:
 
 def _metadata(point: EntryPoint, key: str) -> str:
     """A field of the distribution's metadata, which may be damaged."""
-    metadata = point.dist.metadata if point.dist else {}
-    return str(metadata[key] or "unknown") if key in metadata else "unknown"
+    if point.dist is None or key not in point.dist.metadata:
+        return "unknown"
+    return point.dist.metadata[key]
 
 
 def _normal(name: str) -> str:
