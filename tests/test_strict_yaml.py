@@ -1,0 +1,134 @@
+"""YAML is read as people write it, and nothing of it that surprises."""
+
+import math
+import random
+import string
+
+import pytest
+
+from ganzoo.errors import GanzooError
+from ganzoo.strict_yaml import MAX_BYTES, dump, parse, read_mapping
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("2E+3", 2000.0),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("-3", -3),
+        ("1_200_000", 1_200_000),
+        ("true", True),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        (".inf", math.inf),
+    ],
+)
+def test_plain_values(text, value):
+    found = parse(f"key: {text}", "here")["key"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["yes", "no", "on", "off", "010", "1:30", "2024-01-01", "1e", "e5", "1.2.3", "=", "<<"]
+)
+def test_what_yaml_1_1_would_turn_into_something_else_is_text(text):
+    assert parse(f"key: {text}", "here") == {"key": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: 1\nb: 2\na: 3", ["line 3, column 1", "'a'", "second time"]),
+        ("a:\n  b: {c: 1, c: 2}", ["line 2, column 13", "'c'"]),
+        ("a: &x 1", ["line 1, column 4", "anchors"]),
+        ("a: *x", ["line 1, column 4", "anchors"]),
+        ("a: !!python/name:os.system", ["line 1", "tag", "os.system"]),
+        ("a: !!int '3'", ["line 1, column 4", "tag"]),
+        ("a: 1\n---\nb: 2", ["line 2, column 1", "second document"]),
+        ("1: a", ["line 1, column 1", "keys must be text"]),
+        ("{[1]: a}", ["keys must be text"]),
+        ("a: [1, 2\nb: 3", ["line 2", "expected"]),
+        ("a: b: c", ["line 1, column 5"]),
+        ("a: \x07", ["here"]),
+        ("a: " + "[" * 40 + "]" * 40, ["line 1", "levels"]),
+        ("a: " + "9" * 5000, ["here", "no valid YAML"]),
+    ],
+)
+def test_refusals_say_where_and_what(text, words):
+    with pytest.raises(GanzooError) as caught:
+        parse(text, "here")
+    sentence = str(caught.value)
+    assert sentence.startswith("here")
+    assert "\n" not in sentence
+    assert all(word in sentence for word in words), sentence
+
+
+def test_nesting_is_refused_before_it_costs_anything():
+    with pytest.raises(GanzooError, match="nest"):
+        parse("[" * 400_000, "here")
+
+
+def test_files(tmp_path):
+    path = tmp_path / "recipe.yaml"
+
+    def refusal(content):
+        path.write_bytes(content)
+        with pytest.raises(GanzooError) as caught:
+            read_mapping(path)
+        assert str(path) in str(caught.value)
+        return str(caught.value)
+
+    assert "is empty" in refusal(b"")
+    assert "is empty" in refusal(b"# only a comment\n")
+    assert "a list" in refusal(b"- 1\n- 2\n")
+    assert "a single value" in refusal(b"word\n")
+    assert "not UTF-8" in refusal(b"a: \xff\n")
+    assert "byte 3" in refusal(b"a: \xff\n")
+    assert "larger than 1,000,000 bytes" in refusal(b"#" * (MAX_BYTES + 1))
+    path.write_bytes(b"\xef\xbb\xbfa: 1\n" + b"#" * 10)
+    assert read_mapping(path) == {"a": 1}
+    path.write_bytes(b"a: 1\n#" + b"#" * (MAX_BYTES - 6))
+    assert read_mapping(path) == {"a": 1}
+
+
+@pytest.mark.parametrize("name", ["missing.yaml", ""])
+def test_what_is_no_file_is_said(tmp_path, name):
+    with pytest.raises(GanzooError, match="There is no file"):
+        read_mapping(tmp_path / name)
+
+
+def test_everything_that_is_dumped_is_read_back():
+    draw = random.Random(0)
+    texts = [
+        "1e-4",
+        "yes",
+        "no",
+        "010",
+        "1:30",
+        "null",
+        "",
+        "~",
+        "a: b",
+        "# no",
+        "- x",
+        "é ∑",
+        "true",
+        "1",
+        "<<",
+        " x ",
+    ]
+    texts += ["".join(draw.choices(string.printable[:-5], k=draw.randint(1, 12))) for _ in range(200)]
+    numbers = [draw.uniform(-1, 1) * 10.0 ** draw.randint(-300, 300) for _ in range(200)]
+    value = {
+        "texts": texts,
+        "keys": {text: index for index, text in enumerate(dict.fromkeys(texts))},
+        "numbers": [*numbers, 1e-5, 2e-4, 1e22, 0.0, 1, 10**12, 2**63 - 1, True, False, None],
+        "nested": {"list": [], "mapping": {}, "deep": [{"a": [1, {"b": 2}]}]},
+    }
+    again = parse(dump(value), "dumped")
+    assert again == value
+    assert [type(number) for number in again["numbers"]] == [type(number) for number in value["numbers"]]
