@@ -108,7 +108,10 @@ def _declared(factory: Callable[..., Any]) -> dict[str, tuple[inspect.Parameter,
     """Keyword-only parameters, each with the global names that its annotation was written among."""
     found: dict[str, tuple[inspect.Parameter, dict[str, Any]]] = {}
     for function in _functions(factory):
-        parameters = inspect.signature(function).parameters.values()
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except ValueError:  # written in C without a signature: nothing that a recipe could set
+            break
         for parameter in parameters:
             if parameter.kind is parameter.KEYWORD_ONLY:
                 found.setdefault(parameter.name, (parameter, _globals(function)))

@@ -1,0 +1,305 @@
+"""Names, provenance, and options checked against a factory's own annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pytest
+from pydantic import Field
+
+from ganzoo.errors import GanzooError
+from ganzoo.registry import KINDS, Entry, Registry, one_kind
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+
+def entry(factory=dict, *, kind="loss", name="thing", summary="A thing", paper=None, plugin="mine"):
+    return Entry(kind, name, factory, summary, paper, plugin, f"{plugin}-package 1.0")
+
+
+def registered(*entries, kind="loss"):
+    registry: Registry[Any] = Registry(kind)
+    for one in entries:
+        registry.add(one)
+    return registry
+
+
+def refusal(action, *arguments):
+    with pytest.raises(GanzooError) as caught:
+        action(*arguments)
+    return str(caught.value)
+
+
+def test_entries_come_in_the_order_of_their_names():
+    registry = registered(*(entry(name=name) for name in ("wasserstein", "hinge", "minimax")))
+    assert [one.name for one in registry] == ["hinge", "minimax", "wasserstein"]
+    assert len(registry) == 3
+    assert "hinge" in registry
+    assert "hing" not in registry
+    assert registry.get("hinge").name == "hinge"
+
+
+def test_a_misspelt_name_leads_to_the_nearest():
+    registry = registered(entry(name="hinge"), entry(name="minimax"))
+    assert refusal(registry.get, "hinged") == "There is no loss called 'hinged'. Did you mean 'hinge'?"
+    assert refusal(registry.get, "zzz") == "There is no loss called 'zzz'. Known: hinge, minimax."
+    registry.hint = "See elsewhere."
+    assert refusal(registry.get, "hinged").endswith("Did you mean 'hinge'? See elsewhere.")
+
+
+def test_a_name_that_is_taken_names_both_plugins():
+    registry = registered(entry(plugin="first"))
+    sentence = refusal(registry.add, entry(plugin="second"))
+    assert all(
+        word in sentence for word in ("'thing'", "'first'", "first-package 1.0", "'second'", "second-package 1.0")
+    )
+    assert registry.get("thing").plugin == "first"
+
+
+@pytest.mark.parametrize("name", ["", "Hinge", "two words", "-a", "a-", "a--b", "a_b", "a\n", "é", 3, None])
+def test_malformed_names(name):
+    assert "malformed" in refusal(registered().add, entry(name=name))
+
+
+@pytest.mark.parametrize("name", ["a", "r1", "wgan-gp", "3-d"])
+def test_good_names(name):
+    assert name in registered(entry(name=name))
+
+
+@pytest.mark.parametrize("summary", ["", "  ", None, "two\nlines"])
+def test_a_summary_is_one_line(summary):
+    assert "summary of one line" in refusal(registered().add, entry(summary=summary))
+
+
+def test_a_paper_is_a_citation_or_none():
+    assert "paper" in refusal(registered().add, entry(paper=""))
+    assert "paper" in refusal(registered().add, entry(paper=2014))
+
+
+def test_a_factory_can_be_called():
+    assert "int 3, which cannot be called" in refusal(registered().add, entry(3))
+
+
+def test_kinds_are_known_in_singular_and_plural():
+    for kind, plural in KINDS.items():
+        assert one_kind(kind) == one_kind(plural) == one_kind(plural.upper()) == kind
+    assert refusal(one_kind, "lossses") == "There is no kind called 'lossses'. Did you mean 'losses'?"
+
+
+def sizes(
+    spec: Fraction,
+    /,
+    *,
+    hidden: tuple[int, ...] = (8, 4),
+    pair: tuple[float, float] = (0.5, 0.999),
+    norm: Literal["none", "batch"] = "none",
+    slope: float = 0.2,
+    width: Annotated[int, Field(ge=1, le=64)] = 16,
+    widths: list[Annotated[int, Field(ge=1)]] | None = None,
+    bias: bool = True,
+    label: str = "x",
+    many: Sequence[int] = (1,),
+    folder: Path | None = None,
+) -> dict[str, Any]:
+    """What it was called with. The type of ``spec`` exists for type checkers alone."""
+    return dict(locals())
+
+
+def test_defaults_are_filled_in():
+    checked = entry(sizes).check({})
+    assert checked["hidden"] == (8, 4)
+    assert checked["widths"] is None
+    assert "spec" not in checked
+    assert entry(sizes).create("spec", **checked) == {"spec": "spec", **checked}
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "checked"),
+    [
+        ("hidden", [1, 2, 3], (1, 2, 3)),
+        ("hidden", [], ()),
+        ("pair", [0, 0.9], (0.0, 0.9)),
+        ("slope", 1, 1.0),
+        ("norm", "batch", "batch"),
+        ("width", 64, 64),
+        ("widths", [3], [3]),
+        ("widths", None, None),
+        ("bias", False, False),
+        ("label", "1", "1"),
+        ("many", [4, 5], [4, 5]),
+        ("folder", "a/b", Path("a/b")),
+    ],
+)
+def test_values_of_the_right_type(option, given, checked):
+    found = entry(sizes).check({option: given})[option]
+    assert found == checked
+    assert type(found) is type(checked)
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "expected"),
+    [
+        ("slope", "0.2", "slope must be a number, not '0.2'"),
+        ("slope", True, "slope must be a number, not true"),
+        ("slope", float("inf"), "slope must be finite, not inf"),
+        ("slope", None, "slope must be a number, not null"),
+        ("width", 2.0, "width must be a whole number, not 2.0"),
+        ("width", "2", "width must be a whole number, not '2'"),
+        ("width", True, "width must be a whole number, not true"),
+        ("width", 0, "width must be at least 1, not 0"),
+        ("width", 65, "width must be at most 64, not 65"),
+        ("widths", [3, 0], "widths.1 must be at least 1, not 0"),
+        ("hidden", [1, "a"], "hidden.1 must be a whole number, not 'a'"),
+        ("hidden", 3, "hidden must be a list, not 3"),
+        ("pair", [1.0], "pair"),
+        ("bias", 1, "bias must be true or false, not 1"),
+        ("bias", "yes", "bias must be true or false, not 'yes'"),
+        ("label", 1, "label must be text, not 1"),
+        ("norm", "bach", "norm must be 'none' or 'batch', not 'bach'"),
+    ],
+)
+def test_values_of_another_type_are_refused(option, given, expected):
+    sentence = refusal(entry(sizes).check, {option: given})
+    assert sentence.startswith("The loss 'thing': ")
+    assert expected in sentence
+
+
+def test_an_unknown_option_leads_to_the_nearest():
+    expected = "The loss 'thing' has no option 'hiden'. Did you mean 'hidden'?"
+    assert refusal(entry(sizes).check, {"hiden": [1]}) == expected
+
+
+def test_every_mistake_is_told_at_once():
+    sentences = refusal(entry(sizes).check, {"hiden": [1], "width": "2", "bias": 1}).splitlines()
+    assert len(sentences) == 3
+    assert all(any(word in sentence for sentence in sentences) for word in ("hiden", "width", "bias"))
+
+
+def test_more_than_five_mistakes_are_counted():
+    assert refusal(entry(sizes).check, {f"zzz{n}": n for n in range(7)}).splitlines()[-1] == "... and 2 more."
+
+
+def test_an_option_without_a_default_is_needed():
+    def needy(*, path: str) -> str:
+        return path
+
+    assert refusal(entry(needy).check, {}) == "The loss 'thing' needs the option 'path'."
+    assert entry(needy).create(**entry(needy).check({"path": "x"})) == "x"
+
+
+class Base:
+    def __init__(self, *, weight: float = 1.0, every: int = 1) -> None:
+        self.weight, self.every = weight, every
+
+
+class Inherits(Base):
+    pass
+
+
+class PassesOn(Base):
+    def __init__(self, *, target: float = 0.0, **others: Any) -> None:
+        super().__init__(**others)
+        self.target = target
+
+
+class Hides(Base):
+    def __init__(self, *, target: float = 0.0) -> None:
+        super().__init__(weight=2.0)
+        self.target = target
+
+
+@dataclass(kw_only=True)
+class Record:
+    size: int = 3
+
+
+@pytest.mark.parametrize(
+    ("factory", "options"),
+    [
+        (Base, {"weight": 1.0, "every": 1}),
+        (Inherits, {"weight": 1.0, "every": 1}),
+        (PassesOn, {"target": 0.0, "weight": 1.0, "every": 1}),
+        (Hides, {"target": 0.0}),
+        (Record, {"size": 3}),
+        (partial(Base, every=4), {"weight": 1.0, "every": 4}),
+        (object, {}),
+        (dict, {}),
+        (lambda: 1, {}),
+    ],
+)
+def test_options_of_all_sorts_of_factories(factory, options):
+    assert entry(factory).check({}) == options
+
+
+def test_inherited_options_are_checked_too():
+    made = entry(PassesOn).create(**entry(PassesOn).check({"weight": 3}))
+    assert (made.weight, made.every, made.target) == (3.0, 1, 0.0)
+    assert "weight must be a number" in refusal(entry(PassesOn).check, {"weight": "3"})
+
+
+def test_options_may_bear_any_name_that_pydantic_uses():
+    def shadows(*, copy: int = 1, json: int = 2, model_config: int = 3, schema: int = 4) -> tuple[int, ...]:
+        return copy, json, model_config, schema
+
+    assert entry(shadows).create(**entry(shadows).check({"json": 5})) == (1, 5, 3, 4)
+
+
+def bare(*, size=3):
+    return size
+
+
+def hidden_type(*, size: Fraction | None = None) -> None:
+    """Its type is imported for type checkers alone."""
+
+
+def wrong_default(*, size: int = 2.5) -> None:  # type: ignore[assignment]
+    """Its default would be refused in a recipe."""
+
+
+NOTHING = object()
+
+
+def no_default_of_yaml(*, size: Any = NOTHING) -> None:
+    """Its default cannot be written down."""
+
+
+def unchecked(*, size: Base | None = None) -> None:
+    """Its type is a class that nobody can check."""
+
+
+def called_name(*, name: str = "x") -> str:
+    """A component's name is ganzoo's."""
+    return name
+
+
+def normalised(*, spectral_norm: bool = False) -> bool:
+    """In a network, the word is ganzoo's."""
+    return spectral_norm
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        (bare, ["'size'", "Annotate"]),
+        (hidden_type, ["'size'", "Fraction", "TYPE_CHECKING"]),
+        (wrong_default, ["size", "whole number", "2.5"]),
+        (no_default_of_yaml, ["default"]),
+        (unchecked, ["cannot be checked"]),
+        (called_name, ["'name'"]),
+    ],
+)
+def test_options_that_cannot_be_checked_are_refused_when_registered(factory, words):
+    registry = registered()
+    sentence = refusal(registry.add, entry(factory))
+    assert all(word in sentence for word in ["loss 'thing'", *words]), sentence
+    assert "thing" not in registry
+
+
+def test_spectral_norm_is_reserved_in_networks_alone():
+    assert "'spectral_norm'" in refusal(registered(kind="encoder").add, entry(normalised, kind="encoder"))
+    assert entry(normalised).check({}) == {"spectral_norm": False}
