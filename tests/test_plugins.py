@@ -1,0 +1,285 @@
+"""Discovery over real distributions: metadata and modules on sys.path, as installers leave them there."""
+
+import importlib
+import re
+import sys
+from textwrap import dedent
+
+import pytest
+
+from ganzoo.errors import GanzooError
+from ganzoo.plugins import OURS, load_zoo
+
+RECIPE = "summary: A recipe\npaper: Someone 2020\n"
+LOSS = """\
+    from ganzoo import hookimpl
+
+    def make(*, slope: float = 1.0):
+        return slope
+
+    @hookimpl
+    def register_losses(register):
+        register("{name}", make, summary="A loss", paper="Someone 2020")
+    """
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Lay out a distribution of one module a plugin, as pip would have left it."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    modules = []
+
+    def lay_out(distribution, version="1.0", **plugins):
+        folder = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        lines = ["[ganzoo]"]
+        for name, code in plugins.items():
+            module = re.sub(r"[-.]", "_", f"{distribution}_{name}_module")
+            modules.append(module)
+            (site / f"{module}.py").write_text(dedent(code))
+            lines.append(f"{name.replace('_', '-')} = {module}")
+        (folder / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        importlib.invalidate_caches()
+        return site
+
+    yield lay_out
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+def zoo():
+    """A fresh one: the shared one was loaded before the test's distributions were there."""
+    return load_zoo.__wrapped__()
+
+
+def only_problem(found):
+    (problem,) = found.problems
+    assert "\n" not in problem.sentence
+    return problem
+
+
+def plugin_named(found, name):
+    return [plugin for plugin in found.plugins if plugin.name == name]
+
+
+def test_what_a_plugin_registers_bears_its_name(install):
+    install("nice-package", version="2.3", nice=LOSS.format(name="nice-loss"))
+    found = zoo()
+    entry = found.losses.get("nice-loss")
+    assert (entry.plugin, entry.distribution, entry.paper) == ("nice", "nice-package 2.3", "Someone 2020")
+    assert entry.create(**entry.check({})) == 1.0
+    (plugin,) = plugin_named(found, "nice")
+    assert plugin.registered == [entry]
+    assert plugin.distribution == "nice-package 2.3"
+    assert found.problems == []
+
+
+def test_ours_come_first_then_others_by_distribution_and_name(install):
+    install("zebra", a=LOSS.format(name="zebra-a"))
+    install("ant", z=LOSS.format(name="ant-z"), b=LOSS.format(name="ant-b"))
+    names = [(plugin.distribution.split()[0], plugin.name) for plugin in zoo().plugins]
+    ours, others = names[:-3], names[-3:]
+    assert others == [("ant", "b"), ("ant", "z"), ("zebra", "a")]
+    assert {distribution for distribution, _ in ours} == {OURS}
+    assert ours == sorted(ours)
+
+
+def test_a_recipe_is_called_as_its_file_and_described_inside(install):
+    code = """\
+        from pathlib import Path
+
+        from ganzoo import hookimpl
+
+        @hookimpl
+        def register_recipes(register):
+            register(Path(__file__).with_name("nice-mnist.yaml"))
+        """
+    site = install("nice-package", nice=code)
+    (site / "nice-mnist.yaml").write_text(RECIPE)
+    entry = zoo().recipes.get("nice-mnist")
+    assert (entry.summary, entry.paper) == ("A recipe", "Someone 2020")
+    assert entry.factory() == site / "nice-mnist.yaml"
+
+
+def test_a_plugin_may_be_an_object_in_a_module(install):
+    code = """\
+        from ganzoo import hookimpl
+
+        class Plugin:
+            @hookimpl
+            def register_losses(self, register):
+                register("object-loss", dict, summary="A loss")
+
+        plugin = Plugin()
+        """
+    site = install("object-package", objects=code)
+    points = site / "object_package-1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text().replace("_module", "_module:plugin"))
+    assert zoo().losses.get("object-loss").plugin == "objects"
+
+
+IMPORT = "from ganzoo import hookimpl\n"
+GOOD_THEN = 'register("good-loss", dict, summary="A loss")\n'
+
+
+def losses(*body):
+    return IMPORT + "@hookimpl\ndef register_losses(register):\n    " + "\n    ".join(body) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise RuntimeError('a cable\\nis loose')", ["could not be imported", "RuntimeError: a cable is loose"]),
+        ("raise SystemExit('gone')", ["could not be imported", "SystemExit: gone"]),
+        ("import not_there_at_all", ["ModuleNotFoundError", "not_there_at_all"]),
+        ("def oops(:", ["SyntaxError"]),
+        ("x = 1", ["implements no hook", "register_generators"]),
+        ("def register_losses(register): ...", ["implements no hook", "register_losses", "@ganzoo.hookimpl"]),
+        (
+            IMPORT + "@hookimpl\ndef register_loses(register): ...",
+            ["'register_loses'", "no hook", "Did you mean 'register_losses'?"],
+        ),
+        (IMPORT + "@hookimpl\ndef register_losses(registrar): ...", ["failed while registering", "registrar"]),
+        (losses(GOOD_THEN, "raise ValueError('half way')"), ["failed while registering", "ValueError: half way"]),
+        (losses(GOOD_THEN, "raise SystemExit(3)"), ["failed while registering", "SystemExit: 3"]),
+        (losses(GOOD_THEN, 'register("Bad Name", dict, summary="A loss")'), ["'Bad Name'", "malformed"]),
+        (losses(GOOD_THEN, 'register("bad", 3, summary="A loss")'), ["'bad'", "cannot be called"]),
+        (losses(GOOD_THEN, 'register("bad", dict, summary="")'), ["'bad'", "summary"]),
+        (losses(GOOD_THEN, 'register("bad", dict)'), ["TypeError", "summary"]),
+        (losses(GOOD_THEN, GOOD_THEN), ["'good-loss'", "exists already", "'broken'"]),
+        (losses(GOOD_THEN, 'register("minimax", dict, summary="A loss")'), ["'minimax'", "'broken'", "'vanilla'"]),
+        (
+            losses(GOOD_THEN, 'register("bad", lambda *, size: size, summary="A loss")'),
+            ["loss 'bad'", "'size'", "Annotate"],
+        ),
+        (
+            losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register('/not/there.yaml')\n",
+            ["no file /not/there.yaml"],
+        ),
+        (
+            losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register(None)\n",
+            ["failed while registering", "TypeError"],
+        ),
+    ],
+)
+def test_a_broken_plugin_is_one_sentence_and_nothing_of_it_is_kept(install, code, words):
+    install("broken-package", broken=code)
+    install("other-package", other=LOSS.format(name="other-loss"))
+    found = zoo()
+    problem = only_problem(found)
+    assert (problem.plugin, problem.distribution) == ("broken", "broken-package 1.0")
+    assert all(word in problem.sentence for word in ["'broken'", "broken-package 1.0", *words]), problem.sentence
+    assert "good-loss" not in found.losses
+    assert plugin_named(found, "broken") == []
+    assert "other-loss" in found.losses
+    assert found.losses.get("minimax").plugin == "vanilla"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("a: [", [".yaml, line "]),
+        ("paper: x\n", ["summary"]),
+        ("summary: x\npaper: 3\n", ["paper"]),
+        ("", ["empty"]),
+    ],
+)
+def test_a_broken_recipe_is_refused_with_its_plugin(install, content, words):
+    code = IMPORT + (
+        "from pathlib import Path\n@hookimpl\ndef register_recipes(register):\n"
+        "    for path in sorted(Path(__file__).parent.glob('*.yaml')):\n        register(path)\n"
+    )
+    site = install("broken-package", broken=code)
+    (site / "a-good.yaml").write_text(RECIPE)
+    (site / "b-broken.yaml").write_text(content)
+    found = zoo()
+    assert all(word in only_problem(found).sentence for word in ["b-broken", *words])
+    assert "a-good" not in found.recipes
+
+
+def test_an_unknown_name_points_to_refused_plugins(install):
+    install("broken-package", broken="raise RuntimeError")
+    with pytest.raises(GanzooError, match=r"no loss called 'brokn'.*'broken'.*`ganzoo plugins`"):
+        zoo().losses.get("brokn")
+
+
+def test_two_entry_points_of_one_name_are_both_named(install):
+    install("ant", twin=LOSS.format(name="ant-loss"))
+    install("bee", twin=LOSS.format(name="bee-loss"))
+    found = zoo()
+    assert all(word in only_problem(found).sentence for word in ("'twin'", "ant 1.0", "bee 1.0"))
+    assert "ant-loss" in found.losses
+    assert "bee-loss" not in found.losses
+
+
+def test_the_allow_list_concerns_others_alone(install, monkeypatch):
+    install("ant-package", ant=LOSS.format(name="ant-loss"))
+    install("bee.package", bee=LOSS.format(name="bee-loss"), fly=LOSS.format(name="fly-loss"))
+    install("cow-package", cow="raise RuntimeError('imported all the same')")
+
+    def allowed(value):
+        monkeypatch.setenv("GANZOO_PLUGINS", value)
+        found = zoo()
+        assert found.problems == []
+        assert "minimax" in found.losses
+        return {name for name in ("ant-loss", "bee-loss", "fly-loss") if name in found.losses}
+
+    assert allowed("ant") == {"ant-loss"}
+    assert allowed(" ant , bee ,") == {"ant-loss", "bee-loss"}
+    assert allowed("Bee_Package") == {"bee-loss", "fly-loss"}
+    assert allowed("ant-package,vanilla") == {"ant-loss"}
+    assert allowed("") == set()
+
+
+def test_a_name_in_the_allow_list_that_matches_nothing(install, monkeypatch):
+    install("ant-package", ant=LOSS.format(name="ant-loss"))
+    monkeypatch.setenv("GANZOO_PLUGINS", "ant-packag")
+    with pytest.raises(GanzooError, match=r"'ant-packag'\. Did you mean 'ant-package'\? GANZOO_PLUGINS names it\."):
+        zoo()
+
+
+@pytest.mark.parametrize(("value", "on"), [("1", True), ("true", True), ("0", False), ("", False), ("false", False)])
+def test_external_plugins_can_be_switched_off(install, monkeypatch, value, on):
+    install("ant-package", ant=LOSS.format(name="ant-loss"))
+    monkeypatch.setenv("GANZOO_DISABLE_EXTERNAL_PLUGINS", value)
+    found = zoo()
+    assert ("ant-loss" in found.losses) is not on
+    assert "minimax" in found.losses
+
+
+def test_what_a_plugin_prints_stays_off_standard_output(install, capsys):
+    install("loud-package", loud="print('importing')\n" + losses("print('registering')", GOOD_THEN))
+    assert "good-loss" in zoo().losses
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "importing" in captured.err
+    assert "registering" in captured.err
+
+
+def test_ctrl_c_while_a_plugin_is_imported_is_not_the_plugins_fault(install):
+    install("slow-package", slow="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        zoo()
+
+
+def test_damaged_metadata_is_no_end_of_everything(install):
+    site = install("odd-package", odd=LOSS.format(name="odd-loss"))
+    (site / "odd_package-1.0.dist-info" / "METADATA").unlink()
+    assert zoo().losses.get("odd-loss").distribution == "unknown unknown"
+
+
+def test_the_zoo_is_loaded_once():
+    assert load_zoo() is load_zoo()
+
+
+def test_our_own_plugins_are_all_well():
+    found = load_zoo()
+    assert found.problems == []
+    assert {plugin.name for plugin in found.plugins} >= {"vanilla", "mlp", "datasets"}
+    assert all(registry is found.registry(registry.kind) for registry in found.registries())
+    assert len({registry.kind for registry in found.registries()}) == 10
+    with pytest.raises(GanzooError, match="Did you mean 'losses'"):
+        found.registry("lossess")
