@@ -200,7 +200,8 @@ def _expected(details: ErrorDetails) -> str:
     template = EXPECTED.get(details["type"])
     if template is None:
         return f"valid ({details['msg'][:1].lower()}{details['msg'][1:]})"
-    return template.format_map(details.get("ctx", {}))
+    context = details.get("ctx", {})
+    return template.format_map({key: f"{x:g}" if isinstance(x, float) else x for key, x in context.items()})
 
 
 def _annotation(model: type[BaseModel], part: str | int) -> Any:

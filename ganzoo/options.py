@@ -63,8 +63,7 @@ class Options:
         if found:
             prefix = f"The {self.subject}"
             raise Refused(found, [c.sentence(prefix) if not c.path else f"{prefix}: {c.sentence('')}" for c in found])
-        given = self._validated(options)
-        return {name: given[name] if name in given else self.defaults[name] for name in self.types}
+        return self._validated({**self.defaults, **options})
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema of each option."""

@@ -10,7 +10,7 @@ from typing import Any
 from ganzoo import strict_yaml
 from ganzoo.complaints import Path, models_in
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.priors import Prior
+from ganzoo.priors import GaussianPrior, Prior
 from ganzoo.sections import OptimizerConfig
 
 COMPONENTS = ("dataset", "networks", "loss", "regularizers", "augmentation", "trackers")
@@ -122,7 +122,7 @@ def _new(inner: dict[str, Any], override: Override, path: tuple[str, ...]) -> di
     if parents == ["optimizers"]:
         # A role of its own begins as what served it so far.
         return copy.deepcopy(inner.get("default", {}))
-    return {}
+    return {"name": GaussianPrior().name} if path == ("prior",) else {}
 
 
 def _index(inner: list[Any], override: Override, key: str) -> int:

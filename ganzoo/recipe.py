@@ -127,9 +127,10 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = ()) -> 
         GanzooError: Anything is wrong with it, naming the file, the key and what was probably meant.
     """
     path = _find(source, zoo)
+    data = strict_yaml.read_mapping(path)
     check_name("recipe", path.stem)
     parsed = [Override.parse(text) for text in overrides]
-    data = dotted_overrides.apply(strict_yaml.read_mapping(path), parsed)
+    data = dotted_overrides.apply(data, parsed)
     given = {key: value for key, value in data.items() if key != "name"}
     found = [Complaint((), "has no key 'name'", "A recipe is called as its file is.", "name")] if "name" in data else []
     recipe = None

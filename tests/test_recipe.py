@@ -1,0 +1,348 @@
+"""Recipes: what is accepted, what is refused, and how a refusal reads."""
+
+import copy
+
+import pytest
+import yaml
+
+from ganzoo.errors import GanzooError
+from ganzoo.priors import CodesPrior, GaussianPrior
+from ganzoo.recipe import Component, NetworkConfig, Recipe, load_recipe
+from ganzoo.sections import AdamW, EvaluateConfig, Until
+
+BASE = {
+    "summary": "A small recipe",
+    "paper": "Someone 2020",
+    "dataset": "mnist",
+    "networks": {"generator": {"name": "mlp", "hidden": [16]}, "discriminator": "mlp"},
+    "loss": "non-saturating",
+    "regularizers": [{"name": "r1", "weight": 2}, "r2"],
+    "optimizers": {"default": {"name": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}},
+    "train": {"images": 1000, "batch_size": 100},
+    "evaluate": {"every": 500, "metrics": ["fid@mnist-cnn"], "samples": 256},
+}
+ABSENT = object()
+
+
+def changed(changes):
+    """BASE with values at dotted paths replaced, added or taken away."""
+    data = copy.deepcopy(BASE)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        inner = data
+        for key in parents:
+            inner = inner.setdefault(key, {})
+        if value is ABSENT:
+            del inner[last]
+        else:
+            inner[last] = value
+    return data
+
+
+@pytest.fixture
+def load(tmp_path, zoo):
+    def write_and_load(changes=None, overrides=(), name="small.yaml"):
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(changed(changes or {})))
+        return load_recipe(path, zoo, overrides)
+
+    return write_and_load
+
+
+@pytest.fixture
+def refusal(load):
+    def sentence(changes=None, overrides=()):
+        with pytest.raises(GanzooError) as caught:
+            load(changes, overrides)
+        assert caught.value.exit_code == 2
+        return str(caught.value)
+
+    return sentence
+
+
+def test_everything_is_filled_in(load):
+    recipe = load()
+    assert recipe.name == "small"
+    assert recipe.dataset == Component(name="mnist")
+    assert recipe.networks["generator"].options["hidden"] == [16]
+    assert recipe.networks["discriminator"].options["hidden"] == [512, 256]
+    assert recipe.networks["generator"].spectral_norm is False
+    assert [(one.name, one.options["weight"], one.options["every"]) for one in recipe.regularizers] == [
+        ("r1", 2.0, 1),
+        ("r2", 10.0, 1),
+    ]
+    assert recipe.prior == GaussianPrior(dim=100)
+    assert recipe.optimizers["default"].betas == (0.5, 0.999)
+    assert (recipe.train.seed, recipe.train.ema, recipe.train.until) == (0, 0.999, None)
+    assert (recipe.conditional, recipe.augmentation, recipe.trackers, recipe.phases) == (False, None, (), {})
+
+
+def test_without_an_evaluate_section_nothing_is_measured(load):
+    assert load({"evaluate": ABSENT}).evaluate == EvaluateConfig(every=None, metrics=(), samples=10_000)
+
+
+def test_numbers_as_people_write_them(tmp_path, zoo):
+    path = tmp_path / "typed-by-hand.yaml"
+    path.write_text(
+        "summary: By hand\ndataset: mnist\nnetworks: {generator: mlp, discriminator: mlp}\nloss: minimax\n"
+        "optimizers: {default: {name: adam, lr: 1e-4}}\ntrain: {images: 1_200_000}\n"
+    )
+    recipe = load_recipe(str(path), zoo)
+    assert recipe.optimizers["default"].lr == 1e-4
+    assert recipe.train.images == 1_200_000
+
+
+def test_a_resolved_recipe_reads_back_to_the_same(load, zoo, tmp_path):
+    changes = {
+        "networks.generator.spectral_norm": True,
+        "prior": {"name": "codes", "categorical": [10, 3]},
+        "loss": "infogan",
+        "regularizers": [],
+        "optimizers.recognition": {"name": "adamw", "lr": 1e-5},
+        "optimizers.generator": {"name": "rmsprop", "lr": 1},
+        "phases": {"discriminator": {"repeat": 5}},
+        "train.until": {"metric": "fid@mnist-cnn", "below": 3},
+        "train.ema": None,
+        "paper": None,
+    }
+    recipe = load(changes)
+    assert isinstance(recipe.prior, CodesPrior)
+    assert isinstance(recipe.optimizers["recognition"], AdamW)
+    assert recipe.train.until == Until(metric="fid@mnist-cnn", below=3.0)
+    (tmp_path / "again").mkdir()
+    copied = tmp_path / "again" / "small.yaml"
+    copied.write_text(recipe.to_yaml())
+    again = load_recipe(copied, zoo)
+    assert again == recipe
+    assert again.to_yaml() == recipe.to_yaml()
+
+
+def test_every_registered_recipe_reads_back_to_the_same(zoo, tmp_path):
+    for entry in zoo.recipes:
+        recipe = load_recipe(entry.name, zoo)
+        (tmp_path / f"{entry.name}.yaml").write_text(recipe.to_yaml())
+        assert load_recipe(tmp_path / f"{entry.name}.yaml", zoo) == recipe
+        assert (recipe.summary, recipe.paper) == (entry.summary, entry.paper)
+
+
+def test_components_are_built_in_code_as_in_files():
+    assert NetworkConfig(name="mlp", options={"hidden": [3]}) == NetworkConfig.model_validate(
+        {"name": "mlp", "hidden": [3]}
+    )
+    assert NetworkConfig.model_validate("mlp") == NetworkConfig(name="mlp", spectral_norm=False, options={})
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"los": "hinge"}, "the recipe has no key 'los'. Did you mean 'loss'?"),
+        ({"loss": ABSENT}, "the recipe needs the key 'loss'."),
+        ({"optimizers.default.learning_rat": 1e-4}, "optimizers.default has no key 'learning_rat'. Did you mean 'lr'?"),
+        ({"optimizers.default.beta": [0, 0.9]}, "optimizers.default has no key 'beta'. Did you mean 'betas'?"),
+        ({"optimizers.default": {"name": "sgd", "lr": 1, "betas": [0, 0]}}, "optimizers.default has no key 'betas'."),
+        ({"optimizers.default.zzzzz": 1}, "Known: betas, decay, eps, lr, name, weight_decay."),
+        ({"optimizers.default": {"lr": 1e-4}}, "optimizers.default needs the key 'name'."),
+        ({"optimizers.default.name": "adamm"}, "optimizers.default must be 'adam', 'adamw', 'sgd', 'rmsprop', not"),
+        ({"optimizers.default.lr": "1e-4x"}, "optimizers.default.lr must be a number, not '1e-4x'."),
+        ({"optimizers.default.lr": 0}, "optimizers.default.lr must be greater than 0, not 0."),
+        ({"optimizers.default.lr": float("inf")}, "optimizers.default.lr must be finite, not inf."),
+        ({"optimizers.default.betas": [0.5, 1]}, "optimizers.default.betas.1 must be less than 1, not 1."),
+        ({"optimizers.default.betas": [0.5]}, "optimizers.default.betas"),
+        ({"optimizers": {}}, "optimizers must be at least 1 long, not {}."),
+        ({"train.images": 0}, "train.images must be at least 1, not 0."),
+        ({"train.images": 10**12 + 1}, "train.images must be at most 1000000000000, not 1000000000001."),
+        ({"train.images": "1000"}, "train.images must be a whole number, not '1000'."),
+        ({"train.images": 1000.0}, "train.images must be a whole number, not 1000.0."),
+        ({"train.images": True}, "train.images must be a whole number, not true."),
+        ({"train.batch_size": 65_537}, "train.batch_size must be at most 65536, not 65537."),
+        ({"train.ema": 1}, "train.ema must be less than 1, not 1."),
+        ({"train.ema": 0.0}, "train.ema must be greater than 0, not 0.0."),
+        ({"train.seed": -1}, "train.seed must be at least 0, not -1."),
+        ({"train.seed": 2**63}, "train.seed must be at most 9223372036854775807"),
+        ({"train.precision": "fp16"}, "train.precision must be 'auto', 'fp32' or 'bf16', not 'fp16'."),
+        ({"train.epochs": 3}, "train has no key 'epochs'. Did you mean 'images'?"),
+        ({"train": None}, "train must be a mapping, not null."),
+        ({"train.batch_size": 1001}, "train has batch_size 1001, more than its images (1000)."),
+        ({"conditional": "yes"}, "conditional must be true or false, not 'yes'."),
+        ({"summary": ""}, "summary must be at least 1 characters long, not ''."),
+        ({"prior": {"name": "gauss"}}, "prior must be 'gaussian', 'uniform', 'codes', not"),
+        ({"prior": {"name": "gaussian", "dims": 3}}, "prior has no key 'dims'. Did you mean 'dim'?"),
+        ({"prior": {"name": "uniform", "dim": 0}}, "prior.dim must be at least 1, not 0."),
+        ({"phases": {"discriminator": {"repeat": 0}}}, "phases.discriminator.repeat must be at least 1, not 0."),
+        (
+            {"phases": {"discriminator": {"repat": 1}}},
+            "phases.discriminator has no key 'repat'. Did you mean 'repeat'?",
+        ),
+        ({"evaluate.samples": 1}, "evaluate.samples must be at least 2, not 1."),
+        ({"evaluate.every": 0}, "evaluate.every must be at least 1, not 0."),
+        ({"evaluate.metrics": "fid@mnist-cnn"}, "evaluate.metrics must be a list, not 'fid@mnist-cnn'."),
+        ({"evaluate.metrics": ["fid"]}, "evaluate has a metric 'fid', and metrics are called fid@<extractor>."),
+        ({"evaluate.metrics": ["fud@mnist-cnn"]}, "evaluate has a metric 'fud@mnist-cnn'"),
+        (
+            {"evaluate.metrics": ["fid@mnist-cn"]},
+            "names the extractor 'mnist-cn', which there is not. Did you mean 'mnist-cnn'?",
+        ),
+        ({"evaluate.metrics": ["fid@mnist-cnn"] * 2}, "evaluate names a metric twice."),
+        ({"train.until": {"metric": "fid@other", "below": 1}}, "'fid@other', which evaluate.metrics does not name."),
+        ({"train.until": {"metric": "fid@mnist-cnn", "below": 1}, "evaluate.every": None}, "evaluate.every is null"),
+        ({"train.until": {"metric": "fid@mnist-cnn", "below": 0}}, "train.until.below must be greater than 0, not 0."),
+        (
+            {"networks.generator.name": "dcgann"},
+            "networks.generator names the generator 'dcgann', which there is not. Did you mean 'dcgan'?",
+        ),
+        ({"networks.generator.hiden": [1]}, "networks.generator has no option 'hiden'. Did you mean 'hidden'?"),
+        ({"networks.generator.hidden": [8, "a"]}, "networks.generator.hidden.1 must be a whole number, not 'a'."),
+        ({"networks.generator": {"hidden": [1]}}, "networks.generator needs the key 'name'."),
+        ({"networks.generator.spectral_norm": 1}, "networks.generator.spectral_norm must be true or false, not 1."),
+        ({"networks.generator.options": {"hidden": [1]}}, "networks.generator has no option 'options'."),
+        (
+            {"networks.discriminator": ABSENT},
+            "networks needs the key 'discriminator'. The loss 'non-saturating' plays with generator, discriminator.",
+        ),
+        ({"networks.encoder": "mlp"}, "networks has no key 'encoder'. The loss 'non-saturating' plays with"),
+        (
+            {"loss": "non-saturated"},
+            "loss names the loss 'non-saturated', which there is not. Did you mean 'non-saturating'?",
+        ),
+        ({"loss": {"name": "minimax", "slope": 1}}, "loss has no option 'slope'."),
+        ({"dataset": 3}, "dataset must be a mapping, not 3."),
+        ({"dataset": "mnis"}, "dataset names the dataset 'mnis', which there is not. Did you mean 'mnist'?"),
+        ({"regularizers": ["r1", {"name": "r2", "weight": "2"}]}, "regularizers.1.weight must be a number, not '2'."),
+        ({"augmentation": "diffaug"}, "augmentation names the augmentation 'diffaug', which there is not."),
+        ({"trackers": ["tensorbord"]}, "trackers.0 names the tracker 'tensorbord', which there is not."),
+        ({"name": "other"}, "the recipe has no key 'name'. A recipe is called as its file is."),
+    ],
+)
+def test_refusals(refusal, tmp_path, changes, expected):
+    sentence = refusal(changes)
+    assert sentence.startswith(f"{tmp_path / 'small.yaml'}: ")
+    assert expected in sentence
+    assert "\n" not in sentence
+
+
+def test_all_mistakes_are_told_together_and_five_are_enough(refusal):
+    lines = refusal({"train.images": 0, "train.seed": -1, "networks.generator.name": 3, "los": "x"}).splitlines()
+    assert len(lines) == 4
+    lines = refusal({f"zzz{n}": 1 for n in range(8)}).splitlines()
+    assert len(lines) == 6
+    assert lines[-1] == "... and 3 more."
+
+
+def test_mistakes_in_the_schema_and_in_components_are_each_found_alone(refusal):
+    lines = refusal({"loss": "minimaxx", "networks.generator.hiden": [1], "regularizers": ["r3"]}).splitlines()
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("name", ["My Recipe.yaml", "a_b.yaml", ".yaml"])
+def test_a_recipe_file_has_a_name_of_words(load, name):
+    with pytest.raises(GanzooError, match="malformed"):
+        load(name=name)
+
+
+def test_unknown_recipes(zoo, tmp_path):
+    with pytest.raises(GanzooError, match=r"no recipe called 'vanila-mnist'\. Did you mean 'vanilla-mnist'\?"):
+        load_recipe("vanila-mnist", zoo)
+    with pytest.raises(GanzooError, match="There is no file .*missing.yaml"):
+        load_recipe(str(tmp_path / "missing.yaml"), zoo)
+    with pytest.raises(GanzooError, match="There is no file"):
+        load_recipe(tmp_path, zoo)
+
+
+def test_an_inception_score_may_be_asked_for(load):
+    assert load({"evaluate.metrics": ["fid@inception-v3-compat"]}).evaluate.metrics == ("fid@inception-v3-compat",)
+
+
+@pytest.mark.parametrize(
+    ("override", "look", "expected"),
+    [
+        ("train.images=2_000", lambda r: r.train.images, 2000),
+        ("optimizers.default.lr=1e-4", lambda r: r.optimizers["default"].lr, 1e-4),
+        ("train.ema=null", lambda r: r.train.ema, None),
+        ("evaluate.every=", lambda r: r.evaluate.every, None),
+        ("evaluate.metrics=[]", lambda r: r.evaluate.metrics, ()),
+        ("regularizers=[]", lambda r: r.regularizers, ()),
+        ("regularizers.0.weight=5", lambda r: r.regularizers[0].options["weight"], 5.0),
+        ("regularizers.1.weight=5", lambda r: r.regularizers[1].options["weight"], 5.0),
+        ("regularizers.1=r1", lambda r: r.regularizers[1].name, "r1"),
+        ("networks.generator.hidden=[4, 5]", lambda r: r.networks["generator"].options["hidden"], [4, 5]),
+        ("networks.discriminator.hidden=[4]", lambda r: r.networks["discriminator"].options["hidden"], [4]),
+        ("networks.discriminator.spectral_norm=true", lambda r: r.networks["discriminator"].spectral_norm, True),
+        ("phases.discriminator.repeat=5", lambda r: r.phases["discriminator"].repeat, 5),
+        ("prior.dim=7", lambda r: r.prior.dim, 7),
+        ("loss={name: minimax}", lambda r: r.loss.name, "minimax"),
+        ("dataset.name=fashion-mnist", lambda r: r.dataset.name, "fashion-mnist"),
+        ("train.device=cuda:1", lambda r: r.train.device, "cuda:1"),
+        (" train.seed = 3", lambda r: r.train.seed, 3),
+        ("summary=a=b", lambda r: r.summary, "a=b"),
+        ("networks.generator.name=dcgan", lambda r: "hidden" in r.networks["generator"].options, False),
+        ("regularizers.0.name=r2", lambda r: r.regularizers[0].options["weight"], 10.0),
+        ("regularizers.0.name=r1", lambda r: r.regularizers[0].options["weight"], 2.0),
+        ("optimizers.default.name=sgd", lambda r: r.optimizers["default"].lr, 2e-4),
+        ("optimizers.default.name=adamw", lambda r: r.optimizers["default"].betas, (0.5, 0.999)),
+        ("optimizers.generator.lr=1e-3", lambda r: r.optimizers["generator"].betas, (0.5, 0.999)),
+        ("optimizers.generator.lr=1e-3", lambda r: r.optimizers["default"].lr, 2e-4),
+    ],
+)
+def test_overrides(load, override, look, expected):
+    assert look(load(overrides=[override])) == expected
+
+
+def test_overrides_apply_in_their_order(load):
+    assert load(overrides=["train.seed=1", "train.seed=2"]).train.seed == 2
+    both = ["networks.generator.width=8", "networks.generator.name=dcgan"]
+    for order in (both, both[::-1]):
+        generator = load(overrides=order).networks["generator"]
+        assert (generator.name, generator.options["width"]) == ("dcgan", 8)
+    until = ["train.until.metric=fid@mnist-cnn", "train.until.below=2"]
+    assert load(overrides=until).train.until == Until(metric="fid@mnist-cnn", below=2.0)
+
+
+def test_spectral_norm_survives_another_network(load):
+    changes = {"networks.generator.spectral_norm": True}
+    assert load(changes, ["networks.generator.name=dcgan"]).networks["generator"].spectral_norm is True
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.imags=3", "--set train.imags=3: train has no key 'imags'. Did you mean 'images'?"),
+        ("trian.images=3", "--set trian.images=3: the recipe has no key 'trian'. Did you mean 'train'?"),
+        ("train.images=x", "--set train.images=x: train.images must be a whole number, not 'x'."),
+        ("train.images=10", "--set train.images=10: train has batch_size 100, more than its images (10)."),
+        ("networks.generatr.hidden=[1]", "networks has no key 'generatr'. Did you mean 'generator'?"),
+        (
+            "networks.generator.hiden=[1]",
+            "--set networks.generator.hiden=[1]: networks.generator has no option 'hiden'.",
+        ),
+        ("networks.generator.name=dcgann", "--set networks.generator.name=dcgann: networks.generator names"),
+        ("regularizers.2.weight=1", "'2' is no index of a list of 2. Indices are counted from 0."),
+        ("regularizers.-1.weight=1", "'-1' is no index of a list of 2."),
+        ("evaluate.metrics.1=fid@mnist-cnn", "'1' is no index of a list of 1."),
+        ("trackers.0.name=tensorboard", "trackers must be a list"),
+        ("train.images.more=1", "train.images is a single value with nothing below it."),
+        ("train.images", "is not of the form a.b=c."),
+        ("=3", "is not of the form a.b=c."),
+        ("train..images=3", "is not of the form a.b=c."),
+        ("train.images=[1", "--set train.images=[1, line"),
+        ("train.images=*a", "anchors"),
+        ("name=other", "--set name=other: the recipe has no key 'name'."),
+        ("optimizers.default.name=adamm", "--set optimizers.default.name=adamm: optimizers.default must be"),
+    ],
+)
+def test_override_refusals(refusal, override, expected):
+    assert expected in refusal(overrides=[override])
+
+
+def test_an_override_is_not_blamed_for_what_the_file_says(refusal, tmp_path):
+    sentence = refusal({"train.imags": 3}, ["train.seed=1"])
+    assert sentence == f"{tmp_path / 'small.yaml'}: train has no key 'imags'. Did you mean 'images'?"
+
+
+def test_the_schema_describes_files():
+    schema = Recipe.model_json_schema()
+    assert {"summary", "dataset", "networks", "loss", "optimizers", "train"} <= set(schema["required"])
+    assert schema["additionalProperties"] is False
+    component = schema["$defs"]["NetworkConfig"]
+    assert set(component["properties"]) == {"name", "spectral_norm"}
+    assert component["additionalProperties"] is True
+    assert schema["$defs"]["TrainConfig"]["properties"]["batch_size"]["maximum"] == 65_536
