@@ -7,6 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+TINY = 1e-12
+"""Added under a square root whose argument may be exactly zero; a norm of 1 changes by 5e-13."""
+
 
 def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """The gradient of a critic's summed outputs with respect to its inputs, itself differentiable.
@@ -32,6 +35,11 @@ def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor
 def squared_norm(x: Tensor) -> Tensor:
     """Squared Euclidean norm of each sample: (n, ...) to (n,)."""
     return x.flatten(1).square().sum(1)
+
+
+def norm(x: Tensor) -> Tensor:
+    """Euclidean norm of each sample, (n, ...) to (n,), with a finite slope where a sample is zero."""
+    return (squared_norm(x) + TINY).sqrt()
 
 
 def interpolate(real: Tensor, fake: Tensor) -> Tensor:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from ganzoo.errors import GanzooError
 from ganzoo.objective import AdversarialLoss, Augmentation, Batch, Losses, Networks, Objective, Phase, Regularizer, Turn
+from ganzoo.spec import Spec
 
 PlayerLoss = Callable[[Sequence[Regularizer], Networks, Batch], Losses]
 PlayerTurn = Callable[[Networks, Batch], Turn]
@@ -35,6 +37,13 @@ class AdversarialGame(Objective):
         self.regularizers = nn.ModuleList(regularizers)
         self.augmentation = augmentation
         self._terms = tuple(regularizers)
+
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Learn the sizes, and show the networks to the regularizers."""
+        added = super().bind(spec, networks)
+        for term in self._terms:
+            term.bind(spec, networks)
+        return added
 
     def phases(self) -> Sequence[Phase]:
         """The discriminator's turn, then the generator's, each followed by its lazy regularizers' turns."""
@@ -70,6 +79,8 @@ class AdversarialGame(Objective):
         real = turn.critic(turn.real) if self.loss.pairs else None
         fake = turn.critic(turn.fake)
         turn = replace(turn, real_logits=real, fake_logits=fake)
+        for term in terms:
+            fake = term.select(fake)
         return _total(self.loss.generator(real, fake), terms, turn)
 
     def discriminator_turn(self, networks: Networks, batch: Batch) -> Turn:
@@ -83,13 +94,17 @@ class AdversarialGame(Objective):
         return self._turn(networks, batch, self.generate(networks, batch.z, batch.label))
 
     def _turn(self, networks: Networks, batch: Batch, fake: Tensor) -> Turn:
+        condition = self.condition(batch.label)
+
         def critic(images: Tensor) -> Tensor:
-            logits: Tensor = networks["discriminator"](images, *self.condition(batch.label))
+            logits: Tensor = networks["discriminator"](images, *condition)
             return logits.float()
 
-        if self.augmentation is None:
-            return Turn(networks, critic, batch, batch.real, fake)
-        return Turn(networks, critic, batch, self.augmentation(batch.real), self.augmentation(fake))
+        def generate(z: Tensor) -> Tensor:
+            return self.generate(networks, z, batch.label)
+
+        change = self.augmentation or nn.Identity()
+        return Turn(networks, critic, batch, change(batch.real), change(fake), condition=condition, generate=generate)
 
 
 def _total(adversarial: Tensor, terms: Sequence[Regularizer], turn: Turn) -> dict[str, Tensor]:
@@ -97,13 +112,16 @@ def _total(adversarial: Tensor, terms: Sequence[Regularizer], turn: Turn) -> dic
     for term in terms:
         # Two terms may share a name (one regularizer with two settings): both count, the last is logged.
         penalty = term.penalty(turn)
-        total = total + term.weight * penalty
-        penalties[term.label] = penalty
+        if penalty is not None:
+            total = total + term.weight * penalty
+            penalties[term.label] = penalty
     return {"loss": total, **penalties}
 
 
 def _lazy_loss(term: Regularizer, turn: PlayerTurn, networks: Networks, batch: Batch) -> Losses:
     penalty = term.penalty(turn(networks, batch))
+    if penalty is None:
+        raise GanzooError(f"The regularizer '{term.label}' has no penalty that could be lazy.", "Set every: 1.")
     return {"loss": term.weight * term.every * penalty, "penalty": penalty}
 
 

@@ -125,6 +125,10 @@ class AdversarialLoss(nn.Module):
         """What the generator minimises, from fake logits (n,) and, where ``pairs`` is set, real logits (n,)."""
 
 
+def _no_generator(z: Tensor) -> Tensor:
+    raise NotImplementedError("This turn was made without a generator.")
+
+
 @dataclass(frozen=True)
 class Turn:
     """What a regularizer sees of one phase.
@@ -137,6 +141,8 @@ class Turn:
         fake: Fake images (n, c, h, w), likewise; carries the generator's graph in a generator phase only.
         real_logits: Logits (n,) of ``real``; None where the phase did not need them.
         fake_logits: Logits (n,) of ``fake``; None where the phase did not need them.
+        condition: Extra positional arguments of the networks: the batch's labels in a conditional recipe.
+        generate: The generator as a function of latent codes alone, (n, latent) to images that nobody augmented.
     """
 
     networks: Networks
@@ -146,22 +152,35 @@ class Turn:
     fake: Tensor
     real_logits: Tensor | None = None
     fake_logits: Tensor | None = None
+    condition: tuple[Tensor, ...] = ()
+    generate: Callable[[Tensor], Tensor] = _no_generator
+
+    def judge_real(self) -> Tensor:
+        """Logits (n,) of ``real``, computed now where the phase did not need them."""
+        return self.critic(self.real) if self.real_logits is None else self.real_logits
+
+    def judge_fake(self) -> Tensor:
+        """Logits (n,) of ``fake``, computed now where the phase did not need them."""
+        return self.critic(self.fake) if self.fake_logits is None else self.fake_logits
 
 
 class Regularizer(nn.Module):
-    """A term added to one player's loss.
+    """Something that holds one player back: a term of its loss, a limit on its weights, a choice among its samples.
+
+    A term overrides ``penalty``; the other methods are for what is no term. State (running averages) is a registered
+    buffer that is changed in place, so that it is checkpointed with the rest.
 
     Args:
         weight: Factor of the penalty in the loss.
-        every: Lazy regularisation: apply it on each ``every``-th step, ``every`` times as strongly, as an optimizer
-            step of its own (Karras et al. 2020, StyleGAN2, section 3.1).
+        every: Lazy regularisation: apply the penalty on each ``every``-th step, ``every`` times as strongly, as an
+            optimizer step of its own (Karras et al. 2020, StyleGAN2, section 3.1).
 
     Attributes:
-        side: The player whose loss it joins.
+        side: The player it belongs to. An instance may choose: set it in ``__init__``.
         label: What it is logged as; ganzoo sets it to the registered name.
     """
 
-    side: ClassVar[Literal["discriminator", "generator"]] = "discriminator"
+    side: Literal["discriminator", "generator"] = "discriminator"
     label: str = "penalty"
 
     def __init__(self, *, weight: float = 1.0, every: int = 1) -> None:
@@ -169,9 +188,27 @@ class Regularizer(nn.Module):
         self.weight = weight
         self.every = every
 
-    @abstractmethod
-    def penalty(self, turn: Turn) -> Tensor:
-        """The penalty before weighting, a scalar."""
+    def bind(self, spec: Spec, networks: Networks) -> None:
+        """Called once, before training: make buffers as large as a network, or refuse one that does not fit.
+
+        Args:
+            spec: Image, latent and class sizes.
+            networks: All networks, by role.
+
+        Raises:
+            GanzooError: A network lacks what the regularizer needs.
+        """
+
+    def penalty(self, turn: Turn) -> Tensor | None:
+        """The penalty before weighting, a scalar; None where nothing joins the loss."""
+        return None
+
+    def select(self, fake_logits: Tensor) -> Tensor:
+        """The fake logits (n,) as the generator's loss shall see them (asked on the generator's side alone).
+
+        What comes back has the same shape, because some losses compare real and fake pair by pair.
+        """
+        return fake_logits
 
     def after_step(self, networks: Networks) -> None:
         """Called without gradients after each step of its player (weight clipping)."""
@@ -180,7 +217,8 @@ class Regularizer(nn.Module):
 class Augmentation(nn.Module):
     """A differentiable change of images, applied to real and fake alike before the discriminator sees them.
 
-    ``forward`` takes and returns images (n, c, h, w) in [-1, 1].
+    ``forward`` takes images (n, c, h, w) in [-1, 1] and returns as many of the same size. Values may leave that range
+    where clamping would stop gradients (noise, brightness).
     """
 
     def observe(self, real_logits: Tensor) -> None:

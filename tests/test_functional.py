@@ -14,6 +14,14 @@ def test_squared_norm_sums_over_all_but_the_first_dimension() -> None:
     assert functional.squared_norm(x).tolist() == [25.0, 5.0]
 
 
+def test_norm_is_euclidean_and_has_a_slope_at_zero() -> None:
+    x = torch.tensor([[[3.0, 4.0]], [[0.0, 0.0]]], requires_grad=True)
+    length = functional.norm(x)
+    assert torch.allclose(length, torch.tensor([5.0, 0.0]), atol=1e-5)
+    length.sum().backward()
+    assert torch.allclose(x.grad, torch.tensor([[[0.6, 0.8]], [[0.0, 0.0]]]))
+
+
 def test_interpolate_lies_on_the_line_between_each_pair() -> None:
     real, fake = torch.randn(64, 3, 4, 4), torch.randn(64, 3, 4, 4)
     between = functional.interpolate(real, fake)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from ganzoo import (
     AdversarialLoss,
     Augmentation,
     Batch,
+    GanzooError,
     GaussianPrior,
     Regularizer,
     Spec,
@@ -194,6 +197,58 @@ def test_after_a_step_regularizers_may_touch_the_networks() -> None:
         assert nets["discriminator"].weight.max() == 4, "clipping belongs to the discriminator's turn"
         discriminator.after(nets)
     assert nets["discriminator"].weight.abs().max().item() == pytest.approx(0.01)
+
+
+class BestFake(Regularizer):
+    """No term: only the best fake teaches the generator."""
+
+    side = "generator"
+
+    def select(self, fake_logits: Tensor) -> Tensor:
+        return torch.where(fake_logits == fake_logits.max(), fake_logits, fake_logits.detach())
+
+
+def test_a_regularizer_without_a_penalty_adds_nothing_to_the_loss() -> None:
+    nets, seen = networks(), batch()
+    plain = game().phases()[0].loss(nets, seen)
+    losses = game(None, Regularizer()).phases()[0].loss(nets, seen)
+    assert losses.keys() == plain.keys()
+    assert torch.equal(losses["loss"], plain["loss"])
+    with pytest.raises(GanzooError, match="'penalty' has no penalty that could be lazy"):
+        game(None, Regularizer(every=2)).phases()[1].loss(nets, seen)
+
+
+def test_the_generator_s_loss_sees_the_logits_that_a_regularizer_selects() -> None:
+    nets, seen = networks(), batch()
+    discriminator, generator = game(None, BestFake()).phases()
+    assert torch.equal(discriminator.loss(nets, seen)["loss"], game().phases()[0].loss(nets, seen)["loss"])
+    z = seen.z.clone().requires_grad_()
+    generator.loss(nets, Batch(seen.real, seen.label, z))["loss"].backward()
+    best = nets["discriminator"](nets["generator"](z)).argmax()
+    assert (z.grad.abs().sum(1) > 0).tolist() == [i == best for i in range(4)]
+
+
+def test_regularizers_are_shown_the_networks_once() -> None:
+    class Remembers(Regularizer):
+        def bind(self, spec: Spec, networks: dict[str, nn.Module]) -> None:
+            self.shown = spec, networks
+
+    term, nets = Remembers(), networks()
+    AdversarialGame(Difference(), [term]).bind(CONDITIONAL, nets)
+    assert term.shown == (CONDITIONAL, nets)
+
+
+@pytest.mark.parametrize("spec", [SPEC, CONDITIONAL], ids=["unconditional", "conditional"])
+def test_a_turn_can_draw_and_judge_more_than_its_batch(spec: Spec) -> None:
+    nets, seen = networks(), batch()
+    turn = game(spec=spec, augmentation=Shift()).discriminator_turn(nets, seen)
+    assert len(turn.condition) == (1 if spec.classes else 0)
+    assert torch.equal(turn.generate(seen.z), nets["generator"](seen.z, *turn.condition))
+    assert torch.equal(turn.judge_real(), turn.critic(turn.real))
+    assert torch.equal(turn.judge_fake(), turn.critic(turn.fake))
+    known = replace(turn, real_logits=torch.ones(4), fake_logits=torch.zeros(4))
+    assert known.judge_real() is known.real_logits
+    assert known.judge_fake() is known.fake_logits
 
 
 def test_labels_reach_both_networks_of_a_conditional_game() -> None:

@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ganzoo import AdversarialGame, AdversarialLoss, Batch, GaussianPrior, Objective, Spec
+from ganzoo import AdversarialGame, AdversarialLoss, Batch, GaussianPrior, Objective, Regularizer, Spec
 from ganzoo.plugins import load_zoo
 from ganzoo.recipe import load_recipe
 
 ZOO = load_zoo()
 LOSSES = {entry.name: entry.create(**entry.check({})) for entry in ZOO.losses}
 on_logits = pytest.mark.parametrize("name", [n for n, loss in LOSSES.items() if isinstance(loss, AdversarialLoss)])
+TERMS = [entry for entry in ZOO.regularizers if "weight" in entry.options.types]
+LAZY = [entry for entry in TERMS if "every" in entry.options.types]
 regularizers = pytest.mark.parametrize("entry", ZOO.regularizers, ids=lambda entry: entry.name)
+terms = pytest.mark.parametrize("entry", TERMS, ids=lambda entry: entry.name)
+lazy = pytest.mark.parametrize("entry", LAZY, ids=lambda entry: entry.name)
 SPEC = Spec(1, 28, 28, GaussianPrior(dim=8))
 
 
@@ -67,24 +71,30 @@ def test_every_objective_with_phases_of_its_own_is_tried_in_a_recipe() -> None:
     assert with_phases <= tried
 
 
-def turn(entry: Any, **options: Any) -> tuple[dict[str, Tensor], torch.nn.ModuleDict]:
-    """One turn of the side that a single regularizer joins, by the same random numbers each time."""
+def set_up(regularizer: Regularizer) -> tuple[AdversarialGame, nn.ModuleDict, Batch]:
+    """A game with a single regularizer, by the same random numbers each time."""
     torch.manual_seed(5)
-    networks = torch.nn.ModuleDict(
+    networks = nn.ModuleDict(
         {role: ZOO.registry(role).get("mlp").create(SPEC, hidden=[16, 8]) for role in ("generator", "discriminator")}
     )
-    regularizer = entry.create(**entry.check(options))
-    regularizer.label = entry.name
     game = AdversarialGame(LOSSES["non-saturating"], [regularizer])
     game.bind(SPEC, networks)
     batch = Batch(torch.rand(8, *SPEC.image_shape) * 2 - 1, torch.zeros(8, dtype=torch.int64), torch.randn(8, 8))
+    return game, networks, batch
+
+
+def turn(entry: Any, **options: Any) -> tuple[dict[str, Tensor], nn.ModuleDict]:
+    """One turn of the side that the regularizer joins."""
+    regularizer = entry.create(**entry.check(options))
+    regularizer.label = entry.name
+    game, networks, batch = set_up(regularizer)
     phase = next(p for p in game.phases() if p.name.split("/")[0] == regularizer.side)
     losses = dict(phase.loss(networks, batch))
     losses["loss"].backward()
     return losses, networks
 
 
-@regularizers
+@terms
 def test_a_penalty_is_a_finite_scalar_and_so_are_its_gradients(entry: Any) -> None:
     losses, networks = turn(entry)
     assert losses[entry.name].shape == ()
@@ -94,7 +104,7 @@ def test_a_penalty_is_a_finite_scalar_and_so_are_its_gradients(entry: Any) -> No
     assert all(torch.isfinite(gradient).all() for gradient in gradients)
 
 
-@regularizers
+@terms
 def test_the_weight_is_ganzoo_s_to_apply(entry: Any) -> None:
     light, _ = turn(entry, weight=2.0)
     heavy, _ = turn(entry, weight=5.0)
@@ -102,11 +112,20 @@ def test_the_weight_is_ganzoo_s_to_apply(entry: Any) -> None:
     assert torch.allclose(heavy["loss"] - light["loss"], 3 * light[entry.name], atol=1e-5)
 
 
-@regularizers
+@lazy
 def test_it_can_be_lazy(entry: Any) -> None:
     regularizer = entry.create(**entry.check({"weight": 2.0, "every": 4}))
-    game = AdversarialGame(LOSSES["non-saturating"], [regularizer])
-    assert [phase.every for phase in game.phases() if "/" in phase.name] == [4]
+    game, networks, batch = set_up(regularizer)
+    (phase,) = [phase for phase in game.phases() if "/" in phase.name]
+    losses = phase.loss(networks, batch)
+    assert phase.every == 4
+    assert torch.allclose(losses["loss"], 8 * losses["penalty"])
+
+
+@regularizers
+def test_what_has_no_weight_adds_no_term(entry: Any) -> None:
+    losses, _ = turn(entry)
+    assert (entry.name in losses) == ("weight" in entry.options.types)
 
 
 @pytest.mark.parametrize("entry", ZOO.augmentations, ids=lambda entry: entry.name)
