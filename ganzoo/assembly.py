@@ -48,7 +48,9 @@ class Assembly:
         return {role: sum(p.numel() for p in net.parameters()) for role, net in self.networks.items()}
 
 
-def assemble(recipe: Recipe, zoo: Zoo, shape: tuple[int, int, int], classes: int) -> Assembly:
+def assemble(
+    recipe: Recipe, zoo: Zoo, shape: tuple[int, int, int], classes: int, *, quantised: bool = True
+) -> Assembly:
     """Build a recipe's networks and objective. The caller seeds torch's generator.
 
     Args:
@@ -56,6 +58,7 @@ def assemble(recipe: Recipe, zoo: Zoo, shape: tuple[int, int, int], classes: int
         zoo: Where its names are looked up.
         shape: (channels, height, width) of the dataset's images.
         classes: Number of classes of the dataset, 0 where it has no labels.
+        quantised: Whether the dataset's images are pictures, and not points.
 
     Raises:
         GanzooError: The parts do not fit one another, or a plugin failed to build one.
@@ -66,7 +69,7 @@ def assemble(recipe: Recipe, zoo: Zoo, shape: tuple[int, int, int], classes: int
             "Use a dataset with labels, or set conditional: false.",
         )
     channels, height, width = shape
-    spec = Spec(channels, height, width, recipe.prior, classes if recipe.conditional else 0)
+    spec = Spec(channels, height, width, recipe.prior, classes if recipe.conditional else 0, quantised)
     objective = _objective(recipe, zoo)
     networks = nn.ModuleDict({role: _network(role, recipe, objective, zoo, spec) for role in objective.roles})
     networks.update(objective.bind(spec, _as_mapping(networks)))

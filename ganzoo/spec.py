@@ -17,6 +17,7 @@ class Spec:
         width: Image width in pixels.
         prior: Where latent codes come from.
         classes: Number of classes a conditional network is asked for; 0 where the recipe is unconditional.
+        quantised: Whether samples are pictures, which are drawn with 256 levels; points stay float32.
     """
 
     channels: int
@@ -24,6 +25,7 @@ class Spec:
     width: int
     prior: Prior
     classes: int = 0
+    quantised: bool = True
 
     @property
     def latent(self) -> int:

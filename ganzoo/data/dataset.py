@@ -1,4 +1,4 @@
-"""Images in memory, as a dataset plugin hands them over."""
+"""Pictures or points in memory, as a dataset plugin hands them over."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ class ImageDataset:
     A dataset plugin registers a factory ``(split, folder, *, options...) -> ImageDataset``, where ``folder`` is the
     user's ``--data-dir`` or None.
 
+    Almost every dataset is of pictures. One of points (a mixture of Gaussians) holds float32 instead, which is
+    trained on, drawn and scored without being quantised: 256 levels would be too coarse to tell the points apart.
+
     Attributes:
         name: The registered name.
         split: ``"train"`` or ``"test"``.
-        images: uint8 (n, c, h, w), c being 1 or 3.
+        images: Pictures, uint8 (n, c, h, w), c being 1 or 3; or points, float32 (n, 1, 1, d) in [-1, 1].
         labels: int64 (n,), or None.
         classes: Names of the classes, in the order of the labels; empty where there are none.
     """
@@ -37,11 +40,17 @@ class ImageDataset:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
+        if not (_are_pictures(images) or _are_points(images)):
             shape = "x".join(map(str, images.shape))
             raise GanzooError(
                 f"Dataset '{self.name}' ({self.split}) gave images of shape {shape} and type {images.dtype}.",
-                "A dataset plugin returns uint8 images of shape (n, 1 or 3, height, width).",
+                "A dataset plugin returns uint8 images of shape (n, 1 or 3, height, width), "
+                "or float32 points of shape (n, 1, 1, d).",
+            )
+        if not self.quantised and not bool((images.abs() <= 1).all()):
+            raise GanzooError(
+                f"Dataset '{self.name}' ({self.split}) gave points outside of [-1, 1], or some that are no numbers.",
+                "Generators draw within [-1, 1]; scale the points to fit.",
             )
         if labels is not None and (labels.shape != images.shape[:1] or labels.dtype != torch.int64):
             raise GanzooError(
@@ -58,6 +67,19 @@ class ImageDataset:
         """(channels, height, width) of one image."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
+
+    @property
+    def quantised(self) -> bool:
+        """Whether these are pictures, of 256 levels; points are not quantised."""
+        return self.images.dtype == torch.uint8
+
+
+def _are_pictures(images: Tensor) -> bool:
+    return images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] in (1, 3) and len(images) > 0
+
+
+def _are_points(images: Tensor) -> bool:
+    return images.dtype == torch.float32 and images.dim() == 4 and images.shape[1:3] == (1, 1) and images.numel() > 0
 
 
 def cache_folder(*parts: str) -> Path:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ResidentSampler:
-    """Batches in random order from images that lie on the device as uint8.
+    """Batches in random order from images that lie on the device: pictures as uint8, points as they are.
 
     Each epoch shows each image exactly once; a batch may reach over the border into the next epoch, so that
     all batches have one size. The order is drawn on the device, and only the cursor is kept on the host, so
@@ -47,6 +47,7 @@ class ResidentSampler:
                 f"Set train.batch_size to a number between 1 and {len(dataset)}.",
             )
         self.batch_size = batch_size
+        self._quantised = dataset.quantised
         self._images = dataset.images.to(device).contiguous()
         labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
         self._labels = labels.to(device)
@@ -79,8 +80,10 @@ class ResidentSampler:
             zeros where the dataset has none.
         """
         chosen = self._choose()
-        # 255 / 127.5 is exactly 2, so white is exactly 1.
-        real = self._images.index_select(0, chosen).to(torch.float32).div_(127.5).sub_(1)
+        real = self._images.index_select(0, chosen)
+        if self._quantised:
+            # 255 / 127.5 is exactly 2, so white is exactly 1.
+            real = real.to(torch.float32).div_(127.5).sub_(1)
         return real, self._labels.index_select(0, chosen)
 
     def state_dict(self) -> dict[str, Tensor | int]:

@@ -63,7 +63,7 @@ class TrainedGenerator:
             weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
 
         Returns:
-            uint8 (n, c, h, w), on the CPU.
+            uint8 (n, c, h, w), on the CPU; float32 where the dataset is of points.
 
         Raises:
             GanzooError: There is no such class, or there are no such weights.
@@ -128,7 +128,9 @@ def load(
     channels, height, width = folder.info["shape"]
     # Fresh weights are drawn and then replaced: nobody else's random numbers may move because of that.
     with torch.random.fork_rng(devices=[]):
-        assembly = assemble(recipe, zoo, (channels, height, width), folder.info["classes"])
+        # A run.json from before there were datasets of points does not say.
+        quantised = folder.info.get("quantised", True)
+        assembly = assemble(recipe, zoo, (channels, height, width), folder.info["classes"], quantised=quantised)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assembly.networks.to(device)
     assembly.objective.to(device)

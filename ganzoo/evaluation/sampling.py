@@ -1,4 +1,4 @@
-"""Drawing pictures from a generator without disturbing its training."""
+"""Drawing samples from a generator without disturbing its training."""
 
 from __future__ import annotations
 
@@ -28,12 +28,24 @@ def to_uint8(images: Tensor) -> Tensor:
     Raises:
         RunError: Some values are not numbers.
     """
+    _refuse_nan(images)
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _refuse_nan(images: Tensor) -> None:
     if images.isnan().any():
         raise RunError(
             "The generator draws NaN instead of pixels.",
             "Its training has diverged; lower the learning rate.",
         )
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _as_drawn(images: Tensor, quantised: bool) -> Tensor:
+    """Pictures as uint8, points as float32, on the CPU."""
+    if quantised:
+        return to_uint8(images).cpu()
+    _refuse_nan(images)
+    return images.float().cpu()
 
 
 def draw(
@@ -63,7 +75,8 @@ def draw(
         batch_size: Images at a time.
 
     Returns:
-        uint8 (n, c, h, w) on the CPU, and their labels (n,), or None where the objective is unconditional.
+        uint8 (n, c, h, w) on the CPU, or float32 where the spec says that they are points; and their labels (n,),
+        or None where the objective is unconditional.
 
     Raises:
         GanzooError: ``n`` is less than one.
@@ -82,7 +95,7 @@ def draw(
         _evaluating(networks),
     ):
         images = [
-            to_uint8(objective.generate(networks, codes.to(device), wanted.to(device))).cpu()
+            _as_drawn(objective.generate(networks, codes.to(device), wanted.to(device)), objective.spec.quantised)
             for codes, wanted in zip(torch.split(z, batch_size), torch.split(asked, batch_size), strict=True)
         ]
     return torch.cat(images), None if labels is None else asked

@@ -1,16 +1,18 @@
-"""Grids of samples as PNG files."""
+"""Pictures of samples as PNG files: grids of images, scatter plots of points."""
 
 from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from ganzoo.runs.files import write_atomically
 
 GAP = 2
+PLOT = 384
 
 
 def grid(images: Tensor, columns: int | None = None) -> Tensor:
@@ -31,6 +33,29 @@ def grid(images: Tensor, columns: int | None = None) -> Tensor:
         top, left = GAP + index // columns * (height + GAP), GAP + index % columns * (width + GAP)
         canvas[:, top : top + height, left : left + width] = image
     return canvas
+
+
+def scatter(points: Tensor) -> Tensor:
+    """Points as grey dots on black, the brighter the more of them fall on a pixel.
+
+    Args:
+        points: (n, ..., d), d at least 2; the last dimension's first two coordinates are drawn, to the right and
+            upwards. What lies outside of [-1, 1] is drawn on the border.
+
+    Returns:
+        uint8 (1, 384, 384): 0 where there are no points, 96 for a single one, up to 255 where there are most.
+    """
+    places = ((points.flatten(0, -2)[:, :2] + 1) / 2 * (PLOT - 1)).round().clamp(0, PLOT - 1).long()
+    across, down = places[:, 0], PLOT - 1 - places[:, 1]
+    count = (down * PLOT + across).bincount(minlength=PLOT**2).float()
+    # By logarithms, so that one point alone is seen beside hundreds on one pixel.
+    brightness = 96 + 159 * count.log() / count.max().clamp(min=2).log()
+    return brightness.where(count > 0, 0).round().to(torch.uint8).view(1, PLOT, PLOT)
+
+
+def overview(samples: Tensor, columns: int | None = None) -> Tensor:
+    """One picture of samples: a grid where they are images (uint8), a scatter plot where they are points (float32)."""
+    return grid(samples, columns) if samples.dtype == torch.uint8 else scatter(samples)
 
 
 def save_picture(picture: Tensor, path: Path) -> None:

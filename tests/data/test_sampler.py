@@ -123,3 +123,11 @@ def test_batches_are_made_on_the_device_without_waiting_for_it():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(real.is_cuda and label.is_cuda for real, label in batches)
+
+
+def test_points_come_as_they_are_to_the_last_bit():
+    points = torch.rand(40, 1, 1, 2) * 2 - 1
+    sampler = ResidentSampler(ImageDataset("points", "train", points), 10, seed=0, device="cpu")
+    shown = torch.cat([sampler.next()[0] for _ in range(4)])
+    assert shown.dtype == torch.float32
+    assert sorted(shown.flatten(1).tolist()) == sorted(points.flatten(1).tolist())

@@ -103,3 +103,13 @@ def test_the_public_name_loads_a_run(run):
     import ganzoo
 
     assert ganzoo.load(run[0]).sample(2).shape == (2, 1, 28, 28)
+
+
+def test_a_run_on_points_draws_points(run, zoo):
+    path, networks = run
+    RunFolder.open(path).update(quantised=False)
+    points = load(path, zoo=zoo, device=CPU).sample(20, seed=7, weights="raw")
+    with torch.no_grad():
+        expected = networks["generator"].eval()(torch.randn(20, 100, generator=torch.Generator().manual_seed(7)))
+    assert points.dtype == torch.float32
+    assert torch.equal(points, expected)

@@ -120,3 +120,17 @@ def test_drawing_nothing_is_refused():
     objective, networks = world()
     with pytest.raises(GanzooError, match="0 images"):
         draw(objective, networks, 0, seed=0, device=CPU)
+
+
+def test_points_are_drawn_as_the_network_gives_them():
+    objective, networks = Plain(), {"generator": nn.Sequential(nn.Linear(5, 2), nn.Unflatten(1, (1, 1, 2)))}
+    objective.bind(Spec(1, 1, 2, GaussianPrior(dim=5), quantised=False), networks)
+    points, labels = draw(objective, networks, 50, seed=2, device=CPU)
+    z = torch.randn(50, 5, generator=torch.Generator().manual_seed(2))
+    assert points.dtype == torch.float32
+    assert labels is None
+    torch.testing.assert_close(points, networks["generator"](z).detach())
+    with torch.no_grad():
+        networks["generator"][0].bias.fill_(float("nan"))
+    with pytest.raises(RunError, match="NaN"):
+        draw(objective, networks, 2, seed=2, device=CPU)

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ganzoo.runs.pictures import GAP, grid, save_picture
+from ganzoo.runs.pictures import GAP, grid, overview, save_picture, scatter
 
 
 def test_each_image_lies_in_its_cell_with_a_black_gap():
@@ -26,3 +26,24 @@ def test_png_files_hold_the_same_pixels(tmp_path):
         with Image.open(tmp_path / "grid.png") as image:
             pixels = np.atleast_3d(np.asarray(image))
         assert np.array_equal(pixels, picture.permute(1, 2, 0).numpy())
+
+
+def test_points_are_drawn_to_the_right_and_upwards():
+    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [1.0, 1.0], [5.0, 1.0]]).view(-1, 1, 1, 2)
+    picture = scatter(corners)
+    assert picture.shape == (1, 384, 384)
+    assert picture[0, -1, 0] == picture[0, -1, -1] == 96
+    assert picture[0, 0, -1] == 255  # two points, and one from outside
+    assert (picture > 0).sum() == 3
+
+
+def test_a_point_in_the_middle_lies_in_the_middle():
+    ((_, row, column),) = scatter(torch.zeros(1, 1, 1, 2)).nonzero().tolist()
+    assert (row, column) == (383 - 192, 192)
+
+
+def test_images_are_shown_in_a_grid_and_points_in_a_plot():
+    images = torch.randint(256, (6, 1, 4, 4), dtype=torch.uint8)
+    points = torch.rand(6, 1, 1, 2) * 2 - 1
+    assert torch.equal(overview(images, 3), grid(images, 3))
+    assert torch.equal(overview(points, 3), scatter(points))

@@ -1,0 +1,49 @@
+"""What a dataset may hold: pictures of 256 levels, or points that are not quantised."""
+
+import pytest
+import torch
+
+from ganzoo.data.dataset import ImageDataset
+from ganzoo.errors import GanzooError
+
+
+def points(*values: float, shape: tuple[int, ...] = (1, 1, 2)) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(-1, *shape)
+
+
+def test_pictures_are_quantised():
+    dataset = ImageDataset("pictures", "train", torch.zeros(4, 3, 8, 6, dtype=torch.uint8))
+    assert dataset.quantised
+    assert dataset.shape == (3, 8, 6)
+
+
+def test_points_are_not():
+    dataset = ImageDataset("points", "train", points(-1, 1, 0.25, 1e-7))
+    assert not dataset.quantised
+    assert dataset.shape == (1, 1, 2)
+    assert len(dataset) == 2
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(4, 1, 8, 8),
+        torch.zeros(4, 2),
+        torch.zeros(4, 3, 1, 2),
+        torch.zeros(0, 1, 1, 2),
+        torch.zeros(4, 1, 1, 0),
+        torch.zeros(4, 1, 1, 2, dtype=torch.float64),
+        torch.zeros(4, 2, 8, 8, dtype=torch.uint8),
+        torch.zeros(0, 1, 8, 8, dtype=torch.uint8),
+    ],
+    ids=lambda images: f"{images.dtype} {tuple(images.shape)}",
+)
+def test_anything_between_pictures_and_points_is_refused(images):
+    with pytest.raises(GanzooError, match="'odd'.*gave images of shape"):
+        ImageDataset("odd", "test", images)
+
+
+@pytest.mark.parametrize("value", [1.001, -2.0, float("nan"), float("inf")])
+def test_points_that_no_generator_can_draw_are_refused(value):
+    with pytest.raises(GanzooError, match=r"'odd' \(test\) gave points outside of \[-1, 1\]"):
+        ImageDataset("odd", "test", points(0.5, value))
