@@ -105,7 +105,7 @@ def _show_part(entry: Entry[Any], as_json: bool) -> None:
 
     _print_yaml(strict_yaml.dump(facts))
     if description:
-        Console().print(description, markup=False, highlight=False, end="\n\n")
+        Console().print(f"\n{description}\n", markup=False, highlight=False)
 
 
 def _option(entry: Entry[Any], option: str) -> dict[str, Any]:

@@ -1,0 +1,255 @@
+"""``ganzoo list``, ``show`` and ``plugins``, and how the command as a whole answers: as a user runs it."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+import yaml
+
+from ganzoo import cli
+from ganzoo.errors import GanzooError, RunError
+from ganzoo.recipe import load_recipe
+
+
+def ganzoo(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "ganzoo", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+@pytest.fixture
+def site(tmp_path):
+    """A folder for PYTHONPATH that holds a plugin which raises on import."""
+    folder = tmp_path / "broken_package-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[ganzoo]\nbroken = broken_module\n")
+    (tmp_path / "broken_module.py").write_text("print('hello')\nraise RuntimeError('a cable is loose')\n")
+    return tmp_path
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a command in this process: code, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        captured = capsys.readouterr()
+        return left.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def test_list_as_json_is_everything_and_nothing_else(zoo):
+    done = ganzoo("list", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = json.loads(done.stdout)
+    assert all(list(entry) == ["name", "kind", "summary", "paper", "plugin"] for entry in listed)
+    found = [(entry.kind, entry.name) for registry in zoo.registries() for entry in registry]
+    assert [(entry["kind"], entry["name"]) for entry in listed] == found
+    assert {"name": "minimax", "kind": "loss", "plugin": "vanilla"}.items() <= {
+        key: value for entry in listed if entry["name"] == "minimax" for key, value in entry.items()
+    }.items()
+
+
+@pytest.mark.parametrize("kind", ["loss", "losses", "LOSSES"])
+def test_list_of_one_kind(call, zoo, kind):
+    code, out, _ = call("list", kind, "--json")
+    assert code == 0
+    assert [entry["name"] for entry in json.loads(out)] == [entry.name for entry in zoo.losses]
+
+
+def test_list_as_a_table(call, zoo):
+    _, out, err = call("list")
+    assert err == ""
+    for entry in (zoo.losses.get("minimax"), zoo.recipes.get("vanilla-mnist"), zoo.datasets.get("mnist")):
+        assert entry.name in out
+        assert entry.summary in out
+    assert "Goodfellow et al. 2014" in out
+
+
+def test_an_unknown_kind(call):
+    code, out, err = call("list", "lossess")
+    assert (code, out, err) == (2, "", "There is no kind called 'lossess'. Did you mean 'losses'?\n")
+
+
+def test_show_prints_a_recipe_that_can_be_saved_and_run(call, zoo, tmp_path):
+    code, out, err = call("show", "vanilla-mnist", "--set", "train.seed=7", "--set", "networks.generator.hidden=[8]")
+    assert (code, err) == (0, "")
+    path = tmp_path / "vanilla-mnist.yaml"
+    path.write_text(out)
+    recipe = load_recipe(path, zoo)
+    assert recipe == load_recipe("vanilla-mnist", zoo, ["train.seed=7", "networks.generator.hidden=[8]"])
+    # 100 x 8 + 8 and 8 x 784 + 784, one hidden layer without normalisation.
+    assert "# generator: 7,864 parameters" in out
+    code, again, _ = call("show", path)
+    assert (code, again) == (0, out)
+
+
+def test_show_counts_the_parameters_of_every_network(call):
+    _, out, _ = call("show", "infogan-mnist", "--json")
+    shown = json.loads(out)
+    assert shown["name"] == "infogan-mnist"
+    assert set(shown["parameters"]) == {"generator", "discriminator", "recognition"}
+    assert shown["recipe"]["loss"]["categorical_weight"] == 1.0
+
+
+def test_show_of_a_recipe_whose_dataset_cannot_be_had(call, tmp_path):
+    overrides = ["--set", "dataset.name=image-folder", "--set", f"dataset.path={tmp_path / 'nothing'}"]
+    code, out, err = call("show", "vanilla-mnist", *overrides, "--json")
+    assert code == 0
+    assert json.loads(out)["parameters"] is None
+    assert err.startswith("Without parameter counts: ")
+
+
+def test_show_of_a_part(call):
+    code, out, err = call("show", "gradient-penalty")
+    assert (code, err) == (0, "")
+    told, _, description = out.partition("\n\n")
+    assert description.strip()
+    facts = yaml.safe_load(told)
+    assert facts["kind"] == "regularizer"
+    assert facts["options"]["weight"] == {"type": "float", "default": 10.0}
+    assert facts["plugin"] == "wgan-gp"
+    assert "Gulrajani" in facts["paper"]
+
+
+def test_show_of_a_name_that_several_kinds_have(call):
+    code, out, _ = call("show", "mlp")
+    assert code == 0
+    assert [line for line in out.splitlines() if line.startswith("kind:")] == ["kind: generator", "kind: discriminator"]
+    code, out, err = call("show", "mlp", "--json")
+    assert (code, out, err) == (2, "", "'mlp' is a generator and a discriminator. Say which with --kind.\n")
+    code, out, _ = call("show", "mlp", "--kind", "discriminators", "--json")
+    assert json.loads(out)["options"]["hidden"] == {"type": "list of int >= 1", "default": [512, 256]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["dcgann"], "Nothing is registered under the name 'dcgann'. Did you mean 'dcgan'?"),
+        (["minimax", "--kind", "generator"], "There is no generator called 'minimax'."),
+        (["minimax", "--kind", "looses"], "There is no kind called 'looses'. Did you mean 'losses'?"),
+        (["minimax", "--set", "a=b"], "--set changes recipes, and 'minimax' is a loss. Leave it out."),
+        (["vanilla-mnist", "--set", "train.imags=1"], "--set train.imags=1: train has no key 'imags'."),
+        (["missing.yaml"], "There is no file missing.yaml."),
+    ],
+)
+def test_show_refusals(call, arguments, sentence):
+    code, out, err = call("show", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(sentence)
+    assert err.count("\n") == 1
+
+
+def test_plugins_that_are_all_well(call):
+    code, out, err = call("plugins")
+    assert (code, err) == (0, "")
+    assert all(word in out for word in ("vanilla", "ganzoo-bench 0.1.0", "loss minimax", "recipe vanilla-mnist"))
+    _, out, _ = call("plugins", "--json")
+    assert json.loads(out)["problems"] == []
+
+
+def test_plugins_shows_the_broken_one_and_fails(site):
+    done = ganzoo("plugins", "--json", PYTHONPATH=str(site))
+    assert done.returncode == 1
+    shown = json.loads(done.stdout)
+    assert [problem["plugin"] for problem in shown["problems"]] == ["broken"]
+    assert "vanilla" in [plugin["plugin"] for plugin in shown["plugins"]]
+    assert "RuntimeError: a cable is loose" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_plugin_is_a_warning_beside_clean_json(site):
+    done = ganzoo("list", "--json", PYTHONPATH=str(site))
+    assert done.returncode == 0
+    assert json.loads(done.stdout)
+    assert done.stderr.count("a cable is loose") == 1
+
+
+def test_a_misspelt_command_leads_to_the_nearest():
+    done = ganzoo("lst")
+    assert done.returncode == 2
+    assert "'lst'" in done.stderr
+    assert "'list'" in done.stderr
+
+
+def test_the_version(call):
+    assert call("--version") == (0, "ganzoo 0.1.0\n", "")
+
+
+def test_help_and_version_need_no_torch():
+    code = """\
+        import sys
+        from ganzoo.cli import main
+        sys.argv = ["ganzoo", sys.argv[1]]
+        try:
+            main()
+        finally:
+            heavy = {"torch", "torchvision", "torch_fidelity", "numpy", "PIL", "pydantic"} & set(sys.modules)
+            assert not heavy, heavy
+        """
+    for argument in ("--help", "--version"):
+        subprocess.run([sys.executable, "-c", dedent(code), argument], check=True, capture_output=True)
+    shown = ganzoo("--help").stdout
+    assert all(command in shown for command in ("run", "list", "show", "plugins", "sample", "eval"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "sentence"),
+    [
+        (GanzooError("A thing is wrong.", "Mend it."), 2, "A thing is wrong. Mend it."),
+        (RunError("It went wrong."), 1, "It went wrong."),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "The disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 1, "/a/b cannot be written (Permission denied)."),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_what_goes_wrong_becomes_a_sentence_and_a_code(call, monkeypatch, raised, code, sentence):
+    def fail():
+        raise raised
+
+    monkeypatch.setattr("ganzoo.plugins.load_zoo", fail)
+    found, out, err = call("list")
+    assert (found, out) == (code, "")
+    assert err.startswith(sentence)
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["show", "minimax"], ["plugins"]])
+def test_a_full_disk_is_a_sentence(arguments):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "ganzoo", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("The disk is full")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_who_leaves_is_no_traceback():
+    command = [sys.executable, "-m", "ganzoo", "list", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
+    def fail():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("ganzoo.plugins.load_zoo", fail)
+    monkeypatch.setattr(sys, "argv", ["ganzoo", "list"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
