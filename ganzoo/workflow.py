@@ -16,6 +16,7 @@ from ganzoo.recipe import Recipe
 from ganzoo.runs.environment import environment
 from ganzoo.runs.folder import RunFolder
 from ganzoo.tracker import Tracker
+from ganzoo.training.health import VarietyWatch
 from ganzoo.training.session import Session
 from ganzoo.training.trainer import Trainer
 
@@ -64,9 +65,10 @@ def start(
     dataset = _training_images(recipe, zoo, data_dir)
     trainer = Trainer(recipe, zoo, dataset=dataset)
     judge = _judge(recipe, zoo, data_dir, trainer)
+    variety = VarietyWatch.of(recipe, zoo, dataset, trainer.device)
     run = RunFolder.create(out, recipe, _description(recipe, zoo, trainer, dataset, data_dir))
     run.log({"event": "start", "images": 0})
-    return _train(trainer, run, judge, zoo, observers, 0.0)
+    return _train(trainer, run, judge, variety, zoo, observers, 0.0)
 
 
 def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Observers | None = None) -> RunFolder:
@@ -85,7 +87,8 @@ def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Ob
             )
     recipe = run.recipe(zoo, overrides)
     data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
-    trainer = Trainer(recipe, zoo, dataset=_training_images(recipe, zoo, data_dir))
+    dataset = _training_images(recipe, zoo, data_dir)
+    trainer = Trainer(recipe, zoo, dataset=dataset)
     checkpoint, damaged = run.find_checkpoint()
     for sentence in damaged:
         observers.say(f"{sentence} Going on from an older one.")
@@ -96,19 +99,28 @@ def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Ob
     if run.info["status"] == "done" and trainer.steps >= trainer.total_steps:
         raise GanzooError(f"The run {path} is done.", "Train it further with --set train.images=N.")
     judge = _judge(recipe, zoo, data_dir, trainer)
+    variety = VarietyWatch.of(recipe, zoo, dataset, trainer.device)
     if overrides:
         run.replace_recipe(recipe)
     run.update(status="running", environment=environment(trainer.device))
     run.log({"event": "resume", "images": trainer.images})
-    return _train(trainer, run, judge, zoo, observers, seconds)
+    return _train(trainer, run, judge, variety, zoo, observers, seconds)
 
 
-def _train(trainer: Trainer, run: RunFolder, judge: Judge, zoo: Zoo, observers: Observers, seconds: float) -> RunFolder:
+def _train(
+    trainer: Trainer,
+    run: RunFolder,
+    judge: Judge,
+    variety: VarietyWatch,
+    zoo: Zoo,
+    observers: Observers,
+    seconds: float,
+) -> RunFolder:
     named = [
         zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
     ]
     trackers = [*named, *observers.trackers]
-    session = Session(trainer, run, judge, trackers=trackers, tick=observers.tick, seconds=seconds)
+    session = Session(trainer, run, judge, variety, trackers=trackers, tick=observers.tick, seconds=seconds)
     try:
         session.train()
     except (Interrupted, Terminated):
@@ -150,6 +162,7 @@ def _description(
         "seed": recipe.train.seed,
         "data_dir": str(data_dir.resolve()) if data_dir else None,
         "shape": list(dataset.shape),
+        "quantised": dataset.quantised,
         "classes": len(dataset.classes),
         "class_names": list(dataset.classes),
         "engine": trainer.engine.name,

@@ -15,6 +15,7 @@ from ganzoo.evaluation.sampling import draw
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.pictures import grid, save_picture
 from ganzoo.tracker import Tracker
+from ganzoo.training.health import SAMPLES, VarietyWatch, broken_networks
 from ganzoo.training.interruption import StopRequests
 from ganzoo.training.trainer import Trainer
 
@@ -29,6 +30,7 @@ class Session:
         trainer: At its first step, or restored from a checkpoint.
         run: Where everything is written.
         judge: What scores the samples.
+        variety: What tells whether the samples differ from one another.
         trackers: Who else is told.
         tick: Called after each step with the number of images shown (progress bars).
         seconds: Training seconds that earlier processes spent on this run.
@@ -39,6 +41,7 @@ class Session:
         trainer: Trainer,
         run: RunFolder,
         judge: Judge,
+        variety: VarietyWatch,
         *,
         trackers: Sequence[Tracker] = (),
         tick: Callable[[int], None] = lambda images: None,
@@ -47,6 +50,7 @@ class Session:
         self.trainer = trainer
         self.run = run
         self.judge = judge
+        self.variety = variety
         self.trackers = trackers
         self.tick = tick
         self.seconds = seconds
@@ -61,7 +65,7 @@ class Session:
         Raises:
             Interrupted: Ctrl-C; the state is saved.
             Terminated: SIGTERM; the state is saved.
-            RunError: A loss is no longer finite; the last good checkpoint is kept.
+            RunError: A loss, a gradient or a weight is no longer finite; the last good checkpoint is kept.
         """
         trainer = self.trainer
         with StopRequests() as stop:
@@ -110,26 +114,32 @@ class Session:
 
     def _log(self) -> None:
         began = time.perf_counter()
-        means = self.trainer.meters.flush()
+        means, gradients = self.trainer.meters.flush(), self.trainer.gradients.flush()
         self.seconds += time.perf_counter() - began
-        self._refuse_non_finite(means)
+        self._refuse_non_finite({**means, **{f"{name}.gradient": norm for name, norm in gradients.items()}})
         images, seconds = self._logged_at
         elapsed = self.seconds - seconds
         if elapsed > 0 and means:
             rate = (self.trainer.images - images) / elapsed
             self._log_event("train", seconds=round(self.seconds, 3), images_per_second=round(rate, 1), **means)
+        if gradients:
+            self._log_event("health", gradients=gradients)
         self._logged_at = (self.trainer.images, self.seconds)
 
     def _refuse_non_finite(self, means: Mapping[str, float]) -> None:
-        broken = [name for name, value in means.items() if not math.isfinite(value)]
+        self._refuse([name for name, value in means.items() if not math.isfinite(value)])
+
+    def _refuse(self, broken: Sequence[str]) -> None:
         if broken:
-            self._log_event("diverged", losses=broken)
+            self._log_event("diverged", broken=list(broken))
             raise RunError(
                 f"Training diverged: {', '.join(broken)} is not finite after {self.trainer.images:,} images.",
                 "The last good checkpoint is kept; try a lower learning rate, train.precision=fp32 or a regularizer.",
             )
 
     def _save(self) -> None:
+        # The last step may have broken weights that no loss has seen yet.
+        self._refuse([f"{role}.weights" for role in broken_networks(dict(self.trainer.networks.items()))])
         tensors, state = self.trainer.checkpoint()
         self.run.save_checkpoint(tensors, {**state, "seconds": self.seconds})
         self._saved_at = time.monotonic()
@@ -138,6 +148,7 @@ class Session:
         """Draw the grid, and score every kind of weights that has no score at this point yet."""
         trainer = self.trainer
         self._picture()
+        self._watch_variety()
         wanted = trainer.recipe.evaluate.metrics
         known = {(score["metric"], score["weights"]) for score in self._scores_here()}
         for weights in trainer.kinds_of_weights:
@@ -150,6 +161,11 @@ class Session:
         self._evaluated = trainer.images
         self._check_until()
 
+    def _watch_variety(self) -> None:
+        weights = self.trainer.kinds_of_weights[0]
+        images, _ = self._draw(weights, min(SAMPLES, self.trainer.recipe.evaluate.samples))
+        self._log_event("health", weights=weights, features=self.variety.name, **self.variety.measure(images))
+
     def _scores_here(self) -> list[dict[str, Any]]:
         """What this run itself scored at this point; `ganzoo eval` may have added scores of other samples."""
         recipe = self.trainer.recipe
@@ -161,8 +177,8 @@ class Session:
         ]
 
     def _score(self, weights: str) -> list[dict[str, Any]]:
-        images, _ = self._draw(weights, self.trainer.recipe.evaluate.samples)
-        measured = self.judge.score(images, sample_seed=SAMPLE_SEED, weights=weights)
+        images, labels = self._draw(weights, self.trainer.recipe.evaluate.samples)
+        measured = self.judge.score(images, sample_seed=SAMPLE_SEED, weights=weights, labels=labels)
         return [one.record(self.trainer.images, round(self.seconds, 3)) for one in measured]
 
     def _check_until(self) -> None:

@@ -18,6 +18,7 @@ from ganzoo.objective import Batch, Networks, Objective, Phase
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
 from ganzoo.training.engine import Turn, choose_engine
+from ganzoo.training.health import WATCH_EVERY, GradientWatch
 from ganzoo.training.meters import Meters
 from ganzoo.training.optim import Ema, build_optimizers
 from ganzoo.training.precision import autocast, resolve_device, resolve_precision
@@ -41,7 +42,9 @@ class Trainer:
         self.precision = resolve_precision(config.precision, self.device)
         self.engine = choose_engine(config.engine, self.device)
         torch.manual_seed(derive_seed(config.seed, "initialisation"))
-        self.assembly: Assembly = assemble(recipe, zoo, dataset.shape, len(dataset.classes))
+        self.assembly: Assembly = assemble(
+            recipe, zoo, dataset.shape, len(dataset.classes), quantised=dataset.quantised
+        )
         self.objective: Objective = self.assembly.objective.to(self.device)
         self.networks = self.assembly.networks.to(self.device)
         self.optimizers = build_optimizers(recipe, dict(self.networks.items()))
@@ -54,6 +57,7 @@ class Trainer:
         self.meters = Meters()
         self.steps = 0
         self._phases = _with_overrides(self.objective.phases(), recipe)
+        self.gradients = GradientWatch(self._phases, dict(self.networks.items()))
         self._turns = [self.engine.prepare(self._turn(phase)) for phase in self._phases]
         self._batches_per_step = max(phase.repeat for phase in self._phases)
         torch.manual_seed(derive_seed(config.seed, "training"))
@@ -83,6 +87,9 @@ class Trainer:
                 for real, label in batches[: phase.repeat]:
                     z = self.objective.spec.prior.sample(len(real), self.latents, self.device)
                     turn(Batch(real, label, z))
+                # Outside the turn, which an engine may capture and replay.
+                if self.steps % WATCH_EVERY == 0:
+                    self.gradients.note(phase)
         if self.ema is not None:
             self.ema.update(self.steps)
         self.steps += 1

@@ -1,0 +1,141 @@
+"""What tells a healthy training from a sick one: gradient norms, weights that are numbers, samples that differ.
+
+Gradients are read on the device, on few steps, and looked at where losses are logged. Nothing here draws from the
+training's random numbers or writes to a weight, so that a watched run trains to the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from ganzoo.data.dataset import ImageDataset
+from ganzoo.evaluation.extractors import find
+from ganzoo.evaluation.features import Features, extract
+from ganzoo.extractor import Extractor
+from ganzoo.objective import Phase
+from ganzoo.plugins import Zoo
+from ganzoo.recipe import Recipe
+from ganzoo.training.meters import Meters
+
+WATCH_EVERY = 16
+"""Steps between readings: reading each step would cost several percent, and a sickness lasts for hundreds of steps."""
+SAMPLES = 500
+"""Images whose variety is measured: enough for 3% precision, few enough for half a second."""
+
+
+class GradientWatch:
+    """Norms of the gradients that a phase left behind, by phase and network.
+
+    Args:
+        phases: The phases that will be noted.
+        networks: All networks, by role.
+    """
+
+    def __init__(self, phases: Sequence[Phase], networks: Mapping[str, nn.Module]) -> None:
+        self._parameters = {
+            phase.name: {role: parameters for role in phase.trains if (parameters := list(networks[role].parameters()))}
+            for phase in phases
+        }
+        self._meters = Meters()
+
+    def note(self, phase: Phase) -> None:
+        """Read the gradients of a phase that has just had its turn; does not wait for the device."""
+        parameters = self._parameters[phase.name]
+        if parameters:
+            self._meters.add(phase.name, {role: _gradient_norm(some) for role, some in parameters.items()})
+
+    def flush(self) -> dict[str, float]:
+        """Mean norms since the last flush, as ``{"<phase>.<role>": ...}``, and start anew; waits for the device."""
+        return self._meters.flush()
+
+
+def _gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return get_total_norm(gradients) if gradients else parameters[0].new_zeros(())
+
+
+def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
+    """The roles of networks that hold a NaN or an infinity; waits for the device."""
+    held = {role: _floats(network) for role, network in networks.items()}
+    largest = {role: get_total_norm(tensors, math.inf) for role, tensors in held.items() if tensors}
+    finite = torch.stack(list(largest.values())).isfinite().tolist() if largest else []
+    return [role for role, whole in zip(largest, finite, strict=True) if not whole]
+
+
+def _floats(network: nn.Module) -> list[Tensor]:
+    return [t.detach() for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()]
+
+
+class VarietyWatch:
+    """How much samples differ from one another, beside as many real images in the same features.
+
+    Args:
+        real: Real images, uint8 (n, c, h, w), in random order.
+        name: The extractor's registered name, or ``"pixels"``.
+        extractor: On ``device``, in evaluation mode; None to compare pixels.
+        device: Where the extractor is.
+    """
+
+    def __init__(self, real: Tensor, name: str, extractor: Extractor | None, device: torch.device) -> None:
+        self.name = name
+        self._extractor = extractor
+        self._device = device
+        self._real = self._features(real[:SAMPLES])
+
+    def measure(self, images: Tensor) -> dict[str, dict[str, float]]:
+        """The variety of samples and of as many real images.
+
+        Args:
+            images: uint8 (n, c, h, w), n at least 2; the first ``SAMPLES`` of them are looked at.
+
+        Returns:
+            ``{"variety": ..., "real_variety": ...}``, each as ``variety`` gives it.
+        """
+        fake = self._features(images[:SAMPLES])
+        n = min(len(fake.values), len(self._real.values))
+        return {"variety": variety(_first(fake, n)), "real_variety": variety(_first(self._real, n))}
+
+    @classmethod
+    def of(cls, recipe: Recipe, zoo: Zoo, dataset: ImageDataset, device: torch.device) -> VarietyWatch:
+        """In the features of the recipe's first metric, against training images; in pixels where it has no metric."""
+        chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
+        named = [name.partition("@")[2] for name in recipe.evaluate.metrics if "@" in name]
+        extractor = find(named[0], zoo, dataset.shape).to(device) if named else None
+        return cls(dataset.images[chosen], named[0] if named else "pixels", extractor, device)
+
+    def _features(self, images: Tensor) -> Features:
+        if self._extractor is None:
+            return Features(images.flatten(1).float() / 255)
+        return extract(self.name, self._extractor, images, self._device)
+
+
+def variety(features: Features) -> dict[str, float]:
+    """How much images differ from one another.
+
+    Args:
+        features: Of n images, n at least 2.
+
+    Returns:
+        ``samples``: n. ``distance``: mean distance between two of them, at least 0. ``nearest``: median distance from
+        one to the nearest other, at least 0; it sees copies within a class, which the mean does not. ``classes``, where
+        the extractor is a classifier: the exponential of the entropy of their predicted classes, between 1 (all of one)
+        and the number of classes (all equally often).
+    """
+    # Not by matrix products, which lose the small distances that collapse is about.
+    distances = torch.cdist(features.values, features.values, compute_mode="donot_use_mm_for_euclid_dist")
+    n = len(distances)
+    nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()
+    found = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
+    if features.logits is not None:
+        share = features.logits.argmax(1).bincount().double() / n
+        found["classes"] = torch.special.entr(share).sum().exp().item()
+    return found
+
+
+def _first(features: Features, n: int) -> Features:
+    return Features(features.values[:n], None if features.logits is None else features.logits[:n])

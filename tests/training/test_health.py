@@ -1,0 +1,163 @@
+import math
+
+import pytest
+import torch
+
+from ganzoo.evaluation.features import Features
+from ganzoo.objective import Phase
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.training.health import SAMPLES, WATCH_EVERY, GradientWatch, VarietyWatch, broken_networks, variety
+from ganzoo.training.trainer import Trainer
+
+SMALL = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16"]
+
+
+def trainer(mnist, *overrides, recipe="vanilla-mnist"):
+    zoo = load_zoo()
+    return Trainer(load_recipe(recipe, zoo, [*SMALL, *overrides]), zoo, dataset=mnist)
+
+
+def one_hot_logits(*classes):
+    return torch.eye(10)[list(classes)]
+
+
+def test_norms_are_those_of_all_gradients_of_a_network_together():
+    networks = {"generator": torch.nn.Linear(2, 1), "encoder": torch.nn.Linear(1, 1, bias=False)}
+    phase = Phase("both", ("generator", "encoder"), lambda networks, batch: {})
+    watch = GradientWatch([phase], networks)
+    networks["generator"].weight.grad, networks["generator"].bias.grad = (
+        torch.tensor([[3.0, 4.0]]),
+        torch.tensor([12.0]),
+    )
+    networks["encoder"].weight.grad = torch.tensor([[-2.0]])
+    watch.note(phase)
+    networks["encoder"].weight.grad = torch.tensor([[6.0]])
+    watch.note(phase)
+    assert watch.flush() == {"both.generator": 13.0, "both.encoder": 4.0}
+    assert watch.flush() == {}
+
+
+def test_networks_without_gradients_or_parameters_are_no_obstacle():
+    networks = {"generator": torch.nn.Linear(2, 1), "tanh": torch.nn.Tanh()}
+    phases = [Phase("both", ("generator", "tanh"), lambda n, b: {}), Phase("nothing", ("tanh",), lambda n, b: {})]
+    watch = GradientWatch(phases, networks)
+    for phase in phases:
+        watch.note(phase)
+    assert watch.flush() == {"both.generator": 0.0}
+
+
+def test_every_phase_of_a_training_is_watched_on_some_steps_only(mnist):
+    trained = trainer(mnist, "regularizers=[{name: r1, every: 4}]")
+    trained.step()
+    expected = {
+        role: math.sqrt(sum(p.grad.double().square().sum().item() for p in network.parameters() if p.grad is not None))
+        for role, network in trained.networks.items()
+    }
+    first = trained.gradients.flush()
+    assert first.keys() == {"discriminator.discriminator", "discriminator/r1.discriminator", "generator.generator"}
+    assert first["generator.generator"] == pytest.approx(expected["generator"], rel=1e-5)
+    # The lazy regularizer had the last turn of the discriminator.
+    assert first["discriminator/r1.discriminator"] == pytest.approx(expected["discriminator"], rel=1e-5)
+    for _ in range(WATCH_EVERY - 1):
+        trained.step()
+    assert trained.gradients.flush() == {}
+    trained.step()
+    assert trained.gradients.flush().keys() == first.keys()
+
+
+def test_watching_changes_no_bit_of_anything(mnist, monkeypatch):
+    watched = trainer(mnist)
+    monkeypatch.setattr(GradientWatch, "note", lambda self, phase: None)
+    unwatched = trainer(mnist)
+    monkeypatch.undo()
+    judge = VarietyWatch(mnist.images[:64], "pixels", None, torch.device("cpu"))
+    for step in range(2 * WATCH_EVERY):
+        watched.step()
+        if step % 8 == 0:
+            watched.gradients.flush()
+            broken_networks(dict(watched.networks.items()))
+            judge.measure(mnist.images[:8])
+    with monkeypatch.context() as patch:
+        patch.setattr(GradientWatch, "note", lambda self, phase: None)
+        for _ in range(2 * WATCH_EVERY):
+            unwatched.step()
+    first, second = watched.checkpoint()[0], unwatched.checkpoint()[0]
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_single_broken_number_is_found_in_weights_and_in_buffers(value):
+    def network():
+        return torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
+
+    networks = {"whole": network(), "weights": network(), "buffers": network(), "tanh": torch.nn.Tanh()}
+    with torch.no_grad():
+        networks["weights"][0].weight[1, 2] = value
+        networks["buffers"][1].running_var[0] = value
+    assert broken_networks(networks) == ["weights", "buffers"]
+    assert broken_networks({"tanh": torch.nn.Tanh()}) == []
+
+
+def test_large_but_finite_weights_are_whole():
+    network = torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        network.weight.fill_(1e38)  # whose squares are not finite
+    assert broken_networks({"generator": network}) == []
+
+
+def test_variety_of_known_points():
+    # Three corners of a triangle with sides 3, 4 and 5.
+    corners = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    found = variety(Features(corners, one_hot_logits(1, 1, 7)))
+    entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
+    assert found == pytest.approx({"samples": 3, "distance": 4.0, "nearest": 3.0, "classes": math.exp(entropy)})
+
+
+def test_variety_of_copies_is_none():
+    copies = torch.full((20, 128), 7.3)
+    assert variety(Features(copies, one_hot_logits(*[4] * 20))) == {
+        "samples": 20,
+        "distance": 0.0,
+        "nearest": 0.0,
+        "classes": 1.0,
+    }
+
+
+def test_a_copy_of_each_class_fools_the_mean_distance_but_not_the_nearest():
+    torch.manual_seed(0)
+    drawn = torch.randn(200, 16)
+    copies = drawn[:10].repeat(20, 1)
+    logits = one_hot_logits(*(list(range(10)) * 20))
+    real, fake = variety(Features(drawn, logits)), variety(Features(copies, logits))
+    assert fake["distance"] > 0.8 * real["distance"]
+    assert fake["classes"] == pytest.approx(10.0)
+    assert fake["nearest"] == 0.0
+
+
+def test_real_images_are_as_varied_as_real_images(mnist, mnist_test):
+    zoo = load_zoo()
+    watch = VarietyWatch.of(load_recipe("vanilla-mnist", zoo), zoo, mnist, torch.device("cpu"))
+    assert watch.name == "mnist-cnn"
+    measured = watch.measure(mnist_test.images[:1000])
+    assert measured["variety"]["samples"] == measured["real_variety"]["samples"] == SAMPLES
+    assert measured["real_variety"]["classes"] == pytest.approx(10, abs=0.2)
+    assert measured["variety"] == pytest.approx(measured["real_variety"], rel=0.05)
+
+
+def test_few_samples_are_held_against_as_few_real_images(mnist, mnist_test):
+    watch = VarietyWatch(mnist.images[:SAMPLES], "pixels", None, torch.device("cpu"))
+    measured = watch.measure(mnist_test.images[:50])
+    assert measured["variety"]["samples"] == measured["real_variety"]["samples"] == 50
+    pixels = mnist.images[:50].flatten(1).double() / 255
+    pairs = torch.nn.functional.pdist(pixels)
+    assert measured["real_variety"]["distance"] == pytest.approx(pairs.mean().item(), rel=1e-5)
+    assert "classes" not in measured["variety"]
+
+
+def test_without_metrics_pixels_are_compared(mnist):
+    zoo = load_zoo()
+    watch = VarietyWatch.of(load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[]"]), zoo, mnist, torch.device("cpu"))
+    assert watch.name == "pixels"
