@@ -45,12 +45,14 @@ def test_losses_are_finite_scalars_with_finite_gradients(name: str, size: float)
 
 
 @on_logits
-def test_a_fooled_discriminator_is_pushed_right_and_the_generator_up(name: str) -> None:
-    """Large logits mean real, for every loss: augmentations and logs rely on it."""
+def test_a_fooled_discriminator_is_pushed_right_and_a_losing_generator_up(name: str) -> None:
+    """Large logits mean real, for every loss: augmentations and logs rely on it.
+
+    A winning generator need not be pushed any further: some losses want D to be undecided, not fooled.
+    """
     real, fake = logits(-0.5), logits(0.5)
-    judged, fooled = both(LOSSES[name], real, fake)
-    on_real, on_fake = torch.autograd.grad(judged, (real, fake))
-    (on_generator,) = torch.autograd.grad(fooled, fake)
+    on_real, on_fake = torch.autograd.grad(both(LOSSES[name], real, fake)[0], (real, fake))
+    (on_generator,) = torch.autograd.grad(both(LOSSES[name], fake, real)[1], real)
     assert on_real.sum() < 0
     assert on_fake.sum() > 0
     assert on_generator.sum() < 0
