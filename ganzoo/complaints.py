@@ -137,7 +137,7 @@ def complaints(error: ValidationError, model: type[BaseModel], data: Any, noun: 
     for path, wanted in expected.items():
         choices = " or ".join(dict.fromkeys(wanted))
         found.append(Complaint(path, f"must be {choices}, not {shown(values[path])}"))
-    return found
+    return _without_echoes(found)
 
 
 def known_keys(model: type[BaseModel], loc: Path) -> list[str]:
@@ -188,6 +188,17 @@ def _step(data: Any, part: str | int) -> tuple[bool, Any]:
     if isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data):
         return True, data[part]
     return False, data
+
+
+def _without_echoes(found: list[Complaint]) -> list[Complaint]:
+    """A misspelt key is one mistake, although the key that was meant is missing too."""
+    hints = {(complaint.path, complaint.remedy) for complaint in found}
+    return [
+        complaint
+        for complaint in found
+        if not complaint.verdict.startswith("needs")
+        or (complaint.path, f"Did you mean '{complaint.key}'?") not in hints
+    ]
 
 
 def _at(data: Any, path: Path) -> Any:
