@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 
-VERSIONED = ("ganzoo-bench", "torch", "torchvision", "torch-fidelity", "numpy")
+VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Hardware and versions, as JSON: cpu, cores, threads, gpu, system, versions."""
+    """Hardware and versions, as JSON: cpu, cores, threads, gpu, system, versions.
+
+    torch names its build itself (``+cpu``, ``+cu130``), which its metadata may leave out.
+    """
     return {
         "device": str(device),
         "cpu": _cpu_name(),
@@ -22,7 +25,11 @@ def environment(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "system": f"{platform.system()} {platform.machine()}",
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONED}},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **{name: _version(name) for name in VERSIONED},
+        },
     }
 
 

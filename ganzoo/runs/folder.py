@@ -69,10 +69,10 @@ class RunFolder:
             ) from error
         except ValueError as error:
             raise GanzooError(f"{path / 'run.json'} is damaged.", "Start the run anew with another --out.") from error
-        if not isinstance(info, dict) or info.get("schema") != SCHEMA:
+        schema = info.get("schema") if isinstance(info, dict) else None
+        if schema != SCHEMA:
             raise GanzooError(
-                f"{path} was made by another version of ganzoo (schema {info.get('schema') if isinstance(info, dict) else '?'}).",
-                f"This one reads schema {SCHEMA}.",
+                f"{path} was made by another version of ganzoo (schema {schema}).", f"This one reads schema {SCHEMA}."
             )
         return cls(path, info)
 
