@@ -15,11 +15,13 @@ class Extractor(nn.Module):
         shape: The images it takes, (channels, height, width); anything else is refused, never resampled.
         width: Number of features.
         classes: Number of classes it tells apart, 0 where it is no classifier.
+        rejects: Whether it may put an image into no class at all.
     """
 
     shape: ClassVar[tuple[int, int, int]]
     width: ClassVar[int]
     classes: ClassVar[int] = 0
+    rejects: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -31,8 +33,9 @@ class Extractor(nn.Module):
         """Features and class logits of images.
 
         Args:
-            images: uint8 (n, c, h, w).
+            images: uint8 (n, c, h, w); an extractor for points takes float32 in [-1, 1].
 
         Returns:
-            Features (n, width) float32, and logits (n, classes) float32 or None.
+            Features (n, width) float32, and logits (n, classes) float32 or None. Logits are -inf throughout where an
+            image belongs to no class.
         """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def sample(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
-    out: Annotated[Path, typer.Option(help="FILE.png for a grid, FILE.npz for uint8 `images` and `labels`.")],
+    out: Annotated[Path, typer.Option(help="FILE.png to look at, FILE.npz for `images` and `labels`.")],
     n: Annotated[int, typer.Option("--n", help="Number of images.", min=1, max=1_000_000)] = 64,
     class_: Annotated[
         int | None, typer.Option("--class", help="Only this class; conditional recipes only.", metavar="K")
@@ -59,16 +59,19 @@ def sample(
 
 
 def _write(out: Path, images: Tensor, labels: Tensor | None) -> None:
-    from ganzoo.runs.pictures import grid, save_picture
+    from ganzoo.runs.pictures import overview, save_picture
 
     if out.suffix == ".png":
-        save_picture(grid(images), out)
+        save_picture(overview(images), out)
     else:
         _write_npz(out, images, labels)
 
 
 def _write_npz(out: Path, images: Tensor, labels: Tensor | None) -> None:
-    """Arrays (n, h, w) for grey and (n, h, w, c) for RGB, with labels (n,) where they are known."""
+    """Arrays (n, h, w) for grey and (n, h, w, c) for RGB, with labels (n,) where they are known.
+
+    Pictures are uint8, points float32 (n, 1, d).
+    """
     from io import BytesIO
 
     import numpy as np

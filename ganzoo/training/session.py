@@ -13,13 +13,14 @@ from ganzoo.errors import RunError
 from ganzoo.evaluation.judge import Judge
 from ganzoo.evaluation.sampling import draw
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.pictures import grid, save_picture
+from ganzoo.runs.pictures import overview, save_picture
 from ganzoo.tracker import Tracker
 from ganzoo.training.health import SAMPLES, VarietyWatch, broken_networks
 from ganzoo.training.interruption import StopRequests
 from ganzoo.training.trainer import Trainer
 
 GRID_ROWS = 8
+POINTS = 2500
 SAMPLE_SEED = 0
 
 
@@ -191,9 +192,10 @@ class Session:
 
     def _picture(self) -> None:
         columns = len(self.run.info.get("class_names", ())) if self.trainer.recipe.conditional else GRID_ROWS
-        images, _ = self._draw(self.trainer.kinds_of_weights[0], GRID_ROWS * columns)
+        n = GRID_ROWS * columns if self.trainer.objective.spec.quantised else POINTS
+        images, _ = self._draw(self.trainer.kinds_of_weights[0], n)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
-        save_picture(grid(images, columns), path)
+        save_picture(overview(images, columns), path)
         for tracker in self.trackers:
             tracker.picture(self.trainer.images, path)
 
