@@ -17,6 +17,7 @@ from ganzoo.plugins import Zoo
 from ganzoo.priors import GaussianPrior, Prior
 from ganzoo.registry import check_name
 from ganzoo.sections import (
+    FOREIGN_EXTRACTORS,
     METRICS,
     Component,
     EvaluateConfig,
@@ -28,9 +29,6 @@ from ganzoo.sections import (
     Until,
     combination,
 )
-
-FOREIGN_EXTRACTORS = ("inception-v3-compat",)
-"""Extractors that torch-fidelity brings instead of a plugin."""
 
 __all__ = [
     "METRICS",
@@ -90,6 +88,13 @@ class Recipe(Section):
             raise combination(f"waits for train.until.metric '{until.metric}', which evaluate.metrics does not name")
         if until is not None and self.evaluate.every is None:
             raise combination("has train.until, but evaluate.every is null, so nothing is measured before the end")
+        return self
+
+    @model_validator(mode="after")
+    def _accuracy_of_what_was_asked(self) -> Recipe:
+        measured = [name for name in self.evaluate.metrics if name.startswith("accuracy@")]
+        if measured and not self.conditional:
+            raise combination(f"measures '{measured[0]}', but is not conditional, so no class is ever asked for")
         return self
 
     def plain(self) -> dict[str, Any]:

@@ -15,8 +15,43 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-METRICS = ("fid",)
-"""Metrics that a recipe may ask for, each as ``<metric>@<extractor>``."""
+Better = Literal["lower", "higher", "neither"]
+METRICS: dict[str, Better] = {
+    "fid": "lower",
+    "fid-infinity": "lower",
+    "kid": "lower",
+    "is": "higher",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "higher",
+    "coverage": "higher",
+    "class-coverage": "higher",
+    "class-entropy": "neither",
+    "accuracy": "higher",
+    "memorisation": "lower",
+    "modes": "higher",
+    "kl": "lower",
+    "quality": "higher",
+}
+"""Metrics that a recipe may ask for, each as ``<metric>@<extractor>``, and which way each is better."""
+
+FOREIGN_EXTRACTORS = (
+    "inception-v3-compat",
+    "dinov2-vit-s-14",
+    "dinov2-vit-b-14",
+    "dinov2-vit-l-14",
+    "dinov2-vit-g-14",
+    "clip-rn50",
+    "clip-rn101",
+    "clip-rn50x4",
+    "clip-rn50x16",
+    "clip-rn50x64",
+    "clip-vit-b-32",
+    "clip-vit-b-16",
+    "clip-vit-l-14",
+    "clip-vit-l-14-336px",
+)
+"""Extractors that torch-fidelity brings instead of a plugin."""
 
 Images = Annotated[int, Field(ge=1, le=10**12)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -153,6 +188,12 @@ class Until(Section):
     metric: MetricName
     below: Positive
 
+    @model_validator(mode="after")
+    def _falls(self) -> Until:
+        if METRICS.get(self.metric.partition("@")[0], "lower") != "lower":
+            raise combination(f"waits for '{self.metric}' to fall, and lower is not better there")
+        return self
+
 
 class TrainConfig(Section):
     """How to train.
@@ -206,8 +247,8 @@ class EvaluateConfig(Section):
         for name in self.metrics:
             metric, separator, extractor = name.partition("@")
             if metric not in METRICS or not separator or not extractor:
-                known = ", ".join(f"{metric}@<extractor>" for metric in METRICS)
-                raise combination(f"has a metric '{name}', and metrics are called {known}")
+                known = ", ".join(METRICS)
+                raise combination(f"has a metric '{name}', and metrics are called <metric>@<extractor>: {known}")
         if len(set(self.metrics)) < len(self.metrics):
             raise combination("names a metric twice")
         return self

@@ -176,7 +176,10 @@ def test_components_are_built_in_code_as_in_files():
         ({"evaluate.samples": 1}, "evaluate.samples must be at least 2, not 1."),
         ({"evaluate.every": 0}, "evaluate.every must be at least 1, not 0."),
         ({"evaluate.metrics": "fid@mnist-cnn"}, "evaluate.metrics must be a list, not 'fid@mnist-cnn'."),
-        ({"evaluate.metrics": ["fid"]}, "evaluate has a metric 'fid', and metrics are called fid@<extractor>."),
+        (
+            {"evaluate.metrics": ["fid"]},
+            "evaluate has a metric 'fid', and metrics are called <metric>@<extractor>: fid, fid-infinity, kid, is,",
+        ),
         ({"evaluate.metrics": ["fud@mnist-cnn"]}, "evaluate has a metric 'fud@mnist-cnn'"),
         (
             {"evaluate.metrics": ["fid@mnist-cn"]},
@@ -186,6 +189,11 @@ def test_components_are_built_in_code_as_in_files():
         ({"train.until": {"metric": "fid@other", "below": 1}}, "'fid@other', which evaluate.metrics does not name."),
         ({"train.until": {"metric": "fid@mnist-cnn", "below": 1}, "evaluate.every": None}, "evaluate.every is null"),
         ({"train.until": {"metric": "fid@mnist-cnn", "below": 0}}, "train.until.below must be greater than 0, not 0."),
+        (
+            {"train.until": {"metric": "recall@mnist-cnn", "below": 1}},
+            "train.until waits for 'recall@mnist-cnn' to fall, and lower is not better there.",
+        ),
+        ({"evaluate.metrics": ["accuracy@mnist-cnn"]}, "measures 'accuracy@mnist-cnn', but is not conditional"),
         (
             {"networks.generator.name": "dcgann"},
             "networks.generator names the generator 'dcgann', which there is not. Did you mean 'dcgan'?",
@@ -218,6 +226,15 @@ def test_refusals(refusal, tmp_path, changes, expected):
     assert sentence.startswith(f"{tmp_path / 'small.yaml'}: ")
     assert expected in sentence
     assert "\n" not in sentence
+
+
+def test_a_misspelt_key_is_one_mistake_though_the_right_one_is_missing(refusal, tmp_path):
+    optimizer = {"name": "adam", "learning_rat": 1e-4}
+    place = f"{tmp_path / 'small.yaml'}: "
+    assert refusal({"optimizers.default": optimizer}) == (
+        f"{place}optimizers.default has no key 'learning_rat'. Did you mean 'lr'?"
+    )
+    assert refusal({"loss": ABSENT, "los": "hinge"}) == f"{place}the recipe has no key 'los'. Did you mean 'loss'?"
 
 
 def test_all_mistakes_are_told_together_and_five_are_enough(refusal):

@@ -5,40 +5,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.evaluation.inception import inception_v3
+from ganzoo.evaluation import pretrained
+from ganzoo.sections import FOREIGN_EXTRACTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from pathlib import Path
 
     from ganzoo.extractor import Extractor
     from ganzoo.plugins import Zoo
 
 Shape = tuple[int, int, int]
 
-FROM_TORCH_FIDELITY: dict[str, Callable[[Shape], Extractor]] = {"inception-v3-compat": inception_v3}
-"""Extractors with a resizing of their own; each is built for the shape of the images it will be shown."""
 
-
-def find(name: str, zoo: Zoo, shape: Shape) -> Extractor:
+def find(name: str, zoo: Zoo, shape: Shape, weights: Path | None = None) -> Extractor:
     """The extractor of that name, on the CPU, in evaluation mode.
 
     Args:
         name: A registered name, or one of torch-fidelity's.
         zoo: Where plugins registered theirs.
         shape: (channels, height, width) of the images to judge.
+        weights: The file of one of torch-fidelity's; None is where that keeps it.
 
     Raises:
         GanzooError: There is none, it takes other images, or its weights cannot be had.
     """
     if name in zoo.extractors:
+        _refuse_weights(name, weights)
         extractor = zoo.extractors.get(name).create()
-    elif name in FROM_TORCH_FIDELITY:
-        extractor = FROM_TORCH_FIDELITY[name](shape)
+    elif name in FOREIGN_EXTRACTORS:
+        extractor = pretrained.build(name, shape, weights)
     else:
-        known = [entry.name for entry in zoo.extractors] + list(FROM_TORCH_FIDELITY)
+        known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
         raise unknown("extractor", name, known, zoo.extractors.hint)
     refuse_other_shape(name, extractor, shape)
     return extractor.eval().requires_grad_(False)
+
+
+def _refuse_weights(name: str, weights: Path | None) -> None:
+    if weights is not None:
+        raise GanzooError(
+            f"The extractor '{name}' brings its own weights, so it does not take {weights}.",
+            f"These take a file: {', '.join(FOREIGN_EXTRACTORS)}.",
+        )
 
 
 def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:

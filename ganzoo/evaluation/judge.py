@@ -4,50 +4,50 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import extractors, fidelity, references
-from ganzoo.evaluation.features import Features, extract
-from ganzoo.evaluation.inception import InceptionV3
-from ganzoo.evaluation.metrics import Wanted, parse
+from ganzoo.evaluation import extractors, fidelity
+from ganzoo.evaluation.case import Case
+from ganzoo.evaluation.extrapolation import fid_interval
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.metrics import Wanted, parse_all
+from ganzoo.evaluation.pretrained import Pretrained
 from ganzoo.evaluation.protocol import Measured
-from ganzoo.evaluation.references import RealImages
+from ganzoo.evaluation.world import Source, World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ganzoo.data.dataset import ImageDataset, Split
-    from ganzoo.extractor import Extractor
     from ganzoo.plugins import Zoo
     from ganzoo.registry import Entry
-
-SPLIT: Final = "test"
-FLOOR_SEED = 0
-"""Which train images make the floor."""
 
 
 class Judge:
     """Holds the extractors and what real images look like to them; made once, asked often.
 
     Args:
-        metrics: ``<metric>@<extractor>``, each.
-        dataset_entry: Where real images come from: the test split is the reference, the train split the
-            floor.
+        metrics: ``<metric>@<extractor>``, each; ``all@<extractor>`` is every metric that applies.
+        dataset_entry: Where real images come from.
         dataset_options: The recipe's options for it.
         data_dir: Where the user keeps dataset files, or None.
         zoo: Where extractors are looked up.
         device: Where features are computed.
+        split: The reference; the other split makes the floor.
+        weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
 
     Attributes:
         shape: (channels, height, width) of the images it judges.
 
     Raises:
-        GanzooError: A name is unknown, or an extractor takes other images than the dataset has.
+        GanzooError: A name is unknown, an extractor takes other images than the dataset has, or it cannot give
+            what a metric needs.
     """
 
     def __init__(
@@ -58,66 +58,80 @@ class Judge:
         data_dir: Path | None,
         zoo: Zoo,
         device: torch.device,
+        *,
+        split: Split = "test",
+        weights: Path | None = None,
     ) -> None:
-        self._wanted = [parse(name) for name in dict.fromkeys(metrics)]
-        self._options = dataset_entry.check(dataset_options)
-        self._device = device
-        self._load = partial(_load, dataset_entry, data_dir, self._options)
-        reference = self._load(SPLIT)
+        wanted = parse_all(metrics)
+        source = Source(dataset_entry, dataset_entry.check(dataset_options), data_dir, split)
+        reference = source.load(split)
         self.shape = reference.shape
-        names = dict.fromkeys(wanted.extractor for wanted in self._wanted)
-        self._real = {name: self._seen(reference, name, extractors.find(name, zoo, reference.shape)) for name in names}
-        self._floors: dict[tuple[str, int], tuple[float, int]] = {}
-        for name, real in self._real.items():
-            fidelity.register(name, real.extractor)
+        names = dict.fromkeys(one.extractor for one in wanted)
+        found = {name: extractors.find(name, zoo, reference.shape, weights).to(device) for name in names}
+        self._world = World(source, reference, found, device)
+        self._wanted = [one for one in wanted if self._applies(one)]
+        for name, extractor in found.items():
+            fidelity.register(name, extractor)
             # Now, so that the first score of a run costs no more than the later ones.
-            _ = real.features.statistics
+            _ = self._world.real(name).features.statistics
 
-    def _seen(self, dataset: ImageDataset, name: str, extractor: Extractor) -> RealImages:
-        return RealImages(dataset, self._options, name, extractor.to(self._device), self._device)
-
-    def score(self, images: Tensor, *, sample_seed: int | None = None, weights: str | None = None) -> list[Measured]:
-        """Every metric of a set of images.
+    def score(
+        self,
+        images: Tensor,
+        *,
+        sample_seed: int | None = None,
+        weights: str | None = None,
+        labels: Tensor | None = None,
+        interval: bool = False,
+    ) -> list[Measured]:
+        """Every metric of a set of images. Their order does not matter.
 
         Args:
             images: uint8 (n, c, h, w), n at least 2.
             sample_seed: What they were drawn with, for the protocol; None where that is unknown.
             weights: ``ema`` or ``raw``, for the protocol; None where that is unknown.
+            labels: int64 (n,), the classes they were asked to be of; None where nobody asked.
+            interval: Whether FID gets an interval, which takes seconds.
 
         Raises:
-            GanzooError: They are too few, or of another type or shape than an extractor takes.
+            GanzooError: They are too few, of another type or shape than an extractor takes, or lack the labels
+                that a metric needs.
         """
-        self._refuse_unfit(images)
-        fakes = {name: extract(name, real.extractor, images, self._device) for name, real in self._real.items()}
-        return [self._measure(wanted, fakes[wanted.extractor], sample_seed, weights) for wanted in self._wanted]
+        self._refuse_unfit(images, labels)
+        order = _canonical_order(images)
+        images, labels = images[order], None if labels is None else labels[order]
+        cases = {name: self._case(name, images, labels) for name in self._world.extractors}
+        return [
+            self._measure(wanted, cases[wanted.extractor], sample_seed, weights, interval)
+            for wanted in self._wanted
+            if wanted.by_name or labels is not None or not wanted.metric.labels
+        ]
 
-    def _refuse_unfit(self, images: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.dim() != 4:
-            raise GanzooError(
-                f"Images of type {images.dtype} and shape {tuple(images.shape)} cannot be scored.",
-                "Give uint8 (n, c, h, w), quantised as a picture file would be.",
-            )
-        if len(images) < 2:
-            raise GanzooError(f"{len(images)} images cannot be scored.", "A distribution takes at least two.")
-        channels, height, width = images.shape[1:]
-        for name, real in self._real.items():
-            extractors.refuse_other_shape(name, real.extractor, (channels, height, width))
+    def _case(self, name: str, images: Tensor, labels: Tensor | None) -> Case:
+        world = self._world
+        look = partial(extract, name, world.extractors[name], images, world.device)
+        return Case(len(images), look, labels, world.real(name), partial(world.train, name))
 
-    def _measure(self, wanted: Wanted, fake: Features, sample_seed: int | None, weights: str | None) -> Measured:
-        n_fake = len(fake.values)
-        floor, n_floor = self._floor(wanted, n_fake)
+    def _measure(
+        self, wanted: Wanted, case: Case, sample_seed: int | None, weights: str | None, interval: bool
+    ) -> Measured:
+        floor, n_floor = self._world.floor(wanted, case.n)
         protocol = {
             **self._protocol(wanted),
-            "n_fake": n_fake,
+            **wanted.metric.settings(case),
+            "n_fake": case.n,
             "n_floor": n_floor,
             "sample_seed": sample_seed,
             "weights": weights,
         }
-        value = wanted.metric.compute(fake, self._real[wanted.extractor].features)
-        return Measured(wanted.name, value, floor, protocol)
+        measured = Measured(wanted.name, wanted.metric.compute(case), floor, protocol)
+        if interval and wanted.metric.name == "fid":
+            ends = fid_interval(case.fake.values, case.real.features.statistics, measured.value)
+            return replace(measured, interval=ends)
+        return measured
 
     def _protocol(self, wanted: Wanted) -> dict[str, Any]:
-        key, extractor = self._real[wanted.extractor].key, self._real[wanted.extractor].extractor
+        key, extractor = self._world.real(wanted.extractor).key, self._world.extractors[wanted.extractor]
         return {
             "metric": wanted.metric.name,
             "extractor": wanted.extractor,
@@ -127,32 +141,58 @@ class Judge:
             "split": key["split"],
             "reference_digest": key["content"],
             "n_real": key["count"],
-            "resizing": extractor.resizing if isinstance(extractor, InceptionV3) else "none",
-            "quantised": "uint8",
+            "resizing": extractor.resizing if isinstance(extractor, Pretrained) else "none",
+            "quantised": "uint8" if self._world.reference.images.dtype == torch.uint8 else "none",
             "torch_fidelity": fidelity.version(),
         }
 
-    def _floor(self, wanted: Wanted, n: int) -> tuple[float, int]:
-        """What ``n`` train images score, or all of them where there are fewer, and how many they were."""
-        if (wanted.name, n) not in self._floors:
-            real = self._real[wanted.extractor]
-            train = self._seen(_some_of(self._load("train"), n), real.name, real.extractor)
-            key = {
-                **train.key,
-                "metric": wanted.metric.name,
-                "reference": dict(real.key),
-                "torch_fidelity": fidelity.version(),
-            }
-            value = references.number("floor", key, lambda: wanted.metric.compute(train.features, real.features))
-            self._floors[wanted.name, n] = value, len(train.dataset)
-        return self._floors[wanted.name, n]
+    def _applies(self, wanted: Wanted) -> bool:
+        """Whether a metric can be had; one that was asked for itself has to."""
+        obstacle = wanted.metric.obstacle(self._world.extractors[wanted.extractor], self._world.reference)
+        if obstacle and wanted.by_name:
+            raise GanzooError(f"'{wanted.name}' cannot be measured: {obstacle}.", "Leave it out.")
+        return obstacle is None
+
+    def _refuse_unfit(self, images: Tensor, labels: Tensor | None) -> None:
+        dtype = self._world.reference.images.dtype
+        if images.dtype != dtype or images.dim() != 4:
+            kind = "uint8" if dtype == torch.uint8 else str(dtype).removeprefix("torch.")
+            raise GanzooError(
+                f"Images of type {images.dtype} and shape {tuple(images.shape)} cannot be scored.",
+                f"Give {kind} (n, c, h, w), as the dataset's own are.",
+            )
+        if len(images) < 2:
+            raise GanzooError(f"{len(images)} images cannot be scored.", "A distribution takes at least two.")
+        channels, height, width = images.shape[1:]
+        for name, extractor in self._world.extractors.items():
+            extractors.refuse_other_shape(name, extractor, (channels, height, width))
+        for wanted in self._wanted:
+            _refuse_too_few(wanted, min(len(images), len(self._world.reference)))
+            if wanted.metric.labels and (wanted.by_name or labels is not None):
+                _refuse_labels(wanted, labels, len(images), self._world.extractors[wanted.extractor].classes)
 
 
-def _load(entry: Entry[ImageDataset], data_dir: Path | None, options: Mapping[str, Any], split: Split) -> ImageDataset:
-    return entry.create(split, data_dir, **options)
+def _refuse_too_few(wanted: Wanted, n: int) -> None:
+    if n < wanted.metric.least:
+        raise GanzooError(
+            f"'{wanted.name}' cannot be measured on {n} images.", f"It takes at least {wanted.metric.least}."
+        )
 
 
-def _some_of(dataset: ImageDataset, n: int) -> ImageDataset:
-    chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(FLOOR_SEED))[:n]
-    labels = None if dataset.labels is None else dataset.labels[chosen]
-    return replace(dataset, images=dataset.images[chosen], labels=labels)
+def _refuse_labels(wanted: Wanted, labels: Tensor | None, n: int, classes: int) -> None:
+    if labels is None:
+        raise GanzooError(
+            f"'{wanted.name}' takes images that were asked to be of a class, and these have no labels.",
+            "Score a conditional run or an .npz with `labels`, or leave it out.",
+        )
+    if labels.shape != (n,) or labels.min() < 0 or labels.max() >= classes:
+        raise GanzooError(
+            f"The labels for '{wanted.name}' are {len(labels)} from {labels.min()} to {labels.max()}.",
+            f"It takes one for each of the {n} images, from 0 to {classes - 1}.",
+        )
+
+
+def _canonical_order(images: Tensor) -> Tensor:
+    """By their bytes: what is drawn at random inside a metric must not depend on the order of the samples."""
+    pixels = images.contiguous().numpy().reshape(len(images), -1).view(np.uint8)
+    return torch.from_numpy(np.argsort(pixels.view(f"V{pixels.shape[1]}").ravel(), kind="stable"))

@@ -2,41 +2,243 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.evaluation.fidelity import frechet_distance
+from ganzoo.evaluation import classes, extrapolation, fidelity, modes
+from ganzoo.evaluation.case import NEIGHBOURS, Case
+from ganzoo.evaluation.memorisation import memorised
+from ganzoo.sections import METRICS as BETTER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from torch import Tensor
 
-    from ganzoo.evaluation.features import Features
+    from ganzoo.data.dataset import ImageDataset
+    from ganzoo.extractor import Extractor
+    from ganzoo.sections import Better
+
+ALL = "all"
+"""Stands for every metric that applies: ``all@mnist-cnn``."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that says how far generated images are from real ones.
+    """A number that says how generated images compare with real ones.
 
     Attributes:
         name: What stands before the ``@``.
         summary: One line.
-        compute: From the features of generated and of real images to the value.
+        range: Its values, in words.
+        compute: The value.
+        settings: What it depends on beside images and extractor, for the protocol.
+        least: As many images it takes on each side.
+        logits: Whether the extractor must be a classifier.
+        labels: Whether images must come with the classes they were asked to be of.
+        held_out: Whether its floor must be real images that nothing was ever trained on.
+        rejecting: What it does with an extractor that may put an image into no class.
     """
 
     name: str
     summary: str
-    compute: Callable[[Features, Features], float]
+    range: str
+    compute: Callable[[Case], float]
+    settings: Callable[[Case], Mapping[str, Any]] = field(default=lambda _: {})
+    least: int = 2
+    logits: bool = False
+    labels: bool = False
+    held_out: bool = False
+    rejecting: Literal["refuses", "takes", "needs"] = "refuses"
+
+    @property
+    def better(self) -> Better:
+        """Which way is better: lower, higher, or neither, where the floor itself is best."""
+        return BETTER[self.name]
+
+    def obstacle(self, extractor: Extractor, dataset: ImageDataset) -> str | None:
+        """Why it cannot be computed with this extractor on this dataset; None where it can."""
+        if self.logits and not extractor.classes:
+            return "its extractor is no classifier"
+        if self.logits and extractor.rejects and self.rejecting == "refuses":
+            return "its extractor puts some images into no class"
+        if not extractor.rejects and self.rejecting == "needs":
+            return "its extractor puts every image into a class"
+        if self.labels and (dataset.labels is None or extractor.classes != len(dataset.classes)):
+            return f"its extractor tells other classes apart than those of '{dataset.name}'"
+        return None
 
 
-def _fid(fake: Features, real: Features) -> float:
-    return frechet_distance(fake.statistics, real.statistics)
+def _fid(case: Case) -> float:
+    return fidelity.frechet_distance(case.fake.statistics, case.real.features.statistics)
+
+
+def _fid_infinity(case: Case) -> float:
+    return extrapolation.fid_infinity(case.fake.values, case.real.features.statistics)
+
+
+def _kid(case: Case) -> float:
+    return fidelity.kernel_distance(case.fake.values, case.real.features.values)
+
+
+def _memorisation(case: Case) -> float:
+    train = case.training_set()
+    return memorised(case.fake.values, train.features.values, train.radii(1))
+
+
+def _accuracy(case: Case) -> float:
+    assert case.labels is not None
+    return classes.accuracy(_logits(case.fake.logits), case.labels)
+
+
+def _class_coverage(case: Case) -> float:
+    return classes.class_coverage(_logits(case.fake.logits), _logits(case.real.features.logits))
+
+
+def _logits(logits: Tensor | None) -> Tensor:
+    assert logits is not None
+    return logits
+
+
+def _kid_settings(case: Case) -> Mapping[str, Any]:
+    size = fidelity.kernel_subset(case.n, len(case.real.dataset))
+    return {"subsets": fidelity.KID_SUBSETS, "subset_size": size, "metric_seed": fidelity.SEED}
+
+
+def _is_settings(case: Case) -> Mapping[str, Any]:
+    return {"splits": fidelity.score_splits(case.n), "metric_seed": fidelity.SEED}
+
+
+def _line(_: Case) -> Mapping[str, Any]:
+    return {
+        "points": extrapolation.POINTS,
+        "smallest": f"1/{extrapolation.SMALLEST}",
+        "metric_seed": extrapolation.SEED,
+    }
+
+
+def _training_set(case: Case) -> Mapping[str, Any]:
+    key = case.training_set().key
+    return {"n_train": key["count"], "train_digest": key["content"]}
+
+
+def _three(_: Case) -> Mapping[str, Any]:
+    return {"neighbours": fidelity.PRC_NEIGHBOURS}
+
+
+def _five(_: Case) -> Mapping[str, Any]:
+    return {"neighbours": NEIGHBOURS}
 
 
 METRICS = {
     metric.name: metric
     for metric in [
-        Metric("fid", "Fréchet distance between Gaussians fitted to the features; lower is better", _fid),
+        Metric("fid", "Fréchet distance between Gaussians fitted to the features", "0 and up", _fid),
+        Metric(
+            "fid-infinity",
+            "FID extrapolated to endlessly many samples",
+            "about 0 and up",
+            _fid_infinity,
+            _line,
+            least=50,
+        ),
+        Metric("kid", "kernel distance between the features, unbiased", "about 0 and up", _kid, _kid_settings),
+        Metric(
+            "is",
+            "classifier score: sure about each image, even over classes",
+            "1 to the number of classes",
+            lambda case: fidelity.classifier_score(_logits(case.fake.logits)),
+            _is_settings,
+            logits=True,
+        ),
+        Metric(
+            "precision",
+            "share of samples that lie among real images",
+            "0 to 1",
+            lambda case: case.precision_and_recall[0],
+            _three,
+            least=fidelity.PRC_NEIGHBOURS + 1,
+        ),
+        Metric(
+            "recall",
+            "share of real images that lie among samples",
+            "0 to 1",
+            lambda case: case.precision_and_recall[1],
+            _three,
+            least=fidelity.PRC_NEIGHBOURS + 1,
+        ),
+        Metric(
+            "density",
+            "how many real neighbourhoods a sample lies in, against what is expected",
+            "0 and up, about 1 for real images",
+            lambda case: case.density_and_coverage[0],
+            _five,
+            least=NEIGHBOURS + 1,
+        ),
+        Metric(
+            "coverage",
+            "share of real neighbourhoods that hold a sample",
+            "0 to 1",
+            lambda case: case.density_and_coverage[1],
+            _five,
+            least=NEIGHBOURS + 1,
+        ),
+        Metric(
+            "class-coverage",
+            "share of the real images' classes that the samples show",
+            "0 to 1",
+            _class_coverage,
+            lambda _: {"covered_from": classes.COVERED_FROM},
+            logits=True,
+        ),
+        Metric(
+            "class-entropy",
+            "entropy of the samples' classes in nats",
+            "0 to the log of the number of classes",
+            lambda case: classes.class_entropy(_logits(case.fake.logits)),
+            logits=True,
+        ),
+        Metric(
+            "accuracy",
+            "share of samples that show the class they were asked to",
+            "0 to 1",
+            _accuracy,
+            logits=True,
+            labels=True,
+            held_out=True,
+        ),
+        Metric(
+            "memorisation",
+            "share of samples closer to a training image than that is to any other",
+            "0 to 1, 1 for copies",
+            _memorisation,
+            _training_set,
+            held_out=True,
+        ),
+        Metric(
+            "modes",
+            "number of modes that have a sample",
+            "0 to the number of modes",
+            lambda case: modes.modes_found(_logits(case.fake.logits)),
+            logits=True,
+            rejecting="takes",
+        ),
+        Metric(
+            "kl",
+            "KL divergence of the samples' modes from evenness, in nats",
+            "0 to the log of the number of modes",
+            lambda case: modes.kl_to_uniform(_logits(case.fake.logits)),
+            logits=True,
+            rejecting="takes",
+        ),
+        Metric(
+            "quality",
+            "share of samples that belong to a mode",
+            "0 to 1",
+            lambda case: modes.quality(_logits(case.fake.logits)),
+            logits=True,
+            rejecting="needs",
+        ),
     ]
 }
 
@@ -48,10 +250,12 @@ class Wanted:
     Attributes:
         metric: What is computed.
         extractor: The name of the extractor it is computed in.
+        by_name: Whether it was asked for itself, and not among ``all``.
     """
 
     metric: Metric
     extractor: str
+    by_name: bool = True
 
     @property
     def name(self) -> str:
@@ -59,8 +263,8 @@ class Wanted:
         return f"{self.metric.name}@{self.extractor}"
 
 
-def parse(name: str) -> Wanted:
-    """Read ``<metric>@<extractor>``.
+def parse(name: str) -> list[Wanted]:
+    """Read ``<metric>@<extractor>``; ``all@<extractor>`` gives one for each metric.
 
     Raises:
         GanzooError: It is not of that form, or there is no such metric.
@@ -70,6 +274,17 @@ def parse(name: str) -> Wanted:
         raise GanzooError(
             f"The metric '{name}' names no extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn."
         )
+    if metric == ALL:
+        return [Wanted(known, extractor, by_name=False) for known in METRICS.values()]
     if metric not in METRICS:
-        raise GanzooError(f"There is no metric called '{metric}' (in '{name}').", nearest(metric, METRICS))
-    return Wanted(METRICS[metric], extractor)
+        raise GanzooError(f"There is no metric called '{metric}' (in '{name}').", nearest(metric, [*METRICS, ALL]))
+    return [Wanted(METRICS[metric], extractor)]
+
+
+def parse_all(names: Iterable[str]) -> list[Wanted]:
+    """Read many names; a metric that is asked for twice is there once."""
+    found: dict[str, Wanted] = {}
+    for wanted in (one for name in names for one in parse(name)):
+        if wanted.name not in found or wanted.by_name:
+            found[wanted.name] = wanted
+    return list(found.values())

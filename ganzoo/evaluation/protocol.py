@@ -23,12 +23,14 @@ class Measured:
         value: The score.
         floor: What real images score: as many train images as there were samples, under the same protocol.
         protocol: JSON: metric, extractor and its digest, dataset, split, counts, resizing, seed, weights, ...
+        interval: Where the score would be with other samples of the same generator, 95%; None if not computed.
     """
 
     metric: str
     value: float
     floor: float
     protocol: dict[str, Any]
+    interval: tuple[float, float] | None = None
 
     def record(self, images: int | None = None, seconds: float | None = None) -> dict[str, Any]:
         """A line of scores.jsonl.
@@ -41,6 +43,7 @@ class Measured:
             "metric": self.metric,
             "value": self.value,
             "floor": self.floor,
+            **({} if self.interval is None else {"interval": list(self.interval)}),
             "weights": self.protocol["weights"],
             "images": images,
             "seconds": seconds,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ganzoo.data.dataset import ImageDataset, cache_folder
 from ganzoo.evaluation.features import Features, extract
+from ganzoo.evaluation.neighbours import radii
 from ganzoo.runs.files import write_atomically
 
 if TYPE_CHECKING:
@@ -71,6 +72,17 @@ class RealImages:
         """Their features, from the cache where it has them."""
         tensors = remembered("features", self.key, self._compute)
         return Features(tensors["values"], tensors.get("logits"))
+
+    def radii(self, k: int) -> Tensor:
+        """How far each is from the k-th nearest of the others, (n,) float64, from the cache where it has them."""
+        if k not in self._radii:
+            found = remembered(f"radii{k}", self.key, lambda: {"radii": radii(self.features.values, k)})
+            self._radii[k] = found["radii"]
+        return self._radii[k]
+
+    @cached_property
+    def _radii(self) -> dict[int, Tensor]:
+        return {}
 
     def _compute(self) -> dict[str, Tensor]:
         found = extract(self.name, self.extractor, self.dataset.images, self.device)

@@ -1,0 +1,203 @@
+"""Extractors that torch-fidelity brings: Inception V3, DINOv2 and CLIP, with weights that have to be fetched.
+
+Grey images are tiled to RGB; each network resizes to the size it was trained on, as TensorFlow 1 did. Their
+scores are those that papers quote, and are never put in one column with those of another extractor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.errors import GanzooError
+from ganzoo.extractor import Extractor
+
+BROKEN = (OSError, RuntimeError, EOFError, ValueError, KeyError, ImportError, pickle.UnpicklingError)
+"""What reading a damaged or foreign weights file raises."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One of torch-fidelity's extractors.
+
+    Attributes:
+        name: In torch-fidelity and here.
+        layers: Its features, and logits where it has them.
+        width: Number of features; None where the weights file says.
+        classes: Number of logits.
+        size: To what it resizes.
+        url: Where torch-fidelity takes the weights from.
+        file: How it calls them in torch's cache.
+        checksum: How the SHA-256 of the published file begins; "" where none is published.
+        load: From the row and a weights file to the network, after which nothing is unpickled.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    width: int | None
+    classes: int
+    size: str
+    url: str
+    file: str
+    checksum: str
+    load: Callable[[Row, Path], nn.Module]
+
+    @property
+    def cached(self) -> Path:
+        """Where the weights are looked for, and downloaded to."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / self.file
+
+
+class Pretrained(Extractor):
+    """One of torch-fidelity's extractors, for images of one shape.
+
+    Args:
+        row: Which.
+        weights: Its weights file.
+        shape: (1 or 3, height, width) of the images.
+
+    Raises:
+        GanzooError: The file is damaged, another network's, or not what it should be.
+    """
+
+    def __init__(self, row: Row, weights: Path, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        try:
+            self._digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            self.network = row.load(row, weights)
+        except BROKEN as error:
+            raise GanzooError(
+                f"The weights of '{row.name}' at {weights} are damaged, another network's or not tensors alone "
+                f"({type(error).__name__}).",
+                "Delete the file and fetch it again.",
+            ) from error
+        if not self._digest.startswith(row.checksum):
+            logger.warning("%s is not the published file of '%s': the SHA-256 differs.", weights, row.name)
+        # These belong to the class elsewhere; here they depend on the row and on what is judged.
+        self.shape = shape  # type: ignore[misc]
+        self.width = row.width or int(self.network.model.visual.output_dim)  # type: ignore[misc, union-attr, arg-type]
+        self.classes = row.classes  # type: ignore[misc]
+        self.resizing = f"grey tiled to RGB, {row.size}" if shape[0] == 1 else row.size
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the weights file."""
+        return self._digest
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features, and class logits where the network has them.
+
+        Args:
+            images: uint8 (n, 1 or 3, h, w).
+
+        Returns:
+            (n, width) and (n, classes) float32, or None in place of the latter.
+        """
+        found = self.network(images.expand(-1, 3, -1, -1))
+        return found[0], found[1] if self.classes else None
+
+
+def build(name: str, shape: tuple[int, int, int], weights: Path | None = None) -> Extractor:
+    """The extractor of that name, for images of one shape.
+
+    Args:
+        name: One of ``sections.FOREIGN_EXTRACTORS``.
+        shape: (1 or 3, height, width).
+        weights: Its file; None is torch-fidelity's in torch's cache, downloaded if need be.
+
+    Raises:
+        GanzooError: The weights cannot be had, or are not what they should be.
+    """
+    row = _rows()[name]
+    if weights is None:
+        weights = row.cached
+        if not weights.exists():
+            _download(row)
+    elif not weights.is_file():
+        raise GanzooError(f"There is no weights file {weights}.", f"'{name}' is published at {row.url}.")
+    elif row.load is _dinov2 and weights.resolve() != row.cached.resolve():
+        raise GanzooError(
+            f"The weights of '{name}' are read from torch's cache alone, not from {weights}.",
+            f"Put the file at {row.cached}.",
+        )
+    return Pretrained(row, weights, shape)
+
+
+def _download(row: Row) -> None:
+    logger.warning("The weights of '%s' are downloaded to %s.", row.name, row.cached.parent)
+    try:
+        row.cached.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(row.url, str(row.cached), hash_prefix=row.checksum or None, progress=False)
+    except (URLError, OSError, RuntimeError) as error:
+        known = f"its SHA-256 begins with {row.checksum}" if row.checksum else "no checksum is published"
+        raise GanzooError(
+            f"The weights of '{row.name}' cannot be had ({error}).",
+            f"Fetch {row.url} elsewhere ({known}) and put it at {row.cached}.",
+        ) from error
+
+
+def _inception(row: Row, weights: Path) -> nn.Module:
+    # torch-fidelity unpickles without restriction: the restricted reader must accept the file first.
+    torch.load(weights, weights_only=True)
+    return _network(row, feature_extractor_weights_path=str(weights))
+
+
+def _clip(row: Row, weights: Path) -> nn.Module:
+    # TorchScript has a reader of its own, which knows tensors and no Python objects.
+    return _network(row, feature_extractor_weights_path=str(weights))
+
+
+def _dinov2(row: Row, weights: Path) -> nn.Module:
+    torch.load(weights, weights_only=True)
+    try:
+        return _network(row)
+    except URLError as error:
+        where = Path(torch.hub.get_dir()) / "facebookresearch_dinov2_main"
+        raise GanzooError(
+            f"The code of '{row.name}' cannot be had ({error}).",
+            f"Put the repository github.com/facebookresearch/dinov2 at {where}.",
+        ) from error
+
+
+def _network(row: Row, **options: Any) -> nn.Module:
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    network: nn.Module = FEATURE_EXTRACTORS_REGISTRY[row.name](row.name, list(row.layers), **options)
+    return network
+
+
+def _rows() -> dict[str, Row]:
+    from torch_fidelity.feature_extractor_clip import MODEL_METADATA, MODEL_URLS
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    file = Path(URL_INCEPTION_V3).name
+    checksum = Path(file).stem.rpartition("-")[2]
+    layers, size = ("2048", "logits_unbiased"), "bilinear to 299x299 as TensorFlow 1"
+    inception = Row("inception-v3-compat", layers, 2048, 1008, size, URL_INCEPTION_V3, file, checksum, _inception)
+    rows = [inception, *map(_dinov2_row, DINOV2, DINOV2.values())]
+    size = "bilinear to the network's own size as TensorFlow 1"
+    for name, known in MODEL_METADATA.items():
+        file, checksum = f"{name}-{known['hash']}.pt", known["hash"]
+        rows.append(Row(name, ("clip",), None, 0, size, MODEL_URLS[name], file, checksum, _clip))
+    return {row.name: row for row in rows}
+
+
+DINOV2 = {"dinov2-vit-s-14": 384, "dinov2-vit-b-14": 768, "dinov2-vit-l-14": 1024, "dinov2-vit-g-14": 1536}
+"""Their widths."""
+
+
+def _dinov2_row(name: str, width: int) -> Row:
+    model = name.replace("-vit-", "_vit").replace("-", "")
+    file = f"{model}_pretrain.pth"
+    url = f"https://dl.fbaipublicfiles.com/dinov2/{model}/{file}"
+    return Row(name, ("dinov2",), width, 0, "bilinear to 224x224 as TensorFlow 1", url, file, "", _dinov2)
