@@ -1,4 +1,4 @@
-"""Building blocks that several pages share: normalisation by name, and labels as extra inputs."""
+"""Building blocks that several pages share: normalisation by name, minibatch deviation, labels as extra inputs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,31 @@ def image_norm(kind: Norm, channels: int) -> list[nn.Module]:
     if kind == "batch":
         return [nn.BatchNorm2d(channels)]
     return [nn.GroupNorm(1, channels)] if kind == "layer" else []
+
+
+class MinibatchStd(nn.Module):
+    """Adds a feature map that tells how much images of a batch differ (Karras et al. 2018, arXiv:1710.10196, sec. 3).
+
+    The standard deviation over a group of images, averaged over all features and pixels, as a constant map behind the
+    others. A collapsed generator is then plain to see.
+
+    Args:
+        group: Images that are compared with one another; the largest divisor of the batch size that is not larger.
+    """
+
+    def __init__(self, group: int = 4) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """From (n, c, h, w) to (n, c + 1, h, w)."""
+        n, _, height, width = maps.shape
+        group = max(size for size in range(1, min(self.group, n) + 1) if n % size == 0)
+        # Image i is compared with i + n / group, i + 2n / group, ..., as in the authors' code.
+        variance = maps.float().view(group, n // group, -1).var(0, correction=0)
+        deviation = (variance + 1e-8).sqrt().mean(1)
+        extra = deviation.to(maps.dtype).repeat(group).view(n, 1, 1, 1)
+        return torch.cat([maps, extra.expand(-1, -1, height, width)], dim=1)
 
 
 def with_label(inputs: Tensor, label: Tensor | None, classes: int) -> Tensor:
