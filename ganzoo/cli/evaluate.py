@@ -1,14 +1,15 @@
-"""``ganzoo eval``: score a run, a folder of PNGs or an .npz file."""
+"""``ganzoo eval``: score a run, a folder of PNGs, an .npz file or what a function returns."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.scoretable import show_scores
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
     from ganzoo.evaluation.generator import TrainedGenerator
     from ganzoo.evaluation.judge import Judge
+    from ganzoo.evaluation.sources import Pictures
     from ganzoo.plugins import Zoo
 
 DATASET = "mnist"
 METRICS = ("fid@mnist-cnn",)
+EVERYTHING = ("all@mnist-cnn",)
 SAMPLES = 10_000
 
 Record = dict[str, Any]
@@ -29,33 +32,65 @@ Weights = Literal["ema", "raw"]
 
 
 def evaluate(
-    what: Annotated[Path, typer.Argument(help="A run folder, a folder of PNGs, or an .npz with uint8 `images`.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A run folder, a folder of PNGs, an .npz with uint8 `images` (and `labels`), or module:function, "
+            "which is called as function(n, seed) and returns uint8 images."
+        ),
+    ],
     dataset: Annotated[
-        str | None, typer.Option(help="Whose test images are the reference; mnist, or the run's own.")
+        str | None, typer.Option(help="Whose images are the reference; mnist, or the run's own.")
     ] = None,
+    split: Annotated[Literal["test", "train"], typer.Option(help="Which of its images.")] = "test",
     metric: Annotated[
-        list[str] | None, typer.Option(help="Repeat for several; fid@mnist-cnn, or the run's own.")
+        list[str] | None,
+        typer.Option(
+            help="Repeat for several; all@mnist-cnn is every metric that applies. fid@mnist-cnn, or the run's own."
+        ),
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every metric that applies, in every extractor asked for.")
+    ] = False,
     samples: Annotated[
         int | None, typer.Option(help="Number of images to score; 10000, or the run's own.", min=2)
     ] = None,
     weights: Annotated[
-        Weights | None, typer.Option(help="Which weights of a run; all it has, if nothing is said.")
+        list[str] | None,
+        typer.Option(
+            help="ema or raw: which weights of a run; all it has, if nothing is said. "
+            "Or the FILE of a downloaded extractor's weights."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the samples.", min=0)] = 0,
+    interval: Annotated[bool, typer.Option("--interval", help="A bootstrap interval for FID; takes seconds.")] = False,
+    crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
+    against: Annotated[
+        Path | None, typer.Option(help="A run or scores file to compare with, measured in the same way.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
+    from ganzoo.evaluation.comparison import counterparts, read_scores
     from ganzoo.training.precision import resolve_device
 
-    asked = Asked(dataset, metric, samples, weights, seed, resolve_device(device), data_dir)
-    records = _of_run(what, asked) if (what / "run.json").exists() else _of_pictures(what, asked)
+    kind, file = _weights(weights or [])
+    asked = Asked(
+        dataset, split, metric, everything, samples, kind, file, seed, interval, crop, resolve_device(device), data_dir
+    )
+    others = None if against is None else read_scores(against)
+    _refuse_unwritable(out)
+    records = _of_run(Path(what), asked) if (Path(what) / "run.json").exists() else _of_pictures(what, asked)
+    if out is not None:
+        _append(out, records)
+    compared = None if others is None or against is None else counterparts(records, others, against)
     if as_json:
         typer.echo(json.dumps({"scores": records}, ensure_ascii=False))
     else:
-        _show(records)
+        show_scores(records, compared, str(against))
 
 
 @dataclass(frozen=True)
@@ -63,27 +98,50 @@ class Asked:
     """What the person said; None is left to the run, or to the defaults above."""
 
     dataset: str | None
+    split: Literal["test", "train"]
     metrics: Sequence[str] | None
+    everything: bool
     samples: int | None
     weights: Weights | None
+    weights_file: Path | None
     seed: int
+    interval: bool
+    crop: bool
     device: torch.device
     data_dir: Path | None
 
-    def judge(self, zoo: Zoo, dataset: str, options: Mapping[str, Any], metrics: Sequence[str]) -> Judge:
+    def judge(
+        self, zoo: Zoo, dataset: str, options: Mapping[str, Any], metrics: Sequence[str], data_dir: Path | None
+    ) -> Judge:
         """Who scores, with the given defaults."""
         from ganzoo.evaluation.judge import Judge
 
         name = self.dataset or dataset
-        entry = zoo.datasets.get(name)
         return Judge(
-            self.metrics or metrics,
-            entry,
+            self._names(metrics),
+            zoo.datasets.get(name),
             options if name == dataset else {},
-            self.data_dir,
+            data_dir,
             zoo,
             self.device,
+            split=self.split,
+            weights=self.weights_file,
         )
+
+    def _names(self, metrics: Sequence[str]) -> Sequence[str]:
+        names = self.metrics or metrics or METRICS
+        if not self.everything:
+            return names
+        return [f"all@{extractor}" for extractor in dict.fromkeys(name.partition("@")[2] for name in names)]
+
+
+def _weights(given: Sequence[str]) -> tuple[Weights | None, Path | None]:
+    """Which weights of a run, and the file of an extractor's weights."""
+    kinds: list[Weights] = [kind for kind in ("ema", "raw") if kind in given]
+    files = [Path(one) for one in given if one not in ("ema", "raw")]
+    if len(files) > 1:
+        raise GanzooError(f"{files[0]} and {files[1]} cannot both be the weights.", "Score each extractor by itself.")
+    return kinds[0] if len(kinds) == 1 else None, files[0] if files else None
 
 
 def _of_run(what: Path, asked: Asked) -> list[Record]:
@@ -94,53 +152,61 @@ def _of_run(what: Path, asked: Asked) -> list[Record]:
     zoo = load_zoo()
     generator = load(what, zoo=zoo, device=asked.device)
     recipe, known = generator.recipe, generator.run.info.get("data_dir")
-    if asked.data_dir is None and known is not None:
-        asked = replace(asked, data_dir=Path(known))
-    judge = asked.judge(zoo, recipe.dataset.name, recipe.dataset.options, recipe.evaluate.metrics)
+    data_dir = asked.data_dir or (None if known is None else Path(known))
+    judge = asked.judge(zoo, recipe.dataset.name, recipe.dataset.options, recipe.evaluate.metrics, data_dir)
     samples = asked.samples or recipe.evaluate.samples
     records = []
     for weights in (asked.weights,) if asked.weights else generator.weights:
-        records += _of_weights(generator, judge, weights, samples, asked.seed)
+        records += _of_weights(generator, judge, weights, samples, asked)
     generator.run.append_score(*records)
     return records
 
 
-def _of_weights(generator: TrainedGenerator, judge: Judge, weights: Weights, samples: int, seed: int) -> list[Record]:
-    images = generator.sample(samples, seed=seed, weights=weights)
+def _of_weights(
+    generator: TrainedGenerator, judge: Judge, weights: Weights, samples: int, asked: Asked
+) -> list[Record]:
+    images, labels = generator.sample_labelled(samples, seed=asked.seed, weights=weights)
     state = generator.checkpoint.state
-    return [
-        measured.record(images=state["images"], seconds=round(float(state["seconds"]), 3))
-        for measured in judge.score(images, sample_seed=seed, weights=weights)
-    ]
+    measured = judge.score(images, sample_seed=asked.seed, weights=weights, labels=labels, interval=asked.interval)
+    return [one.record(images=state["images"], seconds=round(float(state["seconds"]), 3)) for one in measured]
 
 
-def _of_pictures(what: Path, asked: Asked) -> list[Record]:
-    from ganzoo.evaluation.sources import read_pictures
+def _of_pictures(what: str, asked: Asked) -> list[Record]:
     from ganzoo.plugins import load_zoo
 
-    pictures = read_pictures(what)
     if asked.weights is not None:
         raise GanzooError(f"{what} is no run, so it has no '{asked.weights}' weights.", "Leave --weights out.")
-    judge = asked.judge(load_zoo(), DATASET, {}, METRICS)
-    pictures = pictures.fitted(judge.shape).at_most(asked.samples or SAMPLES, asked.seed)
+    pictures, seed = _pictures(what, asked)
+    judge = asked.judge(load_zoo(), DATASET, {}, METRICS, asked.data_dir)
+    pictures = pictures.fitted(judge.shape, crop=asked.crop).at_most(asked.samples or SAMPLES, asked.seed)
     for note in pictures.notes:
         typer.echo(note, err=True)
-    return [measured.record() for measured in judge.score(pictures.images)]
+    scores = judge.score(pictures.images, sample_seed=seed, labels=pictures.labels, interval=asked.interval)
+    return [measured.record() for measured in scores]
 
 
-def _show(records: Sequence[Record]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _pictures(what: str, asked: Asked) -> tuple[Pictures, int | None]:
+    """The pictures, and the seed they were drawn with where that is known."""
+    from ganzoo.evaluation.functions import call, is_function
+    from ganzoo.evaluation.sources import read_pictures
 
-    from ganzoo.evaluation.protocol import describe
+    if is_function(what):
+        return call(what, asked.samples or SAMPLES, asked.seed), asked.seed
+    return read_pictures(Path(what)), None
 
-    console, table = Console(), Table()
-    for heading in ("metric", "value", "real-vs-real floor", "weights", "n"):
-        table.add_column(heading, justify="left" if heading in ("metric", "weights") else "right")
-    for record in records:
-        n = f"{record['protocol']['n_fake']:,}"
-        value, floor = f"{record['value']:.4g}", f"{record['floor']:.4g}"
-        table.add_row(record["metric"], value, floor, record["weights"] or "-", n)
-    console.print(table)
-    for told in dict.fromkeys(f"{record['metric']}: {describe(record['protocol'])}" for record in records):
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+def _refuse_unwritable(out: Path | None) -> None:
+    """Before minutes are spent on scores that cannot be kept."""
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
+
+
+def _append(out: Path, records: Sequence[Record]) -> None:
+    from ganzoo.runs.files import append_lines
+
+    try:
+        append_lines(out, records, durable=True)
+    except OSError as error:
+        raise GanzooError(
+            f"The scores cannot be written to {out} ({error.strerror}).", "Give another --out."
+        ) from error

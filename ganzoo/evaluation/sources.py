@@ -1,4 +1,4 @@
-"""Pictures from elsewhere: a folder of PNGs, or an .npz file."""
+"""Pictures from elsewhere: a folder of PNGs, an .npz file, or whatever a function returns."""
 
 from __future__ import annotations
 
@@ -43,21 +43,19 @@ class Pictures:
         """Other images, with one more note."""
         return Pictures(images, labels, (*self.notes, sentence))
 
-    def fitted(self, shape: tuple[int, int, int]) -> Pictures:
+    def fitted(self, shape: tuple[int, int, int], *, crop: bool = False) -> Pictures:
         """The same pictures with the channels of a dataset, where no pixel is lost by that.
 
         Args:
             shape: (channels, height, width) of the dataset.
+            crop: Whether a border that is black in all of them may be cut off.
 
         Raises:
             GanzooError: They are of another size, or coloured where the dataset is grey.
         """
-        channels, height, width = self.images.shape[1:]
-        if (height, width) != shape[1:]:
-            raise GanzooError(
-                f"The pictures are {written((channels, height, width))}, the dataset's {written(shape)}.",
-                "Nothing is resampled, because that alone changes a score; generate them at that size.",
-            )
+        if self.images.shape[2:] != shape[1:]:
+            return self._cropped(shape, crop).fitted(shape)
+        channels = self.images.shape[1]
         if channels == shape[0]:
             return self
         if channels == 1:
@@ -68,6 +66,25 @@ class Pictures:
                 "Turn them into grey ones yourself: there is more than one way to.",
             )
         return self.noted("RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels)
+
+    def _cropped(self, shape: tuple[int, int, int], crop: bool) -> Pictures:
+        """Without the border around the dataset's size, which must be black in every picture."""
+        sizes = f"The pictures are {written(_shape(self.images))}, the dataset's {written(shape)}"
+        height, width = self.images.shape[2] - shape[1], self.images.shape[3] - shape[2]
+        if height < 0 or width < 0 or height % 2 or width % 2:
+            raise GanzooError(
+                f"{sizes}.", "Nothing is resampled, because that alone changes a score; generate them at that size."
+            )
+        top, left = height // 2, width // 2
+        inner = self.images[:, :, top : top + shape[1], left : left + shape[2]]
+        if inner.count_nonzero() != self.images.count_nonzero():
+            raise GanzooError(
+                f"{sizes}, and the border between is not black in all of them.",
+                "Nothing is resampled and nothing but black is cut off; generate them at the dataset's size.",
+            )
+        if not crop:
+            raise GanzooError(f"{sizes}, with a border that is black in all of them.", "Cut it off with --crop.")
+        return self.noted(f"A black border was cut off: {written(_shape(inner))} is left.", inner, self.labels)
 
     def at_most(self, n: int, seed: int) -> Pictures:
         """``n`` of them, drawn without replacement; all where there are no more."""
@@ -93,7 +110,9 @@ def read_pictures(path: Path) -> Pictures:
     if path.suffix.lower() == ".npz" and path.is_file():
         return _read_npz(path)
     if not path.exists():
-        raise GanzooError(f"There is no {path}.", "Give a run folder, a folder of PNGs or an .npz file.")
+        raise GanzooError(
+            f"There is no {path}.", "Give a run folder, a folder of PNGs, an .npz file or module:function."
+        )
     raise GanzooError(f"{path} is no run, no folder of PNGs and no .npz file.", NPZ_REMEDY)
 
 
