@@ -31,13 +31,13 @@ class Softmax(AdversarialLoss):
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Target: an equal share for each real image, and none for fakes."""
-        return log_mean_exp(torch.cat([real, fake])) - real.mean()
+        return log_mean_exp(torch.cat([real, fake]) - real.mean())
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         """Target: an equal share for every image."""
         assert real is not None, "pairs is set, so the real logits are always there"
         everything = torch.cat([real, fake])
-        return log_mean_exp(everything) - everything.mean()
+        return log_mean_exp(everything - everything.mean())
 
 
 def log_mean_exp(logits: Tensor) -> Tensor:
