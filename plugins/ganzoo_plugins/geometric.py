@@ -18,8 +18,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
-from ganzoo import GanzooError, Register, RegisterRecipe, Regularizer, Turn, hookimpl
+from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
 
 PAPER = "Lim & Ye 2017, Geometric GAN, arXiv:1705.02894"
 
@@ -35,26 +36,33 @@ class SVMMargin(Regularizer):
     def __init__(self, *, weight: float = 0.01, every: int = 1) -> None:
         super().__init__(weight=weight, every=every)
 
+    def bind(self, spec: Spec, networks: Networks) -> None:
+        """Refuses a discriminator that is no linear classifier of its features, or whose normal cannot shrink."""
+        layer = last_layer(networks["discriminator"])
+        if layer is None:
+            raise GanzooError(
+                "'svm-margin' needs a discriminator whose head is one linear layer, and "
+                f"'{type(networks['discriminator']).__module__}' has no such head.",
+                "Use one such as 'dcgan' or 'mlp', or leave the regularizer out.",
+            )
+        if is_parametrized(layer, "weight"):
+            raise GanzooError(
+                "'svm-margin' can't widen a margin that spectral_norm fixes: the last layer's norm is always 1.",
+                "Remove one of the two.",
+            )
+
     def penalty(self, turn: Turn) -> Tensor:
         """1/2 ‖w‖²."""
-        return normal(turn.networks["discriminator"]).square().sum() / 2
+        layer = last_layer(turn.networks["discriminator"])
+        assert layer is not None, "bind has seen it"
+        return layer.weight.square().sum() / 2
 
 
-def normal(discriminator: nn.Module) -> Tensor:
-    """The weight w of a discriminator's only linear layer from features to one logit.
-
-    Raises:
-        GanzooError: Its head is not one linear layer.
-    """
+def last_layer(discriminator: nn.Module) -> nn.Linear | None:
+    """The linear layer that is a discriminator's head, if it is one."""
     head = getattr(discriminator, "head", nn.Identity())
     linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
-    if len(linear) != 1 or linear[0].out_features != 1:
-        raise GanzooError(
-            f"'svm-margin' needs a discriminator that ends in one linear layer, its head; "
-            f"{type(discriminator).__module__}.{type(discriminator).__name__} has none.",
-            "Use one such as 'dcgan' or 'mlp', or leave the regularizer out.",
-        )
-    return linear[0].weight
+    return linear[0] if len(linear) == 1 and linear[0].out_features == 1 else None
 
 
 @hookimpl

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec, Turn
 from ganzoo_plugins.dcgan import Discriminator as Convolutional
-from ganzoo_plugins.geometric import SVMMargin, normal
+from ganzoo_plugins.geometric import SVMMargin
 from ganzoo_plugins.hinge import Hinge
 from ganzoo_plugins.mlp import Discriminator
 
@@ -73,15 +73,17 @@ def test_hinge_and_margin_find_the_maximum_margin_plane() -> None:
     assert found.bias.item() == pytest.approx(0.0, abs=0.02)
 
 
-def test_it_finds_the_last_layer_under_spectral_normalisation() -> None:
+def test_spectral_normalisation_leaves_no_margin_to_widen() -> None:
     discriminator = Convolutional(Spec(1, 8, 8, GaussianPrior(dim=4)), width=2)
+    SVMMargin().bind(SPEC, {"discriminator": discriminator})
     nn.utils.parametrizations.spectral_norm(discriminator.head[0])
-    assert normal(discriminator).norm().item() == pytest.approx(1.0, abs=1e-3)
+    with pytest.raises(GanzooError, match=r"svm-margin.*spectral_norm"):
+        SVMMargin().bind(SPEC, {"discriminator": discriminator})
 
 
 @pytest.mark.parametrize("head", [nn.Flatten(0), nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 1))], ids=["none", "two"])
 def test_a_discriminator_without_one_linear_head_is_refused(head: nn.Module) -> None:
     discriminator = Discriminator(SPEC)
     discriminator.head = head
-    with pytest.raises(GanzooError, match=r"svm-margin.*Discriminator"):
-        SVMMargin().penalty(turn(discriminator))
+    with pytest.raises(GanzooError, match=r"svm-margin.*mlp"):
+        SVMMargin().bind(SPEC, {"discriminator": discriminator})
