@@ -24,46 +24,62 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
     """
     from rich.console import Console
 
-    from ganzoo.evaluation.protocol import describe
-
     console = Console()
     console.print(_table(records, compared))
     if compared is not None:
         console.print(f"against: {against}", markup=False, highlight=False, soft_wrap=True)
     for sentence in _warnings(records):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
-    protocols: dict[str, list[str]] = {}
+    for line in _protocols(records):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _protocols(records: Sequence[Record]) -> list[str]:
+    """What was measured how; metrics of one protocol share a line."""
+    from ganzoo.evaluation.protocol import describe
+
+    named: dict[str, dict[str, None]] = {}
     for record in records:
-        named = protocols.setdefault(describe(record["protocol"]), [])
-        if record["metric"] not in named:
-            named.append(record["metric"])
-    for told, metrics in protocols.items():
-        console.print(f"{', '.join(metrics)}: {told}", markup=False, highlight=False, soft_wrap=True)
+        named.setdefault(describe(record["protocol"]), {})[record["metric"]] = None
+    return [
+        f"{', '.join(metrics) if len(named) > 1 or len(metrics) < 4 else 'All'}: {told}"
+        for told, metrics in named.items()
+    ]
 
 
 def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -> Table:
     from rich.table import Table
 
+    has_weights = any(record["weights"] for record in records)
     table = Table()
-    headings = ["metric", "better", "value", "real-vs-real floor", "weights", "n"]
-    for heading in headings + (["against"] if compared is not None else []):
-        table.add_column(heading, justify="left" if heading in ("metric", "weights") else "right")
+    table.add_column("metric", no_wrap=True)
+    for heading in ("better", "value", "real-vs-real floor"):
+        table.add_column(heading, justify="right")
+    if has_weights:
+        table.add_column("weights")
+    table.add_column("n", justify="right")
+    if compared is not None:
+        table.add_column("against", justify="right")
     for index, record in enumerate(records):
-        other = compared[index] if compared is not None else None
-        table.add_row(*_cells(record), *([] if compared is None else ["-" if other is None else f"{other:.4g}"]))
+        cells = _cells(record, has_weights)
+        if compared is not None:
+            cells.append(_number(compared[index]))
+        table.add_row(*cells)
     return table
 
 
-def _cells(record: Record) -> list[str]:
+def _cells(record: Record, has_weights: bool) -> list[str]:
     from ganzoo.evaluation.metrics import METRICS
 
-    value = f"{record['value']:.4g}"
+    value, protocol = _number(record["value"]), record["protocol"]
     if "interval" in record:
-        low, high = record["interval"]
-        value += f" ({low:.4g} to {high:.4g})"
-    better = ARROWS[METRICS[record["protocol"]["metric"]].better]
-    n = f"{record['protocol']['n_fake']:,}"
-    return [record["metric"], better, value, f"{record['floor']:.4g}", record["weights"] or "-", n]
+        value += " ({} to {})".format(*map(_number, record["interval"]))
+    cells = [record["metric"], ARROWS[METRICS[protocol["metric"]].better], value, _number(record["floor"])]
+    return [*cells, *([record["weights"] or "-"] if has_weights else []), f"{protocol['n_fake']:,}"]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:

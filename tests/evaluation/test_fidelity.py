@@ -76,6 +76,75 @@ def test_statistics_are_computed_once():
     assert features.statistics is features.statistics
 
 
+def direct_kernel_distance(x, y):
+    """Unbiased MMD² with the kernel (ab/width + 1)³, every pair by itself, in float64."""
+    x, y = x.double(), y.double()
+
+    def mean(a, b, skip):
+        pairs = [
+            (float(p @ q) / len(p) + 1) ** 3 for i, p in enumerate(a) for j, q in enumerate(b) if not (skip and i == j)
+        ]
+        return sum(pairs) / len(pairs)
+
+    return mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False)
+
+
+def test_the_kernel_distance_agrees_with_every_pair_written_out():
+    # As many as a subset takes, so that each subset is the whole set.
+    fake, real = torch.randn(60, 8) * 1.2 + 0.3, torch.randn(60, 8)
+    found = fidelity.kernel_distance(fake.double(), real.double())
+    assert found == pytest.approx(direct_kernel_distance(fake, real), rel=1e-10)
+    assert fidelity.kernel_distance(fake, real) == pytest.approx(found, rel=1e-4)
+
+
+def test_the_kernel_distance_of_one_distribution_is_about_zero_and_seeded(monkeypatch):
+    monkeypatch.setattr(fidelity, "KID_SUBSETS", 20)
+    one, other, far = torch.randn(3000, 16), torch.randn(3000, 16), torch.randn(3000, 16) + 0.2
+    near = fidelity.kernel_distance(one, other)
+    assert abs(near) < 0.02 * fidelity.kernel_distance(far, other)
+    assert fidelity.kernel_distance(one, other) == near
+    assert fidelity.kernel_subset(10_000, 10_000) == 1000
+    assert fidelity.kernel_subset(10_000, 300) == 300
+
+
+def brute_precision_and_recall(fake, real, k=3):
+    def balls(points):
+        return torch.cdist(points, points).sort(1).values[:, k]
+
+    fake, real = fake.double(), real.double()
+    between = torch.cdist(fake, real)
+    precision = (between <= balls(real)).any(1).double().mean()
+    recall = (between <= balls(fake)[:, None]).any(0).double().mean()
+    return float(precision), float(recall)
+
+
+@pytest.mark.parametrize("block", [fidelity.PRC_BLOCK, 1])
+def test_precision_and_recall_agree_with_brute_force(block, monkeypatch):
+    monkeypatch.setattr(fidelity, "PRC_BLOCK", block)
+    fake, real = torch.randn(350, 6) * 0.7, torch.randn(300, 6)
+    found = fidelity.precision_and_recall(fake, real)
+    assert found == pytest.approx(brute_precision_and_recall(fake, real), abs=1e-6)
+    assert found[0] > found[1] + 0.1  # the fakes keep to the middle
+
+
+def test_precision_and_recall_tell_distant_collapsed_and_equal_sets_apart():
+    real = torch.randn(300, 6)
+    assert fidelity.precision_and_recall(real + 50, real) == (0, 0)
+    assert fidelity.precision_and_recall(real, real) == (1, 1)
+    precision, recall = fidelity.precision_and_recall(real[:1] + torch.randn(300, 6) * 1e-3, real)
+    assert precision == 1
+    assert recall < 0.05
+
+
+def test_the_classifier_score_has_closed_forms():
+    sure = torch.eye(5).repeat(40, 1) * 50
+    assert fidelity.classifier_score(sure[:1].repeat(200, 1)) == pytest.approx(1, abs=1e-9)
+    assert fidelity.score_splits(200) == 10
+    assert fidelity.score_splits(5) == 2
+    # Four sure images of four classes, in two splits: two classes in each, whichever they are.
+    assert fidelity.classifier_score(sure[:4]) == pytest.approx(2, rel=1e-9)
+
+
 class Images(Dataset):
     def __init__(self, images):
         self.images = images

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,8 +11,10 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.fidelity import frechet_distance
 from ganzoo.evaluation.judge import Judge
+from ganzoo.evaluation.metrics import METRICS
 from ganzoo.evaluation.protocol import comparable, describe
 from ganzoo.registry import Entry
+from ganzoo.sections import METRICS as RECIPE_METRICS
 
 CPU = torch.device("cpu")
 
@@ -192,3 +195,132 @@ def test_scores_of_different_counts_or_extractors_are_not(world, noise):
         comparable(a.protocol, {**a.protocol, "extractor_digest": "0" * 64})
     with pytest.raises(GanzooError, match="resizing"):
         comparable(a.protocol, {key: value for key, value in a.protocol.items() if key != "resizing"})
+
+
+def scored(world, images, metrics=("all@tiny",), labels=None, split="test", **options):
+    jury = Judge(metrics, world.datasets.get("toy"), options, None, world, CPU, split=split)
+    return {one.metric.partition("@")[0]: one for one in jury.score(images, labels=labels)}
+
+
+def split_of(world, split):
+    return world.datasets.get("toy").create(split, None)
+
+
+def test_recipes_may_ask_for_every_metric_there_is():
+    assert list(METRICS) == list(RECIPE_METRICS)
+
+
+def test_all_is_every_metric_that_applies(world, noise):
+    found = scored(world, noise(300))
+    without_labels = [name for name, metric in METRICS.items() if not metric.labels and metric.rejecting != "needs"]
+    assert list(found) == without_labels
+    assert {"fid", "kid", "is", "precision", "recall", "density", "coverage", "memorisation"} <= found.keys()
+    labelled = scored(world, noise(300), labels=torch.arange(300) % 4)
+    assert list(labelled) == [name for name, metric in METRICS.items() if metric.rejecting != "needs"]
+    assert {name: labelled[name] for name in found} == found
+
+
+def test_features_are_computed_once_for_all_metrics(world, noise):
+    kind = type(world.extractors.get("tiny").create())
+    scored(world, noise(300))
+    before = kind.seen
+    scored(world, noise(300, seed=5))
+    assert kind.seen - before == 300
+
+
+def test_the_order_of_samples_changes_nothing_at_all(world, noise):
+    images, labels, order = noise(200), torch.arange(200) % 4, torch.randperm(200)
+    assert scored(world, images, labels=labels) == scored(world, images[order], labels=labels[order])
+
+
+def test_batch_size_changes_nothing_beyond_rounding(world, noise, monkeypatch):
+    images, labels = noise(200), torch.arange(200) % 4
+    large = scored(world, images, labels=labels)
+    monkeypatch.setattr("ganzoo.evaluation.judge.extract", partial(extract, batch_size=7))
+    small = scored(world, images, labels=labels)
+    for name, one in large.items():
+        assert small[name].value == pytest.approx(one.value, rel=1e-4, abs=1e-6), name
+
+
+def test_every_metric_has_a_floor_which_is_what_real_images_score(world):
+    train = split_of(world, "train")
+    found = scored(world, train.images, labels=train.labels)
+    for name, one in found.items():
+        if name not in ("memorisation", "accuracy"):
+            # All of them, in another order: what is drawn inside a metric differs.
+            assert one.floor == pytest.approx(one.value, rel=0.1, abs=0.002), name
+            assert one.protocol["n_floor"] == 900
+        else:
+            assert one.protocol["n_floor"] == 600
+
+
+def test_training_images_are_copies_and_test_images_are_the_floor(world):
+    assert scored(world, split_of(world, "train").images)["memorisation"].value == 1
+    held_out = scored(world, split_of(world, "test").images)["memorisation"]
+    assert held_out.value == held_out.floor < 0.5
+
+
+def test_accuracy_is_of_the_labels_that_belong_to_the_images(world, extractor, noise):
+    images = noise(200)
+    predicted = extract("tiny", extractor, images, CPU).logits.argmax(1)
+    wrong = predicted.clone()
+    wrong[:50] = (wrong[:50] + 1) % 4
+    assert scored(world, images, ["accuracy@tiny"], labels=predicted)["accuracy"].value == 1
+    assert scored(world, images, ["accuracy@tiny"], labels=wrong)["accuracy"].value == 0.75
+
+
+def test_against_the_training_split_the_floor_is_of_the_test_images(world):
+    test = split_of(world, "test").images
+    found = scored(world, test, ["fid@tiny", "memorisation@tiny"], split="train")
+    assert found["fid"].protocol["split"] == "train"
+    assert (found["fid"].protocol["n_real"], found["fid"].protocol["n_floor"]) == (900, 600)
+    assert found["fid"].value == pytest.approx(found["fid"].floor, rel=1e-6)
+    assert found["memorisation"].value == scored(world, test)["memorisation"].value
+
+
+def test_settings_of_a_metric_are_in_its_protocol(world, noise):
+    found = {name: one.protocol for name, one in scored(world, noise(300)).items()}
+    assert (found["kid"]["subsets"], found["kid"]["subset_size"], found["kid"]["metric_seed"]) == (100, 300, 2020)
+    assert (found["is"]["splits"], found["recall"]["neighbours"], found["coverage"]["neighbours"]) == (10, 3, 5)
+    assert found["memorisation"]["n_train"] == 900
+    with pytest.raises(GanzooError, match="subset_size: 300 and 200"):
+        comparable(found["kid"], scored(world, noise(200))["kid"].protocol)
+
+
+def test_an_interval_is_stored_where_it_was_asked_for(world, noise):
+    jury = judge(world, ["fid@tiny", "kid@tiny"])
+    fid, kid = jury.score(noise(300), interval=True)
+    low, high = fid.record()["interval"]
+    assert low < fid.value < high
+    assert "interval" not in kid.record()
+    assert "interval" not in jury.score(noise(300))[0].record()
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "sentence"),
+    [
+        ("accuracy", None, "'accuracy@tiny' takes images that were asked to be of a class"),
+        ("accuracy", torch.full((30,), 4), "labels for 'accuracy@tiny' are 30 from 4 to 4"),
+        ("accuracy", torch.full((30,), -1), "from -1 to -1"),
+        ("accuracy", torch.zeros(29, dtype=torch.int64), "are 29 from 0 to 0"),
+        ("fid-infinity", None, "'fid-infinity@tiny' cannot be measured on 30 images"),
+    ],
+)
+def test_metrics_that_lack_something_are_refused(world, noise, metric, labels, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        scored(world, noise(30), [f"{metric}@tiny"], labels=labels)
+
+
+def test_a_metric_of_classes_takes_a_classifier(world, noise, extractor):
+    class Plain(type(extractor)):
+        classes = 0
+
+        def forward(self, images):
+            return super().forward(images)[0], None
+
+    world.extractors.add(Entry("extractor", "plain", Plain, "x", None, "tests", "0"))
+    with pytest.raises(GanzooError, match="'is@plain' cannot be measured: its extractor is no classifier"):
+        judge(world, ["is@plain"])
+    found = scored(world, noise(100), ["all@plain"])
+    assert "coverage" in found
+    assert "is" not in found

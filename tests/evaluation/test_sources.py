@@ -69,6 +69,40 @@ def test_pictures_of_another_size_are_never_resampled():
         Pictures(torch.from_numpy(GREY)[:, None]).fitted((1, 8, 8))
 
 
+def bordered(width=2):
+    images = torch.from_numpy(GREY)[:, None]
+    return torch.nn.functional.pad(images, (width, width, width, width)), images
+
+
+def test_a_black_border_is_cut_off_where_the_user_says_so():
+    padded, images = bordered()
+    pictures = Pictures(padded, torch.arange(5)).fitted((1, 4, 6), crop=True)
+    assert torch.equal(pictures.images, images)
+    assert pictures.labels.tolist() == [0, 1, 2, 3, 4]
+    assert pictures.notes[-1] == "A black border was cut off: 4x6 grey is left."
+    with pytest.raises(GanzooError, match="8x10 grey, the dataset's 4x6 grey, with a border .* Cut it off with --crop"):
+        Pictures(padded).fitted((1, 4, 6))
+
+
+def test_a_border_that_is_not_black_in_every_picture_is_never_cut_off():
+    padded, _ = bordered()
+    padded[3, 0, 0, 5] = 1
+    with pytest.raises(GanzooError, match="border between is not black in all of them"):
+        Pictures(padded).fitted((1, 4, 6), crop=True)
+
+
+def test_only_a_border_of_the_same_width_on_both_sides_is_cut_off():
+    padded, _ = bordered()
+    for size in ((1, 5, 6), (1, 9, 10), (1, 4, 12)):
+        with pytest.raises(GanzooError, match="Nothing is resampled"):
+            Pictures(padded).fitted(size, crop=True)
+
+
+def test_coloured_pictures_are_cropped_and_then_judged_by_their_channels():
+    padded, images = bordered()
+    assert torch.equal(Pictures(padded.repeat(1, 3, 1, 1)).fitted((1, 4, 6), crop=True).images, images)
+
+
 def test_fitting_pictures_are_left_alone():
     pictures = Pictures(torch.from_numpy(GREY)[:, None])
     assert pictures.fitted((1, 4, 6)) is pictures

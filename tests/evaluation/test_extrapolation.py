@@ -1,0 +1,72 @@
+"""Intervals and the limit of many samples, where the truth is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from ganzoo.evaluation import fidelity
+from ganzoo.evaluation.extrapolation import DistanceTo, _moments, fid_infinity, fid_interval
+
+WIDTH = 12
+
+
+def drawn(n, seed, shift=0.0):
+    return torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(seed)) + shift
+
+
+def standard():
+    """The statistics of endlessly many."""
+    return {"mu": np.zeros(WIDTH), "sigma": np.eye(WIDTH)}
+
+
+def fid(features, real):
+    return fidelity.frechet_distance(fidelity.statistics(features), real)
+
+
+@pytest.mark.parametrize("dead", [0, 4])
+def test_the_fast_distance_is_the_distance(dead):
+    mix = torch.randn(WIDTH, WIDTH)
+    fake, real = drawn(500, 1) @ mix + 0.3, drawn(400, 2) @ mix.T
+    fake[:, :dead] = real[:, :dead] = 0  # features that never fire
+    real = fidelity.statistics(real)
+    ours = DistanceTo(real)(*_moments(fake, torch.ones(500, dtype=torch.float64)))
+    assert ours == pytest.approx(fid(fake, real), rel=1e-7)
+
+
+def test_moments_with_counts_are_those_of_the_repeated_set():
+    features, counts = drawn(5000, 1), torch.arange(5000) % 4
+    repeated = features.repeat_interleave(counts, dim=0).double().numpy()
+    mean, covariance = _moments(features, counts.double())
+    assert np.allclose(mean, repeated.mean(0), atol=1e-12)
+    assert np.allclose(covariance, np.cov(repeated, rowvar=False), atol=1e-12)
+
+
+def test_an_interval_is_as_wide_as_independent_draws_spread():
+    scores = [fid(drawn(600, seed, shift=0.2), standard()) for seed in range(200)]
+    spread = np.quantile(scores, 0.975) - np.quantile(scores, 0.025)
+    widths = []
+    for seed in range(8):
+        low, high = fid_interval(drawn(600, seed, shift=0.2), standard(), scores[seed])
+        assert low < scores[seed] < high
+        widths.append(high - low)
+    assert np.mean(widths) == pytest.approx(spread, rel=0.25)
+
+
+def test_fid_infinity_of_the_same_distribution_is_zero_where_fid_is_not():
+    finite = [fid(drawn(1000, seed), standard()) for seed in range(10)]
+    endless = [fid_infinity(drawn(1000, seed), standard()) for seed in range(10)]
+    assert np.mean(finite) > 0.04
+    assert abs(np.mean(endless)) < 0.2 * np.mean(finite)
+
+
+def test_fid_infinity_of_a_shift_is_the_shift_squared():
+    endless = np.mean([fid_infinity(drawn(1000, seed, shift=0.3), standard()) for seed in range(10)])
+    assert endless == pytest.approx(WIDTH * 0.3**2, rel=0.05)
+
+
+def test_both_give_the_same_each_time_and_leave_random_state_alone():
+    before = torch.get_rng_state()
+    features = drawn(300, 0)
+    assert fid_infinity(features, standard()) == fid_infinity(features, standard())
+    assert fid_interval(features, standard(), 1.0) == fid_interval(features, standard(), 1.0)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,155 @@
+"""Pictures from `module:function`: called as promised, and refused with a sentence where anything is unclear."""
+
+import sys
+
+import pytest
+import torch
+
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.functions import call, is_function
+
+MODULE = """
+import numpy as np
+import torch
+
+
+def grey(n, seed):
+    return np.random.default_rng(seed).integers(0, 256, (n, 6, 8), dtype=np.uint8)
+
+
+def last(n, seed):
+    return np.stack([grey(n, seed)] * 3, axis=3)
+
+
+def first(n, seed):
+    return torch.from_numpy(np.stack([grey(n, seed)] * 3, axis=1))
+
+
+def labelled(n, seed):
+    return grey(n, seed), [seed] * n
+
+
+class Made:
+    @staticmethod
+    def here(n, seed):
+        return grey(n, seed)[:, ::-1]
+
+
+def ambiguous(n, seed):
+    return np.zeros((n, 3, 8, 3), np.uint8)
+
+
+def few(n, seed):
+    return grey(n - 1, seed)
+
+
+def floats(n, seed):
+    return torch.zeros(n, 6, 8)
+
+
+def array_of_floats(n, seed):
+    return np.zeros((n, 6, 8))
+
+
+def flat(n, seed):
+    return grey(n, seed).reshape(n, 48)
+
+
+def five(n, seed):
+    return np.zeros((n, 5, 6, 8), np.uint8)
+
+
+def nothing(n, seed):
+    return None
+
+
+def half_labels(n, seed):
+    return grey(n, seed), [0.5] * n
+
+
+def broken(n, seed):
+    raise ValueError("no luck today.")
+
+
+def careless(n):
+    return grey(n, 0)
+
+
+number = 3
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A module in the working folder."""
+    (tmp_path / "made_up.py").write_text(MODULE)
+    (tmp_path / "made_wrong.py").write_text("import there_is_no_such_thing")
+    monkeypatch.chdir(tmp_path)
+    yield
+    for name in ("made_up", "made_wrong"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        ("a:b", True),
+        ("a.b.c:D.e", True),
+        ("runs/a", False),
+        ("a", False),
+        ("C:/x", False),
+        ("a:b:c", False),
+        (":", False),
+    ],
+)
+def test_what_names_a_function(what, named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_function(what) is named
+
+
+def test_a_folder_of_that_name_is_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a:b").mkdir()
+    assert not is_function("a:b")
+
+
+def test_every_layout_gives_the_same_pixels(module):
+    before = list(sys.path)
+    grey = call("made_up:grey", 5, 2)
+    assert sys.path == before
+    assert grey.images.shape == (5, 1, 6, 8)
+    assert grey.notes == ("5 images of made_up:grey, seed 2, 6x8 grey.",)
+    assert grey.labels is None
+    for name in ("first", "last"):
+        assert torch.equal(call(f"made_up:{name}", 5, 2).images, grey.images.repeat(1, 3, 1, 1))
+    assert not torch.equal(call("made_up:grey", 5, 3).images, grey.images)
+    assert torch.equal(call("made_up:Made.here", 5, 2).images, grey.images.flip(2))
+
+
+def test_labels_may_come_with_the_images(module):
+    assert call("made_up:labelled", 4, 7).labels.tolist() == [7, 7, 7, 7]
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("made_down:grey", "module 'made_down' cannot be imported: ModuleNotFoundError: No module named 'made_down'"),
+        ("made_wrong:grey", "cannot be imported: ModuleNotFoundError: No module named 'there_is_no_such_thing'"),
+        ("made_up:gray", "The module 'made_up' has no 'gray'. Did you mean 'grey'?"),
+        ("made_up:Made.there", "has no 'Made.there'. Did you mean 'here'?"),
+        ("made_up:number", "made_up:number is no function but int"),
+        ("made_up:ambiguous", r"shape \(5, 3, 8, 3\), in which channels could be the second axis or the last"),
+        ("made_up:few", "returned 4 images where 5 were asked for"),
+        ("made_up:floats", "a tensor of type float32"),
+        ("made_up:array_of_floats", "a float64 array, no uint8"),
+        ("made_up:flat", r"returned shape \(5, 48\)"),
+        ("made_up:five", r"returned shape \(5, 5, 6, 8\)"),
+        ("made_up:nothing", "returned a NoneType"),
+        ("made_up:half_labels", "labels of type torch.float32"),
+        ("made_up:broken", r"made_up:broken\(5, 0\) failed: ValueError: no luck today\. It is called as"),
+        ("made_up:careless", "failed: TypeError: careless"),
+    ],
+)
+def test_what_is_no_set_of_images_is_refused(module, what, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        call(what, 5, 0)

@@ -1,0 +1,85 @@
+"""A generator that replays training images is told from one that draws new ones."""
+
+import pytest
+import torch
+
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.memorisation import copies, memorised
+from ganzoo.evaluation.neighbours import radii
+
+CPU = torch.device("cpu")
+N = 2000
+
+
+@pytest.fixture(scope="module")
+def seen(zoo, mnist, mnist_test):
+    """Features of 5,000 training digits, of 2,000 test digits, and what looks at others."""
+    extractor = zoo.extractors.get("mnist-cnn").create()
+
+    def look(images):
+        return extract("mnist-cnn", extractor, images, CPU).values
+
+    return look(mnist.images[:5000]), look(mnist_test.images[5000 : 5000 + 2 * N]), look
+
+
+@pytest.fixture(scope="module")
+def share(seen):
+    train = seen[0]
+    balls = radii(train, 1)
+    return lambda features: memorised(features, train, balls)
+
+
+def test_points_on_a_line_have_a_closed_form():
+    train = torch.tensor([[0.0], [1.0], [10.0], [10.0]])
+    fake = torch.tensor([[0.9], [2.5], [1.5], [10.0], [10.5], [-1.0]])
+    # 0.9 is near 1, and 2.5 is too far from it; the duplicates at 10 leave room for exact copies alone;
+    # -1.0 is exactly as far from 0 as that is from 1.
+    assert memorised(fake, train, radii(train, 1)) == 4 / 6
+
+
+def test_replayed_training_digits_are_all_copies(seen, share):
+    assert share(seen[0][:N]) == 1.0
+
+
+def test_held_out_digits_are_not_flagged(seen, share):
+    one, other = share(seen[1][:N]), share(seen[1][N:])
+    assert one < 0.5
+    assert abs(one - other) < 0.04
+    assert not copies(one, other, N, N)
+    assert not copies(other, one, N, N)
+
+
+def test_a_fifth_of_copies_is_enough_to_be_flagged(seen, share):
+    mixed = torch.cat([seen[0][: N // 5], seen[1][: N - N // 5]])
+    assert copies(share(mixed), share(seen[1][N:]), N, N)
+
+
+def test_copies_with_a_little_noise_are_flagged_too(seen, share, mnist):
+    noise = torch.randint(-12, 13, (500, 1, 28, 28))
+    noisy = (mnist.images[:500].int() + noise).clamp(0, 255).to(torch.uint8)
+    value = share(seen[2](noisy))
+    assert value > 0.8
+    assert copies(value, share(seen[1][N:]), 500, N)
+
+
+def test_neither_noise_nor_blur_is_taken_for_copies(seen, share, mnist_test):
+    noise = torch.randint(0, 256, (500, 1, 28, 28)).to(torch.uint8)
+    assert share(seen[2](noise)) == 0
+    blurred = torch.nn.functional.avg_pool2d(mnist_test.images[:500].float(), 5, stride=1, padding=2)
+    assert not copies(share(seen[2](blurred.to(torch.uint8))), share(seen[1][N:]), 500, N)
+
+
+@pytest.mark.parametrize(
+    ("value", "floor", "n", "flagged"),
+    [
+        (0.30, 0.30, 10_000, False),
+        (0.31, 0.30, 10_000_000, False),  # certain, but too little to call it copying
+        (0.40, 0.30, 10_000, True),
+        (0.40, 0.30, 50, False),  # chance explains it
+        (1.00, 0.30, 50, True),
+        (0.10, 0.30, 10_000, False),
+        (0.00, 0.00, 100, False),
+    ],
+)
+def test_what_is_flagged(value, floor, n, flagged):
+    assert copies(value, floor, n, n) is flagged
