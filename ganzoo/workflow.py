@@ -17,6 +17,7 @@ from ganzoo.runs.environment import environment
 from ganzoo.runs.folder import RunFolder
 from ganzoo.tracker import Tracker
 from ganzoo.training.health import VarietyWatch
+from ganzoo.training.precision import resolve_device
 from ganzoo.training.session import Session
 from ganzoo.training.trainer import Trainer
 
@@ -62,13 +63,10 @@ def start(
         The finished run.
     """
     observers = observers or Observers()
-    dataset = _training_images(recipe, zoo, data_dir)
-    trainer = Trainer(recipe, zoo, dataset=dataset)
-    judge = _judge(recipe, zoo, data_dir, trainer)
-    variety = VarietyWatch.of(recipe, zoo, dataset, trainer.device)
-    run = RunFolder.create(out, recipe, _description(recipe, zoo, trainer, dataset, data_dir))
+    crew = _crew(recipe, zoo, data_dir)
+    run = RunFolder.create(out, recipe, _description(recipe, zoo, crew, data_dir))
     run.log({"event": "start", "images": 0})
-    return _train(trainer, run, judge, variety, zoo, observers, 0.0)
+    return _train(crew, run, zoo, observers, 0.0)
 
 
 def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Observers | None = None) -> RunFolder:
@@ -87,8 +85,8 @@ def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Ob
             )
     recipe = run.recipe(zoo, overrides)
     data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
-    dataset = _training_images(recipe, zoo, data_dir)
-    trainer = Trainer(recipe, zoo, dataset=dataset)
+    crew = _crew(recipe, zoo, data_dir)
+    trainer = crew.trainer
     checkpoint, damaged = run.find_checkpoint()
     for sentence in damaged:
         observers.say(f"{sentence} Going on from an older one.")
@@ -98,29 +96,40 @@ def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Ob
         seconds = float(checkpoint.state["seconds"])
     if run.info["status"] == "done" and trainer.steps >= trainer.total_steps:
         raise GanzooError(f"The run {path} is done.", "Train it further with --set train.images=N.")
-    judge = _judge(recipe, zoo, data_dir, trainer)
-    variety = VarietyWatch.of(recipe, zoo, dataset, trainer.device)
     if overrides:
         run.replace_recipe(recipe)
     run.update(status="running", environment=environment(trainer.device))
     run.log({"event": "resume", "images": trainer.images})
-    return _train(trainer, run, judge, variety, zoo, observers, seconds)
+    return _train(crew, run, zoo, observers, seconds)
 
 
-def _train(
-    trainer: Trainer,
-    run: RunFolder,
-    judge: Judge,
-    variety: VarietyWatch,
-    zoo: Zoo,
-    observers: Observers,
-    seconds: float,
-) -> RunFolder:
+@dataclass(frozen=True)
+class _Crew:
+    """Who works on a run."""
+
+    dataset: ImageDataset
+    judge: Judge
+    variety: VarietyWatch
+    trainer: Trainer
+
+
+def _crew(recipe: Recipe, zoo: Zoo, data_dir: Path | None) -> _Crew:
+    """Everybody, the trainer last: building the others draws random numbers, which must not shift the training's."""
+    entry = zoo.datasets.get(recipe.dataset.name)
+    dataset = entry.create("train", data_dir, **recipe.dataset.options)
+    device = resolve_device(recipe.train.device)
+    judge = Judge(recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, device)
+    variety = VarietyWatch.of(recipe, zoo, dataset, device)
+    return _Crew(dataset, judge, variety, Trainer(recipe, zoo, dataset=dataset, device=device))
+
+
+def _train(crew: _Crew, run: RunFolder, zoo: Zoo, observers: Observers, seconds: float) -> RunFolder:
+    trainer = crew.trainer
     named = [
         zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
     ]
     trackers = [*named, *observers.trackers]
-    session = Session(trainer, run, judge, variety, trackers=trackers, tick=observers.tick, seconds=seconds)
+    session = Session(trainer, run, crew.judge, crew.variety, trackers=trackers, tick=observers.tick, seconds=seconds)
     try:
         session.train()
     except (Interrupted, Terminated):
@@ -143,18 +152,8 @@ def _train(
     return run
 
 
-def _training_images(recipe: Recipe, zoo: Zoo, data_dir: Path | None) -> ImageDataset:
-    return zoo.datasets.get(recipe.dataset.name).create("train", data_dir, **recipe.dataset.options)
-
-
-def _judge(recipe: Recipe, zoo: Zoo, data_dir: Path | None, trainer: Trainer) -> Judge:
-    entry = zoo.datasets.get(recipe.dataset.name)
-    return Judge(recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, trainer.device)
-
-
-def _description(
-    recipe: Recipe, zoo: Zoo, trainer: Trainer, dataset: ImageDataset, data_dir: Path | None
-) -> dict[str, Any]:
+def _description(recipe: Recipe, zoo: Zoo, crew: _Crew, data_dir: Path | None) -> dict[str, Any]:
+    trainer, dataset = crew.trainer, crew.dataset
     return {
         "recipe": recipe.name,
         "status": "running",

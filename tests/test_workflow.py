@@ -33,13 +33,9 @@ def tiny(*overrides):
     return load_recipe("vanilla-mnist", zoo, [*TINY, *overrides]), zoo
 
 
-def final_weights(run):
-    checkpoint = RunFolder.open(run).latest_checkpoint()
-    return {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(("networks", "ema"))}
-
-
 def assert_same_weights(first, second):
-    first, second = final_weights(first), final_weights(second)
+    """The last checkpoints hold the same bits: weights, averages, optimizers, and every source of random numbers."""
+    first, second = (RunFolder.open(run).latest_checkpoint().tensors for run in (first, second))
     assert first.keys() == second.keys()
     for name in first:
         assert torch.equal(first[name], second[name]), name
