@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ganzoo.cli.doctor import doctor
 from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.listing import list_
 from ganzoo.cli.plugins import plugins
@@ -30,6 +31,7 @@ app.command("show")(show)
 app.command("plugins")(plugins)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
+app.command("doctor")(doctor)
 
 NO_ROOM = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "The disk quota is used up"}
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)

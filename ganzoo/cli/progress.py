@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
+from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
 from ganzoo.tracker import Tracker
 from ganzoo.workflow import Observers
@@ -81,15 +82,21 @@ class RunProgress(Tracker):
         for score in scores:
             if score["images"] == scores[-1]["images"]:
                 protocol = score["protocol"]
-                told = f"{protocol['n_fake']:,} samples vs {protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
+                reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
+                told = f"{protocol['n_fake']:,} samples vs {reference}"
                 table.add_row(score["metric"], score["weights"], f"{score['value']:.3f}", f"{score['floor']:.3f}", told)
         self.console.print(table)
         info = finished.info
+        how = f"{info['engine']}, {info['precision']}, {info['environment']['device']}"
         self.console.print(
-            f"{info['images']:,} images in {info['seconds']:.1f} s of training, {info['images_per_second']:,.0f} images/s "
-            f"({info['engine']}, {info['precision']}, {info['environment']['device']})",
+            f"{info['images']:,} images in {info['seconds']:.1f} s of training, "
+            f"{info['images_per_second']:,.0f} images/s ({how})",
             highlight=False,
         )
+        diagnosis = examine(finished)
+        for line in diagnosis.lines():
+            style = "yellow" if diagnosis.findings else None
+            self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
         self.console.print(f"everything lies in {finished.path}", markup=False, highlight=False, soft_wrap=True)
 
     def _tick(self, images: int) -> None:

@@ -1,0 +1,181 @@
+"""``ganzoo doctor`` on real trainings that go well and on some that are made to fail."""
+
+import json
+import shutil
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ganzoo.cli.doctor import doctor
+from ganzoo.cli.progress import RunProgress
+from ganzoo.errors import GanzooError, RunError
+from ganzoo.recipe import load_recipe
+from ganzoo.runs.folder import RunFolder
+from ganzoo.workflow import Observers, resume, start
+
+COMMON = ["train.precision=fp32", "train.ema=null", "train.log_every=2000", "evaluate.samples=500"]
+SMALL = [*COMMON, "train.batch_size=64", "networks.generator.hidden=[128]", "networks.discriminator.hidden=[128]"]
+ADAM = "{{name: adam, lr: {}}}"
+
+
+def train(zoo, folder, recipe, *overrides):
+    return start(load_recipe(recipe, zoo, list(overrides)), zoo, folder / "run").path
+
+
+@pytest.fixture(scope="module")
+def healthy(zoo, tmp_path_factory):
+    small = ["train.batch_size=32", "networks.generator.width=16", "networks.discriminator.width=16"]
+    settings = [*COMMON, *small, "optimizers.default.lr=5e-4", "train.images=12800"]
+    return train(zoo, tmp_path_factory.mktemp("healthy"), "r1-mnist", *settings)
+
+
+@pytest.fixture(scope="module")
+def collapsed(zoo, tmp_path_factory):
+    """A generator that runs after the one image which a slow discriminator likes best at the moment."""
+    slow, fast = (ADAM.format(lr) for lr in ("2e-5", "1e-2"))
+    rates = [f"optimizers.discriminator={slow}", f"optimizers.generator={fast}"]
+    settings = [*SMALL, *rates, "networks.generator.norm=none", "train.images=20000"]
+    return train(zoo, tmp_path_factory.mktemp("collapsed"), "vanilla-mnist", *settings)
+
+
+@pytest.fixture(scope="module")
+def saturated(zoo, tmp_path_factory):
+    """A discriminator fifty times as fast as it should be, against a generator that hardly moves."""
+    fast, slow = (ADAM.format(lr) for lr in ("1e-2", "1e-5"))
+    rates = [f"optimizers.discriminator={fast}", f"optimizers.generator={slow}"]
+    return train(zoo, tmp_path_factory.mktemp("saturated"), "vanilla-mnist", *SMALL, *rates, "train.images=12800")
+
+
+@pytest.fixture(scope="module")
+def diverged(zoo, tmp_path_factory):
+    """A critic without any bound, whose loss grows until it is no number."""
+    folder = tmp_path_factory.mktemp("diverged")
+    settings = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=64"]
+    often = ["train.log_every=128", "train.checkpoint_seconds=0", "loss=wasserstein"]
+    descent = "optimizers.default={name: sgd, lr: 0.03}"
+    with pytest.raises(RunError, match="is not finite"):
+        train(zoo, folder, "vanilla-mnist", *COMMON, *settings, *often, descent, "train.images=64000")
+    return folder / "run"
+
+
+def invoke(*arguments):
+    app = typer.Typer()
+    app.command()(doctor)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def diagnosis(run):
+    return json.loads(invoke(run, "--json").stdout)
+
+
+def kinds(run):
+    return [found["kind"] for found in diagnosis(run)["findings"]]
+
+
+def test_a_healthy_run_is_healthy(healthy):
+    facts = diagnosis(healthy)
+    assert facts["findings"] == []
+    assert facts["verdict"] == "healthy"
+    assert {"collapse", "saturation", "vanishing or exploding gradients"} <= set(facts["judged"])
+    assert (facts["recipe"], facts["status"], facts["images"]) == ("r1-mnist", "done", 12800)
+    told = invoke(healthy).stdout.splitlines()
+    assert told[0] == "r1-mnist: done after 12,800 images"
+    assert told[1].startswith("healthy: no sign of divergence, saturation, ")
+
+
+def test_a_collapsed_run_is_collapsed_and_nothing_else(collapsed):
+    assert kinds(collapsed) == ["collapse"]
+
+
+def test_a_saturated_run_is_told_from_a_collapsed_one(saturated):
+    found = kinds(saturated)
+    assert found[0] == "saturation"
+    assert "vanishing" not in found  # the loss is the one whose generator still has a gradient
+
+
+def test_a_loss_that_saturates_takes_the_generators_gradient_too(zoo, tmp_path):
+    rates = [f"optimizers.discriminator={ADAM.format('1e-2')}", f"optimizers.generator={ADAM.format('1e-5')}"]
+    run = train(zoo, tmp_path, "vanilla-mnist", *SMALL, *rates, "loss=minimax", "train.images=12800")
+    found = diagnosis(run)["findings"]
+    assert [one["kind"] for one in found][:2] == ["saturation", "vanishing"]
+    assert "The gradient of the generator vanished" in found[1]["sentence"]
+
+
+def test_a_diverged_run_stopped_with_its_last_good_checkpoint_and_is_told_so(diverged):
+    run = RunFolder.open(diverged)
+    assert run.info["status"] == "failed"
+    checkpoint = run.latest_checkpoint()
+    assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values() if tensor.is_floating_point())
+    stopped = next(event for event in run.events() if event["event"] == "diverged")
+    assert stopped["images"] == checkpoint.state["images"] + 128
+    first, *rest = diagnosis(diverged)["findings"]
+    assert first["kind"] == "diverged"
+    assert f"after {stopped['images']:,} images" in first["sentence"]
+    assert f"The last good checkpoint, of {checkpoint.state['images']:,} images, is kept." in first["sentence"]
+    assert "exploding" in [found["kind"] for found in rest]
+
+
+def test_a_step_that_breaks_the_weights_is_never_saved_though_no_loss_has_seen_it(zoo, tmp_path):
+    # RMSprop's first step is ten times the learning rate, whatever the gradient: past the largest float32.
+    one_step = ["optimizers.generator={name: rmsprop, lr: 1e38}", "train.log_every=64", "train.images=64"]
+    with pytest.raises(RunError, match="diverged: generator.weights is not finite"):
+        train(zoo, tmp_path, "vanilla-mnist", *SMALL, *one_step)
+    run = RunFolder.open(tmp_path / "run")
+    assert [event["event"] for event in run.events()] == ["start", "train", "health", "diverged"]
+    assert run.find_checkpoint() == (None, [])
+    assert "It had no checkpoint yet." in diagnosis(run.path)["findings"][0]["sentence"]
+
+
+@pytest.mark.parametrize("state", ["healthy", "saturated"])
+def test_a_run_ends_with_its_diagnosis(state, request, capsys):
+    run = RunFolder.open(request.getfixturevalue(state))
+    with RunProgress() as progress:
+        progress.summarise(run)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert {"healthy": "healthy: no sign of", "saturated": "saturation: The discriminator is sure"}[
+        state
+    ] in captured.err
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_run_that_was_killed_and_resumed_has_the_same_health(zoo, tmp_path):
+    often = ["train.log_every=640", "train.checkpoint_seconds=0", "evaluate.every=3200", "train.images=6400"]
+    recipe = load_recipe("vanilla-mnist", zoo, [*SMALL, *often, "evaluate.samples=100"])
+
+    def kill(images):
+        if images >= 4500:
+            raise Killed
+
+    start(recipe, zoo, tmp_path / "whole")
+    with pytest.raises(Killed):
+        start(recipe, zoo, tmp_path / "run", observers=Observers(tick=kill))
+    resume(tmp_path / "run", zoo)
+    watched = [
+        [event for event in RunFolder.open(tmp_path / name).events() if event["event"] == "health"]
+        for name in ("whole", "run")
+    ]
+    assert watched[0] == watched[1]
+    assert [event["images"] for event in watched[0] if "variety" in event] == [3200, 6400]
+    # A reading every 16 steps of 64 images, told at log points 10 steps apart.
+    assert len([event for event in watched[0] if "gradients" in event]) == 7
+
+
+def test_what_is_no_run_is_one_sentence(tmp_path):
+    with pytest.raises(GanzooError, match="is not a run folder"):
+        invoke(tmp_path)
+
+
+def test_a_damaged_checkpoint_does_not_silence_the_diagnosis(diverged, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(diverged, copy)
+    for path in (copy / "checkpoints").glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:-8])
+    assert kinds(copy) == kinds(diverged)

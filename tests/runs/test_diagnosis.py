@@ -1,0 +1,194 @@
+"""What the signs of sickness are, each just above and just below its threshold."""
+
+import pytest
+
+from ganzoo.runs.diagnosis import diagnose
+
+REAL = {"samples": 500, "classes": 10.0, "distance": 12.0, "nearest": 2.0}
+
+
+def training(*losses, real=2.0, fake=-2.0, phase="discriminator"):
+    return [
+        {
+            "event": "train",
+            "images": 1000 * i,
+            f"{phase}.loss": loss,
+            f"{phase}.real_logits": real,
+            f"{phase}.fake_logits": fake,
+        }
+        for i, loss in enumerate(losses, 1)
+    ]
+
+
+def gradients(*norms, name="generator.generator"):
+    return [{"event": "health", "images": 1000 * i, "gradients": {name: norm}} for i, norm in enumerate(norms, 1)]
+
+
+def evaluation(images=5000, samples=500, **shares):
+    variety = {what: value * shares.get(what, 1.0) for what, value in REAL.items()} | {"samples": samples}
+    return {"event": "health", "images": images, "weights": "ema", "variety": variety, "real_variety": REAL}
+
+
+def score(value, weights, images=5000, metric="fid@mnist-cnn", floor=0.1):
+    facts = {"metric": metric, "value": value, "floor": floor, "weights": weights}
+    return {"event": "score", "images": images, **facts}
+
+
+def kinds(events):
+    return [found.kind for found in diagnose(events).findings]
+
+
+def test_nothing_to_go_by_is_not_called_healthy():
+    diagnosis = diagnose([{"event": "start", "images": 0}])
+    assert diagnosis.verdict == "unknown"
+    assert diagnosis.judged == ("divergence",)
+    assert len(diagnosis.unjudged) == 4
+    assert not any(line.startswith("healthy") for line in diagnosis.lines())
+
+
+def test_health_says_what_was_looked_at_and_what_was_not():
+    diagnosis = diagnose([*training(0.7, 0.7, 0.7, 0.7), *gradients(1.0, 1.2, 0.8, 1.0)])
+    assert diagnosis.verdict == "healthy"
+    healthy, *rest = diagnosis.lines()
+    assert healthy == "healthy: no sign of divergence, saturation and vanishing or exploding gradients."
+    assert rest[0] == "not judged: collapse, no evaluation has drawn 100 samples yet."
+
+
+def test_divergence_names_what_broke():
+    event = {"event": "diverged", "images": 1280, "broken": ["generator.loss", "discriminator.discriminator.gradient"]}
+    (found,) = diagnose([event]).findings
+    assert found.kind == "diverged"
+    assert "1,280 images" in found.sentence
+    assert "generator.loss and discriminator.discriminator.gradient were no longer finite" in found.sentence
+
+
+@pytest.mark.parametrize(("what", "least"), [("classes", 0.5), ("distance", 0.5), ("nearest", 0.25)])
+def test_samples_that_are_too_much_alike(what, least):
+    assert kinds([evaluation(**{what: least + 0.01})]) == []
+    assert kinds([evaluation(**{what: least - 0.01})]) == ["collapse"]
+
+
+def test_the_figures_of_a_collapse_are_told():
+    (found,) = diagnose([evaluation(classes=0.12, distance=0.3, nearest=0.05)]).findings
+    assert "1.2 classes where real images show 10.0" in found.sentence
+    assert "30% as much" in found.sentence
+    assert "5% of the distance" in found.sentence
+
+
+def test_variety_that_grows_is_no_collapse_and_variety_that_falls_is():
+    young, later = evaluation(1000, distance=0.2), evaluation(2000, distance=0.3)
+    assert kinds([young, later]) == []
+    assert kinds([later, {**young, "images": 3000}]) == ["collapse"]
+    assert kinds([young, evaluation(2000, distance=0.24)]) == ["collapse"]
+    assert kinds([young, evaluation(2000, distance=0.3, classes=0.1), evaluation(3000, distance=0.4, classes=0.1)]) == [
+        "collapse"
+    ]
+
+
+def test_an_evaluation_that_was_repeated_on_resumption_hides_no_growth():
+    young, later = evaluation(1000, distance=0.2), evaluation(2000, distance=0.3)
+    assert kinds([young, later, later]) == []
+
+
+def test_an_early_collapse_that_was_overcome_is_forgotten():
+    assert kinds([evaluation(1000, classes=0.1), evaluation(2000)]) == []
+
+
+def test_few_samples_tell_nothing():
+    diagnosis = diagnose([evaluation(samples=99, classes=0.1)])
+    assert diagnosis.findings == ()
+    assert "collapse" in diagnosis.unjudged
+
+
+def test_data_without_variety_cannot_be_fallen_short_of():
+    still = {"samples": 500, "distance": 0.0, "nearest": 0.0}
+    assert kinds([{"event": "health", "images": 1000, "variety": still, "real_variety": still}]) == []
+
+
+def test_a_discriminator_that_makes_no_error_any_more():
+    assert kinds(training(0.7, 0.01, 0.01, 0.01)) == ["saturation"]
+    assert kinds(training(0.7, 0.03, 0.03, 0.03)) == []
+    assert kinds(training(0.7, 0.01, 0.01)) == []  # too few log points
+    (found,) = diagnose(training(0.7, 3e-11, 3e-11, 3e-11, phase="critic")).findings
+    assert "The critic is sure of everything: its loss came down to 3e-11" in found.sentence
+
+
+def test_only_the_last_quarter_counts_and_no_single_spike():
+    assert kinds(training(*[0.01] * 9, *[0.7] * 3)) == []
+    assert kinds(training(*[0.7] * 9, 0.01, 5.0, 0.01)) == ["saturation"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "real", "fake"),
+    [
+        (-20.0, 14.0, -10.0),  # a Wasserstein critic far ahead: its generator still gets a slope of one
+        (0.0, 664.0, 664.0),  # one that knows nothing, its logits large all the same
+        (0.01, 0.0, 0.01),
+    ],
+)
+def test_a_critic_without_a_floor_is_not_saturated_by_large_logits_or_a_loss_near_zero(loss, real, fake):
+    assert kinds(training(*[loss] * 6, real=real, fake=fake)) == []
+
+
+def test_phases_that_report_no_logits_are_not_judged():
+    events = [{"event": "train", "images": i, "autoencoder.loss": 0.0} for i in range(8)]
+    assert "saturation" in diagnose(events).unjudged
+
+
+def test_gradients_that_vanish_or_explode():
+    assert kinds(gradients(1.0, 2e-3, 2e-3, 2e-3)) == []
+    assert kinds(gradients(1.0, 5e-4, 5e-4, 5e-4)) == ["vanishing"]
+    assert kinds(gradients(1.0, 900, 900, 900)) == []
+    assert kinds(gradients(1.0, 1100, 1100, 1100)) == ["exploding"]
+    assert kinds(gradients(0.0, 0.0, 0.0, 0.0)) == ["vanishing"]
+    assert kinds(gradients(1.0, 5e-4, 5e-4)) == []  # too few log points
+
+
+def test_the_network_and_its_turn_are_named():
+    (own,) = diagnose(gradients(2.0, *[1e-6] * 3)).findings
+    assert own.sentence == "The gradient of the generator vanished: its norm went from 2 to 1e-06."
+    (shared,) = diagnose(gradients(2.0, *[1e6] * 3, name="generator.recognition")).findings
+    assert shared.sentence.startswith("The gradient of the recognition in the generator's turn exploded")
+
+
+def test_a_penalty_that_is_obeyed_has_not_vanished():
+    assert kinds(gradients(1.0, *[1e-9] * 4, name="discriminator/r1.discriminator")) == []
+
+
+def test_saturation_is_not_found_twice():
+    sure, flat = training(*[1e-9] * 4), gradients(1.0, *[1e-9] * 3, name="discriminator.discriminator")
+    assert kinds([*sure, *flat]) == ["saturation"]
+    assert kinds([*sure, *flat, *gradients(1.0, *[1e-9] * 3)]) == ["saturation", "vanishing"]
+    assert kinds([*training(*[0.7] * 4), *flat]) == ["vanishing"]
+
+
+def test_averaged_weights_that_lag():
+    assert kinds([score(12.4, "ema"), score(10.0, "raw")]) == []
+    assert kinds([score(12.6, "ema"), score(10.0, "raw")]) == ["ema-lag"]
+    assert kinds([score(0.3, "ema"), score(0.2, "raw")]) == []  # within the floor
+    assert kinds([score(99.0, "ema"), score(1.0, "raw"), score(1.0, "ema", 9000), score(1.0, "raw", 9000)]) == []
+    assert kinds([score(9.0, "ema", metric="is@mnist-cnn"), score(2.0, "raw", metric="is@mnist-cnn")]) == []
+
+
+def test_half_an_evaluation_is_not_judged():
+    events = [score(99.0, "ema"), score(1.0, "raw"), score(99.0, "ema", 9000)]
+    assert "averaged weights that lag" in diagnose(events).unjudged
+
+
+def test_every_finding_is_a_figure_and_an_advice():
+    sick = [
+        {"event": "diverged", "images": 5000, "broken": ["generator.loss"]},
+        *training(*[1e-9] * 4),
+        *gradients(1.0, *[1e6] * 3),
+        *gradients(1.0, *[1e-6] * 3, name="encoder.encoder"),
+        evaluation(classes=0.1),
+        score(90.0, "ema"),
+        score(1.0, "raw"),
+    ]
+    diagnosis = diagnose(sick)
+    found = ["diverged", "saturation", "exploding", "vanishing", "collapse", "ema-lag"]
+    assert [finding.kind for finding in diagnosis.findings] == found
+    assert diagnosis.verdict == "sick"
+    for finding in diagnosis.findings:
+        assert any(character.isdigit() for character in finding.sentence)
+        assert finding.advice.count(".") - finding.advice.count("train.") == 1
