@@ -5,9 +5,9 @@ player with parameters θ:
 
     ‖θ - 1/t Σ_{i=1..t} θ[i]‖²
 
-The idea is fictitious play: players who circle around an equilibrium settle in it. The paper gives no weight. The
-mean is a buffer as large as the network, moved after each step, and starts as the initial parameters θ[1]. With
-hundreds of thousands of parameters that move by 1e-4 each, the sum of squares stays small: 1 is a mild weight.
+The idea is fictitious play: players who circle around an equilibrium settle in it. The mean is a buffer as large as
+the network, moved after each step, and starts as the initial parameters θ[1]. The paper gives no weight. Summed over all
+parameters the distance reaches tens within a few hundred steps of a small DCGAN, hence the default of 1e-3.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class HistoricalAveraging(Regularizer):
     steps: Tensor
 
     def __init__(
-        self, *, weight: float = 1.0, every: int = 1, side: Literal["discriminator", "generator"] = "generator"
+        self, *, weight: float = 1e-3, every: int = 1, side: Literal["discriminator", "generator"] = "generator"
     ) -> None:
         super().__init__(weight=weight, every=every)
         self.side = side

@@ -10,9 +10,9 @@ Algorithm 2, zCR, with z' = z + N(0, σ²), σ = 0.03, joins D's loss and G's:
     D:  λ_dis E_z[(D(G(z)) - D(G(z')))²],   λ_dis = 5         G:  -λ_gen E_z[‖G(z) - G(z')‖²],   λ_gen = 0.5
 
 D ignores small moves in latent space, and G, which is rewarded for making them visible, spreads out. Each player
-has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's; a recipe lists both. T
-shifts as on the consistency page. G's norm is a mean over pixels here, so that λ_gen does not depend on the
-size of images. In a recipe with an augmentation D compares the augmented G(z) with G(z') as it is.
+has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe lists both.
+G's norm is a sum over pixels, so that its weight means more on larger images. T shifts as on the
+consistency page. In a recipe with an augmentation D compares the augmented G(z) with G(z') as it is.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
 from ganzoo_plugins.pixels import random_shift
 
 PAPER = "Zhao et al. 2021, Improved Consistency Regularization for GANs, arXiv:2002.04724"
@@ -97,9 +97,9 @@ class LatentDiversity(Regularizer):
         self.sigma = sigma
 
     def penalty(self, turn: Turn) -> Tensor:
-        """-E[‖G(z) - G(z')‖²], a mean over pixels too."""
+        """-E[‖G(z) - G(z')‖²]."""
         here, near = turn.generate(turn.batch.z), turn.generate(_moved(turn.batch.z, self.sigma))
-        return -(here.float() - near.float()).square().mean()
+        return -functional.squared_norm(here.float() - near.float()).mean()
 
 
 def _moved(z: Tensor, sigma: float) -> Tensor:

@@ -100,10 +100,10 @@ def test_latent_consistency_leaves_the_generator_alone(turn) -> None:
     assert weight.grad.abs().sum() > 0
 
 
-def test_latent_diversity_is_minus_the_mean_squared_move(turn) -> None:
+def test_latent_diversity_is_minus_the_squared_move(turn) -> None:
     z = torch.randn(40_000, 2)
     seen = turn(lambda x: x, z, z, z=z, generate=linear_generator)
-    assert LatentDiversity(sigma=0.1).penalty(seen).item() == pytest.approx(-9 * 0.01, rel=0.03)
+    assert LatentDiversity(sigma=0.1).penalty(seen).item() == pytest.approx(-2 * 9 * 0.01, rel=0.03), "two pixels"
 
 
 def test_latent_diversity_steepens_the_generator(turn) -> None:
