@@ -23,7 +23,7 @@ from ganzoo.recipe import Recipe
 from ganzoo.training.meters import Meters
 
 WATCH_EVERY = 16
-"""Steps between readings: reading each step would cost several percent, and a sickness lasts for hundreds of steps."""
+"""Steps between readings: each costs a percent or more of its step, and a sickness lasts for hundreds of steps."""
 SAMPLES = 500
 """Images whose variety is measured: enough for 3% precision, few enough for half a second."""
 

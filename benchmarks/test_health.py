@@ -1,0 +1,85 @@
+"""What watching a training's health costs it: the same recipe watched and unwatched, in the same minutes.
+
+The two take turns round by round, because a machine's speed drifts by more than what is to be measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from ganzoo import ImageDataset
+from ganzoo.objective import Phase
+from ganzoo.plugins import Zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.training.health import WATCH_EVERY, GradientWatch
+from ganzoo.training.trainer import Trainer
+
+STEPS = 2 * WATCH_EVERY  # so that each round holds equally many readings
+ROUNDS = 20
+WARMUP = 2
+ALLOWED = 1.02
+
+
+class Blind(GradientWatch):
+    """Watches nothing."""
+
+    def note(self, phase: Phase) -> None:
+        """Read nothing."""
+
+
+def test_watching_costs_less_than_two_percent(
+    benchmark: BenchmarkFixture,
+    zoo: Zoo,
+    mnist: ImageDataset,
+    device: torch.device,
+    finished: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = load_recipe("vanilla-mnist", zoo)
+    watched, blind = (Trainer(recipe, zoo, dataset=mnist, device=device) for _ in range(2))
+    blind.gradients = Blind([], {})
+    blind_times: list[float] = []
+
+    def train(trainer: Trainer) -> None:
+        for _ in range(STEPS):
+            trainer.step()
+        trainer.gradients.flush()
+        finished()
+
+    def blind_round() -> None:
+        began = perf_counter()
+        train(blind)
+        blind_times.append(perf_counter() - began)
+
+    benchmark.pedantic(train, args=(watched,), setup=blind_round, rounds=ROUNDS, warmup_rounds=WARMUP)
+    ratios = [mine / other for mine, other in zip(benchmark.stats.stats.data, blind_times[-ROUNDS:], strict=True)]
+    reading = reading_seconds(watched, finished)
+    share = reading / (median(blind_times[-ROUNDS:]) * WATCH_EVERY / STEPS)
+    benchmark.extra_info.update(
+        recipe="vanilla-mnist", precision=watched.precision, ratio=median(ratios), reading_seconds=reading, share=share
+    )
+    with capsys.disabled():
+        print(f"\nwatched / unwatched {median(ratios):.4f}")
+        print(f"a reading takes {reading * 1e3:.2f} ms, {share:.2%} of the {WATCH_EVERY} steps it stands for")
+    # The ratio of whole rounds is as noisy as the machine; the share is timed by itself and decides.
+    assert share < ALLOWED - 1
+
+
+def reading_seconds(trainer: Trainer, finished: Callable[[], None]) -> float:
+    """The median time of one reading of all phases, which one step in ``WATCH_EVERY`` makes."""
+    phases = trainer.objective.phases()
+    times = []
+    for _ in range(50):
+        began = perf_counter()
+        for phase in phases:
+            trainer.gradients.note(phase)
+        finished()
+        times.append(perf_counter() - began)
+    trainer.gradients.flush()
+    return median(times)
