@@ -1,15 +1,22 @@
-"""Inception: its weights are found, fetched or missed with a sentence, never unpickled blindly."""
+"""Downloaded extractors: weights are found, fetched or missed with a sentence, never unpickled blindly."""
 
 import hashlib
+import warnings
 
 import pytest
 import torch
+from torch_fidelity import feature_extractor_clip as clip
 from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
+from ganzoo import ImageDataset
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import extractors
+from ganzoo.evaluation import extractors, pretrained
+from ganzoo.evaluation.judge import Judge
 from ganzoo.plugins import Zoo
+from ganzoo.registry import Entry
+from ganzoo.sections import FOREIGN_EXTRACTORS
 
+CPU = torch.device("cpu")
 FILE = "weights-inception-2015-12-05-{}.pth"
 
 
@@ -87,3 +94,117 @@ def test_weights_of_another_network_are_refused(torch_cache):
     torch.save({"fc.bias": torch.zeros(1008)}, torch_cache / FILE.format("0" * 8))
     with pytest.raises(GanzooError, match="are damaged"):
         extractors.find("inception-v3-compat", Zoo(), (1, 28, 28))
+
+
+def test_a_weights_file_may_lie_anywhere_and_need_not_be_the_published_one(network, torch_cache, caplog, noise):
+    found, file = network
+    extractor = extractors.find("inception-v3-compat", Zoo(), (3, 8, 8), file)
+    assert not torch_cache.exists()
+    assert extractor.resizing == "bilinear to 299x299 as TensorFlow 1"
+    assert "is not the published file of 'inception-v3-compat'" in caplog.text
+    images = noise(2, channels=3)
+    with torch.no_grad():
+        assert torch.equal(extractor(images)[0], found(images)[0])
+
+
+def test_a_score_through_inception_says_how_images_were_resized(network, noise):
+    def few(split, folder):
+        return ImageDataset("few", split, noise(3, seed=len(split)))
+
+    entry = Entry("dataset", "few", few, "Noise", None, "tests", "tests 0")
+    (measured,) = Judge(["kid@inception-v3-compat"], entry, {}, None, Zoo(), CPU, weights=network[1]).score(noise(4))
+    assert measured.protocol["resizing"] == "grey tiled to RGB, bilinear to 299x299 as TensorFlow 1"
+    assert measured.protocol["extractor_digest"] == hashlib.sha256(network[1].read_bytes()).hexdigest()
+
+
+def test_a_weights_file_that_is_not_there_is_refused_with_where_it_is_published(tmp_path):
+    with pytest.raises(GanzooError, match=r"no weights file .*nothing\.pth.*is published at http"):
+        extractors.find("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "nothing.pth")
+
+
+def test_extractors_with_weights_of_their_own_take_no_file(world, tmp_path):
+    with pytest.raises(GanzooError, match="'tiny' brings its own weights.*inception-v3-compat, dinov2-vit-s-14"):
+        extractors.find("tiny", world, (1, 8, 8), tmp_path / "a.pth")
+
+
+def test_every_name_is_one_of_torch_fidelitys_with_the_file_it_looks_for():
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
+
+    rows = pretrained._rows()
+    assert rows.keys() == set(FOREIGN_EXTRACTORS)
+    brought = {
+        name for name, kind in FEATURE_EXTRACTORS_REGISTRY.items() if kind.__module__.startswith("torch_fidelity")
+    }
+    assert rows.keys() == brought - {"vgg16"}  # whose features are for perceptual distances
+    for row in rows.values():
+        network = FEATURE_EXTRACTORS_REGISTRY[row.name]
+        assert set(row.layers) <= set(network.get_provided_features_list())
+        assert row.checksum == "" or row.checksum in row.file
+
+
+class Whole(torch.nn.Module):
+    """As CLIP's file is built: the picture side, and beside it what only its text side uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.visual = clip.VisionTransformer(64, 32, width=64, layers=1, heads=1, output_dim=10)
+        self.text_projection = torch.nn.Parameter(torch.zeros(4, 10))
+
+    def forward(self, x):
+        return x + self.text_projection.sum()
+
+
+def test_clip_is_read_from_torchscript_and_its_width_from_the_file(torch_cache, tmp_path, noise, caplog):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # CLIP's files are TorchScript all the same
+        torch.jit.save(torch.jit.trace(Whole().eval(), torch.zeros(1)), tmp_path / "clip.pt")
+    extractor = extractors.find("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
+    with torch.no_grad():
+        features, logits = extractor(noise(3, size=28))
+    assert (extractor.width, features.shape, logits) == (10, (3, 10), None)
+    assert features.std(0).min() > 0
+    assert extractor.digest == hashlib.sha256((tmp_path / "clip.pt").read_bytes()).hexdigest()
+    assert "is not the published file" in caplog.text
+
+
+def test_clip_weights_that_are_a_pickle_are_refused(torch_cache, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle was loaded",))
+
+    torch.save({"visual.proj": Bomb()}, tmp_path / "clip.pt")
+    with pytest.raises(GanzooError, match="'clip-rn50' at .* are damaged"):
+        extractors.find("clip-rn50", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
+
+
+HUB = """
+import torch
+
+dependencies = ["torch"]
+
+
+def dinov2_vits14():
+    model = torch.nn.Sequential(torch.nn.AvgPool2d(56), torch.nn.Flatten(), torch.nn.Linear(48, 384))
+    path = torch.hub.get_dir() + "/checkpoints/dinov2_vits14_pretrain.pth"
+    model[2].load_state_dict(torch.load(path, weights_only=True))
+    return model
+"""
+
+
+def test_dinov2_comes_from_torch_hubs_cache(torch_cache, noise, tmp_path):
+    """Its code is a repository that torch.hub keeps: here one with a smaller network and the same entry point."""
+    repository = torch_cache.parent / "facebookresearch_dinov2_main"
+    repository.mkdir(parents=True)
+    (repository / "hubconf.py").write_text(HUB)
+    torch_cache.mkdir(parents=True)
+    weights = torch_cache / "dinov2_vits14_pretrain.pth"
+    torch.save(torch.nn.Linear(48, 384).state_dict(), weights)
+    extractor = extractors.find("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+    with torch.no_grad():
+        features, logits = extractor(noise(3, size=28))
+    assert (features.shape, logits, extractor.width) == ((3, 384), None, 384)
+    assert extractor.digest == hashlib.sha256(weights.read_bytes()).hexdigest()
+    elsewhere = tmp_path / "elsewhere.pth"
+    elsewhere.write_bytes(weights.read_bytes())
+    with pytest.raises(GanzooError, match=r"read from torch's cache alone.*dinov2_vits14_pretrain\.pth"):
+        extractors.find("dinov2-vit-s-14", Zoo(), (1, 28, 28), elsewhere)
