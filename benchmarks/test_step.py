@@ -13,7 +13,7 @@ from ganzoo.recipe import load_recipe
 from ganzoo.training.trainer import Trainer
 
 STEPS = 20
-ROUNDS = 20
+ROUNDS = 12
 
 
 def test_step(

@@ -24,7 +24,7 @@ from ganzoo_plugins.mnist.archive import unpack
 from tutorial_loop import BATCH, TutorialLoop
 
 STEPS = 20
-ROUNDS = 20
+ROUNDS = 12
 WARMUP = 2
 
 
