@@ -72,8 +72,9 @@ class Judge:
         self._wanted = [one for one in wanted if self._applies(one)]
         for name, extractor in found.items():
             fidelity.register(name, extractor)
-            # Now, so that the first score of a run costs no more than the later ones.
-            _ = self._world.real(name).features.statistics
+            if any(one.extractor == name and not one.metric.alone for one in self._wanted):
+                # Now, so that the first score of a run costs no more than the later ones.
+                _ = self._world.real(name).features.statistics
 
     def score(
         self,

@@ -38,6 +38,7 @@ class Metric:
         labels: Whether images must come with the classes they were asked to be of.
         held_out: Whether its floor must be real images that nothing was ever trained on.
         rejecting: What it does with an extractor that may put an image into no class.
+        alone: Whether it looks at the samples by themselves, and not at the reference.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Metric:
     labels: bool = False
     held_out: bool = False
     rejecting: Literal["refuses", "takes", "needs"] = "refuses"
+    alone: bool = False
 
     @property
     def better(self) -> Better:
@@ -150,6 +152,7 @@ METRICS = {
             lambda case: fidelity.classifier_score(_logits(case.fake.logits)),
             _is_settings,
             logits=True,
+            alone=True,
         ),
         Metric(
             "precision",
@@ -197,6 +200,7 @@ METRICS = {
             "0 to the log of the number of classes",
             lambda case: classes.class_entropy(_logits(case.fake.logits)),
             logits=True,
+            alone=True,
         ),
         Metric(
             "accuracy",
@@ -206,6 +210,7 @@ METRICS = {
             logits=True,
             labels=True,
             held_out=True,
+            alone=True,
         ),
         Metric(
             "memorisation",
@@ -219,9 +224,10 @@ METRICS = {
             "modes",
             "number of modes that have a sample",
             "0 to the number of modes",
-            lambda case: modes.modes_found(_logits(case.fake.logits)),
+            lambda case: float(modes.modes_found(_logits(case.fake.logits))),
             logits=True,
             rejecting="takes",
+            alone=True,
         ),
         Metric(
             "kl",
@@ -230,6 +236,7 @@ METRICS = {
             lambda case: modes.kl_to_uniform(_logits(case.fake.logits)),
             logits=True,
             rejecting="takes",
+            alone=True,
         ),
         Metric(
             "quality",
@@ -238,6 +245,7 @@ METRICS = {
             lambda case: modes.quality(_logits(case.fake.logits)),
             logits=True,
             rejecting="needs",
+            alone=True,
         ),
     ]
 }

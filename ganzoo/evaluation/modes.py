@@ -30,7 +30,7 @@ def modes_found(logits: Tensor) -> int:
     Args:
         logits: (n, modes).
     """
-    return len(assigned(logits).unique())
+    return int((_counts(logits) > 0).sum())
 
 
 def kl_to_uniform(logits: Tensor) -> float:
@@ -44,9 +44,9 @@ def kl_to_uniform(logits: Tensor) -> float:
     Returns:
         0 for modes that are equally often, log(modes) where there is but one, and also where no sample belongs to any.
     """
-    modes = assigned(logits)
-    share = modes.bincount(minlength=logits.shape[1]).double() / max(1, len(modes))
-    return math.log(logits.shape[1]) - torch.special.entr(share).sum().item()
+    counts = _counts(logits)
+    share = counts.double() / counts.sum().clamp(min=1)
+    return math.log(len(counts)) - float(torch.special.entr(share).sum())
 
 
 def quality(logits: Tensor) -> float:
@@ -56,3 +56,8 @@ def quality(logits: Tensor) -> float:
         logits: (n, modes).
     """
     return len(assigned(logits)) / len(logits)
+
+
+def _counts(logits: Tensor) -> Tensor:
+    """How many samples belong to each mode."""
+    return assigned(logits).bincount(minlength=logits.shape[1])

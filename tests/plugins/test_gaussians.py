@@ -1,6 +1,6 @@
 """Ring and grid: the mixtures themselves, what judges them, and a generator that finds the modes."""
 
-from math import exp, inf, log
+from math import exp, inf, isfinite, log
 
 import pytest
 import torch
@@ -160,6 +160,22 @@ def test_the_judge_scores_points_beside_their_floor(mixture, extractor, zoo):
     assert modes.protocol["quantised"] == "none"
     with pytest.raises(GanzooError, match="cannot be scored"):
         judge.score(torch.zeros(10, 1, 1, 2, dtype=torch.uint8))
+
+
+def test_metrics_that_want_a_class_for_every_sample_are_refused_here(zoo):
+    entry = zoo.datasets.get("ring")
+    with pytest.raises(GanzooError, match=r"'is@ring' cannot be measured: its extractor puts some images into no"):
+        Judge(["is@ring"], entry, {}, None, zoo, CPU)
+    measured = Judge(["all@ring"], entry, {}, None, zoo, CPU).score(at(RING, *RING.means).repeat(10, 1, 1, 1))
+    names = {one.metric.removesuffix("@ring") for one in measured}
+    assert names >= {"modes", "kl", "quality", "fid", "kid", "recall"}
+    assert not names & {"is", "class-coverage", "class-entropy", "accuracy"}
+    assert all(isfinite(one.value) and isfinite(one.floor) for one in measured)
+
+
+def test_quality_needs_an_extractor_that_may_reject(zoo):
+    with pytest.raises(GanzooError, match="'quality@mnist-cnn' cannot be measured: its extractor puts every image"):
+        Judge(["quality@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, CPU)
 
 
 def test_a_short_training_finds_the_ring(tmp_path, zoo):
