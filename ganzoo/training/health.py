@@ -123,18 +123,24 @@ def variety(features: Features) -> dict[str, float]:
     Returns:
         ``samples``: n. ``distance``: mean distance between two of them, at least 0. ``nearest``: median distance from
         one to the nearest other, at least 0; it sees copies within a class, which the mean does not. ``classes``, where
-        the extractor is a classifier: the exponential of the entropy of their predicted classes, between 1 (all of one)
-        and the number of classes (all equally often).
+        the extractor is a classifier and puts half of them into classes: the exponential of the entropy of these
+        classes, between 1 (all of one) and the number of classes (all equally often).
     """
     # Not by matrix products, which lose the small distances that collapse is about.
     distances = torch.cdist(features.values, features.values, compute_mode="donot_use_mm_for_euclid_dist")
     n = len(distances)
     nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()
     found = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
-    if features.logits is not None:
-        share = features.logits.argmax(1).bincount().double() / n
+    classes = _classes(features.logits) if features.logits is not None else torch.empty(0)
+    if 2 * len(classes) >= n:
+        share = classes.bincount().double() / len(classes)
         found["classes"] = torch.special.entr(share).sum().exp().item()
     return found
+
+
+def _classes(logits: Tensor) -> Tensor:
+    """The predicted class of each image, int64; an extractor that puts one into no class gives it -inf throughout."""
+    return logits[logits.amax(1) > -math.inf].argmax(1)
 
 
 def _first(features: Features, n: int) -> Features:

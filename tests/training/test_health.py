@@ -126,6 +126,13 @@ def test_variety_of_copies_is_none():
     }
 
 
+def test_images_of_no_class_are_no_class():
+    points, none = torch.randn(4, 2), torch.full((1, 10), -math.inf)
+    half = variety(Features(points, torch.cat([one_hot_logits(0, 3), none, none])))
+    assert half["classes"] == pytest.approx(2.0)
+    assert "classes" not in variety(Features(points, torch.cat([one_hot_logits(0), none, none, none])))
+
+
 def test_a_copy_of_each_class_fools_the_mean_distance_but_not_the_nearest():
     torch.manual_seed(0)
     drawn = torch.randn(200, 16)
