@@ -81,7 +81,9 @@ def _is_enough(event: Mapping[str, Any]) -> bool:
 def _shares(event: Mapping[str, Any]) -> dict[str, float]:
     """Variety as shares of the real images'; 1 where even those have none."""
     seen, real = event["variety"], event["real_variety"]
-    return {what: seen[what] / real[what] if real[what] else 1.0 for what in LEAST_VARIETY if what in seen}
+    return {
+        what: seen[what] / real[what] if real[what] else 1.0 for what in LEAST_VARIETY if what in seen and what in real
+    }
 
 
 def _in_words(what: str, event: Mapping[str, Any], shares: Mapping[str, float]) -> str:

@@ -105,6 +105,13 @@ def test_data_without_variety_cannot_be_fallen_short_of():
     assert kinds([{"event": "health", "images": 1000, "variety": still, "real_variety": still}]) == []
 
 
+def test_what_only_one_side_has_is_not_compared():
+    whole = evaluation(classes=0.1)
+    for side in ("variety", "real_variety"):
+        without = {what: value for what, value in whole[side].items() if what != "classes"}
+        assert kinds([{**whole, side: without}]) == []
+
+
 def test_a_discriminator_that_makes_no_error_any_more():
     assert kinds(training(0.7, 0.01, 0.01, 0.01)) == ["saturation"]
     assert kinds(training(0.7, 0.03, 0.03, 0.03)) == []
