@@ -8,30 +8,29 @@ training image. Here the share of those that are not is reported.
 from __future__ import annotations
 
 from math import sqrt
-from typing import TYPE_CHECKING
 
-from ganzoo.evaluation.neighbours import nearest
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from ganzoo.evaluation.neighbours import nearest, radii
 
 MARGIN = 0.02
 ERRORS = 5
 
 
-def memorised(fake: Tensor, train: Tensor, train_radii: Tensor) -> float:
+def memorised(fake: Tensor, train: Tensor) -> float:
     """The share of fake points closer to a training point than that one is to any other.
 
     Args:
         fake: (n, width) float32.
         train: (m, width) float32.
-        train_radii: (m,), the distance of each training point to its nearest other one.
 
     Returns:
         0 to 1; 1 for copies, also of training points that are there twice.
     """
     distances, indices = nearest(fake, train)
-    return (distances <= train_radii[indices]).double().mean().item()
+    found, which = torch.unique(indices, return_inverse=True)
+    return float((distances <= radii(train, 1, of=found)[which]).double().mean())
 
 
 def copies(value: float, floor: float, n: int, n_floor: int) -> bool:

@@ -84,8 +84,7 @@ def _kid(case: Case) -> float:
 
 
 def _memorisation(case: Case) -> float:
-    train = case.training_set()
-    return memorised(case.fake.values, train.features.values, train.radii(1))
+    return memorised(case.fake.values, case.training_set().features.values)
 
 
 def _accuracy(case: Case) -> float:

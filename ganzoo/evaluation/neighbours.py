@@ -20,21 +20,23 @@ ROUNDING = 1e-5
 """Distances that differ by less than this share are equal: features are float32."""
 
 
-def radii(features: Tensor, k: int) -> Tensor:
-    """How far each point is from the k-th nearest of the others.
+def radii(features: Tensor, k: int, of: Tensor | None = None) -> Tensor:
+    """How far points are from the k-th nearest of the others.
 
     Args:
         features: (n, width) float32, n more than ``k``.
         k: At least 1.
+        of: Indices (m,) of the points that are asked about; all where None.
 
     Returns:
-        (n,) float64. A duplicate is a neighbour at distance 0.
+        (m,) float64. A duplicate is a neighbour at distance 0.
     """
+    of = torch.arange(len(features)) if of is None else of
     found = []
-    for rows, gaps in _gaps(features, features):
-        gaps[torch.arange(len(gaps)), rows] = torch.inf  # nobody is their own neighbour
+    for rows, gaps in _gaps(features[of], features):
+        gaps[torch.arange(len(gaps)), of[rows]] = torch.inf  # nobody is their own neighbour
         found.append(_smallest(gaps, k))
-    return _apart(features, features[torch.cat(found)])
+    return _apart(features[of], features[torch.cat(found)])
 
 
 def nearest(points: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """`ganzoo sample` and `ganzoo eval` on a run that training left, on files, and on mistakes."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from typer.testing import CliRunner
 
 from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.sample import sample
+from ganzoo.cli.scoretable import show_scores
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation.comparison import read_scores
 from ganzoo.recipe import load_recipe
 from ganzoo.runs.folder import RunFolder
 from ganzoo.workflow import start
@@ -164,3 +167,108 @@ def test_pictures_of_another_size_are_refused(app, tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((5, 32, 32), np.uint8))
     with pytest.raises(GanzooError, match="32x32 grey, the dataset's 28x28 grey"):
         invoke(app, "eval", tmp_path / "a.npz")
+
+
+def scores_of(app, *arguments):
+    return json.loads(invoke(app, "eval", *arguments, "--json").stdout)["scores"]
+
+
+def test_every_metric_at_once(app, conditional_run):
+    scores = scores_of(app, conditional_run, "--metric", "coverage@mnist-cnn", "--all", "--samples", 200)
+    names = [score["metric"] for score in scores]
+    # The run is conditional, so that accuracy is measured too.
+    assert {"fid@mnist-cnn", "kid@mnist-cnn", "recall@mnist-cnn", "accuracy@mnist-cnn"} <= set(names)
+    assert len(set(names)) == len(names)
+
+
+MODULE = """
+import numpy as np
+
+
+def noise(n, seed):
+    return np.random.default_rng(seed).integers(0, 256, (n, 28, 28), dtype=np.uint8)
+
+
+def padded(n, seed):
+    return np.pad(noise(n, seed), ((0, 0), (2, 2), (2, 2)))
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "cli_noise.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop("cli_noise", None)
+
+
+def test_a_function_is_scored_and_its_scores_are_kept_and_compared(app, here):
+    result = invoke(app, "eval", "cli_noise:noise", "--samples", 100, "--out", "a.jsonl", "--interval")
+    assert "100 images of cli_noise:noise, seed 0, 28x28 grey." in result.stderr
+    assert " to " in result.stdout
+    (score,) = read_scores(here / "a.jsonl")
+    assert (score["protocol"]["n_fake"], score["protocol"]["sample_seed"]) == (100, 0)
+    low, high = score["interval"]
+    assert low < score["value"] < high
+    again = invoke(app, "eval", "cli_noise:noise", "--samples", 100, "--seed", 1, "--against", "a.jsonl")
+    assert f"{score['value']:.4g}" in again.stdout
+    with pytest.raises(GanzooError, match="n_fake: 90 and 100"):
+        invoke(app, "eval", "cli_noise:noise", "--samples", 90, "--against", "a.jsonl")
+
+
+def test_a_border_is_cut_off_where_that_is_asked_for(app, here):
+    with pytest.raises(GanzooError, match="Cut it off with --crop"):
+        invoke(app, "eval", "cli_noise:padded", "--samples", 50)
+    result = invoke(app, "eval", "cli_noise:padded", "--samples", 50, "--crop")
+    assert "A black border was cut off: 28x28 grey is left." in result.stderr
+
+
+def test_another_split_is_another_protocol(app, here):
+    (test,) = scores_of(app, "cli_noise:noise", "--samples", 50)
+    (train,) = scores_of(app, "cli_noise:noise", "--samples", 50, "--split", "train")
+    assert (test["protocol"]["n_real"], train["protocol"]["n_real"]) == (10_000, 60_000)
+    assert (train["protocol"]["split"], train["protocol"]["n_floor"]) == ("train", 50)
+
+
+def test_labels_of_a_file_are_what_accuracy_is_measured_by(app, mnist_test, tmp_path):
+    images, labels = mnist_test.images[:200, 0].numpy(), mnist_test.labels[:200].numpy()
+    np.savez(tmp_path / "right.npz", images=images, labels=labels)
+    np.savez(tmp_path / "none.npz", images=images)
+    (score,) = scores_of(app, tmp_path / "right.npz", "--metric", "accuracy@mnist-cnn")
+    assert score["value"] > 0.98
+    with pytest.raises(GanzooError, match="'accuracy@mnist-cnn' takes images that were asked to be of a class"):
+        invoke(app, "eval", tmp_path / "none.npz", "--metric", "accuracy@mnist-cnn")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--weights", "a.pth"], "'mnist-cnn' brings its own weights, so it does not take a.pth"),
+        (["--weights", "a.pth", "--weights", "b.pth"], "a.pth and b.pth cannot both be the weights"),
+        (["--out", "nowhere/a.jsonl"], "cannot be written to nowhere/a.jsonl"),
+        (["--against", "a.jsonl"], "scores in a.jsonl cannot be read"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_is_scored(app, here, arguments, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        invoke(app, "eval", "cli_noise:noise", "--samples", 50, *arguments)
+
+
+def test_training_images_are_called_copies(capsys):
+    protocol = {
+        "metric": "memorisation",
+        "extractor": "tiny",
+        "extractor_digest": "0" * 8,
+        "dataset": "toy",
+        "split": "test",
+        "n_real": 10,
+        "n_fake": 1000,
+        "n_floor": 1000,
+        "resizing": "none",
+        "quantised": "uint8",
+    }
+    record = {"metric": "memorisation@tiny", "value": 0.9, "floor": 0.3, "weights": None, "protocol": protocol}
+    show_scores([record], None, "")
+    assert "Training images are copied: 90.0% of the samples" in capsys.readouterr().out
+    show_scores([{**record, "value": 0.31}], None, "")
+    assert "copied" not in capsys.readouterr().out

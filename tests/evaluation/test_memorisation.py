@@ -5,7 +5,6 @@ import torch
 
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.memorisation import copies, memorised
-from ganzoo.evaluation.neighbours import radii
 
 CPU = torch.device("cpu")
 N = 2000
@@ -24,9 +23,7 @@ def seen(zoo, mnist, mnist_test):
 
 @pytest.fixture(scope="module")
 def share(seen):
-    train = seen[0]
-    balls = radii(train, 1)
-    return lambda features: memorised(features, train, balls)
+    return lambda features: memorised(features, seen[0])
 
 
 def test_points_on_a_line_have_a_closed_form():
@@ -34,7 +31,7 @@ def test_points_on_a_line_have_a_closed_form():
     fake = torch.tensor([[0.9], [2.5], [1.5], [10.0], [10.5], [-1.0]])
     # 0.9 is near 1, and 2.5 is too far from it; the duplicates at 10 leave room for exact copies alone;
     # -1.0 is exactly as far from 0 as that is from 1.
-    assert memorised(fake, train, radii(train, 1)) == 4 / 6
+    assert memorised(fake, train) == 4 / 6
 
 
 def test_replayed_training_digits_are_all_copies(seen, share):

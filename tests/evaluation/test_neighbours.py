@@ -31,7 +31,10 @@ def test_radii_are_the_distances_to_the_kth_of_the_others(block, k):
     points = torch.randn(150, 7) + 5
     own = all_distances(points, points)
     own.fill_diagonal_(float("inf"))
-    assert torch.allclose(radii(points, k), own.sort(1).values[:, k - 1], rtol=1e-12)
+    expected = own.sort(1).values[:, k - 1]
+    assert torch.allclose(radii(points, k), expected, rtol=1e-12)
+    some = torch.tensor([140, 3, 77])
+    assert torch.allclose(radii(points, k, of=some), expected[some], rtol=1e-12)
 
 
 def test_a_duplicate_is_a_neighbour_at_no_distance():

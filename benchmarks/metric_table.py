@@ -1,0 +1,109 @@
+"""What every metric says about sets of images whose quality anybody can see.
+
+    python benchmarks/metric_table.py
+
+writes results/metrics-table.json and the table in docs/metrics.md. No generator is trained: the sets are made of
+MNIST itself, so the outcome is the same everywhere up to rounding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from ganzoo import ImageDataset
+from ganzoo.evaluation.judge import Judge
+from ganzoo.evaluation.metrics import METRICS
+from ganzoo.evaluation.world import FLOOR_SEED
+from ganzoo.plugins import load_zoo
+from ganzoo.runs.environment import environment
+from ganzoo.runs.files import write_atomically
+from ganzoo.training.precision import resolve_device
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTCOME = ROOT / "results" / "metrics-table.json"
+PAGE = ROOT / "docs" / "metrics.md"
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+N = 10_000
+ARROWS = {"lower": "↓", "higher": "↑", "neither": "="}
+
+Labelled = tuple[Tensor, Tensor]
+
+
+def sets(train: ImageDataset, test: ImageDataset) -> dict[str, Labelled]:
+    """Images and labels, from what a person would call best to worst."""
+    assert train.labels is not None
+    assert test.labels is not None
+    # The floor is of the first N of this order.
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(FLOOR_SEED))
+    others, few = order[N : 2 * N], torch.arange(N) % (N // 10)
+    noise = torch.randint(0, 256, (N, *test.shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    blurred = gaussian_blur(test.images, kernel_size=[7, 7], sigma=[1.0, 1.0])
+    return {
+        "train images": (train.images[others], train.labels[others]),
+        "1,000 train images, ten times each": (train.images[few], train.labels[few]),
+        "blurred test images": (blurred, test.labels),
+        "one digit, repeated": (train.images[:1].expand(N, -1, -1, -1), train.labels[:1].expand(N)),
+        "uniform noise": (noise, torch.arange(N) % len(test.classes)),
+    }
+
+
+def measure() -> dict[str, Any]:
+    """Every metric of every set."""
+    zoo, device = load_zoo(), resolve_device("auto")
+    entry = zoo.datasets.get("mnist")
+    judge = Judge(["all@mnist-cnn"], entry, {}, None, zoo, device)
+    rows: dict[str, Any] = {}
+    for name, (images, labels) in sets(entry.create("train", None), entry.create("test", None)).items():
+        scores = [one.record() for one in judge.score(images, labels=labels)]
+        rows[name] = {score["protocol"]["metric"]: score for score in scores}
+        print(f"{name}: {len(scores)} metrics")
+    return {"command": "python benchmarks/metric_table.py", "environment": environment(device), "sets": rows}
+
+
+def table(outcome: dict[str, Any]) -> str:
+    """The outcome in Markdown: a line for each metric, a column for each set."""
+    rows = outcome["sets"]
+    names = list(next(iter(rows.values())))
+    lines = [
+        "| metric | better | floor | " + " | ".join(rows) + " |",
+        "| --- | --- | ---: |" + " ---: |" * len(rows),
+    ]
+    for name in names:
+        floor = next(iter(rows.values()))[name]["floor"]
+        values = " | ".join(written(scores[name]["value"]) for scores in rows.values())
+        lines.append(f"| {name} | {ARROWS[METRICS[name].better]} | {written(floor)} | {values} |")
+    return "\n".join(lines)
+
+
+def written(value: float) -> str:
+    """Three digits, and no exponent where none is needed."""
+    return f"{value:.5f}" if 0 < abs(value) < 0.001 else f"{value:.3g}"
+
+
+def replaced(page: str, table: str) -> str:
+    """A page with the table between its marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def main() -> None:
+    """Measure, or with --page write the page from the last outcome."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--page", action="store_true", help="only write docs/metrics.md, from the last outcome")
+    if not parser.parse_args().page:
+        OUTCOME.parent.mkdir(exist_ok=True)
+        write_atomically(OUTCOME, (json.dumps(measure(), indent=1, ensure_ascii=False) + "\n").encode())
+    page = PAGE.read_text(encoding="utf-8")
+    write_atomically(PAGE, replaced(page, table(json.loads(OUTCOME.read_text(encoding="utf-8")))).encode())
+
+
+if __name__ == "__main__":
+    main()

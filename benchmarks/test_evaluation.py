@@ -1,0 +1,125 @@
+"""How long all metrics take together, how much memory they need, and how that compares with one call for each."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ganzoo import ImageDataset
+from ganzoo.assembly import assemble
+from ganzoo.evaluation import fidelity
+from ganzoo.evaluation.extractors import find
+from ganzoo.evaluation.judge import Judge
+from ganzoo.evaluation.sampling import draw
+from ganzoo.plugins import Zoo
+from ganzoo.recipe import load_recipe
+
+METRICS = [f"{name}@mnist-cnn" for name in ("fid", "kid", "precision", "recall", "coverage")]
+SAMPLES = 10_000
+MANY = 50_000
+MOST_BYTES = 2 * 10**9
+MOST_SECONDS = 15
+
+PEAK = """
+import resource, sys, torch
+from ganzoo.evaluation.judge import Judge
+from ganzoo.plugins import load_zoo
+
+zoo = load_zoo()
+entry = zoo.datasets.get("mnist")
+judge = Judge(sys.argv[2:], entry, {}, None, zoo, torch.device("cpu"))
+judge.score(entry.create("train", None).images[: int(sys.argv[1])])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+@pytest.fixture(scope="module")
+def judge(zoo: Zoo, device: torch.device) -> Judge:
+    """With cached references and floors: one score has been made."""
+    found = Judge(METRICS, zoo.datasets.get("mnist"), {}, None, zoo, device)
+    found.score(zoo.datasets.get("mnist").create("train", None).images[:SAMPLES])
+    return found
+
+
+@pytest.fixture(scope="module")
+def sample(zoo: Zoo, device: torch.device) -> Callable[[], Tensor]:
+    """Draws from vanilla-mnist; how well it is trained changes no time."""
+    recipe = load_recipe("vanilla-mnist", zoo)
+    torch.manual_seed(0)
+    assembly = assemble(recipe, zoo, (1, 28, 28), 10)
+    assembly.networks.to(device)
+    networks = dict(assembly.networks.items())
+    return lambda: draw(assembly.objective, networks, SAMPLES, seed=0, device=device)[0]
+
+
+def test_sampled_and_scored(benchmark: BenchmarkFixture, judge: Judge, sample: Callable[[], Tensor]) -> None:
+    """10,000 samples drawn and scored with fid, kid, precision, recall and coverage."""
+    measured = benchmark.pedantic(lambda: judge.score(sample()), rounds=3, warmup_rounds=1)
+    assert [one.metric for one in measured] == METRICS
+    benchmark.extra_info["images_per_second"] = SAMPLES / benchmark.stats.stats.median
+    assert benchmark.stats.stats.median < MOST_SECONDS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [SAMPLES, MANY])
+def test_memory(benchmark: BenchmarkFixture, judge: Judge, count: int) -> None:
+    """The most memory that a process of its own holds while it scores."""
+    command = [sys.executable, "-c", PEAK, str(count), *METRICS]
+    found = benchmark.pedantic(
+        subprocess.run, args=(command,), kwargs={"capture_output": True, "text": True, "check": True}, rounds=1
+    )
+    benchmark.extra_info["peak_bytes"] = peak = int(found.stdout)
+    assert peak < MOST_BYTES
+
+
+class Images(Dataset[Tensor]):
+    """Images as torch-fidelity takes them."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+@pytest.mark.slow
+def test_torch_fidelity_once_for_each_metric(
+    benchmark: BenchmarkFixture, zoo: Zoo, judge: Judge, mnist: ImageDataset, device: torch.device
+) -> None:
+    """Three calls of calculate_metrics (fid, kid, precision and recall), with the same extractor and images."""
+    from torch_fidelity import calculate_metrics
+
+    images, test = mnist.images[:SAMPLES], zoo.datasets.get("mnist").create("test", None).images
+    name = fidelity.register("mnist-cnn", find("mnist-cnn", zoo, (1, 28, 28)))
+
+    def theirs() -> None:
+        for metric in ("fid", "kid", "prc"):
+            calculate_metrics(
+                input1=Images(images),
+                input2=Images(test),
+                feature_extractor=name,
+                cuda=device.type == "cuda",
+                batch_size=500,
+                save_cpu_ram=True,
+                verbose=False,
+                cache=False,
+                **{metric: True},
+            )
+
+    benchmark.pedantic(theirs, rounds=1)
+    began = time.perf_counter()
+    judge.score(images)
+    ours = time.perf_counter() - began
+    benchmark.extra_info.update(ours_seconds=ours, ratio=benchmark.stats.stats.median / ours)
+    assert ours < benchmark.stats.stats.median
