@@ -57,7 +57,7 @@ def describe(protocol: Protocol) -> str:
     parts = [
         f"{protocol['n_fake']:,} against {reference}",
         f"{protocol['extractor']} {protocol['extractor_digest'][:8]}",
-        protocol["quantised"],
+        "not quantised" if protocol["quantised"] == "none" else protocol["quantised"],
         "native size" if protocol["resizing"] == "none" else protocol["resizing"],
     ]
     if protocol.get("sample_seed") is not None:

@@ -30,7 +30,7 @@ class Pictures:
     """Images to be judged.
 
     Attributes:
-        images: uint8 (n, c, h, w).
+        images: uint8 (n, c, h, w), or points, float32 (n, 1, 1, d).
         labels: int64 (n,), or None.
         notes: Sentences about what was done to them.
     """
@@ -189,7 +189,9 @@ def _read_npz(path: Path) -> Pictures:
             f"The labels in {path} are {labels.dtype} {labels.shape}.",
             "Labels are whole numbers, one for each image.",
         )
-    told = f"{len(found):,} images, {written(_shape(found))}."
+    told = (
+        f"{len(found):,} images, {written(_shape(found))}." if found.dtype == torch.uint8 else f"{len(found):,} points."
+    )
     return Pictures(found, None if labels is None else torch.from_numpy(labels.astype("int64")), (told,))
 
 
@@ -223,12 +225,24 @@ def _refuse_header(file: Any, path: Path) -> None:
 
 
 def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
-    """Images (n, c, h, w) from an array (n, h, w) or (n, h, w, c)."""
+    """Images (n, c, h, w) from an array (n, h, w) or (n, h, w, c); points (n, 1, 1, d) from (n, 1, d)."""
+    if array.dtype == "float32" and array.ndim == 3 and array.shape[1] == 1 and 0 not in array.shape:
+        return _points(torch.from_numpy(array), path)
     grey = array.ndim == 3
     if array.dtype != "uint8" or not (grey or (array.ndim == 4 and array.shape[3] in (1, 3))) or 0 in array.shape:
         raise GanzooError(f"The images in {path} are {array.dtype} of shape {array.shape}.", NPZ_REMEDY)
     images = torch.from_numpy(array)
     return images[:, None] if grey else images.permute(0, 3, 1, 2)
+
+
+def _points(array: Tensor, path: Path) -> Tensor:
+    """Points (n, 1, 1, d), as ``ganzoo sample`` writes them."""
+    if not bool((array.abs() <= 1).all()):
+        raise GanzooError(
+            f"Some points in {path} lie outside of [-1, 1], or are no numbers.",
+            "Scale them as the dataset's own are: what its generators call 1 is on the page of its plugin.",
+        )
+    return array[:, None]
 
 
 def _refuse_size(path: Path, n_bytes: int) -> None:

@@ -2,6 +2,7 @@
 
 from math import exp, inf, isfinite, log
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -10,6 +11,7 @@ from ganzoo import GanzooError, GaussianPrior, Spec
 from ganzoo.evaluation.generator import load
 from ganzoo.evaluation.judge import Judge
 from ganzoo.evaluation.modes import kl_to_uniform, modes_found, quality
+from ganzoo.evaluation.sources import read_pictures
 from ganzoo.recipe import load_recipe
 from ganzoo.workflow import start
 from ganzoo_plugins.gaussians import GRID, RING, GridModes, RingModes
@@ -188,3 +190,19 @@ def test_a_short_training_finds_the_ring(tmp_path, zoo):
     assert load(run, zoo=zoo, device=CPU).sample(5).dtype == torch.float32
     with Image.open(max((run.path / "samples").glob("*.png"))) as picture:
         assert picture.size == (384, 384)
+
+
+def test_points_in_a_file_are_read_as_they_were_drawn(tmp_path):
+    points = (torch.rand(50, 1, 2) * 2 - 1).numpy()
+    np.savez(tmp_path / "points.npz", images=points)
+    read = read_pictures(tmp_path / "points.npz").fitted((1, 1, 2))
+    assert read.images.shape == (50, 1, 1, 2)
+    assert np.array_equal(read.images[:, 0].numpy(), points)
+    assert read.notes == ("50 points.",)
+
+
+@pytest.mark.parametrize("worst", [2.0, float("nan")])
+def test_points_on_another_scale_are_refused(tmp_path, worst):
+    np.savez(tmp_path / "points.npz", images=np.array([[[0.5, worst]]], dtype="float32"))
+    with pytest.raises(GanzooError, match=r"outside of \[-1, 1\]"):
+        read_pictures(tmp_path / "points.npz")
