@@ -69,6 +69,7 @@ def test_sampled_and_scored(benchmark: BenchmarkFixture, judge: Judge, sample: C
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [SAMPLES, MANY])
 def test_memory(benchmark: BenchmarkFixture, judge: Judge, count: int) -> None:
     """The most memory that a process of its own holds while it scores."""

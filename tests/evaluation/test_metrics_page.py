@@ -1,0 +1,57 @@
+"""docs/metrics.md: every metric is on it, and its table is the committed outcome, in which sets rank as they should."""
+
+import json
+import re
+
+import pytest
+
+import metric_table
+from ganzoo.evaluation.metrics import METRICS
+
+PAGE = metric_table.PAGE.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def sets():
+    return json.loads(metric_table.OUTCOME.read_text(encoding="utf-8"))["sets"]
+
+
+def test_every_metric_has_its_place_and_says_which_way_is_better():
+    headings = " ".join(re.findall(r"^### (.*)$", PAGE, flags=re.MULTILINE))
+    for name in METRICS:
+        assert f"`{name}`" in headings
+    assert PAGE.count("*When it lies:*") + PAGE.count("*When they lie:*") == len(
+        re.findall(r"^### ", PAGE, re.MULTILINE)
+    )
+
+
+def test_the_table_is_the_committed_outcome(sets):
+    assert metric_table.replaced(PAGE, metric_table.table({"sets": sets})) == PAGE
+
+
+def test_every_set_was_measured_under_one_protocol(sets):
+    for scores in zip(*(scores.values() for scores in sets.values()), strict=True):
+        first = scores[0]["protocol"]
+        assert all(score["protocol"] == first for score in scores)
+        assert first["n_fake"] == 10_000
+
+
+@pytest.mark.parametrize("metric", ["fid", "fid-infinity", "kid"])
+def test_distances_rank_as_a_person_would(sets, metric):
+    values = [scores[metric]["value"] for scores in sets.values()]
+    assert values == sorted(values)
+    assert values[1] > 2 * values[0]
+
+
+def test_what_is_seen_by_whom(sets):
+    train, few, blurred, one, noise = sets.values()
+    for name, score in train.items():
+        if name not in ("memorisation", "accuracy", "kl", "kid", "fid-infinity", "fid"):
+            assert score["value"] == pytest.approx(score["floor"], rel=0.05), name
+    assert train["fid"]["value"] < 1.5 * train["fid"]["floor"]
+    assert train["memorisation"]["value"] == few["memorisation"]["value"] == 1 > 3 * train["memorisation"]["floor"]
+    assert few["recall"]["value"] < 0.1
+    assert few["coverage"]["value"] < 0.4
+    assert blurred["precision"]["value"] < 0.5
+    assert one["precision"]["value"] == 1 > one["class-coverage"]["value"]
+    assert noise["precision"]["value"] == noise["coverage"]["value"] == 0
