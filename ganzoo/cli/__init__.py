@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import Annotated
 
@@ -57,20 +58,32 @@ def common(
 def main() -> None:
     """The ``ganzoo`` command: a user's mistake is one sentence and an exit code, never a traceback."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            # A full disk shows when the buffer is written, which must not be left to the interpreter's last breath.
+            sys.stdout.flush()
     except GanzooError as error:
         _leave(str(error), error.exit_code)
     except KeyboardInterrupt:
         _leave("Interrupted.", 130)
     except BrokenPipeError:
-        sys.stderr.close()
+        _drop_output()
         sys.exit(1)
     except OSError as error:
         if error.errno in NO_ROOM:
+            _drop_output()
             _leave(f"{NO_ROOM[error.errno]}; nothing that was saved is lost. Make room and resume the run.", 1)
         if error.errno in NO_ACCESS:
             _leave(f"{error.filename or 'A file'} cannot be written ({error.strerror}). Give a folder that can.", 1)
         raise
+
+
+def _drop_output() -> None:
+    """Let what is still buffered go nowhere, so that leaving does not fail a second time."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 def _leave(sentence: str, code: int) -> None:
