@@ -10,7 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.errors import GanzooError
-from ganzoo.objective import AdversarialLoss, Augmentation, Batch, Losses, Networks, Objective, Phase, Regularizer, Turn
+from ganzoo.objective import (
+    AdversarialLoss,
+    Augmentation,
+    Batch,
+    Losses,
+    Networks,
+    Objective,
+    Phase,
+    Player,
+    Regularizer,
+    Turn,
+)
 from ganzoo.spec import Spec
 
 PlayerLoss = Callable[[Sequence[Regularizer], Networks, Batch], Losses]
@@ -37,12 +48,26 @@ class AdversarialGame(Objective):
         self.regularizers = nn.ModuleList(regularizers)
         self.augmentation = augmentation
         self._terms = tuple(regularizers)
+        self._added: dict[Regularizer, tuple[str, ...]] = {}
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Learn the sizes, and show the networks to the regularizers."""
-        added = super().bind(spec, networks)
+        """Learn the sizes, and show the networks to the regularizers, who may add some of their own."""
+        added = dict(super().bind(spec, networks))
         for term in self._terms:
-            term.bind(spec, networks)
+            if term.reads_features and not hasattr(networks["discriminator"], "features"):
+                raise GanzooError(
+                    f"The regularizer '{term.label}' reads the discriminator's features, and the one in this recipe "
+                    "shares none.",
+                    "Use a discriminator with features(), such as 'dcgan' or 'mlp'.",
+                )
+            own = term.bind(spec, networks) or {}
+            for role in own.keys() & (added.keys() | networks.keys()):
+                raise GanzooError(
+                    f"The regularizer '{term.label}' adds a network '{role}', and there is one already.",
+                    "Name one of the two only once in the recipe.",
+                )
+            added.update(own)
+            self._added[term] = tuple(own)
         return added
 
     def phases(self) -> Sequence[Phase]:
@@ -52,16 +77,27 @@ class AdversarialGame(Objective):
             *self._player("generator", self.generator_loss, self.generator_turn),
         ]
 
-    def _player(self, player: str, loss: PlayerLoss, turn: PlayerTurn) -> list[Phase]:
-        terms = [term for term in self._terms if term.side == player]
+    def _player(self, player: Player, loss: PlayerLoss, turn: PlayerTurn) -> list[Phase]:
+        terms = [term for term in self._terms if term.side in (player, "both")]
         every_step = [term for term in terms if term.every == 1]
         after = partial(_after_step, terms)
         lazy = [
-            Phase(f"{player}/{term.label}", (player,), partial(_lazy_loss, term, turn), every=term.every, after=after)
+            Phase(
+                f"{player}/{term.label}",
+                self._trained(player, [term]),
+                partial(_lazy_loss, term, turn),
+                every=term.every,
+                after=after,
+            )
             for term in terms
             if term.every > 1
         ]
-        return [Phase(player, (player,), partial(loss, every_step), after=after), *lazy]
+        return [Phase(player, self._trained(player, every_step), partial(loss, every_step), after=after), *lazy]
+
+    def _trained(self, player: Player, terms: Sequence[Regularizer]) -> tuple[str, ...]:
+        """The player and the networks that its terms added."""
+        learning = [term for term in terms if term.side == player or player == "discriminator"]
+        return (player, *(role for term in learning for role in self._added.get(term, ())))
 
     def discriminator_loss(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> Losses:
         """The discriminator's loss on one batch, with its regularizers."""
@@ -87,24 +123,51 @@ class AdversarialGame(Objective):
         """What the discriminator is shown: fakes carry no graph."""
         with torch.no_grad():
             fake = self.generate(networks, batch.z, batch.label)
-        return self._turn(networks, batch, fake)
+        return self._turn("discriminator", networks, batch, fake)
 
     def generator_turn(self, networks: Networks, batch: Batch) -> Turn:
         """What the generator is judged on: fakes carry its graph."""
-        return self._turn(networks, batch, self.generate(networks, batch.z, batch.label))
+        return self._turn("generator", networks, batch, self.generate(networks, batch.z, batch.label))
 
-    def _turn(self, networks: Networks, batch: Batch, fake: Tensor) -> Turn:
+    def _turn(self, player: Player, networks: Networks, batch: Batch, fake: Tensor) -> Turn:
         condition = self.condition(batch.label)
+        discriminator = networks["discriminator"]
+        share = any(term.reads_features for term in self._terms)
+        head: Callable[..., Tensor] = getattr(discriminator, "head", nn.Identity())
+        seen: list[tuple[Tensor, Tensor]] = []
+
+        def features(images: Tensor) -> Tensor:
+            for known, found in seen:
+                if known is images:
+                    return found
+            found = _features(discriminator, images, condition)
+            seen.append((images, found))
+            return found
 
         def critic(images: Tensor) -> Tensor:
-            logits: Tensor = networks["discriminator"](images, *condition)
+            logits = head(features(images), *condition) if share else discriminator(images, *condition)
             return logits.float()
 
         def generate(z: Tensor) -> Tensor:
             return self.generate(networks, z, batch.label)
 
         change = self.augmentation or nn.Identity()
-        return Turn(networks, critic, batch, change(batch.real), change(fake), condition=condition, generate=generate)
+        return Turn(
+            networks,
+            critic,
+            batch,
+            change(batch.real),
+            change(fake),
+            condition=condition,
+            generate=generate,
+            features=features,
+            player=player,
+        )
+
+
+def _features(discriminator: nn.Module, images: Tensor, condition: tuple[Tensor, ...]) -> Tensor:
+    found: Tensor = discriminator.features(images, *condition)  # type: ignore[operator]
+    return found
 
 
 def _total(adversarial: Tensor, terms: Sequence[Regularizer], turn: Turn) -> dict[str, Tensor]:

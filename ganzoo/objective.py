@@ -125,8 +125,11 @@ class AdversarialLoss(nn.Module):
         """What the generator minimises, from fake logits (n,) and, where ``pairs`` is set, real logits (n,)."""
 
 
-def _no_generator(z: Tensor) -> Tensor:
-    raise NotImplementedError("This turn was made without a generator.")
+Player = Literal["discriminator", "generator"]
+
+
+def _not_given(inputs: Tensor) -> Tensor:
+    raise AssertionError("This turn was made by hand, without the function that was called.")
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,9 @@ class Turn:
         fake_logits: Logits (n,) of ``fake``; None where the phase did not need them.
         condition: Extra positional arguments of the networks: the batch's labels in a conditional recipe.
         generate: The generator as a function of latent codes alone, (n, latent) to images that nobody augmented.
+        features: The discriminator's features (n, feature_width) as a function of images alone; those of ``real`` and
+            ``fake`` are computed once. For regularizers with ``reads_features``.
+        player: Whose turn it is.
     """
 
     networks: Networks
@@ -153,7 +159,9 @@ class Turn:
     real_logits: Tensor | None = None
     fake_logits: Tensor | None = None
     condition: tuple[Tensor, ...] = ()
-    generate: Callable[[Tensor], Tensor] = _no_generator
+    generate: Callable[[Tensor], Tensor] = _not_given
+    features: Callable[[Tensor], Tensor] = _not_given
+    player: Player = "discriminator"
 
     def judge_real(self) -> Tensor:
         """Logits (n,) of ``real``, computed now where the phase did not need them."""
@@ -176,24 +184,31 @@ class Regularizer(nn.Module):
             optimizer step of its own (Karras et al. 2020, StyleGAN2, section 3.1).
 
     Attributes:
-        side: The player it belongs to. An instance may choose: set it in ``__init__``.
+        side: The player it belongs to, or ``both`` (``turn.player`` tells whose turn it is). An instance may choose:
+            set it in ``__init__``.
         label: What it is logged as; ganzoo sets it to the registered name.
+        reads_features: Whether it calls ``turn.features``. A discriminator without ``features`` is then refused.
     """
 
-    side: Literal["discriminator", "generator"] = "discriminator"
+    side: Player | Literal["both"] = "discriminator"
     label: str = "penalty"
+    reads_features: ClassVar[bool] = False
 
     def __init__(self, *, weight: float = 1.0, every: int = 1) -> None:
         super().__init__()
         self.weight = weight
         self.every = every
 
-    def bind(self, spec: Spec, networks: Networks) -> None:
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module] | None:
         """Called once, before training: make buffers as large as a network, or refuse one that does not fit.
 
         Args:
             spec: Image, latent and class sizes.
             networks: All networks, by role.
+
+        Returns:
+            Networks to add, by role (a classifier on the discriminator's features), or None. They learn in the turn of
+            the regularizer's side; the discriminator's, where that is ``both``.
 
         Raises:
             GanzooError: A network lacks what the regularizer needs.

@@ -47,7 +47,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.trunk, self.decoder, self.error = trunk, decoder, error
         self.to_code = nn.Linear(trunk.feature_width, code)
-        trunk.head = nn.Sequential()
+        del trunk.head
 
     def encode(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Codes (n, code) of images (n, c, h, w)."""

@@ -21,7 +21,19 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ganzoo import Register, RegisterRecipe, Spec, hookimpl
-from ganzoo_plugins.layers import MinibatchStd, Norm, Width, image_norm, with_label
+from ganzoo_plugins.layers import (
+    ConditionalBatchNorm,
+    Conditioning,
+    GeneratorConditioning,
+    Head,
+    Labelled,
+    MinibatchStd,
+    Norm,
+    Width,
+    image_norm,
+    label_inputs,
+    with_label,
+)
 
 PAPER = "Radford, Metz & Chintala 2015, Unsupervised Representation Learning with DCGANs, arXiv:1511.06434"
 
@@ -48,30 +60,44 @@ class Generator(nn.Module):
         spec: Image, latent and class sizes.
         width: Channels of the last hidden layer; each before it has twice as many (128 in the paper).
         norm: Normalisation of every layer but the last.
+        conditioning: How labels come in, in a conditional recipe; ``batch-norm`` takes the place of ``norm``.
     """
 
-    def __init__(self, spec: Spec, *, width: Width = 64, norm: Norm = "batch") -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        width: Width = 64,
+        norm: Norm = "batch",
+        conditioning: GeneratorConditioning = "concat",
+    ) -> None:
         super().__init__()
         self.spec = spec
+        by_norm = spec.classes if conditioning == "batch-norm" else 0
+        self.label_inputs = spec.classes - by_norm
+
+        def normalised(channels: int) -> list[nn.Module]:
+            return [ConditionalBatchNorm(channels, by_norm)] if by_norm else image_norm(norm, channels)
+
         doublings, height, columns = smallest_grid(spec)
         channels = width * 2 ** (doublings - 1)
         bias = norm != "batch"
         layers: list[nn.Module] = [
-            nn.Linear(spec.latent + spec.classes, channels * height * columns, bias=bias),
+            nn.Linear(spec.latent + self.label_inputs, channels * height * columns, bias=bias),
             nn.Unflatten(1, (channels, height, columns)),
-            *image_norm(norm, channels),
+            *normalised(channels),
             nn.ReLU(),
         ]
         for _ in range(doublings - 1):
             layers += [nn.ConvTranspose2d(channels, channels // 2, 4, 2, 1, bias=bias)]
             channels //= 2
-            layers += [*image_norm(norm, channels), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(channels, spec.channels, 4, 2, 1))
+            layers += [*normalised(channels), nn.ReLU()]
+        self.layers = Labelled(*layers, nn.ConvTranspose2d(channels, spec.channels, 4, 2, 1))
         self.apply(initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
-        images = self.layers(with_label(z, label, self.spec.classes))
+        images = self.layers(with_label(z, label, self.label_inputs), label)
         return torch.tanh(images[..., : self.spec.height, : self.spec.width])
 
 
@@ -84,6 +110,7 @@ class Discriminator(nn.Module):
         norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
         slope: Slope of the leaky rectifiers below zero.
         minibatch_std: Show the head how much images of a batch differ, as a last feature map (Karras et al. 2018).
+        conditioning: How labels come in, in a conditional recipe.
 
     Attributes:
         feature_width: Number of features.
@@ -98,14 +125,15 @@ class Discriminator(nn.Module):
         norm: Norm = "batch",
         slope: float = 0.2,
         minibatch_std: bool = False,
+        conditioning: Conditioning = "concat",
     ) -> None:
         super().__init__()
-        self.classes = spec.classes
+        self.label_inputs = label_inputs(spec, conditioning)
         halvings, height, columns = smallest_grid(spec)
         step = 2**halvings
         self.padding = (0, columns * step - spec.width, 0, height * step - spec.height)
         layers: list[nn.Module] = []
-        channels = spec.channels + spec.classes
+        channels = spec.channels + self.label_inputs
         for index in range(halvings):
             # The first layer sees the image itself, whose brightness is information.
             applied: Norm = norm if index else "none"
@@ -121,17 +149,17 @@ class Discriminator(nn.Module):
             channels += 1
         self.layers = nn.Sequential(*layers, nn.Flatten())
         self.feature_width = channels * height * columns
-        self.head = nn.Sequential(nn.Linear(self.feature_width, 1), nn.Flatten(0))
+        self.head = Head(self.feature_width, spec.classes, conditioning)
         self.apply(initialise)
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.layers(with_label(pad(images, self.padding), label, self.classes))
+        features: Tensor = self.layers(with_label(pad(images, self.padding), label, self.label_inputs))
         return features
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label))
+        logits: Tensor = self.head(self.features(images, label), label)
         return logits
 
 

@@ -13,22 +13,13 @@ does not depend on their number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, cast
 
-import torch
 from torch import Tensor
 
-from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
-
-
-class Observer(Protocol):
-    """A discriminator that shows what it sees before it judges."""
-
-    features: Callable[..., Tensor]
 
 
 class FeatureMatching(Regularizer):
@@ -40,28 +31,15 @@ class FeatureMatching(Regularizer):
     """
 
     side = "generator"
+    reads_features = True
 
     def __init__(self, *, weight: float = 1.0, every: int = 1) -> None:
         super().__init__(weight=weight, every=every)
 
-    def bind(self, spec: Spec, networks: Networks) -> None:
-        """Refuses a discriminator without features."""
-        discriminator = networks["discriminator"]
-        if not hasattr(discriminator, "features"):
-            kind = type(discriminator)
-            raise GanzooError(
-                f"Feature matching compares the discriminator's features, but {kind.__module__}.{kind.__name__} "
-                "has no 'features'.",
-                "Use a discriminator with features(), such as 'dcgan' or 'mlp'.",
-            )
-
     def penalty(self, turn: Turn) -> Tensor:
         """‖E f(x) - E f(G(z))‖², a mean over features."""
-        features = cast("Observer", turn.networks["discriminator"]).features
-        with torch.no_grad():
-            wanted = features(turn.real, *turn.condition).float().mean(0)
-        found = features(turn.fake, *turn.condition).float().mean(0)
-        return (wanted - found).square().mean()
+        wanted, found = (turn.features(images).float().mean(0) for images in (turn.real, turn.fake))
+        return (wanted.detach() - found).square().mean()
 
 
 @hookimpl

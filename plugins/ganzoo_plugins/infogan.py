@@ -46,11 +46,11 @@ PAPER = "Chen et al. 2016, InfoGAN: Interpretable Representation Learning, arXiv
 
 
 class Trunk(Protocol):
-    """A discriminator that shares its features: ``forward`` is ``head(features(images))``."""
+    """A discriminator that shares its features: ``forward`` is ``head(features(images))``, each told the label."""
 
     feature_width: int
     features: Callable[..., Tensor]
-    head: Callable[[Tensor], Tensor]
+    head: Callable[..., Tensor]
 
 
 class Recognition(nn.Sequential):
@@ -126,7 +126,7 @@ class InfoGAN(Objective):
         with torch.no_grad():
             images = self.generate(networks, batch.z, batch.label)
         trunk, condition = cast("Trunk", networks["discriminator"]), self.condition(batch.label)
-        real = trunk.head(trunk.features(batch.real, *condition)).float()
+        real = trunk.head(trunk.features(batch.real, *condition), *condition).float()
         fake, gained = self.judge(networks, images, batch)
         loss = softplus(-real).mean() + softplus(fake).mean() - gained["information"]
         return {"loss": loss, "real_logits": real.mean(), "fake_logits": fake.mean()}
@@ -139,12 +139,13 @@ class InfoGAN(Objective):
     def judge(self, networks: Networks, images: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits (n,) of fakes, and what their codes tell: the two parts of L_I and their weighted sum."""
         trunk = cast("Trunk", networks["discriminator"])
-        features = trunk.features(images, *self.condition(batch.label))
+        condition = self.condition(batch.label)
+        features = trunk.features(images, *condition)
         predicted = networks["recognition"](features).float()
         categorical, continuous = information(self.prior, predicted, batch.z)
         weighted = self.weights[0] * categorical + self.weights[1] * continuous
         parts = {"information": weighted, "categorical": categorical, "continuous": continuous}
-        return trunk.head(features).float(), parts
+        return trunk.head(features, *condition).float(), parts
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Building blocks that several pages share: normalisation by name, minibatch deviation, labels as extra inputs."""
+"""Building blocks that several pages share: normalisation by name, minibatch deviation, and the ways labels come in."""
 
 from __future__ import annotations
 
@@ -8,24 +8,38 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ganzoo import Spec
+
 Width = Annotated[int, Field(ge=1)]
 """Units or channels of a layer, as an option."""
 
-Norm = Literal["none", "batch", "layer"]
-"""``batch``: over the batch (Ioffe & Szegedy 2015). ``layer``: over a sample's features (Ba et al. 2016)."""
+Norm = Literal["none", "batch", "layer", "instance"]
+"""``batch``: over the batch (Ioffe & Szegedy 2015). ``layer``: over a sample's features (Ba et al. 2016). ``instance``:
+over each map of each sample (Ulyanov et al. 2016); a vector has no maps, so there it is the same as ``layer``."""
+
+Conditioning = Literal["concat", "projection", "none"]
+"""How a discriminator of a conditional recipe learns of the label. ``concat``: as maps behind the image (Mirza and
+Osindero 2014). ``projection``: as a direction that features are projected on (Miyato & Koyama 2018, arXiv:1802.05637).
+``none``: not at all, as where an auxiliary classifier judges classes."""
+
+GeneratorConditioning = Literal["concat", "batch-norm"]
+"""How a generator learns of the label. ``concat``: behind the latent code (Mirza & Osindero 2014). ``batch-norm``: as
+scales and shifts after each batch normalisation (Dumoulin et al. 2017, arXiv:1610.07629)."""
 
 
 def vector_norm(kind: Norm, width: int) -> list[nn.Module]:
     """The normalisation of vectors (n, width), as a list that is empty for ``none``."""
     if kind == "batch":
         return [nn.BatchNorm1d(width)]
-    return [nn.LayerNorm(width)] if kind == "layer" else []
+    return [nn.LayerNorm(width)] if kind in ("layer", "instance") else []
 
 
 def image_norm(kind: Norm, channels: int) -> list[nn.Module]:
     """The normalisation of feature maps (n, channels, h, w), as a list that is empty for ``none``."""
     if kind == "batch":
         return [nn.BatchNorm2d(channels)]
+    if kind == "instance":
+        return [nn.InstanceNorm2d(channels, affine=True)]
     return [nn.GroupNorm(1, channels)] if kind == "layer" else []
 
 
@@ -71,3 +85,68 @@ def with_label(inputs: Tensor, label: Tensor | None, classes: int) -> Tensor:
     one_hot = label.unsqueeze(1) == torch.arange(classes, device=label.device)
     maps = one_hot.to(inputs.dtype).view(-1, classes, *[1] * (inputs.dim() - 2))
     return torch.cat([inputs, maps.expand(-1, -1, *inputs.shape[2:])], dim=1)
+
+
+def label_inputs(spec: Spec, conditioning: Conditioning) -> int:
+    """Label maps behind a discriminator's images: one for each class under ``concat``, otherwise none."""
+    return spec.classes if conditioning == "concat" else 0
+
+
+class Head(nn.Module):
+    """A discriminator's last layer: a linear function of the features, and what the label adds to it.
+
+    Under ``projection`` the logit is w · φ(x) + b + v_y · φ(x), with an embedding v of the classes (Miyato & Koyama
+    2018, arXiv:1802.05637).
+
+    Args:
+        width: Number of features.
+        classes: Number of classes, 0 in an unconditional recipe.
+        conditioning: Whether the label is projected on.
+    """
+
+    def __init__(self, width: int, classes: int = 0, conditioning: Conditioning = "none") -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 1)
+        self.embedding = None
+        if classes and conditioning == "projection":
+            self.embedding = nn.Embedding(classes, width)
+            nn.init.normal_(self.embedding.weight, std=width**-0.5)
+
+    def forward(self, features: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (n,) from features (n, width) and, where labels are projected on, labels (n,)."""
+        logits: Tensor = self.linear(features).squeeze(1)
+        if self.embedding is not None:
+            assert label is not None, "a head built for classes needs labels"
+            logits = logits + (self.embedding(label) * features).sum(1)
+        return logits
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch normalisation whose scale and shift are the label's (Dumoulin et al. 2017, arXiv:1610.07629).
+
+    Args:
+        channels: Features or feature maps.
+        classes: Number of classes.
+    """
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.scale = nn.Parameter(torch.ones(classes, channels))
+        self.shift = nn.Parameter(torch.zeros(classes, channels))
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """From (n, channels) or (n, channels, h, w) and labels (n,) to the same shape as x."""
+        maps = x.view(len(x), x.shape[1], *(x.shape[2:] or (1, 1)))
+        scale, shift = self.scale[label, :, None, None], self.shift[label, :, None, None]
+        return torch.addcmul(shift, self.norm(maps), scale).view_as(x)
+
+
+class Labelled(nn.Sequential):
+    """Layers in a row, of which those that normalise by label are told it."""
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """From the first layer's inputs (n, ...) and labels (n,) to the last layer's outputs."""
+        for layer in self:
+            x = layer(x, label) if isinstance(layer, ConditionalBatchNorm) else layer(x)
+        return x

@@ -16,24 +16,41 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Register, Spec, hookimpl
-from ganzoo_plugins.layers import Norm, Width, vector_norm, with_label
+from ganzoo_plugins.layers import (
+    ConditionalBatchNorm,
+    Conditioning,
+    GeneratorConditioning,
+    Head,
+    Labelled,
+    Norm,
+    Width,
+    label_inputs,
+    vector_norm,
+    with_label,
+)
 
 PAPER = "Goodfellow et al. 2014, Generative Adversarial Nets, arXiv:1406.2661"
 
 
-def hidden_layers(width: int, hidden: Sequence[int], norm: Norm, slope: float) -> tuple[nn.Sequential, int]:
-    """Linear layers with leaky rectifiers, normalised from the second on, and the width that leaves them."""
+def hidden_layers(
+    width: int, hidden: Sequence[int], norm: Norm, slope: float, classes: int = 0
+) -> tuple[Labelled, int]:
+    """Linear layers with leaky rectifiers, normalised from the second on, and the width that leaves them.
+
+    With ``classes``, batch normalisation is conditional on the label.
+    """
     layers: list[nn.Module] = []
     for index, size in enumerate(hidden):
         # The first layer sees the latent code or the image itself, whose scale is information.
         applied: Norm = norm if index else "none"
+        by_label = classes and applied == "batch"
         layers += [
             nn.Linear(width, size, bias=applied != "batch"),
-            *vector_norm(applied, size),
+            *([ConditionalBatchNorm(size, classes)] if by_label else vector_norm(applied, size)),
             nn.LeakyReLU(slope),
         ]
         width = size
-    return nn.Sequential(*layers), width
+    return Labelled(*layers), width
 
 
 class Generator(nn.Module):
@@ -44,6 +61,7 @@ class Generator(nn.Module):
         hidden: Widths of the hidden layers.
         norm: Normalisation of every hidden layer but the first.
         slope: Slope of the leaky rectifiers below zero.
+        conditioning: How labels come in, in a conditional recipe.
     """
 
     def __init__(
@@ -53,15 +71,18 @@ class Generator(nn.Module):
         hidden: Sequence[Width] = (128, 256, 512, 1024),
         norm: Norm = "batch",
         slope: float = 0.2,
+        conditioning: GeneratorConditioning = "concat",
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.trunk, width = hidden_layers(spec.latent + spec.classes, hidden, norm, slope)
+        by_norm = spec.classes if conditioning == "batch-norm" else 0
+        self.label_inputs = spec.classes - by_norm
+        self.trunk, width = hidden_layers(spec.latent + self.label_inputs, hidden, norm, slope, by_norm)
         self.head = nn.Linear(width, spec.pixels)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
-        pixels = self.head(self.trunk(with_label(z, label, self.spec.classes)))
+        pixels = self.head(self.trunk(with_label(z, label, self.label_inputs), label))
         return torch.tanh(pixels).view(-1, *self.spec.image_shape)
 
 
@@ -73,6 +94,7 @@ class Discriminator(nn.Module):
         hidden: Widths of the hidden layers.
         norm: Normalisation of every hidden layer but the first.
         slope: Slope of the leaky rectifiers below zero.
+        conditioning: How labels come in, in a conditional recipe.
 
     Attributes:
         feature_width: Number of features.
@@ -80,21 +102,27 @@ class Discriminator(nn.Module):
     """
 
     def __init__(
-        self, spec: Spec, *, hidden: Sequence[Width] = (512, 256), norm: Norm = "none", slope: float = 0.2
+        self,
+        spec: Spec,
+        *,
+        hidden: Sequence[Width] = (512, 256),
+        norm: Norm = "none",
+        slope: float = 0.2,
+        conditioning: Conditioning = "concat",
     ) -> None:
         super().__init__()
-        self.classes = spec.classes
-        self.trunk, self.feature_width = hidden_layers(spec.pixels + spec.classes, hidden, norm, slope)
-        self.head = nn.Sequential(nn.Linear(self.feature_width, 1), nn.Flatten(0))
+        self.label_inputs = label_inputs(spec, conditioning)
+        self.trunk, self.feature_width = hidden_layers(spec.pixels + self.label_inputs, hidden, norm, slope)
+        self.head = Head(self.feature_width, spec.classes, conditioning)
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.trunk(with_label(images.flatten(1), label, self.classes))
+        features: Tensor = self.trunk(with_label(images.flatten(1), label, self.label_inputs))
         return features
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label))
+        logits: Tensor = self.head(self.features(images, label), label)
         return logits
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,14 +75,15 @@ def test_every_objective_with_phases_of_its_own_is_tried_in_a_recipe() -> None:
 
 
 def set_up(regularizer: Regularizer) -> tuple[AdversarialGame, nn.ModuleDict, Batch]:
-    """A game with a single regularizer, by the same random numbers each time."""
+    """A conditional game with a single regularizer, by the same random numbers each time."""
     torch.manual_seed(5)
+    spec = replace(SPEC, classes=3)
     networks = nn.ModuleDict(
-        {role: ZOO.registry(role).get("mlp").create(SPEC, hidden=[16, 8]) for role in ("generator", "discriminator")}
+        {role: ZOO.registry(role).get("mlp").create(spec, hidden=[16, 8]) for role in ("generator", "discriminator")}
     )
     game = AdversarialGame(LOSSES["non-saturating"], [regularizer])
-    game.bind(SPEC, networks)
-    batch = Batch(torch.rand(8, *SPEC.image_shape) * 2 - 1, torch.zeros(8, dtype=torch.int64), torch.randn(8, 8))
+    networks.update(game.bind(spec, networks))
+    batch = Batch(torch.rand(8, *SPEC.image_shape) * 2 - 1, torch.arange(8) % 3, torch.randn(8, 8))
     return game, networks, batch
 
 
@@ -90,7 +92,7 @@ def turn(entry: Any, **options: Any) -> tuple[dict[str, Tensor], nn.ModuleDict]:
     regularizer = entry.create(**entry.check(options))
     regularizer.label = entry.name
     game, networks, batch = set_up(regularizer)
-    phase = next(p for p in game.phases() if p.name.split("/")[0] == regularizer.side)
+    phase = next(p for p in game.phases() if regularizer.side in (p.name.split("/")[0], "both"))
     losses = dict(phase.loss(networks, batch))
     losses["loss"].backward()
     return losses, networks
@@ -118,7 +120,7 @@ def test_the_weight_is_ganzoo_s_to_apply(entry: Any) -> None:
 def test_it_can_be_lazy(entry: Any) -> None:
     regularizer = entry.create(**entry.check({"weight": 2.0, "every": 4}))
     game, networks, batch = set_up(regularizer)
-    (phase,) = [phase for phase in game.phases() if "/" in phase.name]
+    phase = next(phase for phase in game.phases() if "/" in phase.name)
     losses = phase.loss(networks, batch)
     assert phase.every == 4
     assert torch.allclose(losses["loss"], 8 * losses["penalty"])

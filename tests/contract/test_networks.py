@@ -115,12 +115,14 @@ def test_half_precision_arithmetic_works(entry: Any) -> None:
 
 
 @pytest.mark.parametrize("entry", load_zoo().discriminators, ids=lambda entry: entry.name)
-def test_a_discriminator_that_shares_features_is_its_head_on_them(entry: Any) -> None:
-    network, spec = build(entry, (1, 28, 28))
+@pytest.mark.parametrize("classes", [0, 10])
+def test_a_discriminator_that_shares_features_is_its_head_on_them(entry: Any, classes: int) -> None:
+    network, spec = build(entry, (1, 28, 28), classes)
     if not hasattr(network, "features"):
         pytest.skip("shares no features")
     network.eval()
     images = inputs(entry, spec)
-    features = network.features(images)
+    condition = (torch.tensor([3, 7]),) if classes else ()
+    features = network.features(images, *condition)
     assert features.shape == (2, network.feature_width)
-    assert torch.equal(network.head(features), network(images))
+    assert torch.equal(network.head(features, *condition), network(images, *condition))

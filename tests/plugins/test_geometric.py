@@ -42,11 +42,11 @@ def turn(discriminator: nn.Module) -> Turn:
 def test_it_is_half_the_squared_norm_of_the_last_layer_alone() -> None:
     discriminator = Discriminator(SPEC, hidden=[3])
     with torch.no_grad():
-        discriminator.head[0].weight.copy_(torch.tensor([[3.0, 0.0, -4.0]]))
+        discriminator.head.linear.weight.copy_(torch.tensor([[3.0, 0.0, -4.0]]))
     penalty = SVMMargin().penalty(turn(discriminator))
     assert penalty.item() == pytest.approx(12.5)
     penalty.backward()
-    assert torch.equal(discriminator.head[0].weight.grad, torch.tensor([[3.0, 0.0, -4.0]]))
+    assert torch.equal(discriminator.head.linear.weight.grad, torch.tensor([[3.0, 0.0, -4.0]]))
     assert all(p.grad is None for p in discriminator.trunk.parameters())
 
 
@@ -76,7 +76,7 @@ def test_hinge_and_margin_find_the_maximum_margin_plane() -> None:
 def test_spectral_normalisation_leaves_no_margin_to_widen() -> None:
     discriminator = Convolutional(Spec(1, 8, 8, GaussianPrior(dim=4)), width=2)
     SVMMargin().bind(SPEC, {"discriminator": discriminator})
-    nn.utils.parametrizations.spectral_norm(discriminator.head[0])
+    nn.utils.parametrizations.spectral_norm(discriminator.head.linear)
     with pytest.raises(GanzooError, match=r"svm-margin.*spectral_norm"):
         SVMMargin().bind(SPEC, {"discriminator": discriminator})
 
