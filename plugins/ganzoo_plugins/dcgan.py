@@ -47,10 +47,12 @@ def smallest_grid(spec: Spec) -> tuple[int, int, int]:
 
 def initialise(module: nn.Module) -> None:
     """Weights from N(0, 0.02²), the scales of batch normalisation from N(1, 0.02²), biases zero."""
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0 if isinstance(module, nn.BatchNorm2d) else 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d) and module.affine:
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    if isinstance(getattr(module, "bias", None), nn.Parameter):
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
 class Generator(nn.Module):
