@@ -56,8 +56,8 @@ class AdversarialGame(Objective):
         for term in self._terms:
             if term.reads_features and not hasattr(networks["discriminator"], "features"):
                 raise GanzooError(
-                    f"The regularizer '{term.label}' reads the discriminator's features, and the one in this recipe "
-                    "shares none.",
+                    f"The regularizer '{term.label}' reads the discriminator's features, and "
+                    f"'{type(networks['discriminator']).__module__}' shares none.",
                     "Use a discriminator with features(), such as 'dcgan' or 'mlp'.",
                 )
             own = term.bind(spec, networks) or {}

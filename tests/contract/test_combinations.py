@@ -1,0 +1,102 @@
+"""Any loss with any regularizers, networks, augmentation and labels: it trains, or a sentence says why not."""
+
+from __future__ import annotations
+
+import math
+import random
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+
+from ganzoo import GanzooError, ImageDataset, Objective
+from ganzoo.assembly import assemble
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.training.trainer import Trainer
+
+ZOO = load_zoo()
+ON_LOGITS = [entry.name for entry in ZOO.losses if not isinstance(entry.create(), Objective)]
+SEEDS = range(100)
+LEGAL_AT_LEAST = 60
+"""Of the hundred. Fewer would mean that the parts are not free to be combined."""
+
+
+def drawn(seed: int) -> dict[str, Any]:
+    """A random choice of parts."""
+    rng = random.Random(seed)
+
+    def names(registry: Any) -> list[str]:
+        return [entry.name for entry in registry]
+
+    return {
+        "loss": rng.choice(ON_LOGITS),
+        "generator": rng.choice(names(ZOO.generators)),
+        "discriminator": rng.choice(names(ZOO.discriminators)),
+        "regularizers": rng.sample(names(ZOO.regularizers), rng.choice([0, 1, 1, 2, 3])),
+        "augmentation": rng.choice([None, *names(ZOO.augmentations)]),
+        "conditional": rng.random() < 0.5,
+        "spectral_norm": rng.random() < 0.25,
+    }
+
+
+def recipe_of(parts: dict[str, Any]) -> Recipe:
+    overrides = [
+        f"loss={parts['loss']}",
+        f"networks.generator={parts['generator']}",
+        f"networks.discriminator={{name: {parts['discriminator']}, spectral_norm: {parts['spectral_norm']}}}".lower(),
+        f"regularizers=[{', '.join(parts['regularizers'])}]",
+        f"conditional={str(parts['conditional']).lower()}",
+        "train.batch_size=4",
+        "train.precision=fp32",
+        "train.device=cpu",
+        *([f"augmentation={parts['augmentation']}"] if parts["augmentation"] else []),
+    ]
+    return load_recipe("vanilla-mnist", ZOO, overrides)
+
+
+def data() -> ImageDataset:
+    images = torch.randint(256, (16, 1, 28, 28), dtype=torch.uint8)
+    return ImageDataset("mnist", "train", images, torch.arange(16) % 10, tuple("0123456789"))
+
+
+def refused(parts: dict[str, Any], sentence: str) -> None:
+    """The sentence names a part that stands in the way."""
+    names = [parts[kind] for kind in ("loss", "generator", "discriminator", "augmentation") if parts[kind]]
+    assert any(f"'{name}'" in sentence for name in [*names, *parts["regularizers"]]), (parts, sentence)
+
+
+def trained(parts: dict[str, Any], trainer: Trainer) -> None:
+    """Two steps leave every loss and every weight finite, and move something."""
+    before = {name: p.detach().clone() for name, p in trainer.networks.named_parameters()}
+    for _ in range(2):
+        trainer.step()
+    broken = [name for name, value in trainer.meters.flush().items() if not math.isfinite(value)]
+    after = dict(trainer.networks.named_parameters())
+    broken += [name for name, parameter in after.items() if not torch.isfinite(parameter).all()]
+    assert not broken, (parts, broken)
+    assert any(not torch.equal(parameter, before[name]) for name, parameter in after.items()), parts
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_random_recipe_trains_or_is_refused_by_name(seed: int) -> None:
+    parts, trainer, sentence = drawn(seed), None, ""
+    torch.manual_seed(seed)
+    try:
+        trainer = Trainer(recipe_of(parts), ZOO, dataset=data())
+    except GanzooError as refusal:
+        sentence = str(refusal)
+    if trainer is None:
+        refused(parts, sentence)
+    else:
+        trained(parts, trainer)
+
+
+def test_most_parts_go_together() -> None:
+    built = 0
+    for seed in SEEDS:
+        with suppress(GanzooError):
+            assemble(recipe_of(drawn(seed)), ZOO, (1, 28, 28), 10)
+            built += 1
+    assert built >= LEGAL_AT_LEAST
