@@ -56,7 +56,7 @@ class Trainer:
         self.latents = stream(config.seed, "latents", self.device)
         self.meters = Meters()
         self.steps = 0
-        self._phases = _with_overrides(self.objective.phases(), recipe)
+        self._phases = scheduled(self.objective.phases(), recipe)
         self.gradients = GradientWatch(self._phases, dict(self.networks.items()))
         self._turns = [self.engine.prepare(self._turn(phase)) for phase in self._phases]
         self._batches_per_step = max(phase.repeat for phase in self._phases)
@@ -154,7 +154,7 @@ class Trainer:
         networks = dict(self.networks.items())
 
         def turn(batch: Batch) -> None:
-            _require_gradients(trained, frozen)
+            require_gradients(trained, frozen)
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             with autocast(self.precision, self.device):
@@ -170,14 +170,20 @@ class Trainer:
         return turn
 
 
-def _require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:
+def require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:
+    """Gradients for those whose turn it is, and none for the others."""
     for parameter in frozen:
         parameter.requires_grad = False
     for parameter in trained:
         parameter.requires_grad = True
 
 
-def _with_overrides(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
+def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
+    """An objective's phases with the recipe's own schedule.
+
+    Raises:
+        GanzooError: The recipe changes a phase that is not there.
+    """
     names = [phase.name for phase in phases]
     for name in recipe.phases:
         if name not in names:

@@ -1,0 +1,69 @@
+"""What a step of training costs, counted and not measured."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
+
+from ganzoo.assembly import Assembly, assemble
+from ganzoo.data.dataset import ImageDataset
+from ganzoo.objective import Batch, Phase
+from ganzoo.plugins import Zoo
+from ganzoo.recipe import Recipe
+from ganzoo.training.trainer import require_gradients, scheduled
+
+
+def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
+    """Floating-point operations of a training step for each real image it shows.
+
+    Matrix products and convolutions count, forward and backward, a multiplication and an addition as two; what is done
+    element by element, norms and optimizers are left out, as is the custom. A lazy phase counts by the share of steps
+    it runs in. Nothing is computed: the tensors are fakes that have shapes alone, and torch's random state stays as
+    it is.
+
+    Args:
+        recipe: A validated recipe.
+        zoo: Where its names are looked up.
+        dataset: The training images, for their sizes.
+    """
+    with torch.random.fork_rng(), FakeTensorMode(allow_non_fake_inputs=True):
+        assembly = assemble(recipe, zoo, dataset.shape, len(dataset.classes), quantised=dataset.quantised)
+        phases = scheduled(assembly.objective.phases(), recipe)
+        batch = _batch(recipe, assembly)
+        total = sum(_flops(phase, assembly, batch) * phase.repeat / phase.every for phase in phases)
+    return total / (recipe.train.batch_size * max(phase.repeat for phase in phases))
+
+
+def _batch(recipe: Recipe, assembly: Assembly) -> Batch:
+    n, spec = recipe.train.batch_size, assembly.spec
+    z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
+    return Batch(torch.zeros(n, *spec.image_shape), torch.zeros(n, dtype=torch.int64), z)
+
+
+def _flops(phase: Phase, assembly: Assembly, batch: Batch) -> int:
+    networks = dict(assembly.networks.items())
+    trained = [p for role in phase.trains for p in networks[role].parameters()]
+    require_gradients(trained, _others(assembly.networks, trained))
+    counter = FlopCounterMode(display=False)
+    counter.mod_tracker = _NoTracker()
+    with counter:
+        phase.loss(networks, batch)["loss"].backward()  # type: ignore[no-untyped-call]
+    return counter.get_total_flops()
+
+
+def _others(networks: nn.ModuleDict, trained: list[nn.Parameter]) -> list[nn.Parameter]:
+    known = {id(parameter) for parameter in trained}
+    return [parameter for parameter in networks.parameters() if id(parameter) not in known]
+
+
+class _NoTracker(ModuleTracker):
+    """Counts by module are not wanted, and torch's hooks for them forbid the input gradients that penalties take."""
+
+    def __enter__(self) -> _NoTracker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
