@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ganzoo.cli.bench import bench
 from ganzoo.cli.doctor import doctor
 from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.listing import list_
@@ -33,6 +34,7 @@ app.command("plugins")(plugins)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
 app.command("doctor")(doctor)
+app.command("bench")(bench)
 
 NO_ROOM = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "The disk quota is used up"}
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -1,0 +1,163 @@
+"""Works through a matrix: starts jobs, waits, writes records, and stops when it is asked to."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ganzoo.bench.collect import Outcome, collect, final_picture
+from ganzoo.bench.ledger import Ledger
+from ganzoo.bench.matrix import Job
+from ganzoo.bench.process import JobProcess
+from ganzoo.bench.record import Key, RunRecord, hardware
+from ganzoo.errors import GanzooError
+from ganzoo.plugins import Zoo
+from ganzoo.runs.environment import environment
+from ganzoo.training.interruption import StopRequests
+from ganzoo.training.precision import resolve_device
+
+PATIENCE = 0.2
+"""Seconds between two looks at the running jobs."""
+
+
+class Watcher:
+    """Is told what happens. Override what is of interest."""
+
+    def planned(self, todo: Sequence[Job], known: Sequence[RunRecord]) -> None:
+        """Before anything starts: the jobs to train, and the records of those that need not be."""
+
+    def began(self, job: Job) -> None:
+        """A job's process was started."""
+
+    def advanced(self, job: Job, images: int) -> None:
+        """A running job has shown so many images."""
+
+    def ended(self, job: Job, record: RunRecord | None) -> None:
+        """A job is done or failed; None where it was stopped, and has saved."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to work through a matrix.
+
+    Attributes:
+        work: Where run folders go.
+        parallel: Jobs at a time.
+        threads: CPU threads of each; None leaves it to torch.
+        force: Train again what is done.
+        retry: Go on with what failed.
+        extra: More arguments of ``ganzoo run``, for each job.
+    """
+
+    work: Path
+    parallel: int = 1
+    threads: int | None = None
+    force: bool = False
+    retry: bool = False
+    extra: tuple[str, ...] = ()
+
+
+class Bench:
+    """Works through matrices.
+
+    Args:
+        zoo: Where names are looked up.
+        ledger: Where records go.
+        settings: How.
+        watcher: Who is told.
+    """
+
+    def __init__(self, zoo: Zoo, ledger: Ledger, settings: Settings, watcher: Watcher | None = None) -> None:
+        self.zoo = zoo
+        self.ledger = ledger
+        self.settings = settings
+        self.watcher = watcher or Watcher()
+        self._running: list[JobProcess] = []
+
+    def run(self, jobs: Sequence[Job]) -> list[RunRecord]:
+        """Train what has no record yet, and give the records of all jobs, in their order.
+
+        A job that somebody else stopped has no record.
+
+        Raises:
+            Interrupted: Ctrl-C; the running jobs have saved.
+            Terminated: SIGTERM; the running jobs have saved.
+        """
+        todo = [job for job in jobs if self._is_open(job)]
+        records = {job: self.ledger.find(self._key(job)) for job in jobs if job not in todo}
+        self.watcher.planned(todo, [record for record in records.values() if record])
+        records |= self._train(todo)
+        return [record for job in jobs if (record := records.get(job))]
+
+    def _key(self, job: Job) -> Key:
+        return job.digest, job.dataset, job.seed, hardware(self._environment(job))
+
+    def _is_open(self, job: Job) -> bool:
+        record = self.ledger.find(self._key(job))
+        return record is None or self.settings.force or (self.settings.retry and record.status == "failed")
+
+    def _train(self, todo: Iterable[Job]) -> dict[Job, RunRecord | None]:
+        queue, records = deque(todo), dict[Job, RunRecord | None]()
+        with StopRequests() as stop:
+            while self._running or (queue and not stop.received):
+                while queue and not stop.received and len(self._running) < self.settings.parallel:
+                    self._start(queue.popleft())
+                time.sleep(PATIENCE)
+                if stop.received:
+                    self._pass_on(stop.received)
+                records |= dict(self._harvest())
+            if (stop.received and None in records.values()) or queue:
+                raise stop.error("Stopped, and saved.", "The same command goes on from here.")
+        return records
+
+    def _start(self, job: Job) -> None:
+        settings = self.settings
+        folder = job.folder(settings.work)
+        if settings.force:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._running.append(JobProcess(job, folder, threads=settings.threads, extra=settings.extra))
+        self.watcher.began(job)
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        for process in self._running:
+            process.stop(number)
+
+    def _harvest(self) -> Iterator[tuple[Job, RunRecord | None]]:
+        """Look at every running job once, and give those that have ended with their records."""
+        for process in list(self._running):
+            outcome = process.poll()
+            if outcome is None:
+                self.watcher.advanced(process.job, process.images)
+                continue
+            self._running.remove(process)
+            record = None if outcome.stopped else self._record(process, outcome)
+            self.watcher.ended(process.job, record)
+            yield process.job, record
+
+    def _record(self, process: JobProcess, outcome: Outcome) -> RunRecord:
+        job, folder = process.job, process.folder
+        record = collect(job, folder, outcome, self._environment(job), self.zoo)
+        self.ledger.append(record, final_picture(folder))
+        return record
+
+    def _environment(self, job: Job) -> dict[str, Any]:
+        """What a job is trained on, as far as it is known before it starts."""
+        return _environment(job.recipe.train.device)
+
+
+@cache
+def _environment(device: str) -> dict[str, Any]:
+    try:
+        return environment(resolve_device(device))
+    except GanzooError:
+        # The job will say so itself; its failure belongs to this machine.
+        return environment(torch.device("cpu"))

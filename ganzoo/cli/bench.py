@@ -1,0 +1,83 @@
+"""``ganzoo bench``: train a matrix of recipes, datasets and seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganzoo.errors import GanzooError
+
+FOR_OTHER_HARDWARE = "*-gpu"
+"""How recipes are called that a CPU is too slow for; --all leaves them out."""
+
+
+def bench(
+    recipes: Annotated[
+        list[str] | None, typer.Argument(help="Recipes: names, patterns such as 'wgan-*', or YAML files.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every registered recipe.")] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Patterns of names that --all and patterns leave out; {FOR_OTHER_HARDWARE} by default."),
+    ] = None,
+    made_for: Annotated[
+        list[str] | None, typer.Option(help="--all and patterns take only recipes whose own dataset this is.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Train on this dataset instead of each recipe's own; may be repeated.")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Train with this seed; may be repeated.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a value of every recipe: --set train.images=20000", metavar="KEY=VALUE"),
+    ] = None,
+    results: Annotated[Path, typer.Option(help="Where runs.jsonl and the pictures are written.")] = Path("results"),
+    work: Annotated[Path, typer.Option(help="Where the run folders go.")] = Path("runs/bench"),
+    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of each training; the cores are shared out by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Go on with what failed before.")] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON on standard output.")] = False,
+) -> None:
+    """Train a matrix of recipes, datasets and seeds; skip what is done, go on with what was cut off."""
+    patterns = [*(recipes or ()), *(["*"] if all_ else ())]
+    if not patterns:
+        raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
+    from ganzoo.bench.ledger import Ledger
+    from ganzoo.bench.matrix import Matrix
+    from ganzoo.bench.runner import Bench, Settings
+    from ganzoo.cli.benchprogress import BenchProgress
+    from ganzoo.plugins import load_zoo
+
+    zoo = load_zoo()
+    left_out = exclude if exclude is not None else [FOR_OTHER_HARDWARE] if all_ else []
+    matrix = Matrix(patterns, left_out, made_for or (), dataset or (), seed or (), set_ or ())
+    settings = Settings(
+        work,
+        parallel=jobs,
+        threads=threads or (_share(jobs) if jobs > 1 else None),
+        force=force,
+        retry=retry,
+        extra=("--data-dir", str(data_dir)) if data_dir else (),
+    )
+    with BenchProgress() as progress:
+        progress.warn_of(zoo)
+        planned = matrix.jobs(zoo)
+        records = Bench(zoo, Ledger(results), settings, progress).run(planned)
+        progress.summarise(planned, records, results)
+    if as_json:
+        typer.echo(json.dumps({"records": [record.plain() for record in records]}, ensure_ascii=False))
+    if len(records) < len(planned) or any(record.status == "failed" for record in records):
+        raise typer.Exit(1)
+
+
+def _share(jobs: int) -> int | None:
+    """Threads of each of several trainings, unless the environment has them."""
+    return None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // jobs)
