@@ -85,6 +85,28 @@ class TrainedGenerator:
             classes=self.classes,
         )
 
+    def decode(self, codes: Tensor, labels: Tensor | None = None, weights: Weights | None = None) -> Tensor:
+        """The images of given latent codes; the same codes give the same images.
+
+        Args:
+            codes: (n, latent) float32, as the recipe's prior draws them.
+            labels: int64 (n,), each image's class; every class in turn where None. Conditional generators only.
+            weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+
+        Returns:
+            As ``sample``.
+        """
+        return draw(
+            self.assembly.objective,
+            self._networks(weights or self.weights[0]),
+            len(codes),
+            seed=0,
+            device=self.device,
+            labels=labels,
+            classes=self.classes,
+            codes=codes,
+        )[0]
+
     def _refuse_label(self, label: int | None) -> None:
         if label is None or 0 <= label < self.classes:
             return

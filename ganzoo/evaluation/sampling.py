@@ -57,6 +57,7 @@ def draw(
     device: torch.device,
     labels: Tensor | None = None,
     classes: int = 0,
+    codes: Tensor | None = None,
     batch_size: int = 500,
 ) -> tuple[Tensor, Tensor | None]:
     """Draw images in evaluation mode; the same arguments give the same images.
@@ -72,6 +73,7 @@ def draw(
         device: Where the networks are.
         labels: int64 (n,), the class of each image; evenly cycled where None and ``classes`` is set.
         classes: Number of classes of a conditional objective, 0 otherwise.
+        codes: Latent codes (n, latent) in place of drawn ones.
         batch_size: Images at a time.
 
     Returns:
@@ -86,7 +88,8 @@ def draw(
         raise GanzooError(f"{n} images cannot be drawn.", "Ask for at least one.")
     if labels is None and classes:
         labels = torch.arange(n) % classes
-    z = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
+    if codes is None:
+        codes = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
     asked = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
     with (
         torch.no_grad(),
@@ -95,8 +98,8 @@ def draw(
         _evaluating(networks),
     ):
         images = [
-            _as_drawn(objective.generate(networks, codes.to(device), wanted.to(device)), objective.spec.quantised)
-            for codes, wanted in zip(torch.split(z, batch_size), torch.split(asked, batch_size), strict=True)
+            _as_drawn(objective.generate(networks, z.to(device), wanted.to(device)), objective.spec.quantised)
+            for z, wanted in zip(torch.split(codes, batch_size), torch.split(asked, batch_size), strict=True)
         ]
     return torch.cat(images), None if labels is None else asked
 
