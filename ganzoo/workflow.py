@@ -65,17 +65,17 @@ def start(
     observers = observers or Observers()
     crew = _crew(recipe, zoo, data_dir)
     run = RunFolder.create(out, recipe, _description(recipe, zoo, crew, data_dir))
-    run.log({"event": "start", "images": 0})
-    return _train(crew, run, zoo, observers, 0.0)
+    with run.claimed():
+        run.log({"event": "start", "images": 0})
+        return _train(crew, run, zoo, observers, 0.0)
 
 
 def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Observers | None = None) -> RunFolder:
     """Go on with a run from its newest whole checkpoint, to the same bits as if it had never stopped.
 
     Raises:
-        GanzooError: There is no run, it is done, or an override would change its past.
+        GanzooError: There is no run, it is done, another process trains it, or an override would change its past.
     """
-    observers = observers or Observers()
     run = RunFolder.open(path)
     for override in overrides:
         if not override.startswith(CHANGEABLE):
@@ -83,24 +83,36 @@ def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Ob
                 f"`{override}` cannot be changed in a run that has begun.",
                 f"On resume, --set takes {', '.join(CHANGEABLE)}.",
             )
+    with run.claimed():
+        return _go_on(run, zoo, overrides, observers or Observers())
+
+
+def _go_on(run: RunFolder, zoo: Zoo, overrides: Sequence[str], observers: Observers) -> RunFolder:
+    run.refuse_another_recipe()
     recipe = run.recipe(zoo, overrides)
+    for sentence in run.damage():
+        observers.say(sentence)
     data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
     crew = _crew(recipe, zoo, data_dir)
-    trainer = crew.trainer
-    checkpoint, damaged = run.find_checkpoint()
-    for sentence in damaged:
-        observers.say(f"{sentence} Going on from an older one.")
-    seconds = 0.0
-    if checkpoint is not None:
-        trainer.restore(checkpoint.tensors, checkpoint.state)
-        seconds = float(checkpoint.state["seconds"])
-    if run.info["status"] == "done" and trainer.steps >= trainer.total_steps:
-        raise GanzooError(f"The run {path} is done.", "Train it further with --set train.images=N.")
+    seconds = _restore(crew.trainer, run, observers)
+    if run.info.get("status") == "done" and crew.trainer.steps >= crew.trainer.total_steps:
+        raise GanzooError(f"The run {run.path} is done.", "Train it further with --set train.images=N.")
     if overrides:
         run.replace_recipe(recipe)
-    run.update(status="running", environment=environment(trainer.device))
-    run.log({"event": "resume", "images": trainer.images})
+    run.update(status="running", environment=environment(crew.trainer.device))
+    run.log({"event": "resume", "images": crew.trainer.images})
     return _train(crew, run, zoo, observers, seconds)
+
+
+def _restore(trainer: Trainer, run: RunFolder, observers: Observers) -> float:
+    """Go back to the newest whole checkpoint, if there is one, and give the training seconds spent until then."""
+    checkpoint, damaged = run.find_checkpoint()
+    for sentence in damaged:
+        observers.say(f"{sentence} Going on from {'an older one' if checkpoint else 'the start'}.")
+    if checkpoint is None:
+        return 0.0
+    trainer.restore(checkpoint.tensors, checkpoint.state)
+    return float(checkpoint.state["seconds"])
 
 
 @dataclass(frozen=True)

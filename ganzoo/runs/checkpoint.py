@@ -16,8 +16,7 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError
 from ganzoo.runs.files import write_atomically
-
-SCHEMA = 1
+from ganzoo.runs.schema import CHECKPOINT, NewerError, refuse_newer
 
 
 @dataclass(frozen=True)
@@ -42,33 +41,44 @@ class Checkpoint:
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2) -> Path:
     """Write a checkpoint atomically, and then remove all but the newest ``keep``.
 
-    The JSON file is written last and holds the digest of the tensors, so that a checkpoint without it, or with another
-    digest, is known to be incomplete.
+    The JSON file is written last and holds the digests of the tensors and of itself: a checkpoint without it is
+    unfinished, and one with another digest is damaged. What lies beyond this checkpoint is removed too: it was too
+    damaged to go on from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = save_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     path = folder / f"{state['images']:012d}.safetensors"
     write_atomically(path, content)
-    meta = {"schema": SCHEMA, "sha256": hashlib.sha256(content).hexdigest(), "state": dict(state)}
-    write_atomically(path.with_suffix(".json"), json.dumps(meta, indent=1).encode())
-    for old in sorted(folder.glob("*.safetensors"))[:-keep]:
-        old.with_suffix(".json").unlink(missing_ok=True)
-        old.unlink(missing_ok=True)
+    meta = {"schema": CHECKPOINT, "sha256": hashlib.sha256(content).hexdigest(), "state": dict(state)}
+    write_atomically(path.with_suffix(".json"), json.dumps({**meta, "meta_sha256": _digest(meta)}, indent=1).encode())
+    kept = [other for other in sorted(folder.glob("*.safetensors")) if other <= path][-keep:]
+    for other in folder.glob("*.safetensors"):
+        if other not in kept:
+            other.with_suffix(".json").unlink(missing_ok=True)
+            other.unlink(missing_ok=True)
     return path
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a sentence for each damaged one that was passed over.
 
+    A run's first checkpoint that was cut off while it was written is none: then there is no checkpoint yet.
+
     Raises:
+        NewerError: A newer ganzoo wrote one of them.
         GanzooError: There are checkpoints, and none of them is whole.
     """
     damaged: list[str] = []
-    for path in sorted(folder.glob("*.safetensors"), reverse=True):
+    paths = sorted(folder.glob("*.safetensors"), reverse=True)
+    for path in paths:
         try:
             return read_checkpoint(path), damaged
+        except NewerError:
+            raise
         except GanzooError as error:
             damaged.append(error.sentence)
+    if len(paths) == 1 and not paths[0].with_suffix(".json").exists():
+        return None, damaged
     if damaged:
         raise GanzooError(
             f"No checkpoint in {folder} is whole: {' '.join(damaged)}",
@@ -81,19 +91,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read one checkpoint and verify it.
 
     Raises:
-        GanzooError: It is truncated, altered, or of a newer ganzoo.
+        NewerError: A newer ganzoo wrote it.
+        GanzooError: It is truncated or altered.
     """
     try:
         content = path.read_bytes()
         meta = json.loads(path.with_suffix(".json").read_text("utf-8"))
-        schema, digest, state = meta["schema"], meta["sha256"], meta["state"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        schema, digest, state = meta.get("schema", 1), meta["sha256"], meta["state"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise GanzooError(f"The checkpoint {path.name} is incomplete ({type(error).__name__}).") from error
-    if schema != SCHEMA:
-        raise GanzooError(f"The checkpoint {path.name} is of schema {schema}, and this ganzoo reads {SCHEMA}.")
+    # Runs from before there was a digest of the JSON file have none.
+    own_digest = meta.pop("meta_sha256", None)
+    if not isinstance(state, dict) or (own_digest is not None and own_digest != _digest(meta)):
+        raise GanzooError(f"The checkpoint {path.name} is damaged: its state does not match its digest.")
+    refuse_newer(schema, CHECKPOINT, f"The checkpoint {path.name}")
     if hashlib.sha256(content).hexdigest() != digest:
         raise GanzooError(f"The checkpoint {path.name} is damaged: its bytes do not match its digest.")
     try:
         return Checkpoint(load_tensors(content), state, path)
     except SafetensorError as error:
         raise GanzooError(f"The checkpoint {path.name} is damaged: {error}.") from error
+
+
+def _digest(meta: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()

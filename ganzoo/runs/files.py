@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: The disk is full or the folder read-only; the old file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_name(path)
     try:
         with temporary.open("wb") as file:
             file.write(content)
@@ -25,6 +27,45 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Where this process prepares what will be ``path``: hidden, beside it, with the writer's process id."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
+    """Remove temporaries that a killed process left.
+
+    Args:
+        folder: Where they lie.
+        name: Of what they were to become; every name by default.
+        sole_writer: Nobody else may write here now, so that even those of a living process go: its id may have been
+            given to another since, which in a container is the rule.
+    """
+    pattern = "*" if name == "*" else glob.escape(name)
+    for temporary in folder.glob(f".{pattern}.*.tmp"):
+        if sole_writer or not _may_live(temporary.name.split(".")[-2]):
+            _remove(temporary)
+
+
+def _may_live(writer: str) -> bool:
+    if not writer.isascii() or not writer.isdigit() or os.name == "nt":
+        return True  # not of our making; and there, asking after a process would end it
+    try:
+        os.kill(int(writer), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return int(writer) != os.getpid()
+
+
+def _remove(temporary: Path) -> None:
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
@@ -42,18 +83,30 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file; a torn last line is left out, a missing file is empty."""
+    """The records of a JSON-lines file, without its damaged lines; a missing file is empty."""
+    return examine_lines(path)[0]
+
+
+def examine_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records of a JSON-lines file, and how many of its lines are damaged.
+
+    A last line that does not end is left out, since the next ``append_lines`` removes it; it is no damage but what a
+    crash cut short.
+    """
     if not path.exists():
-        return []
-    records = []
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            records.append(record)
-    return records
+        return [], 0
+    *lines, _torn = path.read_bytes().split(b"\n")
+    records = [_record(line) for line in lines]
+    whole = [record for record in records if record is not None]
+    return whole, len(records) - len(whole)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _drop_torn_line(descriptor: int) -> None:

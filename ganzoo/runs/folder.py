@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +16,19 @@ from ganzoo.errors import GanzooError
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe, load_recipe
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
-from ganzoo.runs.files import append_lines, read_lines, write_atomically
+from ganzoo.runs.description import read_description
+from ganzoo.runs.files import append_lines, sweep, temporary_name, write_atomically
+from ganzoo.runs.lock import LOCK, locked
+from ganzoo.runs.records import damage, read_events, read_scores
+from ganzoo.runs.schema import RUN, SCORE
 
-SCHEMA = 1
+FOLDERS = ("samples", "checkpoints")
 
 
 class RunFolder:
     """A folder with ``recipe.yaml``, ``run.json``, ``events.jsonl``, ``scores.jsonl``, ``samples/``, ``checkpoints/``.
 
-    Make one with ``create`` or ``open``.
+    Make one with ``create`` or ``open``. Whoever trains in it holds its lock (``claimed``); reading needs none.
     """
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
@@ -28,28 +37,49 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
-        """Start a run in a new or empty folder.
+        """Start a run in a new or empty folder; one that was killed while it was made counts as empty.
+
+        A new folder appears with all that it needs, or not at all.
 
         Raises:
             GanzooError: The folder holds something already, or cannot be made.
         """
-        if (path / "run.json").exists():
-            raise GanzooError(
-                f"{path} already holds a run.",
-                f"Go on with `ganzoo run --resume {path}`, or give another --out.",
-            )
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out.")
+        _refuse_used(path)
         try:
-            (path / "samples").mkdir(parents=True, exist_ok=True)
-            (path / "checkpoints").mkdir(exist_ok=True)
+            if path.exists():
+                with locked(path):
+                    _refuse_used(path)
+                    return cls._furnish(path, recipe, info)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(path.parent, path.name)
+            return cls._appear(path, recipe, info)
         except OSError as error:
             raise GanzooError(
                 f"The run folder {path} cannot be made ({error.strerror}).",
                 "Give a folder that can be written.",
             ) from error
-        run = cls(path, {"schema": SCHEMA, **info})
-        run.replace_recipe(recipe)
+
+    @classmethod
+    def _appear(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
+        prepared = temporary_name(path)
+        try:
+            run = cls._furnish(prepared, recipe, info)
+            prepared.rename(path)
+        except OSError:
+            _refuse_used(path)  # another process was quicker
+            raise
+        finally:
+            shutil.rmtree(prepared, ignore_errors=True)
+        run.path = path
+        return run
+
+    @classmethod
+    def _furnish(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
+        for folder in FOLDERS:
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        content = recipe.to_yaml().encode()
+        run = cls(path, {"schema": RUN, **info, "recipe_digests": [_digest(content)]})
+        write_atomically(path / "recipe.yaml", content)
         run.update()
         return run
 
@@ -60,21 +90,28 @@ class RunFolder:
         Raises:
             GanzooError: There is no run, or its description cannot be read.
         """
-        path = Path(path)
-        try:
-            info = json.loads((path / "run.json").read_text("utf-8"))
-        except OSError as error:
-            raise GanzooError(
-                f"{path} is not a run folder (no run.json).", "Give the folder `ganzoo run` made."
-            ) from error
-        except ValueError as error:
-            raise GanzooError(f"{path / 'run.json'} is damaged.", "Start the run anew with another --out.") from error
-        schema = info.get("schema") if isinstance(info, dict) else None
-        if schema != SCHEMA:
-            raise GanzooError(
-                f"{path} was made by another version of ganzoo (schema {schema}).", f"This one reads schema {SCHEMA}."
-            )
-        return cls(path, info)
+        return cls(Path(path), read_description(Path(path)))
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Be the only process that trains in this folder, until the block ends or the process dies.
+
+        What killed processes left half-written is removed.
+
+        Raises:
+            GanzooError: Another process trains in it.
+        """
+        with locked(self.path, self.info.get("process")):
+            self.info = read_description(self.path)
+            self.update(process={"host": socket.gethostname(), "pid": os.getpid()})
+            for folder in FOLDERS:
+                (self.path / folder).mkdir(exist_ok=True)
+                sweep(self.path / folder, sole_writer=True)
+            for name in ("run.json", "recipe.yaml"):
+                sweep(self.path, name, sole_writer=True)
+            sweep(self.path)
+            sweep(self.path.parent, self.path.name)
+            yield
 
     def update(self, **changes: Any) -> None:
         """Change facts of run.json (``status``, ``ended``, ...)."""
@@ -83,7 +120,10 @@ class RunFolder:
 
     def replace_recipe(self, recipe: Recipe) -> None:
         """Write recipe.yaml anew (a resumed run that trains longer)."""
-        write_atomically(self.path / "recipe.yaml", recipe.to_yaml().encode())
+        content = recipe.to_yaml().encode()
+        # The digest first: whichever of the two recipes a crash leaves, it is one of the run's.
+        self.update(recipe_digests=[*self.info.get("recipe_digests", []), _digest(content)])
+        write_atomically(self.path / "recipe.yaml", content)
 
     def recipe(self, zoo: Zoo, overrides: Iterable[str] = ()) -> Recipe:
         """The resolved recipe it was started with."""
@@ -91,29 +131,46 @@ class RunFolder:
             update={"name": self.info["recipe"]}
         )
 
+    def refuse_another_recipe(self) -> None:
+        """See that recipe.yaml is the file that ganzoo wrote: going on by another would not be going on.
+
+        Raises:
+            GanzooError: It is missing, damaged or edited.
+        """
+        file = self.path / "recipe.yaml"
+        digests = self.info.get("recipe_digests")  # runs from before there were any have none
+        if digests and not (file.is_file() and _digest(file.read_bytes()) in digests):
+            raise GanzooError(
+                f"{file} is not as ganzoo wrote it: it was damaged or edited after the run began.",
+                "Put it back from a copy; what may be changed is changed with --set.",
+            )
+
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to events.jsonl."""
         append_lines(self.path / "events.jsonl", [record])
 
     def events(self) -> list[dict[str, Any]]:
-        """The records of events.jsonl in order, without those that a crash made void.
+        """The records of events.jsonl in order, without those that a crash made void or that are damaged.
 
         A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
         """
-        kept: list[dict[str, Any]] = []
-        for record in read_lines(self.path / "events.jsonl"):
-            if record.get("event") == "resume":
-                kept = [old for old in kept if old.get("images", 0) <= record["images"]]
-            kept.append(record)
-        return kept
+        return read_events(self.path / "events.jsonl")
 
     def append_score(self, *scores: Mapping[str, Any]) -> None:
         """Append scores to scores.jsonl, durably."""
-        append_lines(self.path / "scores.jsonl", scores, durable=True)
+        append_lines(self.path / "scores.jsonl", [{**score, "schema": SCORE} for score in scores], durable=True)
 
     def scores(self) -> list[dict[str, Any]]:
-        """All scores so far, in order."""
-        return read_lines(self.path / "scores.jsonl")
+        """All scores so far, in order, without damaged ones.
+
+        Raises:
+            GanzooError: A newer ganzoo wrote one of them.
+        """
+        return read_scores(self.path / "scores.jsonl")
+
+    def damage(self) -> list[str]:
+        """A sentence for each file of records that holds some which are none."""
+        return damage(self.path)
 
     def save_checkpoint(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
         """Write a checkpoint; the newest two are kept."""
@@ -142,3 +199,25 @@ def free_folder(recipe_name: str, root: Path = Path("runs")) -> Path:
         number += 1
         path = root / f"{recipe_name}-{number}"
     return path
+
+
+def _refuse_used(path: Path) -> None:
+    if (path / "run.json").exists():
+        raise GanzooError(
+            f"{path} already holds a run.", f"Go on with `ganzoo run --resume {path}`, or give another --out."
+        )
+    if path.exists() and not (path.is_dir() and all(map(_is_beginning, path.iterdir()))):
+        raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out.")
+
+
+def _is_beginning(entry: Path) -> bool:
+    """Whether it is what ``create`` writes before run.json."""
+    if entry.name in FOLDERS:
+        return entry.is_dir() and not any(entry.iterdir())
+    if entry.name == "recipe.yaml":
+        return (entry.parent / LOCK).exists()  # otherwise it is somebody's own file
+    return entry.name == LOCK or entry.name.startswith((".recipe.yaml.", ".run.json."))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -22,6 +22,7 @@ from ganzoo.training.trainer import Trainer
 GRID_ROWS = 8
 POINTS = 2500
 SAMPLE_SEED = 0
+TOLD = ("metric", "value", "floor", "weights", "seconds")
 
 
 class Session:
@@ -58,7 +59,9 @@ class Session:
         self.reached = ""
         self._logged_at = (trainer.images, seconds)
         self._saved_at = time.monotonic()
+        self._saved = trainer.images
         self._evaluated = -1
+        self._stop = StopRequests()
 
     def train(self) -> None:
         """Train to the end, or until the score that was asked for is reached.
@@ -69,22 +72,25 @@ class Session:
             RunError: A loss, a gradient or a weight is no longer finite; the last good checkpoint is kept.
         """
         trainer = self.trainer
-        with StopRequests() as stop:
+        with self._stop:
             self._arrive()
             while trainer.steps < trainer.total_steps and not self.reached:
                 self._advance()
-                if stop.received:
+                if self._stop.received:
                     self._log()
                     self._save()
-                    raise stop.error(
-                        f"Stopped after {trainer.images:,} images, and saved.",
-                        f"Go on with `ganzoo run --resume {self.run.path}`.",
-                    )
-        if self._evaluated != trainer.images:
-            self._log()
-            self._save()
-            self._evaluate()
+                    raise self._stop.error(*self._stopped())
+            if self._evaluated != trainer.images:
+                self._log()
+                self._save()
+                self._evaluate()
         self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
+
+    def _stopped(self) -> tuple[str, str]:
+        return (
+            f"Stopped after {self.trainer.images:,} images, and saved.",
+            f"Go on with `ganzoo run --resume {self.run.path}`.",
+        )
 
     def _arrive(self) -> None:
         """At the start the untrained grid; on resume the evaluation that a crash may have cut off."""
@@ -141,26 +147,38 @@ class Session:
     def _save(self) -> None:
         # The last step may have broken weights that no loss has seen yet.
         self._refuse([f"{role}.weights" for role in broken_networks(dict(self.trainer.networks.items()))])
-        tensors, state = self.trainer.checkpoint()
-        self.run.save_checkpoint(tensors, {**state, "seconds": self.seconds})
-        self._saved_at = time.monotonic()
+        if self._saved != self.trainer.images:
+            tensors, state = self.trainer.checkpoint()
+            self.run.save_checkpoint(tensors, {**state, "seconds": self.seconds})
+        self._saved, self._saved_at = self.trainer.images, time.monotonic()
 
     def _evaluate(self) -> None:
-        """Draw the grid, and score every kind of weights that has no score at this point yet."""
-        trainer = self.trainer
-        self._picture()
-        self._watch_variety()
-        wanted = trainer.recipe.evaluate.metrics
-        known = {(score["metric"], score["weights"]) for score in self._scores_here()}
-        for weights in trainer.kinds_of_weights:
-            if any((metric, weights) not in known for metric in wanted):
-                new = [score for score in self._score(weights) if (score["metric"], weights) not in known]
-                self.run.append_score(*new)
-                for score in new:
-                    facts = {key: score[key] for key in ("metric", "value", "floor", "weights", "seconds")}
-                    self._log_event("score", **facts)
-        self._evaluated = trainer.images
+        """Draw the grid, and score every kind of weights that has no score at this point yet.
+
+        The checkpoint of this point is on the disk, so a request to stop need not wait for the end.
+        """
+        with self._stop.at_once(*self._stopped()):
+            self._picture()
+            self._watch_variety()
+            for weights in self.trainer.kinds_of_weights:
+                self._complete_scores(weights)
+            self._tell_scores()
+        self._evaluated = self.trainer.images
         self._check_until()
+
+    def _complete_scores(self, weights: str) -> None:
+        known = {(score["metric"], score["weights"]) for score in self._scores_here()}
+        if any((metric, weights) not in known for metric in self.trainer.recipe.evaluate.metrics):
+            self.run.append_score(*(one for one in self._score(weights) if (one["metric"], weights) not in known))
+
+    def _tell_scores(self) -> None:
+        """An event for each score that has none yet: a crash may have come between the two."""
+        here = [event for event in self.run.events() if event["images"] == self.trainer.images]
+        told = {(event.get("metric"), event.get("weights")) for event in here if event["event"] == "score"}
+        for score in self._scores_here():
+            if (score["metric"], score["weights"]) not in told:
+                told.add((score["metric"], score["weights"]))
+                self._log_event("score", **{key: score.get(key) for key in TOLD})
 
     def _watch_variety(self) -> None:
         weights = self.trainer.kinds_of_weights[0]

@@ -5,6 +5,7 @@ import torch
 
 from ganzoo.errors import GanzooError
 from ganzoo.runs.checkpoint import load_latest, read_checkpoint, save_checkpoint
+from ganzoo.runs.schema import NewerError
 
 
 def tensors(value):
@@ -63,18 +64,60 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, dam
     assert "000000000256.safetensors" in damaged[0]
 
 
+def test_a_first_checkpoint_that_was_cut_off_is_none_yet(tmp_path):
+    lose_the_digest(save_checkpoint(tmp_path, tensors(1), {"images": 128}))
+    checkpoint, told = load_latest(tmp_path)
+    assert checkpoint is None
+    assert "000000000128.safetensors is incomplete" in told[0]
+    lose_the_digest(save_checkpoint(tmp_path, tensors(2), {"images": 256}))
+    with pytest.raises(GanzooError, match="No checkpoint in .* is whole"):
+        load_latest(tmp_path)
+
+
+@pytest.mark.parametrize("change", [("128,", "129,"), ('"seconds"', '"secondz"'), ('"steps": 4', '"steps": 5')])
+def test_a_state_that_was_altered_is_damage_too(tmp_path, change):
+    path = save_checkpoint(tmp_path, tensors(1), {"images": 128, "steps": 4, "seconds": 0.5}).with_suffix(".json")
+    path.write_text(path.read_text().replace(*change))
+    with pytest.raises(GanzooError, match="state does not match its digest"):
+        read_checkpoint(path.with_suffix(".safetensors"))
+
+
+def test_damaged_ones_beyond_the_one_gone_on_from_never_crowd_out_what_is_whole(tmp_path):
+    for images in (128, 256, 384):
+        path = save_checkpoint(tmp_path, tensors(images), {"images": images}, keep=3)
+        if images > 128:
+            flip_a_bit(path)
+    save_checkpoint(tmp_path, tensors(200), {"images": 200})
+    checkpoint, damaged = load_latest(tmp_path)
+    assert (checkpoint.state["images"], damaged) == (200, [])
+    assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["000000000128", "000000000200"]
+
+
 def test_when_all_are_damaged_one_sentence_says_so(tmp_path):
     truncate(save_checkpoint(tmp_path, tensors(1), {"images": 128}))
     with pytest.raises(GanzooError, match="No checkpoint in .* is whole"):
         load_latest(tmp_path)
 
 
-def test_a_newer_schema_is_refused(tmp_path):
-    path = save_checkpoint(tmp_path, tensors(1), {"images": 128})
+def rewrite(path, **changes):
     meta = json.loads(path.with_suffix(".json").read_text())
-    path.with_suffix(".json").write_text(json.dumps({**meta, "schema": 99}))
-    with pytest.raises(GanzooError, match="schema 99"):
-        read_checkpoint(path)
+    meta.pop("meta_sha256")
+    path.with_suffix(".json").write_text(json.dumps({**meta, **changes}))
+
+
+def test_a_newer_schema_is_refused_and_not_passed_over(tmp_path):
+    save_checkpoint(tmp_path, tensors(0), {"images": 64})
+    path = save_checkpoint(tmp_path, tensors(1), {"images": 128})
+    rewrite(path, schema=99)
+    for read, where in ((read_checkpoint, path), (load_latest, tmp_path)):
+        with pytest.raises(NewerError, match="newer ganzoo .schema 99"):
+            read(where)
+
+
+def test_one_from_before_the_state_had_a_digest_is_read(tmp_path):
+    path = save_checkpoint(tmp_path, tensors(1), {"images": 128})
+    rewrite(path)
+    assert read_checkpoint(path).state == {"images": 128}
 
 
 def test_an_empty_folder_has_no_checkpoint(tmp_path):

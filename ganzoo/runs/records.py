@@ -1,0 +1,60 @@
+"""The lines of events.jsonl and scores.jsonl: which of them are whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ganzoo.runs.files import examine_lines
+from ganzoo.runs.schema import SCORE, refuse_newer
+
+Record = dict[str, Any]
+
+
+def read_events(path: Path) -> list[Record]:
+    """The events in order, without those that a crash made void or that are damaged.
+
+    A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
+    """
+    kept: list[Record] = []
+    for record in filter(_is_event, examine_lines(path)[0]):
+        if record["event"] == "resume":
+            kept = [old for old in kept if old["images"] <= record["images"]]
+        kept.append(record)
+    return kept
+
+
+def read_scores(path: Path) -> list[Record]:
+    """The scores in order, without damaged ones.
+
+    Raises:
+        NewerError: A newer ganzoo wrote one of them.
+    """
+    scores = []
+    for record in filter(_is_score, examine_lines(path)[0]):
+        # Scores from before they had a number are of the first schema.
+        refuse_newer(record.pop("schema", 1), SCORE, f"A score in {path}")
+        scores.append(record)
+    return scores
+
+
+def damage(folder: Path) -> list[str]:
+    """A sentence for each of a run's two files that holds lines which are no records."""
+    sentences = []
+    kinds: dict[str, Callable[[Mapping[str, Any]], bool]] = {"events.jsonl": _is_event, "scores.jsonl": _is_score}
+    for name, whole in kinds.items():
+        records, damaged = examine_lines(folder / name)
+        damaged += sum(not whole(record) for record in records)
+        if damaged:
+            sentences.append(f"Left out, because damaged: {damaged} of the lines in {folder / name}.")
+    return sentences
+
+
+def _is_event(record: Mapping[str, Any]) -> bool:
+    return isinstance(record.get("event"), str) and isinstance(record.get("images"), int)
+
+
+def _is_score(record: Mapping[str, Any]) -> bool:
+    kinds = {"metric": str, "weights": str, "value": (int, float), "images": int, "protocol": dict}
+    return all(isinstance(record.get(key), kind) for key, kind in kinds.items())
