@@ -121,7 +121,11 @@ class Head(nn.Module):
         return logits
 
 
-class ConditionalBatchNorm(nn.Module):
+class ToldTheLabel(nn.Module):
+    """A layer whose ``forward(x, label)`` takes the label too."""
+
+
+class ConditionalBatchNorm(ToldTheLabel):
     """Batch normalisation whose scale and shift are the label's (Dumoulin et al. 2017, arXiv:1610.07629).
 
     Args:
@@ -143,10 +147,10 @@ class ConditionalBatchNorm(nn.Module):
 
 
 class Labelled(nn.Sequential):
-    """Layers in a row, of which those that normalise by label are told it."""
+    """Layers in a row, of which those that take the label are told it."""
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """From the first layer's inputs (n, ...) and labels (n,) to the last layer's outputs."""
         for layer in self:
-            x = layer(x, label) if isinstance(layer, ConditionalBatchNorm) else layer(x)
+            x = layer(x, label) if isinstance(layer, ToldTheLabel) else layer(x)
         return x
