@@ -6,7 +6,7 @@ from math import sqrt
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, relu
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, relu
 
 from ganzoo_plugins.layers import ConditionalBatchNorm, Labelled, ToldTheLabel
 
@@ -92,8 +92,9 @@ class SelfAttention(nn.Module):
 
     With s_ij = f(x_i) · g(x_j) and β_j = softmax over i of s_ij, each place j gets o_j = v(Σ_i β_ji h(x_i)), and leaves
     as y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions by way of an eighth of the channels; γ starts at zero, so
-    that the network first learns from its neighbourhoods. The softmax is written out, because the fused one cannot be
-    differentiated twice, as gradient penalties do.
+    that the network first learns from its neighbourhoods. As in the authors' code and not in the equation, f(x) and
+    h(x) are the largest of 2x2 places each, for a quarter of the work. The softmax is written out, because the fused
+    one cannot be differentiated twice, as gradient penalties do.
 
     Args:
         channels: Of the maps that come in and leave.
@@ -107,9 +108,9 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """From (n, channels, h, w) to the same shape."""
-        keys, queries, values = (layer(maps).flatten(2) for layer in (self.keys, self.queries, self.values))
-        attention = (queries.transpose(1, 2) @ keys).softmax(-1)
+        """From (n, channels, h, w), with sides of at least 2, to the same shape."""
+        keys, values = (max_pool2d(layer(maps), 2).flatten(2) for layer in (self.keys, self.values))
+        attention = (self.queries(maps).flatten(2).transpose(1, 2) @ keys).softmax(-1)
         seen = values @ attention.transpose(1, 2)
         found: Tensor = self.out(seen.unflatten(2, maps.shape[2:]))
         return self.gamma * found + maps

@@ -8,8 +8,8 @@ and Miyato & Koyama's, with one layer more in each, through which every place se
 ``blocks.SelfAttention`` is that layer. It stands where the grid is half the image's, in the region where the paper
 finds it to help most; channels double whenever the grid is halved. Where a recipe is conditional, G's batch
 normalisation depends on the label and D projects on it. Spectral normalisation on both networks (the recipe's
-``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. The authors' code also pools keys
-and values; the equation does not, and neither do these.
+``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. f(x) and h(x) are pooled as in the
+authors' code, though not in the equation.
 """
 
 from __future__ import annotations
