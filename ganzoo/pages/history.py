@@ -87,7 +87,7 @@ def _scores(number: int, measure: Measure, records: Records) -> Plots:
 def health(events: Records) -> list[Plots]:
     """Gradient norms, and the samples' variety beside that of real images."""
     watched = [event for event in events if event.get("event") == "health"]
-    gradients = [{"images": event["images"], **event["gradients"]} for event in watched if "gradients" in event]
+    gradients = [{"images": event["images"], **_owned(event["gradients"])} for event in watched if "gradients" in event]
     shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
     told = {
         "Gradient norms": ("Of each network, in the turn of each phase.", gradients, "norm"),
@@ -106,6 +106,12 @@ def _over_images(heading: str, records: Records, y: str) -> Markup:
     values = [value for line in lines for value in line.y]
     title, name = f"{heading} over {AXES['images']}", heading.lower().replace(" ", "-")
     return curves(lines, title=title, x=AXES["images"], y=y, name=name, log=y == "norm" and spread_out(values))
+
+
+def _owned(norms: Mapping[str, float]) -> dict[str, float]:
+    """Norms by their network, and by the phase where that is called otherwise."""
+    parts = {name: name.rpartition(".") for name in norms}
+    return {role if phase == role else f"{role}, {phase}": norms[name] for name, (phase, _, role) in parts.items()}
 
 
 def _shares(event: Mapping[str, Any]) -> dict[str, float]:

@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib
 from markupsafe import Markup
+from matplotlib import ticker
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from ganzoo.pages.words import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,13 +107,25 @@ def curves(
         if floor is not None:
             axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=(0, (1, 2)), label="floor: real images")
         if log and all(value > 0 for line in lines for value in line.y) and (floor is None or floor > 0):
-            axes.set_yscale("log")
+            logarithmic(axes, "y")
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-        axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
+        axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
         figure.legend(loc="outside upper left", ncols=columns, handlelength=2.2)
         return svg(figure, title, name)
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, with plain numbers at its ticks."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    # Within two decades, whole powers of ten alone would be one or two ticks.
+    steps = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
+    axis.set_major_locator(ticker.LogLocator(10, steps, numticks=10))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | None = None) -> Markup:

@@ -9,7 +9,7 @@ from typing import Any
 
 NOTHING = "–"
 
-_SHORT = ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
+_SHORT = ((1e18, " E"), (1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
 
 
@@ -29,13 +29,11 @@ def count(value: float | None) -> str:
 
 
 def short(value: float | None) -> str:
-    """A large number in three digits: ``1.51 M``."""
+    """A number in three digits at most, with its unit: ``1.51 M``, ``20 k``, ``0.5``."""
     if value is None:
         return NOTHING
-    for size, unit in _SHORT:
-        if abs(value) >= size:
-            return f"{figure(value / size)}{unit}"
-    return figure(value)
+    size, unit = next(((size, unit) for size, unit in _SHORT if abs(value) >= size), (1.0, ""))
+    return f"{value / size:.3g}{unit}"
 
 
 def duration(seconds: float | None) -> str:
