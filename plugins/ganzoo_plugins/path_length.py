@@ -6,15 +6,15 @@ J = ∂g(w)/∂w and y white noise in the shape of an image, scaled by 1 / √pi
     E_{w, y}[(‖Jᵀ y‖ - a)²],        a a moving average of ‖Jᵀ y‖ (decay 0.99, from zero)
 
 Jᵀ y is the gradient of g(w)·y, so that no Jacobian is ever made. The weight is 2, and ``every`` 4 in the authors'
-code. There w enters each layer on its own and the lengths are averaged over layers; here it is the one w that all share.
-a is a constant to the gradient. Where a generator has no mapping network w is the code itself.
+code. There w enters each layer on its own and the lengths are averaged over layers; here it is the one w that all
+share. a is a constant to the gradient. Where a generator has no mapping network w is the code itself.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -58,7 +58,7 @@ class PathLength(Regularizer):
 
     def penalty(self, turn: Turn) -> Tensor:
         """E[(‖Jᵀ y‖ - a)²], after a moved towards these lengths."""
-        generator = turn.networks["generator"]
+        generator: Any = turn.networks["generator"]
         if hasattr(generator, "mapping") and hasattr(generator, "synthesis"):
             lengths = path_lengths(generator.synthesis, generator.mapping(turn.batch.z, *turn.condition))
         else:

@@ -12,8 +12,8 @@ exchanged:
     D minimises E[softplus(D(G(z)) - D(x))]        G minimises E[softplus(D(x) - D(G(z)))]
 
 and each fake is paired with one real image. The gradient penalties R1 and R2 of the r1 page complete it.
-Not here: the paper's network (grouped convolutions in residual blocks without normalisation, Fix-up
-initialisation), and its schedules of γ, β2, the learning rate and the EMA.
+The paper's networks stand on the page r3gan_networks. Not here: its schedules of γ, β2, the learning rate and
+the EMA.
 """
 
 from __future__ import annotations

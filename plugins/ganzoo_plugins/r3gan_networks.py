@@ -7,8 +7,9 @@ stand residual blocks, inverted bottlenecks whose 3x3 convolution is grouped:
 
 As in Fix-up initialisation (Zhang, Dauphin & Ma 2019, arXiv:1901.09321) W₃ starts at zero, and W₁ and W₂ at He's size
 times L^(-1/4), L the number of blocks, so that each block is the identity at first. Between resolutions maps are
-doubled bilinearly or halved with [1, 3, 3, 1], and a 1x1 convolution changes their number on the coarser side. G begins
-with a learned basis of the coarsest grid, whose maps the code weights; D ends with a learned weight of each pixel and map.
+doubled bilinearly or halved with [1, 3, 3, 1], and a 1x1 convolution changes their number on the coarser side. G
+begins with a learned basis of the coarsest grid, whose maps the code weights; D ends with a learned weight of each
+pixel and map.
 
 What is otherwise: the coarsest grid is the image's (7x7 for 28x28), G ends in a tanh, because ganzoo's images lie in
 [-1, 1], and D projects on the label itself (Miyato & Koyama 2018). The loss stands on the page r3gan.
@@ -149,9 +150,7 @@ class Discriminator(nn.Module):
                 layers += [Blur(padding=1, step=2), *fewer_or_more(channels[level - 1], maps)]
             layers += [Residual(maps, group, blocks * len(channels)) for _ in range(blocks)]
         self.feature_width = channels[-1]
-        pixels = linear_scale(
-            nn.Conv2d(channels[-1], channels[-1], (height, columns), groups=channels[-1], bias=False)
-        )
+        pixels = linear_scale(nn.Conv2d(channels[-1], channels[-1], (height, columns), groups=channels[-1], bias=False))
         self.layers = nn.Sequential(*layers, pixels, nn.Flatten())
         self.head = Head(self.feature_width, spec.classes, conditioning)
         linear_scale(self.head.linear)
