@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, is_out_of_memory
+from ganzoo.footprint import refuse_giant
 from ganzoo.game import AdversarialGame
 from ganzoo.objective import AdversarialLoss, Objective, Regularizer
 from ganzoo.plugins import Zoo
@@ -102,7 +103,9 @@ def _regularizer(zoo: Zoo, component: Component) -> Regularizer:
 
 def _network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Spec) -> nn.Module:
     config = recipe.networks[role]
-    network = _create(zoo.registry(objective.roles[role]).get(config.name), config, spec)
+    entry = zoo.registry(objective.roles[role]).get(config.name)
+    refuse_giant(f"{role} '{config.name}'", lambda: entry.create(spec, **config.options))
+    network = _create(entry, config, spec)
     if spec.classes and not _takes_label(network):
         raise GanzooError(
             f"The {role} '{config.name}' takes no labels, but the recipe '{recipe.name}' is conditional.",
@@ -117,6 +120,8 @@ def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: An
     except GanzooError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise GanzooError(
             f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' could not be built: "
             f"{type(error).__name__}: {_one_line(error)}.",
@@ -162,6 +167,8 @@ def _tried(named: Mapping[str, str], what: str, attempt: Callable[[], torch.Tens
     try:
         return attempt()
     except (RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise GanzooError(
             f"The networks {_listed(named)} fail to produce {what}: {_one_line(error)}.",
             "Their sizes must come from the spec they are given.",

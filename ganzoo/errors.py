@@ -40,6 +40,15 @@ class Terminated(GanzooError):
     exit_code = 143
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out: Python's, the host's, or a GPU's."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    # torch's allocator of host memory has no class of its own, nor has CUDA outside of torch's allocator.
+    told = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in told)
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words where none is close."""
     known = sorted(known)

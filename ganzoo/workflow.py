@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ganzoo.data.dataset import ImageDataset
-from ganzoo.errors import GanzooError, Interrupted, Terminated
+from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory
 from ganzoo.evaluation.judge import Judge
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
@@ -63,7 +64,8 @@ def start(
         The finished run.
     """
     observers = observers or Observers()
-    crew = _crew(recipe, zoo, data_dir)
+    with _memory_told():
+        crew = _crew(recipe, zoo, data_dir)
     run = RunFolder.create(out, recipe, _description(recipe, zoo, crew, data_dir))
     with run.claimed():
         run.log({"event": "start", "images": 0})
@@ -93,7 +95,8 @@ def _go_on(run: RunFolder, zoo: Zoo, overrides: Sequence[str], observers: Observ
     for sentence in run.damage():
         observers.say(sentence)
     data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
-    crew = _crew(recipe, zoo, data_dir)
+    with _memory_told():
+        crew = _crew(recipe, zoo, data_dir)
     seconds = _restore(crew.trainer, run, observers)
     if run.info.get("status") == "done" and crew.trainer.steps >= crew.trainer.total_steps:
         raise GanzooError(f"The run {run.path} is done.", "Train it further with --set train.images=N.")
@@ -143,7 +146,8 @@ def _train(crew: _Crew, run: RunFolder, zoo: Zoo, observers: Observers, seconds:
     trackers = [*named, *observers.trackers]
     session = Session(trainer, run, crew.judge, crew.variety, trackers=trackers, tick=observers.tick, seconds=seconds)
     try:
-        session.train()
+        with _memory_told():
+            session.train()
     except (Interrupted, Terminated):
         run.update(status="interrupted", ended=_now())
         raise
@@ -162,6 +166,20 @@ def _train(crew: _Crew, run: RunFolder, zoo: Zoo, observers: Observers, seconds:
         reason=session.reached or "all images shown",
     )
     return run
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """Say what to lower where memory does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"Memory does not suffice: {' '.join(str(error).split())[:200] or 'the system gives no more'}.",
+            "Lower train.batch_size, evaluate.samples or the sizes of the networks; what was saved is not lost.",
+        ) from error
 
 
 def _description(recipe: Recipe, zoo: Zoo, crew: _Crew, data_dir: Path | None) -> dict[str, Any]:

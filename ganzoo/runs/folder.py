@@ -19,8 +19,8 @@ from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
 from ganzoo.runs.description import read_description
 from ganzoo.runs.files import append_lines, sweep, temporary_name, write_atomically
 from ganzoo.runs.lock import LOCK, locked
-from ganzoo.runs.records import damage, read_events, read_scores
-from ganzoo.runs.schema import RUN, SCORE
+from ganzoo.runs.records import damage, read_events, read_scores, sealed
+from ganzoo.runs.schema import RUN
 
 FOLDERS = ("samples", "checkpoints")
 
@@ -158,7 +158,7 @@ class RunFolder:
 
     def append_score(self, *scores: Mapping[str, Any]) -> None:
         """Append scores to scores.jsonl, durably."""
-        append_lines(self.path / "scores.jsonl", [{**score, "schema": SCORE} for score in scores], durable=True)
+        append_lines(self.path / "scores.jsonl", map(sealed, scores), durable=True)
 
     def scores(self) -> list[dict[str, Any]]:
         """All scores so far, in order, without damaged ones.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,17 +27,22 @@ def read_events(path: Path) -> list[Record]:
     return kept
 
 
+def sealed(score: Mapping[str, Any]) -> Record:
+    """A score as it is written: with the number of its form, and a digest of its content."""
+    numbered = {**score, "schema": SCORE}
+    return {**numbered, "digest": _digest(numbered)}
+
+
 def read_scores(path: Path) -> list[Record]:
-    """The scores in order, without damaged ones.
+    """The scores in order, as they were before they were sealed, without damaged ones.
 
     Raises:
         NewerError: A newer ganzoo wrote one of them.
     """
     scores = []
     for record in filter(_is_score, examine_lines(path)[0]):
-        # Scores from before they had a number are of the first schema.
-        refuse_newer(record.pop("schema", 1), SCORE, f"A score in {path}")
-        scores.append(record)
+        refuse_newer(record.get("schema", 0), SCORE, f"A score in {path}")
+        scores.append({key: value for key, value in record.items() if key not in ("schema", "digest")})
     return scores
 
 
@@ -56,5 +63,11 @@ def _is_event(record: Mapping[str, Any]) -> bool:
 
 
 def _is_score(record: Mapping[str, Any]) -> bool:
-    kinds = {"metric": str, "weights": str, "value": (int, float), "images": int, "protocol": dict}
-    return all(isinstance(record.get(key), kind) for key, kind in kinds.items())
+    if "schema" not in record:  # from before there were seals
+        kinds = {"metric": str, "weights": str, "value": (int, float), "images": int, "protocol": dict}
+        return all(isinstance(record.get(key), kind) for key, kind in kinds.items())
+    return record.get("digest") == _digest({key: value for key, value in record.items() if key != "digest"})
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
