@@ -130,6 +130,14 @@ def test_everything_it_adds_is_listed_with_where_it_comes_from(with_demo):
     assert "ganzoo-demo-plugin 1.2.3" in with_demo.ganzoo("plugins", "--json").stdout
 
 
+def test_its_recipe_joins_the_matrix(with_demo, tmp_path):
+    changes = [word for override in ("train.images=256", *SHORT[1:]) for word in ("--set", override)]
+    places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
+    (record,) = with_demo.json("bench", "demo-*", *changes, *places)["records"]
+    assert (record["recipe"], record["plugin"], record["status"]) == ("demo-mnist", "demo", "done")
+    assert record["flops_per_image"] > 0
+
+
 def test_its_recipe_trains(with_demo, tmp_path):
     done = with_demo.run("demo-mnist", tmp_path / "run", SHORT)
     assert done.returncode == 0, done.stderr

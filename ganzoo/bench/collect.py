@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -45,13 +46,14 @@ def collect(job: Job, folder: Path, outcome: Outcome, environment: dict[str, Any
     run = _opened(folder)
     info = run.info if run else {}
     told: dict[str, Any] = info.get("environment", environment)
-    done = outcome.error is None
+    error = outcome.error or _not_finite(run)
+    done = error is None
     return RunRecord.model_validate(
         {
             **_of_recipe(job, run, zoo),
             **_training(run),
             "status": "done" if done else "failed",
-            "error": outcome.error,
+            "error": error,
             "wall_seconds": None if _was_cut_off(run) else round(outcome.wall_seconds, 1),
             "parameters": info.get("parameters", {}),
             "flops_per_image": count_flops(job, zoo, info.get("data_dir")) if done else None,
@@ -108,7 +110,7 @@ def _of_recipe(job: Job, run: RunFolder | None, zoo: Zoo) -> dict[str, Any]:
 def _training(run: RunFolder | None) -> dict[str, Any]:
     if run is None:
         return {"scores": (), "curve": (), "images": 0, "seconds": 0.0, "images_per_second": None}
-    scores = run.scores()
+    scores = [score for score in run.scores() if math.isfinite(score["value"])]
     images, seconds = _progress(run)
     return {
         "scores": [score for score in scores if score["images"] == images],
@@ -117,6 +119,11 @@ def _training(run: RunFolder | None) -> dict[str, Any]:
         "seconds": seconds,
         "images_per_second": round(images / seconds, 1) if seconds else None,
     }
+
+
+def _not_finite(run: RunFolder | None) -> str | None:
+    broken = {score["metric"] for score in (run.scores() if run else ()) if not math.isfinite(score["value"])}
+    return f"A score is not finite: {', '.join(sorted(broken))}." if broken else None
 
 
 def _progress(run: RunFolder) -> tuple[int, float]:

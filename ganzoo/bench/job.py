@@ -25,7 +25,7 @@ def main() -> None:
     threading.Thread(target=_follow, daemon=True).start()
     path = Path(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f"{path.name}.lock")):
+    with lock(path):
         status = _status(path)
         if status == "done":
             return
@@ -37,13 +37,19 @@ def main() -> None:
         runpy.run_module("ganzoo", run_name="__main__", alter_sys=True)
 
 
+def lock(folder: Path) -> FileLock:
+    """Held by the process that works on a run folder."""
+    return FileLock(folder.with_name(f"{folder.name}.lock"))
+
+
 def _status(folder: Path) -> str | None:
     """The status that ``run.json`` tells; None where there is no run."""
     try:
-        status: str = json.loads((folder / "run.json").read_text("utf-8"))["status"]
+        return str(json.loads((folder / "run.json").read_text("utf-8"))["status"])
     except FileNotFoundError:
         return None
-    return status
+    except (ValueError, KeyError):
+        return "damaged"
 
 
 def _follow() -> None:

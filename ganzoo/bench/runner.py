@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ganzoo.bench.collect import Outcome, collect, final_picture
+from ganzoo.bench.job import lock
 from ganzoo.bench.ledger import Ledger
 from ganzoo.bench.matrix import Job
 from ganzoo.bench.process import JobProcess
@@ -122,8 +123,9 @@ class Bench:
     def _start(self, job: Job) -> None:
         settings = self.settings
         folder = job.folder(settings.work)
-        if settings.force:
-            shutil.rmtree(folder, ignore_errors=True)
+        if settings.force and folder.exists():
+            with lock(folder):
+                shutil.rmtree(folder)
         self._running.append(JobProcess(job, folder, threads=settings.threads, extra=settings.extra))
         self.watcher.began(job)
 

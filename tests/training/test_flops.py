@@ -1,0 +1,51 @@
+"""FLOPs against the closed form of a perceptron, worked out layer by layer."""
+
+import pytest
+import torch
+
+from ganzoo.recipe import load_recipe
+from ganzoo.training.flops import flops_per_image
+
+LATENT, HIDDEN, PIXELS = 100, 16, 784
+SMALL = [f"networks.generator.hidden=[{HIDDEN}]", f"networks.discriminator.hidden=[{HIDDEN}]", "train.batch_size=32"]
+
+GENERATOR = 2 * (LATENT * HIDDEN + HIDDEN * PIXELS)
+DISCRIMINATOR = 2 * (PIXELS * HIDDEN + HIDDEN)
+# On real and fake: forward, gradients of the weights, and of the hidden layer; the images need none.
+DISCRIMINATOR_TURN = GENERATOR + 2 * (2 * DISCRIMINATOR + 2 * HIDDEN)
+# Gradients pass through the whole discriminator, whose weights need none, and on through the generator to its first.
+GENERATOR_TURN = 2 * DISCRIMINATOR + 2 * GENERATOR + 2 * HIDDEN * PIXELS
+
+
+def counted(zoo, mnist, *overrides):
+    return flops_per_image(load_recipe("vanilla-mnist", zoo, [*SMALL, *overrides]), zoo, mnist)
+
+
+def test_a_perceptron_costs_what_its_matrices_do(zoo, mnist):
+    assert counted(zoo, mnist) == DISCRIMINATOR_TURN + GENERATOR_TURN
+
+
+def test_batches_of_another_size_cost_the_same_for_each_image(zoo, mnist):
+    assert counted(zoo, mnist, "train.batch_size=7") == pytest.approx(DISCRIMINATOR_TURN + GENERATOR_TURN)
+
+
+def test_phases_count_by_how_often_they_run(zoo, mnist):
+    # Five batches of the critic are five times as many images.
+    critic = counted(zoo, mnist, "phases.discriminator={repeat: 5}")
+    assert critic == pytest.approx((5 * DISCRIMINATOR_TURN + GENERATOR_TURN) / 5)
+    seldom = counted(zoo, mnist, "phases.generator={every: 4}")
+    assert seldom == pytest.approx(DISCRIMINATOR_TURN + GENERATOR_TURN / 4)
+
+
+def test_a_penalty_on_gradients_counts_with_its_second_derivatives_and_a_lazy_one_by_its_share(zoo, mnist):
+    always, lazy = (counted(zoo, mnist, f"regularizers=[{{name: r1, every: {every}}}]") for every in (1, 8))
+    plain = DISCRIMINATOR_TURN + GENERATOR_TURN
+    # Its forward pass, its gradient, and the gradients of both with respect to the weights: three forwards at least.
+    assert always - plain > 3 * DISCRIMINATOR
+    assert plain < lazy < plain + (always - plain)
+
+
+def test_random_state_is_left_alone(zoo, mnist):
+    before = torch.get_rng_state()
+    counted(zoo, mnist)
+    assert torch.equal(torch.get_rng_state(), before)
