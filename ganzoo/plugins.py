@@ -1,28 +1,26 @@
 """Finding plugins, and collecting what they register.
 
-Plugins are entry points of the group ``ganzoo``. Ours come first, then others by distribution and name. Two environment
-variables concern those of other distributions: ``GANZOO_PLUGINS``, names of entry points or distributions separated by
-commas, loads no others (an empty value loads none), and ``GANZOO_DISABLE_EXTERNAL_PLUGINS=1`` loads none at all.
+Plugins are entry points of the group ``ganzoo``; ``distributions`` says which, and in which order.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-import os
-import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from ganzoo import hookspecs, strict_yaml
-from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.distributions import OURS, allowed, distribution_name, distribution_of, installed
+from ganzoo.errors import GanzooError, nearest
+from ganzoo.global_state import kept
 from ganzoo.registry import KINDS, Entry, Registry, one_kind
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from ganzoo.objective import AdversarialLoss, Augmentation, Objective, Regularizer
     from ganzoo.tracker import Tracker
 
-OURS = "ganzoo-bench"
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
 """Each hook, with the kind it adds."""
 
@@ -119,8 +116,8 @@ def load_zoo() -> Zoo:
     """
     zoo = Zoo()
     first: dict[str, str] = {}
-    for point in _allowed(sorted(entry_points(group="ganzoo"), key=_order)):
-        distribution = _distribution(point)
+    for point in allowed():
+        distribution = distribution_of(point)
         try:
             if point.name in first:
                 raise GanzooError(
@@ -131,7 +128,7 @@ def load_zoo() -> Zoo:
             zoo.plugins.append(_load(point, distribution, zoo))
         except GanzooError as error:
             zoo.problems.append(Problem(point.name, distribution, _one_line(str(error))))
-    if OURS not in {_distribution_name(point) for point in entry_points(group="ganzoo")}:
+    if OURS not in {distribution_name(point) for point in installed()}:
         missing = f"The distribution {OURS} is not installed, so none of its plugins are found."
         zoo.problems.append(Problem("ganzoo", OURS, missing))
     refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
@@ -141,7 +138,7 @@ def load_zoo() -> Zoo:
 
 
 def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
-    """One plugin, whole or not at all.
+    """One plugin, whole or not at all; what it sets for the whole process (default dtype, seed) is set back.
 
     Each has a manager of its own, so that each hook implementation is called separately and what it registers bears
     its plugin's name.
@@ -152,7 +149,7 @@ def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
     plugin = _import(point, who)
     registered: list[Entry[Any]] = []
     try:
-        with _quiet():
+        with _quiet(), kept():
             manager.register(plugin, name=point.name)
             _check_hooks(manager, plugin, who)
             for hook, kind in HOOKS.items():
@@ -169,7 +166,7 @@ def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
 
 def _import(point: EntryPoint, who: str) -> Any:
     try:
-        with _quiet():
+        with _quiet(), kept():
             return point.load()
     except (Exception, SystemExit) as error:
         raise GanzooError(f"{who} could not be imported: {_cause(error)}.") from error
@@ -212,45 +209,6 @@ def _recipe_callback(
         add(path.stem, RecipeFile(path), summary=text.get("summary", ""), paper=text.get("paper"))
 
     return register
-
-
-def _allowed(points: list[EntryPoint]) -> Iterable[EntryPoint]:
-    """Ours, and those of the others that the environment allows."""
-    external = [point for point in points if _distribution_name(point) != OURS]
-    if os.environ.get("GANZOO_DISABLE_EXTERNAL_PLUGINS", "").lower() not in ("", "0", "false", "no"):
-        return [point for point in points if point not in external]
-    listed = os.environ.get("GANZOO_PLUGINS")
-    if listed is None:
-        return points
-    wanted = {_normal(word) for word in listed.split(",") if word.strip()}
-    names = {_normal(point.name) for point in points} | {_distribution_name(point) for point in points}
-    for word in sorted(wanted - names):
-        raise unknown("plugin", word, names, "GANZOO_PLUGINS names it.")
-    return [p for p in points if p not in external or {_normal(p.name), _distribution_name(p)} & wanted]
-
-
-def _order(point: EntryPoint) -> tuple[bool, str, str]:
-    return _distribution_name(point) != OURS, _distribution_name(point), point.name
-
-
-def _distribution_name(point: EntryPoint) -> str:
-    return _normal(_metadata(point, "Name"))
-
-
-def _distribution(point: EntryPoint) -> str:
-    return f"{_metadata(point, 'Name')} {_metadata(point, 'Version')}"
-
-
-def _metadata(point: EntryPoint, key: str) -> str:
-    """A field of the distribution's metadata, which may be damaged."""
-    if point.dist is None or key not in point.dist.metadata:
-        return "unknown"
-    return point.dist.metadata[key]
-
-
-def _normal(name: str) -> str:
-    """A distribution's name as package indices compare it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def _quiet() -> contextlib.AbstractContextManager[Any]:

@@ -1,0 +1,67 @@
+"""Which plugins there are: entry points of the group ``ganzoo``, and the distributions that they came with.
+
+Two environment variables concern those of other distributions: ``GANZOO_PLUGINS``, names of entry points or
+distributions separated by commas, loads no others (an empty value loads none), and
+``GANZOO_DISABLE_EXTERNAL_PLUGINS=1`` loads none at all.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib.metadata import EntryPoint, entry_points
+
+from ganzoo.errors import unknown
+
+OURS = "ganzoo-bench"
+
+
+def installed() -> list[EntryPoint]:
+    """Every plugin that is installed, ours first, then others by distribution and name."""
+    return sorted(entry_points(group="ganzoo"), key=_order)
+
+
+def allowed() -> list[EntryPoint]:
+    """Ours, and those of the others that the environment allows.
+
+    Raises:
+        GanzooError: ``GANZOO_PLUGINS`` names a plugin that is not installed.
+    """
+    points = installed()
+    external = [point for point in points if distribution_name(point) != OURS]
+    if os.environ.get("GANZOO_DISABLE_EXTERNAL_PLUGINS", "").lower() not in ("", "0", "false", "no"):
+        return [point for point in points if point not in external]
+    listed = os.environ.get("GANZOO_PLUGINS")
+    if listed is None:
+        return points
+    wanted = {normal(word) for word in listed.split(",") if word.strip()}
+    names = {normal(point.name) for point in points} | {distribution_name(point) for point in points}
+    for word in sorted(wanted - names):
+        raise unknown("plugin", word, names, "GANZOO_PLUGINS names it.")
+    return [p for p in points if p not in external or {normal(p.name), distribution_name(p)} & wanted]
+
+
+def _order(point: EntryPoint) -> tuple[bool, str, str]:
+    return distribution_name(point) != OURS, distribution_name(point), point.name
+
+
+def distribution_name(point: EntryPoint) -> str:
+    """The distribution's name as package indices compare it."""
+    return normal(_metadata(point, "Name"))
+
+
+def distribution_of(point: EntryPoint) -> str:
+    """The distribution's name and version."""
+    return f"{_metadata(point, 'Name')} {_metadata(point, 'Version')}"
+
+
+def _metadata(point: EntryPoint, key: str) -> str:
+    """A field of the distribution's metadata, which may be damaged."""
+    if point.dist is None or key not in point.dist.metadata:
+        return "unknown"
+    return point.dist.metadata[key]
+
+
+def normal(name: str) -> str:
+    """A distribution's name as package indices compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
