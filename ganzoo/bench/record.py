@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,7 +15,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.recipe import Recipe
 from ganzoo.runs.files import read_lines
 
-SCHEMA = 1
+SCHEMA: Final = 1
 
 Key = tuple[str, str, int, str]
 """What tells runs apart: the recipe's digest, the dataset, the seed and the hardware."""
