@@ -49,7 +49,7 @@ class AdversarialAutoencoder(Objective):
         hidden: Widths of D_z's hidden layers.
     """
 
-    roles = {"generator": "generator", "encoder": "encoder"}
+    roles = {"generator": "generator", "encoder": "encoder"}  # noqa: RUF012
 
     def __init__(self, *, hidden: Sequence[Width] = (1000, 1000)) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,8 +64,8 @@ class BiGAN(Objective):
         hidden: Widths of J's hidden layers.
     """
 
-    roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}
-    inferring: tuple[str, ...] = ("encoder",)
+    roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}  # noqa: RUF012
+    inferring: ClassVar[tuple[str, ...]] = ("encoder",)
 
     def __init__(self, *, hidden: Sequence[Width] = (512, 256)) -> None:
         super().__init__()

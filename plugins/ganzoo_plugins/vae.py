@@ -84,7 +84,7 @@ class VAE(Objective):
         deviation: σ_x of the Gaussian likelihood, on pixels in [-1, 1].
     """
 
-    roles = {"generator": "generator", "encoder": "encoder"}
+    roles = {"generator": "generator", "encoder": "encoder"}  # noqa: RUF012
 
     def __init__(self, *, likelihood: Likelihood = "bernoulli", deviation: Annotated[float, Field(gt=0)] = 1.0) -> None:
         super().__init__()

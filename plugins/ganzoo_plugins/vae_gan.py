@@ -11,8 +11,8 @@ arXiv:1512.09300. With x̃ = G(z_x), z_x ~ q(z|x), and D_l the discriminator's f
     discriminator:  max  V
 
 so that no signal of the game reaches the encoder, and none of the error of reconstruction the discriminator. L_like is
-minus the log likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over features, less its constant. The generator's
-part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its last
+minus the log likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over features, less its constant. The
+generator's part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its last
 hidden layer. Phases follow one another with a batch and a draw each, where the paper takes all gradients from one.
 """
 
@@ -40,7 +40,7 @@ class VAEGAN(Objective):
         weight: γ, what reconstruction weighs beside the game in the generator's loss.
     """
 
-    roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}
+    roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}  # noqa: RUF012
 
     def __init__(self, *, weight: float = 1e-2) -> None:
         super().__init__()
