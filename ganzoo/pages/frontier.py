@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
+from matplotlib.transforms import Bbox
 
 from ganzoo.pages.board import Contender, Place, Table
 from ganzoo.pages.plots import FLOOR, INK, SERIES, drawing, logarithmic, shortened, spread_out, svg
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.text import Annotation
-    from matplotlib.transforms import Bbox
 
 MARKERS = "osD^vP"
 CORNERS = ((6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"))
@@ -82,7 +83,7 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
         axes.set_ylabel(f"{table.measure.metric} ({table.measure.direction})")
         if len(hardware) > 1:
             canvas.legend(handles=_legend(axes, hardware), loc="outside upper left", ncols=2)
-        _label(canvas, axes, order)
+        _label(canvas, axes, order, best)
         tooltips = {f"point-{number}": _told(point, cost) for number, point in enumerate(order)}
         return svg(canvas, f"{table.measure.metric} over {cost.label}: {len(points)} recipes", name, tooltips)
 
@@ -115,13 +116,14 @@ def _dot(axes: Axes, point: _Point, hardware: Sequence[str], *, strong: bool) ->
 
 def _scale(axes: Axes, points: Sequence[_Point], table: Table) -> None:
     floor = table.floor
-    if floor is not None:
+    # A floor far below every point would leave the plot empty between them; it stands above the table as well.
+    if floor is not None and not spread_out([floor, min(point.y for point in points)]):
         axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=(0, (1, 2)))
         where = axes.get_yaxis_transform()
         axes.text(0.995, floor, "floor: real images", transform=where, ha="right", va="bottom", color=INK, size=7.5)
     axes.margins(x=0.12, y=0.1)
     logarithmic(axes, "x")
-    if all(point.y > 0 for point in points) and spread_out([*(point.y for point in points), floor or 0]):
+    if table.measure.better == "lower" and all(point.y > 0 for point in points):
         logarithmic(axes, "y")
 
 
@@ -133,10 +135,10 @@ def _legend(axes: Axes, hardware: Sequence[str]) -> list[object]:
     ]
 
 
-def _label(canvas: Figure, axes: Axes, points: Sequence[_Point]) -> None:
+def _label(canvas: Figure, axes: Axes, points: Sequence[_Point], best: Sequence[_Point]) -> None:
     """Write names beside points where there is room, the first ones first; the rest keep their tooltips."""
     canvas.draw_without_rendering()
-    taken = [_box(axes, point) for point in points]
+    taken = [_box(axes, (point.x, point.y), (point.x, point.y), 3) for point in points] + _stairs(axes, best)
     inside = axes.get_window_extent()
     for number, point in enumerate(points):
         others = [*taken[:number], *taken[number + 1 :]]
@@ -156,11 +158,17 @@ def _write(axes: Axes, point: _Point, corner: tuple[int, int, str, str]) -> Anno
     return axes.annotate(name, (point.x, point.y), (dx, dy), textcoords="offset points", **style)
 
 
-def _box(axes: Axes, point: _Point) -> Bbox:
-    from matplotlib.transforms import Bbox
+def _stairs(axes: Axes, best: Sequence[_Point]) -> list[Bbox]:
+    """Where the line of the best runs: to the right from one, then down to the next."""
+    steps = [((a.x, a.y), (b.x, a.y), (b.x, b.y)) for a, b in pairwise(best)]
+    return [_box(axes, start, end, 0.5) for a, corner, b in steps for start, end in ((a, corner), (corner, b))]
 
-    x, y = axes.transData.transform((point.x, point.y))
-    return Bbox.from_extents(x - 3, y - 3, x + 3, y + 3)
+
+def _box(axes: Axes, start: tuple[float, float], end: tuple[float, float], margin: float) -> Bbox:
+    """The rectangle around two places of the plot, in pixels."""
+    places = axes.transData.transform([start, end])
+    (left, low), (right, high) = places.min(axis=0), places.max(axis=0)
+    return Bbox.from_extents(left - margin, low - margin, right + margin, high + margin)
 
 
 def _told(point: _Point, cost: Cost) -> str:

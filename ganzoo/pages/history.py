@@ -59,9 +59,7 @@ def scores(records: Records) -> list[Plots]:
     by_measure: dict[Measure, list[Mapping[str, Any]]] = {}
     for record in records:
         by_measure.setdefault(Measure.of(record["metric"], record["protocol"]), []).append(record)
-    several = {
-        measure: some for measure, some in by_measure.items() if len({one["images"] for one in some}) >= FEWEST
-    }
+    several = {measure: some for measure, some in by_measure.items() if len({one["images"] for one in some}) >= FEWEST}
     return [_scores(number, measure, some) for number, (measure, some) in enumerate(several.items())]
 
 

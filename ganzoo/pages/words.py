@@ -10,7 +10,7 @@ from typing import Any
 NOTHING = "–"
 
 _SHORT = ((1e18, " E"), (1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k"))
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
 
 
 def figure(value: float | None) -> str:
