@@ -45,7 +45,7 @@ class Unrolled(Objective):
 
     Args:
         steps: K.
-        step_size: η.
+        step_size: η. Where it is too large for D, the steps in thought climb too far and G learns from noise.
         generator: Whether G minimises f itself, or the non-saturating loss.
     """
 
@@ -53,7 +53,7 @@ class Unrolled(Objective):
         self,
         *,
         steps: Annotated[int, Field(ge=0)] = 5,
-        step_size: Annotated[float, Field(gt=0)] = 0.1,
+        step_size: Annotated[float, Field(gt=0)] = 0.02,
         generator: Literal["minimax", "non-saturating"] = "minimax",
     ) -> None:
         super().__init__()
