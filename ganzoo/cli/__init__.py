@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -17,7 +20,7 @@ from ganzoo.cli.plugins import plugins
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
 from ganzoo.cli.show import show
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, is_out_of_memory
 
 app = typer.Typer(
     name="ganzoo",
@@ -59,6 +62,8 @@ def common(
 
 def main() -> None:
     """The ``ganzoo`` command: a user's mistake is one sentence and an exit code, never a traceback."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         try:
             app()
@@ -79,6 +84,18 @@ def main() -> None:
         if error.errno in NO_ACCESS:
             _leave(f"{error.filename or 'A file'} cannot be written ({error.strerror}). Give a folder that can.", 1)
         raise
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _leave("Memory does not suffice. Ask for fewer samples, or use a device with more.", 1)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Leave in order, so that nothing half-written stays; a training saves first, by its own handler.
+
+    No GanzooError, which code that goes on without what has failed (a plugin, a cache) would take for a failure.
+    """
+    sys.exit(143)
 
 
 def _drop_output() -> None:
