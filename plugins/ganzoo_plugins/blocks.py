@@ -80,11 +80,10 @@ class ResidualDown(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """From (n, channels, h, w) to (n, wider, h, w), or to (n, wider, h / 2, w / 2)."""
-        added = self.out_of(relu(self.into(maps if self.first else relu(maps))))
+        added: Tensor = self.out_of(relu(self.into(maps if self.first else relu(maps))))
         if self.halve:
             added, maps = avg_pool2d(added, 2), avg_pool2d(maps, 2)
-        kept: Tensor = self.shortcut(maps)
-        return added + kept
+        return added.add(self.shortcut(maps))
 
 
 class SelfAttention(nn.Module):
