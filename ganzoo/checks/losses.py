@@ -173,7 +173,8 @@ def turn(entry: Entry[Any], **options: Any) -> tuple[dict[str, Tensor], nn.Modul
     Raises:
         Broken: It raises.
     """
-    regularizer = made(entry, **options)
+    every_step = {"every": 1} if is_lazy(entry) else {}  # some are lazy unless told otherwise
+    regularizer = made(entry, **{**every_step, **options})
     regularizer.label = entry.name
     game, networks = _bound(entry, regularizer)
     phase = next(p for p in game.phases() if regularizer.side in (p.name.split("/")[0], "both"))

@@ -198,22 +198,29 @@ def capturable(entry: Network) -> None:
 
 
 def shared_features(entry: Network) -> None:
-    """A discriminator that shares features is its head on them."""
-    network, spec = built(entry, GREY)
-    if not hasattr(network, "features"):
+    """A discriminator that shares features is its head on them, with labels and without."""
+    for classes in (0, 10):
+        shared_features_for(entry, classes)
+
+
+def shared_features_for(entry: Network, classes: int) -> None:
+    """``shared_features`` in a recipe of so many classes; 0 where it is unconditional."""
+    network, spec = built(entry, GREY, classes)
+    if not hasattr(network, "features") or (classes and not takes_label(network)):
         return
     network.eval()
     images = inputs(entry, spec)
+    label = (torch.tensor([3, 7]),) if classes else ()
     with blaming(entry, "to share its features", "It needs features(images), feature_width and head(features)."):
-        features = network.features(images)  # type: ignore[operator]
-        logits = network.head(features)  # type: ignore[operator]
+        features = network.features(images, *label)  # type: ignore[operator]
+        logits = network.head(features, *label)  # type: ignore[operator]
         width = network.feature_width
     require(
         tuple(features.shape) == (2, width),
         f"{called(entry)} shares features of shape {tuple(features.shape)} where (2, {width}) is declared.",
         "Make feature_width their number.",
     )
-    if not torch.equal(logits, outputs(entry, network, images)):
+    if not torch.equal(logits, outputs(entry, network, images, *label)):
         raise Broken(f"{called(entry)} is not its head on its features.", "Let forward be self.head(self.features(x)).")
 
 

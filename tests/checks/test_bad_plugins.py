@@ -1,0 +1,127 @@
+"""Plugins that are bad on purpose: each is found out by the right sentence, and none stops anybody else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BAD = Path(__file__).parents[1] / "bad_plugins"
+NAMES = sorted(path.stem.replace("_", "-") for path in BAD.glob("*.py"))
+EXAMINE = """\
+import json, sys
+from ganzoo.checks.catalogue import cases
+from ganzoo.checks.verdict import Broken
+from ganzoo.plugins import load_zoo
+
+found = {}
+for name in sys.argv[1:]:
+    found[name] = failures = []
+    for case in cases(name, load_zoo()):
+        try:
+            case.run()
+        except Broken as error:
+            failures.append([case.check, str(error)])
+print(json.dumps(found))
+"""
+
+# For each, a check that fails and words that its sentence has.
+EXPECTED = {
+    "raises": ("loads", ["'raises'", "RuntimeError: a cable is loose"]),
+    "nothing": ("registers", ["'nothing' registers nothing"]),
+    "wrong-shape": ("shape", ["discriminator 'wrong-shape'", "(2, 1) where (2,) is needed"]),
+    "nan-loss": ("finite", ["loss 'nan-loss'", "a loss of inf", "logsigmoid"]),
+    "item-in-loss": ("capturable", ["loss 'item-in-loss'", "self.last = loss.item()", "item_in_loss.py, line 11"]),
+    "branches": ("capturable", ["regularizer 'branches'", "if gap > 0:", "torch.where"]),
+    "loses-state": ("checkpointable", ["loss 'loses-state'", "plain attribute 'loss.average'", "register_buffer"]),
+    "global-rng": ("global-state", ["loss 'global-rng'", "torch.manual_seed(0)"]),
+    "undocumented": ("options-documented", ["loss 'undocumented'", "does not explain: slope"]),
+    "duplicate": ("loads", ["'duplicate'", "loss 'non-saturating'", "exists already"]),
+    "frozen": ("gradients", ["generator 'frozen'", "no gradient: spare.weight, spare.bias"]),
+    "unknown-name": ("readable", ["non-saturatin", "Did you mean 'non-saturating'?"]),
+    "hard-coded": ("shape", ["discriminator 'hard-coded'", "(2, 3, 32, 32)", "spec.image_shape"]),
+}
+ALSO = {
+    "global-rng": ("import", ["default dtype from torch.float32 to torch.float64"]),
+    "undocumented": ("summary", ["'A loss.'"]),
+}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """All of them installed: what pip leaves of a distribution is its modules and its metadata."""
+    site = tmp_path_factory.mktemp("site")
+    for name in NAMES:
+        metadata = site / f"{name.replace('-', '_')}-1.0.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (metadata / "entry_points.txt").write_text(f"[ganzoo]\n{name} = {name.replace('-', '_')}\n")
+    path = os.pathsep.join([str(site), str(BAD), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+
+
+def called(environment: dict[str, str], *command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, command)], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def failures(environment: dict[str, str]) -> dict[str, list[list[str]]]:
+    """Every failed check and its sentence, by plugin."""
+    done = called(environment, "-c", EXAMINE, *NAMES)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_each_of_them_is_expected_to_fail() -> None:
+    assert list(EXPECTED) != []
+    assert sorted(EXPECTED) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "words"),
+    [(name, *expected) for table in (EXPECTED, ALSO) for name, expected in table.items()],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_it_is_found_out(failures: dict[str, list[list[str]]], name: str, check: str, words: list[str]) -> None:
+    sentences = [sentence for failed, sentence in failures[name] if failed == check]
+    assert any(all(word in sentence for word in words) for sentence in sentences), failures[name]
+
+
+def test_the_command_says_so_and_exits_with_1(environment: dict[str, str]) -> None:
+    done = called(environment, "-m", "ganzoo", "check", "wrong-shape")
+    assert done.returncode == 1
+    assert "(2, 1) where (2,) is needed" in done.stdout
+    assert "checks failed" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_command_answers_in_json(environment: dict[str, str]) -> None:
+    done = called(environment, "-m", "ganzoo", "check", "duplicate", "--json")
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert (answer["plugin"], answer["checks"]) == ("duplicate", 1)
+    (failure,) = answer["failures"]
+    assert (failure["thing"], failure["check"]) == ("plugin-duplicate", "loads")
+    assert "exists already" in failure["sentence"]
+
+
+def test_an_unknown_plugin_is_the_user_s_mistake(environment: dict[str, str]) -> None:
+    done = called(environment, "-m", "ganzoo", "check", "hard-code")
+    assert done.returncode == 2
+    assert "Did you mean 'hard-coded'?" in done.stderr
+
+
+def test_with_all_of_them_installed_a_recipe_of_ours_trains(environment: dict[str, str], tmp_path: Path) -> None:
+    small = ["networks.generator.hidden=[16]", "networks.discriminator.hidden=[16]", "evaluate.samples=256"]
+    changes = [word for change in ["train.images=1000", *small] for word in ("--set", change)]
+    done = called(environment, "-m", "ganzoo", "run", "vanilla-mnist", *changes, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "done"
+    assert "a cable is loose" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,81 @@
+"""Every hook is documented, and every hook is tested: something is registered through it and made."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ganzoo import hookspecs
+from ganzoo.plugins import HOOKS, load_zoo
+
+DOCS = Path(__file__).parents[1] / "docs"
+RECIPE = "summary: A recipe\npaper: Someone 2020\n"
+REGISTERS = dict.fromkeys(HOOKS, 'register("probe", make, summary="A probe")')
+REGISTERS["register_recipes"] = 'register(Path(__file__).with_name("probe.yaml"))'
+PLUGIN = """\
+from pathlib import Path
+
+from ganzoo import hookimpl
+
+def make():
+    return "made"
+
+@hookimpl
+def {hook}(register):
+    {registers}
+"""
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_hooks", DOCS / "make_hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def specified() -> set[str]:
+    """The names that are marked as hooks, asked of the module and of nobody's table."""
+    return {name for name, found in vars(hookspecs).items() if hasattr(found, "ganzoo_spec")}
+
+
+def test_every_hook_is_documented_with_its_exact_signature(maker: ModuleType) -> None:
+    page = (DOCS / "hooks.md").read_text(encoding="utf-8")
+    assert specified()
+    for name in specified():
+        assert f"```python\n{maker.signature(name)}\n```" in page, name
+
+
+def test_the_page_is_the_one_that_the_command_writes(maker: ModuleType) -> None:
+    written = (DOCS / "hooks.md").read_text(encoding="utf-8")
+    assert written == maker.page(), "run python docs/make_hooks.py"
+
+
+def test_every_hook_is_tested() -> None:
+    assert set(REGISTERS) == specified()
+
+
+@pytest.mark.parametrize("hook", sorted(REGISTERS))
+def test_what_is_registered_through_it_is_found_and_made(
+    hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"{hook}_probe"
+    (tmp_path / f"{module}.py").write_text(PLUGIN.format(hook=hook, registers=REGISTERS[hook]), encoding="utf-8")
+    (tmp_path / "probe.yaml").write_text(RECIPE, encoding="utf-8")
+    metadata = tmp_path / "probe-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 1.0\n", encoding="utf-8")
+    (metadata / "entry_points.txt").write_text(f"[ganzoo]\nprobe = {module}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        entry = load_zoo.__wrapped__().registry(HOOKS[hook]).get("probe")
+    finally:
+        sys.modules.pop(module, None)
+    assert (entry.kind, entry.plugin, entry.distribution) == (HOOKS[hook], "probe", "probe 1.0")
+    assert entry.create() == (tmp_path / "probe.yaml" if entry.kind == "recipe" else "made")
