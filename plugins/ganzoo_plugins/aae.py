@@ -1,14 +1,14 @@
 """Adversarial autoencoder: an adversary makes the codes of images look like the prior's.
 
-Makhzani, Shlens, Jaitly, Goodfellow & Frey 2016, "Adversarial Autoencoders", arXiv:1511.05644. An encoder E and a decoder
-G reconstruct, and a discriminator D_z of codes tells codes drawn from p(z) from codes of images:
+Makhzani, Shlens, Jaitly, Goodfellow & Frey 2016, "Adversarial Autoencoders", arXiv:1511.05644. An encoder E and a
+decoder G reconstruct, and a discriminator D_z of codes tells codes drawn from p(z) from codes of images:
 
     reconstruction:        min_{E, G}  E_x ‖x - G(E(x))‖²
     latent discriminator:  max_{D_z}   E_z[log D_z(z)] + E_x[log(1 - D_z(E(x)))]
     encoder:               min_E      -E_x[log D_z(E(x))]
 
-in that order, as the paper alternates reconstruction and regularisation. E is deterministic, the first of the paper's three
-choices. The squared error is a mean over pixels in [-1, 1]; the two losses of E never meet in one sum, so its scale
+in that order, as the paper alternates reconstruction and regularisation. E is deterministic, the first of the paper's
+three choices. The squared error is a mean over pixels in [-1, 1]; the two losses of E never meet in one sum, so its scale
 matters to the optimizer alone. Any prior will do: codes with one-hot parts give clusters. Not here: labels
 for D_z in semi-supervised learning. In a conditional recipe all networks are told the label.
 """

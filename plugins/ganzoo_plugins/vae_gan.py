@@ -12,8 +12,8 @@ arXiv:1512.09300. With x̃ = G(z_x), z_x ~ q(z|x), and D_l the discriminator's f
 
 so that no signal of the game reaches the encoder, and none of the error of reconstruction the discriminator. L_like is
 minus the log likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over features, less its constant. The
-generator's part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its last
-hidden layer. Phases follow one another with a batch and a draw each, where the paper takes all gradients from one.
+generator's part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its
+last hidden layer. Phases follow one another with a batch and a draw each, where the paper takes all gradients from one.
 """
 
 from __future__ import annotations
