@@ -1,8 +1,10 @@
-"""What all benchmarks share: when they run, the machine they ran on, one zoo, one MNIST."""
+"""What all benchmarks share: when they run, what of, the machine they ran on, one zoo, one MNIST."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,39 @@ from ganzoo import ImageDataset
 from ganzoo.plugins import Zoo, load_zoo
 from ganzoo.runs.environment import environment
 from ganzoo.training.precision import resolve_device
+from machine import wait
+
+EVERYDAY = ("vanilla-mnist", "dcgan-mnist", "cgan-mnist", "wgan-gp-mnist", "r3gan-mnist")
+"""Measured where nobody asks for other recipes: few enough for a default suite that ends within ten minutes."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What narrows or widens the suite."""
+    group = parser.getgroup("ganzoo benchmarks")
+    group.addoption(
+        "--recipe",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="measure these recipes, by name or pattern ('*' is every one); may be repeated",
+    )
+    group.addoption("--device", default="auto", help="cpu, cuda or cuda:N; auto takes the fastest")
+    group.addoption("--quick", action="store_true", help="fewer rounds: a look, not a figure to quote")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One benchmark for each recipe that was asked for."""
+    if "recipe_name" in metafunc.fixturenames:
+        metafunc.parametrize("recipe_name", chosen_recipes(metafunc.config.getoption("recipe")))
+
+
+def chosen_recipes(patterns: list[str]) -> list[str]:
+    """Registered recipes that match; without patterns the everyday ones, and all that other distributions bring."""
+    recipes = list(load_zoo().recipes)
+    if patterns:
+        return [entry.name for entry in recipes if any(fnmatchcase(entry.name, pattern) for pattern in patterns)]
+    ours = {entry.distribution for entry in recipes if entry.name in EVERYDAY}
+    return [entry.name for entry in recipes if entry.name in EVERYDAY or entry.distribution not in ours]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -27,13 +62,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     """Beside what pytest-benchmark notes itself: threads, GPU and the versions of everything that computes."""
-    machine_info["ganzoo"] = environment(resolve_device("auto"))
+    machine_info["ganzoo"] = environment(resolve_device(config.getoption("device", default="auto")))
 
 
 @pytest.fixture(scope="session")
-def device() -> torch.device:
-    """The fastest device there is."""
-    return resolve_device("auto")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The device that was asked for, or the fastest there is."""
+    return resolve_device(request.config.getoption("device"))
+
+
+@pytest.fixture(scope="session")
+def rounds(request: pytest.FixtureRequest) -> int:
+    """How often a thing is measured."""
+    return 2 if request.config.getoption("quick") else 6
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +91,5 @@ def mnist(zoo: Zoo) -> ImageDataset:
 
 @pytest.fixture(scope="session")
 def finished(device: torch.device) -> Callable[[], None]:
-    """Waits until the device has done what it was asked; a clock read earlier measures only the asking."""
-
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return wait
+    """Waits until the device has done what it was asked."""
+    return partial(wait, device)

@@ -1,41 +1,88 @@
-"""How many real images a second training takes in, evaluation and pictures excluded."""
+"""How many real images a second training takes in, by recipe and number format; evaluation and pictures excluded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 
+import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo import ImageDataset
+from ganzoo.bench.record import recipe_digest
 from ganzoo.plugins import Zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
+from machine import gemm_peak, peak_memory
 
-STEPS = 20
-ROUNDS = 12
+SECONDS = 0.3
+"""About as long as one round takes; a shorter one measures the clock."""
+Datasets = Callable[[Recipe], ImageDataset]
 
 
+@pytest.fixture(scope="module")
+def datasets(zoo: Zoo) -> Datasets:
+    """A recipe's training images, each set loaded once."""
+    known: dict[str, ImageDataset] = {}
+
+    def of(recipe: Recipe) -> ImageDataset:
+        key = recipe.dataset.model_dump_json()
+        if key not in known:
+            known[key] = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
+        return known[key]
+
+    return of
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
 def test_step(
     benchmark: BenchmarkFixture,
     zoo: Zoo,
-    mnist: ImageDataset,
+    datasets: Datasets,
     device: torch.device,
     finished: Callable[[], None],
+    rounds: int,
+    recipe_name: str,
+    precision: str,
 ) -> None:
-    trainer = Trainer(load_recipe("vanilla-mnist", zoo), zoo, dataset=mnist, device=device)
+    recipe = load_recipe(recipe_name, zoo, [f"train.precision={precision}"])
+    dataset = datasets(recipe)
+    trainer = Trainer(recipe, zoo, dataset=dataset, device=device)
+    if precision == "auto" and trainer.precision == "fp32":
+        pytest.skip("auto is fp32 on this device, which is measured beside this")
+    steps = steps_in(trainer, finished, SECONDS)
 
     def train() -> None:
-        for _ in range(STEPS):
+        for _ in range(steps):
             trainer.step()
         finished()
 
-    benchmark.pedantic(train, rounds=ROUNDS, warmup_rounds=2)
-    images = STEPS * trainer.images_per_step
+    benchmark.pedantic(train, rounds=rounds, warmup_rounds=1)
+    rate = steps * trainer.images_per_step / benchmark.stats.stats.median
+    work = flops_per_image(recipe, zoo, dataset)
+    peak = gemm_peak(device, trainer.precision)
     benchmark.extra_info.update(
-        recipe="vanilla-mnist",
+        recipe=recipe_name,
+        digest=recipe_digest(recipe),
         engine=trainer.engine.name,
         precision=trainer.precision,
-        images_per_round=images,
-        images_per_second=images / benchmark.stats.stats.median,
+        threads=torch.get_num_threads(),
+        parameters=trainer.assembly.parameter_counts(),
+        images_per_second=rate,
+        flops_per_image=work,
+        gemm_peak=peak,
+        share_of_gemm_peak=work * rate / peak,
+        peak_memory=peak_memory(device),
     )
+
+
+def steps_in(trainer: Trainer, finished: Callable[[], None], seconds: float) -> int:
+    """Steps that take about so long, by a first one that also warms everything up and a second that is timed."""
+    trainer.step()
+    finished()
+    began = perf_counter()
+    trainer.step()
+    finished()
+    return max(1, round(seconds / (perf_counter() - began)))

@@ -1,0 +1,65 @@
+"""How fast batches come: the resident sampler beside a DataLoader, on the same images, turn by turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from statistics import median
+from time import perf_counter
+
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch.utils.data import DataLoader, Dataset
+
+from ganzoo import ImageDataset
+from ganzoo.data.sampler import ResidentSampler
+
+BATCH = 128
+BATCHES = 50
+
+
+class Normalised(Dataset[torch.Tensor]):
+    """One image at a time, as float32 in [-1, 1]: what a DataLoader is usually given."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.images[index].float() / 127.5 - 1
+
+
+def test_resident_sampler_against_a_dataloader(
+    benchmark: BenchmarkFixture, mnist: ImageDataset, device: torch.device, finished: Callable[[], None], rounds: int
+) -> None:
+    sampler = ResidentSampler(mnist, BATCH, seed=0, device=device)
+    loader = DataLoader(Normalised(mnist.images), batch_size=BATCH, shuffle=True)
+    their_times: list[float] = []
+
+    def theirs() -> None:
+        began = perf_counter()
+        for images in islice(endless(loader), BATCHES):
+            images.to(device)
+        finished()
+        their_times.append(perf_counter() - began)
+
+    def ours() -> None:
+        for _ in range(BATCHES):
+            sampler.next()
+        finished()
+
+    benchmark.pedantic(ours, setup=theirs, rounds=rounds, warmup_rounds=1)
+    our_times = benchmark.stats.stats.data
+    benchmark.extra_info.update(
+        images_per_second=BATCH * BATCHES / median(our_times),
+        dataloader_images_per_second=BATCH * BATCHES / median(their_times[-rounds:]),
+        ratio=median(their / our for their, our in zip(their_times[-rounds:], our_times, strict=True)),
+    )
+
+
+def endless(loader: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Epoch after epoch."""
+    while True:
+        yield from loader
