@@ -8,8 +8,8 @@ decoder G reconstruct, and a discriminator D_z of codes tells codes drawn from p
     encoder:               min_E      -E_x[log D_z(E(x))]
 
 in that order, as the paper alternates reconstruction and regularisation. E is deterministic, the first of the paper's
-three choices. The squared error is a mean over pixels in [-1, 1]; the two losses of E never meet in one sum, so its scale
-matters to the optimizer alone. Any prior will do: codes with one-hot parts give clusters. Not here: labels
+three choices. The squared error is a mean over pixels in [-1, 1]; the two losses of E never meet in one sum, so its
+scale matters to the optimizer alone. Any prior will do: codes with one-hot parts give clusters. Not here: labels
 for D_z in semi-supervised learning. In a conditional recipe all networks are told the label.
 """
 
