@@ -1,0 +1,43 @@
+"""``pytest --ganzoo-plugin NAME``, in a folder without a test of its own, in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WORDS = "summary or docstring"
+LAZY = "import pytest, sys; pytest.main(['-q']); sys.exit('torch' in sys.modules)"
+
+
+def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_each_check_of_each_thing_is_a_test(tmp_path: Path, workers: list[str]) -> None:
+    done = pytest_in(tmp_path, "--ganzoo-plugin", "hinge", "-k", WORDS, *workers)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 passed" in done.stdout  # a summary of the loss and of its recipe, a docstring of the loss
+
+
+def test_an_unknown_plugin_is_a_sentence(tmp_path: Path) -> None:
+    done = pytest_in(tmp_path, "--ganzoo-plugin", "hinges")
+    assert done.returncode == 4
+    assert "Did you mean 'hinge'?" in done.stderr
+
+
+def test_it_can_be_left_out(tmp_path: Path) -> None:
+    done = pytest_in(tmp_path, "-p", "no:ganzoo", "--ganzoo-plugin", "hinge")
+    assert done.returncode == 4
+    assert "unrecognized arguments: --ganzoo-plugin" in done.stderr
+
+
+def test_without_the_option_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
+    done = subprocess.run([sys.executable, "-c", LAZY], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout

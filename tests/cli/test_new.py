@@ -1,0 +1,73 @@
+"""``ganzoo new``: which names are refused, and what is written. tests/test_tutorial.py installs and trains one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ganzoo import GanzooError
+from ganzoo.plugins import Zoo
+from ganzoo.recipe import Recipe
+from ganzoo.scaffold import refuse_name, rendered, write
+from ganzoo.strict_yaml import read_mapping
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("My-GAN", "lower-case"),
+        ("my_gan", "lower-case"),
+        ("3d-gan", "a letter first"),
+        ("../escape", "lower-case"),
+        ("", "lower-case"),
+        ("class", "Python"),
+        ("json", "Python"),
+        ("ganzoo", "ganzoo has already"),
+        ("vanilla", "taken"),
+        ("ganzoo-bench", "taken"),
+        ("vanila", "'vanilla'"),
+        ("numpy", "module called 'numpy'"),
+    ],
+)
+def test_a_name_is_refused_for_its_reason(zoo: Zoo, name: str, words: str) -> None:
+    with pytest.raises(GanzooError, match=words):
+        refuse_name(name, zoo)
+
+
+@pytest.mark.parametrize("name", ["demo", "my-new-thing", "x2"])
+def test_other_names_pass(zoo: Zoo, name: str) -> None:
+    refuse_name(name, zoo)
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(GanzooError, match="is there already"):
+        write("demo", tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_every_file_is_written_under_the_name_and_is_well_formed(tmp_path: Path) -> None:
+    written = write("my-new-thing", tmp_path / "there" / "plugin")
+    names = {path.relative_to(tmp_path / "there" / "plugin").as_posix() for path in written}
+    assert names >= {
+        ".github/workflows/test.yml",
+        "README.md",
+        "pyproject.toml",
+        "src/my_new_thing/__init__.py",
+        "src/my_new_thing/my-new-thing-mnist.yaml",
+        "tests/test_my_new_thing.py",
+    }
+    project = (tmp_path / "there" / "plugin" / "pyproject.toml").read_text(encoding="utf-8")
+    assert '[project.entry-points.ganzoo]\nmy-new-thing = "my_new_thing"\n' in project
+    recipe = read_mapping(tmp_path / "there" / "plugin" / "src" / "my_new_thing" / "my-new-thing-mnist.yaml")
+    assert Recipe.model_validate({**recipe, "name": "my-new-thing-mnist"}).loss.name == "my-new-thing"
+
+
+def test_no_placeholder_is_left() -> None:
+    for path, text in rendered("demo"):
+        assert "PACKAGE" not in path.as_posix()
+        assert "$name" not in text
+        assert "$package" not in text
+    workflow = dict(rendered("demo"))[Path(".github/workflows/test.yml")]
+    assert "${{ matrix.python }}" in workflow
