@@ -13,10 +13,14 @@ from typing import Annotated
 import typer
 
 from ganzoo.cli.bench import bench
+from ganzoo.cli.check import check
 from ganzoo.cli.doctor import doctor
 from ganzoo.cli.evaluate import evaluate
+from ganzoo.cli.leaderboard import leaderboard
 from ganzoo.cli.listing import list_
+from ganzoo.cli.new import new
 from ganzoo.cli.plugins import plugins
+from ganzoo.cli.report import report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
 from ganzoo.cli.show import show
@@ -34,10 +38,14 @@ app.command("run")(run)
 app.command("list")(list_)
 app.command("show")(show)
 app.command("plugins")(plugins)
+app.command("check")(check)
+app.command("new")(new)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
 app.command("doctor")(doctor)
+app.command("report")(report)
 app.command("bench")(bench)
+app.command("leaderboard")(leaderboard)
 
 NO_ROOM = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "The disk quota is used up"}
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
