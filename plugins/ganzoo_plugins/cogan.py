@@ -114,7 +114,8 @@ class CoGAN(Objective):
 
     def judge(self, networks: Networks, images: tuple[Tensor, Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
         """The logits (n,) that each domain's discriminator gives its own images."""
-        judges = (networks["discriminator"], self._second(networks, "discriminator"))
+        second = self._second(networks, "discriminator")
+        judges: tuple[Callable[..., Tensor], ...] = (networks["discriminator"], second)
         return [
             judge(shown, *self.condition(label)).float()
             for judge, shown, label in zip(judges, images, labels, strict=True)

@@ -157,7 +157,7 @@ class VQVAE(Objective):
     def encode(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """z_e (n, P, code_width) of images (n, c, h, w)."""
         vectors: Tensor = networks["encoder"](images, *self.condition(label))
-        return vectors.float().unflatten(1, (-1, self.code_width))
+        return vectors.float().view(len(vectors), -1, self.code_width)
 
     def decode(self, networks: Networks, vectors: Tensor, label: Tensor) -> Tensor:
         """Images (n, c, h, w) from vectors (n, P, code_width)."""
