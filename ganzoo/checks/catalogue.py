@@ -49,7 +49,7 @@ class Case:
     plugin: str
     thing: str
     check: str
-    attempt: Callable[[], None]
+    attempt: Callable[[], object]
 
     def run(self) -> None:
         """Seeded, and leaving the process as it was.
