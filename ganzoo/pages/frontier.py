@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 from matplotlib.transforms import Bbox
@@ -154,7 +154,7 @@ def _label(canvas: Figure, axes: Axes, points: Sequence[_Point], best: Sequence[
 def _write(axes: Axes, point: _Point, corner: tuple[int, int, str, str]) -> Annotation:
     dx, dy, across, along = corner
     name = shortened(point.place.contender.newest.recipe, 32)
-    style = {"ha": across, "va": along, "size": 7.5, "color": INK, "annotation_clip": False}
+    style: dict[str, Any] = {"ha": across, "va": along, "size": 7.5, "color": INK, "annotation_clip": False}
     return axes.annotate(name, (point.x, point.y), (dx, dy), textcoords="offset points", **style)
 
 

@@ -121,7 +121,7 @@ def _failures(board: Board) -> Iterable[str]:
 
 
 def _commands(made: Sequence[Board]) -> Iterable[str]:
-    yield "Each line trains one recipe again, with every seed of the table; `ganzoo leaderboard` makes these pages anew."
+    yield "Each line is one run; `ganzoo bench` records them, and `ganzoo leaderboard` makes these pages anew."
     commands = dict.fromkeys(run.command for board in made for one in board.contenders for run in one.runs)
     yield "\n".join(f"- {code(command)}" for command in commands)
 

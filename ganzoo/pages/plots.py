@@ -34,7 +34,7 @@ THEME: Mapping[str, str] = {
 }
 DASHES = ("-", "--", ":", "-.")
 
-SETTINGS: Mapping[str, Any] = {
+SETTINGS: Any = {
     "svg.fonttype": "none",  # the reader's fonts, text that can be searched
     "svg.hashsalt": "ganzoo",  # the same plot, the same bytes
     "text.parse_math": False,  # a dollar in a stranger's name is a dollar
@@ -77,7 +77,7 @@ class Line:
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the pages' style, in inches."""
-    with matplotlib.rc_context(dict(SETTINGS)), warnings.catch_warnings():
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
         # Of names in a script that the measuring font lacks, which the reader's font draws all the same.
         warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -101,7 +101,7 @@ def curves(
     """
     with drawing(4.9, 2.7) as (figure, axes):
         for index, line in enumerate(lines):
-            style = {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
+            style: dict[str, Any] = {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
             mark = "o" if len(line.x) < 30 else None
             axes.plot(line.x, line.y, label=shortened(line.name), marker=mark, markersize=3, linewidth=1.4, **style)
         if floor is not None:

@@ -36,10 +36,10 @@ def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
         return None
     try:
         with Image.open(path, formats=["PNG"]) as image:
-            image.load()
-            return image.copy()
+            copied: Image.Image = image.copy()
     except (OSError, SyntaxError, ValueError):
         return None
+    return copied
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
@@ -81,5 +81,6 @@ def _sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
         name, score = shortened(place.contender.newest.recipe, 30), figure(place.value.mean if place.value else None)
         axes.set_title(f"{name}\n{score}", fontsize=9, parse_math=False)
     buffer = BytesIO()
-    FigureCanvasAgg(sheet).print_png(buffer, metadata={"Software": None})
+    FigureCanvasAgg(sheet)
+    sheet.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -12,13 +12,15 @@ def standing(made):
 
 
 def test_the_reported_weights_rank_and_equals_share_a_rank(record, score):
-    made = table([
-        record("a", score(3.0), score(1.0, weights="raw")),
-        record("b", score(2.0), score(9.0, weights="raw")),
-        record("c", score(3.0)),
-        record("d", score(2.5, weights="raw")),
-        record("e", score(4.0)),
-    ])
+    made = table(
+        [
+            record("a", score(3.0), score(1.0, weights="raw")),
+            record("b", score(2.0), score(9.0, weights="raw")),
+            record("c", score(3.0)),
+            record("d", score(2.5, weights="raw")),
+            record("e", score(4.0)),
+        ]
+    )
     assert standing(made) == [("b", 1), ("d", 2), ("a", 3), ("c", 3), ("e", 5)]
     assert [place.reported for place in made.places] == ["ema", "raw", "ema", "ema", "ema"]
 
@@ -53,7 +55,9 @@ def test_what_may_differ_between_comparable_scores_may_differ_in_a_table(record,
 def test_higher_is_better_where_it_is_and_the_floor_where_neither_is(record, score):
     precision = [record(name, score(value, metric="precision@x")) for name, value in (("a", 0.2), ("b", 0.9))]
     assert standing(table(precision)) == [("b", 1), ("a", 2)]
-    entropy = [record(name, score(value, metric="class-entropy@x", floor=2.3)) for name, value in (("a", 2.9), ("b", 2))]
+    entropy = [
+        record(name, score(value, metric="class-entropy@x", floor=2.3)) for name, value in (("a", 2.9), ("b", 2))
+    ]
     assert standing(table(entropy)) == [("b", 1), ("a", 2)]
 
 

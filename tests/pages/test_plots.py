@@ -39,7 +39,9 @@ def test_the_same_plot_is_the_same_bytes():
 def test_logarithmic_axes_have_plain_numbers_and_no_values_below_zero():
     ticks = {element.text for element in ET.fromstring(drawn(log=True)).iter() if element.text}
     assert {"1", "10", "100"} <= ticks
-    negative = str(curves([Line("a", [5, 6], [-1, 100])], title="t", x="x", y="y", name="p", log=True))  # a logarithmic axis has no 0
+    negative = str(
+        curves([Line("a", [5, 6], [-1, 100])], title="t", x="x", y="y", name="p", log=True)
+    )  # a logarithmic axis has no 0
     assert "0" in {element.text for element in ET.fromstring(negative).iter("{http://www.w3.org/2000/svg}text")}
 
 

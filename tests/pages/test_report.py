@@ -77,7 +77,9 @@ def test_a_diverged_run_shows_its_diagnosis(copy, toy_zoo):
     run = RunFolder.open(copy)
     run.update(status="failed")
     run.log({"event": "diverged", "images": 320, "broken": ["generator.loss"]})
-    assert re.search(r'<strong class="bad">diverged</strong>: Training stopped after 320 images', text_of(copy, toy_zoo))
+    assert re.search(
+        r'<strong class="bad">diverged</strong>: Training stopped after 320 images', text_of(copy, toy_zoo)
+    )
 
 
 def test_a_run_of_points_shows_its_plots_and_says_why_there_are_no_neighbours(train, tmp_path, toy_zoo):
@@ -146,7 +148,10 @@ def test_gaussian_codes_are_led_around_the_sphere_by_equal_angles():
 
 
 def test_uniform_codes_go_straight_and_categories_stay():
-    assert between(UniformPrior(dim=2), torch.tensor([0.0, 1.0]), torch.tensor([1.0, -1.0]), 3)[1].tolist() == [0.5, 0.0]
+    assert between(UniformPrior(dim=2), torch.tensor([0.0, 1.0]), torch.tensor([1.0, -1.0]), 3)[1].tolist() == [
+        0.5,
+        0.0,
+    ]
     prior = CodesPrior(dim=2, categorical=(2,), continuous=1)
     path = between(prior, torch.tensor([1.0, 0, 1, 0, -1]), torch.tensor([0.0, 1, 0, 1, 1]), 3)
     assert path[1].tolist() == pytest.approx([0.5**0.5, 0.5**0.5, 1, 0, 0])

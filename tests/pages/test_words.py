@@ -5,7 +5,15 @@ from ganzoo.pages.words import code, count, duration, figure, markdown, short
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(126.4, "126"), (4.806, "4.81"), (0.05321, "0.0532"), (12345.6, "12,346"), (0, "0"), (None, "–"), (1e-9, "1.00e-09")],
+    [
+        (126.4, "126"),
+        (4.806, "4.81"),
+        (0.05321, "0.0532"),
+        (12345.6, "12,346"),
+        (0, "0"),
+        (None, "–"),
+        (1e-9, "1.00e-09"),
+    ],
 )
 def test_a_figure_has_three_digits_that_count(value, told):
     assert figure(value) == told
