@@ -1,0 +1,81 @@
+"""Every registered recipe goes on from a checkpoint to the same bits, whatever it keeps between steps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from ganzoo.data.dataset import ImageDataset
+from ganzoo.errors import GanzooError
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
+from ganzoo.training.trainer import Trainer
+
+ZOO = load_zoo()
+BATCHES = (8, 16, 32)
+"""The smallest that a recipe's networks and its settings accept is taken."""
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    """Few images of any recipe's dataset, which in all of them are drawn from the same generator."""
+    found: dict[str, ImageDataset] = {}
+
+    def few(recipe):
+        name = recipe.dataset.name
+        if name not in found:
+            whole = ZOO.datasets.get(name).create("train", None, **recipe.dataset.options)
+            labels = None if whole.labels is None else whole.labels[:200].clone()
+            found[name] = ImageDataset(name, "train", whole.images[:200].clone(), labels, whole.classes)
+        return found[name]
+
+    return few
+
+
+def trainer_of(name, dataset):
+    refusal: GanzooError | None = None
+    for batch in BATCHES:
+        settings = [f"train.batch_size={batch}", "train.images=100000", "train.precision=fp32", "train.engine=eager"]
+        try:
+            recipe = load_recipe(name, ZOO, settings)
+        except GanzooError as error:
+            refusal = error
+            continue
+        return Trainer(recipe, ZOO, dataset=dataset(recipe), device=torch.device("cpu"))
+    raise AssertionError(refusal)
+
+
+def bits(trainer: Trainer) -> dict[str, bytes]:
+    tensors, state = trainer.checkpoint()
+    known: dict[str, Tensor] = {**tensors, "state": torch.tensor(list(repr(state).encode()))}
+    return {
+        key: tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for key, tensor in known.items()
+    }
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in ZOO.recipes])
+def test_two_steps_a_checkpoint_and_two_steps_are_four_steps(name, dataset, tmp_path):
+    whole = trainer_of(name, dataset)
+    for step in range(4):
+        if step == 2:
+            tensors, state = whole.checkpoint()
+            path = save_checkpoint(tmp_path, tensors, state)
+            at_two = bits(whole)
+        whole.step()
+    expected = bits(whole)
+    assert expected != at_two
+
+    torch.manual_seed(12345)  # what a fresh process has drawn by then is anybody's guess
+    resumed = trainer_of(name, dataset)
+    checkpoint = read_checkpoint(path)
+    resumed.restore(checkpoint.tensors, checkpoint.state)
+    assert differing(bits(resumed), at_two) == []
+    for _ in range(2):
+        resumed.step()
+    assert differing(bits(resumed), expected) == []
+
+
+def differing(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
+    return sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))

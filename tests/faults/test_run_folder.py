@@ -1,0 +1,153 @@
+"""Two processes on one folder, kills while it is made, damage to each of its files, and other versions."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganzoo.errors import GanzooError, RunError
+from ganzoo.footprint import refuse_giant
+from ganzoo.recipe import load_recipe
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.schema import NewerError
+from ganzoo.workflow import Observers, resume, start
+
+TINY = [
+    "networks.generator.hidden=[8]",
+    "networks.discriminator.hidden=[8]",
+    "train.batch_size=16",
+    "train.images=64",
+    "train.log_every=32",
+    "train.checkpoint_seconds=0",
+    "train.device=cpu",
+    "evaluate.every=32",
+    "evaluate.samples=200",
+]
+INFO = {"recipe": "vanilla-ring", "shape": [1, 1, 2], "classes": 8, "status": "running"}
+V1 = Path(__file__).parents[1] / "fixtures" / "run-v1"
+
+
+@pytest.fixture(scope="module")
+def recipe(zoo):
+    return load_recipe("vanilla-ring", zoo, TINY)
+
+
+@pytest.fixture(scope="module")
+def trained(recipe, zoo, tmp_path_factory):
+    return start(recipe, zoo, tmp_path_factory.mktemp("trained") / "run").path
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_a_second_trainer_is_told_who_the_first_is_and_the_lock_dies_with_it(run, zoo):
+    hold = (
+        "import sys, time\nfrom ganzoo.runs.folder import RunFolder\n"
+        "with RunFolder.open(sys.argv[1]).claimed():\n    print('held', flush=True)\n    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, run], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(GanzooError, match=f"process {holder.pid} on .* trains in"):
+            resume(run, zoo, overrides=["train.images=128"])
+        assert RunFolder.open(run).latest_checkpoint().state["images"] == 64  # reading goes on
+        holder.kill()
+    assert resume(run, zoo, overrides=["train.images=128"]).info["images"] == 128
+
+
+def test_a_new_folder_appears_whole_and_an_unfinished_one_counts_as_empty(recipe, tmp_path):
+    RunFolder.create(tmp_path / "new", recipe, INFO)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    begun = tmp_path / "begun"
+    (begun / "samples").mkdir(parents=True)
+    for name in (".lock", "recipe.yaml", ".run.json.1.tmp"):
+        (begun / name).write_text("")
+    RunFolder.create(begun, recipe, INFO)
+    assert RunFolder.open(begun).info["recipe"] == "vanilla-ring"
+
+
+def test_somebody_elses_recipe_is_not_overwritten(recipe, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("mine")
+    with pytest.raises(GanzooError, match="not an empty folder"):
+        RunFolder.create(tmp_path, recipe, INFO)
+    assert (tmp_path / "recipe.yaml").read_text() == "mine"
+
+
+def test_temporaries_of_the_dead_are_swept(run, zoo):
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    stale = [run / f".report.html.{dead.pid}.tmp", run / "checkpoints" / ".x.json.1.tmp", run / ".run.json.1.tmp"]
+    alive = run / ".report.html.1.tmp"
+    for path in (*stale, alive):
+        path.write_text("")
+    with RunFolder.open(run).claimed():
+        assert not any(path.exists() for path in stale)
+        assert alive.exists()
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"schema": 1}', '{"schema": 1, "recipe": 3}', "[" * 100_000], ids=lambda text: text[:12]
+)
+def test_a_damaged_description_is_one_sentence(run, content):
+    (run / "run.json").write_text(content)
+    with pytest.raises(GanzooError, match=r"run\.json is damaged"):
+        RunFolder.open(run)
+
+
+def test_a_recipe_that_was_altered_is_not_gone_on_with(run, zoo):
+    text = (run / "recipe.yaml").read_text()
+    (run / "recipe.yaml").write_text(text.replace("batch_size: 16", "batch_size: 32"))
+    with pytest.raises(GanzooError, match=r"recipe\.yaml is not as ganzoo wrote it"):
+        resume(run, zoo, overrides=["train.images=128"])
+
+
+def test_damaged_lines_are_left_out_and_said(run, zoo):
+    scores = (run / "scores.jsonl").read_text().splitlines()
+    scores[0] = scores[0].replace('"images": 32', '"images": 33')
+    (run / "scores.jsonl").write_text("\n".join([*scores, "nonsense", ""]))
+    with (run / "events.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    told = []
+    assert len(RunFolder.open(run).scores()) == len(scores) - 1
+    resume(run, zoo, overrides=["train.images=128"], observers=Observers(say=told.append))
+    assert any("2 of the lines in" in sentence and "scores.jsonl" in sentence for sentence in told)
+    assert any("1 of the lines in" in sentence and "events.jsonl" in sentence for sentence in told)
+
+
+def test_what_a_newer_ganzoo_wrote_is_refused(run):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "schema": 99}))
+    with pytest.raises(NewerError, match="newer ganzoo"):
+        RunFolder.open(run)
+
+
+def test_a_run_of_the_first_schema_is_read_and_gone_on_with(zoo, tmp_path):
+    run = Path(shutil.copytree(V1, tmp_path / "run"))
+    before = RunFolder.open(run).scores()
+    longer = resume(run, zoo, overrides=["train.images=128"])
+    assert longer.info["images"] == 128
+    assert longer.scores()[: len(before)] == before
+    assert len(before) > 0
+
+
+def test_networks_that_do_not_fit_are_refused_before_they_are_built():
+    state = torch.get_rng_state()
+    with pytest.raises(GanzooError, match="more than 1,000 weights"):
+        refuse_giant("generator 'wide'", lambda: torch.nn.Linear(10**9, 10**9), memory=4_000)
+    refuse_giant("generator 'fits'", lambda: torch.nn.Linear(24, 40), memory=4_000)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes")])
+def test_missing_memory_says_what_to_lower(recipe, zoo, tmp_path, error):
+    def tick(images):
+        raise error
+
+    with pytest.raises(RunError, match=r"Memory does not suffice.*Lower train\.batch_size"):
+        start(recipe, zoo, tmp_path / "run", observers=Observers(tick=tick))
+    assert RunFolder.open(tmp_path / "run").info["status"] == "failed"
