@@ -33,6 +33,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # installs twice, checks twice and trains, in processes of their own
 def test_the_tutorial_works_as_it_is_written(environment: dict[str, str], tmp_path: Path) -> None:
     said = ""
     for block in BLOCK.finditer(PAGE):
