@@ -1,0 +1,69 @@
+"""Which packages are measured, what each needs, and where its environment lies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENTS = HERE / "envs"
+INSTALL = "python benchmarks/peers/install.py"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A published package.
+
+    Attributes:
+        name: What it is called here, and by ``--peer``.
+        requirement: What pip is asked for. Its own requirements are not: they are from its time.
+        extras: What it imports beyond torch, torchvision, numpy and matplotlib, which it shares with ganzoo.
+        adapter: The file in this folder that drives it.
+        recipe: ganzoo's nearest.
+    """
+
+    name: str
+    requirement: str
+    extras: tuple[str, ...]
+    adapter: str
+    recipe: str
+
+    @property
+    def folder(self) -> Path:
+        """Its environment."""
+        return ENVIRONMENTS / self.name
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that runs its adapter."""
+        return self.folder / "bin" / "python"
+
+    @property
+    def outcome(self) -> Path:
+        """What installing it came to: ``{"works": true}``, or why it does not."""
+        return self.folder / "outcome.json"
+
+    def missing(self) -> str | None:
+        """Why it cannot be measured, in a sentence; None where it can."""
+        try:
+            outcome = json.loads(self.outcome.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return f"{self.name} is not installed: `{INSTALL} {self.name}` makes its environment."
+        return None if outcome["works"] else f"{self.name} does not run here: {outcome['reason']}"
+
+
+PEERS = {
+    package.name: package
+    for package in (
+        Package("torchgan", "torchgan>=0.1", ("scipy>=1.13", "wget>=3.2"), "torchgan_peer.py", "dcgan-mnist"),
+        Package("vegans", "vegans>=0.4", ("pandas>=2.2", "tensorboard>=2.18", "wget>=3.2"), "vegans_peer.py", "dcgan-mnist"),
+        Package(
+            "torch-mimicry",
+            "torch-mimicry>=0.1.16",
+            ("tensorboard>=2.18", "scipy>=1.13", "scikit-image>=0.24", "scikit-learn>=1.5", "requests>=2.32"),
+            "mimicry_peer.py",
+            "dcgan-mnist",
+        ),
+    )
+}

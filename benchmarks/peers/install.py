@@ -1,0 +1,89 @@
+"""Makes the environments of the packages that ganzoo is measured against, each beside the others.
+
+    python benchmarks/peers/install.py [NAME...]
+
+Each is a virtual environment that sees the torch of the environment this runs in, so that both sides compute with the
+same build. What was made before is made anew. Whether a package works is found out by training it on one batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from peers.catalogue import PEERS, Package  # noqa: E402 - found through the line above
+from peers.talk import PeerError, PeerProcess, mnist_folder  # noqa: E402
+
+
+def main() -> None:
+    """Install those that were named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)}; all by default")
+    args = parser.parse_args()
+    unknown = [name for name in args.names if name not in PEERS]
+    if unknown:
+        parser.error(f"there is no peer '{unknown[0]}'; known: {', '.join(PEERS)}")
+    worked = [install(PEERS[name]) for name in args.names or PEERS]
+    sys.exit(not all(worked))
+
+
+def install(package: Package) -> bool:
+    """Make a package's environment and try it; what came of it is written there, and said."""
+    try:
+        build(package)
+        greeting = attempt(package)
+        outcome = {"works": True, **greeting}
+        print(f"{package.name} {greeting['version']} works.")
+    except (PeerError, subprocess.CalledProcessError) as error:
+        outcome = {"works": False, "reason": reason(error)}
+        print(f"{package.name} does not run here: {outcome['reason']}", file=sys.stderr)
+    package.outcome.write_text(json.dumps(outcome, indent=2), encoding="utf-8")
+    return bool(outcome["works"])
+
+
+def build(package: Package) -> None:
+    """The environment: the package without its requirements, then what it imports."""
+    venv.EnvBuilder(clear=True, with_pip=True).create(package.folder)
+    ask = [str(package.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    purelib = subprocess.run(
+        [str(package.python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    # A path alone: the .pth files of those folders, and with them editable installs, are not followed.
+    outer = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    (Path(purelib) / "shared-torch.pth").write_text("\n".join(outer) + "\n", encoding="utf-8")
+    for arguments in (["--no-deps", package.requirement], list(package.extras)):
+        subprocess.run([*ask, *arguments], check=True, capture_output=True, text=True)
+
+
+def attempt(package: Package) -> dict[str, object]:
+    """Train it on a few images and draw some.
+
+    Raises:
+        PeerError: It cannot.
+    """
+    with PeerProcess(package, mnist_folder(), batch=8) as peer:
+        peer.train(1)
+        peer.sample(2, seed=0)
+        return peer.greeting
+
+
+def reason(error: PeerError | subprocess.CalledProcessError) -> str:
+    """The last line of what went wrong."""
+    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else str(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""torch-mimicry's DCGAN for 32x32 images, with the settings that its README gives for that size.
+
+Batches of 64, Adam with rate 2e-4 and betas (0, 0.9), a linear decay over 100,000 steps, and five steps of the
+discriminator to each of the generator. It knows three channels alone, so the digits are padded to 32x32 and repeated.
+
+Importing it takes two modules that are not there: ``torch._six``, which torch has dropped, and tensorflow, which only
+its metrics use. Stand-ins take their places; nothing that is measured touches them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from serving import Loader, Peer, padded_mnist, serve
+from torch.optim import Adam
+
+BATCH = 64
+STEPS = 100_000
+CRITIC_STEPS = 5
+
+
+def stand_in(name: str, **members: object) -> None:
+    """A module that holds only these."""
+    module = ModuleType(name)
+    vars(module).update(members)
+    sys.modules[name] = module
+
+
+stand_in("torch._six", PY3=True, string_classes=(str, bytes))
+stand_in("tensorflow")
+
+from torch_mimicry.nets import dcgan  # noqa: E402 - the stand-ins come first
+from torch_mimicry.training import Trainer  # noqa: E402
+
+
+def build(args: argparse.Namespace, device: torch.device, scratch: Path) -> Peer:
+    """The README's example, with its DCGAN in the place of its SNGAN."""
+    generator = dcgan.DCGANGenerator32().to(device)
+    discriminator = dcgan.DCGANDiscriminator32().to(device)
+    data = padded_mnist(args.data, channels=3)
+    loader = Loader(data, batch_size=args.batch, shuffle=True, drop_last=True, num_workers=min(4, os.cpu_count() or 1))
+
+    def train(batches: Loader) -> None:
+        Trainer(
+            netD=discriminator,
+            netG=generator,
+            optD=Adam(discriminator.parameters(), 2e-4, betas=(0.0, 0.9)),
+            optG=Adam(generator.parameters(), 2e-4, betas=(0.0, 0.9)),
+            n_dis=CRITIC_STEPS,
+            num_steps=STEPS,
+            lr_decay="linear",
+            dataloader=batches,
+            log_dir=str(scratch / "log"),
+            device=device,
+        ).train()
+
+    return Peer(
+        distribution="torch-mimicry",
+        networks={"generator": generator, "discriminator": discriminator},
+        draw=lambda n: generator.generate_images(n, device=device).mean(dim=1, keepdim=True),
+        train=train,
+        loader=loader,
+        settings="its README's settings for 32x32 images, five steps of the discriminator to one of the generator",
+        batches_per_step=CRITIC_STEPS,
+    )
+
+
+if __name__ == "__main__":
+    serve(build, BATCH)

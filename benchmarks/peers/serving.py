@@ -1,0 +1,230 @@
+"""The peer's side of the talk: trains by the peer's own loop as many batches as it is asked to, and draws samples.
+
+It runs inside the peer's environment and uses nothing of ganzoo. Every package here trains by "for batch in loader", so
+the loader is where it can be held: asked for a batch beyond those that were ordered, it first answers how long they
+took and waits for the next order. The peer's loop is entered once and never reaches an end of an epoch, so that its
+checkpoints and pictures cost it nothing.
+
+Orders come as JSON lines on the standard input, and each is answered by one line on the standard output:
+
+    {"do": "train", "batches": 20}                             {"seconds": 0.41, "images": 1280}
+    {"do": "count", "batches": 1}                              {"flops": 81788928, "images": 64}
+    {"do": "sample", "n": 100, "seed": 0, "path": "a.npz"}     {"path": "a.npz"}
+
+The first line is the peer's own: what it is and how it trains. After ``count`` the networks have been trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.datasets import MNIST
+from torchvision.transforms import Compose, Lambda, Normalize, Pad, ToTensor
+
+PADDING = 2
+"""On each side: from MNIST's 28x28 to the 32x32 that these packages build networks for."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A package that is ready to train.
+
+    Attributes:
+        distribution: Its name on the package index.
+        networks: Its networks, by role; sampled from in evaluation mode.
+        draw: Gives so many images in [-1, 1], (n, 1, 32, 32).
+        train: Enters the package's own training loop with a loader.
+        loader: Its batches of real images.
+        settings: Where its settings come from, in words.
+        batches_per_step: How many batches one step of its loop takes.
+    """
+
+    distribution: str
+    networks: dict[str, torch.nn.Module]
+    draw: Callable[[int], torch.Tensor]
+    train: Callable[[DataLoader[Any]], None]
+    loader: Loader
+    settings: str
+    batches_per_step: int = 1
+
+
+class Loader(DataLoader):  # type: ignore[type-arg]
+    """A DataLoader whose batches are only handed on while they are ordered."""
+
+    desk: Desk | None = None
+
+    def __iter__(self) -> Batches:  # type: ignore[override]
+        """The batches of one epoch after the other, without an end."""
+        return Batches(self._endless(), self.desk)
+
+    def _endless(self) -> Iterator[Any]:
+        while True:
+            yield from super().__iter__()
+
+
+class Batches:
+    """What a loop goes through. The old ``next`` method gives a batch that nobody ordered: a look ahead."""
+
+    def __init__(self, batches: Iterator[Any], desk: Desk | None) -> None:
+        self.batches = batches
+        self.desk = desk
+
+    def __iter__(self) -> Batches:
+        return self
+
+    def __next__(self) -> Any:
+        if self.desk is not None:
+            self.desk.wait_for_order()
+        return self.next()
+
+    def next(self) -> Any:
+        """A batch at once; iterators of torch had this method until 1.13."""
+        return next(self.batches)
+
+
+class Desk:
+    """Takes orders between two batches."""
+
+    def __init__(self, peer: Peer, device: torch.device, answers: Any) -> None:
+        self.peer = peer
+        self.device = device
+        self.answers = answers
+        self.left = 0
+        self.ordered = 0
+        self.began = 0.0
+        self.counter: FlopCounterMode | None = None
+
+    def wait_for_order(self) -> None:
+        """Return at once while batches are left; else report on those that were ordered, and take orders."""
+        if self.left == 0:
+            if self.ordered:
+                self._report()
+            while self.left == 0:
+                self._take(sys.stdin.readline())
+        self.left -= 1
+
+    def say(self, **answer: Any) -> None:
+        """One line."""
+        print(json.dumps(answer), file=self.answers, flush=True)
+
+    def _take(self, line: str) -> None:
+        if not line:
+            raise SystemExit  # whoever gave orders is gone
+        order = json.loads(line)
+        if order["do"] == "sample":
+            self._sample(order["n"], order["seed"], Path(order["path"]))
+            return
+        self.left = self.ordered = order["batches"]
+        if order["do"] == "count":
+            self.counter = FlopCounterMode(display=False)
+            self.counter.__enter__()
+        self._finish()
+        self.began = perf_counter()
+
+    def _report(self) -> None:
+        self._finish()
+        seconds = perf_counter() - self.began
+        images = self.ordered * int(self.peer.loader.batch_size or 0)
+        self.ordered = 0
+        if self.counter is None:
+            self.say(seconds=seconds, images=images)
+            return
+        self.counter.__exit__(None, None, None)
+        self.say(flops=self.counter.get_total_flops(), images=images)
+        self.counter = None
+
+    def _sample(self, n: int, seed: int, path: Path) -> None:
+        modes = [(module, module.training) for network in self.peer.networks.values() for module in network.modules()]
+        for network in self.peer.networks.values():
+            network.eval()
+        with torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(seed)
+            drawn = [quantised(self.peer.draw(min(500, n - start))) for start in range(0, n, 500)]
+        for module, mode in modes:
+            module.training = mode
+        np.savez(path, images=np.concatenate(drawn))
+        self.say(path=str(path))
+
+    def _finish(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def quantised(images: torch.Tensor) -> np.ndarray[Any, Any]:
+    """From (n, 1, 32, 32) in [-1, 1] to uint8 (n, 28, 28): the padding is cut off again."""
+    inner = images[:, 0, PADDING:-PADDING, PADDING:-PADDING].float()
+    if inner.isnan().any():
+        raise ValueError("the generator draws NaN")
+    return ((inner + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def padded_mnist(folder: Path, channels: int = 1) -> Dataset[Any]:
+    """MNIST as a tutorial reads it: each image decoded, padded to 32x32 and scaled to [-1, 1] when it is asked for."""
+    scaled = [Pad(PADDING), ToTensor(), Normalize((0.5,), (0.5,))]
+    repeated = [Lambda(lambda image: image.expand(channels, -1, -1))] if channels > 1 else []
+    return MNIST(folder, train=True, transform=Compose([*scaled, *repeated]))
+
+
+Build = Callable[[argparse.Namespace, torch.device, Path], Peer]
+"""Makes a peer from the command line's arguments, a device and a folder for what it wants to write."""
+
+
+def serve(build: Build, batch: int) -> None:
+    """What an adapter's file does when it is run.
+
+    Args:
+        build: Makes the peer.
+        batch: How many images its documentation trains on at a time.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True, help="the folder that torchvision's MNIST lies in")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=0, help="0 leaves it to torch")
+    parser.add_argument("--batch", type=int, default=batch)
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    args.data = args.data.resolve()
+    # What packages print must not stand between the answers.
+    answers, sys.stdout = sys.stdout, Path(os.devnull).open("w", encoding="utf-8")
+    device = torch.device(args.device)
+    with TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        torch.manual_seed(args.seed)
+        peer = build(args, device, Path(scratch))
+        desk = Desk(peer, device, answers)
+        desk.say(**introduction(peer))
+        peer.loader.desk = desk
+        peer.train(peer.loader)
+
+
+def introduction(peer: Peer) -> dict[str, Any]:
+    """The first line."""
+    parameters = {role: sum(p.numel() for p in net.parameters()) for role, net in peer.networks.items()}
+    return {
+        "package": peer.distribution,
+        "version": version(peer.distribution),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "batch": peer.loader.batch_size,
+        "batches_per_step": peer.batches_per_step,
+        "settings": peer.settings,
+        "parameters": parameters,
+    }
