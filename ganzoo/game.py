@@ -171,7 +171,8 @@ def _features(discriminator: nn.Module, images: Tensor, condition: tuple[Tensor,
 
 
 def _total(adversarial: Tensor, terms: Sequence[Regularizer], turn: Turn) -> dict[str, Tensor]:
-    total, penalties = adversarial, dict[str, Tensor]()
+    total = adversarial
+    penalties: dict[str, Tensor] = {}
     for term in terms:
         # Two terms may share a name (one regularizer with two settings): both count, the last is logged.
         penalty = term.penalty(turn)

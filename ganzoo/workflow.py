@@ -14,6 +14,7 @@ from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out
 from ganzoo.evaluation.judge import Judge
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
+from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.environment import environment
 from ganzoo.runs.folder import RunFolder
 from ganzoo.tracker import Tracker
@@ -65,7 +66,7 @@ def start(
     """
     observers = observers or Observers()
     with _memory_told():
-        crew = _crew(recipe, zoo, data_dir)
+        crew = _crew(recipe, zoo, data_dir, observers)
     run = RunFolder.create(out, recipe, _description(recipe, zoo, crew, data_dir))
     with run.claimed():
         run.log({"event": "start", "images": 0})
@@ -96,7 +97,7 @@ def _go_on(run: RunFolder, zoo: Zoo, overrides: Sequence[str], observers: Observ
         observers.say(sentence)
     data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
     with _memory_told():
-        crew = _crew(recipe, zoo, data_dir)
+        crew = _crew(recipe, zoo, data_dir, observers)
     seconds = _restore(crew.trainer, run, observers)
     if run.info.get("status") == "done" and crew.trainer.steps >= crew.trainer.total_steps:
         raise GanzooError(f"The run {run.path} is done.", "Train it further with --set train.images=N.")
@@ -115,7 +116,8 @@ def _restore(trainer: Trainer, run: RunFolder, observers: Observers) -> float:
     if checkpoint is None:
         return 0.0
     trainer.restore(checkpoint.tensors, checkpoint.state)
-    return float(checkpoint.state["seconds"])
+    prune(checkpoint.path)
+    return float(checkpoint.state.get("seconds", 0.0))
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,15 @@ class _Crew:
     trainer: Trainer
 
 
-def _crew(recipe: Recipe, zoo: Zoo, data_dir: Path | None) -> _Crew:
+def _crew(recipe: Recipe, zoo: Zoo, data_dir: Path | None, observers: Observers) -> _Crew:
     """Everybody, the trainer last: building the others draws random numbers, which must not shift the training's."""
     entry = zoo.datasets.get(recipe.dataset.name)
     dataset = entry.create("train", data_dir, **recipe.dataset.options)
     device = resolve_device(recipe.train.device)
     judge = Judge(recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, device)
     variety = VarietyWatch.of(recipe, zoo, dataset, device)
-    return _Crew(dataset, judge, variety, Trainer(recipe, zoo, dataset=dataset, device=device))
+    trainer = Trainer(recipe, zoo, dataset=dataset, device=device, say=observers.say)
+    return _Crew(dataset, judge, variety, trainer)
 
 
 def _train(crew: _Crew, run: RunFolder, zoo: Zoo, observers: Observers, seconds: float) -> RunFolder:
@@ -164,6 +167,7 @@ def _train(crew: _Crew, run: RunFolder, zoo: Zoo, observers: Observers, seconds:
         seconds=round(session.seconds, 3),
         images_per_second=round(trainer.images / session.seconds, 1) if session.seconds else None,
         reason=session.reached or "all images shown",
+        engine=trainer.engine.name,
     )
     return run
 

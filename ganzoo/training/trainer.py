@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +15,10 @@ from ganzoo.assembly import Assembly, assemble
 from ganzoo.data.dataset import ImageDataset
 from ganzoo.data.sampler import ResidentSampler
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.objective import Batch, Networks, Objective, Phase
+from ganzoo.objective import Batch, Losses, Networks, Objective, Phase
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
-from ganzoo.training.engine import Turn, choose_engine
+from ganzoo.training.engine import Work, choose_engine
 from ganzoo.training.health import WATCH_EVERY, GradientWatch
 from ganzoo.training.meters import Meters
 from ganzoo.training.optim import Ema, build_optimizers
@@ -33,14 +34,23 @@ class Trainer:
         zoo: Where its names are looked up.
         dataset: The training images.
         device: Overrides the recipe's ``train.device``.
+        say: Called with sentences for the person who waits.
     """
 
-    def __init__(self, recipe: Recipe, zoo: Zoo, *, dataset: ImageDataset, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        zoo: Zoo,
+        *,
+        dataset: ImageDataset,
+        device: torch.device | None = None,
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
         config = recipe.train
         self.recipe = recipe
         self.device = device or resolve_device(config.device)
         self.precision = resolve_precision(config.precision, self.device)
-        self.engine = choose_engine(config.engine, self.device)
+        self.engine = choose_engine(config.engine, self.device, say)
         torch.manual_seed(derive_seed(config.seed, "initialisation"))
         self.assembly: Assembly = assemble(
             recipe, zoo, dataset.shape, len(dataset.classes), quantised=dataset.quantised
@@ -58,7 +68,7 @@ class Trainer:
         self.steps = 0
         self._phases = scheduled(self.objective.phases(), recipe)
         self.gradients = GradientWatch(self._phases, dict(self.networks.items()))
-        self._turns = [self.engine.prepare(self._turn(phase)) for phase in self._phases]
+        self._turns = [self.engine.prepare(self._work(phase)) for phase in self._phases]
         self._batches_per_step = max(phase.repeat for phase in self._phases)
         torch.manual_seed(derive_seed(config.seed, "training"))
 
@@ -139,35 +149,39 @@ class Trainer:
             self.latents.set_state(tensors["latents"])
             restore_global_state(_below("random", tensors), self.device)
             self.steps = state["steps"]
-        except (RuntimeError, KeyError, ValueError) as error:
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise GanzooError(
                 f"The checkpoint does not fit the recipe '{self.recipe.name}': {reason}.",
                 "Resume with the versions of ganzoo and its plugins that made it.",
             ) from error
 
-    def _turn(self, phase: Phase) -> Turn:
+    def _work(self, phase: Phase) -> Work:
         trained = [p for role in phase.trains for p in self.networks[role].parameters()]
         members = {id(p) for p in trained}
         frozen = [p for p in self.networks.parameters() if id(p) not in members]
         optimizers = [self.optimizers[role].inner for role in phase.trains]
         networks = dict(self.networks.items())
 
-        def turn(batch: Batch) -> None:
+        def begin() -> None:
             require_gradients(trained, frozen)
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
+
+        def loss(batch: Batch) -> Losses:
             with autocast(self.precision, self.device):
-                losses = phase.loss(networks, batch)
-            losses["loss"].backward()  # type: ignore[no-untyped-call]
+                return phase.loss(networks, batch)
+
+        def step() -> None:
             for optimizer in optimizers:
                 optimizer.step()
             if phase.after is not None:
                 with torch.no_grad():
                     phase.after(networks)
-            self.meters.add(phase.name, losses)
 
-        return turn
+        return Work(
+            phase.name, begin, loss, step, partial(self.meters.add, phase.name), (self.networks, self.objective)
+        )
 
 
 def require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:

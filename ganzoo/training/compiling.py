@@ -1,0 +1,114 @@
+"""The engine that compiles losses with ``torch.compile``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import torch
+import torch._dynamo
+from torch import Tensor
+
+from ganzoo.data.dataset import cache_folder
+from ganzoo.objective import Batch, Losses
+from ganzoo.training.engine import EagerEngine, Turn, Work, backward
+from ganzoo.training.random import global_state, restore_global_state
+
+CompiledLoss = Callable[[Tensor, Tensor, Tensor], Losses]
+"""From real images, labels and latent codes to losses."""
+COMPILATIONS = 256
+"""Of one function: all phases' losses are the same few lines of the trainer, which torch allows 8 compilations."""
+LONGEST_REASON = 160
+
+
+class CompileEngine:
+    """Compiles each phase's loss, forward and backward; optimizers are torch's fused ones already.
+
+    A loss that cannot be compiled is executed as it is written, from its first turn on, and with a sentence. Random
+    numbers are those of the eager engine; sums may be taken in another order, so that results agree within rounding.
+
+    Args:
+        device: Where the networks are.
+        say: Told of what could not be compiled.
+    """
+
+    def __init__(self, device: torch.device, say: Callable[[str], None]) -> None:
+        # torch unpickles what it finds there, and its own choice is a folder of /tmp that anybody can guess.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("compiled")))
+        self._device = device
+        self._say = say
+        self._compiled: list[str] = []
+        self._eager: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """``compile``, with the phases that had to be left out."""
+        if not self._eager:
+            return "compile"
+        return f"compile without {', '.join(self._eager)}" if self._compiled else "eager"
+
+    def prepare(self, work: Work) -> Turn:
+        """The turn with a compiled loss; the compiler starts at its first call."""
+        # Whole or not at all: a gradient penalty cannot be differentiated through half-compiled code.
+        loss = torch.compile(_on_tensors(work), fullgraph=True, dynamic=False, options={"fallback_random": True})
+        eager = EagerEngine().prepare(work)
+        tried = failed = False
+
+        def turn(batch: Batch) -> None:
+            nonlocal tried, failed
+            losses = None if failed else self._attempt(work, loss, batch, first=not tried)
+            tried, failed = True, losses is None
+            if losses is None:
+                eager(batch)
+            else:
+                work.step()
+                work.record(losses)
+
+        return turn
+
+    def _attempt(self, work: Work, loss: CompiledLoss, batch: Batch, *, first: bool) -> Losses | None:
+        """Losses whose gradients are there; None, and everything as it was, where compiling fails."""
+        back = self._picture(work) if first else None
+        try:
+            work.begin()
+            with torch._dynamo.config.patch(recompile_limit=COMPILATIONS) if first else nullcontext():
+                losses = loss(batch.real, batch.label, batch.z)
+                backward(losses)
+        except Exception as error:
+            # A later call compiles again where something has changed, and computes nothing before that.
+            if back is None and not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+                raise
+            if back is not None:
+                back()
+            self._eager.append(work.name)
+            self._say(_sentence(work.name, error))
+            return None
+        if first:
+            self._compiled.append(work.name)
+        return losses
+
+    def _picture(self, work: Work) -> Callable[[], None]:
+        """A way back to the buffers and random numbers of this moment."""
+        buffers = [buffer for module in work.modules for buffer in module.buffers()]
+        values, random = [buffer.clone() for buffer in buffers], global_state(self._device)
+
+        def back() -> None:
+            for buffer, value in zip(buffers, values, strict=True):
+                buffer.copy_(value)
+            restore_global_state(random, self._device)
+
+        return back
+
+
+def _on_tensors(work: Work) -> CompiledLoss:
+    def loss(real: Tensor, label: Tensor, z: Tensor) -> Losses:
+        return work.loss(Batch(real, label, z))
+
+    return loss
+
+
+def _sentence(phase: str, error: Exception) -> str:
+    lines = [line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip()]
+    reason = f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON]
+    return f"The phase '{phase}' is executed eagerly, because torch cannot compile its loss ({reason})."
