@@ -15,8 +15,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ganzoo.errors import GanzooError
-from ganzoo.runs.files import write_atomically
+from ganzoo.runs.files import parse_json, write_atomically
 from ganzoo.runs.schema import CHECKPOINT, NewerError, refuse_newer
+from ganzoo.runs.shapes import is_state
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,18 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
     write_atomically(path, content)
     meta = {"schema": CHECKPOINT, "sha256": hashlib.sha256(content).hexdigest(), "state": dict(state)}
     write_atomically(path.with_suffix(".json"), json.dumps({**meta, "meta_sha256": _digest(meta)}, indent=1).encode())
-    kept = [other for other in sorted(folder.glob("*.safetensors")) if other <= path][-keep:]
-    for other in folder.glob("*.safetensors"):
-        if other not in kept:
-            other.with_suffix(".json").unlink(missing_ok=True)
-            other.unlink(missing_ok=True)
+    prune(path, keep=keep)
     return path
+
+
+def prune(newest: Path, *, keep: int = 2) -> None:
+    """Remove all checkpoints but the ``keep`` up to ``newest``, and what a kill left of half-removed ones."""
+    found = sorted(newest.parent.glob("*.safetensors"))
+    kept = [path for path in found if path <= newest and path.with_suffix(".json").exists()][-keep:]
+    for path in found:
+        if path not in kept:
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
@@ -96,21 +103,22 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         content = path.read_bytes()
-        meta = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        meta = parse_json(path.with_suffix(".json").read_bytes())
         schema, digest, state = meta.get("schema", 1), meta["sha256"], meta["state"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GanzooError(f"The checkpoint {path.name} is incomplete ({type(error).__name__}).") from error
     # Runs from before there was a digest of the JSON file have none.
     own_digest = meta.pop("meta_sha256", None)
-    if not isinstance(state, dict) or (own_digest is not None and own_digest != _digest(meta)):
+    if not is_state(state) or (own_digest is not None and own_digest != _digest(meta)):
         raise GanzooError(f"The checkpoint {path.name} is damaged: its state does not match its digest.")
     refuse_newer(schema, CHECKPOINT, f"The checkpoint {path.name}")
     if hashlib.sha256(content).hexdigest() != digest:
         raise GanzooError(f"The checkpoint {path.name} is damaged: its bytes do not match its digest.")
     try:
         return Checkpoint(load_tensors(content), state, path)
-    except SafetensorError as error:
-        raise GanzooError(f"The checkpoint {path.name} is damaged: {error}.") from error
+    # Beside its own errors, those of types and sizes that a header may name and torch does not know.
+    except (SafetensorError, LookupError, RuntimeError, ValueError, TypeError, AssertionError, OverflowError) as error:
+        raise GanzooError(f"The checkpoint {path.name} is damaged: {type(error).__name__}: {error}.") from error
 
 
 def _digest(meta: Mapping[str, Any]) -> str:

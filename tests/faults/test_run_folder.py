@@ -128,6 +128,7 @@ def test_what_a_newer_ganzoo_wrote_is_refused(run):
 
 def test_a_run_of_the_first_schema_is_read_and_gone_on_with(zoo, tmp_path):
     run = Path(shutil.copytree(V1, tmp_path / "run"))
+    RunFolder.open(run).update(data_dir=str(V1.parent))  # wherever this checkout lies
     before = RunFolder.open(run).scores()
     longer = resume(run, zoo, overrides=["train.images=128"])
     assert longer.info["images"] == 128

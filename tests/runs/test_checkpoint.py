@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.runs.checkpoint import load_latest, read_checkpoint, save_checkpoint
+from ganzoo.runs.checkpoint import load_latest, prune, read_checkpoint, save_checkpoint
 from ganzoo.runs.schema import NewerError
 
 
@@ -69,7 +69,8 @@ def test_a_first_checkpoint_that_was_cut_off_is_none_yet(tmp_path):
     checkpoint, told = load_latest(tmp_path)
     assert checkpoint is None
     assert "000000000128.safetensors is incomplete" in told[0]
-    lose_the_digest(save_checkpoint(tmp_path, tensors(2), {"images": 256}))
+    for path in [save_checkpoint(tmp_path, tensors(images), {"images": images}) for images in (256, 384)]:
+        lose_the_digest(path)
     with pytest.raises(GanzooError, match="No checkpoint in .* is whole"):
         load_latest(tmp_path)
 
@@ -91,6 +92,13 @@ def test_damaged_ones_beyond_the_one_gone_on_from_never_crowd_out_what_is_whole(
     checkpoint, damaged = load_latest(tmp_path)
     assert (checkpoint.state["images"], damaged) == (200, [])
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["000000000128", "000000000200"]
+
+
+def test_what_a_kill_left_half_removed_goes(tmp_path):
+    paths = [save_checkpoint(tmp_path, tensors(images), {"images": images}, keep=9) for images in (1, 2, 3, 4)]
+    lose_the_digest(paths[0])
+    prune(paths[3])
+    assert sorted(tmp_path.glob("*.safetensors")) == paths[2:]
 
 
 def test_when_all_are_damaged_one_sentence_says_so(tmp_path):
