@@ -1,0 +1,100 @@
+"""Whether a categorical code, found without labels, is the digit.
+
+    python benchmarks/code_accuracy.py RUN... --out results/code-accuracy.jsonl
+
+Images are drawn for every value of the code, and a classifier of the dataset says what they are. The clustering
+accuracy is the share of images whose class is that of their code under the best one-to-one assignment of codes to
+classes (the Hungarian algorithm), as is the custom of the clustering literature; ``purity`` lets several codes share a
+class.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from ganzoo import CodesPrior, GanzooError, TrainedGenerator, load
+from ganzoo.evaluation.extractors import find
+from ganzoo.evaluation.features import extract
+from ganzoo.plugins import Zoo, load_zoo
+
+SAMPLES = 10_000
+SEED = 0
+
+
+def accuracy(table: np.ndarray) -> float:
+    """The largest share of images on the diagonal, over all assignments of codes to classes.
+
+    Args:
+        table: Images by code and class, (codes, classes).
+    """
+    codes, classes = linear_sum_assignment(table, maximize=True)
+    return float(table[codes, classes].sum() / table.sum())
+
+
+def purity(table: np.ndarray) -> float:
+    """The share of images that are of their code's most frequent class."""
+    return float(table.max(axis=1).sum() / table.sum())
+
+
+def contingency(generator: TrainedGenerator, zoo: Zoo, extractor: str) -> np.ndarray:
+    """Images by value of the first categorical code and by class, (codes, classes), of ``SAMPLES`` images."""
+    prior = generator.assembly.spec.prior
+    if not isinstance(prior, CodesPrior) or not prior.categorical:
+        raise GanzooError(
+            f"The recipe '{generator.recipe.name}' has no categorical code.", "Its prior must be `codes`."
+        )
+    values = prior.categorical[0]
+    codes = prior.sample(SAMPLES, torch.Generator().manual_seed(SEED), torch.device("cpu"))
+    value = codes[:, prior.dim : prior.dim + values].argmax(1)
+    images = generator.decode(codes)
+    found = extract(extractor, find(extractor, zoo, tuple(images.shape[1:])), images, generator.device)
+    assert found.logits is not None, "the extractor must classify"
+    predicted = found.logits.argmax(1)
+    table = np.zeros((values, found.logits.shape[1]), dtype=np.int64)
+    np.add.at(table, (value.numpy(), predicted.cpu().numpy()), 1)
+    return table
+
+
+def measure(run: Path, zoo: Zoo, extractor: str) -> dict[str, Any]:
+    """One line for a run."""
+    generator = load(run, zoo=zoo)
+    table = contingency(generator, zoo, extractor)
+    return {
+        "recipe": generator.recipe.name,
+        "extractor": extractor,
+        "weights": generator.weights[0],
+        "seed": generator.recipe.train.seed,
+        "samples": SAMPLES,
+        "sample_seed": SEED,
+        "images": int(generator.checkpoint.state["images"]),
+        "clustering_accuracy": accuracy(table),
+        "purity": purity(table),
+        "table": table.tolist(),
+        "environment": generator.run.info["environment"],
+    }
+
+
+def main() -> None:
+    """Measure runs, print what they score, and write one JSON line for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--extractor", default="mnist-cnn")
+    parser.add_argument("--out", type=Path, help="a file of JSON lines, written anew")
+    options = parser.parse_args()
+    zoo = load_zoo()
+    lines = [measure(run, zoo, options.extractor) for run in options.runs]
+    for line in lines:
+        print(f"{line['recipe']}: clustering accuracy {line['clustering_accuracy']:.3f}, purity {line['purity']:.3f}")
+    if options.out:
+        options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+if __name__ == "__main__":
+    main()
