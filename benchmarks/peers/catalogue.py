@@ -57,7 +57,9 @@ PEERS = {
     package.name: package
     for package in (
         Package("torchgan", "torchgan>=0.1", ("scipy>=1.13", "wget>=3.2"), "torchgan_peer.py", "dcgan-mnist"),
-        Package("vegans", "vegans>=0.4", ("pandas>=2.2", "tensorboard>=2.18", "wget>=3.2"), "vegans_peer.py", "dcgan-mnist"),
+        Package(
+            "vegans", "vegans>=0.4", ("pandas>=2.2", "tensorboard>=2.18", "wget>=3.2"), "vegans_peer.py", "dcgan-mnist"
+        ),
         Package(
             "torch-mimicry",
             "torch-mimicry>=0.1.16",

@@ -201,8 +201,8 @@ def serve(build: Build, batch: int) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     args.data = args.data.resolve()
-    # What packages print must not stand between the answers.
-    answers, sys.stdout = sys.stdout, Path(os.devnull).open("w", encoding="utf-8")
+    # What packages print must not stand between the answers, from now on to the end.
+    answers, sys.stdout = sys.stdout, Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     device = torch.device(args.device)
     with TemporaryDirectory() as scratch:
         os.chdir(scratch)

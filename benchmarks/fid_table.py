@@ -1,0 +1,103 @@
+"""The lines of ``time_to_fid`` as a table: when each contender passed each mark, over its seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from ganzoo.bench.record import hardware
+
+Line = Mapping[str, Any]
+
+
+def first_below(curve: Sequence[Mapping[str, Any]], mark: float) -> dict[str, Any] | None:
+    """The first point of a curve that is better than a mark: its seconds and images; None where none is."""
+    for point in curve:
+        if point["value"] < mark:
+            return {"seconds": point["seconds"], "images": point["images"]}
+    return None
+
+
+def markdown(lines: Sequence[Line], marks: Sequence[float]) -> str:
+    """A section for each machine and way of measuring; of two lines of one contender and seed the later one holds."""
+    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Line]] = {}
+    for line in lines:
+        who = (line["kind"], line["contender"], line["facts"].get("digest"), line["seed"])
+        groups.setdefault(protocol(line), {})[who] = line
+    sections = [section(key, list(found.values()), sorted(marks, reverse=True)) for key, found in groups.items()]
+    return "\n".join(["# Time to FID", "", INTRODUCTION, "", *sections])
+
+
+INTRODUCTION = """\
+Seconds of training, and real images shown, until a generator's samples first scored below each mark; mean ± deviation
+over the seeds. Scoring and drawing samples are not on the clock. A training is only looked at every so often, so a time
+may be too long by up to that much. Where some seeds never got there, the figure is of those that did and says how many.
+Made by `python benchmarks/time_to_fid.py`; every curve is in the file beside this one."""
+
+
+def protocol(line: Line) -> tuple[Any, ...]:
+    """What lines must share to stand in one table."""
+    machine = line["environment"]
+    return (
+        hardware(machine),
+        machine["threads"],
+        machine["versions"]["torch"],
+        line["metric"],
+        line["samples"],
+        line["every"],
+    )
+
+
+def section(key: tuple[Any, ...], lines: Sequence[Line], marks: Sequence[float]) -> str:
+    """One machine's table."""
+    name, threads, torch_version, metric, samples, every = key
+    words = f"{metric} of {samples:,} samples, every {every:g} s of training; torch {torch_version}, {threads} threads."
+    head = ["contender", "weights", "batch", "images/s", *(f"below {mark:g}" for mark in marks), "best"]
+    rows = [
+        f"## {name}",
+        "",
+        words,
+        "",
+        "| " + " | ".join(head) + " |",
+        "| --- | --- | ---: |" + " ---: |" * (len(head) - 3),
+    ]
+    return "\n".join([*rows, *(row(group, marks) for group in contenders(lines)), ""])
+
+
+def contenders(lines: Sequence[Line]) -> list[list[Line]]:
+    """Lines of one training, each with another seed, together."""
+    found: dict[tuple[Any, ...], list[Line]] = {}
+    for line in lines:
+        found.setdefault((line["kind"], line["contender"], line["facts"].get("digest")), []).append(line)
+    return list(found.values())
+
+
+def row(lines: Sequence[Line], marks: Sequence[float]) -> str:
+    """One contender's."""
+    first = lines[0]
+    name = " ".join(filter(None, [first["contender"], first["facts"].get("version")]))
+    curves = [line["curve"] for line in lines]
+    rates = [curve[-1]["images"] / curve[-1]["seconds"] for curve in curves if curve]
+    best = [min(point["value"] for point in curve) for curve in curves if curve]
+    cells = [name, first["weights"], str(first["facts"]["batch"]), spread(rates, "{:,.0f}")]
+    cells += [passed(lines, mark) for mark in marks]
+    return "| " + " | ".join([*cells, spread(best, "{:.2f}")]) + " |"
+
+
+def passed(lines: Sequence[Line], mark: float) -> str:
+    """When a mark was passed; a dash where no seed did within the longest time that was given."""
+    points = [point for line in lines if (point := first_below(line["curve"], mark))]
+    if not points:
+        return "–"
+    share = "" if len(points) == len(lines) else f", {len(points)} of {len(lines)}"
+    images = mean(point["images"] for point in points)
+    return f"{spread([point['seconds'] for point in points], '{:,.0f}')} s ({images / 1000:,.0f}k{share})"
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Mean ± sample deviation; the value alone where there is one."""
+    if not values:
+        return "–"
+    centre = form.format(mean(values))
+    return centre if len(values) < 2 else f"{centre} ± {form.format(stdev(values))}"

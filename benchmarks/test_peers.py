@@ -1,0 +1,96 @@
+"""ganzoo's training beside other packages' and a tutorial loop's: images and floating-point operations a second.
+
+Networks and losses differ, so neither figure alone is the whole of it: images a second favours small networks, and
+operations a second large ones. Both sides take the same batch, and turns, since a machine's speed drifts by more than
+what is to be measured. Once with the precision that ganzoo chooses, and once with the other's, fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from contenders import Contender, Ours, Peer, Tutorial
+from ganzoo import ImageDataset
+from ganzoo.plugins import Zoo
+from ganzoo.recipe import load_recipe
+from peers.catalogue import PEERS
+from peers.talk import mnist_folder
+
+SECONDS = 1.0
+"""About as long as one round of either side takes."""
+RECIPES = {"tutorial": "vanilla-mnist", **{name: package.recipe for name, package in PEERS.items()}}
+"""ganzoo's nearest to each: fully connected to fully connected, convolutions to convolutions."""
+
+
+@pytest.fixture
+def theirs(peer: str, device: torch.device) -> Iterator[Contender]:
+    """The other side."""
+    if peer == "tutorial":
+        yield Tutorial(mnist_folder(), 0, device)
+        return
+    if missing := PEERS[peer].missing():
+        pytest.skip(missing)
+    contender = Peer(PEERS[peer], mnist_folder(), 0, device)
+    yield contender
+    contender.close()
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+@pytest.mark.parametrize("peer", list(RECIPES))
+def test_ours_against_a_peer(
+    benchmark: BenchmarkFixture,
+    zoo: Zoo,
+    mnist: ImageDataset,
+    device: torch.device,
+    rounds: int,
+    capsys: pytest.CaptureFixture[str],
+    theirs: Contender,
+    peer: str,
+    precision: str,
+) -> None:
+    batch = theirs.facts["batch"]
+    changes = [f"train.precision={precision}", f"train.batch_size={batch}"]
+    ours = Ours(load_recipe(RECIPES[peer], zoo, changes), zoo, mnist, device)
+    if precision == "auto" and ours.trainer.precision == "fp32":
+        pytest.skip("auto is fp32 on this device, which is measured beside this")
+    their_steps, our_steps = steps_in(theirs), steps_in(ours)
+    their_rates: list[float] = []
+
+    def their_round() -> None:
+        their_rates.append(their_steps * theirs.images_per_step / theirs.train(their_steps))
+
+    benchmark.pedantic(ours.train, args=(our_steps,), setup=their_round, rounds=rounds, warmup_rounds=1)
+    our_rates = [our_steps * ours.images_per_step / seconds for seconds in benchmark.stats.stats.data]
+    report = compare(our_rates, their_rates[-len(our_rates) :], ours.flops_per_image(), theirs.flops_per_image())
+    benchmark.extra_info.update(report, peer=peer, recipe=RECIPES[peer], ours=ours.facts, theirs=theirs.facts)
+    with capsys.disabled():
+        print(
+            f"\n{RECIPES[peer]} in {ours.trainer.precision} against {peer}, batches of {batch}: "
+            f"{report['ratio']:.2f} times the images/s, {report['flops_ratio']:.2f} times the FLOP/s"
+        )
+
+
+def compare(ours: list[float], theirs: list[float], our_work: float, their_work: float) -> dict[str, float]:
+    """Median images and operations a second of both, and the medians of the ratios of neighbouring rounds."""
+    ratio = median(mine / other for mine, other in zip(ours, theirs, strict=True))
+    return {
+        "images_per_second": median(ours),
+        "peer_images_per_second": median(theirs),
+        "ratio": ratio,
+        "flops_per_image": our_work,
+        "peer_flops_per_image": their_work,
+        "flops_per_second": median(ours) * our_work,
+        "peer_flops_per_second": median(theirs) * their_work,
+        "flops_ratio": ratio * our_work / their_work,
+    }
+
+
+def steps_in(contender: Contender) -> int:
+    """Steps that fill a round, by the second step's time: the first one warms everything up."""
+    contender.train(1)
+    return max(1, round(SECONDS / contender.train(1)))

@@ -1,0 +1,209 @@
+"""How long a training takes until its samples first score better than a mark: seconds and images, evaluation excluded.
+
+    python benchmarks/time_to_fid.py --recipe vanilla-mnist --tutorial --peer torchgan --seeds 0 1 2
+
+trains each contender once for each seed, scores its samples every so many seconds of training, and appends one line
+for each to a JSON-lines file. What stands there already is not measured again. At the end, or at once with --summary,
+it prints the table of means and deviations and writes it beside the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from contenders import Contender, Ours, Peer, Tutorial
+from fid_table import first_below, markdown
+from ganzoo.bench.record import hardware, recipe_digest
+from ganzoo.errors import GanzooError, RunError
+from ganzoo.evaluation.judge import Judge
+from ganzoo.plugins import Zoo, load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.runs.environment import environment
+from ganzoo.runs.files import append_lines, read_lines, write_atomically
+from ganzoo.training.precision import resolve_device
+from peers.catalogue import PEERS
+from peers.talk import PeerError, mnist_folder
+
+SCHEMA = 1
+METRIC = "fid@mnist-cnn"
+SAMPLE_SEED = 0
+
+
+class Entrant:
+    """A contender that has not begun.
+
+    Args:
+        kind: ``recipe``, ``tutorial`` or ``peer``.
+        name: How it is called in the table.
+        seed: Of everything it draws at random.
+        begin: Makes it.
+        digest: Of what it trains, where its name does not say that.
+    """
+
+    def __init__(
+        self, kind: str, name: str, seed: int, begin: Callable[[], Contender], digest: str | None = None
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.seed = seed
+        self.begin = begin
+        self.digest = digest
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", action="append", default=[], metavar="NAME", help="may be repeated")
+    parser.add_argument("--tutorial", action="store_true", help="the loop of benchmarks/tutorial_loop.py")
+    parser.add_argument("--peer", action="append", default=[], choices=list(PEERS), help="may be repeated")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED")
+    parser.add_argument("--marks", type=float, nargs="+", default=[20, 10, 5, 2, 1], metavar="FID")
+    parser.add_argument("--seconds", type=float, default=300, help="of training at most, for each contender and seed")
+    parser.add_argument("--every", type=float, default=20, help="seconds of training between two scores")
+    parser.add_argument("--samples", type=int, default=10_000, help="images that a score is made of")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("results/time-to-fid.jsonl"))
+    parser.add_argument("--summary", action="store_true", help="measure nothing, only make the table")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is missing, then make the table."""
+    args = parse(arguments)
+    try:
+        if not args.summary:
+            measure(args)
+        table = markdown(read_lines(args.out), args.marks)
+        write_atomically(args.out.with_suffix(".md"), table.encode())
+    except (GanzooError, PeerError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The same command goes on with what is not in the file yet.")
+    print(table)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """All seeds of all contenders that the file does not have, seed by seed, so that drift meets all alike."""
+    zoo, device = load_zoo(), resolve_device(args.device)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    judge = Judge([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, device)
+    for entrant in entrants(args, zoo, device):
+        if any(settles(line, entrant, args, device) for line in read_lines(args.out)):
+            print(f"{entrant.name}, seed {entrant.seed}: done before")
+            continue
+        line = run(entrant, judge, args, device)
+        append_lines(args.out, [line], durable=True)
+
+
+def entrants(args: argparse.Namespace, zoo: Zoo, device: torch.device) -> Iterator[Entrant]:
+    """Who was asked for; everything that can be refused is refused before the first of them trains.
+
+    Raises:
+        GanzooError: A recipe is unknown or trains on another dataset, or a peer is not installed.
+    """
+    recipes = [load_recipe(name, zoo) for name in args.recipe]
+    for recipe in recipes:
+        if recipe.dataset.name != "mnist" or recipe.dataset.options:
+            raise GanzooError(f"Recipe '{recipe.name}' does not train on plain MNIST.", "Its FID would be another's.")
+    for name in args.peer:
+        if missing := PEERS[name].missing():
+            raise GanzooError(missing, "Or leave it out.")
+    dataset, data = zoo.datasets.get("mnist").create("train", None), mnist_folder()
+    for seed in args.seeds:
+        for name in args.recipe:
+            recipe = load_recipe(name, zoo, [f"train.seed={seed}"])
+            yield Entrant(
+                "recipe", recipe.name, seed, partial(Ours, recipe, zoo, dataset, device), recipe_digest(recipe)
+            )
+        if args.tutorial:
+            yield Entrant("tutorial", Tutorial.name, seed, partial(Tutorial, data, seed, device))
+        for name in args.peer:
+            yield Entrant("peer", name, seed, partial(Peer, PEERS[name], data, seed, device))
+
+
+def settles(line: dict[str, Any], entrant: Entrant, args: argparse.Namespace, device: torch.device) -> bool:
+    """Whether a line answers what is asked: of the same training, as often scored, and far enough."""
+    here = environment(device)
+    same = (
+        line["schema"] == SCHEMA
+        and (line["kind"], line["contender"], line["seed"]) == (entrant.kind, entrant.name, entrant.seed)
+        and line["facts"].get("digest") == entrant.digest
+        and (line["every"], line["samples"]) == (args.every, args.samples)
+        and (hardware(line["environment"]), line["environment"]["threads"]) == (hardware(here), here["threads"])
+    )
+    far = line["limit"] >= args.seconds or first_below(line["curve"], min(args.marks)) is not None
+    return same and (far or line["ended"] not in ("time", "marks"))
+
+
+def run(entrant: Entrant, judge: Judge, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Train one contender with one seed, and tell all of it."""
+    contender = entrant.begin()
+    curve: list[dict[str, Any]] = []
+    try:
+        ended = follow(contender, judge, args, curve)
+    except (RunError, PeerError) as error:
+        ended = str(error)  # a training that breaks is an outcome too
+    finally:
+        contender.close()
+    return {
+        "schema": SCHEMA,
+        "contender": entrant.name,
+        "kind": entrant.kind,
+        "seed": entrant.seed,
+        "metric": METRIC,
+        "weights": contender.weights,
+        "samples": args.samples,
+        "every": args.every,
+        "limit": args.seconds,
+        "ended": ended,
+        "marks": {f"{mark:g}": first_below(curve, mark) for mark in args.marks},
+        "curve": curve,
+        "facts": contender.facts,
+        "environment": environment(device),
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def follow(contender: Contender, judge: Judge, args: argparse.Namespace, curve: list[dict[str, Any]]) -> str:
+    """Train and score by turns; says why it ended: ``marks``, ``time`` or ``schedule``."""
+    seconds, steps = 0.0, 0
+    while seconds < args.seconds:
+        taken, took = train_for(contender, min(args.every, args.seconds - seconds))
+        steps, seconds = steps + taken, seconds + took
+        (measured,) = judge.score(
+            contender.sample(args.samples, SAMPLE_SEED), sample_seed=SAMPLE_SEED, weights=contender.weights
+        )
+        images = steps * contender.images_per_step
+        curve.append({"seconds": round(seconds, 3), "images": images, "value": measured.value})
+        print(
+            f"{contender.name}: {METRIC} {measured.value:.2f} after {seconds:.1f} s and {images:,} images", flush=True
+        )
+        if measured.value < min(args.marks):
+            return "marks"
+        if contender.steps_left == 0:
+            return "schedule"
+    return "time"
+
+
+def train_for(contender: Contender, seconds: float) -> tuple[int, float]:
+    """Train about so long, or to the end of the schedule; gives the steps and the seconds it was."""
+    taken, took, ask = 0, 0.0, 1
+    while took < seconds and contender.steps_left != 0:
+        ask = ask if contender.steps_left is None else min(ask, contender.steps_left)
+        took += contender.train(ask)
+        taken += ask
+        # Towards the end by what a step has taken so far; at first in leaps, since the first steps are slow.
+        ask = max(1, min(round((seconds - took) * taken / took), 4 * taken))
+    return taken, took
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Time to FID: the clock, the marks, what is not measured twice, and the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fid_table import first_below, markdown, spread
+from ganzoo import ImageDataset
+from ganzoo.evaluation.judge import Judge
+from ganzoo.plugins import Zoo
+from time_to_fid import METRIC, follow, main, parse, train_for
+
+SHORT = ["--seeds", "0", "--seconds", "0.02", "--every", "0.01", "--samples", "300", "--device", "cpu"]
+
+
+class Metronome:
+    """Takes a quarter of a second a step by its own clock; draws noise before its fourth step, real digits from then on.
+
+    Args:
+        digits: uint8 (n, 1, 28, 28).
+        steps_left: Until its schedule ends; None where it has none.
+    """
+
+    name = "metronome"
+    weights = "raw"
+    images_per_step = 10
+
+    def __init__(self, digits: Tensor | None = None, steps_left: int | None = None) -> None:
+        self.digits = digits
+        self.steps_left = steps_left
+        self.steps = 0
+        self.facts: dict[str, Any] = {}
+
+    def train(self, steps: int) -> float:
+        self.steps += steps
+        if self.steps_left is not None:
+            self.steps_left -= steps
+        return steps / 4
+
+    def sample(self, n: int, seed: int) -> Tensor:
+        assert self.digits is not None
+        noise = torch.randint(0, 256, (n, 1, 28, 28), generator=torch.Generator().manual_seed(seed))
+        return noise.to(torch.uint8) if self.steps < 4 else self.digits[:n]
+
+    def flops_per_image(self) -> float:
+        return 0.0
+
+    def close(self) -> None:
+        pass
+
+
+def test_training_stops_at_its_time_or_at_the_end_of_its_schedule() -> None:
+    assert train_for(Metronome(), 5.0) == (20, 5.0)
+    assert train_for(Metronome(), 0.1) == (1, 0.25)
+    assert train_for(Metronome(steps_left=3), 5.0) == (3, 0.75)
+
+
+def test_a_mark_is_passed_at_the_first_score_below_it(zoo: Zoo, mnist: ImageDataset) -> None:
+    judge = Judge([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
+    args = parse(["--seconds", "9", "--every", "0.5", "--samples", "500", "--marks", "50", "1e9"])
+    curve: list[dict[str, Any]] = []
+    assert follow(Metronome(mnist.images), judge, args, curve) == "marks"
+    assert [(point["seconds"], point["images"]) for point in curve] == [(0.5, 20), (1.0, 40)]
+    assert first_below(curve, 1e9) == {"seconds": 0.5, "images": 20}
+    assert first_below(curve, 50) == {"seconds": 1.0, "images": 40}
+    args.seconds = 0.5
+    assert follow(Metronome(mnist.images), judge, args, []) == "time"
+    args.seconds = 9
+    assert follow(Metronome(mnist.images, steps_left=3), judge, args, []) == "schedule"
+
+
+def test_real_contenders_are_measured_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "results" / "curves.jsonl"
+    ask = ["--tutorial", "--recipe", "vanilla-mnist", *SHORT, "--out", str(out)]
+    main([*ask, "--marks", "1e9", "0.001"])
+    ours, tutorial = (json.loads(line) for line in out.read_text(encoding="utf-8").splitlines())
+    assert (ours["contender"], ours["kind"], ours["weights"]) == ("vanilla-mnist", "recipe", "ema")
+    assert (tutorial["contender"], tutorial["kind"], tutorial["weights"]) == ("tutorial", "tutorial", "raw")
+    for line in (ours, tutorial):
+        assert line["curve"][-1]["seconds"] >= 0.02
+        assert line["curve"][0]["images"] % line["facts"]["batch"] == 0
+        assert line["marks"]["0.001"] is None
+        assert line["marks"]["1e+09"]["images"] == line["curve"][0]["images"]
+        assert line["environment"]["versions"]["torch"] == torch.__version__
+        assert line["ended"] == "time"
+    table = out.with_suffix(".md").read_text(encoding="utf-8")
+    assert "| vanilla-mnist | ema | 128 |" in table
+    before = out.read_bytes()
+    main([*ask, "--marks", "5"])
+    assert out.read_bytes() == before
+    assert capsys.readouterr().out.count("done before") == 2
+    # A longer time is another question.
+    main([*ask, "--seconds", "0.03", "--marks", "5"])
+    assert out.read_text(encoding="utf-8").count('"limit": 0.03') == 2
+
+
+def test_the_same_seed_trains_alike_up_to_the_clock(tmp_path: Path) -> None:
+    values = []
+    for name in ("a", "b"):
+        out = tmp_path / f"{name}.jsonl"
+        # A time that one step fills.
+        main(["--tutorial", *SHORT, "--seconds", "1e-9", "--every", "1e-9", "--out", str(out)])
+        values.append([point["value"] for point in json.loads(out.read_text(encoding="utf-8"))["curve"]])
+    assert values[0] == values[1]
+
+
+def test_what_cannot_be_measured_is_refused_before_anything_trains(tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "curves.jsonl")]
+    with pytest.raises(SystemExit, match="vanilla-ring.*does not train on plain MNIST"):
+        main(["--tutorial", "--recipe", "vanilla-ring", *SHORT, *out])
+    with pytest.raises(SystemExit, match="no-such-recipe"):
+        main(["--recipe", "no-such-recipe", *SHORT, *out])
+    assert not (tmp_path / "curves.jsonl").exists()
+
+
+def line(contender: str, seed: int, *points: tuple[float, int, float]) -> dict[str, Any]:
+    """A measured line with this curve of (seconds, images, value)."""
+    return {
+        "schema": 1,
+        "contender": contender,
+        "kind": "peer",
+        "seed": seed,
+        "metric": METRIC,
+        "weights": "raw",
+        "samples": 1000,
+        "every": 10.0,
+        "curve": [dict(zip(("seconds", "images", "value"), point, strict=True)) for point in points],
+        "facts": {"batch": 64, "version": "1.0"},
+        "environment": {"cpu": "a processor", "gpu": None, "threads": 2, "versions": {"torch": "9.9"}},
+    }
+
+
+def test_the_table_has_means_and_deviations_over_seeds() -> None:
+    lines = [
+        line("other", 0, (10, 1000, 99.0)),  # measured again below
+        line("other", 0, (10, 1000, 30.0), (20, 2000, 15.0), (30, 3000, 4.0)),
+        line("other", 1, (10, 2000, 12.0), (20, 4000, 11.0)),
+    ]
+    (found,) = [row for row in markdown(lines, [5, 20, 1]).splitlines() if row.startswith("| other")]
+    assert found == "| other 1.0 | raw | 64 | 150 ± 71 | 15 ± 7 s (2k) | 30 s (3k, 1 of 2) | – | 7.50 ± 4.95 |"
+    elsewhere = {**lines[1], "environment": {**lines[1]["environment"], "cpu": "another"}}
+    assert [row for row in markdown([*lines, elsewhere], [5]).splitlines() if row.startswith("##")] == [
+        "## a processor",
+        "## another",
+    ]
+
+
+def test_one_value_has_no_deviation() -> None:
+    assert spread([3.0], "{:.1f}") == "3.0"
+    assert spread([], "{:.1f}") == "–"
