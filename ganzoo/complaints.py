@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.errors import GanzooError, nearest, one_line
 
 Path = tuple[str | int, ...]
 
@@ -97,7 +97,9 @@ class Refused(GanzooError):
     def __init__(self, complaints: Sequence[Complaint], sentences: Sequence[str]) -> None:
         more = len(sentences) - SHOWN
         shown = [*sentences[:SHOWN], *([f"... and {more} more."] if more > 0 else [])]
-        super().__init__("\n".join(shown))
+        super().__init__("")
+        self.sentence = "\n".join(map(one_line, shown))
+        self.args = (self.sentence,)
         self.complaints = tuple(complaints)
 
 

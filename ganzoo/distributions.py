@@ -9,16 +9,38 @@ from __future__ import annotations
 
 import os
 import re
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 
-from ganzoo.errors import unknown
+from ganzoo.errors import GanzooError, one_line, unknown
 
 OURS = "ganzoo-bench"
 
 
 def installed() -> list[EntryPoint]:
-    """Every plugin that is installed, ours first, then others by distribution and name."""
-    return sorted(entry_points(group="ganzoo"), key=_order)
+    """Every plugin that is installed, ours first, then others by distribution and name.
+
+    Raises:
+        GanzooError: What some distribution says of itself cannot be read.
+    """
+    try:
+        return sorted(entry_points(group="ganzoo"), key=_order)
+    except (OSError, ValueError, TypeError) as error:
+        culprit = _damaged()
+        raise GanzooError(
+            f"The metadata of {culprit or 'an installed distribution'} are damaged ({type(error).__name__}: {error}).",
+            "Install it again, or remove it.",
+        ) from error
+
+
+def _damaged() -> str:
+    """The distributions whose entry points cannot be read."""
+    found = []
+    for distribution in distributions():
+        try:
+            _ = list(distribution.entry_points)
+        except (OSError, ValueError, TypeError):
+            found.append(str(getattr(distribution, "_path", "an installed distribution")))
+    return ", ".join(found)
 
 
 def allowed() -> list[EntryPoint]:
@@ -57,9 +79,11 @@ def distribution_of(point: EntryPoint) -> str:
 
 def _metadata(point: EntryPoint, key: str) -> str:
     """A field of the distribution's metadata, which may be damaged."""
-    if point.dist is None or key not in point.dist.metadata:
-        return "unknown"
-    return point.dist.metadata[key]
+    try:
+        found = None if point.dist is None else dict(point.dist.metadata.items()).get(key)
+    except (OSError, ValueError):  # missing in newer versions of Python, or no UTF-8
+        found = None
+    return "unknown" if found is None else one_line(str(found))
 
 
 def normal(name: str) -> str:

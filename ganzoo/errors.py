@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+_LINE_END = re.compile(r"\s*[\n\r]\s*")
 
 
 class GanzooError(Exception):
@@ -17,9 +20,9 @@ class GanzooError(Exception):
     exit_code = 2
 
     def __init__(self, sentence: str, remedy: str = "") -> None:
-        super().__init__(f"{sentence} {remedy}".strip())
-        self.sentence = sentence
-        self.remedy = remedy
+        self.sentence = one_line(sentence)
+        self.remedy = one_line(remedy)
+        super().__init__(f"{self.sentence} {self.remedy}".strip())
 
 
 class RunError(GanzooError):
@@ -38,6 +41,19 @@ class Terminated(GanzooError):
     """The run was stopped by SIGTERM, and what it had was saved (exit code 143)."""
 
     exit_code = 143
+
+
+def one_line(text: str) -> str:
+    """Text on one line, without what would steer a terminal.
+
+    Names come from strangers' files: a control character, or one that turns the direction of writing, is spelt out.
+    """
+    joined = _LINE_END.sub(" ", text.strip())
+    return joined if joined.isprintable() else "".join(map(_visible, joined))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -48,6 +48,8 @@ class Override:
         path = tuple(key.strip() for key in dotted.split("."))
         if not equals or not all(path):
             raise GanzooError(f"--set {text} is not of the form a.b=c.", "For example: --set train.images=100000.")
+        if len(path) > strict_yaml.MAX_DEPTH:
+            raise GanzooError(f"--set {text[:60]}... leads through {len(path)} levels, more than any recipe has.")
         return cls(text, path, strict_yaml.parse(value, f"--set {text}"))
 
     def concerns(self, place: Path) -> bool:
@@ -126,7 +128,7 @@ def _new(inner: dict[str, Any], override: Override, path: tuple[str, ...]) -> di
 
 
 def _index(inner: list[Any], override: Override, key: str) -> int:
-    if not key.isdecimal() or int(key) >= len(inner):
+    if not key.isdecimal() or len(key) > 9 or int(key) >= len(inner):
         held = f"a list of {len(inner)}" if inner else "an empty list"
         raise GanzooError(f"--set {override.text}: '{key}' is no index of {held}.", "Indices are counted from 0.")
     return int(key)

@@ -155,9 +155,16 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, str) and source in zoo.recipes:
         return zoo.recipes.get(source).create()
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or isinstance(source, Path) or path.is_file():
+    if path.suffix in (".yaml", ".yml") or isinstance(source, Path) or _is_file(path):
         return path
     raise unknown("recipe", str(source), [entry.name for entry in zoo.recipes], zoo.recipes.hint)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long for a name, or in a folder that may not be searched
+        return False
 
 
 def _in_words(complaint: Complaint, path: Path, overrides: Sequence[Override]) -> str:

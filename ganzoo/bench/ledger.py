@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from filelock import FileLock
 
 from ganzoo.bench.record import Key, RunRecord, read_records
 from ganzoo.errors import GanzooError
-from ganzoo.runs.files import append_lines
+from ganzoo.runs.files import append_lines, write_atomically
 
 RECORDS = "runs.jsonl"
 
@@ -40,7 +39,7 @@ class Ledger:
     def append(self, record: RunRecord, picture: Path | None = None) -> None:
         """Write a record, and its picture before it."""
         if picture is not None and record.samples is not None:
-            shutil.copyfile(picture, self.folder / record.samples)
+            write_atomically(self.folder / record.samples, picture.read_bytes())  # and never through a link
         with FileLock(self.folder / f".{RECORDS}.lock"):
             append_lines(self.path, [record.plain()], durable=True)
         self._known[record.key] = record

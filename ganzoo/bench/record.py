@@ -14,6 +14,7 @@ from ganzoo.complaints import complaints
 from ganzoo.errors import GanzooError
 from ganzoo.recipe import Recipe
 from ganzoo.runs.files import read_lines
+from ganzoo.runs.shapes import LARGEST
 
 SCHEMA: Final = 1
 
@@ -25,6 +26,11 @@ IRRELEVANT: Mapping[str, tuple[str, ...]] = {
     "": ("summary", "paper", "trackers"),
 }
 """What of a recipe its digest leaves out: it changes no weight, or stands in the key beside the digest."""
+
+
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
 
 
 class _Line(BaseModel):
@@ -45,22 +51,22 @@ class ScoreRecord(_Line):
     """
 
     metric: str
-    value: float
-    floor: float | None
+    value: Number
+    floor: Number | None
     weights: str
-    images: int
-    seconds: float
+    images: Count
+    seconds: Seconds
     protocol: dict[str, Any]
 
 
 class CurvePoint(_Line):
     """A score on the way: what it was after so many images and seconds of training."""
 
-    images: int
-    seconds: float
+    images: Count
+    seconds: Seconds
     metric: str
     weights: str
-    value: float
+    value: Number
 
 
 class RunRecord(_Line):
@@ -113,12 +119,12 @@ class RunRecord(_Line):
     error: str | None
     scores: tuple[ScoreRecord, ...]
     curve: tuple[CurvePoint, ...]
-    images: int
-    seconds: float
-    wall_seconds: float | None
-    images_per_second: float | None
-    parameters: dict[str, int]
-    flops_per_image: float | None
+    images: Count
+    seconds: Seconds
+    wall_seconds: Seconds | None
+    images_per_second: Number | None
+    parameters: dict[str, Count]
+    flops_per_image: Number | None
     engine: str | None
     precision: str | None
     threads: int

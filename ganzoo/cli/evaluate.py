@@ -168,7 +168,7 @@ def _of_weights(
     images, labels = generator.sample_labelled(samples, seed=asked.seed, weights=weights)
     state = generator.checkpoint.state
     measured = judge.score(images, sample_seed=asked.seed, weights=weights, labels=labels, interval=asked.interval)
-    return [one.record(images=state["images"], seconds=round(float(state["seconds"]), 3)) for one in measured]
+    return [one.record(images=state["images"], seconds=round(float(state.get("seconds", 0.0)), 3)) for one in measured]
 
 
 def _of_pictures(what: str, asked: Asked) -> list[Record]:

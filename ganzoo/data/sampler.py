@@ -106,6 +106,8 @@ class ResidentSampler:
                 f"The saved order is of {len(order)} images, and the dataset has {len(self._order)}.",
                 "Resume with the dataset that the run began with.",
             )
+        if order.sort().values.ne(torch.arange(len(order), device=order.device)).any():
+            raise GanzooError("The saved order of the images is none: it must name each once.")
         self._order.copy_(order)
         self._generator.set_state(torch.as_tensor(state["generator"], device="cpu"))
-        self._cursor = int(state["cursor"])
+        self._cursor = min(max(0, int(state["cursor"])), len(order))

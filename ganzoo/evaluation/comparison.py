@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import comparable
+from ganzoo.runs.files import parse_json
 from ganzoo.runs.folder import RunFolder
 
 Record = Mapping[str, Any]
@@ -23,7 +23,7 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
     if path.is_dir():
         return RunFolder.open(path).scores()
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        records = [parse_json(line) for line in path.read_bytes().splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise GanzooError(f"The scores in {path} cannot be read ({error}).", "Give a run or a scores file.") from error
     for record in records:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass, replace
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 4 * 10**9
 OTHER_PICTURES = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, ValueError,
+    OverflowError,
+)  # fmt: skip
+"""What Python's readers of archives raise."""
 NPZ_REMEDY = "Save it with numpy.savez(FILE, images=...): uint8, (n, h, w) or (n, h, w, c)."
 
 
@@ -105,6 +112,15 @@ def read_pictures(path: Path) -> Pictures:
     Raises:
         GanzooError: It is neither, or its content is damaged, too large or ambiguous.
     """
+    try:
+        return _read(path)
+    except OSError as error:
+        raise GanzooError(f"{path} cannot be read ({error.strerror}).", NPZ_REMEDY) from error
+    except MemoryError as error:
+        raise GanzooError(f"{path} holds more than memory does.", "Give fewer images.") from error
+
+
+def _read(path: Path) -> Pictures:
     if path.is_dir():
         return _read_folder(path)
     if path.suffix.lower() == ".npz" and path.is_file():
@@ -181,7 +197,7 @@ def _read_npz(path: Path) -> Pictures:
         with zipfile.ZipFile(path) as archive:
             images = _array(archive, "images", path)
             labels = _array(archive, "labels", path) if "labels.npy" in archive.namelist() else None
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+    except DAMAGE as error:
         raise GanzooError(f"{path} is damaged ({error}).", NPZ_REMEDY) from error
     found = _images(images, path)
     if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
@@ -203,15 +219,18 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[Any, A
         raise GanzooError(f"{path} holds no array called '{name}'.", NPZ_REMEDY)
     try:
         with archive.open(f"{name}.npy") as file:
-            _refuse_header(file, path)
+            needed = _refuse_header(file, path)
+        if needed > archive.getinfo(f"{name}.npy").file_size:
+            raise ValueError("it holds less than it says")
         with archive.open(f"{name}.npy") as file:
             array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise GanzooError(f"The array '{name}' in {path} cannot be read ({error}).", NPZ_REMEDY) from error
     return array
 
 
-def _refuse_header(file: Any, path: Path) -> None:
+def _refuse_header(file: Any, path: Path) -> int:
+    """The bytes that the array says it has."""
     import numpy as np
 
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -221,7 +240,10 @@ def _refuse_header(file: Any, path: Path) -> None:
     shape, _, dtype = readers[version](file)
     if dtype.hasobject:
         raise GanzooError(f"{path} holds pickled Python objects, which are never loaded.", NPZ_REMEDY)
+    if any(not 0 <= size < 2**62 for size in shape):
+        raise ValueError(f"no array has the shape {shape}")
     _refuse_size(path, prod(shape) * dtype.itemsize)
+    return prod(shape) * dtype.itemsize
 
 
 def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:

@@ -115,7 +115,7 @@ def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
     try:
         with Image.open(path, formats=["PNG"]) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     seconds = [event["seconds"] for event in events if event.get("images") == images and "seconds" in event]
     picture = Picture.encoded(path.read_bytes(), *image.size)

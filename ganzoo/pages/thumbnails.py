@@ -31,13 +31,13 @@ def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
     """
     if record_samples is None:
         return None
-    path = (folder / record_samples).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        return None
     try:
+        path = (folder / record_samples).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            return None
         with Image.open(path, formats=["PNG"]) as image:
             copied: Image.Image = image.copy()
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     return copied
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-import json
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.errors import GanzooError
+from ganzoo.runs.files import parse_json
 from ganzoo.runs.schema import RUN, refuse_newer
+from ganzoo.runs.shapes import Images, Number, Seconds
+
+MOST_VALUES = 2**26
+"""Of one image: 8192 by 8192 grey pixels."""
+
+
+def _imaginable(shape: list[int]) -> list[int]:
+    if prod(shape) > MOST_VALUES:
+        raise ValueError(f"an image of more than {MOST_VALUES:,} values")
+    return shape
+
 
 Size = Annotated[int, Field(ge=1)]
+Shape = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(_imaginable)]
 
 
 class _Process(BaseModel):
@@ -23,20 +36,35 @@ class _Process(BaseModel):
     pid: int
 
 
+class _Environment(BaseModel):
+    """What it was made with, as far as something is computed from it."""
+
+    model_config = ConfigDict(strict=True)
+
+    versions: dict[str, str | None] | None = None
+
+
 class _Facts(BaseModel):
     """The facts of run.json that ganzoo itself goes by; a run.json from before there was one does not have it."""
 
     model_config = ConfigDict(strict=True)
 
     recipe: str
-    shape: Annotated[list[Size], Field(min_length=3, max_length=3)]
-    classes: Annotated[int, Field(ge=0)]
+    shape: Shape
+    classes: Annotated[int, Field(ge=0, le=10**6)]
     class_names: list[str] = []
     quantised: bool = True
     status: str = "running"
     data_dir: str | None = None
     recipe_digests: list[str] = []
     process: _Process | None = None
+    seed: int | None = None
+    images: Images | None = None
+    seconds: Seconds | None = None
+    images_per_second: Number | None = None
+    parameters: dict[str, int] | None = None
+    plugins: dict[str, str] | None = None
+    environment: _Environment | None = None
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -48,10 +76,10 @@ def read_description(path: Path) -> dict[str, Any]:
     """
     file = path / "run.json"
     try:
-        info = json.loads(file.read_text("utf-8"))
+        info = parse_json(file.read_bytes())
     except OSError as error:
         raise GanzooError(f"{path} is not a run folder (no run.json).", "Give the folder `ganzoo run` made.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _damaged(file, "it is no JSON") from error
     if not isinstance(info, dict):
         raise _damaged(file, "it is no mapping")

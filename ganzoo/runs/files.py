@@ -19,7 +19,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = temporary_name(path)
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # never through a link that lies there
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -101,10 +102,31 @@ def examine_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
     return whole, len(records) - len(whole)
 
 
+def parse_json(content: bytes) -> Any:
+    """JSON whose whole numbers fit into 64 bits, and whose text can be written again.
+
+    Raises:
+        ValueError: It is no such JSON, or no JSON at all.
+    """
+    try:
+        value = json.loads(content, parse_int=_whole_number)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if b"\\ud" in content.lower():  # half of a pair of escapes is text that no encoding can write
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError(f"{digits[:20]} is too large a number")
+    return int(digits)
+
+
 def _record(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line)
+    except ValueError:
         return None
     return record if isinstance(record, dict) else None
 

@@ -23,6 +23,7 @@ from ganzoo.runs.records import damage, read_events, read_scores, sealed
 from ganzoo.runs.schema import RUN
 
 FOLDERS = ("samples", "checkpoints")
+FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl")
 
 
 class RunFolder:
@@ -101,6 +102,7 @@ class RunFolder:
         Raises:
             GanzooError: Another process trains in it.
         """
+        self.refuse_links()
         with locked(self.path, self.info.get("process")):
             self.info = read_description(self.path)
             self.update(process={"host": socket.gethostname(), "pid": os.getpid()})
@@ -112,6 +114,19 @@ class RunFolder:
             sweep(self.path)
             sweep(self.path.parent, self.path.name)
             yield
+
+    def refuse_links(self) -> None:
+        """See that what is written here stays here: a stranger's folder may hold links to somebody's own files.
+
+        Raises:
+            GanzooError: A file or folder that ganzoo writes is a link.
+        """
+        for name in (*FOLDERS, *FILES, LOCK):
+            if (self.path / name).is_symlink():
+                raise GanzooError(
+                    f"{self.path / name} is a link, and ganzoo writes only within the run folder.",
+                    "Put what it leads to in its place; the run folder as a whole may lie anywhere.",
+                )
 
     def update(self, **changes: Any) -> None:
         """Change facts of run.json (``status``, ``ended``, ...)."""
@@ -158,6 +173,7 @@ class RunFolder:
 
     def append_score(self, *scores: Mapping[str, Any]) -> None:
         """Append scores to scores.jsonl, durably."""
+        self.refuse_links()
         append_lines(self.path / "scores.jsonl", map(sealed, scores), durable=True)
 
     def scores(self) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ganzoo.runs.files import examine_lines
 from ganzoo.runs.schema import SCORE, refuse_newer
+from ganzoo.runs.shapes import is_event, is_score
 
 Record = dict[str, Any]
 
@@ -20,7 +21,7 @@ def read_events(path: Path) -> list[Record]:
     A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
     """
     kept: list[Record] = []
-    for record in filter(_is_event, examine_lines(path)[0]):
+    for record in filter(is_event, examine_lines(path)[0]):
         if record["event"] == "resume":
             kept = [old for old in kept if old["images"] <= record["images"]]
         kept.append(record)
@@ -49,7 +50,7 @@ def read_scores(path: Path) -> list[Record]:
 def damage(folder: Path) -> list[str]:
     """A sentence for each of a run's two files that holds lines which are no records."""
     sentences = []
-    kinds: dict[str, Callable[[Mapping[str, Any]], bool]] = {"events.jsonl": _is_event, "scores.jsonl": _is_score}
+    kinds: dict[str, Callable[[Mapping[str, Any]], bool]] = {"events.jsonl": is_event, "scores.jsonl": _is_score}
     for name, whole in kinds.items():
         records, damaged = examine_lines(folder / name)
         damaged += sum(not whole(record) for record in records)
@@ -58,14 +59,11 @@ def damage(folder: Path) -> list[str]:
     return sentences
 
 
-def _is_event(record: Mapping[str, Any]) -> bool:
-    return isinstance(record.get("event"), str) and isinstance(record.get("images"), int)
-
-
 def _is_score(record: Mapping[str, Any]) -> bool:
+    if not is_score(record):
+        return False
     if "schema" not in record:  # from before there were seals
-        kinds = {"metric": str, "weights": str, "value": (int, float), "images": int, "protocol": dict}
-        return all(isinstance(record.get(key), kind) for key, kind in kinds.items())
+        return True
     return record.get("digest") == _digest({key: value for key, value in record.items() if key != "digest"})
 
 

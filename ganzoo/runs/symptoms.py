@@ -113,7 +113,8 @@ def _saturation(events: Events) -> list[Finding] | str:
 
 def _with_logits(logged: Series) -> list[str]:
     phases = [name.removesuffix(".real_logits") for name in logged if name.endswith(".real_logits")]
-    return [phase for phase in phases if len(logged[f"{phase}.real_logits"]) >= FEWEST_LOGS]
+    complete = [phase for phase in phases if {f"{phase}.fake_logits", f"{phase}.loss"} <= logged.keys()]
+    return [phase for phase in complete if len(logged[f"{phase}.real_logits"]) >= FEWEST_LOGS]
 
 
 def _sure_phases(logged: Series) -> list[str]:

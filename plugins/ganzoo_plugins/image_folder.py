@@ -36,6 +36,7 @@ def image_folder(
         GanzooError: There is no picture, or one cannot be read, or they differ in size.
     """
     root = Path(path).expanduser() if folder is None else folder / path
+    _refuse_odd(root)
     divided = (root / "train").is_dir() and (root / "test").is_dir()
     files, labels, classes = _pictures(root / split if divided else root)
     if divided and classes != _pictures(root / "train")[2]:
@@ -52,6 +53,14 @@ def image_folder(
     images = _stack([files[index] for index in chosen], size, channels)
     kept = torch.tensor([labels[index] for index in chosen]) if classes else None
     return ImageDataset("image-folder", split, images, kept, classes)
+
+
+def _refuse_odd(root: Path) -> None:
+    """A path that no system has: with a NUL in it, or too long."""
+    try:
+        root.stat()
+    except (OSError, ValueError) as error:
+        raise GanzooError(f"The folder of pictures {root} cannot be read: {error}.", "Check dataset.path.") from error
 
 
 def _pictures(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
@@ -100,7 +109,8 @@ def _picture(file: Path, size: int | None, channels: Literal[1, 3]) -> Tensor:
             picture = ImageOps.exif_transpose(stored).convert("L" if channels == 1 else "RGB")
         if size is not None:
             picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    # Pillow's readers of its many formats let each other's exceptions through.
+    except Exception as error:
         raise GanzooError(f"The picture {file} cannot be read: {error}.", "Replace or remove it.") from error
     tensor: Tensor = pil_to_tensor(picture)
     return tensor

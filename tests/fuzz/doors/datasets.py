@@ -1,0 +1,106 @@
+"""Files that datasets are read from."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import struct
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mutations
+from PIL import Image
+
+from doors import Door
+from doors.pictures import odd_png
+from ganzoo_plugins.mnist import archive
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from ganzoo.plugins import Zoo
+
+PATHS = ("pictures", "pictures", "pictures", ".", "..", "\x00", "x" * 5000, "~nobody", "/dev/null", "a\nb")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+
+
+class Doors:
+    """Small datasets, damaged.
+
+    Args:
+        zoo: Where they are registered.
+    """
+
+    def __init__(self, zoo: Zoo) -> None:
+        self.zoo = zoo
+        self.images = struct.pack(">HBBIII", 0, 8, 3, 5, 28, 28) + bytes(5 * 784)
+        self.labels = struct.pack(">HBBI", 0, 8, 1, 5) + bytes(range(5))
+        # One small file for the four of MNIST, whose 60 MB would be digested anew each time.
+        self.packed = lzma.compress(self.labels)
+        archive.SHA256.clear()
+        archive.SHA256["t10k-labels-idx1-ubyte"] = sha256(self.labels).hexdigest()
+
+    def all(self) -> dict[str, Door]:
+        """By name."""
+        doors = {"idx": Door(self.idx, 3), "archive": Door(self.archive, 2), "image-folder": Door(self.image_folder, 4)}
+        return {**doors, "cifar10": Door(self.cifar10, 1)}
+
+    def idx(self, random: Random, folder: Path) -> None:
+        """The IDX files of Fashion-MNIST, KMNIST and EMNIST in a user's folder."""
+        name = random.choice(("fashion-mnist", "kmnist", "emnist"))
+        prefix = "emnist-balanced-test" if name == "emnist" else "t10k"
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(_idx(random, self.images))
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(_idx(random, self.labels))
+        self.zoo.datasets.get(name).create("test", folder)
+
+    def archive(self, random: Random, folder: Path) -> None:
+        """The packed file, and what lies where it goes."""
+        name = "t10k-labels-idx1-ubyte"
+        (folder / "packed").mkdir()
+        bomb = lzma.compress(bytes(30_000_000)) if random.random() < 0.02 else self.packed
+        (folder / "packed" / f"{name}.xz").write_bytes(mutations.content(random, bomb))
+        if random.random() < 0.3:
+            (folder / "raw").mkdir()
+            (folder / "raw" / name).write_bytes(mutations.content(random, self.labels))
+        elif random.random() < 0.2:
+            (folder / "raw").write_bytes(b"")
+        archive.unpack(folder / "raw", folder / "packed")
+
+    def cifar10(self, random: Random, folder: Path) -> None:
+        """The binary version's records."""
+        (folder / "test_batch.bin").write_bytes(mutations.content(random, bytes(2 * 3073)))
+        self.zoo.datasets.get("cifar10").create("test", folder)
+
+    def image_folder(self, random: Random, folder: Path) -> None:
+        """A folder of pictures, with classes and splits or without."""
+        root = folder / "pictures"
+        places = random.choice((("",), ("a", "b"), ("train/a", "test/a"), ("train/a", "test/b"), ("train", "test")))
+        for place in places:
+            (root / place).mkdir(parents=True, exist_ok=True)
+            for number in range(random.choice((0, 1, 3, 10))):
+                _picture(random, root / place / f"{number}")
+        path = str(Path(random.choice(PATHS)))
+        entry = self.zoo.datasets.get("image-folder")
+        options = {"path": path, "size": random.choice((None, None, 8)), "channels": random.choice((1, 3))}
+        entry.create(random.choice(("train", "test")), random.choice((folder, folder, None)), **entry.check(options))
+
+
+def _idx(random: Random, whole: bytes) -> bytes:
+    kind = random.randrange(4)
+    if kind == 0:
+        return whole
+    if kind == 1:
+        return mutations.content(random, whole)
+    sizes = [random.choice((0, 1, 5, 28, 2**31, 2**32 - 1)) for _ in range(random.randrange(5))]
+    head = struct.pack(">HBB", random.choice((0, 1)), random.choice((8, 9, 11, 12, 13, 14, 99)), len(sizes))
+    return head + struct.pack(f">{len(sizes)}I", *sizes) + whole[16:]
+
+
+def _picture(random: Random, path: Path) -> None:
+    form, content = random.choice(FORMATS), io.BytesIO()
+    Image.new("RGB", random.choice(((8, 8), (8, 8), (8, 8), (3, 9)))).save(content, form)
+    whole = content.getvalue()
+    kind = random.randrange(5)
+    damaged = mutations.content(random, whole) if kind == 0 else odd_png(random) if kind == 1 else whole
+    path.with_suffix(f".{form.lower()}").write_bytes(damaged)

@@ -1,0 +1,113 @@
+"""Recipes and their overrides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mutations
+import torch
+
+from doors import Door
+from ganzoo import strict_yaml
+from ganzoo.assembly import assemble
+from ganzoo.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from random import Random
+
+    from ganzoo.plugins import Zoo
+
+SHAPES = ((1, 28, 28), (3, 32, 32), (1, 8, 8), (1, 1, 2))
+KEYS = ("train", "images", "networks", "generator", "discriminator", "hidden", "name", "loss", "optimizers", "default",
+        "lr", "betas", "0", "1", "-1", "9" * 4400, "٣", "regularizers", "prior", "dim", "evaluate", "metrics", "x",
+        "options", "dataset", "path", "trackers", "augmentation", "phases", "\ud800", "a\nb")  # fmt: skip
+
+
+class Doors:
+    """Registered recipes, damaged.
+
+    Args:
+        zoo: Where they are registered.
+    """
+
+    def __init__(self, zoo: Zoo) -> None:
+        self.zoo = zoo
+        self.texts = [entry.create().read_text("utf-8") for entry in zoo.recipes]
+        self.places = [
+            place for text in self.texts for place in mutations.places(strict_yaml.parse(text, "a registered recipe"))
+        ]
+        self.names = [entry.name for entry in zoo.recipes]
+
+    def all(self) -> dict[str, Door]:
+        """By name."""
+        return {"recipe": Door(self.recipe, 8), "override": Door(self.override, 8), "assembly": Door(self.assembly, 1)}
+
+    def recipe(self, random: Random, folder: Path) -> None:
+        """A file of damaged text, or of a damaged structure."""
+        path = folder / random.choice(("odd.yaml", "odd.yaml", "odd.yaml", "Odd name.yaml", "a\nb.yml", "é.yaml"))
+        path.write_bytes(self._content(random))
+        self._same_again(load_recipe(path, self.zoo), folder)
+
+    def override(self, random: Random, folder: Path) -> None:
+        """One to three settings of a registered recipe."""
+        overrides = [self._override(random) for _ in range(random.choice((1, 1, 2, 3)))]
+        source = random.choice(self.names) if random.random() < 0.95 else random.choice(mutations.TEXTS)
+        self._same_again(load_recipe(source, self.zoo, overrides), folder)
+
+    def assembly(self, random: Random, folder: Path) -> None:
+        """What is accepted is built, for a shape that it need not fit."""
+        path = folder / "odd.yaml"
+        data = strict_yaml.parse(random.choice(self.texts), "a registered recipe")
+        for _ in range(20):
+            _change_number(random, data)
+            path.write_text(strict_yaml.dump(data), "utf-8")
+            try:
+                recipe = load_recipe(path, self.zoo)
+            except Exception:
+                continue
+            torch.manual_seed(0)
+            assemble(recipe, self.zoo, random.choice(SHAPES), random.choice((0, 1, 10)))
+            return
+
+    def _content(self, random: Random) -> bytes:
+        text = random.choice(self.texts)
+        kind = random.randrange(4)
+        if kind == 0:
+            return mutations.content(random, text.encode())
+        if kind == 1:
+            return mutations.text(random, text).encode("utf-8", "surrogatepass")
+        data = mutations.structure(random, strict_yaml.parse(text, "a registered recipe"))
+        return mutations.as_json(data) if kind == 2 else _dumped(data)
+
+    def _override(self, random: Random) -> str:
+        if random.random() < 0.1:
+            return random.choice((*mutations.TEXTS, "=", "a=", ".=1", "a..b=1"))
+        if random.random() < 0.6:
+            path = ".".join(map(str, random.choice(self.places)))
+            return f"{path}={random.choice(('1', '2', '0.5', '1e-4', 'mlp', 'null', 'true', '[8]', '{name: mlp}', 'mnist'))}"
+        depth = random.choice((1, 2, 2, 3, 3, 4, 400, 4000))
+        path = ".".join(random.choice(KEYS) for _ in range(depth)) if depth < 9 else ".".join("a" * depth)
+        value = random.choice((*mutations.TEXTS, *map(str, mutations.SYNTAX), "1", "[1, 2]", "{name: mlp}", "1e-4"))
+        return f"{path}={value}"
+
+    def _same_again(self, recipe: Recipe, folder: Path) -> None:
+        path = folder / f"{recipe.name}.yaml"
+        path.write_text(recipe.to_yaml(), "utf-8")
+        assert load_recipe(path, self.zoo) == recipe, "a recipe that was accepted reads back to another"
+
+
+def _dumped(data: Any) -> bytes:
+    return strict_yaml.dump(data).encode("utf-8", "surrogatepass")
+
+
+def _change_number(random: Random, data: Any) -> None:
+    """One number somewhere becomes another, so that the recipe is often still one."""
+    paths = [path for path in mutations.places(data) if path[0] in ("networks", "loss", "prior", "regularizers")]
+    *parents, last = random.choice(paths)
+    for key in parents:
+        data = data[key]
+    if isinstance(data[last], (int, float)):
+        data[last] = random.choice((0, 1, 2, 3, 5, 31, 1000, 10**9, 0.5, 10**18))
+    elif isinstance(data[last], list):
+        data[last] = random.choice(([], [1], [2] * 40, [10**9], data[last] * 2))

@@ -1,0 +1,98 @@
+"""``results/runs.jsonl``, and the pages made from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import mutations
+from PIL import Image
+
+from doors import Door
+from ganzoo.bench.record import read_records
+from ganzoo.pages.board import boards
+from ganzoo.pages.leaderboard import write_leaderboard
+from ganzoo.pages.markdown import whole_page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from random import Random
+
+PROTOCOL = {
+    "metric": "fid",
+    "extractor": "mnist-cnn",
+    "extractor_digest": "fc644c26bbd6efc9",
+    "dataset": "mnist",
+    "split": "test",
+    "n_real": 10_000,
+    "n_fake": 10_000,
+    "resizing": "none",
+    "quantised": "uint8",
+    "sample_seed": 0,
+}
+SCORE = {"metric": "fid@mnist-cnn", "value": 4.0, "floor": 0.1, "weights": "ema", "images": 1000, "seconds": 10.0}
+RECORD: dict[str, Any] = {
+    "schema": 1,
+    "recipe": "toy-gan",
+    "dataset": "mnist",
+    "seed": 0,
+    "digest": "0f" * 32,
+    "plugin": "toy",
+    "summary": "A toy",
+    "paper": "Nobody 2020",
+    "loss": "hinge",
+    "conditional": False,
+    "status": "done",
+    "error": None,
+    "scores": [{**SCORE, "protocol": PROTOCOL}],
+    "curve": [{"images": 1000, "seconds": 10.0, "metric": "fid@mnist-cnn", "weights": "ema", "value": 4.0}],
+    "images": 1000,
+    "seconds": 10.0,
+    "wall_seconds": 12.0,
+    "images_per_second": 100.0,
+    "parameters": {"generator": 1000, "discriminator": 500},
+    "flops_per_image": 2e6,
+    "engine": "eager",
+    "precision": "fp32",
+    "threads": 1,
+    "environment": {"cpu": "A CPU", "gpu": None, "versions": {}},
+    "samples": "samples/toy.png",
+    "finished": "2026-01-01T00:00:00+00:00",
+    "command": "ganzoo run toy-gan --seed 0",
+}
+FAILED = {**RECORD, "recipe": "other", "digest": "1e" * 32, "status": "failed", "error": "It diverged.", "scores": []}
+
+
+class Doors:
+    """Three records, damaged."""
+
+    def all(self) -> dict[str, Door]:
+        """By name."""
+        return {"results": Door(self.results, 5), "leaderboard": Door(self.leaderboard, 1)}
+
+    def results(self, random: Random, folder: Path) -> None:
+        """The records, and the tables made from them."""
+        self._write(random, folder)
+        shown = whole_page(boards(read_records(folder / "runs.jsonl"))).encode().decode()
+        told = [line for line in shown.splitlines() if not line.startswith("- `")]  # commands are shown as code
+        assert "<script>alert" not in "\n".join(told), "markup of a stranger's is markup in Markdown"
+
+    def leaderboard(self, random: Random, folder: Path) -> None:
+        """All pages, with pictures."""
+        (folder / "samples").mkdir()
+        picture = folder / "samples" / "toy.png"
+        Image.new("L", (66, 66)).save(picture)
+        if random.random() < 0.3:
+            picture.write_bytes(mutations.content(random, picture.read_bytes()))
+        self._write(random, folder)
+        for file in write_leaderboard(folder).files:
+            assert file.suffix != ".html" or b"<script>alert" not in file.read_bytes(), "markup on the page"
+
+    def _write(self, random: Random, folder: Path) -> None:
+        records = [
+            mutations.either(random, RECORD),
+            mutations.as_json({**RECORD, "seed": 1}),
+            mutations.as_json(FAILED),
+        ]
+        if random.random() < 0.2:
+            records.append(mutations.either(random, {**FAILED, "seed": 2}))
+        (folder / "runs.jsonl").write_bytes(b"\n".join(records) + b"\n")

@@ -1,0 +1,191 @@
+"""Run folders: their description, records and checkpoints, as ``resume``, ``sample``, ``doctor`` and ``report`` read them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import mutations
+
+from doors import Door
+from ganzoo.evaluation.comparison import counterparts, read_scores
+from ganzoo.evaluation.generator import load
+from ganzoo.pages.rendering import page
+from ganzoo.pages.report import facts
+from ganzoo.recipe import load_recipe
+from ganzoo.runs.checkpoint import load_latest
+from ganzoo.runs.diagnosis import examine
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.records import sealed
+from ganzoo.workflow import resume, start
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from random import Random
+
+    from ganzoo.plugins import Zoo
+
+RECIPE = """
+summary: Points on a ring
+dataset: ring
+prior: {name: gaussian, dim: 2}
+networks: {generator: {name: mlp, hidden: [4]}, discriminator: {name: mlp, hidden: [4]}}
+loss: non-saturating
+optimizers: {default: {name: adam, lr: 1e-3}}
+train: {images: 128, batch_size: 16, log_every: 16, checkpoint_seconds: 0, device: cpu, engine: eager, precision: fp32}
+"""
+SCORE = {
+    "metric": "fid@mnist-cnn",
+    "value": 4.5,
+    "floor": 0.1,
+    "weights": "ema",
+    "images": 64,
+    "seconds": 1.5,
+    "protocol": {
+        "metric": "fid",
+        "extractor": "mnist-cnn",
+        "extractor_digest": "fc644c26bbd6efc9",
+        "dataset": "ring",
+        "split": "test",
+        "n_real": 100,
+        "n_fake": 100,
+        "resizing": "none",
+        "quantised": "none",
+        "sample_seed": 0,
+    },
+}
+FILES = ("run.json", "recipe.yaml", "events.jsonl", "scores.jsonl", "checkpoints")
+
+
+class Doors:
+    """A real run of a second, damaged.
+
+    Args:
+        zoo: Where its recipe's names are looked up.
+        models: Where the whole run is made.
+    """
+
+    def __init__(self, zoo: Zoo, models: Path) -> None:
+        self.zoo = zoo
+        models.mkdir(parents=True, exist_ok=True)
+        path = models / "ring-gan.yaml"
+        path.write_text(RECIPE)
+        self.whole = start(load_recipe(path, zoo), zoo, models / "run").path
+        RunFolder.open(self.whole).append_score(SCORE, {**SCORE, "images": 128, "weights": "raw"})
+        RunFolder.open(self.whole).update(status="interrupted")
+        for newest in sorted((self.whole / "checkpoints").iterdir())[-2:]:
+            newest.unlink()  # so that there is something left to train on resume
+        self.rest = [path for path in (self.whole / "samples").iterdir()]
+
+    def all(self) -> dict[str, Door]:
+        """By name."""
+        return {
+            "checkpoint": Door(self.checkpoint, 4),
+            "run": Door(self.run, 5),
+            "generator": Door(self.generator, 2),
+            "resume": Door(self.resume, 1),
+            "report": Door(self.report, 1),
+        }
+
+    def checkpoint(self, random: Random, folder: Path) -> None:
+        """Tensors and state."""
+        shutil.copytree(self.whole / "checkpoints", folder / "checkpoints")
+        self._damage_checkpoints(random, folder)
+        checkpoint, _ = load_latest(folder / "checkpoints")
+        if checkpoint is not None:
+            checkpoint.weights("networks.generator")
+
+    def run(self, random: Random, folder: Path) -> None:
+        """Everything that is read of a run without its weights."""
+        path = self._damaged(random, folder)
+        run = RunFolder.open(path)
+        run.damage()
+        scores = run.scores()
+        examine(run).lines()
+        if scores:
+            counterparts(scores, [SCORE, *read_scores(path)], path)
+        if random.random() < 0.3:
+            counterparts([SCORE], read_scores(path / "scores.jsonl"), path)
+        run.recipe(self.zoo)
+
+    def generator(self, random: Random, folder: Path) -> None:
+        """Samples of the trained generator."""
+        load(self._damaged(random, folder), zoo=self.zoo).sample(2)
+
+    def resume(self, random: Random, folder: Path) -> None:
+        """Training goes on; the recipe is left whole, since a long training is no mistake."""
+        resume(self._damaged(random, folder, random.choice(("run.json", "events.jsonl", "scores.jsonl", "checkpoints"))),
+               self.zoo)  # fmt: skip
+
+    def report(self, random: Random, folder: Path) -> None:
+        """The page, without what is drawn from the checkpoint; the door above looks at that."""
+        path = self._damaged(random, folder)
+        if random.random() < 0.3:
+            for picture in (path / "samples").iterdir():
+                picture.write_bytes(mutations.content(random, picture.read_bytes()))
+        shown = page("report.html", "report.js", facts(RunFolder.open(path), self.zoo, device=None, draw=False))
+        assert "<script>alert" not in shown.encode().decode(), "markup of a stranger's is markup on the page"
+
+    def _damaged(self, random: Random, folder: Path, what: str | None = None) -> Path:
+        path = folder / "run"
+        shutil.copytree(self.whole, path)
+        what = what or random.choice(FILES)
+        if what == "checkpoints":
+            self._damage_checkpoints(random, path)
+        elif what == "recipe.yaml":
+            text = mutations.text(random, (path / what).read_text("utf-8"))
+            (path / what).write_bytes(text.encode("utf-8", "surrogatepass"))
+        elif what == "run.json":
+            (path / what).write_bytes(mutations.either(random, json.loads((path / what).read_bytes())))
+        else:
+            seal = sealed if what == "scores.jsonl" else dict
+            (path / what).write_bytes(_lines(random, (path / what).read_bytes(), seal))
+        return path
+
+    def _damage_checkpoints(self, random: Random, folder: Path) -> None:
+        paths = sorted((folder / "checkpoints").glob("*.safetensors"))
+        for path in paths if random.random() < 0.5 else paths[-1:]:
+            tensors, described = path.read_bytes(), path.with_suffix(".json")
+            meta = json.loads(described.read_bytes())
+            if random.random() < 0.5:
+                tensors = _odd_tensors(random, tensors)
+                path.write_bytes(tensors)
+            if random.random() < 0.3:
+                described.write_bytes(mutations.content(random, described.read_bytes()))
+            else:
+                state = mutations.structure(random, meta["state"]) if random.random() < 0.5 else meta["state"]
+                described.write_bytes(_described(tensors, state, meta["schema"]))
+
+
+def _odd_tensors(random: Random, whole: bytes) -> bytes:
+    """Damaged bytes; or a whole file with an odd header, whose length is told rightly or not."""
+    if random.random() < 0.3:
+        return mutations.content(random, whole)
+    length = int.from_bytes(whole[:8], "little")
+    header = mutations.either(random, json.loads(whole[8 : 8 + length]))
+    kinds = (b'"BF16"', b'"F8_E4M3"', b'"F4"', b'"C64"', b'"U64"', b'"BOOL"', b'"F64"', b'"I8"')
+    if random.random() < 0.3:
+        header = header.replace(b'"F32"', random.choice(kinds), 1)
+    told = random.choice((len(header),) * 6 + (0, 1, 2**31, 2**62, 2**64 - 1, 100_000_000))
+    return told.to_bytes(8, "little") + header + whole[8 + length :]
+
+
+def _described(tensors: bytes, state: Any, schema: Any) -> bytes:
+    """What ``save_checkpoint`` would write beside the tensors: a stranger can compute digests too."""
+    meta = {"schema": schema, "sha256": hashlib.sha256(tensors).hexdigest(), "state": state}
+    try:
+        digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
+    except ValueError:
+        digest = ""
+    return mutations.as_json({**meta, "meta_sha256": digest})
+
+
+def _lines(random: Random, whole: bytes, seal: Callable[[Any], Any]) -> bytes:
+    lines = whole.splitlines()
+    for _ in range(random.choice((1, 1, 3))):
+        at = random.randrange(len(lines))
+        lines[at] = mutations.either(random, json.loads(whole.splitlines()[at]), seal)
+    return b"\n".join(lines) + random.choice((b"\n", b""))
