@@ -128,7 +128,8 @@ def test_show_of_a_part(call):
 def test_show_of_a_name_that_several_kinds_have(call):
     code, out, _ = call("show", "mlp")
     assert code == 0
-    assert [line for line in out.splitlines() if line.startswith("kind:")] == ["kind: generator", "kind: discriminator"]
+    kinds = [line.removeprefix("kind: ") for line in out.splitlines() if line.startswith("kind:")]
+    assert kinds == ["generator", "discriminator", "encoder"]
     code, out, err = call("show", "mlp", "--json")
     assert (code, out, err) == (2, "", "'mlp' is a generator and a discriminator. Say which with --kind.\n")
     code, out, _ = call("show", "mlp", "--kind", "discriminators", "--json")
