@@ -206,6 +206,7 @@ class TrainConfig(Section):
         ema: Weight of the old average in each step, or null for no moving average.
         seed: Everything random follows from it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
         until: Ends the training early.
         log_every: Images between two log records.
         checkpoint_seconds: Seconds between two checkpoints.
@@ -218,6 +219,7 @@ class TrainConfig(Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     device: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
+    sync_batch_norm: bool = False
     until: Until | None = None
     log_every: Images = 25_600
     checkpoint_seconds: Annotated[float, Field(ge=0, le=10**9)] = 60.0

@@ -18,8 +18,9 @@ from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.environment import environment
 from ganzoo.runs.folder import RunFolder
 from ganzoo.tracker import Tracker
+from ganzoo.training.distributed import ALONE, Team
+from ganzoo.training.following import tell_checkpoint, tell_task
 from ganzoo.training.health import VarietyWatch
-from ganzoo.training.precision import resolve_device
 from ganzoo.training.session import Session
 from ganzoo.training.trainer import Trainer
 
@@ -50,7 +51,13 @@ class Observers:
 
 
 def start(
-    recipe: Recipe, zoo: Zoo, out: Path, *, data_dir: Path | None = None, observers: Observers | None = None
+    recipe: Recipe,
+    zoo: Zoo,
+    out: Path,
+    *,
+    data_dir: Path | None = None,
+    observers: Observers | None = None,
+    team: Team = ALONE,
 ) -> RunFolder:
     """Train a recipe from the beginning.
 
@@ -60,20 +67,30 @@ def start(
         out: The run folder to make; new or empty.
         data_dir: Where the user keeps dataset files.
         observers: Who watches.
+        team: The processes that train it; this one leads, and the others ``follow``.
 
     Returns:
         The finished run.
     """
     observers = observers or Observers()
+    tell_task(team, recipe, data_dir)
     with _memory_told():
-        crew = _crew(recipe, zoo, data_dir, observers)
+        crew = _crew(recipe, zoo, data_dir, observers, team)
     run = RunFolder.create(out, recipe, _description(recipe, zoo, crew, data_dir))
     with run.claimed():
         run.log({"event": "start", "images": 0})
+        tell_checkpoint(team, None)
         return _train(crew, run, zoo, observers, 0.0)
 
 
-def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Observers | None = None) -> RunFolder:
+def resume(
+    path: Path,
+    zoo: Zoo,
+    *,
+    overrides: Sequence[str] = (),
+    observers: Observers | None = None,
+    team: Team = ALONE,
+) -> RunFolder:
     """Go on with a run from its newest whole checkpoint, to the same bits as if it had never stopped.
 
     Raises:
@@ -87,23 +104,26 @@ def resume(path: Path, zoo: Zoo, *, overrides: Sequence[str] = (), observers: Ob
                 f"On resume, --set takes {', '.join(CHANGEABLE)}.",
             )
     with run.claimed():
-        return _go_on(run, zoo, overrides, observers or Observers())
+        return _go_on(run, zoo, overrides, observers or Observers(), team)
 
 
-def _go_on(run: RunFolder, zoo: Zoo, overrides: Sequence[str], observers: Observers) -> RunFolder:
+def _go_on(run: RunFolder, zoo: Zoo, overrides: Sequence[str], observers: Observers, team: Team) -> RunFolder:
     run.refuse_another_recipe()
     recipe = run.recipe(zoo, overrides)
     for sentence in run.damage():
         observers.say(sentence)
     data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
+    if team.size != run.info.get("processes", 1):
+        observers.say("The run goes on with another number of processes, and so to other weights than without a stop.")
+    tell_task(team, recipe, data_dir)
     with _memory_told():
-        crew = _crew(recipe, zoo, data_dir, observers)
+        crew = _crew(recipe, zoo, data_dir, observers, team)
     seconds = _restore(crew.trainer, run, observers)
     if run.info.get("status") == "done" and crew.trainer.steps >= crew.trainer.total_steps:
         raise GanzooError(f"The run {run.path} is done.", "Train it further with --set train.images=N.")
     if overrides:
         run.replace_recipe(recipe)
-    run.update(status="running", environment=environment(crew.trainer.device))
+    run.update(status="running", environment=environment(crew.trainer.device), processes=team.size)
     run.log({"event": "resume", "images": crew.trainer.images})
     return _train(crew, run, zoo, observers, seconds)
 
@@ -113,6 +133,7 @@ def _restore(trainer: Trainer, run: RunFolder, observers: Observers) -> float:
     checkpoint, damaged = run.find_checkpoint()
     for sentence in damaged:
         observers.say(f"{sentence} Going on from {'an older one' if checkpoint else 'the start'}.")
+    tell_checkpoint(trainer.team, checkpoint)
     if checkpoint is None:
         return 0.0
     trainer.restore(checkpoint.tensors, checkpoint.state)
@@ -130,14 +151,14 @@ class _Crew:
     trainer: Trainer
 
 
-def _crew(recipe: Recipe, zoo: Zoo, data_dir: Path | None, observers: Observers) -> _Crew:
+def _crew(recipe: Recipe, zoo: Zoo, data_dir: Path | None, observers: Observers, team: Team) -> _Crew:
     """Everybody, the trainer last: building the others draws random numbers, which must not shift the training's."""
     entry = zoo.datasets.get(recipe.dataset.name)
     dataset = entry.create("train", data_dir, **recipe.dataset.options)
-    device = resolve_device(recipe.train.device)
+    device = team.device(recipe.train.device)
     judge = Judge(recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, device)
     variety = VarietyWatch.of(recipe, zoo, dataset, device)
-    trainer = Trainer(recipe, zoo, dataset=dataset, device=device, say=observers.say)
+    trainer = Trainer(recipe, zoo, dataset=dataset, device=device, say=observers.say, team=team)
     return _Crew(dataset, judge, variety, trainer)
 
 
@@ -199,6 +220,7 @@ def _description(recipe: Recipe, zoo: Zoo, crew: _Crew, data_dir: Path | None) -
         "classes": len(dataset.classes),
         "class_names": list(dataset.classes),
         "engine": trainer.engine.name,
+        "processes": trainer.team.size,
         "precision": trainer.precision,
         "parameters": trainer.assembly.parameter_counts(),
         "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},

@@ -13,6 +13,7 @@ from ganzoo.errors import GanzooError
 if TYPE_CHECKING:
     from ganzoo.cli.progress import RunProgress
     from ganzoo.runs.folder import RunFolder
+    from ganzoo.training.distributed import Team
 
 
 def run(
@@ -30,19 +31,28 @@ def run(
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
 ) -> None:
-    """Train a recipe, score it, and leave a run folder."""
+    """Train a recipe, score it, and leave a run folder.
+
+    Several processes train one run with torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
+    """
     from ganzoo.cli.progress import RunProgress
+    from ganzoo.plugins import load_zoo
+    from ganzoo.training.distributed import joined
+    from ganzoo.training.following import follow
 
     overrides = list(set_ or ())
     if seed is not None:
         overrides.append(f"train.seed={seed}")
     if device is not None:
         overrides.append(f"train.device={device}")
-    with RunProgress() as progress:
+    with joined() as team, RunProgress() as progress:
+        if not team.leads:
+            follow(team, load_zoo())
+            return
         if resume is not None:
-            finished = _resume(resume, recipe, out, overrides, progress)
+            finished = _resume(resume, recipe, out, overrides, progress, team)
         elif recipe is not None:
-            finished = _start(recipe, overrides, out, data_dir, progress)
+            finished = _start(recipe, overrides, out, data_dir, progress, team)
         else:
             raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
     if as_json:
@@ -64,7 +74,12 @@ def last_scores(finished: RunFolder) -> list[dict[str, Any]]:
 
 
 def _start(
-    recipe_name: str, overrides: list[str], out: Path | None, data_dir: Path | None, progress: RunProgress
+    recipe_name: str,
+    overrides: list[str],
+    out: Path | None,
+    data_dir: Path | None,
+    progress: RunProgress,
+    team: Team,
 ) -> RunFolder:
     from ganzoo.plugins import load_zoo
     from ganzoo.recipe import load_recipe
@@ -76,11 +91,16 @@ def _start(
     recipe = load_recipe(recipe_name, zoo, overrides)
     folder = out or free_folder(recipe.name)
     progress.begin(recipe, folder)
-    return start(recipe, zoo, folder, data_dir=data_dir, observers=progress.observers())
+    return start(recipe, zoo, folder, data_dir=data_dir, observers=progress.observers(), team=team)
 
 
 def _resume(
-    path: Path, recipe_name: str | None, out: Path | None, overrides: list[str], progress: RunProgress
+    path: Path,
+    recipe_name: str | None,
+    out: Path | None,
+    overrides: list[str],
+    progress: RunProgress,
+    team: Team,
 ) -> RunFolder:
     from ganzoo.plugins import load_zoo
     from ganzoo.runs.folder import RunFolder
@@ -97,4 +117,4 @@ def _resume(
     zoo = load_zoo()
     progress.warn_of(zoo)
     progress.begin(run.recipe(zoo, overrides), path)
-    return resume(path, zoo, overrides=overrides, observers=progress.observers())
+    return resume(path, zoo, overrides=overrides, observers=progress.observers(), team=team)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch._dynamo
@@ -72,7 +73,7 @@ class CompileEngine:
         back = self._picture(work) if first else None
         try:
             work.begin()
-            with torch._dynamo.config.patch(recompile_limit=COMPILATIONS) if first else nullcontext():
+            with _compiling() if first else nullcontext():
                 losses = loss(batch.real, batch.label, batch.z)
                 backward(losses)
         except Exception as error:
@@ -99,6 +100,14 @@ class CompileEngine:
             restore_global_state(random, self._device)
 
         return back
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """As many compilations as there are phases, and without torch's warnings of its own deprecated parts."""
+    with warnings.catch_warnings(), torch._dynamo.config.patch(recompile_limit=COMPILATIONS):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _on_tensors(work: Work) -> CompiledLoss:

@@ -1,22 +1,19 @@
-"""A training from its first step to its last: log points, checkpoints, evaluations, early end, interruption."""
+"""A training that writes what happens into a run folder: checkpoints, pictures, scores, events."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from ganzoo.errors import RunError
 from ganzoo.evaluation.judge import Judge
 from ganzoo.evaluation.sampling import draw
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.pictures import overview, save_picture
 from ganzoo.tracker import Tracker
-from ganzoo.training.health import SAMPLES, VarietyWatch, broken_networks
-from ganzoo.training.interruption import StopRequests
+from ganzoo.training.health import SAMPLES, VarietyWatch
+from ganzoo.training.loop import Loop
 from ganzoo.training.trainer import Trainer
 
 GRID_ROWS = 8
@@ -25,8 +22,8 @@ SAMPLE_SEED = 0
 TOLD = ("metric", "value", "floor", "weights", "seconds")
 
 
-class Session:
-    """Drives a trainer and writes what happens into a run folder.
+class Session(Loop):
+    """The loop of the process that leads, mostly the only one.
 
     Args:
         trainer: At its first step, or restored from a checkpoint.
@@ -49,42 +46,15 @@ class Session:
         tick: Callable[[int], None] = lambda images: None,
         seconds: float = 0.0,
     ) -> None:
-        self.trainer = trainer
+        super().__init__(trainer, seconds=seconds)
         self.run = run
         self.judge = judge
         self.variety = variety
         self.trackers = trackers
         self.tick = tick
-        self.seconds = seconds
-        self.reached = ""
-        self._logged_at = (trainer.images, seconds)
-        self._saved_at = time.monotonic()
-        self._saved = trainer.images
-        self._evaluated = -1
-        self._stop = StopRequests()
 
-    def train(self) -> None:
-        """Train to the end, or until the score that was asked for is reached.
-
-        Raises:
-            Interrupted: Ctrl-C; the state is saved.
-            Terminated: SIGTERM; the state is saved.
-            RunError: A loss, a gradient or a weight is no longer finite; the last good checkpoint is kept.
-        """
-        trainer = self.trainer
-        with self._stop:
-            self._arrive()
-            while trainer.steps < trainer.total_steps and not self.reached:
-                self._advance()
-                if self._stop.received:
-                    self._log()
-                    self._save()
-                    raise self._stop.error(*self._stopped())
-            if self._evaluated != trainer.images:
-                self._log()
-                self._save()
-                self._evaluate()
-        self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
+    def _tick(self) -> None:
+        self.tick(self.trainer.images)
 
     def _stopped(self) -> tuple[str, str]:
         return (
@@ -92,65 +62,8 @@ class Session:
             f"Go on with `ganzoo run --resume {self.run.path}`.",
         )
 
-    def _arrive(self) -> None:
-        """At the start the untrained grid; on resume the evaluation that a crash may have cut off."""
-        trainer = self.trainer
-        if trainer.images == 0:
-            self._picture()
-        elif self._due(self.trainer.recipe.evaluate.every):
-            self._evaluate()
-
-    def _advance(self) -> None:
-        trainer, recipe = self.trainer, self.trainer.recipe
-        began = time.perf_counter()
-        trainer.step()
-        self.seconds += time.perf_counter() - began
-        self.tick(trainer.images)
-        evaluate = self._due(recipe.evaluate.every)
-        if self._due(recipe.train.log_every) or evaluate:
-            self._log()
-            if evaluate or time.monotonic() - self._saved_at > recipe.train.checkpoint_seconds:
-                self._save()
-        if evaluate:
-            self._evaluate()
-
-    def _due(self, every: int | None) -> bool:
-        """Whether the last step crossed a multiple of ``every`` images."""
-        images = self.trainer.images
-        return every is not None and images // every > (images - self.trainer.images_per_step) // every
-
-    def _log(self) -> None:
-        began = time.perf_counter()
-        means, gradients = self.trainer.meters.flush(), self.trainer.gradients.flush()
-        self.seconds += time.perf_counter() - began
-        self._refuse_non_finite({**means, **{f"{name}.gradient": norm for name, norm in gradients.items()}})
-        images, seconds = self._logged_at
-        elapsed = self.seconds - seconds
-        if elapsed > 0 and means:
-            rate = (self.trainer.images - images) / elapsed
-            self._log_event("train", seconds=round(self.seconds, 3), images_per_second=round(rate, 1), **means)
-        if gradients:
-            self._log_event("health", gradients=gradients)
-        self._logged_at = (self.trainer.images, self.seconds)
-
-    def _refuse_non_finite(self, means: Mapping[str, float]) -> None:
-        self._refuse([name for name, value in means.items() if not math.isfinite(value)])
-
-    def _refuse(self, broken: Sequence[str]) -> None:
-        if broken:
-            self._log_event("diverged", broken=list(broken))
-            raise RunError(
-                f"Training diverged: {', '.join(broken)} is not finite after {self.trainer.images:,} images.",
-                "The last good checkpoint is kept; try a lower learning rate, train.precision=fp32 or a regularizer.",
-            )
-
-    def _save(self) -> None:
-        # The last step may have broken weights that no loss has seen yet.
-        self._refuse([f"{role}.weights" for role in broken_networks(dict(self.trainer.networks.items()))])
-        if self._saved != self.trainer.images:
-            tensors, state = self.trainer.checkpoint()
-            self.run.save_checkpoint(tensors, {**state, "seconds": self.seconds})
-        self._saved, self._saved_at = self.trainer.images, time.monotonic()
+    def _write(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        self.run.save_checkpoint(tensors, state)
 
     def _evaluate(self) -> None:
         """Draw the grid, and score every kind of weights that has no score at this point yet.
@@ -163,7 +76,6 @@ class Session:
             for weights in self.trainer.kinds_of_weights:
                 self._complete_scores(weights)
             self._tell_scores()
-        self._evaluated = self.trainer.images
         self._check_until()
 
     def _complete_scores(self, weights: str) -> None:

@@ -18,12 +18,15 @@ from ganzoo.errors import GanzooError, nearest
 from ganzoo.objective import Batch, Losses, Networks, Objective, Phase
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
+from ganzoo.training.batchnorm import share_batch_norm
+from ganzoo.training.distributed import ALONE, Team
 from ganzoo.training.engine import Work, choose_engine
 from ganzoo.training.health import WATCH_EVERY, GradientWatch
 from ganzoo.training.meters import Meters
 from ganzoo.training.optim import Ema, build_optimizers
-from ganzoo.training.precision import autocast, resolve_device, resolve_precision
-from ganzoo.training.random import derive_seed, global_state, restore_global_state, stream
+from ganzoo.training.precision import autocast, resolve_precision
+from ganzoo.training.random import derive_seed, stream
+from ganzoo.training.shared import SharedState, random_states, restore_random, training_seed
 
 
 class Trainer:
@@ -35,6 +38,7 @@ class Trainer:
         dataset: The training images.
         device: Overrides the recipe's ``train.device``.
         say: Called with sentences for the person who waits.
+        team: The processes that train together, this one among them.
     """
 
     def __init__(
@@ -45,10 +49,13 @@ class Trainer:
         dataset: ImageDataset,
         device: torch.device | None = None,
         say: Callable[[str], None] = lambda sentence: None,
+        team: Team = ALONE,
     ) -> None:
         config = recipe.train
         self.recipe = recipe
-        self.device = device or resolve_device(config.device)
+        self.team = team
+        self.device = device or team.device(config.device)
+        self._rows = team.share(config.batch_size)
         self.precision = resolve_precision(config.precision, self.device)
         self.engine = choose_engine(config.engine, self.device, say)
         torch.manual_seed(derive_seed(config.seed, "initialisation"))
@@ -57,6 +64,9 @@ class Trainer:
         )
         self.objective: Objective = self.assembly.objective.to(self.device)
         self.networks = self.assembly.networks.to(self.device)
+        if config.sync_batch_norm and team.size > 1:
+            share_batch_norm(self.networks)
+        self._shared = SharedState(team, (self.networks, self.objective))
         self.optimizers = build_optimizers(recipe, dict(self.networks.items()))
         followed = {role: self.networks[role] for role in self.objective.samples_with}
         self.ema = Ema(followed, config.ema) if config.ema is not None else None
@@ -70,7 +80,7 @@ class Trainer:
         self.gradients = GradientWatch(self._phases, dict(self.networks.items()))
         self._turns = [self.engine.prepare(self._work(phase)) for phase in self._phases]
         self._batches_per_step = max(phase.repeat for phase in self._phases)
-        torch.manual_seed(derive_seed(config.seed, "training"))
+        torch.manual_seed(training_seed(config.seed, team))
 
     @property
     def images_per_step(self) -> int:
@@ -91,18 +101,27 @@ class Trainer:
         """Every phase's turn once, then the moving average. The i-th repeat of each phase sees the i-th real batch."""
         for optimizer in self.optimizers.values():
             optimizer.set_progress(self.steps / self.total_steps)
-        batches = [self.sampler.next() for _ in range(self._batches_per_step)]
+        batches = [self._next_batch() for _ in range(self._batches_per_step)]
         for phase, turn in zip(self._phases, self._turns, strict=True):
             if self.steps % phase.every == 0:
                 for real, label in batches[: phase.repeat]:
-                    z = self.objective.spec.prior.sample(len(real), self.latents, self.device)
-                    turn(Batch(real, label, z))
+                    turn(Batch(real, label, self._next_latents()))
                 # Outside the turn, which an engine may capture and replay.
                 if self.steps % WATCH_EVERY == 0:
                     self.gradients.note(phase)
         if self.ema is not None:
             self.ema.update(self.steps)
         self.steps += 1
+
+    def flush(self) -> dict[str, float]:
+        """The mean losses of all processes since the last flush; waits for the device.
+
+        Raises:
+            RunError: The objective keeps whole numbers that follow from what one process saw.
+        """
+        self._shared.refuse_apart()
+        losses = self.meters.flush()
+        return self._shared.mean(losses) if self.team.size > 1 else losses
 
     def sampling_networks(self, weights: str) -> Networks:
         """The networks to draw samples with: ``"ema"`` or ``"raw"``."""
@@ -123,7 +142,7 @@ class Trainer:
             **_prefixed("networks", self.networks.state_dict()),
             **_prefixed("ema", self.ema.networks.state_dict() if self.ema else {}),
             **_prefixed("objective", self.objective.state_dict()),
-            **_prefixed("random", global_state(self.device)),
+            **random_states(self.team, self.device),
             "latents": self.latents.get_state(),
         }
         for role, optimizer in self.optimizers.items():
@@ -147,8 +166,8 @@ class Trainer:
                 optimizer.load(_below(f"optimizers.{role}", tensors))
             self.sampler.load_state_dict({**state["sampler"], **_below("sampler", tensors)})
             self.latents.set_state(tensors["latents"])
-            restore_global_state(_below("random", tensors), self.device)
             self.steps = state["steps"]
+            restore_random(tensors, self.team, self.device, derive_seed(self.recipe.train.seed, str(self.steps)))
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise GanzooError(
@@ -173,6 +192,7 @@ class Trainer:
                 return phase.loss(networks, batch)
 
         def step() -> None:
+            self._shared.average(trained)
             for optimizer in optimizers:
                 optimizer.step()
             if phase.after is not None:
@@ -182,6 +202,15 @@ class Trainer:
         return Work(
             phase.name, begin, loss, step, partial(self.meters.add, phase.name), (self.networks, self.objective)
         )
+
+    def _next_batch(self) -> tuple[Tensor, Tensor]:
+        """This process's rows of the next batch, which is the same in all processes."""
+        real, label = self.sampler.next()
+        return real[self._rows], label[self._rows]
+
+    def _next_latents(self) -> Tensor:
+        n = self.recipe.train.batch_size
+        return self.objective.spec.prior.sample(n, self.latents, self.device)[self._rows]
 
 
 def require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:
