@@ -1,8 +1,9 @@
 """ganzoo's training beside other packages' and a tutorial loop's: images and floating-point operations a second.
 
-Networks and losses differ, so neither figure alone is the whole of it: images a second favours small networks, and
-operations a second large ones. Both sides take the same batch, and turns, since a machine's speed drifts by more than
-what is to be measured. Once with the precision that ganzoo chooses, and once with the other's, fp32.
+An image is a real one that was shown. Networks and losses differ, so neither figure alone is the whole of it: images a
+second favours small networks, and operations a second large ones. Both sides take the same batch, and turns, since a
+machine's speed drifts by more than what is to be measured. Once with the precision that ganzoo chooses, and once with
+the other's, fp32.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from peers.talk import mnist_folder
 
 SECONDS = 1.0
 """About as long as one round of either side takes."""
+LONGEST = 60.0
+"""Seconds that all rounds of the other side may take where a single step of it takes long."""
 RECIPES = {"tutorial": "vanilla-mnist", **{name: package.recipe for name, package in PEERS.items()}}
 """ganzoo's nearest to each: fully connected to fully connected, convolutions to convolutions."""
 
@@ -58,15 +61,17 @@ def test_ours_against_a_peer(
     ours = Ours(load_recipe(RECIPES[peer], zoo, changes), zoo, mnist, device)
     if precision == "auto" and ours.trainer.precision == "fp32":
         pytest.skip("auto is fp32 on this device, which is measured beside this")
-    their_steps, our_steps = steps_in(theirs), steps_in(ours)
+    their_work, our_work = theirs.flops_per_image(), ours.flops_per_image()
+    (their_steps, their_seconds), (our_steps, _) = steps_in(theirs), steps_in(ours)
+    rounds = max(2, min(rounds, int(LONGEST / their_seconds)))
     their_rates: list[float] = []
 
     def their_round() -> None:
         their_rates.append(their_steps * theirs.images_per_step / theirs.train(their_steps))
 
-    benchmark.pedantic(ours.train, args=(our_steps,), setup=their_round, rounds=rounds, warmup_rounds=1)
+    benchmark.pedantic(ours.train, args=(our_steps,), setup=their_round, rounds=rounds)
     our_rates = [our_steps * ours.images_per_step / seconds for seconds in benchmark.stats.stats.data]
-    report = compare(our_rates, their_rates[-len(our_rates) :], ours.flops_per_image(), theirs.flops_per_image())
+    report = compare(our_rates, their_rates, our_work, their_work)
     benchmark.extra_info.update(report, peer=peer, recipe=RECIPES[peer], ours=ours.facts, theirs=theirs.facts)
     with capsys.disabled():
         print(
@@ -90,7 +95,10 @@ def compare(ours: list[float], theirs: list[float], our_work: float, their_work:
     }
 
 
-def steps_in(contender: Contender) -> int:
-    """Steps that fill a round, by the second step's time: the first one warms everything up."""
-    contender.train(1)
-    return max(1, round(SECONDS / contender.train(1)))
+def steps_in(contender: Contender) -> tuple[int, float]:
+    """Steps that fill a round, and the seconds that those take, by the second step: the first warms everything up."""
+    seconds = contender.train(1)
+    if seconds < 5 * SECONDS:
+        seconds = contender.train(1)
+    steps = max(1, round(SECONDS / seconds))
+    return steps, steps * seconds

@@ -131,13 +131,14 @@ def entrants(args: argparse.Namespace, zoo: Zoo, device: torch.device) -> Iterat
 
 def settles(line: dict[str, Any], entrant: Entrant, args: argparse.Namespace, device: torch.device) -> bool:
     """Whether a line answers what is asked: of the same training, as often scored, and far enough."""
-    here = environment(device)
+    there, here = line["environment"], environment(device)
     same = (
         line["schema"] == SCHEMA
         and (line["kind"], line["contender"], line["seed"]) == (entrant.kind, entrant.name, entrant.seed)
         and line["facts"].get("digest") == entrant.digest
         and (line["every"], line["samples"]) == (args.every, args.samples)
-        and (hardware(line["environment"]), line["environment"]["threads"]) == (hardware(here), here["threads"])
+        and (hardware(there), there["threads"]) == (hardware(here), here["threads"])
+        and there["versions"]["torch"] == here["versions"]["torch"]
     )
     far = line["limit"] >= args.seconds or first_below(line["curve"], min(args.marks)) is not None
     return same and (far or line["ended"] not in ("time", "marks"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -51,7 +52,7 @@ def install(package: Package) -> bool:
 
 def build(package: Package) -> None:
     """The environment: the package without its requirements, then what it imports."""
-    venv.EnvBuilder(clear=True, with_pip=True).create(package.folder)
+    venv.EnvBuilder(clear=True, with_pip=True, symlinks=os.name != "nt").create(package.folder)
     ask = [str(package.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     purelib = subprocess.run(
         [str(package.python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],

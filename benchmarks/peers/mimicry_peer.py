@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+import torch.utils.tensorboard  # now, so that it looks for tensorflow before the stand-in is there, and does without
 from serving import Loader, Peer, padded_mnist, serve
 from torch.optim import Adam
 

@@ -39,6 +39,9 @@ from torchvision.transforms import Compose, Lambda, Normalize, Pad, ToTensor
 PADDING = 2
 """On each side: from MNIST's 28x28 to the 32x32 that these packages build networks for."""
 
+AT_ONCE = 100
+"""Images drawn together."""
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -154,7 +157,7 @@ class Desk:
             network.eval()
         with torch.no_grad(), torch.random.fork_rng():
             torch.manual_seed(seed)
-            drawn = [quantised(self.peer.draw(min(500, n - start))) for start in range(0, n, 500)]
+            drawn = [quantised(self.peer.draw(min(AT_ONCE, n - start))) for start in range(0, n, AT_ONCE)]
         for module, mode in modes:
             module.training = mode
         np.savez(path, images=np.concatenate(drawn))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile, gettempdir
 from types import TracebackType
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.data.dataset import cache_folder
 from ganzoo_plugins.mnist.archive import unpack
 from peers.catalogue import HERE, Package
 
@@ -27,7 +29,7 @@ class PeerError(Exception):
 
 def mnist_folder() -> Path:
     """A folder as torchvision's own download of MNIST would have left it; unpacked once."""
-    folder = Path(gettempdir()) / "ganzoo-peers-mnist"
+    folder = cache_folder("peers")
     unpack(folder / "MNIST" / "raw")
     return folder
 
@@ -110,8 +112,9 @@ class PeerProcess:
 
     def close(self) -> None:
         """End the process."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        with suppress(BrokenPipeError):  # an order that it did not live to read
+            if self._process.stdin is not None:
+                self._process.stdin.close()
         try:
             self._process.wait(timeout=30)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Other packages' processes: what passes between them and us, with a peer made for it, and with those that are there."""
+"""Other packages' processes: what passes between them and us, with a peer made for it and those that are there."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_a_peer_that_is_not_there_is_missed_in_a_sentence(tmp_path: Path, monkey
 def test_an_installed_peer_trains_and_draws(name: str) -> None:
     if missing := PEERS[name].missing():
         pytest.skip(missing)
-    with PeerProcess(PEERS[name], mnist_folder(), batch=2) as peer:
-        assert peer.batch == 2
+    with PeerProcess(PEERS[name], mnist_folder(), batch=3) as peer:
+        assert peer.batch == 3
         before = peer.sample(2, seed=1)
         assert peer.sample(2, seed=1).equal(before)
         assert peer.train(1) > 0

@@ -20,7 +20,7 @@ SHORT = ["--seeds", "0", "--seconds", "0.02", "--every", "0.01", "--samples", "3
 
 
 class Metronome:
-    """Takes a quarter of a second a step by its own clock; draws noise before its fourth step, real digits from then on.
+    """Takes a quarter of a second a step by its own clock; draws noise before its fourth step, then real digits.
 
     Args:
         digits: uint8 (n, 1, 28, 28).
