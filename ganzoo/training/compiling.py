@@ -39,15 +39,15 @@ class CompileEngine:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("compiled")))
         self._device = device
         self._say = say
-        self._compiled: list[str] = []
-        self._eager: list[str] = []
+        self._compiled: dict[str, bool] = {}
 
     @property
     def name(self) -> str:
         """``compile``, with the phases that had to be left out."""
-        if not self._eager:
+        left_out = [phase for phase, compiled in self._compiled.items() if not compiled]
+        if not left_out:
             return "compile"
-        return f"compile without {', '.join(self._eager)}" if self._compiled else "eager"
+        return f"compile without {', '.join(left_out)}" if any(self._compiled.values()) else "eager"
 
     def prepare(self, work: Work) -> Turn:
         """The turn with a compiled loss; the compiler starts at its first call."""
@@ -82,11 +82,10 @@ class CompileEngine:
                 raise
             if back is not None:
                 back()
-            self._eager.append(work.name)
+            self._compiled[work.name] = False
             self._say(_sentence(work.name, error))
             return None
-        if first:
-            self._compiled.append(work.name)
+        self._compiled[work.name] = True
         return losses
 
     def _picture(self, work: Work) -> Callable[[], None]:

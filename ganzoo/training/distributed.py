@@ -134,7 +134,8 @@ ALONE = Team()
 @contextmanager
 def joined() -> Iterator[Team]:
     """The processes that torchrun started, or this one alone, until the block ends."""
-    if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+    # Some builds of torch have nothing of the kind.
+    if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
     # gloo beside nccl: small agreements on the host need not wait for the GPU.
@@ -165,6 +166,6 @@ def in_contact() -> Iterator[None]:
 
 
 def _scatter(flat: Tensor, tensors: Sequence[Tensor]) -> None:
-    parts = flat.split([tensor.numel() for tensor in tensors])
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view_as(tensor))

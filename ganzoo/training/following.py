@@ -12,12 +12,12 @@ from typing import Any
 
 from safetensors.torch import load, save
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import Interrupted, Terminated
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe, load_recipe
 from ganzoo.runs.checkpoint import Checkpoint
 from ganzoo.training.distributed import LostContact, Team
-from ganzoo.training.loop import Follower
+from ganzoo.training.loop import Diverged, Follower
 from ganzoo.training.trainer import Trainer
 
 
@@ -37,22 +37,18 @@ def tell_checkpoint(team: Team, checkpoint: Checkpoint | None) -> None:
 def follow(team: Team, zoo: Zoo) -> None:
     """Train with the others, as the process that leads says; write nothing.
 
-    What ends all processes is said by the one that leads, so this one leaves with the exit code alone.
-
     Raises:
-        GanzooError: This process cannot do its part: its machine lacks the dataset, or a plugin.
-        SystemExit: The training was stopped or diverged, or another process was lost.
+        GanzooError: This process cannot do its part: its machine lacks the dataset, say.
+        SystemExit: The training was stopped or diverged, or another process was lost: what concerns all of them, the
+            one that leads says.
     """
     try:
         trainer = _trainer(team, zoo)
         state, tensors = json.loads(team.hand_out()), team.hand_out()
         if state is not None:
             trainer.restore(load(tensors), state)
-    except LostContact as error:
-        raise SystemExit(error.exit_code) from None
-    try:
         Follower(trainer).train()
-    except GanzooError as error:
+    except (Diverged, Interrupted, LostContact, Terminated) as error:
         raise SystemExit(error.exit_code) from None
 
 

@@ -21,6 +21,10 @@ STEPS_TO_HEAR = 8
 """Several processes ask one another whether to stop after so many steps: torchrun kills after 30 seconds."""
 
 
+class Diverged(RunError):
+    """A loss, a gradient or a weight is no longer finite."""
+
+
 class Loop(ABC):
     """Drives a trainer. Where several processes train, each runs one, and all take every decision together.
 
@@ -45,7 +49,7 @@ class Loop(ABC):
         Raises:
             Interrupted: Ctrl-C; the state is saved.
             Terminated: SIGTERM; the state is saved.
-            RunError: A loss, a gradient or a weight is no longer finite; the last good checkpoint is kept.
+            Diverged: A loss, a gradient or a weight is no longer finite; the last good checkpoint is kept.
         """
         trainer = self.trainer
         with self._stop:
@@ -122,7 +126,7 @@ class Loop(ABC):
     def _refuse(self, broken: Sequence[str]) -> None:
         if broken:
             self._log_event("diverged", broken=list(broken))
-            raise RunError(
+            raise Diverged(
                 f"Training diverged: {', '.join(broken)} is not finite after {self.trainer.images:,} images.",
                 "The last good checkpoint is kept; try a lower learning rate, train.precision=fp32 or a regularizer.",
             )
@@ -167,7 +171,7 @@ class Follower(Loop):
     """The loop of a process that does not lead: it computes its part, and writes nothing."""
 
     def train(self) -> None:
-        """Train as long as the leader does; what ends all of them is left to the leader to say."""
+        """Train as long as the leader does."""
         try:
             super().train()
         except LostContact:

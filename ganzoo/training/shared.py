@@ -39,6 +39,8 @@ class SharedState:
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """The mean over all processes of each value."""
+        if not values:
+            return {}
         means = torch.tensor(list(values.values()), dtype=torch.float64)
         self._team.average([means])
         return dict(zip(values, means.tolist(), strict=True))

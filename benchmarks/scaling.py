@@ -1,0 +1,91 @@
+"""How much faster two processes of one thread train than one: ``python benchmarks/scaling.py``, alone on the machine.
+
+Both train the same recipe with the same batch, each in processes of their own, in turns; the ratio is that of the
+medians. 2 would be perfect. On standard output stands one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROUNDS = 3
+
+
+def main() -> None:
+    """Measure, or, where torchrun started this, be measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    # Convolutions: much to compute for each weight that is exchanged.
+    parser.add_argument("--recipe", default="dcgan-mnist")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    given = parser.parse_args()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        work(given.recipe, given.steps, given.overrides)
+    else:
+        print(json.dumps(compare(given.recipe, given.processes)))
+
+
+def compare(recipe: str, processes: int) -> dict[str, object]:
+    """Images a second of one process and of several, in turns, and the ratio of their medians."""
+    rounds = [{n: measured(n) for n in (1, processes)} for _ in range(ROUNDS)]
+    rates = {n: [one[n]["images_per_second"] for one in rounds] for n in (1, processes)}
+    medians = {n: statistics.median(values) for n, values in rates.items()}
+    return {
+        **{key: rounds[0][1][key] for key in ("recipe", "precision", "engine", "batch_size", "torch")},
+        "cores": os.cpu_count(),
+        "threads_a_process": 1,
+        "images_per_second": rates,
+        "ratio": medians[processes] / medians[1],
+    }
+
+
+def measured(processes: int) -> dict[str, float]:
+    """What so many processes of one thread say of themselves."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *launcher, str(Path(__file__).resolve()), *sys.argv[1:]]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
+    """Train so many steps with the other processes; the one that leads prints how fast all of them were."""
+    import torch
+
+    from ganzoo.plugins import load_zoo
+    from ganzoo.recipe import load_recipe
+    from ganzoo.training.distributed import joined
+    from ganzoo.training.trainer import Trainer
+
+    torch.set_num_threads(1)
+    zoo = load_zoo()
+    recipe = load_recipe(recipe_name, zoo, ["train.device=cpu", *overrides])
+    dataset = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
+    with joined() as team:
+        trainer = Trainer(recipe, zoo, dataset=dataset, team=team)
+        for _ in range(3):
+            trainer.step()
+        team.any(True)  # everyone is there
+        began = time.perf_counter()
+        for _ in range(steps):
+            trainer.step()
+        team.any(True)
+        rate = steps * trainer.images_per_step / (time.perf_counter() - began)
+        if team.leads:
+            facts = {"recipe": recipe_name, "precision": trainer.precision, "engine": trainer.engine.name}
+            sizes = {"batch_size": recipe.train.batch_size, "torch": torch.__version__}
+            print(json.dumps({**facts, **sizes, "images_per_second": rate}))
+
+
+if __name__ == "__main__":
+    main()

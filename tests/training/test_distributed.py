@@ -1,0 +1,173 @@
+"""Two real processes on gloo: the same training as one, one that writes, and an end for both."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from ganzoo.errors import GanzooError, RunError
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.runs.folder import RunFolder
+from ganzoo.training.distributed import ALONE, LostContact, Team, in_contact
+from ganzoo.workflow import start
+
+pytestmark = pytest.mark.slow
+
+STEPS, BATCH = 20, 32
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TINY = [
+    "networks.generator.hidden=[16]",
+    "networks.discriminator.hidden=[16]",
+    "train.precision=fp32",
+    "train.engine=eager",
+    f"train.batch_size={BATCH}",
+    f"train.images={STEPS * BATCH}",
+    f"train.log_every={5 * BATCH}",
+    "evaluate={metrics: [], samples: 20}",
+]
+
+
+def torchrun(*arguments, **environment):
+    return subprocess.Popen(
+        [sys.executable, *LAUNCHER, "-m", "ganzoo", "run", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+def settings(*overrides):
+    return [part for override in (*TINY, *overrides) for part in ("--set", override)]
+
+
+def ended(process):
+    _, told = process.communicate(timeout=250)
+    return process.returncode, told
+
+
+def two(folder, *overrides):
+    code, told = ended(torchrun("vanilla-mnist", *settings(*overrides), "--out", str(folder)))
+    assert code == 0, told
+    return RunFolder.open(folder)
+
+
+def one(folder, *overrides):
+    zoo = load_zoo()
+    return start(load_recipe("vanilla-mnist", zoo, [*TINY, *overrides]), zoo, folder)
+
+
+def assert_close(first, second):
+    """Weights, averages and optimizers within rounding, sampler and latents to the bit."""
+    found, expected = (run.latest_checkpoint().tensors for run in (first, second))
+    assert found.keys() - expected.keys() == {"ranks.1.random.cpu"}
+    for name, value in expected.items():
+        if name.startswith(("networks.", "ema.", "optimizers.")):
+            torch.testing.assert_close(found[name], value, atol=2e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+        elif name.startswith(("sampler", "latents")):
+            assert torch.equal(found[name], value), name
+
+
+def test_two_processes_train_as_one_with_the_same_batch_and_resume(tmp_path):
+    whole = one(tmp_path / "one")
+    half = two(tmp_path / "two", f"train.images={STEPS // 2 * BATCH}")
+    assert half.info["processes"] == 2
+    seen = half.latest_checkpoint().tensors
+    assert not torch.equal(seen["random.cpu"], seen["ranks.1.random.cpu"])
+    code, told = ended(torchrun("--resume", str(tmp_path / "two"), "--set", f"train.images={STEPS * BATCH}"))
+    assert code == 0, told
+    resumed = RunFolder.open(tmp_path / "two")
+    assert_close(resumed, whole)
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
+    kinds = [event["event"] for event in resumed.events()]
+    assert kinds.count("start") == kinds.count("resume") == 1
+    logged, expected = ([e for e in run.events() if e["event"] == "train"] for run in (resumed, whole))
+    assert [e["images"] for e in logged] == [e["images"] for e in expected]
+    for ours, theirs in zip(logged, expected, strict=True):
+        assert ours["discriminator.loss"] == pytest.approx(theirs["discriminator.loss"], abs=1e-4)
+
+
+def test_batch_normalisation_over_all_processes_is_that_of_one(tmp_path):
+    norm = "networks.generator.norm=batch"
+    shared = two(tmp_path / "two", norm, "train.sync_batch_norm=true")
+    assert_close(shared, one(tmp_path / "one", norm))
+    assert any("running_var" in name for name in shared.latest_checkpoint().tensors)
+
+
+BROKEN = """
+import os
+from ganzoo import AdversarialLoss, hookimpl
+
+class Broken(AdversarialLoss):
+    def discriminator(self, real, fake):
+        if os.environ.get("RANK") == "1":
+            raise ValueError("the second process is out of luck")
+        return fake.mean() - real.mean()
+
+    def generator(self, real, fake):
+        return -fake.mean()
+
+@hookimpl
+def register_losses(register):
+    register("broken", Broken, summary="Fails in the second process")
+"""
+
+
+def test_a_process_that_fails_ends_all_with_its_message(tmp_path):
+    site = tmp_path / "site"
+    described = site / "broken-1.0.dist-info"
+    described.mkdir(parents=True)
+    (site / "broken.py").write_text(BROKEN)
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (described / "entry_points.txt").write_text("[ganzoo]\nbroken = broken\n")
+    folder = tmp_path / "run"
+    arguments = ["vanilla-mnist", *settings("loss=broken"), "--out", str(folder)]
+    code, told = ended(torchrun(*arguments, PYTHONPATH=str(site)))
+    assert code == 1
+    assert "the second process is out of luck" in told
+    assert RunFolder.open(folder).info["status"] != "done"
+
+
+def test_sigterm_to_the_launcher_saves(tmp_path):
+    folder = tmp_path / "run"
+    process = torchrun("vanilla-mnist", *settings("train.images=100000000"), "--out", str(folder))
+    deadline = time.monotonic() + 200
+    while not (folder / "events.jsonl").exists() or '"train"' not in (folder / "events.jsonl").read_text():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    code, told = ended(process)
+    assert code != 0
+    run = RunFolder.open(folder)
+    assert run.info["status"] == "interrupted", told
+    assert run.latest_checkpoint().state["steps"] % 8 == 0
+    assert told.count("and saved.") == 1
+
+
+def test_every_row_of_a_batch_is_seen_by_one_process():
+    rows = list(range(12))
+    assert [row for rank in range(3) for row in rows[Team(rank, 3).share(12)]] == rows
+    with pytest.raises(GanzooError, match="A batch of 10 images cannot be shared equally by 3 processes"):
+        Team(0, 3).share(10)
+
+
+def test_alone_nothing_is_exchanged():
+    value = torch.tensor([1.0, 2.0])
+    ALONE.average([value])
+    ALONE.adopt([value])
+    assert value.tolist() == [1.0, 2.0]
+    assert ALONE.highest([3.0]) == [3.0]
+    assert ALONE.hand_out(b"words") == b"words"
+
+
+def test_a_lost_process_is_told_from_other_errors():
+    with pytest.raises(LostContact, match="Another process"), in_contact():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="shape"), in_contact():
+        raise RuntimeError("shape '[2]' is invalid")
+    assert issubclass(LostContact, RunError)
