@@ -79,7 +79,13 @@ class Fuzzer:
             found = Finding(door, index, "something outside of the input's folder changed")
         self.counts[door]["finding" if found else outcome] += 1
         if found:
-            self.findings.append(found)
+            self.tell(found)
+
+    def tell(self, found: Finding) -> None:
+        """Keep a finding, and print it with the command that repeats it."""
+        self.findings.append(found)
+        again = f"python tests/fuzz/fuzz.py --seed {self.seed} --door {found.door} --index {found.index}"
+        print(f"\n{found.what}\n{found.where}  {again}", file=sys.stderr, flush=True)
 
     def _outcome(self, door: str, index: int) -> tuple[str, Finding | None]:
         from ganzoo.errors import GanzooError
@@ -140,7 +146,7 @@ def _fuzz(asked: argparse.Namespace, folder: Path) -> Fuzzer:
     faulthandler.cancel_dump_traceback_later()
     if guard.most_memory() - before > guard.GROWTH:
         grown = (guard.most_memory() - before) / 2**20
-        fuzzer.findings.append(Finding("all", 0, f"memory grew by {grown:,.0f} MiB"))
+        fuzzer.tell(Finding("all", 0, f"memory grew by {grown:,.0f} MiB"))
     return fuzzer
 
 
@@ -150,12 +156,8 @@ def _report(fuzzer: Fuzzer, asked: argparse.Namespace) -> int:
         print(json.dumps({"seed": fuzzer.seed, "doors": fuzzer.counts, "findings": found}))
     else:
         for name, counts in fuzzer.counts.items():
-            print(
-                f"{name:16} {counts['accepted']:6,} accepted {counts['refused']:6,} refused {counts['finding']:4,} findings"
-            )
-    for finding in fuzzer.findings:
-        again = f"python tests/fuzz/fuzz.py --seed {fuzzer.seed} --door {finding.door} --index {finding.index}"
-        print(f"\n{finding.what}\n{finding.where}  {again}", file=sys.stderr)
+            told = [f"{counts[outcome]:6,} {outcome}" for outcome in ("accepted", "refused", "finding")]
+            print(f"{name:14} {' '.join(told)}")
     return 1 if fuzzer.findings else 0
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
+import stat
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,17 +58,15 @@ def most_memory() -> int:
 def snapshot(root: Path, own: Path) -> dict[str, tuple[int, int]]:
     """Size and time of everything below ``root``, and of the place that inputs name, but not inside ``own``."""
     found: dict[str, tuple[int, int]] = {}
-    waiting = [str(root), str(OUTSIDE)]
+    waiting = [root, OUTSIDE]
     while waiting:
         path = waiting.pop()
         try:
-            status = os.lstat(path)
+            status = path.lstat()
         except OSError:
             continue
-        if os.path.isdir(path) and not os.path.islink(path):
-            if path != str(own):
-                found[path] = (0, 0)
-                waiting += [entry.path for entry in os.scandir(path)]
-        else:
-            found[path] = (status.st_size, status.st_mtime_ns)
+        folder = stat.S_ISDIR(status.st_mode)
+        if path != own:
+            found[str(path)] = (0, 0) if folder else (status.st_size, status.st_mtime_ns)
+            waiting += path.iterdir() if folder else ()
     return found

@@ -47,7 +47,7 @@ class Doors:
             mode = random.choice(("L", "L", "L", "L", "L", "L", "RGB", random.choice(("P", "RGBA", "1", "I;16"))))
             whole = io.BytesIO()
             Image.new(mode, random.choice(((8, 8), (8, 8), (1, 1), (30, 7)))).save(whole, "PNG")
-            name = f"{number}{random.choice(('.png',) * 8 + ('.PNG', '\n.png', '.jpg'))}"
+            name = str(number) + random.choice((".png",) * 8 + (".PNG", "\n.png", ".jpg"))
             content = whole.getvalue()
             if random.random() < 0.3:
                 content = odd_png(random) if random.random() < 0.4 else mutations.content(random, content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mutations
@@ -14,7 +15,6 @@ from ganzoo.distributions import allowed
 from ganzoo.plugins import load_zoo
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from random import Random
 
 METADATA = b"Metadata-Version: 2.1\nName: fuzz-plugin\nVersion: 1.0\n"
@@ -98,4 +98,4 @@ class Doors:
 
 
 def _is_standard(path: str) -> bool:
-    return os.path.isfile(os.path.join(path, "importlib", "metadata", "__init__.py"))
+    return Path(path, "importlib", "metadata", "__init__.py").is_file()

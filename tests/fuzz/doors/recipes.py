@@ -23,6 +23,8 @@ KEYS = ("train", "images", "networks", "generator", "discriminator", "hidden", "
         "lr", "betas", "0", "1", "-1", "9" * 4400, "٣", "regularizers", "prior", "dim", "evaluate", "metrics", "x",
         "options", "dataset", "path", "trackers", "augmentation", "phases", "\ud800", "a\nb")  # fmt: skip
 
+PLAIN = ("1", "2", "0.5", "1e-4", "mlp", "null", "true", "[8]", "{name: mlp}", "mnist")
+
 
 class Doors:
     """Registered recipes, damaged.
@@ -85,7 +87,7 @@ class Doors:
             return random.choice((*mutations.TEXTS, "=", "a=", ".=1", "a..b=1"))
         if random.random() < 0.6:
             path = ".".join(map(str, random.choice(self.places)))
-            return f"{path}={random.choice(('1', '2', '0.5', '1e-4', 'mlp', 'null', 'true', '[8]', '{name: mlp}', 'mnist'))}"
+            return f"{path}={random.choice(PLAIN)}"
         depth = random.choice((1, 2, 2, 3, 3, 4, 400, 4000))
         path = ".".join(random.choice(KEYS) for _ in range(depth)) if depth < 9 else ".".join("a" * depth)
         value = random.choice((*mutations.TEXTS, *map(str, mutations.SYNTAX), "1", "[1, 2]", "{name: mlp}", "1e-4"))

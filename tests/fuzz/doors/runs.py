@@ -1,4 +1,4 @@
-"""Run folders: their description, records and checkpoints, as ``resume``, ``sample``, ``doctor`` and ``report`` read them."""
+"""Run folders: their description, records and checkpoints, as ``resume``, ``sample`` and ``report`` read them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,6 @@ class Doors:
         RunFolder.open(self.whole).update(status="interrupted")
         for newest in sorted((self.whole / "checkpoints").iterdir())[-2:]:
             newest.unlink()  # so that there is something left to train on resume
-        self.rest = [path for path in (self.whole / "samples").iterdir()]
 
     def all(self) -> dict[str, Door]:
         """By name."""
@@ -117,8 +116,8 @@ class Doors:
 
     def resume(self, random: Random, folder: Path) -> None:
         """Training goes on; the recipe is left whole, since a long training is no mistake."""
-        resume(self._damaged(random, folder, random.choice(("run.json", "events.jsonl", "scores.jsonl", "checkpoints"))),
-               self.zoo)  # fmt: skip
+        what = random.choice(("run.json", "events.jsonl", "scores.jsonl", "checkpoints"))
+        resume(self._damaged(random, folder, what), self.zoo)
 
     def report(self, random: Random, folder: Path) -> None:
         """The page, without what is drawn from the checkpoint; the door above looks at that."""

@@ -1,0 +1,351 @@
+"""What strangers' files may not do: run code, write elsewhere, fill memory, or become part of a page."""
+
+import json
+import os
+import shutil
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+
+from ganzoo.assembly import assemble
+from ganzoo.bench.ledger import Ledger
+from ganzoo.bench.record import RunRecord, read_records
+from ganzoo.complaints import Refused
+from ganzoo.distributions import installed
+from ganzoo.errors import GanzooError, one_line
+from ganzoo.evaluation.sources import read_pictures
+from ganzoo.pages.leaderboard import write_leaderboard
+from ganzoo.pages.report import write_report
+from ganzoo.recipe import load_recipe
+from ganzoo.runs.files import parse_json, read_lines, write_atomically
+from ganzoo.runs.folder import RunFolder
+from ganzoo.strict_yaml import parse
+from ganzoo.workflow import resume, start
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>[x](javascript:alert(3))"
+RECIPE = """
+summary: Points on a ring
+dataset: ring
+prior: {name: gaussian, dim: 2}
+networks: {generator: {name: mlp, hidden: [4]}, discriminator: {name: mlp, hidden: [4]}}
+loss: non-saturating
+optimizers: {default: {name: adam, lr: 1e-3}}
+train: {images: 64, batch_size: 16, log_every: 16, checkpoint_seconds: 0, device: cpu, engine: eager, precision: fp32}
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(zoo, tmp_path_factory):
+    """A real run of a second, which could go on."""
+    folder = tmp_path_factory.mktemp("ring")
+    (folder / "ring-gan.yaml").write_text(RECIPE)
+    path = start(load_recipe(folder / "ring-gan.yaml", zoo), zoo, folder / "run").path
+    RunFolder.open(path).update(status="interrupted")
+    for newest in sorted((path / "checkpoints").iterdir())[-2:]:
+        newest.unlink()
+    return path
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# Paths
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/etc/passwd", "..", "a/b", "a\x00b", "x" * 5000, "~root"])
+def test_names_lead_nowhere(name, zoo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for overrides in ([f"dataset={json.dumps(name)}"], [f"loss.name={json.dumps(name)}"]):
+        with pytest.raises(GanzooError):
+            load_recipe("vanilla-mnist", zoo, overrides)
+    with pytest.raises(GanzooError):
+        load_recipe(name, zoo)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_in_a_run_folder_is_no_path(run, zoo, tmp_path):
+    RunFolder.open(run).update(recipe="../../escaped")
+    before = set(tmp_path.rglob("*")) - set(run.rglob("*"))
+    resume(run, zoo)
+    write_report(run, zoo, draw=False)
+    assert set(tmp_path.rglob("*")) - set(run.rglob("*")) == before
+
+
+def record(**facts):
+    line = {
+        "schema": 1, "recipe": "toy", "dataset": "mnist", "seed": 0, "digest": "0f", "plugin": None, "summary": "A toy",
+        "paper": None, "loss": "hinge", "conditional": False, "status": "failed", "error": "It diverged.", "scores": [],
+        "curve": [], "images": 0, "seconds": 0.0, "wall_seconds": 1.0, "images_per_second": None, "parameters": {},
+        "flops_per_image": None, "engine": None, "precision": None, "threads": 1, "environment": {"cpu": "A CPU"},
+        "samples": None, "finished": "2026-01-01T00:00:00+00:00", "command": "ganzoo run toy",
+    }  # fmt: skip
+    return {**line, **facts}
+
+
+@pytest.mark.parametrize("where", ["../secret.png", "/etc/passwd", "samples/../../secret.png", "a\x00b", "x" * 5000])
+def test_pictures_of_results_come_from_their_folder_alone(where, tmp_path):
+    results = tmp_path / "results"
+    results.mkdir()
+    from PIL import Image
+
+    Image.new("L", (66, 66), 123).save(tmp_path / "secret.png")
+    (results / "runs.jsonl").write_text(json.dumps(record(samples=where)) + "\n")
+    write_leaderboard(results)
+    assert "data:image" not in (results / "index.html").read_text()
+
+
+def test_a_damaged_distribution_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "odd_plugin-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_bytes(b"Metadata-Version: 2.1\nName: ../../x\x1b[31m\nVersion: 1\n")
+    (folder / "entry_points.txt").write_text("[ganzoo]\n../../x = ../../x\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert [point.name for point in installed()][-1] == "../../x"
+    (folder / "entry_points.txt").write_bytes(b"[ganzoo]\n\xff\xfe = x\n")
+    with pytest.raises(GanzooError, match="odd_plugin-1.0.dist-info"):
+        installed()
+
+
+# Links
+
+
+@pytest.mark.parametrize("name", ["samples", "checkpoints", "events.jsonl", "scores.jsonl", ".lock", "recipe.yaml"])
+def test_a_run_folder_whose_parts_are_links_is_not_written_to(run, zoo, tmp_path, name):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for file in ("kept.safetensors", "notes.txt", ".notes.1.tmp"):
+        (outside / file).write_text("somebody's own\nand a torn line")
+    part = run / name
+    if part.is_dir():
+        shutil.rmtree(part)
+        part.symlink_to(outside)
+    else:
+        part.unlink(missing_ok=True)
+        part.symlink_to(outside / "notes.txt")
+    before = content(outside)
+    with pytest.raises(GanzooError, match="is a link"):
+        resume(run, zoo)
+    with pytest.raises(GanzooError, match="is a link"):
+        RunFolder.open(run).append_score({"metric": "fid@x"})
+    assert content(outside) == before
+
+
+def test_links_among_samples_and_checkpoints_are_replaced_and_never_followed(run, zoo, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_text("somebody's own")
+    for where, ending in (("samples", "png"), ("checkpoints", "safetensors"), ("checkpoints", "json")):
+        for images in (64, 128, 192):
+            link = run / where / f"{images:012d}.{ending}"
+            if not link.exists():
+                link.symlink_to(outside / "mine")
+    (run / "report.html").symlink_to(outside / "mine")
+    resume(run, zoo, overrides=["train.images=128"])
+    write_report(run, zoo, draw=False)
+    assert content(outside) == {"mine": b"somebody's own"}
+
+
+def test_neither_a_picture_nor_a_temporary_is_written_through_a_link(tmp_path):
+    (tmp_path / "mine").write_text("somebody's own")
+    ledger = Ledger(tmp_path / "results")
+    (tmp_path / "results" / "samples" / "x.png").symlink_to(tmp_path / "mine")
+    (tmp_path / "grid.png").write_bytes(b"grid")
+    ledger.append(RunRecord.model_validate(record(samples="samples/x.png")), tmp_path / "grid.png")
+    (tmp_path / f".x.json.{os.getpid()}.tmp").symlink_to(tmp_path / "mine")
+    write_atomically(tmp_path / "x.json", b"{}")
+    assert (tmp_path / "mine").read_text() == "somebody's own"
+    assert (tmp_path / "results" / "samples" / "x.png").read_bytes() == b"grid"
+
+
+# Code and memory
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b, *b]",
+        "a: !!python/object/apply:os.system ['touch escaped']",
+        "a: !!python/object:ganzoo.errors.GanzooError {}",
+        "!!python/module:os",
+    ],
+)
+def test_bombs_and_objects_of_yaml_are_refused(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GanzooError, match="not allowed"):
+        parse(text, "here")
+    assert list(tmp_path.iterdir()) == []
+
+
+def npy(description, shape):
+    header = f"{{'descr': {description!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1000000, 60, 60)", "(4, 28, 28)", f"({10**30}, 0)", "(-4, -28, 28)", f"({2**63}, 2)"]
+)
+def test_an_archive_of_pictures_that_says_more_than_it_holds_takes_no_memory(tmp_path, shape):
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", npy("|u1", shape) + bytes(1000))
+    with pytest.raises(GanzooError) as caught:
+        read_pictures(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_zip_bomb_is_refused_by_what_its_header_says(tmp_path):
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("images.npy", "w") as file:
+        file.write(npy("|u1", "(6000000, 28, 28)"))
+        for _ in range(20):  # twenty megabytes in twenty kilobytes, and its header promises four thousand
+            file.write(bytes(10**6))
+    with pytest.raises(GanzooError, match="4 GB"):
+        read_pictures(path)
+
+
+class Touch:
+    """Would write a file where it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, ("escaped",)
+
+
+@pytest.mark.parametrize("name", ["images", "labels"])
+def test_pickles_are_never_loaded(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    arrays = {"images": np.zeros((2, 8, 8), "uint8"), name: np.array([Touch(), Touch()], dtype=object)}
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(GanzooError, match="pickled"):
+        read_pictures(tmp_path / "x.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+@pytest.mark.parametrize("setting", ["[1000000000]", "[1000000, 1000000]", "[1000000000000000000]"])
+def test_giant_layers_are_refused_before_they_are_built(setting, zoo):
+    recipe = load_recipe("vanilla-mnist", zoo, [f"networks.generator.hidden={setting}"])
+    with pytest.raises(GanzooError, match=r"generator 'mlp'"):
+        assemble(recipe, zoo, (1, 28, 28), 10)
+
+
+def test_deep_and_giant_things_are_refused():
+    for odd in (b"[" * 100_000, b'{"a":' * 100_000, b"9" * 10_000, b'"\\ud800"', str(2**63).encode()):
+        with pytest.raises(ValueError, match=r"."):
+            parse_json(odd)
+
+
+def test_a_setting_of_a_thousand_levels_is_refused(zoo):
+    for override in (f"{'.'.join('a' * 4000)}=1", f"regularizers.{'9' * 5000}.weight=1"):
+        with pytest.raises(GanzooError, match="--set"):
+            load_recipe("vanilla-mnist", zoo, [override])
+
+
+# Records
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"event": "health", "images": 1, "variety": {"samples": 500}},
+        {"event": "health", "images": 1, "gradients": ["x"]},
+        {"event": "health", "images": 1, "gradients": {"discriminator.discriminator": 1e300}},
+        {"event": "train", "images": 1, "discriminator.loss": "<b>"},
+        {"event": "train", "images": 10**17},
+        {"event": "train", "images": True},
+        {"event": "score", "images": 1, "metric": 3, "value": 1.0, "weights": "ema", "floor": None},
+        {"event": "score", "images": 1, "metric": "fid@x"},
+        {"event": "diverged", "images": 1, "broken": []},
+        {"event": "train", "images": 1, "name": "\ud800"},
+    ],
+)
+def test_events_of_an_odd_form_are_left_out_and_counted(run, zoo, line):
+    whole = RunFolder.open(run).events()
+    with (run / "events.jsonl").open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+    assert RunFolder.open(run).events() == whole
+    assert any("1 of the lines" in sentence for sentence in RunFolder.open(run).damage())
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"shape": [1, 10**9, 10**9]},
+        {"shape": [1, True, 2]},
+        {"classes": 10**12},
+        {"seconds": "long"},
+        {"environment": {"versions": ["torch"]}},
+        {"parameters": {"generator": "many"}},
+        {"recipe": "\ud800"},
+    ],
+)
+def test_descriptions_of_an_odd_form_are_refused(run, facts):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, **facts}))
+    with pytest.raises(GanzooError, match=r"run\.json is damaged"):
+        RunFolder.open(run)
+
+
+@pytest.mark.parametrize("facts", [{"images": 10**17}, {"seconds": 1e300}, {"parameters": {"g": -1}}, {"seed": 2**70}])
+def test_records_with_numbers_out_of_bounds_are_no_records(tmp_path, facts):
+    path = tmp_path / "runs.jsonl"
+    path.write_text(json.dumps(record(**facts)) + "\n")
+    if "seed" in facts:
+        assert read_lines(path) == []
+        return
+    with pytest.raises(GanzooError, match="damaged"):
+        read_records(path)
+
+
+# Terminals and pages
+
+
+def test_sentences_cannot_steer_a_terminal():
+    odd = "\x1b[31mred\x07 \u202egnp.exe \ud800 two\r\nlines\ttab"
+    told = one_line(odd)
+    assert told == "\\x1b[31mred\\x07 \\u202egnp.exe \\ud800 two lines\\ttab"
+    assert str(GanzooError(odd, odd)) == f"{told} {told}"
+    assert str(Refused((), [odd, odd])) == f"{told}\n{told}"
+    assert one_line("Größe 28×28, “ema” – done…") == "Größe 28×28, “ema” – done…"
+
+
+def inert(page):
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+
+
+def test_nothing_in_a_run_becomes_part_of_its_report(run, zoo):
+    folder = RunFolder.open(run)
+    folder.update(
+        recipe=HOSTILE, reason=HOSTILE, status=HOSTILE, engine=HOSTILE, plugins={HOSTILE: HOSTILE},
+        environment={"gpu": HOSTILE, "versions": {HOSTILE: HOSTILE}}, parameters={HOSTILE: 3},
+    )  # fmt: skip
+    for images in (64, 128):
+        folder.log({"event": "train", "images": images, "seconds": 1.0, f"{HOSTILE}.loss": 0.5})
+        folder.log({"event": "health", "images": images, "gradients": {f"{HOSTILE}.{HOSTILE}": 0.5}})
+        score = {"metric": HOSTILE, "value": 1.5, "floor": 0.5, "weights": HOSTILE, "seconds": 1.0}
+        folder.append_score({**score, "images": images, "protocol": {HOSTILE: HOSTILE}})
+    folder.log({"event": "diverged", "images": 128, "broken": [HOSTILE]})
+    (run / "recipe.yaml").write_text(f"summary: {json.dumps(HOSTILE)}\n")
+    inert(write_report(run, zoo, draw=False).read_text())
+
+
+def test_nothing_in_a_record_becomes_part_of_the_leaderboard(tmp_path):
+    score = {"metric": HOSTILE, "value": 1.5, "floor": 0.5, "weights": HOSTILE, "images": 1, "seconds": 1.0}
+    facts = dict.fromkeys(("recipe", "dataset", "summary", "paper", "loss", "plugin", "error", "engine"), HOSTILE)
+    hostile = record(
+        **facts, status="done", scores=[{**score, "protocol": {HOSTILE: HOSTILE}}], environment={"cpu": HOSTILE}
+    )
+    failed = record(**facts, digest="1e")
+    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (hostile, failed)))
+    write_leaderboard(tmp_path)
+    inert((tmp_path / "index.html").read_text())
+    markdown = (tmp_path / "README.md").read_text()
+    inert(markdown)
+    assert "](javascript:" not in markdown.replace("\\]", "")
