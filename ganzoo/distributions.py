@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from importlib.metadata import EntryPoint, distributions, entry_points
+from typing import Any
 
 from ganzoo.errors import GanzooError, one_line, unknown
 
@@ -80,7 +81,8 @@ def distribution_of(point: EntryPoint) -> str:
 def _metadata(point: EntryPoint, key: str) -> str:
     """A field of the distribution's metadata, which may be damaged."""
     try:
-        found = None if point.dist is None else dict(point.dist.metadata.items()).get(key)
+        metadata: Any = {} if point.dist is None else point.dist.metadata
+        found = metadata[key] if key in metadata else None
     except (OSError, ValueError):  # missing in newer versions of Python, or no UTF-8
         found = None
     return "unknown" if found is None else one_line(str(found))

@@ -63,7 +63,8 @@ class PathLength(Regularizer):
             lengths = path_lengths(generator.synthesis, generator.mapping(turn.batch.z, *turn.condition))
         else:
             lengths = path_lengths(turn.generate, turn.batch.z)
-        self.average.lerp_(lengths.detach().mean(), 1 - self.decay)
+        lengths = lengths.to(torch.promote_types(lengths.dtype, torch.float32))
+        self.average.lerp_(lengths.detach().mean().to(self.average), 1 - self.decay)
         return (lengths - self.average).square().mean()
 
 
