@@ -82,7 +82,7 @@ def _metadata(point: EntryPoint, key: str) -> str:
     """A field of the distribution's metadata, which may be damaged."""
     try:
         metadata: Any = {} if point.dist is None else point.dist.metadata
-        found = metadata[key] if key in metadata else None
+        found = metadata.get(key)
     except (OSError, ValueError):  # missing in newer versions of Python, or no UTF-8
         found = None
     return "unknown" if found is None else one_line(str(found))
