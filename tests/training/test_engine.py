@@ -1,0 +1,112 @@
+"""Engines compute the same; what cannot be compiled is executed as it is written, with a sentence."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch._inductor.config as inductor
+
+from ganzoo import ImageDataset
+from ganzoo.errors import GanzooError
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.training.engine import choose_engine
+from ganzoo.training.trainer import Trainer
+
+SMALL = [
+    "networks.generator.hidden=[16, 16]",
+    "networks.discriminator.hidden=[16]",
+    "train.batch_size=16",
+    "train.precision=fp32",
+]
+Start = Callable[..., Trainer]
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def begin(mnist, told) -> Start:
+    def trainer(recipe: str, engine: str, *overrides: str) -> Trainer:
+        zoo = load_zoo()
+        settings = load_recipe(recipe, zoo, [*SMALL, f"train.engine={engine}", *overrides])
+        few = ImageDataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
+        return Trainer(settings, zoo, dataset=few, say=told.append)
+
+    return trainer
+
+
+def curve(trainer, steps=5):
+    found = []
+    for _ in range(steps):
+        trainer.step()
+        found.append(trainer.flush())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "overrides"),
+    [
+        ("wgan-gp-mnist", ["networks.generator.norm=batch", "phases={discriminator: {repeat: 2}}"]),
+        ("infogan-mnist", []),
+    ],
+    ids=["batch-norm-and-gradient-penalty", "own-phases"],
+)
+def test_compiled_losses_follow_the_same_curve(begin, told, recipe, overrides):
+    expected, compiled = begin(recipe, "eager", *overrides), begin(recipe, "compile", *overrides)
+    wanted, found = curve(expected), curve(compiled)
+    assert told == []
+    assert compiled.engine.name == "compile"
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+    assert torch.equal(drawn(compiled), drawn(expected))
+
+
+def drawn(trainer):
+    """The state of torch's generator after one more step from a known state: what the losses drew."""
+    torch.manual_seed(1)
+    trainer.step()
+    return torch.get_rng_state()
+
+
+@pytest.mark.slow
+def test_without_a_compiler_everything_goes_on_eagerly_to_the_same_bits(begin, told, monkeypatch):
+    width = "networks.generator.hidden=[12, 12]"  # no other test has compiled that
+    wanted = curve(begin("wgan-gp-mnist", "eager", width), 3)
+    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
+    compiled = begin("wgan-gp-mnist", "compile", width)
+    assert curve(compiled, 3) == wanted
+    assert compiled.engine.name == "eager"
+    assert [sentence.partition(",")[0] for sentence in told] == [
+        "The phase 'discriminator' is executed eagerly",
+        "The phase 'generator' is executed eagerly",
+    ]
+
+
+def test_a_loss_that_cannot_be_traced_is_executed_as_it_is_written(begin, told):
+    overrides = ("networks.generator.norm=batch", "networks.discriminator.norm=batch")
+    wanted = curve(begin("vanilla-mnist", "eager", *overrides), 3)
+    compiled = begin("vanilla-mnist", "compile", *overrides)
+    generate = compiled.objective.generate
+    compiled.objective.generate = torch.compiler.disable(generate)
+    assert curve(compiled, 3) == wanted
+    assert compiled.engine.name == "eager"
+    assert len(told) == 2
+    assert all("cannot compile its loss (Unsupported" in sentence for sentence in told)
+
+
+def test_auto_is_eager_and_says_why(told):
+    cpu = torch.device("cpu")
+    assert choose_engine("auto", cpu, told.append).name == "eager"
+    assert len(told) == 1
+    assert "on a CPU" in told[0]
+    assert choose_engine("eager", cpu, told.append).name == "eager"
+    assert len(told) == 1
+
+
+def test_an_engine_that_is_not_there_is_refused(told):
+    with pytest.raises(GanzooError, match="no engine 'cudagraph' for cpu"):
+        choose_engine("cudagraph", torch.device("cpu"), told.append)
