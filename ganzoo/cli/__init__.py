@@ -47,7 +47,11 @@ app.command("report")(report)
 app.command("bench")(bench)
 app.command("leaderboard")(leaderboard)
 
-NO_ROOM = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "The disk quota is used up"}
+NO_ROOM = {
+    errno.ENOSPC: "The disk is full",
+    errno.EDQUOT: "The disk quota is used up",
+    errno.EFBIG: "A file would be larger than this shell or disk allows",
+}
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 

@@ -1,0 +1,114 @@
+"""A disk that is full, files that may not grow, a folder that cannot be written: real ones, and real processes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+RUN = [sys.executable, "-m", "ganzoo", "run"]
+SMALL = [
+    f"--set={override}"
+    for override in (
+        "networks.generator.hidden=[256,256]",
+        "networks.discriminator.hidden=[256]",
+        "train.images=256",
+        "train.batch_size=16",
+        "train.log_every=64",
+        "train.checkpoint_seconds=0",
+        "train.device=cpu",
+        "evaluate.every=128",
+        "evaluate.samples=200",
+    )
+]
+
+
+def told(result: subprocess.CompletedProcess[str]) -> str:
+    """The last line on standard error, after a look that nothing there is a traceback."""
+    assert "Traceback" not in result.stderr, result.stderr
+    return result.stderr.strip().splitlines()[-1]
+
+
+def test_a_file_that_may_not_grow_ends_a_run_with_a_sentence_and_it_goes_on_later(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (200_000, 200_000))
+    command = [*RUN, "vanilla-ring", *SMALL, "--out", str(run)]
+    stopped = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 1
+    assert "larger than this shell or disk allows; nothing that was saved is lost" in told(stopped)
+    went_on = subprocess.run([*RUN, "--resume", str(run)], capture_output=True, text=True, check=False)
+    assert went_on.returncode == 0, went_on.stderr
+    assert not [path for path in run.rglob("*") if path.suffix == ".tmp" or path.name.startswith(".tmp")]
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether this process may mount a small file system of its own."""
+    if shutil.which("unshare") is None or shutil.which("mount") is None:
+        return False
+    probe = ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if not can_mount(disk):
+        pytest.skip("needs the right to mount a file system")
+    script = f"""
+mount -t tmpfs -o size=900k tmpfs {disk}
+"$@" vanilla-ring {" ".join(f"'{option}'" for option in SMALL)} --out {disk}/run
+echo "first $?"
+mount -o remount,size=64m {disk}
+"$@" --resume {disk}/run
+echo "second $?"
+"""
+    command = ["unshare", "-m", "sh", "-c", script, "sh", *RUN]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in result.stderr
+    assert "The disk is full; nothing that was saved is lost." in " ".join(result.stderr.split())
+    assert "first 1" in result.stdout
+    assert "second 0" in result.stdout
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    command = [*RUN, "vanilla-ring", *SMALL, "--out", str(tmp_path / "file" / "run")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode in (1, 2)
+    assert "file" in told(result)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
+def test_a_read_only_folder_is_a_sentence(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    result = subprocess.run(
+        [*RUN, "vanilla-ring", *SMALL, "--out", str(closed / "run")], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "cannot be written" in told(result)
+
+
+def test_a_second_signal_while_it_saves_harms_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    endless = [option.replace("train.images=256", "train.images=100000000") for option in SMALL]
+    command = [*RUN, "vanilla-ring", *endless, "--out", str(run)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not list(run.glob("checkpoints/*.safetensors")):
+            assert process.poll() is None, process.communicate()
+        for _ in range(3):
+            process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert process.returncode == 143
+    went_on = subprocess.run(
+        [*RUN, "--resume", str(run), "--set", "train.images=1"], capture_output=True, text=True, check=False
+    )
+    assert went_on.returncode in (0, 2), went_on.stderr
+    assert "Traceback" not in went_on.stderr
