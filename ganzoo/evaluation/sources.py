@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass, replace
 from math import prod
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -224,7 +225,8 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[Any, A
             raise ValueError("it holds less than it says")
         with archive.open(f"{name}.npy") as file:
             array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, TypeError, OverflowError) as error:
+    # NumPy reads the header as Python.
+    except (ValueError, TypeError, OverflowError, LookupError, SyntaxError, TokenError) as error:
         raise GanzooError(f"The array '{name}' in {path} cannot be read ({error}).", NPZ_REMEDY) from error
     return array
 
