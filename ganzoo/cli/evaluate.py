@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ganzoo.evaluation.generator import TrainedGenerator
     from ganzoo.evaluation.judge import Judge
-    from ganzoo.evaluation.sources import Pictures
+    from ganzoo.evaluation.pictures import Pictures
     from ganzoo.plugins import Zoo
 
 DATASET = "mnist"

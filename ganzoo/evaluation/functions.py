@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.evaluation.extractors import written
-from ganzoo.evaluation.sources import Pictures
+from ganzoo.evaluation.pictures import Pictures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
