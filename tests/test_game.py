@@ -310,3 +310,187 @@ def test_logits_are_single_precision_under_autocast() -> None:
 
     with torch.autocast("cpu", torch.bfloat16):
         assert game(Half()).phases()[0].loss(networks(), batch())["loss"].dtype == torch.float32
+
+
+class WithFeatures(nn.Module):
+    """A discriminator whose features are its pixels doubled, plus the label; it counts what it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = Critic()
+        self.shown: list[Tensor] = []
+
+    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        self.shown.append(images)
+        return 2 * images.flatten(1) + (0 if label is None else label.view(-1, 1))
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.features(images, label), label)
+
+
+class ReadsFeatures(Regularizer):
+    reads_features = True
+    label = "feature-norm"
+
+    def penalty(self, turn: Turn) -> Tensor:
+        return turn.features(turn.real).sum() + 10 * turn.features(turn.fake).sum()
+
+
+@pytest.mark.parametrize("spec", [SPEC, CONDITIONAL], ids=["unconditional", "conditional"])
+def test_features_are_computed_once_for_logits_and_regularizers(spec: Spec) -> None:
+    nets, seen = {"generator": Generator(), "discriminator": WithFeatures()}, batch()
+    plain = game(Paired(), spec=spec).phases()[0].loss(nets, seen)
+    shown = nets["discriminator"].shown
+    shown.clear()
+    sharing = AdversarialGame(Paired(), [ReadsFeatures(weight=0.5)])
+    sharing.bind(spec, nets)
+    losses = sharing.phases()[0].loss(nets, seen)
+    real, fake = shown
+    assert torch.equal(real, seen.real)
+    label = seen.label if spec.classes else torch.zeros(4)
+    expected = (2 * real.sum() + 4 * label.sum()) + 10 * (2 * fake.sum() + 4 * label.sum())
+    assert torch.allclose(losses["feature-norm"], expected)
+    assert torch.allclose(losses["real_logits"], plain["real_logits"])
+    assert torch.allclose(losses["loss"], plain["loss"] + 0.5 * expected)
+    assert losses.keys() == {"loss", "real_logits", "fake_logits", "feature-norm"}
+
+
+def test_features_of_other_images_are_their_own() -> None:
+    nets, seen = {"generator": Generator(), "discriminator": WithFeatures()}, batch()
+    turn = game().discriminator_turn(nets, seen)
+    first = turn.features(turn.real)
+    assert turn.features(turn.real) is first
+    assert torch.equal(turn.features(turn.real + 1), first + 2)
+    assert turn.features(turn.real) is first
+
+
+def test_a_discriminator_without_a_head_has_its_logits_for_features() -> None:
+    class Headless(nn.Module):
+        def features(self, images: Tensor) -> Tensor:
+            return images.flatten(1).sum(1)
+
+    nets, seen = {"generator": Generator(), "discriminator": Headless()}, batch()
+    sharing = AdversarialGame(Difference(), [ReadsFeatures()])
+    sharing.bind(SPEC, nets)
+    assert torch.allclose(sharing.phases()[0].loss(nets, seen)["real_logits"], seen.real.sum() / 4)
+
+
+def test_a_discriminator_without_features_is_refused_where_they_are_read() -> None:
+    with pytest.raises(GanzooError) as caught:
+        AdversarialGame(Difference(), [ReadsFeatures()]).bind(SPEC, networks())
+    module = Critic.__module__
+    assert caught.value.sentence == (
+        f"The regularizer 'feature-norm' reads the discriminator's features, and '{module}' shares none."
+    )
+    assert caught.value.remedy == "Use a discriminator with features(), such as 'dcgan' or 'mlp'."
+
+
+class AddsNetwork(Regularizer):
+    """Brings a network of its own."""
+
+    label = "adds"
+
+    def __init__(self, role: str, side: str = "discriminator", *, every: int = 1) -> None:
+        super().__init__(every=every)
+        self.role, self.side = role, side
+        self.own = nn.Linear(1, 1)
+
+    def bind(self, spec: Spec, networks: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        return {self.role: self.own}
+
+
+@pytest.mark.parametrize(
+    ("side", "discriminator", "generator"),
+    [
+        ("discriminator", ("discriminator", "judge"), ("generator",)),
+        ("generator", ("discriminator",), ("generator", "judge")),
+        ("both", ("discriminator", "judge"), ("generator",)),
+    ],
+)
+def test_an_added_network_learns_in_the_turn_of_its_side(
+    side: str, discriminator: tuple[str, ...], generator: tuple[str, ...]
+) -> None:
+    term = AddsNetwork("judge", side)
+    made = AdversarialGame(Difference(), [term])
+    assert made.bind(SPEC, networks()) == {"judge": term.own}
+    assert [phase.trains for phase in made.phases()] == [discriminator, generator]
+
+
+def test_the_network_of_a_lazy_regularizer_learns_in_its_own_phase_alone() -> None:
+    eager, lazy = AddsNetwork("eager"), AddsNetwork("lazy", every=2)
+    made = AdversarialGame(Difference(), [eager, lazy])
+    assert made.bind(SPEC, networks()) == {"eager": eager.own, "lazy": lazy.own}
+    assert [(phase.name, phase.trains, phase.every) for phase in made.phases()] == [
+        ("discriminator", ("discriminator", "eager"), 1),
+        ("discriminator/adds", ("discriminator", "lazy"), 2),
+        ("generator", ("generator",), 1),
+    ]
+
+
+@pytest.mark.parametrize("roles", [("judge", "judge"), ("generator",)], ids=["of another term", "of the recipe"])
+def test_a_network_of_a_name_that_is_taken_is_refused(roles: tuple[str, ...]) -> None:
+    with pytest.raises(GanzooError) as caught:
+        AdversarialGame(Difference(), [AddsNetwork(role) for role in roles]).bind(SPEC, networks())
+    assert caught.value.sentence == f"The regularizer 'adds' adds a network '{roles[0]}', and there is one already."
+    assert caught.value.remedy == "Name one of the two only once in the recipe."
+
+
+def test_regularizers_are_part_of_the_objective_and_so_checkpointed() -> None:
+    made = AdversarialGame(Difference(), [AddsNetwork("judge")], Shift())
+    assert sum(isinstance(module, (AddsNetwork, Shift, Difference)) for module in made.modules()) == 3
+
+
+def test_a_regularizer_of_both_sides_is_told_whose_turn_it_is() -> None:
+    turns: list[Turn] = []
+
+    class Both(Regularizer):
+        side = "both"
+
+        def penalty(self, turn: Turn) -> Tensor:
+            turns.append(turn)
+            return turn.fake.sum() * 0
+
+    nets, seen = networks(), batch()
+    for phase in game(Paired(), Both(), Both(every=3)).phases():
+        phase.loss(nets, seen)
+    assert [turn.player for turn in turns] == ["discriminator", "discriminator", "generator", "generator"]
+    assert all(turn.batch is seen and turn.networks is nets for turn in turns)
+    assert [turn.fake.requires_grad for turn in turns] == [False, False, True, True]
+    for eager in (turns[0], turns[2]):
+        assert torch.equal(eager.real_logits, eager.critic(eager.real))
+        assert torch.equal(eager.fake_logits, eager.critic(eager.fake))
+    assert turns[1].real_logits is turns[1].fake_logits is turns[3].real_logits is turns[3].fake_logits is None
+
+
+def test_an_unpaired_generator_s_turn_has_no_real_logits_and_all_fake_ones() -> None:
+    turns: list[Turn] = []
+
+    class Half(Regularizer):
+        side = "generator"
+
+        def select(self, fake_logits: Tensor) -> Tensor:
+            return fake_logits / 2
+
+        def penalty(self, turn: Turn) -> None:
+            turns.append(turn)
+
+    nets, seen = networks(), batch()
+    loss = game(None, Half(), Half()).phases()[1].loss(nets, seen)["loss"]
+    assert turns[0].real_logits is None
+    assert torch.allclose(loss, -turns[0].fake_logits.mean() / 4), "each selects from what the one before selected"
+    assert torch.equal(turns[0].fake_logits, turns[0].critic(turns[0].fake)), "terms see the logits themselves"
+
+
+def test_limits_hold_after_a_lazy_regularizer_s_step_too() -> None:
+    nets = networks()
+    _, lazy, _ = game(None, Clip(), Constant(1.0, every=4)).phases()
+    with torch.no_grad():
+        lazy.after(nets)
+    assert nets["discriminator"].weight.abs().max().item() == pytest.approx(0.01)
+
+
+def test_a_lazy_regularizer_without_a_penalty_is_told_what_to_do() -> None:
+    with pytest.raises(GanzooError) as caught:
+        game(None, Regularizer(every=2)).phases()[1].loss(networks(), batch())
+    assert caught.value.sentence == "The regularizer 'penalty' has no penalty that could be lazy."
+    assert caught.value.remedy == "Set every: 1."
