@@ -50,3 +50,79 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
         read_scores(path)
     with pytest.raises(GanzooError, match="cannot be read"):
         read_scores(tmp_path / "nothing")
+
+
+def refused(read):
+    """What was refused, and what to do about it."""
+    with pytest.raises(GanzooError) as caught:
+        read()
+    return caught.value.sentence, caught.value.remedy
+
+
+def test_refusals_name_the_file_and_the_remedy(tmp_path):
+    other, broken = tmp_path / "other.jsonl", tmp_path / "broken.jsonl"
+    other.write_text("[1]")
+    broken.write_text('{"metric"')
+    remedy = "Give a run or a scores file."
+    assert refused(lambda: read_scores(other)) == (f"{other} holds something else than scores.", remedy)
+    sentence, said = refused(lambda: read_scores(broken))
+    assert sentence.startswith(f"The scores in {broken} cannot be read (")
+    assert said == remedy
+    assert refused(lambda: counterparts([record()], [], ELSEWHERE)) == (
+        "elsewhere has none of these scores.",
+        "Score it first, with `ganzoo eval`.",
+    )
+
+
+@pytest.mark.parametrize("key", ["metric", "value", "protocol"])
+@pytest.mark.parametrize("other", [None, "absent", [1]])
+def test_every_line_of_a_file_of_scores_has_to_be_whole(tmp_path, key, other):
+    damaged = record()
+    if other == "absent":
+        del damaged[key]
+    else:
+        damaged[key] = other
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(record()) + "\n" + json.dumps(damaged))
+    with pytest.raises(GanzooError, match="holds something else than scores"):
+        read_scores(path)
+
+
+def test_a_whole_number_is_a_score_and_blank_lines_are_none(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"\n  \n{json.dumps(record('modes@tiny', 8))}\n\t\n{json.dumps(record(value=0.5))}")
+    assert [one["value"] for one in read_scores(path)] == [8, 0.5]
+    (tmp_path / "empty.jsonl").write_text("")
+    assert read_scores(tmp_path / "empty.jsonl") == []
+
+
+def test_the_scores_of_a_run_are_those_in_its_folder():
+    run = Path(__file__).parents[1] / "fixtures" / "run-v1"
+    lines = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
+    assert lines
+    assert [one["value"] for one in read_scores(run)] == [line["value"] for line in lines]
+
+
+def test_scores_of_other_weights_will_do_where_there_are_no_better():
+    others = [record(value=2.0, weights="raw"), record(value=3.0, weights="ema", n=200)]
+    assert counterparts([record(weights="ema")], others, ELSEWHERE) == [2.0]
+    without = {key: value for key, value in record(value=4.0).items() if key != "weights"}
+    assert counterparts([record(weights="ema")], [without], ELSEWHERE) == [4.0]
+    assert counterparts([record(weights="raw")], [record(value=5.0, weights="raw"), without], ELSEWHERE) == [5.0]
+
+
+def test_the_refusal_is_of_the_score_that_would_have_been_best():
+    others = [record(n=200, weights="raw"), record(n=300, weights="ema"), record(n=400, weights="raw")]
+    with pytest.raises(GanzooError, match=r"n_fake: 100 and 300"):
+        counterparts([record(weights="ema")], others, ELSEWHERE)
+
+
+def test_one_score_that_was_only_ever_measured_differently_refuses_them_all():
+    others = [record(value=2.0), record("kid@tiny", 4.0, n=200)]
+    with pytest.raises(GanzooError, match="measured differently"):
+        counterparts([record(), record("kid@tiny")], others, ELSEWHERE)
+
+
+def test_what_is_found_is_a_decimal_number():
+    (found,) = counterparts([record("modes@tiny")], [record("modes@tiny", 8)], ELSEWHERE)
+    assert (found, type(found)) == (8.0, float)

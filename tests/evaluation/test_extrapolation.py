@@ -70,3 +70,21 @@ def test_both_give_the_same_each_time_and_leave_random_state_alone():
     assert fid_infinity(features, standard()) == fid_infinity(features, standard())
     assert fid_interval(features, standard(), 1.0) == fid_interval(features, standard(), 1.0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_interval_is_that_of_each_resampled_set_written_out():
+    features, real, generator = drawn(40, 3, shift=0.1), fidelity.statistics(drawn(50, 4)), torch.Generator()
+    generator.manual_seed(2020)
+    scores = np.array([fid(features[torch.randint(40, (40,), generator=generator)], real) for _ in range(100)])
+    low, high = np.quantile(scores, 0.025) - scores.mean(), np.quantile(scores, 0.975) - scores.mean()
+    assert fid_interval(features, real, 7.0) == pytest.approx((7.0 + low, 7.0 + high), rel=1e-5)
+
+
+def test_fid_infinity_is_where_the_line_through_each_subset_s_score_ends():
+    features, real, generator = drawn(203, 3, shift=0.1), fidelity.statistics(drawn(50, 4)), torch.Generator()
+    generator.manual_seed(2020)
+    sizes = [round(203 / 5 + step * (203 - 203 / 5) / 14) for step in range(15)]
+    scores = np.array([fid(features[torch.randperm(203, generator=generator)[:size]], real) for size in sizes])
+    x = 1 / np.array(sizes)
+    slope = ((x - x.mean()) * (scores - scores.mean())).sum() / np.square(x - x.mean()).sum()
+    assert fid_infinity(features, real) == pytest.approx(scores.mean() - slope * x.mean(), rel=1e-5)
