@@ -84,3 +84,14 @@ def test_input_gradient_is_single_precision_under_autocast() -> None:
         gradient = functional.input_gradient(critic, torch.randn(3, 4))
     assert gradient.dtype == torch.float32
     assert torch.allclose(gradient, critic[0].weight.expand(3, 4), atol=1e-2)
+
+
+def test_interpolate_keeps_double_precision() -> None:
+    between = functional.interpolate(torch.zeros(4, 2, dtype=torch.float64), torch.ones(4, 2))
+    assert between.dtype == torch.float64
+
+
+def test_interpolate_draws_where_the_images_are() -> None:
+    real, fake = torch.zeros(4, 2), torch.ones(4, 2)
+    with torch.device("meta"):
+        assert functional.interpolate(real, fake).device == real.device
