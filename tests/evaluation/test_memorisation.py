@@ -80,3 +80,22 @@ def test_neither_noise_nor_blur_is_taken_for_copies(seen, share, mnist_test):
 )
 def test_what_is_flagged(value, floor, n, flagged):
     assert copies(value, floor, n, n) is flagged
+
+
+@pytest.mark.parametrize(
+    ("value", "floor", "n", "n_floor", "flagged"),
+    [
+        # Pooled share 0.2625, so 5 errors are 5 sqrt(0.2625 * 0.7375 / 75) = 0.2540.
+        (0.45, 0.20, 100, 300, False),
+        # Pooled share 0.2650, and 5 errors are 5 sqrt(0.2650 * 0.7350 / 75) = 0.2548.
+        (0.46, 0.20, 100, 300, True),
+        # The same numbers of images, the other way about: pooled shares 0.3900 and 0.3975, 5 errors 0.2816 and 0.2825.
+        (0.46, 0.18, 300, 100, False),
+        (0.47, 0.18, 300, 100, True),
+        # Chance plays no part among so many: what is left is the margin, and just the margin is not above it.
+        (0.02, 0.0, 10**12, 10**12, False),
+        (0.0201, 0.0, 10**12, 10**12, True),
+    ],
+)
+def test_where_chance_and_the_margin_end(value, floor, n, n_floor, flagged):
+    assert copies(value, floor, n, n_floor) is flagged
