@@ -80,6 +80,7 @@ def test_a_set_is_as_dense_as_expected_and_covered_by_itself():
 def test_an_offset_costs_no_digits():
     # On a grid that float32 holds exactly, so that moving it changes no distance.
     fake, real = (torch.randint(-512, 512, (n, 5)) / 256 for n in (120, 100))
-    moved = density_and_coverage(fake + 4096, real + 4096, radii(real + 4096, 5), 5)
+    offset = torch.tensor([4096.0, 0.0, -4096.0, 8192.0, 1.0])
+    moved = density_and_coverage(fake + offset, real + offset, radii(real + offset, 5), 5)
     assert moved == density_and_coverage(fake, real, radii(real, 5), 5)
-    assert torch.equal(radii(real + 4096, 5), radii(real, 5))
+    assert torch.equal(radii(real + offset, 5), radii(real, 5))
