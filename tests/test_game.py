@@ -353,6 +353,9 @@ def test_features_are_computed_once_for_logits_and_regularizers(spec: Spec) -> N
     assert torch.allclose(losses["real_logits"], plain["real_logits"])
     assert torch.allclose(losses["loss"], plain["loss"] + 0.5 * expected)
     assert losses.keys() == {"loss", "real_logits", "fake_logits", "feature-norm"}
+    conditions = [label for _, label in nets["discriminator"].head.seen]
+    assert len(conditions) == 4
+    assert all(label is (seen.label if spec.classes else None) for label in conditions), "the head is conditional too"
 
 
 def test_features_of_other_images_are_their_own() -> None:

@@ -224,3 +224,8 @@ def test_what_was_asked_for_by_name_stays_so_among_all(names):
     found = parse_all(names)
     assert len(found) == len(METRICS)
     assert [wanted.name for wanted in found if wanted.by_name] == ["kid@tiny"]
+
+
+def test_the_first_at_sign_ends_the_metric():
+    (wanted,) = parse("kid@odd@name")
+    assert (wanted.metric.name, wanted.extractor) == ("kid", "odd@name")
