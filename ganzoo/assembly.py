@@ -111,7 +111,7 @@ def _network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Sp
             f"The {role} '{config.name}' takes no labels, but the recipe '{recipe.name}' is conditional.",
             "Choose a conditional network, or set conditional: false.",
         )
-    return _with_spectral_norm(network) if config.spectral_norm else network
+    return _with_spectral_norm(network, role, config.name) if config.spectral_norm else network
 
 
 def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: Any) -> T:
@@ -135,12 +135,24 @@ def _takes_label(network: nn.Module) -> bool:
     return len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
-def _with_spectral_norm(network: nn.Module) -> nn.Module:
+def _with_spectral_norm(network: nn.Module, role: str, name: str) -> nn.Module:
     """Spectral normalisation of every weight (Miyato et al. 2018)."""
     for module in list(network.modules()):
         if isinstance(module, NORMALISED_LAYERS):
+            if _is_zero(module.weight):
+                raise GanzooError(
+                    f"The {role} '{name}' starts some layers at zero, and spectral_norm would divide them by zero.",
+                    "Set spectral_norm: false, or choose another network.",
+                )
             spectral_norm(module)
     return network
+
+
+def _is_zero(weight: torch.Tensor) -> bool:
+    try:
+        return not bool(weight.any())
+    except RuntimeError:  # tensors without values, by which sizes and steps are tried out
+        return False
 
 
 @torch.no_grad()

@@ -25,7 +25,11 @@ def train(zoo, folder, recipe, *overrides):
 
 @pytest.fixture(scope="module")
 def healthy(zoo, tmp_path_factory):
-    small = ["train.batch_size=32", "networks.generator.width=16", "networks.discriminator.width=16"]
+    small = [
+        "train.batch_size=32",
+        "networks.generator={name: dcgan, width: 16}",
+        "networks.discriminator={name: dcgan, width: 16, norm: none}",
+    ]
     settings = [*COMMON, *small, "optimizers.default.lr=5e-4", "train.images=12800"]
     return train(zoo, tmp_path_factory.mktemp("healthy"), "r1-mnist", *settings)
 

@@ -86,7 +86,7 @@ def test_the_encoder_inverts_the_generator(mnist: ImageDataset) -> None:
         for phase in objective.phases()
     }
     label = torch.zeros(64, dtype=torch.int64)
-    for step in range(300):
+    for step in range(500):
         real = mnist.images[step * 64 : step * 64 + 64].float() / 127.5 - 1
         for phase in objective.phases():
             z = torch.rand(64, 2) * 2 - 1
