@@ -73,7 +73,7 @@ def assemble(
     spec = Spec(channels, height, width, recipe.prior, classes if recipe.conditional else 0, quantised)
     objective = _objective(recipe, zoo)
     networks = nn.ModuleDict({role: _network(role, recipe, objective, zoo, spec) for role in objective.roles})
-    networks.update(objective.bind(spec, _as_mapping(networks)))
+    networks.update(_added(objective, recipe, spec, networks))
     assembly = Assembly(spec, objective, networks)
     _probe(assembly, recipe)
     return assembly
@@ -93,6 +93,17 @@ def _objective(recipe: Recipe, zoo: Zoo) -> Objective:
             "Remove them from the recipe, or choose a loss on logits.",
         )
     return loss
+
+
+def _added(objective: Objective, recipe: Recipe, spec: Spec, networks: nn.ModuleDict) -> Mapping[str, nn.Module]:
+    """The networks that the objective brings itself."""
+    try:
+        return objective.bind(spec, _as_mapping(networks))
+    except (RuntimeError, MemoryError) as error:
+        raise GanzooError(
+            f"The networks that the loss '{recipe.loss.name}' adds could not be built: {_one_line(error)}.",
+            "Check its options with `ganzoo show`; where memory does not suffice, lower its sizes.",
+        ) from error
 
 
 def _regularizer(zoo: Zoo, component: Component) -> Regularizer:
@@ -121,7 +132,9 @@ def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: An
         raise
     except Exception as error:
         if is_out_of_memory(error):
-            raise
+            raise GanzooError(
+                f"The {entry.kind} '{entry.name}' needs more memory than there is.", "Lower its sizes."
+            ) from error
         raise GanzooError(
             f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' could not be built: "
             f"{type(error).__name__}: {_one_line(error)}.",

@@ -32,8 +32,8 @@ def show(
     warn_of_problems(zoo)
     found = _found(name, kind, zoo)
     if as_json and len(found) > 1:
-        kinds = " and a ".join(entry.kind for entry in found)
-        raise GanzooError(f"'{name}' is a {kinds}.", "Say which with --kind.")
+        kinds = " and as ".join(entry.kind for entry in found)
+        raise GanzooError(f"'{name}' is there as {kinds}.", "Say which with --kind.")
     if set_ and any(entry.kind != "recipe" for entry in found):
         raise GanzooError(f"--set changes recipes, and '{name}' is a {found[0].kind}.", "Leave it out.")
     if not found:

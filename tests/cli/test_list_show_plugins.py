@@ -131,7 +131,8 @@ def test_show_of_a_name_that_several_kinds_have(call):
     kinds = [line.removeprefix("kind: ") for line in out.splitlines() if line.startswith("kind:")]
     assert kinds == ["generator", "discriminator", "encoder"]
     code, out, err = call("show", "mlp", "--json")
-    assert (code, out, err) == (2, "", "'mlp' is a generator and a discriminator. Say which with --kind.\n")
+    told = "'mlp' is there as generator and as discriminator and as encoder. Say which with --kind.\n"
+    assert (code, out, err) == (2, "", told)
     code, out, _ = call("show", "mlp", "--kind", "discriminators", "--json")
     assert json.loads(out)["options"]["hidden"] == {"type": "list of int >= 1", "default": [512, 256]}
 
