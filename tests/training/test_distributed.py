@@ -42,6 +42,30 @@ def torchrun(*arguments, **environment):
     )
 
 
+LEAVING = """
+import sys
+from pathlib import Path
+from ganzoo.training.distributed import joined
+
+with joined() as team:
+    import torchvision  # as reading MNIST does: it imports nearly all of torch
+    assert team.any(team.rank == 1)
+    during = {path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
+after = {path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
+assert any("gloo" in name for name in during), during
+assert not any("gloo" in name for name in after), after
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
+def test_no_thread_of_the_group_outlives_it(tmp_path):
+    """One that does aborts its process at times, where it lets go of a tensor while the interpreter ends."""
+    script = tmp_path / "leaving.py"
+    script.write_text(LEAVING)
+    process = subprocess.run([sys.executable, *LAUNCHER, str(script)], capture_output=True, text=True, timeout=250)
+    assert process.returncode == 0, process.stderr
+
+
 def settings(*overrides):
     return [part for override in (*TINY, *overrides) for part in ("--set", override)]
 
