@@ -138,9 +138,9 @@ def joined() -> Iterator[Team]:
     if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
-    # Its functions have the group as a default from the moment they are defined. Once there is one they would keep it, and
-    # with it threads that abort the process where they outlive the interpreter.
-    import torch.distributed.nn.functional  # noqa: F401
+    # Its functions have the group as a default from the moment they are defined. Where one exists by then they keep it,
+    # and with it threads that abort the process if they outlive the interpreter.
+    import torch.distributed.nn.functional
 
     # gloo beside nccl: small agreements on the host need not wait for the GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

@@ -1,0 +1,170 @@
+"""Variants of a recipe, side by side: the search for the flagship's settings, and the ablation of what it found.
+
+    python benchmarks/variants.py benchmarks/variants/flagship-search.yaml --jobs 2 --threads 1
+
+trains every variant that the file lists with every seed, as `ganzoo bench` does: in processes of their own, resumable,
+leaving out what has a record. Records go to results/<file's name>/, and so does the table, README.md, that is made of
+them; --summary makes the table alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Annotated
+
+from pydantic import Field, ValidationError
+
+from ganzoo import strict_yaml
+from ganzoo.bench.ledger import Ledger
+from ganzoo.bench.matrix import Job, Matrix
+from ganzoo.bench.record import RunRecord, read_records
+from ganzoo.bench.runner import Bench, Settings, Watcher
+from ganzoo.complaints import complaints
+from ganzoo.errors import GanzooError
+from ganzoo.plugins import Zoo, load_zoo
+from ganzoo.runs.files import write_atomically
+from ganzoo.sections import Section
+
+METRIC = "fid@mnist-cnn"
+
+
+class Variants(Section):
+    """What a file of variants holds.
+
+    Attributes:
+        title: What is compared, in a line.
+        recipe: Which all are variants of.
+        seeds: Each is trained with all of them.
+        overrides: Changes of every variant, as behind ``--set``.
+        variants: Each one's own changes, by what the table calls it.
+    """
+
+    title: str
+    recipe: str
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)]
+    overrides: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    variants: dict[str, Annotated[tuple[str, ...], Field(strict=False)]]
+
+    @classmethod
+    def read(cls, path: Path) -> Variants:
+        """What a file says.
+
+        Raises:
+            GanzooError: It cannot be read, or says something else.
+        """
+        data = strict_yaml.read_mapping(path)
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise GanzooError(f"{path}: {complaints(error, cls, data)[0].sentence('the file')}", "") from error
+
+    def jobs(self, zoo: Zoo) -> dict[str, list[Job]]:
+        """A variant's trainings, one for each seed, by what the table calls it."""
+        return {
+            label: Matrix([self.recipe], seeds=self.seeds, overrides=[*self.overrides, *changes]).jobs(zoo)
+            for label, changes in self.variants.items()
+        }
+
+
+class Sayer(Watcher):
+    """Prints a line for every training that ends."""
+
+    def __init__(self, jobs: dict[str, list[Job]]) -> None:
+        self.labels = {job: label for label, several in jobs.items() for job in several}
+
+    def ended(self, job: Job, record: RunRecord | None) -> None:
+        """The score, or what went wrong."""
+        score = record and record.score(METRIC)
+        outcome = f"{score.value:.3f}" if score else (record.error if record else "stopped")
+        print(f"{self.labels[job]}, seed {job.seed}: {outcome}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train what is missing, then make the table."""
+    args = parse(arguments)
+    try:
+        variants, zoo = Variants.read(args.file), load_zoo()
+        jobs = variants.jobs(zoo)
+        ledger = Ledger(args.results / args.file.stem)
+        if not args.summary:
+            settings = Settings(args.work / args.file.stem, parallel=args.jobs, threads=args.threads)
+            # Seed by seed, so that a search that is stopped has said something of every variant.
+            queue = [job for several in zip(*jobs.values(), strict=True) for job in several]
+            Bench(zoo, ledger, settings, Sayer(jobs)).run(queue)
+                [job for several in zip(*jobs.values(), strict=True) for job in several]
+            )
+        table = markdown(variants, jobs, ledger)
+    except GanzooError as error:
+        sys.exit(str(error))
+    write_atomically(ledger.folder / "README.md", table.encode())
+    print(table)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="which variants: see benchmarks/variants")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads of each")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--work", type=Path, default=Path("runs/variants"), help="where run folders go")
+    parser.add_argument("--summary", action="store_true", help="train nothing, only make the table")
+    return parser.parse_args(arguments)
+
+
+def markdown(variants: Variants, jobs: dict[str, list[Job]], ledger: Ledger) -> str:
+    """The table, best first; variants without a score are left out."""
+    found = {(record.digest, record.seed): record for record in read_records(ledger.path) if record.score(METRIC)}
+    rows = []
+    for label, several in jobs.items():
+        records = [found[job.digest, job.seed] for job in several if (job.digest, job.seed) in found]
+        if records:
+            rows.append(_row(label, variants.variants[label], records))
+    machines = sorted({_machine(record) for record in found.values()})
+    return "\n".join(
+        [
+            f"# {variants.title}",
+            "",
+            f"Variants of `{variants.recipe}`{', all with ' if variants.overrides else ''}{_code(variants.overrides)}.",
+            f"The score is {METRIC} of the weights that the recipe reports, mean and standard deviation over seeds.",
+            "Floors: times what real images score in their place. Seconds: of training alone.",
+            "",
+            f"Trained on: {'; '.join(machines)}.",
+            "",
+            f"Made by `python benchmarks/variants.py benchmarks/variants/{ledger.folder.name}.yaml`.",
+            "",
+            "| variant | changes | seeds | score | floors | images/s | seconds |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+            *(row for _, row in sorted(rows)),
+            "",
+        ]
+    )
+
+
+def _row(label: str, changes: Sequence[str], records: Sequence[RunRecord]) -> tuple[float, str]:
+    """The mean score, to sort by, and the line."""
+    scores = [score for record in records if (score := record.score(METRIC))]
+    values = [score.value for score in scores]
+    deviation = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    floors = f"{fmean(score.value / score.floor for score in scores if score.floor):.1f}"
+    speed = fmean(record.images_per_second or 0 for record in records)
+    seconds = fmean(record.seconds for record in records)
+    cells = [label, _code(changes), str(len(values)), f"{fmean(values):.2f}{deviation}", floors, f"{speed:,.0f}"]
+    return fmean(values), f"| {' | '.join(cells)} | {seconds:.0f} |"
+
+
+def _code(overrides: Sequence[str]) -> str:
+    return " ".join(f"`{override}`" for override in overrides)
+
+
+def _machine(record: RunRecord) -> str:
+    versions = record.environment["versions"]
+    return f"{record.hardware}, threads: {record.threads}, {record.precision}, torch {versions['torch']}"
+
+
+if __name__ == "__main__":
+    main()
