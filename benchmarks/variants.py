@@ -95,8 +95,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # Seed by seed, so that a search that is stopped has said something of every variant.
             queue = [job for several in zip(*jobs.values(), strict=True) for job in several]
             Bench(zoo, ledger, settings, Sayer(jobs)).run(queue)
-                [job for several in zip(*jobs.values(), strict=True) for job in several]
-            )
         table = markdown(variants, jobs, ledger)
     except GanzooError as error:
         sys.exit(str(error))
