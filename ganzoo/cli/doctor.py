@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.errors import one_line
+
 if TYPE_CHECKING:
     from ganzoo.runs.diagnosis import Diagnosis
     from ganzoo.runs.folder import RunFolder
@@ -27,9 +29,9 @@ def doctor(
     if as_json:
         typer.echo(json.dumps(facts(folder, diagnosis), ensure_ascii=False))
         return
-    typer.echo(f"{folder.info['recipe']}: {folder.info['status']} after {_images(folder):,} images")
-    for line in diagnosis.lines():
-        typer.echo(line)
+    heading = f"{folder.info['recipe']}: {folder.info['status']} after {_images(folder):,} images"
+    for line in (heading, *diagnosis.lines()):
+        typer.echo(one_line(line))
 
 
 def facts(folder: RunFolder, diagnosis: Diagnosis) -> dict[str, Any]:

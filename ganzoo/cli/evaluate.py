@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ganzoo.cli.scoretable import show_scores
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ganzoo.evaluation.judge import Judge
     from ganzoo.evaluation.pictures import Pictures
     from ganzoo.plugins import Zoo
+    from ganzoo.runs.folder import RunFolder
 
 DATASET = "mnist"
 METRICS = ("fid@mnist-cnn",)
@@ -84,13 +85,13 @@ def evaluate(
     others = None if against is None else read_scores(against)
     _refuse_unwritable(out)
     records = _of_run(Path(what), asked) if (Path(what) / "run.json").exists() else _of_pictures(what, asked)
-    if out is not None:
-        _append(out, records)
     compared = None if others is None or against is None else counterparts(records, others, against)
     if as_json:
         typer.echo(json.dumps({"scores": records}, ensure_ascii=False))
     else:
         show_scores(records, compared, str(against))
+    if out is not None:
+        _append(out, records)
 
 
 @dataclass(frozen=True)
@@ -158,8 +159,19 @@ def _of_run(what: Path, asked: Asked) -> list[Record]:
     records = []
     for weights in (asked.weights,) if asked.weights else generator.weights:
         records += _of_weights(generator, judge, weights, samples, asked)
-    generator.run.append_score(*records)
+    _keep(generator.run, records)
     return records
+
+
+def _keep(run: RunFolder, records: Sequence[Record]) -> None:
+    """Add scores to the run's own. A run that others may only read is no reason not to show what was measured."""
+    try:
+        run.append_score(*records)
+    except OSError as error:
+        sentence = (
+            f"The scores were not added to {run.path} ({error.strerror}); they are shown here, and --out keeps them."
+        )
+        typer.secho(one_line(sentence), fg="yellow", err=True)
 
 
 def _of_weights(

@@ -74,6 +74,7 @@ def read_description(path: Path) -> dict[str, Any]:
         NewerError: A newer ganzoo made the run.
         GanzooError: There is none, or it is damaged.
     """
+    refuse_pipes(path)
     file = path / "run.json"
     try:
         info = parse_json(file.read_bytes())
@@ -90,6 +91,17 @@ def read_description(path: Path) -> dict[str, Any]:
         first = error.errors()[0]
         raise _damaged(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     return info
+
+
+def refuse_pipes(path: Path) -> None:
+    """See that everything in a run folder can be read to its end: a pipe that a stranger put there would be waited for.
+
+    Raises:
+        GanzooError: Something in it is neither a file nor a folder.
+    """
+    for entry in (*path.glob("*"), *path.glob("*/*")):
+        if entry.exists() and not (entry.is_file() or entry.is_dir()):
+            raise GanzooError(f"{entry} is no file but a pipe, socket or device.", "Remove it; ganzoo did not make it.")
 
 
 def _damaged(file: Path, reason: str) -> GanzooError:

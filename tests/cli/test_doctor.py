@@ -91,6 +91,15 @@ def test_a_healthy_run_is_healthy(healthy):
     assert told[1].startswith("healthy: no sign of divergence, saturation, ")
 
 
+def test_names_do_not_steer_the_terminal(healthy, tmp_path):
+    run = shutil.copytree(healthy, tmp_path / "run")
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "status": "do\x1b[2Jne"}))
+    told = invoke(run).stdout
+    assert "\x1b" not in told
+    assert "do\\x1b[2Jne" in told
+
+
 def test_a_collapsed_run_is_collapsed_and_nothing_else(collapsed):
     assert kinds(collapsed) == ["collapse"]
 

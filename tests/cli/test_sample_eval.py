@@ -1,6 +1,7 @@
 """`ganzoo sample` and `ganzoo eval` on a run that training left, on files, and on mistakes."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -118,6 +119,22 @@ def test_a_run_is_scored_by_its_own_recipe_and_repeats_the_score_of_its_training
         assert score["value"] == pytest.approx(before["value"], rel=1e-5)
         assert score["floor"] == before["floor"]
         assert (score["images"], score["metric"], score["protocol"]["n_fake"]) == (640, "fid@mnist-cnn", 300)
+
+
+def test_a_run_that_takes_no_scores_is_scored_nevertheless(app, run, tmp_path):
+    closed = shutil.copytree(run, tmp_path / "run")
+    (closed / "scores.jsonl").unlink()
+    (closed / "scores.jsonl").mkdir()
+    result = invoke(app, "eval", closed, "--samples", 100, "--json")
+    assert len(json.loads(result.stdout)["scores"]) == 2
+    assert f"The scores were not added to {closed}" in result.stderr
+
+
+def test_scores_are_shown_before_a_file_that_takes_none_ends_the_program(app, run, tmp_path):
+    (tmp_path / "full").symlink_to("/dev/full")
+    result = CliRunner().invoke(app, ["eval", str(run), "--samples", "100", "--json", "--out", str(tmp_path / "full")])
+    assert len(json.loads(result.stdout)["scores"]) == 2
+    assert isinstance(result.exception, GanzooError)
 
 
 def test_one_kind_of_weights_with_other_samples(app, run):

@@ -1,6 +1,7 @@
 """Two processes on one folder, kills while it is made, damage to each of its files, and other versions."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,15 @@ def test_temporaries_of_the_dead_are_swept(run, zoo):
 def test_a_damaged_description_is_one_sentence(run, content):
     (run / "run.json").write_text(content)
     with pytest.raises(GanzooError, match=r"run\.json is damaged"):
+        RunFolder.open(run)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["run.json", "events.jsonl", "checkpoints/pipe"])
+def test_a_pipe_is_refused_and_not_waited_for(run, name):
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    with pytest.raises(GanzooError, match="is no file but a pipe"):
         RunFolder.open(run)
 
 

@@ -71,6 +71,28 @@ class TestArchive:
             assert sha256(path.read_bytes()).hexdigest() == SHA256[path.name]
         assert sorted(path.name for path in raw.iterdir()) == sorted(SHA256)
 
+    def test_what_a_killed_process_left_is_removed(self, raw):
+        name = "t10k-labels-idx1-ubyte"
+        (raw / f".{name}.abc").write_bytes(b"half")
+        (raw / name).unlink()
+        unpack(raw)
+        assert sorted(path.name for path in raw.iterdir()) == sorted(SHA256)
+
+    def test_who_is_overtaken_takes_what_the_other_made(self, raw, monkeypatch):
+        """Another process finishes the same file first, and clears away."""
+        name = "t10k-labels-idx1-ubyte"
+        content = (raw / name).read_bytes()
+        (raw / name).unlink()
+
+        def overtaken(temporary, path):
+            temporary.unlink()
+            path.write_bytes(content)
+            raise FileNotFoundError(2, "No such file or directory")
+
+        monkeypatch.setattr(Path, "replace", overtaken)
+        unpack(raw)
+        assert sorted(path.name for path in raw.iterdir()) == sorted(SHA256)
+
     @pytest.mark.parametrize("damage", ["truncated", "other content", "missing"])
     def test_a_damaged_archive_is_an_error_and_leaves_no_file(self, tmp_path, damage):
         content = (PACKED / "train-images-idx3-ubyte.xz").read_bytes()

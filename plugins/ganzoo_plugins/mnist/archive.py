@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import lzma
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -54,14 +56,22 @@ def _read(archive: Path) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """All of the file or none of it, also where two processes unpack at once."""
+    """All of the file or none of it. Where two processes unpack at once, the first to be done has done it for both."""
+    prefix = f".{path.name}."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with NamedTemporaryFile(dir=path.parent, prefix=prefix, delete=False) as file:
             file.write(content)
         Path(file.name).replace(path)
     except OSError as error:
+        if intact(path):
+            return
         raise GanzooError(
             f"MNIST cannot be unpacked into {path.parent} ({error.strerror}).",
             "Point GANZOO_CACHE to a folder with 60 MB to spare.",
         ) from error
+    finally:
+        # This one's where the disk was full, and what killed processes left.
+        for left in path.parent.glob(f"{glob.escape(prefix)}*"):
+            with suppress(OSError):
+                left.unlink()
