@@ -107,5 +107,5 @@ def register_losses(register: Register[Objective]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """Convolutional networks of equal build on both sides."""
+    """Multilayer perceptrons on both sides."""
     register(Path(__file__).parent / "recipes" / "began-mnist.yaml")
