@@ -1,0 +1,115 @@
+"""Whether an image costs the same in a large data set as in a small one, and at a run's end as at its beginning.
+
+    python benchmarks/flatness.py --out results/flatness.json
+
+Alone on the machine. Trains the recipe on the first so many images of its data set, in turns, and compares medians;
+then trains on for some minutes and compares the first of them with the last, and the process's memory too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from ganzoo import ImageDataset
+from ganzoo.plugins import Zoo, load_zoo
+from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.runs.environment import environment
+from ganzoo.runs.files import write_atomically
+from ganzoo.training.trainer import Trainer
+
+SIZES = (1_000, 10_000, 60_000)
+ROUNDS = 15
+SECONDS = 0.5
+"""Of training in a round."""
+
+
+def main() -> None:
+    """Measure both, and print them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="vanilla-mnist")
+    parser.add_argument("--minutes", type=int, default=4, help="of the long training")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    zoo = load_zoo()
+    recipe = load_recipe(args.recipe, zoo, ["train.device=cpu"])
+    dataset = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
+    found = {
+        "recipe": args.recipe,
+        "over_sizes": over_sizes(recipe, zoo, dataset),
+        "over_minutes": over_minutes(Trainer(recipe, zoo, dataset=dataset), args.minutes),
+        "environment": environment(torch.device("cpu")),
+    }
+    text = json.dumps(found, indent=2)
+    if args.out:
+        write_atomically(args.out, f"{text}\n".encode())
+    print(text)
+
+
+def over_sizes(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> dict[str, Any]:
+    """Microseconds an image by the number of training images, and the largest median over the smallest."""
+    trainers = {n: Trainer(recipe, zoo, dataset=first(dataset, n)) for n in SIZES}
+    steps = {n: steps_in(trainer) for n, trainer in trainers.items()}
+    costs: dict[int, list[float]] = {n: [] for n in SIZES}
+    for _ in range(ROUNDS):
+        for n, trainer in trainers.items():
+            costs[n].append(cost(trainer, steps[n]))
+    medians = {n: median(values) for n, values in costs.items()}
+    return {"microseconds_an_image": medians, "largest_over_smallest": max(medians.values()) / min(medians.values())}
+
+
+def over_minutes(trainer: Trainer, minutes: int) -> dict[str, Any]:
+    """Microseconds an image and megabytes in use, minute by minute, and the last minute's over the first's."""
+    steps = steps_in(trainer)
+    costs, memory = [], []
+    for _ in range(minutes):
+        ends, spent = perf_counter() + 60, []
+        while perf_counter() < ends:
+            spent.append(cost(trainer, steps))
+        costs.append(median(spent))
+        memory.append(resident_megabytes())
+    return {
+        "microseconds_an_image": costs,
+        "megabytes": memory,
+        "time_last_over_first": costs[-1] / costs[0],
+        "memory_last_over_first": memory[-1] / memory[0],
+    }
+
+
+def first(dataset: ImageDataset, n: int) -> ImageDataset:
+    """The first images of a data set."""
+    labels = None if dataset.labels is None else dataset.labels[:n]
+    return replace(dataset, images=dataset.images[:n], labels=labels)
+
+
+def steps_in(trainer: Trainer) -> int:
+    """Steps that fill a round, after a few that warm everything up."""
+    cost(trainer, 5)
+    return max(1, round(SECONDS / (cost(trainer, 5) * 1e-6 * trainer.images_per_step)))
+
+
+def cost(trainer: Trainer, steps: int) -> float:
+    """Microseconds an image."""
+    began = perf_counter()
+    for _ in range(steps):
+        trainer.step()
+    trainer.meters.flush()
+    trainer.gradients.flush()
+    return (perf_counter() - began) / (steps * trainer.images_per_step) * 1e6
+
+
+def resident_megabytes() -> float:
+    """What this process holds in memory now."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * 4096 / 1e6
+
+
+if __name__ == "__main__":
+    main()
