@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ganzoo.errors import GanzooError, is_out_of_memory
 from ganzoo.footprint import refuse_giant
 from ganzoo.game import AdversarialGame
+from ganzoo.layout import channels_last
 from ganzoo.objective import AdversarialLoss, Objective, Regularizer
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Component, NetworkConfig, Recipe
@@ -76,6 +77,7 @@ def assemble(
     networks.update(_added(objective, recipe, spec, networks))
     assembly = Assembly(spec, objective, networks)
     _probe(assembly, recipe)
+    channels_last(networks, lambda: _probe(assembly, recipe))
     return assembly
 
 

@@ -65,6 +65,11 @@ class RoleOptimizer:
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = value
         self.inner.load_state_dict({"state": state, "param_groups": self.inner.state_dict()["param_groups"]})
+        # Fused steps go through memory as it lies: state has to lie as its weight does.
+        for parameter, entries in self.inner.state.items():
+            for key, value in entries.items():
+                if value.shape == parameter.shape and value.stride() != parameter.stride():
+                    entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def build_optimizers(recipe: Recipe, networks: Mapping[str, nn.Module]) -> dict[str, RoleOptimizer]:
