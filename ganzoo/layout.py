@@ -21,8 +21,8 @@ def channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
         networks: Whose weights are laid out anew, in place.
         probe: Runs them; raises GanzooError where they fail.
     """
-    convert_conv2d_weight_memory_format(networks, torch.channels_last)  # type: ignore[no-untyped-call]
+    convert_conv2d_weight_memory_format(networks, torch.channels_last)
     try:
         probe()
     except GanzooError:
-        convert_conv2d_weight_memory_format(networks, torch.contiguous_format)  # type: ignore[no-untyped-call]
+        convert_conv2d_weight_memory_format(networks, torch.contiguous_format)

@@ -19,10 +19,10 @@ uniform.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import log, pi
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -41,16 +41,9 @@ from ganzoo import (
     Spec,
     hookimpl,
 )
+from ganzoo_plugins.trunks import Trunk, shared
 
 PAPER = "Chen et al. 2016, InfoGAN: Interpretable Representation Learning, arXiv:1606.03657"
-
-
-class Trunk(Protocol):
-    """A discriminator that shares its features: ``forward`` is ``head(features(images))``, each told the label."""
-
-    feature_width: int
-    features: Callable[..., Tensor]
-    head: Callable[..., Tensor]
 
 
 class Recognition(nn.Sequential):
@@ -103,15 +96,7 @@ class InfoGAN(Objective):
                 "Use e.g. prior: {name: codes, dim: 62, categorical: [10], continuous: 2}.",
             )
         self.prior = spec.prior
-        discriminator = networks["discriminator"]
-        missing = [name for name in ("features", "feature_width", "head") if not hasattr(discriminator, name)]
-        if missing:
-            raise GanzooError(
-                f"InfoGAN shares the discriminator's layers, but {type(discriminator).__module__}."
-                f"{type(discriminator).__name__} has no '{missing[0]}'.",
-                "Use a discriminator with features(), feature_width and head, such as 'dcgan' or 'mlp'.",
-            )
-        trunk = cast("Trunk", discriminator)
+        trunk = shared(networks["discriminator"], "discriminator", "InfoGAN")
         return {"recognition": Recognition(trunk.feature_width, spec.prior.width - spec.prior.dim)}
 
     def phases(self) -> list[Phase]:

@@ -42,7 +42,7 @@ from ganzoo import (
     Spec,
     hookimpl,
 )
-from ganzoo_plugins.infogan import Trunk
+from ganzoo_plugins.trunks import Trunk, shared
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 UNKNOWN = -1
@@ -121,18 +121,13 @@ class SemiSupervised(Objective):
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Gives D its class logits, and makes room for the labelled images."""
-        discriminator = networks["discriminator"]
-        if not all(hasattr(discriminator, name) for name in ("features", "feature_width", "head")):
-            raise GanzooError(
-                f"A semi-supervised GAN classifies D's features, and '{type(discriminator).__name__}' has none.",
-                "Use a discriminator with features(), feature_width and head, such as 'dcgan' or 'mlp'.",
-            )
+        trunk = shared(networks["discriminator"], "discriminator", "A semi-supervised GAN")
         if spec.classes:
             raise GanzooError(
                 "A semi-supervised GAN finds classes out, and this recipe tells its networks every label.",
                 "Set conditional: false.",
             )
-        discriminator.head = ClassHead(cast("Trunk", discriminator).feature_width, self.classes)
+        trunk.head = ClassHead(trunk.feature_width, self.classes)
         self.pool = Pool(spec.image_shape, self.classes, self.labels_per_class)
         return super().bind(spec, networks)
 

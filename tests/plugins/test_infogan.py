@@ -131,5 +131,5 @@ def test_a_prior_without_codes_is_refused_in_a_sentence(prior: GaussianPrior | C
 
 
 def test_a_discriminator_without_features_is_refused_in_a_sentence() -> None:
-    with pytest.raises(GanzooError, match=r"Flatten has no 'features'.*Use a discriminator with features"):
+    with pytest.raises(GanzooError, match=r"Flatten has no 'features'.*Use the discriminator .*with features"):
         InfoGAN().bind(SPEC, {"discriminator": nn.Flatten()})

@@ -157,7 +157,7 @@ def test_a_hundred_labels_classify_most_test_digits(zoo: Zoo, mnist: ImageDatase
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
-    with pytest.raises(GanzooError, match=r"'Flatten' has none.*Use a discriminator with features"):
+    with pytest.raises(GanzooError, match=r"Flatten has no 'features'.*Use the discriminator .*with features"):
         SemiSupervised().bind(SPEC, {"discriminator": nn.Flatten()})
     told = Spec(1, 4, 4, GaussianPrior(dim=3), classes=3)
     with pytest.raises(GanzooError, match="conditional: false"):
