@@ -1,11 +1,11 @@
 """The flagship: the best score that a few minutes on two CPU cores reach, put together from other pages' parts.
 
-Nothing here is new. ``recipes/flagship-mnist.yaml`` is the conditional GAN of ``cgan.py`` with the parts that a measured
-search found to matter (``results/flagship-search``), each of which an ablation takes away again with three seeds
+Nothing here is new. ``recipes/flagship-mnist.yaml`` is the conditional GAN of ``cgan.py`` with the parts that a search
+found to matter (``results/flagship-search``), each of which an ablation takes away again with three seeds
 (``results/flagship-ablation``; both are ``benchmarks/variants.py``'s). What they say, the most important first:
 
-- **Labels** (Mirza & Osindero 2014, arXiv:1411.1784). A digit is a smaller thing to learn than all of them, and no class
-  is ever forgotten. Nothing else helps as much.
+- **Labels** (Mirza & Osindero 2014, arXiv:1411.1784). One digit is less to learn than all of them, and no class is ever
+  forgotten. Nothing else helps as much.
 - **Adam without momentum**, twice as fast as usual: each player follows the other instead of where it was going
   (Gulrajani et al. 2017, arXiv:1704.00028, and all of StyleGAN's line). Decaying the rate costs more than it gives: the
   moving average already takes the noise away.
