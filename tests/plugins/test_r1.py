@@ -71,3 +71,12 @@ def test_lazily_applied_its_weight_grows_with_the_wait() -> None:
     assert (phase.name, phase.every) == ("discriminator/r1", 16)
     assert torch.allclose(losses["loss"], 5 * 16 * losses["penalty"])
     assert losses["penalty"] > 0
+
+
+@pytest.mark.parametrize("penalty", [R1(), R2()])
+def test_squares_of_half_precise_images_are_added_up_in_float32(penalty: R1) -> None:
+    """With D(x) = |x|²/2 the penalty is |x|²/2 too, of 2049 ones, a number that bfloat16 does not have."""
+    ones = torch.ones(2, 1, 1, 2049, dtype=torch.bfloat16)
+    found = penalty.penalty(turn(lambda x: x.square().flatten(1).sum(1) / 2, ones, ones))
+    assert found.dtype == torch.float32
+    assert found.item() == 2049 / 2
