@@ -70,6 +70,14 @@ class Variants(Section):
         }
 
 
+class Unpictured(Ledger):
+    """Records alone: variants of one recipe would write their pictures over one another's."""
+
+    def append(self, record: RunRecord, picture: Path | None = None) -> None:
+        """Write a record."""
+        super().append(record.model_copy(update={"samples": None}))
+
+
 class Sayer(Watcher):
     """Prints a line for every training that ends."""
 
@@ -89,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         variants, zoo = Variants.read(args.file), load_zoo()
         jobs = variants.jobs(zoo)
-        ledger = Ledger(args.results / args.file.stem)
+        ledger = Unpictured(args.results / args.file.stem)
         if not args.summary:
             settings = Settings(args.work / args.file.stem, parallel=args.jobs, threads=args.threads)
             # Seed by seed, so that a search that is stopped has said something of every variant.
