@@ -22,7 +22,7 @@ def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor
         inputs: Images (n, ...).
 
     Returns:
-        Tensor of the shape of ``inputs``, float32.
+        Tensor of the shape and type of ``inputs``.
     """
     if torch.compiler.is_compiling():
         traced: Tensor = torch.func.grad(lambda x: critic(x).float().sum())(inputs.detach())
@@ -33,8 +33,11 @@ def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor
 
 
 def squared_norm(x: Tensor) -> Tensor:
-    """Squared Euclidean norm of each sample: (n, ...) to (n,)."""
-    return x.flatten(1).square().sum(1)
+    """Squared Euclidean norm of each sample: (n, ...) to (n,), in float32 at least.
+
+    Where training is in bfloat16, G's images are, and so are gradients at them: too coarse to add up squares in.
+    """
+    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).square().sum(1)
 
 
 def norm(x: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
@@ -40,9 +39,7 @@ class R1(Regularizer):
     def penalty(self, turn: Turn) -> Tensor:
         """1/2 E[‖∇D(x)‖²]."""
         gradient = functional.input_gradient(turn.critic, self.images(turn))
-        # Where training is in bfloat16, G's images are, and so are gradients at them: too coarse to add up squares in.
-        precise = torch.promote_types(gradient.dtype, torch.float32)
-        return functional.squared_norm(gradient.to(precise)).mean() / 2
+        return functional.squared_norm(gradient).mean() / 2
 
 
 class R2(R1):
