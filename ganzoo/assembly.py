@@ -101,7 +101,9 @@ def _added(objective: Objective, recipe: Recipe, spec: Spec, networks: nn.Module
     """The networks that the objective brings itself."""
     try:
         return objective.bind(spec, _as_mapping(networks))
-    except (RuntimeError, MemoryError) as error:
+    except GanzooError:
+        raise
+    except Exception as error:  # a plugin's own, whatever it raises
         raise GanzooError(
             f"The networks that the loss '{recipe.loss.name}' adds could not be built: {_one_line(error)}.",
             "Check its options with `ganzoo show`; where memory does not suffice, lower its sizes.",

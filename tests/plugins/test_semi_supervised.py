@@ -162,3 +162,9 @@ def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
     told = Spec(1, 4, 4, GaussianPrior(dim=3), classes=3)
     with pytest.raises(GanzooError, match="conditional: false"):
         SemiSupervised().bind(told, {"discriminator": Discriminator(told)})
+
+
+def test_more_labels_than_there_are_numbers_is_a_sentence(zoo: Zoo, mnist: ImageDataset) -> None:
+    recipe = load_recipe("semi-supervised-mnist", zoo, [f"loss.labels_per_class={10**30}"])
+    with pytest.raises(GanzooError, match="adds could not be built"):
+        Trainer(recipe, zoo, dataset=mnist)
