@@ -1,0 +1,64 @@
+"""The table of what ``test_peers.py`` measured: ``python benchmarks/peers_table.py results/peers.json``.
+
+Written beside the file, as Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ganzoo.runs.files import write_atomically
+
+
+def main() -> None:
+    """Make the table of the file that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", type=Path, help="what `pytest benchmarks/test_peers.py --benchmark-json FILE` wrote")
+    file = parser.parse_args().file
+    table = markdown(json.loads(file.read_text("utf-8")))
+    write_atomically(file.with_suffix(".md"), table.encode())
+    print(table)
+
+
+def markdown(measured: Mapping[str, Any]) -> str:
+    """The table, a row for each peer and number format, in the order in which they ran."""
+    here = measured["machine_info"]["ganzoo"]
+    return "\n".join(
+        [
+            "# Other packages, and a tutorial loop",
+            "",
+            "Each ran in turns with ganzoo's nearest recipe, in the same minutes and with the same batch; ratios are",
+            "ganzoo's over theirs. Networks and losses differ: images/s favour small networks, FLOP/s large ones.",
+            "",
+            f"On {here['cpu']}, threads: {here['threads']}, torch {here['versions']['torch']}.",
+            "",
+            "| peer | recipe | batch | precision | images/s | theirs | times the images/s | times the FLOP/s |",
+            "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
+            *(row(one["extra_info"]) for one in measured["benchmarks"]),
+            "",
+        ]
+    )
+
+
+def row(found: Mapping[str, Any]) -> str:
+    """A line of the table."""
+    version = found["theirs"].get("version", "")
+    cells = [
+        f"{found['peer']} {version}".strip(),
+        found["recipe"],
+        str(found["theirs"]["batch"]),
+        found["ours"]["precision"],
+        f"{found['images_per_second']:,.0f}",
+        f"{found['peer_images_per_second']:,.0f}",
+        f"{found['ratio']:.2f}",
+        f"{found['flops_ratio']:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
