@@ -102,6 +102,13 @@ def test_without_drawing_no_checkpoint_is_read(copy, toy_zoo):
     assert text_of(copy, toy_zoo, draw=False).count("made without drawing samples") == 2
 
 
+def test_a_description_with_the_least_that_it_may_hold_is_enough(copy, toy_zoo):
+    info = json.loads((copy / "run.json").read_text(encoding="utf-8"))
+    least = {key: info[key] for key in ("schema", "recipe", "shape", "classes")}
+    (copy / "run.json").write_text(json.dumps(least), encoding="utf-8")
+    assert "<dt>status</dt>" in text_of(copy, toy_zoo, draw=False)
+
+
 def test_what_is_no_run_is_one_sentence_and_leaves_nothing(tmp_path, toy_zoo):
     with pytest.raises(GanzooError, match="is not a run folder"):
         write_report(tmp_path, toy_zoo)
