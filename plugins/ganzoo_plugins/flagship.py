@@ -18,7 +18,7 @@ found to matter (``results/flagship-search``), each of which an ablation takes a
   image for image the funnel is better, at least at first.
 - **bf16** costs no score.
 
-What did not pay in the search: the relativistic loss, hinge loss with spectral normalisation, augmentation, and a deeper
+What did not pay in the search: the relativistic loss, hinge loss with spectral normalisation, augmentation and a deeper
 discriminator. A batch of 256 alone scored as 128 did and was faster; with the other changes it needed twice the images.
 The search has one seed for each variant, so small differences in it mean nothing; convolutions were not searched.
 
