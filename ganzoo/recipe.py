@@ -105,6 +105,10 @@ class Recipe(Section):
         """The recipe as a file that ``load_recipe`` reads back to the same."""
         return strict_yaml.dump(self.plain())
 
+    def in_precision(self, precision: str) -> Recipe:
+        """The same recipe with ``train.precision`` settled."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"precision": precision})})
+
     def components(self) -> Iterator[tuple[tuple[str | int, ...], str, Component]]:
         """Where each component stands, its kind, and the component; networks excepted."""
         yield ("dataset",), "dataset", self.dataset

@@ -201,7 +201,7 @@ class TrainConfig(Section):
     Attributes:
         images: Real images shown: the length of the training, whatever the batch size.
         batch_size: Images in one batch.
-        precision: ``auto`` is bf16 where the hardware has it natively.
+        precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32.
         engine: How phases are executed.
         ema: Weight of the old average in each step, or null for no moving average.
         seed: Everything random follows from it.

@@ -9,6 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ganzoo.data.dataset import ImageDataset
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory
 from ganzoo.evaluation.judge import Judge
@@ -21,6 +23,7 @@ from ganzoo.tracker import Tracker
 from ganzoo.training.distributed import ALONE, Team
 from ganzoo.training.following import tell_checkpoint, tell_task
 from ganzoo.training.health import VarietyWatch
+from ganzoo.training.precision import resolve_precision
 from ganzoo.training.session import Session
 from ganzoo.training.trainer import Trainer
 
@@ -73,9 +76,7 @@ def start(
         The finished run.
     """
     observers = observers or Observers()
-    tell_task(team, recipe, data_dir)
-    with _memory_told():
-        crew = _crew(recipe, zoo, data_dir, observers, team)
+    crew = _crew(recipe, zoo, data_dir, observers, team, recipe.train.precision)
     run = RunFolder.create(out, recipe, _description(recipe, zoo, crew, data_dir))
     with run.claimed():
         run.log({"event": "start", "images": 0})
@@ -115,9 +116,8 @@ def _go_on(run: RunFolder, zoo: Zoo, overrides: Sequence[str], observers: Observ
     data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
     if team.size != run.info.get("processes", 1):
         observers.say("The run goes on with another number of processes, and so to other weights than without a stop.")
-    tell_task(team, recipe, data_dir)
-    with _memory_told():
-        crew = _crew(recipe, zoo, data_dir, observers, team)
+    # What `auto` was when the run began: another machine might choose otherwise.
+    crew = _crew(recipe, zoo, data_dir, observers, team, run.info.get("precision") or recipe.train.precision)
     seconds = _restore(crew.trainer, run, observers)
     if run.info.get("status") == "done" and crew.trainer.steps >= crew.trainer.total_steps:
         raise GanzooError(f"The run {run.path} is done.", "Train it further with --set train.images=N.")
@@ -151,11 +151,21 @@ class _Crew:
     trainer: Trainer
 
 
-def _crew(recipe: Recipe, zoo: Zoo, data_dir: Path | None, observers: Observers, team: Team) -> _Crew:
-    """Everybody, the trainer last: building the others draws random numbers, which must not shift the training's."""
+def _crew(recipe: Recipe, zoo: Zoo, data_dir: Path | None, observers: Observers, team: Team, precision: str) -> _Crew:
+    """Everybody, also in the other processes; the number format is settled here, so that it is the same in all."""
+    device = team.device(recipe.train.device)
+    recipe = recipe.in_precision(resolve_precision(precision, device))
+    tell_task(team, recipe, data_dir)
+    with _memory_told():
+        return _gathered(recipe, zoo, data_dir, observers, team, device)
+
+
+def _gathered(
+    recipe: Recipe, zoo: Zoo, data_dir: Path | None, observers: Observers, team: Team, device: torch.device
+) -> _Crew:
+    """The trainer last: building the others draws random numbers, which must not shift the training's."""
     entry = zoo.datasets.get(recipe.dataset.name)
     dataset = entry.create("train", data_dir, **recipe.dataset.options)
-    device = team.device(recipe.train.device)
     judge = Judge(recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, device)
     variety = VarietyWatch.of(recipe, zoo, dataset, device)
     trainer = Trainer(recipe, zoo, dataset=dataset, device=device, say=observers.say, team=team)

@@ -14,6 +14,7 @@ from ganzoo.errors import GanzooError, RunError
 from ganzoo.plugins import load_zoo
 from ganzoo.recipe import load_recipe
 from ganzoo.runs.folder import RunFolder, free_folder
+from ganzoo.training import precision
 from ganzoo.workflow import Observers, resume, start
 
 TINY = [
@@ -105,6 +106,20 @@ def test_a_run_cut_off_anywhere_resumes_to_the_same_bits_and_scores(whole, tmp_p
     assert [{k: s[k] for k in strip} for s in RunFolder.open(tmp_path / "run").scores()] == expected
     trained = [e["images"] for e in RunFolder.open(tmp_path / "run").events() if e["event"] == "train"]
     assert trained == list(range(640, 6401, 640))
+
+
+def test_a_run_keeps_its_number_format_where_auto_would_now_choose_another(whole, tmp_path, monkeypatch):
+    def kill(images):
+        if images >= 1600:
+            raise Killed
+
+    recipe, zoo = tiny()
+    with pytest.raises(Killed):
+        start(recipe, zoo, tmp_path / "run", observers=Observers(tick=kill))
+    other = {"fp32": True, "bf16": False}[RunFolder.open(tmp_path / "run").info["precision"]]
+    monkeypatch.setattr(precision, "_fast_bf16", lambda device: other)
+    assert resume(tmp_path / "run", zoo).recipe(zoo).train.precision == "auto"
+    assert_same_weights(whole, tmp_path / "run")
 
 
 def test_an_evaluation_cut_off_between_checkpoint_and_score_is_made_up_for(whole, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -59,6 +59,7 @@ class _Facts(BaseModel):
     recipe_digests: list[str] = []
     process: _Process | None = None
     seed: int | None = None
+    precision: Literal["fp32", "bf16"] | None = None
     images: Images | None = None
     seconds: Seconds | None = None
     images_per_second: Number | None = None

@@ -1,0 +1,37 @@
+"""Number formats: what is asked for, and what ``auto`` finds."""
+
+import pytest
+import torch
+
+from ganzoo.training import precision
+from ganzoo.training.precision import resolve_precision
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_what_is_asked_for_is_taken(name):
+    assert resolve_precision(name, CPU) == name
+
+
+def test_auto_is_settled_once_for_all_and_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    found = resolve_precision("auto", CPU)
+    assert found in ("fp32", "bf16")
+    assert [resolve_precision("auto", CPU) for _ in range(20)] == [found] * 20
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_instructions_alone_are_not_enough(monkeypatch):
+    """A processor that has them, and on which bfloat16 is no faster, trains in fp32."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    for faster, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(precision, "_faster_on_this_cpu", lambda faster=faster: faster)
+        assert resolve_precision("auto", CPU) == expected
+
+
+def test_without_instructions_nothing_is_tried(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(precision, "_faster_on_this_cpu", lambda: pytest.fail("tried"))
+    assert resolve_precision("auto", CPU) == "fp32"
