@@ -57,3 +57,11 @@ def interpolate(real: Tensor, fake: Tensor) -> Tensor:
     """
     mix = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
     return torch.lerp(real, fake.to(real.dtype), mix)
+
+
+def one_hot(index: Tensor, classes: int) -> Tensor:
+    """One-hot vectors: int64 (...) to int64 (..., classes), zeros where an index is no class.
+
+    torch's own looks whether there is such an index, and on some devices waits for the answer.
+    """
+    return (index.unsqueeze(-1) == torch.arange(classes, device=index.device)).long()

@@ -72,12 +72,12 @@ class CodesPrior(_Prior):
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw codes (n, width), float32."""
         import torch
-        from torch.nn.functional import one_hot
 
         columns = [torch.randn(n, self.dim, generator=generator, device=device)]
         for classes in self.categorical:
-            drawn = torch.randint(classes, (n,), generator=generator, device=device)
-            columns.append(one_hot(drawn, classes).float())
+            drawn = torch.randint(classes, (n, 1), generator=generator, device=device)
+            # torch's one_hot looks at values on some devices, and so waits for them.
+            columns.append((drawn == torch.arange(classes, device=device)).float())
         columns.append(torch.rand(n, self.continuous, generator=generator, device=device) * 2 - 1)
         return torch.cat(columns, dim=1)
 

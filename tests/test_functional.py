@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 
 from ganzoo import functional
@@ -95,3 +96,11 @@ def test_interpolate_draws_where_the_images_are() -> None:
     real, fake = torch.zeros(4, 2), torch.ones(4, 2)
     with torch.device("meta"):
         assert functional.interpolate(real, fake).device == real.device
+
+
+def test_one_hot_is_torch_s_and_does_not_look_at_values() -> None:
+    index = torch.tensor([[2, 0], [1, 2]])
+    assert torch.equal(functional.one_hot(index, 3), torch.nn.functional.one_hot(index, 3))
+    assert functional.one_hot(torch.tensor([3, -1]), 3).tolist() == [[0, 0, 0]] * 2
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert functional.one_hot(index, 3).shape == (2, 2, 3)

@@ -20,11 +20,52 @@ def lies_last(weight):
 
 def test_maps_lie_last_and_values_stay():
     images, one, other = torch.randn(2, 3, 9, 9), network(), network()
-    channels_last(other, lambda: None)
+    channels_last(nn.ModuleList([other]), lambda: None)
     assert lies_last(other[0].weight)
     assert lies_last(other[0](images))
     assert not lies_last(one[0](images))
     torch.testing.assert_close(one(images), other(images))
+
+
+def test_where_vectors_become_maps_or_maps_vectors_layouts_are_joined():
+    """Values, gradients and second derivatives stay; what an activation is given, forwards and backwards, lies last."""
+
+    class Watch(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, maps):
+            seen.append(maps)
+            return maps.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            seen.append(gradient)
+            return gradient
+
+    class Watched(nn.ReLU):
+        def forward(self, maps):
+            return Watch.apply(super().forward(maps))
+
+    def vector_to_vector():
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Linear(3, 4 * 9), nn.Unflatten(1, (4, 3, 3)), Watched(), nn.Conv2d(4, 4, 2), Watched(), nn.Flatten()
+        )
+
+    def derivatives(network):
+        leaf = codes.clone().requires_grad_()
+        (first,) = torch.autograd.grad(network(leaf).square().sum(), leaf, create_graph=True)
+        return [first, *torch.autograd.grad(first.square().sum(), list(network.parameters())[:3])]
+
+    codes, seen = torch.randn(5, 3), []
+    plain, joined = vector_to_vector(), vector_to_vector()
+    channels_last(nn.ModuleList([joined]), lambda: None)
+    expected = derivatives(plain)
+    assert not all(lies_last(maps) for maps in seen)
+    seen.clear()
+    for ours, theirs in zip(derivatives(joined), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert len(seen) >= 4
+    assert all(lies_last(maps) for maps in seen)
 
 
 def test_a_network_that_fails_so_is_left_as_it_was():
@@ -41,7 +82,7 @@ def test_a_network_that_fails_so_is_left_as_it_was():
         except RuntimeError as error:
             raise GanzooError(str(error), "") from error
 
-    channels_last(viewing, probe)
+    channels_last(nn.ModuleList([viewing]), probe)
     assert viewing[0].weight.is_contiguous()
     probe()
 
@@ -54,7 +95,7 @@ def test_optimizers_go_on_to_the_bit_from_state_that_was_saved_in_order(name):
     nets, optimizers = [], []
     for _ in range(2):
         net = network()
-        channels_last(net, lambda: None)
+        channels_last(nn.ModuleList([net]), lambda: None)
         nets.append(net)
         optimizers.append(RoleOptimizer(net, name, "constant", options))
 

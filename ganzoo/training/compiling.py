@@ -13,14 +13,12 @@ from torch import Tensor
 
 from ganzoo.data.dataset import cache_folder
 from ganzoo.objective import Batch, Losses
-from ganzoo.training.engine import EagerEngine, Turn, Work, backward
-from ganzoo.training.random import global_state, restore_global_state
+from ganzoo.training.engine import Turn, Work, backward, eagerly, left_out, moment, partly
 
 CompiledLoss = Callable[[Tensor, Tensor, Tensor], Losses]
 """From real images, labels and latent codes to losses."""
 COMPILATIONS = 256
 """Of one function: all phases' losses are the same few lines of the trainer, which torch allows 8 compilations."""
-LONGEST_REASON = 160
 
 
 class CompileEngine:
@@ -44,24 +42,21 @@ class CompileEngine:
     @property
     def name(self) -> str:
         """``compile``, with the phases that had to be left out."""
-        left_out = [phase for phase, compiled in self._compiled.items() if not compiled]
-        if not left_out:
-            return "compile"
-        return f"compile without {', '.join(left_out)}" if any(self._compiled.values()) else "eager"
+        return partly("compile", self._compiled)
 
     def prepare(self, work: Work) -> Turn:
         """The turn with a compiled loss; the compiler starts at its first call."""
         # Whole or not at all: a gradient penalty cannot be differentiated through half-compiled code.
         loss = torch.compile(_on_tensors(work), fullgraph=True, dynamic=False, options={"fallback_random": True})
-        eager = EagerEngine().prepare(work)
         tried = failed = False
 
-        def turn(batch: Batch) -> None:
+        def turn(real: Tensor, label: Tensor) -> None:
             nonlocal tried, failed
+            batch = Batch(real, label, work.latents())
             losses = None if failed else self._attempt(work, loss, batch, first=not tried)
             tried, failed = True, losses is None
             if losses is None:
-                eager(batch)
+                eagerly(work, batch)
             else:
                 work.step()
                 work.record(losses)
@@ -70,7 +65,7 @@ class CompileEngine:
 
     def _attempt(self, work: Work, loss: CompiledLoss, batch: Batch, *, first: bool) -> Losses | None:
         """Losses whose gradients are there; None, and everything as it was, where compiling fails."""
-        back = self._picture(work) if first else None
+        back = moment(work, self._device) if first else None
         try:
             work.begin()
             with _compiling() if first else nullcontext():
@@ -83,22 +78,10 @@ class CompileEngine:
             if back is not None:
                 back()
             self._compiled[work.name] = False
-            self._say(_sentence(work.name, error))
+            self._say(left_out(work.name, "compile its loss", error))
             return None
         self._compiled[work.name] = True
         return losses
-
-    def _picture(self, work: Work) -> Callable[[], None]:
-        """A way back to the buffers and random numbers of this moment."""
-        buffers = [buffer for module in work.modules for buffer in module.buffers()]
-        values, random = [buffer.clone() for buffer in buffers], global_state(self._device)
-
-        def back() -> None:
-            for buffer, value in zip(buffers, values, strict=True):
-                buffer.copy_(value)
-            restore_global_state(random, self._device)
-
-        return back
 
 
 @contextmanager
@@ -114,9 +97,3 @@ def _on_tensors(work: Work) -> CompiledLoss:
         return work.loss(Batch(real, label, z))
 
     return loss
-
-
-def _sentence(phase: str, error: Exception) -> str:
-    lines = [line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip()]
-    reason = f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON]
-    return f"The phase '{phase}' is executed eagerly, because torch cannot compile its loss ({reason})."

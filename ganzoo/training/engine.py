@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganzoo.errors import GanzooError
 from ganzoo.objective import Batch, Losses
+from ganzoo.training.random import global_state, restore_global_state
 
-AUTO = ("on a CPU, compiling mostly takes longer than it saves", "compiled phases have not been measured on a GPU yet")
+AUTO = (
+    "on a CPU, compiling mostly takes longer than it saves; train.engine=compile tries it",
+    "the others have not been measured on a GPU yet; train.engine=cudagraph and train.engine=compile try them",
+)
 """Why ``auto`` is eager: on a CPU, and on a GPU."""
+LONGEST_REASON = 160
 
-Turn = Callable[[Batch], None]
-"""One turn of a phase: forward, backward, optimizer step."""
+Turn = Callable[[Tensor, Tensor], None]
+"""One turn of a phase, from real images and their labels: latent codes, forward, backward, optimizer step."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +30,23 @@ class Work:
 
     Attributes:
         name: The phase's.
+        latents: Draws the turn's latent codes.
         begin: Switches gradients on for the phase's networks and off for the others, and drops old ones.
         loss: From a batch to the phase's losses, ``"loss"`` being the one to minimise. May change buffers in place.
         step: Uses the gradients: the optimizers' steps and what the phase does after them.
         record: Notes the losses; does not wait for the device.
         modules: Whatever holds the buffers that ``loss`` may change.
+        trained: The parameters that get gradients.
     """
 
     name: str
+    latents: Callable[[], Tensor]
     begin: Callable[[], None]
     loss: Callable[[Batch], Losses]
     step: Callable[[], None]
     record: Callable[[Losses], None]
     modules: tuple[nn.Module, ...]
+    trained: Sequence[nn.Parameter]
 
 
 class Engine(Protocol):
@@ -49,7 +58,7 @@ class Engine(Protocol):
         ...
 
     def prepare(self, work: Work) -> Turn:
-        """Called once for each phase, before training."""
+        """Called for each phase, before training, and again where a training is restored."""
         ...
 
 
@@ -61,14 +70,19 @@ class EagerEngine:
     def prepare(self, work: Work) -> Turn:
         """The parts, one after another."""
 
-        def turn(batch: Batch) -> None:
-            work.begin()
-            losses = work.loss(batch)
-            backward(losses)
-            work.step()
-            work.record(losses)
+        def turn(real: Tensor, label: Tensor) -> None:
+            eagerly(work, Batch(real, label, work.latents()))
 
         return turn
+
+
+def eagerly(work: Work, batch: Batch) -> None:
+    """One turn on a batch, as it is written."""
+    work.begin()
+    losses = work.loss(batch)
+    backward(losses)
+    work.step()
+    work.record(losses)
 
 
 def backward(losses: Losses) -> None:
@@ -76,7 +90,40 @@ def backward(losses: Losses) -> None:
     losses["loss"].backward()  # type: ignore[no-untyped-call]
 
 
-def choose_engine(name: str, device: torch.device, say: Callable[[str], None]) -> Engine:
+def moment(work: Work, device: torch.device) -> Callable[[], None]:
+    """A way back to the buffers and random numbers of this moment."""
+    buffers = [buffer for module in work.modules for buffer in module.buffers()]
+    values, random = [buffer.clone() for buffer in buffers], global_state(device)
+
+    def back() -> None:
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)
+        restore_global_state(random, device)
+
+    return back
+
+
+def partly(engine: str, done: dict[str, bool]) -> str:
+    """An engine's name with the phases that had to be left out: ``compile without generator``.
+
+    Args:
+        engine: What a recipe calls it.
+        done: By phase, whether the engine could take it.
+    """
+    left_out = [phase for phase, taken in done.items() if not taken]
+    if not left_out:
+        return engine
+    return f"{engine} without {', '.join(left_out)}" if any(done.values()) else "eager"
+
+
+def left_out(phase: str, what: str, error: Exception) -> str:
+    """The sentence that says why a phase is executed eagerly: torch cannot do ``what``."""
+    lines = [line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip()]
+    reason = f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON]
+    return f"The phase '{phase}' is executed eagerly, because torch cannot {what} ({reason})."
+
+
+def choose_engine(name: str, device: torch.device, latents: torch.Generator, say: Callable[[str], None]) -> Engine:
     """The engine a recipe asks for.
 
     ``auto`` is eager everywhere. On a CPU, matrix products take nearly all of the time, compiled or not, and compiling
@@ -85,20 +132,27 @@ def choose_engine(name: str, device: torch.device, say: Callable[[str], None]) -
     Args:
         name: One of ``auto``, ``eager``, ``compile``, ``cudagraph``.
         device: Where the networks are.
+        latents: What latent codes are drawn with.
         say: Told what was taken, where that was left open, and what could not be done.
 
     Raises:
-        GanzooError: The engine is not available.
+        GanzooError: The engine needs another device.
     """
+    if name == "cudagraph":
+        if device.type != "cuda":
+            raise GanzooError(
+                f"The engine 'cudagraph' needs a CUDA device, and this training is on {device.type}.",
+                "Use train.engine=auto, or train.device=cuda where torch sees a GPU.",
+            )
+        from ganzoo.training.capturing import CaptureEngine
+        from ganzoo.training.cudagraph import CudaGraphs
+
+        return CaptureEngine(CudaGraphs(device, latents), device, latents, say)
     if name == "compile":
         # Here, because torch's compiler takes long to import.
         from ganzoo.training.compiling import CompileEngine
 
         return CompileEngine(device, say)
     if name == "auto":
-        say(f"Engine eager: {AUTO[device.type == 'cuda']}; train.engine=compile tries the other.")
-    if name in ("auto", "eager"):
-        return EagerEngine()
-    raise GanzooError(
-        f"This version of ganzoo has no engine '{name}' for {device.type}.", "Use train.engine=auto, eager or compile."
-    )
+        say(f"Engine eager: {AUTO[device.type == 'cuda']}.")
+    return EagerEngine()

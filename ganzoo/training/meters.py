@@ -14,25 +14,27 @@ class Meters:
     def __init__(self) -> None:
         self._names: dict[str, tuple[str, ...]] = {}
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._one: dict[torch.device, Tensor] = {}
 
     def add(self, phase: str, losses: Mapping[str, Tensor]) -> None:
-        """Add one report of a phase: scalars by name."""
-        values = torch.stack([value.detach().float() for value in losses.values()])
-        if phase in self._sums:
-            self._sums[phase].add_(values)
-            self._counts[phase] += 1
-        else:
+        """Add one report of a phase: scalars by name. It is counted on the device too, as a replayed graph does."""
+        scalars = [value.detach().float() for value in losses.values()]
+        device = scalars[0].device
+        if phase not in self._sums:
             self._names[phase] = tuple(losses)
-            self._sums[phase] = values
-            self._counts[phase] = 1
+            self._sums[phase] = torch.zeros(1 + len(scalars), device=device)
+            self._one.setdefault(device, torch.ones((), device=device))
+        self._sums[phase].add_(torch.stack([self._one[device], *scalars]))
 
     def flush(self) -> dict[str, float]:
         """The means since the last flush, as ``{"discriminator.loss": ...}``, and start anew."""
         if not self._sums:
             return {}
-        flat = torch.cat([total / self._counts[phase] for phase, total in self._sums.items()]).tolist()
-        names = [f"{phase}.{name}" for phase in self._sums for name in self._names[phase]]
-        self._sums.clear()
-        self._counts.clear()
-        return dict(zip(names, flat, strict=True))
+        flat = iter(torch.cat(list(self._sums.values())).tolist())
+        torch._foreach_zero_(list(self._sums.values()))
+        means: dict[str, float] = {}
+        for phase, names in self._names.items():
+            count, *totals = (next(flat) for _ in range(1 + len(names)))
+            if count:
+                means |= {f"{phase}.{name}": total / count for name, total in zip(names, totals, strict=True)}
+        return means

@@ -14,13 +14,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.recipe import Recipe
 
-OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], bool]] = {
-    "adam": (torch.optim.Adam, True),
-    "adamw": (torch.optim.AdamW, True),
-    "sgd": (torch.optim.SGD, True),
-    "rmsprop": (torch.optim.RMSprop, False),
+OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, bool], dict[str, bool]]] = {
+    "adam": (torch.optim.Adam, {"fused": True}, {"capturable": True}),
+    "adamw": (torch.optim.AdamW, {"fused": True}, {"capturable": True}),
+    "sgd": (torch.optim.SGD, {"fused": True}, {}),
+    "rmsprop": (torch.optim.RMSprop, {"foreach": True}, {"capturable": True}),
 }
-"""Name in a recipe: class, and whether it has a fused implementation."""
+"""Name in a recipe: class, its fastest implementation, and what its steps have to be told where they are captured."""
 
 
 class RoleOptimizer:
@@ -31,11 +31,22 @@ class RoleOptimizer:
         name: One of ``OPTIMIZERS``.
         decay: ``"constant"``, or ``"linear"`` or ``"cosine"`` to zero over the whole training.
         options: Keyword arguments of torch's class; ``lr`` among them.
+        captured_on: The device that an engine captures steps on, whose learning rate then lies there too; None where
+            steps are taken by the host.
     """
 
-    def __init__(self, network: nn.Module, name: str, decay: str, options: Mapping[str, Any]) -> None:
-        kind, fused = OPTIMIZERS[name]
-        speed = {"fused": True} if fused else {"foreach": True}
+    def __init__(
+        self,
+        network: nn.Module,
+        name: str,
+        decay: str,
+        options: Mapping[str, Any],
+        captured_on: torch.device | None = None,
+    ) -> None:
+        kind, speed, captured = OPTIMIZERS[name]
+        if captured_on is not None:
+            speed = {**speed, **captured}
+            options = {**options, "lr": torch.tensor(float(options["lr"]), device=captured_on)}
         self.inner = kind(network.parameters(), **speed, **options)  # type: ignore[arg-type]
         self.decay = decay
         self.base = float(options["lr"])
@@ -46,7 +57,10 @@ class RoleOptimizer:
             return
         factor = 1 - done if self.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
         for group in self.inner.param_groups:
-            group["lr"] = self.base * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self.base * factor)
+            else:
+                group["lr"] = self.base * factor
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as tensors, named ``<parameter index>.<entry>``."""
@@ -72,8 +86,15 @@ class RoleOptimizer:
                     entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
-def build_optimizers(recipe: Recipe, networks: Mapping[str, nn.Module]) -> dict[str, RoleOptimizer]:
+def build_optimizers(
+    recipe: Recipe, networks: Mapping[str, nn.Module], captured_on: torch.device | None = None
+) -> dict[str, RoleOptimizer]:
     """One optimizer for each network: the role's own settings, or the recipe's ``default``.
+
+    Args:
+        recipe: A validated recipe.
+        networks: By role.
+        captured_on: See ``RoleOptimizer``.
 
     Raises:
         GanzooError: A role has no settings, or settings name a role that is not there.
@@ -93,7 +114,7 @@ def build_optimizers(recipe: Recipe, networks: Mapping[str, nn.Module]) -> dict[
                 f"Add optimizers.{role}, or optimizers.default for all that are not listed.",
             )
         options = config.model_dump(exclude={"name", "decay"})
-        optimizers[role] = RoleOptimizer(network, config.name, config.decay, options)
+        optimizers[role] = RoleOptimizer(network, config.name, config.decay, options, captured_on)
     return optimizers
 
 

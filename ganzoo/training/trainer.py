@@ -20,8 +20,9 @@ from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
 from ganzoo.training.batchnorm import share_batch_norm
 from ganzoo.training.distributed import ALONE, Team
-from ganzoo.training.engine import Work, choose_engine
+from ganzoo.training.engine import Turn, Work, choose_engine
 from ganzoo.training.health import WATCH_EVERY, GradientWatch
+from ganzoo.training.memory import keep_freed_memory
 from ganzoo.training.meters import Meters
 from ganzoo.training.optim import Ema, build_optimizers
 from ganzoo.training.precision import autocast, resolve_precision
@@ -55,9 +56,17 @@ class Trainer:
         self.recipe = recipe
         self.team = team
         self.device = device or team.device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._rows = team.share(config.batch_size)
         self.precision = resolve_precision(config.precision, self.device)
-        self.engine = choose_engine(config.engine, self.device, say)
+        if config.engine == "cudagraph" and team.size > 1:
+            raise GanzooError(
+                "The engine 'cudagraph' trains in one process, and this training has several.",
+                "Use train.engine=eager or compile, or start it without torchrun.",
+            )
+        self.latents = stream(config.seed, "latents", self.device)
+        self.engine = choose_engine(config.engine, self.device, self.latents, say)
         torch.manual_seed(derive_seed(config.seed, "initialisation"))
         self.assembly: Assembly = assemble(
             recipe, zoo, dataset.shape, len(dataset.classes), quantised=dataset.quantised
@@ -67,18 +76,19 @@ class Trainer:
         if config.sync_batch_norm and team.size > 1:
             share_batch_norm(self.networks)
         self._shared = SharedState(team, (self.networks, self.objective))
-        self.optimizers = build_optimizers(recipe, dict(self.networks.items()))
+        self.optimizers = build_optimizers(
+            recipe, dict(self.networks.items()), self.device if config.engine == "cudagraph" else None
+        )
         followed = {role: self.networks[role] for role in self.objective.samples_with}
         self.ema = Ema(followed, config.ema) if config.ema is not None else None
         self.sampler = ResidentSampler(
             dataset, config.batch_size, seed=derive_seed(config.seed, "data"), device=self.device
         )
-        self.latents = stream(config.seed, "latents", self.device)
         self.meters = Meters()
         self.steps = 0
         self._phases = scheduled(self.objective.phases(), recipe)
         self.gradients = GradientWatch(self._phases, dict(self.networks.items()))
-        self._turns = [self.engine.prepare(self._work(phase)) for phase in self._phases]
+        self._turns = self._prepared()
         self._batches_per_step = max(phase.repeat for phase in self._phases)
         torch.manual_seed(training_seed(config.seed, team))
 
@@ -105,7 +115,7 @@ class Trainer:
         for phase, turn in zip(self._phases, self._turns, strict=True):
             if self.steps % phase.every == 0:
                 for real, label in batches[: phase.repeat]:
-                    turn(Batch(real, label, self._next_latents()))
+                    turn(real, label)
                 # Outside the turn, which an engine may capture and replay.
                 if self.steps % WATCH_EVERY == 0:
                     self.gradients.note(phase)
@@ -167,6 +177,8 @@ class Trainer:
             self.sampler.load_state_dict({**state["sampler"], **_below("sampler", tensors)})
             self.latents.set_state(tensors["latents"])
             self.steps = state["steps"]
+            # What was captured reads and writes optimizer state that is no longer there.
+            self._turns = self._prepared()
             restore_random(tensors, self.team, self.device, derive_seed(self.recipe.train.seed, str(self.steps)))
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -174,6 +186,9 @@ class Trainer:
                 f"The checkpoint does not fit the recipe '{self.recipe.name}': {reason}.",
                 "Resume with the versions of ganzoo and its plugins that made it.",
             ) from error
+
+    def _prepared(self) -> list[Turn]:
+        return [self.engine.prepare(self._work(phase)) for phase in self._phases]
 
     def _work(self, phase: Phase) -> Work:
         trained = [p for role in phase.trains for p in self.networks[role].parameters()]
@@ -200,7 +215,14 @@ class Trainer:
                     phase.after(networks)
 
         return Work(
-            phase.name, begin, loss, step, partial(self.meters.add, phase.name), (self.networks, self.objective)
+            phase.name,
+            self._next_latents,
+            begin,
+            loss,
+            step,
+            partial(self.meters.add, phase.name),
+            (self.networks, self.objective),
+            trained,
         )
 
     def _next_batch(self) -> tuple[Tensor, Tensor]:

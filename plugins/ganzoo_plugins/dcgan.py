@@ -34,6 +34,7 @@ from ganzoo_plugins.layers import (
     label_inputs,
     with_label,
 )
+from ganzoo_plugins.strided import Doubling, Halving
 
 PAPER = "Radford, Metz & Chintala 2015, Unsupervised Representation Learning with DCGANs, arXiv:1511.06434"
 
@@ -91,10 +92,10 @@ class Generator(nn.Module):
             nn.ReLU(),
         ]
         for _ in range(doublings - 1):
-            layers += [nn.ConvTranspose2d(channels, channels // 2, 4, 2, 1, bias=bias)]
+            layers += [Doubling(channels, channels // 2, bias=bias)]
             channels //= 2
             layers += [*normalised(channels), nn.ReLU()]
-        self.layers = Labelled(*layers, nn.ConvTranspose2d(channels, spec.channels, 4, 2, 1))
+        self.layers = Labelled(*layers, Doubling(channels, spec.channels))
         self.apply(initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -141,7 +142,7 @@ class Discriminator(nn.Module):
             applied: Norm = norm if index else "none"
             wider = width * 2**index
             layers += [
-                nn.Conv2d(channels, wider, 4, 2, 1, bias=applied != "batch"),
+                Halving(channels, wider, bias=applied != "batch"),
                 *image_norm(applied, wider),
             ]
             layers += [nn.LeakyReLU(slope)]

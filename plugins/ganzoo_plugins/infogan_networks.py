@@ -32,6 +32,7 @@ from ganzoo_plugins.layers import (
     vector_norm,
     with_label,
 )
+from ganzoo_plugins.strided import Doubling, Halving
 
 PAPER = "Chen et al. 2016, InfoGAN: Interpretable Representation Learning, arXiv:1606.03657"
 HIDDEN = 16
@@ -66,9 +67,9 @@ class Generator(nn.Module):
             *normalised(channels),
         ]
         for _ in range(doublings - 1):
-            layers += [nn.ConvTranspose2d(channels, channels // 2, 4, 2, 1, bias=False), *normalised(channels // 2)]
+            layers += [Doubling(channels, channels // 2, bias=False), *normalised(channels // 2)]
             channels //= 2
-        self.layers = Labelled(*layers, nn.ConvTranspose2d(channels, spec.channels, 4, 2, 1))
+        self.layers = Labelled(*layers, Doubling(channels, spec.channels))
         self.apply(initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -110,7 +111,7 @@ class Discriminator(nn.Module):
         for index in range(halvings):
             wider = width * 2**index
             normalised = image_norm(norm, wider) if index else []
-            layers += [nn.Conv2d(channels, wider, 4, 2, 1, bias=not normalised), *normalised, nn.LeakyReLU(slope)]
+            layers += [Halving(channels, wider, bias=not normalised), *normalised, nn.LeakyReLU(slope)]
             channels = wider
         self.feature_width = width * HIDDEN
         layers += [nn.Flatten(), nn.Linear(channels * height * columns, self.feature_width, bias=norm == "none")]

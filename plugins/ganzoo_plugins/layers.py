@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ganzoo import Spec
+from ganzoo import Spec, functional
 
 Width = Annotated[int, Field(ge=1)]
 """Units or channels of a layer, as an option."""
@@ -62,8 +62,8 @@ class MinibatchStd(nn.Module):
         n, _, height, width = maps.shape
         group = max(size for size in range(1, min(self.group, n) + 1) if n % size == 0)
         # Image i is compared with i + n / group, i + 2n / group, ..., as in the authors' code.
-        variance = maps.float().view(group, n // group, -1).var(0, correction=0)
-        deviation = (variance + 1e-8).sqrt().mean(1)
+        variance = maps.float().view(group, n // group, *maps.shape[1:]).var(0, correction=0)
+        deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
         extra = deviation.to(maps.dtype).repeat(group).view(n, 1, 1, 1)
         return torch.cat([maps, extra.expand(-1, -1, height, width)], dim=1)
 
@@ -82,8 +82,7 @@ def with_label(inputs: Tensor, label: Tensor | None, classes: int) -> Tensor:
     if not classes:
         return inputs
     assert label is not None, "a network built for classes needs labels"
-    one_hot = label.unsqueeze(1) == torch.arange(classes, device=label.device)
-    maps = one_hot.to(inputs.dtype).view(-1, classes, *[1] * (inputs.dim() - 2))
+    maps = functional.one_hot(label, classes).to(inputs.dtype).view(-1, classes, *[1] * (inputs.dim() - 2))
     return torch.cat([inputs, maps.expand(-1, -1, *inputs.shape[2:])], dim=1)
 
 

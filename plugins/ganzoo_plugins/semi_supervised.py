@@ -28,7 +28,7 @@ from typing import Annotated, Literal, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, one_hot, softplus
+from torch.nn.functional import cross_entropy, softplus
 
 from ganzoo import (
     Batch,
@@ -40,6 +40,7 @@ from ganzoo import (
     Register,
     RegisterRecipe,
     Spec,
+    functional,
     hookimpl,
 )
 from ganzoo_plugins.trunks import Trunk, shared
@@ -81,7 +82,7 @@ class Pool(nn.Module):
     @torch.no_grad()
     def offer(self, images: Tensor, labels: Tensor) -> None:
         """Keep those images (n, c, h, w) whose class (n,) still has places."""
-        of_class = one_hot(labels, self.classes)
+        of_class = functional.one_hot(labels, self.classes)
         order = self.filled + of_class.cumsum(0) - of_class
         order = order.gather(1, labels[:, None]).squeeze(1)
         nowhere = self.classes * self.per_class

@@ -27,7 +27,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss, one_hot
+from torch.nn.functional import cross_entropy, mse_loss
 
 from ganzoo import (
     Batch,
@@ -40,6 +40,7 @@ from ganzoo import (
     Register,
     RegisterRecipe,
     Spec,
+    functional,
     hookimpl,
 )
 from ganzoo_plugins.layers import Width
@@ -172,7 +173,7 @@ class VQVAE(Objective):
         again = self.decode(networks, vectors + (chosen - vectors).detach(), batch.label)
         error = mse_loss(again.float(), batch.real)
         moved, committed = mse_loss(chosen, vectors.detach()), mse_loss(vectors, chosen.detach())
-        frequency = one_hot(indices, self.codes).float().mean((0, 1))
+        frequency = functional.one_hot(indices, self.codes).float().mean((0, 1))
         used = torch.special.entr(frequency).sum().exp()
         return {"loss": error + moved + self.commitment * committed, "error": error, "used_codes": used}
 

@@ -37,10 +37,10 @@ def test_all_but_the_outermost_layers_are_normalised() -> None:
     mnist = spec(1, 28, 28)
     assert kinds(Generator(mnist)) == [
         *("Linear", "BatchNorm1d", "ReLU", "Linear", "Unflatten", "BatchNorm2d", "ReLU"),
-        *("ConvTranspose2d", "BatchNorm2d", "ReLU", "ConvTranspose2d"),
+        *("Doubling", "BatchNorm2d", "ReLU", "Doubling"),
     ]
     assert kinds(Discriminator(mnist)) == [
-        *("Conv2d", "LeakyReLU", "Conv2d", "BatchNorm2d", "LeakyReLU"),
+        *("Halving", "LeakyReLU", "Halving", "BatchNorm2d", "LeakyReLU"),
         *("Flatten", "Linear", "BatchNorm1d", "LeakyReLU"),
     ]
 

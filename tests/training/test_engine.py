@@ -101,15 +101,18 @@ def test_a_loss_that_cannot_be_traced_is_executed_as_it_is_written(begin, told):
     assert all("cannot compile its loss (Unsupported" in sentence for sentence in told)
 
 
+def chosen(name, told):
+    return choose_engine(name, torch.device("cpu"), torch.Generator(), told.append)
+
+
 def test_auto_is_eager_and_says_why(told):
-    cpu = torch.device("cpu")
-    assert choose_engine("auto", cpu, told.append).name == "eager"
+    assert chosen("auto", told).name == "eager"
     assert len(told) == 1
     assert "on a CPU" in told[0]
-    assert choose_engine("eager", cpu, told.append).name == "eager"
+    assert chosen("eager", told).name == "eager"
     assert len(told) == 1
 
 
-def test_an_engine_that_is_not_there_is_refused(told):
-    with pytest.raises(GanzooError, match="no engine 'cudagraph' for cpu"):
-        choose_engine("cudagraph", torch.device("cpu"), told.append)
+def test_graphs_of_a_gpu_are_refused_elsewhere(told):
+    with pytest.raises(GanzooError, match="needs a CUDA device, and this training is on cpu"):
+        chosen("cudagraph", told)

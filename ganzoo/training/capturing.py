@@ -1,0 +1,119 @@
+"""The engine that captures a phase's whole turn once, and from then on replays it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ganzoo.objective import Batch
+from ganzoo.training.engine import EagerEngine, Turn, Work, backward, eagerly, left_out, moment, partly
+
+WARM_UP = 3
+"""Turns before a phase is captured, in which libraries choose their kernels and optimizers make their state."""
+
+
+class Recorder(Protocol):
+    """What captures: ``CudaGraphs``; tests have one for CPUs."""
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do work the way that prepares its capture."""
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Note what work asks of the device, without its being done, and give what does it on the same memory."""
+
+
+class CaptureEngine:
+    """Replays each phase as one piece: latent codes, forward, backward, optimizer step and the note of its losses.
+
+    Nothing of a phase is Python any more then. What stays on the host is the schedule, the choice of real images, which
+    are copied to where the captured work reads them, and the moving average. The first turns of a phase are taken as
+    they are written; they are steps of the training like all others, so that nothing has to be undone. A phase that
+    cannot be captured goes on so, with a sentence: it is tried out on tensors without values before, since a capture
+    that breaks off can leave a GPU in disorder.
+
+    Args:
+        recorder: Captures.
+        device: Where the networks are.
+        latents: What latent codes are drawn with.
+        say: Told of what could not be captured.
+    """
+
+    def __init__(
+        self, recorder: Recorder, device: torch.device, latents: torch.Generator, say: Callable[[str], None]
+    ) -> None:
+        self._recorder = recorder
+        self._device = device
+        self._latents = latents
+        self._say = say
+        self._captured: dict[str, bool] = {}
+
+    @property
+    def name(self) -> str:
+        """``cudagraph``, with the phases that had to be left out."""
+        return partly("cudagraph", self._captured)
+
+    def prepare(self, work: Work) -> Turn:
+        """The turn that is captured at its fourth call."""
+        eager = EagerEngine().prepare(work)
+        best: Turn | None = None
+        taken = 0
+
+        def turn(real: Tensor, label: Tensor) -> None:
+            nonlocal best, taken
+            if taken < WARM_UP:
+                taken += 1
+                self._recorder.aside(lambda: eager(real, label))
+                return
+            best = best or self._attempt(work, real, label) or eager
+            best(real, label)
+
+        return turn
+
+    def _attempt(self, work: Work, real: Tensor, label: Tensor) -> Turn | None:
+        """A turn that replays; None, and everything as it was, where the work cannot be captured."""
+        back, latents = moment(work, self._device), self._latents.get_state()
+
+        def undo() -> None:
+            back()
+            self._latents.set_state(latents)
+
+        try:
+            self._try_out(work, real, label)
+            undo()
+            replayed = self._captured_turn(work, real, label)
+        except Exception as error:
+            undo()
+            self._captured[work.name] = False
+            self._say(left_out(work.name, "capture its work", error))
+            return None
+        self._captured[work.name] = True
+        return replayed
+
+    def _try_out(self, work: Work, real: Tensor, label: Tensor) -> None:
+        """Raise where the loss needs to know a value, or a size that depends on one."""
+        batch = Batch(real, label, work.latents())
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                work.begin()
+                backward(work.loss(batch))
+        finally:
+            work.begin()  # gradients without values
+
+    def _captured_turn(self, work: Work, real: Tensor, label: Tensor) -> Turn:
+        inputs = real.clone(), label.clone()
+        replay = self._recorder.capture(lambda: eagerly(work, Batch(*inputs, work.latents())))
+        # Kept, so that they stay where the graph writes them, and shown to whoever looks at gradients.
+        gradients = [parameter.grad for parameter in work.trained]
+
+        def turn(real: Tensor, label: Tensor) -> None:
+            inputs[0].copy_(real)
+            inputs[1].copy_(label)
+            replay()
+            for parameter, gradient in zip(work.trained, gradients, strict=True):
+                parameter.grad = gradient
+
+        return turn

@@ -1,0 +1,106 @@
+"""What a CUDA graph does, on a CPU: operators are noted once, and done again on the same memory with the same numbers.
+
+Whatever Python decided while the tape was made is fixed from then on; what was read from tensors is read anew, random
+numbers go on, and a value that Python asks for cannot be had. So it finds out whether a training can be captured.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+WAITS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique")
+Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
+
+
+class Tape:
+    """Captures work on the CPU.
+
+    Args:
+        generator: Random numbers that work draws from, besides torch's own.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+        self.captured = 0
+        self.aside_calls = 0
+        self.replays = 0
+
+    def aside(self, work: Callable[[], None]) -> None:
+        self.aside_calls += 1
+        work()
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        random, own = torch.get_rng_state(), self.generator.get_state()
+        note = _Note()
+        try:
+            with note:
+                work()
+        finally:
+            note.undo()
+            torch.set_rng_state(random)
+            self.generator.set_state(own)
+        self.captured += 1
+
+        def replay() -> None:
+            self.replays += 1
+            with torch.no_grad():
+                for call in note.calls:
+                    _again(call)
+
+        return replay
+
+
+class _Note(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self._made: set[int] = set()
+        self._before: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in WAITS:
+            raise RuntimeError(f"{name}: operation not permitted when stream is capturing")
+        kwargs = kwargs or {}
+        for tensor in _tensors((args, kwargs)):
+            place = _place(tensor)
+            if place not in self._made and place not in self._before:
+                self._before[place] = tensor, tensor.detach().clone()
+        out = func(*args, **kwargs)
+        self._made |= {_place(tensor) for tensor in _tensors(out)} - self._before.keys()
+        self.calls.append((func, args, kwargs, out))
+        return out
+
+    def undo(self) -> None:
+        """A capture does nothing: whatever was there before is as it was."""
+        with torch.no_grad():
+            for tensor, value in self._before.values():
+                tensor.copy_(value)
+
+
+def _again(call: Call) -> None:
+    func, args, kwargs, out = call
+    found = func(*args, **kwargs)
+    given = {_place(tensor) for tensor in _tensors((args, kwargs))}
+    for then, now in zip(_tensors(out), _tensors(found), strict=True):
+        if _place(then) not in given:  # neither in place nor a view
+            then.copy_(now)
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+@pytest.fixture
+def make_tape() -> type[Tape]:
+    """What captures on CPUs, from the generator of latent codes."""
+    return Tape

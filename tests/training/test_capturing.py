@@ -1,0 +1,193 @@
+"""A captured training is the training: on a tape here, and as CUDA graphs where there is a GPU."""
+
+import pytest
+import torch
+
+from ganzoo import AdversarialLoss, ImageDataset
+from ganzoo.errors import GanzooError
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.training import trainer as training
+from ganzoo.training.capturing import WARM_UP, CaptureEngine
+from ganzoo.training.distributed import ALONE, Team
+from ganzoo.training.engine import choose_engine
+from ganzoo.training.trainer import Trainer
+
+ZOO = load_zoo()
+RECIPES = [entry.name for entry in ZOO.recipes if not entry.name.endswith("-gpu")]
+LR = 2.0**-12  # the same number in single and in double precision
+SMALL = ["train.batch_size=16", "train.images=1600", "train.precision=fp32", "train.device=cpu"]
+MLP = ["networks.generator.hidden=[16, 16]", "networks.discriminator.hidden=[16]"]
+STEPS = 2 * WARM_UP + 3  # a lazy phase's fifth turn, if it has one in two steps
+
+
+@pytest.fixture
+def few(mnist):
+    return ImageDataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def tapes(monkeypatch, make_tape, told):
+    """What the engine ``cudagraph`` captures on instead of a GPU."""
+    made = []
+
+    def choose(name, device, latents, say):
+        if name != "cudagraph":
+            return choose_engine(name, device, latents, say)
+        made.append(make_tape(latents))
+        return CaptureEngine(made[-1], device, latents, told.append)
+
+    monkeypatch.setattr(training, "choose_engine", choose)
+    return made
+
+
+def begin(recipe, engine, *overrides, few=None, team=ALONE):
+    settings = load_recipe(recipe, ZOO, [*SMALL, f"train.engine={engine}", *overrides])
+    if few is None or settings.dataset.name != "mnist":
+        few = ZOO.datasets.get(settings.dataset.name).create("train", None, **settings.dataset.options)
+    return Trainer(settings, ZOO, dataset=few, team=team)
+
+
+def exact(recipe):
+    """One constant rate that needs no rounding, an optimizer that torch captures on CPUs too, and phases that recur."""
+    settings = load_recipe(recipe, ZOO)
+    lazy = [n for n, one in enumerate(settings.regularizers) if one.options.get("every", 1) > 1]
+    return [
+        *(f"optimizers.{role}={{name: adam, lr: {LR}, betas: [0.5, 0.9]}}" for role in settings.optimizers),
+        *(f"regularizers.{n}.every=2" for n in lazy),
+    ]
+
+
+def steps(trainer, n=STEPS):
+    """The losses of each step, and the norms of gradients over all of them."""
+    curve = []
+    for _ in range(n):
+        trainer.step()
+        curve.append(trainer.flush())
+    return curve, trainer.gradients.flush()
+
+
+def assert_same(one, other):
+    """Weights, averages, optimizers, the objective's state and all random numbers, to the bit."""
+    (ours, _), (theirs, _) = one.checkpoint(), other.checkpoint()
+    assert ours.keys() == theirs.keys()
+    different = [name for name, value in ours.items() if not torch.equal(value, theirs[name])]
+    assert not different
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_captured_whole_and_trains_to_the_same_bits(few, tapes, told, recipe):
+    eager = begin(recipe, "eager", *exact(recipe), few=few)
+    wanted = steps(eager)
+    captured = begin(recipe, "cudagraph", *exact(recipe), few=few)
+    found = steps(captured)
+    assert told == []
+    (tape,) = tapes
+    phases = len(captured._phases)
+    assert (tape.captured, tape.aside_calls, captured.engine.name) == (phases, WARM_UP * phases, "cudagraph")
+    assert found == wanted
+    assert_same(captured, eager)
+
+
+def test_nothing_but_the_first_turns_is_python(few, tapes, monkeypatch):
+    calls = []
+    trainer = begin("vanilla-mnist", "cudagraph", *MLP, few=few)
+    generate = type(trainer.objective).generate
+    monkeypatch.setattr(
+        type(trainer.objective), "generate", lambda self, *given: (calls.append(1), generate(self, *given))[1]
+    )
+    steps(trainer, 20)
+    # Each of two phases calls it three times eagerly, once without values and once for the tape.
+    assert len(calls) == 2 * (WARM_UP + 2)
+    assert tapes[0].replays == 2 * (20 - WARM_UP)
+
+
+def test_learning_rates_go_on_falling(few, tapes):
+    overrides = [*MLP, "optimizers.default={name: adam, lr: 1e-2, betas: [0.5, 0.9], decay: linear}"]
+    trained = [begin("vanilla-mnist", engine, *overrides, few=few) for engine in ("eager", "cudagraph")]
+    for trainer in trained:
+        steps(trainer, 100)
+    eager, captured = trained
+    for name, weight in eager.networks.state_dict().items():
+        torch.testing.assert_close(captured.networks.state_dict()[name], weight, rtol=1e-3, atol=1e-4, msg=name)
+    (rate,) = {float(o.inner.param_groups[0]["lr"]) for o in captured.optimizers.values()}
+    assert rate == pytest.approx(1e-4)
+
+
+def test_a_captured_training_is_restored_to_the_same_bits_also_over_a_running_one(few, tapes):
+    whole = begin("r1-mnist", "cudagraph", few=few)
+    steps(whole, WARM_UP + 2)
+    tensors, state = whole.checkpoint()
+    tensors = {name: value.clone() for name, value in tensors.items()}
+    steps(whole)
+    rest = begin("r1-mnist", "cudagraph", "train.seed=7", few=few)
+    steps(rest, WARM_UP + 4)
+    rest.restore(tensors, state)
+    steps(rest)
+    assert_same(rest, whole)
+
+
+class Reading(AdversarialLoss):
+    """Decides by a value, which no graph can."""
+
+    def discriminator(self, real, fake):
+        return (fake - real).mean() if fake.mean() > -1e9 else real.mean()
+
+    def generator(self, real, fake):
+        return -fake.mean() - 0 * torch.rand(()) * fake.mean()
+
+
+def test_a_phase_that_reads_a_value_goes_on_eagerly_and_leaves_no_trace(few, tapes, told):
+    trained = [begin("vanilla-mnist", engine, *exact("vanilla-mnist"), few=few) for engine in ("eager", "cudagraph")]
+    for trainer in trained:
+        trainer.objective.loss = Reading()
+        torch.manual_seed(3)
+        steps(trainer)
+    eager, captured = trained
+    assert captured.engine.name == "cudagraph without discriminator"
+    (sentence,) = told
+    assert sentence.startswith("The phase 'discriminator' is executed eagerly, because torch cannot capture its work (")
+    assert_same(captured, eager)
+
+
+def test_a_capture_that_breaks_off_leaves_no_trace(few, tapes, told, monkeypatch, make_tape):
+    def broken(self, work):
+        work()  # unlike a GPU, does it: random numbers and buffers have to come back all the same
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    wanted = begin("vanilla-mnist", "eager", *exact("vanilla-mnist"), few=few)
+    steps(wanted, WARM_UP)
+    monkeypatch.setattr(make_tape, "capture", broken)
+    captured = begin("vanilla-mnist", "cudagraph", *exact("vanilla-mnist"), few=few)
+    steps(captured, WARM_UP)
+    before = captured.checkpoint()[0]
+    kept = {name: before[name].clone() for name in before if name.startswith(("random", "latents", "objective"))}
+    monkeypatch.setattr(captured.engine, "_recorder", make_tape(captured.latents))
+    assert captured.engine._attempt(captured._work(captured._phases[0]), *captured._next_batch()) is None
+    after = captured.checkpoint()[0]
+    assert all(torch.equal(after[name], value) for name, value in kept.items())
+    assert captured.engine.name == "eager"
+    assert len(told) == 1
+
+
+def test_several_processes_are_refused(few):
+    with pytest.raises(GanzooError, match="'cudagraph' trains in one process"):
+        begin("vanilla-mnist", "cudagraph", few=few, team=Team(0, 2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_captured_on_a_gpu_and_follows_the_eager_curve(few, recipe):
+    curves = []
+    for engine in ("eager", "cudagraph"):
+        trainer = begin(recipe, engine, "train.device=cuda", *exact(recipe), few=few)
+        curves.append(steps(trainer))
+    assert trainer.engine.name == "cudagraph"
+    for ours, theirs in zip(*(curve for curve, _ in curves), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-2, abs=1e-3)
