@@ -31,14 +31,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="measure these recipes, by name or pattern ('*' is every one); may be repeated",
     )
+    group.addoption(
+        "--engine",
+        action="append",
+        default=[],
+        choices=["eager", "compile", "cudagraph"],
+        help="execute steps so; may be repeated (default: eager, and cudagraph where there is a GPU)",
+    )
     group.addoption("--device", default="auto", help="cpu, cuda or cuda:N; auto takes the fastest")
     group.addoption("--quick", action="store_true", help="fewer rounds: a look, not a figure to quote")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One benchmark for each recipe that was asked for."""
+    """One benchmark for each recipe and each engine that was asked for."""
+    option = metafunc.config.getoption
     if "recipe_name" in metafunc.fixturenames:
-        metafunc.parametrize("recipe_name", chosen_recipes(metafunc.config.getoption("recipe")))
+        metafunc.parametrize("recipe_name", chosen_recipes(option("recipe")))
+    if "engine_name" in metafunc.fixturenames:
+        gpu = resolve_device(option("device")).type == "cuda"
+        metafunc.parametrize("engine_name", option("engine") or ["eager", *(["cudagraph"] if gpu else [])])
 
 
 def chosen_recipes(patterns: list[str]) -> list[str]:

@@ -1,4 +1,7 @@
-"""How many real images a second training takes in, by recipe and number format; evaluation and pictures excluded."""
+"""How many real images a second training takes in, by recipe, engine and number format.
+
+Evaluation and pictures are excluded.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from ganzoo import ImageDataset
 from ganzoo.bench.record import recipe_digest
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.training.capturing import WARM_UP
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
 from machine import gemm_peak, peak_memory
@@ -45,9 +49,12 @@ def test_step(
     finished: Callable[[], None],
     rounds: int,
     recipe_name: str,
+    engine_name: str,
     precision: str,
 ) -> None:
-    recipe = load_recipe(recipe_name, zoo, [f"train.precision={precision}"])
+    if engine_name == "cudagraph" and device.type != "cuda":
+        pytest.skip("CUDA graphs need a GPU")
+    recipe = load_recipe(recipe_name, zoo, [f"train.precision={precision}", f"train.engine={engine_name}"])
     dataset = datasets(recipe)
     trainer = Trainer(recipe, zoo, dataset=dataset, device=device)
     if precision == "auto" and trainer.precision == "fp32":
@@ -79,8 +86,9 @@ def test_step(
 
 
 def steps_in(trainer: Trainer, finished: Callable[[], None], seconds: float) -> int:
-    """Steps that take about so long, by a first one that also warms everything up and a second that is timed."""
-    trainer.step()
+    """Steps that take about so long, by one that is timed after those that compile, capture and warm everything up."""
+    for _ in range(WARM_UP + 1):
+        trainer.step()
     finished()
     began = perf_counter()
     trainer.step()

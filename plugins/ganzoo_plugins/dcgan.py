@@ -24,6 +24,7 @@ from ganzoo import Register, RegisterRecipe, Spec, hookimpl
 from ganzoo_plugins.layers import (
     ConditionalBatchNorm,
     Conditioning,
+    Doubling,
     GeneratorConditioning,
     Head,
     Labelled,
@@ -34,7 +35,6 @@ from ganzoo_plugins.layers import (
     label_inputs,
     with_label,
 )
-from ganzoo_plugins.strided import Doubling, Halving
 
 PAPER = "Radford, Metz & Chintala 2015, Unsupervised Representation Learning with DCGANs, arXiv:1511.06434"
 
@@ -142,7 +142,7 @@ class Discriminator(nn.Module):
             applied: Norm = norm if index else "none"
             wider = width * 2**index
             layers += [
-                Halving(channels, wider, bias=applied != "batch"),
+                nn.Conv2d(channels, wider, 4, 2, 1, bias=applied != "batch"),
                 *image_norm(applied, wider),
             ]
             layers += [nn.LeakyReLU(slope)]

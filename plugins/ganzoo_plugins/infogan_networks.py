@@ -22,6 +22,7 @@ from ganzoo_plugins.dcgan import initialise, smallest_grid
 from ganzoo_plugins.layers import (
     ConditionalBatchNorm,
     Conditioning,
+    Doubling,
     GeneratorConditioning,
     Head,
     Labelled,
@@ -32,7 +33,6 @@ from ganzoo_plugins.layers import (
     vector_norm,
     with_label,
 )
-from ganzoo_plugins.strided import Doubling, Halving
 
 PAPER = "Chen et al. 2016, InfoGAN: Interpretable Representation Learning, arXiv:1606.03657"
 HIDDEN = 16
@@ -111,7 +111,7 @@ class Discriminator(nn.Module):
         for index in range(halvings):
             wider = width * 2**index
             normalised = image_norm(norm, wider) if index else []
-            layers += [Halving(channels, wider, bias=not normalised), *normalised, nn.LeakyReLU(slope)]
+            layers += [nn.Conv2d(channels, wider, 4, 2, 1, bias=not normalised), *normalised, nn.LeakyReLU(slope)]
             channels = wider
         self.feature_width = width * HIDDEN
         layers += [nn.Flatten(), nn.Linear(channels * height * columns, self.feature_width, bias=norm == "none")]

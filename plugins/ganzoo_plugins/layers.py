@@ -1,4 +1,4 @@
-"""Building blocks that several pages share: normalisation by name, minibatch deviation, and the ways labels come in."""
+"""Building blocks that several pages share: normalisation by name, doubling, minibatch deviation, labels' ways in."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d, pixel_shuffle, pixel_unshuffle
 
 from ganzoo import Spec, functional
 
@@ -41,6 +42,35 @@ def image_norm(kind: Norm, channels: int) -> list[nn.Module]:
     if kind == "instance":
         return [nn.InstanceNorm2d(channels, affine=True)]
     return [nn.GroupNorm(1, channels)] if kind == "layer" else []
+
+
+IMAGE_CHANNELS = 4
+"""As many as an image has at most; kernels are slow with so few."""
+
+
+class Doubling(nn.ConvTranspose2d):
+    """A 4x4 transposed convolution with stride 2: feature maps (n, channels, h, w) to (n, narrower, 2h, 2w).
+
+    To the few channels of an image it is computed as what it is on 2x2 blocks of pixels, taken as channels: a 2x2
+    convolution without a stride. The sums are the same, and its kernels more than twice as fast.
+
+    Args:
+        channels: Of the input.
+        narrower: Channels of the output.
+        bias: Whether one is added.
+    """
+
+    def __init__(self, channels: int, narrower: int, *, bias: bool = True) -> None:
+        super().__init__(channels, narrower, 4, 2, 1, bias=bias)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Twice as high and wide."""
+        if self.out_channels > IMAGE_CHANNELS or output_size is not None:
+            return super().forward(input, output_size)
+        bias = None if self.bias is None else self.bias.repeat_interleave(4)
+        weight = pixel_unshuffle(self.weight, 2).contiguous(memory_format=torch.channels_last)
+        blocks = conv_transpose2d(input, weight, bias)
+        return pixel_shuffle(blocks.contiguous(), 2)[..., 1:-1, 1:-1]
 
 
 class MinibatchStd(nn.Module):

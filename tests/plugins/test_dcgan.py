@@ -85,7 +85,7 @@ def test_weights_come_from_a_narrow_normal(network: type[Generator] | type[Discr
 
 def test_the_discriminator_s_first_layer_is_not_normalised() -> None:
     kinds = [type(m).__name__ for m in Discriminator(spec(1, 28, 28)).layers]
-    assert kinds == ["Halving", "LeakyReLU", "Halving", "BatchNorm2d", "LeakyReLU", "Flatten"]
+    assert kinds == ["Conv2d", "LeakyReLU", "Conv2d", "BatchNorm2d", "LeakyReLU", "Flatten"]
 
 
 def test_without_batch_normalisation_images_do_not_see_one_another() -> None:

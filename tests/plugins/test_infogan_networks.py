@@ -40,7 +40,7 @@ def test_all_but_the_outermost_layers_are_normalised() -> None:
         *("Doubling", "BatchNorm2d", "ReLU", "Doubling"),
     ]
     assert kinds(Discriminator(mnist)) == [
-        *("Halving", "LeakyReLU", "Halving", "BatchNorm2d", "LeakyReLU"),
+        *("Conv2d", "LeakyReLU", "Conv2d", "BatchNorm2d", "LeakyReLU"),
         *("Flatten", "Linear", "BatchNorm1d", "LeakyReLU"),
     ]
 

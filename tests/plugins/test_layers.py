@@ -8,7 +8,16 @@ from torch import nn
 
 from ganzoo import GaussianPrior, Spec
 from ganzoo_plugins import dcgan, mlp
-from ganzoo_plugins.layers import ConditionalBatchNorm, Head, Labelled, image_norm, label_inputs, vector_norm
+from ganzoo_plugins.layers import (
+    IMAGE_CHANNELS,
+    ConditionalBatchNorm,
+    Doubling,
+    Head,
+    Labelled,
+    image_norm,
+    label_inputs,
+    vector_norm,
+)
 
 SPEC = Spec(1, 8, 8, GaussianPrior(dim=4), classes=3)
 
@@ -104,3 +113,23 @@ def test_a_generator_with_conditional_norm_sees_the_label_there_alone(module: ob
     images = network(z, torch.arange(3))
     assert torch.equal(images[0], images[2])
     assert not torch.equal(images[0], images[1])
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("channels", [1, 3, IMAGE_CHANNELS, IMAGE_CHANNELS + 1])
+@pytest.mark.parametrize("size", [(3, 4), (7, 5)])
+def test_doubling_is_the_transposed_convolution_up_to_second_derivatives(
+    channels: int, bias: bool, size: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    layer = Doubling(6, channels, bias=bias).double()
+    maps = torch.randn(3, 6, *size, dtype=torch.float64, requires_grad=True)
+
+    def everything(outcome: torch.Tensor) -> list[torch.Tensor]:
+        (slope,) = torch.autograd.grad(outcome.sin().sum(), maps, create_graph=True)
+        loss = outcome.square().sum() + slope.square().sum()
+        return [outcome, slope, *torch.autograd.grad(loss, [*layer.parameters(), maps])]
+
+    wanted = everything(torch.nn.functional.conv_transpose2d(maps, layer.weight, layer.bias, 2, 1))
+    for ours, theirs in zip(everything(layer(maps)), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs)
