@@ -13,7 +13,7 @@ from ganzoo.data.dataset import ImageDataset
 from ganzoo.objective import Batch, Phase
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
-from ganzoo.training.trainer import require_gradients, scheduled
+from ganzoo.training.phases import require_gradients, scheduled
 
 
 def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.assembly import Assembly, assemble
 from ganzoo.data.dataset import ImageDataset
-from ganzoo.data.sampler import ResidentSampler
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.data.sampler import build_sampler
+from ganzoo.errors import GanzooError
 from ganzoo.objective import Batch, Losses, Networks, Objective, Phase
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
@@ -25,6 +24,7 @@ from ganzoo.training.health import WATCH_EVERY, GradientWatch
 from ganzoo.training.memory import keep_freed_memory
 from ganzoo.training.meters import Meters
 from ganzoo.training.optim import Ema, build_optimizers
+from ganzoo.training.phases import require_gradients, scheduled
 from ganzoo.training.precision import autocast, resolve_precision
 from ganzoo.training.random import derive_seed, stream
 from ganzoo.training.shared import SharedState, random_states, restore_random, training_seed
@@ -81,8 +81,8 @@ class Trainer:
         )
         followed = {role: self.networks[role] for role in self.objective.samples_with}
         self.ema = Ema(followed, config.ema) if config.ema is not None else None
-        self.sampler = ResidentSampler(
-            dataset, config.batch_size, seed=derive_seed(config.seed, "data"), device=self.device
+        self.sampler = build_sampler(
+            dataset, config.batch_size, seed=derive_seed(config.seed, "data"), device=self.device, say=say
         )
         self.meters = Meters()
         self.steps = 0
@@ -233,34 +233,6 @@ class Trainer:
     def _next_latents(self) -> Tensor:
         n = self.recipe.train.batch_size
         return self.objective.spec.prior.sample(n, self.latents, self.device)[self._rows]
-
-
-def require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:
-    """Gradients for those whose turn it is, and none for the others."""
-    for parameter in frozen:
-        parameter.requires_grad = False
-    for parameter in trained:
-        parameter.requires_grad = True
-
-
-def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
-    """An objective's phases with the recipe's own schedule.
-
-    Raises:
-        GanzooError: The recipe changes a phase that is not there.
-    """
-    names = [phase.name for phase in phases]
-    for name in recipe.phases:
-        if name not in names:
-            raise GanzooError(
-                f"Recipe '{recipe.name}' changes a phase '{name}' that is not there.", nearest(name, names)
-            )
-    changed = []
-    for phase in phases:
-        override = recipe.phases.get(phase.name)
-        given = override.model_dump(exclude_none=True) if override else {}
-        changed.append(replace(phase, **given))
-    return changed
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,11 +1,19 @@
-"""The device-resident sampler."""
+"""Batches from a dataset on the device, and from one that is streamed to it: the same ones."""
 
 import pytest
 import torch
 
 from ganzoo.data.dataset import ImageDataset
-from ganzoo.data.sampler import ResidentSampler
+from ganzoo.data.sampler import SHARE, ResidentSampler, build_sampler
+from ganzoo.data.streaming import StreamedSampler
 from ganzoo.errors import GanzooError
+
+PAIR = ((ResidentSampler, "cpu"), (StreamedSampler, "cuda"))
+
+
+@pytest.fixture(params=[ResidentSampler, StreamedSampler], ids=["resident", "streamed"])
+def sampler_of(request):
+    return request.param
 
 
 def numbered(count: int, labelled: bool = True) -> ImageDataset:
@@ -19,8 +27,8 @@ def numbers(real: torch.Tensor) -> list[int]:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 10, 50])
-def test_every_epoch_shows_each_image_exactly_once(batch_size):
-    sampler = ResidentSampler(numbered(50), batch_size, seed=3, device="cpu")
+def test_every_epoch_shows_each_image_exactly_once(sampler_of, batch_size):
+    sampler = sampler_of(numbered(50), batch_size, seed=3, device="cpu")
     shown = []
     while len(shown) < 150:
         shown += numbers(sampler.next()[0])
@@ -30,16 +38,16 @@ def test_every_epoch_shows_each_image_exactly_once(batch_size):
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_labels_stay_with_their_images():
-    sampler = ResidentSampler(numbered(50), 8, seed=0, device="cpu")
+def test_labels_stay_with_their_images(sampler_of):
+    sampler = sampler_of(numbered(50), 8, seed=0, device="cpu")
     for _ in range(20):
         real, label = sampler.next()
         assert label.tolist() == [10 * number for number in numbers(real)]
 
 
-def test_batches_are_float_in_minus_one_to_one_with_both_ends_exact():
+def test_batches_are_float_in_minus_one_to_one_with_both_ends_exact(sampler_of):
     images = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).view(1, 1, 2, 2)
-    real, _ = ResidentSampler(ImageDataset("x", "train", images), 1, seed=0, device="cpu").next()
+    real, _ = sampler_of(ImageDataset("x", "train", images), 1, seed=0, device="cpu").next()
     assert real.dtype == torch.float32
     assert real.shape == (1, 1, 2, 2)
     assert real[0, 0, 0, 0] == -1
@@ -47,15 +55,15 @@ def test_batches_are_float_in_minus_one_to_one_with_both_ends_exact():
     torch.testing.assert_close(real.flatten(), torch.tensor([-1.0, -0.6, 0.6, 1.0]))
 
 
-def test_labels_are_zeros_where_the_dataset_has_none():
-    _, label = ResidentSampler(numbered(9, labelled=False), 4, seed=0, device="cpu").next()
+def test_labels_are_zeros_where_the_dataset_has_none(sampler_of):
+    _, label = sampler_of(numbered(9, labelled=False), 4, seed=0, device="cpu").next()
     assert label.dtype == torch.int64
     assert label.tolist() == [0, 0, 0, 0]
 
 
-def test_the_seed_alone_decides_the_order():
+def test_the_seed_alone_decides_the_order(sampler_of):
     def shown(seed, disturb):
-        sampler = ResidentSampler(numbered(40), 16, seed=seed, device="cpu")
+        sampler = sampler_of(numbered(40), 16, seed=seed, device="cpu")
         batches = []
         for _ in range(6):
             if disturb:
@@ -69,15 +77,15 @@ def test_the_seed_alone_decides_the_order():
 
 
 @pytest.mark.parametrize("taken", [0, 3, 4, 11])
-def test_a_resumed_sampler_continues_with_the_same_batches(taken):
+def test_a_resumed_sampler_continues_with_the_same_batches(sampler_of, taken):
     dataset = numbered(50)
-    first = ResidentSampler(dataset, 12, seed=5, device="cpu")
+    first = sampler_of(dataset, 12, seed=5, device="cpu")
     for _ in range(taken):
         first.next()
     state = first.state_dict()
     expected = [first.next() for _ in range(10)]
 
-    resumed = ResidentSampler(dataset, 12, seed=6, device="cpu")
+    resumed = sampler_of(dataset, 12, seed=6, device="cpu")
     resumed.load_state_dict(state)
     for real, label in expected:
         again, same_label = resumed.next()
@@ -85,13 +93,13 @@ def test_a_resumed_sampler_continues_with_the_same_batches(taken):
         assert torch.equal(same_label, label)
 
 
-def test_the_state_is_tensors_and_integers():
-    state = ResidentSampler(numbered(5), 2, seed=0, device="cpu").state_dict()
+def test_the_state_is_tensors_and_integers(sampler_of):
+    state = sampler_of(numbered(5), 2, seed=0, device="cpu").state_dict()
     assert {type(value) for value in state.values()} == {torch.Tensor, int}
 
 
-def test_a_batch_is_the_callers_own_memory():
-    sampler = ResidentSampler(numbered(4), 4, seed=0, device="cpu")
+def test_a_batch_is_the_callers_own_memory(sampler_of):
+    sampler = sampler_of(numbered(4), 4, seed=0, device="cpu")
     real, label = sampler.next()
     real.fill_(7)
     label.fill_(7)
@@ -101,15 +109,15 @@ def test_a_batch_is_the_callers_own_memory():
 
 
 @pytest.mark.parametrize("batch_size", [0, 51])
-def test_a_batch_larger_than_the_dataset_is_refused(batch_size):
+def test_a_batch_larger_than_the_dataset_is_refused(sampler_of, batch_size):
     with pytest.raises(GanzooError, match="between 1 and 50"):
-        ResidentSampler(numbered(50), batch_size, seed=0, device="cpu")
+        sampler_of(numbered(50), batch_size, seed=0, device="cpu")
 
 
-def test_the_state_of_another_dataset_is_refused():
-    state = ResidentSampler(numbered(50), 5, seed=0, device="cpu").state_dict()
+def test_the_state_of_another_dataset_is_refused(sampler_of):
+    state = sampler_of(numbered(50), 5, seed=0, device="cpu").state_dict()
     with pytest.raises(GanzooError, match="50 images, and the dataset has 40"):
-        ResidentSampler(numbered(40), 5, seed=0, device="cpu").load_state_dict(state)
+        sampler_of(numbered(40), 5, seed=0, device="cpu").load_state_dict(state)
 
 
 @pytest.mark.gpu
@@ -123,6 +131,51 @@ def test_batches_are_made_on_the_device_without_waiting_for_it():
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(real.is_cuda and label.is_cuda for real, label in batches)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_streamed_batches_reach_a_gpu_whole_and_in_order():
+    wanted, found = (kind(numbered(50), 12, seed=4, device=where) for kind, where in PAIR)
+    for _ in range(200):
+        for ours, theirs in zip(found.next(), wanted.next(), strict=True):
+            assert torch.equal(ours.cpu(), theirs)
+
+
+def test_streamed_batches_are_the_resident_ones():
+    resident, streamed = (kind(numbered(50), 12, seed=4, device="cpu") for kind in (ResidentSampler, StreamedSampler))
+    for _ in range(30):
+        for ours, theirs in zip(streamed.next(), resident.next(), strict=True):
+            assert torch.equal(ours, theirs)
+        assert all(
+            torch.equal(torch.as_tensor(value), torch.as_tensor(resident.state_dict()[name]))
+            for name, value in streamed.state_dict().items()
+        )
+
+
+def test_what_goes_wrong_while_a_batch_is_gathered_is_raised_where_it_is_wanted():
+    sampler = StreamedSampler(numbered(50), 12, seed=0, device="cpu")
+    sampler._images = sampler._images[:3]
+    sampler.next()
+    with pytest.raises((IndexError, RuntimeError)):
+        [sampler.next() for _ in range(5)]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_dataset_is_streamed_where_a_gpu_has_no_room_for_it(monkeypatch, room):
+    dataset, told, made = numbered(50), [], []
+    for name in ("sampler.ResidentSampler", "streaming.StreamedSampler"):
+        monkeypatch.setattr(f"ganzoo.data.{name}", lambda *given, name=name, **options: made.append(name))
+    free = int(dataset.images.nbytes / SHARE) + (1 if room else -8)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    build_sampler(dataset, 5, seed=0, device=torch.device("cuda"), say=told.append)
+    assert made == ["sampler.ResidentSampler" if room else "streaming.StreamedSampler"]
+    assert len(told) == (0 if room else 1)
+
+
+def test_on_a_cpu_nothing_is_streamed():
+    sampler = build_sampler(numbered(50), 5, seed=0, device=torch.device("cpu"), say=pytest.fail)
+    assert isinstance(sampler, ResidentSampler)
 
 
 def test_points_come_as_they_are_to_the_last_bit():

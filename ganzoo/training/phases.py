@@ -1,0 +1,40 @@
+"""Phases as a training takes them: on the recipe's schedule, with gradients for those whose turn it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from ganzoo.errors import GanzooError, nearest
+from ganzoo.objective import Phase
+from ganzoo.recipe import Recipe
+
+
+def require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:
+    """Gradients for those whose turn it is, and none for the others."""
+    for parameter in frozen:
+        parameter.requires_grad = False
+    for parameter in trained:
+        parameter.requires_grad = True
+
+
+def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
+    """An objective's phases with the recipe's own schedule.
+
+    Raises:
+        GanzooError: The recipe changes a phase that is not there.
+    """
+    names = [phase.name for phase in phases]
+    for name in recipe.phases:
+        if name not in names:
+            raise GanzooError(
+                f"Recipe '{recipe.name}' changes a phase '{name}' that is not there.", nearest(name, names)
+            )
+    changed = []
+    for phase in phases:
+        override = recipe.phases.get(phase.name)
+        given = override.model_dump(exclude_none=True) if override else {}
+        changed.append(replace(phase, **given))
+    return changed
