@@ -25,6 +25,7 @@ from ganzoo.training.following import tell_checkpoint, tell_task
 from ganzoo.training.health import VarietyWatch
 from ganzoo.training.precision import resolve_precision
 from ganzoo.training.session import Session
+from ganzoo.training.together import Helpers
 from ganzoo.training.trainer import Trainer
 
 CHANGEABLE = (
@@ -166,7 +167,9 @@ def _gathered(
     """The trainer last: building the others draws random numbers, which must not shift the training's."""
     entry = zoo.datasets.get(recipe.dataset.name)
     dataset = entry.create("train", data_dir, **recipe.dataset.options)
-    judge = Judge(recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, device)
+    judge = Judge(
+        recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, device, look=Helpers(team).look
+    )
     variety = VarietyWatch.of(recipe, zoo, dataset, device)
     trainer = Trainer(recipe, zoo, dataset=dataset, device=device, say=observers.say, team=team)
     return _Crew(dataset, judge, variety, trainer)

@@ -5,18 +5,27 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.fidelity import Statistics, statistics
+from ganzoo.evaluation.sampling import BATCH, WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ganzoo.extractor import Extractor
+
+
+class Look(Protocol):
+    """From images to features, as ``extract`` does it."""
+
+    def __call__(self, name: str, extractor: Extractor, images: Tensor, device: torch.device) -> Features:
+        """See ``extract``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,14 @@ class Features:
         return statistics(self.values)
 
 
-def extract(name: str, extractor: Extractor, images: Tensor, device: torch.device, batch_size: int = 500) -> Features:
+def extract(
+    name: str,
+    extractor: Extractor,
+    images: Tensor,
+    device: torch.device,
+    batch_size: int = BATCH,
+    part: tuple[int, int] = WHOLE,
+) -> Features:
     """Run an extractor over images, in float32 whatever the training around it uses.
 
     Args:
@@ -46,20 +62,35 @@ def extract(name: str, extractor: Extractor, images: Tensor, device: torch.devic
         images: uint8 (n, c, h, w).
         device: Where the extractor is.
         batch_size: Images at a time; features do not depend on it beyond rounding.
+        part: (k, m) looks at every m-th batch, from the k-th on, and leaves what others look at zero.
 
     Raises:
         GanzooError: The extractor returns something else than it declares.
     """
+    first, every = part
+    chosen = list(range(first * batch_size, len(images), every * batch_size))
     with torch.no_grad(), _full_precision(device):
-        batches = [extractor(batch.to(device)) for batch in torch.split(images, batch_size)]
-    values = torch.cat([features.cpu() for features, _ in batches]).float()
-    logits = [some.cpu().float() for _, some in batches if some is not None]
-    if values.shape != (len(images), extractor.width) or not values.isfinite().all():
+        seen = [extractor(images[start : start + batch_size].to(device)) for start in chosen]
+    shown = len(images) if part == WHOLE else sum(len(images[start : start + batch_size]) for start in chosen)
+    values = torch.cat([features.cpu() for features, _ in seen]).float()
+    logits = [some.cpu().float() for _, some in seen if some is not None]
+    if values.shape != (shown, extractor.width) or not values.isfinite().all():
         raise GanzooError(
             f"The extractor '{name}' gave features of shape {tuple(values.shape)}, or some not finite.",
             f"It declares {extractor.width} finite features an image; its plugin must be mended.",
         )
-    return Features(values, torch.cat(logits) if logits else None)
+    found = Features(values, torch.cat(logits) if logits else None)
+    return found if part == WHOLE else _spread(found, len(images), chosen, batch_size)
+
+
+def _spread(found: Features, n: int, chosen: list[int], batch_size: int) -> Features:
+    """Put the rows of the batches that begin at ``chosen`` where they belong among n."""
+    rows = torch.cat([torch.arange(start, min(start + batch_size, n)) for start in chosen])
+
+    def among_all(values: Tensor) -> Tensor:
+        return values.new_zeros(n, *values.shape[1:]).index_copy_(0, rows, values)
+
+    return Features(among_all(found.values), None if found.logits is None else among_all(found.logits))
 
 
 @contextmanager

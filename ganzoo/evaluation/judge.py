@@ -14,7 +14,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation import extractors, fidelity
 from ganzoo.evaluation.case import Case
 from ganzoo.evaluation.extrapolation import fid_interval
-from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.features import Look, extract
 from ganzoo.evaluation.metrics import Wanted, parse_all
 from ganzoo.evaluation.pretrained import Pretrained
 from ganzoo.evaluation.protocol import Measured
@@ -41,6 +41,7 @@ class Judge:
         device: Where features are computed.
         split: The reference; the other split makes the floor.
         weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
+        look: Computes features as ``extract`` does, perhaps with others' help.
 
     Attributes:
         shape: (channels, height, width) of the images it judges.
@@ -61,7 +62,9 @@ class Judge:
         *,
         split: Split = "test",
         weights: Path | None = None,
+        look: Look = extract,
     ) -> None:
+        self._look = look
         wanted = parse_all(metrics)
         source = Source(dataset_entry, dataset_entry.check(dataset_options), data_dir, split)
         reference = source.load(split)
@@ -110,7 +113,7 @@ class Judge:
 
     def _case(self, name: str, images: Tensor, labels: Tensor | None) -> Case:
         world = self._world
-        look = partial(extract, name, world.extractors[name], images, world.device)
+        look = partial(self._look, name, world.extractors[name], images, world.device)
         return Case(len(images), look, labels, world.real(name), partial(world.train, name))
 
     def _measure(

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from ganzoo.objective import Networks, Objective
 
+BATCH = 500
+"""Images that are drawn, or looked at, at a time."""
+WHOLE = (0, 1)
+"""Every batch, from the first on."""
+
 
 def to_uint8(images: Tensor) -> Tensor:
     """Quantise images as a picture file would: round((x + 1) * 127.5), clamped.
@@ -58,7 +63,8 @@ def draw(
     labels: Tensor | None = None,
     classes: int = 0,
     codes: Tensor | None = None,
-    batch_size: int = 500,
+    batch_size: int = BATCH,
+    part: tuple[int, int] = WHOLE,
 ) -> tuple[Tensor, Tensor | None]:
     """Draw images in evaluation mode; the same arguments give the same images.
 
@@ -75,6 +81,8 @@ def draw(
         classes: Number of classes of a conditional objective, 0 otherwise.
         codes: Latent codes (n, latent) in place of drawn ones.
         batch_size: Images at a time.
+        part: (k, m) draws every m-th batch, from the k-th on, and leaves the other images zero: m processes draw parts
+            that add up to the whole.
 
     Returns:
         uint8 (n, c, h, w) on the CPU, or float32 where the spec says that they are points; and their labels (n,),
@@ -91,17 +99,17 @@ def draw(
     if codes is None:
         codes = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
     asked = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
-    with (
-        torch.no_grad(),
-        torch.autocast(device.type, enabled=False),
-        _seeded(seed, device),
-        _evaluating(networks),
-    ):
-        images = [
-            _as_drawn(objective.generate(networks, z.to(device), wanted.to(device)), objective.spec.quantised)
-            for z, wanted in zip(torch.split(codes, batch_size), torch.split(asked, batch_size), strict=True)
-        ]
-    return torch.cat(images), None if labels is None else asked
+    spec = objective.spec
+    images = torch.zeros(n, *spec.image_shape, dtype=torch.uint8 if spec.quantised else torch.float32)
+    first, every = part
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), _evaluating(networks):
+        for start in range(first * batch_size, n, every * batch_size):
+            rows = slice(start, start + batch_size)
+            # Each batch for itself, so that a batch does not depend on who draws the ones before it.
+            with _seeded(seed + start, device):
+                drawn = objective.generate(networks, codes[rows].to(device), asked[rows].to(device))
+            images[rows] = _as_drawn(drawn, spec.quantised)
+    return images, None if labels is None else asked
 
 
 @contextmanager

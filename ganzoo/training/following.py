@@ -6,19 +6,58 @@ Nothing but JSON, YAML and safetensors travels, so that no process unpickles wha
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from safetensors.torch import load, save
+from torch import Tensor
 
 from ganzoo.errors import Interrupted, Terminated
+from ganzoo.extractor import Extractor
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe, load_recipe
 from ganzoo.runs.checkpoint import Checkpoint
 from ganzoo.training.distributed import LostContact, Team
-from ganzoo.training.loop import Diverged, Follower
+from ganzoo.training.loop import Diverged, Loop
+from ganzoo.training.together import help_out
 from ganzoo.training.trainer import Trainer
+
+
+class Follower(Loop):
+    """The loop of a process that does not lead: it computes its part, and writes nothing.
+
+    Args:
+        trainer: At its first step, or restored from a checkpoint.
+        zoo: Where extractors are looked up.
+    """
+
+    def __init__(self, trainer: Trainer, zoo: Zoo) -> None:
+        super().__init__(trainer)
+        self._zoo = zoo
+        self._extractors: dict[str, Extractor] = {}
+
+    def train(self) -> None:
+        """Train as long as the leader does."""
+        try:
+            super().train()
+        except LostContact:
+            # While the leader scores it is deaf to the others, and leaves at once when it is told to stop.
+            if self._stop.received:
+                raise self._stop.error(*self._stopped()) from None
+            raise
+
+    def _evaluate(self) -> None:
+        help_out(self.trainer, self._zoo, self._extractors)
+
+    def _tick(self) -> None: ...
+
+    def _picture(self) -> None: ...
+
+    def _write(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
+
+    def _log_event(self, event: str, **facts: Any) -> None: ...
 
 
 def tell_task(team: Team, recipe: Recipe, data_dir: Path | None) -> None:
@@ -47,7 +86,7 @@ def follow(team: Team, zoo: Zoo) -> None:
         state, tensors = json.loads(team.hand_out()), team.hand_out()
         if state is not None:
             trainer.restore(load(tensors), state)
-        Follower(trainer).train()
+        Follower(trainer, zoo).train()
     except (Diverged, Interrupted, LostContact, Terminated) as error:
         raise SystemExit(error.exit_code) from None
 

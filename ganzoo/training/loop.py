@@ -12,7 +12,6 @@ from typing import Any
 from torch import Tensor
 
 from ganzoo.errors import RunError
-from ganzoo.training.distributed import LostContact
 from ganzoo.training.health import broken_networks
 from ganzoo.training.interruption import StopRequests
 from ganzoo.training.trainer import Trainer
@@ -140,7 +139,7 @@ class Loop(ABC):
         self._saved, self._saved_at = self.trainer.images, time.monotonic()
 
     def _judge(self) -> None:
-        """The evaluation, by the process that leads; the others wait for what it says of ``train.until``."""
+        """The evaluation, led by one process, which tells the others what it found about ``train.until``."""
         self._evaluate()
         self._evaluated = self.trainer.images
         if self.trainer.team.any(bool(self.reached)):
@@ -165,27 +164,3 @@ class Loop(ABC):
     @abstractmethod
     def _log_event(self, event: str, **facts: Any) -> None:
         """Note what happens."""
-
-
-class Follower(Loop):
-    """The loop of a process that does not lead: it computes its part, and writes nothing."""
-
-    def train(self) -> None:
-        """Train as long as the leader does."""
-        try:
-            super().train()
-        except LostContact:
-            # While the leader scores it is deaf to the others, and leaves at once when it is told to stop.
-            if self._stop.received:
-                raise self._stop.error(*self._stopped()) from None
-            raise
-
-    def _tick(self) -> None: ...
-
-    def _picture(self) -> None: ...
-
-    def _evaluate(self) -> None: ...
-
-    def _write(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None: ...
-
-    def _log_event(self, event: str, **facts: Any) -> None: ...

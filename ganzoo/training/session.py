@@ -8,17 +8,16 @@ from typing import Any
 import torch
 
 from ganzoo.evaluation.judge import Judge
-from ganzoo.evaluation.sampling import draw
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.pictures import overview, save_picture
 from ganzoo.tracker import Tracker
 from ganzoo.training.health import SAMPLES, VarietyWatch
 from ganzoo.training.loop import Loop
+from ganzoo.training.together import SAMPLE_SEED, Helpers, samples
 from ganzoo.training.trainer import Trainer
 
 GRID_ROWS = 8
 POINTS = 2500
-SAMPLE_SEED = 0
 TOLD = ("metric", "value", "floor", "weights", "seconds")
 
 
@@ -50,6 +49,7 @@ class Session(Loop):
         self.run = run
         self.judge = judge
         self.variety = variety
+        self.helpers = Helpers(trainer.team)
         self.trackers = trackers
         self.tick = tick
 
@@ -76,6 +76,7 @@ class Session(Loop):
             for weights in self.trainer.kinds_of_weights:
                 self._complete_scores(weights)
             self._tell_scores()
+            self.helpers.dismiss()
         self._check_until()
 
     def _complete_scores(self, weights: str) -> None:
@@ -94,7 +95,7 @@ class Session(Loop):
 
     def _watch_variety(self) -> None:
         weights = self.trainer.kinds_of_weights[0]
-        images, _ = self._draw(weights, min(SAMPLES, self.trainer.recipe.evaluate.samples))
+        images, _ = samples(self.trainer, weights, min(SAMPLES, self.trainer.recipe.evaluate.samples))
         self._log_event("health", weights=weights, features=self.variety.name, **self.variety.measure(images))
 
     def _scores_here(self) -> list[dict[str, Any]]:
@@ -108,7 +109,7 @@ class Session(Loop):
         ]
 
     def _score(self, weights: str) -> list[dict[str, Any]]:
-        images, labels = self._draw(weights, self.trainer.recipe.evaluate.samples)
+        images, labels = self.helpers.draw(self.trainer, weights, self.trainer.recipe.evaluate.samples)
         measured = self.judge.score(images, sample_seed=SAMPLE_SEED, weights=weights, labels=labels)
         return [one.record(self.trainer.images, round(self.seconds, 3)) for one in measured]
 
@@ -123,22 +124,11 @@ class Session(Loop):
     def _picture(self) -> None:
         columns = len(self.run.info.get("class_names", ())) if self.trainer.recipe.conditional else GRID_ROWS
         n = GRID_ROWS * columns if self.trainer.objective.spec.quantised else POINTS
-        images, _ = self._draw(self.trainer.kinds_of_weights[0], n)
+        images, _ = samples(self.trainer, self.trainer.kinds_of_weights[0], n)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
         save_picture(overview(images, columns), path)
         for tracker in self.trackers:
             tracker.picture(self.trainer.images, path)
-
-    def _draw(self, weights: str, n: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        trainer = self.trainer
-        return draw(
-            trainer.objective,
-            trainer.sampling_networks(weights),
-            n,
-            seed=SAMPLE_SEED,
-            device=trainer.device,
-            classes=trainer.objective.spec.classes,
-        )
 
     def _log_event(self, event: str, **facts: Any) -> None:
         record = {"event": event, "images": self.trainer.images, **facts}

@@ -9,7 +9,9 @@ import time
 import pytest
 import torch
 
+from ganzoo import load
 from ganzoo.errors import GanzooError, RunError
+from ganzoo.evaluation.judge import Judge
 from ganzoo.plugins import load_zoo
 from ganzoo.recipe import load_recipe
 from ganzoo.runs.folder import RunFolder
@@ -121,6 +123,68 @@ def test_batch_normalisation_over_all_processes_is_that_of_one(tmp_path):
     shared = two(tmp_path / "two", norm, "train.sync_batch_norm=true")
     assert_close(shared, one(tmp_path / "one", norm))
     assert any("running_var" in name for name in shared.latest_checkpoint().tensors)
+
+
+TOGETHER = """
+import torch
+from ganzoo.evaluation import extractors, sampling
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.sampling import BATCH
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.training.distributed import joined
+from ganzoo.training.together import Helpers, help_out, samples
+from ganzoo.training.trainer import Trainer
+
+torch.set_num_threads(1)
+zoo = load_zoo()
+recipe = load_recipe("stylegan2-mnist", zoo, ["train.batch_size=8"])  # draws noise of its own
+dataset = zoo.datasets.get("mnist").create("train", None)
+cpu = torch.device("cpu")
+n = 2 * BATCH + 7
+with joined() as team:
+    trainer = Trainer(recipe, zoo, dataset=dataset, team=team)
+    generate, sizes = trainer.objective.generate, []
+    trainer.objective.generate = lambda networks, z, label: (sizes.append(len(z)), generate(networks, z, label))[1]
+    if team.leads:
+        helpers, reader = Helpers(team), extractors.find("mnist-cnn", zoo, (1, 28, 28))
+        images, _ = helpers.draw(trainer, "raw", n)
+        seen = helpers.look("mnist-cnn", reader, images, cpu)
+        assert len(helpers.draw(trainer, "raw", BATCH)[0]) == BATCH  # one batch: alone
+        helpers.dismiss()
+        assert sizes == [BATCH, 7, BATCH], sizes
+        alone, _ = samples(trainer, "raw", n)
+        assert torch.equal(images, alone)
+        wanted = extract("mnist-cnn", reader, alone, cpu)
+        assert torch.equal(seen.values, wanted.values)
+        assert torch.equal(seen.logits, wanted.logits)
+    else:
+        help_out(trainer, zoo, {})
+        assert sizes == [BATCH], sizes
+    team.any(True)
+"""
+
+
+def test_samples_and_features_come_from_all_processes_and_are_those_of_one(tmp_path):
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    process = subprocess.run([sys.executable, *LAUNCHER, str(script)], capture_output=True, text=True, timeout=250)
+    assert process.returncode == 0, process.stderr
+
+
+def test_a_score_of_two_processes_is_that_of_one_with_the_same_weights(tmp_path):
+    folder = tmp_path / "two"
+    run = two(folder, "evaluate={metrics: [fid@mnist-cnn], samples: 1100, every: 320}")
+    last = {score["weights"]: score["value"] for score in run.scores() if score["images"] == STEPS * BATCH}
+    assert set(last) == {"ema", "raw"}
+    assert len(run.scores()) == 4
+    zoo = load_zoo()
+    generator = load(folder)
+    judge = Judge(["fid@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
+    for weights, value in last.items():
+        images = generator.sample(1100, seed=0, weights=weights)
+        (again,) = judge.score(images, sample_seed=0, weights=weights)
+        assert again.value == pytest.approx(value, rel=1e-6)  # sums by another number of threads
 
 
 BROKEN = """
