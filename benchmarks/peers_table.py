@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ganzoo.runs.environment import in_words
 from ganzoo.runs.files import write_atomically
 
 
@@ -26,7 +27,6 @@ def main() -> None:
 
 def markdown(measured: Mapping[str, Any]) -> str:
     """The table, a row for each peer and number format, in the order in which they ran."""
-    here = measured["machine_info"]["ganzoo"]
     return "\n".join(
         [
             "# Other packages, and a tutorial loop",
@@ -34,7 +34,7 @@ def markdown(measured: Mapping[str, Any]) -> str:
             "Each ran in turns with ganzoo's nearest recipe, in the same minutes and with the same batch; ratios are",
             "ganzoo's over theirs. Networks and losses differ: images/s favour small networks, FLOP/s large ones.",
             "",
-            f"On {here['cpu']}, threads: {here['threads']}, torch {here['versions']['torch']}.",
+            f"On {in_words(measured['machine_info']['ganzoo'])}.",
             "",
             "| peer | recipe | batch | precision | images/s | theirs | times the images/s | times the FLOP/s |",
             "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import Zoo, load_zoo
 from ganzoo.recipe import load_recipe
-from ganzoo.runs.environment import environment
+from ganzoo.runs.environment import environment, in_words
 from ganzoo.runs.files import write_atomically
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
@@ -100,13 +100,12 @@ def kind_of(operator: str) -> str:
 
 def markdown(columns: Mapping[str, Mapping[str, str]], overrides: list[str]) -> str:
     """The table, a column for each recipe."""
-    here = environment(torch.device("cpu"))
     given = "".join(f" --set {override}" for override in overrides)
     first = next(iter(columns.values()))
     return "\n".join(
         [
-            f"Made by `python benchmarks/profile_step.py {' '.join(columns)}{given}` on {here['cpu']}, "
-            f"threads: {here['threads']}, torch {here['versions']['torch']}.",
+            f"Made by `python benchmarks/profile_step.py {' '.join(columns)}{given}` on "
+            f"{in_words(environment(torch.device('cpu')))}.",
             "",
             f"| | {' | '.join(columns)} |",
             f"| --- |{' ---: |' * len(columns)}",

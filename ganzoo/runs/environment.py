@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Hardware and versions, as JSON: cpu, cores, threads, gpu, system, versions.
+    """Hardware and versions, as JSON: cpu, instructions, cores, threads, gpu, system, versions.
 
     torch names its build itself (``+cpu``, ``+cu130``), which its metadata may leave out.
     """
     return {
         "device": str(device),
         "cpu": _cpu_name(),
+        "instructions": _instructions(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
@@ -33,6 +35,13 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def in_words(found: Mapping[str, Any]) -> str:
+    """What an environment's figures were measured on: the CPU and what it multiplies with, threads, torch."""
+    instructions = ", ".join(found.get("instructions", ()))  # not told by early versions
+    cpu = f"{found['cpu']} ({instructions})" if instructions else found["cpu"]
+    return f"{cpu}, threads: {found['threads']}, torch {found['versions']['torch']}"
+
+
 def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -40,6 +49,17 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _instructions() -> list[str]:
+    """What the CPU multiplies with: two of one name may differ by a factor of ten in bfloat16."""
+    known = {
+        "AVX2": torch.cpu._is_avx2_supported(),
+        "AVX512": torch.cpu._is_avx512_supported(),
+        "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+    }
+    return [name for name, there in known.items() if there]
 
 
 def _version(distribution: str) -> str | None:
