@@ -16,6 +16,7 @@ from ganzoo.plugins import Zoo, load_zoo
 from ganzoo.runs.environment import environment
 from ganzoo.training.precision import resolve_device
 from machine import wait
+from summary import summary
 
 EVERYDAY = ("vanilla-mnist", "dcgan-mnist", "cgan-mnist", "wgan-gp-mnist", "r3gan-mnist")
 """Measured where nobody asks for other recipes: few enough for a default suite that ends within ten minutes."""
@@ -68,6 +69,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     here = Path(__file__).parent
     named = [Path(argument.partition("::")[0]).resolve() for argument in config.invocation_params.args]
     return None if any(path.is_relative_to(here) for path in named) else True
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Throughput, scores and ratios: the plugin's own table tells times alone."""
+    session = getattr(config, "_benchmarksession", None)
+    lines = summary(one.extra_info for one in session.benchmarks) if session else []
+    if lines:
+        terminalreporter.section("ganzoo")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(optionalhook=True)

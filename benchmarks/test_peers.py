@@ -51,7 +51,6 @@ def test_ours_against_a_peer(
     mnist: ImageDataset,
     device: torch.device,
     rounds: int,
-    capsys: pytest.CaptureFixture[str],
     theirs: Contender,
     peer: str,
     precision: str,
@@ -73,11 +72,6 @@ def test_ours_against_a_peer(
     our_rates = [our_steps * ours.images_per_step / seconds for seconds in benchmark.stats.stats.data]
     report = compare(our_rates, their_rates, our_work, their_work)
     benchmark.extra_info.update(report, peer=peer, recipe=RECIPES[peer], ours=ours.facts, theirs=theirs.facts)
-    with capsys.disabled():
-        print(
-            f"\n{RECIPES[peer]} in {ours.trainer.precision} against {peer}, batches of {batch}: "
-            f"{report['ratio']:.2f} times the images/s, {report['flops_ratio']:.2f} times the FLOP/s"
-        )
 
 
 def compare(ours: list[float], theirs: list[float], our_work: float, their_work: float) -> dict[str, float]:

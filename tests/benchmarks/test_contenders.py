@@ -35,6 +35,13 @@ def test_contenders_train_and_draw_whole_sets(contender: Contender) -> None:
     assert contender.images_per_step == contender.facts["batch"] == 128
 
 
+def test_the_tutorial_loop_has_the_networks_of_the_recipe(zoo: Zoo, mnist: ImageDataset) -> None:
+    loop = Tutorial(mnist_folder(), 0, CPU).loop
+    ours = Ours(load_recipe("vanilla-mnist", zoo), zoo, mnist, CPU).trainer.networks
+    for theirs, mine in ((loop.generator, ours["generator"]), (loop.discriminator, ours["discriminator"])):
+        assert [p.shape for p in mine.parameters()] == [p.shape for p in theirs.parameters()]
+
+
 def test_the_tutorial_loop_costs_what_its_layers_do() -> None:
     loop = Tutorial(mnist_folder(), 0, CPU)
     # A product forward, one for the weights' gradient and, but for the first layer, one for the input's.
