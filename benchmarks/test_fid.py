@@ -16,13 +16,13 @@ from ganzoo.recipe import Recipe, load_recipe
 from ganzoo.training.together import SAMPLE_SEED, samples
 from ganzoo.training.trainer import Trainer
 
-IMAGES = 50_000
+IMAGES = 100_000
 SAMPLES = 10_000
 
 
 @pytest.fixture
 def recipe(zoo: Zoo, recipe_name: str, request: pytest.FixtureRequest) -> Recipe:
-    """A training of 50,000 real images; of a tenth, where a look is enough."""
+    """A training of 100,000 real images; of a tenth, where a look is enough."""
     images = IMAGES // 10 if request.config.getoption("quick") else IMAGES
     return load_recipe(recipe_name, zoo, [f"train.images={images}"])
 
