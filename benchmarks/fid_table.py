@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from ganzoo.bench.record import hardware
+from ganzoo.runs.environment import hardware_in_words
 
 Line = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def protocol(line: Line) -> tuple[Any, ...]:
     """What lines must share to stand in one table."""
     machine = line["environment"]
     return (
-        hardware(machine),
+        hardware_in_words(machine),
         machine["threads"],
         machine["versions"]["torch"],
         line["metric"],

@@ -21,12 +21,12 @@ import torch
 
 from contenders import Contender, Ours, Peer, Tutorial
 from fid_table import first_below, markdown
-from ganzoo.bench.record import hardware, recipe_digest
+from ganzoo.bench.record import recipe_digest
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.evaluation.judge import Judge
 from ganzoo.plugins import Zoo, load_zoo
 from ganzoo.recipe import load_recipe
-from ganzoo.runs.environment import environment
+from ganzoo.runs.environment import environment, hardware_in_words
 from ganzoo.runs.files import append_lines, read_lines, write_atomically
 from ganzoo.training.precision import resolve_device
 from peers.catalogue import PEERS
@@ -137,7 +137,7 @@ def settles(line: dict[str, Any], entrant: Entrant, args: argparse.Namespace, de
         and (line["kind"], line["contender"], line["seed"]) == (entrant.kind, entrant.name, entrant.seed)
         and line["facts"].get("digest") == entrant.digest
         and (line["every"], line["samples"]) == (args.every, args.samples)
-        and (hardware(there), there["threads"]) == (hardware(here), here["threads"])
+        and (hardware_in_words(there), there["threads"]) == (hardware_in_words(here), here["threads"])
         and there["versions"]["torch"] == here["versions"]["torch"]
     )
     far = line["limit"] >= args.seconds or first_below(line["curve"], min(args.marks)) is not None

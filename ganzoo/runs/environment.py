@@ -36,10 +36,16 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """What an environment's figures were measured on: the CPU and what it multiplies with, threads, torch."""
+    """What an environment's figures were measured on: hardware, threads, torch."""
+    return f"{hardware_in_words(found)}, threads: {found['threads']}, torch {found['versions']['torch']}"
+
+
+def hardware_in_words(found: Mapping[str, Any]) -> str:
+    """The GPU, or else the CPU and what it multiplies with."""
+    if found.get("gpu"):
+        return str(found["gpu"])
     instructions = ", ".join(found.get("instructions", ()))  # not told by early versions
-    cpu = f"{found['cpu']} ({instructions})" if instructions else found["cpu"]
-    return f"{cpu}, threads: {found['threads']}, torch {found['versions']['torch']}"
+    return f"{found['cpu']} ({instructions})" if instructions else str(found["cpu"])
 
 
 def _cpu_name() -> str:

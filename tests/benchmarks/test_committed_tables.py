@@ -15,9 +15,10 @@ RESULTS = Path(__file__).parents[2] / "results"
 VARIANTS = RESULTS.parent / "benchmarks" / "variants"
 
 
-def test_peers():
-    measured = json.loads((RESULTS / "peers.json").read_text(encoding="utf-8"))
-    assert (RESULTS / "peers.md").read_text(encoding="utf-8") == peers_table(measured)
+@pytest.mark.parametrize("name", ["peers", "peers-amx"])
+def test_peers(name):
+    measured = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    assert (RESULTS / f"{name}.md").read_text(encoding="utf-8") == peers_table(measured)
 
 
 @pytest.mark.parametrize(("name", "marks"), [("time-to-fid", [20, 10, 5, 2, 1]), ("tutorial-ten-minutes", [0.5])])
