@@ -15,54 +15,39 @@ def summary(benchmarks: Iterable[Facts]) -> list[str]:
         benchmarks: The ``extra_info`` of each.
     """
     found = list(benchmarks)
-    steps = [one for one in found if "share_of_gemm_peak" in one]
-    scored = [one for one in found if "score" in one]
-    beside = [one for one in found if "peer" in one]
     return [
-        *_table(
-            ("training", "engine", "precision", "images/s", "GFLOP/s", "of the largest matrix product's"),
-            [
-                (
-                    one["recipe"],
-                    one["engine"],
-                    one["precision"],
-                    f"{one['images_per_second']:,.0f}",
-                    f"{one['images_per_second'] * one['flops_per_image'] / 1e9:,.0f}",
-                    f"{one['share_of_gemm_peak']:.0%}",
-                )
-                for one in steps
-            ],
-        ),
-        *_table(
-            ("after a short training", "score", "value", "floor", "images", "seconds"),
-            [
-                (
-                    one["recipe"],
-                    one["metric"],
-                    f"{one['score']:.2f}",
-                    f"{one['floor']:.2f}",
-                    f"{one['training_images']:,}",
-                    f"{one['training_seconds']:.1f}",
-                )
-                for one in scored
-            ],
-        ),
-        *_table(
-            ("against", "recipe", "precision", "images/s", "theirs", "times the images/s", "times the FLOP/s"),
-            [
-                (
-                    one["peer"],
-                    one["recipe"],
-                    one["ours"]["precision"],
-                    f"{one['images_per_second']:,.0f}",
-                    f"{one['peer_images_per_second']:,.0f}",
-                    f"{one['ratio']:.2f}",
-                    f"{one['flops_ratio']:.2f}",
-                )
-                for one in beside
-            ],
-        ),
+        *_table(STEPS, [_step(one) for one in found if "share_of_gemm_peak" in one]),
+        *_table(SCORES, [_score(one) for one in found if "score" in one]),
+        *_table(PEERS, [_peer(one) for one in found if "peer" in one]),
     ]
+
+
+STEPS = ("training", "engine", "precision", "images/s", "GFLOP/s", "of the largest matrix product's")
+SCORES = ("after a short training", "score", "value", "floor", "images", "seconds")
+PEERS = ("against", "recipe", "precision", "images/s", "theirs", "times the images/s", "times the FLOP/s")
+
+
+def _step(one: Facts) -> tuple[str, ...]:
+    rate = one["images_per_second"]
+    work = f"{rate * one['flops_per_image'] / 1e9:,.0f}"
+    return one["recipe"], one["engine"], one["precision"], f"{rate:,.0f}", work, f"{one['share_of_gemm_peak']:.0%}"
+
+
+def _score(one: Facts) -> tuple[str, ...]:
+    training = f"{one['training_images']:,}", f"{one['training_seconds']:.1f}"
+    return one["recipe"], one["metric"], f"{one['score']:.2f}", f"{one['floor']:.2f}", *training
+
+
+def _peer(one: Facts) -> tuple[str, ...]:
+    rates = f"{one['images_per_second']:,.0f}", f"{one['peer_images_per_second']:,.0f}"
+    return (
+        one["peer"],
+        one["recipe"],
+        one["ours"]["precision"],
+        *rates,
+        f"{one['ratio']:.2f}",
+        f"{one['flops_ratio']:.2f}",
+    )
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

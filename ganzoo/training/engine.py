@@ -123,7 +123,9 @@ def left_out(phase: str, what: str, error: Exception) -> str:
     return f"The phase '{phase}' is executed eagerly, because torch cannot {what} ({reason})."
 
 
-def choose_engine(name: str, device: torch.device, latents: torch.Generator, say: Callable[[str], None]) -> Engine:
+def choose_engine(
+    name: str, device: torch.device, latents: torch.Generator, say: Callable[[str], None], processes: int = 1
+) -> Engine:
     """The engine a recipe asks for.
 
     ``auto`` is eager everywhere. On a CPU, matrix products take nearly all of the time, compiled or not, and compiling
@@ -134,11 +136,17 @@ def choose_engine(name: str, device: torch.device, latents: torch.Generator, say
         device: Where the networks are.
         latents: What latent codes are drawn with.
         say: Told what was taken, where that was left open, and what could not be done.
+        processes: How many train together.
 
     Raises:
-        GanzooError: The engine needs another device.
+        GanzooError: The engine needs another device, or trains in one process.
     """
     if name == "cudagraph":
+        if processes > 1:
+            raise GanzooError(
+                "The engine 'cudagraph' trains in one process, and this training has several.",
+                "Use train.engine=eager or compile, or start it without torchrun.",
+            )
         if device.type != "cuda":
             raise GanzooError(
                 f"The engine 'cudagraph' needs a CUDA device, and this training is on {device.type}.",

@@ -60,13 +60,8 @@ class Trainer:
             keep_freed_memory()
         self._rows = team.share(config.batch_size)
         self.precision = resolve_precision(config.precision, self.device)
-        if config.engine == "cudagraph" and team.size > 1:
-            raise GanzooError(
-                "The engine 'cudagraph' trains in one process, and this training has several.",
-                "Use train.engine=eager or compile, or start it without torchrun.",
-            )
         self.latents = stream(config.seed, "latents", self.device)
-        self.engine = choose_engine(config.engine, self.device, self.latents, say)
+        self.engine = choose_engine(config.engine, self.device, self.latents, say, team.size)
         torch.manual_seed(derive_seed(config.seed, "initialisation"))
         self.assembly: Assembly = assemble(
             recipe, zoo, dataset.shape, len(dataset.classes), quantised=dataset.quantised

@@ -36,9 +36,9 @@ def tapes(monkeypatch, make_tape, told):
     """What the engine ``cudagraph`` captures on instead of a GPU."""
     made = []
 
-    def choose(name, device, latents, say):
+    def choose(name, device, latents, say, processes):
         if name != "cudagraph":
-            return choose_engine(name, device, latents, say)
+            return choose_engine(name, device, latents, say, processes)
         made.append(make_tape(latents))
         return CaptureEngine(made[-1], device, latents, told.append)
 
