@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROUNDS = 3
 
@@ -39,22 +40,21 @@ def compare(recipe: str, processes: int) -> dict[str, object]:
     rates = {n: [one[n]["images_per_second"] for one in rounds] for n in (1, processes)}
     medians = {n: statistics.median(values) for n, values in rates.items()}
     return {
-        **{key: rounds[0][1][key] for key in ("recipe", "precision", "engine", "batch_size", "torch")},
-        "cores": os.cpu_count(),
-        "threads_a_process": 1,
+        **{key: rounds[0][1][key] for key in ("recipe", "precision", "engine", "batch_size")},
         "images_per_second": rates,
         "ratio": medians[processes] / medians[1],
+        "environment": rounds[0][1]["environment"],
     }
 
 
-def measured(processes: int) -> dict[str, float]:
+def measured(processes: int) -> dict[str, Any]:
     """What so many processes of one thread say of themselves."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [sys.executable, *launcher, str(Path(__file__).resolve()), *sys.argv[1:]]
     done = subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True, check=True
     )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -64,6 +64,7 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
 
     from ganzoo.plugins import load_zoo
     from ganzoo.recipe import load_recipe
+    from ganzoo.runs.environment import environment
     from ganzoo.training.distributed import joined
     from ganzoo.training.trainer import Trainer
 
@@ -83,7 +84,7 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
         rate = steps * trainer.images_per_step / (time.perf_counter() - began)
         if team.leads:
             facts = {"recipe": recipe_name, "precision": trainer.precision, "engine": trainer.engine.name}
-            sizes = {"batch_size": recipe.train.batch_size, "torch": torch.__version__}
+            sizes = {"batch_size": recipe.train.batch_size, "environment": environment(trainer.device)}
             print(json.dumps({**facts, **sizes, "images_per_second": rate}))
 
 

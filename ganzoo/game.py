@@ -121,7 +121,7 @@ class AdversarialGame(Objective):
 
     def discriminator_turn(self, networks: Networks, batch: Batch) -> Turn:
         """What the discriminator is shown: fakes carry no graph."""
-        # Drawn anew: showing those that the generator has just learnt from saves this pass, and ruins the scores.
+        # Drawn anew: showing those that the generator has just learnt from saves this pass, and ruined vanilla-mnist.
         with torch.no_grad():
             fake = self.generate(networks, batch.z, batch.label)
         return self._turn("discriminator", networks, batch, fake)

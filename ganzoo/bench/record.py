@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ganzoo.complaints import complaints
 from ganzoo.errors import GanzooError
 from ganzoo.recipe import Recipe
+from ganzoo.runs.environment import hardware_in_words
 from ganzoo.runs.files import read_lines
 from ganzoo.runs.shapes import LARGEST
 
@@ -135,8 +136,8 @@ class RunRecord(_Line):
 
     @property
     def hardware(self) -> str:
-        """The GPU's name, or the CPU's where it was trained on that."""
-        return hardware(self.environment)
+        """The GPU, or the CPU with what it multiplies with, where it was trained on that."""
+        return hardware_in_words(self.environment)
 
     @property
     def key(self) -> Key:
@@ -151,11 +152,6 @@ class RunRecord(_Line):
     def plain(self) -> dict[str, Any]:
         """What stands in the file."""
         return self.model_dump(mode="json", by_alias=True)
-
-
-def hardware(environment: Mapping[str, Any]) -> str:
-    """The device that an environment's figures belong to: the GPU's name, or else the CPU's."""
-    return str(environment.get("gpu") or environment.get("cpu"))
 
 
 def recipe_digest(recipe: Recipe) -> str:

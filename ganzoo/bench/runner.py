@@ -19,10 +19,10 @@ from ganzoo.bench.job import lock
 from ganzoo.bench.ledger import Ledger
 from ganzoo.bench.matrix import Job
 from ganzoo.bench.process import JobProcess
-from ganzoo.bench.record import Key, RunRecord, hardware
+from ganzoo.bench.record import Key, RunRecord
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import Zoo
-from ganzoo.runs.environment import environment
+from ganzoo.runs.environment import environment, hardware_in_words
 from ganzoo.training.interruption import StopRequests
 from ganzoo.training.precision import resolve_device
 
@@ -100,7 +100,7 @@ class Bench:
         return [record for job in jobs if (record := records.get(job))]
 
     def _key(self, job: Job) -> Key:
-        return job.digest, job.dataset, job.seed, hardware(self._environment(job))
+        return job.digest, job.dataset, job.seed, hardware_in_words(self._environment(job))
 
     def _is_open(self, job: Job) -> bool:
         record = self.ledger.find(self._key(job))

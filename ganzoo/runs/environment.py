@@ -41,11 +41,13 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 
 def hardware_in_words(found: Mapping[str, Any]) -> str:
-    """The GPU, or else the CPU and what it multiplies with."""
+    """The GPU, or else the CPU and what it multiplies with: what tells one machine's figures from another's."""
     if found.get("gpu"):
         return str(found["gpu"])
-    instructions = ", ".join(found.get("instructions", ()))  # not told by early versions
-    return f"{found['cpu']} ({instructions})" if instructions else str(found["cpu"])
+    cpu, told = found.get("cpu"), found.get("instructions")
+    # Early versions did not tell them, and a stranger's file may hold anything there.
+    instructions = ", ".join(map(str, told)) if isinstance(told, list) else ""
+    return f"{cpu} ({instructions})" if instructions else str(cpu)
 
 
 def _cpu_name() -> str:

@@ -35,8 +35,10 @@ def test_seeds_are_one_contender_with_a_mean_and_a_range(record):
 
 def test_other_hardware_or_another_recipe_of_that_name_is_another_contender(record):
     gpu = {"cpu": "Test CPU", "gpu": "Test GPU"}
-    made = table([record("a", 4.0), record("a", 5.0, environment=gpu), record("a", 6.0, digest="another")])
-    assert [place.rank for place in made.places] == [1, 2, 3]
+    amx = {"cpu": "Test CPU", "gpu": None, "instructions": ["AMX"]}
+    others = [record("a", 5.0, environment=gpu), record("a", 5.5, environment=amx), record("a", 6.0, digest="another")]
+    made = table([record("a", 4.0), *others])
+    assert [place.rank for place in made.places] == [1, 2, 3, 4]
 
 
 def test_scores_of_two_protocols_never_share_a_table(record, score):

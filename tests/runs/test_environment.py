@@ -2,9 +2,10 @@
 
 import json
 
+import pytest
 import torch
 
-from ganzoo.runs.environment import environment, in_words
+from ganzoo.runs.environment import environment, hardware_in_words, in_words
 
 
 def test_an_environment_is_json_and_tells_what_the_processor_multiplies_with():
@@ -19,3 +20,13 @@ def test_in_words_with_and_without_instructions():
     facts = {"cpu": "A CPU", "threads": 2, "versions": {"torch": "2.13.0"}}
     assert in_words(facts) == "A CPU, threads: 2, torch 2.13.0"
     assert in_words({**facts, "instructions": ["AVX2", "AMX"]}) == "A CPU (AVX2, AMX), threads: 2, torch 2.13.0"
+
+
+@pytest.mark.parametrize("told", [None, 5, "AMX", {"AMX": 1}, []])
+def test_a_strangers_record_may_tell_anything_as_instructions(told):
+    assert hardware_in_words({"cpu": "A CPU", "gpu": None, "instructions": told}) == "A CPU"
+    assert hardware_in_words({"instructions": told}) == "None"
+
+
+def test_the_gpu_is_what_computes_where_there_is_one():
+    assert hardware_in_words({"cpu": "A CPU", "gpu": "A GPU", "instructions": ["AMX"]}) == "A GPU"
