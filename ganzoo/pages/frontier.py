@@ -82,7 +82,7 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
         axes.set_xlabel(cost.label)
         axes.set_ylabel(f"{table.measure.metric} ({table.measure.direction})")
         if len(hardware) > 1:
-            canvas.legend(handles=_legend(axes, hardware), loc="outside upper left", ncols=2)
+            canvas.legend(handles=_legend(axes, hardware), loc="outside upper left")
         _label(canvas, axes, order, best)
         tooltips = {f"point-{number}": _told(point, cost) for number, point in enumerate(order)}
         return svg(canvas, f"{table.measure.metric} over {cost.label}: {len(points)} recipes", name, tooltips)
@@ -131,7 +131,7 @@ def _legend(axes: Axes, hardware: Sequence[str]) -> list[object]:
     return [
         handle
         for number, name in enumerate(hardware)
-        for handle in axes.plot([], [], MARKERS[number % len(MARKERS)], color=SERIES[0], label=shortened(name, 40))
+        for handle in axes.plot([], [], MARKERS[number % len(MARKERS)], color=SERIES[0], label=shortened(name, 80))
     ]
 
 
