@@ -88,11 +88,16 @@ def _objective(recipe: Recipe, zoo: Zoo) -> Objective:
     if recipe.augmentation is not None:
         augmentation = _create(zoo.augmentations.get(recipe.augmentation.name), recipe.augmentation)
     if isinstance(loss, AdversarialLoss):
-        return AdversarialGame(loss, regularizers, augmentation)
+        return AdversarialGame(loss, regularizers, augmentation, recipe.train.share_fakes)
     if regularizers or augmentation:
         raise GanzooError(
             f"The loss '{recipe.loss.name}' has phases of its own and takes no regularizers or augmentation.",
             "Remove them from the recipe, or choose a loss on logits.",
+        )
+    if recipe.train.share_fakes:
+        raise GanzooError(
+            f"The loss '{recipe.loss.name}' has phases of its own, which decide themselves what fakes they share.",
+            "Remove train.share_fakes from the recipe, or choose a loss on logits.",
         )
     return loss
 

@@ -35,6 +35,8 @@ class AdversarialGame(Objective):
         loss: What each player minimises.
         regularizers: Terms added to either player's loss, by the name they are logged under.
         augmentation: Applied to everything the discriminator sees.
+        share_fakes: The generator is judged on the images that the discriminator has just learnt from, which saves a
+            pass through it. Otherwise each draws its own.
     """
 
     def __init__(
@@ -42,11 +44,13 @@ class AdversarialGame(Objective):
         loss: AdversarialLoss,
         regularizers: Sequence[Regularizer] = (),
         augmentation: Augmentation | None = None,
+        share_fakes: bool = False,
     ) -> None:
         super().__init__()
         self.loss = loss
         self.regularizers = nn.ModuleList(regularizers)
         self.augmentation = augmentation
+        self.share_fakes = share_fakes
         self._terms = tuple(regularizers)
         self._added: dict[Regularizer, tuple[str, ...]] = {}
 
@@ -92,7 +96,9 @@ class AdversarialGame(Objective):
             for term in terms
             if term.every > 1
         ]
-        return [Phase(player, self._trained(player, every_step), partial(loss, every_step), after=after), *lazy]
+        trained = self._trained(player, every_step)
+        main = Phase(player, trained, partial(loss, every_step), after=after, shares_fakes=self.share_fakes)
+        return [main, *lazy]
 
     def _trained(self, player: Player, terms: Sequence[Regularizer]) -> tuple[str, ...]:
         """The player and the networks that its terms added."""
@@ -121,14 +127,14 @@ class AdversarialGame(Objective):
 
     def discriminator_turn(self, networks: Networks, batch: Batch) -> Turn:
         """What the discriminator is shown: fakes carry no graph."""
-        # Drawn anew: showing those that the generator has just learnt from saves this pass, and ruined vanilla-mnist.
         with torch.no_grad():
-            fake = self.generate(networks, batch.z, batch.label)
+            fake = self.generate(networks, batch.z, batch.label) if batch.fake is None else batch.fake.detach()
         return self._turn("discriminator", networks, batch, fake)
 
     def generator_turn(self, networks: Networks, batch: Batch) -> Turn:
         """What the generator is judged on: fakes carry its graph."""
-        return self._turn("generator", networks, batch, self.generate(networks, batch.z, batch.label))
+        fake = self.generate(networks, batch.z, batch.label) if batch.fake is None else batch.fake
+        return self._turn("generator", networks, batch, fake)
 
     def _turn(self, player: Player, networks: Networks, batch: Batch, fake: Tensor) -> Turn:
         condition = self.condition(batch.label)

@@ -30,12 +30,15 @@ class Batch:
         real: Real images (n, c, h, w) in [-1, 1].
         label: Their classes (n,), int64; zeros where the dataset has none. Fakes are drawn with the same labels, so
             that real and fake are comparable pair by pair.
-        z: Latent codes (n, latent), drawn anew for every phase.
+        z: Latent codes (n, latent), drawn anew for every phase, or once for all phases that share fakes.
+        fake: The images (n, c, h, w) that the generator made of ``z``, with its graph, where phases share them; None
+            where the phase is to generate its own.
     """
 
     real: Tensor
     label: Tensor
     z: Tensor
+    fake: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Phase:
         repeat: How often it runs in one step, each time on the next real batch (critic iterations).
         every: It runs on each ``every``-th step only (lazy regularisation).
         after: Called without gradients after the optimizers stepped (weight clipping, balance terms).
+        shares_fakes: Whether it takes ``batch.fake``, generated once a step for all phases that do, which then have
+            their turns one after another on one batch. The phase that trains the generator is the last of them.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Phase:
     repeat: int = 1
     every: int = 1
     after: Callable[[Networks], None] | None = None
+    shares_fakes: bool = False
 
 
 class Objective(nn.Module):

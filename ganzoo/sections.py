@@ -204,6 +204,7 @@ class TrainConfig(Section):
         precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32.
         engine: How phases are executed.
         ema: Weight of the old average in each step, or null for no moving average.
+        share_fakes: Both players learn from one batch of fakes a step, the discriminator first.
         seed: Everything random follows from it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
@@ -217,6 +218,7 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     engine: Literal["auto", "eager", "compile", "cudagraph"] = "auto"
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
+    share_fakes: bool = False
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     device: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
     sync_batch_norm: bool = False

@@ -160,8 +160,9 @@ def recipe_digest(recipe: Recipe) -> str:
     Seed and device are left out, since they stand beside it in a record's key: runs of one digest are repetitions.
     """
     plain = recipe.plain()
-    if not plain["train"]["sync_batch_norm"]:
-        del plain["train"]["sync_batch_norm"]  # so that records from before there was such a choice keep their digest
+    for choice in ("sync_batch_norm", "share_fakes"):
+        if not plain["train"][choice]:
+            del plain["train"][choice]  # so that records from before there was such a choice keep their digest
     for section, keys in IRRELEVANT.items():
         mapping = plain[section] if section else plain
         for key in keys:

@@ -1,4 +1,4 @@
-"""The engine that captures a phase's whole turn once, and from then on replays it."""
+"""The engine that captures works whole, and from then on replays them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Recorder(Protocol):
 class CaptureEngine:
     """Replays each phase as one piece: latent codes, forward, backward, optimizer step and the note of its losses.
 
-    Nothing of a phase is Python any more then. What stays on the host is the schedule, the choice of real images, which
-    are copied to where the captured work reads them, and the moving average. The first turns of a phase are taken as
-    they are written; they are steps of the training like all others, so that nothing has to be undone. A phase that
-    cannot be captured goes on so, with a sentence: it is tried out on tensors without values before, since a capture
-    that breaks off can leave a GPU in disorder.
+    Phases that share fakes are one piece together. Nothing of it is Python any more then. What stays on the host is the
+    schedule, the choice of real images, which are copied to where the captured work reads them, and the moving average.
+    The first turns of a phase are taken as they are written; they are steps of the training like all others, so that
+    nothing has to be undone. A phase that cannot be captured goes on so, with a sentence: it is tried out on tensors
+    without values before, since a capture that breaks off can leave a GPU in disorder.
 
     Args:
         recorder: Captures.
@@ -75,7 +75,7 @@ class CaptureEngine:
 
     def _attempt(self, work: Work, real: Tensor, label: Tensor) -> Turn | None:
         """A turn that replays; None, and everything as it was, where the work cannot be captured."""
-        back, latents = moment(work, self._device), self._latents.get_state()
+        back, latents = moment(work.modules, self._device), self._latents.get_state()
 
         def undo() -> None:
             back()
@@ -94,26 +94,30 @@ class CaptureEngine:
         return replayed
 
     def _try_out(self, work: Work, real: Tensor, label: Tensor) -> None:
-        """Raise where the loss needs to know a value, or a size that depends on one."""
+        """Raise where a loss needs to know a value, or a size that depends on one."""
         batch = Batch(real, label, work.latents())
         try:
             with FakeTensorMode(allow_non_fake_inputs=True):
-                work.begin()
-                backward(work.loss(batch))
+                batch = work.complete(batch)
+                for part in work.parts:
+                    part.begin()
+                    backward(part.loss(batch))
         finally:
-            work.begin()  # gradients without values
+            for part in work.parts:
+                part.begin()  # gradients without values
 
     def _captured_turn(self, work: Work, real: Tensor, label: Tensor) -> Turn:
         inputs = real.clone(), label.clone()
         replay = self._recorder.capture(lambda: eagerly(work, Batch(*inputs, work.latents())))
         # Kept, so that they stay where the graph writes them, and shown to whoever looks at gradients.
-        gradients = [parameter.grad for parameter in work.trained]
+        trained = [parameter for part in work.parts for parameter in part.trained]
+        gradients = [parameter.grad for parameter in trained]
 
         def turn(real: Tensor, label: Tensor) -> None:
             inputs[0].copy_(real)
             inputs[1].copy_(label)
             replay()
-            for parameter, gradient in zip(work.trained, gradients, strict=True):
+            for parameter, gradient in zip(trained, gradients, strict=True):
                 parameter.grad = gradient
 
         return turn

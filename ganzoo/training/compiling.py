@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
 import torch._dynamo
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.data.dataset import cache_folder
 from ganzoo.objective import Batch, Losses
-from ganzoo.training.engine import Turn, Work, backward, eagerly, left_out, moment, partly
+from ganzoo.training.engine import Part, Turn, Work, backward, left_out, moment, partly, take_part
 
 CompiledLoss = Callable[[Tensor, Tensor, Tensor], Losses]
 """From real images, labels and latent codes to losses."""
@@ -26,6 +26,7 @@ class CompileEngine:
 
     A loss that cannot be compiled is executed as it is written, from its first turn on, and with a sentence. Random
     numbers are those of the eager engine; sums may be taken in another order, so that results agree within rounding.
+    Phases that share fakes are compiled apart, and each generates them from the same latent codes.
 
     Args:
         device: Where the networks are.
@@ -45,30 +46,46 @@ class CompileEngine:
         return partly("compile", self._compiled)
 
     def prepare(self, work: Work) -> Turn:
-        """The turn with a compiled loss; the compiler starts at its first call."""
-        # Whole or not at all: a gradient penalty cannot be differentiated through half-compiled code.
-        loss = torch.compile(_on_tensors(work), fullgraph=True, dynamic=False, options={"fallback_random": True})
-        tried = failed = False
+        """The turn with compiled losses; the compiler starts at its first call."""
+        parts = [self._prepared(part, work.modules) for part in work.parts]
 
         def turn(real: Tensor, label: Tensor) -> None:
-            nonlocal tried, failed
             batch = Batch(real, label, work.latents())
-            losses = None if failed else self._attempt(work, loss, batch, first=not tried)
-            tried, failed = True, losses is None
-            if losses is None:
-                eagerly(work, batch)
-            else:
-                work.step()
-                work.record(losses)
+            for take in parts:
+                take(batch)
 
         return turn
 
-    def _attempt(self, work: Work, loss: CompiledLoss, batch: Batch, *, first: bool) -> Losses | None:
-        """Losses whose gradients are there; None, and everything as it was, where compiling fails."""
-        back = moment(work, self._device) if first else None
+    def _prepared(self, part: Part, modules: Sequence[nn.Module]) -> Callable[[Batch], None]:
+        # Whole or not at all: a gradient penalty cannot be differentiated through half-compiled code.
+        loss = torch.compile(_on_tensors(part), fullgraph=True, dynamic=False, options={"fallback_random": True})
+        tried = failed = False
+
+        def take(batch: Batch) -> None:
+            nonlocal tried, failed
+            back = None if tried else moment(modules, self._device)
+            losses = None if failed else self._attempt(part, loss, batch, back)
+            tried, failed = True, losses is None
+            if losses is None:
+                take_part(part, batch)
+            else:
+                part.step()
+                part.record(losses)
+
+        return take
+
+    def _attempt(self, part: Part, loss: CompiledLoss, batch: Batch, back: Callable[[], None] | None) -> Losses | None:
+        """Losses whose gradients are there; None, and everything as it was, where compiling fails.
+
+        Args:
+            part: What is attempted.
+            loss: Its compiled loss.
+            batch: What it sees.
+            back: Undoes what a first attempt changed; None at later ones.
+        """
         try:
-            work.begin()
-            with _compiling() if first else nullcontext():
+            part.begin()
+            with _compiling() if back is not None else nullcontext():
                 losses = loss(batch.real, batch.label, batch.z)
                 backward(losses)
         except Exception as error:
@@ -77,10 +94,10 @@ class CompileEngine:
                 raise
             if back is not None:
                 back()
-            self._compiled[work.name] = False
-            self._say(left_out(work.name, "compile its loss", error))
+            self._compiled[part.name] = False
+            self._say(left_out(part.name, "compile its loss", error))
             return None
-        self._compiled[work.name] = True
+        self._compiled[part.name] = True
         return losses
 
 
@@ -92,8 +109,8 @@ def _compiling() -> Iterator[None]:
         yield
 
 
-def _on_tensors(work: Work) -> CompiledLoss:
+def _on_tensors(part: Part) -> CompiledLoss:
     def loss(real: Tensor, label: Tensor, z: Tensor) -> Losses:
-        return work.loss(Batch(real, label, z))
+        return part.loss(Batch(real, label, z))
 
     return loss

@@ -1,9 +1,9 @@
-"""How a phase's turn is executed."""
+"""How the turns of phases are executed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -21,36 +21,58 @@ AUTO = (
 LONGEST_REASON = 160
 
 Turn = Callable[[Tensor, Tensor], None]
-"""One turn of a phase, from real images and their labels: latent codes, forward, backward, optimizer step."""
+"""What is done with one batch, from real images and their labels: latent codes, forward, backward, optimizer step."""
 
 
 @dataclass(frozen=True)
-class Work:
-    """The parts of a phase's turn, in the order in which they run; the backward pass comes after ``loss``.
+class Part:
+    """One phase's part of a work, in the order in which it runs; the backward pass comes after ``loss``.
 
     Attributes:
         name: The phase's.
-        latents: Draws the turn's latent codes.
         begin: Switches gradients on for the phase's networks and off for the others, and drops old ones.
         loss: From a batch to the phase's losses, ``"loss"`` being the one to minimise. May change buffers in place.
         step: Uses the gradients: the optimizers' steps and what the phase does after them.
         record: Notes the losses; does not wait for the device.
-        modules: Whatever holds the buffers that ``loss`` may change.
         trained: The parameters that get gradients.
     """
 
     name: str
-    latents: Callable[[], Tensor]
     begin: Callable[[], None]
     loss: Callable[[Batch], Losses]
     step: Callable[[], None]
     record: Callable[[Losses], None]
-    modules: tuple[nn.Module, ...]
     trained: Sequence[nn.Parameter]
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is done with one batch: a phase's turn, or the turns of phases that share its fakes, one after another.
+
+    Attributes:
+        parts: Of each phase, in order.
+        latents: Draws the latent codes.
+        fakes: Generates what the phases share; None where each generates its own.
+        modules: Whatever holds the buffers that losses may change.
+    """
+
+    parts: tuple[Part, ...]
+    latents: Callable[[], Tensor]
+    fakes: Callable[[Batch], Tensor] | None
+    modules: tuple[nn.Module, ...]
+
+    @property
+    def name(self) -> str:
+        """The phases'."""
+        return " and ".join(part.name for part in self.parts)
+
+    def complete(self, batch: Batch) -> Batch:
+        """The batch with the fakes that its phases share."""
+        return batch if self.fakes is None else replace(batch, fake=self.fakes(batch))
+
+
 class Engine(Protocol):
-    """Executes a phase's work, perhaps faster than it is written, with the same result."""
+    """Executes works, perhaps faster than they are written, with the same result."""
 
     @property
     def name(self) -> str:
@@ -58,7 +80,7 @@ class Engine(Protocol):
         ...
 
     def prepare(self, work: Work) -> Turn:
-        """Called for each phase, before training, and again where a training is restored."""
+        """Called for each work, before training, and again where a training is restored."""
         ...
 
 
@@ -77,12 +99,19 @@ class EagerEngine:
 
 
 def eagerly(work: Work, batch: Batch) -> None:
-    """One turn on a batch, as it is written."""
-    work.begin()
-    losses = work.loss(batch)
+    """A work on a batch, as it is written."""
+    batch = work.complete(batch)
+    for part in work.parts:
+        take_part(part, batch)
+
+
+def take_part(part: Part, batch: Batch) -> None:
+    """One phase's part, as it is written."""
+    part.begin()
+    losses = part.loss(batch)
     backward(losses)
-    work.step()
-    work.record(losses)
+    part.step()
+    part.record(losses)
 
 
 def backward(losses: Losses) -> None:
@@ -90,9 +119,9 @@ def backward(losses: Losses) -> None:
     losses["loss"].backward()  # type: ignore[no-untyped-call]
 
 
-def moment(work: Work, device: torch.device) -> Callable[[], None]:
-    """A way back to the buffers and random numbers of this moment."""
-    buffers = [buffer for module in work.modules for buffer in module.buffers()]
+def moment(modules: Sequence[nn.Module], device: torch.device) -> Callable[[], None]:
+    """A way back to the modules' buffers and the random numbers of this moment."""
+    buffers = [buffer for module in modules for buffer in module.buffers()]
     values, random = [buffer.clone() for buffer in buffers], global_state(device)
 
     def back() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -13,7 +16,8 @@ from ganzoo.data.dataset import ImageDataset
 from ganzoo.objective import Batch, Phase
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
-from ganzoo.training.phases import require_gradients, scheduled
+from ganzoo.training.engine import backward
+from ganzoo.training.phases import grouped, require_gradients, scheduled
 
 
 def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
@@ -33,7 +37,8 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
         assembly = assemble(recipe, zoo, dataset.shape, len(dataset.classes), quantised=dataset.quantised)
         phases = scheduled(assembly.objective.phases(), recipe)
         batch = _batch(recipe, assembly)
-        total = sum(_flops(phase, assembly, batch) * phase.repeat / phase.every for phase in phases)
+        groups = grouped(phases)
+        total = sum(_flops(group, assembly, batch) * group[0].repeat / group[0].every for group in groups)
     return total / (recipe.train.batch_size * max(phase.repeat for phase in phases))
 
 
@@ -43,14 +48,18 @@ def _batch(recipe: Recipe, assembly: Assembly) -> Batch:
     return Batch(torch.zeros(n, *spec.image_shape), torch.zeros(n, dtype=torch.int64), z)
 
 
-def _flops(phase: Phase, assembly: Assembly, batch: Batch) -> int:
+def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch) -> int:
     networks = dict(assembly.networks.items())
-    trained = [p for role in phase.trains for p in networks[role].parameters()]
-    require_gradients(trained, _others(assembly.networks, trained))
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _NoTracker()
     with counter:
-        phase.loss(networks, batch)["loss"].backward()  # type: ignore[no-untyped-call]
+        if group[0].shares_fakes:
+            assembly.networks.requires_grad_(True)
+            batch = replace(batch, fake=assembly.objective.generate(networks, batch.z, batch.label))
+        for phase in group:
+            trained = [p for role in phase.trains for p in networks[role].parameters()]
+            require_gradients(trained, _others(assembly.networks, trained))
+            backward(phase.loss(networks, batch))
     return counter.get_total_flops()
 
 

@@ -24,7 +24,7 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
     """An objective's phases with the recipe's own schedule.
 
     Raises:
-        GanzooError: The recipe changes a phase that is not there.
+        GanzooError: The recipe changes a phase that is not there, or repeats one that shares fakes.
     """
     names = [phase.name for phase in phases]
     for name in recipe.phases:
@@ -37,4 +37,23 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
         override = recipe.phases.get(phase.name)
         given = override.model_dump(exclude_none=True) if override else {}
         changed.append(replace(phase, **given))
+    for phase in changed:
+        if phase.shares_fakes and (phase.repeat, phase.every) != (1, 1):
+            raise GanzooError(
+                f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, which shares its fakes with others, "
+                "and so runs once a step.",
+                f"Set train.share_fakes: false, or remove phases.{phase.name}.",
+            )
     return changed
+
+
+def grouped(phases: Sequence[Phase]) -> list[tuple[Phase, ...]]:
+    """The phases that share fakes together, where the first of them stands, and every other by itself."""
+    sharing = tuple(phase for phase in phases if phase.shares_fakes)
+    groups: list[tuple[Phase, ...]] = []
+    for phase in phases:
+        if not phase.shares_fakes:
+            groups.append((phase,))
+        elif phase is sharing[0]:
+            groups.append(sharing)
+    return groups

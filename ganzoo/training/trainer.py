@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,12 +19,12 @@ from ganzoo.plugins import Zoo
 from ganzoo.recipe import Recipe
 from ganzoo.training.batchnorm import share_batch_norm
 from ganzoo.training.distributed import ALONE, Team
-from ganzoo.training.engine import Turn, Work, choose_engine
+from ganzoo.training.engine import Part, Turn, Work, choose_engine
 from ganzoo.training.health import WATCH_EVERY, GradientWatch
 from ganzoo.training.memory import keep_freed_memory
 from ganzoo.training.meters import Meters
 from ganzoo.training.optim import Ema, build_optimizers
-from ganzoo.training.phases import require_gradients, scheduled
+from ganzoo.training.phases import grouped, require_gradients, scheduled
 from ganzoo.training.precision import autocast, resolve_precision
 from ganzoo.training.random import derive_seed, stream
 from ganzoo.training.shared import SharedState, random_states, restore_random, training_seed
@@ -81,10 +81,11 @@ class Trainer:
         )
         self.meters = Meters()
         self.steps = 0
-        self._phases = scheduled(self.objective.phases(), recipe)
-        self.gradients = GradientWatch(self._phases, dict(self.networks.items()))
+        phases = scheduled(self.objective.phases(), recipe)
+        self.gradients = GradientWatch(phases, dict(self.networks.items()))
+        self._groups = grouped(phases)
         self._turns = self._prepared()
-        self._batches_per_step = max(phase.repeat for phase in self._phases)
+        self._batches_per_step = max(phase.repeat for phase in phases)
         torch.manual_seed(training_seed(config.seed, team))
 
     @property
@@ -107,13 +108,14 @@ class Trainer:
         for optimizer in self.optimizers.values():
             optimizer.set_progress(self.steps / self.total_steps)
         batches = [self._next_batch() for _ in range(self._batches_per_step)]
-        for phase, turn in zip(self._phases, self._turns, strict=True):
-            if self.steps % phase.every == 0:
-                for real, label in batches[: phase.repeat]:
+        for group, turn in zip(self._groups, self._turns, strict=True):
+            if self.steps % group[0].every == 0:
+                for real, label in batches[: group[0].repeat]:
                     turn(real, label)
                 # Outside the turn, which an engine may capture and replay.
                 if self.steps % WATCH_EVERY == 0:
-                    self.gradients.note(phase)
+                    for phase in group:
+                        self.gradients.note(phase)
         if self.ema is not None:
             self.ema.update(self.steps)
         self.steps += 1
@@ -183,9 +185,22 @@ class Trainer:
             ) from error
 
     def _prepared(self) -> list[Turn]:
-        return [self.engine.prepare(self._work(phase)) for phase in self._phases]
+        return [self.engine.prepare(self._work(group)) for group in self._groups]
 
-    def _work(self, phase: Phase) -> Work:
+    def _work(self, group: Sequence[Phase]) -> Work:
+        parts = tuple(self._part(phase) for phase in group)
+        trained = [parameter for part in parts for parameter in part.trained]
+        networks = dict(self.networks.items())
+
+        def fakes(batch: Batch) -> Tensor:
+            require_gradients(trained, ())
+            with autocast(self.precision, self.device):
+                return self.objective.generate(networks, batch.z, batch.label)
+
+        shared = fakes if group[0].shares_fakes else None
+        return Work(parts, self._next_latents, shared, (self.networks, self.objective))
+
+    def _part(self, phase: Phase) -> Part:
         trained = [p for role in phase.trains for p in self.networks[role].parameters()]
         members = {id(p) for p in trained}
         frozen = [p for p in self.networks.parameters() if id(p) not in members]
@@ -209,16 +224,7 @@ class Trainer:
                 with torch.no_grad():
                     phase.after(networks)
 
-        return Work(
-            phase.name,
-            self._next_latents,
-            begin,
-            loss,
-            step,
-            partial(self.meters.add, phase.name),
-            (self.networks, self.objective),
-            trained,
-        )
+        return Part(phase.name, begin, loss, step, partial(self.meters.add, phase.name), trained)
 
     def _next_batch(self) -> tuple[Tensor, Tensor]:
         """This process's rows of the next batch, which is the same in all processes."""

@@ -88,27 +88,28 @@ def test_every_recipe_is_captured_whole_and_trains_to_the_same_bits(few, tapes, 
     found = steps(captured)
     assert told == []
     (tape,) = tapes
-    phases = len(captured._phases)
-    assert (tape.captured, tape.aside_calls, captured.engine.name) == (phases, WARM_UP * phases, "cudagraph")
+    works = len(captured._groups)
+    assert (tape.captured, tape.aside_calls, captured.engine.name) == (works, WARM_UP * works, "cudagraph")
     assert found == wanted
     assert_same(captured, eager)
 
 
-def test_nothing_but_the_first_turns_is_python(few, tapes, monkeypatch):
+@pytest.mark.parametrize(("shared", "works"), [("false", 2), ("true", 1)])
+def test_nothing_but_the_first_turns_is_python(few, tapes, monkeypatch, shared, works):
     calls = []
-    trainer = begin("vanilla-mnist", "cudagraph", *MLP, few=few)
+    trainer = begin("vanilla-mnist", "cudagraph", *MLP, f"train.share_fakes={shared}", few=few)
     generate = type(trainer.objective).generate
     monkeypatch.setattr(
         type(trainer.objective), "generate", lambda self, *given: (calls.append(1), generate(self, *given))[1]
     )
     steps(trainer, 20)
-    # Each of two phases calls it three times eagerly, once without values and once for the tape.
-    assert len(calls) == 2 * (WARM_UP + 2)
-    assert tapes[0].replays == 2 * (20 - WARM_UP)
+    # Each phase, or both together, call it three times eagerly, once without values and once for the tape.
+    assert len(calls) == works * (WARM_UP + 2)
+    assert tapes[0].replays == works * (20 - WARM_UP)
 
 
 def test_learning_rates_go_on_falling(few, tapes):
-    overrides = [*MLP, "optimizers.default={name: adam, lr: 1e-2, betas: [0.5, 0.9], decay: linear}"]
+    overrides = [*MLP, "optimizers.default={name: adam, lr: 1e-3, betas: [0.5, 0.9], decay: linear}"]
     trained = [begin("vanilla-mnist", engine, *overrides, few=few) for engine in ("eager", "cudagraph")]
     for trainer in trained:
         steps(trainer, 100)
@@ -116,7 +117,7 @@ def test_learning_rates_go_on_falling(few, tapes):
     for name, weight in eager.networks.state_dict().items():
         torch.testing.assert_close(captured.networks.state_dict()[name], weight, rtol=1e-3, atol=1e-4, msg=name)
     (rate,) = {float(o.inner.param_groups[0]["lr"]) for o in captured.optimizers.values()}
-    assert rate == pytest.approx(1e-4)
+    assert rate == pytest.approx(1e-5)
 
 
 def test_a_captured_training_is_restored_to_the_same_bits_also_over_a_running_one(few, tapes):
@@ -142,16 +143,24 @@ class Reading(AdversarialLoss):
         return -fake.mean() - 0 * torch.rand(()) * fake.mean()
 
 
-def test_a_phase_that_reads_a_value_goes_on_eagerly_and_leaves_no_trace(few, tapes, told):
-    trained = [begin("vanilla-mnist", engine, *exact("vanilla-mnist"), few=few) for engine in ("eager", "cudagraph")]
+@pytest.mark.parametrize(
+    ("shared", "name", "culprit"),
+    [
+        ("false", "cudagraph without discriminator", "discriminator"),
+        ("true", "eager", "discriminator and generator"),
+    ],
+)
+def test_a_phase_that_reads_a_value_goes_on_eagerly_and_leaves_no_trace(few, tapes, told, shared, name, culprit):
+    settings = [*exact("vanilla-mnist"), f"train.share_fakes={shared}"]
+    trained = [begin("vanilla-mnist", engine, *settings, few=few) for engine in ("eager", "cudagraph")]
     for trainer in trained:
         trainer.objective.loss = Reading()
         torch.manual_seed(3)
         steps(trainer)
     eager, captured = trained
-    assert captured.engine.name == "cudagraph without discriminator"
+    assert captured.engine.name == name
     (sentence,) = told
-    assert sentence.startswith("The phase 'discriminator' is executed eagerly, because torch cannot capture its work (")
+    assert sentence.startswith(f"The phase '{culprit}' is executed eagerly, because torch cannot capture its work (")
     assert_same(captured, eager)
 
 
@@ -168,7 +177,7 @@ def test_a_capture_that_breaks_off_leaves_no_trace(few, tapes, told, monkeypatch
     before = captured.checkpoint()[0]
     kept = {name: before[name].clone() for name in before if name.startswith(("random", "latents", "objective"))}
     monkeypatch.setattr(captured.engine, "_recorder", make_tape(captured.latents))
-    assert captured.engine._attempt(captured._work(captured._phases[0]), *captured._next_batch()) is None
+    assert captured.engine._attempt(captured._work(captured._groups[0]), *captured._next_batch()) is None
     after = captured.checkpoint()[0]
     assert all(torch.equal(after[name], value) for name, value in kept.items())
     assert captured.engine.name == "eager"

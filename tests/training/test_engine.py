@@ -52,8 +52,9 @@ def curve(trainer, steps=5):
     [
         ("wgan-gp-mnist", ["networks.generator.norm=batch", "phases={discriminator: {repeat: 2}}"]),
         ("infogan-mnist", []),
+        ("vanilla-mnist", []),
     ],
-    ids=["batch-norm-and-gradient-penalty", "own-phases"],
+    ids=["batch-norm-and-gradient-penalty", "own-phases", "shared-fakes"],
 )
 def test_compiled_losses_follow_the_same_curve(begin, told, recipe, overrides):
     # One after the other: each begins by seeding the generator that both draw from.

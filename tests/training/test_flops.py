@@ -17,12 +17,17 @@ DISCRIMINATOR_TURN = GENERATOR + 2 * (2 * DISCRIMINATOR + 2 * HIDDEN)
 GENERATOR_TURN = 2 * DISCRIMINATOR + 2 * GENERATOR + 2 * HIDDEN * PIXELS
 
 
-def counted(zoo, mnist, *overrides):
-    return flops_per_image(load_recipe("vanilla-mnist", zoo, [*SMALL, *overrides]), zoo, mnist)
+def counted(zoo, mnist, *overrides, shared="false"):
+    settings = [*SMALL, f"train.share_fakes={shared}", *overrides]
+    return flops_per_image(load_recipe("vanilla-mnist", zoo, settings), zoo, mnist)
 
 
 def test_a_perceptron_costs_what_its_matrices_do(zoo, mnist):
     assert counted(zoo, mnist) == DISCRIMINATOR_TURN + GENERATOR_TURN
+
+
+def test_players_who_share_fakes_cost_one_pass_through_the_generator_less(zoo, mnist):
+    assert counted(zoo, mnist, shared="true") == DISCRIMINATOR_TURN + GENERATOR_TURN - GENERATOR
 
 
 def test_batches_of_another_size_cost_the_same_for_each_image(zoo, mnist):

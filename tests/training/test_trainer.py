@@ -29,7 +29,7 @@ def assert_same(first, second):
 
 
 def test_each_phase_trains_its_own_networks_alone(mnist):
-    trained = trainer(mnist, "phases={discriminator: {every: 2}}")
+    trained = trainer(mnist, "phases={discriminator: {every: 2}}", "train.share_fakes=false")
     trained.step()
     before = {role: weights(trained, role) for role in ("generator", "discriminator")}
     trained.step()
@@ -38,7 +38,7 @@ def test_each_phase_trains_its_own_networks_alone(mnist):
 
 
 def test_images_count_the_real_images_of_every_repeat(mnist):
-    trained = trainer(mnist, "phases={discriminator: {repeat: 3}}", "train.images=1000")
+    trained = trainer(mnist, "phases={discriminator: {repeat: 3}}", "train.images=1000", "train.share_fakes=false")
     assert (trained.images_per_step, trained.total_steps) == (48, 21)
     trained.step()
     assert trained.images == 48

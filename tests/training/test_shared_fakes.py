@@ -1,0 +1,100 @@
+"""One batch of fakes a step for both players: the tutorial's loop, and nothing but it."""
+
+import pytest
+import torch
+from torch.nn.functional import softplus
+
+from ganzoo.errors import GanzooError
+from ganzoo.plugins import load_zoo
+from ganzoo.recipe import load_recipe
+from ganzoo.training.trainer import Trainer
+
+SMALL = [
+    "networks.generator.hidden=[32, 32]",
+    "networks.discriminator.hidden=[16]",
+    "train.batch_size=16",
+    "train.precision=fp32",
+    "train.share_fakes=true",
+]
+LAZY = "regularizers=[{name: r1, every: 2}]"
+
+
+def trainer(mnist, *overrides, recipe="vanilla-mnist"):
+    zoo = load_zoo()
+    return Trainer(load_recipe(recipe, zoo, [*SMALL, *overrides]), zoo, dataset=mnist)
+
+
+def tutorial_step(twin):
+    """What tutorials write, with the networks, optimizers, images and latent codes of a trainer that takes no step."""
+    generator, discriminator = twin.networks["generator"], twin.networks["discriminator"]
+    real, _ = twin._next_batch()
+    fake = generator(twin._next_latents())
+
+    optimizer = twin.optimizers["discriminator"].inner
+    optimizer.zero_grad()
+    (softplus(-discriminator(real)).mean() + softplus(discriminator(fake.detach())).mean()).backward()
+    optimizer.step()
+
+    optimizer = twin.optimizers["generator"].inner
+    optimizer.zero_grad()
+    softplus(-discriminator(fake)).mean().backward()
+    optimizer.step()
+
+
+def test_a_step_is_the_tutorial_s_also_with_batch_normalisation(mnist):
+    trained, twin = trainer(mnist), trainer(mnist)
+    for _ in range(5):
+        trained.step()
+        tutorial_step(twin)
+    expected = twin.networks.state_dict()
+    for name, value in trained.networks.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+    # Running statistics of one pass a step, where two would have moved them further.
+    assert twin.networks["generator"].state_dict()["trunk.3.num_batches_tracked"] == 5
+
+
+def test_without_it_each_player_draws_fakes_of_its_own(mnist):
+    trained, twin = trainer(mnist, "train.share_fakes=false"), trainer(mnist)
+    trained.step()
+    tutorial_step(twin)
+    weight = "generator.trunk.0.weight"
+    assert not torch.allclose(trained.networks.state_dict()[weight], twin.networks.state_dict()[weight], atol=1e-6)
+
+
+def test_a_lazy_regularizer_draws_its_own_and_changes_nothing_where_it_does_not_run(mnist):
+    plain, lazy = trainer(mnist), trainer(mnist, LAZY)
+    calls = []
+    generate = lazy.objective.generate
+    lazy.objective.generate = lambda *given: (calls.append(1), generate(*given))[1]
+    lazy.step()
+    assert len(calls) == 2
+    lazy.step()
+    assert len(calls) == 3
+    assert lazy.flush().keys() - plain.flush().keys() >= {"discriminator/r1.penalty"}
+
+
+def test_losses_and_gradients_are_logged_under_both_players_names(mnist):
+    trained = trainer(mnist)
+    trained.step()
+    assert {"discriminator.loss", "discriminator.real_logits", "generator.loss"} <= trained.flush().keys()
+    assert trained.gradients.flush().keys() == {"discriminator.discriminator", "generator.generator"}
+
+
+@pytest.mark.parametrize("change", ["{discriminator: {repeat: 2}}", "{generator: {every: 2}}"])
+def test_a_phase_that_shares_cannot_run_more_or_less_often(mnist, change):
+    with pytest.raises(GanzooError, match=r"changes when the phase '(discriminator|generator)' runs") as refused:
+        trainer(mnist, f"phases={change}")
+    assert "train.share_fakes: false" in str(refused.value)
+
+
+def test_a_lazy_regularizer_s_own_phase_may_run_less_often_still(mnist):
+    trained = trainer(mnist, LAZY, "phases={discriminator/r1: {every: 3}}")
+    for _ in range(3):
+        trained.step()
+    assert trained.steps == 3
+
+
+def test_an_objective_of_its_own_phases_decides_itself(mnist):
+    with pytest.raises(GanzooError, match="The loss 'infogan' has phases of its own") as refused:
+        trainer(mnist, recipe="infogan-mnist")
+    assert "Remove train.share_fakes" in str(refused.value)
