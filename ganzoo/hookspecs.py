@@ -57,7 +57,11 @@ def register_generators(register: Register[nn.Module]) -> None:
 
 @hookspec
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """Add discriminators or critics: ``factory(spec, *, options...)`` gives a module from images to logits (n,)."""
+    """Add discriminators or critics: ``factory(spec, *, options...)`` gives a module from images to logits (n,).
+
+    One that looks at each image alone, without batch normalisation or the like, may have an attribute ``per_image``
+    that is true: real and fake images are then judged in one pass, which is faster than two.
+    """
 
 
 @hookspec

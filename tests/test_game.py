@@ -129,6 +129,45 @@ def test_discriminator_loss_and_gradient_by_hand() -> None:
     assert all(p.grad is None for p in nets["generator"].parameters()), "fakes carry no graph here"
 
 
+class PerImage(Critic):
+    per_image = True
+
+
+@pytest.mark.parametrize("spec", [SPEC, CONDITIONAL], ids=["unconditional", "conditional"])
+def test_a_discriminator_that_looks_at_each_image_alone_judges_both_kinds_in_one_pass(spec: Spec) -> None:
+    seen = batch()
+    generator = Generator()
+    found = {}
+    for critic in (Critic(), PerImage()):
+        nets = {"generator": generator, "discriminator": critic}
+        losses = game(spec=spec).phases()[0].loss(nets, seen)
+        losses["loss"].backward()
+        found[type(critic)] = losses, critic.weight.grad, critic.seen
+    (apart, gradient, calls), (together, same, once) = found.values()
+    assert (len(calls), len(once)) == (2, 1)
+    assert torch.equal(once[0][0], torch.cat([images for images, _ in calls]))
+    if spec is CONDITIONAL:
+        assert torch.equal(once[0][1], torch.cat([label for _, label in calls]))
+    torch.testing.assert_close(together, apart)
+    torch.testing.assert_close(same, gradient)
+
+
+def test_shared_fakes_are_taken_as_they_are_by_both_players() -> None:
+    nets, seen = networks(), batch()
+    fake = nets["generator"](seen.z)
+    seen = replace(seen, fake=fake)
+    nets["generator"].forward = None  # nobody draws others
+    discriminator, generator = AdversarialGame(Difference(), share_fakes=True).phases()
+    assert (discriminator.shares_fakes, generator.shares_fakes) == (True, True)
+    made = game()
+    made.discriminator_loss((), nets, seen)["loss"].backward()
+    assert nets["generator"].layer.weight.grad is None
+    made.generator_loss((), nets, seen)["loss"].backward()
+    slope = 1 - fake.detach().flatten(1).square()
+    expected = -(slope * nets["discriminator"].weight.detach()).mean(0)
+    torch.testing.assert_close(nets["generator"].layer.bias.grad, expected)
+
+
 def test_a_frozen_discriminator_lets_the_generator_s_gradient_through() -> None:
     nets, seen = networks(), batch()
     nets["discriminator"].requires_grad_(False)

@@ -98,6 +98,7 @@ CHECKS: tuple[Check, ...] = (
     Check("deterministic", NETWORK_KINDS, _alone(networks.deterministic)),
     Check("half-precision", NETWORK_KINDS, _alone(networks.half_precision)),
     Check("shared-features", ("discriminator",), _alone(networks.shared_features)),
+    Check("per-image", ("discriminator",), _alone(networks.per_image)),
     Check("finite", ("loss",), _alone(losses.finite)),
     Check("directions", ("loss",), _alone(losses.directions)),
     Check("batch-size", ("loss",), _alone(losses.batch_size)),

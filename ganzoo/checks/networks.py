@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -222,6 +224,27 @@ def shared_features_for(entry: Network, classes: int) -> None:
     )
     if not torch.equal(logits, outputs(entry, network, images, *label)):
         raise Broken(f"{called(entry)} is not its head on its features.", "Let forward be self.head(self.features(x)).")
+
+
+def per_image(entry: Network) -> None:
+    """A discriminator that says it looks at each image alone does."""
+    per_image_with(entry, {})
+
+
+def per_image_with(entry: Network, options: Mapping[str, Any]) -> None:
+    """``per_image`` with options of its own."""
+    spec = Spec(*GREY, GaussianPrior(dim=16))
+    network = entry.create(spec, **entry.check(dict(options)))
+    if not getattr(network, "per_image", False):
+        return
+    images = inputs(entry, spec, 4).requires_grad_()
+    # In training mode, where batch normalisation looks at all of them; by gradients, since dropout is random there.
+    (gradient,) = torch.autograd.grad(outputs(entry, network, images)[0], images)
+    require(
+        not gradient[1:].any(),
+        f"{called(entry)} says per_image, and its logit of one image depends on the others.",
+        "Set per_image only where nothing looks at the batch, such as batch normalisation.",
+    )
 
 
 def _require_shape(entry: Network, out: Tensor, spec: Spec, n: int) -> None:

@@ -40,8 +40,8 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
     for phase in changed:
         if phase.shares_fakes and (phase.repeat, phase.every) != (1, 1):
             raise GanzooError(
-                f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, which shares its fakes with others, "
-                "and so runs once a step.",
+                f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, which shares its fakes "
+                "with others and so runs once a step.",
                 f"Set train.share_fakes: false, or remove phases.{phase.name}.",
             )
     return changed

@@ -118,6 +118,7 @@ class Discriminator(nn.Module):
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
+        self.per_image = norm != "batch" and not minibatch_std
         halvings, height, columns = smallest_grid(spec)
         step = 2**halvings
         self.padding = (0, columns * step - spec.width, 0, height * step - spec.height)

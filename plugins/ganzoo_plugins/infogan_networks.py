@@ -91,6 +91,7 @@ class Discriminator(nn.Module):
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
+        self.per_image = norm != "batch"
         halvings, height, columns = smallest_grid(spec)
         self.padding = (0, -spec.width % 2**halvings, 0, -spec.height % 2**halvings)
         channels = spec.channels + self.label_inputs

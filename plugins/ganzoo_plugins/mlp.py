@@ -99,6 +99,7 @@ class Discriminator(nn.Module):
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
+        self.per_image = norm != "batch"
         self.trunk, self.feature_width = hidden_layers(spec.pixels + self.label_inputs, hidden, norm, slope)
         self.head = Head(self.feature_width, spec.classes, conditioning)
 

@@ -127,6 +127,7 @@ class Discriminator(nn.Module):
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
     """
 
     def __init__(
@@ -141,6 +142,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
+        self.per_image = True
         self.padding = edge_padding(spec)
         channels, height, columns = pyramid(spec, width, widest)
         channels = channels[::-1]

@@ -55,6 +55,7 @@ class Discriminator(sngan.Discriminator):
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
     """
 
     def __init__(self, spec: Spec, *, width: Width = 64, conditioning: Conditioning = "projection") -> None:

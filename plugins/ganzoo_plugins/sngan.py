@@ -96,6 +96,7 @@ class Discriminator(nn.Module):
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
+        self.per_image = True
         halvings = max(1, (min(spec.height, spec.width) // SMALLEST).bit_length() - 1)
         self.padding = (0, -spec.width % 2**halvings, 0, -spec.height % 2**halvings)
         channels = channel_counts(width, halvings, doubling)

@@ -42,6 +42,7 @@ EXPECTED = {
     "undocumented": ("options-documented", ["loss 'undocumented'", "does not explain: slope"]),
     "duplicate": ("loads", ["'duplicate'", "loss 'non-saturating'", "exists already"]),
     "frozen": ("gradients", ["generator 'frozen'", "no gradient: spare.weight, spare.bias"]),
+    "normalised": ("per-image", ["discriminator 'normalised'", "says per_image", "batch normalisation"]),
     "unknown-name": ("readable", ["non-saturatin", "Did you mean 'non-saturating'?"]),
     "hard-coded": ("shape", ["discriminator 'hard-coded'", "(2, 3, 32, 32)", "spec.image_shape"]),
 }

@@ -58,6 +58,33 @@ def test_a_discriminator_that_shares_features_is_its_head_on_them(entry: Any, cl
     checks.shared_features_for(entry, classes)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "alone"),
+    [
+        ("mlp", {}, True),
+        ("mlp", {"norm": "layer"}, True),
+        ("mlp", {"norm": "batch"}, False),
+        ("dcgan", {}, False),
+        ("dcgan", {"norm": "none"}, True),
+        ("dcgan", {"norm": "instance"}, True),
+        ("dcgan", {"norm": "none", "minibatch_std": True}, False),
+        ("infogan", {"norm": "none"}, True),
+        ("sngan-resnet", {}, True),
+        ("sagan", {}, True),
+        ("r3gan", {}, True),
+        ("stylegan2", {}, False),
+    ],
+)
+def test_a_discriminator_looks_at_each_image_alone_just_where_it_says_so(
+    name: str, options: dict[str, Any], alone: bool
+) -> None:
+    entry = load_zoo().discriminators.get(name)
+    assert (
+        getattr(entry.create(checks.built(entry, checks.GREY)[1], **entry.check(options)), "per_image", False) is alone
+    )
+    checks.per_image_with(entry, options)
+
+
 @networks
 def test_a_network_never_waits_for_the_device(entry: Any) -> None:
     checks.capturable(entry)
