@@ -91,7 +91,7 @@ def test_a_record_holds_what_its_run_left(matrix):
     assert [score.model_dump() for score in record.scores] == run.scores()[2:]
     assert [(p.images, p.weights) for p in record.curve] == [(n, w) for n in (16000, 32000) for w in ("ema", "raw")]
     # tests/training/test_flops.py works this out.
-    assert record.flops_per_image == 260_736
+    assert record.flops_per_image == 232_448
     picture = folder / "results" / record.samples
     assert picture.read_bytes() == (run.path / "samples" / f"{32000:012d}.png").read_bytes()
     with Image.open(picture) as grid:
