@@ -67,12 +67,15 @@ class Loop(ABC):
 
     def _asked_to_stop(self) -> bool:
         team = self.trainer.team
-        if team.size > 1:
-            if self.trainer.steps % STEPS_TO_HEAR:
-                return False
-            (number,) = team.highest([float(self._stop.received or 0)])
-            self._stop.received = signal.Signals(int(number)) if number else None
-        return self._stop.received is not None
+        if team.size == 1:
+            return self._stop.received is not None
+        if self.trainer.steps % STEPS_TO_HEAR:
+            return False
+        (number,) = team.highest([float(self._stop.received or 0)])
+        if number:
+            self._stop.received = signal.Signals(int(number))
+        # What arrived while they asked one another stays for the next time: nobody else has heard of it.
+        return bool(number)
 
     def _stopped(self) -> tuple[str, str]:
         return f"Stopped after {self.trainer.images:,} images, and saved.", "Go on with `ganzoo run --resume`."

@@ -5,17 +5,19 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from ganzoo import load
-from ganzoo.errors import GanzooError, RunError
+from ganzoo.errors import GanzooError, RunError, Terminated
 from ganzoo.evaluation.judge import Judge
 from ganzoo.plugins import load_zoo
 from ganzoo.recipe import load_recipe
 from ganzoo.runs.folder import RunFolder
 from ganzoo.training.distributed import ALONE, LostContact, Team, in_contact
+from ganzoo.training.loop import Loop
 from ganzoo.workflow import start
 
 pytestmark = pytest.mark.slow
@@ -236,6 +238,37 @@ def test_sigterm_to_the_launcher_saves(tmp_path):
     assert run.info["status"] == "interrupted", told
     assert run.latest_checkpoint().state["steps"] % 8 == 0
     assert told.count("and saved.") == 1
+
+
+class Interrupted(Team):
+    """Two processes, as one of them sees it that gets SIGTERM while they first ask one another."""
+
+    asked = 0
+
+    def highest(self, numbers):
+        Interrupted.asked += 1
+        if Interrupted.asked == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return list(numbers)
+
+
+class Steps(Loop):
+    """A loop of steps that do nothing."""
+
+    def _nothing(self, *given, **facts):
+        pass
+
+    _tick = _picture = _evaluate = _write = _log_event = _log = _save = _nothing
+
+    def _advance(self):
+        self.trainer.steps += 1
+
+
+def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next_time():
+    trainer = SimpleNamespace(team=Interrupted(0, 2), steps=0, total_steps=100, images=0)
+    with pytest.raises(Terminated):
+        Steps(trainer).train()
+    assert (Interrupted.asked, trainer.steps) == (2, 16)
 
 
 def test_every_row_of_a_batch_is_seen_by_one_process():
