@@ -1,0 +1,160 @@
+"""The golden record: what a few steps of every recipe come to, so that a change which moves code moves no bit.
+
+Two uses, both through the command line that users have, so that they hold across any change of the inside:
+
+``python tests/golden/golden.py compare BASE_PYTHON [HERE_PYTHON]`` trains every recipe with both interpreters, each of
+which has one checkout installed, and compares logged losses and every tensor of the last checkpoint bit for bit. Other
+processors round otherwise, so both run here and now.
+
+``python tests/golden/golden.py record`` writes the losses to ``losses.json``, which ``test_golden.py`` compares with
+within a tolerance on any machine. Renew it in the commit that means to change behaviour, and say so there.
+
+Everything runs in fp32, eagerly, on the CPU with one thread and seed 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+LOSSES = Path(__file__).with_name("losses.json")
+BATCHES = (8, 16, 32, 64)
+"""The smallest that a recipe accepts is taken."""
+STEPS = 12
+"""Of recipes that show one batch in a step; those with critic iterations take fewer."""
+SETTINGS = (
+    "train.precision=fp32",
+    "train.engine=eager",
+    "train.device=cpu",
+    "train.seed=0",
+    "train.until=null",
+    "evaluate.metrics=[]",
+    "evaluate.every=null",
+    "evaluate.samples=16",
+)
+
+
+def command(*words: str) -> tuple[int, str, str]:
+    """``ganzoo WORDS...`` in this process: its exit code, and what it printed to standard output and error."""
+    from ganzoo.cli import main
+
+    out, err, given = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = ["ganzoo", *words]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+        code = 0
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 0 if leaving.code is None else 1
+    finally:
+        sys.argv = given
+    return code, out.getvalue(), err.getvalue()
+
+
+def names() -> list[str]:
+    """Every registered recipe that ganzoo brings itself."""
+    found = json.loads(command("list", "recipes", "--json")[1])
+    return [entry["name"] for entry in found]
+
+
+def trained(name: str, folder: Path) -> dict[str, Any]:
+    """A recipe's few steps: its losses at each log point, and a digest of each tensor at the end."""
+    said = ""
+    for batch in BATCHES:
+        run = folder / f"{name}-{batch}"
+        sizes = (f"train.batch_size={batch}", f"train.images={STEPS * batch}", f"train.log_every={batch}")
+        options = [word for setting in (*SETTINGS, *sizes) for word in ("--set", setting)]
+        code, _, said = command("run", name, "--out", str(run), *options)
+        if code == 0:
+            return {"batch": batch, "losses": _losses(run), "tensors": _tensors(run)}
+    raise SystemExit(f"{name} does not train: {said}")
+
+
+def _losses(run: Path) -> list[dict[str, float]]:
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    left_out = ("event", "images", "seconds", "images_per_second")
+    return [
+        {key: value for key, value in event.items() if key not in left_out}
+        for event in events
+        if event["event"] == "train"
+    ]
+
+
+def _tensors(run: Path) -> dict[str, str]:
+    from safetensors.torch import load_file
+
+    newest = max((run / "checkpoints").glob("*.safetensors"))
+    return {
+        key: hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes()).hexdigest()
+        for key, tensor in load_file(newest).items()
+    }
+
+
+def record_all(chosen: Iterable[str]) -> dict[str, Any]:
+    """The record of many recipes, in a folder that is removed at the end."""
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        return {name: trained(name, Path(folder)) for name in chosen}
+
+
+def _by(python: str, chosen: list[str]) -> dict[str, Any]:
+    """The same by another interpreter, whose ``ganzoo`` is the one it has installed."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [python, "-P", __file__, "dump", *chosen], stdout=subprocess.PIPE, text=True, check=True, env=env
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def compare(base: str, here: str, chosen: list[str]) -> int:
+    """Print every difference, and give their number."""
+    differences = 0
+    before, after = _by(base, chosen), _by(here, chosen)
+    for name in sorted(before.keys() | after.keys()):
+        if name not in before or name not in after:
+            print(f"{name}: only {'before' if name in before else 'after'}")
+            differences += name in before
+            continue
+        old, new = before[name], after[name]
+        keys = old["tensors"].keys() | new["tensors"].keys()
+        wrong = sorted(key for key in keys if old["tensors"].get(key) != new["tensors"].get(key))
+        if old["losses"] != new["losses"] or wrong or old["batch"] != new["batch"]:
+            differences += 1
+            print(f"{name}: losses {'equal' if old['losses'] == new['losses'] else 'differ'}, tensors {wrong[:4]}")
+    print(f"{len(before)} recipes before, {len(after)} after, {differences} differ")
+    return differences
+
+
+def main() -> None:
+    """See the module's docstring."""
+    task, *words = sys.argv[1:] or ["help"]
+    if task == "dump":
+        print(json.dumps(record_all(words or names())))
+    elif task == "record":
+        found = record_all(words or names())
+        known = json.loads(LOSSES.read_text()) if words and LOSSES.exists() else {}
+        known |= {name: {"batch": one["batch"], "losses": one["losses"]} for name, one in found.items()}
+        lines = [f"{json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known)]
+        LOSSES.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    elif task == "compare" and words:
+        base, *rest = words
+        here = rest.pop(0) if rest and "/" in rest[0] else sys.executable
+        sys.exit(min(1, compare(base, here, rest)))
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

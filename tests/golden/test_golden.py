@@ -1,0 +1,30 @@
+"""A few steps of every recipe come to the losses that were recorded, as closely as processors agree."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+_spec = importlib.util.spec_from_file_location("golden", Path(__file__).with_name("golden.py"))
+golden = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(golden)
+
+RECORDED = json.loads(golden.LOSSES.read_text())
+TOLERANCE = 1e-3
+"""Relative; sums are taken in another order elsewhere, and twelve steps make a little of that grow."""
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED))
+def test_losses_are_those_on_record(name, tmp_path):
+    found, wanted = golden.trained(name, tmp_path), RECORDED[name]
+    assert found["batch"] == wanted["batch"]
+    assert len(found["losses"]) == len(wanted["losses"])
+    for step, (got, expected) in enumerate(zip(found["losses"], wanted["losses"], strict=True)):
+        assert got == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE), f"log point {step}"
+
+
+def test_every_recipe_is_on_record():
+    assert sorted(golden.names()) == sorted(RECORDED)
