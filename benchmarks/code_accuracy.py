@@ -20,9 +20,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from ganzoo import CodesPrior, GanzooError, TrainedGenerator, load
-from ganzoo.evaluation.extractors import find
-from ganzoo.evaluation.features import extract
-from ganzoo.plugins import Zoo, load_zoo
+from ganzoo.evaluation.features import extract, find_extractor
+from ganzoo.registry.loading import Zoo, load_zoo
 
 SAMPLES = 10_000
 SEED = 0
@@ -54,7 +53,7 @@ def contingency(generator: TrainedGenerator, zoo: Zoo, extractor: str) -> np.nda
     codes = prior.sample(SAMPLES, torch.Generator().manual_seed(SEED), torch.device("cpu"))
     value = codes[:, prior.dim : prior.dim + values].argmax(1)
     images = generator.decode(codes)
-    found = extract(extractor, find(extractor, zoo, tuple(images.shape[1:])), images, generator.device)
+    found = extract(extractor, find_extractor(extractor, zoo, tuple(images.shape[1:])), images, generator.device)
     assert found.logits is not None, "the extractor must classify"
     predicted = found.logits.argmax(1)
     table = np.zeros((values, found.logits.shape[1]), dtype=np.int64)

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from ganzoo import ImageDataset
-from ganzoo.plugins import Zoo, load_zoo
+from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment
-from ganzoo.training.precision import resolve_device
+from ganzoo.training.device import resolve_device
 from machine import wait
 from summary import summary
 

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ganzoo import ImageDataset
-from ganzoo.bench.record import recipe_digest
 from ganzoo.evaluation.sampling import draw, to_uint8
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe
+from ganzoo.recipes.loading import Recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.studies.records import recipe_digest
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
 from machine import wait

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from ganzoo import ImageDataset
-from ganzoo.plugins import Zoo, load_zoo
-from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.files import write_atomically
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment
-from ganzoo.runs.files import write_atomically
 from ganzoo.training.trainer import Trainer
 
 SIZES = (1_000, 10_000, 60_000)

@@ -18,13 +18,12 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from ganzoo import ImageDataset
-from ganzoo.evaluation.judge import Judge
+from ganzoo.evaluation.evaluator import FLOOR_SEED, Judge
 from ganzoo.evaluation.metrics import METRICS
-from ganzoo.evaluation.world import FLOOR_SEED
-from ganzoo.plugins import load_zoo
+from ganzoo.files import write_atomically
+from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.environment import environment
-from ganzoo.runs.files import write_atomically
-from ganzoo.training.precision import resolve_device
+from ganzoo.training.device import resolve_device
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTCOME = ROOT / "results" / "metrics-table.json"

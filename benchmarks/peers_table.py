@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ganzoo.files import write_atomically
 from ganzoo.runs.environment import in_words
-from ganzoo.runs.files import write_atomically
 
 
 def main() -> None:

@@ -17,10 +17,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import Zoo, load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.files import write_atomically
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment, in_words
-from ganzoo.runs.files import write_atomically
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
 from machine import gemm_peak

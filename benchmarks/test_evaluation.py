@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ganzoo import ImageDataset
-from ganzoo.assembly import assemble
-from ganzoo.evaluation import fidelity
-from ganzoo.evaluation.extractors import find
-from ganzoo.evaluation.judge import Judge
+from ganzoo.build import assemble
+from ganzoo.evaluation import torch_fidelity
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.features import find_extractor
 from ganzoo.evaluation.sampling import draw
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo
 
 METRICS = [f"{name}@mnist-cnn" for name in ("fid", "kid", "precision", "recall", "coverage")]
 SAMPLES = 10_000
@@ -30,8 +30,8 @@ MOST_SECONDS = 15
 
 PEAK = """
 import resource, sys, torch
-from ganzoo.evaluation.judge import Judge
-from ganzoo.plugins import load_zoo
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.registry.loading import load_zoo
 
 zoo = load_zoo()
 entry = zoo.datasets.get("mnist")
@@ -102,7 +102,7 @@ def test_torch_fidelity_once_for_each_metric(
     from torch_fidelity import calculate_metrics
 
     images, test = mnist.images[:SAMPLES], zoo.datasets.get("mnist").create("test", None).images
-    name = fidelity.register("mnist-cnn", find("mnist-cnn", zoo, (1, 28, 28)))
+    name = torch_fidelity.register("mnist-cnn", find_extractor("mnist-cnn", zoo, (1, 28, 28)))
 
     def theirs() -> None:
         for metric in ("fid", "kid", "prc"):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ganzoo.bench.record import recipe_digest
-from ganzoo.evaluation.judge import Judge
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.studies.records import recipe_digest
 from ganzoo.training.together import SAMPLE_SEED, samples
 from ganzoo.training.trainer import Trainer
 

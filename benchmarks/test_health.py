@@ -14,9 +14,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo import ImageDataset
-from ganzoo.objective import Phase
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.api.objective import Phase
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.training.health import WATCH_EVERY, GradientWatch
 from ganzoo.training.trainer import Trainer
 

@@ -17,8 +17,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from contenders import Contender, Ours, Peer, Tutorial
 from ganzoo import ImageDataset
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo
 from peers.catalogue import PEERS
 from peers.talk import mnist_folder
 

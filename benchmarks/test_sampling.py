@@ -8,7 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo import AdversarialGame, AdversarialLoss, GaussianPrior, Spec
 from ganzoo.evaluation.sampling import draw
-from ganzoo.plugins import Zoo, load_zoo
+from ganzoo.registry.loading import Zoo, load_zoo
 from machine import peak_memory
 
 SAMPLES = 1_000

@@ -13,9 +13,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo import ImageDataset
-from ganzoo.bench.record import recipe_digest
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.studies.records import recipe_digest
 from ganzoo.training.capturing import WARM_UP
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer

@@ -21,14 +21,14 @@ import torch
 
 from contenders import Contender, Ours, Peer, Tutorial
 from fid_table import first_below, markdown
-from ganzoo.bench.record import recipe_digest
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.evaluation.judge import Judge
-from ganzoo.plugins import Zoo, load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.files import append_lines, read_lines, write_atomically
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment, hardware_in_words
-from ganzoo.runs.files import append_lines, read_lines, write_atomically
-from ganzoo.training.precision import resolve_device
+from ganzoo.studies.records import recipe_digest
+from ganzoo.training.device import resolve_device
 from peers.catalogue import PEERS
 from peers.talk import PeerError, mnist_folder
 

@@ -18,16 +18,15 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
-from ganzoo import strict_yaml
-from ganzoo.bench.ledger import Ledger
-from ganzoo.bench.matrix import Job, Matrix
-from ganzoo.bench.record import RunRecord, read_records
-from ganzoo.bench.runner import Bench, Settings, Watcher
-from ganzoo.complaints import complaints
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import Zoo, load_zoo
-from ganzoo.runs.files import write_atomically
-from ganzoo.sections import Section
+from ganzoo.files import write_atomically
+from ganzoo.recipes.schema import Section
+from ganzoo.registry import strict_yaml
+from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.registry.validation import complaints
+from ganzoo.studies.matrix import Job, Matrix
+from ganzoo.studies.records import Ledger, RunRecord, read_records
+from ganzoo.studies.worker import Bench, Settings, Watcher
 
 METRIC = "fid@mnist-cnn"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from ganzoo import hookspecs
-from ganzoo.registry import KINDS
+from ganzoo.api import hookspecs
+from ganzoo.registry.registry import KINDS
 
 PAGE = Path(__file__).with_name("hooks.md")
 INTRODUCTION = """\
 # Hooks
 
-Written by `python docs/make_hooks.py` from `ganzoo/hookspecs.py`; change it there.
+Written by `python docs/make_hooks.py` from `ganzoo/api/hookspecs.py`; change it there.
 
 A plugin is a module named in the entry-point group `ganzoo`, with functions of these names marked `@ganzoo.hookimpl`.
 Each is handed a `register` callback. [tutorial.md](tutorial.md) writes a plugin from zero, and

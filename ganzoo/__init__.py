@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo import functional
-    from ganzoo.data.dataset import ImageDataset, Split, cache_folder
-    from ganzoo.errors import GanzooError
-    from ganzoo.evaluation.generator import TrainedGenerator, load
-    from ganzoo.extractor import Extractor
-    from ganzoo.game import AdversarialGame
-    from ganzoo.hookspecs import Register, RegisterRecipe, hookimpl
-    from ganzoo.objective import (
+    from ganzoo.api.dataset import ImageDataset, Split, cache_folder
+    from ganzoo.api.extractor import Extractor
+    from ganzoo.api.game import AdversarialGame
+    from ganzoo.api.hookspecs import Register, RegisterRecipe, hookimpl
+    from ganzoo.api.objective import (
         AdversarialLoss,
         Augmentation,
         Batch,
@@ -28,36 +26,38 @@ if TYPE_CHECKING:
         Regularizer,
         Turn,
     )
-    from ganzoo.priors import CodesPrior, GaussianPrior, UniformPrior
-    from ganzoo.spec import Spec
-    from ganzoo.tracker import Tracker
+    from ganzoo.api.priors import CodesPrior, GaussianPrior, UniformPrior
+    from ganzoo.api.spec import Spec
+    from ganzoo.api.tracker import Tracker
+    from ganzoo.errors import GanzooError
+    from ganzoo.runs.generator import TrainedGenerator, load
 
 _HOME = {
-    "AdversarialGame": "ganzoo.game",
-    "AdversarialLoss": "ganzoo.objective",
-    "Augmentation": "ganzoo.objective",
-    "Batch": "ganzoo.objective",
-    "CodesPrior": "ganzoo.priors",
-    "Extractor": "ganzoo.extractor",
+    "AdversarialGame": "ganzoo.api.game",
+    "AdversarialLoss": "ganzoo.api.objective",
+    "Augmentation": "ganzoo.api.objective",
+    "Batch": "ganzoo.api.objective",
+    "CodesPrior": "ganzoo.api.priors",
+    "Extractor": "ganzoo.api.extractor",
     "GanzooError": "ganzoo.errors",
-    "GaussianPrior": "ganzoo.priors",
-    "ImageDataset": "ganzoo.data.dataset",
-    "Losses": "ganzoo.objective",
-    "Networks": "ganzoo.objective",
-    "Objective": "ganzoo.objective",
-    "Phase": "ganzoo.objective",
-    "Register": "ganzoo.hookspecs",
-    "RegisterRecipe": "ganzoo.hookspecs",
-    "Regularizer": "ganzoo.objective",
-    "Spec": "ganzoo.spec",
-    "Split": "ganzoo.data.dataset",
-    "Tracker": "ganzoo.tracker",
-    "TrainedGenerator": "ganzoo.evaluation.generator",
-    "Turn": "ganzoo.objective",
-    "UniformPrior": "ganzoo.priors",
-    "cache_folder": "ganzoo.data.dataset",
-    "hookimpl": "ganzoo.hookspecs",
-    "load": "ganzoo.evaluation.generator",
+    "GaussianPrior": "ganzoo.api.priors",
+    "ImageDataset": "ganzoo.api.dataset",
+    "Losses": "ganzoo.api.objective",
+    "Networks": "ganzoo.api.objective",
+    "Objective": "ganzoo.api.objective",
+    "Phase": "ganzoo.api.objective",
+    "Register": "ganzoo.api.hookspecs",
+    "RegisterRecipe": "ganzoo.api.hookspecs",
+    "Regularizer": "ganzoo.api.objective",
+    "Spec": "ganzoo.api.spec",
+    "Split": "ganzoo.api.dataset",
+    "Tracker": "ganzoo.api.tracker",
+    "TrainedGenerator": "ganzoo.runs.generator",
+    "Turn": "ganzoo.api.objective",
+    "UniformPrior": "ganzoo.api.priors",
+    "cache_folder": "ganzoo.api.dataset",
+    "hookimpl": "ganzoo.api.hookspecs",
+    "load": "ganzoo.runs.generator",
 }
 
 __all__ = [

@@ -11,19 +11,19 @@ from typing import Any
 
 import torch
 
-from ganzoo.data.dataset import ImageDataset
+from ganzoo.api.dataset import ImageDataset
+from ganzoo.api.tracker import Tracker
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory
-from ganzoo.evaluation.judge import Judge
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.recipes.loading import Recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.environment import environment
 from ganzoo.runs.folder import RunFolder
-from ganzoo.tracker import Tracker
+from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Team
 from ganzoo.training.following import tell_checkpoint, tell_task
 from ganzoo.training.health import VarietyWatch
-from ganzoo.training.precision import resolve_precision
 from ganzoo.training.session import Session
 from ganzoo.training.together import Helpers
 from ganzoo.training.trainer import Trainer

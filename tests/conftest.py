@@ -12,7 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from ganzoo import ImageDataset
-    from ganzoo.plugins import Zoo
+    from ganzoo.registry.loading import Zoo
 
 # What a user may have set, and would change what the tests see.
 PERSONAL = ("GANZOO_PLUGINS", "GANZOO_DISABLE_EXTERNAL_PLUGINS", "PYTHONWARNINGS", "FORCE_COLOR")
@@ -53,7 +53,7 @@ def _use_one_thread() -> None:
 @pytest.fixture(scope="session")
 def zoo() -> Zoo:
     """Everything that is registered."""
-    from ganzoo.plugins import load_zoo
+    from ganzoo.registry.loading import load_zoo
 
     return load_zoo()
 

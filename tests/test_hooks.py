@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from ganzoo import hookspecs
-from ganzoo.plugins import HOOKS, load_zoo
+from ganzoo.api import hookspecs
+from ganzoo.registry.loading import HOOKS, load_zoo
 
 DOCS = Path(__file__).parents[1] / "docs"
 RECIPE = "summary: A recipe\npaper: Someone 2020\n"

@@ -9,15 +9,14 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ganzoo.bench.ledger import Ledger
-from ganzoo.bench.record import RunRecord, read_records
-from ganzoo.overrides import Override, apply
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.files import parse_json
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.recipes.overrides import Override, apply
+from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.strict_yaml import dump, parse
 from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
-from ganzoo.runs.files import parse_json
-from ganzoo.runs.records import read_scores, sealed
-from ganzoo.strict_yaml import dump, parse
+from ganzoo.runs.schemas import read_scores, sealed
+from ganzoo.studies.records import Ledger, RunRecord, read_records
 
 few = settings(
     max_examples=40,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from ganzoo.build import channels_last
 from ganzoo.errors import GanzooError
-from ganzoo.layout import channels_last
 from ganzoo.training.optim import RoleOptimizer
 
 

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import OURS, load_zoo
+from ganzoo.registry.loading import OURS, load_zoo
 
 RECIPE = "summary: A recipe\npaper: Someone 2020\n"
 LOSS = """\

@@ -7,7 +7,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from ganzoo import CodesPrior, GaussianPrior, UniformPrior
-from ganzoo.priors import Prior
+from ganzoo.api.priors import Prior
 
 CPU = torch.device("cpu")
 MANY = 20_000

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from ganzoo.assembly import assemble
-from ganzoo.recipe import load_recipe
+from ganzoo.build import assemble
+from ganzoo.recipes.loading import load_recipe
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -5,10 +5,10 @@ import copy
 import pytest
 import yaml
 
+from ganzoo.api.priors import CodesPrior, GaussianPrior
 from ganzoo.errors import GanzooError
-from ganzoo.priors import CodesPrior, GaussianPrior
-from ganzoo.recipe import Component, NetworkConfig, Recipe, load_recipe
-from ganzoo.sections import AdamW, EvaluateConfig, Until
+from ganzoo.recipes.loading import Component, NetworkConfig, Recipe, load_recipe
+from ganzoo.recipes.schema import AdamW, EvaluateConfig, Until
 
 BASE = {
     "summary": "A small recipe",

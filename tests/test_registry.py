@@ -12,7 +12,7 @@ import pytest
 from pydantic import Field
 
 from ganzoo.errors import GanzooError
-from ganzoo.registry import KINDS, Entry, Registry, one_kind
+from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -9,19 +9,18 @@ import zipfile
 import numpy as np
 import pytest
 
-from ganzoo.assembly import assemble
-from ganzoo.bench.ledger import Ledger
-from ganzoo.bench.record import RunRecord, read_records
-from ganzoo.complaints import Refused
-from ganzoo.distributions import installed
+from ganzoo.build import assemble
 from ganzoo.errors import GanzooError, one_line
-from ganzoo.evaluation.sources import read_pictures
-from ganzoo.pages.leaderboard import write_leaderboard
-from ganzoo.pages.report import write_report
-from ganzoo.recipe import load_recipe
-from ganzoo.runs.files import parse_json, read_lines, write_atomically
+from ganzoo.evaluation.image_io import read_pictures
+from ganzoo.files import parse_json, read_lines, write_atomically
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.packages import installed
+from ganzoo.registry.strict_yaml import parse
+from ganzoo.registry.validation import Refused
+from ganzoo.reports.leaderboard import write_leaderboard
+from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder
-from ganzoo.strict_yaml import parse
+from ganzoo.studies.records import Ledger, RunRecord, read_records
 from ganzoo.workflow import resume, start
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>[x](javascript:alert(3))"

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
-from ganzoo.training import precision
+from ganzoo.training import device as precision
 from ganzoo.workflow import Observers, resume, start
 
 TINY = [

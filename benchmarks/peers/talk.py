@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.data.dataset import cache_folder
+from ganzoo.api.dataset import cache_folder
 from ganzoo_plugins.mnist.archive import unpack
 from peers.catalogue import HERE, Package
 

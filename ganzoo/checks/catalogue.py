@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from ganzoo.checks import entries, importing, isolation, losses, networks, recipes, surroundings
-from ganzoo.checks.players import seed
+from ganzoo.checks import data_checks as surroundings
+from ganzoo.checks import entries, importing, isolation, losses, networks, recipes
+from ganzoo.checks.toys import seed
 from ganzoo.checks.verdict import Broken
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.global_state import kept
-from ganzoo.plugins import PluginInfo, Problem, Zoo
-from ganzoo.registry import KINDS, NETWORK_KINDS, Entry
+from ganzoo.registry.global_state import kept
+from ganzoo.registry.loading import PluginInfo, Problem, Zoo
+from ganzoo.registry.registry import KINDS, NETWORK_KINDS, Entry
 
 EntryCheck = Callable[[Entry[Any], Zoo], object]
 

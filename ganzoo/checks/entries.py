@@ -9,7 +9,7 @@ from typing import Any
 
 from ganzoo.checks.verdict import Broken, called, require
 from ganzoo.errors import GanzooError
-from ganzoo.registry import Entry
+from ganzoo.registry.registry import Entry
 
 METHODS = ("loss", "regularizer", "augmentation")
 """Kinds that are somebody's idea, and cite where it was published."""

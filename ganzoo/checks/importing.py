@@ -46,8 +46,8 @@ def main(names: Sequence[str]) -> None:
     """Import each and print what was seen."""
     import torch  # noqa: F401 - not the plugin's to answer for
 
-    import ganzoo.game
-    import ganzoo.plugins  # noqa: F401
+    import ganzoo.api.game
+    import ganzoo.registry.loading  # noqa: F401
 
     with contextlib.redirect_stdout(sys.stderr):
         found = {point.name: _examine(point) for point in entry_points(group="ganzoo") if point.name in names}
@@ -55,7 +55,7 @@ def main(names: Sequence[str]) -> None:
 
 
 def _examine(point: Any) -> Sentences:
-    from ganzoo.global_state import GlobalState
+    from ganzoo.registry.global_state import GlobalState
 
     before, loaded = GlobalState.now(), set(sys.modules)
     seen: list[str] = []

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from ganzoo.checks import losses, networks, recipes, surroundings
+from ganzoo.checks import data_checks as surroundings
+from ganzoo.checks import losses, networks, recipes
 from ganzoo.checks.verdict import Broken, called
 from ganzoo.errors import GanzooError
-from ganzoo.global_state import GlobalState
-from ganzoo.plugins import Zoo
-from ganzoo.registry import NETWORK_KINDS, Entry
+from ganzoo.registry.global_state import GlobalState
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import NETWORK_KINDS, Entry
 
 HANDS_OFF = "That is the user's, for the whole process; draw with torch, and leave its seed and settings alone."
 

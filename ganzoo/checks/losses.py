@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.checks import players
+from ganzoo.api.game import AdversarialGame
+from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
+from ganzoo.checks import toys as players
 from ganzoo.checks.steps import AS_BUFFER, hidden_state, require_no_hidden_state, turns, without_values
 from ganzoo.checks.verdict import Broken, blaming, called, require
-from ganzoo.game import AdversarialGame
-from ganzoo.objective import AdversarialLoss, Augmentation, Objective, Regularizer
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import load_recipe
-from ganzoo.registry import Entry
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import Entry
 
 SIZES = (0.0, 1.0, 1e4)
 BY_FORMULA = "Use the numerically safe form, such as softplus or logsigmoid, and average over the batch."

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.checks.players import seed
+from ganzoo.api.priors import GaussianPrior
+from ganzoo.api.spec import Spec
 from ganzoo.checks.steps import AS_BUFFER, hidden_state, require_no_hidden_state, without_values
+from ganzoo.checks.toys import seed
 from ganzoo.checks.verdict import FROM_SPEC, Broken, blaming, called, require
-from ganzoo.priors import GaussianPrior
-from ganzoo.registry import Entry
-from ganzoo.spec import Spec
+from ganzoo.registry.registry import Entry
 
 Shape = tuple[int, int, int]
 Network = Entry[nn.Module]

@@ -42,7 +42,7 @@ class PluginChecks(pytest.Collector):
         """
         from ganzoo.checks.catalogue import cases
         from ganzoo.errors import GanzooError
-        from ganzoo.plugins import load_zoo
+        from ganzoo.registry.loading import load_zoo
 
         try:
             found = cases(self.name, load_zoo())

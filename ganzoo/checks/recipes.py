@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from ganzoo.assembly import Assembly, assemble
-from ganzoo.checks.players import seed
+from ganzoo.build import Assembly, assemble
 from ganzoo.checks.steps import AS_BUFFER, hidden_state, require_no_hidden_state, turns, without_values
+from ganzoo.checks.toys import seed
 from ganzoo.checks.verdict import Broken, blaming, called, require
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe, load_recipe
-from ganzoo.registry import Entry
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import Entry
 
 Shape = tuple[int, int, int]
 GREY: Shape = (1, 28, 28)

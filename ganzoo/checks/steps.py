@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ganzoo.checks.players import batch
+from ganzoo.api.objective import Objective, Phase
+from ganzoo.api.spec import Spec
+from ganzoo.checks.toys import batch
 from ganzoo.checks.verdict import NO_VALUES, blaming, called, require
-from ganzoo.objective import Objective, Phase
-from ganzoo.registry import Entry
-from ganzoo.spec import Spec
+from ganzoo.registry.registry import Entry
 
 AS_BUFFER = "Keep it with self.register_buffer(...) and change it in place, so that checkpoints hold it."
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError
-from ganzoo.registry import Entry
+from ganzoo.registry.registry import Entry
 
 FROM_SPEC = "Take every size from the spec: spec.image_shape, spec.pixels, spec.latent, spec.classes."
 NO_VALUES = (

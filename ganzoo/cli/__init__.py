@@ -12,18 +12,13 @@ from typing import Annotated
 
 import typer
 
+from ganzoo.cli.authors import check, new
 from ganzoo.cli.bench import bench
-from ganzoo.cli.check import check
-from ganzoo.cli.doctor import doctor
 from ganzoo.cli.evaluate import evaluate
-from ganzoo.cli.leaderboard import leaderboard
-from ganzoo.cli.listing import list_
-from ganzoo.cli.new import new
-from ganzoo.cli.plugins import plugins
-from ganzoo.cli.report import report
+from ganzoo.cli.listing import list_, plugins, show
+from ganzoo.cli.reports import doctor, leaderboard, report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
-from ganzoo.cli.show import show
 from ganzoo.errors import GanzooError, is_out_of_memory
 
 app = typer.Typer(

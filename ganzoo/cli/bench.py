@@ -50,11 +50,11 @@ def bench(
     patterns = [*(recipes or ()), *(["*"] if all_ else ())]
     if not patterns:
         raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
-    from ganzoo.bench.ledger import Ledger
-    from ganzoo.bench.matrix import Matrix
-    from ganzoo.bench.runner import Bench, Settings
-    from ganzoo.cli.benchprogress import BenchProgress
-    from ganzoo.plugins import load_zoo
+    from ganzoo.cli.progress import BenchProgress
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.studies.matrix import Matrix
+    from ganzoo.studies.records import Ledger
+    from ganzoo.studies.worker import Bench, Settings
 
     zoo = load_zoo()
     left_out = exclude if exclude is not None else [FOR_OTHER_HARDWARE] if all_ else []

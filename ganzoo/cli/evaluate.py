@@ -1,4 +1,4 @@
-"""``ganzoo eval``: score a run, a folder of PNGs, an .npz file or what a function returns."""
+"""Scores as a table: which way each is better, the floor beside it, and the protocol below."""
 
 from __future__ import annotations
 
@@ -9,26 +9,113 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.scoretable import show_scores
 from ganzoo.errors import GanzooError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import torch
+    from rich.table import Table
 
-    from ganzoo.evaluation.generator import TrainedGenerator
-    from ganzoo.evaluation.judge import Judge
-    from ganzoo.evaluation.pictures import Pictures
-    from ganzoo.plugins import Zoo
+    from ganzoo.evaluation.evaluator import Judge
+    from ganzoo.evaluation.image_io import Pictures
+    from ganzoo.registry.loading import Zoo
     from ganzoo.runs.folder import RunFolder
+    from ganzoo.runs.generator import TrainedGenerator
+
+Record = dict[str, Any]
+ARROWS = {"lower": "↓", "higher": "↑", "neither": "="}
+
+
+def show_scores(records: Sequence[Record], compared: Sequence[float | None] | None, against: str) -> None:
+    """Print scores.
+
+    Args:
+        records: As in scores.jsonl.
+        compared: For each the value to compare it with, or None; None where nothing is compared.
+        against: Where those are from.
+    """
+    from rich.console import Console
+
+    console = Console()
+    console.print(_table(records, compared))
+    if compared is not None:
+        console.print(f"against: {against}", markup=False, highlight=False, soft_wrap=True)
+    for sentence in _warnings(records):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    for line in _protocols(records):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _protocols(records: Sequence[Record]) -> list[str]:
+    """What was measured how; metrics of one protocol share a line."""
+    from ganzoo.evaluation.protocol import describe
+
+    named: dict[str, dict[str, None]] = {}
+    for record in records:
+        named.setdefault(describe(record["protocol"]), {})[record["metric"]] = None
+    return [
+        f"{', '.join(metrics) if len(named) > 1 or len(metrics) < 4 else 'All'}: {told}"
+        for told, metrics in named.items()
+    ]
+
+
+def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -> Table:
+    from rich.table import Table
+
+    has_weights = any(record["weights"] for record in records)
+    table = Table()
+    table.add_column("metric", no_wrap=True)
+    for heading in ("better", "value", "real-vs-real floor"):
+        table.add_column(heading, justify="right")
+    if has_weights:
+        table.add_column("weights")
+    table.add_column("n", justify="right")
+    if compared is not None:
+        table.add_column("against", justify="right")
+    for index, record in enumerate(records):
+        cells = _cells(record, has_weights)
+        if compared is not None:
+            cells.append(_number(compared[index]))
+        table.add_row(*cells)
+    return table
+
+
+def _cells(record: Record, has_weights: bool) -> list[str]:
+    from ganzoo.evaluation.metrics import METRICS
+
+    value, protocol = _number(record["value"]), record["protocol"]
+    if "interval" in record:
+        value += " ({} to {})".format(*map(_number, record["interval"]))
+    cells = [record["metric"], ARROWS[METRICS[protocol["metric"]].better], value, _number(record["floor"])]
+    return [*cells, *([record["weights"] or "-"] if has_weights else []), f"{protocol['n_fake']:,}"]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _warnings(records: Sequence[Record]) -> list[str]:
+    from ganzoo.evaluation.metrics import copies
+
+    found = []
+    for record in records:
+        protocol = record["protocol"]
+        if protocol["metric"] == "memorisation" and copies(
+            record["value"], record["floor"], protocol["n_fake"], protocol["n_floor"]
+        ):
+            found.append(
+                f"Training images are copied: {record['value']:.1%} of the samples are suspiciously close to one, "
+                f"and {record['floor']:.1%} of real images that were never trained on."
+            )
+    return found
+
 
 DATASET = "mnist"
 METRICS = ("fid@mnist-cnn",)
 EVERYTHING = ("all@mnist-cnn",)
 SAMPLES = 10_000
 
-Record = dict[str, Any]
 Weights = Literal["ema", "raw"]
 
 
@@ -75,8 +162,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
-    from ganzoo.evaluation.comparison import counterparts, read_scores
-    from ganzoo.training.precision import resolve_device
+    from ganzoo.runs.comparison import counterparts, read_scores
+    from ganzoo.training.device import resolve_device
 
     kind, file = _weights(weights or [])
     asked = Asked(
@@ -115,7 +202,7 @@ class Asked:
         self, zoo: Zoo, dataset: str, options: Mapping[str, Any], metrics: Sequence[str], data_dir: Path | None
     ) -> Judge:
         """Who scores, with the given defaults."""
-        from ganzoo.evaluation.judge import Judge
+        from ganzoo.evaluation.evaluator import Judge
 
         name = self.dataset or dataset
         return Judge(
@@ -147,8 +234,8 @@ def _weights(given: Sequence[str]) -> tuple[Weights | None, Path | None]:
 
 def _of_run(what: Path, asked: Asked) -> list[Record]:
     """The scores of each kind of weights, which are appended to the run's own."""
-    from ganzoo.evaluation.generator import load
-    from ganzoo.plugins import load_zoo
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.runs.generator import load
 
     zoo = load_zoo()
     generator = load(what, zoo=zoo, device=asked.device)
@@ -184,7 +271,7 @@ def _of_weights(
 
 
 def _of_pictures(what: str, asked: Asked) -> list[Record]:
-    from ganzoo.plugins import load_zoo
+    from ganzoo.registry.loading import load_zoo
 
     if asked.weights is not None:
         raise GanzooError(f"{what} is no run, so it has no '{asked.weights}' weights.", "Leave --weights out.")
@@ -199,8 +286,7 @@ def _of_pictures(what: str, asked: Asked) -> list[Record]:
 
 def _pictures(what: str, asked: Asked) -> tuple[Pictures, int | None]:
     """The pictures, and the seed they were drawn with where that is known."""
-    from ganzoo.evaluation.functions import call, is_function
-    from ganzoo.evaluation.sources import read_pictures
+    from ganzoo.evaluation.image_io import call, is_function, read_pictures
 
     if is_function(what):
         return call(what, asked.samples or SAMPLES, asked.seed), asked.seed
@@ -214,7 +300,7 @@ def _refuse_unwritable(out: Path | None) -> None:
 
 
 def _append(out: Path, records: Sequence[Record]) -> None:
-    from ganzoo.runs.files import append_lines
+    from ganzoo.files import append_lines
 
     try:
         append_lines(out, records, durable=True)

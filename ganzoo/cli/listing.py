@@ -1,11 +1,25 @@
-"""``ganzoo list``: everything that plugins registered."""
+"""``ganzoo list``, ``show`` and ``plugins``: everything that is registered."""
 
 from __future__ import annotations
 
+import inspect
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from ganzoo.errors import GanzooError, nearest
+
+if TYPE_CHECKING:
+    from ganzoo.recipes.loading import Recipe
+    from ganzoo.registry.loading import Zoo
+    from ganzoo.registry.registry import Entry
+
+
+def warn_of_problems(zoo: Zoo) -> None:
+    """One sentence for each plugin that was left out; everything else goes on."""
+    for problem in zoo.problems:
+        typer.secho(problem.sentence, fg="yellow", err=True)
 
 
 def list_(
@@ -16,9 +30,8 @@ def list_(
     from rich.console import Console
     from rich.table import Table
 
-    from ganzoo.cli.problems import warn_of_problems
-    from ganzoo.plugins import load_zoo
-    from ganzoo.registry import KINDS
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.registry.registry import KINDS
 
     zoo = load_zoo()
     registries = [zoo.registry(kind)] if kind else zoo.registries()
@@ -37,3 +50,163 @@ def list_(
             for entry in registry:
                 table.add_row(entry.name, entry.summary, entry.paper or "", entry.plugin)
             console.print(table)
+
+
+def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False) -> None:
+    """List plugins and what each registered; exits with 1 if one is broken."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ganzoo.registry.loading import load_zoo
+
+    zoo = load_zoo()
+    warn_of_problems(zoo)
+    if as_json:
+        loaded = [
+            {
+                "plugin": plugin.name,
+                "distribution": plugin.distribution,
+                "registered": [{"kind": entry.kind, "name": entry.name} for entry in plugin.registered],
+            }
+            for plugin in zoo.plugins
+        ]
+        refused = [vars(problem) for problem in zoo.problems]
+        typer.echo(json.dumps({"plugins": loaded, "problems": refused}, ensure_ascii=False, indent=1))
+    else:
+        table = Table()
+        for heading in ("plugin", "distribution", "registers"):
+            table.add_column(heading)
+        for plugin in zoo.plugins:
+            offers = ", ".join(f"{entry.kind} {entry.name}" for entry in plugin.registered)
+            table.add_row(plugin.name, plugin.distribution, offers)
+        Console().print(table)
+    if zoo.problems:
+        raise typer.Exit(1)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A recipe's name or file, or the name of anything that is listed.")],
+    kind: Annotated[str | None, typer.Option(help="Which kind is meant, where several have the name.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a value of a recipe.", metavar="KEY=VALUE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+) -> None:
+    """Show a resolved recipe with its networks' sizes, or a part with its options."""
+    from ganzoo.registry.loading import load_zoo
+
+    zoo = load_zoo()
+    warn_of_problems(zoo)
+    found = _found(name, kind, zoo)
+    if as_json and len(found) > 1:
+        kinds = " and as ".join(entry.kind for entry in found)
+        raise GanzooError(f"'{name}' is there as {kinds}.", "Say which with --kind.")
+    if set_ and any(entry.kind != "recipe" for entry in found):
+        raise GanzooError(f"--set changes recipes, and '{name}' is a {found[0].kind}.", "Leave it out.")
+    if not found:
+        _show_recipe(name, zoo, list(set_ or ()), as_json)
+    for entry in found:
+        if entry.kind == "recipe":
+            _show_recipe(name, zoo, list(set_ or ()), as_json)
+        else:
+            _show_part(entry, as_json)
+
+
+def _found(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
+    """Every entry of that name; none where it is a recipe's file."""
+    registries = [zoo.registry(kind)] if kind else zoo.registries()
+    found = [registry.get(name) for registry in registries if name in registry]
+    if not found and not name.endswith((".yaml", ".yml")):
+        if kind:
+            registries[0].get(name)
+        known = {entry.name for registry in registries for entry in registry}
+        raise GanzooError(
+            f"Nothing is registered under the name '{name}'.", f"{nearest(name, known)} {zoo.recipes.hint}".strip()
+        )
+    return found
+
+
+def _show_recipe(name: str, zoo: Zoo, overrides: list[str], as_json: bool) -> None:
+    from ganzoo.recipes.loading import load_recipe
+
+    recipe = load_recipe(name, zoo, overrides)
+    counts = _parameter_counts(recipe, zoo)
+    if as_json:
+        facts = {"name": recipe.name, "recipe": recipe.plain(), "parameters": counts}
+        typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
+    # Comments, so that what is shown is a recipe that can be saved and run.
+    told = [f"# {role}: {count:,} parameters" for role, count in (counts or {}).items()]
+    _print_yaml("\n".join([f"# {recipe.name}", *told, recipe.to_yaml()]))
+
+
+def _parameter_counts(recipe: Recipe, zoo: Zoo) -> dict[str, int] | None:
+    """Parameters by network, or None where the dataset, whose shape they depend on, cannot be had."""
+    from ganzoo.build import assemble
+
+    try:
+        dataset = zoo.datasets.get(recipe.dataset.name).create("test", None, **recipe.dataset.options)
+    except GanzooError as error:
+        typer.secho(f"Without parameter counts: {error}", fg="yellow", err=True)
+        return None
+    return assemble(recipe, zoo, dataset.shape, len(dataset.classes)).parameter_counts()
+
+
+def _show_part(entry: Entry[Any], as_json: bool) -> None:
+    facts = {
+        "name": entry.name,
+        "kind": entry.kind,
+        "summary": entry.summary,
+        "paper": entry.paper,
+        "plugin": entry.plugin,
+        "distribution": entry.distribution,
+        "options": {option: _option(entry, option) for option in entry.options.types},
+    }
+    description = inspect.getdoc(entry.factory) or ""
+    if as_json:
+        typer.echo(json.dumps({**facts, "description": description}, ensure_ascii=False, indent=1))
+        return
+    from rich.console import Console
+
+    from ganzoo.registry import strict_yaml
+
+    _print_yaml(strict_yaml.dump(facts))
+    if description:
+        Console().print(f"\n{description}\n", markup=False, highlight=False)
+
+
+def _option(entry: Entry[Any], option: str) -> dict[str, Any]:
+    """Its type in words, and its default if it has one."""
+    from pydantic_core import to_jsonable_python
+
+    kind = in_words(entry.options.schema()[option])
+    defaults = entry.options.defaults
+    return {"type": kind, **({"default": to_jsonable_python(defaults[option])} if option in defaults else {})}
+
+
+def in_words(schema: dict[str, Any]) -> str:
+    """A JSON schema as a person would say it: ``list of int >= 1``."""
+    if "enum" in schema or "const" in schema:
+        return " | ".join(map(str, schema.get("enum", [schema.get("const")])))
+    if "anyOf" in schema:
+        return " | ".join(in_words(choice) for choice in schema["anyOf"])
+    if "prefixItems" in schema:
+        return f"[{', '.join(in_words(item) for item in schema['prefixItems'])}]"
+    if schema.get("type") == "array":
+        return f"list of {in_words(schema.get('items', {}))}"
+    words = {"integer": "int", "number": "float", "string": "text", "boolean": "true | false", "object": "mapping"}
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    kind = schema.get("type", "anything")
+    return " ".join([words.get(kind, kind), *(f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema)])
+
+
+def _print_yaml(text: str) -> None:
+    """With colours on a terminal; as it is into a file, where broken lines would be no YAML any more."""
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    console = Console()
+    if console.is_terminal:
+        console.print(Syntax(text.rstrip(), "yaml", background_color="default", word_wrap=True))
+    else:
+        typer.echo(text.rstrip())

@@ -36,7 +36,7 @@ def run(
     Several processes train one run with torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
     """
     from ganzoo.cli.progress import RunProgress
-    from ganzoo.plugins import load_zoo
+    from ganzoo.registry.loading import load_zoo
     from ganzoo.training.distributed import joined
     from ganzoo.training.following import follow
 
@@ -81,8 +81,8 @@ def _start(
     progress: RunProgress,
     team: Team,
 ) -> RunFolder:
-    from ganzoo.plugins import load_zoo
-    from ganzoo.recipe import load_recipe
+    from ganzoo.recipes.loading import load_recipe
+    from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.folder import free_folder
     from ganzoo.workflow import start
 
@@ -102,7 +102,7 @@ def _resume(
     progress: RunProgress,
     team: Team,
 ) -> RunFolder:
-    from ganzoo.plugins import load_zoo
+    from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.folder import RunFolder
     from ganzoo.workflow import resume
 

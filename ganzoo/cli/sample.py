@@ -33,8 +33,8 @@ def sample(
         raise GanzooError(f"{out} is neither a .png nor an .npz file.", "Give --out FILE.png or --out FILE.npz.")
     if not out.parent.is_dir():
         raise GanzooError(f"There is no folder {out.parent}.", "Make it first, or give another --out.")
-    from ganzoo.evaluation.generator import load
-    from ganzoo.training.precision import resolve_device
+    from ganzoo.runs.generator import load
+    from ganzoo.training.device import resolve_device
 
     generator = load(run, device=resolve_device(device))
     images, labels = generator.sample_labelled(n, seed, class_, weights)
@@ -76,7 +76,7 @@ def _write_npz(out: Path, images: Tensor, labels: Tensor | None) -> None:
 
     import numpy as np
 
-    from ganzoo.runs.files import write_atomically
+    from ganzoo.files import write_atomically
 
     pixels = images[:, 0] if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous()
     arrays = {"images": pixels.numpy()} | ({} if labels is None else {"labels": labels.numpy()})

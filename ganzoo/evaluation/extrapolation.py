@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ganzoo.evaluation.fidelity import Statistics
+    from ganzoo.evaluation.torch_fidelity import Statistics
 
     Matrix = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from ganzoo.errors import GanzooError
-from ganzoo.evaluation.fidelity import Statistics, statistics
+from ganzoo.errors import GanzooError, unknown
+from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.sampling import BATCH, WHOLE
+from ganzoo.evaluation.torch_fidelity import Statistics, statistics
+from ganzoo.recipes.schema import FOREIGN_EXTRACTORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from ganzoo.extractor import Extractor
+    from ganzoo.api.extractor import Extractor
+    from ganzoo.registry.loading import Zoo
 
 
 class Look(Protocol):
@@ -106,3 +110,54 @@ def _full_precision(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+Shape = tuple[int, int, int]
+
+
+def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = None) -> Extractor:
+    """The extractor of that name, on the CPU, in evaluation mode.
+
+    Args:
+        name: A registered name, or one of torch-fidelity's.
+        zoo: Where plugins registered theirs.
+        shape: (channels, height, width) of the images to judge.
+        weights: The file of one of torch-fidelity's; None is where that keeps it.
+
+    Raises:
+        GanzooError: There is none, it takes other images, or its weights cannot be had.
+    """
+    if name in zoo.extractors:
+        _refuse_weights(name, weights)
+        extractor = zoo.extractors.get(name).create()
+    elif name in FOREIGN_EXTRACTORS:
+        extractor = pretrained.build(name, shape, weights)
+    else:
+        known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
+        raise unknown("extractor", name, known, zoo.extractors.hint)
+    refuse_other_shape(name, extractor, shape)
+    return extractor.eval().requires_grad_(False)
+
+
+def _refuse_weights(name: str, weights: Path | None) -> None:
+    if weights is not None:
+        raise GanzooError(
+            f"The extractor '{name}' brings its own weights, so it does not take {weights}.",
+            f"These take a file: {', '.join(FOREIGN_EXTRACTORS)}.",
+        )
+
+
+def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
+    """Raise unless the extractor takes images of that shape: they are never resampled to fit."""
+    if tuple(extractor.shape) != shape:
+        takes = written(extractor.shape)
+        raise GanzooError(
+            f"The extractor '{name}' judges images of {takes}, and these are of {written(shape)}.",
+            "Nothing is resampled, because that alone changes a score; use another extractor or dataset.",
+        )
+
+
+def written(shape: Shape) -> str:
+    """A shape as people write it: ``28x28 grey``."""
+    channels, height, width = shape
+    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"

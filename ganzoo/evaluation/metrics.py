@@ -1,23 +1,197 @@
-"""The metrics, one row each."""
+"""The metrics, one row each, and what they are computed with."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from math import sqrt
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+from torch import Tensor
+
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.evaluation import classes, extrapolation, fidelity, modes
-from ganzoo.evaluation.case import NEIGHBOURS, Case
-from ganzoo.evaluation.memorisation import memorised
-from ganzoo.sections import METRICS as BETTER
+from ganzoo.evaluation import extrapolation, torch_fidelity
+from ganzoo.evaluation.neighbours import density_and_coverage, nearest_neighbours, radii
+from ganzoo.recipes.schema import METRICS as BETTER
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from ganzoo.api.dataset import ImageDataset
+    from ganzoo.api.extractor import Extractor
+    from ganzoo.evaluation.features import Features
+    from ganzoo.evaluation.reference_cache import RealImages
+    from ganzoo.recipes.schema import Better
 
-    from ganzoo.data.dataset import ImageDataset
-    from ganzoo.extractor import Extractor
-    from ganzoo.sections import Better
+COVERED_FROM = 0.1
+"""A class is covered from this part of its share among real images on; below, it may be misread noise."""
+
+
+def shares(logits: Tensor) -> Tensor:
+    """The share of images in each class, by the largest logit.
+
+    Args:
+        logits: (n, classes).
+
+    Returns:
+        (classes,) float64, of sum 1.
+    """
+    return logits.argmax(1).bincount(minlength=logits.shape[1]).double() / len(logits)
+
+
+def class_coverage(fake: Tensor, real: Tensor) -> float:
+    """The part of the classes that real images show which fake images show as well.
+
+    Args:
+        fake: Logits (n, classes).
+        real: Logits (m, classes).
+
+    Returns:
+        0 to 1.
+    """
+    wanted, found = shares(real), shares(fake)
+    there = wanted > 0
+    return float((found[there] >= COVERED_FROM * wanted[there]).double().mean())
+
+
+def class_entropy(logits: Tensor) -> float:
+    """Entropy of the classes that images fall into, in nats: 0 for one class, log(classes) for an even spread."""
+    return float(torch.special.entr(shares(logits)).sum())
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """The share of images that the classifier puts into the class they were asked to be of.
+
+    Args:
+        logits: (n, classes).
+        labels: int64 (n,).
+    """
+    return float((logits.argmax(1) == labels).double().mean())
+
+
+def assigned(logits: Tensor) -> Tensor:
+    """The mode of each sample that belongs to one.
+
+    Args:
+        logits: (n, modes).
+
+    Returns:
+        int64 (m,), m at most n: the samples that belong to no mode are left out.
+    """
+    return logits[logits.amax(1) > -math.inf].argmax(1)
+
+
+def modes_found(logits: Tensor) -> int:
+    """The number of modes that at least one sample belongs to (Srivastava et al. 2017, VEEGAN, section 4).
+
+    Args:
+        logits: (n, modes).
+    """
+    return int((_counts(logits) > 0).sum())
+
+
+def kl_to_uniform(logits: Tensor) -> float:
+    """KL(samples' modes || uniform) in nats (Metz et al. 2017, Unrolled GAN, section 3.3.1).
+
+    Even an ideal generator's is not 0: n samples give about (modes - 1) / (2 n) by chance.
+
+    Args:
+        logits: (n, modes). Samples that belong to no mode do not count.
+
+    Returns:
+        0 for modes that are equally often, log(modes) where there is but one, and also where no sample belongs to any.
+    """
+    counts = _counts(logits)
+    share = counts.double() / counts.sum().clamp(min=1)
+    return math.log(len(counts)) - float(torch.special.entr(share).sum())
+
+
+def quality(logits: Tensor) -> float:
+    """The share of samples that belong to a mode (Srivastava et al. 2017, VEEGAN, section 4: high-quality samples).
+
+    Args:
+        logits: (n, modes).
+    """
+    return len(assigned(logits)) / len(logits)
+
+
+def _counts(logits: Tensor) -> Tensor:
+    """How many samples belong to each mode."""
+    return assigned(logits).bincount(minlength=logits.shape[1])
+
+
+MARGIN = 0.02
+ERRORS = 5
+
+
+def memorised(fake: Tensor, train: Tensor) -> float:
+    """The share of fake points closer to a training point than that one is to any other.
+
+    Args:
+        fake: (n, width) float32.
+        train: (m, width) float32.
+
+    Returns:
+        0 to 1; 1 for copies, also of training points that are there twice.
+    """
+    distances, indices = nearest_neighbours(fake, train)
+    found, which = torch.unique(indices, return_inverse=True)
+    return float((distances <= radii(train, 1, of=found)[which]).double().mean())
+
+
+def copies(value: float, floor: float, n: int, n_floor: int) -> bool:
+    """Whether a share is so far above that of real images never trained on that chance does not explain it.
+
+    Args:
+        value: What the images score.
+        floor: What held-out real images score.
+        n: How many images there were.
+        n_floor: How many held-out ones.
+    """
+    shared = (value * n + floor * n_floor) / (n + n_floor)
+    error = sqrt(shared * (1 - shared) * (1 / n + 1 / n_floor))
+    return value > floor + max(MARGIN, ERRORS * error)
+
+
+NEIGHBOURS = 5
+"""Of density and coverage, as their paper recommends."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A set of images before the judge, as one extractor sees it.
+
+    Attributes:
+        n: Number of images.
+        look: Gives their features; called at most once.
+        labels: int64 (n,), the classes they were asked to be of, or None.
+        real: The reference.
+        training_set: Gives the training set; it is large, and only memorisation asks for it.
+    """
+
+    n: int
+    look: Callable[[], Features]
+    labels: Tensor | None
+    real: RealImages
+    training_set: Callable[[], RealImages]
+
+    @cached_property
+    def fake(self) -> Features:
+        """The images' features."""
+        return self.look()
+
+    @cached_property
+    def precision_and_recall(self) -> tuple[float, float]:
+        """See ``torch_fidelity.precision_and_recall``."""
+        return torch_fidelity.precision_and_recall(self.fake.values, self.real.features.values)
+
+    @cached_property
+    def density_and_coverage(self) -> tuple[float, float]:
+        """See ``neighbours.density_and_coverage``."""
+        real = self.real
+        return density_and_coverage(self.fake.values, real.features.values, real.radii(NEIGHBOURS), NEIGHBOURS)
+
 
 ALL = "all"
 """Stands for every metric that applies: ``all@mnist-cnn``."""
@@ -72,7 +246,7 @@ class Metric:
 
 
 def _fid(case: Case) -> float:
-    return fidelity.frechet_distance(case.fake.statistics, case.real.features.statistics)
+    return torch_fidelity.frechet_distance(case.fake.statistics, case.real.features.statistics)
 
 
 def _fid_infinity(case: Case) -> float:
@@ -80,7 +254,7 @@ def _fid_infinity(case: Case) -> float:
 
 
 def _kid(case: Case) -> float:
-    return fidelity.kernel_distance(case.fake.values, case.real.features.values)
+    return torch_fidelity.kernel_distance(case.fake.values, case.real.features.values)
 
 
 def _memorisation(case: Case) -> float:
@@ -89,11 +263,11 @@ def _memorisation(case: Case) -> float:
 
 def _accuracy(case: Case) -> float:
     assert case.labels is not None
-    return classes.accuracy(_logits(case.fake.logits), case.labels)
+    return accuracy(_logits(case.fake.logits), case.labels)
 
 
 def _class_coverage(case: Case) -> float:
-    return classes.class_coverage(_logits(case.fake.logits), _logits(case.real.features.logits))
+    return class_coverage(_logits(case.fake.logits), _logits(case.real.features.logits))
 
 
 def _logits(logits: Tensor | None) -> Tensor:
@@ -102,12 +276,12 @@ def _logits(logits: Tensor | None) -> Tensor:
 
 
 def _kid_settings(case: Case) -> Mapping[str, Any]:
-    size = fidelity.kernel_subset(case.n, len(case.real.dataset))
-    return {"subsets": fidelity.KID_SUBSETS, "subset_size": size, "metric_seed": fidelity.SEED}
+    size = torch_fidelity.kernel_subset(case.n, len(case.real.dataset))
+    return {"subsets": torch_fidelity.KID_SUBSETS, "subset_size": size, "metric_seed": torch_fidelity.SEED}
 
 
 def _is_settings(case: Case) -> Mapping[str, Any]:
-    return {"splits": fidelity.score_splits(case.n), "metric_seed": fidelity.SEED}
+    return {"splits": torch_fidelity.score_splits(case.n), "metric_seed": torch_fidelity.SEED}
 
 
 def _line(_: Case) -> Mapping[str, Any]:
@@ -124,7 +298,7 @@ def _training_set(case: Case) -> Mapping[str, Any]:
 
 
 def _three(_: Case) -> Mapping[str, Any]:
-    return {"neighbours": fidelity.PRC_NEIGHBOURS}
+    return {"neighbours": torch_fidelity.PRC_NEIGHBOURS}
 
 
 def _five(_: Case) -> Mapping[str, Any]:
@@ -148,7 +322,7 @@ METRICS = {
             "is",
             "classifier score: sure about each image, even over classes",
             "1 to the number of classes",
-            lambda case: fidelity.classifier_score(_logits(case.fake.logits)),
+            lambda case: torch_fidelity.classifier_score(_logits(case.fake.logits)),
             _is_settings,
             logits=True,
             alone=True,
@@ -159,7 +333,7 @@ METRICS = {
             "0 to 1",
             lambda case: case.precision_and_recall[0],
             _three,
-            least=fidelity.PRC_NEIGHBOURS + 1,
+            least=torch_fidelity.PRC_NEIGHBOURS + 1,
         ),
         Metric(
             "recall",
@@ -167,7 +341,7 @@ METRICS = {
             "0 to 1",
             lambda case: case.precision_and_recall[1],
             _three,
-            least=fidelity.PRC_NEIGHBOURS + 1,
+            least=torch_fidelity.PRC_NEIGHBOURS + 1,
         ),
         Metric(
             "density",
@@ -190,14 +364,14 @@ METRICS = {
             "share of the real images' classes that the samples show",
             "0 to 1",
             _class_coverage,
-            lambda _: {"covered_from": classes.COVERED_FROM},
+            lambda _: {"covered_from": COVERED_FROM},
             logits=True,
         ),
         Metric(
             "class-entropy",
             "entropy of the samples' classes in nats",
             "0 to the log of the number of classes",
-            lambda case: classes.class_entropy(_logits(case.fake.logits)),
+            lambda case: class_entropy(_logits(case.fake.logits)),
             logits=True,
             alone=True,
         ),
@@ -223,7 +397,7 @@ METRICS = {
             "modes",
             "number of modes that have a sample",
             "0 to the number of modes",
-            lambda case: float(modes.modes_found(_logits(case.fake.logits))),
+            lambda case: float(modes_found(_logits(case.fake.logits))),
             logits=True,
             rejecting="takes",
             alone=True,
@@ -232,7 +406,7 @@ METRICS = {
             "kl",
             "KL divergence of the samples' modes from evenness, in nats",
             "0 to the log of the number of modes",
-            lambda case: modes.kl_to_uniform(_logits(case.fake.logits)),
+            lambda case: kl_to_uniform(_logits(case.fake.logits)),
             logits=True,
             rejecting="takes",
             alone=True,
@@ -241,7 +415,7 @@ METRICS = {
             "quality",
             "share of samples that belong to a mode",
             "0 to 1",
-            lambda case: modes.quality(_logits(case.fake.logits)),
+            lambda case: quality(_logits(case.fake.logits)),
             logits=True,
             rejecting="needs",
             alone=True,

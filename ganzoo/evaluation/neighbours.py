@@ -21,7 +21,7 @@ ROUNDING = 1e-5
 
 
 def radii(features: Tensor, k: int, of: Tensor | None = None) -> Tensor:
-    """How far points are from the k-th nearest of the others.
+    """How far points are from the k-th nearest_neighbours of the others.
 
     Args:
         features: (n, width) float32, n more than ``k``.
@@ -39,8 +39,8 @@ def radii(features: Tensor, k: int, of: Tensor | None = None) -> Tensor:
     return _apart(features[of], features[torch.cat(found)])
 
 
-def nearest(points: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest of other points to each point.
+def nearest_neighbours(points: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest_neighbours of other points to each point.
 
     Args:
         points: (n, width) float32.
@@ -59,7 +59,7 @@ def density_and_coverage(fake: Tensor, real: Tensor, real_radii: Tensor, k: int)
     Args:
         fake: (n, width) float32.
         real: (m, width) float32.
-        real_radii: (m,), the distance of each real point to its k-th nearest real neighbour.
+        real_radii: (m,), the distance of each real point to its k-th nearest_neighbours real neighbour.
         k: That many neighbours.
 
     Returns:

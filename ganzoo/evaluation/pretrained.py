@@ -18,8 +18,8 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
+from ganzoo.api.extractor import Extractor
 from ganzoo.errors import GanzooError
-from ganzoo.extractor import Extractor
 
 BROKEN = (OSError, RuntimeError, EOFError, ValueError, KeyError, ImportError, pickle.UnpicklingError)
 """What reading a damaged or foreign weights file raises."""

@@ -13,7 +13,7 @@ from ganzoo.errors import GanzooError, RunError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ganzoo.objective import Networks, Objective
+    from ganzoo.api.objective import Networks, Objective
 
 BATCH = 500
 """Images that are drawn, or looked at, at a time."""

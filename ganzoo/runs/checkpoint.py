@@ -15,9 +15,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ganzoo.errors import GanzooError
-from ganzoo.runs.files import parse_json, write_atomically
-from ganzoo.runs.schema import CHECKPOINT, NewerError, refuse_newer
-from ganzoo.runs.shapes import is_state
+from ganzoo.files import parse_json, write_atomically
+from ganzoo.runs.schemas import CHECKPOINT, NewerError, is_state, refuse_newer
 
 
 @dataclass(frozen=True)

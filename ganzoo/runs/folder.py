@@ -12,15 +12,47 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.files import append_lines, sweep, temporary_name, write_atomically
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
-from ganzoo.runs.description import read_description
-from ganzoo.runs.files import append_lines, sweep, temporary_name, write_atomically
-from ganzoo.runs.lock import LOCK, locked
-from ganzoo.runs.records import damage, read_events, read_scores, sealed
-from ganzoo.runs.schema import RUN
+from ganzoo.runs.schemas import RUN, damage, read_description, read_events, read_scores, sealed
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Hold a folder's lock until the block ends or the process dies.
+
+    Args:
+        folder: Where the lock lies.
+        process: ``pid`` and ``host`` of its last known holder, for the sentence.
+
+    Raises:
+        GanzooError: Another process holds it, or the folder cannot be written.
+    """
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        who = f" (process {process['pid']} on {process['host']})" if process else ""
+        raise GanzooError(
+            f"Another process{who} trains in {folder}.",
+            "Wait until it ends, or stop it; `ganzoo sample` and `ganzoo eval` work meanwhile.",
+        ) from error
+    except OSError as error:
+        raise GanzooError(
+            f"The run folder {folder} cannot be written ({error.strerror}).", "Use a folder that can be."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
 
 FOLDERS = ("samples", "checkpoints")
 FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl")

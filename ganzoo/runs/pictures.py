@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ganzoo.runs.files import write_atomically
+from ganzoo.files import write_atomically
 
 GAP = 2
 PLOT = 384

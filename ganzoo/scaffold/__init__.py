@@ -14,10 +14,10 @@ from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-from ganzoo.distributions import OURS, distribution_name, installed, normal
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import Zoo
-from ganzoo.registry import NAME
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.packages import OURS, distribution_name, installed, normal
+from ganzoo.registry.registry import NAME
 
 TEMPLATES = Path(__file__).parent / "plugin"
 ENDING = ".template"

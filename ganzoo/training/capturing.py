@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ganzoo.objective import Batch
+from ganzoo.api.objective import Batch
 from ganzoo.training.engine import EagerEngine, Turn, Work, backward, eagerly, left_out, moment, partly
 
 WARM_UP = 3

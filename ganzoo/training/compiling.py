@@ -11,8 +11,8 @@ import torch
 import torch._dynamo
 from torch import Tensor, nn
 
-from ganzoo.data.dataset import cache_folder
-from ganzoo.objective import Batch, Losses
+from ganzoo.api.dataset import cache_folder
+from ganzoo.api.objective import Batch, Losses
 from ganzoo.training.engine import Part, Turn, Work, backward, left_out, moment, partly, take_part
 
 CompiledLoss = Callable[[Tensor, Tensor, Tensor], Losses]

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.training.precision import resolve_device
+from ganzoo.training.device import resolve_device
 
 PATIENCE = timedelta(minutes=60)
 """For a process that does not answer: more than the longest evaluation, during which all others wait for the first."""

@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ganzoo.api.objective import Batch, Losses
 from ganzoo.errors import GanzooError
-from ganzoo.objective import Batch, Losses
-from ganzoo.training.random import global_state, restore_global_state
+from ganzoo.training.rng import global_state, restore_global_state
 
 AUTO = (
     "on a CPU, compiling mostly takes longer than it saves; train.engine=compile tries it",

@@ -11,11 +11,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
-from ganzoo.assembly import Assembly, assemble
-from ganzoo.data.dataset import ImageDataset
-from ganzoo.objective import Batch, Phase
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe
+from ganzoo.api.dataset import ImageDataset
+from ganzoo.api.objective import Batch, Phase
+from ganzoo.build import Assembly, assemble
+from ganzoo.recipes.loading import Recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.training.engine import backward
 from ganzoo.training.phases import grouped, require_gradients, scheduled
 

@@ -14,10 +14,10 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ganzoo.api.extractor import Extractor
 from ganzoo.errors import Interrupted, Terminated
-from ganzoo.extractor import Extractor
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint
 from ganzoo.training.distributed import LostContact, Team
 from ganzoo.training.loop import Diverged, Loop

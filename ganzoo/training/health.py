@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from ganzoo.data.dataset import ImageDataset
-from ganzoo.evaluation.extractors import find
-from ganzoo.evaluation.features import Features, extract
-from ganzoo.extractor import Extractor
-from ganzoo.objective import Phase
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe
+from ganzoo.api.dataset import ImageDataset
+from ganzoo.api.extractor import Extractor
+from ganzoo.api.objective import Phase
+from ganzoo.evaluation.features import Features, extract, find_extractor
+from ganzoo.recipes.loading import Recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.training.meters import Meters
 
 WATCH_EVERY = 16
@@ -105,7 +104,7 @@ class VarietyWatch:
         """In the features of the recipe's first metric, against training images; in pixels where it has no metric."""
         chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
         named = [name.partition("@")[2] for name in recipe.evaluate.metrics if "@" in name]
-        extractor = find(named[0], zoo, dataset.shape).to(device) if named else None
+        extractor = find_extractor(named[0], zoo, dataset.shape).to(device) if named else None
         return cls(dataset.images[chosen], named[0] if named else "pixels", extractor, device)
 
     def _features(self, images: Tensor) -> Features:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganzoo.errors import RunError
 from ganzoo.training.health import broken_networks
-from ganzoo.training.interruption import StopRequests
+from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
 
 STEPS_TO_HEAR = 8

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.recipe import Recipe
+from ganzoo.recipes.loading import Recipe
 
 OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, bool], dict[str, bool]]] = {
     "adam": (torch.optim.Adam, {"fused": True}, {"capturable": True}),

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from torch import nn
 
+from ganzoo.api.objective import Phase
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.objective import Phase
-from ganzoo.recipe import Recipe
+from ganzoo.recipes.loading import Recipe
 
 
 def require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:

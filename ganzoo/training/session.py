@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ganzoo.evaluation.judge import Judge
+from ganzoo.api.tracker import Tracker
+from ganzoo.evaluation.evaluator import Judge
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.pictures import overview, save_picture
-from ganzoo.tracker import Tracker
 from ganzoo.training.health import SAMPLES, VarietyWatch
 from ganzoo.training.loop import Loop
 from ganzoo.training.together import SAMPLE_SEED, Helpers, samples

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ganzoo.errors import RunError
 from ganzoo.training.distributed import Team
-from ganzoo.training.random import derive_seed, global_state, restore_global_state
+from ganzoo.training.rng import derive_seed, global_state, restore_global_state
 
 
 class SharedState:

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ganzoo.evaluation import extractors
+from ganzoo.api.extractor import Extractor
+from ganzoo.evaluation import features
 from ganzoo.evaluation.features import Features, extract
 from ganzoo.evaluation.sampling import BATCH, WHOLE, draw
-from ganzoo.extractor import Extractor
-from ganzoo.plugins import Zoo
+from ganzoo.registry.loading import Zoo
 from ganzoo.training.distributed import Team
 from ganzoo.training.trainer import Trainer
 
@@ -94,7 +94,7 @@ def help_out(trainer: Trainer, zoo: Zoo, known: dict[str, Extractor]) -> None:
         name, images = order["look"], load(team.hand_out())["images"]
         if name not in known:
             channels, height, width = images.shape[1:]
-            known[name] = extractors.find(name, zoo, (channels, height, width)).to(trainer.device)
+            known[name] = features.find_extractor(name, zoo, (channels, height, width)).to(trainer.device)
         _seen(team, name, known[name], images, trainer.device)
 
 

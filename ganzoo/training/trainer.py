@@ -10,23 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.assembly import Assembly, assemble
-from ganzoo.data.dataset import ImageDataset
+from ganzoo.api.dataset import ImageDataset
+from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
+from ganzoo.build import Assembly, assemble
 from ganzoo.data.sampler import build_sampler
 from ganzoo.errors import GanzooError
-from ganzoo.objective import Batch, Losses, Networks, Objective, Phase
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe
+from ganzoo.recipes.loading import Recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.training.batchnorm import share_batch_norm
+from ganzoo.training.device import autocast, keep_freed_memory, resolve_precision
 from ganzoo.training.distributed import ALONE, Team
 from ganzoo.training.engine import Part, Turn, Work, choose_engine
 from ganzoo.training.health import WATCH_EVERY, GradientWatch
-from ganzoo.training.memory import keep_freed_memory
 from ganzoo.training.meters import Meters
 from ganzoo.training.optim import Ema, build_optimizers
 from ganzoo.training.phases import grouped, require_gradients, scheduled
-from ganzoo.training.precision import autocast, resolve_precision
-from ganzoo.training.random import derive_seed, stream
+from ganzoo.training.rng import derive_seed, stream
 from ganzoo.training.shared import SharedState, random_states, restore_random, training_seed
 
 

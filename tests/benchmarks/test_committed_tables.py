@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fid_table import markdown as fid_table
-from ganzoo.runs.files import read_lines
+from ganzoo.files import read_lines
 from peers_table import markdown as peers_table
 from variants import Unpictured, Variants, markdown
 

@@ -7,8 +7,8 @@ import torch
 
 from contenders import Contender, Ours, Tutorial
 from ganzoo import ImageDataset
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo
 from peers.talk import mnist_folder
 
 CPU = torch.device("cpu")

@@ -4,7 +4,7 @@ import pytest
 
 import flatness
 import profile_step
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
 from ganzoo.training.trainer import Trainer
 
 

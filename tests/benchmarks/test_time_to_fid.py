@@ -12,8 +12,8 @@ from torch import Tensor
 
 from fid_table import first_below, markdown, spread
 from ganzoo import ImageDataset
-from ganzoo.evaluation.judge import Judge
-from ganzoo.plugins import Zoo
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.registry.loading import Zoo
 from time_to_fid import METRIC, follow, main, parse, train_for
 
 SHORT = ["--seeds", "0", "--seconds", "0.02", "--every", "0.01", "--samples", "300", "--device", "cpu"]

@@ -16,7 +16,7 @@ EXAMINE = """\
 import json, sys
 from ganzoo.checks.catalogue import cases
 from ganzoo.checks.verdict import Broken
-from ganzoo.plugins import load_zoo
+from ganzoo.registry.loading import load_zoo
 
 found = {}
 for name in sys.argv[1:]:

@@ -7,10 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ganzoo.cli.doctor import doctor
 from ganzoo.cli.progress import RunProgress
+from ganzoo.cli.reports import doctor
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
 from ganzoo.workflow import Observers, resume, start
 

@@ -13,7 +13,7 @@ import yaml
 
 from ganzoo import cli
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
 
 
 def ganzoo(*arguments, **environment):
@@ -222,7 +222,7 @@ def test_what_goes_wrong_becomes_a_sentence_and_a_code(call, monkeypatch, raised
     def fail():
         raise raised
 
-    monkeypatch.setattr("ganzoo.plugins.load_zoo", fail)
+    monkeypatch.setattr("ganzoo.registry.loading.load_zoo", fail)
     found, out, err = call("list")
     assert (found, out) == (code, "")
     assert err.startswith(sentence)
@@ -251,7 +251,7 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
     def fail():
         raise ZeroDivisionError
 
-    monkeypatch.setattr("ganzoo.plugins.load_zoo", fail)
+    monkeypatch.setattr("ganzoo.registry.loading.load_zoo", fail)
     monkeypatch.setattr(sys, "argv", ["ganzoo", "list"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

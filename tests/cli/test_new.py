@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ganzoo import GanzooError
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import Recipe
+from ganzoo.recipes.loading import Recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.strict_yaml import read_mapping
 from ganzoo.scaffold import refuse_name, rendered, write
-from ganzoo.strict_yaml import read_mapping
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,11 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from ganzoo.cli.evaluate import evaluate
+from ganzoo.cli.evaluate import evaluate, show_scores
 from ganzoo.cli.sample import sample
-from ganzoo.cli.scoretable import show_scores
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.comparison import read_scores
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.runs.comparison import read_scores
 from ganzoo.runs.folder import RunFolder
 from ganzoo.workflow import start
 

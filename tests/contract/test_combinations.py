@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ganzoo import GanzooError, ImageDataset, Objective
-from ganzoo.assembly import assemble
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.build import assemble
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.training.trainer import Trainer
 
 ZOO = load_zoo()

@@ -8,8 +8,8 @@ import pytest
 
 from ganzoo.checks import entries as checks
 from ganzoo.checks import importing
-from ganzoo.plugins import load_zoo
-from ganzoo.registry import KINDS
+from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.registry import KINDS
 
 ENTRIES = [entry for kind in KINDS for entry in load_zoo().registry(kind)]
 FROM_PAPERS = ("generator", "discriminator", "encoder", "loss", "regularizer", "augmentation")

@@ -8,8 +8,8 @@ import pytest
 
 from ganzoo import AdversarialLoss, Objective
 from ganzoo.checks import losses as checks
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 
 ZOO = load_zoo()
 LOSSES = {entry.name: entry.create(**entry.check({})) for entry in ZOO.losses}

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ganzoo.checks import networks as checks
-from ganzoo.plugins import load_zoo
-from ganzoo.registry import NETWORK_KINDS
+from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.registry import NETWORK_KINDS
 
 ENTRIES = [entry for kind in NETWORK_KINDS for entry in load_zoo().registry(kind)]
 networks = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}")

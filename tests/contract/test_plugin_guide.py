@@ -39,8 +39,8 @@ train: {images: 1000}
 TAKE_STEPS = """\
 import json, sys, torch
 from ganzoo import ImageDataset
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.registry.loading import load_zoo
+from ganzoo.recipes.loading import load_recipe
 from ganzoo.training.trainer import Trainer
 
 zoo = load_zoo()

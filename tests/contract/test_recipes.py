@@ -11,8 +11,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from ganzoo import Batch, GaussianPrior, Objective, Phase, Spec
 from ganzoo.checks import recipes as checks
 from ganzoo.checks.steps import turns
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 
 ZOO = load_zoo()
 recipes = pytest.mark.parametrize("name", [entry.name for entry in ZOO.recipes])

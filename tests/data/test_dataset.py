@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganzoo.data.dataset import ImageDataset
+from ganzoo.api.dataset import ImageDataset
 from ganzoo.errors import GanzooError
 
 

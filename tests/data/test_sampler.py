@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from ganzoo.data.dataset import ImageDataset
-from ganzoo.data.sampler import SHARE, ResidentSampler, build_sampler
-from ganzoo.data.streaming import StreamedSampler
+from ganzoo.api.dataset import ImageDataset
+from ganzoo.data.sampler import SHARE, ResidentSampler, StreamedSampler, build_sampler
 from ganzoo.errors import GanzooError
 
 PAIR = ((ResidentSampler, "cpu"), (StreamedSampler, "cuda"))

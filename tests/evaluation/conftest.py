@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ganzoo import Extractor, ImageDataset
-from ganzoo.plugins import Zoo
-from ganzoo.registry import Entry
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import Entry
 
 
 class TinyExtractor(Extractor):

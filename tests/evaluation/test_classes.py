@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from ganzoo.evaluation.classes import accuracy, class_coverage, class_entropy, shares
+from ganzoo.evaluation.metrics import accuracy, class_coverage, class_entropy, shares
 
 
 def logits(*classes, among=10):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.comparison import counterparts, read_scores
+from ganzoo.runs.comparison import counterparts, read_scores
 
 ELSEWHERE = Path("elsewhere")
 

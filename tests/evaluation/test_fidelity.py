@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 from torch.utils.data import Dataset
 
-from ganzoo.evaluation import fidelity
+from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import Features, extract
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ def reference_distance(fake, real):
 
 
 def distance(fake, real):
-    return fidelity.frechet_distance(fidelity.statistics(fake), fidelity.statistics(real))
+    return torch_fidelity.frechet_distance(torch_fidelity.statistics(fake), torch_fidelity.statistics(real))
 
 
 @pytest.mark.parametrize(("n", "width"), [(500, 16), (2000, 128)])
@@ -57,8 +57,8 @@ def test_batch_size_does_not_matter(extractor, noise):
     fake, real = noise(200, top=150), noise(200, seed=1)
     small = [extract("tiny", extractor, images, CPU, batch_size=7) for images in (fake, real)]
     large = [extract("tiny", extractor, images, CPU, batch_size=200) for images in (fake, real)]
-    first = fidelity.frechet_distance(small[0].statistics, small[1].statistics)
-    second = fidelity.frechet_distance(large[0].statistics, large[1].statistics)
+    first = torch_fidelity.frechet_distance(small[0].statistics, small[1].statistics)
+    second = torch_fidelity.frechet_distance(large[0].statistics, large[1].statistics)
     assert first == pytest.approx(second, rel=1e-5)
 
 
@@ -92,19 +92,19 @@ def direct_kernel_distance(x, y):
 def test_the_kernel_distance_agrees_with_every_pair_written_out():
     # As many as a subset takes, so that each subset is the whole set.
     fake, real = torch.randn(60, 8) * 1.2 + 0.3, torch.randn(60, 8)
-    found = fidelity.kernel_distance(fake.double(), real.double())
+    found = torch_fidelity.kernel_distance(fake.double(), real.double())
     assert found == pytest.approx(direct_kernel_distance(fake, real), rel=1e-10)
-    assert fidelity.kernel_distance(fake, real) == pytest.approx(found, rel=1e-4)
+    assert torch_fidelity.kernel_distance(fake, real) == pytest.approx(found, rel=1e-4)
 
 
 def test_the_kernel_distance_of_one_distribution_is_about_zero_and_seeded(monkeypatch):
-    monkeypatch.setattr(fidelity, "KID_SUBSETS", 20)
+    monkeypatch.setattr(torch_fidelity, "KID_SUBSETS", 20)
     one, other, far = torch.randn(3000, 16), torch.randn(3000, 16), torch.randn(3000, 16) + 0.2
-    near = fidelity.kernel_distance(one, other)
-    assert abs(near) < 0.02 * fidelity.kernel_distance(far, other)
-    assert fidelity.kernel_distance(one, other) == near
-    assert fidelity.kernel_subset(10_000, 10_000) == 1000
-    assert fidelity.kernel_subset(10_000, 300) == 300
+    near = torch_fidelity.kernel_distance(one, other)
+    assert abs(near) < 0.02 * torch_fidelity.kernel_distance(far, other)
+    assert torch_fidelity.kernel_distance(one, other) == near
+    assert torch_fidelity.kernel_subset(10_000, 10_000) == 1000
+    assert torch_fidelity.kernel_subset(10_000, 300) == 300
 
 
 def brute_precision_and_recall(fake, real, k=3):
@@ -118,31 +118,31 @@ def brute_precision_and_recall(fake, real, k=3):
     return float(precision), float(recall)
 
 
-@pytest.mark.parametrize("block", [fidelity.PRC_BLOCK, 1])
+@pytest.mark.parametrize("block", [torch_fidelity.PRC_BLOCK, 1])
 def test_precision_and_recall_agree_with_brute_force(block, monkeypatch):
-    monkeypatch.setattr(fidelity, "PRC_BLOCK", block)
+    monkeypatch.setattr(torch_fidelity, "PRC_BLOCK", block)
     fake, real = torch.randn(350, 6) * 0.7, torch.randn(300, 6)
-    found = fidelity.precision_and_recall(fake, real)
+    found = torch_fidelity.precision_and_recall(fake, real)
     assert found == pytest.approx(brute_precision_and_recall(fake, real), abs=1e-6)
     assert found[0] > found[1] + 0.1  # the fakes keep to the middle
 
 
 def test_precision_and_recall_tell_distant_collapsed_and_equal_sets_apart():
     real = torch.randn(300, 6)
-    assert fidelity.precision_and_recall(real + 50, real) == (0, 0)
-    assert fidelity.precision_and_recall(real, real) == (1, 1)
-    precision, recall = fidelity.precision_and_recall(real[:1] + torch.randn(300, 6) * 1e-3, real)
+    assert torch_fidelity.precision_and_recall(real + 50, real) == (0, 0)
+    assert torch_fidelity.precision_and_recall(real, real) == (1, 1)
+    precision, recall = torch_fidelity.precision_and_recall(real[:1] + torch.randn(300, 6) * 1e-3, real)
     assert precision == 1
     assert recall < 0.05
 
 
 def test_the_classifier_score_has_closed_forms():
     sure = torch.eye(5).repeat(40, 1) * 50
-    assert fidelity.classifier_score(sure[:1].repeat(200, 1)) == pytest.approx(1, abs=1e-9)
-    assert fidelity.score_splits(200) == 10
-    assert fidelity.score_splits(5) == 2
+    assert torch_fidelity.classifier_score(sure[:1].repeat(200, 1)) == pytest.approx(1, abs=1e-9)
+    assert torch_fidelity.score_splits(200) == 10
+    assert torch_fidelity.score_splits(5) == 2
     # Four sure images of four classes, in two splits: two classes in each, whichever they are.
-    assert fidelity.classifier_score(sure[:4]) == pytest.approx(2, rel=1e-9)
+    assert torch_fidelity.classifier_score(sure[:4]) == pytest.approx(2, rel=1e-9)
 
 
 class Images(Dataset):
@@ -159,9 +159,9 @@ class Images(Dataset):
 def test_torch_fidelity_knows_the_extractor_by_name_and_agrees(extractor, noise):
     from torch_fidelity import calculate_metrics
 
-    name = fidelity.register("tiny", extractor)
+    name = torch_fidelity.register("tiny", extractor)
     assert name == f"tiny-{extractor.digest[:12]}"
-    assert fidelity.register("tiny", extractor) == name
+    assert torch_fidelity.register("tiny", extractor) == name
     fake, real = noise(300, top=150), noise(250, seed=1)
     theirs = calculate_metrics(
         input1=Images(fake),
@@ -178,7 +178,7 @@ def test_torch_fidelity_knows_the_extractor_by_name_and_agrees(extractor, noise)
     )
     ours = [extract("tiny", extractor, images, CPU, batch_size=100) for images in (fake, real)]
     assert theirs["frechet_inception_distance"] == pytest.approx(
-        fidelity.frechet_distance(ours[0].statistics, ours[1].statistics), rel=1e-9
+        torch_fidelity.frechet_distance(ours[0].statistics, ours[1].statistics), rel=1e-9
     )
     p = ours[0].logits.double().softmax(1)
     divergence = (p * (p / p.mean(0)).log()).sum(1).mean()

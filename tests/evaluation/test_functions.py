@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.functions import call, is_function
+from ganzoo.evaluation.image_io import call, is_function
 
 MODULE = """
 import numpy as np

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from ganzoo.assembly import assemble
+from ganzoo.build import assemble
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.generator import load
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.generator import load
 
 SMALL = ["networks.generator.hidden=[16]", "networks.discriminator.hidden=[8]"]
 CPU = torch.device("cpu")

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation.evaluator import Judge
 from ganzoo.evaluation.features import extract
-from ganzoo.evaluation.fidelity import frechet_distance
-from ganzoo.evaluation.judge import Judge
 from ganzoo.evaluation.metrics import METRICS
 from ganzoo.evaluation.protocol import comparable, describe
-from ganzoo.registry import Entry
-from ganzoo.sections import METRICS as RECIPE_METRICS
+from ganzoo.evaluation.torch_fidelity import frechet_distance
+from ganzoo.recipes.schema import METRICS as RECIPE_METRICS
+from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
 
@@ -236,7 +236,7 @@ def test_the_order_of_samples_changes_nothing_at_all(world, noise):
 def test_batch_size_changes_nothing_beyond_rounding(world, noise, monkeypatch):
     images, labels = noise(200), torch.arange(200) % 4
     large = scored(world, images, labels=labels)
-    monkeypatch.setattr("ganzoo.evaluation.judge.extract", partial(extract, batch_size=7))
+    monkeypatch.setattr("ganzoo.evaluation.evaluator.extract", partial(extract, batch_size=7))
     small = scored(world, images, labels=labels)
     for name, one in large.items():
         assert small[name].value == pytest.approx(one.value, rel=1e-4, abs=1e-6), name

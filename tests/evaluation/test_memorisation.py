@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ganzoo.evaluation.features import extract
-from ganzoo.evaluation.memorisation import copies, memorised
+from ganzoo.evaluation.metrics import copies, memorised
 
 CPU = torch.device("cpu")
 N = 2000

@@ -7,13 +7,11 @@ import torch
 
 from ganzoo import Extractor
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import classes, extrapolation, fidelity, modes
-from ganzoo.evaluation.case import Case
+from ganzoo.evaluation import extrapolation, metrics, torch_fidelity
 from ganzoo.evaluation.features import extract
-from ganzoo.evaluation.memorisation import memorised
-from ganzoo.evaluation.metrics import METRICS, parse, parse_all
+from ganzoo.evaluation.metrics import METRICS, Case, memorised, parse, parse_all
 from ganzoo.evaluation.neighbours import density_and_coverage, radii
-from ganzoo.evaluation.references import RealImages
+from ganzoo.evaluation.reference_cache import RealImages
 
 CPU = torch.device("cpu")
 N, N_REAL, N_TRAIN = 120, 90, 70
@@ -53,25 +51,27 @@ def case(extractor, noise, real_images):
 
 def test_every_metric_is_the_number_its_name_says(case):
     fake, real, train = case.fake, case.real.features, case.training_set().features
-    precision, recall = fidelity.precision_and_recall(fake.values, real.values)
+    precision, recall = torch_fidelity.precision_and_recall(fake.values, real.values)
     density, coverage = density_and_coverage(fake.values, real.values, radii(real.values, 5), 5)
     assert len({precision, recall, density, coverage}) == 4, "so that none can be taken for another"
     expected = {
-        "fid": fidelity.frechet_distance(fidelity.statistics(fake.values), fidelity.statistics(real.values)),
-        "fid-infinity": extrapolation.fid_infinity(fake.values, fidelity.statistics(real.values)),
-        "kid": fidelity.kernel_distance(fake.values, real.values),
-        "is": fidelity.classifier_score(fake.logits),
+        "fid": torch_fidelity.frechet_distance(
+            torch_fidelity.statistics(fake.values), torch_fidelity.statistics(real.values)
+        ),
+        "fid-infinity": extrapolation.fid_infinity(fake.values, torch_fidelity.statistics(real.values)),
+        "kid": torch_fidelity.kernel_distance(fake.values, real.values),
+        "is": torch_fidelity.classifier_score(fake.logits),
         "precision": precision,
         "recall": recall,
         "density": density,
         "coverage": coverage,
-        "class-coverage": classes.class_coverage(fake.logits, real.logits),
-        "class-entropy": classes.class_entropy(fake.logits),
-        "accuracy": classes.accuracy(fake.logits, torch.arange(N) % 4),
+        "class-coverage": metrics.class_coverage(fake.logits, real.logits),
+        "class-entropy": metrics.class_entropy(fake.logits),
+        "accuracy": metrics.accuracy(fake.logits, torch.arange(N) % 4),
         "memorisation": memorised(fake.values, train.values),
-        "modes": modes.modes_found(fake.logits),
-        "kl": modes.kl_to_uniform(fake.logits),
-        "quality": modes.quality(fake.logits),
+        "modes": metrics.modes_found(fake.logits),
+        "kl": metrics.kl_to_uniform(fake.logits),
+        "quality": metrics.quality(fake.logits),
     }
     assert {name: metric.compute(case) for name, metric in METRICS.items()} == expected
 

@@ -5,7 +5,7 @@ from math import inf, log
 import pytest
 import torch
 
-from ganzoo.evaluation.modes import assigned, kl_to_uniform, modes_found, quality
+from ganzoo.evaluation.metrics import assigned, kl_to_uniform, modes_found, quality
 
 
 def logits_of(*modes: int | None, of: int) -> torch.Tensor:

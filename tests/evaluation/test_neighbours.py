@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ganzoo.evaluation import neighbours
-from ganzoo.evaluation.neighbours import density_and_coverage, nearest, radii
+from ganzoo.evaluation.neighbours import density_and_coverage, nearest_neighbours, radii
 
 
 def all_distances(a, b):
@@ -48,7 +48,7 @@ def test_a_duplicate_is_a_neighbour_at_no_distance():
 def test_the_nearest_point_and_how_far_it_is(block):
     points, among = torch.randn(90, 6), torch.randn(70, 6)
     among[11] = points[5]
-    distances, indices = nearest(points, among)
+    distances, indices = nearest_neighbours(points, among)
     expected = all_distances(points, among).min(1)
     assert torch.equal(indices, expected.indices)
     assert torch.allclose(distances, expected.values, rtol=1e-12)

@@ -10,11 +10,12 @@ from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
 from ganzoo import ImageDataset
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import extractors, pretrained
-from ganzoo.evaluation.judge import Judge
-from ganzoo.plugins import Zoo
-from ganzoo.registry import Entry
-from ganzoo.sections import FOREIGN_EXTRACTORS
+from ganzoo.evaluation import pretrained
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.features import find_extractor
+from ganzoo.recipes.schema import FOREIGN_EXTRACTORS
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
 FILE = "weights-inception-2015-12-05-{}.pth"
@@ -53,7 +54,7 @@ def offer(monkeypatch, tmp_path, content, checksum=None):
 def test_grey_images_are_tiled_and_judged_at_their_own_size(network, torch_cache, tmp_path, monkeypatch, noise):
     found, file = network
     name = offer(monkeypatch, tmp_path, file.read_bytes())
-    extractor = extractors.find("inception-v3-compat", Zoo(), (1, 28, 28))
+    extractor = find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
     assert (torch_cache / name).read_bytes() == file.read_bytes()
     assert extractor.digest == hashlib.sha256(file.read_bytes()).hexdigest()
     images = noise(2, size=28)
@@ -66,7 +67,7 @@ def test_grey_images_are_tiled_and_judged_at_their_own_size(network, torch_cache
 
 def test_weights_that_cannot_be_had_are_one_sentence_with_place_and_checksum(torch_cache):
     with pytest.raises(GanzooError, match="'inception-v3-compat' cannot be had") as caught:
-        extractors.find("inception-v3-compat", Zoo(), (1, 28, 28))
+        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
     assert str(torch_cache / FILE.format("0" * 8)) in caught.value.remedy
     assert "SHA-256 begins with 00000000" in caught.value.remedy
 
@@ -74,7 +75,7 @@ def test_weights_that_cannot_be_had_are_one_sentence_with_place_and_checksum(tor
 def test_a_download_of_another_checksum_is_not_kept(torch_cache, tmp_path, monkeypatch):
     offer(monkeypatch, tmp_path, b"something else", checksum="12345678")
     with pytest.raises(GanzooError, match="cannot be had"):
-        extractors.find("inception-v3-compat", Zoo(), (1, 28, 28))
+        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
     assert not list(torch_cache.iterdir())
 
 
@@ -86,19 +87,19 @@ def test_a_weights_file_that_would_run_code_is_refused(torch_cache):
     torch_cache.mkdir(parents=True)
     torch.save({"fc.bias": Bomb()}, torch_cache / FILE.format("0" * 8))
     with pytest.raises(GanzooError, match="not tensors alone"):
-        extractors.find("inception-v3-compat", Zoo(), (1, 28, 28))
+        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
 
 
 def test_weights_of_another_network_are_refused(torch_cache):
     torch_cache.mkdir(parents=True)
     torch.save({"fc.bias": torch.zeros(1008)}, torch_cache / FILE.format("0" * 8))
     with pytest.raises(GanzooError, match="are damaged"):
-        extractors.find("inception-v3-compat", Zoo(), (1, 28, 28))
+        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
 
 
 def test_a_weights_file_may_lie_anywhere_and_need_not_be_the_published_one(network, torch_cache, caplog, noise):
     found, file = network
-    extractor = extractors.find("inception-v3-compat", Zoo(), (3, 8, 8), file)
+    extractor = find_extractor("inception-v3-compat", Zoo(), (3, 8, 8), file)
     assert not torch_cache.exists()
     assert extractor.resizing == "bilinear to 299x299 as TensorFlow 1"
     assert "is not the published file of 'inception-v3-compat'" in caplog.text
@@ -119,12 +120,12 @@ def test_a_score_through_inception_says_how_images_were_resized(network, noise):
 
 def test_a_weights_file_that_is_not_there_is_refused_with_where_it_is_published(tmp_path):
     with pytest.raises(GanzooError, match=r"no weights file .*nothing\.pth.*is published at http"):
-        extractors.find("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "nothing.pth")
+        find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "nothing.pth")
 
 
 def test_extractors_with_weights_of_their_own_take_no_file(world, tmp_path):
     with pytest.raises(GanzooError, match="'tiny' brings its own weights.*inception-v3-compat, dinov2-vit-s-14"):
-        extractors.find("tiny", world, (1, 8, 8), tmp_path / "a.pth")
+        find_extractor("tiny", world, (1, 8, 8), tmp_path / "a.pth")
 
 
 def test_every_name_is_one_of_torch_fidelitys_with_the_file_it_looks_for():
@@ -158,7 +159,7 @@ def test_clip_is_read_from_torchscript_and_its_width_from_the_file(torch_cache, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # CLIP's files are TorchScript all the same
         torch.jit.save(torch.jit.trace(Whole().eval(), torch.zeros(1)), tmp_path / "clip.pt")
-    extractor = extractors.find("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
+    extractor = find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
     with torch.no_grad():
         features, logits = extractor(noise(3, size=28))
     assert (extractor.width, features.shape, logits) == (10, (3, 10), None)
@@ -174,7 +175,7 @@ def test_clip_weights_that_are_a_pickle_are_refused(torch_cache, tmp_path):
 
     torch.save({"visual.proj": Bomb()}, tmp_path / "clip.pt")
     with pytest.raises(GanzooError, match="'clip-rn50' at .* are damaged"):
-        extractors.find("clip-rn50", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
+        find_extractor("clip-rn50", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
 
 
 HUB = """
@@ -199,7 +200,7 @@ def test_dinov2_comes_from_torch_hubs_cache(torch_cache, noise, tmp_path):
     torch_cache.mkdir(parents=True)
     weights = torch_cache / "dinov2_vits14_pretrain.pth"
     torch.save(torch.nn.Linear(48, 384).state_dict(), weights)
-    extractor = extractors.find("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+    extractor = find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
     with torch.no_grad():
         features, logits = extractor(noise(3, size=28))
     assert (features.shape, logits, extractor.width) == ((3, 384), None, 384)
@@ -207,4 +208,4 @@ def test_dinov2_comes_from_torch_hubs_cache(torch_cache, noise, tmp_path):
     elsewhere = tmp_path / "elsewhere.pth"
     elsewhere.write_bytes(weights.read_bytes())
     with pytest.raises(GanzooError, match=r"read from torch's cache alone.*dinov2_vits14_pretrain\.pth"):
-        extractors.find("dinov2-vit-s-14", Zoo(), (1, 28, 28), elsewhere)
+        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28), elsewhere)

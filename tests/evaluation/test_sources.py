@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.pictures import Pictures
-from ganzoo.evaluation.sources import read_pictures
+from ganzoo.evaluation.image_io import Pictures, read_pictures
 
 GREY = np.arange(5 * 4 * 6, dtype=np.uint8).reshape(5, 4, 6)
 

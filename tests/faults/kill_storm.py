@@ -30,8 +30,8 @@ from typing import Any
 import torch
 
 from ganzoo import workflow
-from ganzoo.plugins import Zoo, load_zoo
-from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder
 
 RECIPE = "vanilla-ring"

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo.data.dataset import ImageDataset
+from ganzoo.api.dataset import ImageDataset
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
 from ganzoo.training.trainer import Trainer
 

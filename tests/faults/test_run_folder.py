@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ganzoo.build import refuse_giant
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.footprint import refuse_giant
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.schema import NewerError
+from ganzoo.runs.schemas import NewerError
 from ganzoo.workflow import Observers, resume, start
 
 TINY = [

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ganzoo import Batch, ImageDataset, Turn
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
 
 Critic = Callable[[Tensor], Tensor]

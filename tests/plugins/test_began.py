@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.autoencoder import fully_connected
 from ganzoo_plugins.began import BEGAN

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ganzoo import Batch, GaussianPrior, ImageDataset, Spec
 from ganzoo.evaluation.sampling import draw
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
 from ganzoo_plugins import dcgan, mlp
 from ganzoo_plugins.cogan import CoGAN, edges, layers_with_parameters, negative

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from ganzoo import GanzooError, GaussianPrior, Spec
-from ganzoo.evaluation.generator import load
-from ganzoo.evaluation.judge import Judge
-from ganzoo.evaluation.modes import kl_to_uniform, modes_found, quality
-from ganzoo.evaluation.sources import read_pictures
-from ganzoo.recipe import load_recipe
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.image_io import read_pictures
+from ganzoo.evaluation.metrics import kl_to_uniform, modes_found, quality
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.runs.generator import load
 from ganzoo.workflow import start
 from ganzoo_plugins.gaussians import GRID, RING, GridModes, RingModes
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
-from ganzoo.plugins import Zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.mlp import Discriminator, Generator
 from ganzoo_plugins.semi_supervised import UNKNOWN, Pool, SemiSupervised

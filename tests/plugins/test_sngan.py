@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo.assembly import assemble
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.build import assemble
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo_plugins import sagan, sngan
 
 ZOO = load_zoo()

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ganzoo import GanzooError
-from ganzoo.evaluation.judge import Judge
-from ganzoo.evaluation.modes import kl_to_uniform, modes_found
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.metrics import kl_to_uniform, modes_found
 from ganzoo_plugins.mnist_cnn import MnistCnn
 from ganzoo_plugins.stacked_mnist import StackedMnistCnn, stacked_mnist
 

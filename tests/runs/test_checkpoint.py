@@ -5,7 +5,7 @@ import torch
 
 from ganzoo.errors import GanzooError
 from ganzoo.runs.checkpoint import load_latest, prune, read_checkpoint, save_checkpoint
-from ganzoo.runs.schema import NewerError
+from ganzoo.runs.schemas import NewerError
 
 
 def tensors(value):

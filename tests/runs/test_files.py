@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ganzoo.runs.files import append_lines, read_lines, write_atomically
+from ganzoo.files import append_lines, read_lines, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ import torch
 
 from ganzoo import AdversarialLoss, ImageDataset
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
 from ganzoo.training.capturing import WARM_UP, CaptureEngine
 from ganzoo.training.distributed import ALONE, Team

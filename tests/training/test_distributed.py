@@ -12,9 +12,9 @@ import torch
 
 from ganzoo import load
 from ganzoo.errors import GanzooError, RunError, Terminated
-from ganzoo.evaluation.judge import Judge
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.evaluation.evaluator import Judge
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.training.distributed import ALONE, LostContact, Team, in_contact
 from ganzoo.training.loop import Loop
@@ -132,8 +132,8 @@ import torch
 from ganzoo.evaluation import extractors, sampling
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.sampling import BATCH
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.registry.loading import load_zoo
+from ganzoo.recipes.loading import load_recipe
 from ganzoo.training.distributed import joined
 from ganzoo.training.together import Helpers, help_out, samples
 from ganzoo.training.trainer import Trainer
@@ -149,7 +149,7 @@ with joined() as team:
     generate, sizes = trainer.objective.generate, []
     trainer.objective.generate = lambda networks, z, label: (sizes.append(len(z)), generate(networks, z, label))[1]
     if team.leads:
-        helpers, reader = Helpers(team), extractors.find("mnist-cnn", zoo, (1, 28, 28))
+        helpers, reader = Helpers(team), features.find_extractor("mnist-cnn", zoo, (1, 28, 28))
         images, _ = helpers.draw(trainer, "raw", n)
         seen = helpers.look("mnist-cnn", reader, images, cpu)
         assert len(helpers.draw(trainer, "raw", BATCH)[0]) == BATCH  # one batch: alone

@@ -8,8 +8,8 @@ import torch._inductor.config as inductor
 
 from ganzoo import ImageDataset
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.training.engine import choose_engine
 from ganzoo.training.trainer import Trainer
 

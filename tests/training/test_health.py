@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
+from ganzoo.api.objective import Phase
 from ganzoo.evaluation.features import Features
-from ganzoo.objective import Phase
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.training.health import SAMPLES, WATCH_EVERY, GradientWatch, VarietyWatch, broken_networks, variety
 from ganzoo.training.trainer import Trainer
 

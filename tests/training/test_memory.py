@@ -9,7 +9,7 @@ import pytest
 SCRIPT = """
 import resource
 import torch
-from ganzoo.training.memory import keep_freed_memory
+from ganzoo.training.device import keep_freed_memory
 
 torch.set_num_threads(1)
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ganzoo.training import precision
-from ganzoo.training.precision import resolve_precision
+from ganzoo.training import device as precision
+from ganzoo.training.device import resolve_precision
 
 CPU = torch.device("cpu")
 

@@ -5,8 +5,8 @@ import torch
 from torch.nn.functional import softplus
 
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.training.trainer import Trainer
 
 SMALL = [

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.plugins import load_zoo
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.training.trainer import Trainer
 
 SMALL = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16"]

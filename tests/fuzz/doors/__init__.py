@@ -37,8 +37,8 @@ def open_doors(models: Path) -> dict[str, Door]:
     import torch
 
     from doors import datasets, pictures, plugins, recipes, results, runs
-    from ganzoo import footprint
-    from ganzoo.plugins import load_zoo
+    from ganzoo import build as footprint
+    from ganzoo.registry.loading import load_zoo
 
     torch.set_num_threads(1)
     footprint._memory = lambda: 64 * 2**20  # networks beyond that are refused, as on a small machine

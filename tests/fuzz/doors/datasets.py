@@ -19,7 +19,7 @@ from ganzoo_plugins.mnist import archive
 if TYPE_CHECKING:
     from random import Random
 
-    from ganzoo.plugins import Zoo
+    from ganzoo.registry.loading import Zoo
 
 PATHS = ("pictures", "pictures", "pictures", ".", "..", "\x00", "x" * 5000, "~nobody", "/dev/null", "a\nb")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")

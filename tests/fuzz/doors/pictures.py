@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from doors import Door
-from ganzoo.evaluation.sources import read_pictures
+from ganzoo.evaluation.image_io import read_pictures
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import mutations
 
 from doors import Door
-from ganzoo.distributions import allowed
-from ganzoo.plugins import load_zoo
+from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.packages import allowed
 
 if TYPE_CHECKING:
     from random import Random

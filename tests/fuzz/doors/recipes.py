@@ -8,15 +8,15 @@ import mutations
 import torch
 
 from doors import Door
-from ganzoo import strict_yaml
-from ganzoo.assembly import assemble
-from ganzoo.recipe import Recipe, load_recipe
+from ganzoo.build import assemble
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry import strict_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
-    from ganzoo.plugins import Zoo
+    from ganzoo.registry.loading import Zoo
 
 SHAPES = ((1, 28, 28), (3, 32, 32), (1, 8, 8), (1, 1, 2))
 KEYS = ("train", "images", "networks", "generator", "discriminator", "hidden", "name", "loss", "optimizers", "default",

@@ -8,10 +8,9 @@ import mutations
 from PIL import Image
 
 from doors import Door
-from ganzoo.bench.record import read_records
-from ganzoo.pages.board import boards
-from ganzoo.pages.leaderboard import write_leaderboard
-from ganzoo.pages.markdown import whole_page
+from ganzoo.reports.leaderboard import whole_page, write_leaderboard
+from ganzoo.reports.ranking import boards
+from ganzoo.studies.records import read_records
 
 if TYPE_CHECKING:
     from pathlib import Path

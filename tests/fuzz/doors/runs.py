@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import mutations
 
 from doors import Door
-from ganzoo.evaluation.comparison import counterparts, read_scores
-from ganzoo.evaluation.generator import load
-from ganzoo.pages.rendering import page
-from ganzoo.pages.report import facts
-from ganzoo.recipe import load_recipe
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.reports.run_report import facts
+from ganzoo.reports.templates import page
 from ganzoo.runs.checkpoint import load_latest
+from ganzoo.runs.comparison import counterparts, read_scores
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.records import sealed
+from ganzoo.runs.generator import load
+from ganzoo.runs.schemas import sealed
 from ganzoo.workflow import resume, start
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from random import Random
 
-    from ganzoo.plugins import Zoo
+    from ganzoo.registry.loading import Zoo
 
 RECIPE = """
 summary: Points on a ring

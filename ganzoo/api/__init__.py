@@ -1,0 +1,1 @@
+"""What plugins import, by way of ``ganzoo`` itself."""

@@ -1,0 +1,104 @@
+"""The hooks a plugin can implement: the table of contents of ganzoo's extension API.
+
+Each hook is handed a ``register`` callback. The keyword-only parameters of a registered factory are the options that a
+recipe may set, checked against their annotations before training starts; positional parameters are supplied by ganzoo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import pluggy
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ganzoo.api.dataset import ImageDataset
+    from ganzoo.api.extractor import Extractor
+    from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
+    from ganzoo.api.tracker import Tracker
+
+T_contra = TypeVar("T_contra", contravariant=True)
+
+hookspec = pluggy.HookspecMarker("ganzoo")
+hookimpl = pluggy.HookimplMarker("ganzoo")
+
+
+class Register(Protocol[T_contra]):
+    """Adds one thing under a name."""
+
+    def __call__(self, name: str, factory: Callable[..., T_contra], *, summary: str, paper: str | None = None) -> None:
+        """Register ``factory`` under ``name``.
+
+        Args:
+            name: Lower-case words joined by hyphens, unique within its kind.
+            factory: A class or function; see each hook for its positional parameters.
+            summary: One line for ``ganzoo list``.
+            paper: Citation: authors, year, title, arXiv number.
+
+        Raises:
+            GanzooError: The name is taken or malformed.
+        """
+
+
+class RegisterRecipe(Protocol):
+    """Adds one recipe file; its name is the file's, its summary and paper stand inside."""
+
+    def __call__(self, path: Path) -> None:
+        """Register the YAML file at ``path``."""
+
+
+@hookspec
+def register_generators(register: Register[nn.Module]) -> None:
+    """Add generators: ``factory(spec, *, options...)`` gives a module from z (n, latent) to images in [-1, 1]."""
+
+
+@hookspec
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """Add discriminators or critics: ``factory(spec, *, options...)`` gives a module from images to logits (n,).
+
+    One that looks at each image alone, without batch normalisation or the like, may have an attribute ``per_image``
+    that is true: real and fake images are then judged in one pass, which is faster than two.
+    """
+
+
+@hookspec
+def register_encoders(register: Register[nn.Module]) -> None:
+    """Add encoders: ``factory(spec, *, options...)`` gives a module from images to codes (n, latent)."""
+
+
+@hookspec
+def register_losses(register: Register[AdversarialLoss | Objective]) -> None:
+    """Add losses on logits, or whole objectives with phases of their own: ``factory(*, options...)``."""
+
+
+@hookspec
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """Add terms for either player's loss: ``factory(*, weight, every, options...)``."""
+
+
+@hookspec
+def register_augmentations(register: Register[Augmentation]) -> None:
+    """Add differentiable changes of what the discriminator sees: ``factory(*, options...)``."""
+
+
+@hookspec
+def register_datasets(register: Register[ImageDataset]) -> None:
+    """Add datasets: ``factory(split, folder, *, options...)`` gives the images of one split."""
+
+
+@hookspec
+def register_extractors(register: Register[Extractor]) -> None:
+    """Add feature extractors that scores are computed in: ``factory()``."""
+
+
+@hookspec
+def register_trackers(register: Register[Tracker]) -> None:
+    """Add places that a run's events are sent to: ``factory(folder, *, options...)``."""
+
+
+@hookspec
+def register_recipes(register: RegisterRecipe) -> None:
+    """Add recipes: ``register(path)`` for each YAML file."""

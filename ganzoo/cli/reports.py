@@ -1,0 +1,91 @@
+"""``ganzoo report``, ``leaderboard`` and ``doctor``: pages and diagnoses of what was trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganzoo.errors import one_line
+
+if TYPE_CHECKING:
+    from ganzoo.runs.diagnosis import Diagnosis
+    from ganzoo.runs.folder import RunFolder
+
+
+def doctor(
+    run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the diagnosis as JSON on standard output.")] = False,
+) -> None:
+    """Say what is wrong with a run, and what to do about it."""
+    from ganzoo.runs.diagnosis import examine
+    from ganzoo.runs.folder import RunFolder
+
+    folder = RunFolder.open(run)
+    diagnosis = examine(folder)
+    if as_json:
+        typer.echo(json.dumps(facts(folder, diagnosis), ensure_ascii=False))
+        return
+    heading = f"{folder.info['recipe']}: {folder.info['status']} after {_images(folder):,} images"
+    for line in (heading, *diagnosis.lines()):
+        typer.echo(one_line(line))
+
+
+def facts(folder: RunFolder, diagnosis: Diagnosis) -> dict[str, Any]:
+    """A diagnosis as JSON: ``{"run", "recipe", "status", "images", "verdict", "findings", "judged", "unjudged"}``."""
+    return {
+        "run": str(folder.path),
+        "recipe": folder.info["recipe"],
+        "status": folder.info["status"],
+        "images": _images(folder),
+        "verdict": diagnosis.verdict,
+        **asdict(diagnosis),
+    }
+
+
+def _images(folder: RunFolder) -> int:
+    return max((event.get("images", 0) for event in folder.events()), default=0)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
+    device: Annotated[str, typer.Option(help="Where samples are drawn: auto, cpu, cuda, cuda:1, ...")] = "auto",
+    draw: Annotated[
+        bool, typer.Option(help="Draw from the checkpoint for nearest neighbours and interpolation.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print where it is as JSON on standard output.")] = False,
+) -> None:
+    """Make report.html in a run folder: curves, samples as they grew, scores, health and the recipe."""
+    from ganzoo.cli.listing import warn_of_problems
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.reports.run_report import write_report
+    from ganzoo.training.device import resolve_device
+
+    zoo = load_zoo()
+    warn_of_problems(zoo)
+    path = write_report(run, zoo, device=resolve_device(device), draw=draw)
+    if as_json:
+        typer.echo(json.dumps({"report": str(path)}, ensure_ascii=False))
+    else:
+        typer.echo(f"the report is {path}", err=True)
+
+
+def leaderboard(
+    results: Annotated[Path, typer.Argument(help="The folder of runs.jsonl.")] = Path("results"),
+    readme: Annotated[
+        Path | None, typer.Option(help="Rewrite the short table between the markers of this file, too.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Make the leaderboard's pages from the records of `ganzoo bench`."""
+    from ganzoo.reports.leaderboard import write_leaderboard
+
+    written = write_leaderboard(results, readme)
+    files = [str(path) for path in written.files]
+    if as_json:
+        typer.echo(json.dumps({"files": files, "recipes": written.recipes}, ensure_ascii=False))
+    else:
+        typer.echo(f"{written.recipes} recipes are in {', '.join(files)}", err=True)

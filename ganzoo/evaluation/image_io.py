@@ -1,0 +1,415 @@
+"""Images from elsewhere: a folder of PNGs, an .npz file, or what a function returns."""
+
+from __future__ import annotations
+
+import importlib
+import lzma
+import re
+import struct
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import GanzooError, nearest
+from ganzoo.evaluation.features import written
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from PIL import Image
+
+MOST_BYTES = 4 * 10**9
+"""More than this is not read."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images to be judged.
+
+    Attributes:
+        images: uint8 (n, c, h, w), or points, float32 (n, 1, 1, d).
+        labels: int64 (n,), or None.
+        notes: Sentences about what was done to them.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+    def noted(self, sentence: str, images: Tensor, labels: Tensor | None) -> Pictures:
+        """Other images, with one more note."""
+        return Pictures(images, labels, (*self.notes, sentence))
+
+    def fitted(self, shape: tuple[int, int, int], *, crop: bool = False) -> Pictures:
+        """The same pictures with the channels of a dataset, where no pixel is lost by that.
+
+        Args:
+            shape: (channels, height, width) of the dataset.
+            crop: Whether a border that is black in all of them may be cut off.
+
+        Raises:
+            GanzooError: They are of another size, or coloured where the dataset is grey.
+        """
+        if self.images.shape[2:] != shape[1:]:
+            return self._cropped(shape, crop).fitted(shape)
+        channels = self.images.shape[1]
+        if channels == shape[0]:
+            return self
+        if channels == 1:
+            return self.noted("Grey pictures: tiled to RGB.", self.images.expand(-1, 3, -1, -1), self.labels)
+        if (self.images[:, :1] != self.images).any():
+            raise GanzooError(
+                "The pictures are coloured and the dataset is grey.",
+                "Turn them into grey ones yourself: there is more than one way to.",
+            )
+        return self.noted("RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels)
+
+    def _cropped(self, shape: tuple[int, int, int], crop: bool) -> Pictures:
+        """Without the border around the dataset's size, which must be black in every picture."""
+        sizes = f"The pictures are {written(shape_of(self.images))}, the dataset's {written(shape)}"
+        height, width = self.images.shape[2] - shape[1], self.images.shape[3] - shape[2]
+        if height < 0 or width < 0 or height % 2 or width % 2:
+            raise GanzooError(
+                f"{sizes}.", "Nothing is resampled, because that alone changes a score; generate them at that size."
+            )
+        top, left = height // 2, width // 2
+        inner = self.images[:, :, top : top + shape[1], left : left + shape[2]]
+        if inner.count_nonzero() != self.images.count_nonzero():
+            raise GanzooError(
+                f"{sizes}, and the border between is not black in all of them.",
+                "Nothing is resampled and nothing but black is cut off; generate them at the dataset's size.",
+            )
+        if not crop:
+            raise GanzooError(f"{sizes}, with a border that is black in all of them.", "Cut it off with --crop.")
+        return self.noted(f"A black border was cut off: {written(shape_of(inner))} is left.", inner, self.labels)
+
+    def at_most(self, n: int, seed: int) -> Pictures:
+        """``n`` of them, drawn without replacement; all where there are no more."""
+        if len(self.images) < n:
+            return replace(self, notes=(*self.notes, f"There are {len(self.images):,} pictures, not {n:,}."))
+        if len(self.images) == n:
+            return self
+        chosen = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:n]
+        labels = None if self.labels is None else self.labels[chosen]
+        return self.noted(
+            f"{n:,} of {len(self.images):,} pictures, drawn with seed {seed}.", self.images[chosen], labels
+        )
+
+
+def refuse_size(path: Path, n_bytes: int) -> None:
+    """Raise GanzooError where a file says that it holds more than ``MOST_BYTES``."""
+    if n_bytes > MOST_BYTES:
+        raise GanzooError(
+            f"{path} says it holds {n_bytes / 1e9:,.0f} GB.",
+            f"More than {MOST_BYTES / 1e9:.0f} GB are not read; give fewer images.",
+        )
+
+
+def shape_of(images: Tensor) -> tuple[int, int, int]:
+    """(channels, height, width) of images (n, c, h, w)."""
+    channels, height, width = images.shape[1:]
+    return channels, height, width
+
+
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, ValueError,
+    OverflowError,
+)  # fmt: skip
+"""What Python's readers of archives raise."""
+NPZ_REMEDY = "Save it with numpy.savez(FILE, images=...): uint8, (n, h, w) or (n, h, w, c)."
+
+
+def read_npz(path: Path) -> Pictures:
+    """The arrays ``images`` and, where there is one, ``labels``.
+
+    Raises:
+        GanzooError: They are damaged, too large, or no pictures.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            images = _array(archive, "images", path)
+            labels = _array(archive, "labels", path) if "labels.npy" in archive.namelist() else None
+    except DAMAGE as error:
+        raise GanzooError(f"{path} is damaged ({error}).", NPZ_REMEDY) from error
+    found = _images(images, path)
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
+        raise GanzooError(
+            f"The labels in {path} are {labels.dtype} {labels.shape}.",
+            "Labels are whole numbers, one for each image.",
+        )
+    told = (
+        f"{len(found):,} images, {written(shape_of(found))}."
+        if found.dtype == torch.uint8
+        else f"{len(found):,} points."
+    )
+    return Pictures(found, None if labels is None else torch.from_numpy(labels.astype("int64")), (told,))
+
+
+def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[Any, Any]:
+    """One array, after its header has shown that it is plain numbers and not too many of them."""
+    import numpy as np
+
+    if f"{name}.npy" not in archive.namelist():
+        raise GanzooError(f"{path} holds no array called '{name}'.", NPZ_REMEDY)
+    try:
+        with archive.open(f"{name}.npy") as file:
+            needed = _refuse_header(file, path)
+        if needed > archive.getinfo(f"{name}.npy").file_size:
+            raise ValueError("it holds less than it says")
+        with archive.open(f"{name}.npy") as file:
+            array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
+    # NumPy reads the header as Python.
+    except (ValueError, TypeError, OverflowError, LookupError, SyntaxError, TokenError) as error:
+        raise GanzooError(f"The array '{name}' in {path} cannot be read ({error}).", NPZ_REMEDY) from error
+    return array
+
+
+def _refuse_header(file: Any, path: Path) -> int:
+    """The bytes that the array says it has."""
+    import numpy as np
+
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(file)
+    if version not in readers:
+        raise ValueError(f"unknown format version {version}")
+    shape, _, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise GanzooError(f"{path} holds pickled Python objects, which are never loaded.", NPZ_REMEDY)
+    if any(not 0 <= size < 2**62 for size in shape):
+        raise ValueError(f"no array has the shape {shape}")
+    refuse_size(path, prod(shape) * dtype.itemsize)
+    return prod(shape) * dtype.itemsize
+
+
+def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
+    """Images (n, c, h, w) from an array (n, h, w) or (n, h, w, c); points (n, 1, 1, d) from (n, 1, d)."""
+    if array.dtype == "float32" and array.ndim == 3 and array.shape[1] == 1 and 0 not in array.shape:
+        return _points(torch.from_numpy(array), path)
+    grey = array.ndim == 3
+    if array.dtype != "uint8" or not (grey or (array.ndim == 4 and array.shape[3] in (1, 3))) or 0 in array.shape:
+        raise GanzooError(f"The images in {path} are {array.dtype} of shape {array.shape}.", NPZ_REMEDY)
+    images = torch.from_numpy(array)
+    return images[:, None] if grey else images.permute(0, 3, 1, 2)
+
+
+def _points(array: Tensor, path: Path) -> Tensor:
+    """Points (n, 1, 1, d), as ``ganzoo sample`` writes them."""
+    if not bool((array.abs() <= 1).all()):
+        raise GanzooError(
+            f"Some points in {path} lie outside of [-1, 1], or are no numbers.",
+            "Scale them as the dataset's own are: what its generators call 1 is on the page of its plugin.",
+        )
+    return array[:, None]
+
+
+OTHER_PICTURES = frozenset({".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+
+
+def read_pictures(path: Path) -> Pictures:
+    """Pictures from a folder of PNGs or an .npz file.
+
+    Raises:
+        GanzooError: It is neither, or its content is damaged, too large or ambiguous.
+    """
+    try:
+        return _read(path)
+    except OSError as error:
+        raise GanzooError(f"{path} cannot be read ({error.strerror}).", NPZ_REMEDY) from error
+    except MemoryError as error:
+        raise GanzooError(f"{path} holds more than memory does.", "Give fewer images.") from error
+
+
+def _read(path: Path) -> Pictures:
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix.lower() == ".npz" and path.is_file():
+        return read_npz(path)
+    if not path.exists():
+        raise GanzooError(
+            f"There is no {path}.", "Give a run folder, a folder of PNGs, an .npz file or module:function."
+        )
+    raise GanzooError(f"{path} is no run, no folder of PNGs and no .npz file.", NPZ_REMEDY)
+
+
+def _read_folder(folder: Path) -> Pictures:
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    pngs = [file for file in files if file.suffix.lower() == ".png"]
+    others = [file.name for file in files if file.suffix.lower() in OTHER_PICTURES]
+    if others:
+        raise GanzooError(
+            f"{folder} holds {len(others):,} pictures that are no PNGs, such as {others[0]}.",
+            "Lossy or other formats are not scored; keep only PNGs in the folder.",
+        )
+    if not pngs:
+        raise GanzooError(f"{folder} is no run and holds no PNGs.", "Subfolders are not searched.")
+    form = _form(pngs[0])
+    refuse_size(folder, len(pngs) * prod(form[1]) * len(form[0]))
+    pixels = torch.stack([_pixels(file, form) for file in pngs])
+    return Pictures(pixels, notes=(f"{len(pngs):,} PNGs, {written(shape_of(pixels))}.",))
+
+
+def _pixels(file: Path, form: tuple[str, tuple[int, int]]) -> Tensor:
+    """One picture (c, h, w), which must be like the first."""
+    import numpy as np
+
+    if (found := _form(file)) != form:
+        raise GanzooError(
+            f"{file.name} is {_form_in_words(found)}, and the first picture of the folder is {_form_in_words(form)}.",
+            "All pictures must be of one size and kind.",
+        )
+    try:
+        with _opened(file) as picture:
+            pixels = torch.from_numpy(np.array(picture))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise GanzooError(f"The picture {file} is damaged ({error}).", "Remove it or write it again.") from error
+    return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
+
+
+def _form(file: Path) -> tuple[str, tuple[int, int]]:
+    """Mode and size of a picture, from its header."""
+    with _opened(file) as picture:
+        form = picture.mode, picture.size
+    if form[0] not in ("L", "RGB"):
+        raise GanzooError(
+            f"The picture {file} is of mode {form[0]}.",
+            "Write it as 8-bit grey or RGB, without palette or transparency.",
+        )
+    return form
+
+
+def _opened(file: Path) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(file, formats=["PNG"])
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise GanzooError(f"The picture {file} cannot be read ({error}).", "Remove it or write it again.") from error
+
+
+def _form_in_words(form: tuple[str, tuple[int, int]]) -> str:
+    mode, (width, height) = form
+    return written((len(mode), height, width))
+
+
+NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+REMEDY = "It is called as function(n, seed) and returns n uint8 images, or (images, labels)."
+
+
+def is_function(what: str) -> bool:
+    """Whether a text names a function and no file of that name is there."""
+    return NAMED.fullmatch(what) is not None and not Path(what).exists()
+
+
+def call(what: str, n: int, seed: int) -> Pictures:
+    """The pictures that a function returns; modules in the working folder are found too.
+
+    Args:
+        what: ``module:function``, both possibly dotted.
+        n: How many it is asked for.
+        seed: What it is asked to draw them with.
+
+    Raises:
+        GanzooError: There is no such function, it fails, or what it returns is not images or is ambiguous.
+    """
+    with _working_folder():
+        function = _function(what)
+        try:
+            returned = function(n, seed)
+        except Exception as error:
+            raise GanzooError(f"{what}({n}, {seed}) failed: {_error_text(error)}.", REMEDY) from error
+    images, labels = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
+    pixels = _layout(_tensor(images, what), what)
+    if len(pixels) != n:
+        raise GanzooError(f"{what} returned {len(pixels):,} images where {n:,} were asked for.", REMEDY)
+    channels, height, width = pixels.shape[1:]
+    note = f"{n:,} images of {what}, seed {seed}, {written((channels, height, width))}."
+    return Pictures(pixels, None if labels is None else _labels(labels, n, what), (note,))
+
+
+def _function(what: str) -> Callable[[int, int], Any]:
+    module, _, path = what.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:
+        raise GanzooError(
+            f"The module '{module}' cannot be imported: {_error_text(error)}.",
+            "Give a module that Python finds from here.",
+        ) from error
+    for name in path.split("."):
+        if not hasattr(found, name):
+            known = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
+            raise GanzooError(f"The module '{module}' has no '{path}'.", nearest(name, known))
+        found = getattr(found, name)
+    if not callable(found):
+        raise GanzooError(f"{what} is no function but {type(found).__name__}.", REMEDY)
+    return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _working_folder() -> Iterator[None]:
+    """As with ``python -m``: what lies in the working folder can be imported."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _tensor(images: Any, what: str) -> Tensor:
+    import numpy as np
+
+    if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+        images = torch.from_numpy(np.ascontiguousarray(images))
+    if not isinstance(images, Tensor):
+        kind = f"{images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
+        raise GanzooError(f"{what} returned a {kind}, no uint8 array or tensor.", REMEDY)
+    if images.dtype != torch.uint8:
+        raise GanzooError(
+            f"{what} returned a tensor of type {str(images.dtype).removeprefix('torch.')}.",
+            "Quantise it to uint8 as a picture file would be: scores depend on how.",
+        )
+    return images.detach().cpu()
+
+
+def _layout(images: Tensor, what: str) -> Tensor:
+    """Images (n, c, h, w), where the shape says which axis is which."""
+    shape = tuple(images.shape)
+    if len(shape) == 3 and 0 not in shape:
+        return images[:, None]
+    first, last = len(shape) == 4 and shape[1] in (1, 3), len(shape) == 4 and shape[3] in (1, 3)
+    if first and last:
+        raise GanzooError(
+            f"{what} returned shape {shape}, in which channels could be the second axis or the last.",
+            "Return images that are neither 1 nor 3 pixels wide or high.",
+        )
+    if 0 in shape or not (first or last):
+        raise GanzooError(
+            f"{what} returned shape {shape}.", "Images are (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3."
+        )
+    return images if first else images.permute(0, 3, 1, 2)
+
+
+def _labels(labels: Any, n: int, what: str) -> Tensor:
+    found = torch.as_tensor(labels).cpu()
+    if found.is_floating_point() or found.shape != (n,):
+        raise GanzooError(
+            f"{what} returned labels of type {found.dtype} and shape {tuple(found.shape)}.",
+            "Labels are whole numbers, one for each image.",
+        )
+    return found.long()
+
+
+def _error_text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".strip().removesuffix(".").removesuffix(":")

@@ -1,0 +1,169 @@
+"""The bridge to torch-fidelity: its formulas on our features, and its extractors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ganzoo.api.extractor import Extractor
+
+Statistics = Mapping[str, "np.ndarray[Any, np.dtype[np.float64]]"]
+"""Mean ``mu`` (width,) and covariance ``sigma`` (width, width), float64."""
+
+SEED = 2020
+"""torch-fidelity's own, for whatever is drawn at random inside a metric."""
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
+IS_SPLITS = 10
+PRC_NEIGHBOURS = 3
+PRC_BLOCK = 25 * 10**6
+"""Distances that precision and recall hold at once: 100 MB of float32, a few times over."""
+
+
+def version() -> str:
+    """torch-fidelity's version: part of every protocol."""
+    import torch_fidelity
+
+    return str(torch_fidelity.__version__)
+
+
+def statistics(features: Tensor) -> Statistics:
+    """Mean and covariance of features.
+
+    Args:
+        features: (n, width) float32, n at least 2.
+    """
+    from torch_fidelity.metric_fid import fid_features_to_statistics
+
+    # torch-fidelity averages in the type it is given, and a float32 sum of many rows depends on their order.
+    found = fid_features_to_statistics(features)
+    return {"mu": features.mean(0, dtype=torch.float64).numpy(), "sigma": found["sigma"]}
+
+
+def frechet_distance(fake: Statistics, real: Statistics) -> float:
+    """The Fréchet distance between two Gaussians (Heusel et al. 2017, arXiv:1706.08500, equation 6).
+
+    Returns:
+        At least 0 up to rounding; 0 for equal statistics. Squared units of the features.
+    """
+    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_statistics_to_metric
+
+    return float(fid_statistics_to_metric(fake, real, verbose=False)[KEY_METRIC_FID])
+
+
+def kernel_distance(fake: Tensor, real: Tensor) -> float:
+    """Kernel distance: the mean squared MMD of seeded subsets (Bińkowski et al. 2018, arXiv:1801.01401).
+
+    Args:
+        fake: (n, width).
+        real: (m, width).
+
+    Returns:
+        An unbiased estimate: zero or a little less for equal distributions, more for others.
+    """
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+
+    size = kernel_subset(len(fake), len(real))
+    found = kid_features_to_metric(
+        fake, real, kid_subsets=KID_SUBSETS, kid_subset_size=size, rng_seed=SEED, verbose=False
+    )
+    return float(found[KEY_METRIC_KID_MEAN])
+
+
+def kernel_subset(n_fake: int, n_real: int) -> int:
+    """How many images a subset of the kernel distance has: 1,000 where there are as many."""
+    return min(KID_SUBSET_SIZE, n_fake, n_real)
+
+
+def classifier_score(logits: Tensor) -> float:
+    """Inception Score with the extractor's own classes (Salimans et al. 2016, arXiv:1606.03498).
+
+    Args:
+        logits: (n, classes).
+
+    Returns:
+        1 to the number of classes.
+    """
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
+
+    return float(isc_features_to_metric(logits, splits=score_splits(len(logits)), rng_seed=SEED)[KEY_METRIC_ISC_MEAN])
+
+
+def score_splits(n: int) -> int:
+    """Into how many parts the classifier score splits images: 10, of at least two images each."""
+    return max(1, min(IS_SPLITS, n // 2))
+
+
+def precision_and_recall(fake: Tensor, real: Tensor) -> tuple[float, float]:
+    """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991).
+
+    Args:
+        fake: (n, width), n more than ``PRC_NEIGHBOURS``.
+        real: (m, width), as many at least.
+
+    Returns:
+        The share of fake points inside the real manifold and of real points inside the fake one.
+    """
+    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
+    rows = max(100, PRC_BLOCK // max(len(fake), len(real)))
+    found = prc_features_to_metric(
+        fake, real, prc_neighborhood=PRC_NEIGHBOURS, prc_batch_size=rows, save_cpu_ram=True, verbose=False
+    )
+    return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
+
+
+def register(name: str, extractor: Extractor) -> str:
+    """Make an extractor known to torch-fidelity, so that its own functions and command can use it.
+
+    Args:
+        name: The extractor's name in ganzoo.
+        extractor: Stays as it is: torch-fidelity works on copies.
+
+    Returns:
+        The name in torch-fidelity's registry, ``<name>-<first 12 digits of the digest>``. Registering
+        it twice is harmless.
+    """
+    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
+
+    known_as = f"{name}-{extractor.digest[:12]}"
+    if known_as not in FEATURE_EXTRACTORS_REGISTRY:
+        register_feature_extractor(known_as, _adapted(extractor))
+    return known_as
+
+
+def _adapted(extractor: Extractor) -> type:
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+
+    class Adapted(FeatureExtractorBase):  # type: ignore[misc]
+        """A ganzoo extractor as torch-fidelity wants it: layers by name, float64 as in ``statistics``."""
+
+        def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
+            super().__init__(name, features_list)
+            self.extractor = copy.deepcopy(extractor)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return ("features", "logits") if extractor.classes else ("features",)
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return "logits" if metric == "isc" else "features"
+
+        @staticmethod
+        def can_be_compiled() -> bool:
+            return False
+
+        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+            features, logits = self.extractor(images)
+            layers = {"features": features, "logits": logits}
+            return tuple(layers[layer].double() for layer in self.features_list)
+
+    return Adapted

@@ -1,1 +1,0 @@
-"""Pages for people: the report of a run, and the leaderboard over all recipes."""

@@ -1,0 +1,225 @@
+"""Finding plugins, and collecting what they register.
+
+Plugins are entry points of the group ``ganzoo``; ``distributions`` says which, and in which order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from ganzoo.api import hookspecs
+from ganzoo.errors import GanzooError, nearest
+from ganzoo.registry import strict_yaml
+from ganzoo.registry.global_state import kept
+from ganzoo.registry.packages import OURS, allowed, distribution_name, distribution_of, installed
+from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ganzoo.api.dataset import ImageDataset
+    from ganzoo.api.extractor import Extractor
+    from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
+    from ganzoo.api.tracker import Tracker
+
+HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
+"""Each hook, with the kind it adds."""
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """A plugin that was loaded.
+
+    Attributes:
+        name: Its entry point.
+        distribution: The package it came with, and the version.
+        registered: What it added, in the order it did.
+    """
+
+    name: str
+    distribution: str
+    registered: list[Entry[Any]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A plugin that was refused.
+
+    Attributes:
+        plugin: Its entry point.
+        distribution: The package it came with, and the version.
+        sentence: What is wrong with it, in one line.
+    """
+
+    plugin: str
+    distribution: str
+    sentence: str
+
+
+@dataclass
+class Zoo:
+    """Everything that was registered, by kind."""
+
+    generators: Registry[nn.Module] = field(default_factory=lambda: Registry("generator"))
+    discriminators: Registry[nn.Module] = field(default_factory=lambda: Registry("discriminator"))
+    encoders: Registry[nn.Module] = field(default_factory=lambda: Registry("encoder"))
+    losses: Registry[AdversarialLoss | Objective] = field(default_factory=lambda: Registry("loss"))
+    regularizers: Registry[Regularizer] = field(default_factory=lambda: Registry("regularizer"))
+    augmentations: Registry[Augmentation] = field(default_factory=lambda: Registry("augmentation"))
+    datasets: Registry[ImageDataset] = field(default_factory=lambda: Registry("dataset"))
+    extractors: Registry[Extractor] = field(default_factory=lambda: Registry("extractor"))
+    trackers: Registry[Tracker] = field(default_factory=lambda: Registry("tracker"))
+    recipes: Registry[Path] = field(default_factory=lambda: Registry("recipe"))
+    plugins: list[PluginInfo] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def registry(self, kind: str) -> Registry[Any]:
+        """The registry of a kind, given in the singular or plural.
+
+        Raises:
+            GanzooError: There is no such kind.
+        """
+        found: Registry[Any] = getattr(self, KINDS[one_kind(kind)])
+        return found
+
+    def registries(self) -> list[Registry[Any]]:
+        """All registries, in the order of ``KINDS``."""
+        return [self.registry(kind) for kind in KINDS]
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """Gives the path of a recipe: the factory of a recipe's entry."""
+
+    path: Path
+
+    def __call__(self) -> Path:
+        """The YAML file."""
+        return self.path
+
+
+@cache
+def load_zoo() -> Zoo:
+    """Load every plugin that is installed and allowed, once. A broken one is recorded, and the rest go on.
+
+    Raises:
+        GanzooError: ``GANZOO_PLUGINS`` names a plugin that is not installed.
+    """
+    zoo = Zoo()
+    first: dict[str, str] = {}
+    for point in allowed():
+        distribution = distribution_of(point)
+        try:
+            if point.name in first:
+                raise GanzooError(
+                    f"Two distributions have a plugin called '{point.name}', {first[point.name]} and {distribution}; "
+                    f"the second is left out."
+                )
+            first[point.name] = distribution
+            zoo.plugins.append(_load(point, distribution, zoo))
+        except GanzooError as error:
+            zoo.problems.append(Problem(point.name, distribution, _one_line(str(error))))
+    if OURS not in {distribution_name(point) for point in installed()}:
+        missing = f"The distribution {OURS} is not installed, so none of its plugins are found."
+        zoo.problems.append(Problem("ganzoo", OURS, missing))
+    refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
+    for registry in zoo.registries():
+        registry.hint = f"Refused plugins may provide it: {refused}; see `ganzoo plugins`." if refused else ""
+    return zoo
+
+
+def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
+    """One plugin, whole or not at all; what it sets for the whole process (default dtype, seed) is set back.
+
+    Each has a manager of its own, so that each hook implementation is called separately and what it registers bears
+    its plugin's name.
+    """
+    who = f"Plugin '{point.name}' ({distribution})"
+    manager = pluggy.PluginManager("ganzoo")
+    manager.add_hookspecs(hookspecs)
+    plugin = _import(point, who)
+    registered: list[Entry[Any]] = []
+    try:
+        with _quiet(), kept():
+            manager.register(plugin, name=point.name)
+            _check_hooks(manager, plugin, who)
+            for hook, kind in HOOKS.items():
+                add = _recipe_callback if kind == "recipe" else _callback
+                getattr(manager.hook, hook)(register=add(zoo, kind, point.name, distribution, registered))
+    except (Exception, SystemExit) as error:
+        for entry in registered:
+            zoo.registry(entry.kind).discard(entry.name)
+        if isinstance(error, GanzooError):
+            raise GanzooError(f"{who} is refused: {error}" if who not in str(error) else str(error)) from error
+        raise GanzooError(f"{who} failed while registering: {_cause(error)}.") from error
+    return PluginInfo(point.name, distribution, registered)
+
+
+def _import(point: EntryPoint, who: str) -> Any:
+    try:
+        with _quiet(), kept():
+            return point.load()
+    except (Exception, SystemExit) as error:
+        raise GanzooError(f"{who} could not be imported: {_cause(error)}.") from error
+
+
+def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
+    callers = manager.get_hookcallers(plugin) or []
+    for caller in callers:
+        if not caller.has_spec():
+            raise GanzooError(f"{who} implements '{caller.name}', which is no hook.", nearest(caller.name, HOOKS))
+    if callers:
+        return
+    bare = [name for name, _ in inspect.getmembers(plugin, callable) if name.startswith("register_")]
+    if bare:
+        raise GanzooError(f"{who} implements no hook, but has {', '.join(bare)}.", "Decorate it with @ganzoo.hookimpl.")
+    raise GanzooError(f"{who} implements no hook.", f"A plugin has functions such as {next(iter(HOOKS))}.")
+
+
+def _callback(
+    zoo: Zoo, kind: str, plugin: str, distribution: str, registered: list[Entry[Any]]
+) -> hookspecs.Register[Any]:
+    registry = zoo.registry(kind)
+
+    def register(name: str, factory: Callable[..., Any], *, summary: str, paper: str | None = None) -> None:
+        entry = Entry(kind, name, factory, summary, paper, plugin, distribution)
+        registry.add(entry)
+        registered.append(entry)
+
+    return register
+
+
+def _recipe_callback(
+    zoo: Zoo, kind: str, plugin: str, distribution: str, registered: list[Entry[Any]]
+) -> hookspecs.RegisterRecipe:
+    add = _callback(zoo, kind, plugin, distribution, registered)
+
+    def register(path: Path) -> None:
+        path = Path(path)
+        text = strict_yaml.read_mapping(path)
+        add(path.stem, RecipeFile(path), summary=text.get("summary", ""), paper=text.get("paper"))
+
+    return register
+
+
+def _quiet() -> contextlib.AbstractContextManager[Any]:
+    """Standard output belongs to the command: JSON, for a script."""
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def _cause(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_one_line(str(error))}".rstrip(".: ")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

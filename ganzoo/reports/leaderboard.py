@@ -1,0 +1,380 @@
+"""The leaderboard's files, made from ``runs.jsonl``: index.html, README.md and samples.png."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from markupsafe import Markup
+from PIL import Image
+
+from ganzoo.errors import GanzooError
+from ganzoo.files import write_atomically
+from ganzoo.reports.formatting import NOTHING, code, count, duration, figure, markdown, short
+from ganzoo.reports.pareto import COSTS, quality_against
+from ganzoo.reports.plots import shortened
+from ganzoo.reports.ranking import Board, Contender, Place, Spread, Table, boards
+from ganzoo.reports.templates import Absent, Picture, page
+from ganzoo.runs.pictures import GAP
+from ganzoo.studies.records import read_records
+
+BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
+SHORT = 10
+"""Recipes of each dataset in the main README."""
+SEEDS = "Where a recipe ran with several seeds, a figure is their mean, and the lowest and highest follow in brackets."
+
+FULL = {
+    "rank": "right",
+    "recipe": "left",
+    "ema": "right",
+    "raw": "right",
+    "× floor": "right",
+    "images": "right",
+    "training": "right",
+    "images/s": "right",
+    "parameters": "right",
+    "GFLOPs/image": "right",
+    "on": "left",
+}
+
+
+def whole_page(made: Sequence[Board]) -> str:
+    """``results/README.md``."""
+    parts = [
+        "# Leaderboard",
+        "Made by `ganzoo leaderboard` from [runs.jsonl](runs.jsonl); the same with plots, sortable, is in "
+        "[index.html](index.html). Scores are only ranked against scores of the same protocol, which stands above "
+        f"each table. {SEEDS} `× floor` is the reported score (in bold) over what real images score.",
+    ]
+    for board in made:
+        parts.append(f"## {markdown(board.dataset)}")
+        parts += [part for table in board.tables for part in _section(table)]
+        parts += _failures(board)
+    parts += ["## How each figure is reproduced", *_commands(made)]
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(made: Sequence[Board], results: str, has_picture: bool) -> str:
+    """What stands between the markers of the main README.
+
+    Args:
+        made: The leaderboards.
+        results: The path from the README to the results.
+        has_picture: Whether ``samples.png`` is there.
+    """
+    parts = [f"![Samples of the best recipes]({results}/samples.png)"] if has_picture else []
+    for board in made:
+        if board.tables:
+            parts += _short_section(board.tables[0], board.dataset)
+    parts.append(f"All recipes, with speed, size and the command for each: [{results}]({results}/README.md).")
+    return "\n\n".join(parts)
+
+
+def between_markers(text: str, content: str, name: str) -> str:
+    """A README with what stands between the markers replaced.
+
+    Raises:
+        GanzooError: The markers are not there, once each and in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or text.count(BEGIN) > 1 or text.count(END) > 1:
+        raise GanzooError(
+            f"{name} does not hold the lines {BEGIN} and {END}, once each and in this order.",
+            "Put them where the table should stand.",
+        )
+    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+
+
+def _section(table: Table) -> Iterable[str]:
+    measure = table.measure
+    yield f"### {markdown(measure.metric)}"
+    floor = f" Real images score {figure(table.floor)}." if table.floor is not None else ""
+    yield f"Protocol: {markdown(measure.told)}; {measure.direction}.{floor}"
+    yield _table(FULL, [_full_row(place) for place in table.places])
+
+
+def _full_row(place: Place) -> list[str]:
+    one = place.contender
+    return [
+        str(place.rank) if place.rank else ("failed" if not one.done else NOTHING),
+        _name(one),
+        _score(place, "ema"),
+        _score(place, "raw"),
+        figure(place.times),
+        _mean(one.images, count),
+        _mean(one.seconds, duration),
+        _mean(one.speed, count),
+        short(one.parameters),
+        figure(None if one.newest.flops_per_image is None else one.newest.flops_per_image / 1e9),
+        markdown(where(one)),
+    ]
+
+
+def _short_section(table: Table, dataset: str) -> Iterable[str]:
+    measure = table.measure
+    yield f"**{markdown(dataset)}**, {markdown(measure.metric)} ({measure.direction}; {markdown(measure.told)}):"
+    rows = [
+        [str(place.rank), _name(place.contender), _reported(place), figure(place.times), _time(place.contender)]
+        for place in table.scored[:SHORT]
+    ]
+    aligned = ("right", "left", "right", "right", "right")
+    headings = ("rank", "recipe", measure.metric, "× floor", "training")
+    yield _table(dict(zip(headings, aligned, strict=True)), rows)
+
+
+def _failures(board: Board) -> Iterable[str]:
+    troubled = [one for one in board.contenders if one.trouble]
+    if troubled:
+        yield "### What failed"
+        yield "\n".join(f"- {_name(one)}: {markdown(one.trouble)}" for one in troubled)
+
+
+def _commands(made: Sequence[Board]) -> Iterable[str]:
+    yield "Each line is one run; `ganzoo bench` records them, and `ganzoo leaderboard` makes these pages anew."
+    commands = dict.fromkeys(run.command for board in made for one in board.contenders for run in one.runs)
+    yield "\n".join(f"- {code(command)}" for command in commands)
+
+
+def where(contender: Contender) -> str:
+    """Number format, engine, threads and hardware, in one line."""
+    newest = contender.newest
+    threads = f"{newest.threads} thread{'' if newest.threads == 1 else 's'}"
+    on_gpu = bool(newest.environment.get("gpu"))
+    parts = (newest.precision, newest.engine, None if on_gpu else threads, newest.hardware)
+    return ", ".join(part for part in parts if part)
+
+
+def _name(contender: Contender) -> str:
+    return markdown(contender.newest.recipe)
+
+
+def _time(contender: Contender) -> str:
+    return _mean(contender.seconds, duration)
+
+
+def _reported(place: Place) -> str:
+    return _spread(place.value)
+
+
+def _score(place: Place, kind: str) -> str:
+    told = _spread(place.values.get(kind))
+    return f"**{told}**" if kind == place.reported else told
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return NOTHING
+    told = figure(spread.mean)
+    return told if spread.seeds == 1 else f"{told} ({figure(spread.low)} to {figure(spread.high)})"
+
+
+def _mean(spread: Spread | None, told: object) -> str:
+    assert callable(told)
+    return str(told(None if spread is None else spread.mean))
+
+
+def _table(headings: dict[str, str], rows: Iterable[Sequence[str]]) -> str:
+    rules = ["---:" if side == "right" else "---" for side in headings.values()]
+    lines = [[markdown(heading) for heading in headings], rules, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+ROWS = 8
+"""Rows of images in the grids that runs leave."""
+ACROSS, DOWN = 4, 2
+SIDE = 96
+"""Of a plot of points, in pixels."""
+BEST = 8
+"""Recipes in the picture of the best."""
+
+
+def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
+    """A record's picture, None where there is none that may be shown.
+
+    Args:
+        record_samples: Where it is, relative to ``folder``; what leads out of it is not followed.
+        folder: Of the results.
+    """
+    if record_samples is None:
+        return None
+    try:
+        path = (folder / record_samples).resolve()
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            return None
+        with Image.open(path, formats=["PNG"]) as image:
+            copied: Image.Image = image.copy()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return copied
+
+
+def thumbnail(image: Image.Image) -> Image.Image:
+    """Four by two images of a grid, pixel for pixel; a plot of points smaller as a whole."""
+    pitch, rest = divmod(image.height - GAP, ROWS)
+    if rest or pitch > SIDE:
+        small = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
+        small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+        return small
+    return image.crop((0, 0, min(ACROSS * pitch + GAP, image.width), DOWN * pitch + GAP))
+
+
+def best_samples(made: Sequence[Board], folder: Path) -> bytes | None:
+    """One PNG with the samples of the best recipes, each with its name and score; None where there are no pictures.
+
+    Of the first dataset's first table, the best first, each recipe once.
+    """
+    tables = [board.tables[0] for board in made if board.tables]
+    named: dict[str, tuple[Place, Image.Image]] = {}
+    for place in tables[0].scored if tables else ():
+        samples = place.contender.newest.samples if len(named) < BEST else None
+        image = grid_of(samples, folder)
+        if image is not None:
+            named.setdefault(place.contender.newest.recipe, (place, image))
+    return _best_sheet(list(named.values())) if named else None
+
+
+def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(found))
+    rows = -(-len(found) // columns)
+    sheet = Figure(figsize=(2.6 * columns, 2.95 * rows), dpi=100, layout="constrained", facecolor="white")
+    for number, (place, image) in enumerate(found, 1):
+        axes = sheet.add_subplot(rows, columns, number)
+        axes.imshow(image.convert("RGB"), interpolation="nearest")
+        axes.set_axis_off()
+        name, score = shortened(place.contender.newest.recipe, 30), figure(place.value.mean if place.value else None)
+        axes.set_title(f"{name}\n{score}", fontsize=9, parse_math=False)
+    buffer = BytesIO()
+    FigureCanvasAgg(sheet)
+    sheet.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+RECORDS = "runs.jsonl"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was made.
+
+    Attributes:
+        files: The paths.
+        recipes: How many contenders there are on all leaderboards.
+    """
+
+    files: tuple[Path, ...]
+    recipes: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contender on the page.
+
+    Attributes:
+        contender: Who.
+        picture: Some of its samples, or None.
+        where: What it ran on.
+        places: How it did in each of the board's tables.
+    """
+
+    contender: Contender
+    picture: Picture | None
+    where: str
+    places: tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A board on the page.
+
+    Attributes:
+        board: What it shows.
+        rows: In the order of the first table.
+        plots: For each table, quality against each cost.
+    """
+
+    board: Board
+    rows: tuple[Row, ...]
+    plots: tuple[tuple[Markup | Absent, ...], ...]
+
+
+def read_boards(results: Path) -> list[Board]:
+    """The leaderboards of a results folder.
+
+    Raises:
+        GanzooError: There are no records, or some cannot be read.
+    """
+    path = results / RECORDS
+    if not path.is_file():
+        raise GanzooError(f"There is no {path}.", "`ganzoo bench` writes it.")
+    records = read_records(path)
+    if not records:
+        raise GanzooError(f"{path} holds no record of a run.", "Let `ganzoo bench` train a recipe first.")
+    return boards(records)
+
+
+def write_leaderboard(results: Path, readme: Path | None = None) -> Written:
+    """Make the pages of a results folder.
+
+    Args:
+        results: Where ``runs.jsonl`` is.
+        readme: A file to put the short table into, between its markers; None to leave all others alone.
+
+    Raises:
+        GanzooError: There are no records, or ``readme`` has no markers.
+    """
+    made = read_boards(results)
+    picture = best_samples(made, results)
+    contents = {results / "index.html": html(made, results), results / "README.md": whole_page(made)}
+    if readme is not None:
+        contents[readme] = rewritten(readme, made, results, has_picture=picture is not None)
+    for path, text in contents.items():
+        write_atomically(path, text.encode())
+    files = [*contents]
+    if picture is not None:
+        write_atomically(results / "samples.png", picture)
+        files.append(results / "samples.png")
+    return Written(tuple(files), sum(len(board.contenders) for board in made))
+
+
+def rewritten(readme: Path, made: Sequence[Board], results: Path, *, has_picture: bool) -> str:
+    """A README with the short table of these leaderboards between its markers.
+
+    Raises:
+        GanzooError: It cannot be read, or has no markers.
+    """
+    try:
+        text = readme.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise GanzooError(f"{readme} cannot be read.", "Give the README that has the markers.") from error
+    there = Path(os.path.relpath(results.resolve(), readme.resolve().parent)).as_posix()
+    return between_markers(text, summary(made, there, has_picture), str(readme))
+
+
+def html(made: Sequence[Board], results: Path) -> str:
+    """``index.html``: needs no other file, and no network."""
+    return page("leaderboard.html", "leaderboard.js", {"sheets": [_sheet(n, b, results) for n, b in enumerate(made)]})
+
+
+def _sheet(number: int, board: Board, results: Path) -> Sheet:
+    by_contender = [{id(place.contender): place for place in table.places} for table in board.tables]
+    rows = [
+        Row(one, _thumbnail(one, results), where(one), tuple(places[id(one)] for places in by_contender))
+        for one in board.contenders
+    ]
+    plots = [
+        tuple(quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS)
+        for index, table in enumerate(board.tables)
+    ]
+    return Sheet(board, tuple(rows), tuple(plots))
+
+
+def _thumbnail(contender: Contender, results: Path) -> Picture | None:
+    image = grid_of(contender.newest.samples, results)
+    return None if image is None else Picture.of(thumbnail(image))

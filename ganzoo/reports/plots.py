@@ -1,0 +1,166 @@
+"""Plots as SVG inside a page, in the colours of the page's own theme."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Literal
+
+import matplotlib
+from markupsafe import Markup
+from matplotlib import ticker
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from ganzoo.reports.formatting import short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, LINE, FLOOR = "#010101", "#010102", "#010103"
+SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115", "#010116")
+"""Colours that no plot has by itself, each replaced by a variable of the style sheet."""
+
+THEME: Mapping[str, str] = {
+    INK: "var(--ink-soft)",
+    LINE: "var(--rule)",
+    FLOOR: "var(--floor)",
+    **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
+}
+DASHES = ("-", "--", ":", "-.")
+
+SETTINGS: Any = {
+    "svg.fonttype": "none",  # the reader's fonts, text that can be searched
+    "svg.hashsalt": "ganzoo",  # the same plot, the same bytes
+    "text.parse_math": False,  # a dollar in a stranger's name is a dollar
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": LINE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.5,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+    "legend.labelcolor": INK,
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve.
+
+    Attributes:
+        name: For the legend.
+        x: Increasing.
+        y: As many.
+    """
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
+    """A figure in the pages' style, in inches."""
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        # Of names in a script that the measuring font lacks, which the reader's font draws all the same.
+        warnings.simplefilter("ignore", UserWarning)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure, figure.add_subplot()
+
+
+def curves(
+    lines: Sequence[Line], *, title: str, x: str, y: str, name: str, floor: float | None = None, log: bool = False
+) -> Markup:
+    """Lines over images or seconds.
+
+    Args:
+        lines: At least one.
+        title: Read aloud in place of the plot.
+        x: What lies along the horizontal axis.
+        y: And along the vertical one.
+        name: Of the plot within its page; letters, digits and hyphens.
+        floor: A horizontal line, or None.
+        log: Whether the vertical axis is logarithmic; only where every value is positive.
+    """
+    with drawing(4.9, 2.7) as (figure, axes):
+        for index, line in enumerate(lines):
+            style: dict[str, Any] = {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
+            mark = "o" if len(line.x) < 30 else None
+            axes.plot(line.x, line.y, label=shortened(line.name), marker=mark, markersize=3, linewidth=1.4, **style)
+        if floor is not None:
+            axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=(0, (1, 2)), label="floor: real images")
+        if log and all(value > 0 for line in lines for value in line.y) and (floor is None or floor > 0):
+            logarithmic(axes, "y")
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+        columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
+        figure.legend(loc="outside upper left", ncols=columns, handlelength=2.2)
+        return svg(figure, title, name)
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Make an axis logarithmic, with plain numbers at its ticks."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    # Within two decades, whole powers of ten alone would be one or two ticks.
+    steps = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
+    axis.set_major_locator(ticker.LogLocator(10, steps, numticks=10))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | None = None) -> Markup:
+    """A figure as an SVG element that is legible on the page's light and dark background.
+
+    Args:
+        figure: Drawn with the colours of this module.
+        title: Read aloud in its place.
+        name: Keeps its ids apart from those of other plots of the page.
+        tooltips: Sentences by the ``gid`` of what they belong to.
+    """
+    with StringIO() as file:
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        drawn = file.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", drawn, flags=re.DOTALL)
+    for colour, variable in THEME.items():
+        drawn = drawn.replace(colour, variable)
+    drawn = re.sub(r" font-family: [^;\"]*;|<style.*?</style>", "", drawn)
+    drawn = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{name}-", drawn)
+    for gid, sentence in (tooltips or {}).items():
+        drawn = drawn.replace(f'<g id="{name}-{gid}">', f'<g id="{name}-{gid}"><title>{escape(sentence)}</title>')
+    opening = f'<svg role="img" aria-labelledby="{name}-title" class="plot"'
+    drawn = re.sub(r'<svg([^>]*?) width="[^"]*"', rf"{opening}\1", drawn, count=1)
+    drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
+    drawn = drawn.replace(">", f'><title id="{name}-title">{escape(title)}</title>', 1)
+    return Markup(drawn)  # noqa: S704 (matplotlib escapes text, and the titles were escaped here)
+
+
+def shortened(name: str, width: int = 28) -> str:
+    """A name that leaves room for the plot."""
+    return name if len(name) <= width else f"{name[: width - 1]}…"
+
+
+def spread_out(values: Iterable[float]) -> bool:
+    """Whether values span more than a factor of ten, so that a logarithmic axis tells more."""
+    some = [value for value in values if value > 0]
+    return bool(some) and max(some) > 10 * min(some)

@@ -1,0 +1,169 @@
+"""A trained generator, loaded from a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.build import Assembly, assemble
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.sampling import draw
+from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ganzoo.recipes.loading import Recipe
+    from ganzoo.runs.checkpoint import Checkpoint
+
+Weights = Literal["ema", "raw"]
+
+
+@dataclass(frozen=True)
+class TrainedGenerator:
+    """Draws samples from the newest checkpoint of a run. Make one with ``ganzoo.load``.
+
+    Attributes:
+        run: The run folder.
+        recipe: What it was trained by.
+        checkpoint: The weights, and how long they were trained.
+        assembly: The objective and the networks.
+        device: Where it draws.
+    """
+
+    run: RunFolder
+    recipe: Recipe
+    checkpoint: Checkpoint
+    assembly: Assembly
+    device: torch.device
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """The kinds of weights there are, the one to report first."""
+        has_ema = any(name.startswith("ema.") for name in self.checkpoint.tensors)
+        return ("ema", "raw") if has_ema else ("raw",)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes it can be asked for; 0 where it is unconditional."""
+        return self.assembly.spec.classes
+
+    def sample(self, n: int, seed: int = 0, label: int | None = None, weights: Weights | None = None) -> Tensor:
+        """Draw images; the same arguments give the same images.
+
+        Args:
+            n: Number of images.
+            seed: Of the latent codes.
+            label: The class of all of them; every class in turn where None. Conditional generators only.
+            weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+
+        Returns:
+            uint8 (n, c, h, w), on the CPU; float32 where the dataset is of points.
+
+        Raises:
+            GanzooError: There is no such class, or there are no such weights.
+        """
+        return self.sample_labelled(n, seed, label, weights)[0]
+
+    def sample_labelled(
+        self, n: int, seed: int = 0, label: int | None = None, weights: Weights | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """As ``sample``, with the labels int64 (n,) that were asked for; None where it is unconditional."""
+        self._refuse_label(label)
+        return draw(
+            self.assembly.objective,
+            self._networks(weights or self.weights[0]),
+            n,
+            seed=seed,
+            device=self.device,
+            labels=None if label is None else torch.full((n,), label),
+            classes=self.classes,
+        )
+
+    def decode(self, codes: Tensor, labels: Tensor | None = None, weights: Weights | None = None) -> Tensor:
+        """The images of given latent codes; the same codes give the same images.
+
+        Args:
+            codes: (n, latent) float32, as the recipe's prior draws them.
+            labels: int64 (n,), each image's class; every class in turn where None. Conditional generators only.
+            weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+
+        Returns:
+            As ``sample``.
+        """
+        return draw(
+            self.assembly.objective,
+            self._networks(weights or self.weights[0]),
+            len(codes),
+            seed=0,
+            device=self.device,
+            labels=labels,
+            classes=self.classes,
+            codes=codes,
+        )[0]
+
+    def _refuse_label(self, label: int | None) -> None:
+        if label is None or 0 <= label < self.classes:
+            return
+        if self.classes == 0:
+            raise GanzooError(
+                f"The recipe '{self.recipe.name}' is unconditional: it cannot be asked for class {label}.",
+                "Leave the class out, or train a conditional recipe.",
+            )
+        raise GanzooError(f"There is no class {label}.", f"The classes are 0 to {self.classes - 1}.")
+
+    def _networks(self, weights: str) -> Mapping[str, nn.Module]:
+        if weights not in self.weights:
+            raise GanzooError(
+                f"The run {self.run.path} has no '{weights}' weights.", f"It has: {', '.join(self.weights)}."
+            )
+        prefix = "ema" if weights == "ema" else "networks"
+        roles = self.assembly.objective.samples_with
+        networks = {role: self.assembly.networks[role] for role in roles}
+        for role, network in networks.items():
+            _fill(network, self.checkpoint.weights(f"{prefix}.{role}"), role, self.run)
+        return networks
+
+
+def load(
+    run: str | Path | RunFolder, *, zoo: Zoo | None = None, device: torch.device | None = None
+) -> TrainedGenerator:
+    """The generator that a run trained, from its newest whole checkpoint.
+
+    Args:
+        run: The run folder.
+        zoo: Where the recipe's names are looked up; the installed plugins by default.
+        device: Where it draws; a GPU where there is one by default.
+
+    Raises:
+        GanzooError: It is no run, it has no checkpoint yet, or a plugin it needs is not there.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    zoo = zoo or load_zoo()
+    recipe = folder.recipe(zoo)
+    checkpoint = folder.latest_checkpoint()
+    channels, height, width = folder.info["shape"]
+    # Fresh weights are drawn and then replaced: nobody else's random numbers may move because of that.
+    with torch.random.fork_rng(devices=[]):
+        # A run.json from before there were datasets of points does not say.
+        quantised = folder.info.get("quantised", True)
+        assembly = assemble(recipe, zoo, (channels, height, width), folder.info["classes"], quantised=quantised)
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assembly.networks.to(device)
+    assembly.objective.to(device)
+    return TrainedGenerator(folder, recipe, checkpoint, assembly, device)
+
+
+def _fill(network: nn.Module, weights: Mapping[str, Tensor], role: str, run: RunFolder) -> None:
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise GanzooError(
+            f"The {role} in the checkpoint of {run.path} is not the one that its recipe describes.",
+            "Install the versions of the plugins that run.json names.",
+        ) from error

@@ -1,0 +1,294 @@
+"""The records of a run: run.json, events, scores and checkpoints, each checked before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ganzoo.errors import GanzooError
+from ganzoo.files import examine_lines, parse_json
+
+RUN = 1
+CHECKPOINT = 1
+SCORE = 1
+
+
+class NewerError(GanzooError):
+    """What a newer ganzoo wrote, in a form that this one does not know."""
+
+
+def refuse_newer(schema: object, known: int, what: str) -> None:
+    """Refuse what this ganzoo cannot read.
+
+    Args:
+        schema: The number found in it.
+        known: The newest that is read; all older ones are too.
+        what: The beginning of a sentence.
+
+    Raises:
+        NewerError: It is newer.
+        GanzooError: It is no number of a schema.
+    """
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 0:
+        raise GanzooError(f"{what} is damaged: its schema is {schema!r}.")
+    if schema > known:
+        raise NewerError(
+            f"{what} was made by a newer ganzoo (schema {schema}; this one reads up to {known}).",
+            "Update ganzoo: pip install -U ganzoo-bench.",
+        )
+
+
+LARGEST = 1e39
+"""Just above the largest number in single precision, which is what everything here was measured in."""
+
+
+def _measurable(value: float) -> float:
+    if math.isfinite(value) and abs(value) > LARGEST:
+        raise ValueError("larger than any number in single precision")
+    return value
+
+
+Number = Annotated[float, AfterValidator(_measurable)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Images = Annotated[int, Field(ge=0, le=10**15)]
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class _Event(_Shape):
+    """A line of events.jsonl; what other events hold beside these is nobody's business here."""
+
+    event: str
+    images: Images
+    seconds: Seconds | None = None
+    metric: str = ""
+    value: Number = math.nan
+    floor: Number | None = None
+    weights: str = ""
+    gradients: dict[str, Number] = {}
+    variety: dict[str, Number] = {}
+    real_variety: dict[str, Number] = {}
+    broken: Annotated[list[str], Field(min_length=1)] = ["a network"]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> _Event:
+        needed = {"score": {"metric", "value", "weights", "floor"}, "diverged": {"broken"}}.get(self.event, set())
+        pair = {"variety", "real_variety"} & self.model_fields_set
+        if not needed <= self.model_fields_set or len(pair) == 1:
+            raise ValueError("something is missing")
+        if pair and not all("samples" in found for found in (self.variety, self.real_variety)):
+            raise ValueError("nobody says of how many samples")
+        return self
+
+
+class _Train(_Event):
+    """A log point: means by phase and quantity."""
+
+    __pydantic_extra__: dict[str, Number]
+
+
+class _Score(_Shape):
+    """A line of scores.jsonl."""
+
+    metric: str
+    weights: str
+    value: Number
+    floor: Number | None = None
+    images: Images
+    seconds: Seconds | None = None
+    protocol: dict[str, Any]
+
+
+class _State(_Shape):
+    """What stands beside a checkpoint's tensors, as far as it is not the trainer's own."""
+
+    images: Images
+    steps: Annotated[int, Field(ge=0, le=10**15)] = 0
+    seconds: Seconds = 0.0
+
+
+def is_state(value: object) -> bool:
+    """Whether it is the JSON part of a checkpoint."""
+    return isinstance(value, dict) and _fits(_State, value)
+
+
+def is_event(record: Mapping[str, Any]) -> bool:
+    """Whether it is an event with everything that events of its kind have."""
+    return _fits(_Train if record.get("event") == "train" else _Event, record)
+
+
+def is_score(record: Mapping[str, Any]) -> bool:
+    """Whether it is a score with everything that scores have."""
+    return _fits(_Score, record)
+
+
+def _fits(shape: type[BaseModel], record: Mapping[str, Any]) -> bool:
+    try:
+        shape.model_validate(dict(record))
+    except ValidationError:
+        return False
+    return True
+
+
+Record = dict[str, Any]
+
+
+def read_events(path: Path) -> list[Record]:
+    """The events in order, without those that a crash made void or that are damaged.
+
+    A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
+    """
+    kept: list[Record] = []
+    for record in filter(is_event, examine_lines(path)[0]):
+        if record["event"] == "resume":
+            kept = [old for old in kept if old["images"] <= record["images"]]
+        kept.append(record)
+    return kept
+
+
+def sealed(score: Mapping[str, Any]) -> Record:
+    """A score as it is written: with the number of its form, and a digest of its content."""
+    numbered = {**score, "schema": SCORE}
+    return {**numbered, "digest": _digest(numbered)}
+
+
+def read_scores(path: Path) -> list[Record]:
+    """The scores in order, as they were before they were sealed, without damaged ones.
+
+    Raises:
+        NewerError: A newer ganzoo wrote one of them.
+    """
+    scores = []
+    for record in filter(_is_score, examine_lines(path)[0]):
+        refuse_newer(record.get("schema", 0), SCORE, f"A score in {path}")
+        scores.append({key: value for key, value in record.items() if key not in ("schema", "digest")})
+    return scores
+
+
+def damage(folder: Path) -> list[str]:
+    """A sentence for each of a run's two files that holds lines which are no records."""
+    sentences = []
+    kinds: dict[str, Callable[[Mapping[str, Any]], bool]] = {"events.jsonl": is_event, "scores.jsonl": _is_score}
+    for name, whole in kinds.items():
+        records, damaged = examine_lines(folder / name)
+        damaged += sum(not whole(record) for record in records)
+        if damaged:
+            sentences.append(f"Left out, because damaged: {damaged} of the lines in {folder / name}.")
+    return sentences
+
+
+def _is_score(record: Mapping[str, Any]) -> bool:
+    if not is_score(record):
+        return False
+    if "schema" not in record:  # from before there were seals
+        return True
+    return record.get("digest") == _digest({key: value for key, value in record.items() if key != "digest"})
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
+
+
+MOST_VALUES = 2**26
+"""Of one image: 8192 by 8192 grey pixels."""
+
+
+def _imaginable(shape: list[int]) -> list[int]:
+    if prod(shape) > MOST_VALUES:
+        raise ValueError(f"an image of more than {MOST_VALUES:,} values")
+    return shape
+
+
+Size = Annotated[int, Field(ge=1)]
+Shape = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(_imaginable)]
+
+
+class _Process(BaseModel):
+    """Who works on a run, or did last."""
+
+    model_config = ConfigDict(strict=True)
+
+    host: str
+    pid: int
+
+
+class _Environment(BaseModel):
+    """What it was made with, as far as something is computed from it."""
+
+    model_config = ConfigDict(strict=True)
+
+    versions: dict[str, str | None] | None = None
+
+
+class _Facts(BaseModel):
+    """The facts of run.json that ganzoo itself goes by; a run.json from before there was one does not have it."""
+
+    model_config = ConfigDict(strict=True)
+
+    recipe: str
+    shape: Shape
+    classes: Annotated[int, Field(ge=0, le=10**6)]
+    class_names: list[str] = []
+    quantised: bool = True
+    status: str = "running"
+    data_dir: str | None = None
+    recipe_digests: list[str] = []
+    process: _Process | None = None
+    seed: int | None = None
+    precision: Literal["fp32", "bf16"] | None = None
+    images: Images | None = None
+    seconds: Seconds | None = None
+    images_per_second: Number | None = None
+    parameters: dict[str, int] | None = None
+    plugins: dict[str, str] | None = None
+    environment: _Environment | None = None
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The content of a run folder's run.json.
+
+    Raises:
+        NewerError: A newer ganzoo made the run.
+        GanzooError: There is none, or it is damaged.
+    """
+    refuse_pipes(path)
+    file = path / "run.json"
+    try:
+        info = parse_json(file.read_bytes())
+    except OSError as error:
+        raise GanzooError(f"{path} is not a run folder (no run.json).", "Give the folder `ganzoo run` made.") from error
+    except ValueError as error:
+        raise _damaged(file, "it is no JSON") from error
+    if not isinstance(info, dict):
+        raise _damaged(file, "it is no mapping")
+    refuse_newer(info.get("schema", 0), RUN, str(path))
+    try:
+        _Facts.model_validate(info)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _damaged(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return info
+
+
+def refuse_pipes(path: Path) -> None:
+    """See that everything in a run folder can be read to its end: a pipe that a stranger put there would be waited for.
+
+    Raises:
+        GanzooError: Something in it is neither a file nor a folder.
+    """
+    for entry in (*path.glob("*"), *path.glob("*/*")):
+        if entry.exists() and not (entry.is_file() or entry.is_dir()):
+            raise GanzooError(f"{entry} is no file but a pipe, socket or device.", "Remove it; ganzoo did not make it.")
+
+
+def _damaged(file: Path, reason: str) -> GanzooError:
+    return GanzooError(f"{file} is damaged ({reason}).", "Put it back from a copy, or start anew with another --out.")

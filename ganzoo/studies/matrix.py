@@ -1,0 +1,123 @@
+"""From patterns on a command line to the trainings they stand for."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ganzoo.errors import GanzooError, nearest
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.studies.records import recipe_digest
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One training of the matrix.
+
+    Attributes:
+        recipe: Resolved, seed and dataset included.
+        source: What `ganzoo run` takes: the recipe's registered name, or its file.
+        overrides: What `ganzoo run` gets as ``--set``.
+        plugin: The entry point that brought the recipe; None for a file.
+        digest: Of the recipe.
+    """
+
+    recipe: Recipe
+    source: str
+    overrides: tuple[str, ...]
+    plugin: str | None
+    digest: str
+
+    @property
+    def seed(self) -> int:
+        """``train.seed``."""
+        return self.recipe.train.seed
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return self.recipe.dataset.name
+
+    @property
+    def label(self) -> str:
+        """For a person: recipe, dataset and seed."""
+        return f"{self.recipe.name} on {self.dataset}, seed {self.seed}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """What stands behind ``ganzoo run``, the folder excepted."""
+        return [self.source, *(word for override in self.overrides for word in ("--set", override))]
+
+    @property
+    def command(self) -> str:
+        """What a person types to train the same."""
+        return shlex.join(["ganzoo", "run", *self.arguments])
+
+    def folder(self, work: Path) -> Path:
+        """Where its run lies; another recipe of the same name has another folder."""
+        return work / self.recipe.name / self.dataset / f"seed-{self.seed}-{self.digest[:8]}"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What is to be trained: every recipe on every dataset with every seed.
+
+    Attributes:
+        patterns: Registered names, globs over them, or YAML files.
+        exclude: Globs of names that a glob does not mean; a recipe named in full is never excluded.
+        made_for: Globs mean recipes of these datasets only, where there are any.
+        datasets: Names to train on instead of each recipe's own dataset.
+        seeds: Seeds to train with instead of each recipe's own.
+        overrides: Changes of every recipe, ``a.b=c``.
+    """
+
+    patterns: Sequence[str]
+    exclude: Sequence[str] = ()
+    made_for: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    seeds: Sequence[int] = ()
+    overrides: Sequence[str] = ()
+
+    def jobs(self, zoo: Zoo) -> list[Job]:
+        """Every training once, recipes in the order of the patterns and names.
+
+        Raises:
+            GanzooError: A pattern matches nothing, or a recipe is refused.
+        """
+        for name in (*self.made_for, *self.datasets):
+            zoo.datasets.get(name)
+        sources = dict.fromkeys(source for pattern in self.patterns for source in self._sources(pattern, zoo))
+        if not sources:
+            raise GanzooError("No recipe is left of what was asked for.", "See `ganzoo list recipes`.")
+        found = [
+            _job(source, zoo, [*self.overrides, *dataset, *seed])
+            for source in sources
+            for dataset in [[f"dataset.name={name}"] for name in self.datasets] or [[]]
+            for seed in [[f"train.seed={number}"] for number in self.seeds] or [[]]
+        ]
+        return list({(job.recipe.name, job.digest, job.seed): job for job in found}.values())
+
+    def _sources(self, pattern: str, zoo: Zoo) -> Iterable[str]:
+        if not set(pattern) & set("*?["):
+            return [pattern]
+        names = [entry.name for entry in zoo.recipes]
+        matching = [name for name in names if fnmatchcase(name, pattern)]
+        if not matching:
+            raise GanzooError(f"No recipe is called like '{pattern}'.", nearest(pattern.strip("*"), names))
+        return self._narrowed(matching, zoo)
+
+    def _narrowed(self, names: Iterable[str], zoo: Zoo) -> Iterator[str]:
+        for name in names:
+            excluded = any(fnmatchcase(name, glob) for glob in self.exclude)
+            if not excluded and (not self.made_for or load_recipe(name, zoo).dataset.name in self.made_for):
+                yield name
+
+
+def _job(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
+    recipe = load_recipe(source, zoo, overrides)
+    plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
+    return Job(recipe, source, tuple(overrides), plugin, recipe_digest(recipe))

@@ -1,0 +1,82 @@
+"""Ranks, seeds and protocols."""
+
+from ganzoo.reports.ranking import boards
+
+
+def table(records):
+    return boards(records)[0].tables[0]
+
+
+def standing(made):
+    return [(place.contender.newest.recipe, place.rank) for place in made.places]
+
+
+def test_the_reported_weights_rank_and_equals_share_a_rank(record, score):
+    made = table(
+        [
+            record("a", score(3.0), score(1.0, weights="raw")),
+            record("b", score(2.0), score(9.0, weights="raw")),
+            record("c", score(3.0)),
+            record("d", score(2.5, weights="raw")),
+            record("e", score(4.0)),
+        ]
+    )
+    assert standing(made) == [("b", 1), ("d", 2), ("a", 3), ("c", 3), ("e", 5)]
+    assert [place.reported for place in made.places] == ["ema", "raw", "ema", "ema", "ema"]
+
+
+def test_seeds_are_one_contender_with_a_mean_and_a_range(record):
+    made = table([record("a", 4.0), record("a", 8.0, seed=1), record("a", 6.0, seed=2), record("b", 5.0)])
+    assert standing(made) == [("b", 1), ("a", 2)]
+    value = made.places[1].value
+    assert (value.mean, value.low, value.high, value.seeds) == (6.0, 4.0, 8.0, 3)
+    assert made.places[1].times == 60.0
+
+
+def test_other_hardware_or_another_recipe_of_that_name_is_another_contender(record):
+    gpu = {"cpu": "Test CPU", "gpu": "Test GPU"}
+    amx = {"cpu": "Test CPU", "gpu": None, "instructions": ["AMX"]}
+    others = [record("a", 5.0, environment=gpu), record("a", 5.5, environment=amx), record("a", 6.0, digest="another")]
+    made = table([record("a", 4.0), *others])
+    assert [place.rank for place in made.places] == [1, 2, 3, 4]
+
+
+def test_scores_of_two_protocols_never_share_a_table(record, score):
+    (board,) = boards([record("a", score(4.0)), record("b", score(1.0, n_fake=500)), record("c", score(3.0))])
+    assert [standing(made) for made in board.tables] == [
+        [("c", 1), ("a", 2), ("b", None)],
+        [("b", 1), ("a", None), ("c", None)],
+    ]
+
+
+def test_what_may_differ_between_comparable_scores_may_differ_in_a_table(record, score):
+    (board,) = boards([record("a", score(4.0, sample_seed=1)), record("b", score(3.0, n_floor=7))])
+    assert len(board.tables) == 1
+
+
+def test_higher_is_better_where_it_is_and_the_floor_where_neither_is(record, score):
+    precision = [record(name, score(value, metric="precision@x")) for name, value in (("a", 0.2), ("b", 0.9))]
+    assert standing(table(precision)) == [("b", 1), ("a", 2)]
+    entropy = [
+        record(name, score(value, metric="class-entropy@x", floor=2.3)) for name, value in (("a", 2.9), ("b", 2))
+    ]
+    assert standing(table(entropy)) == [("b", 1), ("a", 2)]
+
+
+def test_failures_stand_last_with_their_sentence(record, failed):
+    made = table([failed("a", "It broke."), record("b", 5.0), failed("b", "It broke, too.", seed=1)])
+    assert standing(made) == [("b", 1), ("a", None)]
+    assert made.places[1].contender.trouble == "It broke."
+    assert made.places[0].contender.trouble == "1 of 2 seeds failed: It broke, too."
+    assert made.places[0].value.seeds == 1
+
+
+def test_a_dataset_where_everything_failed_has_a_board_without_tables(failed):
+    (board,) = boards([failed("a", "It broke.")])
+    assert board.tables == ()
+    assert [one.trouble for one in board.contenders] == ["It broke."]
+
+
+def test_compute_is_that_of_the_whole_training(record):
+    (board,) = boards([record("a", 1.0), record("b", 1.0, flops_per_image=None)])
+    assert [one.flops for one in board.contenders] == [2e9, None]

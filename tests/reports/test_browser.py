@@ -1,0 +1,146 @@
+"""Both pages in a real Chromium: what people click, type and read."""
+
+import pytest
+
+from ganzoo.reports.leaderboard import write_leaderboard
+from ganzoo.reports.run_report import write_report
+
+VISIBLE = "rows => rows.filter(row => !row.hidden).map(row => row.querySelector('th b').textContent)"
+MARKUP = "<script>document.title = 'owned'</script>|`x`"
+WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
+WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+
+
+@pytest.fixture(scope="module")
+def index(results):
+    return write_leaderboard(results).files[0]
+
+
+@pytest.fixture(scope="module")
+def made_report(run, toy_zoo):
+    return write_report(run, toy_zoo)
+
+
+def names(page):
+    return page.eval_on_selector_all(".sheet:not([hidden]) tbody tr", VISIBLE)
+
+
+def heading(page, text):
+    return page.locator(".sheet:not([hidden]) thead th:not([hidden])", has_text=text).first
+
+
+def test_a_stranger_changes_nothing_and_nothing_leaves_the_page(visit, index):
+    seen = visit(index)
+    assert seen.page.title() == "ganzoo: leaderboard"
+    assert names(seen.page) == ["gamma", "beta", "alpha", MARKUP, "delta"]
+    seen.no_trouble()
+
+
+def test_headings_sort_by_click_and_by_key_and_say_so(visit, index):
+    page = visit(index).page
+    training = heading(page, "Training")
+    training.get_by_role("button").click()
+    assert training.get_attribute("aria-sort") == "ascending"
+    assert names(page) == ["beta", "alpha", MARKUP, "gamma", "delta"]
+    assert page.locator(".sheet:not([hidden]) th[aria-sort=ascending]").count() == 1
+    training.get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert training.get_attribute("aria-sort") == "descending"
+    # What failed has no time and stays below.
+    assert names(page) == ["gamma", "beta", "alpha", MARKUP, "delta"]
+    heading(page, "Recipe").get_by_role("button").click()
+    assert names(page)[1:] == ["alpha", "beta", "delta", "gamma"]
+
+
+def test_rows_are_filtered_by_words_and_by_status(visit, index):
+    page = visit(index).page
+    page.get_by_label("Search").fill("wasserstein GAMMA")
+    assert names(page) == ["gamma"]
+    assert page.locator("#count").inner_text() == "1 of 5 recipes"
+    page.get_by_label("Search").fill("")
+    page.get_by_label("Status").select_option("failed")
+    assert names(page) == ["delta"]
+    assert "Training diverged after 12,800 images." in page.locator("tbody tr:not([hidden])").first.inner_text()
+    page.get_by_label("Status").select_option("done")
+    assert "delta" not in names(page)
+
+
+def test_one_metric_is_shown_at_a_time_with_its_own_ranks_and_plots(visit, index):
+    seen = visit(index)
+    page = seen.page
+    page.get_by_label("Metric").select_option(label="precision@mnist-cnn")
+    assert names(page) == ["alpha", "beta", "gamma", MARKUP, "delta"]
+    headings = page.locator(".sheet:not([hidden]) thead th:visible").all_inner_texts()
+    assert any("precision@" in text for text in headings)
+    assert not any("fid@" in text for text in headings)
+    assert page.locator("svg:visible title").first.text_content().startswith("precision@mnist-cnn over")
+    page.get_by_label("Dataset").select_option(label="ring")
+    assert names(page) == ["circle"]
+    assert page.locator(".sheet:visible").count() == 1
+    seen.no_trouble()
+
+
+def test_every_control_has_a_name_and_every_cell_a_heading(visit, index):
+    page = visit(index).page
+    assert page.locator("img:not([alt])").count() == 0
+    assert page.locator("table").count() == page.locator("table > caption").count()
+    assert page.locator("thead th:not([scope])").count() == 0
+    assert page.locator("tbody tr").count() == page.locator("tbody th[scope=row]").count()
+    unnamed = "all => all.filter(e => !(e.labels && e.labels.length) && !e.textContent.trim()).length"
+    assert page.eval_on_selector_all("select, input, button", unnamed) == 0
+
+
+def test_the_samples_are_scrubbed_by_key_and_played(visit, made_report):
+    seen = visit(made_report)
+    page = seen.page
+    step, shown = page.get_by_label("Stage of the training"), page.locator(".frames li:visible img")
+    assert shown.count() == 1
+    assert shown.get_attribute("alt") == "Samples after 320 images"
+    step.focus()
+    page.keyboard.press("Home")
+    assert shown.get_attribute("alt") == "Samples after 0 images"
+    page.keyboard.press("ArrowRight")
+    assert shown.get_attribute("alt") == "Samples after 160 images"
+    assert step.get_attribute("aria-valuetext").startswith("After 160 images, ")
+    page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Pause").wait_for()
+    page.get_by_role("button", name="Play").wait_for()
+    assert shown.get_attribute("alt") == "Samples after 320 images"
+    seen.no_trouble()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("which", ["index", "made_report"])
+def test_only_tables_scroll_sideways_and_ink_stands_out_in_both_themes(visit, request, which, width, scheme):
+    seen = visit(request.getfixturevalue(which), width=width, scheme=scheme)
+    page = seen.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(WIDE) == []
+    for what in ("h1", ".soft", "svg text"):
+        assert contrast(page, what) >= 4.5
+    assert page.screenshot(full_page=True)[:4] == b"\x89PNG"
+    seen.no_trouble()
+
+
+def contrast(page, selector):
+    """The ratio that the WCAG define, of the first such element's ink to the page."""
+    ink = page.locator(selector).first.evaluate("e => getComputedStyle(e)[e.closest('svg') ? 'fill' : 'color']")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    low, high = sorted(luminance(colour) for colour in (ink, paper))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour):
+    channels = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(share * c for share, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_without_scripts_everything_is_there(visit, index, made_report):
+    board = visit(index, scripts=False).page
+    assert board.locator(".sheet").count() == 2
+    assert not board.locator(".controls").is_visible()
+    assert board.locator("thead th:visible", has_text="precision@").count() == 0
+    page = visit(made_report, scripts=False).page
+    assert page.locator(".frames img:visible").count() == 3

@@ -1,0 +1,41 @@
+import xml.etree.ElementTree as ET
+
+from ganzoo.reports.pareto import COSTS, _points, front, quality_against
+from ganzoo.reports.ranking import boards
+from ganzoo.reports.templates import Absent
+
+TIME, FLOPS = COSTS
+
+
+def trained(record, *facts):
+    made = [record(name, value, seconds=seconds) for name, seconds, value in facts]
+    return boards(made)[0].tables[0]
+
+
+def test_the_best_are_those_that_no_other_beats_at_the_same_cost_or_less(record):
+    table = trained(record, ("a", 1, 9.0), ("b", 2, 9.5), ("c", 2, 4.0), ("d", 3, 4.0), ("e", 5, 1.0))
+    best = front(table, list(_points(table, TIME)))
+    assert [point.place.contender.newest.recipe for point in best] == ["a", "c", "e"]
+
+
+def test_every_point_says_what_it_is(record):
+    table = trained(record, ("a<b>", 1, 9.0), ("b", 90, 4.0))
+    titles = [element.text for element in ET.fromstring(str(quality_against(table, TIME, "p"))).iterfind(".//{*}title")]
+    assert titles == [
+        "fid@mnist-cnn over seconds of training: 2 recipes",
+        "a<b>: 9.00 after 1.0 s on Test CPU",
+        "b: 4.00 after 1.5 min on Test CPU",
+    ]
+
+
+def test_names_that_would_lie_on_one_another_are_left_to_the_tooltips(record):
+    crowd = [(f"recipe-{number}", 10 + number / 1000, 5 + number / 1000) for number in range(30)]
+    drawn = str(quality_against(trained(record, *crowd, ("far", 9000, 400.0)), TIME, "p"))
+    texts = [element.text for element in ET.fromstring(drawn).iterfind(".//{*}text")]
+    assert 1 <= len([text for text in texts if text.startswith("recipe-")]) <= 4
+    assert drawn.count("<title") == 32
+
+
+def test_a_cost_that_nobody_knows_is_said_to_be_unknown(record):
+    table = boards([record("a", 1.0, flops_per_image=None)])[0].tables[0]
+    assert isinstance(quality_against(table, FLOPS, "p"), Absent)

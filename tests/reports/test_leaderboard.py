@@ -1,0 +1,139 @@
+"""The files of a leaderboard, made from real records."""
+
+import base64
+import json
+import re
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from ganzoo.cli.reports import leaderboard
+from ganzoo.errors import GanzooError
+from ganzoo.reports.leaderboard import (
+    BEGIN,
+    END,
+    between_markers,
+    grid_of,
+    html,
+    read_boards,
+    rewritten,
+    thumbnail,
+    whole_page,
+    write_leaderboard,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_command_writes_its_files_and_says_so(results):
+    app = typer.Typer()
+    app.command()(leaderboard)
+    done = CliRunner().invoke(app, [str(results), "--json"])
+    facts = json.loads(done.stdout)
+    assert facts["recipes"] == 6
+    assert sorted(Path(path).name for path in facts["files"]) == ["README.md", "index.html", "samples.png"]
+    assert all(Path(path).stat().st_size for path in facts["files"])
+
+
+def test_nothing_of_a_strangers_markup_is_left_and_the_policy_allows_no_script_but_ours(results):
+    page = html(read_boards(results), results)
+    assert page.count("<script") == 1
+    assert "<img src=http" not in page
+    assert "&lt;script&gt;document.title" in page
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page).group(1)
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert re.search(r"script-src 'sha256-[\w+/=]+';", policy)
+
+
+def test_the_picture_on_the_page_is_the_corner_of_the_runs_own_grid(results):
+    page = html(read_boards(results), results)
+    encoded = re.search(r'src="data:image/png;base64,([^"]*)"[^>]*alt="Samples of beta"', page).group(1)
+    with Image.open(BytesIO(base64.b64decode(encoded))) as shown, Image.open(results / "samples" / "beta.png") as grid:
+        assert shown.size == (4 * 30 + 2, 2 * 30 + 2)
+        assert shown.tobytes() == grid.crop((0, 0, 122, 62)).tobytes()
+
+
+def test_a_plot_of_points_is_shown_whole():
+    assert thumbnail(Image.new("L", (384, 384))).size == (96, 96)
+
+
+@pytest.mark.parametrize("where", ["../secret.png", "/etc/hostname", "samples/missing.png", "samples/text.png", "."])
+def test_what_is_no_picture_of_the_results_is_not_shown(where, tmp_path):
+    (tmp_path / "results" / "samples").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "secret.png")
+    (tmp_path / "results" / "samples" / "text.png").write_text("no picture")
+    assert grid_of(where, tmp_path / "results") is None
+
+
+def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(results):
+    text = whole_page(read_boards(results))
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert [(row[0].strip("| "), row[1], row[2]) for row in rows[2:7]] == [
+        ("1", "gamma", "**2.00**"),
+        ("2", "beta", "**5.00 (4.00 to 6.00)**"),
+        ("3", "alpha", "**12.0**"),
+        ("4", r"&lt;script&gt;document.title = 'owned'&lt;/script&gt;\|\`x\`", "**30.0**"),
+        ("failed", "delta", "–"),
+    ]
+    assert "Protocol: 10,000 against 10,000 mnist test images, mnist-cnn fc644c26, uint8, native size; " in text
+    assert "- delta: Training diverged after 12,800 images." in text
+    assert "- `ganzoo run beta --seed 1`" in text
+    assert len(re.findall(r"(?<!\\)\|", next(line for line in text.splitlines() if "script" in line))) == 12
+
+
+def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    write_leaderboard(results, readme)
+    once = readme.read_text()
+    assert once.startswith(f"before\n\n{BEGIN}\n")
+    assert once.endswith(f"\n{END}\n\nafter\n")
+    assert "old" not in once
+    assert "| 2 | beta | 5.00 (4.00 to 6.00) | 50.0 | 10.0 s |" in once
+    assert f"]({Path('..') / results.parent.name / 'results'}/samples.png)" in once.replace("../../", "../")
+    write_leaderboard(results, readme)
+    assert readme.read_text() == once
+
+
+@pytest.mark.parametrize("text", ["none", f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}", BEGIN])
+def test_a_readme_without_its_markers_is_left_alone(text):
+    with pytest.raises(GanzooError, match="once each and in this order"):
+        between_markers(text, "new", "README.md")
+
+
+def test_results_without_records_are_one_sentence(tmp_path):
+    with pytest.raises(GanzooError, match=r"There is no .*runs\.jsonl"):
+        write_leaderboard(tmp_path)
+    (tmp_path / "runs.jsonl").touch()
+    with pytest.raises(GanzooError, match="holds no record"):
+        write_leaderboard(tmp_path)
+
+
+def test_a_board_without_scores_and_pictures_has_a_page_all_the_same(failed, write_results, tmp_path):
+    written = write_leaderboard(write_results(tmp_path / "results", [failed("a", "It broke.")]))
+    assert [path.name for path in written.files] == ["index.html", "README.md"]
+    assert "It broke." in (tmp_path / "results" / "index.html").read_text()
+
+
+def test_the_committed_pages_are_those_of_the_committed_records():
+    results = ROOT / "results"
+    if not (results / "runs.jsonl").is_file():
+        pytest.skip("There is no results/runs.jsonl yet: `ganzoo bench` writes it.")
+    made = read_boards(results)
+    remedy = "run `ganzoo leaderboard results/ --readme README.md`"
+    assert (results / "README.md").read_text("utf-8") == whole_page(made), remedy
+    has_picture = (results / "samples.png").is_file()
+    readme = ROOT / "README.md"
+    assert readme.read_text("utf-8") == rewritten(readme, made, results, has_picture=has_picture), remedy
+
+
+def test_the_wheel_ships_the_templates():
+    builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+    with builder.config.set_build_data({"artifacts": [], "force_include": {}, "build_hooks": ()}):
+        shipped = {file.distribution_path for file in builder.recurse_included_files()}
+    templates = ROOT / "ganzoo" / "pages" / "templates"
+    assert {path.relative_to(ROOT).as_posix() for path in templates.iterdir()} <= shipped

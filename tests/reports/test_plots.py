@@ -1,0 +1,51 @@
+import re
+import xml.etree.ElementTree as ET
+
+from ganzoo.reports.plots import SERIES, Line, curves, spread_out
+
+NAME = "a $b$ --> <script>x</script> 数"
+
+
+def drawn(**options):
+    lines = [Line(NAME, [0, 1000], [100, 1]), Line("b", [0, 1000], [10, 5])]
+    return str(curves(lines, title="T <b>", x="images", y="loss", name="p", **options))
+
+
+def test_a_plot_is_whole_xml_with_a_title_and_no_colour_of_its_own():
+    tree = ET.fromstring(drawn(floor=0.5))
+    assert tree.get("role") == "img"
+    assert tree[0].text == "T <b>"
+    assert not re.findall(r"#0101\d\d", drawn(floor=0.5))
+    assert {"var(--series-1)", "var(--series-2)", "var(--floor)"} <= set(re.findall(r"var\([^)]*\)", drawn(floor=0.5)))
+
+
+def test_names_are_text():
+    assert "<script" not in drawn()
+    assert any((element.text or "").startswith("a $b$ --> <script>") for element in ET.fromstring(drawn()).iter())
+
+
+def test_every_id_and_reference_is_the_plots_own():
+    svg = drawn()
+    ids = re.findall(r'\bid="([^"]*)"', svg)
+    assert len(ids) == len(set(ids))
+    assert all(one.startswith("p-") for one in ids)
+    assert set(re.findall(r'(?:url\(#|href="#)([^)"]*)', svg)) <= set(ids)
+
+
+def test_the_same_plot_is_the_same_bytes():
+    assert drawn() == drawn()
+
+
+def test_logarithmic_axes_have_plain_numbers_and_no_values_below_zero():
+    ticks = {element.text for element in ET.fromstring(drawn(log=True)).iter() if element.text}
+    assert {"1", "10", "100"} <= ticks
+    negative = str(
+        curves([Line("a", [5, 6], [-1, 100])], title="t", x="x", y="y", name="p", log=True)
+    )  # a logarithmic axis has no 0
+    assert "0" in {element.text for element in ET.fromstring(negative).iter("{http://www.w3.org/2000/svg}text")}
+
+
+def test_values_are_spread_out_beyond_a_factor_of_ten():
+    assert spread_out([0, 1, 11])
+    assert not spread_out([0, 1, 10])
+    assert len(set(SERIES)) == len(SERIES)

@@ -1,0 +1,200 @@
+"""Reports of real runs: whole ones, and ones whose parts are missing."""
+
+import json
+import math
+import re
+import shutil
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from ganzoo import CodesPrior, GaussianPrior, UniformPrior, load
+from ganzoo.cli.reports import report
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.neighbours import nearest_neighbours
+from ganzoo.reports.run_report import (
+    MOST_FRAMES,
+    between,
+    final_scores,
+    frames,
+    health_plots,
+    loss_plots,
+    neighbours,
+    score_plots,
+    write_report,
+)
+from ganzoo.reports.templates import Absent
+from ganzoo.runs.folder import RunFolder
+
+SCRIPT = "<script>document.title = 'owned'</script>"
+
+
+def text_of(run, zoo, **options):
+    return write_report(run, zoo, **options).read_text("utf-8")
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def test_a_whole_run_has_everything(run, toy_zoo):
+    page = text_of(run, toy_zoo)
+    assert 'class="absent"' not in page
+    assert page.count('alt="Samples after') == 3
+    assert page.count("its nearest training image") == 16
+    assert page.count("<svg") == 6
+    assert "Nobody 2020, A paper &amp; more" in page
+    assert "averaged (ema)" in page
+    assert "100 against 200 toy test images, tiny" in page
+    assert "hidden: [16]" in page
+    assert len(re.findall(r"https?://(?!www\.w3\.org)", page)) == 0
+
+
+def test_strangers_names_and_recipes_are_inert(copy, toy_zoo):
+    run = RunFolder.open(copy)
+    run.update(recipe=SCRIPT, reason=SCRIPT, engine=SCRIPT, environment={"cpu": SCRIPT, "versions": {SCRIPT: SCRIPT}})
+    (copy / "recipe.yaml").write_text(f"summary: '{SCRIPT}'\n")
+    run.log({"event": "train", "images": 400, "seconds": 9.0, f"{SCRIPT}.loss": 1.0})
+    page = text_of(copy, toy_zoo)
+    assert page.count("<script") == 1
+    assert "&lt;script&gt;document.title" in page
+
+
+def test_an_interrupted_run_says_what_is_missing(copy, toy_zoo):
+    RunFolder.open(copy).update(status="interrupted")
+    (copy / "events.jsonl").write_text('{"event": "start", "images": 0}\n')
+    (copy / "scores.jsonl").unlink()
+    for folder in ("samples", "checkpoints"):
+        shutil.rmtree(copy / folder)
+        (copy / folder).mkdir()
+    page = text_of(copy, toy_zoo)
+    assert "Interrupted, and can be resumed" in page
+    for sentence in (
+        "The run left no pictures of samples.",
+        "ended before its first evaluation",
+        "ended before it had logged two losses",
+        "has no checkpoint yet",
+    ):
+        assert sentence in page
+
+
+def test_a_diverged_run_shows_its_diagnosis(copy, toy_zoo):
+    run = RunFolder.open(copy)
+    run.update(status="failed")
+    run.log({"event": "diverged", "images": 320, "broken": ["generator.loss"]})
+    assert re.search(
+        r'<strong class="bad">diverged</strong>: Training stopped after 320 images', text_of(copy, toy_zoo)
+    )
+
+
+def test_a_run_of_points_shows_its_plots_and_says_why_there_are_no_neighbours(train, tmp_path, toy_zoo):
+    recipe = """
+summary: Points
+dataset: ring
+networks: {generator: {name: mlp, hidden: [8]}, discriminator: {name: mlp, hidden: [8]}}
+loss: non-saturating
+optimizers: {default: {name: adam, lr: 1e-3}}
+train: {images: 64, batch_size: 32, log_every: 32, precision: fp32, device: cpu}
+evaluate: {metrics: [modes@ring], samples: 100}
+"""
+    page = text_of(train(tmp_path, name="points", recipe=recipe), toy_zoo)
+    assert page.count("This run draws points in the plane") == 2
+    assert 'width="384" height="384"' in page
+
+
+def test_without_drawing_no_checkpoint_is_read(copy, toy_zoo):
+    shutil.rmtree(copy / "checkpoints")
+    assert text_of(copy, toy_zoo, draw=False).count("made without drawing samples") == 2
+
+
+def test_a_description_with_the_least_that_it_may_hold_is_enough(copy, toy_zoo):
+    info = json.loads((copy / "run.json").read_text(encoding="utf-8"))
+    least = {key: info[key] for key in ("schema", "recipe", "shape", "classes")}
+    (copy / "run.json").write_text(json.dumps(least), encoding="utf-8")
+    assert "<dt>status</dt>" in text_of(copy, toy_zoo, draw=False)
+
+
+def test_what_is_no_run_is_one_sentence_and_leaves_nothing(tmp_path, toy_zoo):
+    with pytest.raises(GanzooError, match="is not a run folder"):
+        write_report(tmp_path, toy_zoo)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_says_where_the_report_is(copy):
+    # Its dataset is none that is installed, so the page says so instead of drawing.
+    app = typer.Typer()
+    app.command()(report)
+    done = CliRunner().invoke(app, [str(copy), "--json"])
+    assert json.loads(done.stdout) == {"report": str(copy / "report.html")}
+    assert "names the dataset" in (copy / "report.html").read_text()
+
+
+def test_neighbours_are_the_nearest_by_brute_force(run, toy_zoo):
+    found = neighbours(load(run, zoo=toy_zoo), toy_zoo)
+    real = toy_zoo.datasets.get("toy").create("train", None).images
+    extractor = toy_zoo.extractors.get("tiny").create()
+    seen = extractor(load(run, zoo=toy_zoo).sample(16, seed=1))[0].double()
+    among = extractor(real)[0].double()
+    distances = (seen[:, None] - among[None]).norm(dim=2).min(1).values
+    assert [pair.distance for pair in found.pairs] == pytest.approx(distances.tolist(), rel=1e-5)
+    apart = (among[:, None] - among[None]).norm(dim=2).fill_diagonal_(math.inf).min(1).values
+    index = nearest_neighbours(seen.float(), among.float())[1]
+    assert [pair.near for pair in found.pairs] == (distances <= apart[index]).tolist()
+
+
+def test_given_codes_are_drawn_as_the_seed_draws_them(run, toy_zoo):
+    generator = load(run, zoo=toy_zoo)
+    codes = generator.assembly.spec.prior.sample(5, torch.Generator().manual_seed(3), torch.device("cpu"))
+    assert torch.equal(generator.decode(codes), generator.sample(5, seed=3))
+    assert torch.equal(generator.decode(codes, weights="raw"), generator.sample(5, seed=3, weights="raw"))
+
+
+def test_gaussian_codes_are_led_around_the_sphere_by_equal_angles():
+    a, b = torch.tensor([2.0, 0.0, 0.0]), torch.tensor([0.0, 2.0, 0.0])
+    path = between(GaussianPrior(dim=3), a, b, 4)
+    assert path.norm(dim=1).tolist() == pytest.approx([2.0] * 4)
+    angles = torch.atan2(path[:, 1], path[:, 0]) * 180 / math.pi
+    assert angles.tolist() == pytest.approx([0, 30, 60, 90], abs=1e-4)
+    opposite = between(GaussianPrior(dim=3), a, -a, 3)
+    assert opposite.isfinite().all()
+
+
+def test_uniform_codes_go_straight_and_categories_stay():
+    assert between(UniformPrior(dim=2), torch.tensor([0.0, 1.0]), torch.tensor([1.0, -1.0]), 3)[1].tolist() == [
+        0.5,
+        0.0,
+    ]
+    prior = CodesPrior(dim=2, categorical=(2,), continuous=1)
+    path = between(prior, torch.tensor([1.0, 0, 1, 0, -1]), torch.tensor([0.0, 1, 0, 1, 1]), 3)
+    assert path[1].tolist() == pytest.approx([0.5**0.5, 0.5**0.5, 1, 0, 0])
+
+
+def test_many_pictures_are_thinned_evenly_and_a_torn_one_is_left_out(run, tmp_path):
+    (picture, *_) = sorted((run / "samples").glob("*.png"))
+    for number in range(200):
+        shutil.copy(picture, tmp_path / f"{number:012d}.png")
+    (tmp_path / "000000000000.png").write_bytes(picture.read_bytes()[:50])
+    found = frames(tmp_path, [{"event": "train", "images": 199, "seconds": 7.5}])
+    assert found.kept == 200
+    assert len(found.shown) == MOST_FRAMES - 1
+    assert (found.shown[-1].images, found.shown[-1].seconds, found.shown[-2].seconds) == (199, 7.5, None)
+    steps = [b.images - a.images for a, b in zip(found.shown, found.shown[1:], strict=False)]
+    assert set(steps) == {3, 4}
+
+
+def test_the_last_evaluation_counts_and_the_reported_weights_stand_first(score):
+    early = {**score(9.0), "images": 500}
+    (final,) = final_scores([early, score(4.0), score(5.0, weights="raw")])
+    assert (final.values, final.reported, final.times) == ({"ema": 4.0, "raw": 5.0}, "ema", pytest.approx(40.0))
+    assert isinstance(final_scores([]), Absent)
+
+
+def test_one_evaluation_is_no_curve_and_a_repeated_one_counts_once(score):
+    assert score_plots([score(4.0), score(4.1)]) == []
+    (plots,) = score_plots([{**score(9.0), "images": 500}, score(4.0)])
+    assert len(plots.pictures) == 2
+    assert isinstance(loss_plots([{"event": "train", "images": 1, "seconds": 1.0, "d.loss": 1.0}]), Absent)
+    assert health_plots([]) == []

@@ -1,0 +1,70 @@
+"""Which trainings a command line stands for."""
+
+from pathlib import Path
+
+import pytest
+
+from ganzoo.errors import GanzooError
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.studies.matrix import Matrix
+
+
+def names(zoo, *patterns, **settings):
+    return [job.recipe.name for job in Matrix(patterns, **settings).jobs(zoo)]
+
+
+def test_every_recipe_with_every_dataset_and_seed_in_order(zoo):
+    jobs = Matrix(["hinge-mnist", "vanilla-mnist"], datasets=["mnist", "stacked-mnist"], seeds=[3, 1]).jobs(zoo)
+    assert [(job.recipe.name, job.dataset, job.seed) for job in jobs] == [
+        (recipe, dataset, seed)
+        for recipe in ("hinge-mnist", "vanilla-mnist")
+        for dataset in ("mnist", "stacked-mnist")
+        for seed in (3, 1)
+    ]
+
+
+def test_seeds_share_a_digest_datasets_do_not_and_no_two_share_a_folder(zoo):
+    jobs = Matrix(["vanilla-mnist"], datasets=["mnist", "stacked-mnist"], seeds=[0, 1]).jobs(zoo)
+    jobs += Matrix(["vanilla-mnist"], datasets=["mnist"], seeds=[0], overrides=["train.images=1280"]).jobs(zoo)
+    assert [jobs[0].digest == job.digest for job in jobs] == [True, True, False, False, False]
+    assert len({job.folder(Path("work")) for job in jobs}) == 5
+
+
+def test_a_pattern_means_every_name_that_fits_it_once(zoo):
+    expected = [entry.name for entry in zoo.recipes if entry.name.startswith("wgan-")]
+    assert len(expected) >= 2
+    assert names(zoo, "wgan-*") == expected
+    assert names(zoo, "wgan-gp-mnist", "wgan-*")[0] == "wgan-gp-mnist"
+    assert sorted(names(zoo, "wgan-gp-mnist", "wgan-*")) == expected
+    assert names(zoo, "*") == [entry.name for entry in zoo.recipes]
+
+
+def test_what_is_excluded_or_made_for_another_dataset_is_left_out_but_not_what_is_named_in_full(zoo):
+    everything = names(zoo, "wgan-*")
+    assert names(zoo, "wgan-*", exclude=["*-gp-*"]) == [name for name in everything if name != "wgan-gp-mnist"]
+    assert names(zoo, "wgan-gp-mnist", exclude=["*-gp-*"]) == ["wgan-gp-mnist"]
+    assert names(zoo, "vanilla-*", made_for=["ring"]) == ["vanilla-ring"]
+
+
+def test_files_and_overrides(zoo, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(load_recipe("vanilla-mnist", zoo).to_yaml())
+    (job,) = Matrix([str(path)], overrides=["train.images=2560"]).jobs(zoo)
+    assert (job.recipe.name, job.plugin, job.recipe.train.images) == ("mine", None, 2560)
+    assert job.command == f"ganzoo run {path} --set train.images=2560"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "sentence"),
+    [
+        (Matrix(["vanila-mnist"]), "There is no recipe called 'vanila-mnist'. Did you mean 'vanilla-mnist'?"),
+        (Matrix(["vanila*"]), "No recipe is called like 'vanila\\*'. Did you mean 'vanilla"),
+        (Matrix(["vanilla-*"], exclude=["*"]), "No recipe is left"),
+        (Matrix(["vanilla-mnist"], datasets=["mnits"]), "no dataset called 'mnits'. Did you mean 'mnist'?"),
+        (Matrix(["vanilla-*"], made_for=["mnits"]), "no dataset called 'mnits'. Did you mean 'mnist'?"),
+        (Matrix(["vanilla-mnist"], overrides=["train.imags=1"]), "Did you mean 'images'?"),
+    ],
+)
+def test_a_mistake_is_refused_before_anything_is_trained(zoo, matrix, sentence):
+    with pytest.raises(GanzooError, match=sentence.replace("?", r"\?")):
+        matrix.jobs(zoo)
