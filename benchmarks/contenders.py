@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ganzoo import ImageDataset
-from ganzoo.evaluation.sampling import draw, to_uint8
+from ganzoo import ImageDataset, Images
+from ganzoo.evaluation.sampling import draw
 from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.studies.records import recipe_digest
@@ -149,7 +149,10 @@ class Tutorial:
         codes = torch.randn(n, LATENT, generator=torch.Generator().manual_seed(seed))
         self.loop.generator.eval()
         with torch.no_grad():
-            images = [to_uint8(self.loop.generator(z.to(self.loop.device))).cpu() for z in codes.split(500)]
+            images = [
+                Images(1, 28, 28).from_network(self.loop.generator(z.to(self.loop.device))).cpu()
+                for z in codes.split(500)
+            ]
         self.loop.generator.train()
         return torch.cat(images).view(n, 1, 28, 28)
 

@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ganzoo import ImageDataset
+from ganzoo import ImageDataset, Images
 from ganzoo.build import assemble
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.evaluator import Judge
@@ -54,7 +54,7 @@ def sample(zoo: Zoo, device: torch.device) -> Callable[[], Tensor]:
     """Draws from vanilla-mnist; how well it is trained changes no time."""
     recipe = load_recipe("vanilla-mnist", zoo)
     torch.manual_seed(0)
-    assembly = assemble(recipe, zoo, (1, 28, 28), 10)
+    assembly = assemble(recipe, zoo, Images(1, 28, 28), 10)
     assembly.networks.to(device)
     networks = dict(assembly.networks.items())
     return lambda: draw(assembly.objective, networks, SAMPLES, seed=0, device=device)[0]
@@ -81,7 +81,7 @@ def test_memory(benchmark: BenchmarkFixture, judge: Judge, count: int) -> None:
     assert peak < MOST_BYTES
 
 
-class Images(Dataset[Tensor]):
+class AsDataset(Dataset[Tensor]):
     """Images as torch-fidelity takes them."""
 
     def __init__(self, images: Tensor) -> None:
@@ -107,7 +107,7 @@ def test_torch_fidelity_once_for_each_metric(
     def theirs() -> None:
         for metric in ("fid", "kid", "prc"):
             calculate_metrics(
-                input1=Images(images),
+                input1=AsDataset(images),
                 input2=Images(test),
                 feature_extractor=name,
                 cuda=device.type == "cuda",

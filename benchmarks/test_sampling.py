@@ -28,7 +28,7 @@ class NoLoss(AdversarialLoss):
 
 @pytest.mark.parametrize("generator", [entry.name for entry in load_zoo().generators])
 def test_draw(benchmark: BenchmarkFixture, zoo: Zoo, device: torch.device, rounds: int, generator: str) -> None:
-    spec = Spec(1, 28, 28, GaussianPrior(dim=64))
+    spec = Spec((1, 28, 28), GaussianPrior(dim=64))
     entry = zoo.generators.get(generator)
     networks = {"generator": entry.create(spec, **entry.check({})).to(device)}
     objective = AdversarialGame(NoLoss())

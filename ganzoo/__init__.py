@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo import functional
-    from ganzoo.api.dataset import ImageDataset, Split, cache_folder
+    from ganzoo.api.dataset import Dataset, ImageDataset, Split, cache_folder
     from ganzoo.api.extractor import Extractor
     from ganzoo.api.game import AdversarialGame
     from ganzoo.api.hookspecs import Register, RegisterRecipe, hookimpl
+    from ganzoo.api.modality import Audio, Images, Modality, Points
     from ganzoo.api.objective import (
         AdversarialLoss,
         Augmentation,
@@ -35,17 +36,22 @@ if TYPE_CHECKING:
 _HOME = {
     "AdversarialGame": "ganzoo.api.game",
     "AdversarialLoss": "ganzoo.api.objective",
+    "Audio": "ganzoo.api.modality",
     "Augmentation": "ganzoo.api.objective",
     "Batch": "ganzoo.api.objective",
     "CodesPrior": "ganzoo.api.priors",
+    "Dataset": "ganzoo.api.dataset",
     "Extractor": "ganzoo.api.extractor",
     "GanzooError": "ganzoo.errors",
     "GaussianPrior": "ganzoo.api.priors",
     "ImageDataset": "ganzoo.api.dataset",
+    "Images": "ganzoo.api.modality",
     "Losses": "ganzoo.api.objective",
+    "Modality": "ganzoo.api.modality",
     "Networks": "ganzoo.api.objective",
     "Objective": "ganzoo.api.objective",
     "Phase": "ganzoo.api.objective",
+    "Points": "ganzoo.api.modality",
     "Register": "ganzoo.api.hookspecs",
     "RegisterRecipe": "ganzoo.api.hookspecs",
     "Regularizer": "ganzoo.api.objective",
@@ -63,17 +69,22 @@ _HOME = {
 __all__ = [
     "AdversarialGame",
     "AdversarialLoss",
+    "Audio",
     "Augmentation",
     "Batch",
     "CodesPrior",
+    "Dataset",
     "Extractor",
     "GanzooError",
     "GaussianPrior",
     "ImageDataset",
+    "Images",
     "Losses",
+    "Modality",
     "Networks",
     "Objective",
     "Phase",
+    "Points",
     "Register",
     "RegisterRecipe",
     "Regularizer",

@@ -18,6 +18,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganzoo.api.game import AdversarialGame
+from ganzoo.api.modality import Modality
 from ganzoo.api.objective import AdversarialLoss, Objective, Regularizer
 from ganzoo.api.spec import Spec
 from ganzoo.errors import GanzooError, is_out_of_memory
@@ -160,16 +161,20 @@ class Assembly:
 
 
 def assemble(
-    recipe: Recipe, zoo: Zoo, shape: tuple[int, int, int], classes: int, *, quantised: bool = True
+    recipe: Recipe,
+    zoo: Zoo,
+    modality: Modality,
+    classes: int,
+    columns: tuple[tuple[str, tuple[int, ...]], ...] = (),
 ) -> Assembly:
     """Build a recipe's networks and objective. The caller seeds torch's generator.
 
     Args:
         recipe: A validated recipe.
         zoo: Where its names are looked up.
-        shape: (channels, height, width) of the dataset's images.
+        modality: What the dataset's samples are.
         classes: Number of classes of the dataset, 0 where it has no labels.
-        quantised: Whether the dataset's images are pictures, and not points.
+        columns: Names and shapes of the dataset's further columns.
 
     Raises:
         GanzooError: The parts do not fit one another, or a plugin failed to build one.
@@ -179,8 +184,7 @@ def assemble(
             f"Recipe '{recipe.name}' is conditional, but the dataset '{recipe.dataset.name}' has no classes.",
             "Use a dataset with labels, or set conditional: false.",
         )
-    channels, height, width = shape
-    spec = Spec(channels, height, width, recipe.prior, classes if recipe.conditional else 0, quantised)
+    spec = Spec(modality.shape, recipe.prior, classes if recipe.conditional else 0, modality, columns)
     objective = _objective(recipe, zoo)
     networks = nn.ModuleDict({role: _network(role, recipe, objective, zoo, spec) for role in objective.roles})
     networks.update(_added(objective, recipe, spec, networks))
@@ -296,7 +300,16 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
         z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
         label = torch.zeros(2, dtype=torch.int64)
         named = {role: config.name for role, config in recipe.networks.items()}
-        fake = _tried(named, "images", lambda: objective.generate(_as_mapping(networks), z, label))
+        shapes = dict(spec.columns)
+        for name in objective.generates_from:
+            if name not in shapes:
+                raise GanzooError(
+                    f"The loss '{recipe.loss.name}' generates from '{name}', and the dataset "
+                    f"'{recipe.dataset.name}' has no such column.",
+                    "Choose a dataset that has it.",
+                )
+        starts = {name: torch.zeros(2, *shapes[name]) for name in objective.generates_from}
+        fake = _tried(named, "images", lambda: objective.generate_from(_as_mapping(networks), z, label, starts))
         _expect(named, "images", fake.shape, (2, *spec.image_shape))
         if isinstance(objective, AdversarialGame):
             judge = networks["discriminator"]

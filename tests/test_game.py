@@ -20,8 +20,8 @@ from ganzoo import (
     Turn,
 )
 
-SPEC = Spec(1, 2, 2, GaussianPrior(dim=3))
-CONDITIONAL = Spec(1, 2, 2, GaussianPrior(dim=3), classes=2)
+SPEC = Spec((1, 2, 2), GaussianPrior(dim=3))
+CONDITIONAL = Spec((1, 2, 2), GaussianPrior(dim=3), classes=2)
 
 
 class Difference(AdversarialLoss):

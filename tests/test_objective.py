@@ -22,7 +22,7 @@ class Silent(Objective):
 
 
 def spec(classes: int) -> Spec:
-    return Spec(1, 2, 2, GaussianPrior(dim=3), classes=classes)
+    return Spec((1, 2, 2), GaussianPrior(dim=3), classes=classes)
 
 
 def turn() -> Turn:

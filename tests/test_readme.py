@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from ganzoo import Images
 from ganzoo.build import assemble
 from ganzoo.recipes.loading import load_recipe
 
@@ -21,7 +22,7 @@ def test_the_recipe_is_accepted_and_fits_together(zoo, tmp_path):
     (tmp_path / "mine.yaml").write_text(block("test: recipe"))
     recipe = load_recipe(tmp_path / "mine.yaml", zoo, ["regularizers.0.weight=2"])
     assert recipe.train.images == 500_000
-    assembly = assemble(recipe, zoo, (1, 28, 28), 10)
+    assembly = assemble(recipe, zoo, Images(1, 28, 28), 10)
     assert set(assembly.networks) == {"generator", "discriminator"}
     assert assembly.objective.regularizers[0].weight == 2
 

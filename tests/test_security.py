@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from ganzoo import Images
 from ganzoo.build import assemble
 from ganzoo.errors import GanzooError, one_line
 from ganzoo.evaluation.image_io import read_pictures
@@ -231,7 +232,7 @@ def test_pickles_are_never_loaded(tmp_path, monkeypatch, name):
 def test_giant_layers_are_refused_before_they_are_built(setting, zoo):
     recipe = load_recipe("vanilla-mnist", zoo, [f"networks.generator.hidden={setting}"])
     with pytest.raises(GanzooError, match=r"generator 'mlp'"):
-        assemble(recipe, zoo, (1, 28, 28), 10)
+        assemble(recipe, zoo, Images(1, 28, 28), 10)
 
 
 def test_deep_and_giant_things_are_refused():

@@ -1,35 +1,40 @@
-"""Pictures or points in memory, as a dataset plugin hands them over."""
+"""Samples in memory, as a dataset plugin hands them over."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ganzoo.api.modality import Modality, of_samples
 from ganzoo.errors import GanzooError
 
 Split = Literal["train", "test"]
+RESERVED = ("image", "label", "z", "fake", "real")
+"""Names that a further column may not have."""
 
 
 @dataclass(frozen=True)
-class ImageDataset:
-    """Images and labels of one split, on the CPU.
+class Dataset:
+    """The samples of one split, on the CPU: named columns of equally many rows.
 
-    A dataset plugin registers a factory ``(split, folder, *, options...) -> ImageDataset``, where ``folder`` is the
-    user's ``--data-dir`` or None.
-
-    Almost every dataset is of pictures. One of points (a mixture of Gaussians) holds float32 instead, which is
-    trained on, drawn and scored without being quantised: 256 levels would be too coarse to tell the points apart.
+    A dataset plugin registers a factory ``(split, folder, *, options...) -> Dataset``, where ``folder`` is the user's
+    ``--data-dir`` or None.
 
     Attributes:
         name: The registered name.
         split: ``"train"`` or ``"test"``.
-        images: Pictures, uint8 (n, c, h, w), c being 1 or 3; or points, float32 (n, 1, 1, d) in [-1, 1].
+        images: The samples, in their modality's stored form (n, *shape): uint8 (n, 1 or 3, h, w) for images, float32
+            (n, 1, 1, d) in [-1, 1] for points.
         labels: int64 (n,), or None.
         classes: Names of the classes, in the order of the labels; empty where there are none.
+        columns: Further columns by name, each (n, ...): ``source`` is what a translating generator starts from.
+            A batch carries them as they are.
+        modality: What a sample is; images or points, by type and shape, where it is not given.
     """
 
     name: str
@@ -37,53 +42,79 @@ class ImageDataset:
     images: Tensor
     labels: Tensor | None = None
     classes: tuple[str, ...] = field(default=())
+    columns: Mapping[str, Tensor] = field(default_factory=dict)
+    modality: Modality = None  # type: ignore[assignment]  # __post_init__ fills it in
 
     def __post_init__(self) -> None:
-        images, labels = self.images, self.labels
-        if not (_are_pictures(images) or _are_points(images)):
-            shape = "x".join(map(str, images.shape))
+        who = f"Dataset '{self.name}' ({self.split})"
+        if self.modality is None:
+            object.__setattr__(self, "modality", self._guessed(who))
+        images, labels, modality = self.images, self.labels, self.modality
+        if images.dtype != modality.stored or tuple(images.shape[1:]) != modality.shape or images.numel() == 0:
             raise GanzooError(
-                f"Dataset '{self.name}' ({self.split}) gave images of shape {shape} and type {images.dtype}.",
-                "A dataset plugin returns uint8 images of shape (n, 1 or 3, height, width), "
-                "or float32 points of shape (n, 1, 1, d).",
+                f"{who} returned samples of shape {tuple(images.shape)} and type {images.dtype}.",
+                f"Its modality, {modality}, needs {modality.stored} (n, {', '.join(map(str, modality.shape))}).",
             )
-        if not self.quantised and not bool((images.abs() <= 1).all()):
-            raise GanzooError(
-                f"Dataset '{self.name}' ({self.split}) gave points outside of [-1, 1], or some that are no numbers.",
-                "Generators draw within [-1, 1]; scale the points to fit.",
-            )
+        wrong = modality.check(images)
+        if wrong:
+            raise GanzooError(f"{who} returned {wrong}.", "Scale them to fit.")
         if labels is not None and (labels.shape != images.shape[:1] or labels.dtype != torch.int64):
             raise GanzooError(
-                f"Dataset '{self.name}' ({self.split}) gave {tuple(labels.shape)} labels of type {labels.dtype} "
-                f"for {len(images)} images.",
+                f"{who} returned {tuple(labels.shape)} labels of type {labels.dtype} for {len(images)} images.",
                 "Labels are int64, one for each image.",
             )
+        for name, column in self.columns.items():
+            if name in RESERVED or not name.isidentifier():
+                raise GanzooError(f"{who} has a column called '{name}'.", "Use another name.")
+            if len(column) != len(images):
+                raise GanzooError(
+                    f"{who} has {len(column):,} rows in its column '{name}' for {len(images):,} images.",
+                    "Every column has one row for each image.",
+                )
+
+    def _guessed(self, who: str) -> Modality:
+        try:
+            return of_samples(self.images)
+        except GanzooError as error:
+            raise GanzooError(
+                f"{who} returned images of shape {'x'.join(map(str, self.images.shape))} and type {self.images.dtype}.",
+                "A dataset plugin returns uint8 images (n, 1 or 3, height, width), float32 points (n, 1, 1, d), "
+                "or names its modality.",
+            ) from error
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one image."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample, (channels, height, width) for images."""
+        return self.modality.shape
 
     @property
-    def quantised(self) -> bool:
-        """Whether these are pictures, of 256 levels; points are not quantised."""
-        return self.images.dtype == torch.uint8
+    def column_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Names of the further columns, each with the shape of one row."""
+        return tuple((name, tuple(column.shape[1:])) for name, column in self.columns.items())
+
+    def rows(self, chosen: Tensor) -> Dataset:
+        """The rows of these indices, int64 (m,)."""
+        return replace(
+            self,
+            images=self.images[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            columns={name: column[chosen] for name, column in self.columns.items()},
+        )
 
 
-def _are_pictures(images: Tensor) -> bool:
-    return images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] in (1, 3) and len(images) > 0
-
-
-def _are_points(images: Tensor) -> bool:
-    return images.dtype == torch.float32 and images.dim() == 4 and images.shape[1:3] == (1, 1) and images.numel() > 0
+ImageDataset = Dataset
+"""What it was called while every dataset was of images."""
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder of ganzoo's in the user's cache, created if need be (``GANZOO_CACHE`` moves it)."""
+    """A folder in the user's cache, created if need be (``GANZOO_CACHE`` moves it).
+
+    Raises:
+        GanzooError: It cannot be created.
+    """
     import os
 
     from platformdirs import user_cache_path
@@ -94,7 +125,7 @@ def cache_folder(*parts: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise GanzooError(
-            f"The cache folder {folder} cannot be made ({error.strerror}).",
-            "Point GANZOO_CACHE to a folder that can be written.",
+            f"The cache folder {folder} cannot be created ({error.strerror}).",
+            "Point GANZOO_CACHE to a folder that you can write to.",
         ) from error
     return folder

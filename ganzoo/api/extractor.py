@@ -18,7 +18,7 @@ class Extractor(nn.Module):
         rejects: Whether it may put an image into no class at all.
     """
 
-    shape: ClassVar[tuple[int, int, int]]
+    shape: ClassVar[tuple[int, ...]]
     width: ClassVar[int]
     classes: ClassVar[int] = 0
     rejects: ClassVar[bool] = False

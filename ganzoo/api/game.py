@@ -136,12 +136,12 @@ class AdversarialGame(Objective):
     def discriminator_turn(self, networks: Networks, batch: Batch) -> Turn:
         """What the discriminator is shown: fakes carry no graph."""
         with torch.no_grad():
-            fake = self.generate(networks, batch.z, batch.label) if batch.fake is None else batch.fake.detach()
+            fake = self.fakes(networks, batch) if batch.fake is None else batch.fake.detach()
         return self._turn("discriminator", networks, batch, fake)
 
     def generator_turn(self, networks: Networks, batch: Batch) -> Turn:
         """What the generator is judged on: fakes carry its graph."""
-        fake = self.generate(networks, batch.z, batch.label) if batch.fake is None else batch.fake
+        fake = self.fakes(networks, batch) if batch.fake is None else batch.fake
         return self._turn("generator", networks, batch, fake)
 
     def _turn(self, player: Player, networks: Networks, batch: Batch, fake: Tensor) -> Turn:
@@ -169,7 +169,7 @@ class AdversarialGame(Objective):
             return logits.float()
 
         def generate(z: Tensor) -> Tensor:
-            return self.generate(networks, z, batch.label)
+            return self.generate_from(networks, z, batch.label, batch.columns(self.generates_from))
 
         change = self.augmentation or nn.Identity()
         return Turn(

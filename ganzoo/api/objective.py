@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -24,21 +24,41 @@ Losses = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """What one phase sees, all on the training device.
+    """What one phase sees, all on the training device: named columns of n rows each.
 
     Attributes:
-        real: Real images (n, c, h, w) in [-1, 1].
+        real: Real samples (n, *shape) in [-1, 1]; images are (n, c, h, w).
         label: Their classes (n,), int64; zeros where the dataset has none. Fakes are drawn with the same labels, so
             that real and fake are comparable pair by pair.
         z: Latent codes (n, latent), drawn anew for every phase, or once for all phases that share fakes.
-        fake: The images (n, c, h, w) that the generator made of ``z``, with its graph, where phases share them; None
+        source: What a translating generator starts from (n, ...), where the dataset has such a column.
+        fake: The samples (n, *shape) that the generator made of ``z``, with its graph, where phases share them; None
             where the phase is to generate its own.
+        extra: The dataset's further columns, by name.
     """
 
     real: Tensor
     label: Tensor
     z: Tensor
+    source: Tensor | None = None
     fake: Tensor | None = None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, columns: Mapping[str, Tensor], z: Tensor) -> Batch:
+        """A sampler's columns with latent codes."""
+        own = ("image", "label", "source")
+        extra = {name: column for name, column in columns.items() if name not in own}
+        return cls(columns["image"], columns["label"], z, columns.get("source"), extra=extra)
+
+    def columns(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """Some of the dataset's further columns, by name.
+
+        Raises:
+            KeyError: The dataset has no such column.
+        """
+        known = self.extra if self.source is None else {"source": self.source, **self.extra}
+        return {name: known[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,8 @@ class Objective(nn.Module):
     Attributes:
         roles: The networks a recipe must name, each with the kind that provides it.
         samples_with: The roles that drawing samples needs; each gets an exponential moving average.
+        generates_from: Columns of the dataset that ``generate`` takes as keyword arguments besides codes and labels:
+            ``("source",)`` for a translating generator.
     """
 
     roles: ClassVar[Mapping[str, Literal["generator", "discriminator", "encoder"]]] = {
@@ -80,6 +102,7 @@ class Objective(nn.Module):
         "discriminator": "discriminator",
     }
     samples_with: ClassVar[tuple[str, ...]] = ("generator",)
+    generates_from: ClassVar[tuple[str, ...]] = ()
     spec: Spec
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
@@ -106,9 +129,21 @@ class Objective(nn.Module):
         return (label,) if self.spec.classes else ()
 
     def generate(self, networks: Networks, z: Tensor, label: Tensor) -> Tensor:
-        """Images (n, c, h, w) in [-1, 1] from latent codes (n, latent) and labels (n,)."""
-        images: Tensor = networks["generator"](z, *self.condition(label))
-        return images
+        """Samples (n, *shape) in [-1, 1] from latent codes (n, latent) and labels (n,).
+
+        An objective with ``generates_from`` overrides it with one more keyword for each name there:
+        ``generate(self, networks, z, label, source=None)``.
+        """
+        samples: Tensor = networks["generator"](z, *self.condition(label))
+        return samples
+
+    def fakes(self, networks: Networks, batch: Batch) -> Tensor:
+        """What ``generate`` makes of a batch's codes, labels and columns."""
+        return self.generate_from(networks, batch.z, batch.label, batch.columns(self.generates_from))
+
+    def generate_from(self, networks: Networks, z: Tensor, label: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
+        """``generate`` with the columns that ``generates_from`` names."""
+        return self.generate(networks, z, label, **columns)
 
 
 class AdversarialLoss(nn.Module):

@@ -29,7 +29,7 @@ def built(entry: Network, shape: Shape, classes: int = 0) -> tuple[nn.Module, Sp
     Raises:
         Broken: It cannot be built.
     """
-    spec = Spec(*shape, GaussianPrior(dim=16), classes)
+    spec = Spec(shape, GaussianPrior(dim=16), classes)
     with blaming(entry, f"to be built for {_written(shape)}", FROM_SPEC):
         network = entry.create(spec, **entry.check({}))
     require(
@@ -193,7 +193,7 @@ def half_precision(entry: Network) -> None:
 def capturable(entry: Network) -> None:
     """Two steps never wait for the device."""
     with without_values(entry):
-        spec = Spec(*GREY, GaussianPrior(dim=16))
+        spec = Spec(GREY, GaussianPrior(dim=16))
         network = entry.create(spec, **entry.check({}))
         for _ in range(2):
             network(inputs(entry, spec, 4)).sum().backward()
@@ -233,7 +233,7 @@ def per_image(entry: Network) -> None:
 
 def per_image_with(entry: Network, options: Mapping[str, Any]) -> None:
     """``per_image`` with options of its own."""
-    spec = Spec(*GREY, GaussianPrior(dim=16))
+    spec = Spec(GREY, GaussianPrior(dim=16))
     network = entry.create(spec, **entry.check(dict(options)))
     if not getattr(network, "per_image", False):
         return

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ganzoo.api.modality import Images
 from ganzoo.build import Assembly, assemble
 from ganzoo.checks.steps import AS_BUFFER, hidden_state, require_no_hidden_state, turns, without_values
 from ganzoo.checks.toys import seed
@@ -43,14 +44,14 @@ def built(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> Assembly:
     """
     recipe = loaded(entry, zoo)
     with blaming(entry, f"to be built for {'x'.join(map(str, shape))} images", "Its parts must fit one another."):
-        return assemble(recipe, zoo, shape, CLASSES)
+        return assemble(recipe, zoo, Images(*shape), CLASSES)
 
 
 def capturable(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> int:
     """Two steps never wait for the device. Gives the number of phases taken."""
     recipe = loaded(entry, zoo)
     with without_values(entry):
-        assembly = assemble(recipe, zoo, shape, CLASSES)
+        assembly = assemble(recipe, zoo, Images(*shape), CLASSES)
         return sum(1 for _ in turns(assembly.objective, assembly.networks, assembly.spec))
 
 

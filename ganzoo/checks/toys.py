@@ -11,7 +11,7 @@ from ganzoo.api.priors import GaussianPrior
 from ganzoo.api.spec import Spec
 
 CLASSES = 3
-SPEC = Spec(1, 28, 28, GaussianPrior(dim=8), CLASSES)
+SPEC = Spec((1, 28, 28), GaussianPrior(dim=8), CLASSES)
 
 
 class Painter(nn.Module):

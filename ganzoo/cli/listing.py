@@ -149,7 +149,7 @@ def _parameter_counts(recipe: Recipe, zoo: Zoo) -> dict[str, int] | None:
     except GanzooError as error:
         typer.secho(f"Without parameter counts: {error}", fg="yellow", err=True)
         return None
-    return assemble(recipe, zoo, dataset.shape, len(dataset.classes)).parameter_counts()
+    return assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes).parameter_counts()
 
 
 def _show_part(entry: Entry[Any], as_json: bool) -> None:

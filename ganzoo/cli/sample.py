@@ -11,7 +11,7 @@ import typer
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 
 def sample(
@@ -29,17 +29,19 @@ def sample(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Draw images from a run's newest checkpoint."""
-    if out.suffix not in (".png", ".npz"):
-        raise GanzooError(f"{out} is neither a .png nor an .npz file.", "Give --out FILE.png or --out FILE.npz.")
     if not out.parent.is_dir():
         raise GanzooError(f"There is no folder {out.parent}.", "Make it first, or give another --out.")
     from ganzoo.runs.generator import load
     from ganzoo.training.device import resolve_device
 
     generator = load(run, device=resolve_device(device))
+    modality = generator.assembly.spec.modality
+    if out.suffix not in modality.suffixes:
+        known = " or ".join(f"--out FILE{suffix}" for suffix in modality.suffixes)
+        raise GanzooError(f"Samples of this run cannot be written to {out.name}.", f"Give {known}.")
     images, labels = generator.sample_labelled(n, seed, class_, weights)
     try:
-        _write(out, images, labels)
+        modality.write(out, images, labels)
     except OSError as error:
         raise GanzooError(f"{out} cannot be written ({error.strerror}).", "Give another --out.") from error
     facts: dict[str, Any] = {
@@ -56,30 +58,3 @@ def sample(
     else:
         age = f"{facts['weights']} weights after {facts['images']:,} training images"
         typer.echo(f"{n:,} images ({age}, seed {seed}) are in {out}", err=True)
-
-
-def _write(out: Path, images: Tensor, labels: Tensor | None) -> None:
-    from ganzoo.runs.pictures import overview, save_picture
-
-    if out.suffix == ".png":
-        save_picture(overview(images), out)
-    else:
-        _write_npz(out, images, labels)
-
-
-def _write_npz(out: Path, images: Tensor, labels: Tensor | None) -> None:
-    """Arrays (n, h, w) for grey and (n, h, w, c) for RGB, with labels (n,) where they are known.
-
-    Pictures are uint8, points float32 (n, 1, d).
-    """
-    from io import BytesIO
-
-    import numpy as np
-
-    from ganzoo.files import write_atomically
-
-    pixels = images[:, 0] if images.shape[1] == 1 else images.permute(0, 2, 3, 1).contiguous()
-    arrays = {"images": pixels.numpy()} | ({} if labels is None else {"labels": labels.numpy()})
-    buffer = BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    write_atomically(out, buffer.getvalue())

@@ -12,84 +12,27 @@ from torch import Tensor
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
-    from ganzoo.api.dataset import ImageDataset
-
-
-class Order:
-    """Places of images, batch after batch.
-
-    Each epoch names each place exactly once; a batch may reach over the border into the next epoch, so that all batches
-    have one size. The order is drawn on the device, and only the cursor is kept on the host, so that neither waits for
-    the other.
-
-    Args:
-        count: Number of images.
-        batch_size: Images in a batch.
-        seed: On one kind of device the same seed gives the same order.
-        device: Where places are wanted.
-    """
-
-    def __init__(self, count: int, batch_size: int, *, seed: int, device: torch.device | str) -> None:
-        self._count = count
-        self._batch_size = batch_size
-        self._device = device
-        self._generator = torch.Generator(device).manual_seed(seed)
-        self._cursor = 0
-        self._order = self._drawn()
-
-    def _drawn(self) -> Tensor:
-        return torch.randperm(self._count, generator=self._generator, device=self._device)
-
-    def next(self) -> Tensor:
-        """The places of the next batch, int64 (batch_size,)."""
-        end = self._cursor + self._batch_size
-        if end <= self._count:
-            chosen = self._order[self._cursor : end]
-            self._cursor = end
-            return chosen
-        rest = self._order[self._cursor :]
-        # New memory: a state that was taken before still holds the old order.
-        self._order = self._drawn()
-        self._cursor = self._batch_size - len(rest)
-        return torch.cat([rest, self._order[: self._cursor]])
-
-    def state_dict(self) -> dict[str, Tensor | int]:
-        """Everything that the next places depend on: tensors that nobody changes later, and integers."""
-        return {"order": self._order, "generator": self._generator.get_state(), "cursor": self._cursor}
-
-    def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
-        """Go on with the places that would have come next when ``state`` was taken.
-
-        Raises:
-            GanzooError: The state is of a dataset of another size.
-        """
-        order = torch.as_tensor(state["order"])
-        if order.shape != self._order.shape:
-            raise GanzooError(
-                f"The saved order is of {len(order)} images, and the dataset has {self._count}.",
-                "Resume with the dataset that the run began with.",
-            )
-        if order.sort().values.ne(torch.arange(len(order), device=order.device)).any():
-            raise GanzooError("The saved order of the images is none: it must name each once.")
-        self._order = order.to(self._order)
-        self._generator.set_state(torch.as_tensor(state["generator"], device="cpu"))
-        self._cursor = min(max(0, int(state["cursor"])), len(order))
-
+    from ganzoo.api.dataset import Dataset
 
 SHARE = 0.5
 """Of a GPU's free memory that a dataset may take; networks and their feature maps need the rest."""
+SLOTS = 2
+"""Of a streamed dataset: one is gathered into while the other is copied to the device."""
+
 State = dict[str, "Tensor | int"]
+Columns = dict[str, Tensor]
+"""A batch by name: ``image`` float32 in [-1, 1], ``label`` int64, and whatever else the dataset has."""
 
 
 class Sampler(Protocol):
-    """Gives batches in random order, each epoch each image exactly once."""
+    """Gives batches in random order, each epoch each row exactly once."""
 
-    def next(self) -> tuple[Tensor, Tensor]:
+    def next(self) -> Columns:
         """The next batch, in new memory on the device.
 
         Returns:
-            Real images (batch_size, c, h, w), float32 in [-1, 1], and their labels (batch_size,), int64,
-            zeros where the dataset has none.
+            ``image`` (batch_size, *shape), float32 in [-1, 1]; ``label`` (batch_size,), int64, zeros where the dataset
+            has none; and the dataset's further columns as they are.
         """
         ...
 
@@ -107,60 +50,112 @@ class Sampler(Protocol):
 
 
 def build_sampler(
-    dataset: ImageDataset, batch_size: int, *, seed: int, device: torch.device, say: Callable[[str], None]
+    dataset: Dataset, batch_size: int, *, seed: int, device: torch.device, log: Callable[[str], None]
 ) -> Sampler:
     """A dataset's sampler: resident on the device, or streamed where a GPU has no room for the dataset.
 
     Args:
-        dataset: Images and labels, in the host's memory.
-        batch_size: Images in a batch.
+        dataset: Its rows, in the host's memory.
+        batch_size: Rows in a batch.
         seed: Of the order; on one kind of device the same seed gives the same batches.
         device: Where batches are wanted.
-        say: Told where the dataset is streamed.
+        log: Called with a sentence where the dataset is streamed.
 
     Raises:
-        GanzooError: The dataset has fewer images than a batch.
+        GanzooError: The dataset has fewer rows than a batch.
     """
+    size = dataset.images.nbytes + sum(column.nbytes for column in dataset.columns.values())
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
-    if free is None or dataset.images.nbytes <= SHARE * free:
+    if free is None or size <= SHARE * free:
         return ResidentSampler(dataset, batch_size, seed=seed, device=device)
-    # Here, because most trainings never stream.
-
-    say(f"The images of dataset '{dataset.name}' are streamed: {dataset.images.nbytes / 2**30:.1f} GiB are too much.")
+    log(f"Streaming dataset '{dataset.name}': its {size / 2**30:.1f} GiB do not fit on the GPU.")
     return StreamedSampler(dataset, batch_size, seed=seed, device=device)
 
 
-class ResidentSampler:
-    """Batches from images that lie on the device: pictures as uint8, points as they are.
+class Order:
+    """The random order in which a dataset's rows are shown, batch after batch.
+
+    Each epoch names each row exactly once; a batch may reach over the border into the next epoch, so that all batches
+    have one size. The order is drawn on the device, and only the cursor is kept on the host, so that neither waits for
+    the other.
 
     Args:
-        dataset: Images and labels.
-        batch_size: Images in a batch.
-        seed: Of the order; on one kind of device the same seed gives the same batches.
-        device: Where images, labels and order lie.
-
-    Raises:
-        GanzooError: The dataset has fewer images than a batch.
+        count: Number of rows.
+        batch_size: Rows in a batch.
+        seed: On one kind of device the same seed gives the same order.
+        device: Where indices are wanted.
     """
 
-    def __init__(
-        self,
-        dataset: ImageDataset,
-        batch_size: int,
-        *,
-        seed: int,
-        device: torch.device | str,
-    ) -> None:
-        refuse_small(dataset, batch_size)
-        self._quantised = dataset.quantised
-        self._images = dataset.images.to(device).contiguous()
-        self._labels = labels_of(dataset).to(device)
+    def __init__(self, count: int, batch_size: int, *, seed: int, device: torch.device | str) -> None:
+        self._count = count
+        self._batch_size = batch_size
+        self._device = device
+        self._generator = torch.Generator(device).manual_seed(seed)
+        self._cursor = 0
+        self._order = self._shuffled()
+
+    def _shuffled(self) -> Tensor:
+        return torch.randperm(self._count, generator=self._generator, device=self._device)
+
+    def next(self) -> Tensor:
+        """The indices of the next batch, int64 (batch_size,)."""
+        end = self._cursor + self._batch_size
+        if end <= self._count:
+            chosen = self._order[self._cursor : end]
+            self._cursor = end
+            return chosen
+        rest = self._order[self._cursor :]
+        # New memory: a state that was taken before still holds the old order.
+        self._order = self._shuffled()
+        self._cursor = self._batch_size - len(rest)
+        return torch.cat([rest, self._order[: self._cursor]])
+
+    def state_dict(self) -> State:
+        """Everything that the next indices depend on: tensors that nobody changes later, and integers."""
+        return {"order": self._order, "generator": self._generator.get_state(), "cursor": self._cursor}
+
+    def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
+        """Go on with the indices that would have come next when ``state`` was taken.
+
+        Raises:
+            GanzooError: The state is of a dataset of another size.
+        """
+        order = torch.as_tensor(state["order"])
+        if order.shape != self._order.shape:
+            raise GanzooError(
+                f"The saved order is of {len(order)} images, and the dataset has {self._count}.",
+                "Resume with the dataset that the run began with.",
+            )
+        if order.sort().values.ne(torch.arange(len(order), device=order.device)).any():
+            raise GanzooError("The saved order is damaged: it does not name each image once.")
+        self._order = order.to(self._order)
+        self._generator.set_state(torch.as_tensor(state["generator"], device="cpu"))
+        self._cursor = min(max(0, int(state["cursor"])), len(order))
+
+
+class ResidentSampler:
+    """Batches from a dataset on the device, where samples stay in their stored form until they are drawn.
+
+    Args:
+        dataset: Its rows.
+        batch_size: Rows in a batch.
+        seed: Of the order; on one kind of device the same seed gives the same batches.
+        device: Where rows and order are.
+
+    Raises:
+        GanzooError: The dataset has fewer rows than a batch.
+    """
+
+    def __init__(self, dataset: Dataset, batch_size: int, *, seed: int, device: torch.device | str) -> None:
+        self._modality = dataset.modality
+        self._columns = {name: column.to(device) for name, column in _columns(dataset, batch_size).items()}
         self._order = Order(len(dataset), batch_size, seed=seed, device=device)
 
-    def next(self) -> tuple[Tensor, Tensor]:
+    def next(self) -> Columns:
         """See ``Sampler``; does not wait for the device."""
         chosen = self._order.next()
-        return scaled(self._images.index_select(0, chosen), self._quantised), self._labels.index_select(0, chosen)
+        batch = {name: column.index_select(0, chosen) for name, column in self._columns.items()}
+        return batch | {"image": self._modality.to_network(batch["image"])}
 
     def state_dict(self) -> State:
         """See ``Sampler``."""
@@ -171,97 +166,86 @@ class ResidentSampler:
         self._order.load_state_dict(state)
 
 
-def refuse_small(dataset: ImageDataset, batch_size: int) -> None:
-    """See that a batch can be drawn.
-
-    Raises:
-        GanzooError: The dataset has fewer images than a batch.
-    """
-    if not 1 <= batch_size <= len(dataset):
-        raise GanzooError(
-            f"A batch of {batch_size} images cannot be drawn from the {len(dataset)} of dataset "
-            f"'{dataset.name}' ({dataset.split}).",
-            f"Set train.batch_size to a number between 1 and {len(dataset)}.",
-        )
-
-
-def labels_of(dataset: ImageDataset) -> Tensor:
-    """A dataset's labels (n,), int64, zeros where it has none."""
-    return torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
-
-
-def scaled(images: Tensor, quantised: bool) -> Tensor:
-    """Pictures, uint8, as float32 in [-1, 1], on their device; points as they are."""
-    # 255 / 127.5 is exactly 2, so white is exactly 1.
-    return images.to(torch.float32).div_(127.5).sub_(1) if quantised else images
-
-
-SLOTS = 2
-"""One is gathered into while the other is copied to the device."""
-
-
 class _Slot:
     """Room for one batch on the host, in memory that a GPU copies from by itself, and when that has been done."""
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int, device: torch.device) -> None:
+    def __init__(self, columns: Columns, batch_size: int, device: torch.device) -> None:
         gpu = device.type == "cuda"
-        self.images = torch.empty(batch_size, *images.shape[1:], dtype=images.dtype, pin_memory=gpu)
-        self.labels = torch.empty(batch_size, dtype=labels.dtype, pin_memory=gpu)
+        self.columns = {
+            name: torch.empty(batch_size, *column.shape[1:], dtype=column.dtype, pin_memory=gpu)
+            for name, column in columns.items()
+        }
         self.copied = torch.cuda.Event() if gpu else None  # type: ignore[no-untyped-call]
 
 
 class StreamedSampler:
-    """A ``Sampler`` with one batch in hand. Order and batches are those of a ``ResidentSampler`` on the CPU.
+    """Batches of a dataset that stays in the host's memory, each gathered while the device trains on the one before.
+
+    Order and batches are those of a ``ResidentSampler`` on the CPU.
 
     Args:
-        dataset: Images and labels.
-        batch_size: Images in a batch.
+        dataset: Its rows.
+        batch_size: Rows in a batch.
         seed: Of the order.
         device: Where batches are wanted.
 
     Raises:
-        GanzooError: The dataset has fewer images than a batch.
+        GanzooError: The dataset has fewer rows than a batch.
     """
 
-    def __init__(self, dataset: ImageDataset, batch_size: int, *, seed: int, device: torch.device | str) -> None:
-        refuse_small(dataset, batch_size)
-        self._quantised = dataset.quantised
-        self._images, self._labels = dataset.images.contiguous(), labels_of(dataset)
+    def __init__(self, dataset: Dataset, batch_size: int, *, seed: int, device: torch.device | str) -> None:
+        self._modality = dataset.modality
+        self._columns = _columns(dataset, batch_size)
         self._device = torch.device(device)
         self._order = Order(len(dataset), batch_size, seed=seed, device="cpu")
-        self._slots = [_Slot(self._images, self._labels, batch_size, self._device) for _ in range(SLOTS)]
+        self._slots = [_Slot(self._columns, batch_size, self._device) for _ in range(SLOTS)]
         self._worker = ThreadPoolExecutor(1, "ganzoo-stream")
-        self._begin()
+        self._prefetch()
 
-    def _begin(self) -> None:
+    def _prefetch(self) -> None:
         """Choose the next batch, and have it gathered."""
         self._state = self._order.state_dict()
         self._slots.append(self._slots.pop(0))
-        self._in_hand = self._worker.submit(self._gather, self._slots[-1], self._order.next())
+        self._next = self._worker.submit(self._gather, self._slots[-1], self._order.next())
 
     def _gather(self, slot: _Slot, chosen: Tensor) -> _Slot:
         if slot.copied is not None:
             slot.copied.synchronize()
-        torch.index_select(self._images, 0, chosen, out=slot.images)
-        torch.index_select(self._labels, 0, chosen, out=slot.labels)
+        for name, column in self._columns.items():
+            torch.index_select(column, 0, chosen, out=slot.columns[name])
         return slot
 
-    def next(self) -> tuple[Tensor, Tensor]:
+    def next(self) -> Columns:
         """See ``Sampler``; waits for the host, and not for the device."""
-        slot = self._in_hand.result()
-        images = slot.images.to(self._device, non_blocking=True, copy=True)
-        labels = slot.labels.to(self._device, non_blocking=True, copy=True)
+        slot = self._next.result()
+        batch = {name: column.to(self._device, non_blocking=True, copy=True) for name, column in slot.columns.items()}
         if slot.copied is not None:
             slot.copied.record(torch.cuda.current_stream(self._device))
-        self._begin()
-        return scaled(images, self._quantised), labels
+        self._prefetch()
+        return batch | {"image": self._modality.to_network(batch["image"])}
 
     def state_dict(self) -> State:
-        """See ``Sampler``: that of the moment before the batch in hand was chosen."""
+        """See ``Sampler``: that of the moment before the prefetched batch was chosen."""
         return dict(self._state)
 
     def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
         """See ``Sampler``."""
         self._order.load_state_dict(state)
-        self._in_hand.result()
-        self._begin()
+        self._next.result()
+        self._prefetch()
+
+
+def _columns(dataset: Dataset, batch_size: int) -> Columns:
+    """All columns of a dataset, labels being zeros where it has none.
+
+    Raises:
+        GanzooError: It has fewer rows than a batch.
+    """
+    if not 1 <= batch_size <= len(dataset):
+        raise GanzooError(
+            f"batch_size {batch_size} exceeds the {len(dataset)} {dataset.split} images of dataset '{dataset.name}'.",
+            f"Set train.batch_size to a number between 1 and {len(dataset)}.",
+        )
+    labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
+    further = {name: column.contiguous() for name, column in dataset.columns.items()}
+    return {"image": dataset.images.contiguous(), "label": labels, **further}

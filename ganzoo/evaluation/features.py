@@ -112,7 +112,7 @@ def _full_precision(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 
 def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = None) -> Extractor:
@@ -159,5 +159,7 @@ def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
 
 def written(shape: Shape) -> str:
     """A shape as people write it: ``28x28 grey``."""
+    if len(shape) != 3:
+        return "x".join(map(str, shape))
     channels, height, width = shape
     return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"

@@ -51,7 +51,7 @@ class Pictures:
         """Other images, with one more note."""
         return Pictures(images, labels, (*self.notes, sentence))
 
-    def fitted(self, shape: tuple[int, int, int], *, crop: bool = False) -> Pictures:
+    def fitted(self, shape: tuple[int, ...], *, crop: bool = False) -> Pictures:
         """The same pictures with the channels of a dataset, where no pixel is lost by that.
 
         Args:
@@ -75,7 +75,7 @@ class Pictures:
             )
         return self.noted("RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels)
 
-    def _cropped(self, shape: tuple[int, int, int], crop: bool) -> Pictures:
+    def _cropped(self, shape: tuple[int, ...], crop: bool) -> Pictures:
         """Without the border around the dataset's size, which must be black in every picture."""
         sizes = f"The pictures are {written(shape_of(self.images))}, the dataset's {written(shape)}"
         height, width = self.images.shape[2] - shape[1], self.images.shape[3] - shape[2]

@@ -70,7 +70,7 @@ class Pretrained(Extractor):
         GanzooError: The file is damaged, another network's, or not what it should be.
     """
 
-    def __init__(self, row: Row, weights: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, row: Row, weights: Path, shape: tuple[int, ...]) -> None:
         super().__init__()
         try:
             self._digest = hashlib.sha256(weights.read_bytes()).hexdigest()
@@ -107,7 +107,7 @@ class Pretrained(Extractor):
         return found[0], found[1] if self.classes else None
 
 
-def build(name: str, shape: tuple[int, int, int], weights: Path | None = None) -> Extractor:
+def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Extractor:
     """The extractor of that name, for images of one shape.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ganzoo.errors import GanzooError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ganzoo.api.objective import Networks, Objective
 
@@ -19,38 +19,6 @@ BATCH = 500
 """Images that are drawn, or looked at, at a time."""
 WHOLE = (0, 1)
 """Every batch, from the first on."""
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Quantise images as a picture file would: round((x + 1) * 127.5), clamped.
-
-    Args:
-        images: (n, c, h, w), nominally in [-1, 1].
-
-    Returns:
-        uint8, same shape: -1 gives 0, 0 gives 128, 1 gives 255.
-
-    Raises:
-        RunError: Some values are not numbers.
-    """
-    _refuse_nan(images)
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-def _refuse_nan(images: Tensor) -> None:
-    if images.isnan().any():
-        raise RunError(
-            "The generator draws NaN instead of pixels.",
-            "Its training has diverged; lower the learning rate.",
-        )
-
-
-def _as_drawn(images: Tensor, quantised: bool) -> Tensor:
-    """Pictures as uint8, points as float32, on the CPU."""
-    if quantised:
-        return to_uint8(images).cpu()
-    _refuse_nan(images)
-    return images.float().cpu()
 
 
 def draw(
@@ -63,6 +31,7 @@ def draw(
     labels: Tensor | None = None,
     classes: int = 0,
     codes: Tensor | None = None,
+    columns: Mapping[str, Tensor] | None = None,
     batch_size: int = BATCH,
     part: tuple[int, int] = WHOLE,
 ) -> tuple[Tensor, Tensor | None]:
@@ -80,16 +49,17 @@ def draw(
         labels: int64 (n,), the class of each image; evenly cycled where None and ``classes`` is set.
         classes: Number of classes of a conditional objective, 0 otherwise.
         codes: Latent codes (n, latent) in place of drawn ones.
+        columns: What the objective generates from besides codes (its ``generates_from``), m rows each, cycled.
         batch_size: Images at a time.
         part: (k, m) draws every m-th batch, from the k-th on, and leaves the other images zero: m processes draw parts
             that add up to the whole.
 
     Returns:
-        uint8 (n, c, h, w) on the CPU, or float32 where the spec says that they are points; and their labels (n,),
-        or None where the objective is unconditional.
+        Samples (n, *shape) in their modality's stored form (uint8 images), on the CPU; and their labels (n,), or None
+        where the objective is unconditional.
 
     Raises:
-        GanzooError: ``n`` is less than one.
+        GanzooError: ``n`` is less than one, or a column that the objective generates from is missing.
         RunError: The generator gives NaN.
     """
     if n < 1:
@@ -99,17 +69,33 @@ def draw(
     if codes is None:
         codes = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
     asked = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
-    spec = objective.spec
-    images = torch.zeros(n, *spec.image_shape, dtype=torch.uint8 if spec.quantised else torch.float32)
+    modality = objective.spec.modality
+    images = torch.zeros(n, *modality.shape, dtype=modality.stored)
+    given = _cycled(objective, columns or {}, n)
     first, every = part
     with torch.no_grad(), torch.autocast(device.type, enabled=False), _evaluating(networks):
         for start in range(first * batch_size, n, every * batch_size):
             rows = slice(start, start + batch_size)
             # Each batch for itself, so that a batch does not depend on who draws the ones before it.
             with _seeded(seed + start, device):
-                drawn = objective.generate(networks, codes[rows].to(device), asked[rows].to(device))
-            images[rows] = _as_drawn(drawn, spec.quantised)
+                starts = {name: column[rows].to(device) for name, column in given.items()}
+                outputs = objective.generate_from(networks, codes[rows].to(device), asked[rows].to(device), starts)
+            if outputs.isnan().any():
+                raise RunError("The generator draws NaN.", "Its training has diverged; lower the learning rate.")
+            images[rows] = modality.from_network(outputs).cpu()
     return images, None if labels is None else asked
+
+
+def _cycled(objective: Objective, columns: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
+    """The columns that the objective generates from, repeated to n rows."""
+    missing = [name for name in objective.generates_from if not len(columns.get(name, ()))]
+    if missing:
+        raise GanzooError(
+            f"This generator starts from '{missing[0]}', and no such column was given.",
+            f"Pass {missing[0]}=..., a tensor with one row for each sample.",
+        )
+    rows = torch.arange(n)
+    return {name: columns[name][rows % len(columns[name])] for name in objective.generates_from}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
+from ganzoo.api.modality import GAP
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.reports.formatting import NOTHING, code, count, duration, figure, markdown, short
@@ -18,7 +19,6 @@ from ganzoo.reports.pareto import COSTS, quality_against
 from ganzoo.reports.plots import shortened
 from ganzoo.reports.ranking import Board, Contender, Place, Spread, Table, boards
 from ganzoo.reports.templates import Absent, Picture, page
-from ganzoo.runs.pictures import GAP
 from ganzoo.studies.records import read_records
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 from torch import Tensor
 
+from ganzoo.api.modality import Images
 from ganzoo.api.priors import CodesPrior, GaussianPrior
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract, find_extractor
@@ -27,7 +28,6 @@ from ganzoo.reports.templates import Absent, Picture, as_image, page
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import TrainedGenerator, load
-from ganzoo.runs.pictures import grid
 
 if TYPE_CHECKING:
     from ganzoo.api.priors import Prior
@@ -256,12 +256,12 @@ def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
 def interpolation(generator: TrainedGenerator) -> Picture | Absent:
     """Rows of images, each from one code to another; a conditional generator keeps to one class in a row."""
     spec = generator.assembly.spec
-    if not spec.quantised:
+    if not isinstance(spec.modality, Images):
         return Absent(NO_PICTURES)
     ends = spec.prior.sample(2 * ROWS, torch.Generator().manual_seed(SEED), torch.device("cpu"))
     codes = torch.cat([between(spec.prior, a, b, STEPS) for a, b in ends.view(ROWS, 2, -1)])
     labels = torch.arange(ROWS).remainder(spec.classes).repeat_interleave(STEPS) if spec.classes else None
-    return Picture.of(as_image(grid(generator.decode(codes, labels), STEPS)))
+    return Picture.of(as_image(generator.assembly.spec.modality.picture(generator.decode(codes, labels), STEPS)))
 
 
 def between(prior: Prior, a: Tensor, b: Tensor, steps: int) -> Tensor:
@@ -301,7 +301,7 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
     """Samples beside their nearest training images, in the features of the recipe's first metric."""
     recipe = generator.recipe
     named = [metric.partition("@")[2] for metric in recipe.evaluate.metrics if "@" in metric]
-    if not generator.assembly.spec.quantised:
+    if not isinstance(generator.assembly.spec.modality, Images):
         return Absent(NO_PICTURES)
     if not named:
         return Absent("The recipe measures nothing, so no features tell which training images are near.")

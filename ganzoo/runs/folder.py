@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ganzoo.api.dataset import Dataset, Split
 from ganzoo.errors import GanzooError
 from ganzoo.files import append_lines, sweep, temporary_name, write_atomically
 from ganzoo.recipes.loading import Recipe, load_recipe
@@ -177,6 +178,12 @@ class RunFolder:
         return load_recipe(self.path / "recipe.yaml", zoo, list(overrides)).model_copy(
             update={"name": self.info["recipe"]}
         )
+
+    def dataset(self, recipe: Recipe, zoo: Zoo, split: Split = "train") -> Dataset:
+        """One split of the dataset that it was trained on, from the folder that it recorded."""
+        known = self.info.get("data_dir")
+        entry = zoo.datasets.get(recipe.dataset.name)
+        return entry.create(split, Path(known) if known else None, **recipe.dataset.options)
 
     def refuse_another_recipe(self) -> None:
         """See that recipe.yaml is the file that ganzoo wrote: going on by another would not be going on.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from ganzoo.api.modality import Modality, recorded
 from ganzoo.build import Assembly, assemble
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.sampling import draw
@@ -147,16 +148,23 @@ def load(
     zoo = zoo or load_zoo()
     recipe = folder.recipe(zoo)
     checkpoint = folder.latest_checkpoint()
-    channels, height, width = folder.info["shape"]
     # Fresh weights are drawn and then replaced: nobody else's random numbers may move because of that.
     with torch.random.fork_rng(devices=[]):
-        # A run.json from before there were datasets of points does not say.
-        quantised = folder.info.get("quantised", True)
-        assembly = assemble(recipe, zoo, (channels, height, width), folder.info["classes"], quantised=quantised)
+        modality = _modality(folder, recipe, zoo)
+        columns = tuple((name, tuple(shape)) for name, shape in folder.info.get("columns", {}).items())
+        assembly = assemble(recipe, zoo, modality, folder.info["classes"], columns)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assembly.networks.to(device)
     assembly.objective.to(device)
     return TrainedGenerator(folder, recipe, checkpoint, assembly, device)
+
+
+def _modality(run: RunFolder, recipe: Recipe, zoo: Zoo) -> Modality:
+    """What the run's samples are: as it recorded, or as its dataset says where a plugin brought the modality."""
+    # Runs from before there were modalities say whether they were quantised.
+    name = run.info.get("modality", "images" if run.info.get("quantised", True) else "points")
+    known = recorded(name, run.info["shape"])
+    return known or run.dataset(recipe, zoo).modality
 
 
 def _fill(network: nn.Module, weights: Mapping[str, Tensor], role: str, run: RunFolder) -> None:

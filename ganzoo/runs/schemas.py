@@ -239,6 +239,8 @@ class _Facts(BaseModel):
     classes: Annotated[int, Field(ge=0, le=10**6)]
     class_names: list[str] = []
     quantised: bool = True
+    modality: str | None = None
+    columns: dict[str, list[int]] = {}
     status: str = "running"
     data_dir: str | None = None
     recipe_digests: list[str] = []

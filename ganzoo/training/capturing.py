@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
@@ -62,18 +62,18 @@ class CaptureEngine:
         best: Turn | None = None
         taken = 0
 
-        def turn(real: Tensor, label: Tensor) -> None:
+        def turn(columns: Mapping[str, Tensor]) -> None:
             nonlocal best, taken
             if taken < WARM_UP:
                 taken += 1
-                self._recorder.aside(lambda: eager(real, label))
+                self._recorder.aside(lambda: eager(columns))
                 return
-            best = best or self._attempt(work, real, label) or eager
-            best(real, label)
+            best = best or self._attempt(work, columns) or eager
+            best(columns)
 
         return turn
 
-    def _attempt(self, work: Work, real: Tensor, label: Tensor) -> Turn | None:
+    def _attempt(self, work: Work, columns: Mapping[str, Tensor]) -> Turn | None:
         """A turn that replays; None, and everything as it was, where the work cannot be captured."""
         back, latents = moment(work.modules, self._device), self._latents.get_state()
 
@@ -82,9 +82,9 @@ class CaptureEngine:
             self._latents.set_state(latents)
 
         try:
-            self._try_out(work, real, label)
+            self._try_out(work, columns)
             undo()
-            replayed = self._captured_turn(work, real, label)
+            replayed = self._captured_turn(work, columns)
         except Exception as error:
             undo()
             self._captured[work.name] = False
@@ -93,9 +93,9 @@ class CaptureEngine:
         self._captured[work.name] = True
         return replayed
 
-    def _try_out(self, work: Work, real: Tensor, label: Tensor) -> None:
+    def _try_out(self, work: Work, columns: Mapping[str, Tensor]) -> None:
         """Raise where a loss needs to know a value, or a size that depends on one."""
-        batch = Batch(real, label, work.latents())
+        batch = Batch.of(columns, work.latents())
         try:
             with FakeTensorMode(allow_non_fake_inputs=True):
                 batch = work.complete(batch)
@@ -106,16 +106,16 @@ class CaptureEngine:
             for part in work.parts:
                 part.begin()  # gradients without values
 
-    def _captured_turn(self, work: Work, real: Tensor, label: Tensor) -> Turn:
-        inputs = real.clone(), label.clone()
-        replay = self._recorder.capture(lambda: eagerly(work, Batch(*inputs, work.latents())))
+    def _captured_turn(self, work: Work, columns: Mapping[str, Tensor]) -> Turn:
+        inputs = {name: column.clone() for name, column in columns.items()}
+        replay = self._recorder.capture(lambda: eagerly(work, Batch.of(inputs, work.latents())))
         # Kept, so that they stay where the graph writes them, and shown to whoever looks at gradients.
         trained = [parameter for part in work.parts for parameter in part.trained]
         gradients = [parameter.grad for parameter in trained]
 
-        def turn(real: Tensor, label: Tensor) -> None:
-            inputs[0].copy_(real)
-            inputs[1].copy_(label)
+        def turn(columns: Mapping[str, Tensor]) -> None:
+            for name, column in inputs.items():
+                column.copy_(columns[name])
             replay()
             for parameter, gradient in zip(trained, gradients, strict=True):
                 parameter.grad = gradient

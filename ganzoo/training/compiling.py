@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -15,8 +15,8 @@ from ganzoo.api.dataset import cache_folder
 from ganzoo.api.objective import Batch, Losses
 from ganzoo.training.engine import Part, Turn, Work, backward, left_out, moment, partly, take_part
 
-CompiledLoss = Callable[[Tensor, Tensor, Tensor], Losses]
-"""From real images, labels and latent codes to losses."""
+CompiledLoss = Callable[[dict[str, Tensor], Tensor], Losses]
+"""From a batch's columns and latent codes to losses."""
 COMPILATIONS = 256
 """Of one function: all phases' losses are the same few lines of the trainer, which torch allows 8 compilations."""
 
@@ -49,44 +49,47 @@ class CompileEngine:
         """The turn with compiled losses; the compiler starts at its first call."""
         parts = [self._prepared(part, work.modules) for part in work.parts]
 
-        def turn(real: Tensor, label: Tensor) -> None:
-            batch = Batch(real, label, work.latents())
+        def turn(columns: Mapping[str, Tensor]) -> None:
+            batch, z = dict(columns), work.latents()
             for take in parts:
-                take(batch)
+                take(batch, z)
 
         return turn
 
-    def _prepared(self, part: Part, modules: Sequence[nn.Module]) -> Callable[[Batch], None]:
+    def _prepared(self, part: Part, modules: Sequence[nn.Module]) -> Callable[[dict[str, Tensor], Tensor], None]:
         # Whole or not at all: a gradient penalty cannot be differentiated through half-compiled code.
         loss = torch.compile(_on_tensors(part), fullgraph=True, dynamic=False, options={"fallback_random": True})
         tried = failed = False
 
-        def take(batch: Batch) -> None:
+        def take(columns: dict[str, Tensor], z: Tensor) -> None:
             nonlocal tried, failed
             back = None if tried else moment(modules, self._device)
-            losses = None if failed else self._attempt(part, loss, batch, back)
+            losses = None if failed else self._attempt(part, loss, columns, z, back)
             tried, failed = True, losses is None
             if losses is None:
-                take_part(part, batch)
+                take_part(part, Batch.of(columns, z))
             else:
                 part.step()
                 part.record(losses)
 
         return take
 
-    def _attempt(self, part: Part, loss: CompiledLoss, batch: Batch, back: Callable[[], None] | None) -> Losses | None:
+    def _attempt(
+        self, part: Part, loss: CompiledLoss, columns: dict[str, Tensor], z: Tensor, back: Callable[[], None] | None
+    ) -> Losses | None:
         """Losses whose gradients are there; None, and everything as it was, where compiling fails.
 
         Args:
             part: What is attempted.
             loss: Its compiled loss.
-            batch: What it sees.
+            columns: What it sees.
+            z: And the latent codes.
             back: Undoes what a first attempt changed; None at later ones.
         """
         try:
             part.begin()
             with _compiling() if back is not None else nullcontext():
-                losses = loss(batch.real, batch.label, batch.z)
+                losses = loss(columns, z)
                 backward(losses)
         except Exception as error:
             # A later call compiles again where something has changed, and computes nothing before that.
@@ -110,7 +113,7 @@ def _compiling() -> Iterator[None]:
 
 
 def _on_tensors(part: Part) -> CompiledLoss:
-    def loss(real: Tensor, label: Tensor, z: Tensor) -> Losses:
-        return part.loss(Batch(real, label, z))
+    def loss(columns: dict[str, Tensor], z: Tensor) -> Losses:
+        return part.loss(Batch.of(columns, z))
 
     return loss

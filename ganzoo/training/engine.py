@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,8 +20,8 @@ AUTO = (
 """Why ``auto`` is eager: on a CPU, and on a GPU."""
 LONGEST_REASON = 160
 
-Turn = Callable[[Tensor, Tensor], None]
-"""What is done with one batch, from real images and their labels: latent codes, forward, backward, optimizer step."""
+Turn = Callable[[Mapping[str, Tensor]], None]
+"""What is done with one batch, given by column: latent codes, forward, backward, optimizer step."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class EagerEngine:
     def prepare(self, work: Work) -> Turn:
         """The parts, one after another."""
 
-        def turn(real: Tensor, label: Tensor) -> None:
-            eagerly(work, Batch(real, label, work.latents()))
+        def turn(columns: Mapping[str, Tensor]) -> None:
+            eagerly(work, Batch.of(columns, work.latents()))
 
         return turn
 

@@ -34,7 +34,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
         dataset: The training images, for their sizes.
     """
     with torch.random.fork_rng(), FakeTensorMode(allow_non_fake_inputs=True):
-        assembly = assemble(recipe, zoo, dataset.shape, len(dataset.classes), quantised=dataset.quantised)
+        assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
         phases = scheduled(assembly.objective.phases(), recipe)
         batch = _batch(recipe, assembly)
         groups = grouped(phases)
@@ -45,7 +45,8 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
 def _batch(recipe: Recipe, assembly: Assembly) -> Batch:
     n, spec = recipe.train.batch_size, assembly.spec
     z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
-    return Batch(torch.zeros(n, *spec.image_shape), torch.zeros(n, dtype=torch.int64), z)
+    columns = {name: torch.zeros(n, *shape) for name, shape in spec.columns}
+    return Batch.of({"image": torch.zeros(n, *spec.shape), "label": torch.zeros(n, dtype=torch.int64), **columns}, z)
 
 
 def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch) -> int:
@@ -55,7 +56,7 @@ def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch) -> int:
     with counter:
         if group[0].shares_fakes:
             assembly.networks.requires_grad_(True)
-            batch = replace(batch, fake=assembly.objective.generate(networks, batch.z, batch.label))
+            batch = replace(batch, fake=assembly.objective.fakes(networks, batch))
         for phase in group:
             trained = [p for role in phase.trains for p in networks[role].parameters()]
             require_gradients(trained, _others(assembly.networks, trained))

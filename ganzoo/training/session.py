@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
+from ganzoo.api.modality import png
 from ganzoo.api.tracker import Tracker
 from ganzoo.evaluation.evaluator import Judge
+from ganzoo.files import write_atomically
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.pictures import overview, save_picture
 from ganzoo.training.health import SAMPLES, VarietyWatch
 from ganzoo.training.loop import Loop
 from ganzoo.training.together import SAMPLE_SEED, Helpers, samples
 from ganzoo.training.trainer import Trainer
 
 GRID_ROWS = 8
-POINTS = 2500
 TOLD = ("metric", "value", "floor", "weights", "seconds")
 
 
@@ -123,10 +123,11 @@ class Session(Loop):
 
     def _picture(self) -> None:
         columns = len(self.run.info.get("class_names", ())) if self.trainer.recipe.conditional else GRID_ROWS
-        n = GRID_ROWS * columns if self.trainer.objective.spec.quantised else POINTS
+        modality = self.trainer.objective.spec.modality
+        n = modality.overview_size(columns, GRID_ROWS)
         images, _ = samples(self.trainer, self.trainer.kinds_of_weights[0], n)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
-        save_picture(overview(images, columns), path)
+        write_atomically(path, png(modality.picture(images, columns)))
         for tracker in self.trackers:
             tracker.picture(self.trainer.images, path)
 

@@ -62,9 +62,7 @@ class Trainer:
         self.latents = stream(config.seed, "latents", self.device)
         self.engine = choose_engine(config.engine, self.device, self.latents, say, team.size)
         torch.manual_seed(derive_seed(config.seed, "initialisation"))
-        self.assembly: Assembly = assemble(
-            recipe, zoo, dataset.shape, len(dataset.classes), quantised=dataset.quantised
-        )
+        self.assembly: Assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
         self.objective: Objective = self.assembly.objective.to(self.device)
         self.networks = self.assembly.networks.to(self.device)
         if config.sync_batch_norm and team.size > 1:
@@ -76,7 +74,7 @@ class Trainer:
         followed = {role: self.networks[role] for role in self.objective.samples_with}
         self.ema = Ema(followed, config.ema) if config.ema is not None else None
         self.sampler = build_sampler(
-            dataset, config.batch_size, seed=derive_seed(config.seed, "data"), device=self.device, say=say
+            dataset, config.batch_size, seed=derive_seed(config.seed, "data"), device=self.device, log=say
         )
         self.meters = Meters()
         self.steps = 0
@@ -109,8 +107,8 @@ class Trainer:
         batches = [self._next_batch() for _ in range(self._batches_per_step)]
         for group, turn in zip(self._groups, self._turns, strict=True):
             if self.steps % group[0].every == 0:
-                for real, label in batches[: group[0].repeat]:
-                    turn(real, label)
+                for columns in batches[: group[0].repeat]:
+                    turn(columns)
                 # Outside the turn, which an engine may capture and replay.
                 if self.steps % WATCH_EVERY == 0:
                     for phase in group:
@@ -194,7 +192,7 @@ class Trainer:
         def fakes(batch: Batch) -> Tensor:
             require_gradients(trained, ())
             with autocast(self.precision, self.device):
-                return self.objective.generate(networks, batch.z, batch.label)
+                return self.objective.fakes(networks, batch)
 
         shared = fakes if group[0].shares_fakes else None
         return Work(parts, self._next_latents, shared, (self.networks, self.objective))
@@ -225,10 +223,9 @@ class Trainer:
 
         return Part(phase.name, begin, loss, step, partial(self.meters.add, phase.name), trained)
 
-    def _next_batch(self) -> tuple[Tensor, Tensor]:
+    def _next_batch(self) -> dict[str, Tensor]:
         """This process's rows of the next batch, which is the same in all processes."""
-        real, label = self.sampler.next()
-        return real[self._rows], label[self._rows]
+        return {name: column[self._rows] for name, column in self.sampler.next().items()}
 
     def _next_latents(self) -> Tensor:
         n = self.recipe.train.batch_size

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganzoo import GanzooError, ImageDataset, Objective
+from ganzoo import GanzooError, ImageDataset, Images, Objective
 from ganzoo.build import assemble
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import load_zoo
@@ -97,6 +97,6 @@ def test_most_parts_go_together() -> None:
     built = 0
     for seed in SEEDS:
         with suppress(GanzooError):
-            assemble(recipe_of(drawn(seed)), ZOO, (1, 28, 28), 10)
+            assemble(recipe_of(drawn(seed)), ZOO, Images(1, 28, 28), 10)
             built += 1
     assert built >= LEGAL_AT_LEAST

@@ -35,7 +35,7 @@ def test_the_test_above_would_notice() -> None:
             loss = self.generate(networks, batch.z, batch.label).mean()
             return {"loss": loss if loss > 0 else -loss}
 
-    spec = Spec(1, 28, 28, GaussianPrior(dim=4))
+    spec = Spec((1, 28, 28), GaussianPrior(dim=4))
     with FakeTensorMode():
         objective = Waits()
         networks = nn.ModuleDict({"generator": ZOO.generators.get("mlp").create(spec)})

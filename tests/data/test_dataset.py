@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ganzoo import Images, Points
 from ganzoo.api.dataset import ImageDataset
 from ganzoo.errors import GanzooError
 
@@ -13,13 +14,13 @@ def points(*values: float, shape: tuple[int, ...] = (1, 1, 2)) -> torch.Tensor:
 
 def test_pictures_are_quantised():
     dataset = ImageDataset("pictures", "train", torch.zeros(4, 3, 8, 6, dtype=torch.uint8))
-    assert dataset.quantised
+    assert dataset.modality == Images(*dataset.shape)
     assert dataset.shape == (3, 8, 6)
 
 
 def test_points_are_not():
     dataset = ImageDataset("points", "train", points(-1, 1, 0.25, 1e-7))
-    assert not dataset.quantised
+    assert dataset.modality == Points(*dataset.shape)
     assert dataset.shape == (1, 1, 2)
     assert len(dataset) == 2
 
@@ -39,11 +40,11 @@ def test_points_are_not():
     ids=lambda images: f"{images.dtype} {tuple(images.shape)}",
 )
 def test_anything_between_pictures_and_points_is_refused(images):
-    with pytest.raises(GanzooError, match="'odd'.*gave images of shape"):
+    with pytest.raises(GanzooError, match="'odd'.*returned (images|samples) of shape"):
         ImageDataset("odd", "test", images)
 
 
 @pytest.mark.parametrize("value", [1.001, -2.0, float("nan"), float("inf")])
 def test_points_that_no_generator_can_draw_are_refused(value):
-    with pytest.raises(GanzooError, match=r"'odd' \(test\) gave points outside of \[-1, 1\]"):
+    with pytest.raises(GanzooError, match=r"'odd' \(test\) returned points outside of \[-1, 1\]"):
         ImageDataset("odd", "test", points(0.5, value))

@@ -30,7 +30,7 @@ def test_every_epoch_shows_each_image_exactly_once(sampler_of, batch_size):
     sampler = sampler_of(numbered(50), batch_size, seed=3, device="cpu")
     shown = []
     while len(shown) < 150:
-        shown += numbers(sampler.next()[0])
+        shown += numbers(sampler.next()["image"])
     epochs = [shown[0:50], shown[50:100], shown[100:150]]
     for epoch in epochs:
         assert sorted(epoch) == list(range(50))
@@ -40,13 +40,14 @@ def test_every_epoch_shows_each_image_exactly_once(sampler_of, batch_size):
 def test_labels_stay_with_their_images(sampler_of):
     sampler = sampler_of(numbered(50), 8, seed=0, device="cpu")
     for _ in range(20):
-        real, label = sampler.next()
+        batch = sampler.next()
+        real, label = batch["image"], batch["label"]
         assert label.tolist() == [10 * number for number in numbers(real)]
 
 
 def test_batches_are_float_in_minus_one_to_one_with_both_ends_exact(sampler_of):
     images = torch.tensor([0, 51, 204, 255], dtype=torch.uint8).view(1, 1, 2, 2)
-    real, _ = sampler_of(ImageDataset("x", "train", images), 1, seed=0, device="cpu").next()
+    real = sampler_of(ImageDataset("x", "train", images), 1, seed=0, device="cpu").next()["image"]
     assert real.dtype == torch.float32
     assert real.shape == (1, 1, 2, 2)
     assert real[0, 0, 0, 0] == -1
@@ -55,7 +56,7 @@ def test_batches_are_float_in_minus_one_to_one_with_both_ends_exact(sampler_of):
 
 
 def test_labels_are_zeros_where_the_dataset_has_none(sampler_of):
-    _, label = sampler_of(numbered(9, labelled=False), 4, seed=0, device="cpu").next()
+    label = sampler_of(numbered(9, labelled=False), 4, seed=0, device="cpu").next()["label"]
     assert label.dtype == torch.int64
     assert label.tolist() == [0, 0, 0, 0]
 
@@ -68,7 +69,7 @@ def test_the_seed_alone_decides_the_order(sampler_of):
             if disturb:
                 torch.manual_seed(99)
                 torch.randn(5)
-            batches += numbers(sampler.next()[0])
+            batches += numbers(sampler.next()["image"])
         return batches
 
     assert shown(1, disturb=False) == shown(1, disturb=True)
@@ -87,7 +88,7 @@ def test_a_resumed_sampler_continues_with_the_same_batches(sampler_of, taken):
     resumed = sampler_of(dataset, 12, seed=6, device="cpu")
     resumed.load_state_dict(state)
     for real, label in expected:
-        again, same_label = resumed.next()
+        again, same_label = resumed.next().values()
         assert torch.equal(again, real)
         assert torch.equal(same_label, label)
 
@@ -99,10 +100,11 @@ def test_the_state_is_tensors_and_integers(sampler_of):
 
 def test_a_batch_is_the_callers_own_memory(sampler_of):
     sampler = sampler_of(numbered(4), 4, seed=0, device="cpu")
-    real, label = sampler.next()
+    batch = sampler.next()
+        real, label = batch["image"], batch["label"]
     real.fill_(7)
     label.fill_(7)
-    again, labels = sampler.next()
+    again, labels = sampler.next().values()
     assert sorted(numbers(again)) == [0, 1, 2, 3]
     assert sorted(labels.tolist()) == [0, 10, 20, 30]
 
@@ -137,14 +139,14 @@ def test_batches_are_made_on_the_device_without_waiting_for_it():
 def test_streamed_batches_reach_a_gpu_whole_and_in_order():
     wanted, found = (kind(numbered(50), 12, seed=4, device=where) for kind, where in PAIR)
     for _ in range(200):
-        for ours, theirs in zip(found.next(), wanted.next(), strict=True):
+        for ours, theirs in zip(found.next().values(), wanted.next().values(), strict=True):
             assert torch.equal(ours.cpu(), theirs)
 
 
 def test_streamed_batches_are_the_resident_ones():
     resident, streamed = (kind(numbered(50), 12, seed=4, device="cpu") for kind in (ResidentSampler, StreamedSampler))
     for _ in range(30):
-        for ours, theirs in zip(streamed.next(), resident.next(), strict=True):
+        for ours, theirs in zip(streamed.next().values(), resident.next().values(), strict=True):
             assert torch.equal(ours, theirs)
         assert all(
             torch.equal(torch.as_tensor(value), torch.as_tensor(resident.state_dict()[name]))
@@ -154,7 +156,7 @@ def test_streamed_batches_are_the_resident_ones():
 
 def test_what_goes_wrong_while_a_batch_is_gathered_is_raised_where_it_is_wanted():
     sampler = StreamedSampler(numbered(50), 12, seed=0, device="cpu")
-    sampler._images = sampler._images[:3]
+    sampler._columns["image"] = sampler._columns["image"][:3]
     sampler.next()
     with pytest.raises((IndexError, RuntimeError)):
         [sampler.next() for _ in range(5)]
@@ -163,23 +165,23 @@ def test_what_goes_wrong_while_a_batch_is_gathered_is_raised_where_it_is_wanted(
 @pytest.mark.parametrize("room", [True, False])
 def test_a_dataset_is_streamed_where_a_gpu_has_no_room_for_it(monkeypatch, room):
     dataset, told, made = numbered(50), [], []
-    for name in ("sampler.ResidentSampler", "streaming.StreamedSampler"):
+    for name in ("sampler.ResidentSampler", "sampler.StreamedSampler"):
         monkeypatch.setattr(f"ganzoo.data.{name}", lambda *given, name=name, **options: made.append(name))
     free = int(dataset.images.nbytes / SHARE) + (1 if room else -8)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
-    build_sampler(dataset, 5, seed=0, device=torch.device("cuda"), say=told.append)
-    assert made == ["sampler.ResidentSampler" if room else "streaming.StreamedSampler"]
+    build_sampler(dataset, 5, seed=0, device=torch.device("cuda"), log=told.append)
+    assert made == ["sampler.ResidentSampler" if room else "sampler.StreamedSampler"]
     assert len(told) == (0 if room else 1)
 
 
 def test_on_a_cpu_nothing_is_streamed():
-    sampler = build_sampler(numbered(50), 5, seed=0, device=torch.device("cpu"), say=pytest.fail)
+    sampler = build_sampler(numbered(50), 5, seed=0, device=torch.device("cpu"), log=pytest.fail)
     assert isinstance(sampler, ResidentSampler)
 
 
 def test_points_come_as_they_are_to_the_last_bit():
     points = torch.rand(40, 1, 1, 2) * 2 - 1
     sampler = ResidentSampler(ImageDataset("points", "train", points), 10, seed=0, device="cpu")
-    shown = torch.cat([sampler.next()[0] for _ in range(4)])
+    shown = torch.cat([sampler.next()["image"] for _ in range(4)])
     assert shown.dtype == torch.float32
     assert sorted(shown.flatten(1).tolist()) == sorted(points.flatten(1).tolist())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from ganzoo import Images
 from ganzoo.build import assemble
 from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import load_recipe
@@ -25,7 +26,7 @@ def make_run(path, zoo, *overrides, ema=True):
         "data_dir": None,
     }
     run = RunFolder.create(path, recipe, info)
-    networks = assemble(recipe, zoo, (1, 28, 28), 10).networks
+    networks = assemble(recipe, zoo, Images(1, 28, 28), 10).networks
     tensors = {f"networks.{name}": tensor for name, tensor in networks.state_dict().items()}
     if ema:
         state = networks["generator"].state_dict()
@@ -107,7 +108,7 @@ def test_the_public_name_loads_a_run(run):
 
 def test_a_run_on_points_draws_points(run, zoo):
     path, networks = run
-    RunFolder.open(path).update(quantised=False)
+    RunFolder.open(path).update(modality="points")
     points = load(path, zoo=zoo, device=CPU).sample(20, seed=7, weights="raw")
     with torch.no_grad():
         expected = networks["generator"].eval()(torch.randn(20, 100, generator=torch.Generator().manual_seed(7)))

@@ -28,7 +28,7 @@ def batch(classes: int = 0) -> Batch:
 
 def test_losses_are_a_distance_of_pixels_and_cross_entropies_of_codes() -> None:
     objective = AdversarialAutoencoder(hidden=[6])
-    networks, seen = built(objective, Spec(1, 4, 4, GaussianPrior(dim=3))), batch()
+    networks, seen = built(objective, Spec((1, 4, 4), GaussianPrior(dim=3))), batch()
     found = [phase.loss(networks, seen)["loss"] for phase in objective.phases()]
     codes = networks["encoder"](seen.real)
     drawn, encoded = (networks["latent_discriminator"](z) for z in (seen.z, codes))
@@ -40,7 +40,7 @@ def test_losses_are_a_distance_of_pixels_and_cross_entropies_of_codes() -> None:
 
 def test_each_phase_reaches_its_roles_alone() -> None:
     objective = AdversarialAutoencoder(hidden=[6])
-    networks = built(objective, Spec(1, 4, 4, GaussianPrior(dim=3)))
+    networks = built(objective, Spec((1, 4, 4), GaussianPrior(dim=3)))
     for phase in objective.phases():
         networks.zero_grad(set_to_none=True)
         for role, network in networks.items():
@@ -51,7 +51,7 @@ def test_each_phase_reaches_its_roles_alone() -> None:
 
 
 def test_codes_are_judged_with_their_labels() -> None:
-    judge = LatentDiscriminator(Spec(1, 4, 4, GaussianPrior(dim=3), classes=2), [6])
+    judge = LatentDiscriminator(Spec((1, 4, 4), GaussianPrior(dim=3), classes=2), [6])
     same = torch.randn(1, 3).expand(2, 3)
     logits = judge(same, torch.tensor([0, 1]))
     assert logits.shape == (2,)
@@ -59,7 +59,7 @@ def test_codes_are_judged_with_their_labels() -> None:
 
 
 def test_codes_of_digits_come_to_look_like_the_prior_s(mnist: ImageDataset) -> None:
-    spec, objective = Spec(1, 28, 28, GaussianPrior(dim=2)), AdversarialAutoencoder(hidden=[64])
+    spec, objective = Spec((1, 28, 28), GaussianPrior(dim=2)), AdversarialAutoencoder(hidden=[64])
     networks = built(objective, spec, hidden=128)
     adams = {role: torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999)) for role, net in networks.items()}
     label, errors, codes = torch.zeros(64, dtype=torch.int64), [], []

@@ -13,7 +13,7 @@ from ganzoo_plugins.acgan import AuxiliaryClassifier
 from ganzoo_plugins.mlp import Discriminator, Generator
 from ganzoo_plugins.vanilla import NonSaturating
 
-SPEC = Spec(1, 2, 2, GaussianPrior(dim=4), classes=3)
+SPEC = Spec((1, 2, 2), GaussianPrior(dim=4), classes=3)
 
 
 class Certain(nn.Module):
@@ -95,7 +95,7 @@ def test_features_of_real_and_fake_are_computed_once() -> None:
 
 
 def test_an_unconditional_recipe_is_refused() -> None:
-    spec = Spec(1, 2, 2, GaussianPrior(dim=4))
+    spec = Spec((1, 2, 2), GaussianPrior(dim=4))
     with pytest.raises(GanzooError, match="not conditional"):
         AuxiliaryClassifier().bind(spec, {"discriminator": Discriminator(spec)})
 

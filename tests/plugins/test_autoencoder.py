@@ -8,7 +8,7 @@ import torch
 from ganzoo import GaussianPrior, Spec
 from ganzoo_plugins.autoencoder import Autoencoder, convolutional, fully_connected
 
-SPEC = Spec(1, 28, 28, GaussianPrior(dim=100))
+SPEC = Spec((1, 28, 28), GaussianPrior(dim=100))
 kinds = pytest.mark.parametrize("make", [fully_connected, convolutional])
 
 

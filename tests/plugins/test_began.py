@@ -16,7 +16,7 @@ from ganzoo_plugins.autoencoder import fully_connected
 from ganzoo_plugins.began import BEGAN
 from ganzoo_plugins.mlp import Discriminator, Generator
 
-SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
 
 
 class Scripted(nn.Module):

@@ -13,7 +13,7 @@ from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec, Unifor
 from ganzoo_plugins import encoders, mlp
 from ganzoo_plugins.bigan import ALI, BiGAN, Joint
 
-SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
 either = pytest.mark.parametrize("objective", [BiGAN, ALI])
 
 
@@ -79,7 +79,7 @@ def test_each_phase_reaches_its_roles_alone(objective: Callable[[], BiGAN]) -> N
 
 def test_the_encoder_inverts_the_generator(mnist: ImageDataset) -> None:
     """A short training on digits: codes that generated the images are found again, better than by guessing."""
-    spec, objective = Spec(1, 28, 28, UniformPrior(dim=2)), BiGAN(hidden=[128])
+    spec, objective = Spec((1, 28, 28), UniformPrior(dim=2)), BiGAN(hidden=[128])
     networks = built(objective, spec, hidden=128)
     optimizers = {
         phase.name: torch.optim.Adam([p for r in phase.trains for p in networks[r].parameters()], 1e-3, (0.5, 0.999))

@@ -14,7 +14,7 @@ from ganzoo_plugins.cluster_gan import ClusterGAN, recovered
 from ganzoo_plugins.mlp import Discriminator, Generator
 
 PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=0)
-SPEC = Spec(1, 4, 4, PRIOR)
+SPEC = Spec((1, 4, 4), PRIOR)
 
 
 class Encoder(nn.Module):
@@ -152,4 +152,4 @@ def test_the_encoder_learns_to_find_the_clusters() -> None:
 @pytest.mark.parametrize("prior", [GaussianPrior(), CodesPrior(categorical=(), continuous=0), CodesPrior()], ids=str)
 def test_a_prior_without_clusters_is_refused_in_a_sentence(prior: GaussianPrior | CodesPrior) -> None:
     with pytest.raises(GanzooError, match=r"noise and categorical codes.*prior: {name: codes"):
-        ClusterGAN().bind(Spec(1, 4, 4, prior), {})
+        ClusterGAN().bind(Spec((1, 4, 4), prior), {})

@@ -14,7 +14,7 @@ from ganzoo.training.trainer import Trainer
 from ganzoo_plugins import dcgan, mlp
 from ganzoo_plugins.cogan import CoGAN, edges, layers_with_parameters, negative
 
-SPEC = Spec(1, 8, 8, GaussianPrior(dim=3))
+SPEC = Spec((1, 8, 8), GaussianPrior(dim=3))
 
 
 def built(**options: object) -> tuple[CoGAN, nn.ModuleDict]:

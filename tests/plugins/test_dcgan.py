@@ -11,7 +11,7 @@ from ganzoo_plugins.dcgan import Discriminator, Generator, smallest_grid
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
-    return Spec(channels, height, width, GaussianPrior(dim=10), classes)
+    return Spec((channels, height, width), GaussianPrior(dim=10), classes)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ganzoo_plugins.autoencoder import fully_connected
 from ganzoo_plugins.ebgan import EBGAN, PullingAway, pulling_away
 from ganzoo_plugins.mlp import Discriminator, Generator
 
-SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
 
 
 def test_by_hand() -> None:

@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from ganzoo import GanzooError, GaussianPrior, Spec
 from ganzoo_plugins.encoders import Posterior, convolutional, deviation_layer, fully_connected, posterior
 
-SPEC = Spec(1, 8, 8, GaussianPrior(dim=5))
+SPEC = Spec((1, 8, 8), GaussianPrior(dim=5))
 
 
 def test_the_divergence_agrees_with_torch_s() -> None:

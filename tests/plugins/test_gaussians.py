@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo import GanzooError, GaussianPrior, Spec
+from ganzoo import GanzooError, GaussianPrior, Points, Spec
 from ganzoo.evaluation.evaluator import Judge
 from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.evaluation.metrics import kl_to_uniform, modes_found, quality
@@ -47,7 +47,7 @@ def test_points_have_the_moments_of_their_mode(mixture, extractor, split, zoo):
     k = len(mixture.means)
     assert len(dataset) == {"train": 100_000, "test": 10_000}[split]
     assert dataset.shape == (1, 1, 2)
-    assert not dataset.quantised
+    assert dataset.modality == Points(1, 1, 2)
     assert len(dataset.classes) == k
     points = dataset.images.flatten(1) * mixture.scale
     counts = dataset.labels.bincount(minlength=k)
@@ -140,7 +140,7 @@ def test_ring_and_grid_have_digests_of_their_own():
 
 @pytest.mark.parametrize("kind", ["generators", "discriminators"])
 def test_the_mlp_fits_points(kind, zoo):
-    network = zoo.registry(kind).get("mlp").create(Spec(1, 1, 2, GaussianPrior(dim=3)), hidden=[8])
+    network = zoo.registry(kind).get("mlp").create(Spec((1, 1, 2), GaussianPrior(dim=3)), hidden=[8])
     given = torch.randn(5, 3) if kind == "generators" else torch.rand(5, 1, 1, 2)
     assert network(given).shape == ((5, 1, 1, 2) if kind == "generators" else (5,))
 
@@ -186,7 +186,7 @@ def test_a_short_training_finds_the_ring(tmp_path, zoo):
     scores = {score["metric"]: score["value"] for score in run.scores() if score["weights"] == "ema"}
     assert scores["modes@ring"] >= 6
     assert scores["quality@ring"] > 0.1  # of an untrained generator 0, of the truth 0.99
-    assert run.info["quantised"] is False
+    assert run.info["modality"] == "points"
     assert load(run, zoo=zoo, device=CPU).sample(5).dtype == torch.float32
     with Image.open(max((run.path / "samples").glob("*.png"))) as picture:
         assert picture.size == (384, 384)

@@ -12,7 +12,7 @@ from ganzoo_plugins.geometric import SVMMargin
 from ganzoo_plugins.hinge import Hinge
 from ganzoo_plugins.mlp import Discriminator
 
-SPEC = Spec(1, 2, 2, GaussianPrior(dim=4))
+SPEC = Spec((1, 2, 2), GaussianPrior(dim=4))
 
 
 class Plane(nn.Module):
@@ -59,7 +59,7 @@ def test_hinge_and_margin_find_the_maximum_margin_plane() -> None:
     torch.manual_seed(0)
     networks = {"generator": Points(), "discriminator": Plane()}
     game = AdversarialGame(Hinge(), [SVMMargin(weight=0.5)])
-    game.bind(Spec(1, 1, 2, GaussianPrior(dim=2)), networks)
+    game.bind(Spec((1, 1, 2), GaussianPrior(dim=2)), networks)
     batch = Batch(real.view(-1, 1, 1, 2), torch.zeros(8, dtype=torch.int64), fake)
     optimizer = torch.optim.SGD(networks["discriminator"].parameters(), lr=0.05)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, 1000)
@@ -74,7 +74,7 @@ def test_hinge_and_margin_find_the_maximum_margin_plane() -> None:
 
 
 def test_spectral_normalisation_leaves_no_margin_to_widen() -> None:
-    discriminator = Convolutional(Spec(1, 8, 8, GaussianPrior(dim=4)), width=2)
+    discriminator = Convolutional(Spec((1, 8, 8), GaussianPrior(dim=4)), width=2)
     SVMMargin().bind(SPEC, {"discriminator": discriminator})
     nn.utils.parametrizations.spectral_norm(discriminator.head.linear)
     with pytest.raises(GanzooError, match=r"svm-margin.*spectral_norm"):

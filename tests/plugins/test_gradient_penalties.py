@@ -95,7 +95,7 @@ def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: Regulariz
 
 @every_penalty
 def test_the_slope_of_a_real_network_agrees_with_finite_differences(penalty: Regularizer, turn) -> None:
-    critic = Discriminator(Spec(1, 2, 2, GaussianPrior(dim=1)), hidden=[16, 8]).double()
+    critic = Discriminator(Spec((1, 2, 2), GaussianPrior(dim=1)), hidden=[16, 8]).double()
     with torch.no_grad():
         critic.head.linear.weight.mul_(40)  # steep enough to cost something everywhere
     x, step = images(3), 1e-6

@@ -9,7 +9,7 @@ from torch import nn
 from ganzoo import GaussianPrior, Spec
 from ganzoo_plugins.historical_averaging import HistoricalAveraging
 
-SPEC = Spec(1, 1, 1, GaussianPrior(dim=1))
+SPEC = Spec((1, 1, 1), GaussianPrior(dim=1))
 
 
 def test_it_is_the_squared_distance_to_the_mean_of_all_that_was(turn) -> None:

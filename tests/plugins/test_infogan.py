@@ -14,7 +14,7 @@ from ganzoo_plugins.infogan import InfoGAN, information
 from ganzoo_plugins.mlp import Discriminator, Generator
 
 PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=2)
-SPEC = Spec(1, 4, 4, PRIOR)
+SPEC = Spec((1, 4, 4), PRIOR)
 
 
 def draw(n: int = 8) -> Tensor:
@@ -125,7 +125,7 @@ def test_a_few_steps_find_the_code() -> None:
 
 @pytest.mark.parametrize("prior", [GaussianPrior(), CodesPrior(categorical=(), continuous=0)], ids=str)
 def test_a_prior_without_codes_is_refused_in_a_sentence(prior: GaussianPrior | CodesPrior) -> None:
-    spec = Spec(1, 4, 4, prior)
+    spec = Spec((1, 4, 4), prior)
     with pytest.raises(GanzooError, match=r"no codes to recognise.*prior: {name: codes"):
         InfoGAN().bind(spec, {"discriminator": Discriminator(spec)})
 

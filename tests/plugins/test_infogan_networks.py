@@ -11,7 +11,7 @@ from ganzoo_plugins.infogan_networks import Discriminator, Generator
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
-    return Spec(channels, height, width, GaussianPrior(dim=74), classes)
+    return Spec((channels, height, width), GaussianPrior(dim=74), classes)
 
 
 def weights(network: nn.Module) -> list[tuple[int, ...]]:

@@ -19,7 +19,7 @@ from ganzoo_plugins.layers import (
     vector_norm,
 )
 
-SPEC = Spec(1, 8, 8, GaussianPrior(dim=4), classes=3)
+SPEC = Spec((1, 8, 8), GaussianPrior(dim=4), classes=3)
 
 
 def test_the_projection_is_the_inner_product_with_the_label_s_embedding() -> None:

@@ -41,7 +41,7 @@ def test_gradients_are_finite_even_where_images_agree() -> None:
 
 
 def test_dcgan_shows_it_to_its_head() -> None:
-    spec = Spec(1, 28, 28, GaussianPrior(dim=8))
+    spec = Spec((1, 28, 28), GaussianPrior(dim=8))
     plain = Discriminator(spec, width=4, norm="none")
     shown = Discriminator(spec, width=4, norm="none", minibatch_std=True)
     assert shown.feature_width == plain.feature_width + 7 * 7

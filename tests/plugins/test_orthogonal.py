@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ganzoo import GanzooError, GaussianPrior, Spec, Turn
 from ganzoo_plugins.orthogonal import Orthogonal, filters
 
-SPEC = Spec(1, 2, 2, GaussianPrior(dim=1))
+SPEC = Spec((1, 2, 2), GaussianPrior(dim=1))
 
 
 def linear(rows: list[list[float]]) -> nn.Linear:

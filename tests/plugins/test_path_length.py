@@ -99,7 +99,7 @@ def test_a_generator_without_a_mapping_network_is_measured_at_its_code(turn) -> 
 
 
 def test_it_trains_all_of_stylegan2_that_shapes_the_path(turn) -> None:
-    spec = Spec(1, 12, 12, GaussianPrior(dim=6), 3)
+    spec = Spec((1, 12, 12), GaussianPrior(dim=6), 3)
     generator, label = Generator(spec, width=2, style=4), torch.tensor([0, 1, 2])
     penalty(turn, PathLength(), generator, torch.randn(3, 6), condition=(label,)).backward()
     for name, parameter in generator.named_parameters():

@@ -48,7 +48,7 @@ def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: R1) -> No
 
 
 def test_the_slope_of_a_real_network_agrees_with_finite_differences() -> None:
-    critic = Discriminator(Spec(1, 2, 2, GaussianPrior(dim=1)), hidden=[16, 8]).double()
+    critic = Discriminator(Spec((1, 2, 2), GaussianPrior(dim=1)), hidden=[16, 8]).double()
     x, step = images(3), 1e-6
     slopes = []
     for pixel in range(4):
@@ -60,7 +60,7 @@ def test_the_slope_of_a_real_network_agrees_with_finite_differences() -> None:
 
 
 def test_lazily_applied_its_weight_grows_with_the_wait() -> None:
-    spec = Spec(1, 2, 2, GaussianPrior(dim=3))
+    spec = Spec((1, 2, 2), GaussianPrior(dim=3))
     networks = {"generator": Generator(spec, hidden=[4]), "discriminator": Discriminator(spec, hidden=[4])}
     r1 = R1(weight=5.0, every=16)
     r1.label = "r1"

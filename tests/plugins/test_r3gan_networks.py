@@ -15,7 +15,7 @@ from ganzoo_plugins.resampling import Blur, double
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
-    return Spec(channels, height, width, GaussianPrior(dim=10), classes)
+    return Spec((channels, height, width), GaussianPrior(dim=10), classes)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 30, 45), (1, 5, 9)])

@@ -65,7 +65,7 @@ def test_embeddings_and_proxies_have_length_one() -> None:
 
 @pytest.mark.parametrize(("player", "images"), [("discriminator", "real"), ("generator", "fake")])
 def test_each_player_answers_for_its_own_images(turn, player: str, images: str) -> None:
-    spec = Spec(1, 1, 2, GaussianPrior(dim=1), classes=2)
+    spec = Spec((1, 1, 2), GaussianPrior(dim=1), classes=2)
     term = DataToData(dim=4)
     networks = dict(term.bind(spec, {"discriminator": Discriminator(spec, hidden=[2])}))
     real, fake = torch.randn(3, 1, 1, 2), torch.randn(3, 1, 1, 2)
@@ -80,6 +80,6 @@ def test_each_player_answers_for_its_own_images(turn, player: str, images: str) 
 
 
 def test_an_unconditional_recipe_is_refused() -> None:
-    spec = Spec(1, 1, 2, GaussianPrior(dim=1))
+    spec = Spec((1, 1, 2), GaussianPrior(dim=1))
     with pytest.raises(GanzooError, match="not conditional"):
         DataToData().bind(spec, {"discriminator": Discriminator(spec)})

@@ -11,7 +11,7 @@ from ganzoo_plugins.resampling import Blur, double, edge_padding, pyramid
 
 
 def spec(height: int, width: int) -> Spec:
-    return Spec(1, height, width, GaussianPrior(dim=4))
+    return Spec((1, height, width), GaussianPrior(dim=4))
 
 
 def test_a_blurred_point_is_the_filter() -> None:

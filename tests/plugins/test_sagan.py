@@ -13,7 +13,7 @@ from ganzoo_plugins.sagan import Discriminator, Generator
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
-    return Spec(channels, height, width, GaussianPrior(dim=10), classes)
+    return Spec((channels, height, width), GaussianPrior(dim=10), classes)
 
 
 def looked_at(network: nn.Module, *inputs: torch.Tensor) -> list[tuple[int, ...]]:

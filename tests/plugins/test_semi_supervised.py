@@ -16,7 +16,7 @@ from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.mlp import Discriminator, Generator
 from ganzoo_plugins.semi_supervised import UNKNOWN, Pool, SemiSupervised
 
-SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
 
 
 def built(**options: object) -> tuple[SemiSupervised, nn.ModuleDict]:
@@ -159,7 +159,7 @@ def test_a_hundred_labels_classify_most_test_digits(zoo: Zoo, mnist: ImageDatase
 def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
     with pytest.raises(GanzooError, match=r"Flatten has no 'features'.*Use the discriminator .*with features"):
         SemiSupervised().bind(SPEC, {"discriminator": nn.Flatten()})
-    told = Spec(1, 4, 4, GaussianPrior(dim=3), classes=3)
+    told = Spec((1, 4, 4), GaussianPrior(dim=3), classes=3)
     with pytest.raises(GanzooError, match="conditional: false"):
         SemiSupervised().bind(told, {"discriminator": Discriminator(told)})
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ganzoo import GaussianPrior, Spec
+from ganzoo import GaussianPrior, Images, Spec
 from ganzoo.build import assemble
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
@@ -20,7 +20,7 @@ SHAPES = [(1, 28, 28), (3, 32, 32), (3, 30, 45), (1, 5, 9), (3, 64, 64)]
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
-    return Spec(channels, height, width, GaussianPrior(dim=10), classes)
+    return Spec((channels, height, width), GaussianPrior(dim=10), classes)
 
 
 def sizes(network: nn.Module, blocks: nn.Sequential, inputs: Tensor) -> list[tuple[int, ...]]:
@@ -97,7 +97,7 @@ def test_images_do_not_see_one_another() -> None:
 def test_every_weight_s_largest_singular_value_is_one(recipe: str) -> None:
     """Found by power iteration, one step each time a weight is used, and here by a full decomposition."""
     torch.manual_seed(0)
-    networks = assemble(load_recipe(recipe, ZOO), ZOO, (1, 28, 28), 10).networks
+    networks = assemble(load_recipe(recipe, ZOO), ZOO, Images(1, 28, 28), 10).networks
     discriminator = networks["discriminator"]
     normalised = [module for module in discriminator.modules() if parametrize.is_parametrized(module)]
     weighted = [module for module in discriminator.modules() if isinstance(module, nn.Conv2d | nn.Linear)]

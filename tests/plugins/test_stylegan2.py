@@ -16,7 +16,7 @@ from ganzoo_plugins.vanilla import NonSaturating
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
-    return Spec(channels, height, width, GaussianPrior(dim=10), classes)
+    return Spec((channels, height, width), GaussianPrior(dim=10), classes)
 
 
 def noisy(classes: int = 0) -> Generator:

@@ -11,7 +11,7 @@ from ganzoo_plugins.mlp import Discriminator, Generator
 from ganzoo_plugins.unrolled import Unrolled
 from ganzoo_plugins.vanilla import Minimax, NonSaturating
 
-SPEC = Spec(1, 1, 2, GaussianPrior(dim=1))
+SPEC = Spec((1, 1, 2), GaussianPrior(dim=1))
 
 
 class Line(nn.Module):
@@ -96,7 +96,7 @@ def test_looking_ahead_changes_the_gradient() -> None:
 
 
 def built(**options: object) -> tuple[Unrolled, nn.ModuleDict, Batch]:
-    spec = Spec(1, 4, 4, GaussianPrior(dim=3))
+    spec = Spec((1, 4, 4), GaussianPrior(dim=3))
     objective = Unrolled(**options)
     networks = nn.ModuleDict(
         {"generator": Generator(spec, hidden=[8]), "discriminator": Discriminator(spec, hidden=[8, 6])}

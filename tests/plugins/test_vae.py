@@ -11,7 +11,7 @@ from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec, Unifor
 from ganzoo_plugins import encoders, mlp
 from ganzoo_plugins.vae import VAE, negative_log_likelihood
 
-SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
 
 
 def built(objective: VAE, spec: Spec = SPEC, hidden: int = 8) -> nn.ModuleDict:
@@ -63,7 +63,7 @@ def test_half_precision_still_learns_from_ink_it_was_sure_to_be_paper() -> None:
 
 
 def test_the_bound_falls_on_digits(mnist: ImageDataset) -> None:
-    spec, objective = Spec(1, 28, 28, GaussianPrior(dim=8)), VAE()
+    spec, objective = Spec((1, 28, 28), GaussianPrior(dim=8)), VAE()
     networks = built(objective, spec, hidden=128)
     adam = torch.optim.Adam(networks.parameters(), 2e-3)
     found = []
@@ -80,4 +80,4 @@ def test_the_bound_falls_on_digits(mnist: ImageDataset) -> None:
 
 def test_a_prior_that_is_not_gaussian_is_refused_in_a_sentence() -> None:
     with pytest.raises(GanzooError, match=r"the prior is 'uniform'.*prior: {name: gaussian"):
-        VAE().bind(Spec(1, 4, 4, UniformPrior(dim=3)), {"encoder": encoders.fully_connected(SPEC)})
+        VAE().bind(Spec((1, 4, 4), UniformPrior(dim=3)), {"encoder": encoders.fully_connected(SPEC)})

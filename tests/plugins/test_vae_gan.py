@@ -11,7 +11,7 @@ from ganzoo import Batch, GanzooError, GaussianPrior, Spec
 from ganzoo_plugins import encoders, mlp
 from ganzoo_plugins.vae_gan import VAEGAN
 
-SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
 
 
 def built(objective: VAEGAN, *, certain: bool = False) -> nn.ModuleDict:

@@ -13,7 +13,7 @@ from ganzoo import GaussianPrior, Spec
 from ganzoo_plugins.mlp import Discriminator, Generator
 from ganzoo_plugins.vanilla import Minimax, NonSaturating
 
-SPEC = Spec(1, 28, 28, GaussianPrior(dim=100))
+SPEC = Spec((1, 28, 28), GaussianPrior(dim=100))
 
 
 def logits(n: int = 16) -> torch.Tensor:
@@ -104,7 +104,7 @@ def test_logits_are_the_head_on_the_features() -> None:
 
 
 def test_each_label_is_a_column_of_its_own() -> None:
-    spec = Spec(1, 2, 2, GaussianPrior(dim=3), classes=4)
+    spec = Spec((1, 2, 2), GaussianPrior(dim=3), classes=4)
     generator, discriminator = Generator(spec, hidden=[5]), Discriminator(spec, hidden=[5])
     assert widths(generator)[0] == (7, 5)
     assert widths(discriminator)[0] == (8, 5)

@@ -12,7 +12,7 @@ from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Spec, UniformP
 from ganzoo_plugins.mlp import Generator
 from ganzoo_plugins.vq_vae import VQVAE, CausalPrior, Codebook
 
-SPEC = Spec(1, 4, 4, UniformPrior(dim=6))
+SPEC = Spec((1, 4, 4), UniformPrior(dim=6))
 
 
 class Encoder(nn.Module):

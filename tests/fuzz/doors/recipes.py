@@ -8,6 +8,7 @@ import mutations
 import torch
 
 from doors import Door
+from ganzoo import Images
 from ganzoo.build import assemble
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry import strict_yaml
@@ -69,7 +70,7 @@ class Doors:
             except Exception:
                 continue
             torch.manual_seed(0)
-            assemble(recipe, self.zoo, random.choice(SHAPES), random.choice((0, 1, 10)))
+            assemble(recipe, self.zoo, Images(*random.choice(SHAPES)), random.choice((0, 1, 10)))
             return
 
     def _content(self, random: Random) -> bytes:

@@ -1,8 +1,19 @@
+"""What a modality makes of samples: pictures, quantisation, files."""
+
 import numpy as np
 import torch
 from PIL import Image
 
-from ganzoo.runs.pictures import GAP, grid, overview, save_picture, scatter
+from ganzoo import Images, Points
+from ganzoo.api.modality import GAP, png
+
+
+def grid(images, columns=None):
+    return Images(*images.shape[1:]).picture(images, columns)
+
+
+def scatter(points):
+    return Points(*points.shape[1:]).picture(points)
 
 
 def test_each_image_lies_in_its_cell_with_a_black_gap():
@@ -22,7 +33,7 @@ def test_a_square_is_chosen_where_columns_are_not_given():
 def test_png_files_hold_the_same_pixels(tmp_path):
     for channels in (1, 3):
         picture = torch.randint(256, (channels, 9, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        save_picture(picture, tmp_path / "grid.png")
+        (tmp_path / "grid.png").write_bytes(png(picture))
         with Image.open(tmp_path / "grid.png") as image:
             pixels = np.atleast_3d(np.asarray(image))
         assert np.array_equal(pixels, picture.permute(1, 2, 0).numpy())
@@ -40,10 +51,3 @@ def test_points_are_drawn_to_the_right_and_upwards():
 def test_a_point_in_the_middle_lies_in_the_middle():
     ((_, row, column),) = scatter(torch.zeros(1, 1, 1, 2)).nonzero().tolist()
     assert (row, column) == (383 - 192, 192)
-
-
-def test_images_are_shown_in_a_grid_and_points_in_a_plot():
-    images = torch.randint(256, (6, 1, 4, 4), dtype=torch.uint8)
-    points = torch.rand(6, 1, 1, 2) * 2 - 1
-    assert torch.equal(overview(images, 3), grid(images, 3))
-    assert torch.equal(overview(points, 3), scatter(points))
