@@ -101,7 +101,7 @@ def test_the_state_is_tensors_and_integers(sampler_of):
 def test_a_batch_is_the_callers_own_memory(sampler_of):
     sampler = sampler_of(numbered(4), 4, seed=0, device="cpu")
     batch = sampler.next()
-        real, label = batch["image"], batch["label"]
+    real, label = batch["image"], batch["label"]
     real.fill_(7)
     label.fill_(7)
     again, labels = sampler.next().values()
