@@ -1,25 +1,29 @@
 """One training by several processes, as torchrun starts them: torch.distributed, and nothing home-made beside it.
 
-Every process holds the same weights and sees its own part of each batch. The first one leads: it alone writes.
+Every process runs the same program, holds the same weights and sees its own rows of each batch. The main process, of
+rank 0, is the only one that writes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.training.device import resolve_device
+from ganzoo.training.rng import derive_seed, global_state, restore_global_state
 
-PATIENCE = timedelta(minutes=60)
-"""For a process that does not answer: more than the longest evaluation, during which all others wait for the first."""
+TIMEOUT = timedelta(minutes=60)
+"""For a process that does not answer: more than the longest evaluation, whose metrics the main process computes."""
 
 
 class LostContact(RunError):
@@ -27,7 +31,7 @@ class LostContact(RunError):
 
 
 @dataclass(frozen=True)
-class Team:
+class Processes:
     """The processes that train one run together. Methods are called by all of them, at the same point.
 
     Attributes:
@@ -39,15 +43,15 @@ class Team:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes, draws and scores."""
+    def is_main(self) -> bool:
+        """Whether this is the process that writes."""
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
         """Where this process trains: of several GPUs each takes its own.
 
         Raises:
-            GanzooError: The device is not there, or all processes would share one GPU.
+            GanzooError: The device is not available, or all processes would share one GPU.
         """
         device = resolve_device(name)
         if self.size == 1 or device.type != "cuda":
@@ -61,7 +65,7 @@ class Team:
         torch.cuda.set_device(local)
         return torch.device("cuda", local)
 
-    def share(self, batch_size: int) -> slice:
+    def rows(self, batch_size: int) -> slice:
         """The rows of a batch that this process sees: all rows are seen once, each by one process.
 
         Raises:
@@ -70,75 +74,75 @@ class Team:
         rows, left = divmod(batch_size, self.size)
         if left or not rows:
             raise GanzooError(
-                f"A batch of {batch_size} images cannot be shared equally by {self.size} processes.",
+                f"batch_size {batch_size} cannot be divided equally among {self.size} processes.",
                 f"train.batch_size is that of all processes together: make it a multiple of {self.size}.",
             )
         return slice(self.rank * rows, (self.rank + 1) * rows)
 
     @torch.no_grad()
-    def average(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
         """Replace floating-point tensors by their means over all processes, in one exchange."""
         if self.size > 1 and tensors:
             flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-            with in_contact():
+            with _in_contact():
                 dist.all_reduce(flat)
-            _scatter(flat.div_(self.size), tensors)
+            _unflatten(flat.div_(self.size), tensors)
 
-    @torch.no_grad()
-    def adopt(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors by those of the process that leads, in one exchange for each type."""
-        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors) if self.size > 1 else ():
-            alike = [tensor for tensor in tensors if tensor.dtype == dtype]
-            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
-            with in_contact():
-                dist.broadcast(flat, 0)
-            _scatter(flat, alike)
+    def all_reduce_sum(self, tensor: Tensor) -> None:
+        """Replace a tensor on the CPU by the sum over all processes."""
+        if self.size > 1:
+            with _in_contact():
+                dist.all_reduce(tensor)
 
-    def highest(self, numbers: Sequence[float]) -> list[float]:
+    def all_reduce_max(self, numbers: Sequence[float]) -> list[float]:
         """The largest of all processes' numbers, place by place; does not wait for a GPU."""
         if self.size == 1:
             return list(numbers)
         values = torch.tensor(numbers, dtype=torch.float64)
-        with in_contact():
+        with _in_contact():
             dist.all_reduce(values, dist.ReduceOp.MAX)
         return values.tolist()
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so."""
-        return bool(self.highest([float(flag)])[0])
+        """Whether it is true in any process."""
+        return bool(self.all_reduce_max([float(flag)])[0])
 
-    def gather(self, tensor: Tensor) -> list[Tensor]:
+    def all_gather(self, tensor: Tensor) -> list[Tensor]:
         """Every process's tensor on the CPU, of one shape in all, by rank."""
         if self.size == 1:
             return [tensor]
         found = [torch.empty_like(tensor) for _ in range(self.size)]
-        with in_contact():
+        with _in_contact():
             dist.all_gather(found, tensor)
         return found
 
-    def add_up(self, tensor: Tensor) -> None:
-        """Replace a tensor on the CPU by the sum over all processes."""
-        if self.size > 1:
-            with in_contact():
-                dist.all_reduce(tensor)
+    @torch.no_grad()
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors by those of the main process, in one exchange for each type."""
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors) if self.size > 1 else ():
+            alike = [tensor for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([tensor.reshape(-1) for tensor in alike])
+            with _in_contact():
+                dist.broadcast(flat, 0)
+            _unflatten(flat, alike)
 
-    def hand_out(self, content: bytes = b"") -> bytes:
-        """The leader's bytes, for everyone."""
+    def broadcast_bytes(self, content: bytes = b"") -> bytes:
+        """The main process's bytes. What is sent is JSON, YAML or safetensors, so that nobody unpickles anything."""
         if self.size == 1:
             return content
-        length = int(self.highest([len(content) if self.leads else 0])[0])
-        buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8) if self.leads and content else None
+        length = int(self.all_reduce_max([len(content) if self.is_main else 0])[0])
+        buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8) if self.is_main and content else None
         buffer = torch.empty(length, dtype=torch.uint8) if buffer is None else buffer
-        with in_contact():
+        with _in_contact():
             dist.broadcast(buffer, 0)
         return buffer.numpy().tobytes()
 
 
-ALONE = Team()
+ALONE = Processes()
 
 
 @contextmanager
-def joined() -> Iterator[Team]:
+def joined() -> Iterator[Processes]:
     """The processes that torchrun started, or this one alone, until the block ends."""
     # Some builds of torch have nothing of the kind.
     if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
@@ -150,16 +154,16 @@ def joined() -> Iterator[Team]:
 
     # gloo beside nccl: small agreements on the host need not wait for the GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    with in_contact():
-        dist.init_process_group(backend, timeout=PATIENCE)
-    yield Team(dist.get_rank(), dist.get_world_size())
+    with _in_contact():
+        dist.init_process_group(backend, timeout=TIMEOUT)
+    yield Processes(dist.get_rank(), dist.get_world_size())
     # Not after an error: the others may be gone, and leaving in order would wait for them.
     dist.destroy_process_group()
 
 
 @contextmanager
-def in_contact() -> Iterator[None]:
-    """Say in words what torch says in its own where another process is gone.
+def _in_contact() -> Iterator[None]:
+    """Turn what torch raises where another process is gone into a sentence.
 
     Raises:
         LostContact: It is.
@@ -171,11 +175,163 @@ def in_contact() -> Iterator[None]:
             raise
         raise LostContact(
             "Another process of this training ended, or does not answer.",
-            "If it did not say why, see whether its machine still runs; then go on with --resume.",
+            "If it did not say why, check that its machine still runs; then resume with --resume.",
         ) from error
 
 
-def _scatter(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+def _unflatten(flat: Tensor, tensors: Sequence[Tensor]) -> None:
     parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     for tensor, part in zip(tensors, parts, strict=True):
         tensor.copy_(part.view_as(tensor))
+
+
+class Replicas:
+    """Networks and objective, kept equal in all processes; in a single process it does nothing.
+
+    Gradients are averaged, so that a step is that of the whole batch. So are buffers that change (running averages,
+    an augmentation's strength), with the gradients: what follows from one process's images becomes what follows from
+    everyone's, and a phase's ``after`` sees it so.
+
+    Args:
+        processes: All of them.
+        modules: What holds weights and buffers; the main process's values hold from now on.
+    """
+
+    def __init__(self, processes: Processes, modules: Sequence[nn.Module]) -> None:
+        self._processes = processes
+        parameters = [p.detach() for module in modules for p in module.parameters()]
+        processes.broadcast([*parameters, *(b for module in modules for b in module.buffers())])
+        # Buffers that a checkpoint holds; the others are constants.
+        names = [module.state_dict().keys() for module in modules]
+        kept = [
+            b for module, saved in zip(modules, names, strict=True) for name, b in module.named_buffers() if name in saved
+        ]
+        self._averaged = [b for b in kept if b.is_floating_point()]
+        self._whole = [b for b in kept if not b.is_floating_point()]
+
+    def average_gradients(self, trained: Sequence[nn.Parameter]) -> None:
+        """After a backward pass: gradients of these parameters, and all buffers, in one exchange."""
+        if self._processes.size > 1:
+            self._processes.all_reduce_mean([*(p.grad for p in trained if p.grad is not None), *self._averaged])
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The mean over all processes of each value."""
+        if not values or self._processes.size == 1:
+            return dict(values)
+        means = torch.tensor(list(values.values()), dtype=torch.float64)
+        self._processes.all_reduce_mean([means])
+        return dict(zip(values, means.tolist(), strict=True))
+
+    def refuse_diverging_integers(self) -> None:
+        """Check that integer buffers, which have no mean, are the same in all processes; waits for the device.
+
+        Raises:
+            RunError: They follow from what each process saw.
+        """
+        if self._processes.size == 1 or not self._whole:
+            return
+        sums = torch.stack([b.double().sum() for b in self._whole]).tolist()
+        extremes = self._processes.all_reduce_max([*sums, *(-one for one in sums)])
+        if any(a != -b for a, b in zip(extremes[: len(sums)], extremes[len(sums) :], strict=True)):
+            raise RunError(
+                "This recipe keeps integers that follow from the images of one process, and have no mean.",
+                "Train it in one process.",
+            )
+
+
+def random_states(processes: Processes, device: torch.device) -> dict[str, Tensor]:
+    """Every process's own generators, for a checkpoint: main's as a single process's, the others' by rank."""
+    states: dict[str, Tensor] = {}
+    for name, own in global_state(device).items():
+        main, *others = processes.all_gather(own)
+        states[f"random.{name}"] = main
+        states |= {f"ranks.{rank}.random.{name}": one for rank, one in enumerate(others, 1)}
+    return states
+
+
+def restore_random(tensors: Mapping[str, Tensor], processes: Processes, device: torch.device, otherwise: int) -> None:
+    """Restore what ``random_states`` gave; a process that did not exist then is seeded by ``otherwise``."""
+    prefix = "random." if processes.is_main else f"ranks.{processes.rank}.random."
+    states = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    if states or processes.is_main:
+        restore_global_state(states, device)
+    else:
+        torch.manual_seed(training_seed(otherwise, processes))
+
+
+def training_seed(seed: int, processes: Processes) -> int:
+    """Of torch's own generators in this process: what losses and networks draw differs between processes."""
+    return derive_seed(seed, "training" if processes.is_main else f"training/{processes.rank}")
+
+
+class SyncedBatchNorm(_BatchNorm):
+    """Batch normalisation whose mean and variance are those of all processes' images together.
+
+    torch's own ``SyncBatchNorm`` exists on GPUs alone, and forbids a second derivative. Every process has as many
+    images, and calls the layer in the same order.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (n, channels, ...), n images in this process."""
+        if not self.training and self.running_mean is not None:
+            return super().forward(input)
+        over, x = [0, *range(2, input.dim())], input.float()
+        mean = _mean_of_all(x.mean(over))
+        shape = [1, -1, *[1] * (input.dim() - 2)]
+        centred = x - mean.view(shape)
+        variance = _mean_of_all(centred.square().mean(over))
+        if self.training and self.running_mean is not None:
+            self._update_statistics(mean, variance, x.numel() // x.shape[1] * dist.get_world_size())
+        out = centred * (variance + self.eps).rsqrt().view(shape)
+        if self.affine:
+            out = out * self.weight.view(shape) + self.bias.view(shape)
+        return out.to(input.dtype)
+
+    @torch.no_grad()
+    def _update_statistics(self, mean: Tensor, variance: Tensor, n: int) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance * n / max(1, n - 1), share)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Whatever the layer in whose place it stands was given."""
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; so is its gradient, since each process's output depends on everyone's input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        with _in_contact():
+            dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _summed(gradient)
+
+
+def _summed(x: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(x.contiguous())  # type: ignore[no-untyped-call]
+    return total
+
+
+def _mean_of_all(x: Tensor) -> Tensor:
+    return _summed(x) / dist.get_world_size()
+
+
+def sync_batch_norm(network: nn.Module) -> None:
+    """Put a ``SyncedBatchNorm`` with the same state in the place of each batch normalisation below a module."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            tracks = child.track_running_stats
+            new = SyncedBatchNorm(child.num_features, child.eps, child.momentum, child.affine, tracks)
+            new.load_state_dict(child.state_dict())
+            setattr(network, name, new.train(child.training))
+        else:
+            sync_batch_norm(child)

@@ -16,8 +16,7 @@ from ganzoo.api.objective import Batch, Phase
 from ganzoo.build import Assembly, assemble
 from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.engine import backward
-from ganzoo.training.phases import grouped, require_gradients, scheduled
+from ganzoo.training.step import require_gradients, scheduled
 
 
 def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
@@ -35,11 +34,10 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
     """
     with torch.random.fork_rng(), FakeTensorMode(allow_non_fake_inputs=True):
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
-        phases = scheduled(assembly.objective.phases(), recipe)
+        groups = scheduled(assembly.objective.phases(), recipe)
         batch = _batch(recipe, assembly)
-        groups = grouped(phases)
         total = sum(_flops(group, assembly, batch) * group[0].repeat / group[0].every for group in groups)
-    return total / (recipe.train.batch_size * max(phase.repeat for phase in phases))
+    return total / (recipe.train.batch_size * max(group[0].repeat for group in groups))
 
 
 def _batch(recipe: Recipe, assembly: Assembly) -> Batch:
@@ -60,7 +58,7 @@ def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch) -> int:
         for phase in group:
             trained = [p for role in phase.trains for p in networks[role].parameters()]
             require_gradients(trained, _others(assembly.networks, trained))
-            backward(phase.loss(networks, batch))
+            phase.loss(networks, batch)["loss"].backward()  # type: ignore[no-untyped-call]
     return counter.get_total_flops()
 
 

@@ -1,4 +1,4 @@
-"""What tells a healthy training from a sick one: gradient norms, weights that are numbers, samples that differ.
+"""What a training reports of itself: mean losses, gradient norms, weights that are no longer finite.
 
 Gradients are read on the device, on few steps, and looked at where losses are logged. Nothing here draws from the
 training's random numbers or writes to a weight, so that a watched run trains to the same bits.
@@ -13,18 +13,42 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
-from ganzoo.api.dataset import ImageDataset
-from ganzoo.api.extractor import Extractor
 from ganzoo.api.objective import Phase
-from ganzoo.evaluation.features import Features, extract, find_extractor
-from ganzoo.recipes.loading import Recipe
-from ganzoo.registry.loading import Zoo
-from ganzoo.training.meters import Meters
 
 WATCH_EVERY = 16
 """Steps between readings: each costs a percent or more of its step, and a sickness lasts for hundreds of steps."""
-SAMPLES = 500
-"""Images whose variety is measured: enough for 3% precision, few enough for half a second."""
+
+
+class Meters:
+    """Sums of scalars by phase; ``flush`` is the only place that waits for the device."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._one: dict[torch.device, Tensor] = {}
+
+    def add(self, phase: str, losses: Mapping[str, Tensor]) -> None:
+        """Add one report of a phase: scalars by name. It is counted on the device too, as a replayed graph does."""
+        scalars = [value.detach().float() for value in losses.values()]
+        device = scalars[0].device
+        if phase not in self._sums:
+            self._names[phase] = tuple(losses)
+            self._sums[phase] = torch.zeros(1 + len(scalars), device=device)
+            self._one.setdefault(device, torch.ones((), device=device))
+        self._sums[phase].add_(torch.stack([self._one[device], *scalars]))
+
+    def flush(self) -> dict[str, float]:
+        """The means since the last flush, as ``{"discriminator.loss": ...}``, and start anew."""
+        if not self._sums:
+            return {}
+        flat = iter(torch.cat(list(self._sums.values())).tolist())
+        torch._foreach_zero_(list(self._sums.values()))
+        means: dict[str, float] = {}
+        for phase, names in self._names.items():
+            count, *totals = (next(flat) for _ in range(1 + len(names)))
+            if count:
+                means |= {f"{phase}.{name}": total / count for name, total in zip(names, totals, strict=True)}
+        return means
 
 
 class GradientWatch:
@@ -68,79 +92,3 @@ def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
 
 def _floats(network: nn.Module) -> list[Tensor]:
     return [t.detach() for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()]
-
-
-class VarietyWatch:
-    """How much samples differ from one another, beside as many real images in the same features.
-
-    Args:
-        real: Real images, uint8 (n, c, h, w), in random order.
-        name: The extractor's registered name, or ``"pixels"``.
-        extractor: On ``device``, in evaluation mode; None to compare pixels.
-        device: Where the extractor is.
-    """
-
-    def __init__(self, real: Tensor, name: str, extractor: Extractor | None, device: torch.device) -> None:
-        self.name = name
-        self._extractor = extractor
-        self._device = device
-        self._real = self._features(real[:SAMPLES])
-
-    def measure(self, images: Tensor) -> dict[str, dict[str, float]]:
-        """The variety of samples and of as many real images.
-
-        Args:
-            images: uint8 (n, c, h, w), n at least 2; the first ``SAMPLES`` of them are looked at.
-
-        Returns:
-            ``{"variety": ..., "real_variety": ...}``, each as ``variety`` gives it.
-        """
-        fake = self._features(images[:SAMPLES])
-        n = min(len(fake.values), len(self._real.values))
-        return {"variety": variety(_first(fake, n)), "real_variety": variety(_first(self._real, n))}
-
-    @classmethod
-    def of(cls, recipe: Recipe, zoo: Zoo, dataset: ImageDataset, device: torch.device) -> VarietyWatch:
-        """In the features of the recipe's first metric, against training images; in pixels where it has no metric."""
-        chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
-        named = [name.partition("@")[2] for name in recipe.evaluate.metrics if "@" in name]
-        extractor = find_extractor(named[0], zoo, dataset.shape).to(device) if named else None
-        return cls(dataset.images[chosen], named[0] if named else "pixels", extractor, device)
-
-    def _features(self, images: Tensor) -> Features:
-        if self._extractor is None:
-            return Features(images.flatten(1).float() / 255)
-        return extract(self.name, self._extractor, images, self._device)
-
-
-def variety(features: Features) -> dict[str, float]:
-    """How much images differ from one another.
-
-    Args:
-        features: Of n images, n at least 2.
-
-    Returns:
-        ``samples``: n. ``distance``: mean distance between two of them, at least 0. ``nearest``: median distance from
-        one to the nearest other, at least 0; it sees copies within a class, which the mean does not. ``classes``, where
-        the extractor is a classifier and puts half of them into classes: the exponential of the entropy of these
-        classes, between 1 (all of one) and the number of classes (all equally often).
-    """
-    # Not by matrix products, which lose the small distances that collapse is about.
-    distances = torch.cdist(features.values, features.values, compute_mode="donot_use_mm_for_euclid_dist")
-    n = len(distances)
-    nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()
-    found = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
-    classes = _classes(features.logits) if features.logits is not None else torch.empty(0)
-    if 2 * len(classes) >= n:
-        share = classes.bincount().double() / len(classes)
-        found["classes"] = torch.special.entr(share).sum().exp().item()
-    return found
-
-
-def _classes(logits: Tensor) -> Tensor:
-    """The predicted class of each image, int64; an extractor that puts one into no class gives it -inf throughout."""
-    return logits[logits.amax(1) > -math.inf].argmax(1)
-
-
-def _first(features: Features, n: int) -> Features:
-    return Features(features.values[:n], None if features.logits is None else features.logits[:n])

@@ -1,4 +1,4 @@
-"""One trainer for every GAN: it takes turns as the objective says, and knows none by name."""
+"""One trainer for every GAN: it builds what a step needs, takes steps, and saves and restores everything they change."""
 
 from __future__ import annotations
 
@@ -10,35 +10,49 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.api.dataset import ImageDataset
-from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
-from ganzoo.build import Assembly, assemble
+from ganzoo.api.dataset import Dataset
+from ganzoo.api.objective import Networks, Phase
+from ganzoo.build import assemble
 from ganzoo.data.sampler import build_sampler
 from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.batchnorm import share_batch_norm
 from ganzoo.training.device import autocast, keep_freed_memory, resolve_precision
-from ganzoo.training.distributed import ALONE, Team
-from ganzoo.training.engine import Part, Turn, Work, choose_engine
-from ganzoo.training.health import WATCH_EVERY, GradientWatch
-from ganzoo.training.meters import Meters
+from ganzoo.training.distributed import (
+    ALONE,
+    Processes,
+    Replicas,
+    random_states,
+    restore_random,
+    sync_batch_norm,
+    training_seed,
+)
+from ganzoo.training.engines import choose_engine
+from ganzoo.training.health import GradientWatch, Meters
 from ganzoo.training.optim import Ema, build_optimizers
-from ganzoo.training.phases import grouped, require_gradients, scheduled
 from ganzoo.training.rng import derive_seed, stream
-from ganzoo.training.shared import SharedState, random_states, restore_random, training_seed
+from ganzoo.training.step import PhaseStep, StepGroup, TrainingStep, scheduled
 
 
 class Trainer:
-    """Everything between a recipe and its next step. Nothing in ``step`` waits for the device.
+    """Everything between a recipe and its next step.
 
     Args:
         recipe: A validated recipe.
         zoo: Where its names are looked up.
         dataset: The training images.
         device: Overrides the recipe's ``train.device``.
-        say: Called with sentences for the person who waits.
-        team: The processes that train together, this one among them.
+        log: Called with sentences for the person who waits.
+        processes: The processes that train together, this one among them.
+
+    Attributes:
+        steps: Steps taken so far.
+        networks: All networks, by role.
+        objective: What is optimised.
+        engine: What made the step's functions.
+        meters: Mean losses since the last ``flush``.
+        gradients: Gradient norms since the last flush of theirs.
+        ema: The moving average, or None.
     """
 
     def __init__(
@@ -46,49 +60,84 @@ class Trainer:
         recipe: Recipe,
         zoo: Zoo,
         *,
-        dataset: ImageDataset,
+        dataset: Dataset,
         device: torch.device | None = None,
-        say: Callable[[str], None] = lambda sentence: None,
-        team: Team = ALONE,
+        log: Callable[[str], None] = lambda sentence: None,
+        processes: Processes = ALONE,
     ) -> None:
         config = recipe.train
         self.recipe = recipe
-        self.team = team
-        self.device = device or team.device(config.device)
+        self.processes = processes
+        self.device = device or processes.device(config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
-        self._rows = team.share(config.batch_size)
         self.precision = resolve_precision(config.precision, self.device)
         self.latents = stream(config.seed, "latents", self.device)
-        self.engine = choose_engine(config.engine, self.device, self.latents, say, team.size)
+        self.engine = choose_engine(config.engine, self.device, self.latents, log, processes.size)
+
         torch.manual_seed(derive_seed(config.seed, "initialisation"))
-        self.assembly: Assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
-        self.objective: Objective = self.assembly.objective.to(self.device)
+        self.assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
+        self.objective = self.assembly.objective.to(self.device)
         self.networks = self.assembly.networks.to(self.device)
-        if config.sync_batch_norm and team.size > 1:
-            share_batch_norm(self.networks)
-        self._shared = SharedState(team, (self.networks, self.objective))
-        self.optimizers = build_optimizers(
-            recipe, dict(self.networks.items()), self.device if config.engine == "cudagraph" else None
-        )
-        followed = {role: self.networks[role] for role in self.objective.samples_with}
-        self.ema = Ema(followed, config.ema) if config.ema is not None else None
-        self.sampler = build_sampler(
-            dataset, config.batch_size, seed=derive_seed(config.seed, "data"), device=self.device, log=say
-        )
-        self.meters = Meters()
+        if config.sync_batch_norm and processes.size > 1:
+            sync_batch_norm(self.networks)
+        self._replicas = Replicas(processes, (self.networks, self.objective))
+        networks = dict(self.networks.items())
+        self.optimizers = build_optimizers(recipe, networks, self.device if config.engine == "cudagraph" else None)
+        averaged = {role: self.networks[role] for role in self.objective.samples_with}
+        self.ema = Ema(averaged, config.ema) if config.ema is not None else None
+
+        data_seed = derive_seed(config.seed, "data")
+        self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log)
         self.steps = 0
-        phases = scheduled(self.objective.phases(), recipe)
-        self.gradients = GradientWatch(phases, dict(self.networks.items()))
-        self._groups = grouped(phases)
-        self._turns = self._prepared()
-        self._batches_per_step = max(phase.repeat for phase in phases)
-        torch.manual_seed(training_seed(config.seed, team))
+        self.meters = Meters()
+        groups = scheduled(self.objective.phases(), recipe)
+        self.gradients = GradientWatch([phase for group in groups for phase in group], networks)
+        self.step_groups = [self._group(phases) for phases in groups]
+        self._step = self._prepared_step()
+        torch.manual_seed(training_seed(config.seed, processes))
+
+    def step(self) -> None:
+        """Take one step: see ``training/step.py``. Nothing in it waits for the device."""
+        for optimizer in self.optimizers.values():
+            optimizer.set_progress(self.steps / self.total_steps)
+        self._step(self.steps)
+        self.steps += 1
+
+    def _group(self, phases: Sequence[Phase]) -> StepGroup:
+        context = partial(autocast, self.precision, self.device)
+        steps = [
+            PhaseStep(
+                phase,
+                self.networks,
+                [self.optimizers[role].inner for role in phase.trains],
+                context,
+                self._replicas,
+                self.meters,
+            )
+            for phase in phases
+        ]
+        return StepGroup(steps, self.objective, dict(self.networks.items()), self._draw_latents, context)
+
+    def _draw_latents(self) -> Tensor:
+        """This process's rows of the next latent codes, which are drawn for all processes alike."""
+        n = self.recipe.train.batch_size
+        return self.objective.spec.prior.sample(n, self.latents, self.device)[self.processes.rows(n)]
+
+    def _prepared_step(self) -> TrainingStep:
+        return TrainingStep(
+            self.sampler,
+            self.processes.rows(self.recipe.train.batch_size),
+            self.step_groups,
+            [self.engine(group) for group in self.step_groups],
+            self.gradients,
+            self.ema,
+        )
 
     @property
     def images_per_step(self) -> int:
         """Real images shown in one step."""
-        return self.recipe.train.batch_size * self._batches_per_step
+        return self.recipe.train.batch_size * self._step.batches
 
     @property
     def images(self) -> int:
@@ -100,32 +149,19 @@ class Trainer:
         """Steps in the whole training."""
         return math.ceil(self.recipe.train.images / self.images_per_step)
 
-    def step(self) -> None:
-        """Every phase's turn once, then the moving average. The i-th repeat of each phase sees the i-th real batch."""
-        for optimizer in self.optimizers.values():
-            optimizer.set_progress(self.steps / self.total_steps)
-        batches = [self._next_batch() for _ in range(self._batches_per_step)]
-        for group, turn in zip(self._groups, self._turns, strict=True):
-            if self.steps % group[0].every == 0:
-                for columns in batches[: group[0].repeat]:
-                    turn(columns)
-                # Outside the turn, which an engine may capture and replay.
-                if self.steps % WATCH_EVERY == 0:
-                    for phase in group:
-                        self.gradients.note(phase)
-        if self.ema is not None:
-            self.ema.update(self.steps)
-        self.steps += 1
-
     def flush(self) -> dict[str, float]:
         """The mean losses of all processes since the last flush; waits for the device.
 
         Raises:
-            RunError: The objective keeps whole numbers that follow from what one process saw.
+            RunError: The objective keeps integers that follow from what one process saw.
         """
-        self._shared.refuse_apart()
-        losses = self.meters.flush()
-        return self._shared.mean(losses) if self.team.size > 1 else losses
+        self._replicas.refuse_diverging_integers()
+        return self._replicas.mean(self.meters.flush())
+
+    @property
+    def kinds_of_weights(self) -> tuple[str, ...]:
+        """The weights that are scored, the reported ones first."""
+        return ("ema", "raw") if self.ema is not None else ("raw",)
 
     def sampling_networks(self, weights: str) -> Networks:
         """The networks to draw samples with: ``"ema"`` or ``"raw"``."""
@@ -134,11 +170,6 @@ class Trainer:
             networks |= dict(self.ema.networks.items())
         return networks
 
-    @property
-    def kinds_of_weights(self) -> tuple[str, ...]:
-        """The weights that are scored, the reported ones first."""
-        return ("ema", "raw") if self.ema is not None else ("raw",)
-
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON state from which ``restore`` goes on to the same bits."""
         sampler = self.sampler.state_dict()
@@ -146,7 +177,7 @@ class Trainer:
             **_prefixed("networks", self.networks.state_dict()),
             **_prefixed("ema", self.ema.networks.state_dict() if self.ema else {}),
             **_prefixed("objective", self.objective.state_dict()),
-            **random_states(self.team, self.device),
+            **random_states(self.processes, self.device),
             "latents": self.latents.get_state(),
         }
         for role, optimizer in self.optimizers.items():
@@ -171,65 +202,16 @@ class Trainer:
             self.sampler.load_state_dict({**state["sampler"], **_below("sampler", tensors)})
             self.latents.set_state(tensors["latents"])
             self.steps = state["steps"]
-            # What was captured reads and writes optimizer state that is no longer there.
-            self._turns = self._prepared()
-            restore_random(tensors, self.team, self.device, derive_seed(self.recipe.train.seed, str(self.steps)))
+            # What was captured reads and writes optimizer state that is no longer used.
+            self._step = self._prepared_step()
+            otherwise = derive_seed(self.recipe.train.seed, str(self.steps))
+            restore_random(tensors, self.processes, self.device, otherwise)
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise GanzooError(
                 f"The checkpoint does not fit the recipe '{self.recipe.name}': {reason}.",
                 "Resume with the versions of ganzoo and its plugins that made it.",
             ) from error
-
-    def _prepared(self) -> list[Turn]:
-        return [self.engine.prepare(self._work(group)) for group in self._groups]
-
-    def _work(self, group: Sequence[Phase]) -> Work:
-        parts = tuple(self._part(phase) for phase in group)
-        trained = [parameter for part in parts for parameter in part.trained]
-        networks = dict(self.networks.items())
-
-        def fakes(batch: Batch) -> Tensor:
-            require_gradients(trained, ())
-            with autocast(self.precision, self.device):
-                return self.objective.fakes(networks, batch)
-
-        shared = fakes if group[0].shares_fakes else None
-        return Work(parts, self._next_latents, shared, (self.networks, self.objective))
-
-    def _part(self, phase: Phase) -> Part:
-        trained = [p for role in phase.trains for p in self.networks[role].parameters()]
-        members = {id(p) for p in trained}
-        frozen = [p for p in self.networks.parameters() if id(p) not in members]
-        optimizers = [self.optimizers[role].inner for role in phase.trains]
-        networks = dict(self.networks.items())
-
-        def begin() -> None:
-            require_gradients(trained, frozen)
-            for optimizer in optimizers:
-                optimizer.zero_grad(set_to_none=True)
-
-        def loss(batch: Batch) -> Losses:
-            with autocast(self.precision, self.device):
-                return phase.loss(networks, batch)
-
-        def step() -> None:
-            self._shared.average(trained)
-            for optimizer in optimizers:
-                optimizer.step()
-            if phase.after is not None:
-                with torch.no_grad():
-                    phase.after(networks)
-
-        return Part(phase.name, begin, loss, step, partial(self.meters.add, phase.name), trained)
-
-    def _next_batch(self) -> dict[str, Tensor]:
-        """This process's rows of the next batch, which is the same in all processes."""
-        return {name: column[self._rows] for name, column in self.sampler.next().items()}
-
-    def _next_latents(self) -> Tensor:
-        n = self.recipe.train.batch_size
-        return self.objective.spec.prior.sample(n, self.latents, self.device)[self._rows]
 
 
 def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,93 @@
+"""How much samples differ from one another, beside as many real images: what tells a collapsed generator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ganzoo.api.dataset import Dataset
+from ganzoo.api.extractor import Extractor
+from ganzoo.evaluation.features import Features, extract, find_extractor
+from ganzoo.recipes.loading import Recipe
+from ganzoo.registry.loading import Zoo
+
+SAMPLES = 500
+"""Images whose variety is measured: enough for 3% precision, few enough for half a second."""
+
+
+class VarietyWatch:
+    """How much samples differ from one another, beside as many real images in the same features.
+
+    Args:
+        real: Real images, uint8 (n, c, h, w), in random order.
+        name: The extractor's registered name, or ``"pixels"``.
+        extractor: On ``device``, in evaluation mode; None to compare pixels.
+        device: Where the extractor is.
+    """
+
+    def __init__(self, real: Tensor, name: str, extractor: Extractor | None, device: torch.device) -> None:
+        self.name = name
+        self._extractor = extractor
+        self._device = device
+        self._real = self._features(real[:SAMPLES])
+
+    def measure(self, images: Tensor) -> dict[str, dict[str, float]]:
+        """The variety of samples and of as many real images.
+
+        Args:
+            images: uint8 (n, c, h, w), n at least 2; the first ``SAMPLES`` of them are looked at.
+
+        Returns:
+            ``{"variety": ..., "real_variety": ...}``, each as ``variety`` gives it.
+        """
+        fake = self._features(images[:SAMPLES])
+        n = min(len(fake.values), len(self._real.values))
+        return {"variety": variety(_first(fake, n)), "real_variety": variety(_first(self._real, n))}
+
+    @classmethod
+    def of(cls, recipe: Recipe, zoo: Zoo, dataset: Dataset, device: torch.device) -> VarietyWatch:
+        """In the features of the recipe's first metric, against training images; in pixels where it has no metric."""
+        chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
+        named = [name.partition("@")[2] for name in recipe.evaluate.metrics if "@" in name]
+        extractor = find_extractor(named[0], zoo, dataset.shape).to(device) if named else None
+        return cls(dataset.images[chosen], named[0] if named else "pixels", extractor, device)
+
+    def _features(self, images: Tensor) -> Features:
+        if self._extractor is None:
+            return Features(images.flatten(1).float() / 255)
+        return extract(self.name, self._extractor, images, self._device)
+
+
+def variety(features: Features) -> dict[str, float]:
+    """How much images differ from one another.
+
+    Args:
+        features: Of n images, n at least 2.
+
+    Returns:
+        ``samples``: n. ``distance``: mean distance between two of them, at least 0. ``nearest``: median distance from
+        one to the nearest other, at least 0; it sees copies within a class, which the mean does not. ``classes``, where
+        the extractor is a classifier and puts half of them into classes: the exponential of the entropy of these
+        classes, between 1 (all of one) and the number of classes (all equally often).
+    """
+    # Not by matrix products, which lose the small distances that collapse is about.
+    distances = torch.cdist(features.values, features.values, compute_mode="donot_use_mm_for_euclid_dist")
+    n = len(distances)
+    nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()
+    found = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
+    classes = _classes(features.logits) if features.logits is not None else torch.empty(0)
+    if 2 * len(classes) >= n:
+        share = classes.bincount().double() / len(classes)
+        found["classes"] = torch.special.entr(share).sum().exp().item()
+    return found
+
+
+def _classes(logits: Tensor) -> Tensor:
+    """The predicted class of each image, int64; an extractor that puts one into no class gives it -inf throughout."""
+    return logits[logits.amax(1) > -math.inf].argmax(1)
+
+
+def _first(features: Features, n: int) -> Features:
+    return Features(features.values[:n], None if features.logits is None else features.logits[:n])

@@ -1,0 +1,572 @@
+"""``ganzoo run``: start a run from a recipe, or resume one, and train it to its end.
+
+Where several processes train one run, all of them run this. Each takes the same steps and computes its part of every
+evaluation; the main process alone writes, and shares what only it knows (the recipe, the checkpoint, what has been
+scored already).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from ganzoo.api.dataset import Dataset, Split
+from ganzoo.api.modality import png
+from ganzoo.api.tracker import Tracker
+from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory
+from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.protocol import identity
+from ganzoo.evaluation.sampling import draw
+from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
+from ganzoo.files import write_atomically
+from ganzoo.recipes.loading import Recipe, parse_recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.runs.checkpoint import prune
+from ganzoo.runs.environment import environment
+from ganzoo.runs.folder import RunFolder
+from ganzoo.training.device import resolve_precision
+from ganzoo.training.distributed import ALONE, Processes
+from ganzoo.training.health import broken_networks
+from ganzoo.training.signals import StopRequests
+from ganzoo.training.trainer import Trainer
+
+CHANGEABLE = (
+    "train.images",
+    "train.until",
+    "train.log_every",
+    "train.checkpoint_seconds",
+    "evaluate.",
+    "trackers",
+)
+"""What ``--set`` may change on resume: nothing that would make the past look different."""
+SAMPLE_SEED = 0
+"""Of every sample that a training draws from its own generator."""
+GRID_ROWS = 8
+CHECK_SIGNALS_EVERY = 8
+"""Steps after which several processes ask one another whether to stop: torchrun kills after 30 seconds."""
+LOGGED = ("metric", "value", "floor", "weights", "seconds")
+"""What a score's event repeats of it."""
+
+Cut = dict[str, Tensor]
+
+
+class Diverged(RunError):
+    """A loss, a gradient or a weight is no longer finite."""
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Who is told of a run's progress.
+
+    Attributes:
+        trackers: Receive every event, besides those that the recipe names.
+        on_step: Called after each step with the number of images shown.
+        log: Called with sentences for the person who waits.
+    """
+
+    trackers: Sequence[Tracker] = ()
+    on_step: Callable[[int], None] = lambda images: None
+    log: Callable[[str], None] = lambda sentence: None
+
+
+def start(
+    recipe: Recipe | None,
+    zoo: Zoo,
+    out: Path | None,
+    *,
+    data_dir: Path | None = None,
+    dataset: Dataset | None = None,
+    callbacks: Callbacks | None = None,
+    processes: Processes = ALONE,
+) -> RunFolder | None:
+    """Train a recipe from the beginning.
+
+    Args:
+        recipe: A validated recipe; None in processes that are not main, which receive it from there.
+        zoo: Where its names are looked up.
+        out: The run folder to make; new or empty. None in processes that are not main.
+        data_dir: Where the user keeps dataset files.
+        dataset: Training images to use instead of the recipe's own, in one process.
+        callbacks: Who is told of progress.
+        processes: The processes that train together.
+
+    Returns:
+        The finished run; None in processes that are not main.
+    """
+    callbacks = callbacks or Callbacks()
+    if out is not None:
+        RunFolder.refuse_used(out)
+    recipe, data_dir = _shared_task(recipe, data_dir, processes)
+    parts = _build(recipe, zoo, data_dir, dataset, callbacks, processes)
+    if not processes.is_main or out is None:
+        return _train(parts, None, zoo, callbacks, 0.0)
+    run = RunFolder.create(out, recipe, _description(recipe, zoo, parts, data_dir))
+    with run.claimed():
+        run.log({"event": "start", "images": 0})
+        return _train(parts, run, zoo, callbacks, 0.0)
+
+
+def resume(
+    path: Path | None,
+    zoo: Zoo,
+    *,
+    overrides: Sequence[str] = (),
+    dataset: Dataset | None = None,
+    callbacks: Callbacks | None = None,
+    processes: Processes = ALONE,
+) -> RunFolder | None:
+    """Resume a run from its newest whole checkpoint, to the same bits as if it had never stopped.
+
+    Args:
+        path: The run folder; None in processes that are not main, which receive its checkpoint from there.
+        zoo: Where the recipe's names are looked up.
+        overrides: Changes of the form ``a.b=c``, of ``CHANGEABLE`` alone.
+        dataset: Training images to use instead of the recipe's own, in one process.
+        callbacks: Who is told of progress.
+        processes: The processes that train together.
+
+    Raises:
+        GanzooError: It is no run, it is done, another process trains it, or an override would change its past.
+    """
+    callbacks = callbacks or Callbacks()
+    run = RunFolder.open(path) if path is not None else None
+    for override in overrides:
+        if not override.startswith(CHANGEABLE):
+            raise GanzooError(
+                f"`{override}` cannot be changed after a run has started.",
+                f"On resume, --set takes {', '.join(CHANGEABLE)}.",
+            )
+    with run.claimed() if run is not None else nullcontext():
+        recipe = data_dir = None
+        if run is not None:
+            run.refuse_another_recipe()
+            recipe = run.recipe(zoo, overrides)
+            for sentence in run.damage():
+                callbacks.log(sentence)
+            # What `auto` was when the run began: another machine might choose otherwise.
+            recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
+            data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
+            _replay_threads(run, callbacks)
+            if processes.size != run.info.get("processes", 1):
+                callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
+        shared, data_dir = _shared_task(recipe, data_dir, processes)
+        parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
+        seconds = _restore(parts.trainer, run, callbacks)
+        if run is not None:
+            if run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps:
+                raise GanzooError(f"The run {run.path} is done.", "Train it further with --set train.images=N.")
+            if overrides:
+                run.replace_recipe(run.recipe(zoo, overrides))
+            run.update(status="running", environment=environment(parts.trainer.device), processes=processes.size)
+            run.log({"event": "resume", "images": parts.trainer.images})
+        return _train(parts, run, zoo, callbacks, seconds)
+
+
+def _shared_task(
+    recipe: Recipe | None, data_dir: Path | None, processes: Processes
+) -> tuple[Recipe, Path | None]:
+    """The main process's recipe, with its precision settled, and data folder, in all processes."""
+    if recipe is not None:
+        precision = resolve_precision(recipe.train.precision, processes.device(recipe.train.device))
+        task = {
+            "name": recipe.name,
+            "recipe": recipe.in_precision(precision).to_yaml(),
+            "data_dir": str(data_dir) if data_dir else None,
+        }
+        processes.broadcast_bytes(json.dumps(task).encode())
+        return recipe.in_precision(precision), data_dir
+    task = json.loads(processes.broadcast_bytes())
+    return parse_recipe(task["recipe"], task["name"]), Path(task["data_dir"]) if task["data_dir"] else None
+
+
+def _replay_threads(run: RunFolder, callbacks: Callbacks) -> None:
+    """Train with as many CPU threads as the run began with: sums in another order are other bits."""
+    threads = (run.info.get("environment") or {}).get("threads")
+    if isinstance(threads, int) and 1 <= threads <= 4096 and threads != torch.get_num_threads():
+        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run began.")
+        torch.set_num_threads(threads)
+
+
+def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> float:
+    """Go back to the newest whole checkpoint, if there is one; returns the training seconds spent until then."""
+    processes = trainer.processes
+    checkpoint, state, tensors = None, None, {}
+    if run is not None:
+        checkpoint, damaged = run.find_checkpoint()
+        for sentence in damaged:
+            callbacks.log(f"{sentence} Resuming from {'an older one' if checkpoint else 'the start'}.")
+        if checkpoint is not None:
+            state, tensors = checkpoint.state, checkpoint.tensors
+    if processes.size > 1:
+        state = json.loads(processes.broadcast_bytes(json.dumps(state).encode()))
+        content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
+        tensors = tensors or (load_tensors(content) if content else {})
+    if state is None:
+        return 0.0
+    trainer.restore(tensors, state)
+    if checkpoint is not None:
+        prune(checkpoint.path)
+    return float(state.get("seconds", 0.0))
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a run is made of."""
+
+    dataset: Dataset
+    evaluator: Evaluator
+    variety: VarietyWatch | None
+    trainer: Trainer
+
+
+def _build(
+    recipe: Recipe,
+    zoo: Zoo,
+    data_dir: Path | None,
+    dataset: Dataset | None,
+    callbacks: Callbacks,
+    processes: Processes,
+) -> _Parts:
+    """The trainer last: building the others draws random numbers, which must not shift the training's."""
+    device = processes.device(recipe.train.device)
+    with _out_of_memory_as_sentence():
+        load = _loader(recipe, zoo, data_dir, dataset)
+        train = load("train")
+        evaluator = Evaluator(recipe.evaluate.metrics, load, recipe.dataset.options, zoo, device)
+        variety = VarietyWatch.of(recipe, zoo, train, device) if processes.is_main else None
+        trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
+    return _Parts(train, evaluator, variety, trainer)
+
+
+def _loader(recipe: Recipe, zoo: Zoo, data_dir: Path | None, given: Dataset | None) -> Callable[[Split], Dataset]:
+    """Gives a split of the recipe's dataset, or of the one that was given instead."""
+    if given is not None:
+        return lambda split: given
+    entry = zoo.datasets.get(recipe.dataset.name)
+    return lambda split: entry.create(split, data_dir, **recipe.dataset.options)
+
+
+def _train(
+    parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks, seconds: float
+) -> RunFolder | None:
+    trainer = parts.trainer
+    if run is None:
+        TrainingLoop(parts, None, (), Callbacks(), seconds).train()
+        return None
+    named = [
+        zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
+    ]
+    trackers = [*named, *callbacks.trackers]
+    loop = TrainingLoop(parts, run, trackers, callbacks, seconds)
+    try:
+        with _out_of_memory_as_sentence():
+            loop.train()
+    except (Interrupted, Terminated):
+        run.update(status="interrupted", ended=_now())
+        raise
+    except Exception:
+        run.update(status="failed", ended=_now())
+        raise
+    finally:
+        for tracker in trackers:
+            tracker.close()
+    run.update(
+        status="done",
+        ended=_now(),
+        images=trainer.images,
+        seconds=round(loop.seconds, 3),
+        images_per_second=round(trainer.images / loop.seconds, 1) if loop.seconds else None,
+        reason=loop.reached or "all images shown",
+        engine=trainer.engine.name,
+    )
+    return run
+
+
+class TrainingLoop:
+    """A training from its first step to its last: log points, checkpoints, evaluations, early end, interruption.
+
+    Args:
+        parts: What the run is made of; the trainer at its first step, or restored from a checkpoint.
+        run: Where everything is written; None in processes that are not main.
+        trackers: Receive every event.
+        callbacks: ``on_step`` is called after each step.
+        seconds: Training seconds that earlier processes spent on this run.
+
+    Attributes:
+        seconds: Training seconds so far, evaluation excluded.
+        reached: Why training ended early; "" where it did not.
+    """
+
+    def __init__(
+        self,
+        parts: _Parts,
+        run: RunFolder | None,
+        trackers: Sequence[Tracker],
+        callbacks: Callbacks,
+        seconds: float,
+    ) -> None:
+        self.trainer = parts.trainer
+        self.evaluator = parts.evaluator
+        self.variety = parts.variety
+        self.run = run
+        self.seconds = seconds
+        self.reached = ""
+        self._trackers = trackers
+        self._on_step = callbacks.on_step
+        self._logged_at = (self.trainer.images, seconds)
+        self._saved_at = time.monotonic()
+        self._saved = self.trainer.images
+        self._evaluated = -1
+        self._stop = StopRequests()
+
+    def train(self) -> None:
+        """Train to the end, or until the requested score is reached.
+
+        Raises:
+            Interrupted: Ctrl-C; the state is saved.
+            Terminated: SIGTERM; the state is saved.
+            Diverged: A loss, a gradient or a weight is no longer finite; the last good checkpoint is kept.
+        """
+        trainer, every = self.trainer, self.trainer.recipe.evaluate.every
+        with self._stop:
+            if trainer.images == 0:
+                self._draw_grid()
+            elif self._crossed(every):
+                self._evaluate()  # a crash may have cut it off
+            while trainer.steps < trainer.total_steps and not self.reached:
+                began = time.perf_counter()
+                trainer.step()
+                self.seconds += time.perf_counter() - began
+                self._on_step(trainer.images)
+                evaluate = self._crossed(every)
+                if self._crossed(trainer.recipe.train.log_every) or evaluate:
+                    self._log_means()
+                    overdue = time.monotonic() - self._saved_at > trainer.recipe.train.checkpoint_seconds
+                    if trainer.processes.any(overdue) or evaluate:
+                        self._save()
+                if evaluate:
+                    self._evaluate()
+                if self._stop_requested():
+                    self._log_means()
+                    self._save()
+                    raise self._stop.error(*self._stopped())
+            if self._evaluated != trainer.images:
+                self._log_means()
+                self._save()
+                self._evaluate()
+        self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
+
+    def _crossed(self, every: int | None) -> bool:
+        """Whether the last step crossed a multiple of ``every`` images."""
+        images = self.trainer.images
+        return every is not None and images // every > (images - self.trainer.images_per_step) // every
+
+    def _stop_requested(self) -> bool:
+        processes = self.trainer.processes
+        if processes.size == 1:
+            return self._stop.received is not None
+        if self.trainer.steps % CHECK_SIGNALS_EVERY:
+            return False
+        (number,) = processes.all_reduce_max([float(self._stop.received or 0)])
+        if number:
+            self._stop.received = signal.Signals(int(number))
+        # What arrived during the exchange stays for the next one: no other process has heard of it.
+        return bool(number)
+
+    def _stopped(self) -> tuple[str, str]:
+        where = f" {self.run.path}" if self.run is not None else ""
+        return f"Stopped after {self.trainer.images:,} images, and saved.", f"Resume with `ganzoo run --resume{where}`."
+
+    def _log_means(self) -> None:
+        began = time.perf_counter()
+        means, gradients = self.trainer.flush(), self.trainer.gradients.flush()
+        self.seconds += time.perf_counter() - began
+        norms = {f"{name}.gradient": norm for name, norm in gradients.items()}
+        self._refuse_not_finite([name for name, value in {**means, **norms}.items() if not math.isfinite(value)])
+        images, seconds = self._logged_at
+        elapsed = self.seconds - seconds
+        if elapsed > 0 and means:
+            rate = (self.trainer.images - images) / elapsed
+            self._log_event("train", seconds=round(self.seconds, 3), images_per_second=round(rate, 1), **means)
+        if gradients:
+            self._log_event("health", gradients=gradients)
+        self._logged_at = (self.trainer.images, self.seconds)
+
+    def _save(self) -> None:
+        # The last step may have broken weights that no loss has seen yet.
+        self._refuse_not_finite([f"{role}.weights" for role in broken_networks(dict(self.trainer.networks.items()))])
+        if self._saved != self.trainer.images:
+            tensors, state = self.trainer.checkpoint()
+            if self.run is not None:
+                self.run.save_checkpoint(tensors, {**state, "seconds": self.seconds})
+        self._saved, self._saved_at = self.trainer.images, time.monotonic()
+
+    def _refuse_not_finite(self, broken: Sequence[str]) -> None:
+        if broken:
+            self._log_event("diverged", broken=list(broken))
+            raise Diverged(
+                f"Training diverged: {', '.join(broken)} is not finite after {self.trainer.images:,} images.",
+                "The last good checkpoint is kept; try a lower learning rate, train.precision=fp32 or a regularizer.",
+            )
+
+    def _evaluate(self) -> None:
+        """Draw the grid, and compute every score of this point that the run does not have yet.
+
+        The checkpoint of this point is on disk, so a request to stop need not wait for the end.
+        """
+        trainer, processes = self.trainer, self.trainer.processes
+        with self._stop.at_once(*self._stopped()):
+            self._draw_grid()
+            if self.variety is not None:
+                weights = trainer.kinds_of_weights[0]
+                images, _ = self._samples(weights, min(SAMPLES, trainer.recipe.evaluate.samples))
+                measured = self.variety.measure(images)
+                self._log_event("health", weights=weights, features=self.variety.name, **measured)
+            for weights in trainer.kinds_of_weights:
+                missing = self._missing_scores(weights)
+                if processes.any(bool(missing)):
+                    self._score(weights, missing)
+            self._log_scores()
+        if processes.any(self._is_reached()):
+            self.reached = self.reached or "the requested score"
+        self._evaluated = trainer.images
+
+    def _draw_grid(self) -> None:
+        if self.run is None:
+            return
+        columns = len(self.run.info.get("class_names", ())) if self.trainer.recipe.conditional else GRID_ROWS
+        modality = self.trainer.objective.spec.modality
+        images, _ = self._samples(self.trainer.kinds_of_weights[0], modality.overview_size(columns, GRID_ROWS))
+        path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
+        write_atomically(path, png(modality.picture(images, columns)))
+        for tracker in self._trackers:
+            tracker.picture(self.trainer.images, path)
+
+    def _samples(self, weights: str, n: int, part: tuple[int, int] = (0, 1)) -> tuple[Tensor, Tensor | None]:
+        """Samples of the trained generator and their labels; of several processes each may draw its part."""
+        trainer = self.trainer
+        return draw(
+            trainer.objective,
+            trainer.sampling_networks(weights),
+            n,
+            seed=SAMPLE_SEED,
+            device=trainer.device,
+            classes=trainer.objective.spec.classes,
+            columns=self.evaluator.columns(trainer.objective.generates_from),
+            part=part,
+        )
+
+    def _score(self, weights: str, missing: Sequence[str]) -> None:
+        """Draw samples and look at them together; the main process computes the metrics."""
+        processes = self.trainer.processes
+        part = (processes.rank, processes.size)
+        images, labels = self._samples(weights, self.trainer.recipe.evaluate.samples, part)
+        processes.all_reduce_sum(images)
+        features = self.evaluator.features(images, processes)
+        if self.run is not None:
+            scores = self.evaluator.score(
+                images, features=features, sample_seed=SAMPLE_SEED, weights=weights, labels=labels, metrics=missing
+            )
+            self.run.append_score(*(one.record(self.trainer.images, round(self.seconds, 3)) for one in scores))
+
+    def _missing_scores(self, weights: str) -> list[str]:
+        """The metrics that this run has not been scored by at this point, under its own protocol."""
+        known = {identity(score["protocol"]) for score in self._scores_here()}
+        return [name for name, wanted in self._protocols(weights).items() if wanted not in known]
+
+    def _protocols(self, weights: str) -> dict[str, str]:
+        """The identity of each of the recipe's scores: everything it depends on."""
+        if self.run is None:
+            return {}
+        samples = self.trainer.recipe.evaluate.samples
+        wanted = self.evaluator.protocols(samples, sample_seed=SAMPLE_SEED, weights=weights)
+        return {name: identity(protocol) for name, protocol in wanted.items()}
+
+    def _scores_here(self) -> list[dict[str, Any]]:
+        """Scores of this point, whoever computed them."""
+        assert self.run is not None
+        return [score for score in self.run.scores() if score["images"] == self.trainer.images]
+
+    def _log_scores(self) -> None:
+        """An event for each of the recipe's own scores that has none yet: a crash may have come between the two."""
+        if self.run is None:
+            return
+        own = {wanted for weights in self.trainer.kinds_of_weights for wanted in self._protocols(weights).values()}
+        here = [event for event in self.run.events() if event["images"] == self.trainer.images]
+        logged = {(event.get("metric"), event.get("weights")) for event in here if event["event"] == "score"}
+        for score in self._scores_here():
+            if identity(score["protocol"]) in own and (score["metric"], score["weights"]) not in logged:
+                logged.add((score["metric"], score["weights"]))
+                self._log_event("score", **{key: score.get(key) for key in LOGGED})
+
+    def _is_reached(self) -> bool:
+        """Whether the score of ``train.until`` is low enough: that of its own protocol, and no other."""
+        until, weights = self.trainer.recipe.train.until, self.trainer.kinds_of_weights[0]
+        if until is None or self.run is None:
+            return False
+        wanted = self._protocols(weights).get(until.metric)
+        for score in self._scores_here():
+            if identity(score["protocol"]) == wanted and score["value"] < until.below:
+                self.reached = f"{until.metric} fell below {until.below:g}"
+        return bool(self.reached)
+
+    def _log_event(self, event: str, **facts: Any) -> None:
+        if self.run is None:
+            return
+        record = {"event": event, "images": self.trainer.images, **facts}
+        self.run.log(record)
+        for tracker in self._trackers:
+            tracker.log(record)
+
+
+@contextmanager
+def _out_of_memory_as_sentence() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"Out of memory: {' '.join(str(error).split())[:200] or 'the system has no more'}.",
+            "Lower train.batch_size, evaluate.samples or the sizes of the networks; what was saved is not lost.",
+        ) from error
+
+
+def _description(recipe: Recipe, zoo: Zoo, parts: _Parts, data_dir: Path | None) -> dict[str, Any]:
+    """What run.json says of a new run."""
+    trainer, dataset = parts.trainer, parts.dataset
+    return {
+        "recipe": recipe.name,
+        "status": "running",
+        "started": _now(),
+        "seed": recipe.train.seed,
+        "data_dir": str(data_dir.resolve()) if data_dir else None,
+        "shape": list(dataset.shape),
+        "modality": dataset.modality.name,
+        "columns": {name: list(shape) for name, shape in dataset.column_shapes},
+        "classes": len(dataset.classes),
+        "class_names": list(dataset.classes),
+        "engine": trainer.engine.name,
+        "processes": trainer.processes.size,
+        "precision": trainer.precision,
+        "parameters": trainer.assembly.parameter_counts(),
+        "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},
+        "environment": environment(trainer.device),
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

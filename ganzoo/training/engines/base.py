@@ -1,0 +1,70 @@
+"""What an engine is, the one that changes nothing, and how the others fall back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from ganzoo.training.rng import global_state, restore_global_state
+from ganzoo.training.step import StepFn, StepGroup
+
+LONGEST_REASON = 160
+
+
+class Engine(Protocol):
+    """A function from a group of phases to one that does the same, faster."""
+
+    @property
+    def name(self) -> str:
+        """What a recipe calls it, and which phases it could not take: ``compile without generator``."""
+        ...
+
+    def __call__(self, group: StepGroup) -> StepFn:
+        """Called for each group before training, and again when a training is restored."""
+        ...
+
+
+class EagerEngine:
+    """Runs the group as it is written."""
+
+    name = "eager"
+
+    def __call__(self, group: StepGroup) -> StepFn:
+        """The group itself."""
+        return group
+
+
+def snapshot(modules: Sequence[nn.Module], device: torch.device) -> Callable[[], None]:
+    """The modules' buffers and the random state of this moment, as a function that rolls back to them."""
+    buffers = [buffer for module in modules for buffer in module.buffers()]
+    values, random = [buffer.clone() for buffer in buffers], global_state(device)
+
+    def rollback() -> None:
+        for buffer, value in zip(buffers, values, strict=True):
+            buffer.copy_(value)
+        restore_global_state(random, device)
+
+    return rollback
+
+
+def name_with_fallbacks(engine: str, taken: dict[str, bool]) -> str:
+    """An engine's name with the phases that run eagerly.
+
+    Args:
+        engine: What a recipe calls it.
+        taken: By phase, whether the engine could take it.
+    """
+    eager = [phase for phase, worked in taken.items() if not worked]
+    if not eager:
+        return engine
+    return f"{engine} without {', '.join(eager)}" if any(taken.values()) else "eager"
+
+
+def fallback_message(phase: str, what: str, error: Exception) -> str:
+    """Why a phase runs eagerly: torch cannot do ``what``."""
+    lines = [line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip()]
+    reason = f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON]
+    return f"The phase '{phase}' runs eagerly, because torch cannot {what} ({reason})."

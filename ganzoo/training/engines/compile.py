@@ -1,0 +1,122 @@
+"""The engine that compiles losses with ``torch.compile``."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+import torch._dynamo
+from torch import Tensor, nn
+
+from ganzoo.api.dataset import cache_folder
+from ganzoo.api.objective import Batch, Losses
+from ganzoo.training.engines.base import fallback_message, name_with_fallbacks, snapshot
+from ganzoo.training.step import PhaseStep, StepFn, StepGroup
+
+CompiledLoss = Callable[[dict[str, Tensor], Tensor], Losses]
+"""From a batch's columns and latent codes to losses."""
+COMPILATIONS = 256
+"""Of one function: all phases' losses are the same few lines of code, which torch allows 8 compilations."""
+
+
+class CompileEngine:
+    """Compiles each phase's loss, forward and backward; optimizers are torch's fused ones already.
+
+    A loss that cannot be compiled runs eagerly from its first turn on, with a sentence. Random numbers are those of
+    eager execution; sums may be taken in another order, so that results agree within rounding. Phases that share fakes
+    are compiled apart, and each generates them from the same latent codes.
+
+    Args:
+        device: Where the networks are.
+        log: Called with a sentence on what could not be compiled.
+    """
+
+    def __init__(self, device: torch.device, log: Callable[[str], None]) -> None:
+        # torch unpickles what it finds there, and its own choice is a folder of /tmp that anybody can guess.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("compiled")))
+        self._device = device
+        self._log = log
+        self._compiled: dict[str, bool] = {}
+
+    @property
+    def name(self) -> str:
+        """``compile``, with the phases that run eagerly."""
+        return name_with_fallbacks("compile", self._compiled)
+
+    def __call__(self, group: StepGroup) -> StepFn:
+        """The group with compiled losses; the compiler starts at its first call."""
+        steps = [self._phase(step, group.modules) for step in group.phases]
+
+        def run(columns: Mapping[str, Tensor]) -> None:
+            named, z = dict(columns), group.latents()
+            for step in steps:
+                step(named, z)
+
+        return run
+
+    def _phase(self, step: PhaseStep, modules: Sequence[nn.Module]) -> Callable[[dict[str, Tensor], Tensor], None]:
+        # Whole or not at all: a gradient penalty cannot be differentiated through half-compiled code.
+        loss = torch.compile(
+            lambda columns, z: step.loss(Batch.of(columns, z)),
+            fullgraph=True,
+            dynamic=False,
+            options={"fallback_random": True},
+        )
+        tried = failed = False
+
+        def run(columns: dict[str, Tensor], z: Tensor) -> None:
+            nonlocal tried, failed
+            rollback = None if tried else snapshot(modules, self._device)
+            losses = None if failed else self._attempt(step, loss, columns, z, rollback)
+            tried, failed = True, losses is None
+            if losses is None:
+                step(Batch.of(columns, z))
+            else:
+                step.update(losses)
+
+        return run
+
+    def _attempt(
+        self,
+        step: PhaseStep,
+        loss: CompiledLoss,
+        columns: dict[str, Tensor],
+        z: Tensor,
+        rollback: Callable[[], None] | None,
+    ) -> Losses | None:
+        """Losses whose gradients are there; None, and everything as it was, where compiling fails.
+
+        Args:
+            step: What is attempted.
+            loss: Its compiled loss.
+            columns: The batch.
+            z: Its latent codes.
+            rollback: Undoes what a first attempt changed; None at later ones.
+        """
+        try:
+            step.begin()
+            with _compiling() if rollback is not None else nullcontext():
+                losses = loss(columns, z)
+                losses["loss"].backward()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            # A later call compiles again where something has changed, and computes nothing before that.
+            if rollback is None and not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+                raise
+            if rollback is not None:
+                rollback()
+            self._compiled[step.phase.name] = False
+            self._log(fallback_message(step.phase.name, "compile its loss", error))
+            return None
+        self._compiled[step.phase.name] = True
+        return losses
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """As many compilations as there are phases, and without torch's warnings of its own deprecated parts."""
+    with warnings.catch_warnings(), torch._dynamo.config.patch(recompile_limit=COMPILATIONS):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield

@@ -1,0 +1,161 @@
+"""The engine that captures groups of phases whole as CUDA graphs, and from then on replays them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ganzoo.api.objective import Batch
+from ganzoo.training.engines.base import fallback_message, name_with_fallbacks, snapshot
+from ganzoo.training.step import StepFn, StepGroup
+
+WARM_UP = 3
+"""Turns before a group is captured, in which libraries choose their kernels and optimizers make their state."""
+
+
+class Recorder(Protocol):
+    """What captures: ``CudaGraphs``; tests have one for CPUs."""
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do work the way that prepares its capture."""
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record what work asks of the device, without its being done, and give what does it on the same memory."""
+
+
+class CaptureEngine:
+    """Replays each group as one piece: latent codes, forward, backward, optimizer step and the note of its losses.
+
+    Nothing of it is Python any more then. What stays on the host is the schedule, the choice of real rows, which are
+    copied to where the captured work reads them, and the moving average. The first turns run as they are written; they
+    are steps of the training like all others, so that nothing has to be undone. A group that cannot be captured goes on
+    so, with a sentence: it is tried out on tensors without values before, since a capture that breaks off can leave a
+    GPU in disorder.
+
+    Args:
+        recorder: Captures.
+        device: Where the networks are.
+        latents: What latent codes are drawn with.
+        log: Called with a sentence on what could not be captured.
+    """
+
+    def __init__(
+        self, recorder: Recorder, device: torch.device, latents: torch.Generator, log: Callable[[str], None]
+    ) -> None:
+        self._recorder = recorder
+        self._device = device
+        self._latents = latents
+        self._log = log
+        self._captured: dict[str, bool] = {}
+
+    @property
+    def name(self) -> str:
+        """``cudagraph``, with the phases that run eagerly."""
+        return name_with_fallbacks("cudagraph", self._captured)
+
+    def __call__(self, group: StepGroup) -> StepFn:
+        """The group, captured at its fourth call."""
+        best: StepFn | None = None
+        taken = 0
+
+        def run(columns: Mapping[str, Tensor]) -> None:
+            nonlocal best, taken
+            if taken < WARM_UP:
+                taken += 1
+                self._recorder.aside(lambda: group(columns))
+                return
+            best = best or self.attempt(group, columns) or group
+            best(columns)
+
+        return run
+
+    def attempt(self, group: StepGroup, columns: Mapping[str, Tensor]) -> StepFn | None:
+        """A function that replays; None, and everything as it was, where the group cannot be captured."""
+        rollback, latents = snapshot(group.modules, self._device), self._latents.get_state()
+
+        def undo() -> None:
+            rollback()
+            self._latents.set_state(latents)
+
+        try:
+            self._try_out(group, columns)
+            undo()
+            replayed = self._capture(group, columns)
+        except Exception as error:
+            undo()
+            self._captured[group.name] = False
+            self._log(fallback_message(group.name, "capture its work", error))
+            return None
+        self._captured[group.name] = True
+        return replayed
+
+    def _try_out(self, group: StepGroup, columns: Mapping[str, Tensor]) -> None:
+        """Raise where a loss needs to know a value, or a size that depends on one."""
+        batch = Batch.of(columns, group.latents())
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                batch = group.with_fakes(batch)
+                for step in group.phases:
+                    step.begin()
+                    step.loss(batch)["loss"].backward()  # type: ignore[no-untyped-call]
+        finally:
+            for step in group.phases:
+                step.begin()  # gradients without values
+
+    def _capture(self, group: StepGroup, columns: Mapping[str, Tensor]) -> StepFn:
+        inputs = {name: column.clone() for name, column in columns.items()}
+        replay = self._recorder.capture(lambda: group(inputs))
+        # Kept, so that they stay where the graph writes them, and shown to whoever looks at gradients.
+        gradients = [parameter.grad for parameter in group.trained]
+
+        def run(columns: Mapping[str, Tensor]) -> None:
+            for name, column in inputs.items():
+                column.copy_(columns[name])
+            replay()
+            for parameter, gradient in zip(group.trained, gradients, strict=True):
+                parameter.grad = gradient
+
+        return run
+
+
+class CudaGraphs:
+    """Captures work on one device: everything that it asks of the GPU, to be asked for again as a whole.
+
+    All graphs share one pool of memory. A graph may then write over what another one left there; so whatever is to
+    outlive a replay has to be in memory from before the capture, or in a tensor that is kept, whose memory no other
+    graph gets. Graphs are replayed one after another on one stream.
+
+    Args:
+        device: The GPU.
+        generator: Random numbers that work draws from, besides the device's own.
+    """
+
+    def __init__(self, device: torch.device, generator: torch.Generator) -> None:
+        self._device = device
+        self._generator = generator
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def aside(self, work: Callable[[], None]) -> None:
+        """Do work on the stream that it will be captured on: libraries set themselves up at their first calls."""
+        main = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(main)
+        with torch.cuda.stream(self._stream):
+            work()
+        main.wait_stream(self._stream)
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record what work asks of the GPU, without its being done, and give what does it on the same memory.
+
+        Raises:
+            RuntimeError: It waits for the device, or asks for something else that no graph can hold.
+        """
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self._generator)
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            work()
+        return graph.replay

@@ -1,0 +1,228 @@
+"""The adversarial step, in order of execution: batches, phases, loss, backward, optimizer, average.
+
+``TrainingStep`` takes every phase's turn once. Phases that share fakes form one ``StepGroup`` on one batch; every other
+phase is a group by itself. A ``PhaseStep`` is one turn of a phase's optimizers. An engine (``training/engines``) makes
+a faster function of a group, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
+from ganzoo.data.sampler import Sampler
+from ganzoo.errors import GanzooError, nearest
+from ganzoo.recipes.loading import Recipe
+from ganzoo.training.distributed import Replicas
+from ganzoo.training.health import WATCH_EVERY, GradientWatch, Meters
+from ganzoo.training.optim import Ema
+
+StepFn = Callable[[Mapping[str, Tensor]], None]
+"""What is done with one batch, given by column: latent codes, forward, backward, optimizer step."""
+
+
+@dataclass
+class TrainingStep:
+    """One step of a training. Nothing in it waits for the device.
+
+    Attributes:
+        sampler: Real batches.
+        rows: Which rows of each batch this process sees.
+        groups: The phases, in order.
+        run: Each group's function, as the engine made it.
+        gradients: Where gradient norms are noted.
+        ema: The moving average, or None.
+    """
+
+    sampler: Sampler
+    rows: slice
+    groups: Sequence[StepGroup]
+    run: Sequence[StepFn]
+    gradients: GradientWatch
+    ema: Ema | None
+
+    @cached_property
+    def batches(self) -> int:
+        """Real batches in one step."""
+        return max(group.repeat for group in self.groups)
+
+    def __call__(self, index: int) -> None:
+        """Take the ``index``-th step, counted from 0."""
+        batches = [
+            {name: column[self.rows] for name, column in self.sampler.next().items()} for _ in range(self.batches)
+        ]
+        for group, run in zip(self.groups, self.run, strict=True):
+            if index % group.every:
+                continue
+            # The i-th repeat of each phase sees the i-th real batch.
+            for columns in batches[: group.repeat]:
+                run(columns)
+            # Outside of the group's function, which an engine may capture and replay.
+            if index % WATCH_EVERY == 0:
+                for step in group.phases:
+                    self.gradients.note(step.phase)
+        if self.ema is not None:
+            self.ema.update(index)
+
+
+@dataclass
+class StepGroup:
+    """Phases on one batch: one by itself, or several that share its fakes.
+
+    Attributes:
+        phases: Each phase's step, in order.
+        objective: Generates what the phases share.
+        networks: All networks, by role.
+        latents: Draws the latent codes (n, latent) of this process.
+        autocast: The context that forward passes run in.
+    """
+
+    phases: Sequence[PhaseStep]
+    objective: Objective
+    networks: Networks
+    latents: Callable[[], Tensor]
+    autocast: Callable[[], torch.autocast]
+
+    def __call__(self, columns: Mapping[str, Tensor]) -> None:
+        """The turn of each phase on one batch."""
+        batch = self.with_fakes(Batch.of(columns, self.latents()))
+        for step in self.phases:
+            step(batch)
+
+    def with_fakes(self, batch: Batch) -> Batch:
+        """The batch with the fakes that its phases share, each of which may train what made them."""
+        if not self.phases[0].phase.shares_fakes:
+            return batch
+        require_gradients(self.trained, ())
+        with self.autocast():
+            return replace(batch, fake=self.objective.fakes(self.networks, batch))
+
+    @property
+    def name(self) -> str:
+        """The phases' names."""
+        return " and ".join(step.phase.name for step in self.phases)
+
+    @property
+    def every(self) -> int:
+        """It runs on each ``every``-th step."""
+        return self.phases[0].phase.every
+
+    @property
+    def repeat(self) -> int:
+        """It runs so often in one step."""
+        return self.phases[0].phase.repeat
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that get gradients."""
+        return [parameter for step in self.phases for parameter in step.trained]
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """Whatever holds the buffers that a loss may change."""
+        return (*self.networks.values(), self.objective)
+
+
+class PhaseStep:
+    """One turn of a phase's optimizers.
+
+    Args:
+        phase: What is minimised, and whose parameters.
+        networks: All networks, by role.
+        optimizers: One for each role that the phase trains.
+        autocast: The context that the loss runs in.
+        replicas: The same networks in other processes.
+        meters: Where losses are noted.
+
+    Attributes:
+        trained: The parameters that get gradients.
+    """
+
+    def __init__(
+        self,
+        phase: Phase,
+        networks: nn.ModuleDict,
+        optimizers: Sequence[torch.optim.Optimizer],
+        autocast: Callable[[], torch.autocast],
+        replicas: Replicas,
+        meters: Meters,
+    ) -> None:
+        self.phase = phase
+        self.trained = [p for role in phase.trains for p in networks[role].parameters()]
+        members = {id(parameter) for parameter in self.trained}
+        self._frozen = [p for p in networks.parameters() if id(p) not in members]
+        self._networks = dict(networks.items())
+        self._optimizers = optimizers
+        self._autocast = autocast
+        self._replicas = replicas
+        self._meters = meters
+
+    def __call__(self, batch: Batch) -> None:
+        """Forward, backward, optimizer step."""
+        self.begin()
+        losses = self.loss(batch)
+        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        self.update(losses)
+
+    def begin(self) -> None:
+        """Gradients on for the networks that the phase trains and off for all others; old ones are dropped."""
+        require_gradients(self.trained, self._frozen)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def loss(self, batch: Batch) -> Losses:
+        """The phase's losses, ``"loss"`` being the one to minimise. May change buffers in place."""
+        with self._autocast():
+            return self.phase.loss(self._networks, batch)
+
+    def update(self, losses: Losses) -> None:
+        """Use the gradients, and note the losses; does not wait for the device."""
+        self._replicas.average_gradients(self.trained)
+        for optimizer in self._optimizers:
+            optimizer.step()
+        if self.phase.after is not None:
+            with torch.no_grad():
+                self.phase.after(self._networks)
+        self._meters.add(self.phase.name, losses)
+
+
+def require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:
+    """Gradients for some parameters, and none for others."""
+    for parameter in frozen:
+        parameter.requires_grad = False
+    for parameter in trained:
+        parameter.requires_grad = True
+
+
+def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]]:
+    """An objective's phases with the recipe's changes, those that share fakes together where the first of them stands.
+
+    Raises:
+        GanzooError: The recipe changes a phase that does not exist, or repeats one that shares fakes.
+    """
+    names = [phase.name for phase in phases]
+    for name in recipe.phases:
+        if name not in names:
+            raise GanzooError(
+                f"Recipe '{recipe.name}' changes the phase '{name}', which its loss does not have.",
+                nearest(name, names),
+            )
+    changed = [
+        replace(phase, **(recipe.phases[phase.name].model_dump(exclude_none=True) if phase.name in recipe.phases else {}))
+        for phase in phases
+    ]
+    sharing = tuple(phase for phase in changed if phase.shares_fakes)
+    for phase in sharing:
+        if (phase.repeat, phase.every) != (1, 1):
+            raise GanzooError(
+                f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, which shares its fakes "
+                "with others and so runs once a step.",
+                f"Set train.share_fakes: false, or remove phases.{phase.name}.",
+            )
+    groups = [sharing if phase.shares_fakes else (phase,) for phase in changed]
+    return [group for index, group in enumerate(groups) if group not in groups[:index]]
