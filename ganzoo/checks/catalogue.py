@@ -156,7 +156,7 @@ def _refuse(problem: Problem) -> None:
 def _of_plugin(plugin: PluginInfo, zoo: Zoo) -> Iterator[Case]:
     whole = f"plugin-{plugin.name}"
     yield Case(plugin.name, whole, "registers", partial(_registers, plugin))
-    yield Case(plugin.name, whole, "import", partial(_imports, plugin.name))
+    yield Case(plugin.name, whole, "import", partial(_imports, plugin))
     for entry in plugin.registered:
         for check in CHECKS:
             if entry.kind in check.kinds:
@@ -168,6 +168,6 @@ def _registers(plugin: PluginInfo) -> None:
         raise Broken(f"The plugin '{plugin.name}' registers nothing.", "Call register(...) in each of its hooks.")
 
 
-def _imports(name: str) -> None:
-    for sentence, remedy in importing.examined([name])[name]:
+def _imports(plugin: PluginInfo) -> None:
+    for sentence, remedy in importing.examined([plugin])[plugin.name]:
         raise Broken(sentence, remedy)

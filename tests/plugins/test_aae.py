@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from ganzoo import Batch, GaussianPrior, ImageDataset, Spec
-from ganzoo_plugins import encoders, mlp
-from ganzoo_plugins.aae import AdversarialAutoencoder, LatentDiscriminator
+from ganzoo_plugins.networks import encoders, mlp
+from ganzoo_plugins.objectives.aae import AdversarialAutoencoder, LatentDiscriminator
 
 
 def built(objective: AdversarialAutoencoder, spec: Spec, hidden: int = 8) -> nn.ModuleDict:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec
-from ganzoo_plugins.acgan import AuxiliaryClassifier
-from ganzoo_plugins.mlp import Discriminator, Generator
-from ganzoo_plugins.vanilla import NonSaturating
+from ganzoo_plugins.losses.vanilla import NonSaturating
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.regularizers.acgan import AuxiliaryClassifier
 
 SPEC = Spec(1, 2, 2, GaussianPrior(dim=4), classes=3)
 

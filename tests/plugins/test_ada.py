@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ganzoo_plugins.ada import ADA
+from ganzoo_plugins.augmentations.ada import ADA
 
 
 class Fixed(ADA):

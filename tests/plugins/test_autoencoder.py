@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.autoencoder import Autoencoder, convolutional, fully_connected
+from ganzoo_plugins.networks.autoencoder import Autoencoder, convolutional, fully_connected
 
 SPEC = Spec(1, 28, 28, GaussianPrior(dim=100))
 kinds = pytest.mark.parametrize("make", [fully_connected, convolutional])

@@ -12,9 +12,9 @@ from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
 from ganzoo.plugins import load_zoo
 from ganzoo.recipe import load_recipe
 from ganzoo.training.trainer import Trainer
-from ganzoo_plugins.autoencoder import fully_connected
-from ganzoo_plugins.began import BEGAN
-from ganzoo_plugins.mlp import Discriminator, Generator
+from ganzoo_plugins.networks.autoencoder import fully_connected
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.began import BEGAN
 
 SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec, UniformPrior
-from ganzoo_plugins import encoders, mlp
-from ganzoo_plugins.bigan import ALI, BiGAN, Joint
+from ganzoo_plugins.networks import encoders, mlp
+from ganzoo_plugins.objectives.bigan import ALI, BiGAN, Joint
 
 SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
 either = pytest.mark.parametrize("objective", [BiGAN, ALI])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo_plugins.blocks import ResidualDown, ResidualUp, SelfAttention, convolution
+from ganzoo.layers import ResidualDown, ResidualUp, SelfAttention, xavier_conv2d
 
 
 @pytest.mark.parametrize("size", [(4, 4), (7, 5)])
@@ -78,7 +78,7 @@ def test_the_up_block_normalises_by_label() -> None:
 
 
 def test_convolutions_start_within_glorot_s_bounds() -> None:
-    layer = convolution(8, 24, gain=2.0)
+    layer = xavier_conv2d(8, 24, gain=2.0)
     bound = 2 * (6 / (9 * 8 + 9 * 24)) ** 0.5
     assert bound * 0.98 < layer.weight.abs().max().item() <= bound
     assert (layer.bias == 0).all()

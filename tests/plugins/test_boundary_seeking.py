@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from ganzoo_plugins.boundary_seeking import BoundarySeeking
+from ganzoo_plugins.losses.boundary_seeking import BoundarySeeking
 
 LOSS = BoundarySeeking()
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Spec
-from ganzoo_plugins.cluster_gan import ClusterGAN, recovered
-from ganzoo_plugins.mlp import Discriminator, Generator
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.cluster_gan import ClusterGAN, recovered
 
 PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=0)
 SPEC = Spec(1, 4, 4, PRIOR)

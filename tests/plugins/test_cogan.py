@@ -11,8 +11,8 @@ from ganzoo.evaluation.sampling import draw
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import load_recipe
 from ganzoo.training.trainer import Trainer
-from ganzoo_plugins import dcgan, mlp
-from ganzoo_plugins.cogan import CoGAN, edges, layers_with_parameters, negative
+from ganzoo_plugins.networks import dcgan, mlp
+from ganzoo_plugins.objectives.cogan import CoGAN, edges, layers_with_parameters, negative
 
 SPEC = Spec(1, 8, 8, GaussianPrior(dim=3))
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo_plugins.consistency import Consistency
-from ganzoo_plugins.improved_consistency import BalancedConsistency, LatentConsistency, LatentDiversity
+from ganzoo_plugins.regularizers.consistency import Consistency
+from ganzoo_plugins.regularizers.improved_consistency import BalancedConsistency, LatentConsistency, LatentDiversity
 
 
 def images(n: int = 6) -> Tensor:

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from ganzoo import GanzooError
-from ganzoo_plugins.datasets import cifar10, emnist, fashion_mnist, image_folder, kmnist, mnist
-from ganzoo_plugins.mnist.archive import PACKED, SHA256, unpack
-from ganzoo_plugins.mnist.pack import main as pack_main
-from ganzoo_plugins.mnist.pack import pack
+from ganzoo_plugins.datasets.datasets import cifar10, emnist, fashion_mnist, image_folder, kmnist, mnist
+from ganzoo_plugins.datasets.mnist.archive import PACKED, SHA256, unpack
+from ganzoo_plugins.datasets.mnist.pack import main as pack_main
+from ganzoo_plugins.datasets.mnist.pack import pack
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +114,7 @@ class TestArchive:
 
     def test_what_is_packed_unpacks_to_the_same_bytes(self, raw, tmp_path, monkeypatch):
         small = {name: digest for name, digest in SHA256.items() if "labels" in name}
-        monkeypatch.setattr("ganzoo_plugins.mnist.pack.SHA256", small)
+        monkeypatch.setattr("ganzoo_plugins.datasets.mnist.pack.SHA256", small)
         written = pack(raw, packed=tmp_path)
         assert [path.name for path in written] == [f"{name}.xz" for name in small]
         for path in written:

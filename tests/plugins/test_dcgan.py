@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.dcgan import Discriminator, Generator, smallest_grid
+from ganzoo.layers import smallest_grid
+from ganzoo_plugins.networks.dcgan import Discriminator, Generator
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ganzoo_plugins.diffaugment import DiffAugment, color
+from ganzoo_plugins.augmentations.diffaugment import DiffAugment, color
 
 
 def test_colour_on_a_flat_image_is_brightness_alone() -> None:

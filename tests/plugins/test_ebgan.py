@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec
-from ganzoo_plugins.autoencoder import fully_connected
-from ganzoo_plugins.ebgan import EBGAN, PullingAway, pulling_away
-from ganzoo_plugins.mlp import Discriminator, Generator
+from ganzoo_plugins.networks.autoencoder import fully_connected
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.ebgan import EBGAN, PullingAway, pulling_away
 
 SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
 

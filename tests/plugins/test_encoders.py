@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 from ganzoo import GanzooError, GaussianPrior, Spec
-from ganzoo_plugins.encoders import Posterior, convolutional, deviation_layer, fully_connected, posterior
+from ganzoo_plugins.networks.encoders import Posterior, convolutional, deviation_layer, fully_connected, posterior
 
 SPEC = Spec(1, 8, 8, GaussianPrior(dim=5))
 

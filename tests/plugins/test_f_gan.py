@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from ganzoo_plugins.f_gan import (
+from ganzoo_plugins.losses.f_gan import (
     KL,
     FGan,
     Hellinger,

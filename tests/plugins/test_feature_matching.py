@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ganzoo_plugins.feature_matching import FeatureMatching
+from ganzoo_plugins.regularizers.feature_matching import FeatureMatching
 
 
 def test_it_is_the_squared_distance_of_means(turn) -> None:

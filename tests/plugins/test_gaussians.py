@@ -14,7 +14,7 @@ from ganzoo.evaluation.modes import kl_to_uniform, modes_found, quality
 from ganzoo.evaluation.sources import read_pictures
 from ganzoo.recipe import load_recipe
 from ganzoo.workflow import start
-from ganzoo_plugins.gaussians import GRID, RING, GridModes, RingModes
+from ganzoo_plugins.datasets.gaussians import GRID, RING, GridModes, RingModes
 
 CPU = torch.device("cpu")
 worlds = pytest.mark.parametrize(

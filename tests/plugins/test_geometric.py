@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec, Turn
-from ganzoo_plugins.dcgan import Discriminator as Convolutional
-from ganzoo_plugins.geometric import SVMMargin
-from ganzoo_plugins.hinge import Hinge
-from ganzoo_plugins.mlp import Discriminator
+from ganzoo_plugins.losses.hinge import Hinge
+from ganzoo_plugins.networks.dcgan import Discriminator as Convolutional
+from ganzoo_plugins.networks.mlp import Discriminator
+from ganzoo_plugins.regularizers.geometric import SVMMargin
 
 SPEC = Spec(1, 2, 2, GaussianPrior(dim=4))
 

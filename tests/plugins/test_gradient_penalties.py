@@ -8,11 +8,11 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from ganzoo import GaussianPrior, Regularizer, Spec
-from ganzoo_plugins.dragan import Dragan
-from ganzoo_plugins.mlp import Discriminator
-from ganzoo_plugins.wgan_div import WassersteinDivergence
-from ganzoo_plugins.wgan_lp import LipschitzPenalty
-from ganzoo_plugins.zero_centred import ZeroCentredPenalty
+from ganzoo_plugins.networks.mlp import Discriminator
+from ganzoo_plugins.regularizers.dragan import Dragan
+from ganzoo_plugins.regularizers.wgan_div import WassersteinDivergence
+from ganzoo_plugins.regularizers.wgan_lp import LipschitzPenalty
+from ganzoo_plugins.regularizers.zero_centred import ZeroCentredPenalty
 
 PENALTIES = [LipschitzPenalty(), WassersteinDivergence(), Dragan(strength=0.0), ZeroCentredPenalty()]
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=lambda p: type(p).__name__)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from ganzoo_plugins.hinge import Hinge
+from ganzoo_plugins.losses.hinge import Hinge
 
 LOSS = Hinge()
 

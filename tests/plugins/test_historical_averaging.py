@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.historical_averaging import HistoricalAveraging
+from ganzoo_plugins.regularizers.historical_averaging import HistoricalAveraging
 
 SPEC = Spec(1, 1, 1, GaussianPrior(dim=1))
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
 from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Objective, Spec
-from ganzoo_plugins.infogan import InfoGAN, information
-from ganzoo_plugins.mlp import Discriminator, Generator
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.infogan import InfoGAN, information
 
 PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=2)
 SPEC = Spec(1, 4, 4, PRIOR)

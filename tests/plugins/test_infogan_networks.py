@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.infogan_networks import Discriminator, Generator
+from ganzoo_plugins.objectives.infogan import Discriminator, Generator
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ganzoo_plugins.instance_noise import InstanceNoise
+from ganzoo_plugins.augmentations.instance_noise import InstanceNoise
 
 
 def test_noise_has_the_level_s_deviation() -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ganzoo_plugins.label_smoothing import LabelSmoothing
-from ganzoo_plugins.vanilla import NonSaturating
+from ganzoo_plugins.losses.vanilla import NonSaturating
+from ganzoo_plugins.regularizers.label_smoothing import LabelSmoothing
 
 
 @pytest.mark.parametrize("s", [0.0, 0.1, 0.3])

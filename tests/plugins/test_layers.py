@@ -7,17 +7,17 @@ import torch
 from torch import nn
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins import dcgan, mlp
-from ganzoo_plugins.layers import (
+from ganzoo.layers import (
     IMAGE_CHANNELS,
     ConditionalBatchNorm,
-    Doubling,
     Head,
-    Labelled,
+    LabelSequential,
+    UpConv2d,
     image_norm,
     label_inputs,
     vector_norm,
 )
+from ganzoo_plugins.networks import dcgan, mlp
 
 SPEC = Spec(1, 8, 8, GaussianPrior(dim=4), classes=3)
 
@@ -74,7 +74,7 @@ def test_layers_in_a_row_hand_the_label_to_those_that_take_it() -> None:
     norm = ConditionalBatchNorm(3, 2)
     with torch.no_grad():
         norm.shift[1] = 7.0
-    row = Labelled(nn.Linear(2, 3), norm, nn.Identity()).eval()
+    row = LabelSequential(nn.Linear(2, 3), norm, nn.Identity()).eval()
     x = torch.randn(1, 2)
     difference = row(x, torch.tensor([1])) - row(x, torch.tensor([0]))
     assert torch.allclose(difference, torch.full((1, 3), 7.0), atol=1e-5)
@@ -122,7 +122,7 @@ def test_doubling_is_the_transposed_convolution_up_to_second_derivatives(
     channels: int, bias: bool, size: tuple[int, int]
 ) -> None:
     torch.manual_seed(0)
-    layer = Doubling(6, channels, bias=bias).double()
+    layer = UpConv2d(6, channels, bias=bias).double()
     maps = torch.randn(3, 6, *size, dtype=torch.float64, requires_grad=True)
 
     def everything(outcome: torch.Tensor) -> list[torch.Tensor]:

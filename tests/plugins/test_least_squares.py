@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from ganzoo_plugins.least_squares import LeastSquares
+from ganzoo_plugins.losses.least_squares import LeastSquares
 
 
 def logits(n: int = 5) -> torch.Tensor:

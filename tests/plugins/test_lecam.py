@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ganzoo import Turn
-from ganzoo_plugins.lecam import LeCam
+from ganzoo_plugins.regularizers.lecam import LeCam
 
 
 def logits(turn, real: list[float], fake: list[float]) -> Turn:

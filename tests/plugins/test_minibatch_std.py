@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.dcgan import Discriminator
-from ganzoo_plugins.layers import MinibatchStd
+from ganzoo.layers import MinibatchStd
+from ganzoo_plugins.networks.dcgan import Discriminator
 
 
 def test_a_collapsed_batch_has_no_deviation() -> None:

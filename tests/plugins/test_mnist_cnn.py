@@ -8,9 +8,9 @@ from safetensors.torch import load, save
 from torch.nn.functional import conv2d
 
 from ganzoo import GanzooError
-from ganzoo_plugins.datasets import mnist
-from ganzoo_plugins.mnist_cnn import WEIGHTS, MnistCnn
-from ganzoo_plugins.mnist_cnn_training import accuracy, distort, folded, main, normalised, train
+from ganzoo_plugins.datasets.datasets import mnist
+from ganzoo_plugins.extractors.mnist_cnn import WEIGHTS, MnistCnn
+from ganzoo_plugins.extractors.mnist_cnn_training import accuracy, distort, folded, main, normalised, train
 
 
 @pytest.fixture(scope="module")

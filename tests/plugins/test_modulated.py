@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from ganzoo_plugins.modulated import Activation, ModulatedConv2d, equalised
+from ganzoo_plugins.networks.stylegan2 import Activation, ModulatedConv2d, equalised
 
 
 def one_by_one(conv: ModulatedConv2d, maps: Tensor, w: Tensor) -> Tensor:

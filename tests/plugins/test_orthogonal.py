@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganzoo import GanzooError, GaussianPrior, Spec, Turn
-from ganzoo_plugins.orthogonal import Orthogonal, filters
+from ganzoo_plugins.regularizers.orthogonal import Orthogonal, filters
 
 SPEC = Spec(1, 2, 2, GaussianPrior(dim=1))
 

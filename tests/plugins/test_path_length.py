@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.path_length import PathLength, path_lengths
-from ganzoo_plugins.stylegan2 import Generator
+from ganzoo_plugins.networks.stylegan2 import Generator, PathLength, path_lengths
 
 
 def drawn(shape: tuple[int, ...], seed: int = 0) -> Tensor:

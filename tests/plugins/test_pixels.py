@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ganzoo_plugins.pixels import random_shift, random_windows, translate
+from ganzoo.layers import random_shift, random_windows, translate
 
 
 def shifts(*values: int) -> torch.Tensor:

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from ganzoo import AdversarialGame, Batch, GaussianPrior, Spec, Turn
-from ganzoo_plugins.mlp import Discriminator, Generator
-from ganzoo_plugins.r1 import R1, R2
-from ganzoo_plugins.vanilla import NonSaturating
+from ganzoo_plugins.losses.vanilla import NonSaturating
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.regularizers.r1 import R1, R2
 
 
 def turn(critic: object, real: Tensor, fake: Tensor) -> Turn:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from ganzoo_plugins.r3gan import RelativisticPairing
+from ganzoo_plugins.networks.r3gan import RelativisticPairing
 
 LOSS = RelativisticPairing()
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import leaky_relu
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.r3gan_networks import Discriminator, Generator, Residual
-from ganzoo_plugins.resampling import Blur, double
+from ganzoo.layers import Blur, upsample2x
+from ganzoo_plugins.networks.r3gan import Discriminator, Generator, Residual
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
@@ -40,7 +40,7 @@ def test_the_generator_is_its_basis_resampled_at_first() -> None:
     maps = (z @ generator.code.weight.T)[:, :, None, None] * generator.basis
     first, second = [m for m in generator.layers if isinstance(m, nn.Conv2d)][:2]
     colours = generator.layers[-1]
-    assert torch.allclose(generator(z), colours(double(second(double(first(maps))))).tanh(), atol=1e-5)
+    assert torch.allclose(generator(z), colours(upsample2x(second(upsample2x(first(maps))))).tanh(), atol=1e-5)
 
 
 def test_the_discriminator_is_linear_at_first() -> None:
@@ -104,7 +104,7 @@ def test_the_slope_of_a_slope_agrees_with_finite_differences() -> None:
     down = nn.Sequential(block, Blur(padding=1, step=2)).double()
     maps = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(down, (maps,))
-    assert torch.autograd.gradgradcheck(double, (maps,))
+    assert torch.autograd.gradgradcheck(upsample2x, (maps,))
 
 
 def test_labels_change_what_is_drawn_and_judged() -> None:

@@ -9,8 +9,8 @@ import torch
 from torch.nn.functional import normalize
 
 from ganzoo import GanzooError, GaussianPrior, Spec
-from ganzoo_plugins.mlp import Discriminator
-from ganzoo_plugins.reacgan import DataToData, Proxies, data_to_data_cross_entropy
+from ganzoo_plugins.networks.mlp import Discriminator
+from ganzoo_plugins.regularizers.reacgan import DataToData, Proxies, data_to_data_cross_entropy
 
 
 def by_hand(embedded, proxy, label, temperature, positive, negative) -> float:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from ganzoo_plugins.relativistic import (
+from ganzoo_plugins.losses.relativistic import (
     Relativistic,
     RelativisticAverage,
     RelativisticAverageHinge,

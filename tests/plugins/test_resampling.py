@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.resampling import Blur, double, edge_padding, pyramid
+from ganzoo.layers import Blur, channel_pyramid, grid_padding, upsample2x
 
 
 def spec(height: int, width: int) -> Spec:
@@ -44,11 +44,13 @@ def test_doubling_is_the_same_filter_over_zeros_in_between() -> None:
     maps = torch.randn(1, 2, 6, 6)
     sparse = torch.zeros(1, 2, 13, 13)
     sparse[..., 1::2, 1::2] = maps
-    assert torch.allclose(Blur(padding=1, gain=4.0)(sparse)[..., 2:-2, 2:-2], double(maps)[..., 2:-2, 2:-2], atol=1e-6)
+    assert torch.allclose(
+        Blur(padding=1, gain=4.0)(sparse)[..., 2:-2, 2:-2], upsample2x(maps)[..., 2:-2, 2:-2], atol=1e-6
+    )
 
 
 def test_a_flat_map_stays_flat_when_doubled() -> None:
-    assert torch.equal(double(torch.full((1, 1, 3, 5), 7.0)), torch.full((1, 1, 6, 10), 7.0))
+    assert torch.equal(upsample2x(torch.full((1, 1, 3, 5), 7.0)), torch.full((1, 1, 6, 10), 7.0))
 
 
 @pytest.mark.parametrize(
@@ -62,5 +64,5 @@ def test_a_flat_map_stays_flat_when_doubled() -> None:
 def test_channels_double_as_the_image_halves(
     size: tuple[int, int], expected: tuple[list[int], int, int], padding: tuple[int, ...]
 ) -> None:
-    assert pyramid(spec(*size), 8, 40) == expected
-    assert edge_padding(spec(*size)) == padding
+    assert channel_pyramid(spec(*size), 8, 40) == expected
+    assert grid_padding(spec(*size)) == padding

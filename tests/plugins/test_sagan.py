@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.blocks import SelfAttention
-from ganzoo_plugins.layers import ConditionalBatchNorm
-from ganzoo_plugins.sagan import Discriminator, Generator
+from ganzoo.layers import ConditionalBatchNorm, SelfAttention
+from ganzoo_plugins.networks.sagan import Discriminator, Generator
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:

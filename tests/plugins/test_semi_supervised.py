@@ -13,8 +13,8 @@ from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
 from ganzoo.plugins import Zoo
 from ganzoo.recipe import load_recipe
 from ganzoo.training.trainer import Trainer
-from ganzoo_plugins.mlp import Discriminator, Generator
-from ganzoo_plugins.semi_supervised import UNKNOWN, Pool, SemiSupervised
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.semi_supervised import UNKNOWN, Pool, SemiSupervised
 
 SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
 

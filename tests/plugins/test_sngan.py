@@ -13,7 +13,7 @@ from ganzoo import GaussianPrior, Spec
 from ganzoo.assembly import assemble
 from ganzoo.plugins import load_zoo
 from ganzoo.recipe import load_recipe
-from ganzoo_plugins import sagan, sngan
+from ganzoo_plugins.networks import sagan, sngan
 
 ZOO = load_zoo()
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 30, 45), (1, 5, 9), (3, 64, 64)]

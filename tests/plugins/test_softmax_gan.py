@@ -9,7 +9,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn.functional import cross_entropy
 
-from ganzoo_plugins.softmax_gan import Softmax
+from ganzoo_plugins.losses.softmax_gan import Softmax
 
 LOSS = Softmax()
 

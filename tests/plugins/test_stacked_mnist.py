@@ -8,8 +8,8 @@ import torch
 from ganzoo import GanzooError
 from ganzoo.evaluation.judge import Judge
 from ganzoo.evaluation.modes import kl_to_uniform, modes_found
-from ganzoo_plugins.mnist_cnn import MnistCnn
-from ganzoo_plugins.stacked_mnist import StackedMnistCnn, stacked_mnist
+from ganzoo_plugins.datasets.stacked_mnist import StackedMnistCnn, stacked_mnist
+from ganzoo_plugins.extractors.mnist_cnn import MnistCnn
 
 SMALL = {"train_images": 3000, "test_images": 600}
 

@@ -9,10 +9,9 @@ import torch
 
 from ganzoo import AdversarialGame, GaussianPrior, Spec
 from ganzoo.evaluation.sampling import draw
-from ganzoo_plugins.resampling import double
-from ganzoo_plugins.stylegan2 import Discriminator, Generator, Halving
-from ganzoo_plugins.synthesis import StyledConv, unit
-from ganzoo_plugins.vanilla import NonSaturating
+from ganzoo.layers import upsample2x
+from ganzoo_plugins.losses.vanilla import NonSaturating
+from ganzoo_plugins.networks.stylegan2 import Discriminator, Generator, Halving, StyledConv, unit
 
 
 def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
@@ -97,7 +96,7 @@ def test_the_image_is_the_sum_over_resolutions() -> None:
     w = torch.randn(2, 8)
     maps, total = synthesis.constant.expand(2, -1, -1, -1), torch.zeros(2, 1, 7, 7)
     for level, resolution in enumerate(synthesis.resolutions):
-        total = double(total) if level else total
+        total = upsample2x(total) if level else total
         for conv in resolution.convs:
             maps = conv(maps, w)
         total = total + resolution.to_image(maps, w) + resolution.bias

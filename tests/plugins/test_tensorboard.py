@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ganzoo import GanzooError
-from ganzoo_plugins.tensorboard import TensorBoard, numbers
+from ganzoo_plugins.trackers.tensorboard import TensorBoard, numbers
 
 
 def test_a_missing_package_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ganzoo import AdversarialLoss
-from ganzoo_plugins.r3gan import RelativisticPairing
-from ganzoo_plugins.top_k import TopK
-from ganzoo_plugins.vanilla import Minimax, NonSaturating
-from ganzoo_plugins.wgan_gp import Wasserstein
+from ganzoo_plugins.losses.vanilla import Minimax, NonSaturating
+from ganzoo_plugins.losses.wgan_gp import Wasserstein
+from ganzoo_plugins.networks.r3gan import RelativisticPairing
+from ganzoo_plugins.regularizers.top_k import TopK
 
 LOSSES = [NonSaturating(), Minimax(), Wasserstein(), RelativisticPairing()]
 every_loss = pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)

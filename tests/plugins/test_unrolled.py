@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Batch, GaussianPrior, Spec
-from ganzoo_plugins.mlp import Discriminator, Generator
-from ganzoo_plugins.unrolled import Unrolled
-from ganzoo_plugins.vanilla import Minimax, NonSaturating
+from ganzoo_plugins.losses.vanilla import Minimax, NonSaturating
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.unrolled import Unrolled
 
 SPEC = Spec(1, 1, 2, GaussianPrior(dim=1))
 

@@ -8,8 +8,8 @@ from torch import nn
 from torch.distributions import Bernoulli, Normal
 
 from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec, UniformPrior
-from ganzoo_plugins import encoders, mlp
-from ganzoo_plugins.vae import VAE, negative_log_likelihood
+from ganzoo_plugins.networks import encoders, mlp
+from ganzoo_plugins.objectives.vae import VAE, negative_log_likelihood
 
 SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
 

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from ganzoo import Batch, GanzooError, GaussianPrior, Spec
-from ganzoo_plugins import encoders, mlp
-from ganzoo_plugins.vae_gan import VAEGAN
+from ganzoo_plugins.networks import encoders, mlp
+from ganzoo_plugins.objectives.vae_gan import VAEGAN
 
 SPEC = Spec(1, 4, 4, GaussianPrior(dim=3))
 

@@ -10,8 +10,8 @@ from torch.autograd import gradcheck
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo_plugins.mlp import Discriminator, Generator
-from ganzoo_plugins.vanilla import Minimax, NonSaturating
+from ganzoo_plugins.losses.vanilla import Minimax, NonSaturating
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
 
 SPEC = Spec(1, 28, 28, GaussianPrior(dim=100))
 

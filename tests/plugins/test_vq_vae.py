@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Spec, UniformPrior
-from ganzoo_plugins.mlp import Generator
-from ganzoo_plugins.vq_vae import VQVAE, CausalPrior, Codebook
+from ganzoo_plugins.networks.mlp import Generator
+from ganzoo_plugins.objectives.vq_vae import VQVAE, CausalPrior, Codebook
 
 SPEC = Spec(1, 4, 4, UniformPrior(dim=6))
 

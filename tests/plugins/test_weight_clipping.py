@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ganzoo_plugins.weight_clipping import WeightClipping
+from ganzoo_plugins.regularizers.weight_clipping import WeightClipping
 
 
 def test_every_parameter_lands_in_the_box_and_none_inside_it_moves() -> None:

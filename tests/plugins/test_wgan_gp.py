@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from ganzoo import Batch, Turn
-from ganzoo_plugins.wgan_gp import GradientPenalty, Wasserstein
+from ganzoo_plugins.losses.wgan_gp import GradientPenalty, Wasserstein
 
 
 def turn(critic: object, real: Tensor, fake: Tensor) -> Turn:

@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from ganzoo import Augmentation, Register, RegisterRecipe, hookimpl
-from ganzoo_plugins.pixels import per_image, random_windows
+from ganzoo.layers import per_sample, random_windows
 
 PAPER = "Karras et al. 2020, Training Generative Adversarial Networks with Limited Data, arXiv:2006.06676"
 
@@ -88,10 +88,10 @@ class ADA(Augmentation):
     def forward(self, images: Tensor) -> Tensor:
         """Each transformation of each image (n, c, h, w), float32, with probability p."""
         images = self.warp(images.float())
-        images = images + per_image(self.sometimes(images, 0.2))
-        images = images * per_image(self.sometimes(images, 0.5).exp2())
-        images = images + per_image(self.sometimes(images, 0.1).abs()) * torch.randn_like(images)
-        return torch.where(per_image(self.chosen(images)) & random_windows(images, 0.5), 0.0, images)
+        images = images + per_sample(self.sometimes(images, 0.2))
+        images = images * per_sample(self.sometimes(images, 0.5).exp2())
+        images = images + per_sample(self.sometimes(images, 0.1).abs()) * torch.randn_like(images)
+        return torch.where(per_sample(self.chosen(images)) & random_windows(images, 0.5), 0.0, images)
 
     def warp(self, images: Tensor) -> Tensor:
         """Rotate, scale, flip and translate. Images that none of these fell to are not resampled."""
@@ -109,7 +109,7 @@ class ADA(Augmentation):
         grid = torch.stack([source_x, source_y], dim=3)
         warped = grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
         touched = (angle != 0) | (scale != 1) | (mirror != 1) | (right != 0) | (down != 0)
-        return torch.where(per_image(touched), warped, images)
+        return torch.where(per_sample(touched), warped, images)
 
     def chosen(self, images: Tensor, share: float | None = None) -> Tensor:
         """For each image, whether something falls to it: bool (n,), with probability p or ``share``."""
@@ -134,4 +134,4 @@ def register_augmentations(register: Register[Augmentation]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The non-saturating loss with R1, adaptively augmented."""
-    register(Path(__file__).parent / "recipes" / "ada-mnist.yaml")
+    register(Path(__file__).with_name("ada-mnist.yaml"))

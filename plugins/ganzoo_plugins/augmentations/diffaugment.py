@@ -27,7 +27,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ganzoo import Augmentation, Register, RegisterRecipe, hookimpl
-from ganzoo_plugins.pixels import per_image, random_shift, random_windows
+from ganzoo.layers import per_sample, random_shift, random_windows
 
 PAPER = "Zhao et al. 2020, Differentiable Augmentation for Data-Efficient GAN Training, arXiv:2006.10738"
 
@@ -37,7 +37,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def color(images: Tensor) -> Tensor:
     """Random brightness, saturation (of coloured images) and contrast."""
-    brightness, saturation, contrast = (per_image(u) for u in torch.rand(3, len(images), device=images.device))
+    brightness, saturation, contrast = (per_sample(u) for u in torch.rand(3, len(images), device=images.device))
     images = images + (brightness - 0.5)
     if images.shape[1] > 1:
         grey = images.mean(1, keepdim=True)
@@ -92,4 +92,4 @@ def register_augmentations(register: Register[Augmentation]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """A small DCGAN on augmented digits."""
-    register(Path(__file__).parent / "recipes" / "diffaugment-mnist.yaml")
+    register(Path(__file__).with_name("diffaugment-mnist.yaml"))

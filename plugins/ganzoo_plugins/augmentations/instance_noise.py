@@ -60,4 +60,4 @@ def register_augmentations(register: Register[Augmentation]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """DCGAN with noise that fades out."""
-    register(Path(__file__).parent / "recipes" / "instance-noise-mnist.yaml")
+    register(Path(__file__).with_name("instance-noise-mnist.yaml"))

@@ -1,6 +1,6 @@
-"""The flagship: the best score that a few minutes on two CPU cores reach, put together from other pages' parts.
+"""The flagship: the best score that a few minutes on two CPU cores reach, put together from other modules' parts.
 
-Nothing here is new. ``recipes/flagship-mnist.yaml`` is the conditional GAN of ``cgan.py`` with the parts that a search
+Nothing here is new. ``flagship-mnist.yaml`` is the conditional GAN of ``cgan.py`` with the parts that a search
 found to matter (``results/flagship-search``), each of which an ablation takes away again with three seeds
 (``results/flagship-ablation``; both are ``benchmarks/variants.py``'s). What they say, the most important first:
 
@@ -37,4 +37,4 @@ from ganzoo import RegisterRecipe, hookimpl
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The flagship for MNIST."""
-    register(Path(__file__).parent / "recipes" / "flagship-mnist.yaml")
+    register(Path(__file__).with_name("flagship-mnist.yaml"))

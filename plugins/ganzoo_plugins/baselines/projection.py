@@ -19,4 +19,4 @@ from ganzoo import RegisterRecipe, hookimpl
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The projection discriminator on multilayer perceptrons."""
-    register(Path(__file__).parent / "recipes" / "projection-mnist.yaml")
+    register(Path(__file__).with_name("projection-mnist.yaml"))

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from ganzoo import GanzooError, ImageDataset, Register, Split, cache_folder, hookimpl
-from ganzoo_plugins.image_folder import image_folder
-from ganzoo_plugins.mnist.archive import intact, unpack
+from ganzoo_plugins.datasets.image_folder import image_folder
+from ganzoo_plugins.datasets.mnist.archive import intact, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -158,4 +158,4 @@ def register_extractors(register: Register[Extractor]) -> None:
 def register_recipes(register: RegisterRecipe) -> None:
     """The original GAN in both worlds."""
     for name in ("vanilla-ring", "vanilla-grid"):
-        register(Path(__file__).parent / "recipes" / f"{name}.yaml")
+        register(Path(__file__).with_name(f"{name}.yaml"))

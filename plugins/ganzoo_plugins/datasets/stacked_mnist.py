@@ -26,8 +26,8 @@ from pydantic import Field
 from torch import Tensor
 
 from ganzoo import Extractor, ImageDataset, Register, RegisterRecipe, Split, hookimpl
-from ganzoo_plugins.datasets import mnist
-from ganzoo_plugins.mnist_cnn import MnistCnn
+from ganzoo_plugins.datasets.datasets import mnist
+from ganzoo_plugins.extractors.mnist_cnn import MnistCnn
 
 PAPER = "Metz, Poole, Pfau, Sohl-Dickstein 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163"
 MODES = tuple(f"{mode:03}" for mode in range(1000))
@@ -108,4 +108,4 @@ def register_extractors(register: Register[Extractor]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The original GAN on it."""
-    register(Path(__file__).parent / "recipes" / "vanilla-stacked-mnist.yaml")
+    register(Path(__file__).with_name("vanilla-stacked-mnist.yaml"))

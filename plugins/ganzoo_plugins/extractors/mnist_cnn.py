@@ -5,7 +5,7 @@ outputs of the last hidden layer after its ReLU, right before the class logits, 
 features of Inception from (Heusel et al. 2017, arXiv:1706.08500).
 
 The weights are trained on the 60,000 training images alone, by
-``python -m ganzoo_plugins.mnist_cnn_training --out FILE``. Each layer's batch normalisation is folded into
+``python -m ganzoo_plugins.extractors.mnist_cnn_training --out FILE``. Each layer's batch normalisation is folded into
 it, so that nothing depends on the batch or on train mode.
 """
 
@@ -22,7 +22,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ganzoo import Extractor, GanzooError, Register, hookimpl
 
-WEIGHTS = Path(__file__).parent / "weights" / "mnist-cnn.safetensors"
+WEIGHTS = Path(__file__).with_name("mnist-cnn.safetensors")
 
 
 def trunk() -> nn.Sequential:
@@ -67,7 +67,7 @@ class MnistCnn(Extractor):
         except (OSError, SafetensorError, RuntimeError) as error:
             raise GanzooError(
                 f"The weights of 'mnist-cnn' in {weights} cannot be read.",
-                "Install ganzoo-bench again, or train them: `python -m ganzoo_plugins.mnist_cnn_training`.",
+                "Install ganzoo-bench again, or train them: `python -m ganzoo_plugins.extractors.mnist_cnn_training`.",
             ) from error
         self._digest = sha256(content).hexdigest()
         # Twice as fast on a CPU, where this runs inside trainings.

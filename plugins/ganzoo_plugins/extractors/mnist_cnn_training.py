@@ -1,4 +1,4 @@
-"""Train the weights of ``mnist-cnn``: ``python -m ganzoo_plugins.mnist_cnn_training --out FILE``.
+"""Train the weights of ``mnist-cnn``: ``python -m ganzoo_plugins.extractors.mnist_cnn_training --out FILE``.
 
 Only the 60,000 training images are used. Everything is drawn from one seed: the same machine and torch
 release give the same file, byte for byte.
@@ -19,8 +19,8 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ganzoo_plugins.datasets import mnist
-from ganzoo_plugins.mnist_cnn import MnistCnn, trunk
+from ganzoo_plugins.datasets.datasets import mnist
+from ganzoo_plugins.extractors.mnist_cnn import MnistCnn, trunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -46,4 +46,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """On convolutional networks."""
-    register(Path(__file__).parent / "recipes" / "boundary-seeking-mnist.yaml")
+    register(Path(__file__).with_name("boundary-seeking-mnist.yaml"))

@@ -163,4 +163,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 def register_recipes(register: RegisterRecipe) -> None:
     """One for each divergence."""
     for name in DIVERGENCES:
-        register(Path(__file__).parent / "recipes" / f"f-gan-{name}-mnist.yaml")
+        register(Path(__file__).with_name(f"f-gan-{name}-mnist.yaml"))

@@ -43,4 +43,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """With a spectrally normalised discriminator."""
-    register(Path(__file__).parent / "recipes" / "hinge-mnist.yaml")
+    register(Path(__file__).with_name("hinge-mnist.yaml"))

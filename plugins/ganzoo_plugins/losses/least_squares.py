@@ -53,4 +53,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The binary coding on convolutional networks."""
-    register(Path(__file__).parent / "recipes" / "least-squares-mnist.yaml")
+    register(Path(__file__).with_name("least-squares-mnist.yaml"))

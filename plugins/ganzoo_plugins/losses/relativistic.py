@@ -13,7 +13,7 @@ and both players minimise, G with the roles of x and y exchanged (appendix A),
     hinge:          E_x[max(0, 1 - c_x)] + E_y[max(0, 1 + c_y)]
 
 Since G's loss depends on real images as well, their logits are computed in its phase too. The pairwise form,
-without averages, is the r3gan page's ``relativistic-pairing``. Not here: the paper's standard-CNN networks.
+without averages, is ``relativistic-pairing`` of the module r3gan. Not here: the paper's standard-CNN networks.
 """
 
 from __future__ import annotations
@@ -95,4 +95,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 def register_recipes(register: RegisterRecipe) -> None:
     """One for each form."""
     for form in ("", "-least-squares", "-hinge"):
-        register(Path(__file__).parent / "recipes" / f"relativistic-average{form}-mnist.yaml")
+        register(Path(__file__).with_name(f"relativistic-average{form}-mnist.yaml"))

@@ -54,4 +54,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """On convolutional networks."""
-    register(Path(__file__).parent / "recipes" / "softmax-mnist.yaml")
+    register(Path(__file__).with_name("softmax-mnist.yaml"))

@@ -66,4 +66,4 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The classic tutorial GAN."""
-    register(Path(__file__).parent / "recipes" / "vanilla-mnist.yaml")
+    register(Path(__file__).with_name("vanilla-mnist.yaml"))

@@ -81,4 +81,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """WGAN-GP with convolutional networks."""
-    register(Path(__file__).parent / "recipes" / "wgan-gp-mnist.yaml")
+    register(Path(__file__).with_name("wgan-gp-mnist.yaml"))

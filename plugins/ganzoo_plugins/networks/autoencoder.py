@@ -9,7 +9,7 @@ Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, equation 1, judge an i
 The logit is -E(x), so that large means real as everywhere, and any loss on logits can be tried with them.
 
 The encoder is the trunk of this zoo's ``mlp`` or ``dcgan`` discriminator with a linear layer to the code, and the
-decoder the generator of the same page. BEGAN's own has exponential linear units, average pooling and nearest-neighbour
+decoder the generator of the same name. BEGAN's own has exponential linear units, average pooling and nearest-neighbour
 upsampling.
 """
 
@@ -22,8 +22,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ganzoo import GaussianPrior, Register, Spec, functional, hookimpl
-from ganzoo_plugins import dcgan, mlp
-from ganzoo_plugins.layers import Norm, Width
+from ganzoo.layers import Norm, Width
+from ganzoo_plugins.networks import dcgan, mlp
 
 PAPER = "Zhao, Mathieu & LeCun 2017, Energy-based Generative Adversarial Network, arXiv:1609.03126"
 TINY = 1e-12  # keeps the square root's slope finite where an image is reconstructed exactly

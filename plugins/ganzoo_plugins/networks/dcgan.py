@@ -21,29 +21,23 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ganzoo import Register, RegisterRecipe, Spec, hookimpl
-from ganzoo_plugins.layers import (
+from ganzoo.layers import (
     ConditionalBatchNorm,
     Conditioning,
-    Doubling,
     GeneratorConditioning,
     Head,
-    Labelled,
+    LabelSequential,
     MinibatchStd,
     Norm,
+    UpConv2d,
     Width,
     image_norm,
     label_inputs,
+    smallest_grid,
     with_label,
 )
 
 PAPER = "Radford, Metz & Chintala 2015, Unsupervised Representation Learning with DCGANs, arXiv:1511.06434"
-
-
-def smallest_grid(spec: Spec) -> tuple[int, int, int]:
-    """How often the image is halved, and the (height, width) that leaves, rounded up."""
-    halvings = max(1, (min(spec.height, spec.width) // 4).bit_length() - 1)
-    step = 2**halvings
-    return halvings, -(-spec.height // step), -(-spec.width // step)
 
 
 def initialise(module: nn.Module) -> None:
@@ -92,10 +86,10 @@ class Generator(nn.Module):
             nn.ReLU(),
         ]
         for _ in range(doublings - 1):
-            layers += [Doubling(channels, channels // 2, bias=bias)]
+            layers += [UpConv2d(channels, channels // 2, bias=bias)]
             channels //= 2
             layers += [*normalised(channels), nn.ReLU()]
-        self.layers = Labelled(*layers, Doubling(channels, spec.channels))
+        self.layers = LabelSequential(*layers, UpConv2d(channels, spec.channels))
         self.apply(initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -183,5 +177,5 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """DCGAN at a width that a CPU trains in minutes, and with the minibatch standard deviation."""
-    register(Path(__file__).parent / "recipes" / "dcgan-mnist.yaml")
-    register(Path(__file__).parent / "recipes" / "minibatch-stddev-mnist.yaml")
+    register(Path(__file__).with_name("dcgan-mnist.yaml"))
+    register(Path(__file__).with_name("minibatch-stddev-mnist.yaml"))

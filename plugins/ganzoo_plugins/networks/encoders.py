@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Networks, Register, Spec, hookimpl
-from ganzoo_plugins import dcgan, mlp
-from ganzoo_plugins.layers import Norm, Width
-from ganzoo_plugins.trunks import shared
+from ganzoo.layers import Norm, Width, as_trunk
+from ganzoo_plugins.networks import dcgan, mlp
 
 
 class Encoder(nn.Module):
@@ -101,7 +100,7 @@ def deviation_layer(encoder: nn.Module, spec: Spec, reader: str) -> nn.Linear:
     Raises:
         GanzooError: The encoder does not share its features.
     """
-    return nn.Linear(shared(encoder, "encoder", reader).feature_width, spec.latent)
+    return nn.Linear(as_trunk(encoder, "encoder", reader).feature_width, spec.latent)
 
 
 def posterior(networks: Networks, images: Tensor, condition: tuple[Tensor, ...]) -> Posterior:
@@ -112,7 +111,7 @@ def posterior(networks: Networks, images: Tensor, condition: tuple[Tensor, ...])
         images: (n, c, h, w) in [-1, 1].
         condition: Labels (n,) in a conditional recipe, otherwise nothing.
     """
-    encoder = shared(networks["encoder"], "encoder", "The posterior")
+    encoder = as_trunk(networks["encoder"], "encoder", "The posterior")
     features = encoder.features(images, *condition)
     return Posterior(encoder.head(features).float(), networks["deviation"](features).float())
 

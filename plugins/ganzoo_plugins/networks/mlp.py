@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Register, Spec, hookimpl
-from ganzoo_plugins.layers import (
+from ganzoo.layers import (
     ConditionalBatchNorm,
     Conditioning,
     GeneratorConditioning,
     Head,
-    Labelled,
+    LabelSequential,
     Norm,
     Width,
     label_inputs,
@@ -34,7 +34,7 @@ PAPER = "Goodfellow et al. 2014, Generative Adversarial Nets, arXiv:1406.2661"
 
 def hidden_layers(
     width: int, hidden: Sequence[int], norm: Norm, slope: float, classes: int = 0
-) -> tuple[Labelled, int]:
+) -> tuple[LabelSequential, int]:
     """Linear layers with leaky rectifiers, normalised from the second on, and the width that leaves them.
 
     With ``classes``, batch normalisation is conditional on the label.
@@ -50,7 +50,7 @@ def hidden_layers(
             nn.LeakyReLU(slope),
         ]
         width = size
-    return Labelled(*layers), width
+    return LabelSequential(*layers), width
 
 
 class Generator(nn.Module):

@@ -5,7 +5,7 @@ and Miyato & Koyama's, with one layer more in each, through which every place se
 
     y_j = γ o_j + x_j,    o_j = v(Σ_i β_ji h(x_i)),    β_ji = exp(s_ij) / Σ_i exp(s_ij),    s_ij = f(x_i) · g(x_j)
 
-``blocks.SelfAttention`` is that layer. It stands where the grid is half the image's, in the region where the paper
+``layers.SelfAttention`` is that layer. It stands where the grid is half the image's, in the region where the paper
 finds it to help most; channels double whenever the grid is halved. Where a recipe is conditional, G's batch
 normalisation depends on the label and D projects on it. Spectral normalisation on both networks (the recipe's
 ``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. f(x) and h(x) are pooled as in the
@@ -19,9 +19,8 @@ from pathlib import Path
 from torch import nn
 
 from ganzoo import Register, RegisterRecipe, Spec, hookimpl
-from ganzoo_plugins import sngan
-from ganzoo_plugins.blocks import SelfAttention
-from ganzoo_plugins.layers import ConditionalBatchNorm, Conditioning, GeneratorConditioning, Width
+from ganzoo.layers import ConditionalBatchNorm, Conditioning, GeneratorConditioning, SelfAttention, Width
+from ganzoo_plugins.networks import sngan
 
 PAPER = "Zhang et al. 2019, Self-Attention Generative Adversarial Networks, arXiv:1805.08318"
 
@@ -79,4 +78,4 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 def register_recipes(register: RegisterRecipe) -> None:
     """At a width that a CPU trains in minutes, and at the paper's."""
     for name in ("sagan-mnist.yaml", "sagan-mnist-gpu.yaml"):
-        register(Path(__file__).parent / "recipes" / name)
+        register(Path(__file__).with_name(name))

@@ -25,16 +25,19 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, relu
 
 from ganzoo import Register, RegisterRecipe, Spec, hookimpl
-from ganzoo_plugins.blocks import ResidualDown, ResidualUp, batch_norm, convolution
-from ganzoo_plugins.dcgan import smallest_grid
-from ganzoo_plugins.layers import (
+from ganzoo.layers import (
     Conditioning,
     GeneratorConditioning,
     Head,
-    Labelled,
+    LabelSequential,
+    ResidualDown,
+    ResidualUp,
     Width,
+    batch_norm,
     label_inputs,
+    smallest_grid,
     with_label,
+    xavier_conv2d,
 )
 
 PAPER = "Miyato et al. 2018, Spectral Normalization for Generative Adversarial Networks, arXiv:1802.05957"
@@ -74,8 +77,8 @@ class Generator(nn.Module):
         self.start = nn.Linear(spec.latent + self.label_inputs, channels[0] * height * columns)
         nn.init.xavier_uniform_(self.start.weight)
         self.grid = (channels[0], height, columns)
-        self.blocks = Labelled(*(ResidualUp(coarse, fine, by_norm) for coarse, fine in pairwise(channels)))
-        self.end = Labelled(batch_norm(width, by_norm), nn.ReLU(), convolution(width, spec.channels))
+        self.blocks = LabelSequential(*(ResidualUp(coarse, fine, by_norm) for coarse, fine in pairwise(channels)))
+        self.end = LabelSequential(batch_norm(width, by_norm), nn.ReLU(), xavier_conv2d(width, spec.channels))
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
@@ -149,4 +152,4 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 def register_recipes(register: RegisterRecipe) -> None:
     """At a width that a CPU trains in minutes, and at the paper's."""
     for name in ("sngan-mnist.yaml", "sngan-mnist-gpu.yaml"):
-        register(Path(__file__).parent / "recipes" / name)
+        register(Path(__file__).with_name(name))

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, softplus
 
 from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, hookimpl
-from ganzoo_plugins import mlp
-from ganzoo_plugins.layers import Width
+from ganzoo.layers import Width
+from ganzoo_plugins.networks import mlp
 
 PAPER = "Makhzani et al. 2016, Adversarial Autoencoders, arXiv:1511.05644"
 
@@ -105,4 +105,4 @@ def register_losses(register: Register[Objective]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Fully connected networks and eight latent variables."""
-    register(Path(__file__).parent / "recipes" / "aae-mnist.yaml")
+    register(Path(__file__).with_name("aae-mnist.yaml"))

@@ -9,8 +9,9 @@ L(v) = |v - D(v)| the error of reconstruction, section 3.4's objective is
 and section 3.4.1's measure of convergence is M = L(x) + |γ L(x) - L(G(z_G))|, logged as ``convergence``. γ in [0, 1] is
 the diversity that is asked for. k is a buffer, so that it is checkpointed and stays on the device.
 
-L is minus the logit of an ``autoencoder`` page with error: absolute. Here D's phase comes before G's, where the paper
-computes both gradients first. Not here: halving the learning rate when M stalls, skip connections, vanishing residuals.
+L is minus the logit of an autoencoding discriminator (module autoencoder) with error: absolute. Here D's phase comes
+before G's, where the paper computes both gradients first. Not here: halving the learning rate when M stalls, skip
+connections, vanishing residuals.
 """
 
 from __future__ import annotations
@@ -108,4 +109,4 @@ def register_losses(register: Register[Objective]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Multilayer perceptrons on both sides."""
-    register(Path(__file__).parent / "recipes" / "began-mnist.yaml")
+    register(Path(__file__).with_name("began-mnist.yaml"))

@@ -29,10 +29,9 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, hookimpl
-from ganzoo_plugins import mlp
-from ganzoo_plugins.encoders import deviation_layer, posterior
-from ganzoo_plugins.layers import Width
-from ganzoo_plugins.trunks import shared
+from ganzoo.layers import Width, as_trunk
+from ganzoo_plugins.networks import mlp
+from ganzoo_plugins.networks.encoders import deviation_layer, posterior
 
 BIGAN = "Donahue, Krähenbühl & Darrell 2017, Adversarial Feature Learning, arXiv:1605.09782"
 ALI_PAPER = "Dumoulin et al. 2017, Adversarially Learned Inference, arXiv:1606.00704"
@@ -74,7 +73,7 @@ class BiGAN(Objective):
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Adds J on the discriminator's features."""
-        trunk = shared(networks["discriminator"], "discriminator", "A discriminator of pairs")
+        trunk = as_trunk(networks["discriminator"], "discriminator", "A discriminator of pairs")
         return {**super().bind(spec, networks), "joint": Joint(trunk.feature_width, spec.latent, self.hidden)}
 
     def phases(self) -> list[Phase]:
@@ -91,7 +90,7 @@ class BiGAN(Objective):
 
     def judge(self, networks: Networks, images: Tensor, z: Tensor, label: Tensor) -> Tensor:
         """s, float32 logits (n,) of pairs of images (n, c, h, w) and codes (n, latent)."""
-        trunk = shared(networks["discriminator"], "discriminator", "A discriminator of pairs")
+        trunk = as_trunk(networks["discriminator"], "discriminator", "A discriminator of pairs")
         condition = self.condition(label)
         features = trunk.features(images, *condition)
         logits: Tensor = trunk.head(features, *condition).float() + networks["joint"](features, z).float()
@@ -147,4 +146,4 @@ def register_losses(register: Register[Objective]) -> None:
 def register_recipes(register: RegisterRecipe) -> None:
     """Fully connected networks."""
     for name in ("bigan", "ali"):
-        register(Path(__file__).parent / "recipes" / f"{name}-mnist.yaml")
+        register(Path(__file__).with_name(f"{name}-mnist.yaml"))

@@ -152,4 +152,4 @@ def register_losses(register: Register[Objective]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Ten clusters of digits."""
-    register(Path(__file__).parent / "recipes" / "cluster-gan-mnist.yaml")
+    register(Path(__file__).with_name("cluster-gan-mnist.yaml"))

@@ -148,4 +148,4 @@ def register_losses(register: Register[Objective]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Digits and their edges."""
-    register(Path(__file__).parent / "recipes" / "cogan-mnist.yaml")
+    register(Path(__file__).with_name("cogan-mnist.yaml"))

@@ -9,8 +9,8 @@ and equation 4, the pulling-away term on the codes S_i = Enc(G(z_i)) of a batch 
 
     1/(N (N - 1)) Σ_i Σ_{j≠i} (S_i · S_j / (‖S_i‖ ‖S_j‖))²
 
-The energy is minus the logit; it is non-negative, and L_D bounded, with an ``autoencoder`` page's discriminator, as in
-the paper (equation 3), and with no other. The pulling-away term is a regularizer that goes with any loss and any
+The energy is minus the logit; it is non-negative, and L_D bounded, with a discriminator of the module autoencoder, as
+in the paper (equation 3), and with no other. The pulling-away term is a regularizer that goes with any loss and any
 discriminator that has codes or features. The paper uses the weight 0.1.
 """
 
@@ -112,4 +112,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """EBGAN-PT with a convolutional autoencoder."""
-    register(Path(__file__).parent / "recipes" / "ebgan-mnist.yaml")
+    register(Path(__file__).with_name("ebgan-mnist.yaml"))

@@ -43,7 +43,7 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo_plugins.trunks import Trunk, shared
+from ganzoo.layers import Trunk, as_trunk
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 UNKNOWN = -1
@@ -122,7 +122,7 @@ class SemiSupervised(Objective):
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Gives D its class logits, and makes room for the labelled images."""
-        trunk = shared(networks["discriminator"], "discriminator", "A semi-supervised GAN")
+        trunk = as_trunk(networks["discriminator"], "discriminator", "A semi-supervised GAN")
         if spec.classes:
             raise GanzooError(
                 "A semi-supervised GAN finds classes out, and this recipe tells its networks every label.",
@@ -181,4 +181,4 @@ def register_losses(register: Register[Objective]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Digits from ten labels of each."""
-    register(Path(__file__).parent / "recipes" / "semi-supervised-mnist.yaml")
+    register(Path(__file__).with_name("semi-supervised-mnist.yaml"))

@@ -109,4 +109,4 @@ def register_losses(register: Register[Objective]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Multilayer perceptrons, unrolled."""
-    register(Path(__file__).parent / "recipes" / "unrolled-mnist.yaml")
+    register(Path(__file__).with_name("unrolled-mnist.yaml"))

@@ -39,7 +39,7 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo_plugins.encoders import deviation_layer, posterior
+from ganzoo_plugins.networks.encoders import deviation_layer, posterior
 
 PAPER = "Kingma & Welling 2014, Auto-Encoding Variational Bayes, arXiv:1312.6114"
 
@@ -122,4 +122,4 @@ def register_losses(register: Register[Objective]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Fully connected networks, as in the paper."""
-    register(Path(__file__).parent / "recipes" / "vae-mnist.yaml")
+    register(Path(__file__).with_name("vae-mnist.yaml"))

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, functional, hookimpl
-from ganzoo_plugins.encoders import Posterior, deviation_layer, posterior
-from ganzoo_plugins.trunks import shared
-from ganzoo_plugins.vae import gaussian_prior
+from ganzoo.layers import as_trunk
+from ganzoo_plugins.networks.encoders import Posterior, deviation_layer, posterior
+from ganzoo_plugins.objectives.vae import gaussian_prior
 
 PAPER = "Larsen et al. 2016, Autoencoding beyond pixels using a learned similarity metric, arXiv:1512.09300"
 
@@ -49,7 +49,7 @@ class VAEGAN(Objective):
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Adds the layer to the encoder's log variances."""
         gaussian_prior(spec, "VAE-GAN")
-        shared(networks["discriminator"], "discriminator", "VAE-GAN")
+        as_trunk(networks["discriminator"], "discriminator", "VAE-GAN")
         layer = deviation_layer(networks["encoder"], spec, "VAE-GAN")
         return {**super().bind(spec, networks), "deviation": layer}
 
@@ -93,7 +93,7 @@ class VAEGAN(Objective):
 
     def error(self, networks: Networks, again: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """L_like, averaged over images, and the logits (n,) of reconstructions (n, c, h, w), float32."""
-        trunk = shared(networks["discriminator"], "discriminator", "VAE-GAN")
+        trunk = as_trunk(networks["discriminator"], "discriminator", "VAE-GAN")
         condition = self.condition(batch.label)
         with torch.no_grad():
             wanted = trunk.features(batch.real, *condition).float()
@@ -116,4 +116,4 @@ def register_losses(register: Register[Objective]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Fully connected networks."""
-    register(Path(__file__).parent / "recipes" / "vae-gan-mnist.yaml")
+    register(Path(__file__).with_name("vae-gan-mnist.yaml"))

@@ -43,7 +43,7 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo_plugins.layers import Width
+from ganzoo.layers import Width
 
 PAPER = "van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv:1711.00937"
 
@@ -206,4 +206,4 @@ def register_losses(register: Register[Objective]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Digits as sixteen symbols."""
-    register(Path(__file__).parent / "recipes" / "vq-vae-mnist.yaml")
+    register(Path(__file__).with_name("vq-vae-mnist.yaml"))

@@ -76,4 +76,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """ACGAN of multilayer perceptrons."""
-    register(Path(__file__).parent / "recipes" / "acgan-mnist.yaml")
+    register(Path(__file__).with_name("acgan-mnist.yaml"))

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
-from ganzoo_plugins.pixels import random_shift
+from ganzoo.layers import random_shift
 
 PAPER = "Zhang et al. 2020, Consistency Regularization for Generative Adversarial Networks, arXiv:1910.12027"
 
@@ -51,4 +51,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """CR-GAN with convolutional networks."""
-    register(Path(__file__).parent / "recipes" / "consistency-mnist.yaml")
+    register(Path(__file__).with_name("consistency-mnist.yaml"))

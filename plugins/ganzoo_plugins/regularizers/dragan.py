@@ -63,4 +63,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """DRAGAN with convolutional networks."""
-    register(Path(__file__).parent / "recipes" / "dragan-mnist.yaml")
+    register(Path(__file__).with_name("dragan-mnist.yaml"))

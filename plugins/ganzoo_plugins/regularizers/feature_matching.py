@@ -51,4 +51,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """DCGAN with feature matching."""
-    register(Path(__file__).parent / "recipes" / "feature-matching-mnist.yaml")
+    register(Path(__file__).with_name("feature-matching-mnist.yaml"))

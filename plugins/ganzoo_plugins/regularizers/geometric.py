@@ -7,7 +7,7 @@ features φ. It is found as a soft-margin SVM, the primal form being
 
 φ lowers the same hinges, which moves features that violate the margin to their side, and G minimises -E[<w, φ(G(z))>],
 which moves fakes along the normal w. On the logits that is the ``hinge`` loss for all three. What differs from hinge
-is the term 1/2 ‖w‖², which keeps the margin 2/‖w‖ wide; it is the regularizer of this page. As hinge averages where
+is the term 1/2 ‖w‖², which keeps the margin 2/‖w‖ wide; it is the regularizer of this module. As hinge averages where
 the SVM sums, ``weight`` stands for 1/(n C): n the batch size, C the paper's constant.
 
 Not here: an exact SVM solution in each step. w and b take gradient steps with the rest.
@@ -74,4 +74,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The hinge loss with the margin."""
-    register(Path(__file__).parent / "recipes" / "geometric-mnist.yaml")
+    register(Path(__file__).with_name("geometric-mnist.yaml"))

@@ -70,4 +70,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """DCGAN whose players remember."""
-    register(Path(__file__).parent / "recipes" / "historical-averaging-mnist.yaml")
+    register(Path(__file__).with_name("historical-averaging-mnist.yaml"))

@@ -11,8 +11,8 @@ Algorithm 2, zCR, with z' = z + N(0, σ²), σ = 0.03, joins D's loss and G's:
 
 D ignores small moves in latent space, and G, which is rewarded for making them visible, spreads out. Each player
 has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe lists both.
-G's norm is a sum over pixels, so that its weight means more on larger images. T shifts as on the
-consistency page. In a recipe with an augmentation D compares the augmented G(z) with G(z') as it is.
+G's norm is a sum over pixels, so that its weight means more on larger images. T shifts as in the
+module consistency. In a recipe with an augmentation D compares the augmented G(z) with G(z') as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
-from ganzoo_plugins.pixels import random_shift
+from ganzoo.layers import random_shift
 
 PAPER = "Zhao et al. 2021, Improved Consistency Regularization for GANs, arXiv:2002.04724"
 
@@ -117,5 +117,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """bCR, and zCR."""
-    register(Path(__file__).parent / "recipes" / "balanced-consistency-mnist.yaml")
-    register(Path(__file__).parent / "recipes" / "latent-consistency-mnist.yaml")
+    register(Path(__file__).with_name("balanced-consistency-mnist.yaml"))
+    register(Path(__file__).with_name("latent-consistency-mnist.yaml"))

@@ -48,4 +48,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """DCGAN with targets of 0.9."""
-    register(Path(__file__).parent / "recipes" / "label-smoothing-mnist.yaml")
+    register(Path(__file__).with_name("label-smoothing-mnist.yaml"))

@@ -95,4 +95,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The hinge loss with an orthogonal generator."""
-    register(Path(__file__).parent / "recipes" / "orthogonal-mnist.yaml")
+    register(Path(__file__).with_name("orthogonal-mnist.yaml"))

@@ -65,4 +65,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The non-saturating loss with R1."""
-    register(Path(__file__).parent / "recipes" / "r1-mnist.yaml")
+    register(Path(__file__).with_name("r1-mnist.yaml"))

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ganzoo import Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
-from ganzoo_plugins.acgan import refuse_unlabelled
-from ganzoo_plugins.layers import Width
+from ganzoo.layers import Width
+from ganzoo_plugins.regularizers.acgan import refuse_unlabelled
 
 PAPER = "Kang, Shim, Cho & Park 2021, Rebooting ACGAN, arXiv:2111.01118"
 
@@ -115,4 +115,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """ReACGAN of multilayer perceptrons."""
-    register(Path(__file__).parent / "recipes" / "reacgan-mnist.yaml")
+    register(Path(__file__).with_name("reacgan-mnist.yaml"))

@@ -78,4 +78,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """DCGAN on its best half."""
-    register(Path(__file__).parent / "recipes" / "top-k-mnist.yaml")
+    register(Path(__file__).with_name("top-k-mnist.yaml"))

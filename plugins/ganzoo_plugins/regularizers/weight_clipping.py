@@ -6,7 +6,7 @@ step of the critic:
     w ← w + α RMSProp(w, g_w)        w ← clip(w, -c, c),    c = 0.01
 
 It adds no term to the loss, so it has no ``weight``. All parameters are clipped, biases and the scales of
-normalisations too, as in the authors' code. The Wasserstein loss is on the wgan_gp page.
+normalisations too, as in the authors' code. The Wasserstein loss is in the module wgan_gp.
 """
 
 from __future__ import annotations
@@ -47,4 +47,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The first Wasserstein GAN."""
-    register(Path(__file__).parent / "recipes" / "weight-clipping-mnist.yaml")
+    register(Path(__file__).with_name("weight-clipping-mnist.yaml"))

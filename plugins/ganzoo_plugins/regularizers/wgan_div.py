@@ -51,4 +51,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The Wasserstein divergence with convolutional networks."""
-    register(Path(__file__).parent / "recipes" / "wgan-div-mnist.yaml")
+    register(Path(__file__).with_name("wgan-div-mnist.yaml"))

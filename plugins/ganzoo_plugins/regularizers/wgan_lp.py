@@ -49,4 +49,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """WGAN-LP with convolutional networks."""
-    register(Path(__file__).parent / "recipes" / "lipschitz-penalty-mnist.yaml")
+    register(Path(__file__).with_name("lipschitz-penalty-mnist.yaml"))

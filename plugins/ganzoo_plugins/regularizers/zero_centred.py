@@ -48,4 +48,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The non-saturating loss with the penalty."""
-    register(Path(__file__).parent / "recipes" / "zero-centred-penalty-mnist.yaml")
+    register(Path(__file__).with_name("zero-centred-penalty-mnist.yaml"))

@@ -1,4 +1,4 @@
-"""Pack the four raw IDX files for the package: ``python -m ganzoo_plugins.mnist.pack FOLDER``."""
+"""Pack the four raw IDX files for the package: ``python -m ganzoo_plugins.datasets.mnist.pack FOLDER``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganzoo import GanzooError
-from ganzoo_plugins.mnist.archive import PACKED, SHA256, intact
+from ganzoo_plugins.datasets.mnist.archive import PACKED, SHA256, intact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
