@@ -131,16 +131,15 @@ def load_zoo() -> Zoo:
     zoo = Zoo()
     first: dict[str, str] = {}
     for found in (source for point in allowed() for source in _sources(point)):
-        where = f"{found.point.value} ({found.distribution})"
+        name, where = found.point.name, f"{found.point.value} ({found.distribution})"
         try:
-            if found.point.name in first:
-                raise GanzooError(
-                    f"Two plugins are called '{found.point.name}': {first[found.point.name]} and {where}; the second is left out."
-                )
-            first[found.point.name] = where
+            if name in first:
+                both = f"{first[name]} and {where}"
+                raise GanzooError(f"Two plugins are called '{name}', {both}; the second is left out.")
+            first[name] = where
             zoo.plugins.append(_load(found, zoo))
         except GanzooError as error:
-            zoo.problems.append(Problem(found.point.name, found.distribution, _one_line(str(error))))
+            zoo.problems.append(Problem(name, found.distribution, _one_line(str(error))))
     if OURS not in {distribution_name(point) for point in installed()}:
         missing = f"The distribution {OURS} is not installed, so none of its plugins are found."
         zoo.problems.append(Problem("ganzoo", OURS, missing))
@@ -196,24 +195,17 @@ def _import(point: EntryPoint) -> Any:
 
 def _looks_like_a_plugin(module: ModuleType) -> bool:
     """Whether it has hooks, or functions that were probably meant as some; other modules are helpers."""
-    marked = [
-        member for member in vars(module).values() if inspect.isroutine(member) and hasattr(member, "ganzoo_impl")
-    ]
-    return bool(marked or _bare(module))
+    functions = [member for member in vars(module).values() if inspect.isroutine(member)]
+    return any(hasattr(function, "ganzoo_impl") for function in functions) or bool(_bare(module))
 
 
 def _bare(plugin: Any) -> list[str]:
     """Names of functions ``register_...`` without ``@hookimpl``, those that a module imports left out."""
     if not inspect.ismodule(plugin):
         return [name for name, _ in inspect.getmembers(plugin, callable) if name.startswith("register_")]
-    functions = [(name, member) for name, member in vars(plugin).items() if inspect.isfunction(member)]
-    return [
-        name
-        for name, function in functions
-        if name.startswith("register_")
-        and function.__module__ == plugin.__name__
-        and not hasattr(function, "ganzoo_impl")
-    ]
+    functions = [member for member in vars(plugin).values() if inspect.isfunction(member)]
+    own = [each for each in functions if each.__module__ == plugin.__name__ and not hasattr(each, "ganzoo_impl")]
+    return [function.__name__ for function in own if function.__name__.startswith("register_")]
 
 
 def _load(source: _Source, zoo: Zoo) -> PluginInfo:
