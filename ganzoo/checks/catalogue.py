@@ -40,7 +40,7 @@ class Case:
     """One check of one thing.
 
     Attributes:
-        plugin: The entry point it belongs to.
+        plugin: The plugin it belongs to.
         thing: ``loss-hinge``, or ``plugin-NAME`` for what concerns the whole.
         check: The check's name.
         attempt: Raises where it does not hold.
@@ -128,7 +128,7 @@ def cases(name: str, zoo: Zoo) -> list[Case]:
     """Every check of a plugin, or of all plugins of a distribution.
 
     Args:
-        name: As ``ganzoo plugins`` shows it: an entry point or a distribution.
+        name: As ``ganzoo plugins`` shows it: a plugin or a distribution.
         zoo: Everything that was loaded.
 
     Raises:
