@@ -21,8 +21,8 @@ from ganzoo.registry.validation import Refused
 from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import resume, start
 from ganzoo.studies.records import Ledger, RunRecord, read_records
-from ganzoo.workflow import resume, start
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>[x](javascript:alert(3))"
 RECIPE = """

@@ -16,10 +16,10 @@ from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import Callbacks
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import RunRecord
 from ganzoo.studies.worker import Watcher
-from ganzoo.workflow import Observers
 
 
 class RunProgress(Tracker):
@@ -47,9 +47,9 @@ class RunProgress(Tracker):
     ) -> None:
         self._bar.stop()
 
-    def observers(self) -> Observers:
-        """This bar, as somebody who watches a run."""
-        return Observers(trackers=(self,), tick=self._tick, say=self._say)
+    def callbacks(self) -> Callbacks:
+        """This bar, told of a run's progress."""
+        return Callbacks(trackers=(self,), on_step=self._on_step, log=self._say)
 
     def warn_of(self, zoo: Zoo) -> None:
         """One line for each plugin that could not be loaded; the rest goes on."""
@@ -102,7 +102,7 @@ class RunProgress(Tracker):
             self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
         self.console.print(f"everything lies in {finished.path}", markup=False, highlight=False, soft_wrap=True)
 
-    def _tick(self, images: int) -> None:
+    def _on_step(self, images: int) -> None:
         if self._task is not None:
             self._bar.update(self._task, completed=images)
 

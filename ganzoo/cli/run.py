@@ -11,9 +11,7 @@ import typer
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
-    from ganzoo.cli.progress import RunProgress
     from ganzoo.runs.folder import RunFolder
-    from ganzoo.training.distributed import Team
 
 
 def run(
@@ -24,10 +22,10 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Override a value: --set train.images=20000", metavar="KEY=VALUE"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Shorthand of --set train.seed=N.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Shorthand for --set train.seed=N.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
 ) -> None:
@@ -36,25 +34,48 @@ def run(
     Several processes train one run with torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
     """
     from ganzoo.cli.progress import RunProgress
+    from ganzoo.errors import Interrupted, Terminated
     from ganzoo.registry.loading import load_zoo
-    from ganzoo.training.distributed import joined
-    from ganzoo.training.following import follow
+    from ganzoo.runs import loop
+    from ganzoo.training.distributed import LostContact, joined
 
     overrides = list(set_ or ())
     if seed is not None:
         overrides.append(f"train.seed={seed}")
     if device is not None:
         overrides.append(f"train.device={device}")
-    with joined() as team, RunProgress() as progress:
-        if not team.leads:
-            follow(team, load_zoo())
+    with joined() as processes:
+        if not processes.is_main:
+            # The same program, without a folder to write to; what concerns all processes, the main one says.
+            try:
+                if resume is not None:
+                    loop.resume(None, load_zoo(), processes=processes)
+                else:
+                    loop.start(None, load_zoo(), None, processes=processes)
+            except (loop.Diverged, Interrupted, LostContact, Terminated) as error:
+                raise SystemExit(error.exit_code) from None
             return
-        if resume is not None:
-            finished = _resume(resume, recipe, out, overrides, progress, team)
-        elif recipe is not None:
-            finished = _start(recipe, overrides, out, data_dir, progress, team)
-        else:
-            raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
+        with RunProgress() as progress:
+            zoo = load_zoo()
+            progress.warn_of(zoo)
+            callbacks = progress.callbacks()
+            if resume is not None:
+                opened = _opened(resume, recipe, out)
+                progress.begin(opened.recipe(zoo, overrides), resume)
+                finished = loop.resume(resume, zoo, overrides=overrides, callbacks=callbacks, processes=processes)
+            elif recipe is not None:
+                from ganzoo.recipes.loading import load_recipe
+                from ganzoo.runs.folder import free_folder
+
+                resolved = load_recipe(recipe, zoo, overrides)
+                folder = out or free_folder(resolved.name)
+                progress.begin(resolved, folder)
+                finished = loop.start(
+                    resolved, zoo, folder, data_dir=data_dir, callbacks=callbacks, processes=processes
+                )
+            else:
+                raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
+    assert finished is not None
     if as_json:
         typer.echo(json.dumps(outcome(finished), ensure_ascii=False))
     else:
@@ -73,38 +94,13 @@ def last_scores(finished: RunFolder) -> list[dict[str, Any]]:
     return [score for score in scores if score["images"] == scores[-1]["images"]]
 
 
-def _start(
-    recipe_name: str,
-    overrides: list[str],
-    out: Path | None,
-    data_dir: Path | None,
-    progress: RunProgress,
-    team: Team,
-) -> RunFolder:
-    from ganzoo.recipes.loading import load_recipe
-    from ganzoo.registry.loading import load_zoo
-    from ganzoo.runs.folder import free_folder
-    from ganzoo.workflow import start
+def _opened(path: Path, recipe_name: str | None, out: Path | None) -> RunFolder:
+    """The run to resume.
 
-    zoo = load_zoo()
-    progress.warn_of(zoo)
-    recipe = load_recipe(recipe_name, zoo, overrides)
-    folder = out or free_folder(recipe.name)
-    progress.begin(recipe, folder)
-    return start(recipe, zoo, folder, data_dir=data_dir, observers=progress.observers(), team=team)
-
-
-def _resume(
-    path: Path,
-    recipe_name: str | None,
-    out: Path | None,
-    overrides: list[str],
-    progress: RunProgress,
-    team: Team,
-) -> RunFolder:
-    from ganzoo.registry.loading import load_zoo
+    Raises:
+        GanzooError: It is none, or the command names another folder or recipe as well.
+    """
     from ganzoo.runs.folder import RunFolder
-    from ganzoo.workflow import resume
 
     if out is not None and out != path:
         raise GanzooError("--out and --resume name two folders.", "A resumed run stays in its own folder: drop --out.")
@@ -114,7 +110,4 @@ def _resume(
             f"The run {path} is of the recipe '{run.info['recipe']}', not '{recipe_name}'.",
             "Give --resume alone, or start a new run.",
         )
-    zoo = load_zoo()
-    progress.warn_of(zoo)
-    progress.begin(run.recipe(zoo, overrides), path)
-    return resume(path, zoo, overrides=overrides, observers=progress.observers(), team=team)
+    return run

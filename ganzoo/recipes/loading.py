@@ -137,22 +137,32 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = ()) -> 
     """
     path = _find(source, zoo)
     data = strict_yaml.read_mapping(path)
-    check_name("recipe", path.stem)
+    return _checked(data, path.stem, path, zoo, overrides)
+
+
+def _checked(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
+    check_name("recipe", name)
     parsed = [Override.parse(text) for text in overrides]
     data = dotted_overrides.apply(data, parsed)
     given = {key: value for key, value in data.items() if key != "name"}
     found = [Complaint((), "has no key 'name'", "A recipe is called as its file is.", "name")] if "name" in data else []
     recipe = None
     try:
-        recipe = Recipe.model_validate({**given, "name": path.stem})
+        recipe = Recipe.model_validate({**given, "name": name})
     except ValidationError as error:
         found += complaints(error, Recipe, given)
     if recipe is not None:
         checked, more = _against_zoo(recipe, zoo)
         recipe, found = recipe.model_copy(update=checked), [*found, *more]
     if recipe is None or found:
-        raise Refused(found, [_in_words(complaint, path, parsed) for complaint in found])
+        raise Refused(found, [_in_words(complaint, Path(place), parsed) for complaint in found])
     return recipe
+
+
+def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from YAML text instead of a file; see ``load_recipe``."""
+    data = strict_yaml.parse(text, f"recipe '{name}'")
+    return _checked(data if isinstance(data, dict) else {}, name, f"recipe '{name}'", zoo, overrides)
 
 
 def _find(source: str | Path, zoo: Zoo) -> Path:

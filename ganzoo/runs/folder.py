@@ -78,11 +78,11 @@ class RunFolder:
         Raises:
             GanzooError: The folder holds something already, or cannot be made.
         """
-        _refuse_used(path)
+        cls.refuse_used(path)
         try:
             if path.exists():
                 with locked(path):
-                    _refuse_used(path)
+                    cls.refuse_used(path)
                     return cls._furnish(path, recipe, info)
             path.parent.mkdir(parents=True, exist_ok=True)
             sweep(path.parent, path.name)
@@ -93,6 +93,20 @@ class RunFolder:
                 "Give a folder that can be written.",
             ) from error
 
+    @staticmethod
+    def refuse_used(path: Path) -> None:
+        """Check that a run can be made in a folder: it does not exist, is empty, or was killed while it was made.
+
+        Raises:
+            GanzooError: It holds something already.
+        """
+        if (path / "run.json").exists():
+            raise GanzooError(
+                f"{path} already holds a run.", f"Resume it with `ganzoo run --resume {path}`, or give another --out."
+            )
+        if path.exists() and not (path.is_dir() and all(map(_is_beginning, path.iterdir()))):
+            raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out.")
+
     @classmethod
     def _appear(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
         prepared = temporary_name(path)
@@ -100,7 +114,7 @@ class RunFolder:
             run = cls._furnish(prepared, recipe, info)
             prepared.rename(path)
         except OSError:
-            _refuse_used(path)  # another process was quicker
+            cls.refuse_used(path)  # another process was quicker
             raise
         finally:
             shutil.rmtree(prepared, ignore_errors=True)
@@ -254,15 +268,6 @@ def free_folder(recipe_name: str, root: Path = Path("runs")) -> Path:
         number += 1
         path = root / f"{recipe_name}-{number}"
     return path
-
-
-def _refuse_used(path: Path) -> None:
-    if (path / "run.json").exists():
-        raise GanzooError(
-            f"{path} already holds a run.", f"Go on with `ganzoo run --resume {path}`, or give another --out."
-        )
-    if path.exists() and not (path.is_dir() and all(map(_is_beginning, path.iterdir()))):
-        raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out.")
 
 
 def _is_beginning(entry: Path) -> bool:

@@ -11,7 +11,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -60,8 +60,6 @@ CHECK_SIGNALS_EVERY = 8
 LOGGED = ("metric", "value", "floor", "weights", "seconds")
 """What a score's event repeats of it."""
 
-Cut = dict[str, Tensor]
-
 
 class Diverged(RunError):
     """A loss, a gradient or a weight is no longer finite."""
@@ -109,7 +107,7 @@ def start(
     callbacks = callbacks or Callbacks()
     if out is not None:
         RunFolder.refuse_used(out)
-    recipe, data_dir = _shared_task(recipe, data_dir, processes)
+    recipe, data_dir = _shared_task(recipe, data_dir, zoo, processes)
     parts = _build(recipe, zoo, data_dir, dataset, callbacks, processes)
     if not processes.is_main or out is None:
         return _train(parts, None, zoo, callbacks, 0.0)
@@ -162,7 +160,7 @@ def resume(
             _replay_threads(run, callbacks)
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
-        shared, data_dir = _shared_task(recipe, data_dir, processes)
+        shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
         parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
         seconds = _restore(parts.trainer, run, callbacks)
         if run is not None:
@@ -176,7 +174,7 @@ def resume(
 
 
 def _shared_task(
-    recipe: Recipe | None, data_dir: Path | None, processes: Processes
+    recipe: Recipe | None, data_dir: Path | None, zoo: Zoo, processes: Processes
 ) -> tuple[Recipe, Path | None]:
     """The main process's recipe, with its precision settled, and data folder, in all processes."""
     if recipe is not None:
@@ -189,7 +187,7 @@ def _shared_task(
         processes.broadcast_bytes(json.dumps(task).encode())
         return recipe.in_precision(precision), data_dir
     task = json.loads(processes.broadcast_bytes())
-    return parse_recipe(task["recipe"], task["name"]), Path(task["data_dir"]) if task["data_dir"] else None
+    return parse_recipe(task["recipe"], task["name"], zoo), Path(task["data_dir"]) if task["data_dir"] else None
 
 
 def _replay_threads(run: RunFolder, callbacks: Callbacks) -> None:
@@ -259,9 +257,7 @@ def _loader(recipe: Recipe, zoo: Zoo, data_dir: Path | None, given: Dataset | No
     return lambda split: entry.create(split, data_dir, **recipe.dataset.options)
 
 
-def _train(
-    parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks, seconds: float
-) -> RunFolder | None:
+def _train(parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks, seconds: float) -> RunFolder | None:
     trainer = parts.trainer
     if run is None:
         TrainingLoop(parts, None, (), Callbacks(), seconds).train()

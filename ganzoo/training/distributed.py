@@ -204,7 +204,10 @@ class Replicas:
         # Buffers that a checkpoint holds; the others are constants.
         names = [module.state_dict().keys() for module in modules]
         kept = [
-            b for module, saved in zip(modules, names, strict=True) for name, b in module.named_buffers() if name in saved
+            b
+            for module, saved in zip(modules, names, strict=True)
+            for name, b in module.named_buffers()
+            if name in saved
         ]
         self._averaged = [b for b in kept if b.is_floating_point()]
         self._whole = [b for b in kept if not b.is_floating_point()]

@@ -213,7 +213,9 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]
                 nearest(name, names),
             )
     changed = [
-        replace(phase, **(recipe.phases[phase.name].model_dump(exclude_none=True) if phase.name in recipe.phases else {}))
+        replace(
+            phase, **(recipe.phases[phase.name].model_dump(exclude_none=True) if phase.name in recipe.phases else {})
+        )
         for phase in phases
     ]
     sharing = tuple(phase for phase in changed if phase.shares_fakes)

@@ -1,4 +1,4 @@
-"""One trainer for every GAN: it builds what a step needs, takes steps, and saves and restores everything they change."""
+"""One trainer for every GAN: it builds what a step needs, takes steps, saves and restores all that they change."""
 
 from __future__ import annotations
 

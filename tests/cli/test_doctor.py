@@ -12,7 +12,7 @@ from ganzoo.cli.reports import doctor
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
-from ganzoo.workflow import Observers, resume, start
+from ganzoo.runs.loop import Observers, resume, start
 
 COMMON = ["train.precision=fp32", "train.ema=null", "train.log_every=2000", "evaluate.samples=500"]
 SMALL = [*COMMON, "train.batch_size=64", "networks.generator.hidden=[128]", "networks.discriminator.hidden=[128]"]

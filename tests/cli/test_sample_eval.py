@@ -16,7 +16,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.comparison import read_scores
 from ganzoo.runs.folder import RunFolder
-from ganzoo.workflow import start
+from ganzoo.runs.loop import start
 
 TINY = [
     "networks.generator.hidden=[16]",

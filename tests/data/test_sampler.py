@@ -87,7 +87,8 @@ def test_a_resumed_sampler_continues_with_the_same_batches(sampler_of, taken):
 
     resumed = sampler_of(dataset, 12, seed=6, device="cpu")
     resumed.load_state_dict(state)
-    for real, label in expected:
+    for batch in expected:
+        real, label = batch.values()
         again, same_label = resumed.next().values()
         assert torch.equal(again, real)
         assert torch.equal(same_label, label)

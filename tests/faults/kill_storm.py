@@ -3,7 +3,7 @@
     python tests/faults/kill_storm.py --kills 200 --seed 0
 
 Every process is a fork of one that has imported everything, which costs milliseconds instead of seconds; each really
-calls ``workflow.start`` or ``workflow.resume`` and is really killed by SIGKILL. Half of the kills come after a random
+calls ``loop.start`` or ``loop.resume`` and is really killed by SIGKILL. Half of the kills come after a random
 time, from outside. The others come just before a random one of the file operations in the run folder, where there is
 most to break: those instants are too short to be met by chance. The verdict is printed as JSON.
 """
@@ -29,9 +29,9 @@ from typing import Any
 
 import torch
 
-from ganzoo import workflow
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.runs import loop
 from ganzoo.runs.folder import RunFolder
 
 RECIPE = "vanilla-ring"
@@ -80,7 +80,7 @@ class Storm:
 
         def work() -> None:
             counted = _die_before(folder, UNREACHED)
-            workflow.start(self.recipe, self.zoo, folder)
+            loop.start(self.recipe, self.zoo, folder)
             told.write_text(json.dumps({"operations": counted(), "modules": sorted(sys.modules)}))
 
         began = time.monotonic()
@@ -139,9 +139,9 @@ class Storm:
     def _work(self, folder: Path, operation: int) -> None:
         _die_before(folder, operation)
         if not (folder / "run.json").exists():
-            workflow.start(self.recipe, self.zoo, folder)
+            loop.start(self.recipe, self.zoo, folder)
         elif RunFolder.open(folder).info["status"] != "done":  # the kill may have come after the last word
-            workflow.resume(folder, self.zoo)
+            loop.resume(folder, self.zoo)
 
     def _judge(self, folder: Path) -> None:
         found = _outcome(folder)

@@ -14,8 +14,8 @@ from ganzoo.build import refuse_giant
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import Callbacks, resume, start
 from ganzoo.runs.schemas import NewerError
-from ganzoo.workflow import Observers, resume, start
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -124,7 +124,7 @@ def test_damaged_lines_are_left_out_and_said(run, zoo):
         file.write(b"\xff\xfe\n")
     told = []
     assert len(RunFolder.open(run).scores()) == len(scores) - 1
-    resume(run, zoo, overrides=["train.images=128"], observers=Observers(say=told.append))
+    resume(run, zoo, overrides=["train.images=128"], callbacks=Callbacks(log=told.append))
     assert any("2 of the lines in" in sentence and "scores.jsonl" in sentence for sentence in told)
     assert any("1 of the lines in" in sentence and "events.jsonl" in sentence for sentence in told)
 
@@ -160,5 +160,5 @@ def test_missing_memory_says_what_to_lower(recipe, zoo, tmp_path, error):
         raise error
 
     with pytest.raises(RunError, match=r"Memory does not suffice.*Lower train\.batch_size"):
-        start(recipe, zoo, tmp_path / "run", observers=Observers(tick=tick))
+        start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=tick))
     assert RunFolder.open(tmp_path / "run").info["status"] == "failed"

@@ -15,8 +15,8 @@ from ganzoo.files import append_lines
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
+from ganzoo.runs.loop import start
 from ganzoo.studies.records import RunRecord
-from ganzoo.workflow import start
 
 SCRIPT = "<script>document.title = 'owned'</script>"
 PROTOCOL = {

@@ -8,9 +8,9 @@ from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
-from ganzoo.training.capturing import WARM_UP, CaptureEngine
-from ganzoo.training.distributed import ALONE, Team
-from ganzoo.training.engine import choose_engine
+from ganzoo.training.distributed import ALONE, Processes
+from ganzoo.training.engines import choose_engine
+from ganzoo.training.engines.cudagraph import WARM_UP, CaptureEngine
 from ganzoo.training.trainer import Trainer
 
 ZOO = load_zoo()
@@ -36,9 +36,9 @@ def tapes(monkeypatch, make_tape, told):
     """What the engine ``cudagraph`` captures on instead of a GPU."""
     made = []
 
-    def choose(name, device, latents, say, processes):
+    def choose(name, device, latents, log, processes):
         if name != "cudagraph":
-            return choose_engine(name, device, latents, say, processes)
+            return choose_engine(name, device, latents, log, processes)
         made.append(make_tape(latents))
         return CaptureEngine(made[-1], device, latents, told.append)
 
@@ -46,11 +46,11 @@ def tapes(monkeypatch, make_tape, told):
     return made
 
 
-def begin(recipe, engine, *overrides, few=None, team=ALONE):
+def begin(recipe, engine, *overrides, few=None, processes=ALONE):
     settings = load_recipe(recipe, ZOO, [*SMALL, f"train.engine={engine}", *overrides])
     if few is None or settings.dataset.name != "mnist":
         few = ZOO.datasets.get(settings.dataset.name).create("train", None, **settings.dataset.options)
-    return Trainer(settings, ZOO, dataset=few, team=team)
+    return Trainer(settings, ZOO, dataset=few, processes=processes)
 
 
 def exact(recipe):
@@ -88,7 +88,7 @@ def test_every_recipe_is_captured_whole_and_trains_to_the_same_bits(few, tapes, 
     found = steps(captured)
     assert told == []
     (tape,) = tapes
-    works = len(captured._groups)
+    works = len(captured.step_groups)
     assert (tape.captured, tape.aside_calls, captured.engine.name) == (works, WARM_UP * works, "cudagraph")
     assert found == wanted
     assert_same(captured, eager)
@@ -160,7 +160,7 @@ def test_a_phase_that_reads_a_value_goes_on_eagerly_and_leaves_no_trace(few, tap
     eager, captured = trained
     assert captured.engine.name == name
     (sentence,) = told
-    assert sentence.startswith(f"The phase '{culprit}' is executed eagerly, because torch cannot capture its work (")
+    assert sentence.startswith(f"The phase '{culprit}' runs eagerly, because torch cannot capture its work (")
     assert_same(captured, eager)
 
 
@@ -177,7 +177,7 @@ def test_a_capture_that_breaks_off_leaves_no_trace(few, tapes, told, monkeypatch
     before = captured.checkpoint()[0]
     kept = {name: before[name].clone() for name in before if name.startswith(("random", "latents", "objective"))}
     monkeypatch.setattr(captured.engine, "_recorder", make_tape(captured.latents))
-    assert captured.engine._attempt(captured._work(captured._groups[0]), *captured._next_batch()) is None
+    assert captured.engine.attempt(captured.step_groups[0], captured.sampler.next()) is None
     after = captured.checkpoint()[0]
     assert all(torch.equal(after[name], value) for name, value in kept.items())
     assert captured.engine.name == "eager"
@@ -186,7 +186,7 @@ def test_a_capture_that_breaks_off_leaves_no_trace(few, tapes, told, monkeypatch
 
 def test_several_processes_are_refused(few):
     with pytest.raises(GanzooError, match="'cudagraph' trains in one process"):
-        begin("vanilla-mnist", "cudagraph", few=few, team=Team(0, 2))
+        begin("vanilla-mnist", "cudagraph", few=few, processes=Processes(0, 2))
 
 
 @pytest.mark.gpu

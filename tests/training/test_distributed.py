@@ -16,9 +16,8 @@ from ganzoo.evaluation.evaluator import Judge
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
-from ganzoo.training.distributed import ALONE, LostContact, Team, in_contact
-from ganzoo.training.loop import Loop
-from ganzoo.workflow import start
+from ganzoo.runs.loop import Callbacks, TrainingLoop, start
+from ganzoo.training.distributed import ALONE, LostContact, Processes, _in_contact
 
 pytestmark = pytest.mark.slow
 
@@ -51,9 +50,9 @@ import sys
 from pathlib import Path
 from ganzoo.training.distributed import joined
 
-with joined() as team:
+with joined() as processes:
     import torchvision  # as reading MNIST does: it imports nearly all of torch
-    assert team.any(team.rank == 1)
+    assert processes.any(processes.rank == 1)
     during = {path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
 after = {path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
 assert any("gloo" in name for name in during), during
@@ -129,13 +128,11 @@ def test_batch_normalisation_over_all_processes_is_that_of_one(tmp_path):
 
 TOGETHER = """
 import torch
-from ganzoo.evaluation import extractors, sampling
-from ganzoo.evaluation.features import extract
-from ganzoo.evaluation.sampling import BATCH
+from ganzoo.evaluation.features import extract, find_extractor
+from ganzoo.evaluation.sampling import BATCH, draw
 from ganzoo.registry.loading import load_zoo
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.training.distributed import joined
-from ganzoo.training.together import Helpers, help_out, samples
 from ganzoo.training.trainer import Trainer
 
 torch.set_num_threads(1)
@@ -144,26 +141,24 @@ recipe = load_recipe("stylegan2-mnist", zoo, ["train.batch_size=8"])  # draws no
 dataset = zoo.datasets.get("mnist").create("train", None)
 cpu = torch.device("cpu")
 n = 2 * BATCH + 7
-with joined() as team:
-    trainer = Trainer(recipe, zoo, dataset=dataset, team=team)
+with joined() as processes:
+    trainer = Trainer(recipe, zoo, dataset=dataset, processes=processes)
     generate, sizes = trainer.objective.generate, []
     trainer.objective.generate = lambda networks, z, label: (sizes.append(len(z)), generate(networks, z, label))[1]
-    if team.leads:
-        helpers, reader = Helpers(team), features.find_extractor("mnist-cnn", zoo, (1, 28, 28))
-        images, _ = helpers.draw(trainer, "raw", n)
-        seen = helpers.look("mnist-cnn", reader, images, cpu)
-        assert len(helpers.draw(trainer, "raw", BATCH)[0]) == BATCH  # one batch: alone
-        helpers.dismiss()
-        assert sizes == [BATCH, 7, BATCH], sizes
-        alone, _ = samples(trainer, "raw", n)
-        assert torch.equal(images, alone)
-        wanted = extract("mnist-cnn", reader, alone, cpu)
-        assert torch.equal(seen.values, wanted.values)
-        assert torch.equal(seen.logits, wanted.logits)
-    else:
-        help_out(trainer, zoo, {})
-        assert sizes == [BATCH], sizes
-    team.any(True)
+    networks = trainer.sampling_networks("raw")
+    images, _ = draw(trainer.objective, networks, n, seed=0, device=cpu, part=(processes.rank, processes.size))
+    assert sizes == ([BATCH, 7] if processes.is_main else [BATCH]), sizes
+    processes.all_reduce_sum(images)
+    reader = find_extractor("mnist-cnn", zoo, (1, 28, 28))
+    seen = extract("mnist-cnn", reader, images, cpu, part=(processes.rank, processes.size))
+    processes.all_reduce_sum(seen.values)
+    processes.all_reduce_sum(seen.logits)
+    alone, _ = draw(trainer.objective, networks, n, seed=0, device=cpu)
+    assert torch.equal(images, alone)
+    wanted = extract("mnist-cnn", reader, alone, cpu)
+    assert torch.equal(seen.values, wanted.values)
+    assert torch.equal(seen.logits, wanted.logits)
+    processes.any(True)
 """
 
 
@@ -240,56 +235,59 @@ def test_sigterm_to_the_launcher_saves(tmp_path):
     assert told.count("and saved.") == 1
 
 
-class Interrupted(Team):
-    """Two processes, as one of them sees it that gets SIGTERM while they first ask one another."""
+class Interrupted(Processes):
+    """Two processes, as one of them sees it that gets SIGTERM during their first exchange."""
 
     asked = 0
 
-    def highest(self, numbers):
+    def all_reduce_max(self, numbers):
         Interrupted.asked += 1
         if Interrupted.asked == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return list(numbers)
 
 
-class Steps(Loop):
+class Steps(TrainingLoop):
     """A loop of steps that do nothing."""
 
     def _nothing(self, *given, **facts):
         pass
 
-    _tick = _picture = _evaluate = _write = _log_event = _log = _save = _nothing
+    _draw_grid = _evaluate = _log_event = _log_means = _save = _nothing
 
-    def _advance(self):
-        self.trainer.steps += 1
+    def _crossed(self, every):
+        return False
 
 
 def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next_time():
-    trainer = SimpleNamespace(team=Interrupted(0, 2), steps=0, total_steps=100, images=0)
+    recipe = load_recipe("vanilla-mnist", load_zoo())
+    trainer = SimpleNamespace(processes=Interrupted(0, 2), steps=0, total_steps=100, images=0, recipe=recipe)
+    trainer.step = lambda: setattr(trainer, "steps", trainer.steps + 1)
+    parts = SimpleNamespace(trainer=trainer, evaluator=None, variety=None)
     with pytest.raises(Terminated):
-        Steps(trainer).train()
+        Steps(parts, None, (), Callbacks(), 0.0).train()
     assert (Interrupted.asked, trainer.steps) == (2, 16)
 
 
 def test_every_row_of_a_batch_is_seen_by_one_process():
     rows = list(range(12))
-    assert [row for rank in range(3) for row in rows[Team(rank, 3).share(12)]] == rows
-    with pytest.raises(GanzooError, match="A batch of 10 images cannot be shared equally by 3 processes"):
-        Team(0, 3).share(10)
+    assert [row for rank in range(3) for row in rows[Processes(rank, 3).rows(12)]] == rows
+    with pytest.raises(GanzooError, match="batch_size 10 cannot be divided equally among 3 processes"):
+        Processes(0, 3).rows(10)
 
 
 def test_alone_nothing_is_exchanged():
     value = torch.tensor([1.0, 2.0])
-    ALONE.average([value])
-    ALONE.adopt([value])
+    ALONE.all_reduce_mean([value])
+    ALONE.broadcast([value])
     assert value.tolist() == [1.0, 2.0]
-    assert ALONE.highest([3.0]) == [3.0]
-    assert ALONE.hand_out(b"words") == b"words"
+    assert ALONE.all_reduce_max([3.0]) == [3.0]
+    assert ALONE.broadcast_bytes(b"words") == b"words"
 
 
 def test_a_lost_process_is_told_from_other_errors():
-    with pytest.raises(LostContact, match="Another process"), in_contact():
+    with pytest.raises(LostContact, match="Another process"), _in_contact():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
-    with pytest.raises(RuntimeError, match="shape"), in_contact():
+    with pytest.raises(RuntimeError, match="shape"), _in_contact():
         raise RuntimeError("shape '[2]' is invalid")
     assert issubclass(LostContact, RunError)

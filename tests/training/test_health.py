@@ -5,9 +5,10 @@ import torch
 
 from ganzoo.api.objective import Phase
 from ganzoo.evaluation.features import Features
+from ganzoo.evaluation.variety import SAMPLES, VarietyWatch, variety
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
-from ganzoo.training.health import SAMPLES, WATCH_EVERY, GradientWatch, VarietyWatch, broken_networks, variety
+from ganzoo.training.health import WATCH_EVERY, GradientWatch, broken_networks
 from ganzoo.training.trainer import Trainer
 
 SMALL = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16"]

@@ -27,8 +27,8 @@ def trainer(mnist, *overrides, recipe="vanilla-mnist"):
 def tutorial_step(twin):
     """What tutorials write, with the networks, optimizers, images and latent codes of a trainer that takes no step."""
     generator, discriminator = twin.networks["generator"], twin.networks["discriminator"]
-    real, _ = twin._next_batch()
-    fake = generator(twin._next_latents())
+    real = twin.sampler.next()["image"]
+    fake = generator(twin._draw_latents())
 
     optimizer = twin.optimizers["discriminator"].inner
     optimizer.zero_grad()

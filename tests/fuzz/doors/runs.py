@@ -18,8 +18,8 @@ from ganzoo.runs.comparison import counterparts, read_scores
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
+from ganzoo.runs.loop import resume, start
 from ganzoo.runs.schemas import sealed
-from ganzoo.workflow import resume, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.evaluation.metrics import kl_to_uniform, modes_found, quality
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.generator import load
-from ganzoo.workflow import start
+from ganzoo.runs.loop import start
 from ganzoo_plugins.datasets.gaussians import GRID, RING, GridModes, RingModes
 
 CPU = torch.device("cpu")

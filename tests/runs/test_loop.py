@@ -14,8 +14,8 @@ from ganzoo.errors import GanzooError, RunError
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
+from ganzoo.runs.loop import Callbacks, TrainingLoop, resume, start
 from ganzoo.training import device as precision
-from ganzoo.workflow import Observers, resume, start
 
 TINY = [
     "networks.generator.hidden=[32]",
@@ -98,7 +98,7 @@ def test_a_run_cut_off_anywhere_resumes_to_the_same_bits_and_scores(whole, tmp_p
 
     recipe, zoo = tiny()
     with pytest.raises(Killed):
-        start(recipe, zoo, tmp_path / "run", observers=Observers(tick=kill))
+        start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=kill))
     resume(tmp_path / "run", zoo)
     assert_same_weights(whole, tmp_path / "run")
     strip = ("metric", "value", "weights", "images", "protocol")
@@ -115,7 +115,7 @@ def test_a_run_keeps_its_number_format_where_auto_would_now_choose_another(whole
 
     recipe, zoo = tiny()
     with pytest.raises(Killed):
-        start(recipe, zoo, tmp_path / "run", observers=Observers(tick=kill))
+        start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=kill))
     other = {"fp32": True, "bf16": False}[RunFolder.open(tmp_path / "run").info["precision"]]
     monkeypatch.setattr(precision, "_fast_bf16", lambda device: other)
     assert resume(tmp_path / "run", zoo).recipe(zoo).train.precision == "auto"
@@ -123,11 +123,9 @@ def test_a_run_keeps_its_number_format_where_auto_would_now_choose_another(whole
 
 
 def test_an_evaluation_cut_off_between_checkpoint_and_score_is_made_up_for(whole, tmp_path, monkeypatch):
-    from ganzoo.training.session import Session
-
     recipe, zoo = tiny()
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "_score", lambda self, weights: (_ for _ in ()).throw(Killed))
+        patch.setattr(TrainingLoop, "_score", lambda self, weights, missing: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             start(recipe, zoo, tmp_path / "run")
     assert RunFolder.open(tmp_path / "run").scores() == []

@@ -10,7 +10,7 @@ from ganzoo import ImageDataset
 from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
-from ganzoo.training.engine import choose_engine
+from ganzoo.training.engines import choose_engine
 from ganzoo.training.trainer import Trainer
 
 SMALL = [
@@ -33,7 +33,7 @@ def begin(mnist, told) -> Start:
         zoo = load_zoo()
         settings = load_recipe(recipe, zoo, [*SMALL, f"train.engine={engine}", *overrides])
         few = ImageDataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
-        return Trainer(settings, zoo, dataset=few, say=told.append)
+        return Trainer(settings, zoo, dataset=few, log=told.append)
 
     return trainer
 
@@ -85,8 +85,8 @@ def test_without_a_compiler_everything_goes_on_eagerly_to_the_same_bits(begin, t
     assert curve(compiled, 3) == wanted
     assert compiled.engine.name == "eager"
     assert [sentence.partition(",")[0] for sentence in told] == [
-        "The phase 'discriminator' is executed eagerly",
-        "The phase 'generator' is executed eagerly",
+        "The phase 'discriminator' runs eagerly",
+        "The phase 'generator' runs eagerly",
     ]
 
 

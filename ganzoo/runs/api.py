@@ -1,0 +1,239 @@
+"""ganzoo from Python: what a notebook needs, and what the command line itself is made of.
+
+import ganzoo
+
+ganzoo.recipes("wgan*")
+recipe = ganzoo.recipe("dcgan-mnist", train={"images": 100_000})
+run = ganzoo.train(recipe, out="runs/mine", on_step=lambda images: None)
+run.sample(64)
+run.scores
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.api.dataset import Dataset
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.features import find_extractor
+from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry.loading import load_zoo
+from ganzoo.runs.folder import RunFolder, free_folder
+from ganzoo.runs.generator import TrainedGenerator, load
+from ganzoo.runs.loop import Callbacks, resume, start
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset as TorchDataset
+
+    Data = Dataset | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]
+
+IN_MEMORY = "in-memory"
+"""The registered name of datasets that were given in Python."""
+
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that has ended, or a run folder that was opened.
+
+    Attributes:
+        folder: The run folder.
+    """
+
+    folder: RunFolder
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """The run in a folder.
+
+        Raises:
+            GanzooError: It is no run folder.
+        """
+        return cls(RunFolder.open(path))
+
+    @property
+    def path(self) -> Path:
+        """The run folder's path."""
+        return self.folder.path
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What run.json says: recipe, status, images, seconds, environment, ..."""
+        return self.folder.info
+
+    @property
+    def scores(self) -> list[dict[str, Any]]:
+        """Every score, in order: ``{"metric", "value", "floor", "weights", "images", "seconds", "protocol"}``."""
+        return self.folder.scores()
+
+    @cached_property
+    def generator(self) -> TrainedGenerator:
+        """The trained generator, from the newest checkpoint."""
+        return load(self.folder)
+
+    def sample(self, n: int, seed: int = 0, label: int | None = None) -> Tensor:
+        """Draw n samples: uint8 (n, c, h, w) for images. See ``TrainedGenerator.sample``."""
+        return self.generator.sample(n, seed, label)
+
+
+def recipes(pattern: str = "*") -> list[str]:
+    """The names of all registered recipes that match a pattern, such as ``"wgan*"``."""
+    return [entry.name for entry in load_zoo().recipes if fnmatchcase(entry.name, pattern)]
+
+
+def recipe(source: str | Path, **changes: Any) -> Recipe:
+    """A checked recipe, with every option filled in.
+
+    Args:
+        source: A registered name, or the path of a YAML file.
+        changes: What to change, as nested mappings: ``train={"images": 1000}, loss="hinge"``.
+
+    Raises:
+        GanzooError: Anything is wrong with it, naming the key and what was probably meant.
+    """
+    return load_recipe(source, load_zoo(), _overrides(changes))
+
+
+def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """``a.b=c`` for each value of nested mappings; a mapping with a ``name`` is a component and replaces the old one."""
+    found: list[str] = []
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and "name" not in value:
+            found += _overrides(value, f"{prefix}{key}.")
+        else:
+            found.append(f"{prefix}{key}={json.dumps(value, default=str)}")
+    return found
+
+
+def train(
+    recipe: str | Path | Recipe,
+    *,
+    dataset: str | Data | None = None,
+    out: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    on_step: Callable[[int], None] | None = None,
+    log: Callable[[str], None] = lambda sentence: None,
+    resume_from: str | Path | None = None,
+) -> Run:
+    """Train a recipe in this process, score it, and leave a run folder.
+
+    Args:
+        recipe: A registered name, a YAML file, or what ``ganzoo.recipe`` returned.
+        dataset: What to train on instead of the recipe's own dataset: a registered name; images, uint8 (n, c, h, w)
+            with c 1 or 3, or a pair of images and labels, int64 (n,); a ``ganzoo.Dataset``; or any torch ``Dataset``
+            whose items are images (tensor, array or PIL image) or pairs of image and label. Metrics whose extractor
+            does not take its images are left out, with a sentence to ``log``.
+        out: The run folder to make, new or empty; the first free one below ``runs/`` by default.
+        data_dir: Where dataset files are.
+        on_step: Called after each step with the number of images shown.
+        log: Called with sentences for the person who waits.
+        resume_from: A run folder to go on with; ``recipe`` has to be the one that it was started with.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        GanzooError: Something is wrong with the recipe, the dataset or the folder.
+        Interrupted: Ctrl-C; the run is saved.
+    """
+    zoo = load_zoo()
+    callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
+    given = None if dataset is None or isinstance(dataset, str) else as_dataset(dataset)
+    if resume_from is not None:
+        finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
+        assert finished is not None
+        return Run(finished)
+    wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
+    if isinstance(dataset, str):
+        wanted = _with(wanted, ["dataset=" + json.dumps(dataset)])
+    elif given is not None:
+        kept, dropped = [], []
+        for metric in wanted.evaluate.metrics:
+            try:
+                find_extractor(metric.partition("@")[2], zoo, given.shape)
+                kept.append(metric)
+            except GanzooError:
+                dropped.append(metric)
+        if dropped:
+            log(f"Not scored by {', '.join(dropped)}: the extractor does not take {given.modality}.")
+        wanted = _with(wanted, [f"dataset={IN_MEMORY}", f"evaluate.metrics={json.dumps(kept)}"])
+    folder = Path(out) if out is not None else free_folder(wanted.name)
+    finished = start(
+        wanted,
+        zoo,
+        folder,
+        data_dir=Path(data_dir) if data_dir is not None else None,
+        dataset=given,
+        callbacks=callbacks,
+    )
+    assert finished is not None
+    return Run(finished)
+
+
+def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The same recipe with changes, checked again."""
+    from ganzoo.recipes.loading import parse_recipe
+
+    return parse_recipe(recipe.to_yaml(), recipe.name, load_zoo(), overrides)
+
+
+def as_dataset(data: Data) -> Dataset:
+    """Images given in Python, as a dataset in memory.
+
+    Args:
+        data: See ``train``. A torch dataset is read once, whole; float images in [0, 1], as ``ToTensor`` makes them,
+            are quantised to uint8.
+
+    Raises:
+        GanzooError: It holds no images, or images of several sizes.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, Tensor):
+        return Dataset(IN_MEMORY, "train", data)
+    if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
+        images, labels = data
+        classes = tuple(str(index) for index in range(int(labels.max()) + 1)) if len(labels) else ()
+        return Dataset(IN_MEMORY, "train", images, labels.long(), classes)
+    images, labels = [], []
+    for index in range(len(data)):  # type: ignore[arg-type]
+        item = data[index]
+        image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+        images.append(_pixels(image))
+        if label is not None:
+            labels.append(int(label))
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) != 1:
+        raise GanzooError(
+            f"The dataset holds images of {len(shapes)} sizes." if shapes else "The dataset holds no images.",
+            "Give images of one size: (c, h, w) with 1 or 3 channels.",
+        )
+    stacked = torch.stack(images)
+    return as_dataset((stacked, torch.tensor(labels)) if len(labels) == len(images) else stacked)
+
+
+def _pixels(image: Any) -> Tensor:
+    """One image of a torch dataset as uint8 (c, h, w)."""
+    if not isinstance(image, Tensor):
+        import numpy as np
+
+        array = np.array(image)
+        pixels = torch.from_numpy(array[..., None] if array.ndim == 2 else array)
+        image = pixels.permute(2, 0, 1) if pixels.dim() == 3 and pixels.shape[-1] in (1, 3) else pixels
+    if image.is_floating_point():
+        if not bool(((image >= 0) & (image <= 1)).all()):
+            raise GanzooError(
+                "The dataset holds float images outside of [0, 1].",
+                "Give uint8 images, or floats in [0, 1] as torchvision's ToTensor makes them.",
+            )
+        image = (image * 255).round().to(torch.uint8)
+    return image[None] if image.dim() == 2 else image

@@ -1,0 +1,151 @@
+"""A dataset with a `source` column, and an objective that translates it: in every engine, resumed, and sampled."""
+
+import pytest
+import torch
+from torch.nn.functional import mse_loss, softplus
+
+from ganzoo import Dataset, Objective, Phase
+from ganzoo.data.sampler import ResidentSampler, StreamedSampler
+from ganzoo.errors import GanzooError
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.registry import Entry
+from ganzoo.runs.generator import load
+from ganzoo.runs.loop import resume, start
+from ganzoo.training import trainer as training
+from ganzoo.training.engines.cudagraph import CaptureEngine
+from ganzoo.training.trainer import Trainer
+
+SETTINGS = [
+    "dataset=inverted",
+    "loss=translation",
+    "networks.generator={name: mlp, hidden: [16]}",
+    "networks.discriminator={name: mlp, hidden: [16]}",
+    "optimizers.default={name: adam, lr: 0.000244140625, betas: [0.5, 0.9]}",
+    "train.share_fakes=false",
+    "train.batch_size=16",
+    "train.images=320",
+    "train.log_every=64",
+    "train.precision=fp32",
+    "train.device=cpu",
+    "evaluate={metrics: [], samples: 20}",
+]
+
+
+def inverted(split, folder):
+    """Random images, and as their source the same images inverted."""
+    generator = torch.Generator().manual_seed(len(split))
+    images = torch.randint(256, (48, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    return Dataset("inverted", split, images, columns={"source": 1 - images.float() / 127.5})
+
+
+class Translation(Objective):
+    """pix2pix in small: an adversarial loss, and an L2 distance to the image that belongs to the source."""
+
+    generates_from = ("source",)
+
+    def phases(self):
+        return [
+            Phase("discriminator", ("discriminator",), self.discriminator_loss),
+            Phase("generator", ("generator",), self.generator_loss),
+        ]
+
+    def generate(self, networks, z, label, source=None):
+        return torch.tanh(networks["generator"](z) + source)
+
+    def discriminator_loss(self, networks, batch):
+        with torch.no_grad():
+            fake = self.fakes(networks, batch)
+        real, wrong = networks["discriminator"](batch.real), networks["discriminator"](fake)
+        return {"loss": softplus(-real).mean() + softplus(wrong).mean()}
+
+    def generator_loss(self, networks, batch):
+        fake = self.fakes(networks, batch)
+        return {"loss": softplus(-networks["discriminator"](fake)).mean() + mse_loss(fake, -batch.source)}
+
+
+@pytest.fixture
+def zoo():
+    found = load_zoo()
+    found.datasets.add(Entry("dataset", "inverted", inverted, "Inverted noise", None, "tests", "tests 0"))
+    found.losses.add(Entry("loss", "translation", Translation, "pix2pix in small", "2017", "tests", "tests 0"))
+    yield found
+    found.datasets.discard("inverted")
+    found.losses.discard("translation")
+
+
+def trained(zoo, engine, steps=12):
+    recipe = load_recipe("vanilla-mnist", zoo, [*SETTINGS, f"train.engine={engine}"])
+    trainer = Trainer(recipe, zoo, dataset=inverted("train", None))
+    curve = []
+    for _ in range(steps):
+        trainer.step()
+        curve.append(trainer.flush())
+    return trainer, curve
+
+
+def test_a_captured_training_is_the_eager_one_to_the_bit(zoo, monkeypatch, make_tape):
+    eager, wanted = trained(zoo, "eager")
+    tapes = []
+
+    def choose(name, device, latents, log, processes):
+        tapes.append(make_tape(latents))
+        return CaptureEngine(tapes[-1], device, latents, pytest.fail)
+
+    monkeypatch.setattr(training, "choose_engine", choose)
+    captured, found = trained(zoo, "cudagraph")
+    assert found == wanted
+    assert tapes[0].captured == 2
+    for name, value in eager.networks.state_dict().items():
+        assert torch.equal(captured.networks.state_dict()[name], value), name
+
+
+@pytest.mark.slow
+def test_a_compiled_training_follows_the_eager_curve(zoo):
+    _, wanted = trained(zoo, "eager", 4)
+    compiled, found = trained(zoo, "compile", 4)
+    assert compiled.engine.name == "compile"
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4)
+
+
+def test_the_source_is_used_and_stays_with_its_image(zoo):
+    for kind in (ResidentSampler, StreamedSampler):
+        sampler = kind(inverted("train", None), 10, seed=1, device="cpu")
+        for _ in range(12):
+            batch = sampler.next()
+            assert batch.keys() == {"image", "label", "source"}
+            torch.testing.assert_close(batch["source"], -batch["image"])
+
+
+def test_a_run_resumes_to_the_same_bits_and_samples_translate_their_source(zoo, tmp_path):
+    recipe = load_recipe("vanilla-mnist", zoo, SETTINGS)
+    whole = start(recipe, zoo, tmp_path / "whole")
+    half = load_recipe("vanilla-mnist", zoo, [*SETTINGS, "train.images=160"])
+    start(half, zoo, tmp_path / "half")
+    rest = resume(tmp_path / "half", zoo, overrides=["train.images=320"])
+    wanted = whole.latest_checkpoint().tensors
+    for name, value in rest.latest_checkpoint().tensors.items():
+        assert torch.equal(value, wanted[name]), name
+
+    generator = load(whole, zoo=zoo)
+    bright, dark = torch.full((1, 1, 8, 8), 1.0), torch.full((1, 1, 8, 8), -1.0)
+    light = generator.sample(5, source=bright).float().mean()
+    assert light > generator.sample(5, source=dark).float().mean() + 50
+    # Without one, the sources of the dataset's test split.
+    wanted = generator.sample(48, source=inverted("test", None).columns["source"])
+    assert torch.equal(generator.sample(48), wanted)
+
+
+def test_an_objective_without_its_column_is_refused_before_training(zoo):
+    recipe = load_recipe("vanilla-mnist", zoo, [*SETTINGS, "dataset=mnist"])
+    with pytest.raises(GanzooError, match="generates from 'source', and the dataset 'mnist' has no such column"):
+        Trainer(recipe, zoo, dataset=zoo.datasets.get("mnist").create("train", None))
+
+
+def test_columns_are_checked():
+    images = torch.zeros(4, 1, 2, 2, dtype=torch.uint8)
+    with pytest.raises(GanzooError, match="3 rows in its column 'source' for 4 images"):
+        Dataset("odd", "train", images, columns={"source": torch.zeros(3, 2)})
+    with pytest.raises(GanzooError, match="a column called 'label'"):
+        Dataset("odd", "train", images, columns={"label": torch.zeros(4)})
