@@ -46,11 +46,12 @@ def main(names: Sequence[str]) -> None:
     """Import each and print what was seen."""
     import torch  # noqa: F401 - not the plugin's to answer for
 
-    import ganzoo.api.game
-    import ganzoo.registry.loading  # noqa: F401
+    import ganzoo.api.game  # noqa: F401
+    from ganzoo.registry.loading import CORE
 
     with contextlib.redirect_stdout(sys.stderr):
-        found = {point.name: _examine(point) for point in entry_points(group="ganzoo") if point.name in names}
+        points = [*CORE, *entry_points(group="ganzoo")]
+        found = {point.name: _examine(point) for point in points if point.name in names}
     print(json.dumps(found))
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
     from ganzoo.api.dataset import ImageDataset
     from ganzoo.api.extractor import Extractor
+    from ganzoo.api.metric import Metric
     from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
     from ganzoo.api.tracker import Tracker
+
+CORE = (EntryPoint("ganzoo", "ganzoo.evaluation.metrics", "ganzoo"),)
+"""Modules of ganzoo itself that register something, through the same hooks as everybody. They are always loaded."""
 
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
 """Each hook, with the kind it adds."""
@@ -78,6 +82,7 @@ class Zoo:
     augmentations: Registry[Augmentation] = field(default_factory=lambda: Registry("augmentation"))
     datasets: Registry[ImageDataset] = field(default_factory=lambda: Registry("dataset"))
     extractors: Registry[Extractor] = field(default_factory=lambda: Registry("extractor"))
+    metrics: Registry[Metric] = field(default_factory=lambda: Registry("metric"))
     trackers: Registry[Tracker] = field(default_factory=lambda: Registry("tracker"))
     recipes: Registry[Path] = field(default_factory=lambda: Registry("recipe"))
     plugins: list[PluginInfo] = field(default_factory=list)
@@ -117,8 +122,8 @@ def load_zoo() -> Zoo:
     """
     zoo = Zoo()
     first: dict[str, str] = {}
-    for point in allowed():
-        distribution = distribution_of(point)
+    for point in [*CORE, *allowed()]:
+        distribution = _core_distribution() if point in CORE else distribution_of(point)
         try:
             if point.name in first:
                 raise GanzooError(
@@ -136,6 +141,13 @@ def load_zoo() -> Zoo:
     for registry in zoo.registries():
         registry.hint = f"Refused plugins may provide it: {refused}; see `ganzoo plugins`." if refused else ""
     return zoo
+
+
+def _core_distribution() -> str:
+    try:
+        return f"{OURS} {version(OURS)}"
+    except PackageNotFoundError:  # run from a source folder that is not installed
+        return OURS
 
 
 def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
