@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganzoo import functional, layers
     from ganzoo.api.dataset import Dataset, ImageDataset, Split, cache_folder
-    from ganzoo.api.extractor import Extractor
+    from ganzoo.api.extractor import Extractor, Features
     from ganzoo.api.game import AdversarialGame
     from ganzoo.api.hookspecs import Register, RegisterRecipe, hookimpl
+    from ganzoo.api.metric import Metric, MetricInputs
     from ganzoo.api.modality import Audio, Images, Modality, Points
     from ganzoo.api.objective import (
         AdversarialLoss,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ganzoo.api.spec import Spec
     from ganzoo.api.tracker import Tracker
     from ganzoo.errors import GanzooError
+    from ganzoo.evaluation.evaluate import evaluate
     from ganzoo.runs.generator import TrainedGenerator, load
 
 _HOME = {
@@ -42,11 +44,14 @@ _HOME = {
     "CodesPrior": "ganzoo.api.priors",
     "Dataset": "ganzoo.api.dataset",
     "Extractor": "ganzoo.api.extractor",
+    "Features": "ganzoo.api.extractor",
     "GanzooError": "ganzoo.errors",
     "GaussianPrior": "ganzoo.api.priors",
     "ImageDataset": "ganzoo.api.dataset",
     "Images": "ganzoo.api.modality",
     "Losses": "ganzoo.api.objective",
+    "Metric": "ganzoo.api.metric",
+    "MetricInputs": "ganzoo.api.metric",
     "Modality": "ganzoo.api.modality",
     "Networks": "ganzoo.api.objective",
     "Objective": "ganzoo.api.objective",
@@ -62,6 +67,7 @@ _HOME = {
     "Turn": "ganzoo.api.objective",
     "UniformPrior": "ganzoo.api.priors",
     "cache_folder": "ganzoo.api.dataset",
+    "evaluate": "ganzoo.evaluation.evaluate",
     "hookimpl": "ganzoo.api.hookspecs",
     "load": "ganzoo.runs.generator",
 }
@@ -75,11 +81,14 @@ __all__ = [
     "CodesPrior",
     "Dataset",
     "Extractor",
+    "Features",
     "GanzooError",
     "GaussianPrior",
     "ImageDataset",
     "Images",
     "Losses",
+    "Metric",
+    "MetricInputs",
     "Modality",
     "Networks",
     "Objective",
@@ -95,6 +104,7 @@ __all__ = [
     "Turn",
     "UniformPrior",
     "cache_folder",
+    "evaluate",
     "functional",
     "hookimpl",
     "layers",

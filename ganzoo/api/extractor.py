@@ -1,11 +1,19 @@
-"""What judges images: a network that turns pictures into features."""
+"""Feature extractors: networks that turn images into the features that metrics compare."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Statistics = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
 
 
 class Extractor(nn.Module):
@@ -16,12 +24,14 @@ class Extractor(nn.Module):
         width: Number of features.
         classes: Number of classes it tells apart, 0 where it is no classifier.
         rejects: Whether it may put an image into no class at all.
+        resizing: How it resizes images, as a score's protocol says it; ``none`` where it takes them as they are.
     """
 
     shape: ClassVar[tuple[int, ...]]
     width: ClassVar[int]
     classes: ClassVar[int] = 0
     rejects: ClassVar[bool] = False
+    resizing: str = "none"
 
     @property
     @abstractmethod
@@ -39,3 +49,44 @@ class Extractor(nn.Module):
             Features (n, width) float32, and logits (n, classes) float32 or None. Logits are -inf throughout where an
             image belongs to no class.
         """
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an extractor sees in a set of images.
+
+    Attributes:
+        values: (n, width) float32, on the CPU.
+        logits: (n, classes) float32, on the CPU; None where the extractor is no classifier.
+    """
+
+    values: Tensor
+    logits: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Tensor) -> Features:
+        """The features of some images, by their indices (m,)."""
+        return Features(self.values[rows], None if self.logits is None else self.logits[rows])
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Mean ``mu`` (width,) and covariance ``sigma`` (width, width), float64; n at least 2."""
+        import torch
+        from torch_fidelity.metric_fid import fid_features_to_statistics
+
+        # torch-fidelity averages in the type it is given, and a float32 sum of many rows depends on their order.
+        found = fid_features_to_statistics(self.values)
+        return {"mu": self.values.mean(0, dtype=torch.float64).numpy(), "sigma": found["sigma"]}
+
+    @property
+    def class_logits(self) -> Tensor:
+        """The logits of an extractor that is a classifier.
+
+        Raises:
+            ValueError: It is none; a metric with ``needs_logits`` is never given one.
+        """
+        if self.logits is None:
+            raise ValueError("The extractor is no classifier, so it gives no logits.")
+        return self.logits

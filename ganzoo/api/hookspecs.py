@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ganzoo.api.dataset import ImageDataset
     from ganzoo.api.extractor import Extractor
+    from ganzoo.api.metric import Metric
     from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
     from ganzoo.api.tracker import Tracker
 
@@ -92,6 +93,11 @@ def register_datasets(register: Register[ImageDataset]) -> None:
 @hookspec
 def register_extractors(register: Register[Extractor]) -> None:
     """Add feature extractors that scores are computed in: ``factory()``."""
+
+
+@hookspec
+def register_metrics(register: Register[Metric]) -> None:
+    """Add metrics, each available in every extractor's features: ``factory()`` gives a ``ganzoo.Metric``."""
 
 
 @hookspec

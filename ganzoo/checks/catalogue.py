@@ -121,6 +121,7 @@ CHECKS: tuple[Check, ...] = (
     Check("signature", tuple(surroundings.SUPPLIED), _alone(surroundings.signature)),
     Check("without-files", ("dataset",), _alone(surroundings.without_files)),
     Check("features", ("extractor",), _alone(surroundings.extractor)),
+    Check("direction", ("metric",), _alone(surroundings.metric)),
     Check("global-state", tuple(isolation.EXERCISES), isolation.global_state),
 )
 

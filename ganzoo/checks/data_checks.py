@@ -6,17 +6,18 @@ import inspect
 import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from ganzoo.api.dataset import ImageDataset
 from ganzoo.api.extractor import Extractor
+from ganzoo.api.metric import Better, Metric
 from ganzoo.checks.verdict import blaming, called, require
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 
-SUPPLIED = {"dataset": ("split", "folder"), "extractor": (), "tracker": ("folder",)}
+SUPPLIED = {"dataset": ("split", "folder"), "extractor": (), "metric": (), "tracker": ("folder",)}
 """What ganzoo gives a factory, by kind."""
 
 
@@ -87,3 +88,22 @@ def _extractor(entry: Entry[Any]) -> Extractor:
         found: Extractor = entry.create()
     require(isinstance(found, Extractor), f"{called(entry)} is no Extractor.", "Inherit from ganzoo.Extractor.")
     return found
+
+
+def metric(entry: Entry[Any]) -> None:
+    """A metric is one, and says which way it is better and what its values are."""
+    with blaming(entry, "to be built", "A metric is built without options."):
+        found = entry.create()
+    require(isinstance(found, Metric), f"{called(entry)} is not a Metric.", "Inherit from ganzoo.Metric.")
+    better, words = getattr(found, "better", None), getattr(found, "range", None)
+    require(
+        better in get_args(Better),
+        f"{called(entry)} has better = {better!r}.",
+        "Set it to 'lower', 'higher' or 'neither', where real images' own score is best.",
+    )
+    require(
+        isinstance(words, str) and words != "",
+        f"{called(entry)} does not say which values it has.",
+        "Set range, such as '0 to 1'.",
+    )
+    require(found.least >= 2, f"{called(entry)} has least = {found.least}.", "A distribution takes at least two.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.api.dataset import Dataset, Split
+from ganzoo.api.metric import MetricInputs
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import features, reference_cache, torch_fidelity
-from ganzoo.evaluation.extrapolation import fid_interval
-from ganzoo.evaluation.features import Look, extract
-from ganzoo.evaluation.metrics import Case, Wanted, parse_all
-from ganzoo.evaluation.pretrained import Pretrained
-from ganzoo.evaluation.protocol import Measured
+from ganzoo.evaluation import reference_cache, torch_fidelity
+from ganzoo.evaluation.features import SingleProcess, extract_together, find_extractor, refuse_other_shape
+from ganzoo.evaluation.metrics import MetricRequest, parse_metrics
+from ganzoo.evaluation.protocol import Score
 from ganzoo.evaluation.reference_cache import RealImages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from ganzoo.api.dataset import ImageDataset, Split
-    from ganzoo.api.extractor import Extractor
+    from ganzoo.api.extractor import Extractor, Features
+    from ganzoo.evaluation.features import Processes
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
 
@@ -33,262 +34,346 @@ FLOOR_SEED = 0
 
 
 @dataclass(frozen=True)
-class Source:
-    """A dataset, and how to have its splits.
+class ReferenceData:
+    """What real images look like to the extractors; features and floors come from the cache where it has them.
 
     Attributes:
-        entry: Its registration.
-        options: The recipe's options for it, checked.
-        data_dir: Where the user keeps dataset files, or None.
-        split: The reference.
-    """
-
-    entry: Entry[ImageDataset]
-    options: Mapping[str, Any]
-    data_dir: Path | None
-    split: Split
-
-    def load(self, split: Split) -> ImageDataset:
-        """One split."""
-        return self.entry.create(split, self.data_dir, **self.options)
-
-
-@dataclass(frozen=True)
-class World:
-    """What real images look like to the extractors; everything comes from the cache where it has it.
-
-    Attributes:
-        source: The dataset.
-        reference: Its split that images are compared with.
+        dataset: The split that samples are compared with.
+        options: The dataset's options, for the protocol.
+        other_split: Gives the other split; None where the reference is all there is.
         extractors: By name, on ``device``, in evaluation mode.
         device: Where features are computed.
     """
 
-    source: Source
-    reference: ImageDataset
+    dataset: Dataset
+    options: Mapping[str, Any]
+    other_split: Callable[[Split], Dataset] | None
     extractors: Mapping[str, Extractor]
     device: torch.device
-    _seen: dict[tuple[str, str], RealImages] = field(default_factory=dict)
-    _floor_cases: dict[tuple[str, Split, int], tuple[Case, RealImages]] = field(default_factory=dict)
-    _floors: dict[tuple[str, int], tuple[float, int]] = field(default_factory=dict)
+    _images: dict[tuple[str, str], RealImages] = field(default_factory=dict)
+    _floor_inputs: dict[tuple[str, bool, int], tuple[MetricInputs, RealImages]] = field(default_factory=dict)
+    _floors: dict[tuple[str, int], float] = field(default_factory=dict)
 
-    def real(self, name: str) -> RealImages:
+    def real(self, extractor: str) -> RealImages:
         """The reference, as one extractor sees it."""
-        return self._remember(name, self.source.split)
+        return self._split(extractor, self.dataset.split)
 
-    def train(self, name: str) -> RealImages:
-        """The training set, as one extractor sees it."""
-        return self._remember(name, "train")
+    def train(self, extractor: str) -> RealImages:
+        """The training set, as one extractor sees it.
 
-    def floor(self, wanted: Wanted, n: int) -> tuple[float, int]:
-        """What ``n`` real images score, or all of them where there are fewer, and how many they were."""
-        if (wanted.name, n) not in self._floors:
-            split: Split = "test" if wanted.metric.held_out or self.source.split == "train" else "train"
-            case, images = self._floor_case(wanted.extractor, split, n)
+        Raises:
+            GanzooError: Nobody knows it.
+        """
+        return self._split(extractor, "train")
+
+    def floor(self, request: MetricRequest, n: int) -> float:
+        """What ``n`` real images score, or all of them where there are fewer."""
+        if (request.name, n) not in self._floors:
+            inputs, images = self.floor_inputs(request, n)
+
+            def compute() -> float:
+                return finite(request, request.metric.compute(inputs))
+
+            # The code of somebody else's metric may change without its name: its floors are not kept.
             key = {
                 **images.key,
-                "metric": wanted.metric.name,
-                "reference": dict(case.real.key),
+                "metric": request.entry.name,
+                "reference": dict(inputs.real.key),
                 "torch_fidelity": torch_fidelity.version(),
-                **wanted.metric.settings(case),
+                **request.metric.settings(inputs),
             }
-            value = reference_cache.number("floor", key, lambda: wanted.metric.compute(case))
-            self._floors[wanted.name, n] = value, case.n
-        return self._floors[wanted.name, n]
+            self._floors[request.name, n] = (
+                reference_cache.number("floor", key, compute) if request.is_ours else compute()
+            )
+        return self._floors[request.name, n]
 
-    def _floor_case(self, name: str, split: Split, n: int) -> tuple[Case, RealImages]:
-        """Real images in the place of samples."""
-        if (name, split, n) not in self._floor_cases:
-            images = self._through(name, _some_of(self.source.load(split), n))
-            labels, real = images.dataset.labels, self.real(name)
-            case = Case(len(images.dataset), lambda: images.features, labels, real, partial(self.train, name))
-            self._floor_cases[name, split, n] = case, images
-        return self._floor_cases[name, split, n]
+    def floor_inputs(self, request: MetricRequest, n: int) -> tuple[MetricInputs, RealImages]:
+        """Real images in the place of ``n`` samples: of the other split, or half of the reference against its rest."""
+        name, held_out = request.extractor, request.metric.held_out
+        if (name, held_out, n) not in self._floor_inputs:
+            real = self.real(name)
+            if self.other_split is None:
+                order = _shuffled(len(self.dataset))
+                half = len(order) // 2
+                fakes = self.dataset.rows(order[: min(n, half)])
+                real = self._through(name, self.dataset.rows(order[half:]))
+            else:
+                split: Split = "test" if held_out or self.dataset.split == "train" else "train"
+                whole = self._split(name, split).dataset
+                fakes = whole.rows(_shuffled(len(whole))[:n])
+            images = self._through(name, fakes)
+            train = partial(self.train, name)
+            inputs = MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train)
+            self._floor_inputs[name, held_out, n] = inputs, images
+        return self._floor_inputs[name, held_out, n]
 
-    def _remember(self, name: str, split: Split) -> RealImages:
-        if (name, split) not in self._seen:
-            dataset = self.reference if split == self.source.split else self.source.load(split)
-            self._seen[name, split] = self._through(name, dataset)
-        return self._seen[name, split]
+    def _split(self, extractor: str, split: Split) -> RealImages:
+        if (extractor, split) not in self._images:
+            dataset = self.dataset
+            if split != dataset.split:
+                if self.other_split is None:
+                    raise GanzooError(
+                        f"'{dataset.name}' came without its {split} images.", "Leave out metrics that need them."
+                    )
+                dataset = self.other_split(split)
+            self._images[extractor, split] = self._through(extractor, dataset)
+        return self._images[extractor, split]
 
-    def _through(self, name: str, dataset: ImageDataset) -> RealImages:
-        return RealImages(dataset, self.source.options, name, self.extractors[name], self.device)
+    def _through(self, extractor: str, dataset: Dataset) -> RealImages:
+        return RealImages(dataset, self.options, extractor, self.extractors[extractor], self.device)
 
 
-def _some_of(dataset: ImageDataset, n: int) -> ImageDataset:
-    chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(FLOOR_SEED))[:n]
-    labels = None if dataset.labels is None else dataset.labels[chosen]
-    return replace(dataset, images=dataset.images[chosen], labels=labels)
-
-
-class Judge:
-    """Holds the extractors and what real images look like to them; made once, asked often.
+class Evaluator:
+    """Holds the extractors and what real images look like to them; built once, used for many sets of images.
 
     Args:
-        metrics: ``<metric>@<extractor>``, each; ``all@<extractor>`` is every metric that applies.
-        dataset_entry: Where real images come from.
-        dataset_options: The recipe's options for it.
+        metrics: ``<metric>@<extractor>`` each; ``all@<extractor>`` is every metric that applies.
+        dataset: Where real images come from: a registered dataset, or the reference itself.
+        options: The recipe's options for a registered one.
         data_dir: Where the user keeps dataset files, or None.
-        zoo: Where extractors are looked up.
+        zoo: Where metrics and extractors are looked up.
         device: Where features are computed.
         split: The reference; the other split makes the floor.
-        weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
-        look: Computes features as ``extract`` does, perhaps with others' help.
+        extractor_weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
+        reference: Whether real images are loaded. A process that only computes features for the main one needs none.
 
     Attributes:
-        shape: (channels, height, width) of the images it judges.
+        requests: What is measured, in order.
 
     Raises:
-        GanzooError: A name is unknown, an extractor takes other images than the dataset has, or it cannot give
-            what a metric needs.
+        GanzooError: A name is unknown, an extractor takes other images than the dataset has, or it cannot give what a
+            metric needs.
     """
 
     def __init__(
         self,
         metrics: Sequence[str],
-        dataset_entry: Entry[ImageDataset],
-        dataset_options: Mapping[str, Any],
+        dataset: Entry[Dataset] | Dataset,
+        options: Mapping[str, Any],
         data_dir: Path | None,
         zoo: Zoo,
         device: torch.device,
         *,
         split: Split = "test",
-        weights: Path | None = None,
-        look: Look = extract,
+        extractor_weights: Path | None = None,
+        reference: bool = True,
     ) -> None:
-        self._look = look
-        wanted = parse_all(metrics)
-        source = Source(dataset_entry, dataset_entry.check(dataset_options), data_dir, split)
-        reference = source.load(split)
-        self.shape = reference.shape
-        names = dict.fromkeys(one.extractor for one in wanted)
-        found = {name: features.find_extractor(name, zoo, reference.shape, weights).to(device) for name in names}
-        self._world = World(source, reference, found, device)
-        self._wanted = [one for one in wanted if self._applies(one)]
-        for name, extractor in found.items():
-            torch_fidelity.register(name, extractor)
-            if any(one.extractor == name and not one.metric.alone for one in self._wanted):
-                # Now, so that the first score of a run costs no more than the later ones.
-                _ = self._world.real(name).features.statistics
+        self.requests = parse_metrics(metrics, zoo)
+        self.device = device
+        self._zoo = zoo
+        self._extractor_weights = extractor_weights
+        self._names = tuple(dict.fromkeys(request.extractor for request in self.requests))
+        self._extractors: dict[str, Extractor] = {}
+        self._reference: ReferenceData | None = None
+        if reference:
+            if isinstance(dataset, Dataset):
+                real, options, other_split = dataset, {}, None
+            else:
+                options = dataset.check(options)
+                load = partial(_load_split, dataset, options, data_dir)
+                real, other_split = load(split), load
+            extractors = self._extractors_for(real.shape)
+            self._reference = ReferenceData(real, options, other_split, extractors, device)
+            self.requests = [request for request in self.requests if self._applies(request)]
+            for name in self._names:
+                if any(one.extractor == name and not one.metric.alone for one in self.requests):
+                    # Now, so that the first score of a run costs no more than the later ones.
+                    _ = self._reference.real(name).features.statistics
+
+    @property
+    def reference(self) -> ReferenceData:
+        """Real images; there are none in a process that only computes features."""
+        assert self._reference is not None, "this evaluator was built with reference=False"
+        return self._reference
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the images it scores, (channels, height, width)."""
+        return self.reference.dataset.shape
+
+    def features(self, images: Tensor, processes: Processes | None = None) -> dict[str, Features]:
+        """What each extractor sees in a set of images: the first half of ``score``.
+
+        Where several processes evaluate together, all of them call it with the same images at the same point; each
+        computes its share, and the result is equal to the bit to that of a single process.
+
+        Args:
+            images: In their modality's stored form (n, *shape), on the CPU.
+            processes: Who takes part; this process alone where None.
+
+        Returns:
+            By the extractors' names, in the order of the images, in every process.
+        """
+        order = _canonical_order(images)
+        extractors = self._extractors_for(tuple(images.shape[1:]))
+        found = extract_together(extractors, images[order], self.device, processes or SingleProcess())
+        back = order.argsort()
+        return {name: seen[back] for name, seen in found.items()}
 
     def score(
         self,
         images: Tensor,
         *,
+        features: Mapping[str, Features] | None = None,
+        requests: Sequence[MetricRequest] | None = None,
         sample_seed: int | None = None,
         weights: str | None = None,
         labels: Tensor | None = None,
         interval: bool = False,
-    ) -> list[Measured]:
+    ) -> list[Score]:
         """Every metric of a set of images. Their order does not matter.
 
         Args:
-            images: uint8 (n, c, h, w), n at least 2.
+            images: In their modality's stored form (n, *shape), n at least 2.
+            features: What ``features`` gave for them; computed here where None.
+            requests: Some of ``requests``; all where None.
             sample_seed: What they were drawn with, for the protocol; None where that is unknown.
             weights: ``ema`` or ``raw``, for the protocol; None where that is unknown.
-            labels: int64 (n,), the classes they were asked to be of; None where nobody asked.
-            interval: Whether FID gets an interval, which takes seconds.
+            labels: int64 (n,), the classes that were asked for; None where none were.
+            interval: Whether metrics that have an interval compute it, which takes seconds.
 
         Raises:
-            GanzooError: They are too few, of another type or shape than an extractor takes, or lack the labels
-                that a metric needs.
+            GanzooError: The images are too few or of the wrong type or shape, or lack the labels that a metric needs.
         """
-        self._refuse_unfit(images, labels)
+        chosen = self.requests if requests is None else requests
+        self._refuse_unfit(images, labels, chosen)
+        seen = self.features(images) if features is None else features
         order = _canonical_order(images)
-        images, labels = images[order], None if labels is None else labels[order]
-        cases = {name: self._case(name, images, labels) for name in self._world.extractors}
-        return [
-            self._measure(wanted, cases[wanted.extractor], sample_seed, weights, interval)
-            for wanted in self._wanted
-            if wanted.by_name or labels is not None or not wanted.metric.labels
-        ]
+        labels = None if labels is None else labels[order]
+        inputs = {name: self._inputs(name, len(images), seen[name][order], labels) for name in self._names}
+        scores = []
+        for request in chosen:
+            if request.metric.needs_labels and labels is None:  # one of `all`, or it would have been refused
+                continue
+            given = inputs[request.extractor]
+            value = finite(request, request.metric.compute(given))
+            floor = self.reference.floor(request, given.n)
+            protocol = self.protocol(request, given.n, sample_seed, weights)
+            ends = request.metric.interval(given, value) if interval else None
+            scores.append(Score(request.name, value, floor, protocol, ends))
+        return scores
 
-    def _case(self, name: str, images: Tensor, labels: Tensor | None) -> Case:
-        world = self._world
-        look = partial(self._look, name, world.extractors[name], images, world.device)
-        return Case(len(images), look, labels, world.real(name), partial(world.train, name))
+    def protocol(
+        self, request: MetricRequest, n: int, sample_seed: int | None = None, weights: str | None = None
+    ) -> dict[str, Any]:
+        """The protocol that the score of ``n`` images will have, without computing it.
 
-    def _measure(
-        self, wanted: Wanted, case: Case, sample_seed: int | None, weights: str | None, interval: bool
-    ) -> Measured:
-        floor, n_floor = self._world.floor(wanted, case.n)
-        protocol = {
-            **self._protocol(wanted),
-            **wanted.metric.settings(case),
-            "n_fake": case.n,
-            "n_floor": n_floor,
+        Args:
+            request: One of ``requests``.
+            n: Number of images.
+            sample_seed: As for ``score``.
+            weights: As for ``score``.
+        """
+        real, extractor = self.reference.real(request.extractor), self._extractors[request.extractor]
+        floor, _ = self.reference.floor_inputs(request, n)
+        return {
+            "metric": request.entry.name,
+            # Ours change with ganzoo's own protocol; somebody else's with the package that brings it.
+            **({} if request.is_ours else {"plugin": request.entry.distribution}),
+            "extractor": request.extractor,
+            "extractor_digest": extractor.digest,
+            "dataset": real.key["dataset"],
+            "dataset_options": real.key["options"],
+            "split": real.key["split"],
+            "reference_digest": real.key["content"],
+            "n_real": real.key["count"],
+            "resizing": extractor.resizing,
+            "quantised": real.dataset.modality.quantisation,
+            "torch_fidelity": torch_fidelity.version(),
+            **request.metric.settings(self._inputs(request.extractor, n, None, None)),
+            "n_fake": n,
+            "n_floor": floor.n,
             "sample_seed": sample_seed,
             "weights": weights,
         }
-        measured = Measured(wanted.name, wanted.metric.compute(case), floor, protocol)
-        if interval and wanted.metric.name == "fid":
-            ends = fid_interval(case.fake.values, case.real.features.statistics, measured.value)
-            return replace(measured, interval=ends)
-        return measured
 
-    def _protocol(self, wanted: Wanted) -> dict[str, Any]:
-        key, extractor = self._world.real(wanted.extractor).key, self._world.extractors[wanted.extractor]
-        return {
-            "metric": wanted.metric.name,
-            "extractor": wanted.extractor,
-            "extractor_digest": extractor.digest,
-            "dataset": key["dataset"],
-            "dataset_options": key["options"],
-            "split": key["split"],
-            "reference_digest": key["content"],
-            "n_real": key["count"],
-            "resizing": extractor.resizing if isinstance(extractor, Pretrained) else "none",
-            "quantised": "uint8" if self._world.reference.images.dtype == torch.uint8 else "none",
-            "torch_fidelity": torch_fidelity.version(),
-        }
+    def _inputs(self, extractor: str, n: int, seen: Features | None, labels: Tensor | None) -> MetricInputs:
+        def given() -> Features:
+            if seen is None:
+                raise GanzooError("The settings of a metric cannot depend on the samples.", "Use n, real, training_set.")
+            return seen
 
-    def _applies(self, wanted: Wanted) -> bool:
-        """Whether a metric can be had; one that was asked for itself has to."""
-        obstacle = wanted.metric.obstacle(self._world.extractors[wanted.extractor], self._world.reference)
-        if obstacle and wanted.by_name:
-            raise GanzooError(f"'{wanted.name}' cannot be measured: {obstacle}.", "Leave it out.")
+        return MetricInputs(n, given, labels, self.reference.real(extractor), partial(self.reference.train, extractor))
+
+    def _extractors_for(self, shape: tuple[int, ...]) -> dict[str, Extractor]:
+        """Every extractor, found on first use."""
+        for name in self._names:
+            if name in self._extractors:
+                refuse_other_shape(name, self._extractors[name], shape)
+                continue
+            extractor = find_extractor(name, self._zoo, shape, self._extractor_weights).to(self.device)
+            torch_fidelity.register(name, extractor)
+            self._extractors[name] = extractor
+        return self._extractors
+
+    def _applies(self, request: MetricRequest) -> bool:
+        """Whether a metric can be computed; one that was asked for by name has to be."""
+        obstacle = request.metric.obstacle(self._extractors[request.extractor], self.reference.dataset)
+        if request.metric.held_out and self.reference.other_split is None:
+            obstacle = f"'{self.reference.dataset.name}' came without its other split"
+        if obstacle and request.by_name:
+            raise GanzooError(f"'{request.name}' cannot be computed: {obstacle}.", "Leave it out.")
         return obstacle is None
 
-    def _refuse_unfit(self, images: Tensor, labels: Tensor | None) -> None:
-        dtype = self._world.reference.images.dtype
-        if images.dtype != dtype or images.dim() != 4:
-            kind = "uint8" if dtype == torch.uint8 else str(dtype).removeprefix("torch.")
+    def _refuse_unfit(self, images: Tensor, labels: Tensor | None, requests: Sequence[MetricRequest]) -> None:
+        modality = self.reference.dataset.modality
+        if images.dtype != modality.stored or images.dim() != 1 + len(modality.shape):
             raise GanzooError(
-                f"Images of type {images.dtype} and shape {tuple(images.shape)} cannot be scored.",
-                f"Give {kind} (n, c, h, w), as the dataset's own are.",
+                f"Images of type {_plain(images.dtype)} and shape {tuple(images.shape)} cannot be scored.",
+                f"Give {_plain(modality.stored)} (n, {', '.join(map(str, modality.shape))}), as the dataset's are.",
             )
-        if len(images) < 2:
-            raise GanzooError(f"{len(images)} images cannot be scored.", "A distribution takes at least two.")
-        channels, height, width = images.shape[1:]
-        for name, extractor in self._world.extractors.items():
-            features.refuse_other_shape(name, extractor, (channels, height, width))
-        for wanted in self._wanted:
-            _refuse_too_few(wanted, min(len(images), len(self._world.reference)))
-            if wanted.metric.labels and (wanted.by_name or labels is not None):
-                _refuse_labels(wanted, labels, len(images), self._world.extractors[wanted.extractor].classes)
+        n = len(images)
+        if n < 2:
+            raise GanzooError(f"Too few images to score: {n}.", "A distribution takes at least two.")
+        self._extractors_for(tuple(images.shape[1:]))
+        for request in requests:
+            if min(n, len(self.reference.dataset)) < request.metric.least:
+                raise GanzooError(
+                    f"'{request.name}' takes at least {request.metric.least} images, and there are "
+                    f"{min(n, len(self.reference.dataset))}.",
+                    "Score more samples, or leave it out.",
+                )
+            if not request.metric.needs_labels or (labels is None and not request.by_name):
+                continue
+            if labels is None:
+                raise GanzooError(
+                    f"'{request.name}' needs to know which class each image was meant to be, and these have no labels.",
+                    "Score a conditional run or an .npz with `labels`, or leave it out.",
+                )
+            classes = self._extractors[request.extractor].classes
+            if labels.shape != (n,) or labels.min() < 0 or labels.max() >= classes:
+                raise GanzooError(
+                    f"'{request.name}' takes one label from 0 to {classes - 1} for each of the {n} images, and these "
+                    f"are {len(labels)} from {labels.min()} to {labels.max()}.",
+                    "Give the class that each image was meant to be.",
+                )
 
 
-def _refuse_too_few(wanted: Wanted, n: int) -> None:
-    if n < wanted.metric.least:
-        raise GanzooError(
-            f"'{wanted.name}' cannot be measured on {n} images.", f"It takes at least {wanted.metric.least}."
-        )
+def finite(request: MetricRequest, value: float) -> float:
+    """What a metric computed, as a Python number.
+
+    Raises:
+        GanzooError: It is NaN or infinite, which no JSON file can hold.
+    """
+    value = float(value)
+    if not math.isfinite(value):
+        raise GanzooError(f"The metric '{request.name}' gave {value}.", "Its plugin must return a finite number.")
+    return value
 
 
-def _refuse_labels(wanted: Wanted, labels: Tensor | None, n: int, classes: int) -> None:
-    if labels is None:
-        raise GanzooError(
-            f"'{wanted.name}' takes images that were asked to be of a class, and these have no labels.",
-            "Score a conditional run or an .npz with `labels`, or leave it out.",
-        )
-    if labels.shape != (n,) or labels.min() < 0 or labels.max() >= classes:
-        raise GanzooError(
-            f"The labels for '{wanted.name}' are {len(labels)} from {labels.min()} to {labels.max()}.",
-            f"It takes one for each of the {n} images, from 0 to {classes - 1}.",
-        )
+def _load_split(entry: Entry[Dataset], options: Mapping[str, Any], data_dir: Path | None, split: Split) -> Dataset:
+    return entry.create(split, data_dir, **options)
+
+
+def _shuffled(n: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(FLOOR_SEED))
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _canonical_order(images: Tensor) -> Tensor:
     """By their bytes: what is drawn at random inside a metric must not depend on the order of the samples."""
-    pixels = images.contiguous().numpy().reshape(len(images), -1).view(np.uint8)
+    pixels = images.contiguous().cpu().numpy().reshape(len(images), -1).view(np.uint8)
     return torch.from_numpy(np.argsort(pixels.view(f"V{pixels.shape[1]}").ravel(), kind="stable"))

@@ -1,4 +1,4 @@
-"""How sure a Fréchet distance is, and what it would be with endlessly many samples."""
+"""How sure a Fréchet distance is, and what it would be with infinitely many samples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ganzoo.evaluation.torch_fidelity import Statistics
+    from ganzoo.api.extractor import Statistics
 
     Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -29,8 +29,8 @@ SEED = 2020
 class DistanceTo:
     """The Fréchet distance to one Gaussian, for many others: its square root is taken once.
 
-    Equal to ``fidelity.frechet_distance`` up to rounding: the trace of (ab)^½ is that of (a^½ b a^½)^½, whose
-    matrix is symmetric, and eigenvalues of those are much sooner had.
+    Equal to ``torch_fidelity.frechet_distance`` up to rounding: the trace of (ab)^½ is that of (a^½ b a^½)^½, whose
+    matrix is symmetric, and eigenvalues of symmetric matrices are much cheaper.
 
     Args:
         real: Its mean and covariance.
@@ -72,10 +72,10 @@ def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, f
 
 
 def fid_infinity(fake: Tensor, real: Statistics) -> float:
-    """The FID of endlessly many samples (Chong and Forsyth 2020, arXiv:1911.07023, algorithm 1).
+    """The FID of infinitely many samples (Chong and Forsyth 2020, arXiv:1911.07023, algorithm 1).
 
     FID is too high by about a constant divided by the number of samples: a line through the scores of subsets,
-    over one divided by their size, meets zero at the score of endlessly many. The number of real images stays.
+    over one divided by their size, meets zero at the score of infinitely many. The number of real images stays.
 
     Args:
         fake: (n, width) float32.

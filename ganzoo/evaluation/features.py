@@ -4,50 +4,54 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+from ganzoo.api.extractor import Features
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.sampling import BATCH, WHOLE
-from ganzoo.evaluation.torch_fidelity import Statistics, statistics
 from ganzoo.recipes.schema import FOREIGN_EXTRACTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from ganzoo.api.extractor import Extractor
     from ganzoo.registry.loading import Zoo
 
 
-class Look(Protocol):
-    """From images to features, as ``extract`` does it."""
+class Processes(Protocol):
+    """The processes that run one evaluation together, each with the same images."""
 
-    def __call__(self, name: str, extractor: Extractor, images: Tensor, device: torch.device) -> Features:
-        """See ``extract``."""
-        ...
+    @property
+    def rank(self) -> int:
+        """This one's number, from 0."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this one scores; the others compute features alone."""
+
+    def all_reduce_sum(self, tensor: Tensor) -> None:
+        """Replace a tensor on the CPU by its sum over all processes."""
 
 
 @dataclass(frozen=True)
-class Features:
-    """What an extractor sees in a set of images.
+class SingleProcess:
+    """One process on its own."""
 
-    Attributes:
-        values: (n, width) float32, on the CPU.
-        logits: (n, classes) float32, on the CPU; None where the extractor is no classifier.
-    """
+    rank: int = 0
+    size: int = 1
+    is_main: bool = True
 
-    values: Tensor
-    logits: Tensor | None = None
-
-    @cached_property
-    def statistics(self) -> Statistics:
-        """Mean and covariance, computed on first use."""
-        return statistics(self.values)
+    def all_reduce_sum(self, tensor: Tensor) -> None:
+        """The tensor is the sum already."""
 
 
 def extract(
@@ -63,38 +67,64 @@ def extract(
     Args:
         name: The extractor's registered name, for errors.
         extractor: On ``device``, in evaluation mode.
-        images: uint8 (n, c, h, w).
+        images: In their modality's stored form (n, *shape): uint8 (n, c, h, w), say.
         device: Where the extractor is.
         batch_size: Images at a time; features do not depend on it beyond rounding.
-        part: (k, m) looks at every m-th batch, from the k-th on, and leaves what others look at zero.
+        part: (k, m) takes every m-th batch, from the k-th on, and leaves the other rows zero: m processes compute parts
+            that add up to the whole.
 
     Raises:
-        GanzooError: The extractor returns something else than it declares.
+        GanzooError: The extractor does not return what it declares.
     """
     first, every = part
-    chosen = list(range(first * batch_size, len(images), every * batch_size))
+    chosen = range(first * batch_size, len(images), every * batch_size)
+    values = torch.zeros(len(images), extractor.width)
+    logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
     with torch.no_grad(), _full_precision(device):
-        seen = [extractor(images[start : start + batch_size].to(device)) for start in chosen]
-    shown = len(images) if part == WHOLE else sum(len(images[start : start + batch_size]) for start in chosen)
-    values = torch.cat([features.cpu() for features, _ in seen]).float()
-    logits = [some.cpu().float() for _, some in seen if some is not None]
-    if values.shape != (shown, extractor.width) or not values.isfinite().all():
-        raise GanzooError(
-            f"The extractor '{name}' gave features of shape {tuple(values.shape)}, or some not finite.",
-            f"It declares {extractor.width} finite features an image; its plugin must be mended.",
-        )
-    found = Features(values, torch.cat(logits) if logits else None)
-    return found if part == WHOLE else _spread(found, len(images), chosen, batch_size)
+        for rows in (slice(start, start + batch_size) for start in chosen):
+            seen, classes = extractor(images[rows].to(device))
+            if seen.shape != values[rows].shape or not seen.isfinite().all():
+                raise GanzooError(
+                    f"The extractor '{name}' returned features of shape {tuple(seen.shape)}, or some are not finite.",
+                    f"Its plugin promises {extractor.width} finite features for each image.",
+                )
+            values[rows] = seen.cpu().float()
+            if logits is None:
+                continue
+            if classes is None or classes.shape != logits[rows].shape:
+                given = "no logits" if classes is None else f"logits of shape {tuple(classes.shape)}"
+                raise GanzooError(
+                    f"The extractor '{name}' returned {given}.",
+                    f"Its plugin promises {extractor.classes} logits for each image.",
+                )
+            logits[rows] = classes.cpu().float()
+    return Features(values, logits)
 
 
-def _spread(found: Features, n: int, chosen: list[int], batch_size: int) -> Features:
-    """Put the rows of the batches that begin at ``chosen`` where they belong among n."""
-    rows = torch.cat([torch.arange(start, min(start + batch_size, n)) for start in chosen])
+def extract_together(
+    extractors: Mapping[str, Extractor], images: Tensor, device: torch.device, processes: Processes
+) -> dict[str, Features]:
+    """Features of the same images by every extractor, each process taking its share of the batches.
 
-    def among_all(values: Tensor) -> Tensor:
-        return values.new_zeros(n, *values.shape[1:]).index_copy_(0, rows, values)
+    All processes call it at the same point. Batches are those of a single process, so features are equal to the bit.
 
-    return Features(among_all(found.values), None if found.logits is None else among_all(found.logits))
+    Args:
+        extractors: By name, on ``device``, in evaluation mode; the same ones in the same order in every process.
+        images: In their modality's stored form (n, *shape), the same ones in every process.
+        device: Where the extractors are.
+        processes: Who takes part.
+
+    Returns:
+        By the extractors' names, in every process.
+    """
+    found = {}
+    for name, extractor in extractors.items():
+        features = extract(name, extractor, images, device, part=(processes.rank, processes.size))
+        for tensor in (features.values, features.logits):
+            if tensor is not None and processes.size > 1:
+                processes.all_reduce_sum(tensor)
+        found[name] = features
+    return found
 
 
 @contextmanager
@@ -121,14 +151,18 @@ def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = Non
     Args:
         name: A registered name, or one of torch-fidelity's.
         zoo: Where plugins registered theirs.
-        shape: (channels, height, width) of the images to judge.
+        shape: Of the images to score.
         weights: The file of one of torch-fidelity's; None is where that keeps it.
 
     Raises:
-        GanzooError: There is none, it takes other images, or its weights cannot be had.
+        GanzooError: Its name is unknown, it takes other images, or its weights are not available.
     """
     if name in zoo.extractors:
-        _refuse_weights(name, weights)
+        if weights is not None:
+            raise GanzooError(
+                f"The extractor '{name}' brings its own weights, so it does not take {weights}.",
+                f"These take a file: {', '.join(FOREIGN_EXTRACTORS)}.",
+            )
         extractor = zoo.extractors.get(name).create()
     elif name in FOREIGN_EXTRACTORS:
         extractor = pretrained.build(name, shape, weights)
@@ -139,20 +173,12 @@ def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = Non
     return extractor.eval().requires_grad_(False)
 
 
-def _refuse_weights(name: str, weights: Path | None) -> None:
-    if weights is not None:
-        raise GanzooError(
-            f"The extractor '{name}' brings its own weights, so it does not take {weights}.",
-            f"These take a file: {', '.join(FOREIGN_EXTRACTORS)}.",
-        )
-
-
 def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
     """Raise unless the extractor takes images of that shape: they are never resampled to fit."""
     if tuple(extractor.shape) != shape:
         takes = written(extractor.shape)
         raise GanzooError(
-            f"The extractor '{name}' judges images of {takes}, and these are of {written(shape)}.",
+            f"The extractor '{name}' takes {takes} images, but these are {written(shape)}.",
             "Nothing is resampled, because that alone changes a score; use another extractor or dataset.",
         )
 

@@ -35,7 +35,7 @@ MOST_BYTES = 4 * 10**9
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images to be judged.
+    """Images to score.
 
     Attributes:
         images: uint8 (n, c, h, w), or points, float32 (n, 1, 1, d).
@@ -71,7 +71,7 @@ class Pictures:
         if (self.images[:, :1] != self.images).any():
             raise GanzooError(
                 "The pictures are coloured and the dataset is grey.",
-                "Turn them into grey ones yourself: there is more than one way to.",
+                "Convert them to grey yourself: there are several ways.",
             )
         return self.noted("RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels)
 
@@ -87,23 +87,29 @@ class Pictures:
         inner = self.images[:, :, top : top + shape[1], left : left + shape[2]]
         if inner.count_nonzero() != self.images.count_nonzero():
             raise GanzooError(
-                f"{sizes}, and the border between is not black in all of them.",
+                f"{sizes}, and the border is not black in all of them.",
                 "Nothing is resampled and nothing but black is cut off; generate them at the dataset's size.",
             )
         if not crop:
             raise GanzooError(f"{sizes}, with a border that is black in all of them.", "Cut it off with --crop.")
         return self.noted(f"A black border was cut off: {written(shape_of(inner))} is left.", inner, self.labels)
 
-    def at_most(self, n: int, seed: int) -> Pictures:
-        """``n`` of them, drawn without replacement; all where there are no more."""
+    def at_most(self, n: int, seed: int, why: str = "requested") -> Pictures:
+        """``n`` of them, drawn without replacement; all where there are no more.
+
+        Args:
+            n: How many.
+            seed: Which ones.
+            why: Where ``n`` is from, for the note: ``default``.
+        """
         if len(self.images) < n:
-            return replace(self, notes=(*self.notes, f"There are {len(self.images):,} pictures, not {n:,}."))
+            return replace(self, notes=(*self.notes, f"Scoring all {len(self.images):,} images ({why}: {n:,})."))
         if len(self.images) == n:
             return self
         chosen = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed))[:n]
         labels = None if self.labels is None else self.labels[chosen]
         return self.noted(
-            f"{n:,} of {len(self.images):,} pictures, drawn with seed {seed}.", self.images[chosen], labels
+            f"Scoring {n:,} of {len(self.images):,} images, drawn with seed {seed}.", self.images[chosen], labels
         )
 
 
@@ -148,12 +154,8 @@ def read_npz(path: Path) -> Pictures:
             f"The labels in {path} are {labels.dtype} {labels.shape}.",
             "Labels are whole numbers, one for each image.",
         )
-    told = (
-        f"{len(found):,} images, {written(shape_of(found))}."
-        if found.dtype == torch.uint8
-        else f"{len(found):,} points."
-    )
-    return Pictures(found, None if labels is None else torch.from_numpy(labels.astype("int64")), (told,))
+    size = f"images, {written(shape_of(found))}" if found.dtype == torch.uint8 else "points"
+    return Pictures(found, None if labels is None else torch.from_numpy(labels.astype("int64")), (f"{len(found):,} {size}.",))
 
 
 def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[Any, Any]:
@@ -161,7 +163,7 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[Any, A
     import numpy as np
 
     if f"{name}.npy" not in archive.namelist():
-        raise GanzooError(f"{path} holds no array called '{name}'.", NPZ_REMEDY)
+        raise GanzooError(f"{path} has no array called '{name}'.", NPZ_REMEDY)
     try:
         with archive.open(f"{name}.npy") as file:
             needed = _refuse_header(file, path)
@@ -207,8 +209,8 @@ def _points(array: Tensor, path: Path) -> Tensor:
     """Points (n, 1, 1, d), as ``ganzoo sample`` writes them."""
     if not bool((array.abs() <= 1).all()):
         raise GanzooError(
-            f"Some points in {path} lie outside of [-1, 1], or are no numbers.",
-            "Scale them as the dataset's own are: what its generators call 1 is on the page of its plugin.",
+            f"Some points in {path} are outside [-1, 1] or NaN.",
+            "Scale them as the dataset does.",
         )
     return array[:, None]
 
@@ -227,7 +229,7 @@ def read_pictures(path: Path) -> Pictures:
     except OSError as error:
         raise GanzooError(f"{path} cannot be read ({error.strerror}).", NPZ_REMEDY) from error
     except MemoryError as error:
-        raise GanzooError(f"{path} holds more than memory does.", "Give fewer images.") from error
+        raise GanzooError(f"Out of memory while reading {path}.", "Give fewer images.") from error
 
 
 def _read(path: Path) -> Pictures:
@@ -237,9 +239,9 @@ def _read(path: Path) -> Pictures:
         return read_npz(path)
     if not path.exists():
         raise GanzooError(
-            f"There is no {path}.", "Give a run folder, a folder of PNGs, an .npz file or module:function."
+            f"No such file or folder: {path}", "Give a run folder, a folder of PNGs, an .npz file or module:function."
         )
-    raise GanzooError(f"{path} is no run, no folder of PNGs and no .npz file.", NPZ_REMEDY)
+    raise GanzooError(f"{path} is neither a run, a folder of PNGs nor an .npz file.", NPZ_REMEDY)
 
 
 def _read_folder(folder: Path) -> Pictures:
@@ -248,11 +250,11 @@ def _read_folder(folder: Path) -> Pictures:
     others = [file.name for file in files if file.suffix.lower() in OTHER_PICTURES]
     if others:
         raise GanzooError(
-            f"{folder} holds {len(others):,} pictures that are no PNGs, such as {others[0]}.",
+            f"{folder} holds {len(others):,} pictures that are not PNGs, such as {others[0]}.",
             "Lossy or other formats are not scored; keep only PNGs in the folder.",
         )
     if not pngs:
-        raise GanzooError(f"{folder} is no run and holds no PNGs.", "Subfolders are not searched.")
+        raise GanzooError(f"{folder} is not a run and holds no PNGs.", "Subfolders are not searched.")
     form = _form(pngs[0])
     refuse_size(folder, len(pngs) * prod(form[1]) * len(form[0]))
     pixels = torch.stack([_pixels(file, form) for file in pngs])
@@ -303,7 +305,7 @@ def _form_in_words(form: tuple[str, tuple[int, int]]) -> str:
 
 
 NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-REMEDY = "It is called as function(n, seed) and returns n uint8 images, or (images, labels)."
+REMEDY = "A function is called as function(n, seed) and returns n uint8 images, or (images, labels)."
 
 
 def is_function(what: str) -> bool:
@@ -329,12 +331,12 @@ def call(what: str, n: int, seed: int) -> Pictures:
         except Exception as error:
             raise GanzooError(f"{what}({n}, {seed}) failed: {_error_text(error)}.", REMEDY) from error
     images, labels = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
-    pixels = _layout(_tensor(images, what), what)
+    pixels = as_pictures(images, f"{what} returned")
     if len(pixels) != n:
         raise GanzooError(f"{what} returned {len(pixels):,} images where {n:,} were asked for.", REMEDY)
     channels, height, width = pixels.shape[1:]
     note = f"{n:,} images of {what}, seed {seed}, {written((channels, height, width))}."
-    return Pictures(pixels, None if labels is None else _labels(labels, n, what), (note,))
+    return Pictures(pixels, None if labels is None else as_labels(labels, n, f"{what} returned"), (note,))
 
 
 def _function(what: str) -> Callable[[int, int], Any]:
@@ -352,13 +354,13 @@ def _function(what: str) -> Callable[[int, int], Any]:
             raise GanzooError(f"The module '{module}' has no '{path}'.", nearest(name, known))
         found = getattr(found, name)
     if not callable(found):
-        raise GanzooError(f"{what} is no function but {type(found).__name__}.", REMEDY)
+        raise GanzooError(f"{what} is not a function but of type {type(found).__name__}.", REMEDY)
     return found  # type: ignore[no-any-return]
 
 
 @contextmanager
 def _working_folder() -> Iterator[None]:
-    """As with ``python -m``: what lies in the working folder can be imported."""
+    """As with ``python -m``: modules in the working folder can be imported."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:
@@ -367,45 +369,65 @@ def _working_folder() -> Iterator[None]:
         sys.path.remove(folder)
 
 
-def _tensor(images: Any, what: str) -> Tensor:
+def as_pictures(images: Any, who: str) -> Tensor:
+    """Images (n, c, h, w), uint8, from a tensor or array whose shape says which axis is which.
+
+    Args:
+        images: (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
+        who: The start of a sentence for errors: ``made_up:noise returned``.
+
+    Raises:
+        GanzooError: They are something else, or can be read in two ways.
+    """
+    found = as_tensor(images, who, torch.uint8)
+    shape = tuple(found.shape)
+    if len(shape) == 3 and 0 not in shape:
+        return found[:, None]
+    first, last = len(shape) == 4 and shape[1] in (1, 3), len(shape) == 4 and shape[3] in (1, 3)
+    if first and last:
+        raise GanzooError(
+            f"{who} shape {shape}, in which channels could be the second axis or the last.",
+            "Give images that are neither 1 nor 3 pixels wide or high.",
+        )
+    if 0 in shape or not (first or last):
+        raise GanzooError(f"{who} shape {shape}.", "Images are (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.")
+    return found if first else found.permute(0, 3, 1, 2)
+
+
+def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
+    """A tensor on the CPU, from a tensor or array of that type.
+
+    Raises:
+        GanzooError: It is of another type.
+    """
     import numpy as np
 
-    if isinstance(images, np.ndarray) and images.dtype == np.uint8:
+    name = str(dtype).removeprefix("torch.")
+    if isinstance(images, np.ndarray) and str(images.dtype) == name:
         images = torch.from_numpy(np.ascontiguousarray(images))
     if not isinstance(images, Tensor):
         kind = f"{images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
-        raise GanzooError(f"{what} returned a {kind}, no uint8 array or tensor.", REMEDY)
-    if images.dtype != torch.uint8:
+        raise GanzooError(f"{who} a {kind} instead of a {name} array or tensor.", REMEDY if dtype == torch.uint8 else "")
+    if images.dtype != dtype:
         raise GanzooError(
-            f"{what} returned a tensor of type {str(images.dtype).removeprefix('torch.')}.",
-            "Quantise it to uint8 as a picture file would be: scores depend on how.",
+            f"{who} a tensor of type {str(images.dtype).removeprefix('torch.')}.",
+            "Quantise it to uint8 as a picture file would be: scores depend on how."
+            if dtype == torch.uint8
+            else f"Give {name}, as the dataset is stored.",
         )
     return images.detach().cpu()
 
 
-def _layout(images: Tensor, what: str) -> Tensor:
-    """Images (n, c, h, w), where the shape says which axis is which."""
-    shape = tuple(images.shape)
-    if len(shape) == 3 and 0 not in shape:
-        return images[:, None]
-    first, last = len(shape) == 4 and shape[1] in (1, 3), len(shape) == 4 and shape[3] in (1, 3)
-    if first and last:
-        raise GanzooError(
-            f"{what} returned shape {shape}, in which channels could be the second axis or the last.",
-            "Return images that are neither 1 nor 3 pixels wide or high.",
-        )
-    if 0 in shape or not (first or last):
-        raise GanzooError(
-            f"{what} returned shape {shape}.", "Images are (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3."
-        )
-    return images if first else images.permute(0, 3, 1, 2)
+def as_labels(labels: Any, n: int, who: str) -> Tensor:
+    """int64 (n,), on the CPU.
 
-
-def _labels(labels: Any, n: int, what: str) -> Tensor:
+    Raises:
+        GanzooError: They are no whole numbers, or not one for each image.
+    """
     found = torch.as_tensor(labels).cpu()
     if found.is_floating_point() or found.shape != (n,):
         raise GanzooError(
-            f"{what} returned labels of type {found.dtype} and shape {tuple(found.shape)}.",
+            f"{who} labels of type {found.dtype} and shape {tuple(found.shape)}.",
             "Labels are whole numbers, one for each image.",
         )
     return found.long()

@@ -1,28 +1,25 @@
-"""The metrics, one row each, and what they are computed with."""
+"""ganzoo's own metrics, registered through the hook that plugins use; and how metrics are asked for by name."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from ganzoo.api.hookspecs import Register, hookimpl
+from ganzoo.api.metric import Better, Metric, MetricInputs
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.evaluation import extrapolation, torch_fidelity
 from ganzoo.evaluation.neighbours import density_and_coverage, nearest_neighbours, radii
-from ganzoo.recipes.schema import METRICS as BETTER
 
 if TYPE_CHECKING:
-    from ganzoo.api.dataset import ImageDataset
-    from ganzoo.api.extractor import Extractor
-    from ganzoo.evaluation.features import Features
-    from ganzoo.evaluation.reference_cache import RealImages
-    from ganzoo.recipes.schema import Better
+    from ganzoo.registry.loading import Zoo
+    from ganzoo.registry.registry import Entry
 
 COVERED_FROM = 0.1
 """A class is covered from this part of its share among real images on; below, it may be misread noise."""
@@ -158,39 +155,295 @@ NEIGHBOURS = 5
 """Of density and coverage, as their paper recommends."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """A set of images before the judge, as one extractor sees it.
+class FrechetDistance(Metric):
+    """Distance between Gaussians that are fitted to the features (Heusel et al. 2017)."""
 
-    Attributes:
-        n: Number of images.
-        look: Gives their features; called at most once.
-        labels: int64 (n,), the classes they were asked to be of, or None.
-        real: The reference.
-        training_set: Gives the training set; it is large, and only memorisation asks for it.
-    """
+    better = "lower"
+    range = "0 and up"
 
-    n: int
-    look: Callable[[], Features]
-    labels: Tensor | None
-    real: RealImages
-    training_set: Callable[[], RealImages]
+    def compute(self, inputs: MetricInputs) -> float:
+        """Squared units of the features; biased upwards, the more the fewer samples there are."""
+        return torch_fidelity.frechet_distance(inputs.fake.statistics, inputs.real.features.statistics)
 
-    @cached_property
-    def fake(self) -> Features:
-        """The images' features."""
-        return self.look()
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """By a bootstrap over the samples, which takes seconds."""
+        return extrapolation.fid_interval(inputs.fake.values, inputs.real.features.statistics, value)
 
-    @cached_property
-    def precision_and_recall(self) -> tuple[float, float]:
+
+class FrechetDistanceAtInfinity(Metric):
+    """The Fréchet distance, extrapolated to infinitely many samples (Chong and Forsyth 2020)."""
+
+    better = "lower"
+    range = "about 0 and up"
+    least = 50
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``extrapolation.fid_infinity``."""
+        return extrapolation.fid_infinity(inputs.fake.values, inputs.real.features.statistics)
+
+    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
+        """The line through the scores of subsets."""
+        smallest = f"1/{extrapolation.SMALLEST}"
+        return {"points": extrapolation.POINTS, "smallest": smallest, "metric_seed": extrapolation.SEED}
+
+
+class KernelDistance(Metric):
+    """Kernel distance between the features, unbiased (Bińkowski et al. 2018)."""
+
+    better = "lower"
+    range = "about 0 and up"
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``torch_fidelity.kernel_distance``."""
+        return torch_fidelity.kernel_distance(inputs.fake.values, inputs.real.features.values)
+
+    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
+        """The seeded subsets."""
+        size = torch_fidelity.kernel_subset(inputs.n, len(inputs.real.dataset))
+        return {"subsets": torch_fidelity.KID_SUBSETS, "subset_size": size, "metric_seed": torch_fidelity.SEED}
+
+
+class ClassifierScore(Metric):
+    """Inception Score with the extractor's own classes: sure about each image, even over classes."""
+
+    better = "higher"
+    range = "1 to the number of classes"
+    needs_logits = alone = True
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``torch_fidelity.classifier_score``."""
+        return torch_fidelity.classifier_score(inputs.fake.class_logits)
+
+    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
+        """The parts over which the score is averaged."""
+        return {"splits": torch_fidelity.score_splits(inputs.n), "metric_seed": torch_fidelity.SEED}
+
+
+class _PrecisionOrRecall(Metric):
+    better = "higher"
+    range = "0 to 1"
+    least = torch_fidelity.PRC_NEIGHBOURS + 1
+
+    def both(self, inputs: MetricInputs) -> tuple[float, float]:
+        """Precision and recall, computed together."""
+        fake, real = inputs.fake.values, inputs.real.features.values
+        return inputs.shared("precision and recall", lambda: torch_fidelity.precision_and_recall(fake, real))
+
+    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
+        """The neighbour that a ball around an image reaches to."""
+        return {"neighbours": torch_fidelity.PRC_NEIGHBOURS}
+
+
+class Precision(_PrecisionOrRecall):
+    """Share of samples among real images (Kynkäänniemi et al. 2019)."""
+
+    def compute(self, inputs: MetricInputs) -> float:
         """See ``torch_fidelity.precision_and_recall``."""
-        return torch_fidelity.precision_and_recall(self.fake.values, self.real.features.values)
+        return self.both(inputs)[0]
 
-    @cached_property
-    def density_and_coverage(self) -> tuple[float, float]:
+
+class Recall(_PrecisionOrRecall):
+    """Share of real images among samples (Kynkäänniemi et al. 2019)."""
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``torch_fidelity.precision_and_recall``."""
+        return self.both(inputs)[1]
+
+
+class _DensityOrCoverage(Metric):
+    better = "higher"
+    least = NEIGHBOURS + 1
+
+    def both(self, inputs: MetricInputs) -> tuple[float, float]:
+        """Density and coverage, computed together."""
+        fake, real = inputs.fake.values, inputs.real
+        return inputs.shared(
+            "density and coverage",
+            lambda: density_and_coverage(fake, real.features.values, real.radii(NEIGHBOURS), NEIGHBOURS),
+        )
+
+    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
+        """The neighbour that a ball around a real image reaches to."""
+        return {"neighbours": NEIGHBOURS}
+
+
+class Density(_DensityOrCoverage):
+    """Real neighbourhoods around a sample, relative to what is expected (Naeem et al. 2020)."""
+
+    range = "0 and up, about 1 for real images"
+
+    def compute(self, inputs: MetricInputs) -> float:
         """See ``neighbours.density_and_coverage``."""
-        real = self.real
-        return density_and_coverage(self.fake.values, real.features.values, real.radii(NEIGHBOURS), NEIGHBOURS)
+        return self.both(inputs)[0]
+
+
+class Coverage(_DensityOrCoverage):
+    """Share of real neighbourhoods that hold a sample (Naeem et al. 2020)."""
+
+    range = "0 to 1"
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``neighbours.density_and_coverage``."""
+        return self.both(inputs)[1]
+
+
+class ClassCoverage(Metric):
+    """Share of the real images' classes that the samples show."""
+
+    better = "higher"
+    range = "0 to 1"
+    needs_logits = True
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``class_coverage``."""
+        return class_coverage(inputs.fake.class_logits, inputs.real.features.class_logits)
+
+    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
+        """From which share on a class counts."""
+        return {"covered_from": COVERED_FROM}
+
+
+class ClassEntropy(Metric):
+    """Entropy of the samples' classes."""
+
+    better = "neither"
+    range = "0 to the log of the number of classes"
+    needs_logits = alone = True
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """In nats."""
+        return class_entropy(inputs.fake.class_logits)
+
+
+class Accuracy(Metric):
+    """Share of samples that the classifier puts into the class that was asked for."""
+
+    better = "higher"
+    range = "0 to 1"
+    needs_logits = needs_labels = held_out = alone = True
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``accuracy``."""
+        assert inputs.labels is not None
+        return accuracy(inputs.fake.class_logits, inputs.labels)
+
+
+class Memorisation(Metric):
+    """Share of samples closer to a training image than that image is to any other (Alaa et al. 2022)."""
+
+    better = "lower"
+    range = "0 to 1, 1 for copies"
+    held_out = True
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``memorised``."""
+        return memorised(inputs.fake.values, inputs.training_set().features.values)
+
+    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
+        """The training set, which need not be the reference."""
+        key = inputs.training_set().key
+        return {"n_train": key["count"], "train_digest": key["content"]}
+
+
+class Modes(Metric):
+    """Number of modes that have a sample (Srivastava et al. 2017)."""
+
+    better = "higher"
+    range = "0 to the number of modes"
+    needs_logits = alone = True
+    rejecting = "takes"
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``modes_found``."""
+        return float(modes_found(inputs.fake.class_logits))
+
+
+class ModeDivergence(Metric):
+    """KL divergence of the samples' modes from evenness (Metz et al. 2017)."""
+
+    better = "lower"
+    range = "0 to the log of the number of modes"
+    needs_logits = alone = True
+    rejecting = "takes"
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """In nats; see ``kl_to_uniform``."""
+        return kl_to_uniform(inputs.fake.class_logits)
+
+
+class Quality(Metric):
+    """Share of samples that belong to a mode (Srivastava et al. 2017)."""
+
+    better = "higher"
+    range = "0 to 1"
+    needs_logits = alone = True
+    rejecting = "needs"
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``quality``."""
+        return quality(inputs.fake.class_logits)
+
+
+KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991"
+NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, arXiv:2002.09797"
+SRIVASTAVA = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
+
+Row = tuple[str, type[Metric], str, str | None]
+OURS: tuple[Row, ...] = (
+    (
+        "fid",
+        FrechetDistance,
+        "Fréchet distance between Gaussians fitted to the features",
+        "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv:1706.08500",
+    ),
+    (
+        "fid-infinity",
+        FrechetDistanceAtInfinity,
+        "FID extrapolated to infinitely many samples",
+        "Chong and Forsyth 2020, Effectively Unbiased FID and Inception Score, arXiv:1911.07023",
+    ),
+    (
+        "kid",
+        KernelDistance,
+        "Kernel distance between the features, unbiased",
+        "Bińkowski et al. 2018, Demystifying MMD GANs, arXiv:1801.01401",
+    ),
+    (
+        "is",
+        ClassifierScore,
+        "Classifier score: sure about each image, even over classes",
+        "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498",
+    ),
+    ("precision", Precision, "Share of samples among real images", KYNKAANNIEMI),
+    ("recall", Recall, "Share of real images among samples", KYNKAANNIEMI),
+    ("density", Density, "Real neighbourhoods around a sample, relative to what is expected", NAEEM),
+    ("coverage", Coverage, "Share of real neighbourhoods that hold a sample", NAEEM),
+    ("class-coverage", ClassCoverage, "Share of the real images' classes that the samples show", None),
+    ("class-entropy", ClassEntropy, "Entropy of the samples' classes in nats", None),
+    ("accuracy", Accuracy, "Share of samples that show the class that was asked for", None),
+    (
+        "memorisation",
+        Memorisation,
+        "Share of samples closer to a training image than that is to any other",
+        "Alaa et al. 2022, How Faithful is your Synthetic Data?, arXiv:2102.08921",
+    ),
+    ("modes", Modes, "Number of modes that have a sample", SRIVASTAVA),
+    (
+        "kl",
+        ModeDivergence,
+        "KL divergence of the samples' modes from evenness, in nats",
+        "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163",
+    ),
+    ("quality", Quality, "Share of samples that belong to a mode", SRIVASTAVA),
+)
+"""Name, class, summary and paper, in the order in which ``all@...`` gives them."""
+
+
+@hookimpl
+def register_metrics(register: Register[Metric]) -> None:
+    """Ours."""
+    for name, metric, summary, paper in OURS:
+        register(name, metric, summary=summary, paper=paper)
 
 
 ALL = "all"
@@ -198,242 +451,17 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A number that says how generated images compare with real ones.
-
-    Attributes:
-        name: What stands before the ``@``.
-        summary: One line.
-        range: Its values, in words.
-        compute: The value.
-        settings: What it depends on beside images and extractor, for the protocol.
-        least: As many images it takes on each side.
-        logits: Whether the extractor must be a classifier.
-        labels: Whether images must come with the classes they were asked to be of.
-        held_out: Whether its floor must be real images that nothing was ever trained on.
-        rejecting: What it does with an extractor that may put an image into no class.
-        alone: Whether it looks at the samples by themselves, and not at the reference.
-    """
-
-    name: str
-    summary: str
-    range: str
-    compute: Callable[[Case], float]
-    settings: Callable[[Case], Mapping[str, Any]] = field(default=lambda _: {})
-    least: int = 2
-    logits: bool = False
-    labels: bool = False
-    held_out: bool = False
-    rejecting: Literal["refuses", "takes", "needs"] = "refuses"
-    alone: bool = False
-
-    @property
-    def better(self) -> Better:
-        """Which way is better: lower, higher, or neither, where the floor itself is best."""
-        return BETTER[self.name]
-
-    def obstacle(self, extractor: Extractor, dataset: ImageDataset) -> str | None:
-        """Why it cannot be computed with this extractor on this dataset; None where it can."""
-        if self.logits and not extractor.classes:
-            return "its extractor is no classifier"
-        if self.logits and extractor.rejects and self.rejecting == "refuses":
-            return "its extractor puts some images into no class"
-        if not extractor.rejects and self.rejecting == "needs":
-            return "its extractor puts every image into a class"
-        if self.labels and (dataset.labels is None or extractor.classes != len(dataset.classes)):
-            return f"its extractor tells other classes apart than those of '{dataset.name}'"
-        return None
-
-
-def _fid(case: Case) -> float:
-    return torch_fidelity.frechet_distance(case.fake.statistics, case.real.features.statistics)
-
-
-def _fid_infinity(case: Case) -> float:
-    return extrapolation.fid_infinity(case.fake.values, case.real.features.statistics)
-
-
-def _kid(case: Case) -> float:
-    return torch_fidelity.kernel_distance(case.fake.values, case.real.features.values)
-
-
-def _memorisation(case: Case) -> float:
-    return memorised(case.fake.values, case.training_set().features.values)
-
-
-def _accuracy(case: Case) -> float:
-    assert case.labels is not None
-    return accuracy(_logits(case.fake.logits), case.labels)
-
-
-def _class_coverage(case: Case) -> float:
-    return class_coverage(_logits(case.fake.logits), _logits(case.real.features.logits))
-
-
-def _logits(logits: Tensor | None) -> Tensor:
-    assert logits is not None
-    return logits
-
-
-def _kid_settings(case: Case) -> Mapping[str, Any]:
-    size = torch_fidelity.kernel_subset(case.n, len(case.real.dataset))
-    return {"subsets": torch_fidelity.KID_SUBSETS, "subset_size": size, "metric_seed": torch_fidelity.SEED}
-
-
-def _is_settings(case: Case) -> Mapping[str, Any]:
-    return {"splits": torch_fidelity.score_splits(case.n), "metric_seed": torch_fidelity.SEED}
-
-
-def _line(_: Case) -> Mapping[str, Any]:
-    return {
-        "points": extrapolation.POINTS,
-        "smallest": f"1/{extrapolation.SMALLEST}",
-        "metric_seed": extrapolation.SEED,
-    }
-
-
-def _training_set(case: Case) -> Mapping[str, Any]:
-    key = case.training_set().key
-    return {"n_train": key["count"], "train_digest": key["content"]}
-
-
-def _three(_: Case) -> Mapping[str, Any]:
-    return {"neighbours": torch_fidelity.PRC_NEIGHBOURS}
-
-
-def _five(_: Case) -> Mapping[str, Any]:
-    return {"neighbours": NEIGHBOURS}
-
-
-METRICS = {
-    metric.name: metric
-    for metric in [
-        Metric("fid", "Fréchet distance between Gaussians fitted to the features", "0 and up", _fid),
-        Metric(
-            "fid-infinity",
-            "FID extrapolated to endlessly many samples",
-            "about 0 and up",
-            _fid_infinity,
-            _line,
-            least=50,
-        ),
-        Metric("kid", "kernel distance between the features, unbiased", "about 0 and up", _kid, _kid_settings),
-        Metric(
-            "is",
-            "classifier score: sure about each image, even over classes",
-            "1 to the number of classes",
-            lambda case: torch_fidelity.classifier_score(_logits(case.fake.logits)),
-            _is_settings,
-            logits=True,
-            alone=True,
-        ),
-        Metric(
-            "precision",
-            "share of samples that lie among real images",
-            "0 to 1",
-            lambda case: case.precision_and_recall[0],
-            _three,
-            least=torch_fidelity.PRC_NEIGHBOURS + 1,
-        ),
-        Metric(
-            "recall",
-            "share of real images that lie among samples",
-            "0 to 1",
-            lambda case: case.precision_and_recall[1],
-            _three,
-            least=torch_fidelity.PRC_NEIGHBOURS + 1,
-        ),
-        Metric(
-            "density",
-            "how many real neighbourhoods a sample lies in, against what is expected",
-            "0 and up, about 1 for real images",
-            lambda case: case.density_and_coverage[0],
-            _five,
-            least=NEIGHBOURS + 1,
-        ),
-        Metric(
-            "coverage",
-            "share of real neighbourhoods that hold a sample",
-            "0 to 1",
-            lambda case: case.density_and_coverage[1],
-            _five,
-            least=NEIGHBOURS + 1,
-        ),
-        Metric(
-            "class-coverage",
-            "share of the real images' classes that the samples show",
-            "0 to 1",
-            _class_coverage,
-            lambda _: {"covered_from": COVERED_FROM},
-            logits=True,
-        ),
-        Metric(
-            "class-entropy",
-            "entropy of the samples' classes in nats",
-            "0 to the log of the number of classes",
-            lambda case: class_entropy(_logits(case.fake.logits)),
-            logits=True,
-            alone=True,
-        ),
-        Metric(
-            "accuracy",
-            "share of samples that show the class they were asked to",
-            "0 to 1",
-            _accuracy,
-            logits=True,
-            labels=True,
-            held_out=True,
-            alone=True,
-        ),
-        Metric(
-            "memorisation",
-            "share of samples closer to a training image than that is to any other",
-            "0 to 1, 1 for copies",
-            _memorisation,
-            _training_set,
-            held_out=True,
-        ),
-        Metric(
-            "modes",
-            "number of modes that have a sample",
-            "0 to the number of modes",
-            lambda case: float(modes_found(_logits(case.fake.logits))),
-            logits=True,
-            rejecting="takes",
-            alone=True,
-        ),
-        Metric(
-            "kl",
-            "KL divergence of the samples' modes from evenness, in nats",
-            "0 to the log of the number of modes",
-            lambda case: kl_to_uniform(_logits(case.fake.logits)),
-            logits=True,
-            rejecting="takes",
-            alone=True,
-        ),
-        Metric(
-            "quality",
-            "share of samples that belong to a mode",
-            "0 to 1",
-            lambda case: quality(_logits(case.fake.logits)),
-            logits=True,
-            rejecting="needs",
-            alone=True,
-        ),
-    ]
-}
-
-
-@dataclass(frozen=True)
-class Wanted:
+class MetricRequest:
     """A metric in an extractor's features.
 
     Attributes:
+        entry: The metric's registration.
         metric: What is computed.
         extractor: The name of the extractor it is computed in.
         by_name: Whether it was asked for itself, and not among ``all``.
     """
 
+    entry: Entry[Metric]
     metric: Metric
     extractor: str
     by_name: bool = True
@@ -441,14 +469,19 @@ class Wanted:
     @property
     def name(self) -> str:
         """As people write it: ``fid@mnist-cnn``."""
-        return f"{self.metric.name}@{self.extractor}"
+        return f"{self.entry.name}@{self.extractor}"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether ganzoo itself brings it."""
+        return type(self.metric).__module__ == __name__
 
 
-def parse(name: str) -> list[Wanted]:
+def parse_metric(name: str, zoo: Zoo) -> list[MetricRequest]:
     """Read ``<metric>@<extractor>``; ``all@<extractor>`` gives one for each metric.
 
     Raises:
-        GanzooError: It is not of that form, or there is no such metric.
+        GanzooError: It is not of that form, or names an unknown metric.
     """
     metric, at, extractor = name.partition("@")
     if not (at and extractor):
@@ -456,16 +489,51 @@ def parse(name: str) -> list[Wanted]:
             f"The metric '{name}' names no extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn."
         )
     if metric == ALL:
-        return [Wanted(known, extractor, by_name=False) for known in METRICS.values()]
-    if metric not in METRICS:
-        raise GanzooError(f"There is no metric called '{metric}' (in '{name}').", nearest(metric, [*METRICS, ALL]))
-    return [Wanted(METRICS[metric], extractor)]
+        return [MetricRequest(one, create(one), extractor, by_name=False) for one in zoo.metrics.in_order()]
+    if metric not in zoo.metrics:
+        known = [ALL, *(entry.name for entry in zoo.metrics)]
+        remedy = f"{nearest(metric, known)} {zoo.metrics.hint}".strip()
+        raise GanzooError(f"Unknown metric '{metric}' (in '{name}').", remedy)
+    entry = zoo.metrics.get(metric)
+    return [MetricRequest(entry, create(entry), extractor)]
 
 
-def parse_all(names: Iterable[str]) -> list[Wanted]:
+def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
     """Read many names; a metric that is asked for twice is there once."""
-    found: dict[str, Wanted] = {}
-    for wanted in (one for name in names for one in parse(name)):
-        if wanted.name not in found or wanted.by_name:
-            found[wanted.name] = wanted
+    found: dict[str, MetricRequest] = {}
+    for request in (one for name in names for one in parse_metric(name, zoo)):
+        if request.name not in found or request.by_name:
+            found[request.name] = request
     return list(found.values())
+
+
+def create(entry: Entry[Metric]) -> Metric:
+    """A registered metric.
+
+    Raises:
+        GanzooError: Its plugin registered something else.
+    """
+    metric = entry.create()
+    if not isinstance(metric, Metric):
+        raise GanzooError(
+            f"The metric '{entry.name}' of plugin '{entry.plugin}' is a {type(metric).__name__}.",
+            "Inherit from ganzoo.Metric.",
+        )
+    return metric
+
+
+def better(name: str, zoo: Zoo | None = None) -> Better:
+    """Which way a metric is better; lower for one that is not installed.
+
+    Args:
+        name: What stands before the ``@``.
+        zoo: Where others' metrics are looked up; the installed plugins by default.
+    """
+    ours = {name: metric.better for name, metric, _, _ in OURS}
+    if name in ours:
+        return ours[name]
+    if zoo is None:
+        from ganzoo.registry.loading import load_zoo
+
+        zoo = load_zoo()
+    return create(zoo.metrics.get(name)).better if name in zoo.metrics else "lower"

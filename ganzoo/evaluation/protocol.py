@@ -1,7 +1,8 @@
-"""What a score depends on, and the refusal to compare what is not comparable."""
+"""What a score depends on, and which scores may be compared."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,13 +16,13 @@ NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
 
 
 @dataclass(frozen=True)
-class Measured:
+class Score:
     """A score with everything it depends on.
 
     Attributes:
         metric: ``fid@mnist-cnn``.
         value: The score.
-        floor: What real images score: as many train images as there were samples, under the same protocol.
+        floor: What real images score under the same protocol: as many as there were samples, where there are as many.
         protocol: JSON: metric, extractor and its digest, dataset, split, counts, resizing, seed, weights, ...
         interval: Where the score would be with other samples of the same generator, 95%; None if not computed.
     """
@@ -49,6 +50,18 @@ class Measured:
             "seconds": seconds,
             "protocol": self.protocol,
         }
+
+
+def identity(protocol: Protocol) -> str:
+    """Equal for scores that were measured in exactly the same way, seed, weights and counts included.
+
+    Args:
+        protocol: As ``Evaluator.protocol`` gives it or as it was read from scores.jsonl.
+
+    Returns:
+        Canonical JSON.
+    """
+    return json.dumps(protocol, sort_keys=True, separators=(",", ":"), default=str)
 
 
 def describe(protocol: Protocol) -> str:
@@ -80,7 +93,7 @@ def comparable(a: Protocol, b: Protocol) -> None:
         found = "; ".join(f"{key}: {_short(a.get(key))} and {_short(b.get(key))}" for key in keys)
         raise GanzooError(
             f"These scores were measured differently and cannot be compared ({found}).",
-            "Measure both with `ganzoo eval`, with the same metric, dataset and number of samples.",
+            "Score both with `ganzoo eval`, with the same metric, dataset and number of samples.",
         )
 
 

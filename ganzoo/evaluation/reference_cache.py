@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ganzoo.api.dataset import ImageDataset, cache_folder
-from ganzoo.evaluation.features import Features, extract
+from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
 from ganzoo.files import write_atomically
 
@@ -48,7 +48,7 @@ class RealImages:
         device: Where features are computed.
     """
 
-    dataset: ImageDataset
+    dataset: Dataset
     options: Mapping[str, Any]
     name: str
     extractor: Extractor
@@ -99,7 +99,7 @@ def number(kind: str, key: Key, compute: Callable[[], float]) -> float:
 
 
 def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What ``compute`` gives, from the cache where it is there and whole.
+    """What ``compute`` gives, from the cache where it holds that intact.
 
     A damaged file is computed again with a note; a cache that cannot be written is no error.
 
@@ -110,17 +110,19 @@ def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) ->
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:24]
-    path = cache_folder("references") / f"{kind}-{key['dataset']}-{key['extractor']}-{short}.safetensors"
+    # Names of datasets that came as Python objects may hold anything.
+    name = re.sub(r"[^\w.-]+", "-", f"{kind}-{key['dataset']}-{key['extractor']}")[:120]
+    path = cache_folder("references") / f"{name}-{short}.safetensors"
     if path.exists():
         try:
             return _read(path, text)
         except (OSError, SafetensorError, ValueError) as error:
-            logger.warning("The cached reference %s is damaged (%s); it is computed again.", path.name, error)
+            logger.warning("The cached reference %s is damaged (%s); computing it again.", path.name, error)
     tensors = compute()
     try:
         write_atomically(path, save(tensors, {"key": text, "sha256": _digest(tensors)}))
     except OSError as error:
-        logger.warning("The reference %s cannot be cached (%s); it will be computed again.", path.name, error)
+        logger.warning("Could not cache the reference %s (%s); it will be computed again next time.", path.name, error)
     return tensors
 
 

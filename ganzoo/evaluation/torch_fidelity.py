@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from ganzoo.api.extractor import Extractor
-
-Statistics = Mapping[str, "np.ndarray[Any, np.dtype[np.float64]]"]
-"""Mean ``mu`` (width,) and covariance ``sigma`` (width, width), float64."""
+    from ganzoo.api.extractor import Extractor, Statistics
 
 SEED = 2020
 """torch-fidelity's own, for whatever is drawn at random inside a metric."""
@@ -32,19 +25,6 @@ def version() -> str:
     import torch_fidelity
 
     return str(torch_fidelity.__version__)
-
-
-def statistics(features: Tensor) -> Statistics:
-    """Mean and covariance of features.
-
-    Args:
-        features: (n, width) float32, n at least 2.
-    """
-    from torch_fidelity.metric_fid import fid_features_to_statistics
-
-    # torch-fidelity averages in the type it is given, and a float32 sum of many rows depends on their order.
-    found = fid_features_to_statistics(features)
-    return {"mu": features.mean(0, dtype=torch.float64).numpy(), "sigma": found["sigma"]}
 
 
 def frechet_distance(fake: Statistics, real: Statistics) -> float:
@@ -143,7 +123,7 @@ def _adapted(extractor: Extractor) -> type:
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
     class Adapted(FeatureExtractorBase):  # type: ignore[misc]
-        """A ganzoo extractor as torch-fidelity wants it: layers by name, float64 as in ``statistics``."""
+        """A ganzoo extractor as torch-fidelity wants it: layers by name, float64."""
 
         def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
             super().__init__(name, features_list)

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,12 @@ if TYPE_CHECKING:
 
     from ganzoo.api.dataset import ImageDataset
     from ganzoo.api.extractor import Extractor
+    from ganzoo.api.metric import Metric
     from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
     from ganzoo.api.tracker import Tracker
+
+CORE = (EntryPoint("ganzoo", "ganzoo.evaluation.metrics", "ganzoo"),)
+"""Modules of ganzoo itself that register something, through the same hooks as everybody. They are always loaded."""
 
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
 """Each hook, with the kind it adds."""
@@ -92,6 +97,7 @@ class Zoo:
     augmentations: Registry[Augmentation] = field(default_factory=lambda: Registry("augmentation"))
     datasets: Registry[ImageDataset] = field(default_factory=lambda: Registry("dataset"))
     extractors: Registry[Extractor] = field(default_factory=lambda: Registry("extractor"))
+    metrics: Registry[Metric] = field(default_factory=lambda: Registry("metric"))
     trackers: Registry[Tracker] = field(default_factory=lambda: Registry("tracker"))
     recipes: Registry[Path] = field(default_factory=lambda: Registry("recipe"))
     plugins: list[PluginInfo] = field(default_factory=list)
@@ -131,7 +137,8 @@ def load_zoo() -> Zoo:
     """
     zoo = Zoo()
     first: dict[str, str] = {}
-    for found in (source for point in allowed() for source in _sources(point)):
+    theirs = (source for point in allowed() for source in _sources(point))
+    for found in chain(_core(), theirs):
         name, where = found.point.name, f"{found.point.value} ({found.distribution})"
         try:
             if name in first:
@@ -157,6 +164,16 @@ class _Source:
     point: EntryPoint
     distribution: str
     imported: Any
+
+
+def _core() -> Iterator[_Source]:
+    """What ganzoo itself registers."""
+    try:
+        distribution = f"{OURS} {version(OURS)}"
+    except PackageNotFoundError:  # run from a source folder that is not installed
+        distribution = OURS
+    for point in CORE:
+        yield _Source(point, distribution, _import(point))
 
 
 def _sources(point: EntryPoint) -> list[_Source]:

@@ -22,6 +22,7 @@ KINDS: Mapping[str, str] = {
     "augmentation": "augmentations",
     "dataset": "datasets",
     "extractor": "extractors",
+    "metric": "metrics",
     "tracker": "trackers",
     "recipe": "recipes",
 }
@@ -138,6 +139,10 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def in_order(self) -> list[Entry[T]]:
+        """All entries in the order in which they were registered."""
+        return list(self._entries.values())
 
 
 def check_name(kind: str, name: Any) -> None:
