@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset
-from ganzoo.api.extractor import Extractor
-from ganzoo.evaluation.features import Features, extract, find_extractor
+from ganzoo.api.extractor import Extractor, Features
+from ganzoo.evaluation.features import extract, find_extractor
 from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
 

@@ -40,7 +40,6 @@ IN_MEMORY = "in-memory"
 """The registered name of datasets that were given in Python."""
 
 
-
 @dataclass(frozen=True)
 class Run:
     """A training that has ended, or a run folder that was opened.
@@ -202,23 +201,24 @@ def as_dataset(data: Data) -> Dataset:
         return Dataset(IN_MEMORY, "train", data)
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         images, labels = data
-        classes = tuple(str(index) for index in range(int(labels.max()) + 1)) if len(labels) else ()
-        return Dataset(IN_MEMORY, "train", images, labels.long(), classes)
-    images, labels = [], []
+        names = tuple(str(index) for index in range(int(labels.max()) + 1)) if len(labels) else ()
+        return Dataset(IN_MEMORY, "train", images, labels.long(), names)
+    found: list[Tensor] = []
+    classes: list[int] = []
     for index in range(len(data)):  # type: ignore[arg-type]
         item = data[index]
         image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
-        images.append(_pixels(image))
+        found.append(_pixels(image))
         if label is not None:
-            labels.append(int(label))
-    shapes = {tuple(image.shape) for image in images}
+            classes.append(int(label))
+    shapes = {tuple(image.shape) for image in found}
     if len(shapes) != 1:
         raise GanzooError(
             f"The dataset holds images of {len(shapes)} sizes." if shapes else "The dataset holds no images.",
             "Give images of one size: (c, h, w) with 1 or 3 channels.",
         )
-    stacked = torch.stack(images)
-    return as_dataset((stacked, torch.tensor(labels)) if len(labels) == len(images) else stacked)
+    stacked = torch.stack(found)
+    return as_dataset((stacked, torch.tensor(classes)) if len(classes) == len(found) else stacked)
 
 
 def _pixels(image: Any) -> Tensor:
@@ -227,8 +227,8 @@ def _pixels(image: Any) -> Tensor:
         import numpy as np
 
         array = np.array(image)
-        pixels = torch.from_numpy(array[..., None] if array.ndim == 2 else array)
-        image = pixels.permute(2, 0, 1) if pixels.dim() == 3 and pixels.shape[-1] in (1, 3) else pixels
+        image = torch.from_numpy(array[..., None] if array.ndim == 2 else array)
+        image = image.permute(2, 0, 1) if image.dim() == 3 and image.shape[-1] in (1, 3) else image
     if image.is_floating_point():
         if not bool(((image >= 0) & (image <= 1)).all()):
             raise GanzooError(
@@ -236,4 +236,6 @@ def _pixels(image: Any) -> Tensor:
                 "Give uint8 images, or floats in [0, 1] as torchvision's ToTensor makes them.",
             )
         image = (image * 255).round().to(torch.uint8)
-    return image[None] if image.dim() == 2 else image
+    pixels = image[None] if image.dim() == 2 else image
+    assert isinstance(pixels, Tensor)
+    return pixels

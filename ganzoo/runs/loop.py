@@ -11,7 +11,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -23,11 +23,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset, Split
+from ganzoo.api.dataset import Dataset
 from ganzoo.api.modality import png
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory
 from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.metrics import MetricRequest
 from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.sampling import draw
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
@@ -225,6 +226,7 @@ class _Parts:
     """What a run is made of."""
 
     dataset: Dataset
+    sources: Mapping[str, Tensor]
     evaluator: Evaluator
     variety: VarietyWatch | None
     trainer: Trainer
@@ -241,20 +243,24 @@ def _build(
     """The trainer last: building the others draws random numbers, which must not shift the training's."""
     device = processes.device(recipe.train.device)
     with _out_of_memory_as_sentence():
-        load = _loader(recipe, zoo, data_dir, dataset)
-        train = load("train")
-        evaluator = Evaluator(recipe.evaluate.metrics, load, recipe.dataset.options, zoo, device)
+        entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
+        train = entry.create("train", data_dir, **options) if dataset is None else dataset
+        evaluator = Evaluator(
+            recipe.evaluate.metrics,
+            entry if dataset is None else dataset,
+            options,
+            data_dir,
+            zoo,
+            device,
+            reference=processes.is_main,
+        )
         variety = VarietyWatch.of(recipe, zoo, train, device) if processes.is_main else None
         trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
-    return _Parts(train, evaluator, variety, trainer)
-
-
-def _loader(recipe: Recipe, zoo: Zoo, data_dir: Path | None, given: Dataset | None) -> Callable[[Split], Dataset]:
-    """Gives a split of the recipe's dataset, or of the one that was given instead."""
-    if given is not None:
-        return lambda split: given
-    entry = zoo.datasets.get(recipe.dataset.name)
-    return lambda split: entry.create(split, data_dir, **recipe.dataset.options)
+        sources = {}
+        if trainer.objective.generates_from:
+            test = entry.create("test", data_dir, **options) if dataset is None else dataset
+            sources = {name: test.columns[name] for name in trainer.objective.generates_from}
+    return _Parts(train, sources, evaluator, variety, trainer)
 
 
 def _train(parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks, seconds: float) -> RunFolder | None:
@@ -316,6 +322,7 @@ class TrainingLoop:
     ) -> None:
         self.trainer = parts.trainer
         self.evaluator = parts.evaluator
+        self.sources = parts.sources
         self.variety = parts.variety
         self.run = run
         self.seconds = seconds
@@ -461,11 +468,11 @@ class TrainingLoop:
             seed=SAMPLE_SEED,
             device=trainer.device,
             classes=trainer.objective.spec.classes,
-            columns=self.evaluator.columns(trainer.objective.generates_from),
+            columns=self.sources,
             part=part,
         )
 
-    def _score(self, weights: str, missing: Sequence[str]) -> None:
+    def _score(self, weights: str, missing: Sequence[MetricRequest]) -> None:
         """Draw samples and look at them together; the main process computes the metrics."""
         processes = self.trainer.processes
         part = (processes.rank, processes.size)
@@ -474,22 +481,24 @@ class TrainingLoop:
         features = self.evaluator.features(images, processes)
         if self.run is not None:
             scores = self.evaluator.score(
-                images, features=features, sample_seed=SAMPLE_SEED, weights=weights, labels=labels, metrics=missing
+                images, features=features, requests=missing, sample_seed=SAMPLE_SEED, weights=weights, labels=labels
             )
             self.run.append_score(*(one.record(self.trainer.images, round(self.seconds, 3)) for one in scores))
 
-    def _missing_scores(self, weights: str) -> list[str]:
+    def _missing_scores(self, weights: str) -> list[MetricRequest]:
         """The metrics that this run has not been scored by at this point, under its own protocol."""
-        known = {identity(score["protocol"]) for score in self._scores_here()}
-        return [name for name, wanted in self._protocols(weights).items() if wanted not in known]
+        if self.run is None:
+            return []
+        known, wanted = {identity(score["protocol"]) for score in self._scores_here()}, self._protocols(weights)
+        return [request for request in self.evaluator.requests if wanted[request.name] not in known]
 
     def _protocols(self, weights: str) -> dict[str, str]:
-        """The identity of each of the recipe's scores: everything it depends on."""
-        if self.run is None:
-            return {}
-        samples = self.trainer.recipe.evaluate.samples
-        wanted = self.evaluator.protocols(samples, sample_seed=SAMPLE_SEED, weights=weights)
-        return {name: identity(protocol) for name, protocol in wanted.items()}
+        """The identity of each of the recipe's scores, by metric: everything that it depends on."""
+        n = self.trainer.recipe.evaluate.samples
+        return {
+            request.name: identity(self.evaluator.protocol(request, n, SAMPLE_SEED, weights))
+            for request in self.evaluator.requests
+        }
 
     def _scores_here(self) -> list[dict[str, Any]]:
         """Scores of this point, whoever computed them."""
