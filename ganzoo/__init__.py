@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ganzoo.api.tracker import Tracker
     from ganzoo.errors import GanzooError
     from ganzoo.evaluation.evaluate import evaluate
+    from ganzoo.runs.api import Run, recipe, recipes, train
     from ganzoo.runs.generator import TrainedGenerator, load
 
 _HOME = {
@@ -70,6 +71,10 @@ _HOME = {
     "evaluate": "ganzoo.evaluation.evaluate",
     "hookimpl": "ganzoo.api.hookspecs",
     "load": "ganzoo.runs.generator",
+    "Run": "ganzoo.runs.api",
+    "train": "ganzoo.runs.api",
+    "recipe": "ganzoo.runs.api",
+    "recipes": "ganzoo.runs.api",
 }
 
 __all__ = [
@@ -97,6 +102,7 @@ __all__ = [
     "Register",
     "RegisterRecipe",
     "Regularizer",
+    "Run",
     "Spec",
     "Split",
     "Tracker",
@@ -109,6 +115,9 @@ __all__ = [
     "hookimpl",
     "layers",
     "load",
+    "recipe",
+    "recipes",
+    "train",
 ]
 
 

@@ -103,7 +103,7 @@ def recipe(source: str | Path, **changes: Any) -> Recipe:
 
 
 def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """``a.b=c`` for each value of nested mappings; a mapping with a ``name`` is a component and replaces the old one."""
+    """``a.b=c`` for each value of nested mappings; one with a ``name`` is a component, which replaces the old one."""
     found: list[str] = []
     for key, value in changes.items():
         if isinstance(value, Mapping) and "name" not in value:

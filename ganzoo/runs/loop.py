@@ -108,11 +108,12 @@ def start(
     callbacks = callbacks or Callbacks()
     if out is not None:
         RunFolder.refuse_used(out)
-    recipe, data_dir = _shared_task(recipe, data_dir, zoo, processes)
-    parts = _build(recipe, zoo, data_dir, dataset, callbacks, processes)
-    if not processes.is_main or out is None:
+    resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
+    parts = _build(resolved, zoo, data_dir, dataset, callbacks, processes)
+    if recipe is None or out is None:
         return _train(parts, None, zoo, callbacks, 0.0)
-    run = RunFolder.create(out, recipe, _description(recipe, zoo, parts, data_dir))
+    # The folder holds what was asked for; what `auto` became is provenance, in run.json.
+    run = RunFolder.create(out, recipe, _description(resolved, zoo, parts, data_dir))
     with run.claimed():
         run.log({"event": "start", "images": 0})
         return _train(parts, run, zoo, callbacks, 0.0)

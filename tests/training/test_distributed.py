@@ -12,7 +12,7 @@ import torch
 
 from ganzoo import load
 from ganzoo.errors import GanzooError, RunError, Terminated
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
@@ -177,10 +177,10 @@ def test_a_score_of_two_processes_is_that_of_one_with_the_same_weights(tmp_path)
     assert len(run.scores()) == 4
     zoo = load_zoo()
     generator = load(folder)
-    judge = Judge(["fid@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
+    evaluator = Evaluator(["fid@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
     for weights, value in last.items():
         images = generator.sample(1100, seed=0, weights=weights)
-        (again,) = judge.score(images, sample_seed=0, weights=weights)
+        (again,) = evaluator.score(images, sample_seed=0, weights=weights)
         assert again.value == pytest.approx(value, rel=1e-6)  # sums by another number of threads
 
 
@@ -263,7 +263,7 @@ def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next
     recipe = load_recipe("vanilla-mnist", load_zoo())
     trainer = SimpleNamespace(processes=Interrupted(0, 2), steps=0, total_steps=100, images=0, recipe=recipe)
     trainer.step = lambda: setattr(trainer, "steps", trainer.steps + 1)
-    parts = SimpleNamespace(trainer=trainer, evaluator=None, variety=None)
+    parts = SimpleNamespace(trainer=trainer, sources={}, evaluator=None, variety=None)
     with pytest.raises(Terminated):
         Steps(parts, None, (), Callbacks(), 0.0).train()
     assert (Interrupted.asked, trainer.steps) == (2, 16)
