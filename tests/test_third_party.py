@@ -10,6 +10,7 @@ from textwrap import dedent
 import pytest
 
 DEMO = Path(__file__).parent / "third_party" / "ganzoo-demo-plugin"
+TRANSLATION = DEMO.with_name("ganzoo-translation-plugin")
 SHORT = ["train.images=2560", "train.batch_size=128", "evaluate.samples=256"]
 TINY = ["networks.generator.hidden=[16]", "networks.discriminator.hidden=[16]", "train.images=256", *SHORT[1:]]
 
@@ -258,3 +259,21 @@ def assert_one_sentence(done, *words):
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert all(word in " ".join(done.stderr.split()) for word in words), done.stderr
+
+
+def test_one_that_adds_a_metric_a_prior_a_loss_and_a_dataset_with_sources_trains_and_is_scored(environment, tmp_path):
+    environment.install(TRANSLATION)
+    assert environment.json("plugins")["problems"] == []
+    listed = {(entry["kind"], entry["name"]) for entry in environment.json("list")}
+    assert listed >= {("metric", "brightness"), ("prior", "sphere"), ("loss", "translation"), ("dataset", "inverted")}
+    done = environment.run("translation-inverted", tmp_path / "run", [])
+    assert done.returncode == 0, done.stderr
+    scores = [json.loads(line) for line in (tmp_path / "run" / "scores.jsonl").read_text().splitlines()]
+    assert {score["metric"] for score in scores} == {"brightness@thumbnail", "fid@thumbnail"}
+    (brightness,) = [s["value"] for s in scores if (s["metric"], s["weights"]) == ("brightness@thumbnail", "raw")]
+    # Without its sources, or with those of other images, it would paint nothing or grey.
+    assert brightness < 10
+    sampled = environment.ganzoo("sample", tmp_path / "run", "--n", "4", "--out", tmp_path / "four.png")
+    assert sampled.returncode == 0, sampled.stderr
+    checked = environment.json("check", "ganzoo-translation-plugin")
+    assert checked["failures"] == []

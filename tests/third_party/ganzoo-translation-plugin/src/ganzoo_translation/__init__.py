@@ -1,0 +1,1 @@
+"""Image translation in small: each module below is a plugin of its own."""
