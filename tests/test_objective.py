@@ -49,7 +49,7 @@ def test_labels_are_a_condition_in_a_conditional_recipe_alone(classes: int) -> N
 
 def test_a_regularizer_changes_nothing_unless_it_says_so() -> None:
     term, logits = Regularizer(), torch.randn(4)
-    assert (term.weight, term.every) == (1.0, 1)
+    assert (term.weight, term.every_steps) == (1.0, 1)
     assert (term.side, term.label, term.reads_features) == ("discriminator", "penalty", False)
     assert term.bind(spec(0), {}) is None
     assert term.penalty(turn()) is None
@@ -59,8 +59,8 @@ def test_a_regularizer_changes_nothing_unless_it_says_so() -> None:
 
 
 def test_a_regularizer_takes_its_weight_and_how_often() -> None:
-    term = Regularizer(weight=0.5, every=16)
-    assert (term.weight, term.every) == (0.5, 16)
+    term = Regularizer(weight=0.5, every_steps=16)
+    assert (term.weight, term.every_steps) == (0.5, 16)
 
 
 def test_a_turn_judges_now_what_its_phase_did_not() -> None:

@@ -19,7 +19,7 @@ BASE = {
     "regularizers": [{"name": "r1", "weight": 2}, "r2"],
     "optimizers": {"default": {"name": "adam", "lr": 2e-4, "betas": [0.5, 0.999]}},
     "train": {"images": 1000, "batch_size": 100},
-    "evaluate": {"every": 500, "metrics": ["fid@mnist-cnn"], "samples": 256},
+    "evaluate": {"every_images": 500, "metrics": ["fid@mnist-cnn"], "samples": 256},
 }
 ABSENT = object()
 
@@ -67,7 +67,7 @@ def test_everything_is_filled_in(load):
     assert recipe.networks["generator"].options["hidden"] == [16]
     assert recipe.networks["discriminator"].options["hidden"] == [512, 256]
     assert recipe.networks["generator"].spectral_norm is False
-    assert [(one.name, one.options["weight"], one.options["every"]) for one in recipe.regularizers] == [
+    assert [(one.name, one.options["weight"], one.options["every_steps"]) for one in recipe.regularizers] == [
         ("r1", 2.0, 1),
         ("r2", 10.0, 1),
     ]
@@ -78,7 +78,7 @@ def test_everything_is_filled_in(load):
 
 
 def test_without_an_evaluate_section_nothing_is_measured(load):
-    assert load({"evaluate": ABSENT}).evaluate == EvaluateConfig(every=None, metrics=(), samples=10_000)
+    assert load({"evaluate": ABSENT}).evaluate == EvaluateConfig(every_images=None, metrics=(), samples=10_000)
 
 
 def test_numbers_as_people_write_them(tmp_path, zoo):
@@ -174,7 +174,7 @@ def test_components_are_built_in_code_as_in_files():
             "phases.discriminator has no key 'repat'. Did you mean 'repeat'?",
         ),
         ({"evaluate.samples": 1}, "evaluate.samples must be at least 2, not 1."),
-        ({"evaluate.every": 0}, "evaluate.every must be at least 1, not 0."),
+        ({"evaluate.every_images": 0}, "evaluate.every_images must be at least 1, not 0."),
         ({"evaluate.metrics": "fid@mnist-cnn"}, "evaluate.metrics must be a list, not 'fid@mnist-cnn'."),
         (
             {"evaluate.metrics": ["fid"]},
@@ -187,7 +187,7 @@ def test_components_are_built_in_code_as_in_files():
         ),
         ({"evaluate.metrics": ["fid@mnist-cnn"] * 2}, "evaluate names a metric twice."),
         ({"train.until": {"metric": "fid@other", "below": 1}}, "'fid@other', which evaluate.metrics does not name."),
-        ({"train.until": {"metric": "fid@mnist-cnn", "below": 1}, "evaluate.every": None}, "evaluate.every is null"),
+        ({"train.until": {"metric": "fid@mnist-cnn", "below": 1}, "evaluate.every_images": None}, "evaluate.every_images is null"),
         ({"train.until": {"metric": "fid@mnist-cnn", "below": 0}}, "train.until.below must be greater than 0, not 0."),
         (
             {"train.until": {"metric": "recall@mnist-cnn", "below": 1}},
@@ -275,7 +275,7 @@ def test_an_inception_score_may_be_asked_for(load):
         ("train.images=2_000", lambda r: r.train.images, 2000),
         ("optimizers.default.lr=1e-4", lambda r: r.optimizers["default"].lr, 1e-4),
         ("train.ema=null", lambda r: r.train.ema, None),
-        ("evaluate.every=", lambda r: r.evaluate.every, None),
+        ("evaluate.every_images=", lambda r: r.evaluate.every_images, None),
         ("evaluate.metrics=[]", lambda r: r.evaluate.metrics, ()),
         ("regularizers=[]", lambda r: r.regularizers, ()),
         ("regularizers.0.weight=5", lambda r: r.regularizers[0].options["weight"], 5.0),

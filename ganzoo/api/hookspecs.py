@@ -76,7 +76,7 @@ def register_losses(register: Register[AdversarialLoss | Objective]) -> None:
 
 @hookspec
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """Add terms for either player's loss: ``factory(*, weight, every, options...)``."""
+    """Add terms for either player's loss: ``factory(*, weight, every_steps, options...)``."""
 
 
 @hookspec

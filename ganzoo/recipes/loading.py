@@ -86,8 +86,8 @@ class Recipe(Section):
         until = self.train.until
         if until is not None and until.metric not in self.evaluate.metrics:
             raise combination(f"waits for train.until.metric '{until.metric}', which evaluate.metrics does not name")
-        if until is not None and self.evaluate.every is None:
-            raise combination("has train.until, but evaluate.every is null, so nothing is measured before the end")
+        if until is not None and self.evaluate.every_images is None:
+            raise combination("has train.until, but evaluate.every_images is null, so nothing is measured before the end")
         return self
 
     @model_validator(mode="after")

@@ -170,11 +170,11 @@ class PhaseOverride(Section):
 
     Attributes:
         repeat: How often it runs in one step.
-        every: It runs on each ``every``-th step only.
+        every_steps: It runs on each ``every_steps``-th step only.
     """
 
     repeat: Annotated[int, Field(ge=1, le=1000)] | None = None
-    every: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    every_steps: Annotated[int, Field(ge=1, le=10**6)] | None = None
 
 
 class Until(Section):
@@ -209,7 +209,7 @@ class TrainConfig(Section):
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
         until: Ends the training early.
-        log_every: Images between two log records.
+        log_every_images: Images between two log records.
         checkpoint_seconds: Seconds between two checkpoints.
     """
 
@@ -237,12 +237,12 @@ class EvaluateConfig(Section):
     """How to score.
 
     Attributes:
-        every: Images between two evaluations, or null for one at the end.
+        every_images: Images between two evaluations, or null for one at the end.
         metrics: Names such as ``fid@mnist-cnn``.
         samples: Generated images that a score is computed from.
     """
 
-    every: Images | None = None
+    every_images: Images | None = None
     metrics: tuple[MetricName, ...] = Field((), strict=False)
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
 

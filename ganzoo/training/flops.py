@@ -38,7 +38,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
         phases = scheduled(assembly.objective.phases(), recipe)
         batch = _batch(recipe, assembly)
         groups = grouped(phases)
-        total = sum(_flops(group, assembly, batch) * group[0].repeat / group[0].every for group in groups)
+        total = sum(_flops(group, assembly, batch) * group[0].repeat / group[0].every_steps for group in groups)
     return total / (recipe.train.batch_size * max(phase.repeat for phase in phases))
 
 

@@ -85,7 +85,7 @@ class Loop(ABC):
         trainer = self.trainer
         if trainer.images == 0:
             self._picture()
-        elif self._due(trainer.recipe.evaluate.every):
+        elif self._due(trainer.recipe.evaluate.every_images):
             self._judge()
 
     def _advance(self) -> None:
@@ -94,7 +94,7 @@ class Loop(ABC):
         trainer.step()
         self.seconds += time.perf_counter() - began
         self._tick()
-        evaluate = self._due(recipe.evaluate.every)
+        evaluate = self._due(recipe.evaluate.every_images)
         if self._due(recipe.train.log_every) or evaluate:
             self._log()
             overdue = time.monotonic() - self._saved_at > recipe.train.checkpoint_seconds

@@ -38,7 +38,7 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[Phase]:
         given = override.model_dump(exclude_none=True) if override else {}
         changed.append(replace(phase, **given))
     for phase in changed:
-        if phase.shares_fakes and (phase.repeat, phase.every) != (1, 1):
+        if phase.shares_fakes and (phase.repeat, phase.every_steps) != (1, 1):
             raise GanzooError(
                 f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, which shares its fakes "
                 "with others and so runs once a step.",

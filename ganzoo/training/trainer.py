@@ -106,7 +106,7 @@ class Trainer:
             optimizer.set_progress(self.steps / self.total_steps)
         batches = [self._next_batch() for _ in range(self._batches_per_step)]
         for group, turn in zip(self._groups, self._turns, strict=True):
-            if self.steps % group[0].every == 0:
+            if self.steps % group[0].every_steps == 0:
                 for columns in batches[: group[0].repeat]:
                     turn(columns)
                 # Outside the turn, which an engine may capture and replay.

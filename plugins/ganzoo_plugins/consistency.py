@@ -28,12 +28,12 @@ class Consistency(Regularizer):
 
     Args:
         weight: λ.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         shift: Largest shift in pixels.
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1, shift: Annotated[int, Field(ge=0)] = 4) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 10.0, every_steps: int = 1, shift: Annotated[int, Field(ge=0)] = 4) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
         self.shift = shift
 
     def penalty(self, turn: Turn) -> Tensor:

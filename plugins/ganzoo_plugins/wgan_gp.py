@@ -43,13 +43,13 @@ class GradientPenalty(Regularizer):
 
     Args:
         weight: λ.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         target: The slope that costs nothing; the paper's is 1.
         one_sided: Punish steeper slopes only (section 4, "Two-sided penalty", discusses both).
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1, target: float = 1.0, one_sided: bool = False) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 10.0, every_steps: int = 1, target: float = 1.0, one_sided: bool = False) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
         self.target = target
         self.one_sided = one_sided
 

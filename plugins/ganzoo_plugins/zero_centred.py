@@ -27,11 +27,11 @@ class ZeroCentredPenalty(Regularizer):
 
     Args:
         weight: λ.
-        every: Steps between applications.
+        every_steps: Steps between applications.
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 10.0, every_steps: int = 1) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
 
     def penalty(self, turn: Turn) -> Tensor:
         """E[‖∇D(x̂)‖²]."""

@@ -38,7 +38,7 @@ SETTINGS = (
     "train.seed=0",
     "train.until=null",
     "evaluate.metrics=[]",
-    "evaluate.every=null",
+    "evaluate.every_images=null",
     "evaluate.samples=16",
 )
 
