@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint
@@ -20,6 +20,7 @@ import pluggy
 from ganzoo.api import hookspecs
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
+from ganzoo.registry.builtin import builtin_priors
 from ganzoo.registry.global_state import kept
 from ganzoo.registry.packages import OURS, allowed, distribution_name, distribution_of, installed
 from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ganzoo.api.dataset import ImageDataset
     from ganzoo.api.extractor import Extractor
     from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
+    from ganzoo.api.priors import Prior
     from ganzoo.api.tracker import Tracker
 
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
@@ -77,6 +79,7 @@ class Zoo:
     regularizers: Registry[Regularizer] = field(default_factory=lambda: Registry("regularizer"))
     augmentations: Registry[Augmentation] = field(default_factory=lambda: Registry("augmentation"))
     datasets: Registry[ImageDataset] = field(default_factory=lambda: Registry("dataset"))
+    priors: Registry[Prior] = field(default_factory=builtin_priors)
     extractors: Registry[Extractor] = field(default_factory=lambda: Registry("extractor"))
     trackers: Registry[Tracker] = field(default_factory=lambda: Registry("tracker"))
     recipes: Registry[Path] = field(default_factory=lambda: Registry("recipe"))
@@ -134,7 +137,7 @@ def load_zoo() -> Zoo:
         zoo.problems.append(Problem("ganzoo", OURS, missing))
     refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
     for registry in zoo.registries():
-        registry.hint = f"Refused plugins may provide it: {refused}; see `ganzoo plugins`." if refused else ""
+        registry.hint = f"ValidationFailed plugins may provide it: {refused}; see `ganzoo plugins`." if refused else ""
     return zoo
 
 
@@ -191,8 +194,15 @@ def _callback(
 ) -> hookspecs.Register[Any]:
     registry = zoo.registry(kind)
 
-    def register(name: str, factory: Callable[..., Any], *, summary: str, paper: str | None = None) -> None:
-        entry = Entry(kind, name, factory, summary, paper, plugin, distribution)
+    def register(
+        name: str,
+        factory: Callable[..., Any],
+        *,
+        summary: str,
+        paper: str | None = None,
+        aliases: Sequence[str] = (),
+    ) -> None:
+        entry = Entry(kind, name, factory, summary, paper, plugin, distribution, tuple(aliases))
         registry.add(entry)
         registered.append(entry)
 
@@ -204,10 +214,10 @@ def _recipe_callback(
 ) -> hookspecs.RegisterRecipe:
     add = _callback(zoo, kind, plugin, distribution, registered)
 
-    def register(path: Path) -> None:
+    def register(path: Path, *, aliases: Sequence[str] = ()) -> None:
         path = Path(path)
         text = strict_yaml.read_mapping(path)
-        add(path.stem, RecipeFile(path), summary=text.get("summary", ""), paper=text.get("paper"))
+        add(path.stem, RecipeFile(path), summary=text.get("summary", ""), paper=text.get("paper"), aliases=aliases)
 
     return register
 

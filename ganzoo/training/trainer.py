@@ -16,6 +16,7 @@ from ganzoo.build import Assembly, assemble
 from ganzoo.data.sampler import build_sampler
 from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import Recipe
+from ganzoo.recipes.schema import initial
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.batchnorm import share_batch_norm
 from ganzoo.training.device import autocast, keep_freed_memory, resolve_precision
@@ -26,6 +27,7 @@ from ganzoo.training.meters import Meters
 from ganzoo.training.optim import Ema, build_optimizers
 from ganzoo.training.phases import grouped, require_gradients, scheduled
 from ganzoo.training.rng import derive_seed, stream
+from ganzoo.training.schedules import Schedules
 from ganzoo.training.shared import SharedState, random_states, restore_random, training_seed
 
 
@@ -72,7 +74,7 @@ class Trainer:
             recipe, dict(self.networks.items()), self.device if config.engine == "cudagraph" else None
         )
         followed = {role: self.networks[role] for role in self.objective.samples_with}
-        self.ema = Ema(followed, config.ema) if config.ema is not None else None
+        self.ema = Ema(followed, initial(config.ema)) if config.ema is not None else None
         self.sampler = build_sampler(
             dataset, config.batch_size, seed=derive_seed(config.seed, "data"), device=self.device, log=say
         )
@@ -81,8 +83,10 @@ class Trainer:
         phases = scheduled(self.objective.phases(), recipe)
         self.gradients = GradientWatch(phases, dict(self.networks.items()))
         self._groups = grouped(phases)
-        self._turns = self._prepared()
         self._batches_per_step = max(phase.repeat for phase in phases)
+        total = self.total_steps * self.images_per_step
+        self.schedules = Schedules.build(recipe, self.objective, self.optimizers, self.ema, total, self.device)
+        self._turns = self._prepared()
         torch.manual_seed(training_seed(config.seed, team))
 
     @property
@@ -102,8 +106,7 @@ class Trainer:
 
     def step(self) -> None:
         """Every phase's turn once, then the moving average. The i-th repeat of each phase sees the i-th real batch."""
-        for optimizer in self.optimizers.values():
-            optimizer.set_progress(self.steps / self.total_steps)
+        self.schedules.apply(self.images)
         batches = [self._next_batch() for _ in range(self._batches_per_step)]
         for group, turn in zip(self._groups, self._turns, strict=True):
             if self.steps % group[0].every_steps == 0:
