@@ -41,7 +41,7 @@ class Case:
     """One check of one thing.
 
     Attributes:
-        plugin: The entry point it belongs to.
+        plugin: The plugin it belongs to.
         thing: ``loss-hinge``, or ``plugin-NAME`` for what concerns the whole.
         check: The check's name.
         attempt: Raises where it does not hold.
@@ -129,7 +129,7 @@ def cases(name: str, zoo: Zoo) -> list[Case]:
     """Every check of a plugin, or of all plugins of a distribution.
 
     Args:
-        name: As ``ganzoo plugins`` shows it: an entry point or a distribution.
+        name: As ``ganzoo plugins`` shows it: a plugin or a distribution.
         zoo: Everything that was loaded.
 
     Raises:
@@ -157,7 +157,7 @@ def _refuse(problem: Problem) -> None:
 def _of_plugin(plugin: PluginInfo, zoo: Zoo) -> Iterator[Case]:
     whole = f"plugin-{plugin.name}"
     yield Case(plugin.name, whole, "registers", partial(_registers, plugin))
-    yield Case(plugin.name, whole, "import", partial(_imports, plugin.name))
+    yield Case(plugin.name, whole, "import", partial(_imports, plugin))
     for entry in plugin.registered:
         for check in CHECKS:
             if entry.kind in check.kinds:
@@ -169,6 +169,6 @@ def _registers(plugin: PluginInfo) -> None:
         raise Broken(f"The plugin '{plugin.name}' registers nothing.", "Call register(...) in each of its hooks.")
 
 
-def _imports(name: str) -> None:
-    for sentence, remedy in importing.examined([name])[name]:
+def _imports(plugin: PluginInfo) -> None:
+    for sentence, remedy in importing.examined([plugin])[plugin.name]:
         raise Broken(sentence, remedy)

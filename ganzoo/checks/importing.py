@@ -1,7 +1,7 @@
 """Imports plugins in a process of its own, and says what each did that an import must not do.
 
-``python -m ganzoo.checks.importing ENTRY_POINT...`` prints ``{"entry point": ["sentence", ...], ...}``. No clock: an
-import is slow when it trains, computes, asks the network or pulls in what takes a second, and each can be seen.
+``python -m ganzoo.checks.importing NAME=MODULE...`` prints ``{"name": [["sentence", "remedy"], ...], ...}``. No clock:
+an import is slow when it trains, computes, asks the network or pulls in what takes a second, and each can be seen.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.metadata import entry_points
-from typing import Any
+from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING, Any
 
 from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from ganzoo.registry.loading import PluginInfo
 
 HEAVY = ("torchvision", "torch_fidelity", "matplotlib", "scipy", "sklearn", "pandas", "transformers", "jax")
 """Libraries that take their time to import, and are needed by a function rather than by a module."""
@@ -26,35 +29,38 @@ MOST_OPERATIONS = 1000
 Sentences = list[tuple[str, str]]
 
 
-def examined(names: Sequence[str]) -> dict[str, Sentences]:
-    """What is wrong with importing each plugin: sentences and remedies, by entry point.
+def examined(plugins: Sequence[PluginInfo]) -> dict[str, Sentences]:
+    """What is wrong with importing each plugin: sentences and remedies, by the plugin's name.
 
     Raises:
         GanzooError: The process that imports them failed.
     """
+    names = ", ".join(plugin.name for plugin in plugins)
+    wanted = [f"{plugin.name}={plugin.value}" for plugin in plugins]
     done = subprocess.run(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-m", "ganzoo.checks.importing", *names], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ganzoo.checks.importing", *wanted], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise GanzooError(f"The process that imports {', '.join(names)} ended with {done.returncode}: {last}.")
+        raise GanzooError(f"The process that imports {names} ended with {done.returncode}: {last}.")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {name: [(sentence, remedy) for sentence, remedy in found] for name, found in answer.items()}
 
 
-def main(names: Sequence[str]) -> None:
-    """Import each and print what was seen."""
+def main(wanted: Sequence[str]) -> None:
+    """Import each ``name=module`` or ``name=module:attribute``, and print what was seen."""
     import torch  # noqa: F401 - not the plugin's to answer for
 
     import ganzoo.api.game
     import ganzoo.registry.loading  # noqa: F401
 
     with contextlib.redirect_stdout(sys.stderr):
-        found = {point.name: _examine(point) for point in entry_points(group="ganzoo") if point.name in names}
+        pairs = [word.partition("=") for word in wanted]
+        found = {name: _examine(EntryPoint(name, value, "ganzoo")) for name, _, value in pairs}
     print(json.dumps(found))
 
 
-def _examine(point: Any) -> Sentences:
+def _examine(point: EntryPoint) -> Sentences:
     from ganzoo.registry.global_state import GlobalState
 
     before, loaded = GlobalState.now(), set(sys.modules)

@@ -34,7 +34,7 @@ class Failure:
     """A check that did not hold.
 
     Attributes:
-        plugin: The entry point.
+        plugin: Its name, as ``ganzoo plugins`` shows it.
         thing: ``loss-hinge``, or ``plugin-NAME`` for what concerns the whole.
         check: The check's name.
         sentence: What is wrong.

@@ -42,7 +42,7 @@ class Entry(Generic[T]):
         factory: Makes it. Positional parameters are supplied by ganzoo, keyword-only ones are a recipe's options.
         summary: One line.
         paper: Citation, or None.
-        plugin: The entry point that brought it.
+        plugin: The plugin that brought it.
         distribution: The package that brought it, with its version.
         aliases: Other names that people type, which error messages lead to this one.
     """

@@ -42,6 +42,7 @@ def refuse_name(name: str, zoo: Zoo) -> None:
             f"A plugin cannot be called '{name}', a word that Python or ganzoo has already.", "Add another."
         )
     taken = {entry.name for registry in zoo.registries() for entry in registry}
+    taken |= {found.name for found in zoo.plugins} | {problem.plugin for problem in zoo.problems}
     taken |= {normal(point.name) for point in installed()} | {distribution_name(point) for point in installed()}
     for wanted in (name, f"{name}-mnist"):
         if wanted in taken:

@@ -75,6 +75,6 @@ def test_its_own_defaults_pass_its_check(entry: Any) -> None:
 
 def test_importing_any_of_ours_is_quick_and_changes_nothing() -> None:
     """Nothing trains, computes, asks the network, seeds, or pulls in what takes a second."""
-    found = importing.examined([plugin.name for plugin in load_zoo().plugins])
+    found = importing.examined(load_zoo().plugins)
     assert len(found) == len(load_zoo().plugins)
     assert {name: sentences for name, sentences in found.items() if sentences} == {}

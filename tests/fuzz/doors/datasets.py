@@ -14,7 +14,7 @@ from PIL import Image
 
 from doors import Door
 from doors.pictures import odd_png
-from ganzoo_plugins.mnist import archive
+from ganzoo_plugins.datasets.mnist import archive
 
 if TYPE_CHECKING:
     from random import Random
