@@ -140,9 +140,7 @@ def _globals(function: Callable[..., Any]) -> dict[str, Any]:
 def _type(subject: str, parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
     """The annotation of one parameter, resolved alone: the others may name types that only a type checker sees."""
     if parameter.annotation is parameter.empty:
-        raise GanzooError(
-            f"The {subject} has an option '{parameter.name}' without a type.", "Annotate the parameter."
-        )
+        raise GanzooError(f"The {subject} has an option '{parameter.name}' without a type.", "Annotate the parameter.")
     holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
     try:
         return get_type_hints(holder, globalns=names, include_extras=True)[parameter.name]

@@ -391,7 +391,13 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """Path length regularization."""
-    register("path-length", PathLength, summary="Steps in w change images by one size everywhere", paper=PAPER)
+    register(
+        "path-length",
+        PathLength,
+        summary="Steps in w change images by one size everywhere",
+        paper=PAPER,
+        aliases=("ppl", "stylegan2"),
+    )
 
 
 @hookimpl

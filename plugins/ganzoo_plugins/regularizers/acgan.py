@@ -70,7 +70,13 @@ class AuxiliaryClassifier(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The auxiliary classifier."""
-    register("auxiliary-classifier", AuxiliaryClassifier, summary="D's features tell the class, for both", paper=PAPER)
+    register(
+        "auxiliary-classifier",
+        AuxiliaryClassifier,
+        summary="D's features tell the class, for both",
+        paper=PAPER,
+        aliases=("ac", "acgan"),
+    )
 
 
 @hookimpl

@@ -45,10 +45,12 @@ class Consistency(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """CR."""
-    register("consistency", Consistency, summary="D judges shifted real images alike", paper=PAPER)
+    register(
+        "consistency", Consistency, summary="D judges shifted real images alike", paper=PAPER, aliases=("cr", "crgan")
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """CR-GAN with convolutional networks."""
-    register(Path(__file__).with_name("consistency-mnist.yaml"))
+    register(Path(__file__).with_name("consistency-mnist.yaml"), aliases=("crgan-mnist",))

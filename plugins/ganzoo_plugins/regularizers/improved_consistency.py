@@ -109,13 +109,25 @@ def _moved(z: Tensor, sigma: float) -> Tensor:
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """bCR, and zCR's two halves."""
-    register("balanced-consistency", BalancedConsistency, summary="D judges all shifted images alike", paper=PAPER)
-    register("latent-consistency", LatentConsistency, summary="D judges fakes of nearby codes alike", paper=PAPER)
+    register(
+        "balanced-consistency",
+        BalancedConsistency,
+        summary="D judges all shifted images alike",
+        paper=PAPER,
+        aliases=("bcr",),
+    )
+    register(
+        "latent-consistency",
+        LatentConsistency,
+        summary="D judges fakes of nearby codes alike",
+        paper=PAPER,
+        aliases=("zcr",),
+    )
     register("latent-diversity", LatentDiversity, summary="G tells nearby codes apart", paper=PAPER)
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """bCR, and zCR."""
-    register(Path(__file__).with_name("balanced-consistency-mnist.yaml"))
-    register(Path(__file__).with_name("latent-consistency-mnist.yaml"))
+    register(Path(__file__).with_name("balanced-consistency-mnist.yaml"), aliases=("bcr-mnist",))
+    register(Path(__file__).with_name("latent-consistency-mnist.yaml"), aliases=("icrgan-mnist", "zcr-mnist"))

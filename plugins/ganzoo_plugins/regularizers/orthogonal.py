@@ -89,7 +89,7 @@ class Orthogonal(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """Both forms."""
-    register("orthogonal", Orthogonal, summary="Filters of a layer are orthogonal", paper=PAPER)
+    register("orthogonal", Orthogonal, summary="Filters of a layer are orthogonal", paper=PAPER, aliases=("ortho",))
 
 
 @hookimpl

@@ -109,7 +109,13 @@ class DataToData(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The data-to-data cross-entropy."""
-    register("d2d-ce", DataToData, summary="Images near their class's proxy, far from other classes", paper=PAPER)
+    register(
+        "d2d-ce",
+        DataToData,
+        summary="Images near their class's proxy, far from other classes",
+        paper=PAPER,
+        aliases=("reacgan",),
+    )
 
 
 @hookimpl

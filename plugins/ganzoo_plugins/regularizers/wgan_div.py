@@ -31,7 +31,9 @@ class WassersteinDivergence(Regularizer):
         power: p, more than 1.
     """
 
-    def __init__(self, *, weight: float = 2.0, every_steps: int = 1, power: Annotated[float, Field(gt=1)] = 6.0) -> None:
+    def __init__(
+        self, *, weight: float = 2.0, every_steps: int = 1, power: Annotated[float, Field(gt=1)] = 6.0
+    ) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.power = power
 

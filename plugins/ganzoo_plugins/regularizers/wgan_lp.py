@@ -43,10 +43,16 @@ class LipschitzPenalty(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The one-sided penalty."""
-    register("lipschitz-penalty", LipschitzPenalty, summary="Critic slope of at most 1 in between", paper=PAPER)
+    register(
+        "lipschitz-penalty",
+        LipschitzPenalty,
+        summary="Critic slope of at most 1 in between",
+        paper=PAPER,
+        aliases=("lp", "wgan-lp"),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """WGAN-LP with convolutional networks."""
-    register(Path(__file__).with_name("lipschitz-penalty-mnist.yaml"))
+    register(Path(__file__).with_name("lipschitz-penalty-mnist.yaml"), aliases=("wgan-lp-mnist",))

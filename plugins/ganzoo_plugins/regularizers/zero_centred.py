@@ -42,7 +42,13 @@ class ZeroCentredPenalty(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The penalty at interpolates."""
-    register("zero-centred-penalty", ZeroCentredPenalty, summary="Flat D between real and fake images", paper=PAPER)
+    register(
+        "zero-centred-penalty",
+        ZeroCentredPenalty,
+        summary="Flat D between real and fake images",
+        paper=PAPER,
+        aliases=("gp0", "zero-centered-penalty", "zero-gp"),
+    )
 
 
 @hookimpl
