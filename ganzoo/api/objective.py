@@ -246,6 +246,8 @@ class Regularizer(nn.Module):
         super().__init__()
         if renamed:
             self._refuse(renamed)
+        if every_steps < 1:
+            raise GanzooError(f"every_steps must be at least 1, not {every_steps}.")
         self.weight = weight
         self.every_steps = every_steps
 
