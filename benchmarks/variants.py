@@ -23,7 +23,7 @@ from ganzoo.files import write_atomically
 from ganzoo.recipes.schema import Section
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.registry.validation import complaints
+from ganzoo.registry.validation import issues
 from ganzoo.studies.matrix import Job, Matrix
 from ganzoo.studies.records import Ledger, RunRecord, read_records
 from ganzoo.studies.worker import Bench, Settings, Watcher
@@ -59,7 +59,7 @@ class Variants(Section):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise GanzooError(f"{path}: {complaints(error, cls, data)[0].sentence('the file')}", "") from error
+            raise GanzooError(f"{path}: {issues(error, cls, data)[0].sentence('the file')}", "") from error
 
     def jobs(self, zoo: Zoo) -> dict[str, list[Job]]:
         """A variant's trainings, one for each seed, by what the table calls it."""

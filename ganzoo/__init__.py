@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         Regularizer,
         Turn,
     )
-    from ganzoo.api.priors import CodesPrior, GaussianPrior, UniformPrior
+    from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
     from ganzoo.api.spec import Spec
     from ganzoo.api.tracker import Tracker
     from ganzoo.errors import GanzooError
@@ -58,6 +58,7 @@ _HOME = {
     "Objective": "ganzoo.api.objective",
     "Phase": "ganzoo.api.objective",
     "Points": "ganzoo.api.modality",
+    "Prior": "ganzoo.api.priors",
     "Register": "ganzoo.api.hookspecs",
     "RegisterRecipe": "ganzoo.api.hookspecs",
     "Regularizer": "ganzoo.api.objective",
@@ -99,6 +100,7 @@ __all__ = [
     "Objective",
     "Phase",
     "Points",
+    "Prior",
     "Register",
     "RegisterRecipe",
     "Regularizer",

@@ -20,6 +20,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from ganzoo.api.game import AdversarialGame
 from ganzoo.api.modality import Modality
 from ganzoo.api.objective import AdversarialLoss, Objective, Regularizer
+from ganzoo.api.priors import Prior
 from ganzoo.api.spec import Spec
 from ganzoo.errors import GanzooError, is_out_of_memory
 from ganzoo.recipes.loading import Component, NetworkConfig, Recipe
@@ -184,7 +185,10 @@ def assemble(
             f"Recipe '{recipe.name}' is conditional, but the dataset '{recipe.dataset.name}' has no classes.",
             "Use a dataset with labels, or set conditional: false.",
         )
-    spec = Spec(modality.shape, recipe.prior, classes if recipe.conditional else 0, modality, columns)
+    prior = _create(zoo.priors.get(recipe.prior.name), recipe.prior)
+    if not isinstance(prior, Prior):
+        raise GanzooError(f"The prior '{recipe.prior.name}' is a {type(prior).__name__}, not a ganzoo.Prior.")
+    spec = Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns)
     objective = _objective(recipe, zoo)
     networks = nn.ModuleDict({role: _network(role, recipe, objective, zoo, spec) for role in objective.roles})
     networks.update(_added(objective, recipe, spec, networks))
@@ -249,7 +253,7 @@ def _network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Sp
 
 def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: Any) -> T:
     try:
-        return entry.create(*supplied, **component.options)
+        return entry.create(*supplied, **component.initial_options())
     except GanzooError:
         raise
     except Exception as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 _LINE_END = re.compile(r"\s*[\n\r]\s*")
@@ -65,15 +65,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in told)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words where none is close."""
-    known = sorted(known)
-    close = get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+def nearest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
+    """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words where none is close.
+
+    Args:
+        word: As it was typed.
+        known: What would have been right.
+        aliases: Other words for some of them.
+    """
+    known, aliases = sorted(known), aliases or {}
+    close = get_close_matches(word.lower(), [*known, *aliases], n=1, cutoff=0.6)
     if close:
-        return f"Did you mean '{close[0]}'?"
+        return f"Did you mean '{aliases.get(close[0], close[0])}'?"
     return f"Known: {', '.join(known)}." if known else ""
 
 
-def unknown(kind: str, name: str, known: Iterable[str], hint: str = "") -> GanzooError:
+def unknown(
+    kind: str, name: str, known: Iterable[str], hint: str = "", aliases: Mapping[str, str] | None = None
+) -> GanzooError:
     """The error for a name that nobody registered."""
-    return GanzooError(f"There is no {kind} called '{name}'.", f"{nearest(name, known)} {hint}".strip())
+    return GanzooError(f"Unknown {kind} '{name}'.", f"{nearest(name, known, aliases)} {hint}".strip())

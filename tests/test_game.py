@@ -44,8 +44,8 @@ class Paired(Difference):
 class Constant(Regularizer):
     """A penalty of a known value, so that its factor can be read off the loss."""
 
-    def __init__(self, value: float, *, weight: float = 1.0, every: int = 1, label: str = "constant") -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, value: float, *, weight: float = 1.0, every_steps: int = 1, label: str = "constant") -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
         self.value = value
         self.label = label
 
@@ -111,7 +111,7 @@ def game(
 
 def test_the_discriminator_moves_first_and_each_trains_itself_alone() -> None:
     phases = game().phases()
-    assert [(p.name, p.trains, p.repeat, p.every) for p in phases] == [
+    assert [(p.name, p.trains, p.repeat, p.every_steps) for p in phases] == [
         ("discriminator", ("discriminator",), 1, 1),
         ("generator", ("generator",), 1, 1),
     ]
@@ -204,8 +204,8 @@ def test_one_regularizer_with_two_settings_counts_twice() -> None:
 
 
 def test_a_lazy_regularizer_has_a_phase_of_its_own_and_the_same_strength_on_average() -> None:
-    phases = game(None, Constant(3.0, weight=2.0, every=16)).phases()
-    assert [(p.name, p.every) for p in phases] == [
+    phases = game(None, Constant(3.0, weight=2.0, every_steps=16)).phases()
+    assert [(p.name, p.every_steps) for p in phases] == [
         ("discriminator", 1),
         ("discriminator/constant", 16),
         ("generator", 1),
@@ -254,7 +254,7 @@ def test_a_regularizer_without_a_penalty_adds_nothing_to_the_loss() -> None:
     assert losses.keys() == plain.keys()
     assert torch.equal(losses["loss"], plain["loss"])
     with pytest.raises(GanzooError, match="'penalty' has no penalty that could be lazy"):
-        game(None, Regularizer(every=2)).phases()[1].loss(nets, seen)
+        game(None, Regularizer(every_steps=2)).phases()[1].loss(nets, seen)
 
 
 def test_the_generator_s_loss_sees_the_logits_that_a_regularizer_selects() -> None:
@@ -432,8 +432,8 @@ class AddsNetwork(Regularizer):
 
     label = "adds"
 
-    def __init__(self, role: str, side: str = "discriminator", *, every: int = 1) -> None:
-        super().__init__(every=every)
+    def __init__(self, role: str, side: str = "discriminator", *, every_steps: int = 1) -> None:
+        super().__init__(every_steps=every_steps)
         self.role, self.side = role, side
         self.own = nn.Linear(1, 1)
 
@@ -459,10 +459,10 @@ def test_an_added_network_learns_in_the_turn_of_its_side(
 
 
 def test_the_network_of_a_lazy_regularizer_learns_in_its_own_phase_alone() -> None:
-    eager, lazy = AddsNetwork("eager"), AddsNetwork("lazy", every=2)
+    eager, lazy = AddsNetwork("eager"), AddsNetwork("lazy", every_steps=2)
     made = AdversarialGame(Difference(), [eager, lazy])
     assert made.bind(SPEC, networks()) == {"eager": eager.own, "lazy": lazy.own}
-    assert [(phase.name, phase.trains, phase.every) for phase in made.phases()] == [
+    assert [(phase.name, phase.trains, phase.every_steps) for phase in made.phases()] == [
         ("discriminator", ("discriminator", "eager"), 1),
         ("discriminator/adds", ("discriminator", "lazy"), 2),
         ("generator", ("generator",), 1),
@@ -493,7 +493,7 @@ def test_a_regularizer_of_both_sides_is_told_whose_turn_it_is() -> None:
             return turn.fake.sum() * 0
 
     nets, seen = networks(), batch()
-    for phase in game(Paired(), Both(), Both(every=3)).phases():
+    for phase in game(Paired(), Both(), Both(every_steps=3)).phases():
         phase.loss(nets, seen)
     assert [turn.player for turn in turns] == ["discriminator", "discriminator", "generator", "generator"]
     assert all(turn.batch is seen and turn.networks is nets for turn in turns)
@@ -525,7 +525,7 @@ def test_an_unpaired_generator_s_turn_has_no_real_logits_and_all_fake_ones() -> 
 
 def test_limits_hold_after_a_lazy_regularizer_s_step_too() -> None:
     nets = networks()
-    _, lazy, _ = game(None, Clip(), Constant(1.0, every=4)).phases()
+    _, lazy, _ = game(None, Clip(), Constant(1.0, every_steps=4)).phases()
     with torch.no_grad():
         lazy.after(nets)
     assert nets["discriminator"].weight.abs().max().item() == pytest.approx(0.01)
@@ -533,6 +533,6 @@ def test_limits_hold_after_a_lazy_regularizer_s_step_too() -> None:
 
 def test_a_lazy_regularizer_without_a_penalty_is_told_what_to_do() -> None:
     with pytest.raises(GanzooError) as caught:
-        game(None, Regularizer(every=2)).phases()[1].loss(networks(), batch())
+        game(None, Regularizer(every_steps=2)).phases()[1].loss(networks(), batch())
     assert caught.value.sentence == "The regularizer 'penalty' has no penalty that could be lazy."
-    assert caught.value.remedy == "Set every: 1."
+    assert caught.value.remedy == "Set every_steps: 1."

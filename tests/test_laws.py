@@ -35,13 +35,22 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=8,
 )
+schedules = st.fixed_dictionaries(
+    {
+        "start": st.floats(1e-9, 1.0),
+        "end": st.floats(1e-9, 1.0),
+        "shape": st.sampled_from(["linear", "cosine", "exponential"]),
+        "images": st.none() | st.integers(1, 10**12),
+        "delay": st.integers(0, 10**12),
+    }
+)
 SETTINGS = {
     "train.images": st.integers(70_000, 10**12),
     "train.batch_size": st.integers(1, 65_536),
     "train.ema": st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True),
     "train.seed": st.integers(0, 2**63 - 1),
     "train.precision": st.sampled_from(["auto", "fp32", "bf16"]),
-    "optimizers.default.lr": st.floats(1e-300, 1e30),
+    "optimizers.default.lr": st.floats(1e-300, 1e30) | schedules,
     "optimizers.default.betas": st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)).map(list),
     "networks.generator.hidden": st.lists(st.integers(1, 4096), min_size=1, max_size=4),
     "networks.discriminator.spectral_norm": st.booleans(),
@@ -76,7 +85,7 @@ def test_a_recipe_with_overrides_is_the_recipe_of_its_own_file(chosen):
 def test_an_override_is_found_where_it_was_put_and_leaves_what_was_given_alone(data, path, value):
     data = {key: inner for key, inner in data.items() if isinstance(inner, dict) or "." not in path}
     before = json.dumps(data)
-    found = apply(data, [Override(f"{path}=...", tuple(path.split(".")), value)])
+    found = apply(data, [Override(f"{path}=...", tuple(path.split(".")), value)], load_zoo())
     for key in path.split("."):
         found = found[key]
     assert found == value

@@ -97,7 +97,7 @@ def test_optimizers_go_on_to_the_bit_from_state_that_was_saved_in_order(name):
         net = network()
         channels_last(nn.ModuleList([net]), lambda: None)
         nets.append(net)
-        optimizers.append(RoleOptimizer(net, name, "constant", options))
+        optimizers.append(RoleOptimizer(net, name, options))
 
     def step(net, optimizer):
         net(images).square().mean().backward()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import Augmentation, Batch, GaussianPrior, Objective, Phase, Regularizer, Spec, Turn
+from ganzoo import Augmentation, Batch, GanzooError, GaussianPrior, Objective, Phase, Regularizer, Spec, Turn
 
 
 class Doubles(nn.Module):
@@ -49,7 +49,7 @@ def test_labels_are_a_condition_in_a_conditional_recipe_alone(classes: int) -> N
 
 def test_a_regularizer_changes_nothing_unless_it_says_so() -> None:
     term, logits = Regularizer(), torch.randn(4)
-    assert (term.weight, term.every) == (1.0, 1)
+    assert (term.weight, term.every_steps) == (1.0, 1)
     assert (term.side, term.label, term.reads_features) == ("discriminator", "penalty", False)
     assert term.bind(spec(0), {}) is None
     assert term.penalty(turn()) is None
@@ -59,8 +59,8 @@ def test_a_regularizer_changes_nothing_unless_it_says_so() -> None:
 
 
 def test_a_regularizer_takes_its_weight_and_how_often() -> None:
-    term = Regularizer(weight=0.5, every=16)
-    assert (term.weight, term.every) == (0.5, 16)
+    term = Regularizer(weight=0.5, every_steps=16)
+    assert (term.weight, term.every_steps) == (0.5, 16)
 
 
 def test_a_turn_judges_now_what_its_phase_did_not() -> None:
@@ -73,3 +73,25 @@ def test_a_turn_made_by_hand_names_what_it_lacks(name: str) -> None:
     with pytest.raises(AssertionError) as caught:
         getattr(turn(), name)(torch.zeros(2, 3))
     assert str(caught.value) == "This turn was made by hand, without the function that was called."
+
+
+def test_a_regularizer_that_still_passes_every_is_a_sentence():
+    class Old(Regularizer):
+        def __init__(self, *, every: int = 1) -> None:
+            super().__init__(every=every)
+
+    class Misspelt(Regularizer):
+        def __init__(self) -> None:
+            super().__init__(wieght=2)
+
+    with pytest.raises(GanzooError) as caught:
+        Old(every=4)
+    sentence = "Old passes every= to Regularizer, which now calls it every_steps=. Rename it in the plugin."
+    assert str(caught.value) == sentence
+    with pytest.raises(TypeError, match="Misspelt passes wieght to Regularizer, which takes weight and every_steps"):
+        Misspelt()
+
+
+def test_a_regularizer_applies_at_least_every_some_steps():
+    with pytest.raises(GanzooError, match="every_steps must be at least 1, not 0"):
+        Regularizer(every_steps=0)

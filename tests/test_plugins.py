@@ -177,7 +177,7 @@ def losses(*body):
         (losses(GOOD_THEN, 'register("bad", 3, summary="A loss")'), ["'bad'", "cannot be called"]),
         (losses(GOOD_THEN, 'register("bad", dict, summary="")'), ["'bad'", "summary"]),
         (losses(GOOD_THEN, 'register("bad", dict)'), ["TypeError", "summary"]),
-        (losses(GOOD_THEN, GOOD_THEN), ["'good-loss'", "exists already", "'broken'"]),
+        (losses(GOOD_THEN, GOOD_THEN), ["'good-loss'", "already registered", "'broken'"]),
         (losses(GOOD_THEN, 'register("minimax", dict, summary="A loss")'), ["'minimax'", "'broken'", "'vanilla'"]),
         (
             losses(GOOD_THEN, 'register("bad", lambda *, size: size, summary="A loss")'),

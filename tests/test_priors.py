@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
-from pydantic import TypeAdapter, ValidationError
 
-from ganzoo import CodesPrior, GaussianPrior, UniformPrior
-from ganzoo.api.priors import Prior
+from ganzoo import CodesPrior, GanzooError, GaussianPrior, Images, Prior, UniformPrior
+from ganzoo.build import assemble
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
 MANY = 20_000
@@ -70,23 +74,56 @@ def test_the_generator_alone_decides_what_is_drawn(prior: GaussianPrior | Unifor
     assert prior.width == first.shape[1]
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"name": "gaussian", "dim": 0},
-        {"name": "gaussian", "dim": "64"},
-        {"name": "gaussian", "dims": 64},
-        {"name": "codes", "categorical": [1]},
-        {"name": "codes", "continuous": -1},
-        {"name": "poisson"},
-    ],
-    ids=str,
-)
-def test_a_wrong_prior_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
-        TypeAdapter(Prior).validate_python(wrong)
+WRONG: list[tuple[str, dict[str, object], str]] = [
+    ("gaussian", {"dim": 0}, "prior.dim must be at least 1, not 0."),
+    ("gaussian", {"dim": "64"}, "prior.dim must be a whole number, not '64'."),
+    ("gaussian", {"dims": 64}, "prior has no option 'dims'. Did you mean 'dim'?"),
+    ("codes", {"categorical": [1]}, "prior.categorical.0 must be at least 2, not 1."),
+    ("codes", {"continuous": -1}, "prior.continuous must be at least 0, not -1."),
+    ("poisson", {}, "Unknown prior 'poisson'."),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "words"), WRONG, ids=str)
+def test_a_wrong_prior_is_refused(name: str, options: dict[str, object], words: str) -> None:
+    override = "prior=" + json.dumps({"name": name, **options})
+    with pytest.raises(GanzooError) as caught:
+        load_recipe("vanilla-mnist", load_zoo(), [override])
+    assert words in str(caught.value)
 
 
 def test_a_recipe_s_words_become_a_prior() -> None:
-    prior = TypeAdapter(Prior).validate_python({"name": "codes", "dim": 2, "categorical": [4], "continuous": 1})
+    entry = load_zoo().priors.get("codes")
+    prior = entry.create(**entry.check({"dim": 2, "categorical": [4], "continuous": 1}))
     assert prior == CodesPrior(dim=2, categorical=(4,), continuous=1)
+    assert (entry.plugin, entry.distribution.split()[0]) == ("ganzoo", "ganzoo-bench")
+
+
+class Sphere(Prior):
+    """Uniform on the unit sphere: a prior that a plugin brings."""
+
+    def __init__(self, *, dim: int = 3) -> None:
+        self.dim = dim
+
+    @property
+    def width(self) -> int:
+        return self.dim
+
+    def sample(self, n: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+        z = torch.randn(n, self.dim, generator=generator, device=device)
+        return z / z.norm(dim=1, keepdim=True)
+
+
+MNIST = Images(1, 28, 28)
+
+
+def test_a_prior_of_a_plugin_is_named_in_a_recipe_and_built() -> None:
+    zoo = load_zoo.__wrapped__()
+    zoo.priors.add(Entry("prior", "sphere", Sphere, "On the unit sphere", None, "round", "round 1.0"))
+    zoo.priors.add(Entry("prior", "none", lambda: None, "Nothing", None, "round", "round 1.0"))
+    recipe = load_recipe("vanilla-mnist", zoo, ["prior={name: sphere, dim: 5}"])
+    spec = assemble(recipe, zoo, MNIST, 10).spec
+    assert spec.latent == 5
+    assert spec.prior.sample(2, seeded(), CPU).norm(dim=1).allclose(torch.ones(2))
+    with pytest.raises(GanzooError, match=r"The prior 'none' is a NoneType, not a ganzoo\.Prior\."):
+        assemble(load_recipe("vanilla-mnist", zoo, ["prior=none"]), zoo, MNIST, 10)

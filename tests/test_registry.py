@@ -46,10 +46,19 @@ def test_entries_come_in_the_order_of_their_names():
 
 def test_a_misspelt_name_leads_to_the_nearest():
     registry = registered(entry(name="hinge"), entry(name="minimax"))
-    assert refusal(registry.get, "hinged") == "There is no loss called 'hinged'. Did you mean 'hinge'?"
-    assert refusal(registry.get, "zzz") == "There is no loss called 'zzz'. Known: hinge, minimax."
+    assert refusal(registry.get, "hinged") == "Unknown loss 'hinged'. Did you mean 'hinge'?"
+    assert refusal(registry.get, "zzz") == "Unknown loss 'zzz'. Known: hinge, minimax."
     registry.hint = "See elsewhere."
     assert refusal(registry.get, "hinged").endswith("Did you mean 'hinge'? See elsewhere.")
+
+
+def test_an_alias_leads_to_the_name_and_is_not_accepted():
+    least_squares = Entry("loss", "least-squares", dict, "A thing", None, "mine", "mine 1.0", ("lsgan", "ls"))
+    registry = registered(least_squares, entry(name="clusters"))
+    assert refusal(registry.get, "lsgan") == "Unknown loss 'lsgan'. Did you mean 'least-squares'?"
+    assert refusal(registry.get, "LSGANs") == "Unknown loss 'LSGANs'. Did you mean 'least-squares'?"
+    assert "lsgan" not in registry
+    assert "malformed" in refusal(registered().add, Entry("loss", "a", dict, "A", None, "b", "b 1.0", ("A b",)))
 
 
 def test_a_name_that_is_taken_names_both_plugins():
@@ -73,7 +82,7 @@ def test_good_names(name):
 
 @pytest.mark.parametrize("summary", ["", "  ", None, "two\nlines"])
 def test_a_summary_is_one_line(summary):
-    assert "summary of one line" in refusal(registered().add, entry(summary=summary))
+    assert "one-line summary" in refusal(registered().add, entry(summary=summary))
 
 
 def test_a_paper_is_a_citation_or_none():
@@ -88,7 +97,7 @@ def test_a_factory_can_be_called():
 def test_kinds_are_known_in_singular_and_plural():
     for kind, plural in KINDS.items():
         assert one_kind(kind) == one_kind(plural) == one_kind(plural.upper()) == kind
-    assert refusal(one_kind, "lossses") == "There is no kind called 'lossses'. Did you mean 'losses'?"
+    assert refusal(one_kind, "lossses") == "Unknown kind 'lossses'. Did you mean 'losses'?"
 
 
 def sizes(

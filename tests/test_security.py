@@ -17,7 +17,7 @@ from ganzoo.files import parse_json, read_lines, write_atomically
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.packages import installed
 from ganzoo.registry.strict_yaml import parse
-from ganzoo.registry.validation import Refused
+from ganzoo.registry.validation import ValidationFailed
 from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder
@@ -311,7 +311,7 @@ def test_sentences_cannot_steer_a_terminal():
     told = one_line(odd)
     assert told == "\\x1b[31mred\\x07 \\u202egnp.exe \\ud800 two lines\\ttab"
     assert str(GanzooError(odd, odd)) == f"{told} {told}"
-    assert str(Refused((), [odd, odd])) == f"{told}\n{told}"
+    assert str(ValidationFailed((), [odd, odd])) == f"{told}\n{told}"
     assert one_line("Größe 28×28, “ema” – done…") == "Größe 28×28, “ema” – done…"
 
 

@@ -42,20 +42,20 @@ def test_what_yaml_1_1_would_turn_into_something_else_is_text(text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: 1\nb: 2\na: 3", ["line 3, column 1", "'a'", "second time"]),
+        ("a: 1\nb: 2\na: 3", ["line 3, column 1", "'a'", "duplicate"]),
         ("a:\n  b: {c: 1, c: 2}", ["line 2, column 13", "'c'"]),
         ("a: &x 1", ["line 1, column 4", "anchors"]),
         ("a: *x", ["line 1, column 4", "anchors"]),
         ("a: !!python/name:os.system", ["line 1", "tag", "os.system"]),
         ("a: !!int '3'", ["line 1, column 4", "tag"]),
-        ("a: 1\n---\nb: 2", ["line 2, column 1", "second document"]),
+        ("a: 1\n---\nb: 2", ["line 2, column 1", "only one YAML document"]),
         ("1: a", ["line 1, column 1", "keys must be text"]),
         ("{[1]: a}", ["keys must be text"]),
         ("a: [1, 2\nb: 3", ["line 2", "expected"]),
         ("a: b: c", ["line 1, column 5"]),
         ("a: \x07", ["here"]),
         ("a: " + "[" * 40 + "]" * 40, ["line 1", "levels"]),
-        ("a: " + "9" * 5000, ["here", "no valid YAML"]),
+        ("a: " + "9" * 5000, ["here", "not valid YAML"]),
     ],
 )
 def test_refusals_say_where_and_what(text, words):
@@ -86,9 +86,9 @@ def test_files(tmp_path):
     assert "is empty" in refusal(b"# only a comment\n")
     assert "a list" in refusal(b"- 1\n- 2\n")
     assert "a single value" in refusal(b"word\n")
-    assert "not UTF-8" in refusal(b"a: \xff\n")
+    assert "not valid UTF-8" in refusal(b"a: \xff\n")
     assert "byte 3" in refusal(b"a: \xff\n")
-    assert "larger than 1,000,000 bytes" in refusal(b"#" * (MAX_BYTES + 1))
+    assert "over 1,000,000 bytes" in refusal(b"#" * (MAX_BYTES + 1))
     path.write_bytes(b"\xef\xbb\xbfa: 1\n" + b"#" * 10)
     assert read_mapping(path) == {"a": 1}
     path.write_bytes(b"a: 1\n#" + b"#" * (MAX_BYTES - 6))
@@ -97,7 +97,7 @@ def test_files(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing.yaml", ""])
 def test_what_is_no_file_is_said(tmp_path, name):
-    with pytest.raises(GanzooError, match="There is no file"):
+    with pytest.raises(GanzooError, match="No such file"):
         read_mapping(tmp_path / name)
 
 

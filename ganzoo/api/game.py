@@ -84,18 +84,18 @@ class AdversarialGame(Objective):
 
     def _player(self, player: Player, loss: PlayerLoss, turn: PlayerTurn) -> list[Phase]:
         terms = [term for term in self._terms if term.side in (player, "both")]
-        every_step = [term for term in terms if term.every == 1]
+        every_step = [term for term in terms if term.every_steps == 1]
         after = partial(_after_step, terms)
         lazy = [
             Phase(
                 f"{player}/{term.label}",
                 self._trained(player, [term]),
                 partial(_lazy_loss, term, turn),
-                every=term.every,
+                every_steps=term.every_steps,
                 after=after,
             )
             for term in terms
-            if term.every > 1
+            if term.every_steps > 1
         ]
         trained = self._trained(player, every_step)
         main = Phase(player, trained, partial(loss, every_step), after=after, shares_fakes=self.share_fakes)
@@ -205,8 +205,8 @@ def _total(adversarial: Tensor, terms: Sequence[Regularizer], turn: Turn) -> dic
 def _lazy_loss(term: Regularizer, turn: PlayerTurn, networks: Networks, batch: Batch) -> Losses:
     penalty = term.penalty(turn(networks, batch))
     if penalty is None:
-        raise GanzooError(f"The regularizer '{term.label}' has no penalty that could be lazy.", "Set every: 1.")
-    return {"loss": term.weight * term.every * penalty, "penalty": penalty}
+        raise GanzooError(f"The regularizer '{term.label}' has no penalty that could be lazy.", "Set every_steps: 1.")
+    return {"loss": term.weight * term.every_steps * penalty, "penalty": penalty}
 
 
 def _after_step(terms: Sequence[Regularizer], networks: Networks) -> None:

@@ -6,7 +6,7 @@ recipe may set, checked against their annotations before training starts; positi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ganzoo.api.extractor import Extractor
     from ganzoo.api.metric import Metric
     from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
+    from ganzoo.api.priors import Prior
     from ganzoo.api.tracker import Tracker
 
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -30,7 +31,15 @@ hookimpl = pluggy.HookimplMarker("ganzoo")
 class Register(Protocol[T_contra]):
     """Adds one thing under a name."""
 
-    def __call__(self, name: str, factory: Callable[..., T_contra], *, summary: str, paper: str | None = None) -> None:
+    def __call__(
+        self,
+        name: str,
+        factory: Callable[..., T_contra],
+        *,
+        summary: str,
+        paper: str | None = None,
+        aliases: Sequence[str] = (),
+    ) -> None:
         """Register ``factory`` under ``name``.
 
         Args:
@@ -38,6 +47,7 @@ class Register(Protocol[T_contra]):
             factory: A class or function; see each hook for its positional parameters.
             summary: One line for ``ganzoo list``.
             paper: Citation: authors, year, title, arXiv number.
+            aliases: Other names that people type. They are not accepted, but the error message leads to ``name``.
 
         Raises:
             GanzooError: The name is taken or malformed.
@@ -47,8 +57,8 @@ class Register(Protocol[T_contra]):
 class RegisterRecipe(Protocol):
     """Adds one recipe file; its name is the file's, its summary and paper stand inside."""
 
-    def __call__(self, path: Path) -> None:
-        """Register the YAML file at ``path``."""
+    def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
+        """Register the YAML file at ``path``; error messages for ``aliases`` lead to it."""
 
 
 @hookspec
@@ -77,7 +87,7 @@ def register_losses(register: Register[AdversarialLoss | Objective]) -> None:
 
 @hookspec
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """Add terms for either player's loss: ``factory(*, weight, every, options...)``."""
+    """Add terms for either player's loss: ``factory(*, weight, every_steps, options...)``."""
 
 
 @hookspec
@@ -88,6 +98,11 @@ def register_augmentations(register: Register[Augmentation]) -> None:
 @hookspec
 def register_datasets(register: Register[ImageDataset]) -> None:
     """Add datasets: ``factory(split, folder, *, options...)`` gives the images of one split."""
+
+
+@hookspec
+def register_priors(register: Register[Prior]) -> None:
+    """Add priors of latent codes: ``factory(*, options...)`` gives a ``ganzoo.Prior``."""
 
 
 @hookspec

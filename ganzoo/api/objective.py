@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from ganzoo.api.spec import Spec
+from ganzoo.errors import GanzooError
 
 Networks = Mapping[str, nn.Module]
 """Networks by role: ``networks["generator"]``."""
@@ -70,7 +72,7 @@ class Phase:
         trains: Roles whose parameters it updates; all others are frozen meanwhile.
         loss: From networks and batch to ``{"loss": ..., ...}``, all scalars. No host synchronisation inside.
         repeat: How often it runs in one step, each time on the next real batch (critic iterations).
-        every: It runs on each ``every``-th step only (lazy regularisation).
+        every_steps: It runs on each ``every_steps``-th step only (lazy regularisation).
         after: Called without gradients after the optimizers stepped (weight clipping, balance terms).
         shares_fakes: Whether it takes ``batch.fake``, generated once a step for all phases that do, which then have
             their turns one after another on one batch. The phase that trains the generator is the last of them.
@@ -80,7 +82,7 @@ class Phase:
     trains: tuple[str, ...]
     loss: Callable[[Networks, Batch], Losses]
     repeat: int = 1
-    every: int = 1
+    every_steps: int = 1
     after: Callable[[Networks], None] | None = None
     shares_fakes: bool = False
 
@@ -168,6 +170,9 @@ class AdversarialLoss(nn.Module):
 
 Player = Literal["discriminator", "generator"]
 
+Weight = Annotated[float, Field(ge=-1e9, le=1e9)]
+EverySteps = Annotated[int, Field(ge=1, le=1_000_000)]
+
 
 def _not_given(inputs: Tensor) -> Tensor:
     raise AssertionError("This turn was made by hand, without the function that was called.")
@@ -220,9 +225,10 @@ class Regularizer(nn.Module):
     buffer that is changed in place, so that it is checkpointed with the rest.
 
     Args:
-        weight: Factor of the penalty in the loss.
-        every: Lazy regularisation: apply the penalty on each ``every``-th step, ``every`` times as strongly, as an
-            optimizer step of its own (Karras et al. 2020, StyleGAN2, section 3.1).
+        weight: Factor of the penalty in the loss. A recipe may give a schedule; the weight is then a scalar buffer
+            that is changed in place before each step.
+        every_steps: Lazy regularisation: apply the penalty on each ``every_steps``-th step, that many times as
+            strongly, as an optimizer step of its own (Karras et al. 2020, StyleGAN2, section 3.1).
 
     Attributes:
         side: The player it belongs to, or ``both`` (``turn.player`` tells whose turn it is). An instance may choose:
@@ -234,11 +240,24 @@ class Regularizer(nn.Module):
     side: Player | Literal["both"] = "discriminator"
     label: str = "penalty"
     reads_features: ClassVar[bool] = False
+    weight: float | Tensor
 
-    def __init__(self, *, weight: float = 1.0, every: int = 1) -> None:
+    def __init__(self, *, weight: Weight = 1.0, every_steps: EverySteps = 1, **renamed: Any) -> None:
         super().__init__()
+        if renamed:
+            self._refuse(renamed)
+        if every_steps < 1:
+            raise GanzooError(f"every_steps must be at least 1, not {every_steps}.")
         self.weight = weight
-        self.every = every
+        self.every_steps = every_steps
+
+    def _refuse(self, unknown: Mapping[str, object]) -> NoReturn:
+        name = type(self).__name__
+        if "every" in unknown:
+            raise GanzooError(
+                f"{name} passes every= to Regularizer, which now calls it every_steps=.", "Rename it in the plugin."
+            )
+        raise TypeError(f"{name} passes {', '.join(unknown)} to Regularizer, which takes weight and every_steps")
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module] | None:
         """Called once, before training: make buffers as large as a network, or refuse one that does not fit.
@@ -275,7 +294,13 @@ class Augmentation(nn.Module):
 
     ``forward`` takes images (n, c, h, w) in [-1, 1] and returns as many of the same size. Values may leave that range
     where clamping would stop gradients (noise, brightness).
+
+    Attributes:
+        scheduled: Float options that a recipe may give a schedule. Each is an attribute of the same name; where the
+            recipe does give one, the attribute is a scalar buffer that is changed in place before each step.
     """
+
+    scheduled: ClassVar[tuple[str, ...]] = ()
 
     def observe(self, real_logits: Tensor) -> None:
         """Called without gradients in each discriminator phase with the real logits (n,) (adaptive augmentation)."""

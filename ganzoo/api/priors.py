@@ -1,26 +1,52 @@
-"""Latent distributions p(z): what a generator is fed."""
+"""Priors p(z): what a generator's latent codes are drawn from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 Width = Annotated[int, Field(ge=1, le=65_536)]
+Categories = Annotated[int, Field(ge=2, le=10_000)]
 
 
-class _Prior(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+class Prior(ABC):
+    """A distribution of latent codes.
+
+    Register a subclass with ``register_priors``; the keyword-only parameters of its constructor are what a recipe's
+    ``prior`` section may set.
+
+    Attributes:
+        name: What error messages call it.
+    """
+
+    name: ClassVar[str] = "custom"
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Width of a latent code."""
+
+    @abstractmethod
+    def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Draw codes (n, width), float32, on ``device``; ``generator`` is the only source of randomness."""
 
 
-class GaussianPrior(_Prior):
-    """z ~ N(0, I)."""
+@dataclass(frozen=True, kw_only=True)
+class GaussianPrior(Prior):
+    """z ~ N(0, I).
 
-    name: Literal["gaussian"] = "gaussian"
+    Args:
+        dim: Width of a latent code.
+    """
+
+    name: ClassVar[str] = "gaussian"
     dim: Width = 100
 
     @property
@@ -35,10 +61,15 @@ class GaussianPrior(_Prior):
         return torch.randn(n, self.dim, generator=generator, device=device)
 
 
-class UniformPrior(_Prior):
-    """z ~ U(-1, 1), as in the original GAN and DCGAN papers."""
+@dataclass(frozen=True, kw_only=True)
+class UniformPrior(Prior):
+    """z ~ U(-1, 1), as in the original GAN and DCGAN papers.
 
-    name: Literal["uniform"] = "uniform"
+    Args:
+        dim: Width of a latent code.
+    """
+
+    name: ClassVar[str] = "uniform"
     dim: Width = 100
 
     @property
@@ -53,16 +84,25 @@ class UniformPrior(_Prior):
         return torch.rand(n, self.dim, generator=generator, device=device).mul_(2).sub_(1)
 
 
-class CodesPrior(_Prior):
+@dataclass(frozen=True, kw_only=True)
+class CodesPrior(Prior):
     """Noise beside structured codes (InfoGAN, Chen et al. 2016): N(0, I), then one-hot codes, then U(-1, 1) codes.
 
     The columns are laid out in that order: ``dim`` of noise, each of ``categorical`` one-hot, ``continuous``.
+
+    Args:
+        dim: Width of the noise.
+        categorical: Number of values of each categorical code.
+        continuous: Number of continuous codes.
     """
 
-    name: Literal["codes"] = "codes"
+    name: ClassVar[str] = "codes"
     dim: Width = 62
-    categorical: tuple[Annotated[int, Field(ge=2, le=10_000)], ...] = Field((10,), strict=False)
+    categorical: Annotated[tuple[Categories, ...], Field(max_length=1_000)] = (10,)
     continuous: Annotated[int, Field(ge=0, le=1_000)] = 2
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "categorical", tuple(self.categorical))
 
     @property
     def width(self) -> int:
@@ -80,6 +120,3 @@ class CodesPrior(_Prior):
             columns.append((drawn == torch.arange(classes, device=device)).float())
         columns.append(torch.rand(n, self.continuous, generator=generator, device=device) * 2 - 1)
         return torch.cat(columns, dim=1)
-
-
-Prior = Annotated[GaussianPrior | UniformPrior | CodesPrior, Field(discriminator="name")]

@@ -173,7 +173,7 @@ def turn(entry: Entry[Any], **options: Any) -> tuple[dict[str, Tensor], nn.Modul
     Raises:
         Broken: It raises.
     """
-    every_step = {"every": 1} if is_lazy(entry) else {}  # some are lazy unless told otherwise
+    every_step = {"every_steps": 1} if is_lazy(entry) else {}  # some are lazy unless told otherwise
     regularizer = made(entry, **{**every_step, **options})
     regularizer.label = entry.name
     game, networks = _bound(entry, regularizer)
@@ -191,7 +191,7 @@ def is_term(entry: Entry[Any]) -> bool:
 
 def is_lazy(entry: Entry[Any]) -> bool:
     """Whether a regularizer can be applied every so many steps."""
-    return is_term(entry) and "every" in entry.options.types
+    return is_term(entry) and "every_steps" in entry.options.types
 
 
 def penalty(entry: Entry[Any]) -> None:
@@ -228,14 +228,14 @@ def lazy(entry: Entry[Any]) -> None:
     """It can be applied every so many steps, as much more strongly."""
     if not is_lazy(entry):
         return
-    game, networks = _bound(entry, made(entry, weight=2.0, every=4))
+    game, networks = _bound(entry, made(entry, weight=2.0, every_steps=4))
     late = [phase for phase in game.phases() if "/" in phase.name]
-    require(bool(late), f"{called(entry)} has no turn of its own with every: 4.", BASE_OPTIONS)
+    require(bool(late), f"{called(entry)} has no turn of its own with every_steps: 4.", BASE_OPTIONS)
     with blaming(entry, "when it is lazy", EARLY):
         losses = late[0].loss(dict(networks.items()), players.batch())
     require(
-        late[0].every == 4 and torch.allclose(losses["loss"], 8 * losses["penalty"]),
-        f"{called(entry)} is not applied every times as strongly when it is lazy.",
+        late[0].every_steps == 4 and torch.allclose(losses["loss"], 8 * losses["penalty"]),
+        f"{called(entry)} is not applied every_steps times as strongly when it is lazy.",
         BASE_OPTIONS,
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.errors import GanzooError, unknown
 
 if TYPE_CHECKING:
     from ganzoo.recipes.loading import Recipe
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def warn_of_problems(zoo: Zoo) -> None:
-    """One sentence for each plugin that was left out; everything else goes on."""
+    """One sentence for each plugin that was refused."""
     for problem in zoo.problems:
         typer.secho(problem.sentence, fg="yellow", err=True)
 
@@ -85,8 +85,8 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on 
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A recipe's name or file, or the name of anything that is listed.")],
-    kind: Annotated[str | None, typer.Option(help="Which kind is meant, where several have the name.")] = None,
+    name: Annotated[str, typer.Argument(help="A recipe's name or file, or any name that `ganzoo list` shows.")],
+    kind: Annotated[str | None, typer.Option(help="The kind, if several have that name.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value of a recipe.", metavar="KEY=VALUE")
     ] = None,
@@ -99,8 +99,8 @@ def show(
     warn_of_problems(zoo)
     found = _found(name, kind, zoo)
     if as_json and len(found) > 1:
-        kinds = " and as ".join(entry.kind for entry in found)
-        raise GanzooError(f"'{name}' is there as {kinds}.", "Say which with --kind.")
+        kinds = ", ".join(entry.kind for entry in found)
+        raise GanzooError(f"'{name}' names several kinds: {kinds}.", "Choose with --kind.")
     if set_ and any(entry.kind != "recipe" for entry in found):
         raise GanzooError(f"--set changes recipes, and '{name}' is a {found[0].kind}.", "Leave it out.")
     if not found:
@@ -113,16 +113,15 @@ def show(
 
 
 def _found(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
-    """Every entry of that name; none where it is a recipe's file."""
+    """Every entry of that name; none if it is a recipe file."""
     registries = [zoo.registry(kind)] if kind else zoo.registries()
     found = [registry.get(name) for registry in registries if name in registry]
     if not found and not name.endswith((".yaml", ".yml")):
         if kind:
             registries[0].get(name)
         known = {entry.name for registry in registries for entry in registry}
-        raise GanzooError(
-            f"Nothing is registered under the name '{name}'.", f"{nearest(name, known)} {zoo.recipes.hint}".strip()
-        )
+        aliases = {alias: right for registry in registries for alias, right in registry.aliases.items()}
+        raise unknown("name", name, known, zoo.recipes.hint, aliases)
     return found
 
 
@@ -135,13 +134,13 @@ def _show_recipe(name: str, zoo: Zoo, overrides: list[str], as_json: bool) -> No
         facts = {"name": recipe.name, "recipe": recipe.plain(), "parameters": counts}
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
         return
-    # Comments, so that what is shown is a recipe that can be saved and run.
-    told = [f"# {role}: {count:,} parameters" for role, count in (counts or {}).items()]
-    _print_yaml("\n".join([f"# {recipe.name}", *told, recipe.to_yaml()]))
+    # As comments, so that the output is a recipe that can be saved and run.
+    sizes = [f"# {role}: {count:,} parameters" for role, count in (counts or {}).items()]
+    _print_yaml("\n".join([f"# {recipe.name}", *sizes, recipe.to_yaml()]))
 
 
 def _parameter_counts(recipe: Recipe, zoo: Zoo) -> dict[str, int] | None:
-    """Parameters by network, or None where the dataset, whose shape they depend on, cannot be had."""
+    """Parameters by network, or None if the dataset, whose shape they depend on, is unavailable."""
     from ganzoo.build import assemble
 
     try:
@@ -176,7 +175,7 @@ def _show_part(entry: Entry[Any], as_json: bool) -> None:
 
 
 def _option(entry: Entry[Any], option: str) -> dict[str, Any]:
-    """Its type in words, and its default if it has one."""
+    """An option's type in words, and its default if it has one."""
     from pydantic_core import to_jsonable_python
 
     kind = in_words(entry.options.schema()[option])
@@ -185,7 +184,7 @@ def _option(entry: Entry[Any], option: str) -> dict[str, Any]:
 
 
 def in_words(schema: dict[str, Any]) -> str:
-    """A JSON schema as a person would say it: ``list of int >= 1``."""
+    """A JSON schema in words: ``list of int >= 1``."""
     if "enum" in schema or "const" in schema:
         return " | ".join(map(str, schema.get("enum", [schema.get("const")])))
     if "anyOf" in schema:
@@ -201,7 +200,7 @@ def in_words(schema: dict[str, Any]) -> str:
 
 
 def _print_yaml(text: str) -> None:
-    """With colours on a terminal; as it is into a file, where broken lines would be no YAML any more."""
+    """In colour on a terminal; unchanged into a file, where broken lines would no longer be YAML."""
     from rich.console import Console
     from rich.syntax import Syntax
 

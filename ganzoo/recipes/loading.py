@@ -1,16 +1,17 @@
-"""Recipes: one YAML file that names everything a training needs, refused before it starts where anything is wrong."""
+"""From a YAML file to a checked recipe: find the file, parse it, apply overrides, validate it, look up its names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-from ganzoo.api.priors import GaussianPrior, Prior
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.recipes import overrides as dotted_overrides
+from ganzoo.recipes.optimizers import SCHEDULED, canonical, check_optimizer
 from ganzoo.recipes.overrides import Override
 from ganzoo.recipes.schema import (
     FOREIGN_EXTRACTORS,
@@ -18,116 +19,40 @@ from ganzoo.recipes.schema import (
     Component,
     EvaluateConfig,
     NetworkConfig,
-    OptimizerConfig,
     PhaseOverride,
-    Section,
+    Recipe,
+    ScheduleConfig,
     TrainConfig,
     Until,
-    combination,
+    is_schedule,
 )
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import check_name
-from ganzoo.registry.validation import Complaint, Refused, complaints
+from ganzoo.registry.registry import Entry, check_name
+from ganzoo.registry.validation import ValidationFailed, ValidationIssue, issues
 
 __all__ = [
     "METRICS",
     "Component",
     "EvaluateConfig",
     "NetworkConfig",
-    "OptimizerConfig",
     "PhaseOverride",
     "Recipe",
+    "ScheduleConfig",
     "TrainConfig",
     "Until",
     "load_recipe",
 ]
 
 
-class Recipe(Section):
-    """Everything a training needs.
-
-    Attributes:
-        name: The file's name without its ending.
-        summary: One line.
-        paper: Citation, or None.
-        dataset: What real images are.
-        prior: Where latent codes come from.
-        conditional: Whether networks get labels.
-        networks: A network for each role of the objective.
-        loss: A loss on logits, or an objective with phases of its own.
-        regularizers: Terms added to a player's loss.
-        augmentation: A change of what the discriminator sees.
-        optimizers: By role; ``default`` serves roles that are not listed.
-        phases: Changes of the objective's phases, by their names.
-        train: How to train.
-        evaluate: How to score.
-        trackers: Where else a run's events go.
-    """
-
-    name: str
-    summary: Annotated[str, Field(min_length=1, max_length=200)]
-    paper: Annotated[str, Field(min_length=1)] | None = None
-    dataset: Component
-    prior: Prior = GaussianPrior()
-    conditional: bool = False
-    networks: Annotated[dict[str, NetworkConfig], Field(min_length=1)]
-    loss: Component
-    regularizers: tuple[Component, ...] = Field((), strict=False)
-    augmentation: Component | None = None
-    optimizers: Annotated[dict[str, OptimizerConfig], Field(min_length=1)]
-    phases: dict[str, PhaseOverride] = Field(default_factory=dict)
-    train: TrainConfig
-    evaluate: EvaluateConfig = Field(default_factory=lambda: EvaluateConfig.model_validate({}))
-    trackers: tuple[Component, ...] = Field((), strict=False)
-
-    @model_validator(mode="after")
-    def _until_is_measured(self) -> Recipe:
-        until = self.train.until
-        if until is not None and until.metric not in self.evaluate.metrics:
-            raise combination(f"waits for train.until.metric '{until.metric}', which evaluate.metrics does not name")
-        if until is not None and self.evaluate.every is None:
-            raise combination("has train.until, but evaluate.every is null, so nothing is measured before the end")
-        return self
-
-    @model_validator(mode="after")
-    def _accuracy_of_what_was_asked(self) -> Recipe:
-        measured = [name for name in self.evaluate.metrics if name.startswith("accuracy@")]
-        if measured and not self.conditional:
-            raise combination(f"measures '{measured[0]}', but is not conditional, so no class is ever asked for")
-        return self
-
-    def plain(self) -> dict[str, Any]:
-        """The recipe as its file holds it: mappings, lists, text, numbers. Its name is left to the file."""
-        return self.model_dump(mode="json", exclude={"name"})
-
-    def to_yaml(self) -> str:
-        """The recipe as a file that ``load_recipe`` reads back to the same."""
-        return strict_yaml.dump(self.plain())
-
-    def in_precision(self, precision: str) -> Recipe:
-        """The same recipe with ``train.precision`` settled."""
-        return self.model_copy(update={"train": self.train.model_copy(update={"precision": precision})})
-
-    def components(self) -> Iterator[tuple[tuple[str | int, ...], str, Component]]:
-        """Where each component stands, its kind, and the component; networks excepted."""
-        yield ("dataset",), "dataset", self.dataset
-        yield ("loss",), "loss", self.loss
-        for index, component in enumerate(self.regularizers):
-            yield ("regularizers", index), "regularizer", component
-        if self.augmentation is not None:
-            yield ("augmentation",), "augmentation", self.augmentation
-        for index, component in enumerate(self.trackers):
-            yield ("trackers", index), "tracker", component
-
-
-def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, migrate: bool = False) -> Recipe:
     """Read and check a recipe.
 
     Args:
         source: A registered name, or the path of a YAML file.
         zoo: Where its names are looked up.
         overrides: Changes of the form ``a.b=c``, c being YAML.
+        migrate: Accept keys that earlier versions wrote, as in the recipe.yaml of an old run.
 
     Returns:
         The recipe, with every option filled in.
@@ -137,32 +62,35 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = ()) -> 
     """
     path = _find(source, zoo)
     data = strict_yaml.read_mapping(path)
-    return _checked(data, path.stem, path, zoo, overrides)
+    return _recipe_of(_renamed(data, zoo) if migrate else data, path.stem, path, zoo, overrides)
 
 
-def _checked(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
+def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
     check_name("recipe", name)
     parsed = [Override.parse(text) for text in overrides]
-    data = dotted_overrides.apply(data, parsed)
-    given = {key: value for key, value in data.items() if key != "name"}
-    found = [Complaint((), "has no key 'name'", "A recipe is called as its file is.", "name")] if "name" in data else []
+    data = dotted_overrides.apply(data, parsed, zoo)
+    found = list(_old_keys(data, zoo))
+    given = _renamed(data, zoo)
+    if "name" in given:
+        found.append(ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name"))
+        del given["name"]
     recipe = None
     try:
         recipe = Recipe.model_validate({**given, "name": name})
     except ValidationError as error:
-        found += complaints(error, Recipe, given)
+        found += issues(error, Recipe, given)
     if recipe is not None:
         checked, more = _against_zoo(recipe, zoo)
         recipe, found = recipe.model_copy(update=checked), [*found, *more]
     if recipe is None or found:
-        raise Refused(found, [_in_words(complaint, Path(place), parsed) for complaint in found])
+        raise ValidationFailed(found, [_in_words(issue, Path(place), parsed) for issue in found])
     return recipe
 
 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from YAML text instead of a file; see ``load_recipe``."""
     data = strict_yaml.parse(text, f"recipe '{name}'")
-    return _checked(data if isinstance(data, dict) else {}, name, f"recipe '{name}'", zoo, overrides)
+    return _recipe_of(data if isinstance(data, dict) else {}, name, f"recipe '{name}'", zoo, overrides)
 
 
 def _find(source: str | Path, zoo: Zoo) -> Path:
@@ -171,7 +99,7 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     path = Path(source)
     if path.suffix in (".yaml", ".yml") or isinstance(source, Path) or _is_file(path):
         return path
-    raise unknown("recipe", str(source), [entry.name for entry in zoo.recipes], zoo.recipes.hint)
+    return zoo.recipes.get(str(source)).create()  # raises, naming the nearest
 
 
 def _is_file(path: Path) -> bool:
@@ -181,15 +109,47 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _in_words(complaint: Complaint, path: Path, overrides: Sequence[Override]) -> str:
-    to_blame = [override for override in overrides if override.concerns(complaint.place)]
+def _sections_with_old_keys(
+    data: Mapping[str, Any], zoo: Zoo
+) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any], str]]:
+    """Every mapping that still says ``every``: its path, itself, and what the key is called now."""
+    own = {entry.name for entry in zoo.regularizers if "every" in entry.options.types}
+    regularizers, phases = data.get("regularizers"), data.get("phases")
+    places: list[tuple[tuple[str | int, ...], Any, str]] = [(("evaluate",), data.get("evaluate"), "every_images")]
+    if isinstance(regularizers, list):
+        places += [(("regularizers", index), one, "every_steps") for index, one in enumerate(regularizers)]
+    if isinstance(phases, dict):
+        places += [(("phases", name), one, "every_steps") for name, one in phases.items()]
+    for path, section, new in places:
+        if isinstance(section, dict) and "every" in section and section.get("name") not in own:
+            yield path, section, new
+
+
+def _old_keys(data: Mapping[str, Any], zoo: Zoo) -> Iterator[ValidationIssue]:
+    for path, _, new in _sections_with_old_keys(data, zoo):
+        place = ".".join(map(str, path))
+        yield ValidationIssue(path, f"{place}.every is now {place}.{new}", key="every", whole=True)
+
+
+def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
+    """A copy with today's keys where the old ones were."""
+    renamed = copy.deepcopy(dict(data))
+    for _, section, new in _sections_with_old_keys(renamed, zoo):
+        items = {new if key == "every" else key: value for key, value in section.items()}
+        section.clear()
+        section.update(items)
+    return renamed
+
+
+def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override]) -> str:
+    to_blame = [override for override in overrides if override.concerns(issue.place)]
     place = f"--set {to_blame[-1].text}" if to_blame else str(path)
-    return f"{place}: {complaint.sentence('the recipe')}"
+    return f"{place}: {issue.sentence('the recipe')}"
 
 
-def _against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Complaint]]:
+def _against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[ValidationIssue]]:
     """Every component with its options filled in, by the recipe's fields, and what is wrong with them."""
-    found: list[Complaint] = []
+    found: list[ValidationIssue] = []
     lists: dict[str, list[Component]] = {"regularizers": [], "trackers": []}
     checked: dict[str, Any] = {}
     for path, kind, component in recipe.components():
@@ -205,48 +165,127 @@ def _against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Complai
         for role, kind in roles.items()
         if role in recipe.networks
     }
+    checked["optimizers"] = {role: _optimizer(one, role, found) for role, one in recipe.optimizers.items()}
     found += _unknown_extractors(recipe, zoo)
     return {**checked, **{key: tuple(value) for key, value in lists.items()}}, found
 
 
 def _filled(
-    component: Component, kind: str, path: tuple[str | int, ...], zoo: Zoo, found: list[Complaint]
+    component: Component, kind: str, path: tuple[str | int, ...], zoo: Zoo, found: list[ValidationIssue]
 ) -> Component:
-    registry = zoo.registry(kind)
     try:
-        options = registry.get(component.name).check(component.options)
-    except Refused as error:
-        found += [complaint.below(*path) for complaint in error.complaints]
+        entry = zoo.registry(kind).get(component.name)
     except GanzooError as error:
-        found.append(Complaint(path, f"names the {kind} '{component.name}', which there is not", error.remedy))
-    else:
-        return component.model_copy(update={"options": options})
-    return component
+        found.append(ValidationIssue(path, error.sentence, error.remedy, whole=True))
+        return component
+    return _checked(component, entry.check, _may_be_scheduled(entry), path, found)
+
+
+def _may_be_scheduled(entry: Entry[Any]) -> tuple[str, ...]:
+    """The options of an entry that may change during training."""
+    if entry.kind == "regularizer":
+        return ("weight",)
+    scheduled = getattr(entry.factory, "scheduled", ()) if entry.kind == "augmentation" else ()
+    return tuple(scheduled)
+
+
+def _optimizer(component: Component, role: str, found: list[ValidationIssue]) -> Component:
+    path = ("optimizers", role)
+    try:
+        name = canonical(component.name)
+    except GanzooError as error:
+        found.append(ValidationIssue(path, error.sentence, error.remedy, whole=True))
+        return component
+    named = component.model_copy(update={"name": name})
+    checked = _checked(named, lambda options: check_optimizer(name, options), SCHEDULED, path, found)
+    if isinstance(checked.options.get("lr"), ScheduleConfig) and checked.options.get("decay") != "constant":
+        found.append(ValidationIssue(path, "has a schedule of lr and a decay", "Remove one of the two."))
+    return checked
+
+
+def _checked(
+    component: Component,
+    check: Callable[[Mapping[str, Any]], dict[str, Any]],
+    scheduled: Sequence[str],
+    path: tuple[str | int, ...],
+    found: list[ValidationIssue],
+) -> Component:
+    """A component with its options filled in.
+
+    Args:
+        component: As the recipe gives it.
+        check: From given options to all of them; raises ``ValidationFailed``.
+        scheduled: Options that may be a schedule, or a list with schedules. Its start and its end each have to be
+            what the option may be.
+        path: Where in the recipe it is.
+        found: Gets what is wrong.
+    """
+    before = len(found)
+    given = {
+        key: _with_schedules(value, (*path, key), found) if key in scheduled else value
+        for key, value in component.options.items()
+    }
+    if len(found) > before:
+        return component
+    try:
+        options = check(_at(given, "start"))
+    except ValidationFailed as error:
+        found += [issue.below(*path) for issue in error.issues]
+        return component
+    has_schedule = {key: value for key, value in given.items() if _at(value, "start") != value}
+    if has_schedule:
+        try:
+            check(_at(given, "end"))
+        except ValidationFailed as error:
+            found += [issue.below(*path) for issue in error.issues]
+    return component.model_copy(update={"options": {**options, **has_schedule}})
+
+
+def _with_schedules(value: Any, path: tuple[str | int, ...], found: list[ValidationIssue]) -> Any:
+    """A value whose mappings are turned into schedules, inside a list too."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_with_schedules(item, (*path, index), found) for index, item in enumerate(value))
+    if is_schedule(value):
+        try:
+            return ScheduleConfig.model_validate(value)
+        except ValidationError as error:
+            found += [issue.below(*path) for issue in issues(error, ScheduleConfig, value)]
+    return value
+
+
+def _at(value: Any, key: str) -> Any:
+    """A value with each schedule replaced by its ``start`` or ``end``."""
+    if isinstance(value, ScheduleConfig):
+        return value.values().get(key, value.start)
+    if isinstance(value, (list, tuple)):
+        return [_at(item, key) for item in value] if any(isinstance(i, ScheduleConfig) for i in value) else value
+    if isinstance(value, dict):
+        return {name: _at(item, key) for name, item in value.items()}
+    return value
 
 
 def _roles(recipe: Recipe, zoo: Zoo) -> Mapping[str, str]:
-    """The networks that the objective plays with, each with the kind that provides it."""
+    """The networks that the objective trains, each with the kind that provides it."""
     from ganzoo.api.objective import Objective
 
     factory = zoo.losses.get(recipe.loss.name).factory if recipe.loss.name in zoo.losses else None
     return factory.roles if isinstance(factory, type) and issubclass(factory, Objective) else Objective.roles
 
 
-def _missing_and_extra(recipe: Recipe, roles: Mapping[str, str]) -> Iterator[Complaint]:
-    players = f"The loss '{recipe.loss.name}' plays with {', '.join(roles)}."
+def _missing_and_extra(recipe: Recipe, roles: Mapping[str, str]) -> Iterator[ValidationIssue]:
+    players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
     for role in roles:
         if role not in recipe.networks:
-            yield Complaint(("networks",), f"needs the key '{role}'", players, role)
+            yield ValidationIssue(("networks",), f"needs the key '{role}'", players, role)
     for role in recipe.networks:
         if role not in roles:
-            yield Complaint(("networks",), f"has no key '{role}'", players, role)
+            yield ValidationIssue(("networks",), f"has no key '{role}'", players, role)
 
 
-def _unknown_extractors(recipe: Recipe, zoo: Zoo) -> Iterator[Complaint]:
+def _unknown_extractors(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     for index, metric in enumerate(recipe.evaluate.metrics):
         extractor = metric.partition("@")[2]
         known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
         if extractor not in known:
-            remedy = unknown("extractor", extractor, known, zoo.extractors.hint).remedy
-            place = ("evaluate", "metrics", index)
-            yield Complaint(place, f"names the extractor '{extractor}', which there is not", remedy)
+            error = unknown("extractor", extractor, known, zoo.extractors.hint, zoo.extractors.aliases)
+            yield ValidationIssue(("evaluate", "metrics", index), error.sentence, error.remedy, whole=True)

@@ -1,19 +1,25 @@
-"""A recipe's sections as pydantic models: what each may hold, and within which bounds."""
+"""The recipe schema: what a recipe may hold, as pydantic models, and within which bounds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
     SerializerFunctionWrapHandler,
+    Tag,
     model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from ganzoo.registry import strict_yaml
 
 Better = Literal["lower", "higher", "neither"]
 METRICS: dict[str, Better] = {
@@ -54,14 +60,11 @@ FOREIGN_EXTRACTORS = (
 """Extractors that torch-fidelity brings instead of a plugin."""
 
 Images = Annotated[int, Field(ge=1, le=10**12)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 MetricName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 def combination(verdict: str) -> PydanticCustomError:
-    """An error for values that are right alone and wrong together: a sentence without its subject."""
+    """An error for values that are right alone and wrong together; see ``ValidationIssue.verdict``."""
     return PydanticCustomError("combination", "{verdict}", {"verdict": verdict})
 
 
@@ -69,6 +72,62 @@ class Section(BaseModel):
     """A mapping with known keys, whose values are never turned into another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ScheduleConfig(Section):
+    """A number that changes during training. It stands where a number would: ``lr: {start: 1e-3, end: 1e-4}``.
+
+    Attributes:
+        start: The value at first.
+        end: The value at last; it stays there.
+        shape: How it gets from one to the other; ``constant`` stays at ``start``.
+        images: Real images that this takes, or null for the rest of the training.
+        delay: Real images before it begins.
+    """
+
+    start: float
+    end: float | None = None
+    shape: Literal["linear", "cosine", "exponential", "constant"] = "linear"
+    images: Images | None = None
+    delay: Annotated[int, Field(ge=0, le=10**12)] = 0
+
+    @model_validator(mode="after")
+    def _shape_has_ends(self) -> ScheduleConfig:
+        if self.shape == "constant":
+            if self.end not in (None, self.start):
+                raise combination("is constant, but has an end that differs from its start")
+        elif self.end is None:
+            raise combination("needs the key 'end'")
+        elif self.shape == "exponential" and self.start * self.end <= 0:
+            raise combination("is exponential, so start and end must both be positive or both negative")
+        return self
+
+    def values(self) -> dict[str, float]:
+        """Its extremes, by key: what must be within the bounds of the number that it replaces."""
+        return {"start": self.start} if self.end is None else {"start": self.start, "end": self.end}
+
+
+def is_schedule(value: Any) -> bool:
+    """Whether a value of a recipe is meant as a schedule."""
+    return isinstance(value, (dict, ScheduleConfig))
+
+
+def _tag(value: Any) -> str:
+    return "schedule" if is_schedule(value) else "number"
+
+
+def _within_unit(schedule: ScheduleConfig) -> ScheduleConfig:
+    for key, value in schedule.values().items():
+        if not 0 <= value < 1:
+            raise combination(f"has {key} {value:g}, which must be at least 0 and less than 1")
+    return schedule
+
+
+EmaDecay = Annotated[
+    Annotated[float, Field(gt=0, lt=1), Tag("number")]
+    | Annotated[ScheduleConfig, AfterValidator(_within_unit), Tag("schedule")],
+    Discriminator(_tag),
+]
 
 
 def _flat_schema(schema: dict[str, JsonValue]) -> None:
@@ -84,7 +143,7 @@ class Component(Section):
 
     Attributes:
         name: The registered name.
-        options: Everything else that stands in the mapping.
+        options: Everything else in the mapping. Values may be ``ScheduleConfig``s once they are checked.
     """
 
     model_config = ConfigDict(json_schema_extra=_flat_schema)
@@ -102,11 +161,26 @@ class Component(Section):
         own = {key: data[key] for key in data if key in cls.model_fields and key != "options"}
         return {**own, "options": {key: data[key] for key in data if key not in own}}
 
+    def initial_options(self) -> dict[str, Any]:
+        """The options to build it with: a schedule is its first value."""
+        return {key: initial(value) for key, value in self.options.items()}
+
+    def schedules(self) -> dict[str, ScheduleConfig]:
+        """The options that have a schedule, by name."""
+        return {key: value for key, value in self.options.items() if isinstance(value, ScheduleConfig)}
+
     @model_serializer(mode="wrap")
     def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         flat: dict[str, Any] = handler(self)
         options = flat.pop("options")
         return {**flat, **options}
+
+
+def initial(value: Any) -> Any:
+    """A value at the start of training; schedules inside a list too."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(initial, value))
+    return value.start if isinstance(value, ScheduleConfig) else value
 
 
 class NetworkConfig(Component):
@@ -119,62 +193,16 @@ class NetworkConfig(Component):
     spectral_norm: bool = False
 
 
-class _Optimizer(Section):
-    # Each optimizer narrows it; it stands here so that it comes first in a file.
-    name: str
-    lr: Positive
-    decay: Literal["constant", "linear", "cosine"] = "constant"
-
-
-class Adam(_Optimizer):
-    """Adam (Kingma and Ba 2015)."""
-
-    name: Literal["adam"] = "adam"
-    betas: tuple[Share, Share] = Field((0.9, 0.999), strict=False)
-    eps: Positive = 1e-8
-    weight_decay: NotNegative = 0.0
-
-
-class AdamW(_Optimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-
-    name: Literal["adamw"] = "adamw"
-    betas: tuple[Share, Share] = Field((0.9, 0.999), strict=False)
-    eps: Positive = 1e-8
-    weight_decay: NotNegative = 0.01
-
-
-class Sgd(_Optimizer):
-    """Stochastic gradient descent."""
-
-    name: Literal["sgd"] = "sgd"
-    momentum: Share = 0.0
-    weight_decay: NotNegative = 0.0
-
-
-class RmsProp(_Optimizer):
-    """RMSprop (Tieleman and Hinton 2012)."""
-
-    name: Literal["rmsprop"] = "rmsprop"
-    alpha: Share = 0.99
-    eps: Positive = 1e-8
-    momentum: Share = 0.0
-    weight_decay: NotNegative = 0.0
-
-
-OptimizerConfig = Annotated[Adam | AdamW | Sgd | RmsProp, Field(discriminator="name")]
-
-
 class PhaseOverride(Section):
-    """Changes of one phase's schedule; null leaves what the objective says.
+    """Changes of when one phase runs; null leaves what the objective says.
 
     Attributes:
         repeat: How often it runs in one step.
-        every: It runs on each ``every``-th step only.
+        every_steps: It runs on each ``every_steps``-th step only.
     """
 
     repeat: Annotated[int, Field(ge=1, le=1000)] | None = None
-    every: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    every_steps: Annotated[int, Field(ge=1, le=10**6)] | None = None
 
 
 class Until(Section):
@@ -186,12 +214,12 @@ class Until(Section):
     """
 
     metric: MetricName
-    below: Positive
+    below: Annotated[float, Field(gt=0, le=1e12)]
 
     @model_validator(mode="after")
     def _falls(self) -> Until:
         if METRICS.get(self.metric.partition("@")[0], "lower") != "lower":
-            raise combination(f"waits for '{self.metric}' to fall, and lower is not better there")
+            raise combination(f"waits for '{self.metric}' to fall, but lower is not better")
         return self
 
 
@@ -203,13 +231,13 @@ class TrainConfig(Section):
         batch_size: Images in one batch.
         precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32.
         engine: How phases are executed.
-        ema: Weight of the old average in each step, or null for no moving average.
+        ema: Weight of the old average in each step (a number or a schedule), or null for no moving average.
         share_fakes: Both players learn from one batch of fakes a step, the discriminator first.
         seed: Everything random follows from it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
         until: Ends the training early.
-        log_every: Images between two log records.
+        log_every_images: Images between two log records.
         checkpoint_seconds: Seconds between two checkpoints.
     """
 
@@ -217,7 +245,7 @@ class TrainConfig(Section):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     engine: Literal["auto", "eager", "compile", "cudagraph"] = "auto"
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
+    ema: EmaDecay | None = 0.999
     share_fakes: bool = False
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     device: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
@@ -229,7 +257,7 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _one_batch_at_least(self) -> TrainConfig:
         if self.batch_size > self.images:
-            raise combination(f"has batch_size {self.batch_size}, more than its images ({self.images})")
+            raise combination(f"has a batch_size of {self.batch_size}, more than its images ({self.images})")
         return self
 
 
@@ -237,12 +265,12 @@ class EvaluateConfig(Section):
     """How to score.
 
     Attributes:
-        every: Images between two evaluations, or null for one at the end.
+        every_images: Images between two evaluations, or null for one at the end.
         metrics: Names such as ``fid@mnist-cnn``.
         samples: Generated images that a score is computed from.
     """
 
-    every: Images | None = None
+    every_images: Images | None = None
     metrics: tuple[MetricName, ...] = Field((), strict=False)
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
 
@@ -256,3 +284,81 @@ class EvaluateConfig(Section):
         if len(set(self.metrics)) < len(self.metrics):
             raise combination("names a metric twice")
         return self
+
+
+class Recipe(Section):
+    """Everything a training needs.
+
+    Attributes:
+        name: The file's name without its ending.
+        summary: One line.
+        paper: Citation, or None.
+        dataset: Where real images come from.
+        prior: Where latent codes come from.
+        conditional: Whether networks get labels.
+        networks: A network for each role of the objective.
+        loss: A loss on logits, or an objective with phases of its own.
+        regularizers: Terms added to a player's loss.
+        augmentation: A change of what the discriminator sees.
+        optimizers: By role; ``default`` serves roles that are not listed.
+        phases: Changes of the objective's phases, by their names.
+        train: How to train.
+        evaluate: How to score.
+        trackers: Where else a run's events go.
+    """
+
+    name: str
+    summary: Annotated[str, Field(min_length=1, max_length=200)]
+    paper: Annotated[str, Field(min_length=1)] | None = None
+    dataset: Component
+    prior: Component = Field(default_factory=lambda: Component(name="gaussian"))
+    conditional: bool = False
+    networks: Annotated[dict[str, NetworkConfig], Field(min_length=1)]
+    loss: Component
+    regularizers: tuple[Component, ...] = Field((), strict=False)
+    augmentation: Component | None = None
+    optimizers: Annotated[dict[str, Component], Field(min_length=1)]
+    phases: dict[str, PhaseOverride] = Field(default_factory=dict)
+    train: TrainConfig
+    evaluate: EvaluateConfig = Field(default_factory=lambda: EvaluateConfig.model_validate({}))
+    trackers: tuple[Component, ...] = Field((), strict=False)
+
+    @model_validator(mode="after")
+    def _until_is_measured(self) -> Recipe:
+        until = self.train.until
+        if until is not None and until.metric not in self.evaluate.metrics:
+            raise combination(f"The metric of train.until, '{until.metric}', is missing from evaluate.metrics")
+        if until is not None and self.evaluate.every_images is None:
+            raise combination("Set evaluate.every_images: train.until needs scores during training")
+        return self
+
+    @model_validator(mode="after")
+    def _accuracy_of_what_was_asked(self) -> Recipe:
+        measured = [name for name in self.evaluate.metrics if name.startswith("accuracy@")]
+        if measured and not self.conditional:
+            raise combination(f"The metric '{measured[0]}' needs conditional: true")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """The recipe as its file holds it: mappings, lists, text, numbers. Its name is the file's."""
+        return self.model_dump(mode="json", exclude={"name"})
+
+    def to_yaml(self) -> str:
+        """The recipe as a file that ``load_recipe`` reads back to the same."""
+        return strict_yaml.dump(self.plain())
+
+    def in_precision(self, precision: str) -> Recipe:
+        """The same recipe with ``train.precision`` settled."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"precision": precision})})
+
+    def components(self) -> Iterator[tuple[tuple[str | int, ...], str, Component]]:
+        """Each registered component's path in the recipe, its kind, and the component; networks are left out."""
+        yield ("dataset",), "dataset", self.dataset
+        yield ("prior",), "prior", self.prior
+        yield ("loss",), "loss", self.loss
+        for index, component in enumerate(self.regularizers):
+            yield ("regularizers", index), "regularizer", component
+        if self.augmentation is not None:
+            yield ("augmentation",), "augmentation", self.augmentation
+        for index, component in enumerate(self.trackers):
+            yield ("trackers", index), "tracker", component

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, version
@@ -24,6 +24,7 @@ import pluggy
 from ganzoo.api import hookspecs
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
+from ganzoo.registry.builtin import builtin_priors
 from ganzoo.registry.global_state import kept
 from ganzoo.registry.packages import (
     OURS,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from ganzoo.api.extractor import Extractor
     from ganzoo.api.metric import Metric
     from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
+    from ganzoo.api.priors import Prior
     from ganzoo.api.tracker import Tracker
 
 CORE = (EntryPoint("ganzoo", "ganzoo.evaluation.metrics", "ganzoo"),)
@@ -96,6 +98,7 @@ class Zoo:
     regularizers: Registry[Regularizer] = field(default_factory=lambda: Registry("regularizer"))
     augmentations: Registry[Augmentation] = field(default_factory=lambda: Registry("augmentation"))
     datasets: Registry[ImageDataset] = field(default_factory=lambda: Registry("dataset"))
+    priors: Registry[Prior] = field(default_factory=builtin_priors)
     extractors: Registry[Extractor] = field(default_factory=lambda: Registry("extractor"))
     metrics: Registry[Metric] = field(default_factory=lambda: Registry("metric"))
     trackers: Registry[Tracker] = field(default_factory=lambda: Registry("tracker"))
@@ -153,7 +156,7 @@ def load_zoo() -> Zoo:
         zoo.problems.append(Problem("ganzoo", OURS, missing))
     refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
     for registry in zoo.registries():
-        registry.hint = f"Refused plugins may provide it: {refused}; see `ganzoo plugins`." if refused else ""
+        registry.hint = f"ValidationFailed plugins may provide it: {refused}; see `ganzoo plugins`." if refused else ""
     return zoo
 
 
@@ -272,8 +275,15 @@ def _callback(
 ) -> hookspecs.Register[Any]:
     registry = zoo.registry(kind)
 
-    def register(name: str, factory: Callable[..., Any], *, summary: str, paper: str | None = None) -> None:
-        entry = Entry(kind, name, factory, summary, paper, plugin, distribution)
+    def register(
+        name: str,
+        factory: Callable[..., Any],
+        *,
+        summary: str,
+        paper: str | None = None,
+        aliases: Sequence[str] = (),
+    ) -> None:
+        entry = Entry(kind, name, factory, summary, paper, plugin, distribution, tuple(aliases))
         registry.add(entry)
         registered.append(entry)
 
@@ -285,10 +295,10 @@ def _recipe_callback(
 ) -> hookspecs.RegisterRecipe:
     add = _callback(zoo, kind, plugin, distribution, registered)
 
-    def register(path: Path) -> None:
+    def register(path: Path, *, aliases: Sequence[str] = ()) -> None:
         path = Path(path)
         text = strict_yaml.read_mapping(path)
-        add(path.stem, RecipeFile(path), summary=text.get("summary", ""), paper=text.get("paper"))
+        add(path.stem, RecipeFile(path), summary=text.get("summary", ""), paper=text.get("paper"), aliases=aliases)
 
     return register
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
 from ganzoo.errors import GanzooError
-from ganzoo.registry.validation import Complaint, Refused, complaints
+from ganzoo.registry.validation import ValidationFailed, ValidationIssue, issues
 
 RESERVED = ("name", "options")
 """Keys of a component that are ganzoo's own."""
@@ -32,7 +32,7 @@ class Options:
         reserved: Further names that an option may not have.
 
     Raises:
-        GanzooError: An option cannot be checked, or its default is no value that a recipe could hold.
+        GanzooError: An option cannot be checked, or its default is not a value that a recipe can hold.
     """
 
     def __init__(self, subject: str, factory: Callable[..., Any], reserved: Collection[str] = ()) -> None:
@@ -40,7 +40,7 @@ class Options:
         declared = _declared(factory)
         for name in declared:
             if name in (*RESERVED, *reserved):
-                raise GanzooError(f"The {subject} has an option called '{name}', a word that ganzoo needs itself.")
+                raise GanzooError(f"The {subject} has an option called '{name}', a name that ganzoo reserves.")
         self.types = {name: _type(subject, parameter, names) for name, (parameter, names) in declared.items()}
         self.defaults = {
             name: parameter.default
@@ -57,12 +57,14 @@ class Options:
         accepted where a tuple is annotated.
 
         Raises:
-            Refused: Unknown, missing or wrongly typed options.
+            ValidationFailed: Unknown, missing or wrongly typed options.
         """
-        found = self._complaints(options)
+        found = self._issues(options)
         if found:
             prefix = f"The {self.subject}"
-            raise Refused(found, [c.sentence(prefix) if not c.path else f"{prefix}: {c.sentence('')}" for c in found])
+            sentences = [issue.sentence("") if issue.path else issue.sentence(prefix) for issue in found]
+            named = [f"{prefix}: {s}" if issue.path else s for issue, s in zip(found, sentences, strict=True)]
+            raise ValidationFailed(found, named)
         return self._validated({**self.defaults, **options})
 
     def schema(self) -> dict[str, Any]:
@@ -84,22 +86,22 @@ class Options:
 
     def _check_defaults(self) -> None:
         try:
-            found = [c for c in self._complaints(self.defaults) if not c.verdict.startswith("needs")]
+            found = [c for c in self._issues(self.defaults) if not c.verdict.startswith("needs")]
         except TypeError as error:
             raise GanzooError(f"The {self.subject} has a default that a recipe cannot hold: {error}.") from error
         if found:
-            raise GanzooError(f"The {self.subject} has a default of another type: {found[0].sentence('it')}")
+            raise GanzooError(f"The {self.subject} has a default of the wrong type: {found[0].sentence('it')}")
 
     def _validated(self, options: Mapping[str, Any]) -> dict[str, Any]:
         # As JSON: strict about numbers and text, yet a list may become a tuple and text a path.
         model = self._model.model_validate_json(json.dumps(dict(options)))
         return {name: getattr(model, _PREFIX + name) for name in self.types if name in options}
 
-    def _complaints(self, options: Mapping[str, Any]) -> list[Complaint]:
+    def _issues(self, options: Mapping[str, Any]) -> list[ValidationIssue]:
         try:
             self._validated(options)
         except ValidationError as error:
-            return complaints(error, self._model, options, noun="option")
+            return issues(error, self._model, options, noun="option")
         return []
 
 
@@ -138,9 +140,7 @@ def _globals(function: Callable[..., Any]) -> dict[str, Any]:
 def _type(subject: str, parameter: inspect.Parameter, names: dict[str, Any]) -> Any:
     """The annotation of one parameter, resolved alone: the others may name types that only a type checker sees."""
     if parameter.annotation is parameter.empty:
-        raise GanzooError(
-            f"The {subject} does not say of what type its option '{parameter.name}' is.", "Annotate the parameter."
-        )
+        raise GanzooError(f"The {subject} has an option '{parameter.name}' without a type.", "Annotate the parameter.")
     holder = type("Holder", (), {"__annotations__": {parameter.name: parameter.annotation}})
     try:
         return get_type_hints(holder, globalns=names, include_extras=True)[parameter.name]

@@ -1,9 +1,9 @@
-"""Which plugins there are: entry points of the group ``ganzoo``, and the distributions that they came with.
+"""Installed plugins: entry points of the group ``ganzoo``, and the packages that brought them.
 
 An entry point names a plugin, or a package whose modules are plugins, each called after its module.
 
-Two environment variables concern those of other distributions: ``GANZOO_PLUGINS``, names of entry points, modules or
-distributions separated by commas, loads no others (an empty value loads none), and
+Two environment variables concern those of other packages: ``GANZOO_PLUGINS``, names of entry points, modules or
+packages separated by commas, loads no others (an empty value loads none), and
 ``GANZOO_DISABLE_EXTERNAL_PLUGINS=1`` loads none at all.
 """
 
@@ -25,29 +25,29 @@ OURS = "ganzoo-bench"
 
 
 def installed() -> list[EntryPoint]:
-    """Every plugin that is installed, ours first, then others by distribution and name.
+    """Every plugin that is installed, ours first, then others by package and name.
 
     Raises:
-        GanzooError: What some distribution says of itself cannot be read.
+        GanzooError: The metadata of some package cannot be read.
     """
     try:
         return sorted(entry_points(group="ganzoo"), key=_order)
     except (OSError, ValueError, TypeError) as error:
         culprit = _damaged()
         raise GanzooError(
-            f"The metadata of {culprit or 'an installed distribution'} are damaged ({type(error).__name__}: {error}).",
-            "Install it again, or remove it.",
+            f"The metadata of {culprit or 'an installed package'} is damaged ({type(error).__name__}: {error}).",
+            "Reinstall it, or remove it.",
         ) from error
 
 
 def _damaged() -> str:
-    """The distributions whose entry points cannot be read."""
+    """The packages whose entry points cannot be read."""
     found = []
     for distribution in distributions():
         try:
             _ = list(distribution.entry_points)
         except (OSError, ValueError, TypeError):
-            found.append(str(getattr(distribution, "_path", "an installed distribution")))
+            found.append(str(getattr(distribution, "_path", "an installed package")))
     return ", ".join(found)
 
 
@@ -134,17 +134,17 @@ def _order(point: EntryPoint) -> tuple[bool, str, str]:
 
 
 def distribution_name(point: EntryPoint) -> str:
-    """The distribution's name as package indices compare it."""
+    """The package's name in its normal form (PEP 503)."""
     return normal(_metadata(point, "Name"))
 
 
 def distribution_of(point: EntryPoint) -> str:
-    """The distribution's name and version."""
+    """The package's name and version."""
     return f"{_metadata(point, 'Name')} {_metadata(point, 'Version')}"
 
 
 def _metadata(point: EntryPoint, key: str) -> str:
-    """A field of the distribution's metadata, which may be damaged."""
+    """A field of the package's metadata, which may be damaged."""
     try:
         metadata: Any = {} if point.dist is None else point.dist.metadata
         found = metadata.get(key)
@@ -154,5 +154,5 @@ def _metadata(point: EntryPoint, key: str) -> str:
 
 
 def normal(name: str) -> str:
-    """A distribution's name as package indices compare it (PEP 503)."""
+    """A package's name in its normal form (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.errors import GanzooError, unknown
 from ganzoo.registry.options import Options
 
 T = TypeVar("T")
@@ -21,6 +21,7 @@ KINDS: Mapping[str, str] = {
     "regularizer": "regularizers",
     "augmentation": "augmentations",
     "dataset": "datasets",
+    "prior": "priors",
     "extractor": "extractors",
     "metric": "metrics",
     "tracker": "trackers",
@@ -44,6 +45,7 @@ class Entry(Generic[T]):
         paper: Citation, or None.
         plugin: The plugin that brought it.
         distribution: The package that brought it, with its version.
+        aliases: Other names that people type, which error messages lead to this one.
     """
 
     kind: str
@@ -53,6 +55,7 @@ class Entry(Generic[T]):
     paper: str | None
     plugin: str
     distribution: str
+    aliases: tuple[str, ...] = ()
 
     @cached_property
     def options(self) -> Options:
@@ -103,11 +106,13 @@ class Registry(Generic[T]):
         taken = self._entries.get(entry.name)
         if taken is not None:
             raise GanzooError(
-                f"The {self.kind} '{entry.name}' of plugin '{entry.plugin}' ({entry.distribution}) exists already: "
-                f"plugin '{taken.plugin}' ({taken.distribution}) registered it.",
+                f"The {self.kind} '{entry.name}' of plugin '{entry.plugin}' ({entry.distribution}) is already "
+                f"registered by plugin '{taken.plugin}' ({taken.distribution}).",
                 "Names are unique within a kind; rename one.",
             )
         _check_description(entry)
+        for alias in entry.aliases:
+            check_name(entry.kind, alias)
         if not callable(entry.factory):
             raise GanzooError(
                 f"The {self.kind} '{entry.name}' was registered with {type(entry.factory).__name__} "
@@ -128,8 +133,17 @@ class Registry(Generic[T]):
             GanzooError: Nobody registered it.
         """
         if name not in self._entries:
-            raise unknown(self.kind, name, self._entries, self.hint)
+            raise unknown(self.kind, name, self._entries, self.hint, self.aliases)
         return self._entries[name]
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Names that error messages lead to a registered one. Where several claim an alias, the first name wins."""
+        found: dict[str, str] = {}
+        for entry in self:
+            for alias in entry.aliases:
+                found.setdefault(alias, entry.name)
+        return found
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -161,16 +175,16 @@ def one_kind(word: str) -> str:
     """A kind from its singular or plural.
 
     Raises:
-        GanzooError: There is no such kind.
+        GanzooError: The kind is unknown.
     """
     for kind, plural in KINDS.items():
         if word.lower() in (kind, plural):
             return kind
-    raise GanzooError(f"There is no kind called '{word}'.", nearest(word, KINDS.values()))
+    raise unknown("kind", word, KINDS.values())
 
 
 def _check_description(entry: Entry[Any]) -> None:
     if not isinstance(entry.summary, str) or not entry.summary.strip() or "\n" in entry.summary.strip():
-        raise GanzooError(f"The {entry.kind} '{entry.name}' needs a summary of one line.")
+        raise GanzooError(f"The {entry.kind} '{entry.name}' needs a one-line summary.")
     if entry.paper is not None and (not isinstance(entry.paper, str) or not entry.paper.strip()):
-        raise GanzooError(f"The {entry.kind} '{entry.name}' has a paper that is no text.", "Give a citation or None.")
+        raise GanzooError(f"The {entry.kind} '{entry.name}' has a paper that is not text.", "Give a citation or None.")

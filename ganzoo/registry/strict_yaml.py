@@ -39,9 +39,7 @@ class _Loader(_Base):
             if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
                 raise yaml.constructor.ConstructorError(None, None, "keys must be text", key.start_mark)
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key.value}' stands here a second time", key.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key '{key.value}'", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -63,23 +61,23 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
     Raises:
-        GanzooError: The file is missing, too large, not UTF-8, no valid YAML, or no mapping.
+        GanzooError: The file is missing, too large, not UTF-8, not valid YAML, or not a mapping.
     """
     try:
         if not path.is_file():
-            raise GanzooError(f"There is no file {path}.")
+            raise GanzooError(f"No such file: {path}.")
         if path.stat().st_size > MAX_BYTES:
-            raise GanzooError(f"{path} is larger than {MAX_BYTES:,} bytes, so it is hardly a recipe.")
+            raise GanzooError(f"{path} is too large for a recipe: over {MAX_BYTES:,} bytes.")
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise GanzooError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+        raise GanzooError(f"{path} is not valid UTF-8 (byte {error.start}).") from error
     except OSError as error:
-        raise GanzooError(f"{path} cannot be read ({error.strerror}).") from error
+        raise GanzooError(f"Cannot read {path} ({error.strerror}).") from error
     value = parse(text, str(path))
     if value is None:
         raise GanzooError(f"{path} is empty.")
     if not isinstance(value, dict):
-        raise GanzooError(f"{path} holds a {_word(value)} where a mapping of keys and values is needed.")
+        raise GanzooError(f"{path} must hold a mapping of keys to values, not a {_word(value)}.")
     return value
 
 
@@ -91,7 +89,7 @@ def parse(text: str, source: str) -> Any:
         source: What error sentences call it.
 
     Raises:
-        GanzooError: A syntax error, or a part of YAML that has no place in a recipe.
+        GanzooError: A syntax error, or a feature of YAML that recipes do not allow.
     """
     try:
         _refuse_surprises(text, source)
@@ -100,7 +98,7 @@ def parse(text: str, source: str) -> Any:
         mark = error.problem_mark or error.context_mark
         raise GanzooError(f"{_place(source, mark)}: {error.problem or error.context}.") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise GanzooError(f"{source} is no valid YAML: {' '.join(str(error).split())}.") from error
+        raise GanzooError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 def dump(value: Any) -> str:
@@ -121,9 +119,9 @@ def _refuse_surprises(text: str, source: str) -> None:
 
 def _surprise(event: yaml.Event, depth: int, documents: int) -> str:
     if documents > 1:
-        return "a second document starts here, and only one is read"
+        return "only one YAML document is allowed, and a second one starts here"
     if depth > MAX_DEPTH:
-        return f"more than {MAX_DEPTH} levels are nested here"
+        return f"nested more than {MAX_DEPTH} levels deep"
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
         return "anchors and aliases (& and *) are not allowed; write the value out"
     tag = getattr(event, "tag", None)

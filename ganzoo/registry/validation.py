@@ -1,10 +1,9 @@
-"""Pydantic's validation errors, said to a person: which key, what was expected, what was probably meant."""
+"""Validation errors in words: which key, what was expected, what was probably meant."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -15,7 +14,7 @@ from ganzoo.errors import GanzooError, nearest, one_line
 Path = tuple[str | int, ...]
 
 SHOWN = 5
-"""Mistakes listed at most; the rest are counted."""
+"""At most so many mistakes are listed; the rest are counted."""
 
 SYNONYMS: Mapping[str, str] = {
     "beta1": "betas",
@@ -57,50 +56,56 @@ EXPECTED: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Complaint:
+class ValidationIssue:
     """One mistake in a mapping.
 
     Attributes:
         path: The keys and list indices that lead to it.
-        verdict: What is wrong there, a sentence without its subject.
+        verdict: What is wrong: a predicate whose subject is the value at ``path``, or a sentence if ``whole``.
         remedy: What to do about it.
         key: The key below ``path`` that is missing or too many, if that is the mistake.
+        whole: Whether ``verdict`` is a sentence of its own.
     """
 
     path: Path
     verdict: str
     remedy: str = ""
     key: str | None = None
+    whole: bool = False
 
     @property
     def place(self) -> Path:
-        """Where the mistake would be mended."""
+        """Where the mistake would be corrected."""
         return self.path if self.key is None else (*self.path, self.key)
 
-    def below(self, *path: str | int) -> Complaint:
+    def below(self, *path: str | int) -> ValidationIssue:
         """The same mistake, seen from further up."""
         return replace(self, path=(*path, *self.path))
 
     def sentence(self, root: str) -> str:
         """The mistake in words; ``root`` names the mapping itself."""
-        return f"{dotted(self.path) or root} {self.verdict}. {self.remedy}".strip()
+        subject = dotted(self.path)
+        if not self.whole:
+            return f"{subject or root} {self.verdict}. {self.remedy}".strip()
+        shown_place = f"{subject}: " if len(self.path) > 1 and subject not in self.verdict else ""
+        return f"{shown_place}{self.verdict.rstrip('.')}. {self.remedy}".strip()
 
 
-class Refused(GanzooError):
-    """Values that were refused, with every reason.
+class ValidationFailed(GanzooError):
+    """Invalid values, with every mistake.
 
     Args:
-        complaints: What is wrong, at least one.
+        issues: What is wrong, at least one.
         sentences: The same in words, in the same order.
     """
 
-    def __init__(self, complaints: Sequence[Complaint], sentences: Sequence[str]) -> None:
+    def __init__(self, issues: Sequence[ValidationIssue], sentences: Sequence[str]) -> None:
         more = len(sentences) - SHOWN
         shown = [*sentences[:SHOWN], *([f"... and {more} more."] if more > 0 else [])]
         super().__init__("")
         self.sentence = "\n".join(map(one_line, shown))
         self.args = (self.sentence,)
-        self.complaints = tuple(complaints)
+        self.issues = tuple(issues)
 
 
 def dotted(path: Path) -> str:
@@ -108,7 +113,7 @@ def dotted(path: Path) -> str:
     return ".".join(map(str, path))
 
 
-def complaints(error: ValidationError, model: type[BaseModel], data: Any, noun: str = "key") -> list[Complaint]:
+def issues(error: ValidationError, model: type[BaseModel], data: Any, noun: str = "key") -> list[ValidationIssue]:
     """Every mistake that pydantic found.
 
     Args:
@@ -117,20 +122,21 @@ def complaints(error: ValidationError, model: type[BaseModel], data: Any, noun: 
         data: What was given to it.
         noun: What a key is called.
     """
-    found: list[Complaint] = []
+    found: list[ValidationIssue] = []
     expected: dict[Path, list[str]] = {}
     values: dict[Path, Any] = {}
     for details in error.errors(include_url=False):
         loc, kind = details["loc"], details["type"]
         if kind == "extra_forbidden":
             hint = meant(str(loc[-1]), known_keys(model, loc[:-1]))
-            found.append(Complaint(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint, str(loc[-1])))
+            found.append(ValidationIssue(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint, str(loc[-1])))
         elif kind == "missing":
-            found.append(Complaint(path_in(data, loc[:-1]), f"needs the {noun} '{loc[-1]}'", key=str(loc[-1])))
+            found.append(ValidationIssue(path_in(data, loc[:-1]), f"needs the {noun} '{loc[-1]}'", key=str(loc[-1])))
         elif kind == "union_tag_not_found":
-            found.append(Complaint(path_in(data, loc), f"needs the {noun} 'name'", key="name"))
+            found.append(ValidationIssue(path_in(data, loc), f"needs the {noun} 'name'", key="name"))
         elif kind == "combination":
-            found.append(Complaint(path_in(data, loc), details["msg"]))
+            verdict = details["msg"]
+            found.append(ValidationIssue(path_in(data, loc), verdict, whole=verdict[0].isupper()))
         else:
             path = path_in(data, loc)
             values[path] = _at(data, path)
@@ -138,7 +144,7 @@ def complaints(error: ValidationError, model: type[BaseModel], data: Any, noun: 
     # A union reports each of its members; together they are one mistake.
     for path, wanted in expected.items():
         choices = " or ".join(dict.fromkeys(wanted))
-        found.append(Complaint(path, f"must be {choices}, not {shown(values[path])}"))
+        found.append(ValidationIssue(path, f"must be {choices}, not {shown(values[path])}"))
     return _without_echoes(found)
 
 
@@ -160,11 +166,9 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown key, which leads other tools' words to ours."""
+    """A hint for an unknown key; other tools' words lead to ours."""
     known = list(known)
-    ours = {other: key for other, key in SYNONYMS.items() if key in known and other not in known}
-    close = get_close_matches(word.lower(), [*known, *ours], n=1, cutoff=0.6)
-    return f"Did you mean '{ours[close[0]]}'?" if close and close[0] in ours else nearest(word, known)
+    return nearest(word, known, {other: key for other, key in SYNONYMS.items() if key in known and other not in known})
 
 
 def path_in(data: Any, loc: Path) -> Path:
@@ -192,14 +196,13 @@ def _step(data: Any, part: str | int) -> tuple[bool, Any]:
     return False, data
 
 
-def _without_echoes(found: list[Complaint]) -> list[Complaint]:
+def _without_echoes(found: list[ValidationIssue]) -> list[ValidationIssue]:
     """A misspelt key is one mistake, although the key that was meant is missing too."""
-    hints = {(complaint.path, complaint.remedy) for complaint in found}
+    hints = {(issue.path, issue.remedy) for issue in found}
     return [
-        complaint
-        for complaint in found
-        if not complaint.verdict.startswith("needs")
-        or (complaint.path, f"Did you mean '{complaint.key}'?") not in hints
+        issue
+        for issue in found
+        if not issue.verdict.startswith("needs") or (issue.path, f"Did you mean '{issue.key}'?") not in hints
     ]
 
 

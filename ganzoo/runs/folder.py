@@ -189,7 +189,7 @@ class RunFolder:
 
     def recipe(self, zoo: Zoo, overrides: Iterable[str] = ()) -> Recipe:
         """The resolved recipe it was started with."""
-        return load_recipe(self.path / "recipe.yaml", zoo, list(overrides)).model_copy(
+        return load_recipe(self.path / "recipe.yaml", zoo, list(overrides), migrate=True).model_copy(
             update={"name": self.info["recipe"]}
         )
 

@@ -344,7 +344,7 @@ class TrainingLoop:
             Terminated: SIGTERM; the state is saved.
             Diverged: A loss, a gradient or a weight is no longer finite; the last good checkpoint is kept.
         """
-        trainer, every = self.trainer, self.trainer.recipe.evaluate.every
+        trainer, every = self.trainer, self.trainer.recipe.evaluate.every_images
         with self._stop:
             if trainer.images == 0:
                 self._draw_grid()

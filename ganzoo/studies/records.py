@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ganzoo.errors import GanzooError
 from ganzoo.files import append_lines, read_lines, write_atomically
 from ganzoo.recipes.loading import Recipe
-from ganzoo.registry.validation import complaints
+from ganzoo.registry.validation import issues
 from ganzoo.runs.environment import hardware_in_words
 from ganzoo.runs.schemas import LARGEST
 
@@ -194,7 +194,7 @@ def _parsed(path: Path) -> Iterable[RunRecord]:
         try:
             yield RunRecord.model_validate(line)
         except ValidationError as error:
-            what = complaints(error, RunRecord, line)[0].sentence("it")
+            what = issues(error, RunRecord, line)[0].sentence("it")
             raise GanzooError(f"Record {number} of {path} is damaged: {what}", "Remove that line.") from error
 
 

@@ -36,7 +36,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
         groups = scheduled(assembly.objective.phases(), recipe)
         batch = _batch(recipe, assembly)
-        total = sum(_flops(group, assembly, batch) * group[0].repeat / group[0].every for group in groups)
+        total = sum(_flops(group, assembly, batch) * group[0].repeat / group[0].every_steps for group in groups)
     return total / (recipe.train.batch_size * max(group[0].repeat for group in groups))
 
 

@@ -1,10 +1,10 @@
-"""Optimizers, learning-rate decay, and the moving average of weights."""
+"""Optimizers, and the moving average of weights."""
 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,55 +12,79 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.recipes.loading import Recipe
+from ganzoo.recipes.optimizers import known
+from ganzoo.recipes.schema import Recipe, ScheduleConfig, initial
 
-OPTIMIZERS: Mapping[str, tuple[type[torch.optim.Optimizer], dict[str, bool], dict[str, bool]]] = {
-    "adam": (torch.optim.Adam, {"fused": True}, {"capturable": True}),
-    "adamw": (torch.optim.AdamW, {"fused": True}, {"capturable": True}),
-    "sgd": (torch.optim.SGD, {"fused": True}, {}),
-    "rmsprop": (torch.optim.RMSprop, {"foreach": True}, {"capturable": True}),
-}
-"""Name in a recipe: class, its fastest implementation, and what its steps have to be told where they are captured."""
+FUSED = ("adam", "adamw", "sgd")
+"""Optimizers whose fused implementation is the fastest, on CPUs too; the others are faster over all tensors at once."""
 
 
 class RoleOptimizer:
-    """The optimizer of one network, with its learning-rate schedule.
+    """The optimizer of one network.
 
     Args:
         network: What it updates.
-        name: One of ``OPTIMIZERS``.
-        decay: ``"constant"``, or ``"linear"`` or ``"cosine"`` to zero over the whole training.
-        options: Keyword arguments of torch's class; ``lr`` among them.
-        captured_on: The device that an engine captures steps on, whose learning rate then lies there too; None where
-            steps are taken by the host.
+        name: An optimizer's name in lower case, see ``ganzoo.recipes.optimizers``.
+        options: Keyword arguments of torch's class, ``lr`` among them. ``lr``, and each of the betas, may be a
+            schedule, which ``Schedules`` applies.
+        captured_on: The device that an engine captures steps on; learning rate and scheduled betas are then tensors
+            there. None where the host takes the steps.
+
+    Raises:
+        GanzooError: torch's class refuses the options or the network's parameters, or cannot be captured.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        name: str,
-        decay: str,
-        options: Mapping[str, Any],
-        captured_on: torch.device | None = None,
+        self, network: nn.Module, name: str, options: Mapping[str, Any], captured_on: torch.device | None = None
     ) -> None:
-        kind, speed, captured = OPTIMIZERS[name]
+        kind = known()[name]
+        accepted = inspect.signature(kind).parameters
+        betas = options.get("betas", ())
+        scheduled = any(isinstance(beta, ScheduleConfig) for beta in betas)
+        options = {key: initial(value) for key, value in options.items()}
+        speed = {"fused": True} if name in FUSED else {"foreach": True} if "foreach" in accepted else {}
         if captured_on is not None:
-            speed = {**speed, **captured}
-            options = {**options, "lr": torch.tensor(float(options["lr"]), device=captured_on)}
-        self.inner = kind(network.parameters(), **speed, **options)  # type: ignore[arg-type]
-        self.decay = decay
-        self.base = float(options["lr"])
+            if "capturable" in accepted:
+                speed["capturable"] = True
+            elif name != "sgd":
+                raise GanzooError(
+                    f"The engine 'cudagraph' cannot capture the optimizer '{name}'.",
+                    "Use train.engine=eager, or another optimizer.",
+                )
+            options["lr"] = torch.tensor(float(options["lr"]), device=captured_on)
+            if scheduled:
+                if name not in ("adam", "adamw"):
+                    raise GanzooError(
+                        f"The engine 'cudagraph' cannot capture scheduled betas of '{name}'.",
+                        "Use train.engine=eager, or Adam.",
+                    )
+                # Fused steps read betas as numbers, once.
+                speed = {"foreach": True, "capturable": True}
+                options["betas"] = tuple(torch.tensor(float(b), device=captured_on) for b in options["betas"])
+        try:
+            self.inner = kind(network.parameters(), **speed, **options)  # type: ignore[arg-type]
+        except (ValueError, RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200].rstrip(".")
+            raise GanzooError(
+                f"The optimizer '{name}' cannot train this network: {reason}.", "Change its options, or use 'adam'."
+            ) from error
 
-    def set_progress(self, done: float) -> None:
-        """Set the learning rate for a share ``done`` in [0, 1] of the training."""
-        if self.decay == "constant":
-            return
-        factor = 1 - done if self.decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+    def set_lr(self, value: float) -> None:
+        """Set the learning rate."""
         for group in self.inner.param_groups:
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(self.base * factor)
+                group["lr"].fill_(value)
             else:
-                group["lr"] = self.base * factor
+                group["lr"] = value
+
+    def set_betas(self, values: Sequence[float]) -> None:
+        """Set the betas."""
+        for group in self.inner.param_groups:
+            if isinstance(group["betas"][0], Tensor):
+                for beta, value in zip(group["betas"], values, strict=True):
+                    beta.fill_(value)
+            else:
+                group["betas"] = tuple(values)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as tensors, named ``<parameter index>.<entry>``."""
@@ -79,7 +103,7 @@ class RoleOptimizer:
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = value
         self.inner.load_state_dict({"state": state, "param_groups": self.inner.state_dict()["param_groups"]})
-        # Fused steps go through memory as it lies: state has to lie as its weight does.
+        # Fused steps go through memory in order: state needs the layout of its weight.
         for parameter, entries in self.inner.state.items():
             for key, value in entries.items():
                 if value.shape == parameter.shape and value.stride() != parameter.stride():
@@ -97,12 +121,12 @@ def build_optimizers(
         captured_on: See ``RoleOptimizer``.
 
     Raises:
-        GanzooError: A role has no settings, or settings name a role that is not there.
+        GanzooError: A role has no settings, or settings name an unknown role.
     """
     for role in recipe.optimizers:
         if role != "default" and role not in networks:
             raise GanzooError(
-                f"Recipe '{recipe.name}' sets an optimizer for '{role}', which is no network of it.",
+                f"Recipe '{recipe.name}' sets an optimizer for '{role}', but has no such network.",
                 nearest(role, [*networks, "default"]),
             )
     optimizers = {}
@@ -111,10 +135,10 @@ def build_optimizers(
         if config is None:
             raise GanzooError(
                 f"Recipe '{recipe.name}' has no optimizer for '{role}'.",
-                f"Add optimizers.{role}, or optimizers.default for all that are not listed.",
+                f"Add optimizers.{role}, or optimizers.default for every role that is not listed.",
             )
-        options = config.model_dump(exclude={"name", "decay"})
-        optimizers[role] = RoleOptimizer(network, config.name, config.decay, options, captured_on)
+        options = {key: value for key, value in config.options.items() if key != "decay"}
+        optimizers[role] = RoleOptimizer(network, config.name, options, captured_on)
     return optimizers
 
 
@@ -127,7 +151,7 @@ class Ema:
 
     Args:
         networks: The networks to follow, by role.
-        decay: Weight of the old average in each step, in (0, 1).
+        decay: Weight of the old average in each step, in [0, 1). May be changed between two updates.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:

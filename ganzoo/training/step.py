@@ -57,7 +57,7 @@ class TrainingStep:
             {name: column[self.rows] for name, column in self.sampler.next().items()} for _ in range(self.batches)
         ]
         for group, run in zip(self.groups, self.run, strict=True):
-            if index % group.every:
+            if index % group.every_steps:
                 continue
             # The i-th repeat of each phase sees the i-th real batch.
             for columns in batches[: group.repeat]:
@@ -108,9 +108,9 @@ class StepGroup:
         return " and ".join(step.phase.name for step in self.phases)
 
     @property
-    def every(self) -> int:
-        """It runs on each ``every``-th step."""
-        return self.phases[0].phase.every
+    def every_steps(self) -> int:
+        """It runs on each ``every_steps``-th step."""
+        return self.phases[0].phase.every_steps
 
     @property
     def repeat(self) -> int:
@@ -220,7 +220,7 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]
     ]
     sharing = tuple(phase for phase in changed if phase.shares_fakes)
     for phase in sharing:
-        if (phase.repeat, phase.every) != (1, 1):
+        if (phase.repeat, phase.every_steps) != (1, 1):
             raise GanzooError(
                 f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, which shares its fakes "
                 "with others and so runs once a step.",

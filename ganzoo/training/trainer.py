@@ -16,6 +16,7 @@ from ganzoo.build import assemble
 from ganzoo.data.sampler import build_sampler
 from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import Recipe
+from ganzoo.recipes.schema import initial
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.device import autocast, keep_freed_memory, resolve_precision
 from ganzoo.training.distributed import (
@@ -31,6 +32,7 @@ from ganzoo.training.engines import choose_engine
 from ganzoo.training.health import GradientWatch, Meters
 from ganzoo.training.optim import Ema, build_optimizers
 from ganzoo.training.rng import derive_seed, stream
+from ganzoo.training.schedules import Schedules
 from ganzoo.training.step import PhaseStep, StepGroup, TrainingStep, scheduled
 
 
@@ -85,7 +87,7 @@ class Trainer:
         networks = dict(self.networks.items())
         self.optimizers = build_optimizers(recipe, networks, self.device if config.engine == "cudagraph" else None)
         averaged = {role: self.networks[role] for role in self.objective.samples_with}
-        self.ema = Ema(averaged, config.ema) if config.ema is not None else None
+        self.ema = Ema(averaged, initial(config.ema)) if config.ema is not None else None
 
         data_seed = derive_seed(config.seed, "data")
         self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log)
@@ -94,13 +96,14 @@ class Trainer:
         groups = scheduled(self.objective.phases(), recipe)
         self.gradients = GradientWatch([phase for group in groups for phase in group], networks)
         self.step_groups = [self._group(phases) for phases in groups]
+        total = self.total_steps * self.images_per_step
+        self.schedules = Schedules.build(recipe, self.objective, self.optimizers, self.ema, total, self.device)
         self._step = self._prepared_step()
         torch.manual_seed(training_seed(config.seed, processes))
 
     def step(self) -> None:
         """Take one step: see ``training/step.py``. Nothing in it waits for the device."""
-        for optimizer in self.optimizers.values():
-            optimizer.set_progress(self.steps / self.total_steps)
+        self.schedules.apply(self.images)
         self._step(self.steps)
         self.steps += 1
 
@@ -137,7 +140,7 @@ class Trainer:
     @property
     def images_per_step(self) -> int:
         """Real images shown in one step."""
-        return self.recipe.train.batch_size * self._step.batches
+        return self.recipe.train.batch_size * max(group.repeat for group in self.step_groups)
 
     @property
     def images(self) -> int:

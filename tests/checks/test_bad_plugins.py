@@ -40,7 +40,7 @@ EXPECTED = {
     "loses-state": ("checkpointable", ["loss 'loses-state'", "plain attribute 'loss.average'", "register_buffer"]),
     "global-rng": ("global-state", ["loss 'global-rng'", "torch.manual_seed(0)"]),
     "undocumented": ("options-documented", ["loss 'undocumented'", "does not explain: slope"]),
-    "duplicate": ("loads", ["'duplicate'", "loss 'non-saturating'", "exists already"]),
+    "duplicate": ("loads", ["'duplicate'", "loss 'non-saturating'", "already registered"]),
     "frozen": ("gradients", ["generator 'frozen'", "no gradient: spare.weight, spare.bias"]),
     "normalised": ("per-image", ["discriminator 'normalised'", "says per_image", "batch normalisation"]),
     "unknown-name": ("readable", ["non-saturatin", "Did you mean 'non-saturating'?"]),
@@ -109,7 +109,7 @@ def test_the_command_answers_in_json(environment: dict[str, str]) -> None:
     assert (answer["plugin"], answer["checks"]) == ("duplicate", 1)
     (failure,) = answer["failures"]
     assert (failure["thing"], failure["check"]) == ("plugin-duplicate", "loads")
-    assert "exists already" in failure["sentence"]
+    assert "already registered" in failure["sentence"]
 
 
 def test_an_unknown_plugin_is_the_user_s_mistake(environment: dict[str, str]) -> None:

@@ -160,7 +160,7 @@ class Killed(BaseException):
 
 
 def test_a_run_that_was_killed_and_resumed_has_the_same_health(zoo, tmp_path):
-    often = ["train.log_every=640", "train.checkpoint_seconds=0", "evaluate.every=3200", "train.images=6400"]
+    often = ["train.log_every=640", "train.checkpoint_seconds=0", "evaluate.every_images=3200", "train.images=6400"]
     recipe = load_recipe("vanilla-mnist", zoo, [*SMALL, *often, "evaluate.samples=100"])
 
     def kill(images):

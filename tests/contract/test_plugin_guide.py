@@ -24,7 +24,7 @@ summary: The snippets in one game
 dataset: mnist
 networks: {generator: mlp, discriminator: {name: my-small, width: 32}}
 loss: non-saturating
-regularizers: [{name: my-flat-between, weight: 2.0, every: 2}]
+regularizers: [{name: my-flat-between, weight: 2.0, every_steps: 2}]
 optimizers: {default: {name: adam, lr: 1e-3}}
 train: {images: 1000}
 """

@@ -70,8 +70,8 @@ def test_it_is_named_after_its_dataset_and_scored_on_the_way(name: str) -> None:
     assert recipe.name == name
     assert recipe.name.removesuffix("-gpu").endswith(f"-{recipe.dataset.name}")
     assert recipe.evaluate.metrics
-    assert recipe.evaluate.every is not None
-    assert recipe.evaluate.every < recipe.train.images
+    assert recipe.evaluate.every_images is not None
+    assert recipe.evaluate.every_images < recipe.train.images
 
 
 @recipes

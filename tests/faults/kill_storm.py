@@ -43,7 +43,7 @@ SETTINGS = [
     "train.log_every=64",
     "train.checkpoint_seconds=0",
     "train.device=cpu",
-    "evaluate.every=160",
+    "evaluate.every_images=160",
     "evaluate.samples=200",
 ]
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "os.rmdir")

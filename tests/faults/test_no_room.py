@@ -24,7 +24,7 @@ SMALL = [
         "train.log_every=64",
         "train.checkpoint_seconds=0",
         "train.device=cpu",
-        "evaluate.every=128",
+        "evaluate.every_images=128",
         "evaluate.samples=200",
     )
 ]

@@ -25,7 +25,7 @@ TINY = [
     "train.log_every=32",
     "train.checkpoint_seconds=0",
     "train.device=cpu",
-    "evaluate.every=32",
+    "evaluate.every_images=32",
     "evaluate.samples=200",
 ]
 INFO = {"recipe": "vanilla-ring", "shape": [1, 1, 2], "classes": 8, "status": "running"}

@@ -43,7 +43,7 @@ networks:
 loss: non-saturating
 optimizers: {default: {name: adam, lr: 1e-3}}
 train: {images: 320, batch_size: 16, log_every: 64, precision: fp32, device: cpu}
-evaluate: {every: 160, metrics: [fid@tiny], samples: 100}
+evaluate: {every_images: 160, metrics: [fid@tiny], samples: 100}
 """
 
 

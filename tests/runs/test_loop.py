@@ -24,7 +24,7 @@ TINY = [
     "train.images=6400",
     "train.log_every=640",
     "train.checkpoint_seconds=0",
-    "evaluate.every=3200",
+    "evaluate.every_images=3200",
     "evaluate.samples=200",
 ]
 
@@ -74,14 +74,14 @@ def test_a_run_leaves_everything_it_promises(whole):
 
 def test_training_learns(tmp_path):
     zoo = load_zoo()
-    settings = ["train.images=19200", "evaluate.every=12800", "evaluate.samples=500", "train.ema=null"]
+    settings = ["train.images=19200", "evaluate.every_images=12800", "evaluate.samples=500", "train.ema=null"]
     untrained = start(load_recipe("vanilla-mnist", zoo, [*settings, "train.images=128"]), zoo, tmp_path / "untrained")
     trained = start(load_recipe("vanilla-mnist", zoo, settings), zoo, tmp_path / "trained")
     assert trained.scores()[-1]["value"] < 0.8 * untrained.scores()[-1]["value"]
 
 
 def test_evaluating_and_logging_do_not_disturb_training(whole, tmp_path):
-    recipe, zoo = tiny("evaluate.every=null", "train.log_every=6400", "train.checkpoint_seconds=1000")
+    recipe, zoo = tiny("evaluate.every_images=null", "train.log_every=6400", "train.checkpoint_seconds=1000")
     start(recipe, zoo, tmp_path / "quiet")
     assert_same_weights(whole, tmp_path / "quiet")
 

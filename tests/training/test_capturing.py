@@ -56,10 +56,10 @@ def begin(recipe, engine, *overrides, few=None, processes=ALONE):
 def exact(recipe):
     """One constant rate that needs no rounding, an optimizer that torch captures on CPUs too, and phases that recur."""
     settings = load_recipe(recipe, ZOO)
-    lazy = [n for n, one in enumerate(settings.regularizers) if one.options.get("every", 1) > 1]
+    lazy = [n for n, one in enumerate(settings.regularizers) if one.options.get("every_steps", 1) > 1]
     return [
         *(f"optimizers.{role}={{name: adam, lr: {LR}, betas: [0.5, 0.9]}}" for role in settings.optimizers),
-        *(f"regularizers.{n}.every=2" for n in lazy),
+        *(f"regularizers.{n}.every_steps=2" for n in lazy),
     ]
 
 

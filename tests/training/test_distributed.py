@@ -171,7 +171,7 @@ def test_samples_and_features_come_from_all_processes_and_are_those_of_one(tmp_p
 
 def test_a_score_of_two_processes_is_that_of_one_with_the_same_weights(tmp_path):
     folder = tmp_path / "two"
-    run = two(folder, "evaluate={metrics: [fid@mnist-cnn], samples: 1100, every: 320}")
+    run = two(folder, "evaluate={metrics: [fid@mnist-cnn], samples: 1100, every_images: 320}")
     last = {score["weights"]: score["value"] for score in run.scores() if score["images"] == STEPS * BATCH}
     assert set(last) == {"ema", "raw"}
     assert len(run.scores()) == 4

@@ -38,12 +38,12 @@ def test_phases_count_by_how_often_they_run(zoo, mnist):
     # Five batches of the critic are five times as many images.
     critic = counted(zoo, mnist, "phases.discriminator={repeat: 5}")
     assert critic == pytest.approx((5 * DISCRIMINATOR_TURN + GENERATOR_TURN) / 5)
-    seldom = counted(zoo, mnist, "phases.generator={every: 4}")
+    seldom = counted(zoo, mnist, "phases.generator={every_steps: 4}")
     assert seldom == pytest.approx(DISCRIMINATOR_TURN + GENERATOR_TURN / 4)
 
 
 def test_a_penalty_on_gradients_counts_with_its_second_derivatives_and_a_lazy_one_by_its_share(zoo, mnist):
-    always, lazy = (counted(zoo, mnist, f"regularizers=[{{name: r1, every: {every}}}]") for every in (1, 8))
+    always, lazy = (counted(zoo, mnist, f"regularizers=[{{name: r1, every_steps: {every}}}]") for every in (1, 8))
     plain = DISCRIMINATOR_TURN + GENERATOR_TURN
     # Its forward pass, its gradient, and the gradients of both with respect to the weights: three forwards at least.
     assert always - plain > 3 * DISCRIMINATOR

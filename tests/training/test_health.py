@@ -49,7 +49,7 @@ def test_networks_without_gradients_or_parameters_are_no_obstacle():
 
 
 def test_every_phase_of_a_training_is_watched_on_some_steps_only(mnist):
-    trained = trainer(mnist, "regularizers=[{name: r1, every: 4}]")
+    trained = trainer(mnist, "regularizers=[{name: r1, every_steps: 4}]")
     trained.step()
     expected = {
         role: math.sqrt(sum(p.grad.double().square().sum().item() for p in network.parameters() if p.grad is not None))

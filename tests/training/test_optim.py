@@ -1,9 +1,10 @@
-import math
-
 import pytest
 import torch
 from torch import nn
 
+from ganzoo.errors import GanzooError
+from ganzoo.recipes.optimizers import canonical, check_optimizer, known
+from ganzoo.recipes.schema import ScheduleConfig
 from ganzoo.training.optim import Ema, RoleOptimizer
 
 
@@ -23,16 +24,17 @@ def trained(network, optimizer, steps, seed=0):
         ("sgd", {"lr": 1e-2, "momentum": 0.9}),
         ("sgd", {"lr": 1e-2}),
         ("rmsprop", {"lr": 1e-2}),
+        *((name, {"lr": 1e-2}) for name in sorted(known()) if name not in ("adam", "adamw", "sgd", "rmsprop", "muon")),
     ],
 )
 def test_a_restored_optimizer_goes_on_to_the_same_bits(name, options):
     torch.manual_seed(0)
     first = nn.Linear(3, 2)
-    optimizer = RoleOptimizer(first, name, "constant", options)
+    optimizer = RoleOptimizer(first, name, options)
     trained(first, optimizer, 3)
     second = nn.Linear(3, 2)
     second.load_state_dict(first.state_dict())
-    restored = RoleOptimizer(second, name, "constant", options)
+    restored = RoleOptimizer(second, name, options)
     restored.load({key: value.clone() for key, value in optimizer.tensors().items()})
     trained(first, optimizer, 3, seed=1)
     trained(second, restored, 3, seed=1)
@@ -40,15 +42,97 @@ def test_a_restored_optimizer_goes_on_to_the_same_bits(name, options):
     assert torch.equal(first.bias, second.bias)
 
 
+def test_every_optimizer_that_steps_without_a_closure_is_known():
+    wanted = {
+        "adadelta",
+        "adafactor",
+        "adagrad",
+        "adam",
+        "adamax",
+        "adamw",
+        "asgd",
+        "nadam",
+        "radam",
+        "rmsprop",
+        "rprop",
+    }
+    assert wanted | {"sgd"} <= set(known())
+    assert not {"lbfgs", "sparseadam", "optimizer"} & set(known())
+
+
+@pytest.mark.parametrize("spelling", ["AdamW", "adamw", "adam-w", "ADAM_W"])
+def test_names_in_any_case_and_hyphenation(spelling):
+    assert canonical(spelling) == "adamw"
+
+
 @pytest.mark.parametrize(
-    ("decay", "half"), [("constant", 1.0), ("linear", 0.5), ("cosine", (1 + math.cos(math.pi / 2)) / 2)]
+    ("name", "sentence"),
+    [
+        ("LBFGS", "The optimizer 'LBFGS' cannot train a GAN here: it evaluates the loss several times in each step."),
+        ("sparse-adam", "The optimizer 'sparse-adam' cannot train a GAN here: it takes sparse gradients only."),
+        ("nadamm", "Unknown optimizer 'nadamm'. Did you mean 'nadam'?"),
+    ],
 )
-def test_learning_rates_fall_as_named(decay, half):
-    optimizer = RoleOptimizer(nn.Linear(1, 1), "adam", decay, {"lr": 2e-4})
-    optimizer.set_progress(0.5)
-    assert optimizer.inner.param_groups[0]["lr"] == pytest.approx(2e-4 * half)
-    optimizer.set_progress(1.0)
-    assert optimizer.inner.param_groups[0]["lr"] == pytest.approx(2e-4 if decay == "constant" else 0.0)
+def test_optimizers_that_are_refused(name, sentence):
+    with pytest.raises(GanzooError) as caught:
+        canonical(name)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_defaults_are_torch_s_and_switches_that_are_off_are_left_out():
+    assert check_optimizer("adam", {"lr": 1}) == {
+        "lr": 1.0,
+        "decay": "constant",
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+    }
+    assert check_optimizer("sgd", {"lr": 1, "nesterov": True, "momentum": 0.9})["nesterov"] is True
+    assert check_optimizer("adafactor", {"lr": 1})["eps"] == (None, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("adam", {"lr": 1e-3, "bettas": [0, 0.9]}, "has no option 'bettas'. Did you mean 'betas'?"),
+        ("adam", {"lr": 1e-3, "foreach": True}, "has no option 'foreach'."),
+        ("adam", {}, "needs the option 'lr'."),
+        ("adam", {"lr": 0}, "lr must be greater than 0, not 0."),
+        ("adam", {"lr": 1, "betas": [0.5, 1]}, "betas.1 must be less than 1, not 1."),
+        ("adam", {"lr": 1, "amsgrad": 1}, "amsgrad must be true or false, not 1."),
+        ("rprop", {"lr": 1, "etas": [0.5]}, "etas"),
+        ("sgd", {"lr": 1, "weight_decay": 1e7}, "weight_decay must be at most 1e+06, not 10000000.0."),
+    ],
+)
+def test_options_are_checked_against_the_constructor(name, options, words):
+    with pytest.raises(GanzooError) as caught:
+        check_optimizer(name, options)
+    assert words in str(caught.value)
+
+
+def test_what_torch_refuses_is_a_sentence():
+    with pytest.raises(GanzooError, match="The optimizer 'muon' cannot train this network: .*2D"):
+        RoleOptimizer(nn.Conv2d(1, 1, 3), "muon", {"lr": 1e-3})
+    with pytest.raises(GanzooError, match="cannot train this network: Nesterov"):
+        RoleOptimizer(nn.Linear(1, 1), "sgd", {"lr": 1e-3, "nesterov": True})
+
+
+def test_captured_steps_read_learning_rate_and_scheduled_betas_from_tensors():
+    rising = ScheduleConfig(start=0.9, end=0.99)
+    optimizer = RoleOptimizer(nn.Linear(1, 1), "adam", {"lr": 1e-3, "betas": (0.0, rising)}, torch.device("cpu"))
+    (group,) = optimizer.inner.param_groups
+    rate, (first, second) = group["lr"], group["betas"]
+    optimizer.set_lr(0.5)
+    optimizer.set_betas([0.25, 0.75])
+    assert (rate.item(), first.item(), second.item()) == (0.5, 0.25, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("adafactor", {}), ("nadam", {"betas": (ScheduleConfig(start=0.5, end=0.9), 0.9)})]
+)
+def test_what_cannot_be_captured_is_a_sentence(name, options):
+    with pytest.raises(GanzooError, match="'cudagraph' cannot capture"):
+        RoleOptimizer(nn.Linear(1, 1), name, {"lr": 1e-3, **options}, torch.device("cpu"))
 
 
 def test_ema_is_the_recursion_it_claims_to_be_and_buffers_are_copied():

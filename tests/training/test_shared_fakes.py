@@ -16,7 +16,7 @@ SMALL = [
     "train.precision=fp32",
     "train.share_fakes=true",
 ]
-LAZY = "regularizers=[{name: r1, every: 2}]"
+LAZY = "regularizers=[{name: r1, every_steps: 2}]"
 
 
 def trainer(mnist, *overrides, recipe="vanilla-mnist"):
@@ -80,7 +80,7 @@ def test_losses_and_gradients_are_logged_under_both_players_names(mnist):
     assert trained.gradients.flush().keys() == {"discriminator.discriminator", "generator.generator"}
 
 
-@pytest.mark.parametrize("change", ["{discriminator: {repeat: 2}}", "{generator: {every: 2}}"])
+@pytest.mark.parametrize("change", ["{discriminator: {repeat: 2}}", "{generator: {every_steps: 2}}"])
 def test_a_phase_that_shares_cannot_run_more_or_less_often(mnist, change):
     with pytest.raises(GanzooError, match=r"changes when the phase '(discriminator|generator)' runs") as refused:
         trainer(mnist, f"phases={change}")
@@ -88,7 +88,7 @@ def test_a_phase_that_shares_cannot_run_more_or_less_often(mnist, change):
 
 
 def test_a_lazy_regularizer_s_own_phase_may_run_less_often_still(mnist):
-    trained = trainer(mnist, LAZY, "phases={discriminator/r1: {every: 3}}")
+    trained = trainer(mnist, LAZY, "phases={discriminator/r1: {every_steps: 3}}")
     for _ in range(3):
         trained.step()
     assert trained.steps == 3

@@ -29,7 +29,7 @@ def assert_same(first, second):
 
 
 def test_each_phase_trains_its_own_networks_alone(mnist):
-    trained = trainer(mnist, "phases={discriminator: {every: 2}}", "train.share_fakes=false")
+    trained = trainer(mnist, "phases={discriminator: {every_steps: 2}}", "train.share_fakes=false")
     trained.step()
     before = {role: weights(trained, role) for role in ("generator", "discriminator")}
     trained.step()

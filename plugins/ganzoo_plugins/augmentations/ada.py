@@ -46,10 +46,12 @@ class ADA(Augmentation):
         images: Real images in which p can go from 0 to 1.
         interval: Batches that r_t is averaged over.
         start: p at first.
+        p: A fixed probability, or a schedule of it as in R3GAN (arXiv:2501.05441), instead of the adapting one.
         rotation: Largest angle in degrees.
         flip: Mirror images from left to right, too.
     """
 
+    scheduled = ("p",)
     p: Tensor
     signs: Tensor
     batches: Tensor
@@ -61,6 +63,7 @@ class ADA(Augmentation):
         images: Annotated[int, Field(ge=1)] = 500_000,
         interval: Annotated[int, Field(ge=1)] = 4,
         start: Probability = 0.0,
+        p: Probability | None = None,
         rotation: float = 15.0,
         flip: bool = False,
     ) -> None:
@@ -70,12 +73,15 @@ class ADA(Augmentation):
         self.interval = interval
         self.rotation = rotation * pi / 180
         self.flip = flip
-        self.register_buffer("p", torch.tensor(float(start)))
+        self.adapts = p is None
+        self.register_buffer("p", torch.tensor(float(start if p is None else p)))
         self.register_buffer("signs", torch.zeros(()))
         self.register_buffer("batches", torch.zeros(()))
 
     def observe(self, real_logits: Tensor) -> None:
-        """Adapt p once ``interval`` batches were seen."""
+        """Adapt p once ``interval`` batches were seen, unless the recipe sets it."""
+        if not self.adapts:
+            return
         self.signs += real_logits.sign().mean()
         self.batches += 1
         due = self.batches >= self.interval

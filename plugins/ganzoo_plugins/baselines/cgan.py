@@ -19,4 +19,4 @@ from ganzoo import RegisterRecipe, hookimpl
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The conditional GAN of multilayer perceptrons."""
-    register(Path(__file__).with_name("cgan-mnist.yaml"))
+    register(Path(__file__).with_name("cgan-mnist.yaml"), aliases=("conditional-mnist",))

@@ -40,10 +40,16 @@ class BoundarySeeking(AdversarialLoss):
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
     """The loss for continuous data."""
-    register("boundary-seeking", BoundarySeeking, summary="G seeks the boundary where D is undecided", paper=PAPER)
+    register(
+        "boundary-seeking",
+        BoundarySeeking,
+        summary="G seeks the boundary where D is undecided",
+        paper=PAPER,
+        aliases=("bgan", "bsgan"),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """On convolutional networks."""
-    register(Path(__file__).with_name("boundary-seeking-mnist.yaml"))
+    register(Path(__file__).with_name("boundary-seeking-mnist.yaml"), aliases=("bgan-mnist",))

@@ -37,7 +37,13 @@ class Hinge(AdversarialLoss):
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
     """The hinge loss."""
-    register("hinge", Hinge, summary="A soft margin for D, and its mean for G", paper=PAPER)
+    register(
+        "hinge",
+        Hinge,
+        summary="A soft margin for D, and its mean for G",
+        paper=PAPER,
+        aliases=("biggan", "sagan", "sngan"),
+    )
 
 
 @hookimpl

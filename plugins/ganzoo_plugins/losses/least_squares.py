@@ -47,10 +47,16 @@ class LeastSquares(AdversarialLoss):
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
     """The least squares loss."""
-    register("least-squares", LeastSquares, summary="Squared distance of each logit to its label", paper=PAPER)
+    register(
+        "least-squares",
+        LeastSquares,
+        summary="Squared distance of each logit to its label",
+        paper=PAPER,
+        aliases=("ls", "lsgan", "mse"),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The binary coding on convolutional networks."""
-    register(Path(__file__).with_name("least-squares-mnist.yaml"))
+    register(Path(__file__).with_name("least-squares-mnist.yaml"), aliases=("lsgan-mnist",))

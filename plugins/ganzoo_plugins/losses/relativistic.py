@@ -76,23 +76,31 @@ class RelativisticAverageHinge(Relativistic):
 def register_losses(register: Register[AdversarialLoss]) -> None:
     """The three forms."""
     name = "relativistic-average"
-    register(name, RelativisticAverage, summary="More real than the other kind's mean: cross-entropy", paper=PAPER)
+    register(
+        name,
+        RelativisticAverage,
+        summary="More real than the other kind's mean: cross-entropy",
+        paper=PAPER,
+        aliases=("ragan", "rasgan"),
+    )
     register(
         f"{name}-least-squares",
         RelativisticAverageLeastSquares,
         summary="More real than the other kind's mean: squared distance to 1",
         paper=PAPER,
+        aliases=("ralsgan",),
     )
     register(
         f"{name}-hinge",
         RelativisticAverageHinge,
         summary="More real than the other kind's mean: soft margin of 1",
         paper=PAPER,
+        aliases=("rahinge",),
     )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """One for each form."""
-    for form in ("", "-least-squares", "-hinge"):
-        register(Path(__file__).with_name(f"relativistic-average{form}-mnist.yaml"))
+    for form, alias in (("", "ragan"), ("-least-squares", "ralsgan"), ("-hinge", "rahinge")):
+        register(Path(__file__).with_name(f"relativistic-average{form}-mnist.yaml"), aliases=(f"{alias}-mnist",))

@@ -48,10 +48,16 @@ def log_mean_exp(logits: Tensor) -> Tensor:
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
     """The softmax loss."""
-    register("softmax", Softmax, summary="One softmax over all real and fake images of a batch", paper=PAPER)
+    register(
+        "softmax",
+        Softmax,
+        summary="One softmax over all real and fake images of a batch",
+        paper=PAPER,
+        aliases=("softmax-gan",),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """On convolutional networks."""
-    register(Path(__file__).with_name("softmax-mnist.yaml"))
+    register(Path(__file__).with_name("softmax-mnist.yaml"), aliases=("softmax-gan-mnist",))

@@ -54,16 +54,26 @@ class NonSaturating(Minimax):
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
     """The value function, and its non-saturating variant."""
-    register("minimax", Minimax, summary="The original value function V(D, G), played by both", paper=PAPER)
+    register(
+        "minimax",
+        Minimax,
+        summary="The original value function V(D, G), played by both",
+        paper=PAPER,
+        aliases=("saturating",),
+    )
     register(
         "non-saturating",
         NonSaturating,
         summary="G maximises log D(G(z)): the loss everyone calls BCE",
         paper=PAPER,
+        aliases=("bce", "gan", "logistic", "ns", "nsgan", "vanilla"),
     )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The classic tutorial GAN."""
-    register(Path(__file__).with_name("vanilla-mnist.yaml"))
+    register(
+        Path(__file__).with_name("vanilla-mnist.yaml"),
+        aliases=("bce-mnist", "gan-mnist", "mnist", "non-saturating-mnist"),
+    )

@@ -43,13 +43,15 @@ class GradientPenalty(Regularizer):
 
     Args:
         weight: λ.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         target: The slope that costs nothing; the paper's is 1.
         one_sided: Punish steeper slopes only (section 4, "Two-sided penalty", discusses both).
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1, target: float = 1.0, one_sided: bool = False) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(
+        self, *, weight: float = 10.0, every_steps: int = 1, target: float = 1.0, one_sided: bool = False
+    ) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
         self.target = target
         self.one_sided = one_sided
 
@@ -64,7 +66,13 @@ class GradientPenalty(Regularizer):
 @hookimpl
 def register_losses(register: Register[AdversarialLoss]) -> None:
     """The Wasserstein loss."""
-    register("wasserstein", Wasserstein, summary="Difference of the critic's means on real and fake", paper=WGAN)
+    register(
+        "wasserstein",
+        Wasserstein,
+        summary="Difference of the critic's means on real and fake",
+        paper=WGAN,
+        aliases=("wgan", "wgan-gp", "wgan-lp", "emd"),
+    )
 
 
 @hookimpl
@@ -75,6 +83,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
         GradientPenalty,
         summary="Critic slope of 1 between real and fake images",
         paper=WGAN_GP,
+        aliases=("gp", "wgan-gp"),
     )
 
 

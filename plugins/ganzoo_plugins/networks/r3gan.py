@@ -224,6 +224,7 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
         RelativisticPairing,
         summary="Each fake against a real image; with R1 and R2 it is R3GAN's",
         paper=PAPER,
+        aliases=("r3gan", "relativistic", "rpgan", "rsgan"),
     )
 
 

@@ -26,7 +26,7 @@ J = ∂g(w)/∂w and y white noise in the shape of an image, scaled by 1 / √pi
 
     E_{w, y}[(‖Jᵀ y‖ - a)²],        a a moving average of ‖Jᵀ y‖ (decay 0.99, from zero)
 
-Jᵀ y is the gradient of g(w)·y, so that no Jacobian is ever made. The weight is 2, and ``every`` 4 in the authors'
+Jᵀ y is the gradient of g(w)·y, so that no Jacobian is ever made. The weight is 2, and ``every_steps`` 4 in the authors'
 code. There w enters each layer on its own and the lengths are averaged over layers; here it is the one w that all
 share. a is a constant to the gradient. Where a generator has no mapping network w is the code itself.
 
@@ -350,7 +350,7 @@ class PathLength(Regularizer):
 
     Args:
         weight: Of the penalty.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         decay: Weight of the old average in each application.
     """
 
@@ -358,9 +358,9 @@ class PathLength(Regularizer):
     average: Tensor
 
     def __init__(
-        self, *, weight: float = 2.0, every: int = 1, decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+        self, *, weight: float = 2.0, every_steps: int = 1, decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     ) -> None:
-        super().__init__(weight=weight, every=every)
+        super().__init__(weight=weight, every_steps=every_steps)
         self.decay = decay
         self.register_buffer("average", torch.zeros(()))
 
@@ -391,7 +391,13 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """Path length regularization."""
-    register("path-length", PathLength, summary="Steps in w change images by one size everywhere", paper=PAPER)
+    register(
+        "path-length",
+        PathLength,
+        summary="Steps in w change images by one size everywhere",
+        paper=PAPER,
+        aliases=("ppl", "stylegan2"),
+    )
 
 
 @hookimpl

@@ -146,10 +146,16 @@ class ClusterGAN(Objective):
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
     """The game with an encoder of fakes."""
-    register("cluster-gan", ClusterGAN, summary="Clusters in latent space, and an encoder that finds them", paper=PAPER)
+    register(
+        "cluster-gan",
+        ClusterGAN,
+        summary="Clusters in latent space, and an encoder that finds them",
+        paper=PAPER,
+        aliases=("clustergan",),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Ten clusters of digits."""
-    register(Path(__file__).with_name("cluster-gan-mnist.yaml"))
+    register(Path(__file__).with_name("cluster-gan-mnist.yaml"), aliases=("clustergan-mnist",))

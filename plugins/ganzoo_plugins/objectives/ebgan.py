@@ -73,13 +73,13 @@ class PullingAway(Regularizer):
 
     Args:
         weight: Factor of the term in the generator's loss.
-        every: Steps between applications.
+        every_steps: Steps between applications.
     """
 
     side: Literal["discriminator", "generator"] = "generator"
 
-    def __init__(self, *, weight: float = 0.1, every: int = 1) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 0.1, every_steps: int = 1) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
 
     def bind(self, spec: Spec, networks: Networks) -> None:
         """Refuses a discriminator without codes."""

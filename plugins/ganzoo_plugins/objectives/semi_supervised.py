@@ -175,10 +175,16 @@ class SemiSupervised(Objective):
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
     """The game of K + 1 classes."""
-    register("semi-supervised", SemiSupervised, summary="D tells K classes and fakes, from few labels", paper=PAPER)
+    register(
+        "semi-supervised",
+        SemiSupervised,
+        summary="D tells K classes and fakes, from few labels",
+        paper=PAPER,
+        aliases=("sgan", "ssgan"),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Digits from ten labels of each."""
-    register(Path(__file__).with_name("semi-supervised-mnist.yaml"))
+    register(Path(__file__).with_name("semi-supervised-mnist.yaml"), aliases=("sgan-mnist",))

@@ -110,10 +110,16 @@ class VAEGAN(Objective):
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
     """The autoencoder and the game."""
-    register("vae-gan", VAEGAN, summary="Autoencoder whose error is measured in D's features, in a game", paper=PAPER)
+    register(
+        "vae-gan",
+        VAEGAN,
+        summary="Autoencoder whose error is measured in D's features, in a game",
+        paper=PAPER,
+        aliases=("vaegan",),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Fully connected networks."""
-    register(Path(__file__).with_name("vae-gan-mnist.yaml"))
+    register(Path(__file__).with_name("vae-gan-mnist.yaml"), aliases=("vaegan-mnist",))

@@ -200,10 +200,16 @@ class VQVAE(Objective):
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
     """The autoencoder of symbols with its prior."""
-    register("vq-vae", VQVAE, summary="Baseline: images as discrete codes, drawn from a learned prior", paper=PAPER)
+    register(
+        "vq-vae",
+        VQVAE,
+        summary="Baseline: images as discrete codes, drawn from a learned prior",
+        paper=PAPER,
+        aliases=("vqvae",),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """Digits as sixteen symbols."""
-    register(Path(__file__).with_name("vq-vae-mnist.yaml"))
+    register(Path(__file__).with_name("vq-vae-mnist.yaml"), aliases=("vqvae-mnist",))

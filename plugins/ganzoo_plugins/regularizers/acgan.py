@@ -36,7 +36,7 @@ class AuxiliaryClassifier(Regularizer):
 
     Args:
         weight: Factor of the cross-entropy, on both sides.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         on_fakes: Whether D's side classifies fakes too, as in the paper. Without, a fake that no class fits does not
             pull at C.
     """
@@ -44,8 +44,8 @@ class AuxiliaryClassifier(Regularizer):
     side = "both"
     reads_features = True
 
-    def __init__(self, *, weight: float = 1.0, every: int = 1, on_fakes: bool = True) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 1.0, every_steps: int = 1, on_fakes: bool = True) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
         self.on_fakes = on_fakes
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
@@ -70,7 +70,13 @@ class AuxiliaryClassifier(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The auxiliary classifier."""
-    register("auxiliary-classifier", AuxiliaryClassifier, summary="D's features tell the class, for both", paper=PAPER)
+    register(
+        "auxiliary-classifier",
+        AuxiliaryClassifier,
+        summary="D's features tell the class, for both",
+        paper=PAPER,
+        aliases=("ac", "acgan"),
+    )
 
 
 @hookimpl

@@ -28,12 +28,12 @@ class Consistency(Regularizer):
 
     Args:
         weight: λ.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         shift: Largest shift in pixels.
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1, shift: Annotated[int, Field(ge=0)] = 4) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 10.0, every_steps: int = 1, shift: Annotated[int, Field(ge=0)] = 4) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
         self.shift = shift
 
     def penalty(self, turn: Turn) -> Tensor:
@@ -45,10 +45,12 @@ class Consistency(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """CR."""
-    register("consistency", Consistency, summary="D judges shifted real images alike", paper=PAPER)
+    register(
+        "consistency", Consistency, summary="D judges shifted real images alike", paper=PAPER, aliases=("cr", "crgan")
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """CR-GAN with convolutional networks."""
-    register(Path(__file__).with_name("consistency-mnist.yaml"))
+    register(Path(__file__).with_name("consistency-mnist.yaml"), aliases=("crgan-mnist",))

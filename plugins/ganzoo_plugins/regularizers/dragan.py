@@ -29,7 +29,7 @@ class Dragan(Regularizer):
 
     Args:
         weight: λ.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         strength: Size of the perturbation, in standard deviations of the batch's pixels.
         target: k, the slope that costs nothing.
     """
@@ -38,11 +38,11 @@ class Dragan(Regularizer):
         self,
         *,
         weight: float = 10.0,
-        every: int = 1,
+        every_steps: int = 1,
         strength: Annotated[float, Field(ge=0)] = 0.5,
         target: float = 1.0,
     ) -> None:
-        super().__init__(weight=weight, every=every)
+        super().__init__(weight=weight, every_steps=every_steps)
         self.strength = strength
         self.target = target
 

@@ -27,14 +27,14 @@ class FeatureMatching(Regularizer):
 
     Args:
         weight: Factor of the distance in the generator's loss.
-        every: Steps between applications.
+        every_steps: Steps between applications.
     """
 
     side = "generator"
     reads_features = True
 
-    def __init__(self, *, weight: float = 1.0, every: int = 1) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 1.0, every_steps: int = 1) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
 
     def penalty(self, turn: Turn) -> Tensor:
         """‖E f(x) - E f(G(z))‖², a mean over features."""

@@ -30,11 +30,11 @@ class SVMMargin(Regularizer):
 
     Args:
         weight: 1/(n C).
-        every: Steps between applications.
+        every_steps: Steps between applications.
     """
 
-    def __init__(self, *, weight: float = 0.01, every: int = 1) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 0.01, every_steps: int = 1) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
 
     def bind(self, spec: Spec, networks: Networks) -> None:
         """Refuses a discriminator that is no linear classifier of its features, or whose normal cannot shrink."""

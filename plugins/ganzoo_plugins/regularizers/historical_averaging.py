@@ -33,7 +33,7 @@ class HistoricalAveraging(Regularizer):
 
     Args:
         weight: Factor of the distance in the loss.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         side: The player; list it twice for both.
     """
 
@@ -41,9 +41,9 @@ class HistoricalAveraging(Regularizer):
     steps: Tensor
 
     def __init__(
-        self, *, weight: float = 1e-3, every: int = 1, side: Literal["discriminator", "generator"] = "generator"
+        self, *, weight: float = 1e-3, every_steps: int = 1, side: Literal["discriminator", "generator"] = "generator"
     ) -> None:
-        super().__init__(weight=weight, every=every)
+        super().__init__(weight=weight, every_steps=every_steps)
         self.side = side
 
     def bind(self, spec: Spec, networks: Networks) -> None:

@@ -37,7 +37,7 @@ class BalancedConsistency(Regularizer):
 
     Args:
         weight: λ_real.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         fake_share: λ_fake / λ_real.
         shift: Largest shift in pixels.
     """
@@ -46,11 +46,11 @@ class BalancedConsistency(Regularizer):
         self,
         *,
         weight: float = 10.0,
-        every: int = 1,
+        every_steps: int = 1,
         fake_share: float = 1.0,
         shift: Annotated[int, Field(ge=0)] = 4,
     ) -> None:
-        super().__init__(weight=weight, every=every)
+        super().__init__(weight=weight, every_steps=every_steps)
         self.fake_share = fake_share
         self.shift = shift
 
@@ -66,12 +66,12 @@ class LatentConsistency(Regularizer):
 
     Args:
         weight: λ_dis.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         sigma: σ of the move in latent space.
     """
 
-    def __init__(self, *, weight: float = 5.0, every: int = 1, sigma: Sigma = 0.03) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 5.0, every_steps: int = 1, sigma: Sigma = 0.03) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
         self.sigma = sigma
 
     def penalty(self, turn: Turn) -> Tensor:
@@ -86,14 +86,14 @@ class LatentDiversity(Regularizer):
 
     Args:
         weight: λ_gen.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         sigma: σ of the move in latent space.
     """
 
     side = "generator"
 
-    def __init__(self, *, weight: float = 0.5, every: int = 1, sigma: Sigma = 0.03) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 0.5, every_steps: int = 1, sigma: Sigma = 0.03) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
         self.sigma = sigma
 
     def penalty(self, turn: Turn) -> Tensor:
@@ -109,13 +109,25 @@ def _moved(z: Tensor, sigma: float) -> Tensor:
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """bCR, and zCR's two halves."""
-    register("balanced-consistency", BalancedConsistency, summary="D judges all shifted images alike", paper=PAPER)
-    register("latent-consistency", LatentConsistency, summary="D judges fakes of nearby codes alike", paper=PAPER)
+    register(
+        "balanced-consistency",
+        BalancedConsistency,
+        summary="D judges all shifted images alike",
+        paper=PAPER,
+        aliases=("bcr",),
+    )
+    register(
+        "latent-consistency",
+        LatentConsistency,
+        summary="D judges fakes of nearby codes alike",
+        paper=PAPER,
+        aliases=("zcr",),
+    )
     register("latent-diversity", LatentDiversity, summary="G tells nearby codes apart", paper=PAPER)
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """bCR, and zCR."""
-    register(Path(__file__).with_name("balanced-consistency-mnist.yaml"))
-    register(Path(__file__).with_name("latent-consistency-mnist.yaml"))
+    register(Path(__file__).with_name("balanced-consistency-mnist.yaml"), aliases=("bcr-mnist",))
+    register(Path(__file__).with_name("latent-consistency-mnist.yaml"), aliases=("icrgan-mnist", "zcr-mnist"))

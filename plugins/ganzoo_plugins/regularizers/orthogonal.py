@@ -50,7 +50,7 @@ class Orthogonal(Regularizer):
 
     Args:
         weight: β.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         side: The player whose weights it is about.
         strict: Filters shall have length 1 too.
     """
@@ -59,11 +59,11 @@ class Orthogonal(Regularizer):
         self,
         *,
         weight: float = 1e-4,
-        every: int = 1,
+        every_steps: int = 1,
         side: Literal["discriminator", "generator"] = "generator",
         strict: bool = False,
     ) -> None:
-        super().__init__(weight=weight, every=every)
+        super().__init__(weight=weight, every_steps=every_steps)
         self.side = side
         self.strict = strict
 
@@ -89,7 +89,7 @@ class Orthogonal(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """Both forms."""
-    register("orthogonal", Orthogonal, summary="Filters of a layer are orthogonal", paper=PAPER)
+    register("orthogonal", Orthogonal, summary="Filters of a layer are orthogonal", paper=PAPER, aliases=("ortho",))
 
 
 @hookimpl

@@ -6,7 +6,7 @@ Equations 9 and 10:
     R1 = γ/2 E_x[‖∇_x D(x)‖²]  at real images        R2 = γ/2 E_z[‖∇_x D(x)‖²]  at fakes x = G(z)
 
 The regularizers compute the expectations with their factor 1/2, so that a recipe's ``weight`` is γ (the
-paper uses 10). D is the logit. ``every`` applies either lazily, as Karras et al. 2020 (StyleGAN2,
+paper uses 10). D is the logit. ``every_steps`` applies either lazily, as Karras et al. 2020 (StyleGAN2,
 arXiv:1912.04958) do every 16 steps. The paper's residual networks are not here.
 """
 
@@ -26,11 +26,11 @@ class R1(Regularizer):
 
     Args:
         weight: γ.
-        every: Steps between applications.
+        every_steps: Steps between applications.
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 10.0, every_steps: int = 1) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
 
     def images(self, turn: Turn) -> Tensor:
         """Where the slope is measured."""
@@ -47,7 +47,7 @@ class R2(R1):
 
     Args:
         weight: γ.
-        every: Steps between applications.
+        every_steps: Steps between applications.
     """
 
     def images(self, turn: Turn) -> Tensor:

@@ -69,7 +69,7 @@ class DataToData(Regularizer):
 
     Args:
         weight: Factor of the cross-entropy, on both sides.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         dim: Dimensions of the embedding.
         temperature: τ: the smaller, the harder the softmax.
         positive: m_p, the cosine at which an image is close enough to its proxy.
@@ -83,13 +83,13 @@ class DataToData(Regularizer):
         self,
         *,
         weight: float = 1.0,
-        every: int = 1,
+        every_steps: int = 1,
         dim: Width = 128,
         temperature: float = 0.25,
         positive: float = 0.95,
         negative: float = -0.05,
     ) -> None:
-        super().__init__(weight=weight, every=every)
+        super().__init__(weight=weight, every_steps=every_steps)
         self.dim = dim
         self.settings = {"temperature": temperature, "positive": positive, "negative": negative}
 
@@ -109,7 +109,13 @@ class DataToData(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The data-to-data cross-entropy."""
-    register("d2d-ce", DataToData, summary="Images near their class's proxy, far from other classes", paper=PAPER)
+    register(
+        "d2d-ce",
+        DataToData,
+        summary="Images near their class's proxy, far from other classes",
+        paper=PAPER,
+        aliases=("reacgan",),
+    )
 
 
 @hookimpl

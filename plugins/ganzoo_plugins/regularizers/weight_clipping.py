@@ -41,10 +41,16 @@ class WeightClipping(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """Clipping."""
-    register("weight-clipping", WeightClipping, summary="The critic's weights stay in [-c, c]", paper=PAPER)
+    register(
+        "weight-clipping",
+        WeightClipping,
+        summary="The critic's weights stay in [-c, c]",
+        paper=PAPER,
+        aliases=("clipping", "wgan"),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """The first Wasserstein GAN."""
-    register(Path(__file__).with_name("weight-clipping-mnist.yaml"))
+    register(Path(__file__).with_name("weight-clipping-mnist.yaml"), aliases=("wasserstein-mnist", "wgan-mnist"))

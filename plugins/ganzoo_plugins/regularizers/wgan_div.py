@@ -27,12 +27,14 @@ class WassersteinDivergence(Regularizer):
 
     Args:
         weight: k.
-        every: Steps between applications.
+        every_steps: Steps between applications.
         power: p, more than 1.
     """
 
-    def __init__(self, *, weight: float = 2.0, every: int = 1, power: Annotated[float, Field(gt=1)] = 6.0) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(
+        self, *, weight: float = 2.0, every_steps: int = 1, power: Annotated[float, Field(gt=1)] = 6.0
+    ) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
         self.power = power
 
     def penalty(self, turn: Turn) -> Tensor:

@@ -27,11 +27,11 @@ class LipschitzPenalty(Regularizer):
 
     Args:
         weight: λ. The result depends on it less than WGAN-GP's does.
-        every: Steps between applications.
+        every_steps: Steps between applications.
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 10.0, every_steps: int = 1) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
 
     def penalty(self, turn: Turn) -> Tensor:
         """E[max(0, ‖∇D(x̂)‖ - 1)²]."""
@@ -43,10 +43,16 @@ class LipschitzPenalty(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The one-sided penalty."""
-    register("lipschitz-penalty", LipschitzPenalty, summary="Critic slope of at most 1 in between", paper=PAPER)
+    register(
+        "lipschitz-penalty",
+        LipschitzPenalty,
+        summary="Critic slope of at most 1 in between",
+        paper=PAPER,
+        aliases=("lp", "wgan-lp"),
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
     """WGAN-LP with convolutional networks."""
-    register(Path(__file__).with_name("lipschitz-penalty-mnist.yaml"))
+    register(Path(__file__).with_name("lipschitz-penalty-mnist.yaml"), aliases=("wgan-lp-mnist",))

@@ -27,11 +27,11 @@ class ZeroCentredPenalty(Regularizer):
 
     Args:
         weight: λ.
-        every: Steps between applications.
+        every_steps: Steps between applications.
     """
 
-    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
-        super().__init__(weight=weight, every=every)
+    def __init__(self, *, weight: float = 10.0, every_steps: int = 1) -> None:
+        super().__init__(weight=weight, every_steps=every_steps)
 
     def penalty(self, turn: Turn) -> Tensor:
         """E[‖∇D(x̂)‖²]."""
@@ -42,7 +42,13 @@ class ZeroCentredPenalty(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The penalty at interpolates."""
-    register("zero-centred-penalty", ZeroCentredPenalty, summary="Flat D between real and fake images", paper=PAPER)
+    register(
+        "zero-centred-penalty",
+        ZeroCentredPenalty,
+        summary="Flat D between real and fake images",
+        paper=PAPER,
+        aliases=("gp0", "zero-centered-penalty", "zero-gp"),
+    )
 
 
 @hookimpl

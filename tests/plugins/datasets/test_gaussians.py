@@ -181,7 +181,7 @@ def test_quality_needs_an_extractor_that_may_reject(zoo):
 
 
 def test_a_short_training_finds_the_ring(tmp_path, zoo):
-    recipe = load_recipe("vanilla-ring", zoo, ["train.images=300000", "evaluate.every=null", "train.device=cpu"])
+    recipe = load_recipe("vanilla-ring", zoo, ["train.images=300000", "evaluate.every_images=null", "train.device=cpu"])
     run = start(recipe, zoo, tmp_path / "run")
     scores = {score["metric"]: score["value"] for score in run.scores() if score["weights"] == "ema"}
     assert scores["modes@ring"] >= 6

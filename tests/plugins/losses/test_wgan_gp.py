@@ -76,5 +76,5 @@ def test_a_dead_critic_has_a_finite_gradient() -> None:
 
 def test_the_paper_s_weight_is_the_default() -> None:
     assert GradientPenalty().weight == 10
-    assert GradientPenalty(weight=3.0, every=4).weight == 3
-    assert GradientPenalty(weight=3.0, every=4).every == 4
+    assert GradientPenalty(weight=3.0, every_steps=4).weight == 3
+    assert GradientPenalty(weight=3.0, every_steps=4).every_steps == 4

@@ -108,7 +108,7 @@ def test_it_trains_all_of_stylegan2_that_shapes_the_path(turn) -> None:
 
 
 def test_it_survives_a_resumed_training(interrupted) -> None:
-    whole, rest = interrupted("vanilla-mnist", "regularizers=[{name: path-length, every: 2}]")
+    whole, rest = interrupted("vanilla-mnist", "regularizers=[{name: path-length, every_steps: 2}]")
     assert whole.objective.regularizers[0].average > 0
     assert torch.equal(whole.objective.regularizers[0].average, rest.objective.regularizers[0].average)
     for name, tensor in whole.networks.state_dict().items():

@@ -65,7 +65,7 @@ def test_the_classifier_learns_in_the_discriminator_s_turn_and_is_frozen_in_the_
         "discriminator": ("discriminator", "classifier"),
         "generator": ("generator",),
     }
-    lazy, _, _ = game(every=4)
+    lazy, _, _ = game(every_steps=4)
     assert [(phase.name, phase.trains) for phase in lazy.phases()] == [
         ("discriminator", ("discriminator",)),
         ("discriminator/penalty", ("discriminator", "classifier")),

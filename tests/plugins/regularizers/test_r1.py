@@ -62,13 +62,13 @@ def test_the_slope_of_a_real_network_agrees_with_finite_differences() -> None:
 def test_lazily_applied_its_weight_grows_with_the_wait() -> None:
     spec = Spec((1, 2, 2), GaussianPrior(dim=3))
     networks = {"generator": Generator(spec, hidden=[4]), "discriminator": Discriminator(spec, hidden=[4])}
-    r1 = R1(weight=5.0, every=16)
+    r1 = R1(weight=5.0, every_steps=16)
     r1.label = "r1"
     game = AdversarialGame(NonSaturating(), [r1])
     game.bind(spec, networks)
     phase = game.phases()[1]
     losses = phase.loss(networks, Batch(torch.randn(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64), torch.randn(4, 3)))
-    assert (phase.name, phase.every) == ("discriminator/r1", 16)
+    assert (phase.name, phase.every_steps) == ("discriminator/r1", 16)
     assert torch.allclose(losses["loss"], 5 * 16 * losses["penalty"])
     assert losses["penalty"] > 0
 

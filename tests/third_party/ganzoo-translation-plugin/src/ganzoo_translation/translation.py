@@ -1,6 +1,6 @@
 """Isola et al. 2017, Image-to-Image Translation with Conditional Adversarial Networks, arXiv:1611.07004, in small.
 
-    L = E[log D(y)] + E[log(1 - D(G(x, z)))] + weight * E[|y - G(x, z)|]
+L = E[log D(y)] + E[log(1 - D(G(x, z)))] + weight * E[|y - G(x, z)|]
 """
 
 from __future__ import annotations

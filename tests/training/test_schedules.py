@@ -1,0 +1,187 @@
+"""Schedules: closed forms, where their values go, and trainings that resume or are captured."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ganzoo import Augmentation, GanzooError
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.recipes.schema import ScheduleConfig
+from ganzoo.registry.loading import load_zoo
+from ganzoo.training import trainer as training
+from ganzoo.training.capturing import CaptureEngine
+from ganzoo.training.schedules import Schedule, _buffer
+from ganzoo.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+SMALL = (
+    "train.images=640",
+    "train.batch_size=32",
+    "train.precision=fp32",
+    "train.device=cpu",
+    "networks.generator.hidden=[16]",
+    "networks.discriminator.hidden=[16]",
+    "networks.generator.norm=none",
+)
+R3GAN = (
+    "optimizers={default: {name: adam, lr: {start: 2e-3, end: 5e-4, shape: cosine},"
+    " betas: [0.0, {start: 0.9, end: 0.99, shape: cosine}]}}",
+    "regularizers=[{name: r1, weight: {start: 2.0, end: 0.2, shape: cosine}},"
+    " {name: r2, weight: {start: 2.0, end: 0.2, shape: cosine}}]",
+    "train.ema={start: 0.0, end: 0.999, shape: cosine}",
+    "augmentation={name: ada, p: {start: 0.0, end: 0.55, shape: cosine}}",
+)
+"""The five schedules of R3GAN (Huang et al. 2024, arXiv:2501.05441)."""
+
+
+@pytest.mark.parametrize(
+    ("schedule", "values"),
+    [
+        (Schedule(2.0, 4.0, "linear", 100), {0: 2.0, 25: 2.5, 50: 3.0, 100: 4.0, 1000: 4.0}),
+        (Schedule(2.0, 4.0, "linear", 100, delay=50), {0: 2.0, 50: 2.0, 75: 2.5, 150: 4.0}),
+        (Schedule(1.0, 0.0, "cosine", 100), {0: 1.0, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0.0, 101: 0.0}),
+        (Schedule(1e-2, 1e-4, "exponential", 100), {0: 1e-2, 50: 1e-3, 75: 10**-3.5, 100: 1e-4, 300: 1e-4}),
+        (Schedule(-4.0, -1.0, "exponential", 100), {50: -2.0}),
+        (Schedule(3.0, 3.0, "constant", 100), {0: 3.0, 50: 3.0, 1000: 3.0}),
+    ],
+)
+def test_closed_forms(schedule, values):
+    assert {images: schedule.at(images) for images in values} == pytest.approx(values)
+
+
+def test_without_a_number_of_images_it_takes_the_rest_of_the_training():
+    assert Schedule.of(ScheduleConfig(start=1, end=0, delay=30), 130) == Schedule(1.0, 0.0, "linear", 100, 30)
+    assert Schedule.of(ScheduleConfig(start=1, end=0, images=7), 130) == Schedule(1.0, 0.0, "linear", 7)
+    assert Schedule.of(ScheduleConfig(start=1, shape="constant"), 130).at(130) == 1.0
+    assert Schedule.of(ScheduleConfig(start=1, end=0, delay=500), 130).at(130) == 1.0
+
+
+@pytest.fixture
+def begin(mnist):
+    zoo = load_zoo()
+
+    def trainer(*overrides):
+        return Trainer(load_recipe("vanilla-mnist", zoo, [*SMALL, *overrides]), zoo, dataset=mnist)
+
+    return trainer
+
+
+@pytest.mark.parametrize("decay", ["linear", "cosine"])
+def test_a_decay_is_a_schedule_to_zero(begin, decay):
+    trainer = begin(f"optimizers={{default: {{name: adam, lr: 2e-4, decay: {decay}}}}}")
+    for step in range(20):
+        trainer.step()
+        share = step / 20
+        factor = 1 - share if decay == "linear" else (1 + math.cos(math.pi * share)) / 2
+        for optimizer in trainer.optimizers.values():
+            assert optimizer.inner.param_groups[0]["lr"] == 2e-4 * factor
+
+
+def test_r3gan_s_five_schedules_reach_what_they_change(begin):
+    trainer = begin(*R3GAN)
+    r1, r2 = trainer.objective.regularizers
+
+    def values():
+        (group,) = trainer.optimizers["discriminator"].inner.param_groups
+        augmentation = trainer.objective.augmentation
+        return [
+            group["lr"],
+            group["betas"][1],
+            r1.weight.item(),
+            r2.weight.item(),
+            trainer.ema.decay,
+            augmentation.p.item(),
+        ]
+
+    trainer.schedules.apply(0)
+    assert values() == pytest.approx([2e-3, 0.9, 2.0, 2.0, 0.0, 0.0])
+    trainer.schedules.apply(320)
+    assert values() == pytest.approx([1.25e-3, 0.945, 1.1, 1.1, 0.4995, 0.275])
+    trainer.schedules.apply(640)
+    assert values() == pytest.approx([5e-4, 0.99, 0.2, 0.2, 0.999, 0.55])
+    for _ in range(11):
+        trainer.step()
+    assert values()[0] == pytest.approx(1.25e-3)  # of the step that began after 320 images
+
+
+def test_scheduled_weights_are_in_the_loss(begin):
+    """A weight that ends at zero leaves the training that has no regularizer, from there on."""
+    zero = "regularizers=[{name: r1, weight: {start: 0.0, end: 0.0, shape: linear}}]"
+    with_zero, without = begin(zero), begin("regularizers=[]")
+    heavy = begin("regularizers=[{name: r1, weight: {start: 5.0, end: 0.0}}]")
+    for trainer in (with_zero, without, heavy):
+        for _ in range(3):
+            trainer.step()
+    weights = [trainer.networks["discriminator"].state_dict() for trainer in (with_zero, without, heavy)]
+    for name, value in weights[1].items():
+        torch.testing.assert_close(weights[0][name], value)
+    assert any(not torch.allclose(weights[2][name], value) for name, value in weights[1].items())
+
+
+def test_a_constant_schedule_trains_to_the_bits_of_the_number(begin):
+    one = begin("optimizers.default.lr={start: 2e-4, shape: constant}", "train.ema={start: 0.9, shape: constant}")
+    other = begin("optimizers.default.lr=2e-4", "train.ema=0.9")
+    for trainer in (one, other):
+        for _ in range(3):
+            trainer.step()
+    ours, theirs = one.checkpoint()[0], other.checkpoint()[0]
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_a_resumed_training_goes_on_where_its_schedules_were(begin):
+    # One after another, for torch's global generator is everybody's.
+    whole = begin(*R3GAN)
+    for _ in range(6):
+        whole.step()
+    first = begin(*R3GAN)
+    for _ in range(3):
+        first.step()
+    kept = first.checkpoint()
+    second = begin(*R3GAN)
+    second.restore(*kept)
+    for _ in range(3):
+        second.step()
+    ours, theirs = whole.checkpoint()[0], second.checkpoint()[0]
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_captured_steps_follow_their_schedules(begin, make_tape, monkeypatch):
+    told, choose = [], training.choose_engine
+
+    def on_tape(name, device, latents, say, processes):
+        if name == "cudagraph":
+            return CaptureEngine(make_tape(latents), device, latents, told.append)
+        return choose(name, device, latents, say, processes)
+
+    monkeypatch.setattr(training, "choose_engine", on_tape)
+    # torch captures betas as tensors on a GPU only.
+    settings = (*R3GAN, "optimizers.default.betas=[0.0, 0.9]")
+    eager = begin(*settings, "train.engine=eager")
+    for _ in range(8):
+        eager.step()
+    captured = begin(*settings, "train.engine=cudagraph")
+    for _ in range(8):
+        captured.step()
+    assert told == []
+    for ours, theirs in zip(eager.networks.parameters(), captured.networks.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_an_augmentation_without_the_number_that_it_declares_is_a_sentence():
+    class Forgets(Augmentation):
+        scheduled = ("level",)
+
+    with pytest.raises(GanzooError, match="'noise' cannot schedule level: it keeps no number of that name"):
+        _buffer(Forgets(), "noise", "level", Schedule(0.0, 1.0, "linear", 10), CPU)
+
+
+def test_a_buffer_that_is_there_is_set_in_place():
+    module = nn.Module()
+    module.register_buffer("level", torch.tensor(0.5))
+    before = module.level
+    _buffer(module, "noise", "level", Schedule(0.0, 1.0, "linear", 10), CPU)(4)
+    assert module.level is before
+    assert before.item() == pytest.approx(0.4)
