@@ -257,7 +257,7 @@ def test_a_recipe_file_has_a_name_of_words(load, name):
 
 
 def test_unknown_recipes(zoo, tmp_path):
-    with pytest.raises(GanzooError, match=r"no recipe called 'vanila-mnist'\. Did you mean 'vanilla-mnist'\?"):
+    with pytest.raises(GanzooError, match=r"Unknown recipe 'vanila-mnist'\. Did you mean 'vanilla-mnist'\?"):
         load_recipe("vanila-mnist", zoo)
     with pytest.raises(GanzooError, match="There is no file .*missing.yaml"):
         load_recipe(str(tmp_path / "missing.yaml"), zoo)

@@ -46,8 +46,8 @@ def test_entries_come_in_the_order_of_their_names():
 
 def test_a_misspelt_name_leads_to_the_nearest():
     registry = registered(entry(name="hinge"), entry(name="minimax"))
-    assert refusal(registry.get, "hinged") == "There is no loss called 'hinged'. Did you mean 'hinge'?"
-    assert refusal(registry.get, "zzz") == "There is no loss called 'zzz'. Known: hinge, minimax."
+    assert refusal(registry.get, "hinged") == "Unknown loss 'hinged'. Did you mean 'hinge'?"
+    assert refusal(registry.get, "zzz") == "Unknown loss 'zzz'. Known: hinge, minimax."
     registry.hint = "See elsewhere."
     assert refusal(registry.get, "hinged").endswith("Did you mean 'hinge'? See elsewhere.")
 
@@ -88,7 +88,7 @@ def test_a_factory_can_be_called():
 def test_kinds_are_known_in_singular_and_plural():
     for kind, plural in KINDS.items():
         assert one_kind(kind) == one_kind(plural) == one_kind(plural.upper()) == kind
-    assert refusal(one_kind, "lossses") == "There is no kind called 'lossses'. Did you mean 'losses'?"
+    assert refusal(one_kind, "lossses") == "Unknown kind 'lossses'. Did you mean 'losses'?"
 
 
 def sizes(

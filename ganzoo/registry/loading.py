@@ -20,7 +20,7 @@ import pluggy
 from ganzoo.api import hookspecs
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
-from ganzoo.registry.global_state import kept
+from ganzoo.registry.global_state import preserved_global_state
 from ganzoo.registry.packages import OURS, allowed, distribution_name, distribution_of, installed
 from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
 
@@ -150,7 +150,7 @@ def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
     plugin = _import(point, who)
     registered: list[Entry[Any]] = []
     try:
-        with _quiet(), kept():
+        with _quiet(), preserved_global_state():
             manager.register(plugin, name=point.name)
             _check_hooks(manager, plugin, who)
             for hook, kind in HOOKS.items():
@@ -167,7 +167,7 @@ def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
 
 def _import(point: EntryPoint, who: str) -> Any:
     try:
-        with _quiet(), kept():
+        with _quiet(), preserved_global_state():
             return point.load()
     except (Exception, SystemExit) as error:
         raise GanzooError(f"{who} could not be imported: {_cause(error)}.") from error

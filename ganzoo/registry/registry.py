@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.errors import GanzooError, unknown
 from ganzoo.registry.options import Options
 
 T = TypeVar("T")
@@ -161,7 +161,7 @@ def one_kind(word: str) -> str:
     for kind, plural in KINDS.items():
         if word.lower() in (kind, plural):
             return kind
-    raise GanzooError(f"There is no kind called '{word}'.", nearest(word, KINDS.values()))
+    raise unknown("kind", word, KINDS.values())
 
 
 def _check_description(entry: Entry[Any]) -> None:

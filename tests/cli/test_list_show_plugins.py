@@ -81,7 +81,7 @@ def test_list_as_a_table(call, zoo):
 
 def test_an_unknown_kind(call):
     code, out, err = call("list", "lossess")
-    assert (code, out, err) == (2, "", "There is no kind called 'lossess'. Did you mean 'losses'?\n")
+    assert (code, out, err) == (2, "", "Unknown kind 'lossess'. Did you mean 'losses'?\n")
 
 
 def test_show_prints_a_recipe_that_can_be_saved_and_run(call, zoo, tmp_path):
@@ -141,8 +141,8 @@ def test_show_of_a_name_that_several_kinds_have(call):
     ("arguments", "sentence"),
     [
         (["dcgann"], "Nothing is registered under the name 'dcgann'. Did you mean 'dcgan'?"),
-        (["minimax", "--kind", "generator"], "There is no generator called 'minimax'."),
-        (["minimax", "--kind", "looses"], "There is no kind called 'looses'. Did you mean 'losses'?"),
+        (["minimax", "--kind", "generator"], "Unknown generator 'minimax'."),
+        (["minimax", "--kind", "looses"], "Unknown kind 'looses'. Did you mean 'losses'?"),
         (["minimax", "--set", "a=b"], "--set changes recipes, and 'minimax' is a loss. Leave it out."),
         (["vanilla-mnist", "--set", "train.imags=1"], "--set train.imags=1: train has no key 'imags'."),
         (["missing.yaml"], "There is no file missing.yaml."),
