@@ -123,7 +123,7 @@ def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, sp
     config = recipe.networks[role]
     entry = zoo.registry(objective.roles[role]).get(config.name)
     check_memory(f"{role} '{config.name}'", lambda: entry.create(spec, **config.options))
-    network = _create(entry, config, spec)
+    network: nn.Module = _create(entry, config, spec)
     if spec.classes and not _takes_label(network):
         raise GanzooError(
             f"The {role} '{config.name}' takes no labels, but the recipe '{recipe.name}' is conditional.",

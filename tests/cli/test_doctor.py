@@ -150,7 +150,7 @@ def test_a_run_ends_with_its_diagnosis(state, request, capsys):
         progress.summarise(run)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert {"healthy": "healthy: no sign of", "saturated": "saturation: The discriminator is sure"}[
+    assert {"healthy": "healthy: no sign of", "saturated": "saturation: The discriminator makes no mistakes"}[
         state
     ] in captured.err
 
