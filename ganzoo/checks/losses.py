@@ -233,7 +233,7 @@ def penalty(entry: Entry[Any]) -> None:
 
 
 def weight(entry: Entry[Any]) -> None:
-    """Ganzoo applies the weight, not the regularizer."""
+    """The weight is left to ganzoo to apply."""
     if not is_term(entry):
         return
     (light, _), (heavy, _) = run_phase(entry, weight=2.0), run_phase(entry, weight=5.0)
@@ -251,7 +251,7 @@ def lazy(entry: Entry[Any]) -> None:
         return
     game, networks = _regularized_game(entry, create(entry, weight=2.0, every=4))
     lazy_phases = [phase for phase in game.phases() if "/" in phase.name]
-    require(bool(lazy_phases), f"{described(entry)} has no phase of its own with every: 4.", BASE_OPTIONS)
+    require(bool(lazy_phases), f"{described(entry)} has no separate phase with every: 4.", BASE_OPTIONS)
     with plugin_code(entry, "with every: 4", LAZY_LOGITS):
         losses = lazy_phases[0].loss(dict(networks.items()), toy_batch())
     require(

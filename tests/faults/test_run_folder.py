@@ -120,11 +120,11 @@ def test_damaged_lines_are_skipped_and_reported(run, zoo):
     (run / "scores.jsonl").write_text("\n".join([*scores, "nonsense", ""]))
     with (run / "events.jsonl").open("ab") as file:
         file.write(b"\xff\xfe\n")
-    told = []
+    messages = []
     assert len(RunFolder.open(run).scores()) == len(scores) - 1
-    resume(run, zoo, overrides=["train.images=128"], observers=Observers(say=told.append))
-    assert any("2 of the lines in" in sentence and "scores.jsonl" in sentence for sentence in told)
-    assert any("1 of the lines in" in sentence and "events.jsonl" in sentence for sentence in told)
+    resume(run, zoo, overrides=["train.images=128"], observers=Observers(say=messages.append))
+    assert any("2 of the lines in" in sentence and "scores.jsonl" in sentence for sentence in messages)
+    assert any("1 of the lines in" in sentence and "events.jsonl" in sentence for sentence in messages)
 
 
 def test_a_folder_from_a_newer_ganzoo_is_rejected(run):
