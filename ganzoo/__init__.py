@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ganzoo import functional
+    from ganzoo import functional, layers
     from ganzoo.api.dataset import Dataset, ImageDataset, Split, cache_folder
     from ganzoo.api.extractor import Extractor
     from ganzoo.api.game import AdversarialGame
@@ -97,13 +97,14 @@ __all__ = [
     "cache_folder",
     "functional",
     "hookimpl",
+    "layers",
     "load",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "functional":
-        return import_module("ganzoo.functional")
+    if name in ("functional", "layers"):
+        return import_module(f"ganzoo.{name}")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'ganzoo' has no attribute '{name}'")

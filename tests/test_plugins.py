@@ -3,6 +3,7 @@
 import importlib
 import re
 import sys
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import OURS, load_zoo
 
+ROOT = Path(__file__).parents[1]
 RECIPE = "summary: A recipe\npaper: Someone 2020\n"
 LOSS = """\
     from ganzoo import hookimpl
@@ -48,6 +50,32 @@ def install(tmp_path, monkeypatch):
     yield lay_out
     for module in modules:
         sys.modules.pop(module, None)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Lay out a distribution whose one entry point, ``whole``, names a package."""
+    site = tmp_path / "site of packages"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    known = set(sys.modules)
+
+    def lay_out(name, **files):
+        for path, code in {"__init__": "", **files}.items():
+            file = site / f"{name}_modules" / f"{path.replace('__in__', '/')}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(dedent(code))
+        folder = site / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[ganzoo]\nwhole = {name}_modules\n")
+        importlib.invalidate_caches()
+        return site / f"{name}_modules"
+
+    yield lay_out
+    for module in set(sys.modules) - known:
+        if "_modules" in module:
+            del sys.modules[module]
 
 
 def zoo():
@@ -213,6 +241,117 @@ def test_two_entry_points_of_one_name_are_both_named(install):
     assert all(word in only_problem(found).sentence for word in ("'twin'", "ant 1.0", "bee 1.0"))
     assert "ant-loss" in found.losses
     assert "bee-loss" not in found.losses
+
+
+def external(found):
+    theirs = [plugin for plugin in found.plugins if plugin.distribution.split()[0] != OURS]
+    return {plugin.name: [entry.name for entry in plugin.registered] for plugin in theirs}
+
+
+def test_a_package_s_modules_with_hooks_are_plugins_named_after_them(package):
+    package(
+        "ant",
+        second_one=LOSS.format(name="second"),
+        deep__in____init__="",
+        deep__in__first=LOSS.format(name="first"),
+        helper="def help(): ...",
+        _private="raise RuntimeError('imported')",
+        borrows="from torch.nn.utils.parametrize import register_parametrization",
+    )
+    found = zoo()
+    assert found.problems == []
+    assert external(found) == {"first": ["first"], "second-one": ["second"]}
+    entry = found.losses.get("second")
+    assert (entry.plugin, entry.distribution) == ("second-one", "ant 1.0")
+
+
+def test_a_package_with_hooks_is_one_plugin_and_its_modules_are_its_own_business(package):
+    package("ant", __init__=LOSS.format(name="whole-loss"), part=LOSS.format(name="part-loss"), torn="1 / 0")
+    found = zoo()
+    assert found.problems == []
+    assert external(found) == {"whole": ["whole-loss"]}
+
+
+def test_a_subpackage_with_hooks_is_one_plugin(package):
+    inner = {"deep__in____init__": LOSS.format(name="deep-loss"), "deep__in__part": LOSS.format(name="part-loss")}
+    package("ant", **inner)
+    assert external(zoo()) == {"deep": ["deep-loss"]}
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise RuntimeError('a cable is loose')", ["could not be imported", "a cable is loose"]),
+        ("def register_losses(register): ...", ["register_losses", "@ganzoo.hookimpl"]),
+        (IMPORT + "@hookimpl\ndef register_loses(register): ...", ["Did you mean 'register_losses'?"]),
+        (losses(GOOD_THEN, "1 / 0"), ["failed while registering", "ZeroDivisionError"]),
+    ],
+)
+def test_a_broken_module_of_a_package_is_named_and_the_others_are_kept(package, code, words):
+    package("ant", torn_one=code, well=LOSS.format(name="well-loss"))
+    found = zoo()
+    problem = only_problem(found)
+    assert (problem.plugin, problem.distribution) == ("torn-one", "ant 1.0")
+    assert all(word in problem.sentence for word in ["'torn-one'", *words]), problem.sentence
+    assert external(found) == {"well": ["well-loss"]}
+
+
+def test_a_broken_subpackage_is_named_and_the_others_are_kept(package):
+    inner = {"deep__in____init__": "1 / 0", "deep__in__part": LOSS.format(name="part-loss")}
+    package("ant", well=LOSS.format(name="well-loss"), **inner)
+    found = zoo()
+    assert only_problem(found).plugin == "deep"
+    assert external(found) == {"well": ["well-loss"]}
+
+
+def test_a_package_that_leads_to_no_plugin_is_a_problem(package):
+    package("ant", helper="def help(): ...")
+    problem = only_problem(zoo())
+    assert problem.plugin == "whole"
+    assert "implements no hook" in problem.sentence
+
+
+def test_two_modules_of_one_name_are_both_named(package):
+    inner = {"a__in____init__": "", "a__in__twin": LOSS.format(name="a"), "b__in____init__": ""}
+    package("ant", **inner, b__in__twin=LOSS.format(name="b"))
+    found = zoo()
+    sentence = only_problem(found).sentence
+    assert all(word in sentence for word in ("'twin'", "ant_modules.a.twin", "ant_modules.b.twin")), sentence
+    assert external(found) == {"twin": ["a"]}
+
+
+def test_the_allow_list_takes_modules_and_imports_no_others(package, monkeypatch):
+    package("ant", well_done=LOSS.format(name="well-loss"), torn="raise RuntimeError('imported all the same')")
+
+    def allowed(value):
+        monkeypatch.setenv("GANZOO_PLUGINS", value)
+        found = zoo()
+        assert "minimax" in found.losses
+        return external(found), [problem.plugin for problem in found.problems]
+
+    assert allowed("well-done") == ({"well-done": ["well-loss"]}, [])
+    assert allowed("hinge") == ({}, [])
+    assert allowed("whole") == allowed("ant") == ({"well-done": ["well-loss"]}, ["torn"])
+    monkeypatch.setenv("GANZOO_PLUGINS", "well-don")
+    with pytest.raises(GanzooError, match="Did you mean 'well-done'"):
+        zoo()
+
+
+def test_reading_the_allow_list_imports_nothing(package, monkeypatch):
+    package("ant", __init__="raise RuntimeError('imported all the same')", part=LOSS.format(name="part-loss"))
+    monkeypatch.setenv("GANZOO_PLUGINS", "hinge")
+    assert zoo().problems == []
+    assert "ant_modules" not in sys.modules
+
+
+def test_our_wheel_ships_recipes_and_data_with_the_modules():
+    builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
+    with builder.config.set_build_data({"artifacts": [], "force_include": {}, "build_hooks": ()}):
+        shipped = {file.distribution_path for file in builder.recurse_included_files()}
+    ours = ROOT / "plugins"
+    present = {path for path in (ours / "ganzoo_plugins").rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert {path.suffix for path in present} >= {".py", ".yaml", ".xz", ".safetensors"}
+    assert {path.relative_to(ours).as_posix() for path in present} <= shipped
 
 
 def test_the_allow_list_concerns_others_alone(install, monkeypatch):

@@ -24,10 +24,10 @@ class Environment:
     def python(self):
         return self.folder / "bin" / "python"
 
-    def install(self, distribution):
+    def install(self, distribution, *options):
         """Build it and install it, from what is on this machine: the network is not asked."""
         offline = ["--no-index", "--no-deps", "--no-build-isolation"]
-        self.call("-m", "pip", "install", "-q", *offline, distribution).check_returncode()
+        self.call("-m", "pip", "install", "-q", *offline, *options, distribution).check_returncode()
 
     def ganzoo(self, *arguments):
         return self.call("-m", "ganzoo", *arguments)
@@ -100,6 +100,36 @@ def distribution(tmp_path):
     return write
 
 
+@pytest.fixture
+def package(tmp_path):
+    """Write the sources of a distribution whose one entry point names a package."""
+    folder = tmp_path / "many-plugin"
+    modules = folder / "src" / "many_plugin"
+    modules.mkdir(parents=True)
+    (modules / "__init__.py").write_text('"""Several plugins."""\n')
+    (folder / "pyproject.toml").write_text(
+        dedent("""\
+            [build-system]
+            requires = ["hatchling"]
+            build-backend = "hatchling.build"
+            [project]
+            name = "many-plugin"
+            version = "0.3.0"
+            [project.entry-points.ganzoo]
+            many = "many_plugin"
+            [tool.hatch.build.targets.wheel]
+            packages = ["src/many_plugin"]
+            """)
+    )
+
+    def add(**plugins):
+        for name, code in plugins.items():
+            (modules / f"{name}.py").write_text(dedent(code))
+        return folder
+
+    return add
+
+
 LOSS = """\
     from torch import Tensor
 
@@ -168,6 +198,31 @@ def test_one_that_fails_to_import_is_named_and_the_rest_goes_on(environment, dis
     assert done.returncode == 0, done.stderr
     assert "a cable is loose" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def added(environment):
+    listed = environment.json("list", "losses")
+    return {entry["plugin"]: entry["name"] for entry in listed if entry["name"].endswith("-loss")}
+
+
+def test_of_two_modules_in_a_package_the_broken_one_is_named_and_the_other_trains(environment, package, tmp_path):
+    environment.install(
+        package(well_done=LOSS.format(name="well-loss"), torn="raise RuntimeError('a cable is loose')\n")
+    )
+    (problem,) = problems(environment)
+    assert all(word in problem for word in ("'torn'", "many-plugin 0.3.0", "a cable is loose"))
+    assert added(environment) == {"well-done": "well-loss"}
+    done = environment.run("vanilla-mnist", tmp_path / "run", ["loss=well-loss", *TINY])
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_module_that_is_added_to_an_editable_package_needs_no_reinstall(environment, package):
+    environment.install(package(first=LOSS.format(name="first-loss")), "--editable")
+    assert added(environment) == {"first": "first-loss"}
+    package(second_one=LOSS.format(name="second-loss"))
+    assert added(environment) == {"first": "first-loss", "second-one": "second-loss"}
+    failures = environment.json("check", "second-one", code=1)["failures"]
+    assert {failure["check"] for failure in failures} == {"docstring", "paper"}
 
 
 def test_two_that_register_one_name_are_both_named(environment, distribution):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import cache_folder
-from ganzoo_plugins.mnist.archive import unpack
+from ganzoo_plugins.datasets.mnist.archive import unpack
 from peers.catalogue import HERE, Package
 
 ENVIRONMENT = {"MPLBACKEND": "Agg", "TENSORBOARD_LOGGING": "0", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}

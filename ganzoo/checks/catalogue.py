@@ -40,7 +40,7 @@ class PluginCheck:
     """One check, applied to one entry or to the whole plugin.
 
     Attributes:
-        plugin: The entry point of the plugin.
+        plugin: The plugin's name.
         thing: What is checked: ``loss-hinge``, or ``plugin-NAME`` for the whole plugin.
         check: The check's name.
         function: Raises an exception if the check fails.
@@ -156,7 +156,7 @@ def _failed_to_load(problem: Problem) -> None:
 def _checks_of(plugin: PluginInfo, zoo: Zoo) -> Iterator[PluginCheck]:
     whole = f"plugin-{plugin.name}"
     yield PluginCheck(plugin.name, whole, "registers", partial(_registers, plugin))
-    yield PluginCheck(plugin.name, whole, "import", partial(_imports, plugin.name))
+    yield PluginCheck(plugin.name, whole, "import", partial(_imports, plugin))
     for entry in plugin.registered:
         for check in CHECKS:
             if entry.kind in check.kinds:
@@ -169,6 +169,6 @@ def _registers(plugin: PluginInfo) -> None:
         raise CheckFailed(f"The plugin '{plugin.name}' registers nothing.", "Call register(...) in each hook.")
 
 
-def _imports(name: str) -> None:
-    for sentence, remedy in isolation.import_problems([name])[name]:
+def _imports(plugin: PluginInfo) -> None:
+    for sentence, remedy in isolation.import_problems([plugin])[plugin.name]:
         raise CheckFailed(sentence, remedy)

@@ -1,7 +1,7 @@
 """A plugin leaves the process alone, on import and at work: settings, seeds, the network, slow imports.
 
-``python -P -m ganzoo.checks.isolation ENTRY_POINT...`` imports plugins in a fresh process and prints what each did,
-``{"entry point": [["sentence", "remedy"], ...], ...}``. It measures no time: an import is slow because it trains,
+``python -P -m ganzoo.checks.isolation NAME=MODULE...`` imports plugins in a fresh process and prints what each did,
+``{"name": [["sentence", "remedy"], ...], ...}``. It measures no time: an import is slow because it trains,
 computes, uses the network or imports a slow library, and each of these can be seen.
 """
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from ganzoo.checks.entries import CheckFailed, described
 from ganzoo.errors import GanzooError
 from ganzoo.files import child_python
 from ganzoo.registry.global_state import GlobalState
-from ganzoo.registry.loading import Zoo
+from ganzoo.registry.loading import PluginInfo, Zoo
 from ganzoo.registry.registry import NETWORK_KINDS, Entry
 
 SLOW_LIBRARIES = ("torchvision", "torch_fidelity", "matplotlib", "scipy", "sklearn", "pandas", "transformers", "jax")
@@ -83,26 +83,29 @@ def _recorded_seeds(seeds: list[Any]) -> Iterator[None]:
         torch.manual_seed = original
 
 
-def import_problems(names: Sequence[str]) -> dict[str, Problems]:
-    """What is wrong with importing each plugin, by entry point. The imports run in a child process.
+def import_problems(plugins: Sequence[PluginInfo]) -> dict[str, Problems]:
+    """What is wrong with importing each plugin, by name. The imports run in a child process.
 
     Raises:
         GanzooError: The child process failed.
     """
+    arguments = [f"{plugin.name}={plugin.value}" for plugin in plugins]
     child = subprocess.run(  # noqa: S603 - our own interpreter and module
-        child_python("ganzoo.checks.isolation", *names), capture_output=True, text=True, check=False
+        child_python("ganzoo.checks.isolation", *arguments), capture_output=True, text=True, check=False
     )
     if child.returncode != 0:
         last = (child.stderr.strip().splitlines() or ["no output"])[-1]
-        raise GanzooError(f"Importing {', '.join(names)} in a child process failed ({child.returncode}): {last}.")
+        names = ", ".join(plugin.name for plugin in plugins)
+        raise GanzooError(f"Importing {names} in a child process failed ({child.returncode}): {last}.")
     answer: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     return {name: [(sentence, remedy) for sentence, remedy in found] for name, found in answer.items()}
 
 
-def main(names: Sequence[str]) -> None:
-    """The child process: import each plugin, then print what it did."""
+def main(plugins: Sequence[str]) -> None:
+    """The child process: import each ``name=module`` or ``name=module:attribute``, then print what it did."""
     with redirect_stdout(sys.stderr):
-        found = {point.name: _import(point) for point in entry_points(group="ganzoo") if point.name in names}
+        pairs = [plugin.partition("=") for plugin in plugins]
+        found = {name: _import(EntryPoint(name, value, "ganzoo")) for name, _, value in pairs}
     print(json.dumps(found))
 
 

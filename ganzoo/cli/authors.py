@@ -34,7 +34,7 @@ class Failure:
     """A failed check.
 
     Attributes:
-        plugin: The entry point of the plugin.
+        plugin: The plugin's name.
         thing: What was checked: ``loss-hinge``, or ``plugin-NAME`` for the whole plugin.
         check: The check's name.
         sentence: What is wrong.

@@ -1,6 +1,8 @@
 """Finding plugins, and collecting what they register.
 
-Plugins are entry points of the group ``ganzoo``; ``distributions`` says which, and in which order.
+Plugins are entry points of the group ``ganzoo``; ``distributions`` says which, and in which order. Where an entry point
+names a package without hooks, each module below it that has hooks is a plugin of its own, called after the module.
+Modules without hooks are helpers.
 """
 
 from __future__ import annotations
@@ -8,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -21,7 +24,16 @@ from ganzoo.api import hookspecs
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.global_state import preserved_global_state
-from ganzoo.registry.packages import OURS, allowed, distribution_name, distribution_of, installed
+from ganzoo.registry.packages import (
+    OURS,
+    allowed,
+    allowed_module,
+    children,
+    distribution_name,
+    distribution_of,
+    installed,
+    plugin_name,
+)
 from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
 
 if TYPE_CHECKING:
@@ -41,14 +53,16 @@ class PluginInfo:
     """A plugin that was loaded.
 
     Attributes:
-        name: Its entry point.
-        distribution: The package it came with, and the version.
+        name: Its entry point's name, or its module's where the entry point names a package.
+        distribution: The distribution it came with, and the version.
         registered: What it added, in the order it did.
+        value: Where it is, as an entry point says it: ``package.module`` or ``package.module:attribute``.
     """
 
     name: str
     distribution: str
     registered: list[Entry[Any]]
+    value: str
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,8 @@ class Problem:
     """A plugin that was refused.
 
     Attributes:
-        plugin: Its entry point.
-        distribution: The package it came with, and the version.
+        plugin: Its entry point's name, or its module's where the entry point names a package.
+        distribution: The distribution it came with, and the version.
         sentence: What is wrong with it, in one line.
     """
 
@@ -117,18 +131,16 @@ def load_zoo() -> Zoo:
     """
     zoo = Zoo()
     first: dict[str, str] = {}
-    for point in allowed():
-        distribution = distribution_of(point)
+    for found in (source for point in allowed() for source in _sources(point)):
+        name, where = found.point.name, f"{found.point.value} ({found.distribution})"
         try:
-            if point.name in first:
-                raise GanzooError(
-                    f"Two distributions have a plugin called '{point.name}', {first[point.name]} and {distribution}; "
-                    f"the second is left out."
-                )
-            first[point.name] = distribution
-            zoo.plugins.append(_load(point, distribution, zoo))
+            if name in first:
+                both = f"{first[name]} and {where}"
+                raise GanzooError(f"Two plugins are called '{name}', {both}; the second is left out.")
+            first[name] = where
+            zoo.plugins.append(_load(found, zoo))
         except GanzooError as error:
-            zoo.problems.append(Problem(point.name, distribution, _one_line(str(error))))
+            zoo.problems.append(Problem(name, found.distribution, _one_line(str(error))))
     if OURS not in {distribution_name(point) for point in installed()}:
         missing = f"The distribution {OURS} is not installed, so none of its plugins are found."
         zoo.problems.append(Problem("ganzoo", OURS, missing))
@@ -138,16 +150,77 @@ def load_zoo() -> Zoo:
     return zoo
 
 
-def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
+@dataclass(frozen=True)
+class _Source:
+    """A plugin that was found. ``imported`` is what it is, or the exception that importing it ended with."""
+
+    point: EntryPoint
+    distribution: str
+    imported: Any
+
+
+def _sources(point: EntryPoint) -> list[_Source]:
+    """The plugins that an entry point leads to: itself, or the modules below its package, ordered by name.
+
+    What cannot be imported is among them, and so is a package with nothing in it: ``_load`` says what is wrong.
+    """
+    whole = _Source(point, distribution_of(point), _import(point))
+    found = sorted(_below(point, whole), key=lambda source: source.point.name) or [whole]
+    return [source for source in found if allowed_module(point, source.point.name)]
+
+
+def _below(point: EntryPoint, parent: _Source) -> Iterator[_Source]:
+    """The plugins in a package without hooks. A subpackage with hooks is one; what is below it belongs to it."""
+    package = parent.imported
+    if not inspect.ismodule(package) or not hasattr(package, "__path__") or _looks_like_a_plugin(package):
+        return
+    for module, is_package in children(package.__name__, package.__path__):
+        name = plugin_name(module)
+        if not is_package and not allowed_module(point, name):
+            continue
+        child = EntryPoint(name, module, point.group)
+        source = _Source(child, parent.distribution, _import(child))
+        if isinstance(source.imported, BaseException) or _looks_like_a_plugin(source.imported):
+            yield source
+        else:
+            yield from _below(point, source)
+
+
+def _import(point: EntryPoint) -> Any:
+    try:
+        with _quiet(), preserved_global_state():
+            return point.load()
+    except (Exception, SystemExit) as error:
+        return error
+
+
+def _looks_like_a_plugin(module: ModuleType) -> bool:
+    """Whether it has hooks, or functions that were probably meant as some; other modules are helpers."""
+    functions = [member for member in vars(module).values() if inspect.isroutine(member)]
+    return any(hasattr(function, "ganzoo_impl") for function in functions) or bool(_bare(module))
+
+
+def _bare(plugin: Any) -> list[str]:
+    """Names of functions ``register_...`` without ``@hookimpl``, those that a module imports left out."""
+    if not inspect.ismodule(plugin):
+        return [name for name, _ in inspect.getmembers(plugin, callable) if name.startswith("register_")]
+    functions = [member for member in vars(plugin).values() if inspect.isfunction(member)]
+    own = [each for each in functions if each.__module__ == plugin.__name__ and not hasattr(each, "ganzoo_impl")]
+    return [function.__name__ for function in own if function.__name__.startswith("register_")]
+
+
+def _load(source: _Source, zoo: Zoo) -> PluginInfo:
     """One plugin, whole or not at all; what it sets for the whole process (default dtype, seed) is set back.
 
     Each has a manager of its own, so that each hook implementation is called separately and what it registers bears
     its plugin's name.
     """
+    point, distribution, plugin = source.point, source.distribution, source.imported
     who = f"Plugin '{point.name}' ({distribution})"
+    if isinstance(plugin, BaseException):
+        raise GanzooError(f"{who} could not be imported: {_cause(plugin)}.") from plugin
     manager = pluggy.PluginManager("ganzoo")
     manager.add_hookspecs(hookspecs)
-    plugin = _import(point, who)
     registered: list[Entry[Any]] = []
     try:
         with _quiet(), preserved_global_state():
@@ -162,15 +235,7 @@ def _load(point: EntryPoint, distribution: str, zoo: Zoo) -> PluginInfo:
         if isinstance(error, GanzooError):
             raise GanzooError(f"{who} is refused: {error}" if who not in str(error) else str(error)) from error
         raise GanzooError(f"{who} failed while registering: {_cause(error)}.") from error
-    return PluginInfo(point.name, distribution, registered)
-
-
-def _import(point: EntryPoint, who: str) -> Any:
-    try:
-        with _quiet(), preserved_global_state():
-            return point.load()
-    except (Exception, SystemExit) as error:
-        raise GanzooError(f"{who} could not be imported: {_cause(error)}.") from error
+    return PluginInfo(point.name, distribution, registered, point.value)
 
 
 def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
@@ -180,8 +245,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
             raise GanzooError(f"{who} implements '{caller.name}', which is no hook.", nearest(caller.name, HOOKS))
     if callers:
         return
-    bare = [name for name, _ in inspect.getmembers(plugin, callable) if name.startswith("register_")]
-    if bare:
+    if bare := _bare(plugin):
         raise GanzooError(f"{who} implements no hook, but has {', '.join(bare)}.", "Decorate it with @ganzoo.hookimpl.")
     raise GanzooError(f"{who} implements no hook.", f"A plugin has functions such as {next(iter(HOOKS))}.")
 

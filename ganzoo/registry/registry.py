@@ -41,7 +41,7 @@ class Entry(Generic[T]):
         factory: Makes it. Positional parameters are supplied by ganzoo, keyword-only ones are a recipe's options.
         summary: One line.
         paper: Citation, or None.
-        plugin: The entry point that brought it.
+        plugin: The plugin that brought it.
         distribution: The package that brought it, with its version.
     """
 

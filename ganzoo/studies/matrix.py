@@ -22,7 +22,7 @@ class Job:
         recipe: Resolved, seed and dataset included.
         source: What `ganzoo run` takes: the recipe's registered name, or its file.
         overrides: What `ganzoo run` gets as ``--set``.
-        plugin: The entry point that brought the recipe; None for a file.
+        plugin: The plugin that brought the recipe; None for a file.
         digest: Of the recipe.
     """
 

@@ -80,7 +80,7 @@ class RunRecord(_Line):
         dataset: The dataset's name.
         seed: ``train.seed``.
         digest: Of the resolved recipe, see ``recipe_digest``; the same for all seeds.
-        plugin: The entry point that brought the recipe; None where it was a file.
+        plugin: The plugin that brought the recipe; None where it was a file.
         summary: The recipe's one line.
         paper: Citation, or None.
         loss: The loss's name.

@@ -1,1 +1,1 @@
-"""First-party plugins: one paper, one page."""
+"""First-party plugins: one paper, one module, its recipes beside it."""

@@ -15,7 +15,7 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-def test_bad_input_is_a_sentence_at_every_door():
+def test_every_target_rejects_bad_input_with_a_message():
     done = run("--inputs", "800", "--seed", "7", "--json")
     assert done.returncode == 0, done.stderr
     targets = json.loads(done.stdout)["targets"]

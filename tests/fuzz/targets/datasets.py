@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import mutations
 from PIL import Image
 
-from ganzoo_plugins.mnist import archive
+from ganzoo_plugins.datasets.mnist import archive
 from targets import Target
 from targets.pictures import odd_png
 

@@ -1,0 +1,234 @@
+"""Normalisation by name, convolutions, residual blocks, self-attention, and networks that share their features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+from typing import Annotated, Literal, Protocol, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import (
+    avg_pool2d,
+    conv_transpose2d,
+    interpolate,
+    max_pool2d,
+    pixel_shuffle,
+    pixel_unshuffle,
+    relu,
+)
+
+from ganzoo.errors import GanzooError
+from ganzoo.layers.conditioning import LabelAware, LabelSequential, batch_norm
+
+Width = Annotated[int, Field(ge=1)]
+"""Units or channels of a layer, as an option."""
+
+Norm = Literal["none", "batch", "layer", "instance"]
+"""``batch``: over the batch (Ioffe & Szegedy 2015). ``layer``: over a sample's features (Ba et al. 2016). ``instance``:
+over each map of each sample (Ulyanov et al. 2016); a vector has no maps, so there it is the same as ``layer``."""
+
+
+def vector_norm(kind: Norm, width: int) -> list[nn.Module]:
+    """The normalisation of vectors (n, width), as a list that is empty for ``none``."""
+    if kind == "batch":
+        return [nn.BatchNorm1d(width)]
+    return [nn.LayerNorm(width)] if kind in ("layer", "instance") else []
+
+
+def image_norm(kind: Norm, channels: int) -> list[nn.Module]:
+    """The normalisation of feature maps (n, channels, h, w), as a list that is empty for ``none``."""
+    if kind == "batch":
+        return [nn.BatchNorm2d(channels)]
+    if kind == "instance":
+        return [nn.InstanceNorm2d(channels, affine=True)]
+    return [nn.GroupNorm(1, channels)] if kind == "layer" else []
+
+
+IMAGE_CHANNELS = 4
+"""As many as an image has at most; kernels are slow with so few."""
+
+
+class UpConv2d(nn.ConvTranspose2d):
+    """A 4x4 transposed convolution with stride 2: feature maps (n, channels, h, w) to (n, narrower, 2h, 2w).
+
+    To the few channels of an image it is computed as what it is on 2x2 blocks of pixels, taken as channels: a 2x2
+    convolution without a stride. The sums are the same, and its kernels more than twice as fast.
+
+    Args:
+        channels: Of the input.
+        narrower: Channels of the output.
+        bias: Whether one is added.
+    """
+
+    def __init__(self, channels: int, narrower: int, *, bias: bool = True) -> None:
+        super().__init__(channels, narrower, 4, 2, 1, bias=bias)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Twice as high and wide."""
+        if self.out_channels > IMAGE_CHANNELS or output_size is not None:
+            return super().forward(input, output_size)
+        bias = None if self.bias is None else self.bias.repeat_interleave(4)
+        weight = pixel_unshuffle(self.weight, 2).contiguous(memory_format=torch.channels_last)
+        blocks = conv_transpose2d(input, weight, bias)
+        return pixel_shuffle(blocks.contiguous(), 2)[..., 1:-1, 1:-1]
+
+
+def xavier_conv2d(channels: int, wider: int, kernel: int = 3, *, gain: float = 1.0, bias: bool = True) -> nn.Conv2d:
+    """A convolution that keeps the grid, its weights uniform (Glorot & Bengio 2010) and its biases zero."""
+    layer = nn.Conv2d(channels, wider, kernel, padding=kernel // 2, bias=bias)
+    nn.init.xavier_uniform_(layer.weight, gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResidualUp(LabelAware):
+    """SNGAN's residual block of a generator (Miyato et al. 2018, arXiv:1802.05957): doubles the grid.
+
+    Normalise, rectify, repeat each value 2x2, convolve; normalise, rectify, convolve. The shortcut's convolution is
+    1x1, so it comes before its values are repeated: the same numbers for a quarter of the work.
+
+    Args:
+        channels: Of the maps that come in.
+        wider: Of the maps that leave.
+        classes: Number of classes that normalisation depends on, 0 for none.
+    """
+
+    def __init__(self, channels: int, wider: int, classes: int = 0) -> None:
+        super().__init__()
+        self.residual = LabelSequential(
+            batch_norm(channels, classes),
+            nn.ReLU(),
+            nn.UpsamplingNearest2d(scale_factor=2),
+            xavier_conv2d(channels, wider, gain=sqrt(2), bias=False),
+            batch_norm(wider, classes),
+            nn.ReLU(),
+            xavier_conv2d(wider, wider, gain=sqrt(2)),
+        )
+        self.shortcut = xavier_conv2d(channels, wider, 1)
+
+    def forward(self, maps: Tensor, label: Tensor | None = None) -> Tensor:
+        """From (n, channels, h, w) and, where there are classes, labels (n,) to (n, wider, 2h, 2w)."""
+        added: Tensor = self.residual(maps, label)
+        return added + interpolate(self.shortcut(maps), scale_factor=2.0)
+
+
+class ResidualDown(nn.Module):
+    """SNGAN's residual block of a discriminator (Miyato et al. 2018, arXiv:1802.05957): nothing is normalised.
+
+    Rectify, convolve, rectify, convolve, and average 2x2 values where the grid is halved. Averages come before 1x1
+    convolutions, not after: the same numbers for a quarter of the work.
+
+    Args:
+        channels: Of the maps that come in.
+        wider: Of the maps that leave.
+        halve: Whether the grid, whose sides are then even, is halved.
+        first: Whether the maps are the image itself, whose negative values are not rectified away.
+    """
+
+    def __init__(self, channels: int, wider: int, *, halve: bool = True, first: bool = False) -> None:
+        super().__init__()
+        self.first, self.halve = first, halve
+        hidden = wider if first else channels
+        self.into = xavier_conv2d(channels, hidden, gain=sqrt(2))
+        self.out_of = xavier_conv2d(hidden, wider, gain=sqrt(2))
+        changes = halve or channels != wider
+        self.shortcut = xavier_conv2d(channels, wider, 1) if changes else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """From (n, channels, h, w) to (n, wider, h, w), or to (n, wider, h / 2, w / 2)."""
+        added: Tensor = self.out_of(relu(self.into(maps if self.first else relu(maps))))
+        if self.halve:
+            added, maps = avg_pool2d(added, 2), avg_pool2d(maps, 2)
+        return added.add(self.shortcut(maps))
+
+
+class SelfAttention(nn.Module):
+    """Every place looks at every other (Zhang et al. 2019, arXiv:1805.08318).
+
+    With s_ij = f(x_i) · g(x_j) and β_j = softmax over i of s_ij, each place j gets o_j = v(Σ_i β_ji h(x_i)), and leaves
+    as y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions by way of an eighth of the channels; γ starts at zero, so
+    that the network first learns from its neighbourhoods. As in the authors' code and not in the equation, f(x) and
+    h(x) are the largest of 2x2 places each, for a quarter of the work. The softmax is written out, because the fused
+    one cannot be differentiated twice, as gradient penalties do.
+
+    Args:
+        channels: Of the maps that come in and leave.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = max(1, channels // 8)
+        self.keys, self.queries, self.values = (xavier_conv2d(channels, inner, 1) for _ in range(3))
+        self.out = xavier_conv2d(inner, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """From (n, channels, h, w), with sides of at least 2, to the same shape."""
+        keys, values = (max_pool2d(layer(maps), 2).flatten(2) for layer in (self.keys, self.values))
+        attention = (self.queries(maps).flatten(2).transpose(1, 2) @ keys).softmax(-1)
+        seen = values @ attention.transpose(1, 2)
+        found: Tensor = self.out(seen.unflatten(2, maps.shape[2:]))
+        return self.gamma * found + maps
+
+
+class MinibatchStd(nn.Module):
+    """Adds a feature map that tells how much images of a batch differ (Karras et al. 2018, arXiv:1710.10196, sec. 3).
+
+    The standard deviation over a group of images, averaged over all features and pixels, as a constant map behind the
+    others. A collapsed generator is then plain to see.
+
+    Args:
+        group: Images that are compared with one another; the largest divisor of the batch size that is not larger.
+    """
+
+    def __init__(self, group: int = 4) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """From (n, c, h, w) to (n, c + 1, h, w)."""
+        n, _, height, width = maps.shape
+        group = max(size for size in range(1, min(self.group, n) + 1) if n % size == 0)
+        # Image i is compared with i + n / group, i + 2n / group, ..., as in the authors' code.
+        variance = maps.float().view(group, n // group, *maps.shape[1:]).var(0, correction=0)
+        deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
+        extra = deviation.to(maps.dtype).repeat(group).view(n, 1, 1, 1)
+        return torch.cat([maps, extra.expand(-1, -1, height, width)], dim=1)
+
+
+class Trunk(Protocol):
+    """A network whose ``forward`` is its head on its features.
+
+    Attributes:
+        feature_width: Number of features.
+        features: From images (n, c, h, w), and labels (n,) in a conditional recipe, to (n, feature_width).
+        head: From features (n, feature_width) to what the network is for.
+    """
+
+    feature_width: int
+    features: Callable[..., Tensor]
+    head: Callable[..., Tensor]
+
+
+def as_trunk(network: nn.Module, role: str, reader: str) -> Trunk:
+    """The network, if it shares its features.
+
+    Args:
+        network: The network.
+        role: What it is in the recipe.
+        reader: Who asks, as the start of a sentence.
+
+    Raises:
+        GanzooError: It does not share them.
+    """
+    for name in ("features", "feature_width", "head"):
+        if not hasattr(network, name):
+            kind = type(network)
+            raise GanzooError(
+                f"{reader} shares the {role}'s layers, but {kind.__module__}.{kind.__name__} has no '{name}'.",
+                f"Use the {role} 'mlp' or 'dcgan', or another with features(), feature_width and head.",
+            )
+    return cast("Trunk", network)

@@ -1,0 +1,124 @@
+"""Images: their grids, resampling by two, and changes of single images.
+
+Resampling is by the filter [1, 3, 3, 1], as in StyleGAN2 and R3GAN. What is halved is blurred first (Zhang 2019,
+"Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486). As a way to double an image the filter is
+bilinear interpolation: each new pixel is 3/4 of the pixel it lies in and 1/4 of the next, along each axis.
+
+Changes of single images are differentiable, and never wait for the device.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, interpolate
+
+from ganzoo.api.spec import Spec
+
+
+def smallest_grid(spec: Spec) -> tuple[int, int, int]:
+    """How often the image is halved, and the (height, width) that leaves, rounded up."""
+    halvings = max(1, (min(spec.height, spec.width) // 4).bit_length() - 1)
+    step = 2**halvings
+    return halvings, -(-spec.height // step), -(-spec.width // step)
+
+
+def channel_pyramid(spec: Spec, width: int, widest: int) -> tuple[list[int], int, int]:
+    """Channels of each resolution from the coarsest to the image's, and the coarsest (height, width).
+
+    Args:
+        spec: Image sizes.
+        width: Channels at the image's own resolution; each halving doubles them.
+        widest: Where the doubling stops.
+    """
+    halvings, height, columns = smallest_grid(spec)
+    return [min(width * 2**level, widest) for level in range(halvings, -1, -1)], height, columns
+
+
+def grid_padding(spec: Spec) -> tuple[int, int, int, int]:
+    """Zeros that make the image a multiple of its coarsest grid, as torch's ``pad`` takes them."""
+    halvings, height, columns = smallest_grid(spec)
+    return 0, columns * 2**halvings - spec.width, 0, height * 2**halvings - spec.height
+
+
+class Blur(nn.Module):
+    """Each map filtered with the outer product of [1, 3, 3, 1] / 8 with itself; beyond the edge are zeros.
+
+    Args:
+        padding: Zeros on each side; the result is ``2 * padding - 3`` pixels larger than the maps.
+        gain: Factor of the result; 4 where three of four pixels are zeros that upsampling put in.
+        step: Every how many pixels the result is kept; 2 halves maps whose ``padding`` is 1.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, padding: int = 1, *, gain: float = 1.0, step: int = 1) -> None:
+        super().__init__()
+        self.padding, self.step = padding, step
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+        self.register_buffer("kernel", gain * torch.outer(taps, taps), persistent=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """From (n, c, h, w) to (n, c, ~h / step, ~w / step)."""
+        channels = maps.shape[1]
+        kernel = self.kernel.to(maps.dtype).expand(channels, 1, -1, -1)
+        # On a CPU a depthwise convolution with a stride is slower than one that computes what is thrown away.
+        return conv2d(maps, kernel, padding=self.padding, groups=channels)[..., :: self.step, :: self.step]
+
+
+def upsample2x(maps: Tensor) -> Tensor:
+    """From (n, c, h, w) to (n, c, 2h, 2w), bilinearly; at the edge the outermost pixels are repeated."""
+    return interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def per_sample(values: Tensor) -> Tensor:
+    """Values (n,) as (n, 1, 1, 1), one for each image."""
+    return values.view(-1, 1, 1, 1)
+
+
+def translate(images: Tensor, down: Tensor, right: Tensor, *, fill: float | None = None) -> Tensor:
+    """Move each image by whole pixels.
+
+    Args:
+        images: Images (n, c, h, w).
+        down: Pixels to move down, (n,) int64; negative moves up.
+        right: Pixels to move right, (n,) int64.
+        fill: What moves in; None repeats the edge.
+
+    Returns:
+        Images (n, c, h, w).
+    """
+    moved = images
+    for dimension, shift in ((2, down), (3, right)):
+        size = images.shape[dimension]
+        source = torch.arange(size, device=images.device) - shift.view(-1, 1)
+        source = source.view(-1, 1, *((size, 1) if dimension == 2 else (1, size)))
+        moved = moved.gather(dimension, source.clamp(0, size - 1).expand_as(moved))
+        if fill is not None:
+            moved = torch.where((source >= 0) & (source < size), moved, fill)
+    return moved
+
+
+def random_shift(images: Tensor, rows: int, columns: int, *, fill: float | None = None) -> Tensor:
+    """Move each image by up to ``rows`` and ``columns`` whole pixels, uniformly drawn in each direction."""
+    n, device = len(images), images.device
+    down = torch.randint(-rows, rows + 1, (n,), device=device)
+    right = torch.randint(-columns, columns + 1, (n,), device=device)
+    return translate(images, down, right, fill=fill)
+
+
+def random_windows(images: Tensor, share: float) -> Tensor:
+    """Where a window falls whose centre is any pixel: bool (n, 1, h, w).
+
+    Args:
+        images: Images (n, c, h, w), for their size.
+        share: Side of the window as a share of the image's.
+    """
+    covered = []
+    for size in images.shape[2:]:
+        side = round(size * share)
+        first = torch.randint(size, (len(images), 1), device=images.device) - side // 2
+        place = torch.arange(size, device=images.device)
+        covered.append((place >= first) & (place < first + side))
+    rows, columns = covered
+    return (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)

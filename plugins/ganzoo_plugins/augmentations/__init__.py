@@ -1,0 +1,1 @@
+"""Differentiable changes of what the discriminator sees."""

@@ -1,0 +1,137 @@
+"""ADA: augmentation whose probability follows how much the discriminator overfits.
+
+Karras, Aittala, Hellsten, Laine, Lehtinen & Aila 2020, "Training Generative Adversarial Networks with
+Limited Data", arXiv:2006.06676. Every transformation is applied to each image with probability p. Section
+3.1, equation 1:
+
+    r_t = E[sign(D_train)]
+
+is 0 while D cannot tell and 1 when it knows the training set by heart. Every ``interval`` batches p moves up where
+r_t exceeds the target and down where it does not, at a speed that takes it from 0 to 1 in ``images`` real
+images (500,000), and never leaves [0, 1]. D_train is the logit, which is positive where D says real; the
+rule means nothing for a critic without such a zero (Wasserstein).
+
+From the paper's pipeline (appendix B), what makes sense on small grey images: translation N(0, 0.125²) of
+the size, scale 2^N(0, 0.2²), rotation, brightness N(0, 0.2²), contrast 2^N(0, 0.5²), additive noise of
+deviation |N(0, 0.1)|, and cutout of half the size. Geometry is resampled once, bilinearly with reflected
+borders, without the paper's wavelet filters. Flips are off by default and rotation goes to 15° instead of
+180°: a mirrored digit is no digit and a 6 on its head is a 9, so what leaks into G at a large p would be
+wrong. Not here: anisotropic scaling, hue and saturation, the filter bank.
+"""
+
+from __future__ import annotations
+
+from math import pi
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from ganzoo import Augmentation, Register, RegisterRecipe, hookimpl
+from ganzoo.layers import per_sample, random_windows
+
+PAPER = "Karras et al. 2020, Training Generative Adversarial Networks with Limited Data, arXiv:2006.06676"
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class ADA(Augmentation):
+    """Random geometry, brightness, contrast, noise and cutout, each with an adapting probability.
+
+    Args:
+        target: r_t that p is steered to.
+        images: Real images in which p can go from 0 to 1.
+        interval: Batches that r_t is averaged over.
+        start: p at first.
+        rotation: Largest angle in degrees.
+        flip: Mirror images from left to right, too.
+    """
+
+    p: Tensor
+    signs: Tensor
+    batches: Tensor
+
+    def __init__(
+        self,
+        *,
+        target: float = 0.6,
+        images: Annotated[int, Field(ge=1)] = 500_000,
+        interval: Annotated[int, Field(ge=1)] = 4,
+        start: Probability = 0.0,
+        rotation: float = 15.0,
+        flip: bool = False,
+    ) -> None:
+        super().__init__()
+        self.target = target
+        self.images = images
+        self.interval = interval
+        self.rotation = rotation * pi / 180
+        self.flip = flip
+        self.register_buffer("p", torch.tensor(float(start)))
+        self.register_buffer("signs", torch.zeros(()))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def observe(self, real_logits: Tensor) -> None:
+        """Adapt p once ``interval`` batches were seen."""
+        self.signs += real_logits.sign().mean()
+        self.batches += 1
+        due = self.batches >= self.interval
+        direction = (self.signs / self.batches - self.target).sign()
+        step = direction * self.batches * (len(real_logits) / self.images)
+        self.p.copy_(torch.where(due, self.p + step, self.p).clamp(0, 1))
+        self.signs.mul_(~due)
+        self.batches.mul_(~due)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Each transformation of each image (n, c, h, w), float32, with probability p."""
+        images = self.warp(images.float())
+        images = images + per_sample(self.sometimes(images, 0.2))
+        images = images * per_sample(self.sometimes(images, 0.5).exp2())
+        images = images + per_sample(self.sometimes(images, 0.1).abs()) * torch.randn_like(images)
+        return torch.where(per_sample(self.chosen(images)) & random_windows(images, 0.5), 0.0, images)
+
+    def warp(self, images: Tensor) -> Tensor:
+        """Rotate, scale, flip and translate. Images that none of these fell to are not resampled."""
+        angle = (2 * torch.rand(len(images), device=images.device) - 1) * self.rotation * self.chosen(images)
+        scale = self.sometimes(images, 0.2).exp2()
+        mirror = 1 - 2.0 * (self.chosen(images) & self.chosen(images, 0.5)) if self.flip else torch.ones_like(scale)
+        # grid_sample counts in half sizes, so a shift of one size is 2.
+        right, down = 2 * self.sometimes(images, 0.125), 2 * self.sometimes(images, 0.125)
+        height, width = images.shape[2:]
+        y, x = (_centres(size, images) for size in (height, width))
+        y, x = y.view(1, -1, 1) - down.view(-1, 1, 1), x.view(1, 1, -1) - right.view(-1, 1, 1)
+        cosine, sine = ((f / scale).view(-1, 1, 1) for f in (angle.cos(), angle.sin()))
+        source_x = mirror.view(-1, 1, 1) * (cosine * x + sine * y * (height / width))
+        source_y = cosine * y - sine * x * (width / height)
+        grid = torch.stack([source_x, source_y], dim=3)
+        warped = grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        touched = (angle != 0) | (scale != 1) | (mirror != 1) | (right != 0) | (down != 0)
+        return torch.where(per_sample(touched), warped, images)
+
+    def chosen(self, images: Tensor, share: float | None = None) -> Tensor:
+        """For each image, whether something falls to it: bool (n,), with probability p or ``share``."""
+        return torch.rand(len(images), device=images.device) < (self.p if share is None else share)
+
+    def sometimes(self, images: Tensor, deviation: float) -> Tensor:
+        """For each image, a number from N(0, deviation²) with probability p, else 0: (n,)."""
+        return torch.randn(len(images), device=images.device) * deviation * self.chosen(images)
+
+
+def _centres(size: int, images: Tensor) -> Tensor:
+    """Where pixels are, from edge to edge in (-1, 1)."""
+    return (torch.arange(size, device=images.device, dtype=images.dtype) * 2 + 1) / size - 1
+
+
+@hookimpl
+def register_augmentations(register: Register[Augmentation]) -> None:
+    """The adaptive pipeline."""
+    register("ada", ADA, summary="Augmentation as strong as the discriminator overfits", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The non-saturating loss with R1, adaptively augmented."""
+    register(Path(__file__).with_name("ada-mnist.yaml"))

@@ -1,0 +1,95 @@
+"""DiffAugment: the same differentiable augmentation of everything the discriminator sees, in both turns.
+
+Zhao, Liu, Lin, Zhu & Han 2020, "Differentiable Augmentation for Data-Efficient GAN Training",
+arXiv:2006.10738. Equations 4 and 5:
+
+    L_D = E_x[f_D(-D(T(x)))] + E_z[f_D(D(T(G(z))))]        L_G = E_z[f_G(-D(T(G(z))))]
+
+T is a policy of the paper's three parts, each drawn anew for each image (appendix A and the authors' code):
+
+    color        x + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5)
+    translation  up to 1/8 of the size in each direction; zeros move in
+    cutout       zeros in a window of half the size
+
+Grey images have no saturation, so that colour means brightness and contrast there. Zero is the middle grey
+of images in [-1, 1], as in the authors' code. It is not MNIST's background, and that is welcome: the
+discriminator can see that an image was moved, so G gains nothing by drawing moved digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ganzoo import Augmentation, Register, RegisterRecipe, hookimpl
+from ganzoo.layers import per_sample, random_shift, random_windows
+
+PAPER = "Zhao et al. 2020, Differentiable Augmentation for Data-Efficient GAN Training, arXiv:2006.10738"
+
+Part = Literal["color", "translation", "cutout"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def color(images: Tensor) -> Tensor:
+    """Random brightness, saturation (of coloured images) and contrast."""
+    brightness, saturation, contrast = (per_sample(u) for u in torch.rand(3, len(images), device=images.device))
+    images = images + (brightness - 0.5)
+    if images.shape[1] > 1:
+        grey = images.mean(1, keepdim=True)
+        images = grey + (images - grey) * (2 * saturation)
+    middle = images.mean((1, 2, 3), keepdim=True)
+    return middle + (images - middle) * (contrast + 0.5)
+
+
+class DiffAugment(Augmentation):
+    """Random colour, translation and cutout.
+
+    Args:
+        policy: Which parts, in order. None leaves images as they are.
+        shift: Largest translation, as a share of the image's size.
+        window: Side of the cutout, as a share of the image's size.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Sequence[Part] = ("color", "translation", "cutout"),
+        shift: Share = 0.125,
+        window: Share = 0.5,
+    ) -> None:
+        super().__init__()
+        self.policy = tuple(policy)
+        self.shift = shift
+        self.window = window
+
+    def forward(self, images: Tensor) -> Tensor:
+        """T(x), drawn anew for each image (n, c, h, w)."""
+        for part in self.policy:
+            images = self.apply_part(part, images)
+        return images
+
+    def apply_part(self, part: Part, images: Tensor) -> Tensor:
+        """One part of the policy."""
+        if part == "color":
+            return color(images)
+        if part == "translation":
+            rows, columns = (round(size * self.shift) for size in images.shape[2:])
+            return random_shift(images, rows, columns, fill=0.0)
+        return images * ~random_windows(images, self.window)
+
+
+@hookimpl
+def register_augmentations(register: Register[Augmentation]) -> None:
+    """The paper's policy."""
+    register("diffaugment", DiffAugment, summary="Random colour, translation and cutout of all images", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """A small DCGAN on augmented digits."""
+    register(Path(__file__).with_name("diffaugment-mnist.yaml"))

@@ -1,0 +1,63 @@
+"""Instance noise: blur real and fake until they overlap.
+
+Sønderby, Caballero, Theis, Shi & Huszár 2017, "Amortised MAP Inference for Image Super-resolution",
+arXiv:1610.04490, section 3.3, and Arjovsky & Bottou 2017, "Towards Principled Methods for Training
+Generative Adversarial Networks", arXiv:1701.04862, section 3. D is shown
+
+    x + σε  and  G(z) + σε',    ε, ε' ~ N(0, I)
+
+so that the two distributions overlap and D cannot be perfect. Both papers anneal σ without fixing how; here
+it falls linearly to zero over ``images`` real images. Noisy images leave [-1, 1]: clamping them would stop
+the gradient at the black background.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ganzoo import Augmentation, Register, RegisterRecipe, hookimpl
+
+PAPER = "Sønderby et al. 2017, Amortised MAP Inference for Image Super-resolution, arXiv:1610.04490"
+
+
+class InstanceNoise(Augmentation):
+    """Gaussian noise on everything the discriminator sees, fading out.
+
+    Args:
+        level: σ at first; images are in [-1, 1].
+        images: Real images after which it is zero.
+    """
+
+    level: Tensor
+
+    def __init__(
+        self, *, level: Annotated[float, Field(ge=0)] = 0.5, images: Annotated[int, Field(ge=1)] = 200_000
+    ) -> None:
+        super().__init__()
+        self.fall = level / images
+        self.register_buffer("level", torch.tensor(float(level)))
+
+    def observe(self, real_logits: Tensor) -> None:
+        """Lower the level by what these images are worth."""
+        self.level.sub_(self.fall * len(real_logits)).clamp_(min=0)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, c, h, w) plus noise."""
+        return images + self.level * torch.randn_like(images)
+
+
+@hookimpl
+def register_augmentations(register: Register[Augmentation]) -> None:
+    """Annealed noise."""
+    register("instance-noise", InstanceNoise, summary="Gaussian noise on all images that fades out", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """DCGAN with noise that fades out."""
+    register(Path(__file__).with_name("instance-noise-mnist.yaml"))

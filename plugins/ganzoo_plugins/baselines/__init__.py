@@ -1,0 +1,1 @@
+"""Recipes put together from other modules' parts."""

@@ -1,0 +1,22 @@
+"""Projection: the label is a direction in D's feature space.
+
+Miyato & Koyama 2018, "cGANs with Projection Discriminator", arXiv:1802.05637, equation 3:
+
+    D(x, y) = v_yᵀ φ(x) + ψ(φ(x))
+
+which is what an optimal D looks like where p(y | x) is a softmax of features. It is ``conditioning: projection`` of a
+discriminator (``layers.Head``), with any loss. G learns of the label through conditional batch normalisation
+(``conditioning: batch-norm``), as in the paper.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ganzoo import RegisterRecipe, hookimpl
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The projection discriminator on multilayer perceptrons."""
+    register(Path(__file__).with_name("projection-mnist.yaml"))

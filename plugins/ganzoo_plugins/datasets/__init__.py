@@ -1,0 +1,1 @@
+"""Datasets, and extractors that only their own dataset needs."""

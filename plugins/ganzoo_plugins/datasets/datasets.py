@@ -1,0 +1,207 @@
+"""Datasets: MNIST from the package, others through torchvision, and folders of pictures.
+
+``folder`` is the user's ``--data-dir``. Where it is given the files have to be there already; where it is
+not, they are downloaded into ganzoo's cache once. Nothing here unpickles. torchvision takes a second to
+import, so each function imports what it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from ganzoo import GanzooError, ImageDataset, Register, Split, cache_folder, hookimpl
+from ganzoo_plugins.datasets.image_folder import image_folder
+from ganzoo_plugins.datasets.mnist.archive import intact, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+DIGITS = tuple("0123456789")
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+Emnist = Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"]
+
+
+def mnist(split: Split, folder: Path | None) -> ImageDataset:
+    """Handwritten digits, 60,000 and 10,000 of 28x28, from the package.
+
+    Raises:
+        GanzooError: The files in ``folder`` are not MNIST's: scores on others must not bear its name.
+    """
+    files = _idx_files("train" if split == "train" else "t10k")
+    if folder is None:
+        raw = cache_folder("mnist", "MNIST", "raw")
+        unpack(raw)
+    else:
+        raw = _locate("mnist", folder, ("MNIST/raw", "raw", "."), files)
+        for file in files:
+            if not intact(raw / file):
+                raise GanzooError(f"{raw / file} is not MNIST's file of that name.", "Leave --data-dir out.")
+    return _read_idx("mnist", split, raw, files, DIGITS)
+
+
+def fashion_mnist(split: Split, folder: Path | None) -> ImageDataset:
+    """Pictures of clothing, 60,000 and 10,000 of 28x28."""
+    from torchvision.datasets import FashionMNIST
+
+    return _idx_dataset("fashion-mnist", FashionMNIST, split, folder, FashionMNIST.classes)
+
+
+def kmnist(split: Split, folder: Path | None) -> ImageDataset:
+    """Handwritten cursive hiragana, 60,000 and 10,000 of 28x28."""
+    from torchvision.datasets import KMNIST
+
+    return _idx_dataset("kmnist", KMNIST, split, folder, KMNIST.classes)
+
+
+def emnist(split: Split, folder: Path | None, *, part: Emnist = "balanced") -> ImageDataset:
+    """Handwritten letters and digits of 28x28.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        folder: The user's ``--data-dir``, or None.
+        part: Which of EMNIST's own divisions.
+    """
+    from torchvision.datasets import EMNIST
+
+    files = _idx_files(f"emnist-{part}-{split}")
+    classes = [name for name in EMNIST.classes_split_dict[part] if name != "N/A"]
+    raw = _idx_folder("emnist", partial(EMNIST, split=part), files, folder, "EMNIST/raw")
+    upright = _read_idx("emnist", split, raw, files, classes, first_label=1 if part == "letters" else 0)
+    # The files hold each image column by column.
+    images = upright.images.transpose(2, 3).contiguous()
+    return ImageDataset("emnist", split, images, upright.labels, upright.classes)
+
+
+def _idx_files(prefix: str) -> tuple[str, str]:
+    return f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
+
+
+def _idx_dataset(
+    name: str, source: Callable[..., Any], split: Split, folder: Path | None, classes: Sequence[str]
+) -> ImageDataset:
+    """A dataset in MNIST's format, which torchvision's class ``source`` knows how to download."""
+    files = _idx_files("train" if split == "train" else "t10k")
+    raw = _idx_folder(name, source, files, folder, f"{source.__name__}/raw")
+    return _read_idx(name, split, raw, files, classes)
+
+
+def _idx_folder(name: str, source: Callable[..., Any], files: Sequence[str], folder: Path | None, place: str) -> Path:
+    """Where the files are: in the user's folder, or in the cache, downloaded if need be."""
+    if folder is not None:
+        return _locate(name, folder, (place, "raw", "."), files)
+    cache = cache_folder(name)
+    if not all((cache / place / file).is_file() for file in files):
+        fetch = partial(source, str(cache), download=True)
+        _download(name, fetch, cache / place, f"{' and '.join(files)}, unzipped,")
+    return cache / place
+
+
+def _read_idx(
+    name: str, split: Split, raw: Path, files: Sequence[str], classes: Sequence[str], first_label: int = 0
+) -> ImageDataset:
+    # Not torchvision's dataset classes: those would load a processed .pt file, if the folder has one.
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    try:
+        images = read_image_file(str(raw / files[0])).unsqueeze(1)
+        labels = read_label_file(str(raw / files[1])) - first_label
+    except (OSError, ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
+        raise _damaged(name, raw) from error
+    return ImageDataset(name, split, images, labels, tuple(classes))
+
+
+def cifar10(split: Split, folder: Path | None) -> ImageDataset:
+    """Small colour photographs, 50,000 and 10,000 of 32x32.
+
+    Read from the binary version of its files: torchvision's reader unpickles the Python version, and a pickle
+    may run anything.
+    """
+    place, archive = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
+    files = [f"data_batch_{part}.bin" for part in range(1, 6)] if split == "train" else ["test_batch.bin"]
+    if folder is None:
+        folder = cache_folder("cifar10")
+        if not all((folder / place / file).is_file() for file in files):
+            fetch = partial(_fetch, f"https://www.cs.toronto.edu/~kriz/{archive}", folder)
+            _download("cifar10", fetch, folder / place, f"the .bin files of {archive}")
+    source = _locate("cifar10", folder, (place, "."), files)
+    content = bytearray(b"".join((source / file).read_bytes() for file in files))
+    if not content or len(content) % 3073:
+        raise _damaged("cifar10", source)
+    records = torch.frombuffer(content, dtype=torch.uint8).view(-1, 3073)
+    images = records[:, 1:].reshape(-1, 3, 32, 32)
+    return ImageDataset("cifar10", split, images, records[:, 0].long(), CIFAR10)
+
+
+def _fetch(url: str, folder: Path) -> None:
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    download_and_extract_archive(url, str(folder), md5="c32a1d4ab5d03f1284b67883e8d87530")
+
+
+def _download(name: str, fetch: Callable[[], object], place: Path, files: str) -> None:
+    try:
+        # Standard output is for JSON, and torchvision talks.
+        with redirect_stdout(sys.stderr):
+            fetch()
+    except (OSError, RuntimeError, EOFError) as error:
+        raise GanzooError(
+            f"Dataset '{name}' cannot be downloaded.",
+            f"Put {files} into {place} yourself, or name their folder with --data-dir.",
+        ) from error
+
+
+def _locate(name: str, folder: Path, places: Sequence[str], files: Sequence[str]) -> Path:
+    """The first place inside a folder that has all files."""
+    for place in places:
+        if all((folder / place / file).is_file() for file in files):
+            return folder / place
+    raise GanzooError(
+        f"The files of dataset '{name}' are not in {folder}.",
+        f"Put {', '.join(files)} into it, unzipped, or leave --data-dir out.",
+    )
+
+
+def _damaged(name: str, folder: Path) -> GanzooError:
+    return GanzooError(f"The files of dataset '{name}' in {folder} are damaged.", "Get them again.")
+
+
+@hookimpl
+def register_datasets(register: Register[ImageDataset]) -> None:
+    """Add MNIST and its relatives, CIFAR-10, and folders of pictures."""
+    register(
+        "mnist",
+        mnist,
+        summary="handwritten digits, 28x28 grey, 10 classes, inside the package",
+        paper="LeCun, Bottou, Bengio, Haffner 1998, Gradient-Based Learning Applied to Document Recognition",
+    )
+    register(
+        "fashion-mnist",
+        fashion_mnist,
+        summary="clothing, 28x28 grey, 10 classes",
+        paper="Xiao, Rasul, Vollgraf 2017, Fashion-MNIST, arXiv:1708.07747",
+    )
+    register(
+        "kmnist",
+        kmnist,
+        summary="cursive hiragana, 28x28 grey, 10 classes",
+        paper="Clanuwat et al. 2018, Deep Learning for Classical Japanese Literature, arXiv:1812.01718",
+    )
+    register(
+        "emnist",
+        emnist,
+        summary="handwritten letters and digits, 28x28 grey, 47 classes as 'balanced'",
+        paper="Cohen, Afshar, Tapson, van Schaik 2017, EMNIST, arXiv:1702.05373",
+    )
+    register(
+        "cifar10",
+        cifar10,
+        summary="small photographs, 32x32 colour, 10 classes",
+        paper="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
+    )
+    register("image-folder", image_folder, summary="pictures of your own, subfolders being classes")

@@ -1,0 +1,161 @@
+"""Two worlds of known modes in the plane: mixtures of equally likely, narrow Gaussians.
+
+ring: Metz et al. 2017, "Unrolled Generative Adversarial Networks", arXiv:1611.02163, appendix A: eight Gaussians of
+standard deviation 0.02, their means equally spaced on a circle of radius 2.
+
+grid: Srivastava et al. 2017, "VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational Learning",
+arXiv:1705.07761, section 4.1: 25 Gaussians on a 5x5 grid, with the numbers that Lin et al. 2018, "PacGAN",
+arXiv:1712.04086, give: means (-4 + 2i, -4 + 2j), standard deviation 0.05.
+
+Both are judged as VEEGAN does. With d_k the distance to the mean of mode k, a sample belongs to the nearest mode where
+d_k <= 3σ, and to none otherwise. Hence the logits
+
+    l_k = -d_k² / (2σ²)  where d_k <= 3σ,  -inf elsewhere
+
+whose softmax is the posterior over modes. ``modes`` counts those that have a sample, ``quality`` is the share of
+samples that belong to one. In the plane a Gaussian has exp(-9/2) of its mass beyond 3σ: the truth itself has a quality
+of 0.9889, and a generator above that draws too close to the means.
+
+Generators draw within [-1, 1], so the planes are scaled down, by 2.5 and 5; features are in the papers' units again.
+The papers draw new points for every batch; here a training set of 100,000 stands for that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ganzoo import Extractor, GanzooError, ImageDataset, Register, RegisterRecipe, Split, hookimpl
+
+RING_PAPER = "Metz, Poole, Pfau, Sohl-Dickstein 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163"
+GRID_PAPER = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
+COUNTS: dict[Split, int] = {"train": 100_000, "test": 10_000}
+SEEDS: dict[Split, int] = {"train": 0, "test": 1}
+FARTHEST = 3.0
+"""Standard deviations from a mode within which a sample belongs to it."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Equally likely Gaussians in the plane.
+
+    Attributes:
+        name: The registered name of the dataset and of the extractor.
+        means: One (x, y) a mode.
+        std: Standard deviation in each direction.
+        scale: The side of the plane that generators draw on, halved: what they call 1.
+    """
+
+    name: str
+    means: tuple[tuple[float, float], ...]
+    std: float
+    scale: float
+
+    def draw(self, split: Split) -> ImageDataset:
+        """Points (n, 1, 1, 2) in [-1, 1], labelled with their mode."""
+        generator = torch.Generator().manual_seed(SEEDS[split])
+        labels = torch.randint(len(self.means), (COUNTS[split],), generator=generator)
+        noise = torch.randn(len(labels), 2, generator=generator)
+        points = (torch.tensor(self.means)[labels] + self.std * noise) / self.scale
+        names = tuple(f"({x:.3g}, {y:.3g})" for x, y in self.means)
+        return ImageDataset(self.name, split, points.view(-1, 1, 1, 2), labels, names)
+
+
+FIVE = (-4.0, -2.0, 0.0, 2.0, 4.0)
+EIGHTHS = [math.tau * k / 8 for k in range(8)]
+RING = Mixture("ring", tuple((2 * math.cos(angle), 2 * math.sin(angle)) for angle in EIGHTHS), std=0.02, scale=2.5)
+GRID = Mixture("grid", tuple((x, y) for x in FIVE for y in FIVE), std=0.05, scale=5.0)
+
+
+def ring(split: Split, folder: Path | None) -> ImageDataset:
+    """Points near eight places on a circle, 100,000 and 10,000; ``folder`` is not needed."""
+    return RING.draw(split)
+
+
+def grid(split: Split, folder: Path | None) -> ImageDataset:
+    """Points near the 25 places of a square grid, 100,000 and 10,000; ``folder`` is not needed."""
+    return GRID.draw(split)
+
+
+class NearestMode(Extractor):
+    """Which mode of a mixture a point belongs to, if to any."""
+
+    mixture: ClassVar[Mixture]
+    means: Tensor
+    shape = (1, 1, 2)
+    width = 2
+    rejects = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("means", torch.tensor(self.mixture.means))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the means, the standard deviation and what is near."""
+        return sha256(repr((self.mixture, FARTHEST)).encode()).hexdigest()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the points lie, and which modes they are near to.
+
+        Args:
+            images: float32 (n, 1, 1, 2), 1 being ``mixture.scale``.
+
+        Returns:
+            The points (n, 2) in the paper's units; logits (n, modes), -inf for modes that are farther than three
+            standard deviations.
+
+        Raises:
+            GanzooError: They are no points in the plane.
+        """
+        if images.dtype != torch.float32 or images.shape[1:] != self.shape:
+            shape = "x".join(map(str, images.shape))
+            raise GanzooError(
+                f"The extractor '{self.mixture.name}' was given images of shape {shape} and type {images.dtype}.",
+                "It judges float32 points of shape (n, 1, 1, 2).",
+            )
+        points = images.flatten(1) * self.mixture.scale
+        # Not by torch.cdist, whose matrix products lose distances as small as these.
+        squared = (points[:, None] - self.means).square().sum(2) / self.mixture.std**2
+        return points, (-squared / 2).masked_fill(squared > FARTHEST**2, -math.inf)
+
+
+class RingModes(NearestMode):
+    """Which of the ring's eight modes a point belongs to, if to any."""
+
+    mixture = RING
+    classes = len(RING.means)
+
+
+class GridModes(NearestMode):
+    """Which of the grid's 25 modes a point belongs to, if to any."""
+
+    mixture = GRID
+    classes = len(GRID.means)
+
+
+@hookimpl
+def register_datasets(register: Register[ImageDataset]) -> None:
+    """Add the ring and the grid."""
+    register("ring", ring, summary="8 Gaussians on a circle, points in the plane", paper=RING_PAPER)
+    register("grid", grid, summary="25 Gaussians on a square grid, points in the plane", paper=GRID_PAPER)
+
+
+@hookimpl
+def register_extractors(register: Register[Extractor]) -> None:
+    """Add what tells their modes apart."""
+    register("ring", RingModes, summary="The ring's mode within three standard deviations", paper=GRID_PAPER)
+    register("grid", GridModes, summary="The grid's mode within three standard deviations", paper=GRID_PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The original GAN in both worlds."""
+    for name in ("vanilla-ring", "vanilla-grid"):
+        register(Path(__file__).with_name(f"{name}.yaml"))

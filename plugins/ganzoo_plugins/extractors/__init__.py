@@ -1,0 +1,1 @@
+"""Feature extractors that scores are computed in."""

@@ -1,0 +1,186 @@
+"""Train the weights of ``mnist-cnn``: ``python -m ganzoo_plugins.extractors.mnist_cnn_training --out FILE``.
+
+Only the 60,000 training images are used. Everything is drawn from one seed: the same machine and torch
+release give the same file, byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ganzoo_plugins.datasets.datasets import mnist
+from ganzoo_plugins.extractors.mnist_cnn import MnistCnn, trunk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ganzoo import Split
+
+BATCH = 250
+EPOCHS = 24
+# The order of sums, and so the digest, depends on it.
+THREADS = 2
+
+
+def train(
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+    report: Callable[[str], None] = print,
+) -> bytes:
+    """Train a classifier, and give back its weights file.
+
+    Args:
+        images: Training images, uint8 (n, 1, 28, 28).
+        labels: Their classes, int64 (n,).
+        epochs: How often each image is shown.
+        seed: Of the initial weights, the order and the distortions.
+        report: Told the loss after each epoch.
+
+    Returns:
+        The content of a safetensors file for ``MnistCnn``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = normalised()
+    steps = epochs * (len(images) // BATCH)
+    optimizer = torch.optim.SGD(_decayed(network), lr=0.0, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.15, total_steps=steps, pct_start=0.25)
+    decay = get_ema_multi_avg_fn(0.998)  # type: ignore[no-untyped-call]
+    average = AveragedModel(network, multi_avg_fn=decay, use_buffers=True)
+    generator = torch.Generator().manual_seed(seed)
+    for epoch in range(epochs):
+        total = torch.zeros(())
+        for batch, target in _epoch(images, labels, generator):
+            loss = _loss(network, batch, target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(network)
+            total += loss.detach()
+        report(f"epoch {epoch + 1} of {epochs}: loss {total.item() * BATCH / len(images):.4f}")
+    return save(folded(average.module))
+
+
+def _loss(network: nn.Module, batch: Tensor, target: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(batch)
+    return F.cross_entropy(logits.float(), target, label_smoothing=0.05)
+
+
+def _decayed(network: nn.Module) -> list[dict[str, object]]:
+    """Weight decay for the weights, none for biases and normalisation."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 5e-4},
+        {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
+    ]
+
+
+def _epoch(images: Tensor, labels: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    order = torch.randperm(len(images), generator=generator)
+    for chosen in order[: len(images) // BATCH * BATCH].view(-1, BATCH):
+        yield distort(images[chosen].float() / 255, generator), labels[chosen]
+
+
+def distort(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn, scale, shear and shift each image a little, differently.
+
+    Args:
+        images: (n, 1, h, w) in [0, 1].
+        generator: Where the distortions are drawn from.
+
+    Returns:
+        Images of the same shape, channels last.
+    """
+    n = len(images)
+    turn, shear, shift_x, shift_y, wide, high = (torch.rand(6, n, generator=generator) * 2 - 1).unbind()
+    turn, shear = turn * 0.2, shear * 0.2
+    wide, high = torch.exp(wide * 0.12), torch.exp(high * 0.12)
+    cos, sin = turn.cos(), turn.sin()
+    across = [wide * cos, wide * (shear * cos - sin), shift_x * 0.15]
+    down = [high * sin, high * (shear * sin + cos), shift_y * 0.15]
+    grid = F.affine_grid(torch.stack(across + down, 1).view(n, 2, 3), list(images.shape), align_corners=False)
+    moved = F.grid_sample(images, grid, align_corners=False)
+    return moved.contiguous(memory_format=torch.channels_last)
+
+
+def normalised() -> nn.Sequential:
+    """The network as it is trained: batch normalisation after each layer, then the head."""
+    layers: list[nn.Module] = []
+    for layer in trunk():
+        layers.append(layer)
+        if isinstance(layer, nn.Conv2d):
+            layers.append(nn.BatchNorm2d(layer.out_channels))
+        elif isinstance(layer, nn.Linear):
+            layers.append(nn.BatchNorm1d(layer.out_features))
+    network = nn.Sequential(*layers, nn.Linear(MnistCnn.width, MnistCnn.classes))
+    convert_conv2d_weight_memory_format(network, torch.channels_last)
+    return network
+
+
+def folded(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of ``MnistCnn`` that compute what a trained network computes in eval mode."""
+    *layers, head = network.eval().children()
+    plain: list[nn.Module] = []
+    for layer in layers:
+        last = plain[-1] if plain else None
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(last, nn.Conv2d):
+            plain[-1] = fuse_conv_bn_eval(last, layer)
+        elif isinstance(layer, nn.BatchNorm1d) and isinstance(last, nn.Linear):
+            plain[-1] = fuse_linear_bn_eval(last, layer)
+        else:
+            plain.append(layer)
+    parts = {"trunk": nn.Sequential(*plain), "head": head}
+    return {
+        f"{part}.{name}": value.detach().float().contiguous()
+        for part, module in parts.items()
+        for name, value in module.state_dict().items()
+    }
+
+
+@torch.no_grad()
+def accuracy(network: MnistCnn, images: Tensor, labels: Tensor) -> float:
+    """Share of images (n, 1, 28, 28) that are given their own class, 0 to 1."""
+    logits = [network(batch)[1] for batch in images.chunk(20)]
+    return torch.cat(logits).argmax(1).eq(labels).double().mean().item()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train on MNIST, write the weights, and print their accuracy on the test images and their digest."""
+    parser = argparse.ArgumentParser(description="Train the weights of the mnist-cnn extractor.")
+    parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="how often each image is shown")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and distortions")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(THREADS)
+    begun = time.perf_counter()
+    chosen.out.write_bytes(train(*_split("train"), epochs=chosen.epochs, seed=chosen.seed))
+    print(f"trained in {time.perf_counter() - begun:.0f} s")
+    network = MnistCnn(chosen.out)
+    print(f"test accuracy {accuracy(network, *_split('test')):.2%}")
+    print(f"digest {network.digest}")
+
+
+def _split(name: Split) -> tuple[Tensor, Tensor]:
+    dataset = mnist(name, None)
+    assert dataset.labels is not None
+    return dataset.images, dataset.labels
+
+
+if __name__ == "__main__":
+    main()

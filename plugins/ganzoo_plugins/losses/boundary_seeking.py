@@ -1,0 +1,49 @@
+"""Boundary-seeking GAN, in its form for continuous data.
+
+Hjelm et al. 2018, "Boundary-Seeking Generative Adversarial Networks", arXiv:1702.08431. D is the original GAN's.
+Where D is best, D/(1 - D) is the density ratio of data to fakes, and G has won where it is 1. So G seeks D's decision
+boundary (section 3, "continuous variables"):
+
+    min_G  1/2 E_z[(log D(G(z)) - log(1 - D(G(z))))²]
+
+With D = σ(s) the difference of logs is the logit s itself, so the loss is E[s²]/2: nothing to overflow, and a gradient
+of s that grows with the distance from the boundary, on either side.
+
+Not here: the form for discrete data, the paper's other half. It weights the log-likelihoods of discrete samples by
+their normalised ratios, and the networks of this zoo make images of continuous pixels, which have none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+
+PAPER = "Hjelm et al. 2018, Boundary-Seeking Generative Adversarial Networks, arXiv:1702.08431"
+
+
+class BoundarySeeking(AdversarialLoss):
+    """The original discriminator, and a generator that wants it to be undecided."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """-E[log D(x)] - E[log(1 - D(G(z)))]."""
+        return softplus(-real).mean() + softplus(fake).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """1/2 E[s²]."""
+        return fake.square().mean() / 2
+
+
+@hookimpl
+def register_losses(register: Register[AdversarialLoss]) -> None:
+    """The loss for continuous data."""
+    register("boundary-seeking", BoundarySeeking, summary="G seeks the boundary where D is undecided", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """On convolutional networks."""
+    register(Path(__file__).with_name("boundary-seeking-mnist.yaml"))

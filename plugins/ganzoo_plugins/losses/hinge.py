@@ -1,0 +1,46 @@
+"""The hinge loss, with spectral normalisation: SNGAN's, SAGAN's and BigGAN's.
+
+Found by Lim & Ye 2017 ("Geometric GAN", arXiv:1705.02894) and Tran et al. 2017 (arXiv:1702.08896); it became the
+custom with Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv:1802.05957,
+equations 16 and 17, and Brock et al. 2019, BigGAN, arXiv:1809.11096:
+
+    min_D  E_x[max(0, 1 - D(x))] + E_z[max(0, 1 + D(G(z)))]        min_G  -E_z[D(G(z))]
+
+D is the logit. An image on the right side by a margin of 1 teaches D nothing more, while G is always pulled
+with the same force. Spectral normalisation is not in here: it is the recipe's ``spectral_norm`` on any network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn.functional import relu
+
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+
+PAPER = "Miyato et al. 2018, Spectral Normalization for Generative Adversarial Networks, arXiv:1802.05957"
+
+
+class Hinge(AdversarialLoss):
+    """A soft margin for D, and its mean for G."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
+        return relu(1 - real).mean() + relu(1 + fake).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """-E[D(G(z))]."""
+        return -fake.mean()
+
+
+@hookimpl
+def register_losses(register: Register[AdversarialLoss]) -> None:
+    """The hinge loss."""
+    register("hinge", Hinge, summary="A soft margin for D, and its mean for G", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """With a spectrally normalised discriminator."""
+    register(Path(__file__).with_name("hinge-mnist.yaml"))

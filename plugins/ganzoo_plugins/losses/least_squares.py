@@ -1,0 +1,56 @@
+"""Least squares GAN.
+
+Mao et al. 2017, "Least Squares Generative Adversarial Networks", arXiv:1611.04076. Equation 2:
+
+    min_D  1/2 E_x[(D(x) - b)²] + 1/2 E_z[(D(G(z)) - a)²]        min_G  1/2 E_z[(D(G(z)) - c)²]
+
+with D the logit, a the label of fakes, b that of real images, and c what G wants D to believe. With b - c = 1
+and b - a = 2 (equation 8: a = -1, b = 1, c = 0) the game minimises the Pearson χ² divergence between
+p_data + p_G and 2 p_G; a = 0, b = c = 1 (equation 9) is the binary coding, which does as well and is the default.
+
+Not here: the paper's networks, two fully connected layers and up to five convolutions on 112x112.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+
+PAPER = "Mao et al. 2017, Least Squares Generative Adversarial Networks, arXiv:1611.04076"
+
+
+class LeastSquares(AdversarialLoss):
+    """Squared distance of each logit to its label: fakes far on the right side are pulled back too.
+
+    Args:
+        a: What D answers to fakes.
+        b: What D answers to real images.
+        c: What G wants D to answer to its fakes.
+    """
+
+    def __init__(self, *, a: float = 0.0, b: float = 1.0, c: float = 1.0) -> None:
+        super().__init__()
+        self.a, self.b, self.c = a, b, c
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """1/2 E[(D(x) - b)²] + 1/2 E[(D(G(z)) - a)²]."""
+        return ((real - self.b).square().mean() + (fake - self.a).square().mean()) / 2
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """1/2 E[(D(G(z)) - c)²]."""
+        return (fake - self.c).square().mean() / 2
+
+
+@hookimpl
+def register_losses(register: Register[AdversarialLoss]) -> None:
+    """The least squares loss."""
+    register("least-squares", LeastSquares, summary="Squared distance of each logit to its label", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The binary coding on convolutional networks."""
+    register(Path(__file__).with_name("least-squares-mnist.yaml"))

@@ -1,0 +1,98 @@
+"""Relativistic average GANs: is this image more real than the other kind is on average?
+
+Jolicoeur-Martineau 2018, "The relativistic discriminator: a key element missing from standard GAN",
+arXiv:1807.00734. With C the logit, x real and y = G(z), section 4.2 replaces C by its distance to the other
+kind's mean,
+
+    c_x = C(x) - E_y[C(y)]        c_y = C(y) - E_x[C(x)]
+
+and both players minimise, G with the roles of x and y exchanged (appendix A),
+
+    standard:       -E_x[log σ(c_x)] - E_y[log(1 - σ(c_y))]
+    least squares:  E_x[(c_x - 1)²] + E_y[(c_y + 1)²]
+    hinge:          E_x[max(0, 1 - c_x)] + E_y[max(0, 1 + c_y)]
+
+Since G's loss depends on real images as well, their logits are computed in its phase too. The pairwise form,
+without averages, is ``relativistic-pairing`` of the module r3gan. Not here: the paper's standard-CNN networks.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+
+PAPER = "Jolicoeur-Martineau 2018, The relativistic discriminator, arXiv:1807.00734"
+
+
+class Relativistic(AdversarialLoss):
+    """One cost for both players, who exchange the roles of real and fake."""
+
+    pairs = True
+
+    @abstractmethod
+    def cost(self, above: Tensor, below: Tensor) -> Tensor:
+        """What it costs that ``above`` (n,) is not above zero and ``below`` (n,) not below it, each (n,)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Real images shall look more real than fakes do on average, and fakes less than real images do."""
+        return self.cost(real - fake.mean(), fake - real.mean()).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """The other way round."""
+        assert real is not None, "pairs is set, so the real logits are always there"
+        return self.discriminator(fake, real)
+
+
+class RelativisticAverage(Relativistic):
+    """RaSGAN: binary cross-entropy of the distances."""
+
+    def cost(self, above: Tensor, below: Tensor) -> Tensor:
+        """-log σ(above) - log(1 - σ(below))."""
+        return softplus(-above) + softplus(below)
+
+
+class RelativisticAverageLeastSquares(Relativistic):
+    """RaLSGAN: distances of 1 and -1 cost nothing."""
+
+    def cost(self, above: Tensor, below: Tensor) -> Tensor:
+        """(above - 1)² + (below + 1)²."""
+        return (above - 1).square() + (below + 1).square()
+
+
+class RelativisticAverageHinge(Relativistic):
+    """RaHingeGAN: distances beyond 1 and -1 cost nothing."""
+
+    def cost(self, above: Tensor, below: Tensor) -> Tensor:
+        """max(0, 1 - above) + max(0, 1 + below)."""
+        return relu(1 - above) + relu(1 + below)
+
+
+@hookimpl
+def register_losses(register: Register[AdversarialLoss]) -> None:
+    """The three forms."""
+    name = "relativistic-average"
+    register(name, RelativisticAverage, summary="More real than the other kind's mean: cross-entropy", paper=PAPER)
+    register(
+        f"{name}-least-squares",
+        RelativisticAverageLeastSquares,
+        summary="More real than the other kind's mean: squared distance to 1",
+        paper=PAPER,
+    )
+    register(
+        f"{name}-hinge",
+        RelativisticAverageHinge,
+        summary="More real than the other kind's mean: soft margin of 1",
+        paper=PAPER,
+    )
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """One for each form."""
+    for form in ("", "-least-squares", "-hinge"):
+        register(Path(__file__).with_name(f"relativistic-average{form}-mnist.yaml"))

@@ -1,0 +1,57 @@
+"""Softmax GAN: one softmax over the whole batch instead of a verdict on each image.
+
+Lin 2017, "Softmax GAN", arXiv:1704.06191. Each image of the joint batch B, n real (B+) and n fake (B-), gets a share
+p(x) = e^(D(x)) / Z of one probability, Z = Σ_B e^(D(x)). D wants the real images to have all of it evenly, G wants
+every image to have the same (equations 6 to 8, with D = -μ):
+
+    L_D = -1/n Σ_{B+} log p(x) = -1/n Σ_{B+} D(x) + log Z
+    L_G = -1/(2n) Σ_B log p(x) = -1/(2n) Σ_B D(x) + log Z
+
+D is the logit. log(2n) is subtracted from both, so that an undecided D costs nothing whatever the batch; gradients are
+unchanged. G is not to be judged more real than the data: where it is, it is pushed back.
+"""
+
+from __future__ import annotations
+
+from math import log
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+
+PAPER = "Lin 2017, Softmax GAN, arXiv:1704.06191"
+
+
+class Softmax(AdversarialLoss):
+    """Cross-entropy of the softmax over real and fake images with each player's target."""
+
+    pairs = True
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Target: an equal share for each real image, and none for fakes."""
+        return log_mean_exp(torch.cat([real, fake]) - real.mean())
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """Target: an equal share for every image."""
+        assert real is not None, "pairs is set, so the real logits are always there"
+        everything = torch.cat([real, fake])
+        return log_mean_exp(everything - everything.mean())
+
+
+def log_mean_exp(logits: Tensor) -> Tensor:
+    """Logarithm of the mean of e^x over logits (n,), for any x."""
+    return logits.logsumexp(0) - log(len(logits))
+
+
+@hookimpl
+def register_losses(register: Register[AdversarialLoss]) -> None:
+    """The softmax loss."""
+    register("softmax", Softmax, summary="One softmax over all real and fake images of a batch", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """On convolutional networks."""
+    register(Path(__file__).with_name("softmax-mnist.yaml"))

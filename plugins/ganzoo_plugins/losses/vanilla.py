@@ -1,0 +1,69 @@
+"""The original GAN, and the variant of its generator's loss that everyone trains.
+
+Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661. Equation 1:
+
+    min_G max_D V(D, G) = E_x[log D(x)] + E_z[log(1 - D(G(z)))]
+
+With logits s = D's output before the sigmoid σ, log σ(s) = -softplus(-s) and log(1 - σ(s)) = -softplus(s),
+which stay finite for any s. Hence the discriminator minimises
+
+    -V = E[softplus(-s_real)] + E[softplus(s_fake)]
+
+and the generator minimises
+
+    minimax:         E[log(1 - D(G(z)))] = -E[softplus(s_fake)]
+    non-saturating:  -E[log D(G(z))]     =  E[softplus(-s_fake)]      (section 3; "BCE with real labels")
+
+The paper's k steps of D to one of G are the recipe's ``phases.discriminator.repeat``; it uses k = 1. It draws new
+codes for G's step; the recipe has G learn from D's fakes, ``train.share_fakes``, as most code since does. Set that to
+false for k > 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
+
+PAPER = "Goodfellow et al. 2014, Generative Adversarial Nets, arXiv:1406.2661"
+
+
+class Minimax(AdversarialLoss):
+    """Both play for the one value V(D, G). G's gradient vanishes where D is sure of its fakes."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """-V(D, G)."""
+        return softplus(-real).mean() + softplus(fake).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """E[log(1 - D(G(z)))], the part of V that depends on G."""
+        return -softplus(fake).mean()
+
+
+class NonSaturating(Minimax):
+    """The same discriminator, and a G whose gradient is strongest where D is sure of its fakes."""
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """-E[log D(G(z))]."""
+        return softplus(-fake).mean()
+
+
+@hookimpl
+def register_losses(register: Register[AdversarialLoss]) -> None:
+    """The value function, and its non-saturating variant."""
+    register("minimax", Minimax, summary="The original value function V(D, G), played by both", paper=PAPER)
+    register(
+        "non-saturating",
+        NonSaturating,
+        summary="G maximises log D(G(z)): the loss everyone calls BCE",
+        paper=PAPER,
+    )
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The classic tutorial GAN."""
+    register(Path(__file__).with_name("vanilla-mnist.yaml"))

@@ -1,0 +1,84 @@
+"""Wasserstein GAN with gradient penalty.
+
+The loss: Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875, equation 2. The critic D
+maximises E[D(x)] - E[D(G(z))], which is the earth mover's distance if D is 1-Lipschitz; the generator
+maximises E[D(G(z))].
+
+The constraint: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028, equation
+3:
+
+    λ E_x̂[(‖∇_x̂ D(x̂)‖₂ - 1)²],    x̂ = εx + (1 - ε)G(z),  ε ~ U(0, 1) for each pair,  λ = 10
+
+The penalty is a regularizer of its own and goes with any loss. Not here: the weight clipping of the first
+paper, and the second paper's residual networks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn.functional import relu
+
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+
+WGAN = "Arjovsky, Chintala & Bottou 2017, Wasserstein GAN, arXiv:1701.07875"
+WGAN_GP = "Gulrajani et al. 2017, Improved Training of Wasserstein GANs, arXiv:1704.00028"
+
+
+class Wasserstein(AdversarialLoss):
+    """The difference of the critic's means. Needs a regularizer that bounds the critic's slope."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """E[D(G(z))] - E[D(x)]."""
+        return fake.mean() - real.mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """-E[D(G(z))]."""
+        return -fake.mean()
+
+
+class GradientPenalty(Regularizer):
+    """Holds the critic's slope between real and fake images at ``target``.
+
+    Args:
+        weight: λ.
+        every: Steps between applications.
+        target: The slope that costs nothing; the paper's is 1.
+        one_sided: Punish steeper slopes only (section 4, "Two-sided penalty", discusses both).
+    """
+
+    def __init__(self, *, weight: float = 10.0, every: int = 1, target: float = 1.0, one_sided: bool = False) -> None:
+        super().__init__(weight=weight, every=every)
+        self.target = target
+        self.one_sided = one_sided
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """E[(‖∇D(x̂)‖ - target)²] over one random point between each real and fake image."""
+        between = functional.interpolate(turn.real, turn.fake)
+        gradient = functional.input_gradient(turn.critic, between)
+        excess = functional.norm(gradient) - self.target
+        return (relu(excess) if self.one_sided else excess).square().mean()
+
+
+@hookimpl
+def register_losses(register: Register[AdversarialLoss]) -> None:
+    """The Wasserstein loss."""
+    register("wasserstein", Wasserstein, summary="Difference of the critic's means on real and fake", paper=WGAN)
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """The gradient penalty."""
+    register(
+        "gradient-penalty",
+        GradientPenalty,
+        summary="Critic slope of 1 between real and fake images",
+        paper=WGAN_GP,
+    )
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """WGAN-GP with convolutional networks."""
+    register(Path(__file__).with_name("wgan-gp-mnist.yaml"))

@@ -1,0 +1,1 @@
+"""Generators, discriminators and encoders, with what their papers train them by."""

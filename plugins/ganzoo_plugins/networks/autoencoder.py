@@ -1,0 +1,122 @@
+"""Discriminators that are autoencoders: what they can't reconstruct is not real.
+
+Zhao, Mathieu & LeCun 2017, "Energy-based Generative Adversarial Network", arXiv:1609.03126, equation 3, and
+Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, equation 1, judge an image by
+
+    euclidean:  E(x) = ‖x - Dec(Enc(x))‖₂           (EBGAN)
+    absolute:   E(x) = mean over pixels of |x - Dec(Enc(x))|     (BEGAN with η = 1)
+
+The logit is -E(x), so that large means real as everywhere, and any loss on logits can be tried with them.
+
+The encoder is the trunk of this zoo's ``mlp`` or ``dcgan`` discriminator with a linear layer to the code, and the
+decoder the generator of the same name. BEGAN's own has exponential linear units, average pooling and nearest-neighbour
+upsampling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ganzoo import GaussianPrior, Register, Spec, functional, hookimpl
+from ganzoo.layers import Norm, Width
+from ganzoo_plugins.networks import dcgan, mlp
+
+PAPER = "Zhao, Mathieu & LeCun 2017, Energy-based Generative Adversarial Network, arXiv:1609.03126"
+TINY = 1e-12  # keeps the square root's slope finite where an image is reconstructed exactly
+
+Error = Literal["euclidean", "absolute"]
+
+
+class Autoencoder(nn.Module):
+    """From images (n, c, h, w) to logits (n,) that are minus the error of reconstruction.
+
+    Args:
+        trunk: A discriminator with ``features`` and ``feature_width``; its head is not used.
+        decoder: From codes to images.
+        code: Width of the code.
+        error: How the distance between an image and its reconstruction is measured.
+    """
+
+    def __init__(
+        self, trunk: mlp.Discriminator | dcgan.Discriminator, decoder: nn.Module, code: int, error: Error
+    ) -> None:
+        super().__init__()
+        self.trunk, self.decoder, self.error = trunk, decoder, error
+        self.to_code = nn.Linear(trunk.feature_width, code)
+        del trunk.head
+
+    def encode(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Codes (n, code) of images (n, c, h, w)."""
+        codes: Tensor = self.to_code(self.trunk.features(images, label))
+        return codes
+
+    def reconstruct(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) as the code remembers them."""
+        images_again: Tensor = self.decoder(self.encode(images, label), label)
+        return images_again
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (n,): minus the error of reconstruction, which is never negative."""
+        difference = (images - self.reconstruct(images, label)).float()
+        if self.error == "absolute":
+            return -difference.abs().flatten(1).mean(1)
+        return -(functional.squared_norm(difference) + TINY).sqrt()
+
+
+def with_code(spec: Spec, code: int) -> Spec:
+    """The sizes of a decoder: codes in the place of latent variables."""
+    return replace(spec, prior=GaussianPrior(dim=code))
+
+
+def fully_connected(
+    spec: Spec,
+    *,
+    hidden: Sequence[Width] = (512, 256),
+    code: Width = 64,
+    norm: Norm = "none",
+    error: Error = "euclidean",
+) -> Autoencoder:
+    """Of multilayer perceptrons; the decoder's layers are the encoder's in reverse.
+
+    Args:
+        spec: Image and class sizes.
+        hidden: Widths of the encoder's hidden layers.
+        code: Width of the code.
+        norm: Normalisation of the hidden layers.
+        error: How the distance between an image and its reconstruction is measured.
+    """
+    decoder = mlp.Generator(with_code(spec, code), hidden=list(reversed(hidden)), norm=norm)
+    return Autoencoder(mlp.Discriminator(spec, hidden=hidden, norm=norm), decoder, code, error)
+
+
+def convolutional(
+    spec: Spec, *, width: Width = 32, code: Width = 64, norm: Norm = "batch", error: Error = "euclidean"
+) -> Autoencoder:
+    """Of DCGAN's networks.
+
+    Args:
+        spec: Image and class sizes.
+        width: Channels of the layers next to the image.
+        code: Width of the code.
+        norm: Normalisation of the hidden layers.
+        error: How the distance between an image and its reconstruction is measured.
+    """
+    decoder = dcgan.Generator(with_code(spec, code), width=width, norm=norm)
+    return Autoencoder(dcgan.Discriminator(spec, width=width, norm=norm), decoder, code, error)
+
+
+KINDS: dict[str, tuple[Callable[..., nn.Module], str]] = {
+    "autoencoder-mlp": (fully_connected, "Judges by the error of a fully connected autoencoder"),
+    "autoencoder-dcgan": (convolutional, "Judges by the error of a convolutional autoencoder"),
+}
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """One of each sort of layers."""
+    for name, (factory, summary) in KINDS.items():
+        register(name, factory, summary=summary, paper=PAPER)

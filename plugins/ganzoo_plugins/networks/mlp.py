@@ -1,0 +1,140 @@
+"""Multilayer perceptrons: the networks that the original GAN paper and every first tutorial use for MNIST.
+
+Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 5:
+
+    G(z) = tanh(W_k a(... a(W_1 z)))        D(x) = w · a(... a(W_1 x))
+
+with a = LeakyReLU(0.2) throughout, where the paper has rectifiers in G and maxout with dropout in D. The
+sizes 100-128-256-512-1024-784 and 784-512-256-1 are those of the tutorials that most people meet first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo import Register, Spec, hookimpl
+from ganzoo.layers import (
+    ConditionalBatchNorm,
+    Conditioning,
+    GeneratorConditioning,
+    Head,
+    LabelSequential,
+    Norm,
+    Width,
+    label_inputs,
+    vector_norm,
+    with_label,
+)
+
+PAPER = "Goodfellow et al. 2014, Generative Adversarial Nets, arXiv:1406.2661"
+
+
+def hidden_layers(
+    width: int, hidden: Sequence[int], norm: Norm, slope: float, classes: int = 0
+) -> tuple[LabelSequential, int]:
+    """Linear layers with leaky rectifiers, normalised from the second on, and the width that leaves them.
+
+    With ``classes``, batch normalisation is conditional on the label.
+    """
+    layers: list[nn.Module] = []
+    for index, size in enumerate(hidden):
+        # The first layer sees the latent code or the image itself, whose scale is information.
+        applied: Norm = norm if index else "none"
+        by_label = classes and applied == "batch"
+        layers += [
+            nn.Linear(width, size, bias=applied != "batch"),
+            *([ConditionalBatchNorm(size, classes)] if by_label else vector_norm(applied, size)),
+            nn.LeakyReLU(slope),
+        ]
+        width = size
+    return LabelSequential(*layers), width
+
+
+class Generator(nn.Module):
+    """From codes (n, latent) to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image, latent and class sizes.
+        hidden: Widths of the hidden layers.
+        norm: Normalisation of every hidden layer but the first.
+        slope: Slope of the leaky rectifiers below zero.
+        conditioning: How labels come in, in a conditional recipe.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        hidden: Sequence[Width] = (128, 256, 512, 1024),
+        norm: Norm = "batch",
+        slope: float = 0.2,
+        conditioning: GeneratorConditioning = "concat",
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        by_norm = spec.classes if conditioning == "batch-norm" else 0
+        self.label_inputs = spec.classes - by_norm
+        self.trunk, width = hidden_layers(spec.latent + self.label_inputs, hidden, norm, slope, by_norm)
+        self.head = nn.Linear(width, spec.pixels)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        pixels = self.head(self.trunk(with_label(z, label, self.label_inputs), label))
+        return torch.tanh(pixels).view(-1, *self.spec.shape)
+
+
+class Discriminator(nn.Module):
+    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+
+    Args:
+        spec: Image and class sizes.
+        hidden: Widths of the hidden layers.
+        norm: Normalisation of every hidden layer but the first.
+        slope: Slope of the leaky rectifiers below zero.
+        conditioning: How labels come in, in a conditional recipe.
+
+    Attributes:
+        feature_width: Number of features.
+        head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        hidden: Sequence[Width] = (512, 256),
+        norm: Norm = "none",
+        slope: float = 0.2,
+        conditioning: Conditioning = "concat",
+    ) -> None:
+        super().__init__()
+        self.label_inputs = label_inputs(spec, conditioning)
+        self.per_image = norm != "batch"
+        self.trunk, self.feature_width = hidden_layers(spec.pixels + self.label_inputs, hidden, norm, slope)
+        self.head = Head(self.feature_width, spec.classes, conditioning)
+
+    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w)."""
+        features: Tensor = self.trunk(with_label(images.flatten(1), label, self.label_inputs))
+        return features
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
+        logits: Tensor = self.head(self.features(images, label), label)
+        return logits
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """The multilayer perceptron."""
+    register("mlp", Generator, summary="Fully connected layers, 100-128-256-512-1024-784 on MNIST", paper=PAPER)
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """The multilayer perceptron."""
+    register("mlp", Discriminator, summary="Fully connected layers, 784-512-256-1 on MNIST", paper=PAPER)

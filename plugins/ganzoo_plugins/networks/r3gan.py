@@ -1,0 +1,234 @@
+"""R3GAN: a relativistic loss, which R1 and R2 make converge, and residual networks without normalisation.
+
+Huang et al. 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline", arXiv:2501.05441. The relativistic
+pairing loss (Jolicoeur-Martineau 2018, arXiv:1807.00734) of its section 2, with D the logit, large on real images:
+
+    min_G max_D  E_{x, z}[f(D(x) - D(G(z)))],    f(t) = -log(1 + e^(-t)) = -softplus(-t)
+
+(The paper writes D with the opposite sign.) As in the authors' code, G plays the same loss with the roles exchanged:
+
+    D minimises E[softplus(D(G(z)) - D(x))]        G minimises E[softplus(D(x) - D(G(z)))]
+
+and each fake is paired with one real image. The gradient penalties R1 and R2 (module r1) complete it.
+
+G and D are one network and its mirror image. Each resolution has residual blocks, inverted bottlenecks whose 3x3
+convolution is grouped:
+
+    x + W₃ a(W₂ * a(W₁ x)),        a(x) = LeakyReLU(x + bias),    W₁ and W₃ 1x1, W₂ 3x3 in groups, twice as wide
+
+As in Fix-up initialisation (Zhang, Dauphin & Ma 2019, arXiv:1901.09321) W₃ starts at zero, and W₁ and W₂ at He's size
+times L^(-1/4), L the number of blocks, so that each block is the identity at first. Between resolutions maps are
+doubled bilinearly or halved with [1, 3, 3, 1], and a 1x1 convolution changes their number on the coarser side. G
+begins with a learned basis of the coarsest grid, whose maps the code weights; D ends with a learned weight of each
+pixel and map.
+
+What differs: the coarsest grid is the image's (7x7 for 28x28), G ends in a tanh, because ganzoo's images are in
+[-1, 1], and D projects on the label itself (Miyato & Koyama 2018). Not here: the paper's schedules of γ, β2, the
+learning rate and the EMA.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, softplus
+
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo.layers import (
+    Blur,
+    Conditioning,
+    Head,
+    Width,
+    channel_pyramid,
+    grid_padding,
+    label_inputs,
+    upsample2x,
+    with_label,
+)
+
+PAPER = "Huang et al. 2024, The GAN is dead; long live the GAN! A Modern GAN Baseline, arXiv:2501.05441"
+SLOPE = 0.2
+
+
+def linear_scale(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+    """The layer with weights from N(0, gain² / fan_in) and biases of zero."""
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Residual(nn.Module):
+    """An inverted bottleneck that is the identity at first.
+
+    Args:
+        channels: Maps in and out; twice as many in between.
+        group: Maps in a group of the 3x3 convolution, or the largest common divisor with how many there are.
+        blocks: L, blocks in the whole network.
+    """
+
+    def __init__(self, channels: int, group: int, blocks: int) -> None:
+        super().__init__()
+        inner = 2 * channels
+        gain = nn.init.calculate_gain("leaky_relu", SLOPE) * blocks**-0.25
+        self.layers = nn.Sequential(
+            linear_scale(nn.Conv2d(channels, inner, 1), gain),
+            nn.LeakyReLU(SLOPE),
+            linear_scale(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // math.gcd(inner, group)), gain),
+            nn.LeakyReLU(SLOPE),
+            linear_scale(nn.Conv2d(inner, channels, 1, bias=False), gain=0.0),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (n, channels, h, w) to the same."""
+        return cast("Tensor", x + self.layers(x))
+
+
+class Double(nn.Module):
+    """Twice the resolution."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """From (n, c, h, w) to (n, c, 2h, 2w)."""
+        return upsample2x(maps)
+
+
+def fewer_or_more(inputs: int, outputs: int) -> list[nn.Module]:
+    """A 1x1 convolution where the number of maps changes."""
+    return [] if inputs == outputs else [linear_scale(nn.Conv2d(inputs, outputs, 1, bias=False))]
+
+
+class Generator(nn.Module):
+    """From codes (n, latent) to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Maps at the image's resolution; each halving doubles them.
+        widest: Where the doubling stops (768 in the paper).
+        group: Maps in a group of the 3x3 convolutions.
+        blocks: Residual blocks at each resolution (2 in the paper).
+    """
+
+    def __init__(
+        self, spec: Spec, *, width: Width = 32, widest: Width = 768, group: Width = 16, blocks: Width = 2
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        channels, height, columns = channel_pyramid(spec, width, widest)
+        self.code = linear_scale(nn.Linear(spec.latent + spec.classes, channels[0], bias=False))
+        self.basis = nn.Parameter(torch.randn(channels[0], height, columns))
+        layers: list[nn.Module] = []
+        for level, maps in enumerate(channels):
+            if level:
+                layers += [*fewer_or_more(channels[level - 1], maps), Double()]
+            layers += [Residual(maps, group, blocks * len(channels)) for _ in range(blocks)]
+        self.layers = nn.Sequential(*layers, linear_scale(nn.Conv2d(channels[-1], spec.channels, 1, bias=False)))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        weights = self.code(with_label(z, label, self.spec.classes))
+        images = self.layers(weights[:, :, None, None] * self.basis.to(weights.dtype))
+        return torch.tanh(images[..., : self.spec.height, : self.spec.width])
+
+
+class Discriminator(nn.Module):
+    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+
+    Args:
+        spec: Image and class sizes.
+        width: Maps at the image's resolution; each halving doubles them.
+        widest: Where the doubling stops (768 in the paper).
+        group: Maps in a group of the 3x3 convolutions.
+        blocks: Residual blocks at each resolution (2 in the paper).
+        conditioning: How labels come in, in a conditional recipe.
+
+    Attributes:
+        feature_width: Number of features.
+        head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        width: Width = 32,
+        widest: Width = 768,
+        group: Width = 16,
+        blocks: Width = 2,
+        conditioning: Conditioning = "projection",
+    ) -> None:
+        super().__init__()
+        self.label_inputs = label_inputs(spec, conditioning)
+        self.per_image = True
+        self.padding = grid_padding(spec)
+        channels, height, columns = channel_pyramid(spec, width, widest)
+        channels = channels[::-1]
+        layers: list[nn.Module] = [linear_scale(nn.Conv2d(spec.channels + self.label_inputs, channels[0], 1))]
+        for level, maps in enumerate(channels):
+            if level:
+                layers += [Blur(padding=1, step=2), *fewer_or_more(channels[level - 1], maps)]
+            layers += [Residual(maps, group, blocks * len(channels)) for _ in range(blocks)]
+        self.feature_width = channels[-1]
+        pixels = linear_scale(nn.Conv2d(channels[-1], channels[-1], (height, columns), groups=channels[-1], bias=False))
+        self.layers = nn.Sequential(*layers, pixels, nn.Flatten())
+        self.head = Head(self.feature_width, spec.classes, conditioning)
+        linear_scale(self.head.linear)
+
+    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w)."""
+        features: Tensor = self.layers(with_label(pad(images, self.padding), label, self.label_inputs))
+        return features
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
+        logits: Tensor = self.head(self.features(images, label), label)
+        return logits
+
+
+class RelativisticPairing(AdversarialLoss):
+    """Each fake is judged against a real image, so that the generator is drawn to every mode of the data."""
+
+    pairs = True
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """E[softplus(fake - real)]: real images shall look more real than fakes."""
+        return softplus(fake - real).mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """E[softplus(real - fake)]: fakes shall look more real than real images."""
+        assert real is not None, "pairs is set, so the real logits are always there"
+        return softplus(real - fake).mean()
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """The R3GAN generator."""
+    register("r3gan", Generator, summary="Residual network without normalisation, grouped convolutions", paper=PAPER)
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """The R3GAN discriminator."""
+    register("r3gan", Discriminator, summary="The generator's network, mirrored", paper=PAPER)
+
+
+@hookimpl
+def register_losses(register: Register[AdversarialLoss]) -> None:
+    """The relativistic pairing loss."""
+    register(
+        "relativistic-pairing",
+        RelativisticPairing,
+        summary="Each fake against a real image; with R1 and R2 it is R3GAN's",
+        paper=PAPER,
+    )
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The loss on small convolutional networks, and the paper's networks for a CPU and for a GPU."""
+    for name in ("r3gan-mnist", "r3gan-resnet-mnist", "r3gan-mnist-gpu"):
+        register(Path(__file__).with_name(f"{name}.yaml"))

@@ -1,0 +1,81 @@
+"""SAGAN: self-attention in the generator and the discriminator.
+
+Zhang et al. 2019, "Self-Attention Generative Adversarial Networks", arXiv:1805.08318. Residual networks after SNGAN's
+and Miyato & Koyama's, with one layer more in each, through which every place sees every other:
+
+    y_j = γ o_j + x_j,    o_j = v(Σ_i β_ji h(x_i)),    β_ji = exp(s_ij) / Σ_i exp(s_ij),    s_ij = f(x_i) · g(x_j)
+
+``layers.SelfAttention`` is that layer. It stands where the grid is half the image's, in the region where the paper
+finds it to help most; channels double whenever the grid is halved. Where a recipe is conditional, G's batch
+normalisation depends on the label and D projects on it. Spectral normalisation on both networks (the recipe's
+``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. f(x) and h(x) are pooled as in the
+authors' code, though not in the equation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo.layers import ConditionalBatchNorm, Conditioning, GeneratorConditioning, SelfAttention, Width
+from ganzoo_plugins.networks import sngan
+
+PAPER = "Zhang et al. 2019, Self-Attention Generative Adversarial Networks, arXiv:1805.08318"
+
+
+class Generator(sngan.Generator):
+    """From codes (n, latent) to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Channels of the last block; each before it has twice as many (64 in the authors' code).
+        conditioning: How labels come in, in a conditional recipe.
+    """
+
+    def __init__(self, spec: Spec, *, width: Width = 64, conditioning: GeneratorConditioning = "batch-norm") -> None:
+        super().__init__(spec, width=width, doubling=True, conditioning=conditioning)
+        # Before the last block, which has twice the width to start from.
+        self.blocks.insert(len(self.blocks) - 1, SelfAttention(2 * width))
+        for module in self.modules():
+            if isinstance(module, ConditionalBatchNorm):
+                nn.init.normal_(module.scale, 1.0, 0.02)  # labels differ from the first step on
+
+
+class Discriminator(sngan.Discriminator):
+    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+
+    Args:
+        spec: Image and class sizes.
+        width: Channels of the first block; they double when the grid is halved (64 in the authors' code).
+        conditioning: How labels come in, in a conditional recipe.
+
+    Attributes:
+        feature_width: Number of features.
+        head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
+    """
+
+    def __init__(self, spec: Spec, *, width: Width = 64, conditioning: Conditioning = "projection") -> None:
+        super().__init__(spec, width=width, doubling=True, conditioning=conditioning)
+        self.blocks.insert(1, SelfAttention(width))
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """SAGAN's generator."""
+    register("sagan", Generator, summary="Residual blocks that double the grid, and self-attention", paper=PAPER)
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """SAGAN's discriminator."""
+    register("sagan", Discriminator, summary="Residual blocks, self-attention, projection", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """At a width that a CPU trains in minutes, and at the paper's."""
+    for name in ("sagan-mnist.yaml", "sagan-mnist-gpu.yaml"):
+        register(Path(__file__).with_name(name))

@@ -1,0 +1,155 @@
+"""SNGAN's residual networks.
+
+Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv:1802.05957. Every weight W of
+the discriminator is divided by its largest singular value σ(W), found by one step of power iteration in each pass:
+
+    W_SN = W / σ(W),    so that with 1-Lipschitz activations D's Lipschitz constant is bounded
+
+That is the recipe's ``spectral_norm: true``, for this and any other network. Here are the networks: in the paper's for
+CIFAR-10, G is a linear layer to a grid of 4x4, residual blocks that double it (256 channels each), batch
+normalisation, a rectifier and a convolution; D is two blocks that halve the grid and two that keep it (128 channels
+each), summed over all places. For STL-10 the channels double whenever the grid is halved: that is ``doubling``.
+
+Grids follow from the image. G starts at DCGAN's (28x28 is 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 -> 32); D halves as
+long as 7x7 remain (28 -> 14 -> 7; 32 -> 16 -> 8). Where a side is no multiple, D pads with zeros and G crops. Weights
+start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, relu
+
+from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo.layers import (
+    Conditioning,
+    GeneratorConditioning,
+    Head,
+    LabelSequential,
+    ResidualDown,
+    ResidualUp,
+    Width,
+    batch_norm,
+    label_inputs,
+    smallest_grid,
+    with_label,
+    xavier_conv2d,
+)
+
+PAPER = "Miyato et al. 2018, Spectral Normalization for Generative Adversarial Networks, arXiv:1802.05957"
+SMALLEST = 7
+"""D halves the grid while at least this many rows and columns remain."""
+
+
+def channel_counts(width: int, steps: int, doubling: bool) -> list[int]:
+    """Channels on grids from the finest to ``steps`` halvings below it, (steps + 1) numbers."""
+    return [width * 2**step if doubling else width for step in range(steps + 1)]
+
+
+class Generator(nn.Module):
+    """From codes (n, latent) to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Channels of the last block (256 in the paper for CIFAR-10).
+        doubling: Whether each block before it has twice as many, instead of as many.
+        conditioning: How labels come in, in a conditional recipe.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        width: Width = 64,
+        doubling: bool = False,
+        conditioning: GeneratorConditioning = "concat",
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        by_norm = spec.classes if conditioning == "batch-norm" else 0
+        self.label_inputs = spec.classes - by_norm
+        doublings, height, columns = smallest_grid(spec)
+        channels = channel_counts(width, doublings, doubling)[::-1]
+        self.start = nn.Linear(spec.latent + self.label_inputs, channels[0] * height * columns)
+        nn.init.xavier_uniform_(self.start.weight)
+        self.grid = (channels[0], height, columns)
+        self.blocks = LabelSequential(*(ResidualUp(coarse, fine, by_norm) for coarse, fine in pairwise(channels)))
+        self.end = LabelSequential(batch_norm(width, by_norm), nn.ReLU(), xavier_conv2d(width, spec.channels))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        maps = self.start(with_label(z, label, self.label_inputs)).view(-1, *self.grid)
+        images = self.end(self.blocks(maps, label), label)
+        return torch.tanh(images[..., : self.spec.height, : self.spec.width])
+
+
+class Discriminator(nn.Module):
+    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+
+    Args:
+        spec: Image and class sizes.
+        width: Channels of the first block (128 in the paper for CIFAR-10).
+        doubling: Whether channels double when the grid is halved, instead of staying as many.
+        conditioning: How labels come in, in a conditional recipe.
+
+    Attributes:
+        feature_width: Number of features.
+        head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        width: Width = 64,
+        doubling: bool = False,
+        conditioning: Conditioning = "concat",
+    ) -> None:
+        super().__init__()
+        self.label_inputs = label_inputs(spec, conditioning)
+        self.per_image = True
+        halvings = max(1, (min(spec.height, spec.width) // SMALLEST).bit_length() - 1)
+        self.padding = (0, -spec.width % 2**halvings, 0, -spec.height % 2**halvings)
+        channels = channel_counts(width, halvings, doubling)
+        self.feature_width = channels[-1]
+        self.blocks = nn.Sequential(
+            ResidualDown(spec.channels + self.label_inputs, width, first=True),
+            *(ResidualDown(fine, coarse) for fine, coarse in pairwise(channels[:-1])),
+            ResidualDown(channels[-2], channels[-1], halve=False),
+            ResidualDown(channels[-1], channels[-1], halve=False),
+        )
+        self.head = Head(self.feature_width, spec.classes, conditioning)
+
+    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w)."""
+        maps = self.blocks(with_label(pad(images, self.padding), label, self.label_inputs))
+        return relu(maps).sum((2, 3))
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
+        logits: Tensor = self.head(self.features(images, label), label)
+        return logits
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """SNGAN's residual generator."""
+    register("sngan-resnet", Generator, summary="Residual blocks that double the grid", paper=PAPER)
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """SNGAN's residual discriminator."""
+    register("sngan-resnet", Discriminator, summary="Residual blocks without normalisation, summed", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """At a width that a CPU trains in minutes, and at the paper's."""
+    for name in ("sngan-mnist.yaml", "sngan-mnist-gpu.yaml"):
+        register(Path(__file__).with_name(name))

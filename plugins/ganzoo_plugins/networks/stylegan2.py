@@ -1,0 +1,401 @@
+"""StyleGAN2: networks whose convolutions follow a style, and path length regularization.
+
+Karras, Laine, Aittala, Hellsten, Lehtinen & Aila 2020, "Analyzing and Improving the Image Quality of StyleGAN",
+arXiv:1912.04958.
+
+All layers have equalised learning rates (Karras et al. 2018, "Progressive Growing of GANs", arXiv:1710.10196): a layer
+keeps weights from N(0, 1) and multiplies them by 1 / √fan_in whenever it is called, so that Adam's steps are as large,
+in proportion, in every layer. The mapping network's rate is a hundredth of the others'.
+
+G maps the code to w = f(z / √mean(z²)), and w modulates every convolution that leads from a learned constant to the
+image. A style s, an affine function of w, scales the inputs of a convolution; demodulation gives each output map a
+variance of 1 again, expected of inputs of variance 1:
+
+    w'_ijk = s_i w_ijk        w''_ijk = w'_ijk / √(Σ_ik w'_ijk² + ε)        (i inputs, j outputs, k the kernel)
+
+Each adds noise of its own to every pixel, of a strength that is learned from zero, in evaluation too. Every resolution
+adds to the image (skip connections):
+
+    image_0 = rgb_0(x_0),        image_i = double(image_{i-1}) + rgb_i(x_i)
+
+D halves the image in residual blocks, (main(x) + skip(x)) / √2, and sees how much a batch differs before its last
+convolution. The loss is the non-saturating one with a lazy R1 (module r1).
+
+Path length regularization makes a step of one size in w change the image by one size, wherever it is taken. With
+J = ∂g(w)/∂w and y white noise in the shape of an image, scaled by 1 / √pixels:
+
+    E_{w, y}[(‖Jᵀ y‖ - a)²],        a a moving average of ‖Jᵀ y‖ (decay 0.99, from zero)
+
+Jᵀ y is the gradient of g(w)·y, so that no Jacobian is ever made. The weight is 2, and ``every`` 4 in the authors'
+code. There w enters each layer on its own and the lengths are averaged over layers; here it is the one w that all
+share. a is a constant to the gradient. Where a generator has no mapping network w is the code itself.
+
+Not here: style mixing, truncation, and a w for each layer. What differs: G ends in a tanh, because ganzoo's images are
+in [-1, 1]; the image is doubled bilinearly up to its very edge; the coarsest grid is the image's (7x7 for 28x28). A
+label is embedded and goes into f behind z, as in Karras et al. 2020 (StyleGAN2-ADA, arXiv:2006.06676); D projects on it
+(Miyato & Koyama 2018), without that paper's mapping network for labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.nn.utils.parametrize import register_parametrization
+
+from ganzoo import Register, RegisterRecipe, Regularizer, Spec, Turn, functional, hookimpl
+from ganzoo.layers import (
+    Blur,
+    Conditioning,
+    Head,
+    MinibatchStd,
+    Width,
+    channel_pyramid,
+    grid_padding,
+    label_inputs,
+    upsample2x,
+    with_label,
+)
+
+PAPER = "Karras et al. 2020, Analyzing and Improving the Image Quality of StyleGAN, arXiv:1912.04958"
+Layer = TypeVar("Layer", bound=nn.Module)
+TINY = 1e-8
+
+
+class Scaled(nn.Module):
+    """A parametrization: the stored tensor times a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, stored: Tensor) -> Tensor:
+        """Any shape."""
+        return stored * self.factor
+
+
+def equalised(layer: Layer, rate: float = 1.0) -> Layer:
+    """The layer with an equalised learning rate, drawn anew.
+
+    Args:
+        layer: With a weight (outputs, ...), and a bias or none; biases start at zero.
+        rate: Factor of the learning rate; what the layer computes at first does not depend on it.
+    """
+    weight, bias = layer.weight, getattr(layer, "bias", None)
+    assert isinstance(weight, Tensor)
+    nn.init.normal_(weight, std=1 / rate)
+    register_parametrization(layer, "weight", Scaled(rate / math.sqrt(weight[0].numel())))
+    if bias is not None:
+        nn.init.zeros_(bias)
+        if rate != 1:
+            register_parametrization(layer, "bias", Scaled(rate))
+    return layer
+
+
+class Activation(nn.LeakyReLU):
+    """LeakyReLU(0.2) times √2, which keeps the size of what passes about the same."""
+
+    def __init__(self) -> None:
+        super().__init__(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return super().forward(x) * math.sqrt(2)
+
+
+class ModulatedConv2d(nn.Module):
+    """A convolution whose weights are scaled by a style, for each image its own.
+
+    Scaling the inputs and the outputs is the same as scaling the weights, and lets one convolution serve the batch,
+    which is much faster than a grouped convolution with a group for each image.
+
+    Args:
+        inputs: Maps that come in.
+        outputs: Maps that go out.
+        style: Width of w.
+        kernel: Side of the kernel, odd.
+        up: Double the image: a transposed convolution, then a blur.
+        demodulate: Bring each output map back to unit variance.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, style: int, *, kernel: int = 3, up: bool = False, demodulate: bool = True
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, kernel, kernel))
+        equalised(self)
+        self.affine = equalised(nn.Linear(style, inputs))
+        nn.init.ones_(self.affine.bias)
+        self.padding = kernel // 2
+        self.blur = Blur(padding=1, gain=4.0) if up else None
+        self.demodulate = demodulate
+
+    def forward(self, maps: Tensor, w: Tensor) -> Tensor:
+        """From (n, inputs, h, w) and styles' codes (n, style) to (n, outputs, h, w), or twice that size."""
+        weight, style = self.weight, cast("Tensor", self.affine(w))
+        out = self.convolve(maps * style[:, :, None, None], weight)
+        if not self.demodulate:
+            return out
+        variance = style.square() @ weight.square().sum((2, 3)).T
+        return out * (variance + TINY).rsqrt().to(out.dtype)[:, :, None, None]
+
+    def convolve(self, maps: Tensor, weight: Tensor) -> Tensor:
+        """The convolution itself, the same for all images."""
+        if self.blur is None:
+            return conv2d(maps, weight, padding=self.padding)
+        blurred: Tensor = self.blur(conv_transpose2d(maps, weight.transpose(0, 1), stride=2))
+        return blurred
+
+
+def unit(x: Tensor) -> Tensor:
+    """Vectors (n, d) scaled to a mean square of 1."""
+    return x * (x.square().mean(1, keepdim=True) + TINY).rsqrt()
+
+
+class Mapping(nn.Module):
+    """From codes (n, latent) to w (n, style), by way of ``depth`` layers that learn at a hundredth of the rate."""
+
+    def __init__(self, spec: Spec, style: int, depth: int) -> None:
+        super().__init__()
+        self.embedding = equalised(nn.Embedding(spec.classes, spec.latent)) if spec.classes else None
+        widths = [spec.latent * (2 if spec.classes else 1), *[style] * depth]
+        pairs = pairwise(widths)
+        self.layers = nn.Sequential(
+            *[layer for pair in pairs for layer in (equalised(nn.Linear(*pair), rate=0.01), Activation())]
+        )
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Codes w (n, style) of codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        code = unit(z)
+        if self.embedding is not None:
+            assert label is not None, "a network built for classes needs labels"
+            code = torch.cat([code, unit(self.embedding(label))], dim=1)
+        return cast("Tensor", self.layers(code))
+
+
+class StyledConv(nn.Module):
+    """A modulated 3x3 convolution, noise, bias, activation; drawn noise is torch's own, so that a seed repeats it."""
+
+    def __init__(self, inputs: int, outputs: int, style: int, *, up: bool = False) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(inputs, outputs, style, up=up)
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
+        self.activation = Activation()
+
+    def forward(self, maps: Tensor, w: Tensor) -> Tensor:
+        """From (n, inputs, h, w) to (n, outputs, h, w), or twice that size."""
+        maps = self.conv(maps, w)
+        noise = torch.randn_like(maps[:, :1]) * self.noise_strength
+        return cast("Tensor", self.activation(maps + noise + self.bias.to(maps.dtype)))
+
+
+class Resolution(nn.Module):
+    """One resolution of G: its convolutions, and what they add to the image. The first one doubles nothing."""
+
+    def __init__(self, inputs: int, outputs: int, style: int, colours: int, *, first: bool) -> None:
+        super().__init__()
+        convs = [] if first else [StyledConv(inputs, outputs, style, up=True)]
+        self.convs = nn.ModuleList([*convs, StyledConv(outputs, outputs, style)])
+        self.to_image = ModulatedConv2d(outputs, colours, style, kernel=1, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(colours, 1, 1))
+
+    def forward(self, maps: Tensor, image: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps and the image of this resolution, from those of the coarser one."""
+        for conv in self.convs:
+            maps = conv(maps, w)
+        added = self.to_image(maps, w).float() + self.bias
+        return maps, added if image is None else upsample2x(image) + added
+
+
+class Synthesis(nn.Module):
+    """From w (n, style) to images (n, c, h, w) in [-1, 1]."""
+
+    def __init__(self, spec: Spec, width: int, widest: int, style: int) -> None:
+        super().__init__()
+        self.spec = spec
+        channels, height, columns = channel_pyramid(spec, width, widest)
+        self.constant = nn.Parameter(torch.randn(channels[0], height, columns))
+        pairs = zip(channels[:1] + channels[:-1], channels, strict=True)
+        self.resolutions = nn.ModuleList(
+            [Resolution(*pair, style, spec.channels, first=not level) for level, pair in enumerate(pairs)]
+        )
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Images of the codes w, with fresh noise."""
+        maps, image = self.constant.expand(len(w), -1, -1, -1), None
+        for resolution in self.resolutions:
+            maps, image = resolution(maps, image, w)
+        assert image is not None
+        return torch.tanh(image[..., : self.spec.height, : self.spec.width])
+
+
+class Generator(nn.Module):
+    """From codes (n, latent) to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Maps at the image's resolution; each halving doubles them.
+        widest: Where the doubling stops.
+        style: Width of w, and of the mapping network (512 in the paper).
+        mapping_layers: Layers of the mapping network.
+
+    Attributes:
+        mapping: From codes and labels to w (n, style).
+        synthesis: From w to images.
+    """
+
+    def __init__(
+        self, spec: Spec, *, width: Width = 32, widest: Width = 512, style: Width = 128, mapping_layers: Width = 8
+    ) -> None:
+        super().__init__()
+        self.mapping = Mapping(spec, style, mapping_layers)
+        self.synthesis = Synthesis(spec, width, widest, style)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        return cast("Tensor", self.synthesis(self.mapping(z, label)))
+
+
+class Halving(nn.Module):
+    """A residual block of D, from (n, inputs, h, w) to (n, outputs, h / 2, w / 2)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            equalised(nn.Conv2d(inputs, inputs, 3, padding=1)),
+            Activation(),
+            Blur(padding=2),
+            equalised(nn.Conv2d(inputs, outputs, 3, stride=2)),
+            Activation(),
+        )
+        self.skip = nn.Sequential(Blur(padding=1, step=2), equalised(nn.Conv2d(inputs, outputs, 1, bias=False)))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(main(x) + skip(x)) / √2."""
+        return cast("Tensor", (self.main(maps) + self.skip(maps)) / math.sqrt(2))
+
+
+class Discriminator(nn.Module):
+    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+
+    Args:
+        spec: Image and class sizes.
+        width: Maps at the image's resolution; each halving doubles them.
+        widest: Where the doubling stops.
+        conditioning: How labels come in, in a conditional recipe.
+
+    Attributes:
+        feature_width: Number of features.
+        head: From features (n, feature_width) to logits (n,).
+    """
+
+    def __init__(
+        self, spec: Spec, *, width: Width = 32, widest: Width = 512, conditioning: Conditioning = "projection"
+    ) -> None:
+        super().__init__()
+        self.label_inputs = label_inputs(spec, conditioning)
+        self.padding = grid_padding(spec)
+        channels, height, columns = channel_pyramid(spec, width, widest)
+        wide = channels[0]
+        self.layers = nn.Sequential(
+            equalised(nn.Conv2d(spec.channels + self.label_inputs, channels[-1], 1)),
+            Activation(),
+            *[Halving(*pair) for pair in zip(channels[:0:-1], channels[-2::-1], strict=True)],
+            MinibatchStd(),
+            equalised(nn.Conv2d(wide + 1, wide, 3, padding=1)),
+            Activation(),
+            nn.Flatten(),
+            equalised(nn.Linear(wide * height * columns, wide)),
+            Activation(),
+        )
+        self.feature_width = wide
+        self.head = Head(wide, spec.classes, conditioning)
+        equalised(self.head.linear)
+        if self.head.embedding is not None:
+            equalised(self.head.embedding)
+
+    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w)."""
+        features: Tensor = self.layers(with_label(pad(images, self.padding), label, self.label_inputs))
+        return features
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
+        logits: Tensor = self.head(self.features(images, label), label)
+        return logits
+
+
+def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
+    """‖Jᵀ y‖ (n,) at codes w (n, d) for one random y each, differentiable in the weights and in w."""
+
+    def projected(offset: Tensor) -> Tensor:
+        images = synthesis(w + offset)
+        noise = torch.randn_like(images) / math.sqrt(images.shape[-2] * images.shape[-1])
+        return (images * noise).flatten(1).sum(1)
+
+    # The slope at a zero offset is the one at w, and w keeps its graph, so that the mapping network learns too.
+    return functional.norm(functional.input_gradient(projected, torch.zeros_like(w)))
+
+
+class PathLength(Regularizer):
+    """Ties the lengths of paths to their moving average.
+
+    Args:
+        weight: Of the penalty.
+        every: Steps between applications.
+        decay: Weight of the old average in each application.
+    """
+
+    side = "generator"
+    average: Tensor
+
+    def __init__(
+        self, *, weight: float = 2.0, every: int = 1, decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    ) -> None:
+        super().__init__(weight=weight, every=every)
+        self.decay = decay
+        self.register_buffer("average", torch.zeros(()))
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """E[(‖Jᵀ y‖ - a)²], after a moved towards these lengths."""
+        generator: Any = turn.networks["generator"]
+        if hasattr(generator, "mapping") and hasattr(generator, "synthesis"):
+            lengths = path_lengths(generator.synthesis, generator.mapping(turn.batch.z, *turn.condition))
+        else:
+            lengths = path_lengths(turn.generate, turn.batch.z)
+        lengths = lengths.to(torch.promote_types(lengths.dtype, torch.float32))
+        self.average.lerp_(lengths.detach().mean().to(self.average), 1 - self.decay)
+        return (lengths - self.average).square().mean()
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """The StyleGAN2 generator."""
+    register("stylegan2", Generator, summary="Modulated convolutions from a learned constant, noise", paper=PAPER)
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """The StyleGAN2 discriminator."""
+    register("stylegan2", Discriminator, summary="Residual blocks with equalised learning rates", paper=PAPER)
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """Path length regularization."""
+    register("path-length", PathLength, summary="Steps in w change images by one size everywhere", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """At a width for a CPU, and nearer the paper's."""
+    register(Path(__file__).with_name("stylegan2-mnist.yaml"))
+    register(Path(__file__).with_name("stylegan2-mnist-gpu.yaml"))

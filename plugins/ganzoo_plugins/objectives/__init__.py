@@ -1,0 +1,1 @@
+"""Objectives with phases of their own."""

@@ -1,0 +1,108 @@
+"""Adversarial autoencoder: an adversary makes the codes of images look like the prior's.
+
+Makhzani, Shlens, Jaitly, Goodfellow & Frey 2016, "Adversarial Autoencoders", arXiv:1511.05644. An encoder E and a
+decoder G reconstruct, and a discriminator D_z of codes tells codes drawn from p(z) from codes of images:
+
+    reconstruction:        min_{E, G}  E_x ‖x - G(E(x))‖²
+    latent discriminator:  max_{D_z}   E_z[log D_z(z)] + E_x[log(1 - D_z(E(x)))]
+    encoder:               min_E      -E_x[log D_z(E(x))]
+
+in that order, as the paper alternates reconstruction and regularisation. E is deterministic, the first of the paper's
+three choices. The squared error is a mean over pixels in [-1, 1]; the two losses of E never meet in one sum, so its
+scale matters to the optimizer alone. Any prior will do: codes with one-hot parts give clusters. Not here: labels
+for D_z in semi-supervised learning. In a conditional recipe all networks are told the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, softplus
+
+from ganzoo import Batch, Losses, Networks, Objective, Phase, Points, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo.layers import Width
+from ganzoo_plugins.networks import mlp
+
+PAPER = "Makhzani et al. 2016, Adversarial Autoencoders, arXiv:1511.05644"
+
+
+class LatentDiscriminator(mlp.Discriminator):
+    """D_z: from codes (n, latent) to logits (n,); a code is an image of one row to it.
+
+    Args:
+        spec: Latent and class sizes.
+        hidden: Widths of the hidden layers.
+    """
+
+    def __init__(self, spec: Spec, hidden: Sequence[int]) -> None:
+        super().__init__(replace(spec, shape=(1, 1, spec.latent), modality=Points(1, 1, spec.latent)), hidden=hidden)
+
+
+class AdversarialAutoencoder(Objective):
+    """Reconstruction, and a game about codes. The recipe's generator is the decoder.
+
+    Args:
+        hidden: Widths of D_z's hidden layers.
+    """
+
+    roles = {"generator": "generator", "encoder": "encoder"}  # noqa: RUF012
+
+    def __init__(self, *, hidden: Sequence[Width] = (1000, 1000)) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Adds the discriminator of codes."""
+        return {**super().bind(spec, networks), "latent_discriminator": LatentDiscriminator(spec, self.hidden)}
+
+    def phases(self) -> list[Phase]:
+        """Reconstruction, then the two turns of the game."""
+        return [
+            Phase("reconstruction", ("generator", "encoder"), self.reconstruction_loss),
+            Phase("latent_discriminator", ("latent_discriminator",), self.discriminator_loss),
+            Phase("encoder", ("encoder",), self.encoder_loss),
+        ]
+
+    def encode(self, networks: Networks, batch: Batch) -> Tensor:
+        """Codes (n, latent) of the real images, float32."""
+        codes: Tensor = networks["encoder"](batch.real, *self.condition(batch.label))
+        return codes.float()
+
+    def judge(self, networks: Networks, codes: Tensor, label: Tensor) -> Tensor:
+        """Logits (n,) of codes (n, latent), float32."""
+        logits: Tensor = networks["latent_discriminator"](codes, *self.condition(label))
+        return logits.float()
+
+    def reconstruction_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """Mean squared error of pixels."""
+        again = self.generate(networks, self.encode(networks, batch), batch.label)
+        return {"loss": mse_loss(again.float(), batch.real)}
+
+    def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """Codes of the prior are the real ones; those of images carry no graph."""
+        with torch.no_grad():
+            codes = self.encode(networks, batch)
+        drawn, encoded = self.judge(networks, batch.z, batch.label), self.judge(networks, codes, batch.label)
+        loss = softplus(-drawn).mean() + softplus(encoded).mean()
+        return {"loss": loss, "prior_logits": drawn.mean(), "encoded_logits": encoded.mean()}
+
+    def encoder_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """-E[log D_z(E(x))]."""
+        codes = self.encode(networks, batch)
+        return {"loss": softplus(-self.judge(networks, codes, batch.label)).mean(), "code_variance": codes.var()}
+
+
+@hookimpl
+def register_losses(register: Register[Objective]) -> None:
+    """The adversarial autoencoder."""
+    register("aae", AdversarialAutoencoder, summary="Autoencoder whose codes an adversary shapes", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """Fully connected networks and eight latent variables."""
+    register(Path(__file__).with_name("aae-mnist.yaml"))

@@ -1,0 +1,112 @@
+"""BEGAN: an autoencoding discriminator and a balance that holds the two players together.
+
+Berthelot, Schumm & Metz 2017, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", arXiv:1703.10717. With
+L(v) = |v - D(v)| the error of reconstruction, section 3.4's objective is
+
+    L_D = L(x) - k_t L(G(z_D))        L_G = L(G(z_G))
+    k_{t+1} = clip(k_t + λ_k (γ L(x) - L(G(z_G))), 0, 1),    k_0 = 0
+
+and section 3.4.1's measure of convergence is M = L(x) + |γ L(x) - L(G(z_G))|, logged as ``convergence``. γ in [0, 1] is
+the diversity that is asked for. k is a buffer, so that it is checkpointed and stays on the device.
+
+L is minus the logit of an autoencoding discriminator (module autoencoder) with error: absolute. Here D's phase comes
+before G's, where the paper computes both gradients first. Not here: halving the learning rate when M stalls, skip
+connections, vanishing residuals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo import (
+    Batch,
+    GanzooError,
+    Losses,
+    Networks,
+    Objective,
+    Phase,
+    Register,
+    RegisterRecipe,
+    Spec,
+    hookimpl,
+)
+
+PAPER = "Berthelot, Schumm & Metz 2017, BEGAN, arXiv:1703.10717"
+
+
+class BEGAN(Objective):
+    """The boundary equilibrium game. Its discriminator must be an autoencoder.
+
+    Args:
+        diversity: γ, the ratio of a fake's error to a real image's at the equilibrium.
+        gain: λ_k, how fast the balance follows.
+    """
+
+    k: Tensor
+    real_error: Tensor
+    fake_error: Tensor
+
+    def __init__(self, *, diversity: float = 0.5, gain: float = 0.001) -> None:
+        super().__init__()
+        self.diversity = diversity
+        self.gain = gain
+        for name in ("k", "real_error", "fake_error"):
+            self.register_buffer(name, torch.zeros(()))
+
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Refuses a discriminator that reconstructs nothing."""
+        discriminator = networks["discriminator"]
+        if not hasattr(discriminator, "reconstruct"):
+            raise GanzooError(
+                f"BEGAN's discriminator reconstructs images, and '{type(discriminator).__module__}' does not.",
+                "Use e.g. discriminator: {name: autoencoder-dcgan, error: absolute}.",
+            )
+        return super().bind(spec, networks)
+
+    def phases(self) -> list[Phase]:
+        """The discriminator's turn and the generator's, after which the balance moves."""
+        return [
+            Phase("discriminator", ("discriminator",), self.discriminator_loss),
+            Phase("generator", ("generator",), self.generator_loss, after=self.rebalance),
+        ]
+
+    def error(self, networks: Networks, images: Tensor, batch: Batch) -> Tensor:
+        """L, averaged over images (n, c, h, w)."""
+        logits: Tensor = networks["discriminator"](images, *self.condition(batch.label))
+        return -logits.float().mean()
+
+    def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """L(x) - k L(G(z))."""
+        with torch.no_grad():
+            images = self.generate(networks, batch.z, batch.label)
+        real, fake = self.error(networks, batch.real, batch), self.error(networks, images, batch)
+        self.real_error.copy_(real.detach())
+        # A copy: the balance moves in place, and nothing may change what backward still needs.
+        return {"loss": real - self.k.clone() * fake, "real_error": real, "k": self.k.clone()}
+
+    def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """L(G(z))."""
+        fake = self.error(networks, self.generate(networks, batch.z, batch.label), batch)
+        self.fake_error.copy_(fake.detach())
+        imbalance = self.diversity * self.real_error - self.fake_error
+        return {"loss": fake, "convergence": self.real_error + imbalance.abs()}
+
+    def rebalance(self, networks: Networks) -> None:
+        """One step of k towards γ L(x) = L(G(z))."""
+        self.k.add_(self.gain * (self.diversity * self.real_error - self.fake_error)).clamp_(0, 1)
+
+
+@hookimpl
+def register_losses(register: Register[Objective]) -> None:
+    """The boundary equilibrium game."""
+    register("began", BEGAN, summary="Autoencoding D, and a balance k between the players", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """Multilayer perceptrons on both sides."""
+    register(Path(__file__).with_name("began-mnist.yaml"))

@@ -1,0 +1,155 @@
+"""ClusterGAN: a latent space of clusters, and an encoder that finds them again.
+
+Mukherjee, Asnani, Lin & Kannan 2019, "ClusterGAN: Latent Space Clustering in Generative Adversarial Networks",
+arXiv:1809.03627. z = (z_n, z_c) with z_n ~ N(0, σ² I) of small deviation and z_c one-hot, so that the clusters do not
+touch, and with q(x) = x for the Wasserstein game
+
+    min_{G, E} max_D  E q(D(x)) + E q(1 - D(G(z))) + β_n E‖z_n - E(G(z_n))‖² + β_c E H(z_c, E(G(z_c)))
+
+H being the cross entropy. D is held by the gradient penalty of ``wgan_gp``, λ E[(‖∇D(x̂)‖ - 1)²], and usually has five
+turns to one of G's: ``phases: {discriminator: {repeat: 5}}``. To cluster images, take the encoder's largest logit.
+
+The encoder is any of this zoo's: its first columns are z_n, the others logits of z_c, as the prior ``codes`` lays them
+out. σ is an option, and what the prior draws is scaled before G sees it. ‖z_n - E(G(z))‖² is a mean over z_n's numbers.
+``game: non-saturating`` plays the game of the first GAN instead, without a penalty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax, softplus
+
+from ganzoo import (
+    Batch,
+    CodesPrior,
+    GanzooError,
+    Losses,
+    Networks,
+    Objective,
+    Phase,
+    Register,
+    RegisterRecipe,
+    Spec,
+    functional,
+    hookimpl,
+)
+
+PAPER = "Mukherjee et al. 2019, ClusterGAN: Latent Space Clustering in GANs, arXiv:1809.03627"
+
+
+def recovered(prior: CodesPrior, found: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """How badly an encoder finds codes again.
+
+    Args:
+        prior: Which columns are noise and which are codes.
+        found: What the encoder made of the images, (n, latent).
+        z: What they were drawn from, (n, latent), the noise as the generator saw it.
+
+    Returns:
+        The mean squared error of the noise and the cross entropy of the codes in nats, scalars.
+    """
+    columns = [prior.dim, *prior.categorical]
+    (noise, *chosen), (guess, *logits) = torch.split(z, columns, dim=1), torch.split(found, columns, dim=1)
+    entropies = [-(code * log_softmax(logit, dim=1)).sum(1).mean() for code, logit in zip(chosen, logits, strict=True)]
+    return (noise - guess).square().mean(), torch.stack(entropies).sum()
+
+
+class ClusterGAN(Objective):
+    """The adversarial game with an encoder of fakes. The recipe's prior must be ``codes``, without continuous ones.
+
+    Args:
+        noise_scale: σ, the deviation of the noise beside the codes.
+        noise_weight: β_n.
+        code_weight: β_c.
+        penalty_weight: λ of the gradient penalty; the Wasserstein game alone has one.
+        game: Which two losses D and G play with.
+    """
+
+    roles = {"generator": "generator", "discriminator": "discriminator", "encoder": "encoder"}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        noise_scale: Annotated[float, Field(gt=0)] = 0.1,
+        noise_weight: float = 10.0,
+        code_weight: float = 10.0,
+        penalty_weight: float = 10.0,
+        game: Literal["wasserstein", "non-saturating"] = "wasserstein",
+    ) -> None:
+        super().__init__()
+        self.noise_scale = noise_scale
+        self.weights = noise_weight, code_weight
+        self.penalty_weight = penalty_weight
+        self.wasserstein = game == "wasserstein"
+
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Refuses a prior that has no clusters."""
+        prior = spec.prior
+        if not isinstance(prior, CodesPrior) or not prior.categorical or prior.continuous:
+            raise GanzooError(
+                f"ClusterGAN's prior is noise and categorical codes, and this is '{prior.name}'.",
+                "Use e.g. prior: {name: codes, dim: 30, categorical: [10], continuous: 0}.",
+            )
+        self.prior = prior
+        return super().bind(spec, networks)
+
+    def phases(self) -> list[Phase]:
+        """The discriminator's turn, then the generator's and the encoder's together."""
+        return [
+            Phase("discriminator", ("discriminator",), self.discriminator_loss),
+            Phase("generator", ("generator", "encoder"), self.generator_loss),
+        ]
+
+    def scaled(self, z: Tensor) -> Tensor:
+        """Codes (n, latent) whose noise has the deviation σ."""
+        noise, codes = z[:, : self.prior.dim], z[:, self.prior.dim :]
+        return torch.cat([self.noise_scale * noise, codes], dim=1)
+
+    def generate(self, networks: Networks, z: Tensor, label: Tensor) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) as the prior draws them, unscaled."""
+        return super().generate(networks, self.scaled(z), label)
+
+    def judge(self, networks: Networks, images: Tensor, batch: Batch) -> Tensor:
+        """Logits (n,) of images (n, c, h, w)."""
+        logits: Tensor = networks["discriminator"](images, *self.condition(batch.label))
+        return logits.float()
+
+    def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """What D minimises, the gradient penalty included."""
+        with torch.no_grad():
+            images = self.generate(networks, batch.z, batch.label)
+        real, fake = self.judge(networks, batch.real, batch), self.judge(networks, images, batch)
+        logged = {"real_logits": real.mean(), "fake_logits": fake.mean()}
+        if not self.wasserstein:
+            return {"loss": softplus(-real).mean() + softplus(fake).mean(), **logged}
+        between = functional.interpolate(batch.real, images)
+        slope = functional.norm(functional.input_gradient(lambda x: self.judge(networks, x, batch), between))
+        penalty = (slope - 1).square().mean()
+        return {"loss": fake.mean() - real.mean() + self.penalty_weight * penalty, "penalty": penalty, **logged}
+
+    def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """G's part of the game, and how badly E finds the codes of its images again."""
+        images = self.generate(networks, batch.z, batch.label)
+        fake = self.judge(networks, images, batch)
+        found = networks["encoder"](images, *self.condition(batch.label)).float()
+        noise, code = recovered(self.prior, found, self.scaled(batch.z))
+        game = -fake.mean() if self.wasserstein else softplus(-fake).mean()
+        return {"loss": game + self.weights[0] * noise + self.weights[1] * code, "noise": noise, "code": code}
+
+
+@hookimpl
+def register_losses(register: Register[Objective]) -> None:
+    """The game with an encoder of fakes."""
+    register("cluster-gan", ClusterGAN, summary="Clusters in latent space, and an encoder that finds them", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """Ten clusters of digits."""
+    register(Path(__file__).with_name("cluster-gan-mnist.yaml"))

@@ -1,0 +1,151 @@
+"""Coupled GANs: two domains learned together, though nobody ever saw a pair.
+
+Liu & Tuzel 2016, "Coupled Generative Adversarial Networks", arXiv:1606.07536. Two games at once,
+
+    min_{G1, G2} max_{D1, D2}  E log D1(x1) + E log(1 - D1(G1(z))) + E log D2(x2) + E log(1 - D2(G2(z)))
+
+with one z for both generators and shared weights: all of G1 and G2 but the last layers, so that one z means one thing,
+and all of D1 and D2 but the first layers. Samples of the joint distribution are (G1(z), G2(z)).
+
+Domain 1 is the dataset, domain 2 its ``negative`` or its ``edges``, two of the paper's tasks, made on the device from
+the other half of the batch: no image is ever shown in both domains. Edges are where an image and its dilation by 3x3
+differ. What is evaluated is domain 1.
+
+Any networks do: G2 and D2 are G1 and D1 called with other parameters in the layers that are not shared, which is all
+that the roles ``second_generator`` and ``second_discriminator`` hold. G's part of the game is non-saturating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import max_pool2d, softplus
+
+from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, hookimpl
+
+PAPER = "Liu & Tuzel 2016, Coupled Generative Adversarial Networks, arXiv:1606.07536"
+Domain = Literal["edges", "negative"]
+
+
+def edges(images: Tensor) -> Tensor:
+    """Where images (n, c, h, w) in [-1, 1] and their dilations by 3x3 differ, in [-1, 1]."""
+    return max_pool2d(images, 3, stride=1, padding=1) - images - 1
+
+
+def negative(images: Tensor) -> Tensor:
+    """Black for white: (n, c, h, w) in [-1, 1] to the same."""
+    return -images
+
+
+DOMAINS: Mapping[Domain, Callable[[Tensor], Tensor]] = {"edges": edges, "negative": negative}
+
+
+class Own(nn.Module):
+    """The parameters that the second of two coupled networks does not share with the first.
+
+    Args:
+        network: The first network.
+        layers: The names of the layers that are not shared; the second's begin as the first's.
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
+        super().__init__()
+        first = {name: p for name, p in network.named_parameters() if name.rpartition(".")[0] in layers}
+        self.names = list(first)
+        self.parameters_of_layers = nn.ParameterList(p.detach().clone() for p in first.values())
+
+    def call(self, network: nn.Module, *inputs: Tensor) -> Tensor:
+        """What the second network makes of the inputs of the first."""
+        own = dict(zip(self.names, self.parameters_of_layers, strict=True))
+        outputs: Tensor = functional_call(network, own, inputs)
+        return outputs
+
+
+def layers_with_parameters(network: nn.Module) -> list[str]:
+    """The names of all modules with parameters of their own, in the order they were made."""
+    return list(dict.fromkeys(name.rpartition(".")[0] for name, _ in network.named_parameters()))
+
+
+class CoGAN(Objective):
+    """Two games with shared weights.
+
+    Args:
+        second: What domain 2 is.
+        own_layers: How many of a generator's last and of a discriminator's first layers are not shared.
+    """
+
+    samples_with = ("generator", "second_generator")
+
+    def __init__(self, *, second: Domain = "edges", own_layers: Annotated[int, Field(ge=1)] = 1) -> None:
+        super().__init__()
+        self.translate = DOMAINS[second]
+        self.own_layers = own_layers
+
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Adds the layers that the second generator and the second discriminator have for themselves."""
+        super().bind(spec, networks)
+        generator, discriminator = networks["generator"], networks["discriminator"]
+        last = layers_with_parameters(generator)[-self.own_layers :]
+        first = layers_with_parameters(discriminator)[: self.own_layers]
+        return {"second_generator": Own(generator, last), "second_discriminator": Own(discriminator, first)}
+
+    def phases(self) -> list[Phase]:
+        """The discriminators' turn and the generators'."""
+        return [
+            Phase("discriminator", ("discriminator", "second_discriminator"), self.discriminator_loss),
+            Phase("generator", ("generator", "second_generator"), self.generator_loss),
+        ]
+
+    def pair(self, networks: Networks, z: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """(G1(z), G2(z)), images (n, c, h, w) of both domains from codes (n, latent)."""
+        second = self._second(networks, "generator")(z, *self.condition(label))
+        return self.generate(networks, z, label), second
+
+    def _second(self, networks: Networks, role: str) -> Callable[..., Tensor]:
+        own = networks[f"second_{role}"]
+        assert isinstance(own, Own)
+        return lambda *inputs: own.call(networks[role], *inputs)
+
+    def judge(self, networks: Networks, images: tuple[Tensor, Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
+        """The logits (n,) that each domain's discriminator gives its own images."""
+        second = self._second(networks, "discriminator")
+        judges: tuple[Callable[..., Tensor], ...] = (networks["discriminator"], second)
+        return [
+            judge(shown, *self.condition(label)).float()
+            for judge, shown, label in zip(judges, images, labels, strict=True)
+        ]
+
+    def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """Both values of the game, negative; each domain has its own half of the real images."""
+        with torch.no_grad():
+            images = self.pair(networks, batch.z, batch.label)
+        fake = self.judge(networks, images, (batch.label, batch.label))
+        half = len(batch.real) // 2
+        shown = batch.real[:half], self.translate(batch.real[half:])
+        real = self.judge(networks, shown, (batch.label[:half], batch.label[half:]))
+        first, second = (softplus(-x).mean() + softplus(g).mean() for x, g in zip(real, fake, strict=True))
+        return {"loss": first + second, "first": first, "second": second}
+
+    def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """-E log D1(G1(z)) - E log D2(G2(z))."""
+        images = self.pair(networks, batch.z, batch.label)
+        first, second = (softplus(-g).mean() for g in self.judge(networks, images, (batch.label, batch.label)))
+        return {"loss": first + second, "first": first, "second": second}
+
+
+@hookimpl
+def register_losses(register: Register[Objective]) -> None:
+    """The coupled game."""
+    register("cogan", CoGAN, summary="Two domains, two games, one set of weights between them", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """Digits and their edges."""
+    register(Path(__file__).with_name("cogan-mnist.yaml"))

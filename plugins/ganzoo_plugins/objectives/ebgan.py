@@ -1,0 +1,115 @@
+"""Energy-based GAN, with the term that pulls fakes away from one another.
+
+Zhao, Mathieu & LeCun 2017, "Energy-based Generative Adversarial Network", arXiv:1609.03126. D(x) ≥ 0 is an energy, low
+on the data. Equations 1 and 2, with the margin m:
+
+    L_D = E_x[D(x)] + E_z[max(0, m - D(G(z)))]        L_G = E_z[D(G(z))]
+
+and equation 4, the pulling-away term on the codes S_i = Enc(G(z_i)) of a batch of N fakes, EBGAN-PT's term of L_G:
+
+    1/(N (N - 1)) Σ_i Σ_{j≠i} (S_i · S_j / (‖S_i‖ ‖S_j‖))²
+
+The energy is minus the logit; it is non-negative, and L_D bounded, with a discriminator of the module autoencoder, as
+in the paper (equation 3), and with no other. The pulling-away term is a regularizer that goes with any loss and any
+discriminator that has codes or features. The paper uses the weight 0.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, relu
+
+from ganzoo import (
+    AdversarialLoss,
+    GanzooError,
+    Networks,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    Spec,
+    Turn,
+    hookimpl,
+)
+
+PAPER = "Zhao, Mathieu & LeCun 2017, Energy-based Generative Adversarial Network, arXiv:1609.03126"
+
+
+class EBGAN(AdversarialLoss):
+    """Energies below for real images, and above up to a margin for fakes.
+
+    Args:
+        margin: m: fakes of a higher energy teach D nothing more.
+    """
+
+    def __init__(self, *, margin: float = 10.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """E[D(x)] + E[max(0, m - D(G(z)))], the energies being -real and -fake."""
+        return relu(self.margin + fake).mean() - real.mean()
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """E[D(G(z))]."""
+        return -fake.mean()
+
+
+def pulling_away(codes: Tensor) -> Tensor:
+    """Mean squared cosine between the different rows of codes (n, width); 0 is orthogonal, 1 collapsed."""
+    n = len(codes)
+    unit = normalize(codes, dim=1)
+    cosines = unit @ unit.T
+    others = 1 - torch.eye(n, device=codes.device, dtype=codes.dtype)
+    return (cosines.square() * others).sum() / (n * max(1, n - 1))
+
+
+class PullingAway(Regularizer):
+    """Makes the codes that D finds in a batch of fakes orthogonal.
+
+    Args:
+        weight: Factor of the term in the generator's loss.
+        every: Steps between applications.
+    """
+
+    side: Literal["discriminator", "generator"] = "generator"
+
+    def __init__(self, *, weight: float = 0.1, every: int = 1) -> None:
+        super().__init__(weight=weight, every=every)
+
+    def bind(self, spec: Spec, networks: Networks) -> None:
+        """Refuses a discriminator without codes."""
+        discriminator = networks["discriminator"]
+        if not hasattr(discriminator, "encode") and not hasattr(discriminator, "features"):
+            raise GanzooError(
+                f"'pulling-away' compares codes, and the discriminator '{type(discriminator).__module__}' has none.",
+                "Use one with encode() or features(), such as 'autoencoder-dcgan' or 'dcgan'.",
+            )
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """Mean squared cosine between the codes of different fakes."""
+        discriminator = turn.networks["discriminator"]
+        encode = cast("Callable[..., Tensor]", getattr(discriminator, "encode", None) or discriminator.features)
+        return pulling_away(encode(turn.fake, *turn.condition).float())
+
+
+@hookimpl
+def register_losses(register: Register[AdversarialLoss]) -> None:
+    """The energy loss."""
+    register("ebgan", EBGAN, summary="Logits as energies with a margin; D should be an autoencoder", paper=PAPER)
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """The pulling-away term."""
+    register("pulling-away", PullingAway, summary="Orthogonal codes for the fakes of a batch", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """EBGAN-PT with a convolutional autoencoder."""
+    register(Path(__file__).with_name("ebgan-mnist.yaml"))

@@ -1,0 +1,277 @@
+"""InfoGAN: latent codes that mean something, found without labels.
+
+Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative
+Adversarial Nets", arXiv:1606.03657. Equation 6, with the lower bound of equation 5 on the information
+between codes c and images:
+
+    min_{G, Q} max_D  V(D, G) - λ L_I(G, Q),    L_I = E_{c, x = G(z, c)}[log Q(c | x)] + H(c) ≤ I(c; G(z, c))
+
+Q(c | x) is a softmax for each categorical code and a Gaussian of deviation 1 for each continuous one (the
+authors' MNIST code fixes it too: a learned one makes the bound, a differential entropy, grow without
+limit).
+
+Q shares D's trunk and adds a small head. In the generator's phase G and the head learn from L_I while all
+of D is frozen. The shared layers are as much Q's as D's, so in the discriminator's phase, as in the
+authors' code, they learn from V and from L_I. V's generator part is non-saturating, as in the authors'
+code. λ is two options, one for each sort of code. The noise beside the codes is Gaussian instead of
+uniform.
+
+The networks are those of appendix C.1 for MNIST: D is convolutions of 64 and 128 channels and a layer of 1024 units,
+all but the first batch-normalised, with LeakyReLU(0.1); G is layers of 1024 and 7x7x128 units, a transposed convolution
+of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4, strides 2.
+Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, compare seven losses on them. Grids follow from the
+image as DCGAN's do (28x28 is 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 -> 32), channels double as the grid is halved, and
+all widths are multiples of one. G ends in tanh instead of a sigmoid, as images here are in [-1, 1]. Weights start as
+DCGAN's; the paper does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log, pi
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax, pad, softplus
+
+from ganzoo import (
+    Batch,
+    CodesPrior,
+    GanzooError,
+    Losses,
+    Networks,
+    Objective,
+    Phase,
+    Register,
+    RegisterRecipe,
+    Spec,
+    hookimpl,
+)
+from ganzoo.layers import (
+    ConditionalBatchNorm,
+    Conditioning,
+    GeneratorConditioning,
+    Head,
+    LabelSequential,
+    Norm,
+    Trunk,
+    UpConv2d,
+    Width,
+    as_trunk,
+    image_norm,
+    label_inputs,
+    smallest_grid,
+    vector_norm,
+    with_label,
+)
+from ganzoo_plugins.networks.dcgan import initialise
+
+PAPER = "Chen et al. 2016, InfoGAN: Interpretable Representation Learning, arXiv:1606.03657"
+HIDDEN = 16
+"""Units of the fully connected layer, in widths: 1024 for a width of 64."""
+
+
+class Generator(nn.Module):
+    """From codes (n, latent) to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Channels of the last hidden layer, 64 in the paper.
+        conditioning: How labels come in, in a conditional recipe.
+    """
+
+    def __init__(self, spec: Spec, *, width: Width = 64, conditioning: GeneratorConditioning = "concat") -> None:
+        super().__init__()
+        self.spec = spec
+        by_norm = spec.classes if conditioning == "batch-norm" else 0
+        self.label_inputs = spec.classes - by_norm
+
+        def normalised(channels: int, plain: type[nn.Module] = nn.BatchNorm2d) -> list[nn.Module]:
+            return [ConditionalBatchNorm(channels, by_norm) if by_norm else plain(channels), nn.ReLU()]
+
+        doublings, height, columns = smallest_grid(spec)
+        channels, hidden = width * 2 ** (doublings - 1), width * HIDDEN
+        layers: list[nn.Module] = [
+            nn.Linear(spec.latent + self.label_inputs, hidden, bias=False),
+            *normalised(hidden, nn.BatchNorm1d),
+            nn.Linear(hidden, channels * height * columns, bias=False),
+            nn.Unflatten(1, (channels, height, columns)),
+            *normalised(channels),
+        ]
+        for _ in range(doublings - 1):
+            layers += [UpConv2d(channels, channels // 2, bias=False), *normalised(channels // 2)]
+            channels //= 2
+        self.layers = LabelSequential(*layers, UpConv2d(channels, spec.channels))
+        self.apply(initialise)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        images = self.layers(with_label(z, label, self.label_inputs), label)
+        return torch.tanh(images[..., : self.spec.height, : self.spec.width])
+
+
+class Discriminator(nn.Module):
+    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+
+    Args:
+        spec: Image and class sizes.
+        width: Channels of the first layer, 64 in the paper.
+        norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
+        slope: Slope of the leaky rectifiers below zero.
+        conditioning: How labels come in, in a conditional recipe.
+
+    Attributes:
+        feature_width: Number of features.
+        head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        width: Width = 64,
+        norm: Norm = "batch",
+        slope: float = 0.1,
+        conditioning: Conditioning = "concat",
+    ) -> None:
+        super().__init__()
+        self.label_inputs = label_inputs(spec, conditioning)
+        self.per_image = norm != "batch"
+        halvings, height, columns = smallest_grid(spec)
+        self.padding = (0, -spec.width % 2**halvings, 0, -spec.height % 2**halvings)
+        channels = spec.channels + self.label_inputs
+        layers: list[nn.Module] = []
+        for index in range(halvings):
+            wider = width * 2**index
+            normalised = image_norm(norm, wider) if index else []
+            layers += [nn.Conv2d(channels, wider, 4, 2, 1, bias=not normalised), *normalised, nn.LeakyReLU(slope)]
+            channels = wider
+        self.feature_width = width * HIDDEN
+        layers += [nn.Flatten(), nn.Linear(channels * height * columns, self.feature_width, bias=norm == "none")]
+        self.layers = nn.Sequential(*layers, *vector_norm(norm, self.feature_width), nn.LeakyReLU(slope))
+        self.head = Head(self.feature_width, spec.classes, conditioning)
+        self.apply(initialise)
+
+    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w)."""
+        features: Tensor = self.layers(with_label(pad(images, self.padding), label, self.label_inputs))
+        return features
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
+        logits: Tensor = self.head(self.features(images, label), label)
+        return logits
+
+
+class Recognition(nn.Sequential):
+    """Q's own layers: from D's features (n, feature_width) to parameters of Q(c | x), (n, code columns)."""
+
+    def __init__(self, feature_width: int, code_width: int) -> None:
+        hidden = [nn.Linear(feature_width, 128, bias=False), nn.BatchNorm1d(128), nn.LeakyReLU(0.2)]
+        super().__init__(*hidden, nn.Linear(128, code_width))
+
+
+def information(prior: CodesPrior, predicted: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    """L_I, the lower bound on the information between codes and images, in nats.
+
+    Args:
+        prior: Which columns of z are codes.
+        predicted: Parameters of Q(c | x), (n, code columns): logits of each categorical code, then means.
+        z: The latent codes (n, latent) that the images were made from.
+
+    Returns:
+        The categorical codes' part and the continuous codes' part, scalars.
+    """
+    columns = [*prior.categorical, prior.continuous]
+    *chosen, drawn = torch.split(z[:, prior.dim :], columns, dim=1)
+    *logits, means = torch.split(predicted, columns, dim=1)
+    categorical = predicted.new_zeros(())
+    for one_hot, logit in zip(chosen, logits, strict=True):
+        categorical = categorical + log(logit.shape[1]) + (one_hot * log_softmax(logit, dim=1)).sum(1).mean()
+    log_density = -((drawn - means).square() + log(2 * pi)) / 2
+    return categorical, (log_density + log(2)).sum(1).mean()
+
+
+class InfoGAN(Objective):
+    """The adversarial game with a recognition head. The recipe's prior must be ``codes``.
+
+    Args:
+        categorical_weight: λ for categorical codes.
+        continuous_weight: λ for continuous codes.
+    """
+
+    def __init__(self, *, categorical_weight: float = 1.0, continuous_weight: float = 1.0) -> None:
+        super().__init__()
+        self.weights = categorical_weight, continuous_weight
+
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Adds the recognition head on the discriminator's features."""
+        super().bind(spec, networks)
+        if not isinstance(spec.prior, CodesPrior) or spec.prior.width == spec.prior.dim:
+            raise GanzooError(
+                f"InfoGAN has no codes to recognise in the prior '{spec.prior.name}'.",
+                "Use e.g. prior: {name: codes, dim: 62, categorical: [10], continuous: 2}.",
+            )
+        self.prior = spec.prior
+        trunk = as_trunk(networks["discriminator"], "discriminator", "InfoGAN")
+        return {"recognition": Recognition(trunk.feature_width, spec.prior.width - spec.prior.dim)}
+
+    def phases(self) -> list[Phase]:
+        """The discriminator's turn and the generator's; the recognition head learns in both."""
+        return [
+            Phase("discriminator", ("discriminator", "recognition"), self.discriminator_loss),
+            Phase("generator", ("generator", "recognition"), self.generator_loss),
+        ]
+
+    def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """-V - λ L_I, the images carrying no graph."""
+        with torch.no_grad():
+            images = self.generate(networks, batch.z, batch.label)
+        trunk, condition = cast("Trunk", networks["discriminator"]), self.condition(batch.label)
+        real = trunk.head(trunk.features(batch.real, *condition), *condition).float()
+        fake, gained = self.judge(networks, images, batch)
+        loss = softplus(-real).mean() + softplus(fake).mean() - gained["information"]
+        return {"loss": loss, "real_logits": real.mean(), "fake_logits": fake.mean()}
+
+    def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """-E[log D(G(z, c))] - λ L_I."""
+        fake, gained = self.judge(networks, self.generate(networks, batch.z, batch.label), batch)
+        return {"loss": softplus(-fake).mean() - gained["information"], **gained}
+
+    def judge(self, networks: Networks, images: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits (n,) of fakes, and what their codes tell: the two parts of L_I and their weighted sum."""
+        trunk = cast("Trunk", networks["discriminator"])
+        condition = self.condition(batch.label)
+        features = trunk.features(images, *condition)
+        predicted = networks["recognition"](features).float()
+        categorical, continuous = information(self.prior, predicted, batch.z)
+        weighted = self.weights[0] * categorical + self.weights[1] * continuous
+        parts = {"information": weighted, "categorical": categorical, "continuous": continuous}
+        return trunk.head(features, *condition).float(), parts
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """InfoGAN's generator."""
+    register("infogan", Generator, summary="Two wide layers and transposed convolutions, 4x4", paper=PAPER)
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """InfoGAN's discriminator."""
+    register("infogan", Discriminator, summary="Strided convolutions, 4x4, and a wide layer", paper=PAPER)
+
+
+@hookimpl
+def register_losses(register: Register[Objective]) -> None:
+    """The information-maximising game."""
+    register("infogan", InfoGAN, summary="Adversarial game that maximises information in latent codes", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """One categorical code for the digit and two continuous ones for its shape."""
+    register(Path(__file__).with_name("infogan-mnist.yaml"))

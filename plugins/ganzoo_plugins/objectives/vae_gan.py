@@ -1,0 +1,119 @@
+"""VAE-GAN: a variational autoencoder that measures its error in a discriminator's features.
+
+Larsen, Sønderby, Larochelle & Winther 2016, "Autoencoding beyond pixels using a learned similarity metric",
+arXiv:1512.09300. With x̃ = G(z_x), z_x ~ q(z|x), and D_l the discriminator's features,
+
+    L_prior = KL(q(z|x) ‖ N(0, I))        L_like = ‖D_l(x) - D_l(x̃)‖² / 2
+    V = E[log D(x)] + E[log(1 - D(x̃))] + E[log(1 - D(G(z)))]
+
+    encoder:        min  L_prior + L_like
+    generator:      min  γ L_like + its part of V
+    discriminator:  max  V
+
+so that no signal of the game reaches the encoder, and none of the error of reconstruction the discriminator. L_like is
+minus the log likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over features, less its constant. The
+generator's part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its
+last hidden layer. Phases follow one another with a batch and a draw each, where the paper takes all gradients from one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, functional, hookimpl
+from ganzoo.layers import as_trunk
+from ganzoo_plugins.networks.encoders import Posterior, deviation_layer, posterior
+from ganzoo_plugins.objectives.vae import gaussian_prior
+
+PAPER = "Larsen et al. 2016, Autoencoding beyond pixels using a learned similarity metric, arXiv:1512.09300"
+
+
+class VAEGAN(Objective):
+    """An autoencoder and a game that share their decoder, the recipe's generator.
+
+    Args:
+        weight: γ, what reconstruction weighs beside the game in the generator's loss.
+    """
+
+    roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}  # noqa: RUF012
+
+    def __init__(self, *, weight: float = 1e-2) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Adds the layer to the encoder's log variances."""
+        gaussian_prior(spec, "VAE-GAN")
+        as_trunk(networks["discriminator"], "discriminator", "VAE-GAN")
+        layer = deviation_layer(networks["encoder"], spec, "VAE-GAN")
+        return {**super().bind(spec, networks), "deviation": layer}
+
+    def phases(self) -> list[Phase]:
+        """The encoder's turn, the generator's, the discriminator's."""
+        return [
+            Phase("encoder", ("encoder", "deviation"), self.encoder_loss),
+            Phase("generator", ("generator",), self.generator_loss),
+            Phase("discriminator", ("discriminator",), self.discriminator_loss),
+        ]
+
+    def encoder_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """L_prior + L_like."""
+        q, again = self.reconstruct(networks, batch)
+        error, _ = self.error(networks, again, batch)
+        divergence = q.divergence().mean()
+        return {"loss": divergence + error, "divergence": divergence, "error": error}
+
+    def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """γ L_like - E[log D(x̃)] - E[log D(G(z))]."""
+        _, again = self.reconstruct(networks, batch)
+        error, reconstructed = self.error(networks, again, batch)
+        drawn = self.judge(networks, self.generate(networks, batch.z, batch.label), batch.label)
+        game = softplus(-reconstructed).mean() + softplus(-drawn).mean()
+        return {"loss": self.weight * error + game, "error": error, "game": game}
+
+    def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """-V, the images carrying no graph."""
+        with torch.no_grad():
+            _, again = self.reconstruct(networks, batch)
+            images = self.generate(networks, batch.z, batch.label)
+        real, reconstructed, drawn = (self.judge(networks, x, batch.label) for x in (batch.real, again, images))
+        loss = softplus(-real).mean() + softplus(reconstructed).mean() + softplus(drawn).mean()
+        means = {"real_logits": real.mean(), "reconstructed_logits": reconstructed.mean(), "fake_logits": drawn.mean()}
+        return {"loss": loss, **means}
+
+    def reconstruct(self, networks: Networks, batch: Batch) -> tuple[Posterior, Tensor]:
+        """q(z|x) of the real images, and x̃ (n, c, h, w)."""
+        q = posterior(networks, batch.real, self.condition(batch.label))
+        return q, self.generate(networks, q.sample(), batch.label)
+
+    def error(self, networks: Networks, again: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """L_like, averaged over images, and the logits (n,) of reconstructions (n, c, h, w), float32."""
+        trunk = as_trunk(networks["discriminator"], "discriminator", "VAE-GAN")
+        condition = self.condition(batch.label)
+        with torch.no_grad():
+            wanted = trunk.features(batch.real, *condition).float()
+        found = trunk.features(again, *condition)
+        error = functional.squared_norm(wanted - found.float()).mean() / 2
+        return error, trunk.head(found, *condition).float()
+
+    def judge(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """Logits (n,) of images (n, c, h, w), float32."""
+        logits: Tensor = networks["discriminator"](images, *self.condition(label))
+        return logits.float()
+
+
+@hookimpl
+def register_losses(register: Register[Objective]) -> None:
+    """The autoencoder and the game."""
+    register("vae-gan", VAEGAN, summary="Autoencoder whose error is measured in D's features, in a game", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """Fully connected networks."""
+    register(Path(__file__).with_name("vae-gan-mnist.yaml"))

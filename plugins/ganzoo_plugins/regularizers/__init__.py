@@ -1,0 +1,1 @@
+"""Terms that join either player's loss, and changes to its steps."""

@@ -1,0 +1,79 @@
+"""ACGAN: the discriminator also tells which class an image is of.
+
+Odena, Olah & Shlens 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", arXiv:1610.09585. Besides the
+usual loss on the source of an image, both players lower the cross-entropy of a classifier C on D's features:
+
+    D:  -E[log C(y | x)] - E[log C(y | G(z, y))]          G:  -E[log C(y | G(z, y))]
+
+A regularizer on both sides, so that it joins any loss. C is one linear layer, as in the paper; its features are those
+that D's own head sees. D itself must not be told the label: give it ``conditioning: none``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+
+PAPER = "Odena, Olah & Shlens 2017, Conditional Image Synthesis with ACGANs, arXiv:1610.09585"
+
+
+def refuse_unlabelled(regularizer: Regularizer, spec: Spec) -> None:
+    """Raise GanzooError where a recipe has no classes to tell apart."""
+    if not spec.classes:
+        raise GanzooError(
+            f"The regularizer '{regularizer.label}' tells classes apart, and the recipe is not conditional.",
+            "Set conditional: true.",
+        )
+
+
+class AuxiliaryClassifier(Regularizer):
+    """Cross-entropy of a linear classifier on the discriminator's features.
+
+    Args:
+        weight: Factor of the cross-entropy, on both sides.
+        every: Steps between applications.
+        on_fakes: Whether D's side classifies fakes too, as in the paper. Without, a fake that no class fits does not
+            pull at C.
+    """
+
+    side = "both"
+    reads_features = True
+
+    def __init__(self, *, weight: float = 1.0, every: int = 1, on_fakes: bool = True) -> None:
+        super().__init__(weight=weight, every=every)
+        self.on_fakes = on_fakes
+
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Adds C, which learns in D's turn."""
+        refuse_unlabelled(self, spec)
+        width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
+        return {"classifier": nn.Linear(width, spec.classes)}
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """-E[log C(y | x)], over the images that this turn's player answers for."""
+        if turn.player == "generator":
+            return self.error(turn, turn.fake)
+        error = self.error(turn, turn.real)
+        return error + self.error(turn, turn.fake) if self.on_fakes else error
+
+    def error(self, turn: Turn, images: Tensor) -> Tensor:
+        """Mean cross-entropy, in nats, of the batch's labels given images (n, c, h, w)."""
+        logits: Tensor = turn.networks["classifier"](turn.features(images))
+        return cross_entropy(logits.float(), turn.batch.label)
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """The auxiliary classifier."""
+    register("auxiliary-classifier", AuxiliaryClassifier, summary="D's features tell the class, for both", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """ACGAN of multilayer perceptrons."""
+    register(Path(__file__).with_name("acgan-mnist.yaml"))

@@ -1,0 +1,54 @@
+"""Consistency regularization: D shall judge a real image and a slightly changed copy alike.
+
+Zhang, Zhang, Odena & Lee 2020, "Consistency Regularization for Generative Adversarial Networks",
+arXiv:1910.12027. On the last layer alone, which the paper finds enough:
+
+    λ E_x[(D(x) - D(T(x)))²],    λ = 10
+
+T shifts an image by a few pixels, up to ``shift`` in each direction; the edge is repeated. The paper also
+mirrors images, which would turn digits into none. It joins the discriminator's loss only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
+from ganzoo.layers import random_shift
+
+PAPER = "Zhang et al. 2020, Consistency Regularization for Generative Adversarial Networks, arXiv:1910.12027"
+
+
+class Consistency(Regularizer):
+    """Ties the logits of real images to those of shifted copies.
+
+    Args:
+        weight: λ.
+        every: Steps between applications.
+        shift: Largest shift in pixels.
+    """
+
+    def __init__(self, *, weight: float = 10.0, every: int = 1, shift: Annotated[int, Field(ge=0)] = 4) -> None:
+        super().__init__(weight=weight, every=every)
+        self.shift = shift
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """E[(D(x) - D(T(x)))²]."""
+        changed = turn.critic(random_shift(turn.real, self.shift, self.shift))
+        return (turn.judge_real() - changed).square().mean()
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """CR."""
+    register("consistency", Consistency, summary="D judges shifted real images alike", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """CR-GAN with convolutional networks."""
+    register(Path(__file__).with_name("consistency-mnist.yaml"))

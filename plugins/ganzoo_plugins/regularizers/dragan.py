@@ -1,0 +1,66 @@
+"""DRAGAN: a gradient penalty around the data alone.
+
+Kodali, Abernethy, Hays & Kira 2017, "On Convergence and Stability of GANs", arXiv:1705.07215:
+
+    λ E_{x, δ}[(‖∇_x D(x + δ)‖₂ - k)²],    λ = 10, k = 1
+
+so that D keeps a slope of 1 near real images and G always has somewhere to go. The paper writes Gaussian δ; here,
+as in the authors' code and in the comparisons since (Lucic et al. 2018), δ = α σ u with σ the deviation of all
+pixels of the batch times ``strength``, u ~ U(0, 1) for each pixel and α ~ U(0, 1) for each image. D is the
+logit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+
+PAPER = "Kodali et al. 2017, On Convergence and Stability of GANs, arXiv:1705.07215"
+
+
+class Dragan(Regularizer):
+    """Holds the discriminator's slope at 1 around real images.
+
+    Args:
+        weight: λ.
+        every: Steps between applications.
+        strength: Size of the perturbation, in standard deviations of the batch's pixels.
+        target: k, the slope that costs nothing.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 10.0,
+        every: int = 1,
+        strength: Annotated[float, Field(ge=0)] = 0.5,
+        target: float = 1.0,
+    ) -> None:
+        super().__init__(weight=weight, every=every)
+        self.strength = strength
+        self.target = target
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """E[(‖∇D(x + δ)‖ - k)²]."""
+        perturbed = turn.real + self.strength * turn.real.std() * torch.rand_like(turn.real)
+        near = functional.interpolate(turn.real, perturbed)
+        slope = functional.norm(functional.input_gradient(turn.critic, near))
+        return (slope - self.target).square().mean()
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """The local gradient penalty."""
+    register("dragan", Dragan, summary="Slope of 1 around real images", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """DRAGAN with convolutional networks."""
+    register(Path(__file__).with_name("dragan-mnist.yaml"))

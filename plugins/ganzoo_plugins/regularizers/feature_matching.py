@@ -1,0 +1,54 @@
+"""Feature matching: fakes shall look like real images to a layer of D, on average.
+
+Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs",
+arXiv:1606.03498, section 3.1:
+
+    ‖E_x f(x) - E_z f(G(z))‖²
+
+with f(x) what an intermediate layer of D sees in an image. It is a term of the generator's loss here, beside
+whichever loss the recipe names; in the paper it stands instead of that loss, which a large ``weight`` approaches.
+f is the discriminator's ``features``, its last hidden layer, and the norm is a mean over features, so that ``weight``
+does not depend on their number.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
+
+PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
+
+
+class FeatureMatching(Regularizer):
+    """Squared distance between the mean features of real images and of fakes.
+
+    Args:
+        weight: Factor of the distance in the generator's loss.
+        every: Steps between applications.
+    """
+
+    side = "generator"
+    reads_features = True
+
+    def __init__(self, *, weight: float = 1.0, every: int = 1) -> None:
+        super().__init__(weight=weight, every=every)
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """‖E f(x) - E f(G(z))‖², a mean over features."""
+        wanted, found = (turn.features(images).float().mean(0) for images in (turn.real, turn.fake))
+        return (wanted.detach() - found).square().mean()
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """Feature matching."""
+    register("feature-matching", FeatureMatching, summary="Mean features of real and fake agree", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """DCGAN with feature matching."""
+    register(Path(__file__).with_name("feature-matching-mnist.yaml"))

@@ -1,0 +1,77 @@
+"""Geometric GAN: the generator moves along the normal of a support vector machine's hyperplane.
+
+Lim & Ye 2017, "Geometric GAN", arXiv:1705.02894. D's last layer, D(x) = <w, φ(x)> + b, is a linear classifier of the
+features φ. It is found as a soft-margin SVM, the primal form being
+
+    min_{w, b}  1/2 ‖w‖² + C Σ_i [max(0, 1 - D(x_i)) + max(0, 1 + D(G(z_i)))]
+
+φ lowers the same hinges, which moves features that violate the margin to their side, and G minimises -E[<w, φ(G(z))>],
+which moves fakes along the normal w. On the logits that is the ``hinge`` loss for all three. What differs from hinge
+is the term 1/2 ‖w‖², which keeps the margin 2/‖w‖ wide; it is the regularizer of this module. As hinge averages where
+the SVM sums, ``weight`` stands for 1/(n C): n the batch size, C the paper's constant.
+
+Not here: an exact SVM solution in each step. w and b take gradient steps with the rest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+
+PAPER = "Lim & Ye 2017, Geometric GAN, arXiv:1705.02894"
+
+
+class SVMMargin(Regularizer):
+    """Keeps the margin of the discriminator's last, linear layer wide. Goes with the hinge loss.
+
+    Args:
+        weight: 1/(n C).
+        every: Steps between applications.
+    """
+
+    def __init__(self, *, weight: float = 0.01, every: int = 1) -> None:
+        super().__init__(weight=weight, every=every)
+
+    def bind(self, spec: Spec, networks: Networks) -> None:
+        """Refuses a discriminator that is no linear classifier of its features, or whose normal cannot shrink."""
+        layer = last_layer(networks["discriminator"])
+        if layer is None:
+            raise GanzooError(
+                "'svm-margin' needs a discriminator whose head is one linear layer, and "
+                f"'{type(networks['discriminator']).__module__}' has no such head.",
+                "Use one such as 'dcgan' or 'mlp', or leave the regularizer out.",
+            )
+        if is_parametrized(layer, "weight"):
+            raise GanzooError(
+                "'svm-margin' can't widen a margin that spectral_norm fixes: the last layer's norm is always 1.",
+                "Remove one of the two.",
+            )
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """1/2 ‖w‖²."""
+        layer = last_layer(turn.networks["discriminator"])
+        assert layer is not None, "bind has seen it"
+        return layer.weight.square().sum() / 2
+
+
+def last_layer(discriminator: nn.Module) -> nn.Linear | None:
+    """The linear layer that is a discriminator's head, if it is one."""
+    head = getattr(discriminator, "head", nn.Identity())
+    linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
+    return linear[0] if len(linear) == 1 and linear[0].out_features == 1 else None
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """The margin."""
+    register("svm-margin", SVMMargin, summary="Wide margin of D's last layer: half its squared norm", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The hinge loss with the margin."""
+    register(Path(__file__).with_name("geometric-mnist.yaml"))

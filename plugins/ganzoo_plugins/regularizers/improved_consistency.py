@@ -1,0 +1,121 @@
+"""Improved consistency regularization: balanced (bCR), latent (zCR), and both together (ICR).
+
+Zhao, Singh, Lee, Zhang, Odena & Zhang 2021, "Improved Consistency Regularization for GANs",
+arXiv:2002.04724. Algorithm 1, bCR, joins D's loss:
+
+    λ_real E_x[(D(x) - D(T(x)))²] + λ_fake E_z[(D(G(z)) - D(T(G(z))))²],    λ_real = λ_fake = 10
+
+Algorithm 2, zCR, with z' = z + N(0, σ²), σ = 0.03, joins D's loss and G's:
+
+    D:  λ_dis E_z[(D(G(z)) - D(G(z')))²],   λ_dis = 5         G:  -λ_gen E_z[‖G(z) - G(z')‖²],   λ_gen = 0.5
+
+D ignores small moves in latent space, and G, which is rewarded for making them visible, spreads out. Each player
+has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe lists both.
+G's norm is a sum over pixels, so that its weight means more on larger images. T shifts as in the
+module consistency. In a recipe with an augmentation D compares the augmented G(z) with G(z') as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+from ganzoo.layers import random_shift
+
+PAPER = "Zhao et al. 2021, Improved Consistency Regularization for GANs, arXiv:2002.04724"
+
+Sigma = Annotated[float, Field(ge=0)]
+
+
+class BalancedConsistency(Regularizer):
+    """Ties the logits of real images and of fakes to those of shifted copies.
+
+    Args:
+        weight: λ_real.
+        every: Steps between applications.
+        fake_share: λ_fake / λ_real.
+        shift: Largest shift in pixels.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 10.0,
+        every: int = 1,
+        fake_share: float = 1.0,
+        shift: Annotated[int, Field(ge=0)] = 4,
+    ) -> None:
+        super().__init__(weight=weight, every=every)
+        self.fake_share = fake_share
+        self.shift = shift
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """E[(D(x) - D(T(x)))²] + λ_fake / λ_real E[(D(G(z)) - D(T(G(z))))²]."""
+        real = turn.judge_real() - turn.critic(random_shift(turn.real, self.shift, self.shift))
+        fake = turn.judge_fake() - turn.critic(random_shift(turn.fake, self.shift, self.shift))
+        return real.square().mean() + self.fake_share * fake.square().mean()
+
+
+class LatentConsistency(Regularizer):
+    """Ties the logits of fakes to those of fakes from nearby codes.
+
+    Args:
+        weight: λ_dis.
+        every: Steps between applications.
+        sigma: σ of the move in latent space.
+    """
+
+    def __init__(self, *, weight: float = 5.0, every: int = 1, sigma: Sigma = 0.03) -> None:
+        super().__init__(weight=weight, every=every)
+        self.sigma = sigma
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """E[(D(G(z)) - D(G(z')))²], without the generator's graph."""
+        with torch.no_grad():
+            near = turn.generate(_moved(turn.batch.z, self.sigma))
+        return (turn.judge_fake() - turn.critic(near)).square().mean()
+
+
+class LatentDiversity(Regularizer):
+    """Rewards the generator where nearby codes look different.
+
+    Args:
+        weight: λ_gen.
+        every: Steps between applications.
+        sigma: σ of the move in latent space.
+    """
+
+    side = "generator"
+
+    def __init__(self, *, weight: float = 0.5, every: int = 1, sigma: Sigma = 0.03) -> None:
+        super().__init__(weight=weight, every=every)
+        self.sigma = sigma
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """-E[‖G(z) - G(z')‖²]."""
+        here, near = turn.generate(turn.batch.z), turn.generate(_moved(turn.batch.z, self.sigma))
+        return -functional.squared_norm(here.float() - near.float()).mean()
+
+
+def _moved(z: Tensor, sigma: float) -> Tensor:
+    return z + sigma * torch.randn_like(z)
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """bCR, and zCR's two halves."""
+    register("balanced-consistency", BalancedConsistency, summary="D judges all shifted images alike", paper=PAPER)
+    register("latent-consistency", LatentConsistency, summary="D judges fakes of nearby codes alike", paper=PAPER)
+    register("latent-diversity", LatentDiversity, summary="G tells nearby codes apart", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """bCR, and zCR."""
+    register(Path(__file__).with_name("balanced-consistency-mnist.yaml"))
+    register(Path(__file__).with_name("latent-consistency-mnist.yaml"))

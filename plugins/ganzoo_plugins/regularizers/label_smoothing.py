@@ -1,0 +1,51 @@
+"""One-sided label smoothing: real images are real with probability 1 - s only.
+
+Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.4. The target of
+D's cross-entropy on real images becomes 1 - s; that on fakes stays 0. With D(x) the logit,
+
+    BCE(σ(D(x)), 1 - s) = softplus(-D(x)) + s D(x)
+
+so that smoothing is the ordinary loss plus the penalty s E[D(x)], and a regularizer whose ``weight`` is s:
+an optimal D then stops at D(x) = log((1 - s) / s) instead of growing without limit. That holds for the
+losses with cross-entropy, ``non-saturating`` and ``minimax``. Any other loss takes the same term, which then just
+pulls real logits down.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
+
+PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
+
+
+class LabelSmoothing(Regularizer):
+    """What smoothing adds to the cross-entropy of real images.
+
+    Args:
+        weight: s. The paper's example has real targets of 0.9.
+    """
+
+    def __init__(self, *, weight: Annotated[float, Field(ge=0)] = 0.1) -> None:
+        super().__init__(weight=weight)
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """E[D(x)]."""
+        return turn.judge_real().mean()
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """One-sided label smoothing."""
+    register("label-smoothing", LabelSmoothing, summary="The target of real images is 1 - weight", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """DCGAN with targets of 0.9."""
+    register(Path(__file__).with_name("label-smoothing-mnist.yaml"))

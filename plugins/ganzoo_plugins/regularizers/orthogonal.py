@@ -1,0 +1,98 @@
+"""Orthogonal regularization: the filters of a layer shall not repeat one another.
+
+Brock, Lim, Ritchie & Weston 2017, "Neural Photo Editing with Introspective Adversarial Networks",
+arXiv:1609.07093, and Brock, Donahue & Simonyan 2019, "Large Scale GAN Training for High Fidelity Natural Image
+Synthesis" (BigGAN), arXiv:1809.11096, section 3.1. For each layer's weight W, one filter a row:
+
+    strict:  β Σ ‖W Wᵀ - I‖_F²                        relaxed:  β Σ ‖W Wᵀ ⊙ (1 - I)‖_F²,    β = 1e-4
+
+The relaxed form leaves the filters' lengths alone; it is BigGAN's and the default, and G's, to which BigGAN applies
+it. The first paper sums absolute values instead of squares. W is the weight of every linear and convolutional
+layer, before spectral normalisation where there is one; embeddings are left out, as in BigGAN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+
+PAPER = "Brock, Donahue & Simonyan 2019, Large Scale GAN Training (BigGAN), arXiv:1809.11096"
+
+Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def stored_weight(layer: nn.Module) -> Tensor:
+    """A layer's parameter. To ask a spectrally normalised layer for its weight takes a step of the power iteration."""
+    if parametrize.is_parametrized(layer, "weight"):
+        return cast("Tensor", cast("nn.ModuleDict", layer.parametrizations)["weight"].original)
+    return cast("Tensor", layer.weight)
+
+
+def filters(network: nn.Module) -> Iterator[Tensor]:
+    """The weight of each linear or convolutional layer, one filter a row."""
+    for layer in network.modules():
+        if isinstance(layer, Transposed):
+            yield stored_weight(layer).transpose(0, 1).flatten(1)
+        elif isinstance(layer, (nn.Linear, *Convolution)):
+            yield stored_weight(layer).flatten(1)
+
+
+class Orthogonal(Regularizer):
+    """Punishes the scalar products of each layer's filters.
+
+    Args:
+        weight: β.
+        every: Steps between applications.
+        side: The player whose weights it is about.
+        strict: Filters shall have length 1 too.
+    """
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1e-4,
+        every: int = 1,
+        side: Literal["discriminator", "generator"] = "generator",
+        strict: bool = False,
+    ) -> None:
+        super().__init__(weight=weight, every=every)
+        self.side = side
+        self.strict = strict
+
+    def bind(self, spec: Spec, networks: Networks) -> None:
+        """Refuses a network without layers to regularise."""
+        if next(filters(networks[self.side]), None) is None:
+            raise GanzooError(
+                f"Orthogonal regularization finds no linear or convolutional layer in the {self.side}.",
+                "Choose the other side, or another network.",
+            )
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """Σ ‖W Wᵀ - I‖_F², or Σ ‖W Wᵀ ⊙ (1 - I)‖_F²."""
+        total = torch.zeros((), device=turn.real.device)
+        with torch.autocast(turn.real.device.type, enabled=False):
+            for rows in filters(turn.networks[self.side]):
+                product = rows @ rows.T
+                unwanted = 1.0 if self.strict else product.diagonal()
+                total = total + (product - torch.eye(len(rows), device=rows.device) * unwanted).square().sum()
+        return total
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """Both forms."""
+    register("orthogonal", Orthogonal, summary="Filters of a layer are orthogonal", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The hinge loss with an orthogonal generator."""
+    register(Path(__file__).with_name("orthogonal-mnist.yaml"))

@@ -1,0 +1,68 @@
+"""Zero-centred gradient penalties on the data alone.
+
+Mescheder, Geiger & Nowozin 2018, "Which Training Methods for GANs do actually Converge?", arXiv:1801.04406.
+Equations 9 and 10:
+
+    R1 = γ/2 E_x[‖∇_x D(x)‖²]  at real images        R2 = γ/2 E_z[‖∇_x D(x)‖²]  at fakes x = G(z)
+
+The regularizers compute the expectations with their factor 1/2, so that a recipe's ``weight`` is γ (the
+paper uses 10). D is the logit. ``every`` applies either lazily, as Karras et al. 2020 (StyleGAN2,
+arXiv:1912.04958) do every 16 steps. The paper's residual networks are not here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+
+PAPER = "Mescheder et al. 2018, Which Training Methods for GANs do actually Converge?, arXiv:1801.04406"
+
+
+class R1(Regularizer):
+    """Flattens the discriminator around real images.
+
+    Args:
+        weight: γ.
+        every: Steps between applications.
+    """
+
+    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
+        super().__init__(weight=weight, every=every)
+
+    def images(self, turn: Turn) -> Tensor:
+        """Where the slope is measured."""
+        return turn.real
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """1/2 E[‖∇D(x)‖²]."""
+        gradient = functional.input_gradient(turn.critic, self.images(turn))
+        return functional.squared_norm(gradient).mean() / 2
+
+
+class R2(R1):
+    """Flattens the discriminator around fake images.
+
+    Args:
+        weight: γ.
+        every: Steps between applications.
+    """
+
+    def images(self, turn: Turn) -> Tensor:
+        """Where the slope is measured."""
+        return turn.fake
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """R1 and R2."""
+    register("r1", R1, summary="Squared slope of D at real images", paper=PAPER)
+    register("r2", R2, summary="Squared slope of D at fake images", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The non-saturating loss with R1."""
+    register(Path(__file__).with_name("r1-mnist.yaml"))

@@ -1,0 +1,118 @@
+"""ReACGAN: an auxiliary classifier whose gradients neither explode nor stall.
+
+Kang, Shim, Cho & Park 2021, "Rebooting ACGAN: Auxiliary Classifier GANs with Stable Training", arXiv:2111.01118. The
+data-to-data cross-entropy on unit features f (a linear projection of D's) and unit class proxies v:
+
+    L = -1/N Σ_i log  exp([f_i·v_{y_i} - m_p]_- / τ)
+                     / ( exp([f_i·v_{y_i} - m_p]_- / τ) + Σ_{j: y_j ≠ y_i} exp([f_i·f_j - m_n]_+ / τ) )
+
+with [·]_- = min(·, 0) and [·]_+ = max(·, 0): an image close enough to its proxy, or far enough from images of other
+classes, pulls no more. On real images for D and on fakes for G. As with ACGAN, D is not told the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ganzoo import Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+from ganzoo.layers import Width
+from ganzoo_plugins.regularizers.acgan import refuse_unlabelled
+
+PAPER = "Kang, Shim, Cho & Park 2021, Rebooting ACGAN, arXiv:2111.01118"
+
+
+class Proxies(nn.Module):
+    """From D's features to the unit sphere, and one point on it for each class.
+
+    Args:
+        width: Number of features.
+        classes: Number of classes.
+        dim: Dimensions of the sphere's space.
+    """
+
+    def __init__(self, width: int, classes: int, dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, dim)
+        self.proxies = nn.Embedding(classes, dim)
+
+    def forward(self, features: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit embeddings (n, dim) of features (n, width), and the unit proxies (n, dim) of labels (n,); float32."""
+        return normalize(self.project(features).float(), dim=1), normalize(self.proxies(label).float(), dim=1)
+
+
+def data_to_data_cross_entropy(
+    embedded: Tensor, proxy: Tensor, label: Tensor, *, temperature: float, positive: float, negative: float
+) -> Tensor:
+    """L above.
+
+    Args:
+        embedded: f, unit vectors (n, dim).
+        proxy: v of each label, unit vectors (n, dim).
+        label: Classes (n,).
+        temperature: τ.
+        positive: m_p, a cosine.
+        negative: m_n, a cosine.
+    """
+    close = ((embedded * proxy).sum(1) - positive).clamp(max=0) / temperature
+    others = (embedded @ embedded.T - negative).clamp(min=0) / temperature
+    others = others.masked_fill(label.unsqueeze(1) == label, float("-inf"))
+    return (torch.logsumexp(torch.cat([close.unsqueeze(1), others], dim=1), dim=1) - close).mean()
+
+
+class DataToData(Regularizer):
+    """Data-to-data cross-entropy on the discriminator's features.
+
+    Args:
+        weight: Factor of the cross-entropy, on both sides.
+        every: Steps between applications.
+        dim: Dimensions of the embedding.
+        temperature: τ: the smaller, the harder the softmax.
+        positive: m_p, the cosine at which an image is close enough to its proxy.
+        negative: m_n, the cosine below which images of two classes are far enough apart.
+    """
+
+    side = "both"
+    reads_features = True
+
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        every: int = 1,
+        dim: Width = 128,
+        temperature: float = 0.25,
+        positive: float = 0.95,
+        negative: float = -0.05,
+    ) -> None:
+        super().__init__(weight=weight, every=every)
+        self.dim = dim
+        self.settings = {"temperature": temperature, "positive": positive, "negative": negative}
+
+    def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
+        """Adds the projection and the proxies, which learn in D's turn."""
+        refuse_unlabelled(self, spec)
+        width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
+        return {"proxies": Proxies(width, spec.classes, self.dim)}
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """L of real images in D's turn, of fakes in G's."""
+        images, label = turn.fake if turn.player == "generator" else turn.real, turn.batch.label
+        embedded, proxy = turn.networks["proxies"](turn.features(images), label)
+        return data_to_data_cross_entropy(embedded, proxy, label, **self.settings)
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """The data-to-data cross-entropy."""
+    register("d2d-ce", DataToData, summary="Images near their class's proxy, far from other classes", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """ReACGAN of multilayer perceptrons."""
+    register(Path(__file__).with_name("reacgan-mnist.yaml"))

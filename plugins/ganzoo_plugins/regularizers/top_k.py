@@ -1,0 +1,81 @@
+"""Top-k training: the generator learns from its k best fakes alone.
+
+Sinha, Zhao, Goyal, Raffel & Odena 2020, "Top-k Training of GANs: Improving GAN Performance by Throwing Away
+Bad Samples", arXiv:2002.06224. In the generator's turn only the k largest of the batch's B logits count:
+
+    L_G = 1/k Σ_{i in top k} f(D(G(z_i)))
+
+k starts at B and shrinks by a factor γ = 0.99 every epoch, down to ν B.
+
+The others are kept in the batch and their gradient is cut, and the gradient of the chosen is multiplied by
+B / k, which makes it exactly that of the mean over k, whatever f is. So shapes never depend on k, losses that compare
+real and fake pair by pair work too, and k = B changes nothing. What is logged as the loss is the mean over
+all B. It adds no term to the loss, so it has no ``weight``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ganzoo import Register, RegisterRecipe, Regularizer, hookimpl
+
+PAPER = "Sinha et al. 2020, Top-k Training of GANs, arXiv:2002.06224"
+
+
+class TopK(Regularizer):
+    """Cuts the gradient of all but the fakes that the discriminator likes best.
+
+    Args:
+        share: ν, the smallest k as a share of the batch. 1 changes nothing.
+        decay: γ, the factor that k shrinks by.
+        images: Fakes after which it has shrunk by ``decay``; 60,000 is an epoch of MNIST.
+    """
+
+    side = "generator"
+    seen: Tensor
+
+    def __init__(
+        self,
+        *,
+        share: Annotated[float, Field(gt=0, le=1)] = 0.5,
+        decay: Annotated[float, Field(ge=0, le=1)] = 0.99,
+        images: Annotated[int, Field(ge=1)] = 60_000,
+    ) -> None:
+        super().__init__()
+        self.share = share
+        self.decay = decay
+        self.images = images
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def size(self, batch_size: int) -> Tensor:
+        """k, a whole number in [1, batch_size] as a float32 scalar."""
+        epochs = self.seen.div(self.images, rounding_mode="floor")
+        left = torch.pow(self.decay, epochs.float()).clamp(min=self.share)
+        return (batch_size * left).round().clamp(min=1)
+
+    def select(self, fake_logits: Tensor) -> Tensor:
+        """The logits (n,), with a gradient in the k largest alone."""
+        n = len(fake_logits)
+        k = self.size(n)
+        rank = fake_logits.detach().argsort(descending=True).argsort()
+        factor = torch.where(rank < k, n / k, 0.0)
+        self.seen += n
+        kept = fake_logits.detach()
+        return kept + (fake_logits - kept) * factor
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """Top-k."""
+    register("top-k", TopK, summary="G learns from the fakes that D likes best", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """DCGAN on its best half."""
+    register(Path(__file__).with_name("top-k-mnist.yaml"))

@@ -1,0 +1,50 @@
+"""Weight clipping, which made the first Wasserstein GAN's critic Lipschitz.
+
+Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875. Algorithm 1, lines 6 and 7, after each
+step of the critic:
+
+    w ← w + α RMSProp(w, g_w)        w ← clip(w, -c, c),    c = 0.01
+
+It adds no term to the loss, so it has no ``weight``. All parameters are clipped, biases and the scales of
+normalisations too, as in the authors' code. The Wasserstein loss is in the module wgan_gp.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from ganzoo import Networks, Register, RegisterRecipe, Regularizer, hookimpl
+
+PAPER = "Arjovsky, Chintala & Bottou 2017, Wasserstein GAN, arXiv:1701.07875"
+
+
+class WeightClipping(Regularizer):
+    """Keeps every parameter of the critic in a box.
+
+    Args:
+        limit: c.
+    """
+
+    def __init__(self, *, limit: Annotated[float, Field(gt=0)] = 0.01) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def after_step(self, networks: Networks) -> None:
+        """Clip."""
+        for parameter in networks["discriminator"].parameters():
+            parameter.clamp_(-self.limit, self.limit)
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """Clipping."""
+    register("weight-clipping", WeightClipping, summary="The critic's weights stay in [-c, c]", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The first Wasserstein GAN."""
+    register(Path(__file__).with_name("weight-clipping-mnist.yaml"))

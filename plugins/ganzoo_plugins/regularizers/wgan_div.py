@@ -1,0 +1,54 @@
+"""WGAN-div: the Wasserstein divergence, which needs no Lipschitz bound at all.
+
+Wu, Huang, Thoma, Acharya & Van Gool 2018, "Wasserstein Divergence for GANs", arXiv:1712.01026. With
+D large on real images (the paper's sign is the opposite):
+
+    min_G max_D  E_x[D(x)] - E_z[D(G(z))] - k E_x̂[‖∇_x̂ D(x̂)‖^p],    k = 2, p = 6
+
+x̂ is a random point between a real image and a fake. The difference of means is the
+``wasserstein`` loss.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+
+PAPER = "Wu et al. 2018, Wasserstein Divergence for GANs, arXiv:1712.01026"
+
+
+class WassersteinDivergence(Regularizer):
+    """Punishes a high power of the critic's slope between real and fake images.
+
+    Args:
+        weight: k.
+        every: Steps between applications.
+        power: p, more than 1.
+    """
+
+    def __init__(self, *, weight: float = 2.0, every: int = 1, power: Annotated[float, Field(gt=1)] = 6.0) -> None:
+        super().__init__(weight=weight, every=every)
+        self.power = power
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """E[‖∇D(x̂)‖^p]."""
+        between = functional.interpolate(turn.real, turn.fake)
+        slope = functional.norm(functional.input_gradient(turn.critic, between))
+        return slope.pow(self.power).mean()
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """The divergence's own term."""
+    register("wgan-div", WassersteinDivergence, summary="Sixth power of the critic's slope in between", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The Wasserstein divergence with convolutional networks."""
+    register(Path(__file__).with_name("wgan-div-mnist.yaml"))

@@ -1,0 +1,52 @@
+"""WGAN-LP: a critic may be flatter than the Lipschitz bound, but not steeper.
+
+Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", arXiv:1709.08894. The
+penalty:
+
+    λ E_x̂[max(0, ‖∇_x̂ D(x̂)‖₂ - 1)²]
+
+with x̂ a random point between a real image and a fake. WGAN-GP also punishes slopes under 1, which an
+optimal critic may well have. The paper also tries x̂ around
+the data, as DRAGAN does; that is not here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+from torch.nn.functional import relu
+
+from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+
+PAPER = "Petzka, Fischer & Lukovnikov 2018, On the regularization of Wasserstein GANs, arXiv:1709.08894"
+
+
+class LipschitzPenalty(Regularizer):
+    """Punishes critic slopes over 1 between real and fake images.
+
+    Args:
+        weight: λ. The result depends on it less than WGAN-GP's does.
+        every: Steps between applications.
+    """
+
+    def __init__(self, *, weight: float = 10.0, every: int = 1) -> None:
+        super().__init__(weight=weight, every=every)
+
+    def penalty(self, turn: Turn) -> Tensor:
+        """E[max(0, ‖∇D(x̂)‖ - 1)²]."""
+        between = functional.interpolate(turn.real, turn.fake)
+        slope = functional.norm(functional.input_gradient(turn.critic, between))
+        return relu(slope - 1).square().mean()
+
+
+@hookimpl
+def register_regularizers(register: Register[Regularizer]) -> None:
+    """The one-sided penalty."""
+    register("lipschitz-penalty", LipschitzPenalty, summary="Critic slope of at most 1 in between", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """WGAN-LP with convolutional networks."""
+    register(Path(__file__).with_name("lipschitz-penalty-mnist.yaml"))

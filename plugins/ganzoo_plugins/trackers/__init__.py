@@ -1,0 +1,1 @@
+"""Places that a run's events are sent to."""

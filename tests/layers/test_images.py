@@ -1,0 +1,68 @@
+"""The filter [1, 3, 3, 1] against sums written out, and against torch's bilinear interpolation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from ganzoo import GaussianPrior, Spec
+from ganzoo.layers import Blur, channel_pyramid, grid_padding, upsample2x
+
+
+def spec(height: int, width: int) -> Spec:
+    return Spec((1, height, width), GaussianPrior(dim=4))
+
+
+def test_a_blurred_point_is_the_filter() -> None:
+    point = torch.zeros(1, 2, 7, 7)
+    point[0, 1, 3, 3] = 64
+    blurred = Blur(padding=2)(point)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    assert blurred.shape == (1, 2, 8, 8)
+    assert torch.equal(blurred[0, 1, 2:6, 2:6], taps[:, None] * taps)
+    assert blurred.sum() == 64
+    assert blurred[0, 0].abs().max() == 0, "maps do not mix"
+
+
+def test_halving_weighs_four_pixels_along_each_axis() -> None:
+    maps = torch.randn(2, 3, 8, 6, dtype=torch.float64)
+    halved = Blur(padding=1, step=2)(maps.float())
+    assert halved.shape == (2, 3, 4, 3)
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64) / 8
+    by_hand = sum(taps[i] * taps[j] * maps[:, :, 1 + i, 1 + j] for i in range(4) for j in range(4))
+    assert torch.allclose(halved[:, :, 1, 1].double(), by_hand, atol=1e-6)
+
+
+def test_halving_agrees_with_antialiased_interpolation_away_from_the_edge() -> None:
+    maps = torch.randn(1, 2, 12, 12)
+    torch_s = interpolate(maps, scale_factor=0.5, mode="bilinear", antialias=True)
+    assert torch.allclose(Blur(padding=1, step=2)(maps)[..., 1:-1, 1:-1], torch_s[..., 1:-1, 1:-1], atol=1e-5)
+
+
+def test_doubling_is_the_same_filter_over_zeros_in_between() -> None:
+    maps = torch.randn(1, 2, 6, 6)
+    sparse = torch.zeros(1, 2, 13, 13)
+    sparse[..., 1::2, 1::2] = maps
+    assert torch.allclose(
+        Blur(padding=1, gain=4.0)(sparse)[..., 2:-2, 2:-2], upsample2x(maps)[..., 2:-2, 2:-2], atol=1e-6
+    )
+
+
+def test_a_flat_map_stays_flat_when_doubled() -> None:
+    assert torch.equal(upsample2x(torch.full((1, 1, 3, 5), 7.0)), torch.full((1, 1, 6, 10), 7.0))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected", "padding"),
+    [
+        ((28, 28), ([32, 16, 8], 7, 7), (0, 0, 0, 0)),
+        ((32, 32), ([40, 32, 16, 8], 4, 4), (0, 0, 0, 0)),
+        ((30, 45), ([32, 16, 8], 8, 12), (0, 3, 0, 2)),
+    ],
+)
+def test_channels_double_as_the_image_halves(
+    size: tuple[int, int], expected: tuple[list[int], int, int], padding: tuple[int, ...]
+) -> None:
+    assert channel_pyramid(spec(*size), 8, 40) == expected
+    assert grid_padding(spec(*size)) == padding

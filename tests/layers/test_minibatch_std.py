@@ -1,0 +1,52 @@
+"""The minibatch standard deviation against numpy's, and what it tells."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+import torch
+
+from ganzoo import GaussianPrior, Spec
+from ganzoo.layers import MinibatchStd
+from ganzoo_plugins.networks.dcgan import Discriminator
+
+
+def test_a_collapsed_batch_has_no_deviation() -> None:
+    maps = torch.randn(1, 3, 4, 4).expand(8, -1, -1, -1)
+    out = MinibatchStd()(maps)
+    assert out.shape == (8, 4, 4, 4)
+    assert torch.equal(out[:, :3], maps)
+    assert out[:, 3].max().item() == pytest.approx(1e-4, rel=1e-3), "the square root's safety, 1e-8"
+
+
+def test_it_is_the_deviation_over_a_group_averaged_over_everything_else() -> None:
+    maps = torch.randn(8, 3, 4, 5)
+    extra = MinibatchStd(group=4)(maps)[:, 3]
+    values = maps.numpy()
+    for first in (0, 1):  # images 0, 2, 4, 6 and 1, 3, 5, 7
+        expected = numpy.sqrt(values[first::2].var(axis=0) + 1e-8).mean()
+        assert torch.allclose(extra[first::2], torch.tensor(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "group"), [(1, 1), (2, 2), (3, 3), (6, 3), (7, 1), (8, 4), (10, 2)])
+def test_any_batch_size_is_taken(n: int, group: int) -> None:
+    maps = torch.randn(n, 2, 3, 3)
+    assert torch.equal(MinibatchStd(group=4)(maps), MinibatchStd(group=group)(maps))
+
+
+def test_gradients_are_finite_even_where_images_agree() -> None:
+    maps = torch.ones(4, 2, 3, 3, requires_grad=True)
+    MinibatchStd()(maps).sum().backward()
+    assert torch.isfinite(maps.grad).all()
+
+
+def test_dcgan_shows_it_to_its_head() -> None:
+    spec = Spec((1, 28, 28), GaussianPrior(dim=8))
+    plain = Discriminator(spec, width=4, norm="none")
+    shown = Discriminator(spec, width=4, norm="none", minibatch_std=True)
+    assert shown.feature_width == plain.feature_width + 7 * 7
+    images = torch.randn(4, 1, 28, 28)
+    same = images[:1].expand(4, -1, -1, -1)
+    assert torch.allclose(plain(images)[0], plain(same)[0], atol=1e-5)
+    assert not torch.allclose(shown(images)[0], shown(same)[0], atol=1e-5), "what the others are makes a difference"
+    assert shown.head(shown.features(images)).shape == (4,)

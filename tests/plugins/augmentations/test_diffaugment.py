@@ -1,0 +1,80 @@
+"""DiffAugment's parts, one at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganzoo_plugins.augmentations.diffaugment import DiffAugment, color
+
+
+def test_colour_on_a_flat_image_is_brightness_alone() -> None:
+    changed = color(torch.full((4000, 1, 2, 2), 0.25))
+    assert torch.allclose(changed, changed[:, :, :1, :1].expand_as(changed), atol=1e-6)
+    shift = changed[:, 0, 0, 0] - 0.25
+    assert shift.min() >= -0.5
+    assert shift.max() <= 0.5
+    assert shift.mean().item() == pytest.approx(0, abs=0.02)
+    assert shift.var().item() == pytest.approx(1 / 12, rel=0.05)
+
+
+def test_contrast_stretches_around_each_image_s_mean() -> None:
+    images = torch.randn(4000, 1, 3, 3)
+    changed = color(images)
+    ratio = changed.std((1, 2, 3)) / images.std((1, 2, 3))
+    assert ratio.min() >= 0.5 - 1e-3
+    assert ratio.max() <= 1.5 + 1e-3
+    assert ratio.mean().item() == pytest.approx(1, abs=0.02)
+    centred = images - images.mean((1, 2, 3), keepdim=True)
+    assert torch.allclose(changed - changed.mean((1, 2, 3), keepdim=True), centred * ratio.view(-1, 1, 1, 1), atol=1e-4)
+
+
+def test_saturation_moves_colours_from_and_to_grey() -> None:
+    images = torch.zeros(4000, 3, 1, 1)
+    images[:, 0] = 0.9
+    grey = color(images).mean(1)
+    spread = (color(images).amax(1) - color(images).amin(1)) / 0.9
+    assert grey.min() >= 0.3 - 0.5 - 1e-5
+    assert grey.max() <= 0.3 + 0.5 + 1e-5, "contrast keeps the mean of the image, saturation that of the pixel"
+    assert spread.min() < 0.1
+    assert spread.max() > 2
+    assert spread.mean().item() == pytest.approx(1, abs=0.05)
+
+
+def test_translation_is_an_eighth_of_the_size_and_lets_zeros_in() -> None:
+    images = torch.full((500, 1, 28, 28), -1.0)
+    moved = DiffAugment(policy=["translation"])(images)
+    assert set(moved.unique().tolist()) == {-1, 0}
+    zeros = (moved == 0).sum((1, 2, 3))
+    # round(28 / 8) = 4 (half to even) rows and as many columns at most.
+    assert zeros.max() <= 28 * 28 - 24 * 24
+    assert zeros.min() < 28 * 4
+
+
+def test_cutout_is_half_the_size() -> None:
+    left = DiffAugment(policy=["cutout"])(torch.ones(500, 1, 28, 28))
+    cut = (left == 0).sum((1, 2, 3))
+    assert cut.max() == 14 * 14
+    assert cut.min() >= 7 * 7
+    assert set(left.unique().tolist()) == {0, 1}
+
+
+def test_no_policy_is_the_identity() -> None:
+    images = torch.randn(4, 1, 28, 28)
+    assert torch.equal(DiffAugment(policy=[])(images), images)
+
+
+@pytest.mark.parametrize("policy", [["color"], ["translation"], ["cutout"], ["color", "translation", "cutout"]])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 30)], ids=str)
+def test_gradients_reach_images_and_shapes_stay(policy: list[str], shape: tuple[int, int, int]) -> None:
+    images = torch.randn(6, *shape, requires_grad=True)
+    changed = DiffAugment(policy=policy)(images)
+    assert changed.shape == images.shape
+    changed.square().sum().backward()
+    assert torch.isfinite(images.grad).all()
+    assert (images.grad.abs().sum((1, 2, 3)) > 0).all()
+
+
+def test_each_image_is_changed_in_its_own_way() -> None:
+    changed = DiffAugment()(torch.ones(64, 1, 28, 28).mul(torch.linspace(-1, 1, 28)))
+    assert len({tuple(image.flatten().tolist()) for image in changed}) == 64

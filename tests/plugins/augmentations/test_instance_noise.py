@@ -1,0 +1,40 @@
+"""Instance noise: as loud as its level, which falls and is kept."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganzoo_plugins.augmentations.instance_noise import InstanceNoise
+
+
+def test_noise_has_the_level_s_deviation() -> None:
+    images = torch.full((200, 1, 20, 20), -1.0)
+    noise = InstanceNoise(level=0.3)(images) - images
+    assert noise.std().item() == pytest.approx(0.3, rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.01)
+
+
+def test_the_level_falls_linearly_to_zero_and_stays() -> None:
+    noise = InstanceNoise(level=0.5, images=100)
+    levels = []
+    for _ in range(7):
+        noise.observe(torch.randn(20))
+        levels.append(noise.level.item())
+    assert levels == pytest.approx([0.4, 0.3, 0.2, 0.1, 0, 0, 0], abs=1e-6)
+    images = torch.randn(4, 1, 3, 3)
+    noise.level.zero_()
+    assert torch.equal(noise(images), images)
+
+
+def test_the_gradient_passes_unchanged() -> None:
+    images = torch.randn(2, 1, 3, 3, requires_grad=True)
+    InstanceNoise()(images).sum().backward()
+    assert (images.grad == 1).all()
+
+
+def test_the_level_survives_a_resumed_training(interrupted) -> None:
+    whole, rest = interrupted("instance-noise-mnist", "augmentation.images=1000")
+    assert rest.objective.augmentation.level.item() == pytest.approx(0.5 * (1 - 6 * 16 / 1000))
+    assert torch.equal(rest.objective.augmentation.level, whole.objective.augmentation.level)
+    assert all(torch.equal(a, b) for a, b in zip(whole.networks.parameters(), rest.networks.parameters(), strict=True))

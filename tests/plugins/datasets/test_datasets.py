@@ -1,0 +1,329 @@
+"""MNIST from its archive, files that are already there, downloads that fail, and folders of pictures."""
+
+import lzma
+import os
+import struct
+import urllib.request
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from ganzoo import GanzooError
+from ganzoo_plugins.datasets.datasets import cifar10, emnist, fashion_mnist, image_folder, kmnist, mnist
+from ganzoo_plugins.datasets.mnist.archive import PACKED, SHA256, unpack
+from ganzoo_plugins.datasets.mnist.pack import main as pack_main
+from ganzoo_plugins.datasets.mnist.pack import pack
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """The four raw files, unpacked by the code under test."""
+    folder = tmp_path_factory.mktemp("data") / "MNIST" / "raw"
+    unpack(folder)
+    return folder
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Every request goes to a proxy on a port where nobody listens."""
+    for scheme in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(scheme, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    urllib.request.install_opener(None)
+    yield
+    urllib.request.install_opener(None)
+
+
+def write_idx(path: Path, values: torch.Tensor) -> None:
+    """An IDX file of bytes, written from the format's description."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(f">BBBB{values.dim()}I", 0, 0, 8, values.dim(), *values.shape)
+    path.write_bytes(header + bytes(values.flatten().tolist()))
+
+
+class TestArchive:
+    def test_unpacks_the_four_original_files(self, raw):
+        assert {path.name: sha256(path.read_bytes()).hexdigest() for path in raw.iterdir()} == SHA256
+
+    def test_intact_files_are_left_alone(self, raw):
+        before = {path: path.stat().st_mtime_ns for path in raw.iterdir()}
+        unpack(raw)
+        assert {path: path.stat().st_mtime_ns for path in raw.iterdir()} == before
+
+    def test_a_damaged_cache_is_repaired(self, raw):
+        labels, images = raw / "t10k-labels-idx1-ubyte", raw / "t10k-images-idx3-ubyte"
+        with labels.open("r+b") as file:
+            file.seek(100)
+            file.write(b"\xff")
+        os.truncate(images, 1000)
+        unpack(raw)
+        for path in (labels, images):
+            assert sha256(path.read_bytes()).hexdigest() == SHA256[path.name]
+        assert sorted(path.name for path in raw.iterdir()) == sorted(SHA256)
+
+    def test_what_a_killed_process_left_is_removed(self, raw):
+        name = "t10k-labels-idx1-ubyte"
+        (raw / f".{name}.abc").write_bytes(b"half")
+        (raw / name).unlink()
+        unpack(raw)
+        assert sorted(path.name for path in raw.iterdir()) == sorted(SHA256)
+
+    def test_who_is_overtaken_takes_what_the_other_made(self, raw, monkeypatch):
+        """Another process finishes the same file first, and clears away."""
+        name = "t10k-labels-idx1-ubyte"
+        content = (raw / name).read_bytes()
+        (raw / name).unlink()
+
+        def overtaken(temporary, path):
+            temporary.unlink()
+            path.write_bytes(content)
+            raise FileNotFoundError(2, "No such file or directory")
+
+        monkeypatch.setattr(Path, "replace", overtaken)
+        unpack(raw)
+        assert sorted(path.name for path in raw.iterdir()) == sorted(SHA256)
+
+    @pytest.mark.parametrize("damage", ["truncated", "other content", "missing"])
+    def test_a_damaged_archive_is_an_error_and_leaves_no_file(self, tmp_path, damage):
+        content = (PACKED / "train-images-idx3-ubyte.xz").read_bytes()
+        archive = tmp_path / "train-images-idx3-ubyte.xz"
+        if damage == "truncated":
+            archive.write_bytes(content[:10_000])
+        elif damage == "other content":
+            archive.write_bytes(lzma.compress(b"not MNIST"))
+        with pytest.raises(GanzooError, match=r"train-images-idx3-ubyte\.xz is damaged"):
+            unpack(tmp_path / "raw", packed=tmp_path)
+        assert not (tmp_path / "raw").exists()
+
+    def test_packing_refuses_files_that_are_not_mnists(self, tmp_path):
+        (tmp_path / "train-images-idx3-ubyte").write_bytes(b"something else")
+        with pytest.raises(GanzooError, match="is not MNIST's file"):
+            pack(tmp_path, packed=tmp_path)
+        with pytest.raises(GanzooError, match="is not MNIST's file"):
+            pack_main([str(tmp_path)])
+
+    def test_what_is_packed_unpacks_to_the_same_bytes(self, raw, tmp_path, monkeypatch):
+        small = {name: digest for name, digest in SHA256.items() if "labels" in name}
+        monkeypatch.setattr("ganzoo_plugins.datasets.mnist.pack.SHA256", small)
+        written = pack(raw, packed=tmp_path)
+        assert [path.name for path in written] == [f"{name}.xz" for name in small]
+        for path in written:
+            assert sha256(lzma.decompress(path.read_bytes())).hexdigest() == small[path.stem]
+
+
+class TestMnist:
+    @pytest.mark.parametrize(
+        ("split", "count", "first", "of_each"),
+        [
+            ("train", 60_000, [5, 0, 4], [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]),
+            ("test", 10_000, [7, 2, 1], [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]),
+        ],
+    )
+    def test_a_fresh_machine_gets_every_digit(self, cache, split, count, first, of_each):
+        dataset = mnist(split, None)
+        assert dataset.images.shape == (count, 1, 28, 28)
+        assert dataset.images.dtype == torch.uint8
+        assert dataset.labels[:3].tolist() == first
+        assert dataset.labels.bincount().tolist() == of_each
+        assert dataset.classes == tuple("0123456789")
+        assert sorted(path.name for path in (cache / "mnist" / "MNIST" / "raw").iterdir()) == sorted(SHA256)
+
+    def test_torchvision_reads_the_unpacked_folder_to_the_same_images(self, raw):
+        from torchvision.datasets import MNIST
+
+        theirs = MNIST(str(raw.parents[1]), train=False, download=False)
+        ours = mnist("test", raw.parents[1])
+        assert torch.equal(ours.images[:, 0], theirs.data)
+        assert torch.equal(ours.labels, theirs.targets)
+
+    @pytest.mark.parametrize("up", [0, 1, 2])
+    def test_files_of_the_users_are_found_at_any_usual_depth(self, raw, cache, up):
+        folder = [raw, *raw.parents][up]
+        assert len(mnist("test", folder)) == 10_000
+        assert not cache.exists()
+
+    def test_other_files_under_its_name_are_refused(self, tmp_path):
+        write_idx(tmp_path / "t10k-images-idx3-ubyte", torch.zeros(2, 28, 28, dtype=torch.uint8))
+        write_idx(tmp_path / "t10k-labels-idx1-ubyte", torch.zeros(2, dtype=torch.uint8))
+        with pytest.raises(GanzooError, match="is not MNIST's file of that name"):
+            mnist("test", tmp_path)
+
+    def test_a_folder_without_the_files_is_refused_and_says_which(self, tmp_path):
+        with pytest.raises(GanzooError, match=r"not in .*train-images-idx3-ubyte, train-labels-idx1-ubyte"):
+            mnist("train", tmp_path)
+
+
+class TestRelatives:
+    @pytest.mark.parametrize(
+        ("factory", "home", "eighth"), [(fashion_mnist, "FashionMNIST", "Bag"), (kmnist, "KMNIST", "re")]
+    )
+    def test_files_that_are_there_are_read(self, tmp_path, factory, home, eighth):
+        images = torch.arange(2 * 28 * 28).remainder(251).to(torch.uint8).view(2, 28, 28)
+        write_idx(tmp_path / home / "raw" / "t10k-images-idx3-ubyte", images)
+        write_idx(tmp_path / home / "raw" / "t10k-labels-idx1-ubyte", torch.tensor([8, 3], dtype=torch.uint8))
+        dataset = factory("test", tmp_path)
+        assert torch.equal(dataset.images, images.unsqueeze(1))
+        assert dataset.labels.tolist() == [8, 3]
+        assert dataset.classes[8] == eighth
+        assert len(dataset.classes) == 10
+
+    def test_a_truncated_file_is_one_sentence(self, tmp_path):
+        write_idx(tmp_path / "t10k-images-idx3-ubyte", torch.zeros(2, 28, 28, dtype=torch.uint8))
+        write_idx(tmp_path / "t10k-labels-idx1-ubyte", torch.zeros(2, dtype=torch.uint8))
+        os.truncate(tmp_path / "t10k-images-idx3-ubyte", 800)
+        with pytest.raises(GanzooError, match=r"'kmnist' in .* are damaged"):
+            kmnist("test", tmp_path)
+
+    def test_a_pickle_in_the_users_folder_is_never_read(self, tmp_path):
+        processed = tmp_path / "KMNIST" / "processed"
+        processed.mkdir(parents=True)
+        for name in ("training.pt", "test.pt"):
+            torch.save((torch.zeros(1, 28, 28, dtype=torch.uint8), torch.zeros(1)), processed / name)
+        with pytest.raises(GanzooError, match="not in"):
+            kmnist("test", tmp_path)
+
+    def test_emnist_is_turned_upright(self, tmp_path):
+        stored = torch.zeros(1, 28, 28, dtype=torch.uint8)
+        stored[0, 3, 20] = 200
+        write_idx(tmp_path / "emnist-balanced-train-images-idx3-ubyte", stored)
+        write_idx(tmp_path / "emnist-balanced-train-labels-idx1-ubyte", torch.tensor([46], dtype=torch.uint8))
+        dataset = emnist("train", tmp_path)
+        assert dataset.images[0, 0, 20, 3] == 200
+        assert dataset.images.sum() == 200
+        assert len(dataset.classes) == 47
+        assert dataset.classes[46] == "t"
+
+    def test_emnists_letters_are_counted_from_zero(self, tmp_path):
+        blank, labels = torch.zeros(2, 28, 28), torch.tensor([1, 26])
+        write_idx(tmp_path / "emnist-letters-test-images-idx3-ubyte", blank.to(torch.uint8))
+        write_idx(tmp_path / "emnist-letters-test-labels-idx1-ubyte", labels.to(torch.uint8))
+        dataset = emnist("test", tmp_path, part="letters")
+        assert [dataset.classes[label] for label in dataset.labels.tolist()] == ["a", "z"]
+        assert len(dataset.classes) == 26
+
+
+class TestCifar10:
+    def test_the_binary_version_is_read(self, tmp_path):
+        folder = tmp_path / "cifar-10-batches-bin"
+        folder.mkdir()
+        for part in range(1, 6):
+            red, green, blue = bytes([part]) * 1024, bytes([10 * part]) * 1024, bytes(range(32)) * 32
+            (folder / f"data_batch_{part}.bin").write_bytes(bytes([part]) + red + green + blue)
+        dataset = cifar10("train", tmp_path)
+        assert dataset.images.shape == (5, 3, 32, 32)
+        assert dataset.images[:, 0, 0, 0].tolist() == [1, 2, 3, 4, 5]
+        assert dataset.images[2, 1].unique().tolist() == [30]
+        assert dataset.images[4, 2, 7].tolist() == list(range(32))
+        assert [dataset.classes[label] for label in dataset.labels.tolist()][:2] == ["automobile", "bird"]
+
+    def test_the_python_version_is_not_unpickled(self, tmp_path):
+        (tmp_path / "cifar-10-batches-py").mkdir()
+        (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
+        with pytest.raises(GanzooError, match=r"Put test_batch\.bin into it"):
+            cifar10("test", tmp_path)
+
+    def test_a_truncated_file_is_one_sentence(self, tmp_path):
+        (tmp_path / "test_batch.bin").write_bytes(bytes(3072))
+        with pytest.raises(GanzooError, match=r"'cifar10' in .* are damaged"):
+            cifar10("test", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("factory", "place", "file"),
+    [
+        (fashion_mnist, "fashion-mnist/FashionMNIST/raw", "t10k-images-idx3-ubyte"),
+        (kmnist, "kmnist/KMNIST/raw", "t10k-labels-idx1-ubyte"),
+        (emnist, "emnist/EMNIST/raw", "emnist-balanced-test-images-idx3-ubyte"),
+        (cifar10, "cifar10/cifar-10-batches-bin", "cifar-10-binary.tar.gz"),
+    ],
+)
+def test_where_there_is_no_network_a_sentence_says_which_files_go_where(
+    cache, no_network, capsys, factory, place, file
+):
+    with pytest.raises(GanzooError, match="cannot be downloaded") as caught:
+        factory("test", None)
+    assert str(cache / place) in caught.value.remedy
+    assert file in caught.value.remedy
+    assert "--data-dir" in caught.value.remedy
+    assert capsys.readouterr().out == ""
+
+
+class TestImageFolder:
+    @staticmethod
+    def picture(path, colour, size=(6, 4)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, colour).save(path)
+
+    def test_subfolders_are_classes(self, tmp_path):
+        for split, count in (("train", 3), ("test", 1)):
+            for name, colour in (("cat", (255, 0, 0)), ("dog", (0, 0, 255))):
+                for number in range(count):
+                    self.picture(tmp_path / split / name / f"{number}.png", colour)
+        dataset = image_folder("train", None, path=str(tmp_path))
+        assert dataset.images.shape == (6, 3, 4, 6)
+        assert dataset.classes == ("cat", "dog")
+        assert dataset.labels.tolist() == [0, 0, 0, 1, 1, 1]
+        assert dataset.images[0, :, 0, 0].tolist() == [255, 0, 0]
+        assert dataset.images[5, :, 0, 0].tolist() == [0, 0, 255]
+        assert len(image_folder("test", None, path=str(tmp_path))) == 2
+
+    def test_undivided_pictures_are_divided_nine_to_one_without_overlap(self, tmp_path):
+        for number in range(20):
+            self.picture(tmp_path / "own" / f"{number:02}.png", (number, number, number))
+        train = image_folder("train", tmp_path, path="own", channels=1)
+        test = image_folder("test", tmp_path, path="own", channels=1)
+        shown = [split.images[:, 0, 0, 0].tolist() for split in (train, test)]
+        assert [len(part) for part in shown] == [18, 2]
+        assert sorted(shown[0] + shown[1]) == list(range(20))
+        assert train.labels is None
+        assert train.classes == ()
+        assert torch.equal(train.images, image_folder("train", tmp_path, path="own", channels=1).images)
+
+    def test_pictures_of_two_sizes_are_refused_unless_a_size_is_set(self, tmp_path):
+        for number in range(19):
+            self.picture(tmp_path / f"{number:02}.png", (9, 9, 9))
+        self.picture(tmp_path / "odd.png", (9, 9, 9), size=(30, 20))
+        with pytest.raises(GanzooError, match=r"odd\.png is 20x30 pixels high and wide.*dataset\.size"):
+            image_folder("train", None, path=str(tmp_path))
+        images = image_folder("train", None, path=str(tmp_path), size=8).images
+        assert images.shape == (18, 3, 8, 8)
+        assert images.unique().tolist() == [9]
+
+    def test_the_middle_is_kept_where_a_picture_is_cropped(self, tmp_path):
+        wide = Image.new("L", (12, 4), 0)
+        wide.paste(255, (4, 0, 8, 4))
+        for number in range(10):
+            wide.save(tmp_path / f"{number}.png")
+        images = image_folder("test", None, path=str(tmp_path), size=4, channels=1).images
+        assert images.unique().tolist() == [255]
+
+    def test_a_file_that_is_no_picture_is_named(self, tmp_path):
+        for number in range(10):
+            (tmp_path / f"{number}.png").write_bytes(b"not a picture")
+        with pytest.raises(GanzooError, match=r"The picture .*\.png cannot be read"):
+            image_folder("train", None, path=str(tmp_path))
+
+    def test_a_folder_that_is_not_there_is_named(self, tmp_path):
+        with pytest.raises(GanzooError, match=r"nowhere cannot be read"):
+            image_folder("train", tmp_path, path="nowhere")
+
+    def test_too_few_pictures_to_divide_are_refused(self, tmp_path):
+        self.picture(tmp_path / "only.png", (0, 0, 0))
+        with pytest.raises(GanzooError, match="no pictures for 'test'"):
+            image_folder("test", None, path=str(tmp_path))
+
+    def test_train_and_test_must_have_the_same_classes(self, tmp_path):
+        self.picture(tmp_path / "train" / "cat" / "0.png", (0, 0, 0))
+        self.picture(tmp_path / "test" / "dog" / "0.png", (0, 0, 0))
+        with pytest.raises(GanzooError, match="different classes"):
+            image_folder("test", None, path=str(tmp_path))

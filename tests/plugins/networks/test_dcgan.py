@@ -1,0 +1,112 @@
+"""DCGAN's networks: native sizes, padding, initialisation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ganzoo import GaussianPrior, Spec
+from ganzoo.layers import smallest_grid
+from ganzoo_plugins.networks.dcgan import Discriminator, Generator
+
+
+def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
+    return Spec((channels, height, width), GaussianPrior(dim=10), classes)
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"),
+    [
+        ((28, 28), (2, 7, 7)),
+        ((32, 32), (3, 4, 4)),
+        ((64, 64), (4, 4, 4)),
+        ((30, 45), (2, 8, 12)),
+        ((5, 5), (1, 3, 3)),
+    ],
+)
+def test_the_grid_doubles_to_the_image(size: tuple[int, int], grid: tuple[int, int, int]) -> None:
+    assert smallest_grid(spec(1, *size)) == grid
+
+
+def sizes(network: nn.Module, inputs: torch.Tensor) -> list[tuple[int, ...]]:
+    """Channels and size that leave each convolution."""
+    seen: list[tuple[int, ...]] = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.register_forward_hook(lambda _module, _inputs, out: seen.append(tuple(out.shape[1:])))
+    network(inputs)
+    return seen
+
+
+def test_mnist_is_native() -> None:
+    assert sizes(Generator(spec(1, 28, 28), width=8), torch.randn(2, 10)) == [(8, 14, 14), (1, 28, 28)]
+    assert sizes(Discriminator(spec(1, 28, 28), width=8), torch.randn(2, 1, 28, 28)) == [
+        (8, 14, 14),
+        (16, 7, 7),
+    ]
+
+
+def test_the_paper_s_channels_at_64() -> None:
+    generator = Generator(spec(3, 64, 64), width=128)
+    wide = [m for m in generator.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert [(m.in_channels, m.out_channels) for m in wide] == [(1024, 512), (512, 256), (256, 128), (128, 3)]
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 30, 45), (1, 5, 9), (3, 64, 64)])
+def test_any_image_fits(shape: tuple[int, int, int]) -> None:
+    images = Generator(spec(*shape), width=2)(torch.randn(3, 10))
+    assert images.shape == (3, *shape)
+    discriminator = Discriminator(spec(*shape), width=2)
+    assert discriminator.features(images).shape == (3, discriminator.feature_width)
+    assert discriminator(images).shape == (3,)
+
+
+def test_padding_is_zero_and_the_whole_image_counts() -> None:
+    discriminator = Discriminator(spec(1, 6, 7), width=2, norm="none")
+    images = torch.randn(2, 1, 6, 7, requires_grad=True)
+    padded = torch.zeros(2, 1, 6, 8)
+    padded[..., :7] = images.detach()
+    assert torch.equal(discriminator.features(images), discriminator.layers(padded))
+    discriminator(images).sum().backward()
+    assert (images.grad != 0).all()
+
+
+@pytest.mark.parametrize("network", [Generator, Discriminator])
+def test_weights_come_from_a_narrow_normal(network: type[Generator] | type[Discriminator]) -> None:
+    built = network(spec(3, 32, 32), width=32)
+    for module in built.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and module.weight.numel() > 1000:
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.1)
+            assert abs(module.weight.mean().item()) < 0.002
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.weight - 1).abs().max() < 0.1
+            assert (module.bias == 0).all()
+
+
+def test_the_discriminator_s_first_layer_is_not_normalised() -> None:
+    kinds = [type(m).__name__ for m in Discriminator(spec(1, 28, 28)).layers]
+    assert kinds == ["Conv2d", "LeakyReLU", "Conv2d", "BatchNorm2d", "LeakyReLU", "Flatten"]
+
+
+def test_without_batch_normalisation_images_do_not_see_one_another() -> None:
+    images = torch.randn(4, 1, 28, 28)
+    for norm in ("none", "layer"):
+        discriminator = Discriminator(spec(1, 28, 28), width=4, norm=norm)
+        assert torch.allclose(discriminator(images)[:2], discriminator(images[:2]), atol=1e-5)
+
+
+def test_logits_are_the_head_on_the_features() -> None:
+    discriminator = Discriminator(spec(1, 28, 28), width=4).eval()
+    images = torch.randn(3, 1, 28, 28)
+    assert torch.equal(discriminator.head(discriminator.features(images)), discriminator(images))
+
+
+def test_labels_change_what_is_drawn_and_judged() -> None:
+    conditional = spec(1, 28, 28, classes=3)
+    generator = Generator(conditional, width=4).eval()
+    images = generator(torch.zeros(3, 10), torch.arange(3))
+    assert not torch.allclose(images[0], images[1])
+    discriminator = Discriminator(conditional, width=4, norm="none")
+    same = images[:1].expand(3, -1, -1, -1)
+    assert len(discriminator(same, torch.arange(3)).unique()) == 3

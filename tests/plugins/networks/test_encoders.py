@@ -1,0 +1,54 @@
+"""Encoders, and Gaussians around their codes: against torch's own distributions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, Normal, kl_divergence
+
+from ganzoo import GanzooError, GaussianPrior, Spec
+from ganzoo_plugins.networks.encoders import Posterior, convolutional, deviation_layer, fully_connected, posterior
+
+SPEC = Spec((1, 8, 8), GaussianPrior(dim=5))
+
+
+def test_the_divergence_agrees_with_torch_s() -> None:
+    q = Posterior(torch.randn(6, 5), torch.randn(6, 5))
+    found = kl_divergence(Normal(q.mean, q.log_variance.exp().sqrt()), Normal(0.0, 1.0)).sum(1)
+    assert torch.allclose(q.divergence(), found, atol=1e-5)
+    assert torch.equal(Posterior(torch.zeros(2, 5), torch.zeros(2, 5)).divergence(), torch.zeros(2))
+
+
+def test_samples_have_the_mean_and_the_variance() -> None:
+    q = Posterior(torch.tensor([[2.0, -1.0]]).expand(40_000, 2), torch.tensor([[0.0, 2.0]]).expand(40_000, 2))
+    drawn = q.sample()
+    assert torch.allclose(drawn.mean(0), torch.tensor([2.0, -1.0]), atol=0.06)
+    assert torch.allclose(drawn.var(0), torch.tensor([0.0, 2.0]).exp(), rtol=0.05)
+
+
+def test_samples_carry_gradients_by_reparametrisation() -> None:
+    """With z = μ + σε, dz/dμ = 1 and dz/d log σ² = σε / 2 = (z - μ) / 2."""
+    mean, log_variance = torch.randn(3, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
+    drawn = Posterior(mean, log_variance).sample()
+    drawn.sum().backward()
+    assert torch.equal(mean.grad, torch.ones(3, 4))
+    assert torch.allclose(log_variance.grad, (drawn - mean).detach() / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("build", [fully_connected, convolutional])
+def test_a_posterior_is_two_layers_on_the_encoder_s_features(build: object) -> None:
+    encoder = build(SPEC)  # type: ignore[operator]
+    encoder.eval()
+    networks = {"encoder": encoder, "deviation": deviation_layer(encoder, SPEC, "The test")}
+    images = torch.rand(3, 1, 8, 8) * 2 - 1
+    q = posterior(networks, images, ())
+    assert torch.equal(q.mean, encoder(images))
+    assert torch.equal(q.log_variance, networks["deviation"](encoder.features(images)))
+    density = Independent(Normal(q.mean, (q.log_variance / 2).exp()), 1).log_prob(q.sample())
+    assert torch.isfinite(density).all()
+
+
+def test_an_encoder_without_features_is_refused_in_a_sentence() -> None:
+    with pytest.raises(GanzooError, match=r"The test shares the encoder's layers, but .*Flatten has no 'features'"):
+        deviation_layer(nn.Flatten(), SPEC, "The test")

@@ -1,0 +1,115 @@
+"""Path length regularization on a linear generator, whose Jacobian is known, and by finite differences."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganzoo import GaussianPrior, Spec
+from ganzoo_plugins.networks.stylegan2 import Generator, PathLength, path_lengths
+
+
+def drawn(shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    """The noise that a penalty draws after this seed, scaled by 1 / √pixels."""
+    torch.manual_seed(seed)
+    return torch.randn(shape, dtype=torch.float64) / math.sqrt(shape[-2] * shape[-1])
+
+
+def lengths(synthesis, w: Tensor) -> Tensor:
+    torch.manual_seed(0)
+    return path_lengths(synthesis, w)
+
+
+def test_a_linear_generator_has_its_matrix_for_a_jacobian() -> None:
+    matrix, w = torch.randn(2 * 3 * 4, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    found = lengths(lambda codes: (codes @ matrix.T).view(-1, 2, 3, 4), w)
+    noise = drawn((6, 2, 3, 4))
+    assert torch.allclose(found, (noise.flatten(1) @ matrix).square().sum(1).sqrt())
+
+
+def test_an_orthogonal_map_has_lengths_of_the_code_s_width() -> None:
+    """E‖Jᵀ y‖² is ‖J‖² / pixels: k over pixels for a matrix of k orthonormal columns."""
+    matrix = torch.linalg.qr(torch.randn(64, 16, dtype=torch.float64)).Q
+    found = lengths(lambda codes: (codes @ matrix.T).view(-1, 1, 8, 8), torch.zeros(4000, 16, dtype=torch.float64))
+    assert found.square().mean().item() == pytest.approx(16 / 64, rel=0.03)
+
+
+def test_a_curved_generator_agrees_with_finite_differences() -> None:
+    layers = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4))).double()
+    w, noise = torch.randn(5, 3, dtype=torch.float64), drawn((5, 1, 4, 4))
+    steps = 1e-6 * torch.eye(3, dtype=torch.float64)
+    slopes = [((layers(w + step) - layers(w - step)) * noise).flatten(1).sum(1) / 2e-6 for step in steps]
+    assert torch.allclose(lengths(layers, w), torch.stack(slopes).square().sum(0).sqrt(), atol=1e-8)
+
+
+class Curved(nn.Module):
+    """A generator with a mapping network, as StyleGAN2's has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mapping = nn.Linear(3, 4).double()
+        self.synthesis = nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Unflatten(1, (1, 3, 3))).double()
+
+
+def penalty(turn, regularizer: PathLength, generator: nn.Module, z: Tensor, **more: object) -> Tensor:
+    torch.manual_seed(0)
+    nothing = torch.zeros(len(z), 1, 3, 3)
+    return regularizer.penalty(turn(lambda x: x, nothing, nothing, z=z, networks={"generator": generator}, **more))
+
+
+def test_its_slope_agrees_with_finite_differences_in_both_networks(turn) -> None:
+    generator, z, regularizer = Curved(), torch.randn(5, 3, dtype=torch.float64), PathLength().double()
+    penalty(turn, regularizer, generator, z).backward()
+    held = regularizer.average.clone()
+
+    def value() -> float:
+        return (lengths(generator.synthesis, generator.mapping(z)) - held).square().mean().item()
+
+    for weight in (generator.mapping.weight, generator.synthesis[0].weight):
+        weight.data[0, 0] += 1e-6
+        above = value()
+        weight.data[0, 0] -= 2e-6
+        below = value()
+        weight.data[0, 0] += 1e-6
+        assert weight.grad[0, 0].item() == pytest.approx((above - below) / 2e-6, rel=1e-4)
+
+
+def test_lengths_are_compared_with_their_moving_average(turn) -> None:
+    generator, z, regularizer = Curved(), torch.randn(5, 3, dtype=torch.float64), PathLength(decay=0.75).double()
+    found = lengths(generator.synthesis, generator.mapping(z))
+    average = torch.zeros((), dtype=torch.float64)
+    for _ in range(3):
+        average = 0.75 * average + 0.25 * found.mean()
+        expected = (found - average).square().mean().item()
+        assert penalty(turn, regularizer, generator, z).item() == pytest.approx(expected)
+        assert regularizer.average.item() == pytest.approx(average.item())
+    assert not regularizer.average.requires_grad
+
+
+def test_a_generator_without_a_mapping_network_is_measured_at_its_code(turn) -> None:
+    generator, z = nn.Sequential(nn.Linear(3, 9), nn.Unflatten(1, (1, 3, 3))).double(), torch.randn(5, 3).double()
+    regularizer = PathLength(decay=0.0).double()
+    value = penalty(turn, regularizer, generator, z, generate=generator)
+    found = (drawn((5, 1, 3, 3)).flatten(1) @ generator[0].weight).square().sum(1).sqrt()
+    assert value.item() == pytest.approx(found.var(correction=0).item())
+
+
+def test_it_trains_all_of_stylegan2_that_shapes_the_path(turn) -> None:
+    spec = Spec((1, 12, 12), GaussianPrior(dim=6), 3)
+    generator, label = Generator(spec, width=2, style=4), torch.tensor([0, 1, 2])
+    penalty(turn, PathLength(), generator, torch.randn(3, 6), condition=(label,)).backward()
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None or "noise_strength" in name or name.endswith("bias"), name
+        assert parameter.grad is None or torch.isfinite(parameter.grad).all()
+    assert generator.mapping.embedding.parametrizations.weight.original.grad.abs().sum() > 0
+
+
+def test_it_survives_a_resumed_training(interrupted) -> None:
+    whole, rest = interrupted("vanilla-mnist", "regularizers=[{name: path-length, every: 2}]")
+    assert whole.objective.regularizers[0].average > 0
+    assert torch.equal(whole.objective.regularizers[0].average, rest.objective.regularizers[0].average)
+    for name, tensor in whole.networks.state_dict().items():
+        assert torch.equal(tensor, rest.networks.state_dict()[name]), name

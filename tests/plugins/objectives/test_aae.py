@@ -1,0 +1,83 @@
+"""Adversarial autoencoder: its three losses by hand, who learns when, and codes that come to look like the prior's."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+from ganzoo import Batch, GaussianPrior, ImageDataset, Spec
+from ganzoo_plugins.networks import encoders, mlp
+from ganzoo_plugins.objectives.aae import AdversarialAutoencoder, LatentDiscriminator
+
+
+def built(objective: AdversarialAutoencoder, spec: Spec, hidden: int = 8) -> nn.ModuleDict:
+    networks = nn.ModuleDict(
+        {
+            "generator": mlp.Generator(spec, hidden=[hidden]),
+            "encoder": encoders.fully_connected(spec, hidden=[hidden], norm="none"),
+        }
+    )
+    networks.update(objective.bind(spec, networks))
+    return networks
+
+
+def batch(classes: int = 0) -> Batch:
+    return Batch(torch.rand(8, 1, 4, 4) * 2 - 1, torch.arange(8) % max(1, classes), torch.randn(8, 3))
+
+
+def test_losses_are_a_distance_of_pixels_and_cross_entropies_of_codes() -> None:
+    objective = AdversarialAutoencoder(hidden=[6])
+    networks, seen = built(objective, Spec((1, 4, 4), GaussianPrior(dim=3))), batch()
+    found = [phase.loss(networks, seen)["loss"] for phase in objective.phases()]
+    codes = networks["encoder"](seen.real)
+    drawn, encoded = (networks["latent_discriminator"](z) for z in (seen.z, codes))
+    distance = (networks["generator"](codes) - seen.real).square().sum() / (8 * 16)
+    one, zero = torch.ones(8), torch.zeros(8)
+    wanted = [distance, cross_entropy(drawn, one) + cross_entropy(encoded, zero), cross_entropy(encoded, one)]
+    assert torch.allclose(torch.stack(found), torch.stack(wanted), atol=1e-6)
+
+
+def test_each_phase_reaches_its_roles_alone() -> None:
+    objective = AdversarialAutoencoder(hidden=[6])
+    networks = built(objective, Spec((1, 4, 4), GaussianPrior(dim=3)))
+    for phase in objective.phases():
+        networks.zero_grad(set_to_none=True)
+        for role, network in networks.items():
+            network.requires_grad_(role in phase.trains)
+        phase.loss(networks, batch())["loss"].backward()
+        reached = {role for role, net in networks.items() if any(p.grad is not None for p in net.parameters())}
+        assert reached == set(phase.trains)
+
+
+def test_codes_are_judged_with_their_labels() -> None:
+    judge = LatentDiscriminator(Spec((1, 4, 4), GaussianPrior(dim=3), classes=2), [6])
+    same = torch.randn(1, 3).expand(2, 3)
+    logits = judge(same, torch.tensor([0, 1]))
+    assert logits.shape == (2,)
+    assert not torch.allclose(logits[0], logits[1])
+
+
+def test_codes_of_digits_come_to_look_like_the_prior_s(mnist: ImageDataset) -> None:
+    spec, objective = Spec((1, 28, 28), GaussianPrior(dim=2)), AdversarialAutoencoder(hidden=[64])
+    networks = built(objective, spec, hidden=128)
+    adams = {role: torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999)) for role, net in networks.items()}
+    label, errors, codes = torch.zeros(64, dtype=torch.int64), [], []
+    for step in range(400):
+        real = mnist.images[step * 64 : step * 64 + 64].float() / 127.5 - 1
+        for phase in objective.phases():
+            for role, network in networks.items():
+                network.requires_grad_(role in phase.trains)
+                adams[role].zero_grad()
+            losses = phase.loss(networks, Batch(real, label, torch.randn(64, 2)))
+            losses["loss"].backward()
+            for role in phase.trains:
+                adams[role].step()
+            if phase.name == "reconstruction":
+                errors.append(losses["loss"].item())
+        if step >= 300:
+            codes.append(networks["encoder"](real).detach())
+    assert sum(errors[-50:]) < 0.7 * sum(errors[:50])
+    late = torch.cat(codes)
+    assert torch.allclose(late.mean(0), torch.zeros(2), atol=0.5)
+    assert torch.allclose(late.std(0), torch.ones(2), atol=0.5)

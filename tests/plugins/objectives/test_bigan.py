@@ -1,0 +1,109 @@
+"""BiGAN and ALI: the game about pairs by hand, who learns when, and an encoder that inverts its generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec, UniformPrior
+from ganzoo_plugins.networks import encoders, mlp
+from ganzoo_plugins.objectives.bigan import ALI, BiGAN, Joint
+
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
+either = pytest.mark.parametrize("objective", [BiGAN, ALI])
+
+
+def built(objective: BiGAN, spec: Spec = SPEC, hidden: int = 8) -> nn.ModuleDict:
+    networks = nn.ModuleDict(
+        {
+            "generator": mlp.Generator(spec, hidden=[hidden, hidden]),
+            "encoder": encoders.fully_connected(spec, hidden=[hidden, hidden]),
+            "discriminator": mlp.Discriminator(spec, hidden=[hidden]),
+        }
+    )
+    networks.update(objective.bind(spec, networks))
+    return networks
+
+
+def batch(n: int = 8) -> Batch:
+    return Batch(torch.rand(n, 1, 4, 4) * 2 - 1, torch.zeros(n, dtype=torch.int64), torch.randn(n, 3))
+
+
+def test_losses_are_cross_entropies_of_pairs() -> None:
+    objective = BiGAN(hidden=[6])
+    networks, seen = built(objective).eval(), batch()
+    found = [phase.loss(networks, seen)["loss"] for phase in objective.phases()]
+    judge, joint = networks["discriminator"], networks["joint"]
+
+    def logits(images: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return judge(images) + joint(judge.features(images), z)
+
+    real = logits(seen.real, networks["encoder"](seen.real))
+    fake = logits(networks["generator"](seen.z), seen.z)
+    one, zero = torch.ones(8), torch.zeros(8)
+    assert torch.allclose(found[0], cross_entropy(real, one) + cross_entropy(fake, zero), atol=1e-6)
+    assert torch.allclose(found[1], cross_entropy(real, zero) + cross_entropy(fake, one), atol=1e-6)
+
+
+def test_pairs_are_judged_and_not_codes_and_images_apart() -> None:
+    """A sum u(f) + v(z) would leave f(a, c) - f(a, d) the same for every a."""
+    joint = Joint(4, 3, [16])
+    first, second, c, d = torch.randn(1, 4), torch.randn(1, 4), torch.randn(1, 3), torch.randn(1, 3)
+    assert not torch.allclose(joint(first, c) - joint(first, d), joint(second, c) - joint(second, d), atol=1e-4)
+
+
+def test_ali_draws_and_bigan_does_not() -> None:
+    for objective, draws in ((BiGAN(), False), (ALI(), True)):
+        networks, seen = built(objective).eval(), batch()
+        first, second = (objective.encode(networks, seen.real, seen.label) for _ in range(2))
+        assert torch.equal(first, second) is not draws
+
+
+@either
+def test_each_phase_reaches_its_roles_alone(objective: Callable[[], BiGAN]) -> None:
+    game = objective()
+    networks = built(game)
+    for phase in game.phases():
+        networks.zero_grad(set_to_none=True)
+        for role, network in networks.items():
+            network.requires_grad_(role in phase.trains)
+        phase.loss(networks, batch())["loss"].backward()
+        learned = {role for role, net in networks.items() if all(p.grad is not None for p in net.parameters())}
+        touched = {role for role, net in networks.items() if any(p.grad is not None for p in net.parameters())}
+        assert learned == touched == set(phase.trains)
+
+
+def test_the_encoder_inverts_the_generator(mnist: ImageDataset) -> None:
+    """A short training on digits: codes that generated the images are found again, better than by guessing."""
+    spec, objective = Spec((1, 28, 28), UniformPrior(dim=2)), BiGAN(hidden=[128])
+    networks = built(objective, spec, hidden=128)
+    optimizers = {
+        phase.name: torch.optim.Adam([p for r in phase.trains for p in networks[r].parameters()], 1e-3, (0.5, 0.999))
+        for phase in objective.phases()
+    }
+    label = torch.zeros(64, dtype=torch.int64)
+    for step in range(500):
+        real = mnist.images[step * 64 : step * 64 + 64].float() / 127.5 - 1
+        for phase in objective.phases():
+            z = torch.rand(64, 2) * 2 - 1
+            networks.requires_grad_(False)
+            for role in phase.trains:
+                networks[role].requires_grad_(True)
+            optimizers[phase.name].zero_grad()
+            phase.loss(networks, Batch(real, label, z))["loss"].backward()
+            optimizers[phase.name].step()
+    z = torch.rand(1000, 2) * 2 - 1
+    networks.eval()
+    with torch.no_grad():
+        found = networks["encoder"](networks["generator"](z))
+    correlation = torch.corrcoef(torch.stack([z.flatten(), found.flatten()]))[0, 1]
+    assert correlation > 0.5
+
+
+def test_a_discriminator_without_features_is_refused_in_a_sentence() -> None:
+    with pytest.raises(GanzooError, match="A discriminator of pairs shares the discriminator's layers"):
+        BiGAN().bind(SPEC, {"discriminator": nn.Flatten()})

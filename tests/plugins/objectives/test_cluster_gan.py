@@ -1,0 +1,155 @@
+"""ClusterGAN: codes found again against torch's own losses, the scaled prior, and who learns when."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical
+
+from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Spec
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.cluster_gan import ClusterGAN, recovered
+
+PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=0)
+SPEC = Spec((1, 4, 4), PRIOR)
+
+
+class Encoder(nn.Module):
+    """A linear one, so that what it does can be written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 12)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.linear(images.flatten(1))
+
+
+class Slope(nn.Module):
+    """A critic D(x) = s (x_1 + ... + x_16), whose gradient has the norm 4 |s| everywhere."""
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(slope))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.slope * images.flatten(1).sum(1)
+
+
+def draw(n: int = 8) -> Tensor:
+    return PRIOR.sample(n, torch.Generator().manual_seed(0), torch.device("cpu"))
+
+
+def batch(n: int = 8) -> Batch:
+    return Batch(torch.rand(n, 1, 4, 4) * 2 - 1, torch.zeros(n, dtype=torch.int64), draw(n))
+
+
+def built(discriminator: nn.Module | None = None, **options: object) -> tuple[ClusterGAN, nn.ModuleDict]:
+    objective = ClusterGAN(**options)
+    players = {"generator": Generator(SPEC, hidden=[8]), "discriminator": Discriminator(SPEC, hidden=[8])}
+    networks = nn.ModuleDict({**players, "encoder": Encoder()})
+    if discriminator is not None:
+        networks["discriminator"] = discriminator
+    objective.bind(SPEC, networks)
+    return objective, networks
+
+
+def test_what_is_recovered_agrees_with_torch_s_distributions() -> None:
+    z, found = draw(), torch.randn(8, 12)
+    noise, code = recovered(PRIOR, found, z)
+    first = Categorical(logits=found[:, 4:7]).log_prob(z[:, 4:7].argmax(1))
+    second = Categorical(logits=found[:, 7:]).log_prob(z[:, 7:].argmax(1))
+    assert torch.allclose(noise, (z[:, :4] - found[:, :4]).square().mean())
+    assert torch.allclose(code, -(first + second).mean())
+
+
+def test_codes_cost_their_entropy_when_unknown_and_nothing_when_known() -> None:
+    z = draw()
+    assert recovered(PRIOR, torch.zeros(8, 12), z)[1].item() == pytest.approx(math.log(15), rel=1e-6)
+    noise, code = recovered(PRIOR, torch.cat([z[:, :4], 100 * z[:, 4:]], dim=1), z)
+    assert noise.item() == 0
+    assert code.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_only_the_noise_is_scaled_and_the_generator_sees_it_so() -> None:
+    objective, networks = built(noise_scale=0.25)
+    z = draw()
+    assert torch.equal(objective.scaled(z)[:, :4], z[:, :4] / 4)
+    assert torch.equal(objective.scaled(z)[:, 4:], z[:, 4:])
+    seen = torch.cat([z[:, :4] / 4, z[:, 4:]], dim=1)
+    images = objective.generate(networks, z, torch.zeros(8, dtype=torch.int64))
+    assert torch.equal(images, networks["generator"](seen))
+
+
+def test_the_critic_s_loss_is_the_difference_of_means_and_the_penalty() -> None:
+    objective, networks = built(Slope(0.5), penalty_weight=3.0)
+    networks.eval()
+    seen = batch()
+    losses = objective.discriminator_loss(networks, seen)
+    fakes = objective.generate(networks, seen.z, seen.label)
+    means = [networks["discriminator"](images).mean() for images in (seen.real, fakes)]
+    assert losses["penalty"].item() == pytest.approx((4 * 0.5 - 1) ** 2, rel=1e-5)
+    assert torch.allclose(losses["loss"], means[1] - means[0] + 3.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("game", ["wasserstein", "non-saturating"])
+def test_the_generator_s_loss_is_its_game_and_what_the_encoder_misses(game: str) -> None:
+    objective, networks = built(noise_weight=2.0, code_weight=0.5, game=game)
+    networks.eval()
+    seen = batch()
+    losses = objective.generator_loss(networks, seen)
+    images = objective.generate(networks, seen.z, seen.label)
+    noise, code = recovered(PRIOR, networks["encoder"](images), objective.scaled(seen.z))
+    logits = networks["discriminator"](images)
+    played = -logits.mean() if game == "wasserstein" else -logits.sigmoid().log().mean()
+    assert torch.allclose(losses["loss"], played + 2 * noise + code / 2, atol=1e-5)
+
+
+def test_the_other_game_has_no_penalty() -> None:
+    objective, networks = built(game="non-saturating")
+    networks.eval()
+    seen = batch()
+    losses = objective.discriminator_loss(networks, seen)
+    fakes = objective.generate(networks, seen.z, seen.label)
+    real, fake = (networks["discriminator"](images).sigmoid() for images in (seen.real, fakes))
+    assert torch.allclose(losses["loss"], -real.log().mean() - (1 - fake).log().mean(), atol=1e-5)
+    assert "penalty" not in losses
+
+
+@pytest.mark.parametrize(("index", "learners"), [(0, {"discriminator"}), (1, {"generator", "encoder"})])
+def test_each_phase_reaches_its_own_players(index: int, learners: set[str]) -> None:
+    objective, networks = built()
+    phase = objective.phases()[index]
+    for role, network in networks.items():
+        network.requires_grad_(role in phase.trains)
+    phase.loss(networks, batch())["loss"].backward()
+    reached = {role for role, net in networks.items() if any(p.grad is not None for p in net.parameters())}
+    assert reached == learners
+
+
+def test_the_encoder_learns_to_find_the_clusters() -> None:
+    """Generator and encoder alone, against a critic that asks for nothing."""
+    objective, networks = built(Slope(0.0).requires_grad_(False))
+    learners = [*networks["generator"].parameters(), *networks["encoder"].parameters()]
+    adam = torch.optim.Adam(learners, lr=1e-2)
+    random = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(150):
+        z = PRIOR.sample(64, random, torch.device("cpu"))
+        given = Batch(torch.zeros(64, 1, 4, 4), torch.zeros(64, dtype=torch.int64), z)
+        losses = objective.generator_loss(networks, given)
+        adam.zero_grad()
+        losses["loss"].backward()
+        adam.step()
+        found.append(losses["code"].item())
+    assert found[0] > 2.0, "of log 15 = 2.7 nats"
+    assert found[-1] < 0.3
+
+
+@pytest.mark.parametrize("prior", [GaussianPrior(), CodesPrior(categorical=(), continuous=0), CodesPrior()], ids=str)
+def test_a_prior_without_clusters_is_refused_in_a_sentence(prior: GaussianPrior | CodesPrior) -> None:
+    with pytest.raises(GanzooError, match=r"noise and categorical codes.*prior: {name: codes"):
+        ClusterGAN().bind(Spec((1, 4, 4), prior), {})

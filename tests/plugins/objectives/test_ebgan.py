@@ -1,0 +1,95 @@
+"""EBGAN's energies and its pulling-away term against the formulas, pair by pair."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck
+
+from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec
+from ganzoo_plugins.networks.autoencoder import fully_connected
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.ebgan import EBGAN, PullingAway, pulling_away
+
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
+
+
+def test_by_hand() -> None:
+    """Energies 1 and 3 of real images, 4 and 12 of fakes, with a margin of 10."""
+    real, fake = torch.tensor([-1.0, -3.0]), torch.tensor([-4.0, -12.0])
+    assert EBGAN().discriminator(real, fake).item() == pytest.approx(2 + (6 + 0) / 2)
+    assert EBGAN().generator(None, fake).item() == pytest.approx(8)
+    assert EBGAN(margin=5.0).discriminator(real, fake).item() == pytest.approx(2 + (1 + 0) / 2)
+
+
+def test_fakes_beyond_the_margin_teach_the_discriminator_nothing() -> None:
+    fake = torch.tensor([-4.0, -12.0], requires_grad=True)
+    EBGAN().discriminator(torch.zeros(2), fake).backward()
+    assert fake.grad.tolist() == [0.5, 0.0]
+
+
+def test_at_the_equilibrium_the_discriminator_pays_the_margin() -> None:
+    """Theorem 1: p_G = p_data and V = m, at any constant energy up to m."""
+    for energy in (0.0, 3.0, 10.0):
+        level = torch.full((4,), -energy)
+        assert EBGAN().discriminator(level, level).item() == pytest.approx(10)
+
+
+def test_gradients_and_extremes() -> None:
+    pair = [torch.randn(5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    assert gradcheck(EBGAN().discriminator, pair)
+    assert EBGAN().discriminator(torch.full((2,), -1e4), torch.full((2,), -1e4)).item() == 1e4
+
+
+def test_pulling_away_pair_by_pair() -> None:
+    codes = torch.randn(5, 3, dtype=torch.float64)
+    total = 0.0
+    for i in range(5):
+        for j in range(5):
+            if i != j:
+                a, b = codes[i].tolist(), codes[j].tolist()
+                dot = sum(x * y for x, y in zip(a, b, strict=True))
+                total += (dot / (math.hypot(*a) * math.hypot(*b))) ** 2
+    assert pulling_away(codes).item() == pytest.approx(total / 20)
+
+
+@pytest.mark.parametrize(("codes", "value"), [(torch.eye(4), 0.0), (torch.ones(4, 3), 1.0), (-torch.ones(1, 3), 0.0)])
+def test_pulling_away_is_0_for_orthogonal_and_1_for_collapsed_codes(codes: Tensor, value: float) -> None:
+    assert pulling_away(codes).item() == pytest.approx(value, abs=1e-6)
+    assert pulling_away(7 * codes).item() == pytest.approx(value, abs=1e-6), "lengths don't matter"
+
+
+def test_pulling_away_agrees_with_finite_differences() -> None:
+    assert gradcheck(pulling_away, torch.randn(4, 3, dtype=torch.float64, requires_grad=True))
+
+
+def test_codes_of_zero_leave_gradients_finite() -> None:
+    codes = torch.zeros(3, 2, requires_grad=True)
+    pulling_away(codes).backward()
+    assert torch.isfinite(codes.grad).all()
+
+
+@pytest.mark.parametrize("kind", [fully_connected, Discriminator])
+def test_it_joins_the_generator_s_loss_by_codes_or_features(kind: type[nn.Module]) -> None:
+    discriminator = kind(SPEC, hidden=[6])
+    networks = {"generator": Generator(SPEC, hidden=[8]), "discriminator": discriminator}
+    term = PullingAway(weight=0.5)
+    term.label = "pulling-away"
+    game = AdversarialGame(EBGAN(), [term])
+    game.bind(SPEC, networks)
+    given = Batch(torch.zeros(4, 1, 4, 4), torch.zeros(4, dtype=torch.int64), torch.randn(4, 3))
+    judged, made = (phase.loss(networks, given) for phase in game.phases())
+    encode = getattr(discriminator, "encode", None) or discriminator.features
+    fakes = networks["generator"](given.z)
+    expected = pulling_away(encode(fakes))
+    assert torch.allclose(made["pulling-away"], expected)
+    assert torch.allclose(made["loss"], -discriminator(fakes).mean() + 0.5 * expected)
+    assert "pulling-away" not in judged
+
+
+def test_a_discriminator_without_codes_is_refused() -> None:
+    with pytest.raises(GanzooError, match="pulling-away"):
+        PullingAway().bind(SPEC, {"discriminator": nn.Flatten(0)})

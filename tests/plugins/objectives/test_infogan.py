@@ -1,0 +1,135 @@
+"""InfoGAN: the bound against torch's own distributions, and who learns when."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Normal
+
+from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Objective, Spec
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.infogan import InfoGAN, information
+
+PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=2)
+SPEC = Spec((1, 4, 4), PRIOR)
+
+
+def draw(n: int = 8) -> Tensor:
+    return PRIOR.sample(n, torch.Generator().manual_seed(0), torch.device("cpu"))
+
+
+def built(objective: InfoGAN | None = None) -> tuple[Objective, nn.ModuleDict]:
+    objective = objective or InfoGAN()
+    networks = nn.ModuleDict(
+        {"generator": Generator(SPEC, hidden=[8]), "discriminator": Discriminator(SPEC, hidden=[8, 6])}
+    )
+    networks.update(objective.bind(SPEC, networks))
+    return objective, networks
+
+
+def batch(n: int = 8) -> Batch:
+    return Batch(torch.rand(n, 1, 4, 4) * 2 - 1, torch.zeros(n, dtype=torch.int64), draw(n))
+
+
+def test_the_bound_agrees_with_torch_s_distributions() -> None:
+    z, predicted = draw(), torch.randn(8, 10)
+    first, second = z[:, 4:7].argmax(1), z[:, 7:12].argmax(1)
+    log_q = Categorical(logits=predicted[:, :3]).log_prob(first) + Categorical(logits=predicted[:, 3:8]).log_prob(
+        second
+    )
+    log_density = Normal(predicted[:, 8:], 1.0).log_prob(z[:, 12:]).sum(1)
+    categorical, continuous = information(PRIOR, predicted, z)
+    assert torch.allclose(categorical, log_q.mean() + math.log(15))
+    assert torch.allclose(continuous, log_density.mean() + 2 * math.log(2))
+
+
+def test_categorical_information_runs_from_nothing_to_the_entropy() -> None:
+    z = draw()
+    knows_nothing, knows_all = torch.zeros(8, 10), 100 * z[:, 4:]
+    assert information(PRIOR, knows_nothing, z)[0].item() == pytest.approx(0, abs=1e-6)
+    assert information(PRIOR, knows_all, z)[0].item() == pytest.approx(math.log(3) + math.log(5), rel=1e-6)
+
+
+def test_perfect_means_leave_the_density_of_a_normal_at_its_peak() -> None:
+    z = draw()
+    found = information(PRIOR, z[:, 4:], z)[1].item()
+    assert found == pytest.approx(2 * (math.log(2) - math.log(2 * math.pi) / 2), rel=1e-6)
+
+
+def test_either_sort_of_code_may_be_missing() -> None:
+    only_classes = CodesPrior(dim=1, categorical=(2,), continuous=0)
+    only_numbers = CodesPrior(dim=1, categorical=(), continuous=1)
+    assert information(only_classes, torch.zeros(3, 2), torch.tensor([[0.0, 1.0, 0.0]] * 3))[1].item() == 0
+    assert information(only_numbers, torch.zeros(3, 1), torch.zeros(3, 2))[0].item() == 0
+
+
+def trained_by(index: int) -> dict[str, set[bool]]:
+    """Which roles got gradients in a phase, run as the trainer runs it: other roles frozen."""
+    objective, networks = built()
+    phase = objective.phases()[index]
+    for role, network in networks.items():
+        network.requires_grad_(role in phase.trains)
+    phase.loss(networks, batch())["loss"].backward()
+    return {
+        role: {p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters()}
+        for role, network in networks.items()
+    }
+
+
+def test_in_the_generator_s_phase_it_and_the_recognition_head_learn() -> None:
+    assert trained_by(1) == {"generator": {True}, "recognition": {True}, "discriminator": {False}}
+
+
+def test_in_the_discriminator_s_phase_it_and_the_recognition_head_learn() -> None:
+    assert trained_by(0) == {"generator": {False}, "recognition": {True}, "discriminator": {True}}
+
+
+def test_losses_are_the_game_minus_weighted_information() -> None:
+    objective, networks = built(InfoGAN(categorical_weight=2.0, continuous_weight=0.5))
+    networks.eval()
+    seen = batch()
+    discriminator, generator = (phase.loss(networks, seen) for phase in objective.phases())
+    images = networks["generator"](seen.z)
+    real, fake = networks["discriminator"](seen.real), networks["discriminator"](images)
+    predicted = networks["recognition"](networks["discriminator"].features(images))
+    categorical, continuous = information(PRIOR, predicted, seen.z)
+    bound = 2 * categorical + continuous / 2
+    value = real.sigmoid().log().mean() + (1 - fake.sigmoid()).log().mean()
+    assert torch.allclose(discriminator["loss"], -value - bound, atol=1e-5)
+    assert torch.allclose(generator["loss"], -fake.sigmoid().log().mean() - bound, atol=1e-5)
+    assert torch.allclose(generator["information"], bound)
+
+
+def test_a_few_steps_find_the_code() -> None:
+    """Generator and head alone, against a frozen random trunk: the code must become readable."""
+    objective, networks = built()
+    phase = objective.phases()[1]
+    networks["discriminator"].requires_grad_(False)
+    learners = [*networks["generator"].parameters(), *networks["recognition"].parameters()]
+    adam = torch.optim.Adam(learners, lr=1e-2)
+    random = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(100):
+        z = PRIOR.sample(64, random, torch.device("cpu"))
+        losses = phase.loss(networks, Batch(torch.zeros(64, 1, 4, 4), torch.zeros(64, dtype=torch.int64), z))
+        adam.zero_grad()
+        losses["loss"].backward()
+        adam.step()
+        found.append(losses["categorical"].item())
+    assert found[0] < 0.2
+    assert found[-1] > 1.5, "of log 15 = 2.7 nats"
+
+
+@pytest.mark.parametrize("prior", [GaussianPrior(), CodesPrior(categorical=(), continuous=0)], ids=str)
+def test_a_prior_without_codes_is_refused_in_a_sentence(prior: GaussianPrior | CodesPrior) -> None:
+    spec = Spec((1, 4, 4), prior)
+    with pytest.raises(GanzooError, match=r"no codes to recognise.*prior: {name: codes"):
+        InfoGAN().bind(spec, {"discriminator": Discriminator(spec)})
+
+
+def test_a_discriminator_without_features_is_refused_in_a_sentence() -> None:
+    with pytest.raises(GanzooError, match=r"Flatten has no 'features'.*Use the discriminator .*with features"):
+        InfoGAN().bind(SPEC, {"discriminator": nn.Flatten()})

@@ -1,0 +1,170 @@
+"""Semi-supervised GAN: the K + 1 classes against a softmax of K + 1 logits, which labels are used, what is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.training.trainer import Trainer
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.objectives.semi_supervised import UNKNOWN, Pool, SemiSupervised
+
+SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
+
+
+def built(**options: object) -> tuple[SemiSupervised, nn.ModuleDict]:
+    objective = SemiSupervised(**{"classes": 3, "labels_per_class": 2, **options})
+    networks = nn.ModuleDict({"generator": Generator(SPEC, hidden=[8]), "discriminator": Discriminator(SPEC)})
+    networks.update(objective.bind(SPEC, networks))
+    return objective, networks
+
+
+def batch(n: int = 12) -> Batch:
+    return Batch(torch.rand(n, 1, 4, 4) * 2 - 1, torch.arange(n) % 3, torch.randn(n, 3))
+
+
+def paint(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)[:, None, None, None].expand(-1, 1, 2, 2)
+
+
+def test_the_pool_keeps_the_first_of_each_class_and_nothing_else() -> None:
+    pool = Pool((1, 2, 2), classes=3, per_class=2)
+    pool.offer(paint([1, 2, 3, 4]), torch.tensor([2, 0, 2, 2]))
+    assert pool.labels[:-1].tolist() == [0, UNKNOWN, UNKNOWN, UNKNOWN, 2, 2]
+    pool.offer(paint([5, 6, 7, 8]), torch.tensor([0, 0, 2, 1]))
+    assert pool.labels[:-1].tolist() == [0, 0, 1, UNKNOWN, 2, 2]
+    pool.offer(paint([9, 10]), torch.tensor([1, 1]))
+    pool.offer(paint([11, 12, 13]), torch.tensor([0, 1, 2]))
+    assert pool.labels[:-1].tolist() == [0, 0, 1, 1, 2, 2]
+    assert pool.images[:-1, 0, 0, 0].tolist() == [2, 5, 8, 9, 1, 3]
+    assert pool.filled.tolist() == [2, 2, 2]
+
+
+def test_what_is_drawn_is_what_was_kept() -> None:
+    pool = Pool((1, 2, 2), classes=2, per_class=3)
+    pool.offer(paint([0, 1, 2, 10, 11, 12, 3, 13]), torch.tensor([0, 0, 0, 1, 1, 1, 0, 1]))
+    images, labels = pool.draw(200)
+    assert set(images[:, 0, 0, 0].tolist()) == {0, 1, 2, 10, 11, 12}
+    assert torch.equal(labels, (images[:, 0, 0, 0] >= 10).long())
+
+
+def test_the_losses_are_those_of_a_softmax_over_k_plus_1_logits() -> None:
+    objective, networks = built(weight=0.5)
+    seen = batch()
+    torch.manual_seed(1)
+    losses = objective.discriminator_loss(networks, seen)
+    torch.manual_seed(1)
+    images, labels = objective.pool.draw(12)
+
+    def log_p(shown: Tensor) -> Tensor:
+        logits = networks["discriminator"](shown)
+        return torch.cat([logits, torch.zeros(len(logits), 1)], dim=1).log_softmax(1)
+
+    fakes = networks["generator"](seen.z)
+    is_real = log_p(seen.real).exp()[:, :3].sum(1).log()
+    given_real = log_p(images)[:, :3].log_softmax(1)
+    supervised = -given_real.gather(1, labels[:, None]).mean()
+    assert (labels != UNKNOWN).all()
+    assert torch.allclose(losses["supervised"], supervised, atol=1e-5)
+    assert torch.allclose(losses["loss"], supervised / 2 - is_real.mean() - log_p(fakes)[:, 3].mean(), atol=1e-5)
+
+
+def test_empty_places_teach_nothing() -> None:
+    objective, networks = built(labels_per_class=50)
+    seen = batch(2)
+    losses = objective.discriminator_loss(networks, seen)
+    assert torch.isfinite(losses["loss"])
+    torch.manual_seed(2)
+    chosen, labels = objective.pool.draw(200)
+    known = labels != UNKNOWN
+    assert 0 < known.sum() < 20
+    assert torch.isfinite(cross_entropy(networks["discriminator"](chosen[known]), labels[known]))
+
+
+def test_labels_outside_of_the_pool_change_nothing_that_is_learned() -> None:
+    """Once the pool is full, other labels may be anything."""
+    objective, networks = built()
+    seen = batch()
+    objective.discriminator_loss(networks, seen)
+
+    def slopes(labels: Tensor) -> list[Tensor]:
+        torch.manual_seed(3)
+        loss = objective.discriminator_loss(networks, Batch(seen.real, labels, seen.z))["loss"]
+        return list(torch.autograd.grad(loss, list(networks["discriminator"].parameters())))
+
+    honest, shuffled = slopes(seen.label), slopes(seen.label.flip(0))
+    assert all(torch.equal(one, other) for one, other in zip(honest, shuffled, strict=True))
+
+
+@pytest.mark.parametrize("loss", ["feature-matching", "non-saturating"])
+def test_each_player_learns_from_its_own_phase(loss: str) -> None:
+    objective, networks = built(generator=loss)
+    for phase, learner in zip(objective.phases(), ("discriminator", "generator"), strict=True):
+        networks.zero_grad(set_to_none=True)
+        for role, network in networks.items():
+            network.requires_grad_(role in phase.trains)
+        phase.loss(networks, batch())["loss"].backward()
+        reached = {role for role, net in networks.items() if any(p.grad is not None for p in net.parameters())}
+        assert reached == {learner}
+
+
+def test_the_generator_s_losses() -> None:
+    objective, networks = built()
+    networks.eval()
+    seen = batch()
+    fakes, judge = networks["generator"](seen.z), networks["discriminator"]
+    distance = (judge.features(seen.real).mean(0) - judge.features(fakes).mean(0)).square().mean()
+    assert torch.allclose(objective.match_features(networks, seen)["loss"], distance)
+    z = judge(fakes).exp().sum(1)
+    assert torch.allclose(objective.fool(networks, seen)["loss"], -(z / (z + 1)).log().mean(), atol=1e-5)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_pool_and_weights(
+    interrupted: Callable[..., tuple[Trainer, Trainer]],
+) -> None:
+    whole, rest = interrupted("semi-supervised-mnist", "loss.labels_per_class=3")
+    assert (whole.objective.pool.labels[:-1] >= 0).all()
+    mended = rest.objective.state_dict()
+    assert all(torch.equal(mended[name], buffer) for name, buffer in whole.objective.state_dict().items())
+    for one, other in zip(whole.networks.parameters(), rest.networks.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_hundred_labels_classify_most_test_digits(zoo: Zoo, mnist: ImageDataset, mnist_test: ImageDataset) -> None:
+    settings = [
+        "networks.generator={name: mlp, hidden: [64]}",
+        "networks.discriminator={name: mlp, hidden: [128]}",
+        "optimizers.default.lr=1e-3",
+        "train.images=20000",
+        "train.precision=fp32",
+        "train.device=cpu",
+    ]
+    trainer = Trainer(load_recipe("semi-supervised-mnist", zoo, settings), zoo, dataset=mnist)
+    for _ in range(trainer.total_steps):
+        trainer.step()
+    images = mnist_test.images.float() / 127.5 - 1
+    with torch.no_grad():
+        right = trainer.networks["discriminator"](images).argmax(1) == mnist_test.labels
+    assert trainer.objective.pool.filled.tolist() == [10] * 10
+    assert right.float().mean() > 0.7, f"{right.float().mean():.3f}"
+
+
+def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
+    with pytest.raises(GanzooError, match=r"Flatten has no 'features'.*Use the discriminator .*with features"):
+        SemiSupervised().bind(SPEC, {"discriminator": nn.Flatten()})
+    told = Spec((1, 4, 4), GaussianPrior(dim=3), classes=3)
+    with pytest.raises(GanzooError, match="conditional: false"):
+        SemiSupervised().bind(told, {"discriminator": Discriminator(told)})
+
+
+def test_more_labels_than_there_are_numbers_is_a_sentence(zoo: Zoo, mnist: ImageDataset) -> None:
+    recipe = load_recipe("semi-supervised-mnist", zoo, [f"loss.labels_per_class={10**30}"])
+    with pytest.raises(GanzooError, match="adds could not be built"):
+        Trainer(recipe, zoo, dataset=mnist)

@@ -1,0 +1,112 @@
+"""The auxiliary classifier: closed forms, and who learns in whose turn."""
+
+from __future__ import annotations
+
+from math import log
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec
+from ganzoo_plugins.losses.vanilla import NonSaturating
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
+from ganzoo_plugins.regularizers.acgan import AuxiliaryClassifier
+
+SPEC = Spec((1, 2, 2), GaussianPrior(dim=4), classes=3)
+
+
+class Certain(nn.Module):
+    """A classifier whose logits are its features."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+def game(**options: object) -> tuple[AdversarialGame, nn.ModuleDict, Batch]:
+    torch.manual_seed(1)
+    networks = nn.ModuleDict(
+        {
+            "generator": Generator(SPEC, hidden=[8], conditioning="concat"),
+            "discriminator": Discriminator(SPEC, hidden=[8], conditioning="none"),
+        }
+    )
+    played = AdversarialGame(NonSaturating(), [AuxiliaryClassifier(**options)])
+    networks.update(played.bind(SPEC, networks))
+    batch = Batch(torch.rand(6, 1, 2, 2) * 2 - 1, torch.arange(6) % 3, torch.randn(6, 4))
+    return played, networks, batch
+
+
+@pytest.mark.parametrize(("player", "on_fakes", "wanted"), [
+    ("discriminator", True, 2 * log(3)), ("discriminator", False, log(3)), ("generator", True, log(3)),
+])  # fmt: skip
+def test_a_classifier_without_an_opinion_costs_log_classes(turn, player, on_fakes, wanted) -> None:
+    images = torch.zeros(2, 3, 1, 1)
+    seen = turn(
+        lambda x: x, images, images.clone(), networks={"classifier": Certain()}, player=player,
+        features=lambda x: x.flatten(1),
+    )  # fmt: skip
+    assert AuxiliaryClassifier(on_fakes=on_fakes).penalty(seen).item() == pytest.approx(wanted)
+
+
+def test_softmax_is_applied_once(turn) -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0]]).view(1, 3, 1, 1)
+    seen = turn(
+        lambda x: x, logits, logits, networks={"classifier": Certain()}, player="generator",
+        features=lambda x: x.flatten(1),
+    )  # fmt: skip
+    wanted = -torch.tensor([2.0, 0.0, -1.0]).softmax(0)[0].log()  # the label is 0
+    assert AuxiliaryClassifier().penalty(seen).item() == pytest.approx(wanted.item())
+
+
+def test_the_classifier_learns_in_the_discriminator_s_turn_and_is_frozen_in_the_generator_s() -> None:
+    played, _, _ = game()
+    assert {phase.name: phase.trains for phase in played.phases()} == {
+        "discriminator": ("discriminator", "classifier"),
+        "generator": ("generator",),
+    }
+    lazy, _, _ = game(every=4)
+    assert [(phase.name, phase.trains) for phase in lazy.phases()] == [
+        ("discriminator", ("discriminator",)),
+        ("discriminator/penalty", ("discriminator", "classifier")),
+        ("generator", ("generator",)),
+        ("generator/penalty", ("generator",)),
+    ]
+
+
+def test_the_loss_is_the_adversarial_one_and_the_penalty() -> None:
+    played, networks, batch = game(weight=3.0)
+    for phase in played.phases():
+        losses = phase.loss(networks, batch)
+        plain, same, _ = game(weight=0.0)
+        same.load_state_dict(networks.state_dict())
+        twin = next(p for p in plain.phases() if p.name == phase.name)
+        without = twin.loss(same, batch)["loss"]
+        assert losses["loss"].item() == pytest.approx((without + 3 * losses["penalty"]).item(), abs=1e-5)
+
+
+def test_features_of_real_and_fake_are_computed_once() -> None:
+    played, networks, batch = game()
+    seen: list[int] = []
+    networks["discriminator"].trunk.register_forward_hook(lambda *_: seen.append(1))
+    for phase in played.phases():
+        phase.loss(networks, batch)
+    assert len(seen) == 3  # real and fake for D, fake for G
+
+
+def test_an_unconditional_recipe_is_refused() -> None:
+    spec = Spec((1, 2, 2), GaussianPrior(dim=4))
+    with pytest.raises(GanzooError, match="not conditional"):
+        AuxiliaryClassifier().bind(spec, {"discriminator": Discriminator(spec)})
+
+
+def test_a_discriminator_without_features_is_refused() -> None:
+    networks = {"generator": Generator(SPEC), "discriminator": nn.Identity()}
+    with pytest.raises(GanzooError, match="shares none"):
+        AdversarialGame(NonSaturating(), [AuxiliaryClassifier()]).bind(SPEC, networks)
+
+
+def test_two_terms_that_add_the_same_network_are_refused() -> None:
+    networks = {"generator": Generator(SPEC), "discriminator": Discriminator(SPEC)}
+    with pytest.raises(GanzooError, match="adds a network 'classifier'"):
+        AdversarialGame(NonSaturating(), [AuxiliaryClassifier(), AuxiliaryClassifier()]).bind(SPEC, networks)

@@ -1,0 +1,127 @@
+"""WGAN-LP, WGAN-div, DRAGAN and the zero-centred penalty on critics whose slope is known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from ganzoo import GaussianPrior, Regularizer, Spec
+from ganzoo_plugins.networks.mlp import Discriminator
+from ganzoo_plugins.regularizers.dragan import Dragan
+from ganzoo_plugins.regularizers.wgan_div import WassersteinDivergence
+from ganzoo_plugins.regularizers.wgan_lp import LipschitzPenalty
+from ganzoo_plugins.regularizers.zero_centred import ZeroCentredPenalty
+
+PENALTIES = [LipschitzPenalty(), WassersteinDivergence(), Dragan(strength=0.0), ZeroCentredPenalty()]
+every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=lambda p: type(p).__name__)
+
+
+def images(n: int = 6) -> Tensor:
+    return torch.randn(n, 1, 2, 2, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "at_half", "at_three"),
+    [
+        (LipschitzPenalty(), 0.0, 4.0),
+        (WassersteinDivergence(), 0.5**6, 3.0**6),
+        (WassersteinDivergence(power=2.0), 0.25, 9.0),
+        (Dragan(), 0.25, 4.0),
+        (Dragan(target=2.0), 2.25, 1.0),
+        (ZeroCentredPenalty(), 0.25, 9.0),
+    ],
+)
+def test_a_linear_critic_s_slope_is_its_weight(penalty: Regularizer, at_half: float, at_three: float, turn) -> None:
+    direction = torch.tensor([0.6, 0.0, 0.8, 0.0], dtype=torch.float64)
+    for length, expected in ((0.5, at_half), (3.0, at_three)):
+        weight = direction * length
+        value = penalty.penalty(turn(lambda x, weight=weight: x.flatten(1) @ weight, images(), images()))
+        assert value.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        # D = x²/2 has slope x; x is uniform in [0, 4] between real and fake.
+        (LipschitzPenalty(), 27 / 12),
+        (WassersteinDivergence(), 4**6 / 7),
+        (ZeroCentredPenalty(), 16 / 3),
+    ],
+)
+def test_slopes_are_measured_between_real_and_fake(penalty: Regularizer, expected: float, turn) -> None:
+    real, fake = torch.zeros(50_000, 1, 1, 1), torch.full((50_000, 1, 1, 1), 4.0)
+    seen = turn(lambda x: x.square().flatten(1).sum(1) / 2, real, fake)
+    assert penalty.penalty(seen).item() == pytest.approx(expected, rel=0.03)
+
+
+def test_dragan_looks_around_real_images_alone(turn) -> None:
+    real = torch.tensor([-1.0, 1.0]).repeat(25_000).view(-1, 1, 1, 1)
+    seen = turn(lambda x: x.square().flatten(1).sum(1) / 2, real, torch.full_like(real, torch.nan))
+    value = Dragan(strength=0.5, target=0.0).penalty(seen).item()
+    # The slope is x + δ, δ = 0.5 α u, with α and u uniform: E[δ²] = 1/4 · 1/9, and x = ±1 averages 2xδ away.
+    assert value == pytest.approx(1 + 1 / 36, rel=0.01)
+
+
+def test_dragan_s_steps_are_measured_in_deviations(turn) -> None:
+    shown: list[Tensor] = []
+
+    def critic(x: Tensor) -> Tensor:
+        shown.append(x.detach())
+        return x.flatten(1).sum(1)
+
+    real = torch.randn(2000, 1, 4, 4) * 3
+    Dragan(strength=0.5).penalty(turn(critic, real, real))
+    moved = shown[0] - real
+    assert moved.min() >= 0
+    assert moved.max() <= 0.5 * real.std() * 1.001
+    assert moved.max() > 0.45 * real.std()
+    assert moved.amax((1, 2, 3)).min() < 0.05 * real.std(), "each image goes its own share of the way"
+
+
+@every_penalty
+def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: Regularizer, turn) -> None:
+    real = images()  # real and fake agree, so that only the weights vary
+
+    def value(weight: Tensor, out: Tensor) -> Tensor:
+        return penalty.penalty(turn(lambda x: torch.tanh(x.flatten(1) @ weight) @ out, real, real.clone()))
+
+    weight = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    out = 2 + torch.rand(3, dtype=torch.float64)
+    assert value(weight, out) > 0
+    assert gradcheck(value, (weight, out.requires_grad_()))
+
+
+@every_penalty
+def test_the_slope_of_a_real_network_agrees_with_finite_differences(penalty: Regularizer, turn) -> None:
+    critic = Discriminator(Spec((1, 2, 2), GaussianPrior(dim=1)), hidden=[16, 8]).double()
+    with torch.no_grad():
+        critic.head.linear.weight.mul_(40)  # steep enough to cost something everywhere
+    x, step = images(3), 1e-6
+    slopes = []
+    for pixel in range(4):
+        shift = torch.zeros(1, 1, 2, 2, dtype=torch.float64)
+        shift.view(-1)[pixel] = step
+        slopes.append((critic(x + shift) - critic(x - shift)) / (2 * step))
+    slope = torch.stack(slopes).square().sum(0).sqrt()
+    expected = {
+        LipschitzPenalty: (slope - 1).clamp(min=0).square(),
+        WassersteinDivergence: slope**6,
+        Dragan: (slope - 1).square(),
+        ZeroCentredPenalty: slope.square(),
+    }[type(penalty)].mean()
+    assert expected > 0
+    assert penalty.penalty(turn(critic, x, x.clone())).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@every_penalty
+def test_a_dead_critic_has_a_finite_gradient(penalty: Regularizer, turn) -> None:
+    weight = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    value = penalty.penalty(turn(lambda x: x.flatten(1) @ weight, images(), images()))
+    value.backward()
+    assert torch.isfinite(weight.grad).all()
+
+
+def test_the_papers_weights_are_the_defaults() -> None:
+    assert [p.weight for p in PENALTIES] == [10, 2, 10, 10]

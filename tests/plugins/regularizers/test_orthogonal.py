@@ -1,0 +1,79 @@
+"""Orthogonal regularization on weights whose scalar products are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from ganzoo import GanzooError, GaussianPrior, Spec, Turn
+from ganzoo_plugins.regularizers.orthogonal import Orthogonal, filters
+
+SPEC = Spec((1, 2, 2), GaussianPrior(dim=1))
+
+
+def linear(rows: list[list[float]]) -> nn.Linear:
+    layer = nn.Linear(len(rows[0]), len(rows))
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(rows))
+    return layer
+
+
+def cost(turn, network: nn.Module, **options: object) -> Tensor:
+    nothing = torch.zeros(2, 1, 2, 2)
+    seen: Turn = turn(lambda x: x, nothing, nothing, networks={"generator": network, "discriminator": nn.Identity()})
+    return Orthogonal(**options).penalty(seen)
+
+
+def test_orthogonal_filters_cost_nothing_unless_their_length_is_strict(turn) -> None:
+    layer = linear([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    assert cost(turn, layer).item() == 0
+    assert cost(turn, layer, strict=True).item() == 9  # (4 - 1)²
+
+
+def test_scalar_products_count_twice_and_squared(turn) -> None:
+    layer = linear([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0]])
+    # Products 1, 2 and -1; squared lengths 5, 10 and 1.
+    assert cost(turn, layer).item() == pytest.approx(2 * (1 + 4 + 1))
+    assert cost(turn, layer, strict=True).item() == pytest.approx(12 + 16 + 81)
+
+
+def test_layers_add_up_and_biases_scales_and_embeddings_are_left_out(turn) -> None:
+    layer = linear([[1.0, 2.0], [3.0, -1.0]])
+    network = nn.Sequential(layer, nn.BatchNorm1d(2), layer.__class__(2, 1), nn.Embedding(5, 2))
+    assert cost(turn, network).item() == pytest.approx(2)  # one output has no pairs
+
+
+def test_a_filter_is_an_output_channel_of_either_convolution() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 5, 4), nn.ConvTranspose2d(5, 2, 3))
+    assert [tuple(rows.shape) for rows in filters(network)] == [(5, 48), (2, 45)]
+    rows = list(filters(network))[1]
+    assert torch.equal(rows[1].view(5, 3, 3), network[1].weight[:, 1])
+
+
+def test_spectral_normalisation_is_neither_asked_nor_moved(turn) -> None:
+    layer = spectral_norm(linear([[1.0, 2.0], [3.0, -1.0]]))
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    assert cost(turn, layer).item() == pytest.approx(2), "the stored weight"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
+
+
+def test_steps_against_the_gradient_make_filters_orthogonal(turn) -> None:
+    layer = nn.Linear(6, 4)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        cost(turn, layer, strict=True).backward()
+        optimizer.step()
+    assert torch.allclose(layer.weight @ layer.weight.T, torch.eye(4), atol=1e-3)
+
+
+def test_a_network_without_layers_is_refused() -> None:
+    with pytest.raises(GanzooError, match="no linear or convolutional layer in the discriminator"):
+        Orthogonal(side="discriminator").bind(SPEC, {"generator": nn.Linear(1, 1), "discriminator": nn.Identity()})
+
+
+def test_the_side_is_an_option() -> None:
+    assert Orthogonal().side == "generator"
+    assert Orthogonal(side="discriminator").side == "discriminator"

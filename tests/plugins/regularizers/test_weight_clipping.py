@@ -1,0 +1,30 @@
+"""Weight clipping really clips, after each step and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganzoo_plugins.regularizers.weight_clipping import WeightClipping
+
+
+def test_every_parameter_lands_in_the_box_and_none_inside_it_moves() -> None:
+    critic = torch.nn.Linear(3, 1)
+    with torch.no_grad():
+        critic.weight.copy_(torch.tensor([[0.5, -0.2, 0.05]]))
+        critic.bias.fill_(-7.0)
+        WeightClipping(limit=0.1).after_step({"discriminator": critic, "generator": critic})
+    assert critic.weight.tolist()[0] == pytest.approx([0.1, -0.1, 0.05])
+    assert critic.bias.item() == pytest.approx(-0.1)
+
+
+def test_the_critic_is_in_the_box_after_each_step_of_training(interrupted) -> None:
+    for trained in interrupted("weight-clipping-mnist", "regularizers.0.limit=0.02"):
+        critic = torch.cat([p.flatten() for p in trained.networks["discriminator"].parameters()])
+        assert critic.abs().max().item() == pytest.approx(0.02)
+        generator = torch.cat([p.flatten() for p in trained.networks["generator"].parameters()])
+        assert generator.abs().max() > 0.02
+
+
+def test_the_paper_s_limit_is_the_default() -> None:
+    assert WeightClipping().limit == 0.01
