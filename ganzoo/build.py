@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganzoo.api.game import AdversarialGame
 from ganzoo.api.modality import Modality
-from ganzoo.api.objective import AdversarialLoss, Objective, Regularizer
+from ganzoo.api.objective import AdversarialLoss, Objective
 from ganzoo.api.priors import Prior
 from ganzoo.api.spec import Spec
 from ganzoo.errors import GanzooError, is_out_of_memory
@@ -27,129 +27,20 @@ from ganzoo.recipes.loading import Component, NetworkConfig, Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 
-BYTES = 4
-"""Of one weight: networks are built in single precision."""
-
-
-class _TooLarge(BaseException):
-    """Passes through whatever a plugin catches."""
-
-
-def refuse_giant(what: str, build: Callable[[], object], memory: int | None = None) -> None:
-    """Build a network on the meta device, where tensors have sizes and no memory, and count its weights.
-
-    Counting stops at the limit, so that a thousand million small layers are refused as well as one giant. A network
-    that cannot be built there is left to the real building, which says why.
-
-    Args:
-        what: The network, for the sentence.
-        build: Builds it.
-        memory: Bytes there are; this machine's memory where None.
-
-    Raises:
-        GanzooError: Its weights alone would not fit into memory.
-    """
-    limit = (memory or _memory()) // BYTES
-    weights = 0
-
-    def note(module: nn.Module, name: str, tensor: Tensor | None) -> None:
-        nonlocal weights
-        weights += 0 if tensor is None else tensor.numel()
-        if weights > limit:
-            raise _TooLarge
-
-    hooks: list[Any] = [
-        register_module_parameter_registration_hook(note),
-        register_module_buffer_registration_hook(note),
-    ]
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            build()
-    except _TooLarge:
-        raise GanzooError(
-            f"The {what} would have more than {limit:,} weights, which is all that this machine's memory of "
-            f"{limit * BYTES / 2**30:,.1f} GiB holds.",
-            "Lower its sizes.",
-        ) from None
-    except Exception:  # noqa: S110 (its real building follows, and fails with a sentence)
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**40  # not told here: what no machine of today has
-
-
-def channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
-    """Let convolutions keep a pixel's channels beside one another, which their kernels are faster with.
-
-    Torch carries that on from weights to feature maps, except where vectors become maps or maps vectors: there it is
-    seen to. The sizes of tensors stay, but a network that calls ``view`` on its maps no longer works: such networks are
-    left as they were.
-
-    Args:
-        networks: Networks, whose weights are laid out anew, in place.
-        probe: Runs them; raises GanzooError where they fail.
-    """
-    convert_conv2d_weight_memory_format(networks, torch.channels_last)
-    try:
-        probe()
-    except GanzooError:
-        convert_conv2d_weight_memory_format(networks, torch.contiguous_format)
-        return
-    for network in networks.children():
-        if any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in network.modules()):
-            _join_layouts(network)
-
-
-def _join_layouts(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.Unflatten):
-            module.register_forward_hook(_maps_last)
-        elif isinstance(module, nn.Flatten):
-            module.register_forward_pre_hook(_gradients_last)
-
-
-def _maps_last(module: nn.Module, inputs: tuple[Any, ...], maps: Tensor) -> Tensor:
-    return _last(maps) if maps.dim() == 4 else maps
-
-
-def _gradients_last(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """The gradient that comes back through a flattening lies otherwise than the maps: an activation that is given both
-    takes ten times as long over it. A compiler chooses its own layouts.
-    """
-    maps = inputs[0]
-    if maps.dim() == 4 and maps.requires_grad and not torch.compiler.is_compiling():
-        maps.register_hook(_last)
-
-
-def _last(maps: Tensor) -> Tensor:
-    return maps.contiguous(memory_format=torch.channels_last)
-
-
 T = TypeVar("T")
-NORMALISED_LAYERS = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.ConvTranspose2d,
-    nn.Embedding,
-)
+BYTES_PER_WEIGHT = 4
+SPECTRAL_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+SIZES_FROM_SPEC = "Take every size from the spec."
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """What a recipe describes, built: on the CPU, freshly initialised.
+    """A recipe's networks and objective: on the CPU, freshly initialised.
 
     Attributes:
         spec: The sizes everything was built for.
         objective: What is optimised.
-        networks: All networks by role, those that the objective added included.
+        networks: All networks by role, including those that the objective added.
     """
 
     spec: Spec
@@ -157,7 +48,7 @@ class Assembly:
     networks: nn.ModuleDict
 
     def parameter_counts(self) -> dict[str, int]:
-        """Number of trainable numbers in each network, by role."""
+        """The number of trainable parameters of each network, by role."""
         return {role: sum(p.numel() for p in net.parameters()) for role, net in self.networks.items()}
 
 
@@ -172,13 +63,13 @@ def assemble(
 
     Args:
         recipe: A validated recipe.
-        zoo: Where its names are looked up.
-        modality: What the dataset's samples are.
-        classes: Number of classes of the dataset, 0 where it has no labels.
+        zoo: The registries of everything the recipe names.
+        modality: The kind of the dataset's samples.
+        classes: Number of classes of the dataset; 0 without labels.
         columns: Names and shapes of the dataset's further columns.
 
     Raises:
-        GanzooError: The parts do not fit one another, or a plugin failed to build one.
+        GanzooError: The parts do not fit together, or a plugin failed to build one.
     """
     if recipe.conditional and classes == 0:
         raise GanzooError(
@@ -189,18 +80,31 @@ def assemble(
     if not isinstance(prior, Prior):
         raise GanzooError(f"The prior '{recipe.prior.name}' is a {type(prior).__name__}, not a ganzoo.Prior.")
     spec = Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns)
-    objective = _objective(recipe, zoo)
-    networks = nn.ModuleDict({role: _network(role, recipe, objective, zoo, spec) for role in objective.roles})
-    networks.update(_added(objective, recipe, spec, networks))
+    objective = _build_objective(recipe, zoo)
+    networks = nn.ModuleDict({role: _build_network(role, recipe, objective, zoo, spec) for role in objective.roles})
+    try:
+        networks.update(objective.bind(spec, dict(networks.items())))
+    except GanzooError:
+        raise
+    except Exception as error:  # a plugin may raise anything
+        raise GanzooError(
+            f"The loss '{recipe.loss.name}' could not build its own networks: {_one_line(error)}.",
+            "Check its options with `ganzoo show`; if memory ran out, reduce its sizes.",
+        ) from error
     assembly = Assembly(spec, objective, networks)
     _probe(assembly, recipe)
-    channels_last(networks, lambda: _probe(assembly, recipe))
+    use_channels_last(networks, lambda: _probe(assembly, recipe))
     return assembly
 
 
-def _objective(recipe: Recipe, zoo: Zoo) -> Objective:
+def _build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
+    """The recipe's own objective, or an adversarial game of its loss, regularizers and augmentation."""
     loss = _create(zoo.losses.get(recipe.loss.name), recipe.loss)
-    regularizers = [_regularizer(zoo, component) for component in recipe.regularizers]
+    regularizers = []
+    for component in recipe.regularizers:
+        regularizer = _create(zoo.regularizers.get(component.name), component)
+        regularizer.label = component.name
+        regularizers.append(regularizer)
     augmentation = None
     if recipe.augmentation is not None:
         augmentation = _create(zoo.augmentations.get(recipe.augmentation.name), recipe.augmentation)
@@ -208,47 +112,84 @@ def _objective(recipe: Recipe, zoo: Zoo) -> Objective:
         return AdversarialGame(loss, regularizers, augmentation, recipe.train.share_fakes)
     if regularizers or augmentation:
         raise GanzooError(
-            f"The loss '{recipe.loss.name}' has phases of its own and takes no regularizers or augmentation.",
+            f"The loss '{recipe.loss.name}' has its own phases and takes no regularizers or augmentation.",
             "Remove them from the recipe, or choose a loss on logits.",
         )
     if recipe.train.share_fakes:
         raise GanzooError(
-            f"The loss '{recipe.loss.name}' has phases of its own, which decide themselves what fakes they share.",
+            f"The loss '{recipe.loss.name}' has its own phases and does not support train.share_fakes.",
             "Remove train.share_fakes from the recipe, or choose a loss on logits.",
         )
     return loss
 
 
-def _added(objective: Objective, recipe: Recipe, spec: Spec, networks: nn.ModuleDict) -> Mapping[str, nn.Module]:
-    """The networks that the objective brings itself."""
-    try:
-        return objective.bind(spec, _as_mapping(networks))
-    except GanzooError:
-        raise
-    except Exception as error:  # a plugin's own, whatever it raises
-        raise GanzooError(
-            f"The networks that the loss '{recipe.loss.name}' adds could not be built: {_one_line(error)}.",
-            "Check its options with `ganzoo show`; where memory does not suffice, lower its sizes.",
-        ) from error
-
-
-def _regularizer(zoo: Zoo, component: Component) -> Regularizer:
-    regularizer = _create(zoo.regularizers.get(component.name), component)
-    regularizer.label = component.name
-    return regularizer
-
-
-def _network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Spec) -> nn.Module:
+def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Spec) -> nn.Module:
     config = recipe.networks[role]
     entry = zoo.registry(objective.roles[role]).get(config.name)
-    refuse_giant(f"{role} '{config.name}'", lambda: entry.create(spec, **config.options))
-    network = _create(entry, config, spec)
+    check_memory(f"{role} '{config.name}'", lambda: entry.create(spec, **config.options))
+    network: nn.Module = _create(entry, config, spec)
     if spec.classes and not _takes_label(network):
         raise GanzooError(
             f"The {role} '{config.name}' takes no labels, but the recipe '{recipe.name}' is conditional.",
             "Choose a conditional network, or set conditional: false.",
         )
-    return _with_spectral_norm(network, role, config.name) if config.spectral_norm else network
+    if config.spectral_norm:
+        _add_spectral_norm(network, role, config.name)
+    return network
+
+
+class _TooLarge(BaseException):
+    """Not an Exception, so that no plugin catches it."""
+
+
+def check_memory(name: str, build: Callable[[], object], memory: int | None = None) -> None:
+    """Reject a network whose weights alone would not fit into memory, before anything is allocated.
+
+    The network is built on the meta device, where tensors have no data, and its weights are counted until they exceed
+    the limit: a million small layers are rejected like one giant. Any other failure is left to the real build.
+
+    Args:
+        name: The network's name for the message.
+        build: Builds the network.
+        memory: Available bytes; default: this machine's memory.
+
+    Raises:
+        GanzooError: The network is too large.
+    """
+    limit = (memory or _physical_memory()) // BYTES_PER_WEIGHT
+    weights = 0
+
+    def count(module: nn.Module, attribute: str, tensor: Tensor | None) -> None:
+        nonlocal weights
+        weights += 0 if tensor is None else tensor.numel()
+        if weights > limit:
+            raise _TooLarge
+
+    hooks: list[Any] = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            build()
+    except _TooLarge:
+        raise GanzooError(
+            f"The {name} would have more than {limit:,} weights, the most that fit into this machine's "
+            f"{limit * BYTES_PER_WEIGHT / 2**30:,.1f} GiB of memory.",
+            "Reduce its sizes.",
+        ) from None
+    except Exception:  # noqa: S110 - the real build reports this
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**40  # unknown on this system: more than today's machines have
 
 
 def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: Any) -> T:
@@ -256,11 +197,9 @@ def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: An
         return entry.create(*supplied, **component.initial_options())
     except GanzooError:
         raise
-    except Exception as error:
+    except Exception as error:  # a plugin may raise anything
         if is_out_of_memory(error):
-            raise GanzooError(
-                f"The {entry.kind} '{entry.name}' needs more memory than there is.", "Lower its sizes."
-            ) from error
+            raise GanzooError(f"Out of memory: the {entry.kind} '{entry.name}'.", "Reduce its sizes.") from error
         raise GanzooError(
             f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' could not be built: "
             f"{type(error).__name__}: {_one_line(error)}.",
@@ -274,81 +213,113 @@ def _takes_label(network: nn.Module) -> bool:
     return len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
 
 
-def _with_spectral_norm(network: nn.Module, role: str, name: str) -> nn.Module:
-    """Spectral normalisation of every weight (Miyato et al. 2018)."""
+def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
+    """Apply spectral normalisation to every weight (Miyato et al. 2018)."""
     for module in list(network.modules()):
-        if isinstance(module, NORMALISED_LAYERS):
-            if _is_zero(module.weight):
-                raise GanzooError(
-                    f"The {role} '{name}' starts some layers at zero, and spectral_norm would divide them by zero.",
-                    "Set spectral_norm: false, or choose another network.",
-                )
-            spectral_norm(module)
-    return network
-
-
-def _is_zero(weight: torch.Tensor) -> bool:
-    try:
-        return not bool(weight.any())
-    except RuntimeError:  # tensors without values, by which sizes and steps are tried out
-        return False
+        if not isinstance(module, SPECTRAL_LAYERS):
+            continue
+        try:
+            is_zero = not bool(module.weight.any())
+        except RuntimeError:  # a fake tensor has no values
+            is_zero = False
+        if is_zero:
+            raise GanzooError(
+                f"The {role} '{name}' initialises some layers to zero, and spectral_norm would divide by zero.",
+                "Set spectral_norm: false, or choose another network.",
+            )
+        spectral_norm(module)
 
 
 @torch.no_grad()
 def _probe(assembly: Assembly, recipe: Recipe) -> None:
-    """Show two fakes to everyone, so that a wrong shape is a sentence now and not a traceback later."""
-    spec, objective, networks = assembly.spec, assembly.objective, assembly.networks
-    training = {module: module.training for module in networks.modules()}
-    networks.eval()
-    with torch.random.fork_rng(devices=[]):
-        z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
-        label = torch.zeros(2, dtype=torch.int64)
-        named = {role: config.name for role, config in recipe.networks.items()}
-        shapes = dict(spec.columns)
-        for name in objective.generates_from:
-            if name not in shapes:
-                raise GanzooError(
-                    f"The loss '{recipe.loss.name}' generates from '{name}', and the dataset "
-                    f"'{recipe.dataset.name}' has no such column.",
-                    "Choose a dataset that has it.",
-                )
-        starts = {name: torch.zeros(2, *shapes[name]) for name in objective.generates_from}
-        fake = _tried(named, "images", lambda: objective.generate_from(_as_mapping(networks), z, label, starts))
-        _expect(named, "images", fake.shape, (2, *spec.image_shape))
-        if isinstance(objective, AdversarialGame):
-            judge = networks["discriminator"]
-            logits = _tried(named, "logits", lambda: judge(fake, *objective.condition(label)))
-            _expect(named, "logits", logits.shape, (2,))
-    for module, mode in training.items():
-        module.training = mode
+    """Pass two fakes through the networks, so that a wrong shape is an error message now, not a traceback later.
 
+    Raises:
+        GanzooError: A network fails or returns a wrong shape, or the dataset lacks a column.
+    """
+    spec, objective, networks = assembly.spec, assembly.objective, dict(assembly.networks.items())
+    listed = ", ".join(f"{role} '{config.name}'" for role, config in recipe.networks.items())
+    shapes = dict(spec.columns)
+    for column in objective.generates_from:
+        if column not in shapes:
+            raise GanzooError(
+                f"The loss '{recipe.loss.name}' generates from the column '{column}', which the dataset "
+                f"'{recipe.dataset.name}' does not have.",
+                "Choose a dataset with this column.",
+            )
 
-def _tried(named: Mapping[str, str], what: str, attempt: Callable[[], torch.Tensor]) -> torch.Tensor:
+    def expect(what: str, shape: tuple[int, ...], forward: Callable[[], Tensor]) -> Tensor:
+        try:
+            output = forward()
+        except (RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise GanzooError(
+                f"The networks {listed} fail to produce {what}: {_one_line(error)}.", SIZES_FROM_SPEC
+            ) from error
+        if tuple(output.shape) != shape:
+            raise GanzooError(
+                f"The networks {listed} produce {what} of shape {tuple(output.shape)}, not {shape}.", SIZES_FROM_SPEC
+            )
+        return output
+
+    training = {module: module.training for module in assembly.networks.modules()}
+    assembly.networks.eval()
     try:
-        return attempt()
-    except (RuntimeError, TypeError, ValueError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise GanzooError(
-            f"The networks {_listed(named)} fail to produce {what}: {_one_line(error)}.",
-            "Their sizes must come from the spec they are given.",
-        ) from error
+        with torch.random.fork_rng(devices=[]):
+            z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
+            label = torch.zeros(2, dtype=torch.int64)
+            columns = {column: torch.zeros(2, *shapes[column]) for column in objective.generates_from}
+            shape = (2, *spec.image_shape)
+            fake = expect("images", shape, lambda: objective.generate_from(networks, z, label, columns))
+            if isinstance(objective, AdversarialGame):
+                expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
+    finally:
+        for module, mode in training.items():
+            module.training = mode
 
 
-def _expect(named: Mapping[str, str], what: str, found: torch.Size, wanted: tuple[int, ...]) -> None:
-    if tuple(found) != wanted:
-        raise GanzooError(
-            f"The networks {_listed(named)} produce {what} of shape {tuple(found)} where {wanted} is needed.",
-            "Their sizes must come from the spec they are given.",
-        )
+def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
+    """Store convolution weights in channels_last memory format, for which kernels are faster.
+
+    Torch propagates the format from weights to feature maps, except at nn.Flatten and nn.Unflatten, which get hooks.
+    Shapes stay the same, but a network that calls ``view`` on its maps would fail; such networks keep the contiguous
+    format.
+
+    Args:
+        networks: Networks, changed in place.
+        probe: Runs them; raises GanzooError if one fails.
+    """
+    convert_conv2d_weight_memory_format(networks, torch.channels_last)
+    try:
+        probe()
+    except GanzooError:
+        convert_conv2d_weight_memory_format(networks, torch.contiguous_format)
+        return
+    for network in networks.children():
+        if any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in network.modules()):
+            for module in network.modules():
+                if isinstance(module, nn.Unflatten):
+                    module.register_forward_hook(_output_channels_last)
+                elif isinstance(module, nn.Flatten):
+                    module.register_forward_pre_hook(_gradient_channels_last)
 
 
-def _as_mapping(networks: nn.ModuleDict) -> dict[str, nn.Module]:
-    return dict(networks.items())
+def _output_channels_last(module: nn.Module, inputs: tuple[Any, ...], maps: Tensor) -> Tensor:
+    return _channels_last(maps) if maps.dim() == 4 else maps
 
 
-def _listed(named: Mapping[str, str]) -> str:
-    return ", ".join(f"{role} '{name}'" for role, name in named.items())
+def _gradient_channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """Convert the gradient that comes back through nn.Flatten, which is contiguous. An activation whose maps and
+    gradient differ in format takes ten times as long. A compiler chooses its own formats.
+    """
+    maps = inputs[0]
+    if maps.dim() == 4 and maps.requires_grad and not torch.compiler.is_compiling():
+        maps.register_hook(_channels_last)
+
+
+def _channels_last(maps: Tensor) -> Tensor:
+    return maps.contiguous(memory_format=torch.channels_last)
 
 
 def _one_line(error: Exception) -> str:

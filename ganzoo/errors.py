@@ -1,4 +1,4 @@
-"""What went wrong, said to a person: one sentence with the culprit, and one with the remedy."""
+"""Errors for the user: one sentence says what is wrong, one says what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LINE_END = re.compile(r"\s*[\n\r]\s*")
 
 
 class GanzooError(Exception):
-    """A mistake the user can mend. The command line prints it without a traceback and exits with ``exit_code``.
+    """A mistake that the user can fix. The command line prints it without a traceback and exits with ``exit_code``.
 
     Args:
         sentence: What is wrong, naming the culprit.
@@ -26,27 +26,27 @@ class GanzooError(Exception):
 
 
 class RunError(GanzooError):
-    """A run that could not go on for a reason that is not a mistake in the user's input (exit code 1)."""
+    """A run failed, and the user's input is not to blame (exit code 1)."""
 
     exit_code = 1
 
 
 class Interrupted(GanzooError):
-    """The run was stopped by Ctrl-C, and what it had was saved (exit code 130)."""
+    """Ctrl-C stopped the run, which saved its state first (exit code 130)."""
 
     exit_code = 130
 
 
 class Terminated(GanzooError):
-    """The run was stopped by SIGTERM, and what it had was saved (exit code 143)."""
+    """SIGTERM stopped the run, which saved its state first (exit code 143)."""
 
     exit_code = 143
 
 
 def one_line(text: str) -> str:
-    """Text on one line, without what would steer a terminal.
+    """Text on one line that is safe to print to a terminal.
 
-    Names come from strangers' files: a control character, or one that turns the direction of writing, is spelt out.
+    Names come from untrusted files: control characters and changes of writing direction are escaped.
     """
     joined = _LINE_END.sub(" ", text.strip())
     return joined if joined.isprintable() else "".join(map(_visible, joined))
@@ -57,12 +57,12 @@ def _visible(character: str) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out: Python's, the host's, or a GPU's."""
+    """Whether an error means that Python, the host or a GPU ran out of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    # torch's allocator of host memory has no class of its own, nor has CUDA outside of torch's allocator.
-    told = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in told)
+    # Torch's host allocator, and CUDA libraries outside torch's allocator, raise plain RuntimeErrors.
+    messages = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
 
 
 def nearest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:

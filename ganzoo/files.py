@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either the old one or the new one."""
+"""Files that survive a crash, JSON that is checked, and child processes that ignore the working folder."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import glob
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file's content: temporary file, fsync, rename.
+    """Replace a file's content, through a temporary file, fsync and rename: a crash leaves the old file or the new one.
 
     Raises:
-        OSError: The disk is full or the folder read-only; the old file is untouched.
+        OSError: The disk is full or the folder read-only; the old file is unchanged.
     """
     temporary = temporary_name(path)
     try:
         temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # never through a link that lies there
+        with temporary.open("xb") as file:  # "x" never follows an existing link
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -31,28 +32,28 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """Where this process prepares what will be ``path``: hidden, beside it, with the writer's process id."""
+    """This process's temporary file for ``path``: hidden, in the same folder, with the process id."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
-    """Remove temporaries that a killed process left.
+    """Remove temporary files that killed processes left behind.
 
     Args:
-        folder: Where they lie.
-        name: Of what they were to become; every name by default.
-        sole_writer: Nobody else may write here now, so that even those of a living process go: its id may have been
-            given to another since, which in a container is the rule.
+        folder: The folder to clean.
+        name: Remove only temporary files for this name; default: all.
+        sole_writer: No other process writes here, so remove temporary files even if a process with the writer's id is
+            alive. Ids are reused, in containers almost always.
     """
     pattern = "*" if name == "*" else glob.escape(name)
     for temporary in folder.glob(f".{pattern}.*.tmp"):
-        if sole_writer or not _may_live(temporary.name.split(".")[-2]):
+        if sole_writer or not _may_be_alive(temporary.name.split(".")[-2]):
             _remove(temporary)
 
 
-def _may_live(writer: str) -> bool:
+def _may_be_alive(writer: str) -> bool:
     if not writer.isascii() or not writer.isdigit() or os.name == "nt":
-        return True  # not of our making; and there, asking after a process would end it
+        return True  # not our file; and on Windows, os.kill(pid, 0) would kill the process
     try:
         os.kill(int(writer), 0)
     except (ProcessLookupError, OverflowError):
@@ -70,9 +71,12 @@ def _remove(temporary: Path) -> None:
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
-    """Append JSON lines in one write; ``durable`` waits until they are on the disk.
+    """Append JSON lines in one write, after removing a last line that a crash cut short.
 
-    A line that a crash cut short is removed first, so that no record is ever glued to it.
+    Args:
+        path: Created if missing.
+        records: One line each.
+        durable: Return only once the lines are on the disk.
     """
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     with path.open("a+b") as file:
@@ -84,15 +88,14 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file, without its damaged lines; a missing file is empty."""
+    """The records of a JSON-lines file, without damaged lines; a missing file is empty."""
     return examine_lines(path)[0]
 
 
 def examine_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a JSON-lines file, and how many of its lines are damaged.
+    """The records of a JSON-lines file, and the number of damaged lines.
 
-    A last line that does not end is left out, since the next ``append_lines`` removes it; it is no damage but what a
-    crash cut short.
+    A last line without a newline is skipped and not counted: a crash cut it short, and ``append_lines`` removes it.
     """
     if not path.exists():
         return [], 0
@@ -103,23 +106,23 @@ def examine_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 
 def parse_json(content: bytes) -> Any:
-    """JSON whose whole numbers fit into 64 bits, and whose text can be written again.
+    """Parse JSON, but only integers of 64 bits and text that can be encoded again.
 
     Raises:
-        ValueError: It is no such JSON, or no JSON at all.
+        ValueError: It is not such JSON, or not JSON at all.
     """
     try:
-        value = json.loads(content, parse_int=_whole_number)
+        value = json.loads(content, parse_int=_int64)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    if b"\\ud" in content.lower():  # half of a pair of escapes is text that no encoding can write
+    if b"\\ud" in content.lower():  # half of a surrogate pair cannot be encoded
         json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
-def _whole_number(digits: str) -> int:
+def _int64(digits: str) -> int:
     if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
-        raise ValueError(f"{digits[:20]} is too large a number")
+        raise ValueError(f"the number {digits[:20]} is too large")
     return int(digits)
 
 
@@ -154,3 +157,18 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def child_python(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module in a child process, like ``python -m``, but never imports from the working folder.
+
+    ``python -m`` puts the working folder first on the path, where a file called ``yaml.py`` would replace a library.
+
+    Args:
+        module: Dotted name of an installed module.
+        arguments: The rest of ``sys.argv``.
+    """
+    if sys.version_info >= (3, 11):
+        return [sys.executable, "-P", "-m", module, *arguments]
+    start = "import sys; del sys.path[0]; import runpy; runpy.run_module(sys.argv.pop(1), None, '__main__', True)"
+    return [sys.executable, "-c", start, module, *arguments]

@@ -230,7 +230,7 @@ def test_a_broken_recipe_is_refused_with_its_plugin(install, content, words):
 
 def test_an_unknown_name_points_to_refused_plugins(install):
     install("broken-package", broken="raise RuntimeError")
-    with pytest.raises(GanzooError, match=r"no loss called 'brokn'.*'broken'.*`ganzoo plugins`"):
+    with pytest.raises(GanzooError, match=r"Unknown loss 'brokn'.*'broken'.*`ganzoo plugins`"):
         zoo().losses.get("brokn")
 
 

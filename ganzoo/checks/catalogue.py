@@ -1,4 +1,4 @@
-"""Which check applies to which kind, and a plugin's checks in order."""
+"""Which checks apply to which kind, and all checks of a plugin."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 
-from ganzoo.checks import data_checks as surroundings
-from ganzoo.checks import entries, importing, isolation, losses, networks, recipes
+from ganzoo.checks import data_checks, entries, isolation, losses, networks, recipes
+from ganzoo.checks.entries import CheckFailed
 from ganzoo.checks.toys import seed
-from ganzoo.checks.verdict import Broken
-from ganzoo.errors import GanzooError, nearest
-from ganzoo.registry.global_state import kept
+from ganzoo.errors import GanzooError, unknown
+from ganzoo.registry.global_state import preserved_global_state
 from ganzoo.registry.loading import PluginInfo, Problem, Zoo
 from ganzoo.registry.registry import KINDS, NETWORK_KINDS, Entry
 
@@ -23,52 +22,52 @@ EntryCheck = Callable[[Entry[Any], Zoo], object]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold.
+    """A requirement on some kinds.
 
     Attributes:
-        name: Short, as in ``ganzoo check --json`` and pytest's test names.
-        kinds: What it applies to.
-        holds: Raises where it does not hold.
+        name: Short; it appears in ``ganzoo check --json`` and in pytest's test names.
+        kinds: The kinds it applies to.
+        function: Raises an exception if the entry fails.
     """
 
     name: str
     kinds: tuple[str, ...]
-    holds: EntryCheck
+    function: EntryCheck
 
 
 @dataclass(frozen=True)
-class Case:
-    """One check of one thing.
+class PluginCheck:
+    """One check, applied to one entry or to the whole plugin.
 
     Attributes:
-        plugin: The plugin it belongs to.
-        thing: ``loss-hinge``, or ``plugin-NAME`` for what concerns the whole.
+        plugin: The plugin's name.
+        thing: What is checked: ``loss-hinge``, or ``plugin-NAME`` for the whole plugin.
         check: The check's name.
-        attempt: Raises where it does not hold.
+        function: Raises an exception if the check fails.
     """
 
     plugin: str
     thing: str
     check: str
-    attempt: Callable[[], object]
+    function: Callable[[], object]
 
     def run(self) -> None:
-        """Seeded, and leaving the process as it was.
+        """Run the check from a fixed seed, and leave the process as it was.
 
         Raises:
-            Broken: It does not hold.
+            CheckFailed: The check fails.
         """
-        with kept(), torch.random.fork_rng(devices=[]):
+        with preserved_global_state(), torch.random.fork_rng(devices=[]):
             seed(0)
             try:
-                self.attempt()
-            except Broken:
+                self.function()
+            except CheckFailed:
                 raise
             except GanzooError as error:
-                raise Broken(error.sentence, error.remedy) from error
+                raise CheckFailed(error.sentence, error.remedy) from error
 
 
-def _alone(function: Callable[[Entry[Any]], None]) -> EntryCheck:
+def _entry_only(function: Callable[[Entry[Any]], None]) -> EntryCheck:
     return lambda entry, zoo: function(entry)
 
 
@@ -80,96 +79,97 @@ def _at_sizes(function: Callable[..., Any]) -> EntryCheck:
     return at_sizes
 
 
-EVERYTHING = tuple(KINDS)
-PARTS = ("loss", "regularizer", "augmentation")
+ALL_KINDS = tuple(KINDS)
+LOSS_PARTS = ("loss", "regularizer", "augmentation")
 CHECKS: tuple[Check, ...] = (
-    Check("summary", EVERYTHING, _alone(entries.summary)),
-    Check("paper", entries.METHODS, _alone(entries.paper)),
-    Check("docstring", tuple(kind for kind in KINDS if kind != "recipe"), _alone(entries.docstring)),
-    Check("options-documented", EVERYTHING, _alone(entries.options_documented)),
-    Check("options-unknown", EVERYTHING, _alone(entries.unknown_option)),
-    Check("options-defaults", EVERYTHING, _alone(entries.defaults)),
-    Check("options-types", EVERYTHING, _alone(entries.types)),
-    Check("shape", NETWORK_KINDS, _at_sizes(networks.output)),
+    Check("summary", ALL_KINDS, _entry_only(entries.summary)),
+    Check("paper", entries.METHODS, _entry_only(entries.paper)),
+    Check("docstring", tuple(kind for kind in KINDS if kind != "recipe"), _entry_only(entries.docstring)),
+    Check("options-documented", ALL_KINDS, _entry_only(entries.options_documented)),
+    Check("options-unknown", ALL_KINDS, _entry_only(entries.unknown_option)),
+    Check("options-defaults", ALL_KINDS, _entry_only(entries.defaults)),
+    Check("options-types", ALL_KINDS, _entry_only(entries.types)),
+    Check("shape", NETWORK_KINDS, _at_sizes(networks.output_shape)),
     Check("gradients", NETWORK_KINDS, _at_sizes(networks.gradients)),
-    Check("input-gradients", NETWORK_KINDS, _alone(networks.input_gradients)),
-    Check("labels", NETWORK_KINDS, _alone(networks.labels)),
-    Check("capturable", NETWORK_KINDS, _alone(networks.capturable)),
-    Check("checkpointable", NETWORK_KINDS, _alone(networks.round_trip)),
-    Check("deterministic", NETWORK_KINDS, _alone(networks.deterministic)),
-    Check("half-precision", NETWORK_KINDS, _alone(networks.half_precision)),
-    Check("shared-features", ("discriminator",), _alone(networks.shared_features)),
-    Check("per-image", ("discriminator",), _alone(networks.per_image)),
-    Check("finite", ("loss",), _alone(losses.finite)),
-    Check("directions", ("loss",), _alone(losses.directions)),
-    Check("batch-size", ("loss",), _alone(losses.batch_size)),
-    Check("tried", ("loss",), losses.tried),
-    Check("finite", ("regularizer",), _alone(losses.penalty)),
-    Check("weight", ("regularizer",), _alone(losses.weight)),
-    Check("lazy", ("regularizer",), _alone(losses.lazy)),
-    Check("shape", ("augmentation",), _alone(losses.augmented)),
-    Check("capturable", PARTS, _alone(losses.capturable)),
-    Check("checkpointable", PARTS, _alone(losses.round_trip)),
-    Check("deterministic", PARTS, _alone(losses.deterministic)),
-    Check("readable", ("recipe",), recipes.loaded),
+    Check("input-gradients", NETWORK_KINDS, _entry_only(networks.input_gradients)),
+    Check("labels", NETWORK_KINDS, _entry_only(networks.labels)),
+    Check("capturable", NETWORK_KINDS, _entry_only(networks.capturable)),
+    Check("checkpointable", NETWORK_KINDS, _entry_only(networks.round_trip)),
+    Check("deterministic", NETWORK_KINDS, _entry_only(networks.deterministic)),
+    Check("half-precision", NETWORK_KINDS, _entry_only(networks.half_precision)),
+    Check("shared-features", ("discriminator",), _entry_only(networks.shared_features)),
+    Check("per-image", ("discriminator",), _entry_only(networks.per_image)),
+    Check("finite", ("loss",), _entry_only(losses.finite)),
+    Check("directions", ("loss",), _entry_only(losses.directions)),
+    Check("batch-size", ("loss",), _entry_only(losses.batch_size)),
+    Check("used-by-a-recipe", ("loss",), losses.used_by_a_recipe),
+    Check("finite", ("regularizer",), _entry_only(losses.penalty)),
+    Check("weight", ("regularizer",), _entry_only(losses.weight)),
+    Check("lazy", ("regularizer",), _entry_only(losses.lazy)),
+    Check("shape", ("augmentation",), _entry_only(losses.augmentation)),
+    Check("capturable", LOSS_PARTS, _entry_only(losses.capturable)),
+    Check("checkpointable", LOSS_PARTS, _entry_only(losses.round_trip)),
+    Check("deterministic", LOSS_PARTS, _entry_only(losses.deterministic)),
+    Check("valid", ("recipe",), recipes.load),
     Check("capturable", ("recipe",), _at_sizes(recipes.capturable)),
     Check("gradients", ("recipe",), recipes.gradients),
     Check("roles", ("recipe",), recipes.roles),
     Check("half-precision", ("recipe",), recipes.half_precision),
     Check("checkpointable", ("recipe",), recipes.round_trip),
     Check("deterministic", ("recipe",), recipes.deterministic),
-    Check("signature", tuple(surroundings.SUPPLIED), _alone(surroundings.signature)),
-    Check("without-files", ("dataset",), _alone(surroundings.without_files)),
-    Check("features", ("extractor",), _alone(surroundings.extractor)),
-    Check("direction", ("metric",), _alone(surroundings.metric)),
+    Check("signature", tuple(data_checks.SUPPLIED), _entry_only(data_checks.signature)),
+    Check("without-files", ("dataset",), _entry_only(data_checks.without_files)),
+    Check("features", ("extractor",), _entry_only(data_checks.extractor)),
+    Check("direction", ("metric",), _entry_only(data_checks.metric)),
     Check("global-state", tuple(isolation.EXERCISES), isolation.global_state),
 )
 
 
-def cases(name: str, zoo: Zoo) -> list[Case]:
-    """Every check of a plugin, or of all plugins of a distribution.
+def plugin_checks(name: str, zoo: Zoo) -> list[PluginCheck]:
+    """All checks of a plugin, or of all plugins of a package.
 
     Args:
-        name: As ``ganzoo plugins`` shows it: a plugin or a distribution.
-        zoo: Everything that was loaded.
+        name: A plugin or a package, as ``ganzoo plugins`` shows it.
+        zoo: All loaded plugins.
 
     Raises:
-        GanzooError: There is no such plugin.
+        GanzooError: The name is unknown.
     """
-    loaded = [plugin for plugin in zoo.plugins if name in (plugin.name, _bare(plugin.distribution))]
-    refused = [problem for problem in zoo.problems if name in (problem.plugin, _bare(problem.distribution))]
-    if not loaded and not refused:
+    loaded = [plugin for plugin in zoo.plugins if name in (plugin.name, _package(plugin.distribution))]
+    failed = [problem for problem in zoo.problems if name in (problem.plugin, _package(problem.distribution))]
+    if not loaded and not failed:
         known = {plugin.name for plugin in zoo.plugins} | {problem.plugin for problem in zoo.problems}
-        raise GanzooError(f"There is no plugin called '{name}'.", f"{nearest(name, known)} See `ganzoo plugins`.")
-    found = [Case(p.plugin, f"plugin-{p.plugin}", "loads", partial(_refuse, p)) for p in refused]
+        raise unknown("plugin", name, known, "See `ganzoo plugins`.")
+    checks = [PluginCheck(p.plugin, f"plugin-{p.plugin}", "loads", partial(_failed_to_load, p)) for p in failed]
     for plugin in loaded:
-        found += _of_plugin(plugin, zoo)
-    return found
+        checks += _checks_of(plugin, zoo)
+    return checks
 
 
-def _bare(distribution: str) -> str:
-    return distribution.rpartition(" ")[0]
+def _package(name_and_version: str) -> str:
+    return name_and_version.rpartition(" ")[0]
 
 
-def _refuse(problem: Problem) -> None:
-    raise Broken(problem.sentence, "Nothing of it can be used until then.")
+def _failed_to_load(problem: Problem) -> None:
+    raise CheckFailed(problem.sentence, "ganzoo uses nothing from it until this is fixed.")
 
 
-def _of_plugin(plugin: PluginInfo, zoo: Zoo) -> Iterator[Case]:
+def _checks_of(plugin: PluginInfo, zoo: Zoo) -> Iterator[PluginCheck]:
     whole = f"plugin-{plugin.name}"
-    yield Case(plugin.name, whole, "registers", partial(_registers, plugin))
-    yield Case(plugin.name, whole, "import", partial(_imports, plugin))
+    yield PluginCheck(plugin.name, whole, "registers", partial(_registers, plugin))
+    yield PluginCheck(plugin.name, whole, "import", partial(_imports, plugin))
     for entry in plugin.registered:
         for check in CHECKS:
             if entry.kind in check.kinds:
-                yield Case(plugin.name, f"{entry.kind}-{entry.name}", check.name, partial(check.holds, entry, zoo))
+                thing = f"{entry.kind}-{entry.name}"
+                yield PluginCheck(plugin.name, thing, check.name, partial(check.function, entry, zoo))
 
 
 def _registers(plugin: PluginInfo) -> None:
     if not plugin.registered:
-        raise Broken(f"The plugin '{plugin.name}' registers nothing.", "Call register(...) in each of its hooks.")
+        raise CheckFailed(f"The plugin '{plugin.name}' registers nothing.", "Call register(...) in each hook.")
 
 
 def _imports(plugin: PluginInfo) -> None:
-    for sentence, remedy in importing.examined([plugin])[plugin.name]:
-        raise Broken(sentence, remedy)
+    for sentence, remedy in isolation.import_problems([plugin])[plugin.name]:
+        raise CheckFailed(sentence, remedy)

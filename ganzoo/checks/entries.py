@@ -1,42 +1,108 @@
-"""What `ganzoo list` and `ganzoo show` need of everything that is registered: words, and options that are checked."""
+"""How a check fails, and the checks that apply to every kind: documentation and options."""
 
 from __future__ import annotations
 
 import inspect
+import linecache
 import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from ganzoo.checks.verdict import Broken, called, require
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 
 METHODS = ("loss", "regularizer", "augmentation")
-"""Kinds that are somebody's idea, and cite where it was published."""
+"""Kinds that come from a publication and must cite it."""
 
-LONGEST_SUMMARY = 80
-STRANGE: tuple[Any, ...] = ({"no": {"such": ["value"]}}, [[{"no": "such"}]], "no such value", True, -1.5)
-"""Values of which at least one is wrong for any option that has a type."""
+MAX_SUMMARY_LENGTH = 80
+ODD_VALUES: tuple[Any, ...] = ({"no": {"such": ["value"]}}, [[{"no": "such"}]], "no such value", True, -1.5)
+"""Any option with a useful type rejects at least one of these."""
+
+PACKAGE = Path(__file__).parents[1]
+"""Stack frames from ganzoo itself never point at the plugin's mistake."""
+
+
+class CheckFailed(GanzooError):
+    """A plugin breaks its contract.
+
+    Args:
+        sentence: What is wrong, naming the entry.
+        remedy: What to change.
+    """
+
+    exit_code = 1
+
+
+def described(entry: Entry[Any]) -> str:
+    """How a message names an entry: ``The loss 'hinge'``."""
+    return f"The {entry.kind} '{entry.name}'"
+
+
+def require(condition: bool, sentence: str, remedy: str) -> None:
+    """Fail the check unless the condition holds.
+
+    Raises:
+        CheckFailed: It does not.
+    """
+    if not condition:
+        raise CheckFailed(sentence, remedy)
+
+
+@contextmanager
+def plugin_code(entry: Entry[Any], doing: str, remedy: str) -> Iterator[None]:
+    """Turn any exception of a plugin into a failure that names the entry, the exception and the plugin's own line.
+
+    Args:
+        entry: Whose code runs inside the block.
+        doing: Completes "The loss 'x' fails ...": ``to build for 3x32x32 images``.
+        remedy: What to change.
+
+    Raises:
+        CheckFailed: The code raised an exception.
+    """
+    try:
+        yield
+    except CheckFailed:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split())[:200].rstrip(".")
+        cause = f"{type(error).__name__}: {message}".rstrip(": ")
+        raise CheckFailed(f"{described(entry)} fails {doing}: {cause}{_location(error)}.", remedy) from error
+
+
+def _location(error: BaseException) -> str:
+    """The innermost frame that belongs neither to torch nor to ganzoo; empty if there is none."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if {"torch", "contextlib.py"} & set(path.parts) or path.is_relative_to(PACKAGE) or not path.is_file():
+            continue
+        code = linecache.getline(frame.filename, frame.lineno or 0).strip()
+        return f" ({path.name}, line {frame.lineno}: `{code}`)"
+    return ""
 
 
 def summary(entry: Entry[Any]) -> None:
     """The summary is one short line without a full stop."""
     text = entry.summary
     require(
-        text.strip() == text != "" and "\n" not in text and len(text) <= LONGEST_SUMMARY and not text.endswith("."),
-        f"{called(entry)} has the summary {text!r}.",
-        f"One line of at most {LONGEST_SUMMARY} characters, without a full stop or spaces around it.",
+        text.strip() == text != "" and "\n" not in text and len(text) <= MAX_SUMMARY_LENGTH and not text.endswith("."),
+        f"{described(entry)} has the summary {text!r}.",
+        f"Write one line of at most {MAX_SUMMARY_LENGTH} characters, without a full stop or surrounding spaces.",
     )
 
 
 def paper(entry: Entry[Any], kinds: tuple[str, ...] = METHODS) -> None:
-    """What comes from a paper cites it, with its year."""
+    """A published method cites its paper and year."""
     if entry.kind not in kinds:
         return
     require(
         re.search(r"\b(19|20)\d\d\b", entry.paper or "") is not None,
-        f"{called(entry)} cites no paper with its year.",
-        'Register it with paper="Authors year, title, arXiv number", or your own name and the year.',
+        f"{described(entry)} cites no paper and year.",
+        'Register it with paper="Authors year, title, arXiv number"; for your own method, your name and the year.',
     )
 
 
@@ -44,55 +110,55 @@ def docstring(entry: Entry[Any]) -> None:
     """The factory has a docstring."""
     if entry.kind == "recipe":
         return
-    require(bool(_docstring(entry.factory)), f"{called(entry)} has no docstring.", "Say what it is, in one sentence.")
+    require(bool(_docstring(entry.factory)), f"{described(entry)} has no docstring.", "Describe it in one sentence.")
 
 
 def options_documented(entry: Entry[Any]) -> None:
-    """Every option stands in the Args section of the docstring, or of the class it was inherited from."""
+    """The docstring's Args section, or a base class's, documents every option."""
     text = "\n".join(_docstrings(entry.factory))
-    explained = set(re.findall(r"^\s*\**(\w+)(?: \([^)]*\))?:", text, re.MULTILINE))
-    missing = [name for name in entry.options.types if name not in explained]
+    documented = set(re.findall(r"^\s*\**(\w+)(?: \([^)]*\))?:", text, re.MULTILINE))
+    missing = [name for name in entry.options.types if name not in documented]
     require(
         not missing,
-        f"{called(entry)} has options that its docstring does not explain: {', '.join(missing)}.",
+        f"{described(entry)} does not document its options: {', '.join(missing)}.",
         "Give each a line in the docstring's Args section.",
     )
 
 
 def unknown_option(entry: Entry[Any]) -> None:
-    """A misspelt option is refused by name."""
+    """A misspelt option is rejected by name."""
     try:
         entry.check({"no_such_option": 1})
     except GanzooError as error:
         if "no_such_option" in str(error):
             return
-    raise Broken(f"{called(entry)} accepts any option.", "Name its options as keyword-only parameters.")
+    raise CheckFailed(f"{described(entry)} accepts any option.", "Declare its options as keyword-only parameters.")
 
 
 def defaults(entry: Entry[Any]) -> None:
-    """Its own defaults pass its check, and are all there is to set, unless an option is required."""
+    """Without required options, the defaults are valid and complete."""
     if set(entry.options.types) - set(entry.options.defaults):
         return
     try:
         filled = entry.check(entry.options.defaults)
     except GanzooError as error:
         remedy = "Widen the type, or narrow the default."
-        raise Broken(f"{called(entry)} refuses its own defaults: {error}", remedy) from error
+        raise CheckFailed(f"{described(entry)} rejects its own defaults: {error}", remedy) from error
     complete = set(filled) == set(entry.options.types)
-    require(complete, f"{called(entry)} loses options in its check.", "Name each option once.")
+    require(complete, f"{described(entry)} drops options during validation.", "Name each option once.")
 
 
 def types(entry: Entry[Any]) -> None:
-    """Each option refuses a value of a wrong type."""
+    """Each option rejects a value of the wrong type."""
     for name in entry.options.types:
         require(
-            any(_refused(entry, name, value) for value in STRANGE),
-            f"{called(entry)} takes anything for its option '{name}'.",
-            "Annotate it with a type that a YAML file can hold: int, float, bool, str, Literal, Sequence[int].",
+            any(_rejects(entry, name, value) for value in ODD_VALUES),
+            f"{described(entry)} accepts any value for its option '{name}'.",
+            "Annotate it with a type that YAML can express: int, float, bool, str, Literal, Sequence[int].",
         )
 
 
-def _refused(entry: Entry[Any], name: str, value: Any) -> bool:
+def _rejects(entry: Entry[Any], name: str, value: Any) -> bool:
     try:
         entry.check({name: value})
     except GanzooError as error:
@@ -103,7 +169,7 @@ def _refused(entry: Entry[Any], name: str, value: Any) -> bool:
 def _docstring(factory: Any) -> str:
     while isinstance(factory, partial):
         factory = factory.func
-    # Not inspect.getdoc, which would find the base class's.
+    # Not inspect.getdoc, which would return the base class's docstring.
     text = vars(factory).get("__doc__") if isinstance(factory, type) else getattr(factory, "__doc__", None)
     return (text or "").strip()
 

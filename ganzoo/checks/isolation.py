@@ -1,61 +1,170 @@
-"""What a thing changes around it while it works: settings of the process, seeds, generators no checkpoint holds."""
+"""A plugin leaves the process alone, on import and at work: settings, seeds, the network, slow imports.
+
+``python -P -m ganzoo.checks.isolation NAME=MODULE...`` imports plugins in a fresh process and prints what each did,
+``{"name": [["sentence", "remedy"], ...], ...}``. It measures no time: an import is slow because it trains,
+computes, uses the network or imports a slow library, and each of these can be seen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ganzoo.checks import data_checks as surroundings
-from ganzoo.checks import losses, networks, recipes
-from ganzoo.checks.verdict import Broken, called
+from ganzoo.checks import data_checks, losses, networks, recipes
+from ganzoo.checks.entries import CheckFailed, described
 from ganzoo.errors import GanzooError
+from ganzoo.files import child_python
 from ganzoo.registry.global_state import GlobalState
-from ganzoo.registry.loading import Zoo
+from ganzoo.registry.loading import PluginInfo, Zoo
 from ganzoo.registry.registry import NETWORK_KINDS, Entry
 
-HANDS_OFF = "That is the user's, for the whole process; draw with torch, and leave its seed and settings alone."
+SLOW_LIBRARIES = ("torchvision", "torch_fidelity", "matplotlib", "scipy", "sklearn", "pandas", "transformers", "jax")
+"""Slow to import: functions should import them, not modules."""
+
+MAX_OPERATIONS = 1000
+"""Tensor operations that an import may spend on constants."""
+
+INSIDE_FUNCTIONS = "Do it inside the functions that need it."
+USER_SETTINGS = "These settings belong to the user and affect the whole process; leave them alone."
+USER_SEED = "These settings belong to the user and affect the whole process; draw with torch, and never seed it."
 
 EXERCISES: dict[str, Callable[[Entry[Any], Zoo], Any]] = {
     **dict.fromkeys(NETWORK_KINDS, lambda entry, zoo: networks.gradients(entry)),
     **dict.fromkeys(("loss", "regularizer", "augmentation"), lambda entry, zoo: losses.deterministic(entry)),
     "recipe": recipes.gradients,
-    "dataset": lambda entry, zoo: surroundings.without_files(entry),
-    "extractor": lambda entry, zoo: surroundings.extractor(entry),
+    "dataset": lambda entry, zoo: data_checks.without_files(entry),
+    "extractor": lambda entry, zoo: data_checks.extractor(entry),
 }
-"""What makes a thing of each kind do its work once."""
+"""By kind, a check that makes an entry do its work once."""
+
+Problems = list[tuple[str, str]]
+"""Sentences and remedies."""
 
 
 def global_state(entry: Entry[Any], zoo: Zoo) -> None:
-    """Doing its work changes nothing for the rest of the process.
+    """An entry's work leaves the process as it was.
 
     Raises:
-        Broken: It does.
+        CheckFailed: It changes a setting, or seeds or advances a random number generator that checkpoints do not save.
     """
     seeds: list[Any] = []
     before = GlobalState.now()
-    with _seeding(seeds), suppress(GanzooError):  # a failure is another check's to report
+    with _recorded_seeds(seeds), suppress(GanzooError):  # the check that failed reports that itself
         EXERCISES[entry.kind](entry, zoo)
     changed = [what for what in GlobalState.now().changed_since(before) if "torch's seed" not in what]
     if seeds:
         changed.append(f"calls torch.manual_seed({seeds[0]})")
     if changed:
-        raise Broken(f"{called(entry)} {' and '.join(changed)}.", HANDS_OFF)
+        raise CheckFailed(f"{described(entry)} {' and '.join(changed)}.", USER_SEED)
 
 
 @contextmanager
-def _seeding(seeds: list[Any]) -> Iterator[None]:
-    """Notes each call of torch.manual_seed; the checks themselves seed in another way."""
+def _recorded_seeds(seeds: list[Any]) -> Iterator[None]:
+    """Record each call of torch.manual_seed; the checks themselves seed in another way."""
     original = torch.manual_seed
 
-    def noted(seed: Any) -> torch.Generator:
+    def recording(seed: Any) -> torch.Generator:
         seeds.append(seed)
         return original(seed)
 
-    torch.manual_seed = noted
+    torch.manual_seed = recording
     try:
         yield
     finally:
         torch.manual_seed = original
+
+
+def import_problems(plugins: Sequence[PluginInfo]) -> dict[str, Problems]:
+    """What is wrong with importing each plugin, by name. The imports run in a child process.
+
+    Raises:
+        GanzooError: The child process failed.
+    """
+    arguments = [f"{plugin.name}={plugin.value}" for plugin in plugins]
+    child = subprocess.run(  # noqa: S603 - our own interpreter and module
+        child_python("ganzoo.checks.isolation", *arguments), capture_output=True, text=True, check=False
+    )
+    if child.returncode != 0:
+        last = (child.stderr.strip().splitlines() or ["no output"])[-1]
+        names = ", ".join(plugin.name for plugin in plugins)
+        raise GanzooError(f"Importing {names} in a child process failed ({child.returncode}): {last}.")
+    answer: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+    return {name: [(sentence, remedy) for sentence, remedy in found] for name, found in answer.items()}
+
+
+def main(plugins: Sequence[str]) -> None:
+    """The child process: import each ``name=module`` or ``name=module:attribute``, then print what it did."""
+    with redirect_stdout(sys.stderr):
+        pairs = [plugin.partition("=") for plugin in plugins]
+        found = {name: _import(EntryPoint(name, value, "ganzoo")) for name, _, value in pairs}
+    print(json.dumps(found))
+
+
+def _import(point: EntryPoint) -> Problems:
+    before, loaded = GlobalState.now(), set(sys.modules)
+    actions: list[str] = []
+    with _recorded_actions(actions), suppress(Exception, SystemExit):  # loading reports these
+        point.load()
+    changed = GlobalState.now().changed_since(before)
+    before.restore()
+    plugin = f"The plugin '{point.name}'"
+    slow = sorted({name.partition(".")[0] for name in set(sys.modules) - loaded} & set(SLOW_LIBRARIES))
+    return [
+        *((f"{plugin} {action} on import.", INSIDE_FUNCTIONS) for action in dict.fromkeys(actions)),
+        *((f"{plugin} {change} on import.", USER_SETTINGS) for change in changed),
+        *(
+            (f"{plugin} imports {name}, which is slow.", "Import it inside the functions that need it.")
+            for name in slow
+        ),
+    ]
+
+
+class _OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    operations = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations += 1
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _recorded_actions(actions: list[str]) -> Iterator[None]:
+    """Record training, computation and use of the network."""
+
+    def recording(action: str, function: Any) -> Any:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            actions.append(action)
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    watched = [
+        (torch.autograd, "backward", "trains"),
+        (torch.autograd, "grad", "trains"),
+        (socket, "getaddrinfo", "uses the network"),
+        (socket, "create_connection", "uses the network"),
+    ]
+    originals = [getattr(owner, name) for owner, name, _ in watched]
+    for (owner, name, action), function in zip(watched, originals, strict=True):
+        setattr(owner, name, recording(action, function))
+    try:
+        with _OperationCounter() as counter:  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        for (owner, name, _), function in zip(watched, originals, strict=True):
+            setattr(owner, name, function)
+        if counter.operations > MAX_OPERATIONS:
+            actions.append(f"computes ({counter.operations:,} tensor operations)")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -10,87 +10,105 @@ from torch import Tensor, nn
 
 from ganzoo.api.game import AdversarialGame
 from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
-from ganzoo.checks import toys as players
-from ganzoo.checks.steps import AS_BUFFER, hidden_state, require_no_hidden_state, turns, without_values
-from ganzoo.checks.verdict import Broken, blaming, called, require
+from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
+from ganzoo.checks.toys import (
+    AS_BUFFER,
+    SPEC,
+    fake_tensors,
+    hidden_state,
+    require_no_hidden_state,
+    seed,
+    take_steps,
+    toy_batch,
+    toy_game,
+)
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 
 SIZES = (0.0, 1.0, 1e4)
-BY_FORMULA = "Use the numerically safe form, such as softplus or logsigmoid, and average over the batch."
-AVERAGE = "Average over the batch with .mean(), and do not sum."
-IN_STEPS = "Draw with torch's own generator, which is seeded."
-EARLY = "In a lazy turn no logits are there yet: use turn.judge_real() and turn.judge_fake()."
-BASE_OPTIONS = "Pass weight and every on to Regularizer.__init__."
-BASE = {"loss": (AdversarialLoss, Objective), "regularizer": (Regularizer,), "augmentation": (Augmentation,)}
+"""Magnitudes of logits."""
+STABLE_FORM = "Use a numerically stable form, such as softplus or logsigmoid, and average over the batch."
+AVERAGE = "Average over the batch with .mean(); do not sum."
+SEEDED = "Draw with torch's default generator, which ganzoo seeds."
+LAZY_LOGITS = "A lazy phase has no logits yet: call turn.judge_real() and turn.judge_fake()."
+BASE_OPTIONS = "Pass weight and every to Regularizer.__init__."
+BASES = {"loss": (AdversarialLoss, Objective), "regularizer": (Regularizer,), "augmentation": (Augmentation,)}
 
 
-def made(entry: Entry[Any], **options: Any) -> Any:
-    """One with these options and its defaults.
+def create(entry: Entry[Any], **options: Any) -> Any:
+    """A new instance with these options, and defaults for the rest.
 
     Raises:
-        Broken: It cannot be built, or is of another class than its kind needs.
+        CheckFailed: It does not build, or has the wrong base class.
     """
-    with blaming(entry, "to be built", "Its defaults must be enough."):
+    with plugin_code(entry, "to build", "Its defaults must suffice."):
         thing = entry.create(**entry.check(options))
-    bases = BASE[entry.kind]
+    bases = BASES[entry.kind]
     require(
         isinstance(thing, bases),
-        f"{called(entry)} is of type {type(thing).__name__}.",
+        f"{described(entry)} is a {type(thing).__name__}.",
         f"Inherit from ganzoo.{' or ganzoo.'.join(base.__name__ for base in bases)}.",
     )
     return thing
 
 
 def on_logits(entry: Entry[Any]) -> bool:
-    """Whether it is a loss on logits, and not an objective with phases of its own."""
-    return isinstance(made(entry), AdversarialLoss)
+    """Whether it is a loss on logits, rather than an objective with its own phases."""
+    return isinstance(create(entry), AdversarialLoss)
 
 
 def finite(entry: Entry[Any]) -> None:
-    """A loss on logits is a finite scalar with finite gradients, however large the logits."""
+    """A loss is a finite scalar with finite gradients, however large the logits."""
     for size in SIZES if on_logits(entry) else ():
         finite_at(entry, size)
 
 
 def finite_at(entry: Entry[Any], size: float) -> None:
-    """``finite`` with logits around plus and minus ``size``."""
-    loss = made(entry)
+    """``finite`` for logits around plus and minus ``size``."""
+    loss = create(entry)
     for sign in (1, -1):
         real, fake = logits(sign * size), logits(-sign * size)
-        for player, value in _both(entry, loss, real, fake).items():
-            what = f"{called(entry)} gives the {player} at logits around {size:g}"
+        for player, value in _losses(entry, loss, real, fake).items():
+            what = f"{described(entry)} at logits around {size:g} gives the {player}"
             require_scalar(value, what)
-            with blaming(entry, "to be differentiated", "Do not detach the logits."):
-                slopes = torch.autograd.grad(value, (real, fake), allow_unused=True)
-            finite = all(bool(slope.isfinite().all()) for slope in slopes if slope is not None)
-            require(finite, f"{what} a gradient that is not finite.", BY_FORMULA)
+            with plugin_code(entry, "in the backward pass", "Do not detach the logits."):
+                gradients = torch.autograd.grad(value, (real, fake), allow_unused=True)
+            finite = all(bool(gradient.isfinite().all()) for gradient in gradients if gradient is not None)
+            require(finite, f"{what} a gradient that is not finite.", STABLE_FORM)
 
 
 def require_scalar(value: Tensor, what: str) -> None:
-    """Raise unless a loss is one finite float32 number.
+    """Fail unless a loss is a finite float32 scalar.
+
+    Args:
+        value: The loss.
+        what: The start of the sentence: "The loss 'x' gives the generator".
 
     Raises:
-        Broken: It is not.
+        CheckFailed: It is not.
     """
     require(isinstance(value, Tensor), f"{what} a loss of type {type(value).__name__}.", "Return a tensor.")
     require(value.shape == (), f"{what} a loss of shape {tuple(value.shape)}.", AVERAGE)
-    require(value.dtype == torch.float32, f"{what} a loss of type {value.dtype}.", "Logits are float32; keep them so.")
-    require(bool(value.isfinite()), f"{what} a loss of {value.item():g}.", BY_FORMULA)
+    require(
+        value.dtype == torch.float32,
+        f"{what} a loss of type {value.dtype}.",
+        "Logits are float32; do not change the dtype.",
+    )
+    require(bool(value.isfinite()), f"{what} a loss of {value.item():g}.", STABLE_FORM)
 
 
 def directions(entry: Entry[Any]) -> None:
-    """Large logits mean real: a fooled discriminator is pushed right, and a losing generator up.
+    """Large logits mean real: a fooled discriminator is corrected, and a losing generator raises its logit.
 
-    A winning generator need not be pushed any further: some losses want D to be undecided, not fooled.
+    A winning generator may stop: some losses are lowest where D is undecided.
     """
     if not on_logits(entry):
         return
-    loss = made(entry)
+    loss = create(entry)
     real, fake = logits(-0.5), logits(0.5)
-    on_real, on_fake = torch.autograd.grad(_both(entry, loss, real, fake)["discriminator"], (real, fake))
-    (on_generator,) = torch.autograd.grad(_both(entry, loss, fake, real)["generator"], real)
+    on_real, on_fake = torch.autograd.grad(_losses(entry, loss, real, fake)["discriminator"], (real, fake))
+    (on_generator,) = torch.autograd.grad(_losses(entry, loss, fake, real)["generator"], real)
     wrong = {
         "the discriminator's logit of a real image down": on_real.sum() >= 0,
         "the discriminator's logit of a fake up": on_fake.sum() <= 0,
@@ -98,88 +116,91 @@ def directions(entry: Entry[Any]) -> None:
     }
     for what, is_so in wrong.items():
         require(
-            not is_so, f"{called(entry)} pushes {what}, or not at all.", "Large logits mean real; turn the sign around."
+            not is_so, f"{described(entry)} pushes {what}, or not at all.", "Large logits mean real; flip the sign."
         )
 
 
 def batch_size(entry: Entry[Any]) -> None:
-    """A loss does not depend on the batch size."""
+    """Doubling the batch leaves the loss as it is."""
     if not on_logits(entry):
         return
-    loss = made(entry)
+    loss = create(entry)
     real, fake = torch.randn(8), torch.randn(8)
-    once, twice = _both(entry, loss, real, fake), _both(entry, loss, real.repeat(2), fake.repeat(2))
+    once, twice = _losses(entry, loss, real, fake), _losses(entry, loss, real.repeat(2), fake.repeat(2))
     for player, value in once.items():
         require(
             torch.allclose(value, twice[player], atol=1e-5),
-            f"{called(entry)} gives the {player} another loss when the batch is doubled.",
+            f"{described(entry)} gives the {player} another loss for a doubled batch.",
             AVERAGE,
         )
 
 
-def tried(entry: Entry[Any], zoo: Zoo) -> None:
-    """An objective with phases of its own is named by a recipe, which is where it is checked."""
+def used_by_a_recipe(entry: Entry[Any], zoo: Zoo) -> None:
+    """Some recipe uses each objective with its own phases; the recipe's checks cover it."""
     if on_logits(entry):
         return
-    named = []
+    used = []
     for recipe in zoo.recipes:
         try:
-            named.append(load_recipe(recipe.name, zoo).loss.name)
-        except Exception:  # noqa: S112 - that recipe's own check says what is wrong with it
+            used.append(load_recipe(recipe.name, zoo).loss.name)
+        except Exception:  # noqa: S112 - the recipe's own check reports this
             continue
     require(
-        entry.name in named,
-        f"{called(entry)} has phases of its own, and no recipe names it.",
-        "Register a recipe with it: its networks are not ganzoo's to guess.",
+        entry.name in used,
+        f"{described(entry)} has its own phases, and no recipe uses it.",
+        "Register a recipe that uses it: ganzoo cannot guess its networks.",
     )
 
 
 def capturable(entry: Entry[Any]) -> None:
     """Two steps never wait for the device."""
     if entry.kind == "loss" and not on_logits(entry):
-        return  # checked in its recipe
-    with without_values(entry):
-        game, networks = _in_game(entry)
-        for _ in turns(game, networks, players.SPEC):
+        return  # its recipe's checks cover it
+    with fake_tensors(entry):
+        game, networks = _game(entry)
+        for _ in take_steps(game, networks, SPEC):
             pass
 
 
 def round_trip(entry: Entry[Any]) -> None:
-    """Whatever state it has is in buffers, and goes on as it was after a checkpoint."""
+    """Training resumes from a checkpoint to the same losses."""
     if entry.kind == "loss" and not on_logits(entry):
-        return  # checked in its recipe
-    (game, networks), (other, others) = _in_game(entry), _in_game(entry)
+        return  # its recipe's checks cover it
+    (game, networks), (other, others) = _game(entry), _game(entry)
     before = hidden_state(game)
     _train(entry, game, networks)
     require_no_hidden_state(entry, before, game)
-    with blaming(entry, "to load its own state_dict", AS_BUFFER):
+    with plugin_code(entry, "to load its own state_dict", AS_BUFFER):
         other.load_state_dict(game.state_dict())
     others.load_state_dict(networks.state_dict())
     same = _train(entry, game, networks) == _train(entry, other, others)
-    require(same, f"{called(entry)} goes on differently after its state was saved and loaded.", AS_BUFFER)
+    require(same, f"{described(entry)} trains differently after a checkpoint.", AS_BUFFER)
 
 
 def deterministic(entry: Entry[Any]) -> None:
-    """One seed gives one loss."""
+    """The same seed gives the same losses."""
     if entry.kind == "loss" and not on_logits(entry):
-        return  # checked in its recipe
-    same = _train(entry, *_in_game(entry)) == _train(entry, *_in_game(entry))
-    require(same, f"{called(entry)} gives two losses from one seed.", IN_STEPS)
+        return  # its recipe's checks cover it
+    same = _train(entry, *_game(entry)) == _train(entry, *_game(entry))
+    require(same, f"{described(entry)} gives different losses from the same seed.", SEEDED)
 
 
-def turn(entry: Entry[Any], **options: Any) -> tuple[dict[str, Tensor], nn.ModuleDict]:
-    """One turn of the side that a regularizer joins: what it logged, and the networks with their gradients.
+def run_phase(entry: Entry[Any], **options: Any) -> tuple[dict[str, Tensor], nn.ModuleDict]:
+    """Run the phase that a regularizer joins.
+
+    Returns:
+        The logged losses, and the networks with their gradients.
 
     Raises:
-        Broken: It raises.
+        CheckFailed: The regularizer raises an exception.
     """
-    every_step = {"every_steps": 1} if is_lazy(entry) else {}  # some are lazy unless told otherwise
-    regularizer = made(entry, **{**every_step, **options})
+    every_step = {"every_steps": 1} if is_lazy(entry) else {}  # some are lazy by default
+    regularizer = create(entry, **{**every_step, **options})
     regularizer.label = entry.name
-    game, networks = _bound(entry, regularizer)
+    game, networks = _regularized_game(entry, regularizer)
     phase = next(p for p in game.phases() if regularizer.side in (p.name.split("/")[0], "both"))
-    with blaming(entry, "in a turn of its player", "See ganzoo.Turn for what a regularizer is shown."):
-        losses = dict(phase.loss(dict(networks.items()), players.batch()))
+    with plugin_code(entry, "in a phase", "See ganzoo.Turn for what a regularizer sees."):
+        losses = dict(phase.loss(dict(networks.items()), toy_batch()))
         losses["loss"].backward()  # type: ignore[no-untyped-call]
     return losses, networks
 
@@ -190,111 +211,111 @@ def is_term(entry: Entry[Any]) -> bool:
 
 
 def is_lazy(entry: Entry[Any]) -> bool:
-    """Whether a regularizer can be applied every so many steps."""
+    """Whether a regularizer can skip steps."""
     return is_term(entry) and "every_steps" in entry.options.types
 
 
 def penalty(entry: Entry[Any]) -> None:
-    """A penalty is a finite scalar, and so are its gradients; what has no weight adds no term."""
-    losses, networks = turn(entry)
+    """A penalty is a finite scalar with finite gradients; a regularizer without a weight adds no term."""
+    losses, networks = run_phase(entry)
     require(
         (entry.name in losses) == is_term(entry),
-        f"{called(entry)} has {'a' if is_term(entry) else 'no'} weight, but "
+        f"{described(entry)} has {'a' if is_term(entry) else 'no'} weight, but "
         f"{'no penalty' if is_term(entry) else 'a penalty'}.",
-        "A term of the loss takes weight and overrides penalty(); what is no term does neither.",
+        "A term of the loss takes weight and overrides penalty(); other regularizers do neither.",
     )
     if not is_term(entry):
         return
-    require_scalar(losses[entry.name], f"{called(entry)} gives its player")
+    require_scalar(losses[entry.name], f"{described(entry)} returns")
     found = [p.grad for p in networks.parameters() if p.grad is not None]
     finite = bool(found) and all(bool(gradient.isfinite().all()) for gradient in found)
-    require(finite, f"{called(entry)} gives gradients that are not finite, or none.", BY_FORMULA)
+    require(finite, f"{described(entry)} gives no gradients, or gradients that are not finite.", STABLE_FORM)
 
 
 def weight(entry: Entry[Any]) -> None:
-    """The weight is ganzoo's to apply."""
+    """The weight is left to ganzoo to apply."""
     if not is_term(entry):
         return
-    (light, _), (heavy, _) = turn(entry, weight=2.0), turn(entry, weight=5.0)
+    (light, _), (heavy, _) = run_phase(entry, weight=2.0), run_phase(entry, weight=5.0)
     require(
         torch.equal(light[entry.name], heavy[entry.name])
         and torch.allclose(heavy["loss"] - light["loss"], 3 * light[entry.name], atol=1e-5),
-        f"{called(entry)} applies its weight itself.",
-        "penalty() returns the term before weighting; ganzoo multiplies.",
+        f"{described(entry)} applies its weight itself.",
+        "Return the unweighted term from penalty(); ganzoo multiplies.",
     )
 
 
 def lazy(entry: Entry[Any]) -> None:
-    """It can be applied every so many steps, as much more strongly."""
+    """Applied every k-th step, it is k times as strong."""
     if not is_lazy(entry):
         return
-    game, networks = _bound(entry, made(entry, weight=2.0, every_steps=4))
-    late = [phase for phase in game.phases() if "/" in phase.name]
-    require(bool(late), f"{called(entry)} has no turn of its own with every_steps: 4.", BASE_OPTIONS)
-    with blaming(entry, "when it is lazy", EARLY):
-        losses = late[0].loss(dict(networks.items()), players.batch())
+    game, networks = _regularized_game(entry, create(entry, weight=2.0, every_steps=4))
+    lazy_phases = [phase for phase in game.phases() if "/" in phase.name]
+    require(bool(lazy_phases), f"{described(entry)} has no separate phase with every_steps: 4.", BASE_OPTIONS)
+    with plugin_code(entry, "with every_steps: 4", LAZY_LOGITS):
+        losses = lazy_phases[0].loss(dict(networks.items()), toy_batch())
     require(
-        late[0].every_steps == 4 and torch.allclose(losses["loss"], 8 * losses["penalty"]),
-        f"{called(entry)} is not applied every_steps times as strongly when it is lazy.",
+        lazy_phases[0].every_steps == 4 and torch.allclose(losses["loss"], 8 * losses["penalty"]),
+        f"{described(entry)} is not four times as strong with every_steps: 4.",
         BASE_OPTIONS,
     )
 
 
-def augmented(entry: Entry[Any]) -> None:
-    """An augmentation keeps the shape and lets finite gradients through, at any size."""
+def augmentation(entry: Entry[Any]) -> None:
+    """An augmentation keeps the shape and passes finite gradients, at any size."""
     for shape in ((1, 28, 28), (3, 32, 32)):
-        augmented_at(entry, shape)
+        augmentation_at(entry, shape)
 
 
-def augmented_at(entry: Entry[Any], shape: tuple[int, int, int]) -> None:
-    """``augmented`` for one shape of images."""
-    augmentation = made(entry)
+def augmentation_at(entry: Entry[Any], shape: tuple[int, int, int]) -> None:
+    """``augmentation`` for one image shape."""
+    augmentation = create(entry)
     images = (torch.rand(4, *shape) * 2 - 1).requires_grad_()
-    with blaming(entry, f"on images of {shape}", "Take sizes from the images."):
+    with plugin_code(entry, f"on images of {shape}", "Take sizes from the images."):
         changed = augmentation(images)
     require(
         changed.shape == images.shape,
-        f"{called(entry)} returns shape {tuple(changed.shape)} for images of shape {tuple(images.shape)}.",
-        "An augmentation keeps the shape.",
+        f"{described(entry)} returns shape {tuple(changed.shape)} for images of shape {tuple(images.shape)}.",
+        "Keep the shape.",
     )
-    with blaming(entry, "to be differentiated", "Every change must be differentiable."):
+    with plugin_code(entry, "in the backward pass", "Use differentiable operations only."):
         changed.sum().backward()
         augmentation.observe(torch.randn(4))
     reached = images.grad is not None and bool(images.grad.isfinite().all())
-    require(reached, f"{called(entry)} lets no finite gradient through.", "Do not detach, round or divide by zero.")
+    require(reached, f"{described(entry)} passes no finite gradient.", "Do not detach, round or divide by zero.")
 
 
 def logits(mean: float, n: int = 16) -> Tensor:
-    """Logits (n,) around a mean, that gradients are asked for."""
+    """Logits (n,) around a mean, with requires_grad."""
     return (mean + 0.1 * torch.randn(n)).requires_grad_()
 
 
-def _both(entry: Entry[Any], loss: AdversarialLoss, real: Tensor, fake: Tensor) -> Mapping[str, Tensor]:
-    with blaming(entry, "on logits of shape (n,)", "Each method takes logits (n,) and returns a scalar."):
+def _losses(entry: Entry[Any], loss: AdversarialLoss, real: Tensor, fake: Tensor) -> Mapping[str, Tensor]:
+    with plugin_code(entry, "on logits of shape (n,)", "Take logits (n,) and return a scalar."):
         return {
             "discriminator": loss.discriminator(real, fake),
             "generator": loss.generator(real if loss.pairs else None, fake),
         }
 
 
-def _in_game(entry: Entry[Any]) -> tuple[AdversarialGame, nn.ModuleDict]:
-    thing = made(entry)
+def _game(entry: Entry[Any]) -> tuple[AdversarialGame, nn.ModuleDict]:
+    thing = create(entry)
     if entry.kind == "loss":
-        return players.game(loss=thing)
+        return toy_game(loss=thing)
     if entry.kind == "augmentation":
-        return players.game(augmentation=thing)
-    return _bound(entry, thing)
+        return toy_game(augmentation=thing)
+    return _regularized_game(entry, thing)
 
 
-def _bound(entry: Entry[Any], regularizer: Regularizer) -> tuple[AdversarialGame, nn.ModuleDict]:
-    with blaming(entry, "to be bound to a game", "bind(spec, networks) sees generator and discriminator."):
-        return players.game(regularizers=(regularizer,))
+def _regularized_game(entry: Entry[Any], regularizer: Regularizer) -> tuple[AdversarialGame, nn.ModuleDict]:
+    with plugin_code(entry, "in bind", "bind(spec, networks) gets the generator and the discriminator."):
+        return toy_game(regularizers=(regularizer,))
 
 
 def _train(entry: Entry[Any], game: AdversarialGame, networks: nn.ModuleDict) -> list[float]:
-    players.seed(11)
-    with blaming(entry, "in a step of training", "See ganzoo.Turn and ganzoo.Batch for what is given."):
-        found = [losses["loss"].detach() for _, losses in turns(game, networks, players.SPEC, steps=3)]
+    seed(11)
+    with plugin_code(entry, "in a training step", "See ganzoo.Turn and ganzoo.Batch for its inputs."):
+        found = [losses["loss"].detach() for _, losses in take_steps(game, networks, SPEC, steps=3)]
     if not all(bool(loss.isfinite()) for loss in found):
-        raise Broken(f"{called(entry)} gives a loss that is not finite within three steps.", BY_FORMULA)
+        raise CheckFailed(f"{described(entry)} gives a loss that is not finite within three steps.", STABLE_FORM)
     return [float(loss) for loss in found]

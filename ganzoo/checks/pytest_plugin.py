@@ -1,6 +1,6 @@
-"""``pytest --ganzoo-plugin NAME``: one test for each check of each thing that a plugin registers.
+"""``pytest --ganzoo-plugin NAME``: one test for each check of everything that a plugin registers.
 
-Without the option nothing is imported and nothing collected. ``-p no:ganzoo`` leaves it out altogether.
+Without the option it imports and collects nothing. ``-p no:ganzoo`` disables it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ganzoo.checks.catalogue import Case
+    from ganzoo.checks.catalogue import PluginCheck
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,13 +20,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="Check everything that an installed ganzoo plugin registers, one test for each check and thing.",
+        help="Check everything that an installed ganzoo plugin registers, one test per check.",
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before -k and xdist choose among them
+@pytest.hookimpl(tryfirst=True)  # before -k and xdist select tests
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the checks behind the tests that were found in files."""
+    """Append the checks to the collected tests."""
     for name in config.getoption("--ganzoo-plugin"):
         items += PluginChecks.from_parent(session, name=name, nodeid=f"ganzoo-plugin[{name}]").collect()
 
@@ -35,41 +35,41 @@ class PluginChecks(pytest.Collector):
     """The checks of one plugin."""
 
     def collect(self) -> list[CheckItem]:
-        """One item for each check of each thing, in the catalogue's order.
+        """One item per check, in catalogue order.
 
         Raises:
-            pytest.UsageError: There is no such plugin.
+            pytest.UsageError: The plugin is unknown.
         """
-        from ganzoo.checks.catalogue import cases
+        from ganzoo.checks.catalogue import plugin_checks
         from ganzoo.errors import GanzooError
         from ganzoo.registry.loading import load_zoo
 
         try:
-            found = cases(self.name, load_zoo())
+            checks = plugin_checks(self.name, load_zoo())
         except GanzooError as error:
             raise pytest.UsageError(f"--ganzoo-plugin: {error}") from error
-        return [CheckItem.from_parent(self, name=f"{case.thing}::{case.check}", case=case) for case in found]
+        return [CheckItem.from_parent(self, name=f"{case.thing}::{case.check}", case=case) for case in checks]
 
 
 class CheckItem(pytest.Item):
-    """One check of one thing."""
+    """One check."""
 
-    def __init__(self, *, case: Case, **given: Any) -> None:
+    def __init__(self, *, case: PluginCheck, **given: Any) -> None:
         super().__init__(**given)
         self.case = case
 
     def runtest(self) -> None:
-        """Run it."""
+        """Run the check."""
         self.case.run()
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The sentence alone, where it is one."""
-        from ganzoo.checks.verdict import Broken
+        """A failed check without a traceback."""
+        from ganzoo.checks.entries import CheckFailed
 
-        if isinstance(excinfo.value, Broken):
+        if isinstance(excinfo.value, CheckFailed):
             return f"{excinfo.value.sentence}\n{excinfo.value.remedy}"
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        """Where it is said to be: no file, but a plugin."""
+        """Named after the plugin rather than a file."""
         return self.path, None, f"{self.case.plugin}: {self.name}"

@@ -1,4 +1,4 @@
-"""What every registered recipe must do without being trained: be built, and take steps that never wait."""
+"""What every registered recipe must do: build, and take training steps that never wait for the device."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import torch
 
 from ganzoo.api.modality import Images
 from ganzoo.build import Assembly, assemble
-from ganzoo.checks.steps import AS_BUFFER, hidden_state, require_no_hidden_state, turns, without_values
-from ganzoo.checks.toys import seed
-from ganzoo.checks.verdict import Broken, blaming, called, require
+from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
+from ganzoo.checks.toys import AS_BUFFER, fake_tensors, hidden_state, require_no_hidden_state, seed, take_steps
 from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
@@ -20,113 +19,119 @@ Shape = tuple[int, int, int]
 GREY: Shape = (1, 28, 28)
 SHAPES: tuple[Shape, ...] = (GREY, (3, 32, 32))
 CLASSES = 10
-SEEDED = "Draw with torch's own generator, which is seeded."
-AS_PHASES = "A phase's loss trains the roles it names, all of them, and nobody else."
+SEEDED = "Draw with torch's default generator, which ganzoo seeds."
+AS_PHASES = "A phase must train exactly the roles that it names."
 
 
-def loaded(entry: Entry[Any], zoo: Zoo) -> Recipe:
+def load(entry: Entry[Any], zoo: Zoo) -> Recipe:
     """The recipe, checked against everything that is registered.
 
     Raises:
-        Broken: It names something that there is not, or an option of the wrong type.
+        CheckFailed: It names something unknown, or sets an option to the wrong type.
     """
     try:
         return load_recipe(entry.name, zoo)
     except GanzooError as error:
-        raise Broken(f"{called(entry)} cannot be read: {error.sentence}", error.remedy) from error
+        raise CheckFailed(f"{described(entry)} is invalid: {error.sentence}", error.remedy) from error
 
 
-def built(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> Assembly:
-    """The recipe's networks and objective, for images of that shape.
+def build(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> Assembly:
+    """The recipe's networks and objective for images of one shape.
 
     Raises:
-        Broken: They cannot be built.
+        CheckFailed: They do not build.
     """
-    recipe = loaded(entry, zoo)
-    with blaming(entry, f"to be built for {'x'.join(map(str, shape))} images", "Its parts must fit one another."):
+    recipe = load(entry, zoo)
+    with plugin_code(entry, f"to build for {'x'.join(map(str, shape))} images", "Its parts must fit together."):
         return assemble(recipe, zoo, Images(*shape), CLASSES)
 
 
 def capturable(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> int:
-    """Two steps never wait for the device. Gives the number of phases taken."""
-    recipe = loaded(entry, zoo)
-    with without_values(entry):
+    """Two steps never wait for the device.
+
+    Returns:
+        How many phases ran.
+    """
+    recipe = load(entry, zoo)
+    with fake_tensors(entry):
         assembly = assemble(recipe, zoo, Images(*shape), CLASSES)
-        return sum(1 for _ in turns(assembly.objective, assembly.networks, assembly.spec))
+        return sum(1 for _ in take_steps(assembly.objective, assembly.networks, assembly.spec))
 
 
 def gradients(entry: Entry[Any], zoo: Zoo) -> None:
-    """Each phase gives its roles finite gradients, and no others; every loss is a finite scalar."""
-    assembly = built(entry, zoo)
-    with blaming(entry, "in a step of training", AS_PHASES):
-        for phase, losses in turns(assembly.objective, assembly.networks, assembly.spec):
+    """Each phase gives finite gradients to the roles it trains and to no other; every loss is a finite scalar."""
+    assembly = build(entry, zoo)
+    with plugin_code(entry, "in a training step", AS_PHASES):
+        for phase, losses in take_steps(assembly.objective, assembly.networks, assembly.spec):
             for name, value in losses.items():
-                what = f"{called(entry)}: '{name}' of the phase '{phase.name}' is no finite scalar."
+                what = f"{described(entry)}: '{name}' of the phase '{phase.name}' is not a finite scalar."
                 require(value.shape == () and bool(value.isfinite()), what, AS_PHASES)
             for role, network in assembly.networks.items():
                 _require_role(entry, role in phase.trains, phase.name, role, [p.grad for p in network.parameters()])
 
 
 def _require_role(entry: Entry[Any], trained: bool, phase: str, role: str, found: list[torch.Tensor | None]) -> None:
-    where = f"{called(entry)}: the phase '{phase}'"
+    where = f"{described(entry)}: the phase '{phase}'"
     if not trained:
-        require(not any(g is not None for g in found), f"{where} reaches the frozen {role}.", AS_PHASES)
-    elif "/" not in phase:  # a penalty alone need not depend on everything, such as the last bias
-        require(all(g is not None for g in found), f"{where} leaves parameters of the {role} untrained.", AS_PHASES)
+        require(not any(g is not None for g in found), f"{where} computes gradients for the frozen {role}.", AS_PHASES)
+    elif "/" not in phase:  # a lazy penalty may leave parameters out, such as the last bias
+        require(
+            all(g is not None for g in found), f"{where} gives no gradient to some parameters of the {role}.", AS_PHASES
+        )
         finite = all(bool(g.isfinite().all()) for g in found if g is not None)
         require(finite, f"{where} gives the {role} gradients that are not finite.", AS_PHASES)
 
 
 def roles(entry: Entry[Any], zoo: Zoo) -> None:
-    """Every role is trained, and samples can be drawn."""
-    assembly = built(entry, zoo)
+    """Some phase trains each role, and the roles for sampling exist."""
+    assembly = build(entry, zoo)
     trained = {role for phase in assembly.objective.phases() for role in phase.trains}
     idle = sorted(set(assembly.networks) ^ trained)
-    require(not idle, f"{called(entry)} has networks that no phase trains: {', '.join(idle)}.", AS_PHASES)
+    require(not idle, f"{described(entry)} has networks that no phase trains: {', '.join(idle)}.", AS_PHASES)
     absent = sorted(set(assembly.objective.samples_with) - set(assembly.networks))
-    require(not absent, f"{called(entry)} samples with roles that are not there: {', '.join(absent)}.", AS_PHASES)
+    require(not absent, f"{described(entry)} samples with unknown roles: {', '.join(absent)}.", AS_PHASES)
 
 
 def half_precision(entry: Entry[Any], zoo: Zoo) -> None:
-    """A step under bfloat16 autocast has finite float32 losses."""
-    assembly = built(entry, zoo)
-    remedy = "Sum and average in .float()."
-    with blaming(entry, "in bfloat16", remedy), torch.autocast("cpu", torch.bfloat16):
-        for phase, losses in turns(assembly.objective, assembly.networks, assembly.spec, steps=1):
+    """Under bfloat16 autocast, losses are finite and float32."""
+    assembly = build(entry, zoo)
+    remedy = "Compute sums and means in .float()."
+    with plugin_code(entry, "in bfloat16", remedy), torch.autocast("cpu", torch.bfloat16):
+        for phase, losses in take_steps(assembly.objective, assembly.networks, assembly.spec, steps=1):
             loss = losses["loss"]
             require(
                 loss.dtype == torch.float32 and bool(loss.isfinite()),
-                f"{called(entry)}: the loss of the phase '{phase.name}' is not finite float32 under bfloat16.",
+                f"{described(entry)}: the loss of the phase '{phase.name}' is not finite float32 under bfloat16.",
                 remedy,
             )
 
 
 def round_trip(entry: Entry[Any], zoo: Zoo) -> None:
-    """After a checkpoint training goes on as it would have."""
-    first, second = _seeded(entry, zoo), _seeded(entry, zoo)
+    """Training resumes from a checkpoint to the same losses."""
+    first, second = _build_seeded(entry, zoo), _build_seeded(entry, zoo)
     before = hidden_state(first.objective)
-    _trained(entry, first)
+    _train(entry, first)
     require_no_hidden_state(entry, before, first.objective)
-    with blaming(entry, "to load its own state", AS_BUFFER):
+    with plugin_code(entry, "to load its own state_dict", AS_BUFFER):
         second.objective.load_state_dict(first.objective.state_dict())
         second.networks.load_state_dict(first.networks.state_dict())
-    same = _trained(entry, first) == _trained(entry, second)
-    require(same, f"{called(entry)} goes on differently after its state was saved and loaded.", AS_BUFFER)
+    same = _train(entry, first) == _train(entry, second)
+    require(same, f"{described(entry)} trains differently after a checkpoint.", AS_BUFFER)
 
 
 def deterministic(entry: Entry[Any], zoo: Zoo) -> None:
-    """One seed gives one training."""
-    same = _trained(entry, _seeded(entry, zoo)) == _trained(entry, _seeded(entry, zoo))
-    require(same, f"{called(entry)} trains differently from one seed.", SEEDED)
+    """The same seed gives the same losses."""
+    same = _train(entry, _build_seeded(entry, zoo)) == _train(entry, _build_seeded(entry, zoo))
+    require(same, f"{described(entry)} trains differently from the same seed.", SEEDED)
 
 
-def _seeded(entry: Entry[Any], zoo: Zoo) -> Assembly:
+def _build_seeded(entry: Entry[Any], zoo: Zoo) -> Assembly:
     seed(5)
-    return built(entry, zoo)
+    return build(entry, zoo)
 
 
-def _trained(entry: Entry[Any], assembly: Assembly) -> list[float]:
+def _train(entry: Entry[Any], assembly: Assembly) -> list[float]:
     seed(11)
-    with blaming(entry, "in a step of training", AS_PHASES):
-        taken = turns(assembly.objective, assembly.networks, assembly.spec)
-        return [float(losses["loss"].detach()) for _, losses in taken]
+    with plugin_code(entry, "in a training step", AS_PHASES):
+        steps = take_steps(assembly.objective, assembly.networks, assembly.spec)
+        return [float(losses["loss"].detach()) for _, losses in steps]

@@ -1,38 +1,50 @@
-"""Two small networks to try losses and regularizers with, so that a check depends on nobody's plugin."""
+"""Toy networks, and training steps that every check can take with them: no check depends on another plugin."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ganzoo.api.game import AdversarialGame
-from ganzoo.api.objective import AdversarialLoss, Augmentation, Batch, Regularizer
+from ganzoo.api.objective import AdversarialLoss, Augmentation, Batch, Objective, Phase, Regularizer
 from ganzoo.api.priors import GaussianPrior
 from ganzoo.api.spec import Spec
+from ganzoo.checks.entries import described, plugin_code, require
+from ganzoo.registry.registry import Entry
 
-CLASSES = 3
-SPEC = Spec((1, 28, 28), GaussianPrior(dim=8), CLASSES)
+SPEC = Spec((1, 28, 28), GaussianPrior(dim=8), classes=3)
+AS_BUFFER = "Keep it with self.register_buffer(...) and change it in place, so that checkpoints hold it."
+ON_DEVICE = (
+    "Stay on the device: no .item(), float(), bool() or `if` on a tensor, no boolean masks. Use torch.where instead of "
+    "`if`, and create tensors on the device of the inputs."
+)
 
 
-class Painter(nn.Module):
-    """A generator: images (n, c, h, w) in [-1, 1] from codes (n, latent) and labels (n,)."""
+class ToyGenerator(nn.Module):
+    """A conditional generator: images (n, c, h, w) in [-1, 1] from codes (n, latent) and labels (n,)."""
 
     def __init__(self, spec: Spec = SPEC) -> None:
         super().__init__()
         self.spec = spec
         self.label = nn.Embedding(spec.classes, 8)
         self.hidden = nn.Linear(spec.latent + 8, 16)
-        self.paint = nn.Linear(16, spec.pixels)
+        self.image = nn.Linear(16, spec.pixels)
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         """Images from codes and labels."""
         hidden = self.hidden(torch.cat([z, self.label(label)], 1)).relu()
-        images: Tensor = self.paint(hidden).tanh().view(-1, *self.spec.image_shape)
+        images: Tensor = self.image(hidden).tanh().view(-1, *self.spec.image_shape)
         return images
 
 
 class LinearHead(nn.Module):
-    """Logits (n,) from features (n, width); labels are not looked at."""
+    """Logits (n,) from features (n, width); ignores labels."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -44,19 +56,19 @@ class LinearHead(nn.Module):
         return logits.squeeze(1)
 
 
-class Judge(nn.Module):
+class ToyDiscriminator(nn.Module):
     """A discriminator that shares its features: logits (n,) from images (n, c, h, w) and labels (n,)."""
 
     def __init__(self, spec: Spec = SPEC) -> None:
         super().__init__()
         self.feature_width = 16
         self.label = nn.Embedding(spec.classes, 16)
-        self.look = nn.Linear(spec.pixels, 16)
+        self.hidden = nn.Linear(spec.pixels, 16)
         self.head = LinearHead(16)
 
     def features(self, images: Tensor, label: Tensor) -> Tensor:
         """Features (n, 16) from images and labels."""
-        return nn.functional.leaky_relu(self.look(images.flatten(1)) + self.label(label), 0.2)
+        return nn.functional.leaky_relu(self.hidden(images.flatten(1)) + self.label(label), 0.2)
 
     def forward(self, images: Tensor, label: Tensor) -> Tensor:
         """Logits from images and labels."""
@@ -65,37 +77,138 @@ class Judge(nn.Module):
 
 
 class NonSaturating(AdversarialLoss):
-    """The loss that regularizers are tried with (Goodfellow et al. 2014)."""
+    """The default loss of a toy game (Goodfellow et al. 2014)."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """-log D(x) - log(1 - D(G(z))) of sigmoids."""
+        """-log D(x) - log(1 - D(G(z))), with D the sigmoid of a logit."""
         return nn.functional.softplus(-real).mean() + nn.functional.softplus(fake).mean()
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """-log D(G(z)) of sigmoids."""
+        """-log D(G(z)), with D the sigmoid of a logit."""
         return nn.functional.softplus(-fake).mean()
 
 
 def seed(number: int) -> None:
-    """Seed torch's generator, without ``torch.manual_seed``: a check watches whether somebody else calls that."""
+    """Seed torch's generator without ``torch.manual_seed``: a check watches whether a plugin calls that."""
     torch.default_generator.manual_seed(number)
 
 
-def game(
+def toy_game(
     loss: AdversarialLoss | None = None,
     regularizers: tuple[Regularizer, ...] = (),
     augmentation: Augmentation | None = None,
 ) -> tuple[AdversarialGame, nn.ModuleDict]:
-    """A conditional game of the two, bound, from one seed."""
+    """A conditional game of the toy networks, bound, always from the same seed."""
     seed(5)
-    networks = nn.ModuleDict({"generator": Painter(), "discriminator": Judge()})
-    found = AdversarialGame(loss or NonSaturating(), regularizers, augmentation)
-    networks.update(found.bind(SPEC, dict(networks.items())))
-    return found, networks
+    networks = nn.ModuleDict({"generator": ToyGenerator(), "discriminator": ToyDiscriminator()})
+    game = AdversarialGame(loss or NonSaturating(), regularizers, augmentation)
+    networks.update(game.bind(SPEC, dict(networks.items())))
+    return game, networks
 
 
-def batch(n: int = 8, spec: Spec = SPEC) -> Batch:
-    """Random images, codes of the prior, and labels that take turns."""
+def toy_batch(n: int = 8, spec: Spec = SPEC) -> Batch:
+    """Random images, latent codes from the prior, and labels 0, 1, 2, ... in turn."""
     label = torch.arange(n) % max(1, spec.classes)
     z = spec.prior.sample(n, torch.Generator().manual_seed(0), torch.device("cpu"))
     return Batch(torch.rand(n, *spec.image_shape) * 2 - 1, label, z)
+
+
+def take_steps(
+    objective: Objective, networks: nn.ModuleDict, spec: Spec, n: int = 4, steps: int = 2
+) -> Iterator[tuple[Phase, Mapping[str, Tensor]]]:
+    """Train for a few steps: each phase sees its own batch, and all roles that it does not train are frozen.
+
+    Args:
+        objective: Bound to ``networks``.
+        networks: By role.
+        spec: The sizes both were built for.
+        n: Images per batch.
+        steps: How many times to run all phases.
+
+    Yields:
+        Each phase and its losses, after the backward pass and before the optimizer step.
+    """
+    by_role = dict(networks.items())
+    optimizers = {role: torch.optim.Adam(network.parameters(), lr=1e-4) for role, network in by_role.items()}
+    for _ in range(steps):
+        for phase in objective.phases():
+            batch = toy_batch(n, spec)
+            networks.zero_grad(set_to_none=True)
+            for role, network in by_role.items():
+                network.requires_grad_(role in phase.trains)
+            losses = phase.loss(by_role, batch)
+            losses["loss"].backward()  # type: ignore[no-untyped-call]
+            yield phase, losses
+            for role in phase.trains:
+                optimizers[role].step()
+            if phase.after is not None:
+                with torch.no_grad():
+                    phase.after(by_role)
+
+
+@contextmanager
+def fake_tensors(entry: Entry[Any]) -> Iterator[None]:
+    """Run a block on tensors without values: code that reads a value, or branches on one, fails.
+
+    Raises:
+        CheckFailed: The block raised an exception.
+    """
+    doing = "under FakeTensorMode, where, as in a CUDA graph, tensors have no values to read"
+    with plugin_code(entry, doing, ON_DEVICE), FakeTensorMode():
+        yield
+
+
+def hidden_state(module: nn.Module) -> dict[str, Any]:
+    """Plain attributes that no checkpoint saves: tensors, and numbers that may change.
+
+    Returns:
+        A copy of each number, list, dict or tuple by dotted attribute; tensors, and collections of tensors or modules,
+        as they are.
+    """
+    found: dict[str, Any] = {}
+    for prefix, part in module.named_modules():
+        for name, value in vars(part).items():
+            if (name.startswith("_") and name in nn.Module().__dict__) or name == "training":
+                continue
+            if isinstance(value, (Tensor, bool, int, float, list, dict, tuple)):
+                copyable = not _contains_tensor(value) and not _contains_module(value)
+                found[f"{prefix}.{name}".lstrip(".")] = copy.deepcopy(value) if copyable else value
+    return found
+
+
+def require_no_hidden_state(entry: Entry[Any], before: Mapping[str, Any], module: nn.Module) -> None:
+    """Fail if a module keeps a tensor outside its buffers, or if training changed one of its plain attributes.
+
+    Args:
+        entry: Whose modules they are.
+        before: ``hidden_state`` before training.
+        module: The same module after a few steps.
+
+    Raises:
+        CheckFailed: The module has state that a checkpoint loses.
+    """
+    for name, value in hidden_state(module).items():
+        require(
+            not _contains_tensor(value),
+            f"{described(entry)} keeps a tensor in the plain attribute '{name}'; checkpoints do not save it, and .to() "
+            "does not move it.",
+            AS_BUFFER,
+        )
+        require(
+            name not in before or repr(before[name]) == repr(value),
+            f"{described(entry)} changes its plain attribute '{name}' during training, and checkpoints do not save it.",
+            AS_BUFFER,
+        )
+
+
+def _contains_tensor(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_contains_tensor(item) for item in value)
+    if isinstance(value, dict):
+        return any(_contains_tensor(item) for item in value.values())
+    return isinstance(value, Tensor)
+
+
+def _contains_module(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return any(isinstance(item, nn.Module) for item in items)

@@ -1,4 +1,4 @@
-"""The command line: one file a command. Nothing heavy is imported before a command runs."""
+"""The command line: one file per command. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ app.command("report")(report)
 app.command("bench")(bench)
 app.command("leaderboard")(leaderboard)
 
-NO_ROOM = {
+NO_SPACE = {
     errno.ENOSPC: "The disk is full",
-    errno.EDQUOT: "The disk quota is used up",
-    errno.EFBIG: "A file would be larger than this shell or disk allows",
+    errno.EDQUOT: "The disk quota is exhausted",
+    errno.EFBIG: "A file would exceed the size limit of this shell or disk",
 }
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from importlib.metadata import version
 
         typer.echo(f"ganzoo {version('ganzoo-bench')}")
@@ -68,51 +68,51 @@ def common(
 
 
 def main() -> None:
-    """The ``ganzoo`` command: a user's mistake is one sentence and an exit code, never a traceback."""
+    """The ``ganzoo`` command: a user's mistake is one line and an exit code, never a traceback."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
         try:
             app()
         finally:
-            # A full disk shows when the buffer is written, which must not be left to the interpreter's last breath.
+            # A full disk may only show when the buffer is written, which must not wait for the interpreter's shutdown.
             sys.stdout.flush()
     except GanzooError as error:
-        _leave(str(error), error.exit_code)
+        _exit(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _leave("Interrupted.", 130)
+        _exit("Interrupted.", 130)
     except BrokenPipeError:
         _drop_output()
         sys.exit(1)
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno in NO_SPACE:
             _drop_output()
-            _leave(f"{NO_ROOM[error.errno]}; nothing that was saved is lost. Make room and resume the run.", 1)
+            _exit(f"{NO_SPACE[error.errno]}. Everything saved is intact: free some space and resume the run.", 1)
         if error.errno in NO_ACCESS:
-            _leave(f"{error.filename or 'A file'} cannot be written ({error.strerror}). Give a folder that can.", 1)
+            _exit(f"Cannot write {error.filename or 'a file'}: {error.strerror}. Choose a writable folder.", 1)
         raise
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        _leave("Memory does not suffice. Ask for fewer samples, or use a device with more.", 1)
+        _exit("Out of memory. Request fewer samples, or use a device with more memory.", 1)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    """Leave in order, so that nothing half-written stays; a training saves first, by its own handler.
+    """Exit through the usual cleanup, so that no temporary file stays. Training has its own handler, which saves first.
 
-    No GanzooError, which code that goes on without what has failed (a plugin, a cache) would take for a failure.
+    Not a GanzooError: code that tolerates failures, such as a cache, would swallow it.
     """
     sys.exit(143)
 
 
 def _drop_output() -> None:
-    """Let what is still buffered go nowhere, so that leaving does not fail a second time."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    """Discard buffered output, so that exiting does not fail a second time."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
 
 
-def _leave(sentence: str, code: int) -> None:
-    style, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
-    print(f"{style}{sentence}{plain}", file=sys.stderr)
+def _exit(message: str, code: int) -> None:
+    red, reset = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
+    print(f"{red}{message}{reset}", file=sys.stderr)
     sys.exit(code)

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ganzoo.checks.catalogue import Case
+    from ganzoo.checks.catalogue import PluginCheck
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="What the plugin is called: lower-case words joined by hyphens.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write it into; ./NAME by default.")] = None,
+    name: Annotated[str, typer.Argument(help="The plugin's name: lower-case words joined by hyphens.")],
+    out: Annotated[Path | None, typer.Option(help="Output folder; default: ./NAME.")] = None,
 ) -> None:
-    """Write a plugin that installs, passes its checks and trains at once: a loss, two networks, a recipe, tests."""
+    """Create a working plugin: a loss, two networks, a recipe and tests."""
     from ganzoo.registry.loading import load_zoo
-    from ganzoo.scaffold import refuse_name, write
+    from ganzoo.scaffold import check_name, write
 
-    refuse_name(name, load_zoo())
+    check_name(name, load_zoo())
     folder = out or Path(name)
     for path in write(name, folder):
         typer.echo(path)
@@ -31,11 +31,11 @@ def new(
 
 @dataclass(frozen=True)
 class Failure:
-    """A check that did not hold.
+    """A failed check.
 
     Attributes:
-        plugin: Its name, as ``ganzoo plugins`` shows it.
-        thing: ``loss-hinge``, or ``plugin-NAME`` for what concerns the whole.
+        plugin: The plugin's name.
+        thing: What was checked: ``loss-hinge``, or ``plugin-NAME`` for the whole plugin.
         check: The check's name.
         sentence: What is wrong.
         remedy: What to change.
@@ -49,36 +49,36 @@ class Failure:
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="A plugin or a distribution, as `ganzoo plugins` shows it.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the failures as JSON on standard output.")] = False,
+    name: Annotated[str, typer.Argument(help="A plugin or a package, as `ganzoo plugins` shows it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the failures as JSON.")] = False,
 ) -> None:
-    """Try everything that a plugin registers, and say what to change; exits with 1 if anything is to be changed."""
-    from ganzoo.checks.catalogue import cases
+    """Check everything that a plugin registers, and say what to change. Exits with 1 if a check fails."""
+    from ganzoo.checks.catalogue import plugin_checks
     from ganzoo.registry.loading import load_zoo
 
-    tried = cases(name, load_zoo())
-    failures = _failures(tried, silent=as_json)
+    checks = plugin_checks(name, load_zoo())
+    failures = _failures(checks, silent=as_json)
     if as_json:
         found = [asdict(failure) for failure in failures]
-        typer.echo(json.dumps({"plugin": name, "checks": len(tried), "failures": found}, ensure_ascii=False, indent=1))
+        typer.echo(json.dumps({"plugin": name, "checks": len(checks), "failures": found}, ensure_ascii=False, indent=1))
     else:
-        _report(len(tried), failures)
+        _report(len(checks), failures)
     if failures:
         raise typer.Exit(1)
 
 
-def _failures(tried: list[Case], *, silent: bool) -> list[Failure]:
+def _failures(checks: list[PluginCheck], *, silent: bool) -> list[Failure]:
     from rich.console import Console
     from rich.progress import track
 
-    from ganzoo.checks.verdict import Broken
+    from ganzoo.checks.entries import CheckFailed
 
     found = []
-    screen = Console(stderr=True)
-    for case in track(tried, "checking", console=screen, transient=True, disable=silent or not screen.is_terminal):
+    console = Console(stderr=True)
+    for case in track(checks, "checking", console=console, transient=True, disable=silent or not console.is_terminal):
         try:
             case.run()
-        except Broken as error:
+        except CheckFailed as error:
             found.append(Failure(case.plugin, case.thing, case.check, error.sentence, error.remedy))
     return found
 
@@ -87,8 +87,8 @@ def _report(checks: int, failures: list[Failure]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    screen = Console(soft_wrap=True)
+    console = Console(soft_wrap=True)
     for failure in failures:
-        screen.print(Text(f"{failure.thing} {failure.check}: ", "red") + Text(f"{failure.sentence} {failure.remedy}"))
+        console.print(Text(f"{failure.thing} {failure.check}: ", "red") + Text(f"{failure.sentence} {failure.remedy}"))
     found = f"{len(failures)} of {checks} checks failed." if failures else f"All {checks} checks passed."
-    screen.print(Text(found, "red" if failures else "green"))
+    console.print(Text(found, "red" if failures else "green"))

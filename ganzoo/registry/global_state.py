@@ -1,4 +1,4 @@
-"""What a process has one of, and a plugin must leave alone: default type and device, threads, flags, random numbers."""
+"""Process-wide state that a plugin must leave alone: default dtype and device, threads, flags, random numbers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import torch
 
 @dataclass(frozen=True)
 class GlobalState:
-    """A picture of it at one moment.
+    """A snapshot.
 
     Attributes:
-        settings: What is set, by a name for sentences.
-        generators: The states of the random number generators that no checkpoint holds.
+        settings: Values by readable name.
+        generators: States of the random number generators that checkpoints do not save, by module.
     """
 
     settings: dict[str, Any]
@@ -28,25 +28,25 @@ class GlobalState:
 
     @classmethod
     def now(cls) -> GlobalState:
-        """The present state."""
+        """The current state."""
         return cls(_settings(), _generators())
 
     def changed_since(self, earlier: GlobalState) -> list[str]:
-        """What differs, in words."""
+        """Each change as a verb phrase: ``changes torch's default dtype from ...``."""
         settings = [
             f"changes {name} from {value} to {self.settings[name]}"
             for name, value in earlier.settings.items()
             if self.settings[name] != value
         ]
         draws = [
-            f"draws from {name}'s own generator, or seeds it"
+            f"draws from {name}'s global generator, or seeds it"
             for name, value in earlier.generators.items()
             if repr(self.generators[name]) != repr(value)
         ]
         return [*settings, *draws]
 
     def restore(self) -> None:
-        """Set everything back that can be; torch's stream of random numbers too, if it was seeded."""
+        """Restore the snapshot. If torch was seeded since, its random numbers restart from the old seed."""
         now = _settings()
         for name, value in self.settings.items():
             if now[name] != value:
@@ -57,8 +57,8 @@ class GlobalState:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Whatever the block sets is set back at its end."""
+def preserved_global_state() -> Iterator[None]:
+    """Restore, at the end of the block, whatever it changed."""
     before = GlobalState.now()
     try:
         yield

@@ -25,7 +25,7 @@ from ganzoo.api import hookspecs
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.builtin import builtin_priors
-from ganzoo.registry.global_state import kept
+from ganzoo.registry.global_state import preserved_global_state
 from ganzoo.registry.packages import (
     OURS,
     allowed,
@@ -208,7 +208,7 @@ def _below(point: EntryPoint, parent: _Source) -> Iterator[_Source]:
 
 def _import(point: EntryPoint) -> Any:
     try:
-        with _quiet(), kept():
+        with _quiet(), preserved_global_state():
             return point.load()
     except (Exception, SystemExit) as error:
         return error
@@ -243,7 +243,7 @@ def _load(source: _Source, zoo: Zoo) -> PluginInfo:
     manager.add_hookspecs(hookspecs)
     registered: list[Entry[Any]] = []
     try:
-        with _quiet(), kept():
+        with _quiet(), preserved_global_state():
             manager.register(plugin, name=point.name)
             _check_hooks(manager, plugin, who)
             for hook, kind in HOOKS.items():

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors as safetensors, everything else as JSON with a digest, nothing that can execute."""
+"""Checkpoints: tensors as safetensors, everything else as JSON, both with digests; loading one executes no code."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from ganzoo.runs.schemas import CHECKPOINT, NewerError, is_state, refuse_newer
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A moment of a training.
+    """The state of a training run.
 
     Attributes:
-        tensors: All tensors, by dotted name (``networks.generator.…``, ``ema.generator.…``, ``optimizers.…``).
-        state: Everything else, JSON: ``images``, ``steps``, ``seconds`` and the cursors.
-        path: The safetensors file it was read from.
+        tensors: All tensors by dotted name (``networks.generator.…``, ``ema.generator.…``, ``optimizers.…``).
+        state: Everything else, as JSON: ``images``, ``steps``, ``seconds`` and the cursors.
+        path: Its safetensors file.
     """
 
     tensors: dict[str, Tensor]
@@ -34,16 +34,15 @@ class Checkpoint:
     path: Path
 
     def weights(self, prefix: str) -> dict[str, Tensor]:
-        """A network's state dict: the tensors below ``prefix``, e.g. ``"ema.generator"``."""
+        """A network's state dict: the tensors under ``prefix``, such as ``"ema.generator"``."""
         return {name.removeprefix(f"{prefix}."): t for name, t in self.tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], *, keep: int = 2) -> Path:
-    """Write a checkpoint atomically, and then remove all but the newest ``keep``.
+    """Write a checkpoint atomically, then remove all but the newest ``keep``.
 
-    The JSON file is written last and holds the digests of the tensors and of itself: a checkpoint without it is
-    unfinished, and one with another digest is damaged. What lies beyond this checkpoint is removed too: it was too
-    damaged to go on from.
+    The JSON file is written last, with the digests of the tensors and of itself: a checkpoint without it is incomplete,
+    one with a wrong digest is damaged. Checkpoints of more images are removed too: they were too damaged to resume.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = save_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
@@ -56,7 +55,7 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
 
 
 def prune(newest: Path, *, keep: int = 2) -> None:
-    """Remove all checkpoints but the ``keep`` up to ``newest``, and what a kill left of half-removed ones."""
+    """Keep the last ``keep`` complete checkpoints up to ``newest``; remove later, earlier and incomplete ones."""
     found = sorted(newest.parent.glob("*.safetensors"))
     kept = [path for path in found if path <= newest and path.with_suffix(".json").exists()][-keep:]
     for path in found:
@@ -66,13 +65,13 @@ def prune(newest: Path, *, keep: int = 2) -> None:
 
 
 def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest whole checkpoint, and a sentence for each damaged one that was passed over.
+    """The newest intact checkpoint, and a message for each damaged one that was skipped.
 
-    A run's first checkpoint that was cut off while it was written is none: then there is no checkpoint yet.
+    Returns None if the folder is empty, or if a crash interrupted the very first checkpoint.
 
     Raises:
         NewerError: A newer ganzoo wrote one of them.
-        GanzooError: There are checkpoints, and none of them is whole.
+        GanzooError: Every checkpoint is damaged.
     """
     damaged: list[str] = []
     paths = sorted(folder.glob("*.safetensors"), reverse=True)
@@ -87,18 +86,18 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         return None, damaged
     if damaged:
         raise GanzooError(
-            f"No checkpoint in {folder} is whole: {' '.join(damaged)}",
-            "Start the run anew with another --out; its scores and pictures are still there.",
+            f"Every checkpoint in {folder} is damaged: {' '.join(damaged)}",
+            "Start a new run with another --out; the scores and pictures of this one are still there.",
         )
     return None, damaged
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read one checkpoint and verify it.
+    """Read and verify one checkpoint.
 
     Raises:
         NewerError: A newer ganzoo wrote it.
-        GanzooError: It is truncated or altered.
+        GanzooError: It is incomplete or damaged.
     """
     try:
         content = path.read_bytes()
@@ -106,7 +105,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         schema, digest, state = meta.get("schema", 1), meta["sha256"], meta["state"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise GanzooError(f"The checkpoint {path.name} is incomplete ({type(error).__name__}).") from error
-    # Runs from before there was a digest of the JSON file have none.
+    # Older runs have no digest of the JSON file.
     own_digest = meta.pop("meta_sha256", None)
     if not is_state(state) or (own_digest is not None and own_digest != _digest(meta)):
         raise GanzooError(f"The checkpoint {path.name} is damaged: its state does not match its digest.")
@@ -115,7 +114,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise GanzooError(f"The checkpoint {path.name} is damaged: its bytes do not match its digest.")
     try:
         return Checkpoint(load_tensors(content), state, path)
-    # Beside its own errors, those of types and sizes that a header may name and torch does not know.
+    # Beyond SafetensorError: a header may name types and sizes that torch rejects.
     except (SafetensorError, LookupError, RuntimeError, ValueError, TypeError, AssertionError, OverflowError) as error:
         raise GanzooError(f"The checkpoint {path.name} is damaged: {type(error).__name__}: {error}.") from error
 

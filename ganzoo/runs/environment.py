@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The hardware and software that a result was measured on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
 def environment(device: torch.device) -> dict[str, Any]:
     """Hardware and versions, as JSON: cpu, instructions, cores, threads, gpu, system, versions.
 
-    torch names its build itself (``+cpu``, ``+cu130``), which its metadata may leave out.
+    torch.__version__ names the build (``+cpu``, ``+cu130``), which the package metadata may omit.
     """
     return {
         "device": str(device),
@@ -36,17 +36,17 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def in_words(found: Mapping[str, Any]) -> str:
-    """What an environment's figures were measured on: hardware, threads, torch."""
+    """An environment as text: hardware, threads and torch."""
     return f"{hardware_in_words(found)}, threads: {found['threads']}, torch {found['versions']['torch']}"
 
 
 def hardware_in_words(found: Mapping[str, Any]) -> str:
-    """The GPU, or else the CPU and what it multiplies with: what tells one machine's figures from another's."""
+    """The GPU, or else the CPU with its instructions: results are comparable only on the same hardware."""
     if found.get("gpu"):
         return str(found["gpu"])
-    cpu, told = found.get("cpu"), found.get("instructions")
-    # Early versions did not tell them, and a stranger's file may hold anything there.
-    instructions = ", ".join(map(str, told)) if isinstance(told, list) else ""
+    cpu, listed = found.get("cpu"), found.get("instructions")
+    # Early versions wrote none, and an untrusted file may contain anything here.
+    instructions = ", ".join(map(str, listed)) if isinstance(listed, list) else ""
     return f"{cpu} ({instructions})" if instructions else str(cpu)
 
 
@@ -60,18 +60,18 @@ def _cpu_name() -> str:
 
 
 def _instructions() -> list[str]:
-    """What the CPU multiplies with: two of one name may differ by a factor of ten in bfloat16."""
+    """The CPU's matrix instructions: CPUs of one name can differ tenfold in bfloat16."""
     known = {
         "AVX2": torch.cpu._is_avx2_supported(),
         "AVX512": torch.cpu._is_avx512_supported(),
         "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
         "AMX": torch.cpu._is_amx_tile_supported(),
     }
-    return [name for name, there in known.items() if there]
+    return [name for name, supported in known.items() if supported]
 
 
-def _version(distribution: str) -> str | None:
+def _version(package: str) -> str | None:
     try:
-        return version(distribution)
+        return version(package)
     except PackageNotFoundError:
         return None

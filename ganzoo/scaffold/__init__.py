@@ -1,6 +1,6 @@
-"""A plugin to begin with: a distribution that installs, passes its checks and trains before a line of it is changed.
+"""``ganzoo new``: a starter plugin that installs, passes its checks and trains as it is.
 
-The templates in ``plugin/`` are files of ``string.Template``; in their paths PACKAGE and NAME stand for the names.
+The files in ``plugin/`` are ``string.Template`` templates; PACKAGE and NAME in their paths are replaced as well.
 """
 
 from __future__ import annotations
@@ -20,44 +20,40 @@ from ganzoo.registry.packages import OURS, distribution_name, installed, normal
 from ganzoo.registry.registry import NAME
 
 TEMPLATES = Path(__file__).parent / "plugin"
-ENDING = ".template"
-MISTAKEN = 0.85
-"""Names as similar as this are taken for one another: ``vanila`` and ``vanilla``."""
+SUFFIX = ".template"
+TOO_SIMILAR = 0.85
+"""Names with at least this difflib ratio are easily confused: ``vanila`` and ``vanilla``."""
 
 
-def refuse_name(name: str, zoo: Zoo) -> None:
-    """Refuse what cannot be a distribution, a package and the name of a loss at once, or would be mistaken for another.
+def check_name(name: str, zoo: Zoo) -> None:
+    """Check that a name can be a package, a module and a loss, and is not easily confused with an existing one.
 
     Raises:
-        GanzooError: It is malformed, a word of Python's, taken, or nearly so.
+        GanzooError: The name is malformed, reserved by Python, taken, or too similar to another.
     """
     package = package_of(name)
     if not NAME.fullmatch(name) or not package.isidentifier():
         raise GanzooError(
-            f"A plugin cannot be called '{name}'.",
-            "Use lower-case letters and digits joined by hyphens, a letter first: my-gan.",
+            f"Invalid plugin name '{name}'.",
+            "Use lower-case letters and digits joined by hyphens, starting with a letter: my-gan.",
         )
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package == "ganzoo":
-        raise GanzooError(
-            f"A plugin cannot be called '{name}', a word that Python or ganzoo has already.", "Add another."
-        )
+        raise GanzooError(f"Python or ganzoo reserves the name '{name}'.", f"Add a word: my-{name}.")
     taken = {entry.name for registry in zoo.registries() for entry in registry}
     taken |= {found.name for found in zoo.plugins} | {problem.plugin for problem in zoo.problems}
     taken |= {normal(point.name) for point in installed()} | {distribution_name(point) for point in installed()}
     for wanted in (name, f"{name}-mnist"):
         if wanted in taken:
-            raise GanzooError(f"The name '{wanted}' is taken already.", "See `ganzoo list`, and choose another.")
-    close = get_close_matches(name, taken, n=1, cutoff=MISTAKEN)
+            raise GanzooError(f"The name '{wanted}' is taken.", "Choose another; `ganzoo list` shows those in use.")
+    close = get_close_matches(name, taken, n=1, cutoff=TOO_SIMILAR)
     if close:
-        raise GanzooError(
-            f"'{name}' would be mistaken for '{close[0]}', which is there already.", "Choose another name."
-        )
+        raise GanzooError(f"'{name}' is too similar to '{close[0]}'.", "Choose another name.")
     if importlib.util.find_spec(package) is not None:
-        raise GanzooError(f"Python finds a module called '{package}' already.", "Choose another name.")
+        raise GanzooError(f"A Python module '{package}' is already installed.", "Choose another name.")
 
 
 def package_of(name: str) -> str:
-    """The importable name of a distribution: ``my_gan`` for ``my-gan``."""
+    """A plugin's module name: ``my_gan`` for ``my-gan``."""
     return name.replace("-", "_")
 
 
@@ -65,21 +61,23 @@ def write(name: str, folder: Path) -> list[Path]:
     """Write a plugin into a new folder.
 
     Args:
-        name: One that ``refuse_name`` let pass.
-        folder: Where to; it must not be there yet.
+        name: A name that passes ``check_name``.
+        folder: The new folder; it must not exist.
 
     Returns:
-        The files, in order.
+        The files written.
 
     Raises:
-        GanzooError: The folder is there already, or cannot be made.
+        GanzooError: The folder exists, or could not be created.
     """
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
-        raise GanzooError(f"{folder} is there already.", "Choose another name, or another folder with --out.") from None
+        raise GanzooError(f"{folder} already exists.", "Choose another name, or another folder with --out.") from None
     except OSError as error:
-        raise GanzooError(f"{folder} cannot be made ({error.strerror}).", "Choose another with --out.") from error
+        raise GanzooError(
+            f"Could not create {folder}: {error.strerror}.", "Choose another folder with --out."
+        ) from error
     written = []
     for path, text in rendered(name):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -89,13 +87,13 @@ def write(name: str, folder: Path) -> list[Path]:
 
 
 def rendered(name: str) -> Iterator[tuple[Path, str]]:
-    """Each file's path inside the folder, and its text."""
+    """Each file's path in the folder, and its text."""
     words = {
         "name": name,
         "package": package_of(name),
         "requirement": f"{OURS}>={version(OURS)}",
     }
-    for template in sorted(TEMPLATES.rglob(f"*{ENDING}")):
-        path = template.relative_to(TEMPLATES).as_posix().removesuffix(ENDING)
+    for template in sorted(TEMPLATES.rglob(f"*{SUFFIX}")):
+        path = template.relative_to(TEMPLATES).as_posix().removesuffix(SUFFIX)
         path = path.replace("PACKAGE", words["package"]).replace("NAME", name)
         yield Path(path), Template(template.read_text(encoding="utf-8")).substitute(words)

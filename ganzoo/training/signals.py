@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests that are honoured between two steps."""
+"""Ctrl-C and SIGTERM as requests to stop between two steps."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ganzoo.errors import GanzooError, Interrupted, Terminated
 
 
 class StopRequests:
-    """While active, notes the first SIGINT or SIGTERM; a second Ctrl-C stops at once, as usual."""
+    """While active, records the first SIGINT or SIGTERM; a second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._leave_with: tuple[str, str] | None = None
+        self._exit_message: tuple[str, str] | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequests:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
+                self._previous[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(
@@ -33,30 +33,30 @@ class StopRequests:
             signal.signal(number, handler)
 
     def error(self, sentence: str, remedy: str) -> GanzooError:
-        """The error to leave with, its exit code by the signal that was received."""
+        """The error to exit with: its exit code depends on the signal."""
         kind = Terminated if self.received is signal.SIGTERM else Interrupted
         return kind(sentence, remedy)
 
     @contextmanager
     def at_once(self, sentence: str, remedy: str) -> Iterator[None]:
-        """A block in which nothing is left to save: a request, also an earlier one, ends it without delay.
+        """A block with nothing left to save: a request, even an earlier one, stops it at once.
 
         Raises:
-            Interrupted: By Ctrl-C; with the sentence and the remedy.
-            Terminated: By SIGTERM.
+            Interrupted: Ctrl-C arrived; the message is the sentence and the remedy.
+            Terminated: SIGTERM arrived.
         """
-        self._leave_with = sentence, remedy
+        self._exit_message = sentence, remedy
         try:
             if self.received:
                 raise self.error(sentence, remedy)
             yield
         finally:
-            self._leave_with = None
+            self._exit_message = None
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if self.received is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
         first = self.received is None
         self.received = self.received or signal.Signals(number)
-        if first and self._leave_with is not None:
-            raise self.error(*self._leave_with)
+        if first and self._exit_message is not None:
+            raise self.error(*self._exit_message)

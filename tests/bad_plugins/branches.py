@@ -1,10 +1,10 @@
-"""Decides by a tensor's value."""
+"""Branches on a tensor's value."""
 
 from ganzoo import Regularizer, hookimpl
 
 
 class Sometimes(Regularizer):
-    """Holds back only a critic that is ahead."""
+    """Penalises a critic only while it is ahead."""
 
     def penalty(self, turn):
         gap = turn.judge_real().mean() - turn.judge_fake().mean()
@@ -15,4 +15,4 @@ class Sometimes(Regularizer):
 
 @hookimpl
 def register_regularizers(register):
-    register("branches", Sometimes, summary="A penalty now and then", paper="Someone 2020")
+    register("branches", Sometimes, summary="A conditional penalty", paper="Someone 2020")

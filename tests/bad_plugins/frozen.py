@@ -1,4 +1,4 @@
-"""A layer that forward does not use, so that it never learns."""
+"""Has a layer that forward never uses."""
 
 from torch import nn
 
@@ -11,11 +11,11 @@ class Idle(nn.Module):
     def __init__(self, spec):
         super().__init__()
         self.spec = spec
-        self.paint = nn.Linear(spec.latent, spec.pixels)
+        self.image = nn.Linear(spec.latent, spec.pixels)
         self.spare = nn.Linear(spec.latent, spec.latent)
 
     def forward(self, z):
-        return self.paint(z).tanh().view(-1, *self.spec.image_shape)
+        return self.image(z).tanh().view(-1, *self.spec.image_shape)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Seeds everybody's random numbers, and makes everybody's floats double."""
+"""Seeds the global generator and changes the default dtype."""
 
 import torch
 
@@ -9,7 +9,7 @@ torch.set_default_dtype(torch.float64)
 
 
 class Reproducible(AdversarialLoss):
-    """Seeds in every step, too."""
+    """Seeds in every step as well."""
 
     def discriminator(self, real, fake):
         torch.manual_seed(0)
@@ -21,4 +21,4 @@ class Reproducible(AdversarialLoss):
 
 @hookimpl
 def register_losses(register):
-    register("global-rng", Reproducible, summary="Seeds and sets", paper="Someone 2020")
+    register("global-rng", Reproducible, summary="Seeds the global generator", paper="Someone 2020")

@@ -1,4 +1,4 @@
-"""Sizes of MNIST, typed in."""
+"""Hard-codes the size of MNIST."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from ganzoo import hookimpl
 
 
 class ForMnist(nn.Module):
-    """Knows only 28x28."""
+    """Works on 28x28 images only."""
 
     def __init__(self, spec):
         super().__init__()
@@ -18,4 +18,4 @@ class ForMnist(nn.Module):
 
 @hookimpl
 def register_discriminators(register):
-    register("hard-coded", ForMnist, summary="28x28 and nothing else")
+    register("hard-coded", ForMnist, summary="28x28 only")

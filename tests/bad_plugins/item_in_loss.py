@@ -1,10 +1,10 @@
-"""Reads the loss in every step, for a log."""
+"""Reads the loss in every step to log it."""
 
 from ganzoo import AdversarialLoss, hookimpl
 
 
 class Chatty(AdversarialLoss):
-    """Remembers its last value."""
+    """Keeps its last value."""
 
     def discriminator(self, real, fake):
         loss = fake.mean() - real.mean()
@@ -17,4 +17,4 @@ class Chatty(AdversarialLoss):
 
 @hookimpl
 def register_losses(register):
-    register("item-in-loss", Chatty, summary="Reads itself", paper="Someone 2020")
+    register("item-in-loss", Chatty, summary="Reads its value", paper="Someone 2020")

@@ -1,4 +1,4 @@
-"""A running average in a plain attribute, where no checkpoint looks."""
+"""Keeps a running average in a plain attribute, which checkpoints do not save."""
 
 import torch
 
@@ -6,7 +6,7 @@ from ganzoo import AdversarialLoss, hookimpl
 
 
 class Forgetful(AdversarialLoss):
-    """Centres logits by their running average."""
+    """Centres logits on their running average."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The logarithm of a sigmoid, which is -inf for a logit that is negative enough."""
+"""Takes the logarithm of a sigmoid, which is -inf for large negative logits."""
 
 import torch
 
@@ -6,7 +6,7 @@ from ganzoo import AdversarialLoss, hookimpl
 
 
 class Naive(AdversarialLoss):
-    """Equation 1 of the original paper, typed as it stands."""
+    """Equation 1 of the original paper, without a stable form."""
 
     def discriminator(self, real, fake):
         return -(torch.sigmoid(real).log().mean() + (1 - torch.sigmoid(fake)).log().mean())

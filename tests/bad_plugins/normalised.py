@@ -1,4 +1,4 @@
-"""Says that it looks at each image alone, and normalises over all of them."""
+"""Claims per_image, but normalises over the batch."""
 
 from torch import nn
 
@@ -22,4 +22,4 @@ class Normalised(nn.Module):
 
 @hookimpl
 def register_discriminators(register):
-    register("normalised", Normalised, summary="Looks at the whole batch")
+    register("normalised", Normalised, summary="Uses batch statistics")

@@ -1,4 +1,4 @@
-"""Implements a hook, and registers nothing in it."""
+"""Implements a hook that registers nothing."""
 
 from ganzoo import hookimpl
 

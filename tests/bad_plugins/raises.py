@@ -1,3 +1,3 @@
-"""Raises on import."""
+"""Raises an exception on import."""
 
 raise RuntimeError("a cable is loose")

@@ -1,4 +1,4 @@
-"""No docstring, no word on its option, a summary that is none, and no paper."""
+"""Has no docstring, no documentation of its option, a bad summary and no paper."""
 
 from ganzoo import AdversarialLoss, hookimpl
 

@@ -1,4 +1,4 @@
-"""A recipe that names a loss which there is not."""
+"""Registers a recipe with an unknown loss."""
 
 from pathlib import Path
 

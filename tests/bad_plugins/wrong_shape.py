@@ -1,4 +1,4 @@
-"""Logits of shape (n, 1) where (n,) is needed."""
+"""Returns logits of shape (n, 1) instead of (n,)."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""``pytest --ganzoo-plugin NAME``, in a folder without a test of its own, in processes of their own."""
+"""``pytest --ganzoo-plugin NAME``, in child processes and in a folder without tests."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
-def test_each_check_of_each_thing_is_a_test(tmp_path: Path, workers: list[str]) -> None:
+def test_each_check_is_a_test(tmp_path: Path, workers: list[str]) -> None:
     done = pytest_in(tmp_path, "--ganzoo-plugin", "hinge", "-k", WORDS, *workers)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 passed" in done.stdout  # a summary of the loss and of its recipe, a docstring of the loss
 
 
-def test_an_unknown_plugin_is_a_sentence(tmp_path: Path) -> None:
+def test_an_unknown_plugin_gets_a_suggestion(tmp_path: Path) -> None:
     done = pytest_in(tmp_path, "--ganzoo-plugin", "hinges")
     assert done.returncode == 4
     assert "Did you mean 'hinge'?" in done.stderr
 
 
-def test_it_can_be_left_out(tmp_path: Path) -> None:
+def test_it_can_be_disabled(tmp_path: Path) -> None:
     done = pytest_in(tmp_path, "-p", "no:ganzoo", "--ganzoo-plugin", "hinge")
     assert done.returncode == 4
     assert "unrecognized arguments: --ganzoo-plugin" in done.stderr

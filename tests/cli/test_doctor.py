@@ -12,7 +12,7 @@ from ganzoo.cli.reports import doctor
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.loop import Observers, resume, start
+from ganzoo.runs.loop import Callbacks, resume, start
 
 COMMON = ["train.precision=fp32", "train.ema=null", "train.log_every=2000", "evaluate.samples=500"]
 SMALL = [*COMMON, "train.batch_size=64", "networks.generator.hidden=[128]", "networks.discriminator.hidden=[128]"]
@@ -150,7 +150,7 @@ def test_a_run_ends_with_its_diagnosis(state, request, capsys):
         progress.summarise(run)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert {"healthy": "healthy: no sign of", "saturated": "saturation: The discriminator is sure"}[
+    assert {"healthy": "healthy: no sign of", "saturated": "saturation: The discriminator makes no mistakes"}[
         state
     ] in captured.err
 
@@ -169,7 +169,7 @@ def test_a_run_that_was_killed_and_resumed_has_the_same_health(zoo, tmp_path):
 
     start(recipe, zoo, tmp_path / "whole")
     with pytest.raises(Killed):
-        start(recipe, zoo, tmp_path / "run", observers=Observers(tick=kill))
+        start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=kill))
     resume(tmp_path / "run", zoo)
     watched = [
         [event for event in RunFolder.open(tmp_path / name).events() if event["event"] == "health"]

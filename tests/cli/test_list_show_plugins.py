@@ -214,7 +214,7 @@ def test_help_and_version_need_no_torch():
         (GanzooError("A thing is wrong.", "Mend it."), 2, "A thing is wrong. Mend it."),
         (RunError("It went wrong."), 1, "It went wrong."),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "The disk is full"),
-        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 1, "/a/b cannot be written (Permission denied)."),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 1, "Cannot write /a/b: Permission denied."),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

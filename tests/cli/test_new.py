@@ -1,4 +1,4 @@
-"""``ganzoo new``: which names are refused, and what is written. tests/test_tutorial.py installs and trains one."""
+"""``ganzoo new``: which names are valid, and what it writes. tests/test_tutorial.py installs and trains the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ganzoo import GanzooError
 from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict_yaml import read_mapping
-from ganzoo.scaffold import refuse_name, rendered, write
+from ganzoo.scaffold import check_name, rendered, write
 
 
 @pytest.mark.parametrize(
@@ -18,38 +18,38 @@ from ganzoo.scaffold import refuse_name, rendered, write
     [
         ("My-GAN", "lower-case"),
         ("my_gan", "lower-case"),
-        ("3d-gan", "a letter first"),
+        ("3d-gan", "starting with a letter"),
         ("../escape", "lower-case"),
         ("", "lower-case"),
         ("class", "Python"),
         ("json", "Python"),
-        ("ganzoo", "ganzoo has already"),
+        ("ganzoo", "ganzoo reserves"),
         ("vanilla", "taken"),
         ("ganzoo-bench", "taken"),
         ("vanila", "'vanilla'"),
-        ("numpy", "module called 'numpy'"),
+        ("numpy", "module 'numpy' is already installed"),
     ],
 )
-def test_a_name_is_refused_for_its_reason(zoo: Zoo, name: str, words: str) -> None:
+def test_an_invalid_name_is_rejected_with_the_reason(zoo: Zoo, name: str, words: str) -> None:
     with pytest.raises(GanzooError, match=words):
-        refuse_name(name, zoo)
+        check_name(name, zoo)
 
 
 @pytest.mark.parametrize("name", ["demo", "my-new-thing", "x2"])
-def test_other_names_pass(zoo: Zoo, name: str) -> None:
-    refuse_name(name, zoo)
+def test_valid_names_pass(zoo: Zoo, name: str) -> None:
+    check_name(name, zoo)
 
 
-def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    with pytest.raises(GanzooError, match="is there already"):
+    with pytest.raises(GanzooError, match="already exists"):
         write("demo", tmp_path / "mine")
     assert list((tmp_path / "mine").iterdir()) == []
 
 
-def test_every_file_is_written_under_the_name_and_is_well_formed(tmp_path: Path) -> None:
-    written = write("my-new-thing", tmp_path / "there" / "plugin")
-    names = {path.relative_to(tmp_path / "there" / "plugin").as_posix() for path in written}
+def test_every_file_carries_the_name_and_is_well_formed(tmp_path: Path) -> None:
+    written = write("my-new-thing", tmp_path / "new" / "plugin")
+    names = {path.relative_to(tmp_path / "new" / "plugin").as_posix() for path in written}
     assert names >= {
         ".github/workflows/test.yml",
         "README.md",
@@ -58,9 +58,9 @@ def test_every_file_is_written_under_the_name_and_is_well_formed(tmp_path: Path)
         "src/my_new_thing/my-new-thing-mnist.yaml",
         "tests/test_my_new_thing.py",
     }
-    project = (tmp_path / "there" / "plugin" / "pyproject.toml").read_text(encoding="utf-8")
+    project = (tmp_path / "new" / "plugin" / "pyproject.toml").read_text(encoding="utf-8")
     assert '[project.entry-points.ganzoo]\nmy-new-thing = "my_new_thing"\n' in project
-    recipe = read_mapping(tmp_path / "there" / "plugin" / "src" / "my_new_thing" / "my-new-thing-mnist.yaml")
+    recipe = read_mapping(tmp_path / "new" / "plugin" / "src" / "my_new_thing" / "my-new-thing-mnist.yaml")
     assert Recipe.model_validate({**recipe, "name": "my-new-thing-mnist"}).loss.name == "my-new-thing"
 
 

@@ -1,4 +1,4 @@
-"""Any loss with any regularizers, networks, augmentation and labels: it trains, or a sentence says why not."""
+"""Any loss with any regularizers, networks, augmentation and labels: it trains, or an error says why not."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ganzoo.training.trainer import Trainer
 ZOO = load_zoo()
 ON_LOGITS = [entry.name for entry in ZOO.losses if not isinstance(entry.create(), Objective)]
 SEEDS = range(100)
-LEGAL_AT_LEAST = 60
-"""Of the hundred. Fewer would mean that the parts are not free to be combined."""
+MIN_VALID = 60
+"""Out of the hundred: most parts combine freely."""
 
 
-def drawn(seed: int) -> dict[str, Any]:
+def random_parts(seed: int) -> dict[str, Any]:
     """A random choice of parts."""
     rng = random.Random(seed)
 
@@ -61,42 +61,42 @@ def data() -> ImageDataset:
     return ImageDataset("mnist", "train", images, torch.arange(16) % 10, tuple("0123456789"))
 
 
-def refused(parts: dict[str, Any], sentence: str) -> None:
-    """The sentence names a part that stands in the way."""
+def assert_names_a_part(parts: dict[str, Any], message: str) -> None:
+    """The message names a part that does not fit."""
     names = [parts[kind] for kind in ("loss", "generator", "discriminator", "augmentation") if parts[kind]]
-    assert any(f"'{name}'" in sentence for name in [*names, *parts["regularizers"]]), (parts, sentence)
+    assert any(f"'{name}'" in message for name in [*names, *parts["regularizers"]]), (parts, message)
 
 
-def trained(parts: dict[str, Any], trainer: Trainer) -> None:
-    """Two steps leave every loss and every weight finite, and move something."""
+def assert_trains(parts: dict[str, Any], trainer: Trainer) -> None:
+    """After two steps every loss and every weight is finite, and some weight has changed."""
     before = {name: p.detach().clone() for name, p in trainer.networks.named_parameters()}
     for _ in range(2):
         trainer.step()
-    broken = [name for name, value in trainer.meters.flush().items() if not math.isfinite(value)]
+    infinite = [name for name, value in trainer.meters.flush().items() if not math.isfinite(value)]
     after = dict(trainer.networks.named_parameters())
-    broken += [name for name, parameter in after.items() if not torch.isfinite(parameter).all()]
-    assert not broken, (parts, broken)
+    infinite += [name for name, parameter in after.items() if not torch.isfinite(parameter).all()]
+    assert not infinite, (parts, infinite)
     assert any(not torch.equal(parameter, before[name]) for name, parameter in after.items()), parts
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_random_recipe_trains_or_is_refused_by_name(seed: int) -> None:
-    parts, trainer, sentence = drawn(seed), None, ""
+def test_a_random_recipe_trains_or_the_error_names_a_part(seed: int) -> None:
+    parts, trainer, message = random_parts(seed), None, ""
     torch.manual_seed(seed)
     try:
         trainer = Trainer(recipe_of(parts), ZOO, dataset=data())
-    except GanzooError as refusal:
-        sentence = str(refusal)
+    except GanzooError as error:
+        message = str(error)
     if trainer is None:
-        refused(parts, sentence)
+        assert_names_a_part(parts, message)
     else:
-        trained(parts, trainer)
+        assert_trains(parts, trainer)
 
 
-def test_most_parts_go_together() -> None:
+def test_most_combinations_are_valid() -> None:
     built = 0
     for seed in SEEDS:
         with suppress(GanzooError):
-            assemble(recipe_of(drawn(seed)), ZOO, Images(1, 28, 28), 10)
+            assemble(recipe_of(random_parts(seed)), ZOO, Images(1, 28, 28), 10)
             built += 1
-    assert built >= LEGAL_AT_LEAST
+    assert built >= MIN_VALID

@@ -1,4 +1,4 @@
-"""What `ganzoo list` shows about every registered thing."""
+"""The documentation and options of every registered entry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ganzoo.checks import entries as checks
-from ganzoo.checks import importing
+from ganzoo.checks import isolation
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import KINDS
 
@@ -15,19 +15,19 @@ ENTRIES = [entry for kind in KINDS for entry in load_zoo().registry(kind)]
 FROM_PAPERS = ("generator", "discriminator", "encoder", "loss", "regularizer", "augmentation")
 
 
-def str_of(entry: Any) -> str:
+def entry_id(entry: Any) -> str:
     return f"{entry.kind}-{entry.name}"
 
 
-entries = pytest.mark.parametrize("entry", ENTRIES, ids=str_of)
+entries = pytest.mark.parametrize("entry", ENTRIES, ids=entry_id)
 
 
-def test_nothing_was_refused() -> None:
+def test_every_plugin_loads() -> None:
     assert load_zoo().problems == []
 
 
-def test_the_first_pages_are_there() -> None:
-    """Guards the tests beside this one: over an empty registry they would all pass."""
+def test_the_first_methods_are_registered() -> None:
+    """The other tests would all pass on an empty registry."""
     names = {(entry.kind, entry.name) for entry in ENTRIES}
     assert names >= {
         *((kind, name) for kind in ("generator", "discriminator") for name in ("mlp", "dcgan")),
@@ -39,42 +39,42 @@ def test_the_first_pages_are_there() -> None:
 
 
 @entries
-def test_it_has_a_summary_of_one_line(entry: Any) -> None:
+def test_the_summary_is_one_short_line(entry: Any) -> None:
     checks.summary(entry)
 
 
-@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.kind in FROM_PAPERS], ids=str_of)
-def test_what_comes_from_a_paper_cites_it_with_its_year(entry: Any) -> None:
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.kind in FROM_PAPERS], ids=entry_id)
+def test_published_methods_cite_their_paper_and_year(entry: Any) -> None:
     checks.paper(entry, FROM_PAPERS)
 
 
-@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.kind != "recipe"], ids=str_of)
-def test_its_factory_explains_itself(entry: Any) -> None:
+@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.kind != "recipe"], ids=entry_id)
+def test_the_factory_has_a_docstring(entry: Any) -> None:
     checks.docstring(entry)
 
 
 @entries
-def test_its_docstring_explains_every_option(entry: Any) -> None:
+def test_the_docstring_documents_every_option(entry: Any) -> None:
     checks.options_documented(entry)
 
 
 @entries
-def test_a_misspelt_option_is_refused(entry: Any) -> None:
+def test_a_misspelt_option_is_rejected(entry: Any) -> None:
     checks.unknown_option(entry)
 
 
 @entries
-def test_an_option_of_a_wrong_type_is_refused(entry: Any) -> None:
+def test_an_option_of_the_wrong_type_is_rejected(entry: Any) -> None:
     checks.types(entry)
 
 
 @entries
-def test_its_own_defaults_pass_its_check(entry: Any) -> None:
+def test_the_defaults_are_valid(entry: Any) -> None:
     checks.defaults(entry)
 
 
-def test_importing_any_of_ours_is_quick_and_changes_nothing() -> None:
-    """Nothing trains, computes, asks the network, seeds, or pulls in what takes a second."""
-    found = importing.examined(load_zoo().plugins)
+def test_importing_first_party_plugins_is_quick_and_changes_nothing() -> None:
+    """No import trains, computes, uses the network, seeds, or imports a slow library."""
+    found = isolation.import_problems(load_zoo().plugins)
     assert len(found) == len(load_zoo().plugins)
     assert {name: sentences for name, sentences in found.items() if sentences} == {}

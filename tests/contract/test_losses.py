@@ -1,4 +1,4 @@
-"""What every registered loss, regularizer and augmentation must do; the checks themselves are ``ganzoo check``'s."""
+"""The checks of ``ganzoo check`` for every registered loss, regularizer and augmentation."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_losses_are_finite_scalars_with_finite_gradients(name: str, size: float)
 
 
 @on_logits
-def test_a_fooled_discriminator_is_pushed_right_and_a_losing_generator_up(name: str) -> None:
-    """Large logits mean real, for every loss: augmentations and logs rely on it."""
+def test_a_fooled_discriminator_is_corrected_and_a_losing_generator_raises_its_logit(name: str) -> None:
+    """Augmentations and logs rely on large logits meaning real for every loss."""
     checks.directions(ZOO.losses.get(name))
 
 
@@ -40,19 +40,19 @@ def test_a_loss_does_not_depend_on_the_batch_size(name: str) -> None:
     checks.batch_size(ZOO.losses.get(name))
 
 
-def test_every_objective_with_phases_of_its_own_is_tried_in_a_recipe() -> None:
+def test_some_recipe_uses_each_objective_with_its_own_phases() -> None:
     with_phases = {name for name, loss in LOSSES.items() if isinstance(loss, Objective)}
-    tried = {load_recipe(entry.name, ZOO).loss.name for entry in ZOO.recipes}
-    assert with_phases <= tried
+    used = {load_recipe(entry.name, ZOO).loss.name for entry in ZOO.recipes}
+    assert with_phases <= used
 
 
 @terms
-def test_a_penalty_is_a_finite_scalar_and_so_are_its_gradients(entry: Any) -> None:
+def test_a_penalty_is_a_finite_scalar_with_finite_gradients(entry: Any) -> None:
     checks.penalty(entry)
 
 
 @terms
-def test_the_weight_is_ganzoo_s_to_apply(entry: Any) -> None:
+def test_ganzoo_applies_the_weight(entry: Any) -> None:
     checks.weight(entry)
 
 
@@ -62,15 +62,15 @@ def test_it_can_be_lazy(entry: Any) -> None:
 
 
 @regularizers
-def test_what_has_no_weight_adds_no_term(entry: Any) -> None:
-    losses, _ = checks.turn(entry)
+def test_a_regularizer_without_a_weight_adds_no_term(entry: Any) -> None:
+    losses, _ = checks.run_phase(entry)
     assert (entry.name in losses) == checks.is_term(entry)
 
 
 @pytest.mark.parametrize("entry", ZOO.augmentations, ids=lambda entry: entry.name)
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)], ids=str)
-def test_an_augmentation_keeps_the_shape_and_lets_gradients_through(entry: Any, shape: tuple[int, int, int]) -> None:
-    checks.augmented_at(entry, shape)
+def test_an_augmentation_keeps_the_shape_and_passes_gradients(entry: Any, shape: tuple[int, int, int]) -> None:
+    checks.augmentation_at(entry, shape)
 
 
 @parts
@@ -79,5 +79,5 @@ def test_it_never_waits_for_the_device(entry: Any) -> None:
 
 
 @parts
-def test_its_state_survives_a_round_trip(entry: Any) -> None:
+def test_a_checkpoint_restores_its_state(entry: Any) -> None:
     checks.round_trip(entry)

@@ -1,4 +1,4 @@
-"""What every registered network must do, whoever wrote it; the checks themselves are ``ganzoo check``'s."""
+"""The checks of ``ganzoo check`` for every registered network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ shapes = pytest.mark.parametrize("shape", checks.SHAPES, ids=str)
 
 @networks
 @shapes
-def test_the_output_has_the_shape_and_range_of_its_kind(entry: Any, shape: tuple[int, int, int]) -> None:
-    checks.output(entry, shape)
+def test_the_output_has_the_right_shape_and_range(entry: Any, shape: tuple[int, int, int]) -> None:
+    checks.output_shape(entry, shape)
 
 
 @networks
@@ -33,33 +33,33 @@ def test_gradients_reach_the_input(entry: Any) -> None:
 
 
 @networks
-def test_labels_are_taken_or_there_is_no_place_for_them(entry: Any) -> None:
+def test_a_network_uses_the_labels_it_takes(entry: Any) -> None:
     checks.labels(entry)
 
 
 @networks
-def test_the_state_survives_a_round_trip(entry: Any) -> None:
+def test_a_checkpoint_restores_it(entry: Any) -> None:
     checks.round_trip(entry)
 
 
 @networks
-def test_one_seed_gives_one_network(entry: Any) -> None:
+def test_the_same_seed_gives_the_same_weights(entry: Any) -> None:
     checks.deterministic(entry)
 
 
 @networks
-def test_half_precision_arithmetic_works(entry: Any) -> None:
+def test_half_precision_works(entry: Any) -> None:
     checks.half_precision(entry)
 
 
 @pytest.mark.parametrize("entry", load_zoo().discriminators, ids=lambda entry: entry.name)
 @pytest.mark.parametrize("classes", [0, 10])
-def test_a_discriminator_that_shares_features_is_its_head_on_them(entry: Any, classes: int) -> None:
+def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry: Any, classes: int) -> None:
     checks.shared_features_for(entry, classes)
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "alone"),
+    ("name", "options", "per_image"),
     [
         ("mlp", {}, True),
         ("mlp", {"norm": "layer"}, True),
@@ -75,12 +75,11 @@ def test_a_discriminator_that_shares_features_is_its_head_on_them(entry: Any, cl
         ("stylegan2", {}, False),
     ],
 )
-def test_a_discriminator_looks_at_each_image_alone_just_where_it_says_so(
-    name: str, options: dict[str, Any], alone: bool
-) -> None:
+def test_per_image_is_set_exactly_if_nothing_mixes_images(name: str, options: dict[str, Any], per_image: bool) -> None:
     entry = load_zoo().discriminators.get(name)
     assert (
-        getattr(entry.create(checks.built(entry, checks.GREY)[1], **entry.check(options)), "per_image", False) is alone
+        getattr(entry.create(checks.build(entry, checks.GREY)[1], **entry.check(options)), "per_image", False)
+        is per_image
     )
     checks.per_image_with(entry, options)
 

@@ -1,4 +1,4 @@
-"""The code in plugins/README.md, found and trained as a reader's would be."""
+"""The code in plugins/README.md, installed and trained as a reader would."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What pip leaves of the guide's files: the modules, and the metadata that names their entry points."""
+    """The guide's files, installed: modules, and metadata with their entry points."""
     folder = tmp_path_factory.mktemp("site")
     for block in BLOCK.finditer(GUIDE):
         target = folder / block["file"].replace("snippets/", "my_")
@@ -76,7 +76,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_piece_is_found_and_every_parameter_moves(installed: Path) -> None:
+def test_every_snippet_registers_and_every_parameter_trains(installed: Path) -> None:
     recipes = [str(installed / "game-mnist.yaml"), str(installed / "autoencoder-mnist.yaml")]
     path = os.pathsep.join([str(installed), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What every registered recipe must do without being trained; the checks themselves are ``ganzoo check``'s."""
+"""The checks of ``ganzoo check`` for every registered recipe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 
 from ganzoo import Batch, GaussianPrior, Objective, Phase, Spec
 from ganzoo.checks import recipes as checks
-from ganzoo.checks.steps import turns
+from ganzoo.checks.toys import take_steps
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 
@@ -22,11 +22,11 @@ shapes = pytest.mark.parametrize("shape", checks.SHAPES, ids=str)
 @recipes
 @shapes
 def test_a_step_never_waits_for_the_device(name: str, shape: tuple[int, int, int]) -> None:
-    """Fake tensors have no values: reading one, or deciding by one, raises."""
+    """Fake tensors have no values: code that reads one, or branches on one, fails."""
     assert checks.capturable(ZOO.recipes.get(name), ZOO, shape) >= 2
 
 
-def test_the_test_above_would_notice() -> None:
+def test_a_step_that_waits_would_fail() -> None:
     class Waits(Objective):
         def phases(self) -> list[Phase]:
             return [Phase("generator", ("generator",), self.loss)]
@@ -41,16 +41,16 @@ def test_the_test_above_would_notice() -> None:
         networks = nn.ModuleDict({"generator": ZOO.generators.get("mlp").create(spec)})
         objective.bind(spec, networks)
         with pytest.raises(DataDependentOutputException):
-            list(turns(objective, networks, spec))
+            list(take_steps(objective, networks, spec))
 
 
 @recipes
-def test_each_phase_gives_its_roles_finite_gradients_and_no_others(name: str) -> None:
+def test_each_phase_gives_finite_gradients_to_its_roles_alone(name: str) -> None:
     checks.gradients(ZOO.recipes.get(name), ZOO)
 
 
 @recipes
-def test_every_role_is_trained_and_samples_can_be_drawn(name: str) -> None:
+def test_every_role_is_trained_and_sampling_works(name: str) -> None:
     checks.roles(ZOO.recipes.get(name), ZOO)
 
 
@@ -60,12 +60,12 @@ def test_a_step_in_half_precision_is_finite(name: str) -> None:
 
 
 @recipes
-def test_its_state_survives_a_round_trip(name: str) -> None:
+def test_training_resumes_from_a_checkpoint(name: str) -> None:
     checks.round_trip(ZOO.recipes.get(name), ZOO)
 
 
 @recipes
-def test_it_is_named_after_its_dataset_and_scored_on_the_way(name: str) -> None:
+def test_it_is_named_after_its_dataset_and_scored_during_training(name: str) -> None:
     recipe = load_recipe(name, ZOO)
     assert recipe.name == name
     assert recipe.name.removesuffix("-gpu").endswith(f"-{recipe.dataset.name}")

@@ -1,11 +1,11 @@
-"""Kills trainings at random, resumes them until they are done, and compares each with one that was never killed.
+"""Kill training runs at random, resume each until it is done, and compare it with a run that was never killed.
 
     python tests/faults/kill_storm.py --kills 200 --seed 0
 
-Every process is a fork of one that has imported everything, which costs milliseconds instead of seconds; each really
-calls ``loop.start`` or ``loop.resume`` and is really killed by SIGKILL. Half of the kills come after a random
-time, from outside. The others come just before a random one of the file operations in the run folder, where there is
-most to break: those instants are too short to be met by chance. The verdict is printed as JSON.
+Each process is a fork of one that has imported everything, which takes milliseconds instead of seconds; it calls
+``loop.start`` or ``loop.resume`` and dies by SIGKILL. Half of the kills come after a random time. The others
+come just before a random file operation in the run folder: these moments matter most, and are too short to hit by
+chance. The result is printed as JSON.
 """
 
 from __future__ import annotations
@@ -47,84 +47,84 @@ SETTINGS = [
     "evaluate.samples=200",
 ]
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "os.rmdir")
-ENOUGH_TRIES = 400
-UNREACHED = 10**9
+MAX_RESUMES = 400
+NEVER = 10**9
 
 
-class Storm:
-    """One zoo, one recipe, one whole run to compare with, and trainings that are killed.
+class KillTest:
+    """A complete reference run, and runs that are killed.
 
     Args:
-        place: An empty folder.
-        seed: Of where the kills fall.
+        folder: An empty folder.
+        seed: Seed of the kills.
     """
 
-    def __init__(self, place: Path, seed: int) -> None:
-        self.place = place
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
         self.random = random.Random(seed)
         self.zoo: Zoo = load_zoo()
         self.recipe: Recipe = load_recipe(RECIPE, self.zoo, SETTINGS)
         self.kills: Counter[str] = Counter()
         self.failures: list[str] = []
-        self.trainings = 0
-        whole = place / "whole" / "run"
-        whole.parent.mkdir()
-        self._measure(whole)  # fills the caches, and tells what is imported late
-        shutil.rmtree(whole)
-        self.seconds, self.operations = self._measure(whole)
-        self.expected = _outcome(whole)
+        self.runs = 0
+        reference = folder / "reference" / "run"
+        reference.parent.mkdir()
+        self._measure(reference)  # fills the caches and finds late imports
+        shutil.rmtree(reference)
+        self.seconds, self.operations = self._measure(reference)
+        self.expected = _outcome(reference)
 
     def _measure(self, folder: Path) -> tuple[float, int]:
-        """What a whole run takes: seconds, and file operations. Afterwards this process has imported all of it."""
-        told = self.place / "told"
+        """The seconds and file operations of a complete run. Imports every module that the run imported."""
+        report_path = self.folder / "report.json"
 
         def work() -> None:
-            counted = _die_before(folder, UNREACHED)
+            operations = _die_before(folder, NEVER)
             loop.start(self.recipe, self.zoo, folder)
-            told.write_text(json.dumps({"operations": counted(), "modules": sorted(sys.modules)}))
+            report_path.write_text(json.dumps({"operations": operations(), "modules": sorted(sys.modules)}))
 
         began = time.monotonic()
         os.waitpid(_fork(work), 0)
-        seconds, report = time.monotonic() - began, json.loads(told.read_text())
+        seconds, report = time.monotonic() - began, json.loads(report_path.read_text())
         for module in report["modules"]:
-            with suppress(Exception):  # some exist only once others have made them
+            with suppress(Exception):  # some exist only after another module created them
                 import_module(module)
-        gc.freeze()  # what is shared stays shared in the forks
+        gc.freeze()  # keeps memory shared with the forks
         return seconds, report["operations"]
 
-    def rage(self, kills: int) -> None:
-        """Train until so many kills have struck."""
+    def run(self, kills: int) -> None:
+        """Train until this many processes were killed."""
         while self.kills.total() < kills:
-            self.trainings += 1
-            folder = self.place / f"run-{self.trainings}" / "run"
-            for _ in range(ENOUGH_TRIES):
-                spare = self.kills.total() >= kills or self.random.random() < 0.15
-                if self._train(folder, None if spare else self._weapon()):
+            self.runs += 1
+            folder = self.folder / f"run-{self.runs}" / "run"
+            for _ in range(MAX_RESUMES):
+                finish = self.kills.total() >= kills or self.random.random() < 0.15
+                if self._train(folder, None if finish else self._random_kill()):
                     break
-            self._judge(folder)
+            self._compare(folder)
             shutil.rmtree(folder.parent)
 
-    def verdict(self) -> dict[str, Any]:
-        """What happened."""
+    def result(self) -> dict[str, Any]:
+        """The result as JSON."""
         return {
             "kills": self.kills.total(),
             **{f"kills_{how}": count for how, count in sorted(self.kills.items())},
-            "trainings": self.trainings,
-            "compared": "tensors of the last checkpoint, scores, pictures, train and score events, stray files",
+            "trainings": self.runs,
+            "compared": "tensors of the last checkpoint, scores, pictures, train and score events, leftover files",
             "failures": self.failures,
             "survived": not self.failures,
         }
 
-    def _weapon(self) -> tuple[str, float]:
+    def _random_kill(self) -> tuple[str, float]:
         if self.random.random() < 0.5:
             return "by_clock", self.random.uniform(0, self.seconds)
         return "by_file_operation", self.random.randrange(self.operations)
 
-    def _train(self, folder: Path, weapon: tuple[str, float] | None = None) -> bool:
-        """Start or resume in a process of its own; whether it ended by itself."""
-        how, when = weapon or ("", 0)
+    def _train(self, folder: Path, kill: tuple[str, float] | None = None) -> bool:
+        """Start or resume in a child process; whether it finished."""
+        how, when = kill or ("", 0)
         folder.parent.mkdir(exist_ok=True)
-        process = _fork(lambda: self._work(folder, int(when) if how == "by_file_operation" else UNREACHED))
+        process = _fork(lambda: self._work(folder, int(when) if how == "by_file_operation" else NEVER))
         if how == "by_clock":
             time.sleep(when)
             os.kill(process, signal.SIGKILL)
@@ -140,20 +140,20 @@ class Storm:
         _die_before(folder, operation)
         if not (folder / "run.json").exists():
             loop.start(self.recipe, self.zoo, folder)
-        elif RunFolder.open(folder).info["status"] != "done":  # the kill may have come after the last word
+        elif RunFolder.open(folder).info["status"] != "done":  # the kill may have come after the last write
             loop.resume(folder, self.zoo)
 
-    def _judge(self, folder: Path) -> None:
+    def _compare(self, folder: Path) -> None:
         found = _outcome(folder)
         self.failures += [
-            f"{folder.parent.name}: {what} differ: {found[what]} instead of {wanted}"
-            for what, wanted in self.expected.items()
-            if found[what] != wanted
+            f"{folder.parent.name}: {what} differ: {found[what]} instead of {expected}"
+            for what, expected in self.expected.items()
+            if found[what] != expected
         ]
 
 
 def _fork(work: Callable[[], None]) -> int:
-    """A child that does some work and ends, without running anything of its parent's afterwards."""
+    """Fork a child that does some work and exits without running the parent's cleanup."""
     process = os.fork()
     if process:
         return process
@@ -168,12 +168,12 @@ def _fork(work: Callable[[], None]) -> int:
 
 
 def _die_before(folder: Path, operation: int) -> Callable[[], int]:
-    """Kill this process before its n-th operation on a file in the folder or beside it; tells how many there were."""
-    place, done = str(folder.parent), 0
+    """Kill this process before its n-th file operation in or beside the folder. Returns a counter of operations."""
+    parent, done = str(folder.parent), 0
 
-    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+    def watch(event: str, details: tuple[Any, ...]) -> None:
         nonlocal done
-        if event in FILE_EVENTS and str(arguments[0]).startswith(place):
+        if event in FILE_EVENTS and str(details[0]).startswith(parent):
             if done == operation:
                 os.kill(os.getpid(), signal.SIGKILL)
             done += 1
@@ -183,16 +183,16 @@ def _die_before(folder: Path, operation: int) -> Callable[[], int]:
 
 
 def _outcome(folder: Path) -> dict[str, Any]:
-    """Everything about a finished run that no kill may change; digests where it is long."""
+    """Everything about a finished run that no kill may change; large content as hashes."""
     run = RunFolder.open(folder)
     events = run.events()
     checkpoint = run.latest_checkpoint()
-    kept = ("metric", "value", "floor", "weights", "images", "protocol")
+    keys = ("metric", "value", "floor", "weights", "images", "protocol")
     return {
         "status": run.info["status"],
         "tensors": {name: hash(tensor.numpy().tobytes()) for name, tensor in checkpoint.tensors.items()},
         "steps": checkpoint.state["steps"],
-        "scores": [{key: score[key] for key in kept} for score in run.scores()],
+        "scores": [{key: score[key] for key in keys} for score in run.scores()],
         "train events": [event["images"] for event in events if event["event"] == "train"],
         "score events": [(e["images"], e["metric"], e["weights"]) for e in events if e["event"] == "score"],
         "damage": run.damage(),
@@ -202,17 +202,17 @@ def _outcome(folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Rage, and print the verdict."""
+    """Run the test and print its result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="ganzoo-storm-") as place:
-        storm = Storm(Path(place), asked.seed)
-        storm.rage(asked.kills)
-    print(json.dumps({"seed": asked.seed, **storm.verdict()}, indent=1))
-    return 0 if not storm.failures else 1
+    with tempfile.TemporaryDirectory(prefix="ganzoo-kills-") as folder:
+        test = KillTest(Path(folder), arguments.seed)
+        test.run(arguments.kills)
+    print(json.dumps({"seed": arguments.seed, **test.result()}, indent=1))
+    return 0 if not test.failures else 1
 
 
 if __name__ == "__main__":

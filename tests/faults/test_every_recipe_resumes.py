@@ -1,4 +1,4 @@
-"""Every registered recipe goes on from a checkpoint to the same bits, whatever it keeps between steps."""
+"""Every registered recipe resumes from a checkpoint to the same bits."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
 from ganzoo.training.trainer import Trainer
 
 ZOO = load_zoo()
-BATCHES = (8, 16, 32)
-"""The smallest that a recipe's networks and its settings accept is taken."""
+BATCH_SIZES = (8, 16, 32)
+"""Each recipe trains with the smallest that it accepts."""
 
 
 @pytest.fixture(scope="module")
 def dataset():
-    """Few images of any recipe's dataset, which in all of them are drawn from the same generator."""
+    """The first 200 images of a recipe's dataset."""
     found: dict[str, ImageDataset] = {}
 
     def few(recipe):
         name = recipe.dataset.name
         if name not in found:
-            whole = ZOO.datasets.get(name).create("train", None, **recipe.dataset.options)
-            labels = None if whole.labels is None else whole.labels[:200].clone()
-            found[name] = ImageDataset(name, "train", whole.images[:200].clone(), labels, whole.classes)
+            full = ZOO.datasets.get(name).create("train", None, **recipe.dataset.options)
+            labels = None if full.labels is None else full.labels[:200].clone()
+            found[name] = ImageDataset(name, "train", full.images[:200].clone(), labels, full.classes)
         return found[name]
 
     return few
 
 
 def trainer_of(name, dataset):
-    refusal: GanzooError | None = None
-    for batch in BATCHES:
+    rejection: GanzooError | None = None
+    for batch in BATCH_SIZES:
         settings = [f"train.batch_size={batch}", "train.images=100000", "train.precision=fp32", "train.engine=eager"]
         try:
             recipe = load_recipe(name, ZOO, settings)
         except GanzooError as error:
-            refusal = error
+            rejection = error
             continue
         return Trainer(recipe, ZOO, dataset=dataset(recipe), device=torch.device("cpu"))
-    raise AssertionError(refusal)
+    raise AssertionError(rejection)
 
 
 def bits(trainer: Trainer) -> dict[str, bytes]:
@@ -57,17 +57,17 @@ def bits(trainer: Trainer) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", [entry.name for entry in ZOO.recipes])
 def test_two_steps_a_checkpoint_and_two_steps_are_four_steps(name, dataset, tmp_path):
-    whole = trainer_of(name, dataset)
+    uninterrupted = trainer_of(name, dataset)
     for step in range(4):
         if step == 2:
-            tensors, state = whole.checkpoint()
+            tensors, state = uninterrupted.checkpoint()
             path = save_checkpoint(tmp_path, tensors, state)
-            at_two = bits(whole)
-        whole.step()
-    expected = bits(whole)
+            at_two = bits(uninterrupted)
+        uninterrupted.step()
+    expected = bits(uninterrupted)
     assert expected != at_two
 
-    torch.manual_seed(12345)  # what a fresh process has drawn by then is anybody's guess
+    torch.manual_seed(12345)  # a fresh process may have drawn any number of random numbers
     resumed = trainer_of(name, dataset)
     checkpoint = read_checkpoint(path)
     resumed.restore(checkpoint.tensors, checkpoint.state)

@@ -1,4 +1,4 @@
-"""A disk that is full, files that may not grow, a folder that cannot be written: real ones, and real processes."""
+"""A full disk, a file size limit and a read-only folder: real ones, in real processes."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ SMALL = [
 ]
 
 
-def told(result: subprocess.CompletedProcess[str]) -> str:
-    """The last line on standard error, after a look that nothing there is a traceback."""
+def last_error_line(result: subprocess.CompletedProcess[str]) -> str:
+    """The last line on standard error, which must contain no traceback."""
     assert "Traceback" not in result.stderr, result.stderr
     return result.stderr.strip().splitlines()[-1]
 
 
-def test_a_file_that_may_not_grow_ends_a_run_with_a_sentence_and_it_goes_on_later(tmp_path: Path) -> None:
+def test_a_file_size_limit_ends_a_run_with_one_message_and_the_run_resumes(tmp_path: Path) -> None:
     run = tmp_path / "run"
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (200_000, 200_000))
     command = [*RUN, "vanilla-ring", *SMALL, "--out", str(run)]
     stopped = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=False)
     assert stopped.returncode == 1
-    assert "larger than this shell or disk allows; nothing that was saved is lost" in told(stopped)
-    went_on = subprocess.run([*RUN, "--resume", str(run)], capture_output=True, text=True, check=False)
-    assert went_on.returncode == 0, went_on.stderr
+    assert "exceed the size limit of this shell or disk. Everything saved is intact" in last_error_line(stopped)
+    resumed = subprocess.run([*RUN, "--resume", str(run)], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
     assert not [path for path in run.rglob("*") if path.suffix == ".tmp" or path.name.startswith(".tmp")]
 
 
 def can_mount(folder: Path) -> bool:
-    """Whether this process may mount a small file system of its own."""
+    """Whether this process may mount a file system."""
     if shutil.which("unshare") is None or shutil.which("mount") is None:
         return False
     probe = ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
-def test_a_full_disk_ends_a_run_with_a_sentence_and_it_goes_on_when_there_is_room(tmp_path: Path) -> None:
+def test_a_full_disk_ends_a_run_with_one_message_and_the_run_resumes(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     if not can_mount(disk):
@@ -72,31 +72,31 @@ echo "second $?"
     command = ["unshare", "-m", "sh", "-c", script, "sh", *RUN]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" not in result.stderr
-    assert "The disk is full; nothing that was saved is lost." in " ".join(result.stderr.split())
+    assert "The disk is full. Everything saved is intact" in " ".join(result.stderr.split())
     assert "first 1" in result.stdout
     assert "second 0" in result.stdout
 
 
-def test_a_file_in_the_place_of_the_folder_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     command = [*RUN, "vanilla-ring", *SMALL, "--out", str(tmp_path / "file" / "run")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode in (1, 2)
-    assert "file" in told(result)
+    assert "file" in last_error_line(result)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
-def test_a_read_only_folder_is_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_a_read_only_folder_is_one_message(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
     result = subprocess.run(
         [*RUN, "vanilla-ring", *SMALL, "--out", str(closed / "run")], capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    assert "cannot be written" in told(result)
+    assert "write" in last_error_line(result)
 
 
-def test_a_second_signal_while_it_saves_harms_nothing(tmp_path: Path) -> None:
+def test_further_signals_during_saving_do_no_harm(tmp_path: Path) -> None:
     run = tmp_path / "run"
     endless = [option.replace("train.images=256", "train.images=100000000") for option in SMALL]
     command = [*RUN, "vanilla-ring", *endless, "--out", str(run)]
@@ -107,8 +107,8 @@ def test_a_second_signal_while_it_saves_harms_nothing(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
         process.communicate()
     assert process.returncode == 143
-    went_on = subprocess.run(
+    resumed = subprocess.run(
         [*RUN, "--resume", str(run), "--set", "train.images=1"], capture_output=True, text=True, check=False
     )
-    assert went_on.returncode in (0, 2), went_on.stderr
-    assert "Traceback" not in went_on.stderr
+    assert resumed.returncode in (0, 2), resumed.stderr
+    assert "Traceback" not in resumed.stderr

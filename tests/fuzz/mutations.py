@@ -1,4 +1,4 @@
-"""Seeded damage: of bytes, of text, of values, and of JSON that is then written as if nothing had happened."""
+"""Seeded damage to bytes, text, values and JSON, with or without matching digests."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ SYNTAX = ("&a ", "*a", "!!python/object/apply:os.system ", "!!int ", "---\n", "[
 
 
 def value(random: Random, depth: int = 3) -> Any:
-    """Something that JSON or YAML can hold, with a liking for what breaks things."""
+    """A random JSON or YAML value, biased towards edge cases."""
     kind = random.randrange(9 if depth else 6)
     if kind < 2:
         return random.choice(TEXTS)
@@ -88,7 +88,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def structure(random: Random, data: Any) -> Any:
-    """A copy with a few values replaced, removed, added, nested or exchanged."""
+    """A copy with a few values replaced, removed, added, nested or swapped."""
     data = copy.deepcopy(data)
     for _ in range(random.choice((1, 1, 1, 2, 3, 6))):
         paths = places(data)
@@ -120,7 +120,7 @@ def _change(random: Random, data: Any, holder: Any, last: Any) -> None:
 
 
 def content(random: Random, whole: bytes, others: tuple[bytes, ...] = ()) -> bytes:
-    """Bytes cut short, flipped, removed, doubled, overwritten or spliced."""
+    """Bytes truncated, flipped, removed, repeated, overwritten or spliced."""
     changed = bytearray(whole)
     for _ in range(random.choice((1, 1, 2, 8))):
         at = random.randrange(len(changed) + 1)
@@ -149,7 +149,7 @@ def _damage(random: Random, changed: bytearray, at: int, until: int, others: tup
 
 
 def text(random: Random, whole: str) -> str:
-    """Text with syntax and odd characters put in, lines exchanged, and bytes damaged now and then."""
+    """Text with syntax and odd characters inserted, lines swapped, and sometimes damaged bytes."""
     if random.random() < 0.2:
         return content(random, whole.encode()).decode("utf-8", "replace")
     lines = whole.splitlines(keepends=True) or [""]
@@ -167,10 +167,10 @@ def text(random: Random, whole: str) -> str:
 
 
 def as_json(data: Any) -> bytes:
-    """JSON with the escapes that make any text writable, and Python's NaN and Infinity."""
+    """JSON in ASCII with escapes, and with Python's NaN and Infinity."""
     try:
         return json.dumps(data).encode()
-    except ValueError:  # more digits than Python turns into text
+    except ValueError:  # more digits than Python converts to text
         return json.dumps(data, default=str).encode() if not _has_giant(data) else b'{"giant": ' + b"9" * 400 + b"}"
 
 
@@ -180,7 +180,7 @@ def _has_giant(data: Any) -> bool:
 
 
 def either(random: Random, data: Any, seal: Callable[[Any], Any] = lambda data: data) -> bytes:
-    """JSON whose values were changed, and sealed anew as its writer would, or whose bytes were damaged."""
+    """JSON with changed values and a matching digest, or with damaged bytes."""
     if random.random() < 0.6:
         changed = structure(random, data)
         return as_json(seal(changed) if isinstance(changed, dict) else changed)

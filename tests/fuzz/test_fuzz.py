@@ -1,4 +1,4 @@
-"""A short run of the fuzzer, as its command."""
+"""A short run of the fuzzer, and findings of each kind."""
 
 import json
 import subprocess
@@ -15,39 +15,39 @@ def run(*arguments):
 
 
 @pytest.mark.slow
-def test_bad_input_is_a_sentence_at_every_door():
+def test_every_target_rejects_bad_input_with_a_message():
     done = run("--inputs", "800", "--seed", "7", "--json")
     assert done.returncode == 0, done.stderr
-    doors = json.loads(done.stdout)["doors"]
-    assert sum(sum(counts.values()) for counts in doors.values()) == 800
-    # An input that is damaged in vain looks at nothing, and so does one that never gets beyond the first check.
-    assert all(counts.get("refused") and counts.get("accepted") for counts in doors.values()), doors
+    targets = json.loads(done.stdout)["targets"]
+    assert sum(sum(counts.values()) for counts in targets.values()) == 800
+    # Damage that is never noticed tests nothing, and neither does damage that always fails the first check.
+    assert all(counts.get("rejected") and counts.get("accepted") for counts in targets.values()), targets
 
 
 @pytest.mark.parametrize(
     ("code", "what"),
     [
         ("raise KeyError('x')", "KeyError"),
-        ("(folder.parent / 'beside').write_text('x')", "outside of the input's folder"),
+        ("(folder.parent / 'beside').write_text('x')", "outside the input's folder"),
         ("while True: pass", "Hang"),
         ("bytearray(2**40)", "MemoryError"),
-        ("raise GanzooError.__new__(GanzooError, 'two\\nlines\\x1b')", "no sentence"),
+        ("raise GanzooError.__new__(GanzooError, 'two\\nlines\\x1b')", "unreadable error message"),
     ],
 )
-def test_a_finding_is_found_and_said_how_to_repeat(code, what):
+def test_a_finding_is_reported_with_the_command_that_repeats_it(code, what):
     script = f"""
 import sys
-sys.argv = ["fuzz.py", "--door", "bad", "--seed", "3", "--index", "5"]
+sys.argv = ["fuzz.py", "--target", "bad", "--seed", "3", "--index", "5"]
 sys.path.insert(0, {str(FUZZ.parent)!r})
-import doors, fuzz, guard
+import targets, fuzz, limits
 from ganzoo.errors import GanzooError
-guard.CPU_SECONDS = 0.2
+limits.CPU_SECONDS = 0.2
 def enter(random, folder):
     {code}
-doors.open_doors = lambda models: {{"bad": doors.Door(enter, 1)}}
+targets.all_targets = lambda models: {{"bad": targets.Target(enter, 1)}}
 sys.exit(fuzz.main())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=280)
     assert done.returncode == 1, done.stderr
     assert what in done.stderr
-    assert "python tests/fuzz/fuzz.py --seed 3 --door bad --index 5" in done.stderr
+    assert "python tests/fuzz/fuzz.py --seed 3 --target bad --index 5" in done.stderr

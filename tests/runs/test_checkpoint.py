@@ -1,3 +1,5 @@
+"""Checkpoints: round trips, damage to each file, pruning, and other versions."""
+
 import json
 
 import pytest
@@ -55,7 +57,7 @@ def break_the_digest(path):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, lose_the_digest, break_the_digest])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, damage):
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_loaded(tmp_path, damage):
     save_checkpoint(tmp_path, tensors(1), {"images": 128})
     damage(save_checkpoint(tmp_path, tensors(2), {"images": 256}))
     checkpoint, damaged = load_latest(tmp_path)
@@ -64,26 +66,26 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(tmp_path, dam
     assert "000000000256.safetensors" in damaged[0]
 
 
-def test_a_first_checkpoint_that_was_cut_off_is_none_yet(tmp_path):
+def test_an_interrupted_first_checkpoint_does_not_count(tmp_path):
     lose_the_digest(save_checkpoint(tmp_path, tensors(1), {"images": 128}))
-    checkpoint, told = load_latest(tmp_path)
+    checkpoint, messages = load_latest(tmp_path)
     assert checkpoint is None
-    assert "000000000128.safetensors is incomplete" in told[0]
+    assert "000000000128.safetensors is incomplete" in messages[0]
     for path in [save_checkpoint(tmp_path, tensors(images), {"images": images}) for images in (256, 384)]:
         lose_the_digest(path)
-    with pytest.raises(GanzooError, match="No checkpoint in .* is whole"):
+    with pytest.raises(GanzooError, match="Every checkpoint in .* is damaged"):
         load_latest(tmp_path)
 
 
 @pytest.mark.parametrize("change", [("128,", "129,"), ('"seconds"', '"secondz"'), ('"steps": 4', '"steps": 5')])
-def test_a_state_that_was_altered_is_damage_too(tmp_path, change):
+def test_an_edited_state_is_damage_too(tmp_path, change):
     path = save_checkpoint(tmp_path, tensors(1), {"images": 128, "steps": 4, "seconds": 0.5}).with_suffix(".json")
     path.write_text(path.read_text().replace(*change))
     with pytest.raises(GanzooError, match="state does not match its digest"):
         read_checkpoint(path.with_suffix(".safetensors"))
 
 
-def test_damaged_ones_beyond_the_one_gone_on_from_never_crowd_out_what_is_whole(tmp_path):
+def test_damaged_later_checkpoints_never_displace_intact_ones(tmp_path):
     for images in (128, 256, 384):
         path = save_checkpoint(tmp_path, tensors(images), {"images": images}, keep=3)
         if images > 128:
@@ -94,16 +96,16 @@ def test_damaged_ones_beyond_the_one_gone_on_from_never_crowd_out_what_is_whole(
     assert sorted(path.stem for path in tmp_path.glob("*.json")) == ["000000000128", "000000000200"]
 
 
-def test_what_a_kill_left_half_removed_goes(tmp_path):
+def test_incomplete_checkpoints_are_removed(tmp_path):
     paths = [save_checkpoint(tmp_path, tensors(images), {"images": images}, keep=9) for images in (1, 2, 3, 4)]
     lose_the_digest(paths[0])
     prune(paths[3])
     assert sorted(tmp_path.glob("*.safetensors")) == paths[2:]
 
 
-def test_when_all_are_damaged_one_sentence_says_so(tmp_path):
+def test_damage_to_every_checkpoint_is_an_error(tmp_path):
     truncate(save_checkpoint(tmp_path, tensors(1), {"images": 128}))
-    with pytest.raises(GanzooError, match="No checkpoint in .* is whole"):
+    with pytest.raises(GanzooError, match="Every checkpoint in .* is damaged"):
         load_latest(tmp_path)
 
 
@@ -113,7 +115,7 @@ def rewrite(path, **changes):
     path.with_suffix(".json").write_text(json.dumps({**meta, **changes}))
 
 
-def test_a_newer_schema_is_refused_and_not_passed_over(tmp_path):
+def test_a_newer_schema_is_rejected_and_not_skipped(tmp_path):
     save_checkpoint(tmp_path, tensors(0), {"images": 64})
     path = save_checkpoint(tmp_path, tensors(1), {"images": 128})
     rewrite(path, schema=99)
@@ -122,7 +124,7 @@ def test_a_newer_schema_is_refused_and_not_passed_over(tmp_path):
             read(where)
 
 
-def test_one_from_before_the_state_had_a_digest_is_read(tmp_path):
+def test_a_checkpoint_without_a_state_digest_is_read(tmp_path):
     path = save_checkpoint(tmp_path, tensors(1), {"images": 128})
     rewrite(path)
     assert read_checkpoint(path).state == {"images": 128}

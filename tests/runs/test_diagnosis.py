@@ -1,4 +1,4 @@
-"""What the signs of sickness are, each just above and just below its threshold."""
+"""Each diagnosis rule, just above and just below its threshold."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def kinds(events):
     return [found.kind for found in diagnose(events).findings]
 
 
-def test_nothing_to_go_by_is_not_called_healthy():
+def test_without_evidence_a_run_is_not_healthy():
     diagnosis = diagnose([{"event": "start", "images": 0}])
     assert diagnosis.verdict == "unknown"
     assert diagnosis.judged == ("divergence",)
@@ -46,7 +46,7 @@ def test_nothing_to_go_by_is_not_called_healthy():
     assert not any(line.startswith("healthy") for line in diagnosis.lines())
 
 
-def test_health_says_what_was_looked_at_and_what_was_not():
+def test_a_healthy_verdict_says_what_was_judged_and_what_was_not():
     diagnosis = diagnose([*training(0.7, 0.7, 0.7, 0.7), *gradients(1.0, 1.2, 0.8, 1.0)])
     assert diagnosis.verdict == "healthy"
     healthy, *rest = diagnosis.lines()
@@ -54,7 +54,7 @@ def test_health_says_what_was_looked_at_and_what_was_not():
     assert rest[0] == "not judged: collapse, no evaluation has drawn 100 samples yet."
 
 
-def test_divergence_names_what_broke():
+def test_divergence_names_what_is_not_finite():
     event = {"event": "diverged", "images": 1280, "broken": ["generator.loss", "discriminator.discriminator.gradient"]}
     (found,) = diagnose([event]).findings
     assert found.kind == "diverged"
@@ -63,19 +63,19 @@ def test_divergence_names_what_broke():
 
 
 @pytest.mark.parametrize(("what", "least"), [("classes", 0.5), ("distance", 0.5), ("nearest", 0.25)])
-def test_samples_that_are_too_much_alike(what, least):
+def test_samples_that_are_too_similar(what, least):
     assert kinds([evaluation(**{what: least + 0.01})]) == []
     assert kinds([evaluation(**{what: least - 0.01})]) == ["collapse"]
 
 
-def test_the_figures_of_a_collapse_are_told():
+def test_a_collapse_is_reported_with_its_numbers():
     (found,) = diagnose([evaluation(classes=0.12, distance=0.3, nearest=0.05)]).findings
-    assert "1.2 classes where real images show 10.0" in found.sentence
+    assert "1.2 classes and real images 10.0" in found.sentence
     assert "30% as much" in found.sentence
     assert "5% of the distance" in found.sentence
 
 
-def test_variety_that_grows_is_no_collapse_and_variety_that_falls_is():
+def test_growing_variety_is_no_collapse_and_falling_variety_is():
     young, later = evaluation(1000, distance=0.2), evaluation(2000, distance=0.3)
     assert kinds([young, later]) == []
     assert kinds([later, {**young, "images": 3000}]) == ["collapse"]
@@ -85,42 +85,42 @@ def test_variety_that_grows_is_no_collapse_and_variety_that_falls_is():
     ]
 
 
-def test_an_evaluation_that_was_repeated_on_resumption_hides_no_growth():
+def test_an_evaluation_repeated_after_resume_does_not_hide_growth():
     young, later = evaluation(1000, distance=0.2), evaluation(2000, distance=0.3)
     assert kinds([young, later, later]) == []
 
 
-def test_an_early_collapse_that_was_overcome_is_forgotten():
+def test_an_early_collapse_that_recovered_is_no_finding():
     assert kinds([evaluation(1000, classes=0.1), evaluation(2000)]) == []
 
 
-def test_few_samples_tell_nothing():
+def test_few_samples_are_not_judged():
     diagnosis = diagnose([evaluation(samples=99, classes=0.1)])
     assert diagnosis.findings == ()
     assert "collapse" in diagnosis.unjudged
 
 
-def test_data_without_variety_cannot_be_fallen_short_of():
+def test_data_without_variety_is_no_collapse():
     still = {"samples": 500, "distance": 0.0, "nearest": 0.0}
     assert kinds([{"event": "health", "images": 1000, "variety": still, "real_variety": still}]) == []
 
 
-def test_what_only_one_side_has_is_not_compared():
+def test_a_measure_of_one_side_only_is_not_compared():
     whole = evaluation(classes=0.1)
     for side in ("variety", "real_variety"):
         without = {what: value for what, value in whole[side].items() if what != "classes"}
         assert kinds([{**whole, side: without}]) == []
 
 
-def test_a_discriminator_that_makes_no_error_any_more():
+def test_a_discriminator_that_makes_no_mistakes():
     assert kinds(training(0.7, 0.01, 0.01, 0.01)) == ["saturation"]
     assert kinds(training(0.7, 0.03, 0.03, 0.03)) == []
     assert kinds(training(0.7, 0.01, 0.01)) == []  # too few log points
     (found,) = diagnose(training(0.7, 3e-11, 3e-11, 3e-11, phase="critic")).findings
-    assert "The critic is sure of everything: its loss came down to 3e-11" in found.sentence
+    assert "The critic makes no mistakes: its loss fell to 3e-11" in found.sentence
 
 
-def test_only_the_last_quarter_counts_and_no_single_spike():
+def test_only_the_last_quarter_counts_and_spikes_do_not():
     assert kinds(training(*[0.01] * 9, *[0.7] * 3)) == []
     assert kinds(training(*[0.7] * 9, 0.01, 5.0, 0.01)) == ["saturation"]
 
@@ -128,16 +128,16 @@ def test_only_the_last_quarter_counts_and_no_single_spike():
 @pytest.mark.parametrize(
     ("loss", "real", "fake"),
     [
-        (-20.0, 14.0, -10.0),  # a Wasserstein critic far ahead: its generator still gets a slope of one
-        (0.0, 664.0, 664.0),  # one that knows nothing, its logits large all the same
+        (-20.0, 14.0, -10.0),  # a Wasserstein critic far ahead: the generator still gets a gradient of one
+        (0.0, 664.0, 664.0),  # one that knows nothing, with large logits
         (0.01, 0.0, 0.01),
     ],
 )
-def test_a_critic_without_a_floor_is_not_saturated_by_large_logits_or_a_loss_near_zero(loss, real, fake):
+def test_large_logits_or_a_loss_near_zero_do_not_mean_saturation_for_an_unbounded_loss(loss, real, fake):
     assert kinds(training(*[loss] * 6, real=real, fake=fake)) == []
 
 
-def test_phases_that_report_no_logits_are_not_judged():
+def test_phases_without_logits_are_not_judged():
     events = [{"event": "train", "images": i, "autoencoder.loss": 0.0} for i in range(8)]
     assert "saturation" in diagnose(events).unjudged
 
@@ -151,25 +151,25 @@ def test_gradients_that_vanish_or_explode():
     assert kinds(gradients(1.0, 5e-4, 5e-4)) == []  # too few log points
 
 
-def test_the_network_and_its_turn_are_named():
+def test_the_network_and_its_phase_are_named():
     (own,) = diagnose(gradients(2.0, *[1e-6] * 3)).findings
     assert own.sentence == "The gradient of the generator vanished: its norm went from 2 to 1e-06."
     (shared,) = diagnose(gradients(2.0, *[1e6] * 3, name="generator.recognition")).findings
-    assert shared.sentence.startswith("The gradient of the recognition in the generator's turn exploded")
+    assert shared.sentence.startswith("The gradient of the recognition in the generator's phase exploded")
 
 
-def test_a_penalty_that_is_obeyed_has_not_vanished():
+def test_a_satisfied_penalty_has_not_vanished():
     assert kinds(gradients(1.0, *[1e-9] * 4, name="discriminator/r1.discriminator")) == []
 
 
-def test_saturation_is_not_found_twice():
-    sure, flat = training(*[1e-9] * 4), gradients(1.0, *[1e-9] * 3, name="discriminator.discriminator")
-    assert kinds([*sure, *flat]) == ["saturation"]
-    assert kinds([*sure, *flat, *gradients(1.0, *[1e-9] * 3)]) == ["saturation", "vanishing"]
+def test_saturation_is_reported_once():
+    saturated, flat = training(*[1e-9] * 4), gradients(1.0, *[1e-9] * 3, name="discriminator.discriminator")
+    assert kinds([*saturated, *flat]) == ["saturation"]
+    assert kinds([*saturated, *flat, *gradients(1.0, *[1e-9] * 3)]) == ["saturation", "vanishing"]
     assert kinds([*training(*[0.7] * 4), *flat]) == ["vanishing"]
 
 
-def test_averaged_weights_that_lag():
+def test_lagging_averaged_weights():
     assert kinds([score(12.4, "ema"), score(10.0, "raw")]) == []
     assert kinds([score(12.6, "ema"), score(10.0, "raw")]) == ["ema-lag"]
     assert kinds([score(0.3, "ema"), score(0.2, "raw")]) == []  # within the floor
@@ -179,10 +179,10 @@ def test_averaged_weights_that_lag():
 
 def test_half_an_evaluation_is_not_judged():
     events = [score(99.0, "ema"), score(1.0, "raw"), score(99.0, "ema", 9000)]
-    assert "averaged weights that lag" in diagnose(events).unjudged
+    assert "lagging averaged weights" in diagnose(events).unjudged
 
 
-def test_every_finding_is_a_figure_and_an_advice():
+def test_every_finding_has_a_number_and_advice():
     sick = [
         {"event": "diverged", "images": 5000, "broken": ["generator.loss"]},
         *training(*[1e-9] * 4),

@@ -1,4 +1,4 @@
-"""What figures were measured on."""
+"""The description of the hardware and software that results were measured on."""
 
 import json
 
@@ -8,7 +8,7 @@ import torch
 from ganzoo.runs.environment import environment, hardware_in_words, in_words
 
 
-def test_an_environment_is_json_and_tells_what_the_processor_multiplies_with():
+def test_an_environment_is_json_with_the_cpu_instructions():
     found = environment(torch.device("cpu"))
     assert json.loads(json.dumps(found)) == found
     assert ("AVX512" in found["instructions"]) == torch.cpu._is_avx512_supported()
@@ -22,10 +22,10 @@ def test_in_words_with_and_without_instructions():
     assert in_words({**facts, "instructions": ["AVX2", "AMX"]}) == "A CPU (AVX2, AMX), threads: 2, torch 2.13.0"
 
 
-@pytest.mark.parametrize("told", [None, 5, "AMX", {"AMX": 1}, []])
-def test_a_strangers_record_may_tell_anything_as_instructions(told):
-    assert hardware_in_words({"cpu": "A CPU", "gpu": None, "instructions": told}) == "A CPU"
-    assert hardware_in_words({"instructions": told}) == "None"
+@pytest.mark.parametrize("instructions", [None, 5, "AMX", {"AMX": 1}, []])
+def test_an_untrusted_record_may_contain_anything_as_instructions(instructions):
+    assert hardware_in_words({"cpu": "A CPU", "gpu": None, "instructions": instructions}) == "A CPU"
+    assert hardware_in_words({"instructions": instructions}) == "None"
 
 
 def test_the_gpu_is_what_computes_where_there_is_one():

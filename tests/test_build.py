@@ -1,11 +1,14 @@
-"""Convolutions with the channels last: where they can be, and to the same result."""
+"""Networks too large for memory are rejected; convolutions use channels_last and give the same results."""
 
 import pytest
 import torch
 from torch import nn
 
-from ganzoo.build import channels_last
+from ganzoo import Images
+from ganzoo.build import assemble, check_memory, use_channels_last
 from ganzoo.errors import GanzooError
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.registry import Entry
 from ganzoo.training.optim import RoleOptimizer
 
 
@@ -14,21 +17,21 @@ def network():
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten())
 
 
-def lies_last(weight):
+def is_channels_last(weight):
     return weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
 
 
-def test_maps_lie_last_and_values_stay():
+def test_maps_are_channels_last_with_the_same_values():
     images, one, other = torch.randn(2, 3, 9, 9), network(), network()
-    channels_last(nn.ModuleList([other]), lambda: None)
-    assert lies_last(other[0].weight)
-    assert lies_last(other[0](images))
-    assert not lies_last(one[0](images))
+    use_channels_last(nn.ModuleList([other]), lambda: None)
+    assert is_channels_last(other[0].weight)
+    assert is_channels_last(other[0](images))
+    assert not is_channels_last(one[0](images))
     torch.testing.assert_close(one(images), other(images))
 
 
-def test_where_vectors_become_maps_or_maps_vectors_layouts_are_joined():
-    """Values, gradients and second derivatives stay; what an activation is given, forwards and backwards, lies last."""
+def test_flatten_and_unflatten_keep_channels_last_on_both_sides():
+    """Values and first and second derivatives stay; activations see channels_last maps and gradients."""
 
     class Watch(torch.autograd.Function):
         @staticmethod
@@ -57,18 +60,18 @@ def test_where_vectors_become_maps_or_maps_vectors_layouts_are_joined():
         return [first, *torch.autograd.grad(first.square().sum(), list(network.parameters())[:3])]
 
     codes, seen = torch.randn(5, 3), []
-    plain, joined = vector_to_vector(), vector_to_vector()
-    channels_last(nn.ModuleList([joined]), lambda: None)
+    plain, converted = vector_to_vector(), vector_to_vector()
+    use_channels_last(nn.ModuleList([converted]), lambda: None)
     expected = derivatives(plain)
-    assert not all(lies_last(maps) for maps in seen)
+    assert not all(is_channels_last(maps) for maps in seen)
     seen.clear()
-    for ours, theirs in zip(derivatives(joined), expected, strict=True):
+    for ours, theirs in zip(derivatives(converted), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
     assert len(seen) >= 4
-    assert all(lies_last(maps) for maps in seen)
+    assert all(is_channels_last(maps) for maps in seen)
 
 
-def test_a_network_that_fails_so_is_left_as_it_was():
+def test_a_network_that_fails_in_channels_last_stays_contiguous():
     class Viewing(nn.Sequential):
         def forward(self, images):
             maps = super().forward(images)
@@ -82,20 +85,20 @@ def test_a_network_that_fails_so_is_left_as_it_was():
         except RuntimeError as error:
             raise GanzooError(str(error), "") from error
 
-    channels_last(nn.ModuleList([viewing]), probe)
+    use_channels_last(nn.ModuleList([viewing]), probe)
     assert viewing[0].weight.is_contiguous()
     probe()
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
-def test_optimizers_go_on_to_the_bit_from_state_that_was_saved_in_order(name):
-    """A fused step goes through memory as it lies, and a file holds tensors in the order of their indices."""
+def test_optimizers_resume_to_the_bit_from_contiguous_state(name):
+    """A fused step follows the memory format; a checkpoint holds contiguous tensors."""
     options = {"lr": 0.01, **({"momentum": 0.9} if name == "sgd" else {})}
     images = torch.randn(4, 3, 9, 9)
     nets, optimizers = [], []
     for _ in range(2):
         net = network()
-        channels_last(nn.ModuleList([net]), lambda: None)
+        use_channels_last(nn.ModuleList([net]), lambda: None)
         nets.append(net)
         optimizers.append(RoleOptimizer(net, name, options))
 
@@ -114,3 +117,35 @@ def test_optimizers_go_on_to_the_bit_from_state_that_was_saved_in_order(name):
         step(net, optimizer)
     for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_networks_that_do_not_fit_into_memory_are_rejected_before_they_are_built():
+    state = torch.get_rng_state()
+    with pytest.raises(GanzooError, match="more than 1,000 weights"):
+        check_memory("generator 'wide'", lambda: nn.Linear(10**9, 10**9), memory=4_000)
+    check_memory("generator 'fits'", lambda: nn.Linear(24, 40), memory=4_000)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_building_leaves_every_network_in_training_mode(zoo):
+    """Also if channels_last fails, which a network that calls view on its maps shows."""
+
+    class Viewing(nn.Module):
+        def __init__(self, spec):
+            super().__init__()
+            self.maps, self.norm, self.out = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(4 * 26 * 26, 1)
+
+        def forward(self, images):
+            maps = self.norm(self.maps(images))
+            return self.out(maps.view(len(maps), -1)).squeeze(1)
+
+    recipe = load_recipe("vanilla-mnist", zoo)
+    zoo.discriminators.add(Entry("discriminator", "viewing", Viewing, "Uses view", None, "tests", "0"))
+    try:
+        config = recipe.networks["discriminator"].model_copy(update={"name": "viewing", "options": {}})
+        networks = {**recipe.networks, "discriminator": config}
+        assembly = assemble(recipe.model_copy(update={"networks": networks}), zoo, Images(1, 28, 28), 10)
+    finally:
+        zoo.discriminators.discard("viewing")
+    assert assembly.networks["discriminator"].maps.weight.is_contiguous()
+    assert all(module.training for module in assembly.networks.modules())

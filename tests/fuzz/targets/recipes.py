@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import mutations
 import torch
 
-from doors import Door
 from ganzoo import Images
 from ganzoo.build import assemble
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry import strict_yaml
+from targets import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,11 +27,11 @@ KEYS = ("train", "images", "networks", "generator", "discriminator", "hidden", "
 PLAIN = ("1", "2", "0.5", "1e-4", "mlp", "null", "true", "[8]", "{name: mlp}", "mnist")
 
 
-class Doors:
+class Targets:
     """Registered recipes, damaged.
 
     Args:
-        zoo: Where they are registered.
+        zoo: Their registry.
     """
 
     def __init__(self, zoo: Zoo) -> None:
@@ -42,24 +42,28 @@ class Doors:
         ]
         self.names = [entry.name for entry in zoo.recipes]
 
-    def all(self) -> dict[str, Door]:
+    def all(self) -> dict[str, Target]:
         """By name."""
-        return {"recipe": Door(self.recipe, 8), "override": Door(self.override, 8), "assembly": Door(self.assembly, 1)}
+        return {
+            "recipe": Target(self.recipe, 8),
+            "override": Target(self.override, 8),
+            "assembly": Target(self.assembly, 1),
+        }
 
     def recipe(self, random: Random, folder: Path) -> None:
-        """A file of damaged text, or of a damaged structure."""
+        """A file with damaged text or a damaged structure."""
         path = folder / random.choice(("odd.yaml", "odd.yaml", "odd.yaml", "Odd name.yaml", "a\nb.yml", "é.yaml"))
         path.write_bytes(self._content(random))
-        self._same_again(load_recipe(path, self.zoo), folder)
+        self._require_round_trip(load_recipe(path, self.zoo), folder)
 
     def override(self, random: Random, folder: Path) -> None:
-        """One to three settings of a registered recipe."""
+        """One to three overrides of a registered recipe."""
         overrides = [self._override(random) for _ in range(random.choice((1, 1, 2, 3)))]
         source = random.choice(self.names) if random.random() < 0.95 else random.choice(mutations.TEXTS)
-        self._same_again(load_recipe(source, self.zoo, overrides), folder)
+        self._require_round_trip(load_recipe(source, self.zoo, overrides), folder)
 
     def assembly(self, random: Random, folder: Path) -> None:
-        """What is accepted is built, for a shape that it need not fit."""
+        """Build an accepted recipe for a shape that may not fit."""
         path = folder / "odd.yaml"
         data = strict_yaml.parse(random.choice(self.texts), "a registered recipe")
         for _ in range(20):
@@ -94,10 +98,10 @@ class Doors:
         value = random.choice((*mutations.TEXTS, *map(str, mutations.SYNTAX), "1", "[1, 2]", "{name: mlp}", "1e-4"))
         return f"{path}={value}"
 
-    def _same_again(self, recipe: Recipe, folder: Path) -> None:
+    def _require_round_trip(self, recipe: Recipe, folder: Path) -> None:
         path = folder / f"{recipe.name}.yaml"
         path.write_text(recipe.to_yaml(), "utf-8")
-        assert load_recipe(path, self.zoo) == recipe, "a recipe that was accepted reads back to another"
+        assert load_recipe(path, self.zoo) == recipe, "an accepted recipe changes when written and read back"
 
 
 def _dumped(data: Any) -> bytes:
@@ -105,7 +109,7 @@ def _dumped(data: Any) -> bytes:
 
 
 def _change_number(random: Random, data: Any) -> None:
-    """One number somewhere becomes another, so that the recipe is often still one."""
+    """Change one number, so that the recipe often stays valid."""
     paths = [path for path in mutations.places(data) if path[0] in ("networks", "loss", "prior", "regularizers")]
     *parents, last = random.choice(paths)
     for key in parents:

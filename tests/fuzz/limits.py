@@ -1,4 +1,4 @@
-"""What one input may do at most: end within seconds, and write nowhere but in its own folder."""
+"""Limits of one input: seconds, memory, and writing only to its folder."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 CPU_SECONDS, WALL_SECONDS = 5.0, 60.0
 MEMORY = 3 * 2**30
-"""Bytes of address space that inputs may take beyond what the process had before the first one."""
+"""Bytes of address space that inputs may add."""
 GROWTH = 1 * 2**30
-"""Bytes by which the most memory ever used may grow over all inputs."""
+"""Bytes by which peak memory may grow over all inputs."""
 OUTSIDE = Path("/tmp/ganzoo-fuzz-escaped")
 
 
 class Hang(BaseException):
-    """An input took too long; passes through whatever catches exceptions."""
+    """An input took too long. Not an Exception, so that nothing catches it."""
 
 
 @contextmanager
 def time_limit() -> Iterator[None]:
-    """Raise ``Hang`` in the block after seconds of computing, or of waiting."""
+    """Raise ``Hang`` in the block after too much CPU time or wall time."""
     for name in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(name, _too_long)
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
@@ -40,23 +40,23 @@ def time_limit() -> Iterator[None]:
 
 
 def _too_long(number: int, frame: Any) -> None:
-    raise Hang("It took too long.")
+    raise Hang("too slow")
 
 
 def limit_memory() -> None:
-    """Make whoever asks for more than ``MEMORY`` get a MemoryError."""
+    """Make allocations beyond ``MEMORY`` fail with a MemoryError."""
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if sys.platform == "linux" else 0
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-def most_memory() -> int:
-    """The most bytes the process has ever held."""
+def peak_memory() -> int:
+    """The peak memory of the process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def snapshot(root: Path, own: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of everything below ``root``, and of the place that inputs name, but not inside ``own``."""
+def snapshot(root: Path, input_folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of everything under ``root`` except ``input_folder``, and of the path outside that inputs name."""
     found: dict[str, tuple[int, int]] = {}
     waiting = [root, OUTSIDE]
     while waiting:
@@ -66,7 +66,7 @@ def snapshot(root: Path, own: Path) -> dict[str, tuple[int, int]]:
         except OSError:
             continue
         folder = stat.S_ISDIR(status.st_mode)
-        if path != own:
+        if path != input_folder:
             found[str(path)] = (0, 0) if folder else (status.st_size, status.st_mtime_ns)
             waiting += path.iterdir() if folder else ()
     return found

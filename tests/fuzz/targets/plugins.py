@@ -1,4 +1,4 @@
-"""What installers leave: distributions with odd names, odd entry points, and modules that do odd things."""
+"""Installed packages with odd names, odd entry points and odd modules."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import mutations
 
-from doors import Door
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.packages import allowed
+from targets import Target
 
 if TYPE_CHECKING:
     from random import Random
@@ -40,23 +40,23 @@ MODULES = (
 )
 
 
-class Doors:
-    """Distributions on a path of their own."""
+class Targets:
+    """Packages on a separate path."""
 
     def __init__(self) -> None:
         self.number = 0
         self.standard = [path for path in sys.path if path.endswith((".zip", "lib-dynload")) or _is_standard(path)]
 
-    def all(self) -> dict[str, Door]:
+    def all(self) -> dict[str, Target]:
         """By name."""
-        return {"plugins": Door(self.plugins, 4)}
+        return {"plugins": Target(self.plugins, 4)}
 
     def plugins(self, random: Random, folder: Path) -> None:
-        """Installed, listed, filtered and loaded; what is refused is a problem with a sentence."""
+        """Install, list, filter and load packages; each rejected one is a problem with a message."""
         self.number += 1
         for number in range(random.randrange(1, 3)):
             self._install(random, folder, f"fuzz_plugin_{number}-1.0.dist-info")
-        kept, environment = sys.path, dict(os.environ)
+        path, environment = sys.path, dict(os.environ)
         sys.path = [str(folder), *self.standard]
         importlib.invalidate_caches()
         if random.random() < 0.3:
@@ -68,7 +68,7 @@ class Doors:
             zoo = load_zoo.__wrapped__()
             assert all(problem.sentence.isprintable() for problem in zoo.problems), zoo.problems
         finally:
-            sys.path = kept
+            sys.path = path
             os.environ.clear()
             os.environ.update(environment)
             sys.modules.pop(f"ganzoo_fuzzed_{self.number}", None)

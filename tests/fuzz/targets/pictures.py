@@ -1,4 +1,4 @@
-"""Pictures from elsewhere, as ``ganzoo eval`` reads them: .npz files and folders of PNGs."""
+"""Pictures that ``ganzoo eval`` reads: .npz files and folders of PNGs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import mutations
 import numpy as np
 from PIL import Image
 
-from doors import Door
 from ganzoo.evaluation.image_io import read_pictures
+from targets import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,22 +27,22 @@ SHAPES = ("(4, 8, 8)", "(4, 8, 8, 3)", "(4, 1, 2)", "(0, 8, 8)", "(-1, 8, 8)", "
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
-class Doors:
+class Targets:
     """Small pictures, damaged."""
 
-    def all(self) -> dict[str, Door]:
+    def all(self) -> dict[str, Target]:
         """By name."""
-        return {"npz": Door(self.npz, 5), "pngs": Door(self.pngs, 3)}
+        return {"npz": Target(self.npz, 5), "pngs": Target(self.pngs, 3)}
 
     def npz(self, random: Random, folder: Path) -> None:
         """An archive of damaged arrays, or a damaged archive."""
         path = folder / random.choice(("x.npz", "x.npz", "x.NPZ", "a\nb.npz", "é.npz"))
         whole = _archive(random)
         path.write_bytes(mutations.content(random, whole) if random.random() < 0.3 else whole)
-        _judge(random, read_pictures(path))
+        _prepare(random, read_pictures(path))
 
     def pngs(self, random: Random, folder: Path) -> None:
-        """Damaged files beside whole ones."""
+        """Damaged files among intact ones."""
         for number in range(random.randrange(1, 4)):
             mode = random.choice(("L", "L", "L", "L", "L", "L", "RGB", random.choice(("P", "RGBA", "1", "I;16"))))
             whole = io.BytesIO()
@@ -54,10 +54,10 @@ class Doors:
             (folder / name).write_bytes(content)
         if random.random() < 0.2:
             (folder / "folder.png").mkdir()
-        _judge(random, read_pictures(folder))
+        _prepare(random, read_pictures(folder))
 
 
-def _judge(random: Random, pictures: Any) -> None:
+def _prepare(random: Random, pictures: Any) -> None:
     pictures.fitted(random.choice(((1, 8, 8), (3, 8, 8), (1, 4, 4))), crop=random.random() < 0.5).at_most(2, 0)
 
 
@@ -88,7 +88,7 @@ def _array(random: Random, shape: tuple[int, ...]) -> bytes:
 
 
 def odd_png(random: Random) -> bytes:
-    """Chunks of right checksums and odd content, a size that is huge or none among them."""
+    """A PNG of odd chunks with valid checksums, such as a huge or zero size."""
     side = random.choice((0, 1, 8, 60_000, 2**31 - 1, 2**32 - 1))
     bits, colour = random.choice((1, 8, 16, 3)), random.choice((0, 2, 3, 4, 6, 9))
     header = struct.pack(">IIBBBBB", side, random.choice((side, 8)), bits, colour, 0, 0, random.choice((0, 1)))

@@ -1,4 +1,4 @@
-"""Files that datasets are read from."""
+"""Files of datasets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import mutations
 from PIL import Image
 
-from doors import Door
-from doors.pictures import odd_png
 from ganzoo_plugins.datasets.mnist import archive
+from targets import Target
+from targets.pictures import odd_png
 
 if TYPE_CHECKING:
     from random import Random
@@ -25,29 +25,33 @@ PATHS = ("pictures", "pictures", "pictures", ".", "..", "\x00", "x" * 5000, "~no
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 
 
-class Doors:
+class Targets:
     """Small datasets, damaged.
 
     Args:
-        zoo: Where they are registered.
+        zoo: Their registry.
     """
 
     def __init__(self, zoo: Zoo) -> None:
         self.zoo = zoo
         self.images = struct.pack(">HBBIII", 0, 8, 3, 5, 28, 28) + bytes(5 * 784)
         self.labels = struct.pack(">HBBI", 0, 8, 1, 5) + bytes(range(5))
-        # One small file for the four of MNIST, whose 60 MB would be digested anew each time.
+        # One small file instead of the four of MNIST, whose 60 MB would be hashed for every input.
         self.packed = lzma.compress(self.labels)
         archive.SHA256.clear()
         archive.SHA256["t10k-labels-idx1-ubyte"] = sha256(self.labels).hexdigest()
 
-    def all(self) -> dict[str, Door]:
+    def all(self) -> dict[str, Target]:
         """By name."""
-        doors = {"idx": Door(self.idx, 3), "archive": Door(self.archive, 2), "image-folder": Door(self.image_folder, 4)}
-        return {**doors, "cifar10": Door(self.cifar10, 1)}
+        targets = {
+            "idx": Target(self.idx, 3),
+            "archive": Target(self.archive, 2),
+            "image-folder": Target(self.image_folder, 4),
+        }
+        return {**targets, "cifar10": Target(self.cifar10, 1)}
 
     def idx(self, random: Random, folder: Path) -> None:
-        """The IDX files of Fashion-MNIST, KMNIST and EMNIST in a user's folder."""
+        """IDX files of Fashion-MNIST, KMNIST and EMNIST in a user's folder."""
         name = random.choice(("fashion-mnist", "kmnist", "emnist"))
         prefix = "emnist-balanced-test" if name == "emnist" else "t10k"
         (folder / f"{prefix}-images-idx3-ubyte").write_bytes(_idx(random, self.images))
@@ -55,7 +59,7 @@ class Doors:
         self.zoo.datasets.get(name).create("test", folder)
 
     def archive(self, random: Random, folder: Path) -> None:
-        """The packed file, and what lies where it goes."""
+        """The packed file, and files already at its destination."""
         name = "t10k-labels-idx1-ubyte"
         (folder / "packed").mkdir()
         bomb = lzma.compress(bytes(30_000_000)) if random.random() < 0.02 else self.packed
@@ -68,12 +72,12 @@ class Doors:
         archive.unpack(folder / "raw", folder / "packed")
 
     def cifar10(self, random: Random, folder: Path) -> None:
-        """The binary version's records."""
+        """Records of the binary version."""
         (folder / "test_batch.bin").write_bytes(mutations.content(random, bytes(2 * 3073)))
         self.zoo.datasets.get("cifar10").create("test", folder)
 
     def image_folder(self, random: Random, folder: Path) -> None:
-        """A folder of pictures, with classes and splits or without."""
+        """A folder of pictures, with or without classes and splits."""
         root = folder / "pictures"
         places = random.choice((("",), ("a", "b"), ("train/a", "test/a"), ("train/a", "test/b"), ("train", "test")))
         for place in places:

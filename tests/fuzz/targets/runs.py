@@ -1,4 +1,4 @@
-"""Run folders: their description, records and checkpoints, as ``resume``, ``sample`` and ``report`` read them."""
+"""Run folders as ``resume``, ``sample`` and ``report`` read them: description, records and checkpoints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import mutations
 
-from doors import Door
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.reports.run_report import facts
 from ganzoo.reports.templates import page
@@ -20,6 +19,7 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import resume, start
 from ganzoo.runs.schemas import sealed
+from targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,12 +60,12 @@ SCORE = {
 FILES = ("run.json", "recipe.yaml", "events.jsonl", "scores.jsonl", "checkpoints")
 
 
-class Doors:
-    """A real run of a second, damaged.
+class Targets:
+    """A real run of one second, damaged.
 
     Args:
-        zoo: Where its recipe's names are looked up.
-        models: Where the whole run is made.
+        zoo: The registries of what its recipe names.
+        models: The folder for the intact run.
     """
 
     def __init__(self, zoo: Zoo, models: Path) -> None:
@@ -73,32 +73,32 @@ class Doors:
         models.mkdir(parents=True, exist_ok=True)
         path = models / "ring-gan.yaml"
         path.write_text(RECIPE)
-        self.whole = start(load_recipe(path, zoo), zoo, models / "run").path
-        RunFolder.open(self.whole).append_score(SCORE, {**SCORE, "images": 128, "weights": "raw"})
-        RunFolder.open(self.whole).update(status="interrupted")
-        for newest in sorted((self.whole / "checkpoints").iterdir())[-2:]:
-            newest.unlink()  # so that there is something left to train on resume
+        self.intact = start(load_recipe(path, zoo), zoo, models / "run").path
+        RunFolder.open(self.intact).append_score(SCORE, {**SCORE, "images": 128, "weights": "raw"})
+        RunFolder.open(self.intact).update(status="interrupted")
+        for newest in sorted((self.intact / "checkpoints").iterdir())[-2:]:
+            newest.unlink()  # leaves something to train on resume
 
-    def all(self) -> dict[str, Door]:
+    def all(self) -> dict[str, Target]:
         """By name."""
         return {
-            "checkpoint": Door(self.checkpoint, 4),
-            "run": Door(self.run, 5),
-            "generator": Door(self.generator, 2),
-            "resume": Door(self.resume, 1),
-            "report": Door(self.report, 1),
+            "checkpoint": Target(self.checkpoint, 4),
+            "run": Target(self.run, 5),
+            "generator": Target(self.generator, 2),
+            "resume": Target(self.resume, 1),
+            "report": Target(self.report, 1),
         }
 
     def checkpoint(self, random: Random, folder: Path) -> None:
-        """Tensors and state."""
-        shutil.copytree(self.whole / "checkpoints", folder / "checkpoints")
+        """Tensors and state of checkpoints."""
+        shutil.copytree(self.intact / "checkpoints", folder / "checkpoints")
         self._damage_checkpoints(random, folder)
         checkpoint, _ = load_latest(folder / "checkpoints")
         if checkpoint is not None:
             checkpoint.weights("networks.generator")
 
     def run(self, random: Random, folder: Path) -> None:
-        """Everything that is read of a run without its weights."""
+        """Everything in a run except its weights."""
         path = self._damaged(random, folder)
         run = RunFolder.open(path)
         run.damage()
@@ -115,22 +115,22 @@ class Doors:
         load(self._damaged(random, folder), zoo=self.zoo).sample(2)
 
     def resume(self, random: Random, folder: Path) -> None:
-        """Training goes on; the recipe is left whole, since a long training is no mistake."""
+        """Resume training. The recipe stays intact, because a long training run is no mistake."""
         what = random.choice(("run.json", "events.jsonl", "scores.jsonl", "checkpoints"))
         resume(self._damaged(random, folder, what), self.zoo)
 
     def report(self, random: Random, folder: Path) -> None:
-        """The page, without what is drawn from the checkpoint; the door above looks at that."""
+        """The page without samples from the checkpoint, which the target above covers."""
         path = self._damaged(random, folder)
         if random.random() < 0.3:
             for picture in (path / "samples").iterdir():
                 picture.write_bytes(mutations.content(random, picture.read_bytes()))
         shown = page("report.html", "report.js", facts(RunFolder.open(path), self.zoo, device=None, draw=False))
-        assert "<script>alert" not in shown.encode().decode(), "markup of a stranger's is markup on the page"
+        assert "<script>alert" not in shown.encode().decode(), "untrusted markup reaches the page"
 
     def _damaged(self, random: Random, folder: Path, what: str | None = None) -> Path:
         path = folder / "run"
-        shutil.copytree(self.whole, path)
+        shutil.copytree(self.intact, path)
         what = what or random.choice(FILES)
         if what == "checkpoints":
             self._damage_checkpoints(random, path)
@@ -160,7 +160,7 @@ class Doors:
 
 
 def _odd_tensors(random: Random, whole: bytes) -> bytes:
-    """Damaged bytes; or a whole file with an odd header, whose length is told rightly or not."""
+    """Damaged bytes, or an intact file with an odd header and a right or wrong header length."""
     if random.random() < 0.3:
         return mutations.content(random, whole)
     length = int.from_bytes(whole[:8], "little")
@@ -168,12 +168,12 @@ def _odd_tensors(random: Random, whole: bytes) -> bytes:
     kinds = (b'"BF16"', b'"F8_E4M3"', b'"F4"', b'"C64"', b'"U64"', b'"BOOL"', b'"F64"', b'"I8"')
     if random.random() < 0.3:
         header = header.replace(b'"F32"', random.choice(kinds), 1)
-    told = random.choice((len(header),) * 6 + (0, 1, 2**31, 2**62, 2**64 - 1, 100_000_000))
-    return told.to_bytes(8, "little") + header + whole[8 + length :]
+    declared = random.choice((len(header),) * 6 + (0, 1, 2**31, 2**62, 2**64 - 1, 100_000_000))
+    return declared.to_bytes(8, "little") + header + whole[8 + length :]
 
 
 def _described(tensors: bytes, state: Any, schema: Any) -> bytes:
-    """What ``save_checkpoint`` would write beside the tensors: a stranger can compute digests too."""
+    """The JSON file that ``save_checkpoint`` would write: an attacker can compute digests too."""
     meta = {"schema": schema, "sha256": hashlib.sha256(tensors).hexdigest(), "state": state}
     try:
         digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()

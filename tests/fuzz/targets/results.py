@@ -1,4 +1,4 @@
-"""``results/runs.jsonl``, and the pages made from it."""
+"""``results/runs.jsonl`` and the pages generated from it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import mutations
 from PIL import Image
 
-from doors import Door
 from ganzoo.reports.leaderboard import whole_page, write_leaderboard
 from ganzoo.reports.ranking import boards
 from ganzoo.studies.records import read_records
+from targets import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,19 +61,19 @@ RECORD: dict[str, Any] = {
 FAILED = {**RECORD, "recipe": "other", "digest": "1e" * 32, "status": "failed", "error": "It diverged.", "scores": []}
 
 
-class Doors:
+class Targets:
     """Three records, damaged."""
 
-    def all(self) -> dict[str, Door]:
+    def all(self) -> dict[str, Target]:
         """By name."""
-        return {"results": Door(self.results, 5), "leaderboard": Door(self.leaderboard, 1)}
+        return {"results": Target(self.results, 5), "leaderboard": Target(self.leaderboard, 1)}
 
     def results(self, random: Random, folder: Path) -> None:
-        """The records, and the tables made from them."""
+        """The records and the tables generated from them."""
         self._write(random, folder)
         shown = whole_page(boards(read_records(folder / "runs.jsonl"))).encode().decode()
-        told = [line for line in shown.splitlines() if not line.startswith("- `")]  # commands are shown as code
-        assert "<script>alert" not in "\n".join(told), "markup of a stranger's is markup in Markdown"
+        lines = [line for line in shown.splitlines() if not line.startswith("- `")]  # commands are shown as code
+        assert "<script>alert" not in "\n".join(lines), "untrusted markup reaches the Markdown"
 
     def leaderboard(self, random: Random, folder: Path) -> None:
         """All pages, with pictures."""
@@ -84,7 +84,9 @@ class Doors:
             picture.write_bytes(mutations.content(random, picture.read_bytes()))
         self._write(random, folder)
         for file in write_leaderboard(folder).files:
-            assert file.suffix != ".html" or b"<script>alert" not in file.read_bytes(), "markup on the page"
+            assert file.suffix != ".html" or b"<script>alert" not in file.read_bytes(), (
+                "untrusted markup reaches the page"
+            )
 
     def _write(self, random: Random, folder: Path) -> None:
         records = [
