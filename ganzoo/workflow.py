@@ -14,7 +14,7 @@ import torch
 from ganzoo.api.dataset import ImageDataset
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import prune
@@ -25,7 +25,6 @@ from ganzoo.training.distributed import ALONE, Team
 from ganzoo.training.following import tell_checkpoint, tell_task
 from ganzoo.training.health import VarietyWatch
 from ganzoo.training.session import Session
-from ganzoo.training.together import Helpers
 from ganzoo.training.trainer import Trainer
 
 CHANGEABLE = (
@@ -147,7 +146,7 @@ class _Crew:
     """Who works on a run."""
 
     dataset: ImageDataset
-    judge: Judge
+    evaluator: Evaluator
     variety: VarietyWatch
     trainer: Trainer
 
@@ -167,12 +166,10 @@ def _gathered(
     """The trainer last: building the others draws random numbers, which must not shift the training's."""
     entry = zoo.datasets.get(recipe.dataset.name)
     dataset = entry.create("train", data_dir, **recipe.dataset.options)
-    judge = Judge(
-        recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, device, look=Helpers(team).look
-    )
+    evaluator = Evaluator(recipe.evaluate.metrics, entry, recipe.dataset.options, data_dir, zoo, device)
     variety = VarietyWatch.of(recipe, zoo, dataset, device)
     trainer = Trainer(recipe, zoo, dataset=dataset, device=device, say=observers.say, team=team)
-    return _Crew(dataset, judge, variety, trainer)
+    return _Crew(dataset, evaluator, variety, trainer)
 
 
 def _train(crew: _Crew, run: RunFolder, zoo: Zoo, observers: Observers, seconds: float) -> RunFolder:
@@ -181,7 +178,9 @@ def _train(crew: _Crew, run: RunFolder, zoo: Zoo, observers: Observers, seconds:
         zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
     ]
     trackers = [*named, *observers.trackers]
-    session = Session(trainer, run, crew.judge, crew.variety, trackers=trackers, tick=observers.tick, seconds=seconds)
+    session = Session(
+        trainer, run, crew.evaluator, crew.variety, trackers=trackers, tick=observers.tick, seconds=seconds
+    )
     try:
         with _memory_told():
             session.train()

@@ -290,7 +290,9 @@ class Evaluator:
     def _inputs(self, extractor: str, n: int, seen: Features | None, labels: Tensor | None) -> MetricInputs:
         def given() -> Features:
             if seen is None:
-                raise GanzooError("The settings of a metric cannot depend on the samples.", "Use n, real, training_set.")
+                raise GanzooError(
+                    "The settings of a metric cannot depend on the samples.", "Use n, real, training_set."
+                )
             return seen
 
         return MetricInputs(n, given, labels, self.reference.real(extractor), partial(self.reference.train, extractor))

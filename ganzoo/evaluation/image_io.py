@@ -155,7 +155,9 @@ def read_npz(path: Path) -> Pictures:
             "Labels are whole numbers, one for each image.",
         )
     size = f"images, {written(shape_of(found))}" if found.dtype == torch.uint8 else "points"
-    return Pictures(found, None if labels is None else torch.from_numpy(labels.astype("int64")), (f"{len(found):,} {size}.",))
+    return Pictures(
+        found, None if labels is None else torch.from_numpy(labels.astype("int64")), (f"{len(found):,} {size}.",)
+    )
 
 
 def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[Any, Any]:
@@ -305,6 +307,7 @@ def _form_in_words(form: tuple[str, tuple[int, int]]) -> str:
 
 
 NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+LAYOUTS = "Images are uint8, (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3."
 REMEDY = "A function is called as function(n, seed) and returns n uint8 images, or (images, labels)."
 
 
@@ -390,7 +393,9 @@ def as_pictures(images: Any, who: str) -> Tensor:
             "Give images that are neither 1 nor 3 pixels wide or high.",
         )
     if 0 in shape or not (first or last):
-        raise GanzooError(f"{who} shape {shape}.", "Images are (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.")
+        raise GanzooError(
+            f"{who} shape {shape}.", "Images are (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3."
+        )
     return found if first else found.permute(0, 3, 1, 2)
 
 
@@ -407,12 +412,14 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
         images = torch.from_numpy(np.ascontiguousarray(images))
     if not isinstance(images, Tensor):
         kind = f"{images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
-        raise GanzooError(f"{who} a {kind} instead of a {name} array or tensor.", REMEDY if dtype == torch.uint8 else "")
+        raise GanzooError(
+            f"{who} a {kind} instead of a {name} array or tensor.", REMEDY if dtype == torch.uint8 else ""
+        )
     if images.dtype != dtype:
         raise GanzooError(
             f"{who} a tensor of type {str(images.dtype).removeprefix('torch.')}.",
             "Quantise it to uint8 as a picture file would be: scores depend on how."
-            if dtype == torch.uint8
+            if name == "uint8"
             else f"Give {name}, as the dataset is stored.",
         )
     return images.detach().cpu()

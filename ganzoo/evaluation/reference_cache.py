@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ganzoo.api.dataset import Dataset, cache_folder
+from ganzoo.api.extractor import Features
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
 from ganzoo.files import write_atomically

@@ -14,7 +14,6 @@ from ganzoo.recipes import overrides as dotted_overrides
 from ganzoo.recipes.overrides import Override
 from ganzoo.recipes.schema import (
     FOREIGN_EXTRACTORS,
-    METRICS,
     Component,
     EvaluateConfig,
     NetworkConfig,
@@ -31,7 +30,6 @@ from ganzoo.registry.registry import check_name
 from ganzoo.registry.validation import Complaint, Refused, complaints
 
 __all__ = [
-    "METRICS",
     "Component",
     "EvaluateConfig",
     "NetworkConfig",
@@ -88,13 +86,6 @@ class Recipe(Section):
             raise combination(f"waits for train.until.metric '{until.metric}', which evaluate.metrics does not name")
         if until is not None and self.evaluate.every is None:
             raise combination("has train.until, but evaluate.every is null, so nothing is measured before the end")
-        return self
-
-    @model_validator(mode="after")
-    def _accuracy_of_what_was_asked(self) -> Recipe:
-        measured = [name for name in self.evaluate.metrics if name.startswith("accuracy@")]
-        if measured and not self.conditional:
-            raise combination(f"measures '{measured[0]}', but is not conditional, so no class is ever asked for")
         return self
 
     def plain(self) -> dict[str, Any]:
@@ -195,7 +186,7 @@ def _against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Complai
         for role, kind in roles.items()
         if role in recipe.networks
     }
-    found += _unknown_extractors(recipe, zoo)
+    found += _wrong_metrics(recipe, zoo)
     return {**checked, **{key: tuple(value) for key, value in lists.items()}}, found
 
 
@@ -232,11 +223,25 @@ def _missing_and_extra(recipe: Recipe, roles: Mapping[str, str]) -> Iterator[Com
             yield Complaint(("networks",), f"has no key '{role}'", players, role)
 
 
-def _unknown_extractors(recipe: Recipe, zoo: Zoo) -> Iterator[Complaint]:
-    for index, metric in enumerate(recipe.evaluate.metrics):
-        extractor = metric.partition("@")[2]
-        known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
-        if extractor not in known:
-            remedy = unknown("extractor", extractor, known, zoo.extractors.hint).remedy
-            place = ("evaluate", "metrics", index)
-            yield Complaint(place, f"names the extractor '{extractor}', which there is not", remedy)
+def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[Complaint]:
+    """What is wrong with ``evaluate.metrics`` and ``train.until``: metrics and extractors come from plugins."""
+    extractors = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
+    metrics = [entry.name for entry in zoo.metrics]
+    for index, name in enumerate(recipe.evaluate.metrics):
+        place = ("evaluate", "metrics", index)
+        metric, _, extractor = name.partition("@")
+        if not (metric and extractor):
+            yield Complaint(place, f"is '{name}'", "Write <metric>@<extractor>, such as fid@mnist-cnn.")
+            continue
+        if metric not in metrics:
+            remedy = unknown("metric", metric, metrics, zoo.metrics.hint).remedy
+            yield Complaint(place, f"names an unknown metric '{metric}'", remedy)
+        elif zoo.metrics.get(metric).create().needs_labels and not recipe.conditional:
+            yield Complaint((), f"measures '{name}', but is not conditional, so no class is ever asked for")
+        if extractor not in extractors:
+            remedy = unknown("extractor", extractor, extractors, zoo.extractors.hint).remedy
+            yield Complaint(place, f"names an unknown extractor '{extractor}'", remedy)
+    until = recipe.train.until
+    waited = until.metric.partition("@")[0] if until else ""
+    if until and waited in metrics and zoo.metrics.get(waited).create().better != "lower":
+        yield Complaint(("train", "until"), f"waits for '{until.metric}' to fall, but lower is not better there")

@@ -15,26 +15,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-Better = Literal["lower", "higher", "neither"]
-METRICS: dict[str, Better] = {
-    "fid": "lower",
-    "fid-infinity": "lower",
-    "kid": "lower",
-    "is": "higher",
-    "precision": "higher",
-    "recall": "higher",
-    "density": "higher",
-    "coverage": "higher",
-    "class-coverage": "higher",
-    "class-entropy": "neither",
-    "accuracy": "higher",
-    "memorisation": "lower",
-    "modes": "higher",
-    "kl": "lower",
-    "quality": "higher",
-}
-"""Metrics that a recipe may ask for, each as ``<metric>@<extractor>``, and which way each is better."""
-
 FOREIGN_EXTRACTORS = (
     "inception-v3-compat",
     "dinov2-vit-s-14",
@@ -188,12 +168,6 @@ class Until(Section):
     metric: MetricName
     below: Positive
 
-    @model_validator(mode="after")
-    def _falls(self) -> Until:
-        if METRICS.get(self.metric.partition("@")[0], "lower") != "lower":
-            raise combination(f"waits for '{self.metric}' to fall, and lower is not better there")
-        return self
-
 
 class TrainConfig(Section):
     """How to train.
@@ -247,12 +221,7 @@ class EvaluateConfig(Section):
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
 
     @model_validator(mode="after")
-    def _known_metrics(self) -> EvaluateConfig:
-        for name in self.metrics:
-            metric, separator, extractor = name.partition("@")
-            if metric not in METRICS or not separator or not extractor:
-                known = ", ".join(METRICS)
-                raise combination(f"has a metric '{name}', and metrics are called <metric>@<extractor>: {known}")
+    def _each_metric_once(self) -> EvaluateConfig:
         if len(set(self.metrics)) < len(self.metrics):
             raise combination("names a metric twice")
         return self

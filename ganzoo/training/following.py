@@ -14,8 +14,8 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ganzoo.api.extractor import Extractor
 from ganzoo.errors import Interrupted, Terminated
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint
@@ -35,8 +35,16 @@ class Follower(Loop):
 
     def __init__(self, trainer: Trainer, zoo: Zoo) -> None:
         super().__init__(trainer)
-        self._zoo = zoo
-        self._extractors: dict[str, Extractor] = {}
+        recipe = trainer.recipe
+        self._evaluator = Evaluator(
+            recipe.evaluate.metrics,
+            zoo.datasets.get(recipe.dataset.name),
+            recipe.dataset.options,
+            None,
+            zoo,
+            trainer.device,
+            reference=False,
+        )
 
     def train(self) -> None:
         """Train as long as the leader does."""
@@ -49,7 +57,7 @@ class Follower(Loop):
             raise
 
     def _evaluate(self) -> None:
-        help_out(self.trainer, self._zoo, self._extractors)
+        help_out(self.trainer, self._evaluator)
 
     def _tick(self) -> None: ...
 

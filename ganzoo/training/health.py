@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from ganzoo.api.dataset import ImageDataset
-from ganzoo.api.extractor import Extractor
+from ganzoo.api.extractor import Extractor, Features
 from ganzoo.api.objective import Phase
-from ganzoo.evaluation.features import Features, extract, find_extractor
+from ganzoo.evaluation.features import extract, find_extractor
 from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.meters import Meters

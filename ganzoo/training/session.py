@@ -9,7 +9,7 @@ import torch
 
 from ganzoo.api.modality import png
 from ganzoo.api.tracker import Tracker
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.files import write_atomically
 from ganzoo.runs.folder import RunFolder
 from ganzoo.training.health import SAMPLES, VarietyWatch
@@ -27,7 +27,7 @@ class Session(Loop):
     Args:
         trainer: At its first step, or restored from a checkpoint.
         run: Where everything is written.
-        judge: What scores the samples.
+        evaluator: What scores the samples.
         variety: What tells whether the samples differ from one another.
         trackers: Who else is told.
         tick: Called after each step with the number of images shown (progress bars).
@@ -38,7 +38,7 @@ class Session(Loop):
         self,
         trainer: Trainer,
         run: RunFolder,
-        judge: Judge,
+        evaluator: Evaluator,
         variety: VarietyWatch,
         *,
         trackers: Sequence[Tracker] = (),
@@ -47,7 +47,7 @@ class Session(Loop):
     ) -> None:
         super().__init__(trainer, seconds=seconds)
         self.run = run
-        self.judge = judge
+        self.evaluator = evaluator
         self.variety = variety
         self.helpers = Helpers(trainer.team)
         self.trackers = trackers
@@ -110,8 +110,11 @@ class Session(Loop):
 
     def _score(self, weights: str) -> list[dict[str, Any]]:
         images, labels = self.helpers.draw(self.trainer, weights, self.trainer.recipe.evaluate.samples)
-        measured = self.judge.score(images, sample_seed=SAMPLE_SEED, weights=weights, labels=labels)
-        return [one.record(self.trainer.images, round(self.seconds, 3)) for one in measured]
+        features = self.helpers.features(self.evaluator, images)
+        scores = self.evaluator.score(
+            images, features=features, sample_seed=SAMPLE_SEED, weights=weights, labels=labels
+        )
+        return [score.record(self.trainer.images, round(self.seconds, 3)) for score in scores]
 
     def _check_until(self) -> None:
         until, reported = self.trainer.recipe.train.until, self.trainer.kinds_of_weights[0]

@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ganzoo.api.extractor import Extractor
-from ganzoo.evaluation import features
-from ganzoo.evaluation.features import Features, extract
+from ganzoo.api.extractor import Features
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.sampling import BATCH, WHOLE, draw
-from ganzoo.registry.loading import Zoo
 from ganzoo.training.distributed import Team
 from ganzoo.training.trainer import Trainer
 
@@ -55,13 +52,13 @@ class Helpers:
         self._ask(draw=weights, n=n)
         return _drawn(self._team, trainer, weights, n)
 
-    def look(self, name: str, extractor: Extractor, images: Tensor, device: torch.device) -> Features:
-        """As ``extract`` does."""
+    def features(self, evaluator: Evaluator, images: Tensor) -> dict[str, Features]:
+        """As ``Evaluator.features`` does."""
         if not self._are_worth_it(len(images)):
-            return extract(name, extractor, images, device)
-        self._ask(look=name)
+            return evaluator.features(images)
+        self._ask(features=True)
         self._team.hand_out(save({"images": images}))
-        return _seen(self._team, name, extractor, images, device)
+        return evaluator.features(images, Everybody(self._team))
 
     def dismiss(self) -> None:
         """Nothing more is to be done until the next evaluation."""
@@ -75,13 +72,24 @@ class Helpers:
         self._team.hand_out(json.dumps(order).encode())
 
 
-def help_out(trainer: Trainer, zoo: Zoo, known: dict[str, Extractor]) -> None:
+class Everybody:
+    """All processes, as an evaluator sees them.
+
+    Args:
+        team: All processes.
+    """
+
+    def __init__(self, team: Team) -> None:
+        self.rank, self.size, self.is_main = team.rank, team.size, team.leads
+        self.all_reduce_sum = team.add_up
+
+
+def help_out(trainer: Trainer, evaluator: Evaluator) -> None:
     """Do what the process that leads asks for, until it has no more to ask.
 
     Args:
         trainer: This process's.
-        zoo: Where extractors are looked up.
-        known: Extractors of earlier evaluations; new ones are added.
+        evaluator: This process's; it needs no reference.
 
     Raises:
         GanzooError: An extractor cannot be had on this machine.
@@ -90,23 +98,11 @@ def help_out(trainer: Trainer, zoo: Zoo, known: dict[str, Extractor]) -> None:
     while order := json.loads(team.hand_out()):
         if "draw" in order:
             _drawn(team, trainer, order["draw"], order["n"])
-            continue
-        name, images = order["look"], load(team.hand_out())["images"]
-        if name not in known:
-            channels, height, width = images.shape[1:]
-            known[name] = features.find_extractor(name, zoo, (channels, height, width)).to(trainer.device)
-        _seen(team, name, known[name], images, trainer.device)
+        else:
+            evaluator.features(load(team.hand_out())["images"], Everybody(team))
 
 
 def _drawn(team: Team, trainer: Trainer, weights: str, n: int) -> tuple[Tensor, Tensor | None]:
     images, labels = samples(trainer, weights, n, (team.rank, team.size))
     team.add_up(images)
     return images, labels
-
-
-def _seen(team: Team, name: str, extractor: Extractor, images: Tensor, device: torch.device) -> Features:
-    features = extract(name, extractor, images, device, part=(team.rank, team.size))
-    team.add_up(features.values)
-    if features.logits is not None:
-        team.add_up(features.logits)
-    return features

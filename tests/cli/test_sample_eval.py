@@ -61,7 +61,7 @@ def test_a_grid_of_samples(app, run, tmp_path):
         assert picture.mode == "L"
         assert picture.size == (4 * 30 + 2, 3 * 30 + 2)
     assert result.stdout == ""
-    assert "10 images (ema weights after 640 training images, seed 0)" in result.stderr
+    assert f"Saved 10 images to {tmp_path / 'a.png'} (ema weights after 640 training images, seed 0)." in result.stderr
 
 
 def test_samples_as_arrays_are_reproducible(app, run, tmp_path):
@@ -88,7 +88,7 @@ def test_conditional_samples_carry_their_labels(app, conditional_run, tmp_path):
     ("arguments", "sentence"),
     [
         (["--out", "a.jpg"], r"neither a \.png nor an \.npz"),
-        (["--out", "nowhere/a.png"], "no folder nowhere"),
+        (["--out", "nowhere/a.png"], "No such folder: nowhere"),
         (["--out", "a.png", "--class", 3], "unconditional"),
         (["--out", "a.png", "--device", "abacus"], "abacus"),
     ],
@@ -126,7 +126,7 @@ def test_a_run_that_takes_no_scores_is_scored_nevertheless(app, run, tmp_path):
     (closed / "scores.jsonl").mkdir()
     result = invoke(app, "eval", closed, "--samples", 100, "--json")
     assert len(json.loads(result.stdout)["scores"]) == 2
-    assert f"The scores were not added to {closed}" in result.stderr
+    assert f"Could not add all scores to {closed}" in result.stderr
 
 
 def test_scores_are_shown_before_a_file_that_takes_none_ends_the_program(app, run, tmp_path):
@@ -161,14 +161,14 @@ def test_a_folder_of_pngs_says_what_was_done_to_them(app, mnist, tmp_path):
     result = invoke(app, "eval", tmp_path)
     assert "20 PNGs, 28x28 RGB." in result.stderr
     assert "RGB pictures with equal channels: one is kept, as grey." in result.stderr
-    assert "There are 20 pictures, not 10,000." in result.stderr
+    assert "Scoring all 20 images (default: 10,000)." in result.stderr
     assert "fid@mnist-cnn" in result.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--weights", "ema"], "is no run, so it has no 'ema' weights"),
+        (["--weights", "ema"], "is not a run, so it has no 'ema' weights"),
         (["--dataset", "mnsit"], "no dataset called 'mnsit'.*Did you mean 'mnist'"),
         (["--metric", "fid@mnist-cn"], "no extractor called 'mnist-cn'.*Did you mean 'mnist-cnn'"),
     ],
@@ -252,15 +252,14 @@ def test_labels_of_a_file_are_what_accuracy_is_measured_by(app, mnist_test, tmp_
     np.savez(tmp_path / "none.npz", images=images)
     (score,) = scores_of(app, tmp_path / "right.npz", "--metric", "accuracy@mnist-cnn")
     assert score["value"] > 0.98
-    with pytest.raises(GanzooError, match="'accuracy@mnist-cnn' takes images that were asked to be of a class"):
+    with pytest.raises(GanzooError, match="'accuracy@mnist-cnn' needs to know which class each image was meant to be"):
         invoke(app, "eval", tmp_path / "none.npz", "--metric", "accuracy@mnist-cnn")
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--weights", "a.pth"], "'mnist-cnn' brings its own weights, so it does not take a.pth"),
-        (["--weights", "a.pth", "--weights", "b.pth"], "a.pth and b.pth cannot both be the weights"),
+        (["--extractor-weights", "a.pth"], "'mnist-cnn' brings its own weights, so it does not take a.pth"),
         (["--out", "nowhere/a.jsonl"], "cannot be written to nowhere/a.jsonl"),
         (["--against", "a.jsonl"], "scores in a.jsonl cannot be read"),
     ],

@@ -6,8 +6,9 @@ import torch
 from scipy.linalg import sqrtm
 from torch.utils.data import Dataset
 
+from ganzoo.api.extractor import Features
 from ganzoo.evaluation import torch_fidelity
-from ganzoo.evaluation.features import Features, extract
+from ganzoo.evaluation.features import extract
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ import torch
 
 from ganzoo import load
 from ganzoo.errors import GanzooError, RunError, Terminated
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
@@ -182,10 +182,10 @@ def test_a_score_of_two_processes_is_that_of_one_with_the_same_weights(tmp_path)
     assert len(run.scores()) == 4
     zoo = load_zoo()
     generator = load(folder)
-    judge = Judge(["fid@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
+    evaluator = Evaluator(["fid@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
     for weights, value in last.items():
         images = generator.sample(1100, seed=0, weights=weights)
-        (again,) = judge.score(images, sample_seed=0, weights=weights)
+        (again,) = evaluator.score(images, sample_seed=0, weights=weights)
         assert again.value == pytest.approx(value, rel=1e-6)  # sums by another number of threads
 
 
