@@ -19,7 +19,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ganzoo import ImageDataset
 from ganzoo.evaluation.evaluator import FLOOR_SEED, Evaluator
-from ganzoo.evaluation.metrics import METRICS
+from ganzoo.evaluation.metrics import better
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.environment import environment
@@ -77,7 +77,7 @@ def table(outcome: dict[str, Any]) -> str:
     for name in names:
         floor = next(iter(rows.values()))[name]["floor"]
         values = " | ".join(written(scores[name]["value"]) for scores in rows.values())
-        lines.append(f"| {name} | {ARROWS[METRICS[name].better]} | {written(floor)} | {values} |")
+        lines.append(f"| {name} | {ARROWS[better(name)]} | {written(floor)} | {values} |")
     return "\n".join(lines)
 
 

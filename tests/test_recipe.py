@@ -178,20 +178,23 @@ def test_components_are_built_in_code_as_in_files():
         ({"evaluate.metrics": "fid@mnist-cnn"}, "evaluate.metrics must be a list, not 'fid@mnist-cnn'."),
         (
             {"evaluate.metrics": ["fid"]},
-            "evaluate has a metric 'fid', and metrics are called <metric>@<extractor>: fid, fid-infinity, kid, is,",
+            "evaluate.metrics.0 is 'fid'. Write <metric>@<extractor>, such as fid@mnist-cnn.",
         ),
-        ({"evaluate.metrics": ["fud@mnist-cnn"]}, "evaluate has a metric 'fud@mnist-cnn'"),
+        (
+            {"evaluate.metrics": ["fud@mnist-cnn"]},
+            "evaluate.metrics.0 names an unknown metric 'fud'. Did you mean 'fid'?",
+        ),
         (
             {"evaluate.metrics": ["fid@mnist-cn"]},
-            "names the extractor 'mnist-cn', which there is not. Did you mean 'mnist-cnn'?",
+            "evaluate.metrics.0 names an unknown extractor 'mnist-cn'. Did you mean 'mnist-cnn'?",
         ),
         ({"evaluate.metrics": ["fid@mnist-cnn"] * 2}, "evaluate names a metric twice."),
         ({"train.until": {"metric": "fid@other", "below": 1}}, "'fid@other', which evaluate.metrics does not name."),
         ({"train.until": {"metric": "fid@mnist-cnn", "below": 1}, "evaluate.every": None}, "evaluate.every is null"),
         ({"train.until": {"metric": "fid@mnist-cnn", "below": 0}}, "train.until.below must be greater than 0, not 0."),
         (
-            {"train.until": {"metric": "recall@mnist-cnn", "below": 1}},
-            "train.until waits for 'recall@mnist-cnn' to fall, and lower is not better there.",
+            {"evaluate.metrics": ["recall@mnist-cnn"], "train.until": {"metric": "recall@mnist-cnn", "below": 1}},
+            "train.until waits for 'recall@mnist-cnn' to fall, but lower is not better there.",
         ),
         ({"evaluate.metrics": ["accuracy@mnist-cnn"]}, "measures 'accuracy@mnist-cnn', but is not conditional"),
         (

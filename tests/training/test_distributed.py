@@ -129,8 +129,7 @@ def test_batch_normalisation_over_all_processes_is_that_of_one(tmp_path):
 
 TOGETHER = """
 import torch
-from ganzoo.evaluation import extractors, sampling
-from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.sampling import BATCH
 from ganzoo.registry.loading import load_zoo
 from ganzoo.recipes.loading import load_recipe
@@ -148,20 +147,22 @@ with joined() as team:
     trainer = Trainer(recipe, zoo, dataset=dataset, team=team)
     generate, sizes = trainer.objective.generate, []
     trainer.objective.generate = lambda networks, z, label: (sizes.append(len(z)), generate(networks, z, label))[1]
+    entry = zoo.datasets.get("mnist")
+    evaluator = Evaluator(["fid@mnist-cnn"], entry, {}, None, zoo, cpu, reference=False)
     if team.leads:
-        helpers, reader = Helpers(team), features.find_extractor("mnist-cnn", zoo, (1, 28, 28))
+        helpers = Helpers(team)
         images, _ = helpers.draw(trainer, "raw", n)
-        seen = helpers.look("mnist-cnn", reader, images, cpu)
+        seen = helpers.features(evaluator, images)["mnist-cnn"]
         assert len(helpers.draw(trainer, "raw", BATCH)[0]) == BATCH  # one batch: alone
         helpers.dismiss()
         assert sizes == [BATCH, 7, BATCH], sizes
         alone, _ = samples(trainer, "raw", n)
         assert torch.equal(images, alone)
-        wanted = extract("mnist-cnn", reader, alone, cpu)
-        assert torch.equal(seen.values, wanted.values)
-        assert torch.equal(seen.logits, wanted.logits)
+        expected = evaluator.features(alone)["mnist-cnn"]
+        assert torch.equal(seen.values, expected.values)
+        assert torch.equal(seen.logits, expected.logits)
     else:
-        help_out(trainer, zoo, {})
+        help_out(trainer, evaluator)
         assert sizes == [BATCH], sizes
     team.any(True)
 """
