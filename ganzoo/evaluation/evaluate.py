@@ -113,7 +113,7 @@ def from_torch(source: Any) -> Dataset:
     """
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or len(source) == 0:
         raise GanzooError(
-            f"A {type(source).__name__} is not a dataset.",
+            f"Not a dataset: {type(source).__name__}.",
             "Give the name of a registered dataset, a ganzoo.Dataset, or a torch Dataset that has a length.",
         )
     pictures, labels = [], []

@@ -409,9 +409,9 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
     if isinstance(images, np.ndarray) and str(images.dtype) == name:
         images = torch.from_numpy(np.ascontiguousarray(images))
     if not isinstance(images, Tensor):
-        kind = f"{images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
+        kind = f"a {images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
         remedy = LAYOUTS if dtype == torch.uint8 else ""
-        raise GanzooError(f"{who} a {kind} instead of a {name} array or tensor.", remedy)
+        raise GanzooError(f"{who} {kind} instead of a {name} array or tensor.", remedy)
     if images.dtype != dtype:
         raise GanzooError(
             f"{who} a tensor of type {str(images.dtype).removeprefix('torch.')}.",

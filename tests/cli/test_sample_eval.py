@@ -14,6 +14,7 @@ from ganzoo.cli.evaluate import evaluate, show_scores
 from ganzoo.cli.sample import sample
 from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.comparison import read_scores
 from ganzoo.runs.folder import RunFolder
 from ganzoo.workflow import start
@@ -230,6 +231,73 @@ def test_a_function_is_scored_and_its_scores_are_kept_and_compared(app, here):
     assert f"{score['value']:.4g}" in again.stdout
     with pytest.raises(GanzooError, match="n_fake: 90 and 100"):
         invoke(app, "eval", "cli_noise:noise", "--samples", 90, "--against", "a.jsonl")
+
+
+def test_what_cannot_be_compared_is_said_before_anything_is_scored(app, run, here):
+    invoke(app, "eval", run, "--samples", 90, "--out", "a.jsonl", "--metric", "fid@mnist-cnn")
+    before = RunFolder.open(run).scores()
+    with pytest.raises(GanzooError, match="n_fake: 80 and 90"):
+        invoke(app, "eval", run, "--samples", 80, "--against", "a.jsonl", "--metric", "fid@mnist-cnn")
+    assert RunFolder.open(run).scores() == before
+    names = ("--metric", "fid@mnist-cnn", "--metric", "kid@mnist-cnn")
+    invoke(app, "eval", "cli_noise:noise", "--samples", 70, "--metric", "kid@mnist-cnn", "--out", "a.jsonl")
+    result = invoke(app, "eval", run, "--samples", 90, "--against", "a.jsonl", "--weights", "raw", *names)
+    assert "kid@mnist-cnn: These scores were measured differently" in result.stderr
+    assert "n_fake: 90 and 70" in result.stderr
+    lines = [line for line in result.stdout.splitlines() if "@mnist-cnn" in line and "raw" in line]
+    assert [line.split("│")[-2].strip() == "-" for line in lines] == [False, True]
+
+
+METRIC = """
+from ganzoo import Metric, hookimpl
+
+
+class Spread(Metric):
+    '''Standard deviation of the samples' features, relative to that of real images.'''
+
+    better = "higher"
+    range = "0 and up"
+
+    def compute(self, inputs):
+        return inputs.fake.values.std(0).mean() / inputs.real.features.values.std(0).mean()
+
+
+@hookimpl
+def register_metrics(register):
+    register("spread", Spread, summary="Spread of the samples' features, relative to real images")
+"""
+
+
+@pytest.fixture
+def zoo_with_a_metric(tmp_path, monkeypatch):
+    metadata = tmp_path / "site" / "spreading-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: spreading\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[ganzoo]\nspreading = spreading_plugin\n")
+    (tmp_path / "site" / "spreading_plugin.py").write_text(METRIC)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    yield load_zoo.__wrapped__()
+    sys.modules.pop("spreading_plugin", None)
+
+
+def test_a_plugin_s_metric_scores_a_run_as_its_recipe_asks(zoo_with_a_metric, tmp_path):
+    zoo, metrics = zoo_with_a_metric, "evaluate.metrics=[spread@mnist-cnn, fid@mnist-cnn]"
+    run = start(load_recipe("vanilla-mnist", zoo, [*TINY, metrics]), zoo, tmp_path / "run")
+    trained = [score for score in run.scores() if score["metric"] == "spread@mnist-cnn"]
+    assert [score["weights"] for score in trained] == ["ema", "raw"]
+    assert trained[0]["floor"] == pytest.approx(1, abs=0.05)
+    assert trained[0]["value"] < 0.5
+    assert trained[0]["protocol"]["plugin"] == "spreading 1.0"
+
+
+def test_a_recipe_knows_a_plugin_s_metrics(zoo_with_a_metric):
+    zoo = zoo_with_a_metric
+    with pytest.raises(GanzooError) as caught:
+        load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[spred@mnist-cnn]"])
+    assert "names an unknown metric 'spred'. Did you mean 'spread'?" in str(caught.value)
+    settings = ["evaluate.metrics=[spread@mnist-cnn]", "evaluate.every=640"]
+    with pytest.raises(GanzooError, match="waits for 'spread@mnist-cnn' to fall, but lower is not better there"):
+        load_recipe("vanilla-mnist", zoo, [*settings, "train.until={metric: spread@mnist-cnn, below: 1}"])
 
 
 def test_a_border_is_cut_off_where_that_is_asked_for(app, here):

@@ -144,7 +144,7 @@ def test_labels_may_come_with_the_images(module):
         ("made_up:array_of_floats", "a float64 array instead of a uint8"),
         ("made_up:flat", r"returned shape \(5, 48\)"),
         ("made_up:five", r"returned shape \(5, 5, 6, 8\)"),
-        ("made_up:nothing", "returned a NoneType"),
+        ("made_up:nothing", "returned NoneType instead of"),
         ("made_up:half_labels", "labels of type torch.float32"),
         ("made_up:broken", r"made_up:broken\(5, 0\) failed: ValueError: no luck today\. It is called as"),
         ("made_up:careless", "failed: TypeError: careless"),

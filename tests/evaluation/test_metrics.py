@@ -239,6 +239,12 @@ def test_which_way_is_better_is_known_of_ours_and_asked_of_the_zoo_for_others(me
     assert better("nobody-s", metrics) == "lower"
 
 
+def test_ours_are_registered_like_everybody_s(zoo):
+    assert [entry.name for entry in zoo.metrics.in_order()][: len(OURS)] == [name for name, *_ in OURS]
+    assert {entry.plugin for entry in zoo.metrics} == {"ganzoo"}
+    assert zoo.metrics.get("fid").distribution.startswith("ganzoo-bench ")
+
+
 def test_what_is_no_metric_is_refused_by_its_plugin_s_name(metrics):
     metrics.metrics.add(Entry("metric", "odd", dict, "x", None, "somebody-s", "tests 0"))
     with pytest.raises(GanzooError, match="The metric 'odd' of plugin 'somebody-s' is a dict"):
