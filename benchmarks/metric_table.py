@@ -18,8 +18,8 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from ganzoo import ImageDataset
-from ganzoo.evaluation.evaluator import FLOOR_SEED, Judge
-from ganzoo.evaluation.metrics import METRICS
+from ganzoo.evaluation.evaluator import FLOOR_SEED, Evaluator
+from ganzoo.evaluation.metrics import better
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.environment import environment
@@ -57,10 +57,10 @@ def measure() -> dict[str, Any]:
     """Every metric of every set."""
     zoo, device = load_zoo(), resolve_device("auto")
     entry = zoo.datasets.get("mnist")
-    judge = Judge(["all@mnist-cnn"], entry, {}, None, zoo, device)
+    evaluator = Evaluator(["all@mnist-cnn"], entry, {}, None, zoo, device)
     rows: dict[str, Any] = {}
     for name, (images, labels) in sets(entry.create("train", None), entry.create("test", None)).items():
-        scores = [one.record() for one in judge.score(images, labels=labels)]
+        scores = [one.record() for one in evaluator.score(images, labels=labels)]
         rows[name] = {score["protocol"]["metric"]: score for score in scores}
         print(f"{name}: {len(scores)} metrics")
     return {"command": "python benchmarks/metric_table.py", "environment": environment(device), "sets": rows}
@@ -77,7 +77,7 @@ def table(outcome: dict[str, Any]) -> str:
     for name in names:
         floor = next(iter(rows.values()))[name]["floor"]
         values = " | ".join(written(scores[name]["value"]) for scores in rows.values())
-        lines.append(f"| {name} | {ARROWS[METRICS[name].better]} | {written(floor)} | {values} |")
+        lines.append(f"| {name} | {ARROWS[better(name)]} | {written(floor)} | {values} |")
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from ganzoo import ImageDataset, Images
 from ganzoo.build import assemble
 from ganzoo.evaluation import torch_fidelity
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.features import find_extractor
 from ganzoo.evaluation.sampling import draw
 from ganzoo.recipes.loading import load_recipe
@@ -30,21 +30,21 @@ MOST_SECONDS = 15
 
 PEAK = """
 import resource, sys, torch
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.registry.loading import load_zoo
 
 zoo = load_zoo()
 entry = zoo.datasets.get("mnist")
-judge = Judge(sys.argv[2:], entry, {}, None, zoo, torch.device("cpu"))
-judge.score(entry.create("train", None).images[: int(sys.argv[1])])
+evaluator = Evaluator(sys.argv[2:], entry, {}, None, zoo, torch.device("cpu"))
+evaluator.score(entry.create("train", None).images[: int(sys.argv[1])])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 """
 
 
 @pytest.fixture(scope="module")
-def judge(zoo: Zoo, device: torch.device) -> Judge:
+def evaluator(zoo: Zoo, device: torch.device) -> Evaluator:
     """With cached references and floors: one score has been made."""
-    found = Judge(METRICS, zoo.datasets.get("mnist"), {}, None, zoo, device)
+    found = Evaluator(METRICS, zoo.datasets.get("mnist"), {}, None, zoo, device)
     found.score(zoo.datasets.get("mnist").create("train", None).images[:SAMPLES])
     return found
 
@@ -60,9 +60,9 @@ def sample(zoo: Zoo, device: torch.device) -> Callable[[], Tensor]:
     return lambda: draw(assembly.objective, networks, SAMPLES, seed=0, device=device)[0]
 
 
-def test_sampled_and_scored(benchmark: BenchmarkFixture, judge: Judge, sample: Callable[[], Tensor]) -> None:
+def test_sampled_and_scored(benchmark: BenchmarkFixture, evaluator: Evaluator, sample: Callable[[], Tensor]) -> None:
     """10,000 samples drawn and scored with fid, kid, precision, recall and coverage."""
-    measured = benchmark.pedantic(lambda: judge.score(sample()), rounds=3, warmup_rounds=1)
+    measured = benchmark.pedantic(lambda: evaluator.score(sample()), rounds=3, warmup_rounds=1)
     assert [one.metric for one in measured] == METRICS
     benchmark.extra_info["images_per_second"] = SAMPLES / benchmark.stats.stats.median
     assert benchmark.stats.stats.median < MOST_SECONDS
@@ -71,7 +71,7 @@ def test_sampled_and_scored(benchmark: BenchmarkFixture, judge: Judge, sample: C
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [SAMPLES, MANY])
-def test_memory(benchmark: BenchmarkFixture, judge: Judge, count: int) -> None:
+def test_memory(benchmark: BenchmarkFixture, evaluator: Evaluator, count: int) -> None:
     """The most memory that a process of its own holds while it scores."""
     command = [sys.executable, "-c", PEAK, str(count), *METRICS]
     found = benchmark.pedantic(
@@ -96,7 +96,7 @@ class AsDataset(Dataset[Tensor]):
 
 @pytest.mark.slow
 def test_torch_fidelity_once_for_each_metric(
-    benchmark: BenchmarkFixture, zoo: Zoo, judge: Judge, mnist: ImageDataset, device: torch.device
+    benchmark: BenchmarkFixture, zoo: Zoo, evaluator: Evaluator, mnist: ImageDataset, device: torch.device
 ) -> None:
     """Three calls of calculate_metrics (fid, kid, precision and recall), with the same extractor and images."""
     from torch_fidelity import calculate_metrics
@@ -120,7 +120,7 @@ def test_torch_fidelity_once_for_each_metric(
 
     benchmark.pedantic(theirs, rounds=1)
     began = time.perf_counter()
-    judge.score(images)
+    evaluator.score(images)
     ours = time.perf_counter() - began
     benchmark.extra_info.update(ours_seconds=ours, ratio=benchmark.stats.stats.median / ours)
     assert ours < benchmark.stats.stats.median

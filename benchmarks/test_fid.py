@@ -9,7 +9,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.studies.records import recipe_digest
@@ -35,7 +35,7 @@ def test_fid(
         pytest.skip(f"the recipe '{recipe.name}' measures no FID")
     entry = zoo.datasets.get(recipe.dataset.name)
     dataset = entry.create("train", None, **recipe.dataset.options)
-    judge = Judge(metrics, entry, recipe.dataset.options, None, zoo, device)
+    evaluator = Evaluator(metrics, entry, recipe.dataset.options, None, zoo, device)
     trainer = Trainer(recipe, zoo, dataset=dataset, device=device)
     began = perf_counter()
     for _ in range(trainer.total_steps):
@@ -45,7 +45,7 @@ def test_fid(
     weights = trainer.kinds_of_weights[0]
     images, labels = samples(trainer, weights, SAMPLES)
     (measured,) = benchmark.pedantic(
-        judge.score,
+        evaluator.score,
         args=(images,),
         kwargs={"sample_seed": SAMPLE_SEED, "weights": weights, "labels": labels},
         rounds=2,

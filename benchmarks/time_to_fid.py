@@ -22,7 +22,7 @@ import torch
 from contenders import Contender, Ours, Peer, Tutorial
 from fid_table import first_below, markdown
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.files import append_lines, read_lines, write_atomically
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
@@ -94,12 +94,12 @@ def measure(args: argparse.Namespace) -> None:
     """All seeds of all contenders that the file does not have, seed by seed, so that drift meets all alike."""
     zoo, device = load_zoo(), resolve_device(args.device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    judge = Judge([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, device)
+    evaluator = Evaluator([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, device)
     for entrant in entrants(args, zoo, device):
         if any(settles(line, entrant, args, device) for line in read_lines(args.out)):
             print(f"{entrant.name}, seed {entrant.seed}: done before")
             continue
-        line = run(entrant, judge, args, device)
+        line = run(entrant, evaluator, args, device)
         append_lines(args.out, [line], durable=True)
 
 
@@ -144,12 +144,12 @@ def settles(line: dict[str, Any], entrant: Entrant, args: argparse.Namespace, de
     return same and (far or line["ended"] not in ("time", "marks"))
 
 
-def run(entrant: Entrant, judge: Judge, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def run(entrant: Entrant, evaluator: Evaluator, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Train one contender with one seed, and tell all of it."""
     contender = entrant.begin()
     curve: list[dict[str, Any]] = []
     try:
-        ended = follow(contender, judge, args, curve)
+        ended = follow(contender, evaluator, args, curve)
     except (RunError, PeerError) as error:
         ended = str(error)  # a training that breaks is an outcome too
     finally:
@@ -173,13 +173,13 @@ def run(entrant: Entrant, judge: Judge, args: argparse.Namespace, device: torch.
     }
 
 
-def follow(contender: Contender, judge: Judge, args: argparse.Namespace, curve: list[dict[str, Any]]) -> str:
+def follow(contender: Contender, evaluator: Evaluator, args: argparse.Namespace, curve: list[dict[str, Any]]) -> str:
     """Train and score by turns; says why it ended: ``marks``, ``time`` or ``schedule``."""
     seconds, steps = 0.0, 0
     while seconds < args.seconds:
         taken, took = train_for(contender, min(args.every, args.seconds - seconds))
         steps, seconds = steps + taken, seconds + took
-        (measured,) = judge.score(
+        (measured,) = evaluator.score(
             contender.sample(args.samples, SAMPLE_SEED), sample_seed=SAMPLE_SEED, weights=contender.weights
         )
         images = steps * contender.images_per_step

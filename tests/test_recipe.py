@@ -253,9 +253,12 @@ def test_components_are_built_in_code_as_in_files():
         ({"evaluate.metrics": "fid@mnist-cnn"}, "evaluate.metrics must be a list, not 'fid@mnist-cnn'."),
         (
             {"evaluate.metrics": ["fid"]},
-            "evaluate has a metric 'fid', and metrics are called <metric>@<extractor>: fid, fid-infinity, kid, is,",
+            "evaluate.metrics.0 is 'fid'. Write <metric>@<extractor>, such as fid@mnist-cnn.",
         ),
-        ({"evaluate.metrics": ["fud@mnist-cnn"]}, "evaluate has a metric 'fud@mnist-cnn'"),
+        (
+            {"evaluate.metrics": ["fud@mnist-cnn"]},
+            "evaluate.metrics.0 names an unknown metric 'fud'. Did you mean 'fid'?",
+        ),
         (
             {"evaluate.metrics": ["fid@mnist-cn"]},
             "evaluate.metrics.0: Unknown extractor 'mnist-cn'. Did you mean 'mnist-cnn'?",
@@ -271,10 +274,10 @@ def test_components_are_built_in_code_as_in_files():
         ),
         ({"train.until": {"metric": "fid@mnist-cnn", "below": 0}}, "train.until.below must be greater than 0, not 0."),
         (
-            {"train.until": {"metric": "recall@mnist-cnn", "below": 1}},
-            "train.until waits for 'recall@mnist-cnn' to fall, but lower is not better.",
+            {"evaluate.metrics": ["recall@mnist-cnn"], "train.until": {"metric": "recall@mnist-cnn", "below": 1}},
+            "train.until waits for 'recall@mnist-cnn' to fall, but lower is not better there.",
         ),
-        ({"evaluate.metrics": ["accuracy@mnist-cnn"]}, "The metric 'accuracy@mnist-cnn' needs conditional: true."),
+        ({"evaluate.metrics": ["accuracy@mnist-cnn"]}, "the recipe scores 'accuracy@mnist-cnn', which needs conditional: true."),
         (
             {"networks.generator.name": "dcgann"},
             "networks.generator: Unknown generator 'dcgann'. Did you mean 'dcgan'?",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,16 +13,12 @@ import typer
 from ganzoo.errors import GanzooError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
     from rich.table import Table
 
-    from ganzoo.evaluation.evaluator import Judge
-    from ganzoo.evaluation.image_io import Pictures
-    from ganzoo.registry.loading import Zoo
-    from ganzoo.runs.folder import RunFolder
-    from ganzoo.runs.generator import TrainedGenerator
+    from ganzoo.evaluation.protocol import Protocol
 
 Record = dict[str, Any]
 ARROWS = {"lower": "↓", "higher": "↑", "neither": "="}
@@ -55,8 +52,8 @@ def _protocols(records: Sequence[Record]) -> list[str]:
     for record in records:
         named.setdefault(describe(record["protocol"]), {})[record["metric"]] = None
     return [
-        f"{', '.join(metrics) if len(named) > 1 or len(metrics) < 4 else 'All'}: {told}"
-        for told, metrics in named.items()
+        f"{', '.join(metrics) if len(named) > 1 or len(metrics) < 4 else 'All'}: {protocol}"
+        for protocol, metrics in named.items()
     ]
 
 
@@ -66,7 +63,7 @@ def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -
     has_weights = any(record["weights"] for record in records)
     table = Table()
     table.add_column("metric", no_wrap=True)
-    for heading in ("better", "value", "real-vs-real floor"):
+    for heading in ("better", "value", "real-vs-real"):
         table.add_column(heading, justify="right")
     if has_weights:
         table.add_column("weights")
@@ -82,12 +79,12 @@ def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -
 
 
 def _cells(record: Record, has_weights: bool) -> list[str]:
-    from ganzoo.evaluation.metrics import METRICS
+    from ganzoo.evaluation.metrics import better
 
     value, protocol = _number(record["value"]), record["protocol"]
     if "interval" in record:
         value += " ({} to {})".format(*map(_number, record["interval"]))
-    cells = [record["metric"], ARROWS[METRICS[protocol["metric"]].better], value, _number(record["floor"])]
+    cells = [record["metric"], ARROWS[better(protocol["metric"])], value, _number(record["floor"])]
     return [*cells, *([record["weights"] or "-"] if has_weights else []), f"{protocol['n_fake']:,}"]
 
 
@@ -106,14 +103,13 @@ def _warnings(records: Sequence[Record]) -> list[str]:
         ):
             found.append(
                 f"Training images are copied: {record['value']:.1%} of the samples are suspiciously close to one, "
-                f"and {record['floor']:.1%} of real images that were never trained on."
+                f"against {record['floor']:.1%} of real images that were never trained on."
             )
     return found
 
 
 DATASET = "mnist"
 METRICS = ("fid@mnist-cnn",)
-EVERYTHING = ("all@mnist-cnn",)
 SAMPLES = 10_000
 
 Weights = Literal["ema", "raw"]
@@ -128,27 +124,27 @@ def evaluate(
         ),
     ],
     dataset: Annotated[
-        str | None, typer.Option(help="Whose images are the reference; mnist, or the run's own.")
+        str | None, typer.Option(help="Whose images are the reference; by default the run's own, or mnist.")
     ] = None,
     split: Annotated[Literal["test", "train"], typer.Option(help="Which of its images.")] = "test",
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeat for several; all@mnist-cnn is every metric that applies. fid@mnist-cnn, or the run's own."
+            help="Repeat for several; all@mnist-cnn is every metric that applies. By default the run's own, or "
+            "fid@mnist-cnn."
         ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every metric that applies, in every extractor asked for.")
     ] = False,
     samples: Annotated[
-        int | None, typer.Option(help="Number of images to score; 10000, or the run's own.", min=2)
+        int | None, typer.Option(help="Number of images to score; by default the run's own, or 10000.", min=2)
     ] = None,
     weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="ema or raw: which weights of a run; all it has, if nothing is said. "
-            "Or the FILE of a downloaded extractor's weights."
-        ),
+        Literal["ema", "raw"] | None, typer.Option(help="Which weights of a run; all it has by default.")
+    ] = None,
+    extractor_weights: Annotated[
+        Path | None, typer.Option(help="The file of a downloaded extractor's weights.", metavar="FILE")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the samples.", min=0)] = 0,
     interval: Annotated[bool, typer.Option("--interval", help="A bootstrap interval for FID; takes seconds.")] = False,
@@ -165,25 +161,57 @@ def evaluate(
     from ganzoo.runs.comparison import counterparts, read_scores
     from ganzoo.training.device import resolve_device
 
-    kind, file = _weights(weights or [])
-    asked = Asked(
-        dataset, split, metric, everything, samples, kind, file, seed, interval, crop, resolve_device(device), data_dir
-    )
     others = None if against is None else read_scores(against)
-    _refuse_unwritable(out)
-    records = _of_run(Path(what), asked) if (Path(what) / "run.json").exists() else _of_pictures(what, asked)
-    compared = None if others is None or against is None else counterparts(records, others, against)
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):  # before minutes are spent on scores
+        raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
+    compared: dict[tuple[str, str | None], float | None] = {}
+
+    def compare(coming: Sequence[tuple[str, Protocol]]) -> None:
+        if others is None or against is None:
+            return
+        values, refused = counterparts(coming, others, against)
+        compared.update({(name, how["weights"]): value for (name, how), value in zip(coming, values, strict=True)})
+        for sentence in refused:
+            _warn(sentence)
+
+    given = Arguments(
+        dataset,
+        split,
+        metric,
+        everything,
+        samples,
+        weights,
+        extractor_weights,
+        seed,
+        interval,
+        crop,
+        resolve_device(device),
+        data_dir,
+        compare,
+    )
+    records = _score_run(Path(what), given) if (Path(what) / "run.json").exists() else _score_pictures(what, given)
     if as_json:
         typer.echo(json.dumps({"scores": records}, ensure_ascii=False))
     else:
-        show_scores(records, compared, str(against))
+        beside = [compared.get((record["metric"], record["weights"])) for record in records]
+        show_scores(records, None if others is None else beside, str(against))
     if out is not None:
-        _append(out, records)
+        from ganzoo.files import append_lines
+
+        try:
+            append_lines(out, records, durable=True)
+        except OSError as error:
+            raise GanzooError(
+                f"Could not write all scores to {out} ({error.strerror}).", "They are shown above; give another --out."
+            ) from error
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the person said; None is left to the run, or to the defaults above."""
+class Arguments:
+    """What the command was given; None is left to the run, or to the defaults above.
+
+    ``compare`` is called with the names and protocols of the scores to come, and raises where none can be compared.
+    """
 
     dataset: str | None
     split: Literal["test", "train"]
@@ -191,120 +219,95 @@ class Asked:
     everything: bool
     samples: int | None
     weights: Weights | None
-    weights_file: Path | None
+    extractor_weights: Path | None
     seed: int
     interval: bool
     crop: bool
     device: torch.device
     data_dir: Path | None
+    compare: Callable[[Sequence[tuple[str, Protocol]]], None]
 
-    def judge(
-        self, zoo: Zoo, dataset: str, options: Mapping[str, Any], metrics: Sequence[str], data_dir: Path | None
-    ) -> Judge:
-        """Who scores, with the given defaults."""
-        from ganzoo.evaluation.evaluator import Judge
-
-        name = self.dataset or dataset
-        return Judge(
-            self._names(metrics),
-            zoo.datasets.get(name),
-            options if name == dataset else {},
-            data_dir,
-            zoo,
-            self.device,
-            split=self.split,
-            weights=self.weights_file,
-        )
-
-    def _names(self, metrics: Sequence[str]) -> Sequence[str]:
-        names = self.metrics or metrics or METRICS
+    def metric_names(self, default: Sequence[str]) -> Sequence[str]:
+        """The metrics, or every metric of their extractors."""
+        names = self.metrics or default or METRICS
         if not self.everything:
             return names
         return [f"all@{extractor}" for extractor in dict.fromkeys(name.partition("@")[2] for name in names)]
 
 
-def _weights(given: Sequence[str]) -> tuple[Weights | None, Path | None]:
-    """Which weights of a run, and the file of an extractor's weights."""
-    kinds: list[Weights] = [kind for kind in ("ema", "raw") if kind in given]
-    files = [Path(one) for one in given if one not in ("ema", "raw")]
-    if len(files) > 1:
-        raise GanzooError(f"{files[0]} and {files[1]} cannot both be the weights.", "Score each extractor by itself.")
-    return kinds[0] if len(kinds) == 1 else None, files[0] if files else None
-
-
-def _of_run(what: Path, asked: Asked) -> list[Record]:
+def _score_run(what: Path, given: Arguments) -> list[Record]:
     """The scores of each kind of weights, which are appended to the run's own."""
+    from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import load
 
     zoo = load_zoo()
-    generator = load(what, zoo=zoo, device=asked.device)
+    generator = load(what, zoo=zoo, device=given.device)
     recipe, known = generator.recipe, generator.run.info.get("data_dir")
-    data_dir = asked.data_dir or (None if known is None else Path(known))
-    judge = asked.judge(zoo, recipe.dataset.name, recipe.dataset.options, recipe.evaluate.metrics, data_dir)
-    samples = asked.samples or recipe.evaluate.samples
+    name = given.dataset or recipe.dataset.name
+    evaluator = Evaluator(
+        given.metric_names(recipe.evaluate.metrics),
+        zoo.datasets.get(name),
+        recipe.dataset.options if name == recipe.dataset.name else {},
+        given.data_dir or (Path(known) if known else None),
+        zoo,
+        given.device,
+        split=given.split,
+        extractor_weights=given.extractor_weights,
+    )
+    samples = given.samples or recipe.evaluate.samples
+    kinds = (given.weights,) if given.weights else generator.weights
+    given.compare(
+        [
+            (request.name, evaluator.protocol(request, samples, given.seed, kind))
+            for kind in kinds
+            for request in evaluator.requests
+        ]
+    )
+    state = generator.checkpoint.state
     records = []
-    for weights in (asked.weights,) if asked.weights else generator.weights:
-        records += _of_weights(generator, judge, weights, samples, asked)
-    _keep(generator.run, records)
+    for kind in kinds:
+        images, labels = generator.sample_labelled(samples, seed=given.seed, weights=kind)
+        scores = evaluator.score(images, sample_seed=given.seed, weights=kind, labels=labels, interval=given.interval)
+        seconds = round(float(state.get("seconds", 0.0)), 3)
+        records += [score.record(images=state["images"], seconds=seconds) for score in scores]
+    try:
+        generator.run.append_score(*records)
+    except OSError as error:  # the run may be one that this user can only read
+        _warn(
+            f"Could not add all scores to {generator.run.path} ({error.strerror}). They are shown here; --out FILE "
+            "saves them elsewhere."
+        )
     return records
 
 
-def _keep(run: RunFolder, records: Sequence[Record]) -> None:
-    """Add scores to the run's own. A run that others may only read is no reason not to show what was measured."""
-    try:
-        run.append_score(*records)
-    except OSError as error:
-        sentence = (
-            f"The scores were not added to {run.path} ({error.strerror}); they are shown here, and --out keeps them."
-        )
-        typer.secho(one_line(sentence), fg="yellow", err=True)
-
-
-def _of_weights(
-    generator: TrainedGenerator, judge: Judge, weights: Weights, samples: int, asked: Asked
-) -> list[Record]:
-    images, labels = generator.sample_labelled(samples, seed=asked.seed, weights=weights)
-    state = generator.checkpoint.state
-    measured = judge.score(images, sample_seed=asked.seed, weights=weights, labels=labels, interval=asked.interval)
-    return [one.record(images=state["images"], seconds=round(float(state.get("seconds", 0.0)), 3)) for one in measured]
-
-
-def _of_pictures(what: str, asked: Asked) -> list[Record]:
-    from ganzoo.registry.loading import load_zoo
-
-    if asked.weights is not None:
-        raise GanzooError(f"{what} is no run, so it has no '{asked.weights}' weights.", "Leave --weights out.")
-    pictures, seed = _pictures(what, asked)
-    judge = asked.judge(load_zoo(), DATASET, {}, METRICS, asked.data_dir)
-    pictures = pictures.fitted(judge.shape, crop=asked.crop).at_most(asked.samples or SAMPLES, asked.seed)
-    for note in pictures.notes:
-        typer.echo(note, err=True)
-    scores = judge.score(pictures.images, sample_seed=seed, labels=pictures.labels, interval=asked.interval)
-    return [measured.record() for measured in scores]
-
-
-def _pictures(what: str, asked: Asked) -> tuple[Pictures, int | None]:
-    """The pictures, and the seed they were drawn with where that is known."""
+def _score_pictures(what: str, given: Arguments) -> list[Record]:
+    """The scores of pictures from a folder, a file or a function."""
+    from ganzoo.evaluation.evaluate import evaluate as evaluate_images
     from ganzoo.evaluation.image_io import call, is_function, read_pictures
 
-    if is_function(what):
-        return call(what, asked.samples or SAMPLES, asked.seed), asked.seed
-    return read_pictures(Path(what)), None
+    if given.weights is not None:
+        raise GanzooError(f"{what} is not a run, so it has no '{given.weights}' weights.", "Leave --weights out.")
+    function, n = is_function(what), given.samples or SAMPLES
+    pictures = call(what, n, given.seed) if function else read_pictures(Path(what))
+    pictures = pictures.at_most(n, given.seed, "requested" if given.samples else "default")
+
+    scores = evaluate_images(
+        pictures,
+        given.metric_names(METRICS),
+        given.dataset or DATASET,
+        split=given.split,
+        device=given.device,
+        data_dir=given.data_dir,
+        sample_seed=given.seed if function else None,
+        interval=given.interval,
+        crop=given.crop,
+        extractor_weights=given.extractor_weights,
+        note=partial(typer.echo, err=True),
+        check=given.compare,
+    )
+    return [score.record() for score in scores]
 
 
-def _refuse_unwritable(out: Path | None) -> None:
-    """Before minutes are spent on scores that cannot be kept."""
-    if out is not None and (out.is_dir() or not out.parent.is_dir()):
-        raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
-
-
-def _append(out: Path, records: Sequence[Record]) -> None:
-    from ganzoo.files import append_lines
-
-    try:
-        append_lines(out, records, durable=True)
-    except OSError as error:
-        raise GanzooError(
-            f"The scores cannot be written to {out} ({error.strerror}).", "Give another --out."
-        ) from error
+def _warn(sentence: str) -> None:
+    typer.secho(one_line(sentence), fg="yellow", err=True)

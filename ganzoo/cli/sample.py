@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ganzoo.errors import GanzooError
-
-if TYPE_CHECKING:
-    pass
 
 
 def sample(
@@ -23,14 +20,14 @@ def sample(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the latent codes.", min=0)] = 0,
     weights: Annotated[
-        Literal["ema", "raw"] | None, typer.Option(help="ema where the run kept it, if nothing is said.")
+        Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Draw images from a run's newest checkpoint."""
     if not out.parent.is_dir():
-        raise GanzooError(f"There is no folder {out.parent}.", "Make it first, or give another --out.")
+        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
     from ganzoo.runs.generator import load
     from ganzoo.training.device import resolve_device
 
@@ -43,7 +40,7 @@ def sample(
     try:
         modality.write(out, images, labels)
     except OSError as error:
-        raise GanzooError(f"{out} cannot be written ({error.strerror}).", "Give another --out.") from error
+        raise GanzooError(f"Could not write {out} ({error.strerror}).", "Give another --out.") from error
     facts: dict[str, Any] = {
         "out": str(out),
         "n": n,
@@ -57,4 +54,4 @@ def sample(
         typer.echo(json.dumps(facts, ensure_ascii=False))
     else:
         age = f"{facts['weights']} weights after {facts['images']:,} training images"
-        typer.echo(f"{n:,} images ({age}, seed {seed}) are in {out}", err=True)
+        typer.echo(f"Saved {n:,} images to {out} ({age}, seed {seed}).", err=True)

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 logger = logging.getLogger(__name__)
-WHO = "ganzoo.evaluate received"
+WHO = "Got"
 
 
 def evaluate(
-    images: Tensor | np.ndarray[Any, Any],
+    images: Tensor | np.ndarray[Any, Any] | Pictures,
     metrics: Sequence[str] = ("fid@mnist-cnn",),
     dataset: str | Dataset | Any = "mnist",
     *,
@@ -45,8 +45,8 @@ def evaluate(
     """Score images against real ones.
 
     Args:
-        images: uint8, as a tensor or array (n, c, h, w), (n, h, w) or (n, h, w, c), c being 1 or 3. Points and other
-            samples come as their dataset stores them.
+        images: uint8, as a tensor or array (n, c, h, w), (n, h, w) or (n, h, w, c), c being 1 or 3; or what
+            ``read_pictures`` gave. Points and other samples come as their dataset stores them.
         metrics: ``<metric>@<extractor>`` each; ``all@<extractor>`` is every metric that applies.
         dataset: What they are compared with: the name of a registered dataset, or real images as a ``ganzoo.Dataset``
             or as a dataset of torch's that gives pictures, or pairs of a picture and its class. Where only those
@@ -86,13 +86,14 @@ def evaluate(
         split=split,
         extractor_weights=extractor_weights,
     )
-    if isinstance(evaluator.reference.dataset.modality, Images):
-        pictures = as_pictures(images, WHO)
-        pictures = Pictures(pictures, None if labels is None else as_labels(labels, len(pictures), WHO))
+    modality = evaluator.reference.dataset.modality
+    if isinstance(images, Pictures):
+        pictures = images
     else:
-        points = as_tensor(images, WHO, evaluator.reference.dataset.modality.stored)
-        pictures = Pictures(points, None if labels is None else as_labels(labels, len(points), WHO))
-    pictures = pictures.fitted(evaluator.shape, crop=crop)
+        read = as_pictures(images, WHO) if isinstance(modality, Images) else as_tensor(images, WHO, modality.stored)
+        pictures = Pictures(read, None if labels is None else as_labels(labels, len(read), WHO))
+    if isinstance(modality, Images):
+        pictures = pictures.fitted(evaluator.shape, crop=crop)
     for sentence in pictures.notes:
         note(sentence)
     n = len(pictures.images)
@@ -112,7 +113,7 @@ def from_torch(source: Any) -> Dataset:
     """
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or len(source) == 0:
         raise GanzooError(
-            f"A {type(source).__name__} is not a dataset.",
+            f"Not a dataset: {type(source).__name__}.",
             "Give the name of a registered dataset, a ganzoo.Dataset, or a torch Dataset that has a length.",
         )
     pictures, labels = [], []

@@ -307,7 +307,8 @@ def _form_in_words(form: tuple[str, tuple[int, int]]) -> str:
 
 
 NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-REMEDY = "A function is called as function(n, seed) and returns n uint8 images, or (images, labels)."
+LAYOUTS = "Images are uint8, (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3."
+REMEDY = "It is called as function(n, seed) and returns n uint8 images, or (images, labels)."
 
 
 def is_function(what: str) -> bool:
@@ -392,9 +393,7 @@ def as_pictures(images: Any, who: str) -> Tensor:
             "Give images that are neither 1 nor 3 pixels wide or high.",
         )
     if 0 in shape or not (first or last):
-        raise GanzooError(
-            f"{who} shape {shape}.", "Images are (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3."
-        )
+        raise GanzooError(f"{who} shape {shape}.", LAYOUTS)
     return found if first else found.permute(0, 3, 1, 2)
 
 
@@ -410,15 +409,14 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
     if isinstance(images, np.ndarray) and str(images.dtype) == name:
         images = torch.from_numpy(np.ascontiguousarray(images))
     if not isinstance(images, Tensor):
-        kind = f"{images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
-        raise GanzooError(
-            f"{who} a {kind} instead of a {name} array or tensor.", REMEDY if dtype == torch.uint8 else ""
-        )
+        kind = f"a {images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
+        remedy = LAYOUTS if dtype == torch.uint8 else ""
+        raise GanzooError(f"{who} {kind} instead of a {name} array or tensor.", remedy)
     if images.dtype != dtype:
         raise GanzooError(
             f"{who} a tensor of type {str(images.dtype).removeprefix('torch.')}.",
             "Quantise it to uint8 as a picture file would be: scores depend on how."
-            if dtype == torch.uint8
+            if name == "uint8"
             else f"Give {name}, as the dataset is stored.",
         )
     return images.detach().cpu()

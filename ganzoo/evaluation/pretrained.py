@@ -1,4 +1,4 @@
-"""Extractors that torch-fidelity brings: Inception V3, DINOv2 and CLIP, with weights that have to be fetched.
+"""Extractors that torch-fidelity brings: Inception V3, DINOv2 and CLIP, whose weights are downloaded.
 
 Grey images are tiled to RGB; each network resizes to the size it was trained on, as TensorFlow 1 did. Their
 scores are those that papers quote, and are never put in one column with those of another extractor.
@@ -77,13 +77,13 @@ class Pretrained(Extractor):
             self.network = row.load(row, weights)
         except BROKEN as error:
             raise GanzooError(
-                f"The weights of '{row.name}' at {weights} are damaged, another network's or not tensors alone "
+                f"The weights of '{row.name}' at {weights} are damaged, another network's, or hold more than tensors "
                 f"({type(error).__name__}).",
-                "Delete the file and fetch it again.",
+                "Delete the file and download it again.",
             ) from error
         if not self._digest.startswith(row.checksum):
             logger.warning("%s is not the published file of '%s': the SHA-256 differs.", weights, row.name)
-        # These belong to the class elsewhere; here they depend on the row and on what is judged.
+        # Elsewhere these belong to the class; here they depend on the row and on the images.
         self.shape = shape  # type: ignore[misc]
         self.width = row.width or int(self.network.model.visual.output_dim)  # type: ignore[misc, union-attr, arg-type]
         self.classes = row.classes  # type: ignore[misc]
@@ -111,12 +111,12 @@ def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Ext
     """The extractor of that name, for images of one shape.
 
     Args:
-        name: One of ``sections.FOREIGN_EXTRACTORS``.
+        name: One of ``FOREIGN_EXTRACTORS``.
         shape: (1 or 3, height, width).
         weights: Its file; None is torch-fidelity's in torch's cache, downloaded if need be.
 
     Raises:
-        GanzooError: The weights cannot be had, or are not what they should be.
+        GanzooError: The weights could not be downloaded, or are not what they should be.
     """
     row = _rows()[name]
     if weights is None:
@@ -124,7 +124,7 @@ def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Ext
         if not weights.exists():
             _download(row)
     elif not weights.is_file():
-        raise GanzooError(f"There is no weights file {weights}.", f"'{name}' is published at {row.url}.")
+        raise GanzooError(f"No such file: {weights}", f"'{name}' is published at {row.url}.")
     elif row.load is _dinov2 and weights.resolve() != row.cached.resolve():
         raise GanzooError(
             f"The weights of '{name}' are read from torch's cache alone, not from {weights}.",
@@ -134,15 +134,15 @@ def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Ext
 
 
 def _download(row: Row) -> None:
-    logger.warning("The weights of '%s' are downloaded to %s.", row.name, row.cached.parent)
+    logger.warning("Downloading the weights of '%s' to %s.", row.name, row.cached.parent)
     try:
         row.cached.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(row.url, str(row.cached), hash_prefix=row.checksum or None, progress=False)
     except (URLError, OSError, RuntimeError) as error:
         known = f"its SHA-256 begins with {row.checksum}" if row.checksum else "no checksum is published"
         raise GanzooError(
-            f"The weights of '{row.name}' cannot be had ({error}).",
-            f"Fetch {row.url} elsewhere ({known}) and put it at {row.cached}.",
+            f"The weights of '{row.name}' could not be downloaded ({error}).",
+            f"Download {row.url} elsewhere ({known}) and put it at {row.cached}.",
         ) from error
 
 
@@ -164,7 +164,7 @@ def _dinov2(row: Row, weights: Path) -> nn.Module:
     except URLError as error:
         where = Path(torch.hub.get_dir()) / "facebookresearch_dinov2_main"
         raise GanzooError(
-            f"The code of '{row.name}' cannot be had ({error}).",
+            f"The code of '{row.name}' could not be downloaded ({error}).",
             f"Put the repository github.com/facebookresearch/dinov2 at {where}.",
         ) from error
 

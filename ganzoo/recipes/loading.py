@@ -15,7 +15,6 @@ from ganzoo.recipes.optimizers import SCHEDULED, canonical, check_optimizer
 from ganzoo.recipes.overrides import Override
 from ganzoo.recipes.schema import (
     FOREIGN_EXTRACTORS,
-    METRICS,
     Component,
     EvaluateConfig,
     NetworkConfig,
@@ -32,7 +31,6 @@ from ganzoo.registry.registry import Entry, check_name
 from ganzoo.registry.validation import ValidationFailed, ValidationIssue, issues
 
 __all__ = [
-    "METRICS",
     "Component",
     "EvaluateConfig",
     "NetworkConfig",
@@ -166,7 +164,7 @@ def _against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validat
         if role in recipe.networks
     }
     checked["optimizers"] = {role: _optimizer(one, role, found) for role, one in recipe.optimizers.items()}
-    found += _unknown_extractors(recipe, zoo)
+    found += _wrong_metrics(recipe, zoo)
     return {**checked, **{key: tuple(value) for key, value in lists.items()}}, found
 
 
@@ -282,10 +280,25 @@ def _missing_and_extra(recipe: Recipe, roles: Mapping[str, str]) -> Iterator[Val
             yield ValidationIssue(("networks",), f"has no key '{role}'", players, role)
 
 
-def _unknown_extractors(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
-    for index, metric in enumerate(recipe.evaluate.metrics):
-        extractor = metric.partition("@")[2]
-        known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
-        if extractor not in known:
-            error = unknown("extractor", extractor, known, zoo.extractors.hint, zoo.extractors.aliases)
-            yield ValidationIssue(("evaluate", "metrics", index), error.sentence, error.remedy, whole=True)
+def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
+    """What is wrong with ``evaluate.metrics`` and ``train.until``: metrics and extractors come from plugins."""
+    extractors = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
+    metrics = [entry.name for entry in zoo.metrics]
+    for index, name in enumerate(recipe.evaluate.metrics):
+        place = ("evaluate", "metrics", index)
+        metric, _, extractor = name.partition("@")
+        if not (metric and extractor):
+            yield ValidationIssue(place, f"is '{name}'", "Write <metric>@<extractor>, such as fid@mnist-cnn.")
+            continue
+        if metric not in metrics:
+            error = unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
+            yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
+        elif zoo.metrics.get(metric).create().needs_labels and not recipe.conditional:
+            yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
+        if extractor not in extractors:
+            error = unknown("extractor", extractor, extractors, zoo.extractors.hint, zoo.extractors.aliases)
+            yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
+    until = recipe.train.until
+    waited = until.metric.partition("@")[0] if until else ""
+    if until and waited in metrics and zoo.metrics.get(waited).create().better != "lower":
+        yield ValidationIssue(("train", "until"), f"waits for '{until.metric}' to fall, but lower is not better there")

@@ -21,26 +21,6 @@ from pydantic_core import PydanticCustomError
 
 from ganzoo.registry import strict_yaml
 
-Better = Literal["lower", "higher", "neither"]
-METRICS: dict[str, Better] = {
-    "fid": "lower",
-    "fid-infinity": "lower",
-    "kid": "lower",
-    "is": "higher",
-    "precision": "higher",
-    "recall": "higher",
-    "density": "higher",
-    "coverage": "higher",
-    "class-coverage": "higher",
-    "class-entropy": "neither",
-    "accuracy": "higher",
-    "memorisation": "lower",
-    "modes": "higher",
-    "kl": "lower",
-    "quality": "higher",
-}
-"""Metrics that a recipe may ask for, each as ``<metric>@<extractor>``, and which way each is better."""
-
 FOREIGN_EXTRACTORS = (
     "inception-v3-compat",
     "dinov2-vit-s-14",
@@ -216,12 +196,6 @@ class Until(Section):
     metric: MetricName
     below: Annotated[float, Field(gt=0, le=1e12)]
 
-    @model_validator(mode="after")
-    def _falls(self) -> Until:
-        if METRICS.get(self.metric.partition("@")[0], "lower") != "lower":
-            raise combination(f"waits for '{self.metric}' to fall, but lower is not better")
-        return self
-
 
 class TrainConfig(Section):
     """How to train.
@@ -275,12 +249,7 @@ class EvaluateConfig(Section):
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
 
     @model_validator(mode="after")
-    def _known_metrics(self) -> EvaluateConfig:
-        for name in self.metrics:
-            metric, separator, extractor = name.partition("@")
-            if metric not in METRICS or not separator or not extractor:
-                known = ", ".join(METRICS)
-                raise combination(f"has a metric '{name}', and metrics are called <metric>@<extractor>: {known}")
+    def _each_metric_once(self) -> EvaluateConfig:
         if len(set(self.metrics)) < len(self.metrics):
             raise combination("names a metric twice")
         return self
@@ -330,13 +299,6 @@ class Recipe(Section):
             raise combination(f"The metric of train.until, '{until.metric}', is missing from evaluate.metrics")
         if until is not None and self.evaluate.every_images is None:
             raise combination("Set evaluate.every_images: train.until needs scores during training")
-        return self
-
-    @model_validator(mode="after")
-    def _accuracy_of_what_was_asked(self) -> Recipe:
-        measured = [name for name in self.evaluate.metrics if name.startswith("accuracy@")]
-        if measured and not self.conditional:
-            raise combination(f"The metric '{measured[0]}' needs conditional: true")
         return self
 
     def plain(self) -> dict[str, Any]:

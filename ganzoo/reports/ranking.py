@@ -9,12 +9,12 @@ from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ganzoo.evaluation.metrics import better
 from ganzoo.evaluation.protocol import NOT_COMPARED, describe
-from ganzoo.recipes.schema import METRICS
 from ganzoo.studies.records import RunRecord, ScoreRecord
 
 if TYPE_CHECKING:
-    from ganzoo.recipes.schema import Better
+    from ganzoo.api.metric import Better
 
 NEEDED = ("metric", "value", "weights", "images", "seconds", "protocol")
 HEADINGS: Mapping[str, str] = {"lower": "lower is better", "higher": "higher is better", "neither": "the floor is best"}
@@ -43,7 +43,7 @@ class Measure:
     @property
     def better(self) -> Better:
         """Which way is better; lower where nobody said."""
-        return METRICS.get(self.metric.partition("@")[0], "lower")
+        return better(self.metric.partition("@")[0])
 
     @property
     def direction(self) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from ganzoo.api.dataset import Dataset
     from ganzoo.recipes.loading import Recipe
     from ganzoo.runs.checkpoint import Checkpoint
 
@@ -35,6 +36,7 @@ class TrainedGenerator:
         checkpoint: The weights, and how long they were trained.
         assembly: The objective and the networks.
         device: Where it draws.
+        zoo: Where its dataset is looked up, if it translates what that holds.
     """
 
     run: RunFolder
@@ -42,6 +44,7 @@ class TrainedGenerator:
     checkpoint: Checkpoint
     assembly: Assembly
     device: torch.device
+    zoo: Zoo
 
     @property
     def weights(self) -> tuple[Weights, ...]:
@@ -54,7 +57,15 @@ class TrainedGenerator:
         """Number of classes it can be asked for; 0 where it is unconditional."""
         return self.assembly.spec.classes
 
-    def sample(self, n: int, seed: int = 0, label: int | None = None, weights: Weights | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        label: int | None = None,
+        weights: Weights | None = None,
+        *,
+        source: Tensor | None = None,
+    ) -> Tensor:
         """Draw images; the same arguments give the same images.
 
         Args:
@@ -62,17 +73,25 @@ class TrainedGenerator:
             seed: Of the latent codes.
             label: The class of all of them; every class in turn where None. Conditional generators only.
             weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+            source: For a generator that translates, what it starts from, as its dataset's column ``source`` holds it,
+                (m, ...), cycled; the test images' own where None, the training images' where there are none.
 
         Returns:
             uint8 (n, c, h, w), on the CPU; float32 where the dataset is of points.
 
         Raises:
-            GanzooError: There is no such class, or there are no such weights.
+            GanzooError: There is no such class, there are no such weights, or the dataset to start from is missing.
         """
-        return self.sample_labelled(n, seed, label, weights)[0]
+        return self.sample_labelled(n, seed, label, weights, source=source)[0]
 
     def sample_labelled(
-        self, n: int, seed: int = 0, label: int | None = None, weights: Weights | None = None
+        self,
+        n: int,
+        seed: int = 0,
+        label: int | None = None,
+        weights: Weights | None = None,
+        *,
+        source: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """As ``sample``, with the labels int64 (n,) that were asked for; None where it is unconditional."""
         self._refuse_label(label)
@@ -84,15 +103,24 @@ class TrainedGenerator:
             device=self.device,
             labels=None if label is None else torch.full((n,), label),
             classes=self.classes,
+            columns=self._columns(source),
         )
 
-    def decode(self, codes: Tensor, labels: Tensor | None = None, weights: Weights | None = None) -> Tensor:
+    def decode(
+        self,
+        codes: Tensor,
+        labels: Tensor | None = None,
+        weights: Weights | None = None,
+        *,
+        source: Tensor | None = None,
+    ) -> Tensor:
         """The images of given latent codes; the same codes give the same images.
 
         Args:
             codes: (n, latent) float32, as the recipe's prior draws them.
             labels: int64 (n,), each image's class; every class in turn where None. Conditional generators only.
             weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+            source: As for ``sample``.
 
         Returns:
             As ``sample``.
@@ -106,7 +134,29 @@ class TrainedGenerator:
             labels=labels,
             classes=self.classes,
             codes=codes,
+            columns=self._columns(source),
         )[0]
+
+    def _columns(self, source: Tensor | None) -> dict[str, Tensor]:
+        """What it generates from besides codes: the argument, and the dataset's columns."""
+        names = self.assembly.objective.generates_from
+        if source is not None and "source" not in names:
+            raise GanzooError(
+                f"The recipe '{self.recipe.name}' does not start from a source: its generator takes codes alone.",
+                "Leave the source out.",
+            )
+        found = {} if source is None else {"source": source}
+        if missing := [name for name in names if name not in found]:
+            columns = self._dataset().columns
+            found |= {name: columns[name] for name in missing if name in columns}
+        return found
+
+    def _dataset(self) -> Dataset:
+        """The test images, or the training images where there are none."""
+        try:
+            return self.run.dataset(self.recipe, self.zoo, "test")
+        except GanzooError:
+            return self.run.dataset(self.recipe, self.zoo, "train")
 
     def _refuse_label(self, label: int | None) -> None:
         if label is None or 0 <= label < self.classes:
@@ -156,7 +206,7 @@ def load(
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assembly.networks.to(device)
     assembly.objective.to(device)
-    return TrainedGenerator(folder, recipe, checkpoint, assembly, device)
+    return TrainedGenerator(folder, recipe, checkpoint, assembly, device, zoo)
 
 
 def _modality(run: RunFolder, recipe: Recipe, zoo: Zoo) -> Modality:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fid_table import first_below, markdown, spread
 from ganzoo import ImageDataset
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.registry.loading import Zoo
 from time_to_fid import METRIC, follow, main, parse, train_for
 
@@ -62,17 +62,17 @@ def test_training_stops_at_its_time_or_at_the_end_of_its_schedule() -> None:
 
 
 def test_a_mark_is_passed_at_the_first_score_below_it(zoo: Zoo, mnist: ImageDataset) -> None:
-    judge = Judge([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
+    evaluator = Evaluator([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
     args = parse(["--seconds", "9", "--every", "0.5", "--samples", "500", "--marks", "50", "1e9"])
     curve: list[dict[str, Any]] = []
-    assert follow(Metronome(mnist.images), judge, args, curve) == "marks"
+    assert follow(Metronome(mnist.images), evaluator, args, curve) == "marks"
     assert [(point["seconds"], point["images"]) for point in curve] == [(0.5, 20), (1.0, 40)]
     assert first_below(curve, 1e9) == {"seconds": 0.5, "images": 20}
     assert first_below(curve, 50) == {"seconds": 1.0, "images": 40}
     args.seconds = 0.5
-    assert follow(Metronome(mnist.images), judge, args, []) == "time"
+    assert follow(Metronome(mnist.images), evaluator, args, []) == "time"
     args.seconds = 9
-    assert follow(Metronome(mnist.images, steps_left=3), judge, args, []) == "schedule"
+    assert follow(Metronome(mnist.images, steps_left=3), evaluator, args, []) == "schedule"
 
 
 def test_real_contenders_are_measured_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

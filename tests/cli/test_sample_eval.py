@@ -14,6 +14,7 @@ from ganzoo.cli.evaluate import evaluate, show_scores
 from ganzoo.cli.sample import sample
 from ganzoo.errors import GanzooError
 from ganzoo.recipes.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.comparison import read_scores
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import start
@@ -61,7 +62,7 @@ def test_a_grid_of_samples(app, run, tmp_path):
         assert picture.mode == "L"
         assert picture.size == (4 * 30 + 2, 3 * 30 + 2)
     assert result.stdout == ""
-    assert "10 images (ema weights after 640 training images, seed 0)" in result.stderr
+    assert f"Saved 10 images to {tmp_path / 'a.png'} (ema weights after 640 training images, seed 0)." in result.stderr
 
 
 def test_samples_as_arrays_are_reproducible(app, run, tmp_path):
@@ -87,8 +88,8 @@ def test_conditional_samples_carry_their_labels(app, conditional_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--out", "a.jpg"], r"neither a \.png nor an \.npz"),
-        (["--out", "nowhere/a.png"], "no folder nowhere"),
+        (["--out", "a.jpg"], r"Samples of this run cannot be written to a\.jpg"),
+        (["--out", "nowhere/a.png"], "No such folder: nowhere"),
         (["--out", "a.png", "--class", 3], "unconditional"),
         (["--out", "a.png", "--device", "abacus"], "abacus"),
     ],
@@ -126,7 +127,7 @@ def test_a_run_that_takes_no_scores_is_scored_nevertheless(app, run, tmp_path):
     (closed / "scores.jsonl").mkdir()
     result = invoke(app, "eval", closed, "--samples", 100, "--json")
     assert len(json.loads(result.stdout)["scores"]) == 2
-    assert f"The scores were not added to {closed}" in result.stderr
+    assert f"Could not add all scores to {closed}" in result.stderr
 
 
 def test_scores_are_shown_before_a_file_that_takes_none_ends_the_program(app, run, tmp_path):
@@ -161,14 +162,14 @@ def test_a_folder_of_pngs_says_what_was_done_to_them(app, mnist, tmp_path):
     result = invoke(app, "eval", tmp_path)
     assert "20 PNGs, 28x28 RGB." in result.stderr
     assert "RGB pictures with equal channels: one is kept, as grey." in result.stderr
-    assert "There are 20 pictures, not 10,000." in result.stderr
+    assert "Scoring all 20 images (default: 10,000)." in result.stderr
     assert "fid@mnist-cnn" in result.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--weights", "ema"], "is no run, so it has no 'ema' weights"),
+        (["--weights", "ema"], "is not a run, so it has no 'ema' weights"),
         (["--dataset", "mnsit"], "Unknown dataset 'mnsit'.*Did you mean 'mnist'"),
         (["--metric", "fid@mnist-cn"], "Unknown extractor 'mnist-cn'.*Did you mean 'mnist-cnn'"),
     ],
@@ -232,6 +233,73 @@ def test_a_function_is_scored_and_its_scores_are_kept_and_compared(app, here):
         invoke(app, "eval", "cli_noise:noise", "--samples", 90, "--against", "a.jsonl")
 
 
+def test_what_cannot_be_compared_is_said_before_anything_is_scored(app, run, here):
+    invoke(app, "eval", run, "--samples", 90, "--out", "a.jsonl", "--metric", "fid@mnist-cnn")
+    before = RunFolder.open(run).scores()
+    with pytest.raises(GanzooError, match="n_fake: 80 and 90"):
+        invoke(app, "eval", run, "--samples", 80, "--against", "a.jsonl", "--metric", "fid@mnist-cnn")
+    assert RunFolder.open(run).scores() == before
+    names = ("--metric", "fid@mnist-cnn", "--metric", "kid@mnist-cnn")
+    invoke(app, "eval", "cli_noise:noise", "--samples", 70, "--metric", "kid@mnist-cnn", "--out", "a.jsonl")
+    result = invoke(app, "eval", run, "--samples", 90, "--against", "a.jsonl", "--weights", "raw", *names)
+    assert "kid@mnist-cnn: These scores were measured differently" in result.stderr
+    assert "n_fake: 90 and 70" in result.stderr
+    lines = [line for line in result.stdout.splitlines() if "@mnist-cnn" in line and "raw" in line]
+    assert [line.split("│")[-2].strip() == "-" for line in lines] == [False, True]
+
+
+METRIC = """
+from ganzoo import Metric, hookimpl
+
+
+class Spread(Metric):
+    '''Standard deviation of the samples' features, relative to that of real images.'''
+
+    better = "higher"
+    range = "0 and up"
+
+    def compute(self, inputs):
+        return inputs.fake.values.std(0).mean() / inputs.real.features.values.std(0).mean()
+
+
+@hookimpl
+def register_metrics(register):
+    register("spread", Spread, summary="Spread of the samples' features, relative to real images")
+"""
+
+
+@pytest.fixture
+def zoo_with_a_metric(tmp_path, monkeypatch):
+    metadata = tmp_path / "site" / "spreading-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: spreading\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[ganzoo]\nspreading = spreading_plugin\n")
+    (tmp_path / "site" / "spreading_plugin.py").write_text(METRIC)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    yield load_zoo.__wrapped__()
+    sys.modules.pop("spreading_plugin", None)
+
+
+def test_a_plugin_s_metric_scores_a_run_as_its_recipe_asks(zoo_with_a_metric, tmp_path):
+    zoo, metrics = zoo_with_a_metric, "evaluate.metrics=[spread@mnist-cnn, fid@mnist-cnn]"
+    run = start(load_recipe("vanilla-mnist", zoo, [*TINY, metrics]), zoo, tmp_path / "run")
+    trained = [score for score in run.scores() if score["metric"] == "spread@mnist-cnn"]
+    assert [score["weights"] for score in trained] == ["ema", "raw"]
+    assert trained[0]["floor"] == pytest.approx(1, abs=0.05)
+    assert trained[0]["value"] < 0.5
+    assert trained[0]["protocol"]["plugin"] == "spreading 1.0"
+
+
+def test_a_recipe_knows_a_plugin_s_metrics(zoo_with_a_metric):
+    zoo = zoo_with_a_metric
+    with pytest.raises(GanzooError) as caught:
+        load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[spred@mnist-cnn]"])
+    assert "names an unknown metric 'spred'. Did you mean 'spread'?" in str(caught.value)
+    settings = ["evaluate.metrics=[spread@mnist-cnn]", "evaluate.every=640"]
+    with pytest.raises(GanzooError, match="waits for 'spread@mnist-cnn' to fall, but lower is not better there"):
+        load_recipe("vanilla-mnist", zoo, [*settings, "train.until={metric: spread@mnist-cnn, below: 1}"])
+
+
 def test_a_border_is_cut_off_where_that_is_asked_for(app, here):
     with pytest.raises(GanzooError, match="Cut it off with --crop"):
         invoke(app, "eval", "cli_noise:padded", "--samples", 50)
@@ -252,15 +320,14 @@ def test_labels_of_a_file_are_what_accuracy_is_measured_by(app, mnist_test, tmp_
     np.savez(tmp_path / "none.npz", images=images)
     (score,) = scores_of(app, tmp_path / "right.npz", "--metric", "accuracy@mnist-cnn")
     assert score["value"] > 0.98
-    with pytest.raises(GanzooError, match="'accuracy@mnist-cnn' takes images that were asked to be of a class"):
+    with pytest.raises(GanzooError, match="'accuracy@mnist-cnn' needs to know which class each image was meant to be"):
         invoke(app, "eval", tmp_path / "none.npz", "--metric", "accuracy@mnist-cnn")
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--weights", "a.pth"], "'mnist-cnn' brings its own weights, so it does not take a.pth"),
-        (["--weights", "a.pth", "--weights", "b.pth"], "a.pth and b.pth cannot both be the weights"),
+        (["--extractor-weights", "a.pth"], "'mnist-cnn' brings its own weights, so it does not take a.pth"),
         (["--out", "nowhere/a.jsonl"], "cannot be written to nowhere/a.jsonl"),
         (["--against", "a.jsonl"], "scores in a.jsonl cannot be read"),
     ],

@@ -1,4 +1,4 @@
-"""A small world to judge in: a real seeded extractor, a toy dataset, a cache of its own."""
+"""A small world to evaluate in: a real seeded extractor, a toy dataset, a cache of its own."""
 
 import hashlib
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo import Extractor, ImageDataset
+from ganzoo import Extractor, ImageDataset, Metric
+from ganzoo.evaluation.metrics import register_metrics
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 
@@ -59,9 +60,40 @@ def extractor():
 
 
 @pytest.fixture
-def world():
-    """A zoo that holds the extractor `tiny` and the dataset `toy`."""
+def metrics():
+    """A zoo that holds ganzoo's own metrics."""
     zoo = Zoo()
+
+    def register(name, factory, *, summary, paper=None):
+        zoo.metrics.add(Entry("metric", name, factory, summary, paper, "ganzoo", "tests 0"))
+
+    register_metrics(register)
+    return zoo
+
+
+class Brightness(Metric):
+    """How much brighter samples are than real images, in the extractor's features."""
+
+    better = "neither"
+    range = "any number"
+
+    def compute(self, inputs):
+        return inputs.fake.values.mean() - inputs.real.features.values.mean()
+
+    def settings(self, inputs):
+        return {"n_compared": min(inputs.n, len(inputs.real.dataset))}
+
+
+@pytest.fixture
+def brightness():
+    """A metric as somebody else's plugin registers it."""
+    return Entry("metric", "brightness", Brightness, "Brightness", None, "somebody-s", "brightness 1.2")
+
+
+@pytest.fixture
+def world(metrics):
+    """A zoo that holds our metrics, the extractor `tiny` and the dataset `toy`."""
+    zoo = metrics
     zoo.extractors.add(Entry("extractor", "tiny", TinyExtractor, "A random convolution", None, "tests", "tests 0"))
     zoo.datasets.add(toy_entry())
     return zoo

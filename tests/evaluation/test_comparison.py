@@ -16,24 +16,28 @@ def record(metric="fid@tiny", value=1.0, weights=None, n=100, seed=0):
     return {"metric": metric, "value": value, "floor": 0.1, "weights": weights, "protocol": protocol}
 
 
+def values(records, others, where=ELSEWHERE):
+    return counterparts([(one["metric"], one["protocol"]) for one in records], others, where)[0]
+
+
 def test_the_newest_score_of_the_same_metric_and_protocol():
     others = [record(value=2.0), record(value=3.0), record("kid@tiny", 4.0), record(value=5.0, n=200)]
-    assert counterparts([record(), record("is@tiny")], others, ELSEWHERE) == [3.0, None]
+    assert values([record(), record("is@tiny")], others) == [3.0, None]
 
 
 def test_the_same_kind_of_weights_comes_first():
     others = [record(value=2.0, weights="ema"), record(value=3.0, weights="raw")]
-    assert counterparts([record(weights="ema"), record(weights="raw"), record()], others, ELSEWHERE) == [2.0, 3.0, 2.0]
+    assert values([record(weights="ema"), record(weights="raw"), record()], others) == [2.0, 3.0, 2.0]
 
 
 def test_other_protocols_are_refused_with_what_differs():
     with pytest.raises(GanzooError, match=r"measured differently and cannot be compared \(n_fake: 100 and 200\)"):
-        counterparts([record()], [record(n=300), record(n=200)], ELSEWHERE)
+        values([record()], [record(n=300), record(n=200)])
 
 
 def test_nothing_in_common_is_refused():
     with pytest.raises(GanzooError, match="elsewhere has none of these scores"):
-        counterparts([record()], [record("kid@tiny")], ELSEWHERE)
+        values([record()], [record("kid@tiny")])
 
 
 def test_a_file_of_scores(tmp_path):
@@ -64,11 +68,11 @@ def test_refusals_name_the_file_and_the_remedy(tmp_path):
     other.write_text("[1]")
     broken.write_text('{"metric"')
     remedy = "Give a run or a scores file."
-    assert refused(lambda: read_scores(other)) == (f"{other} holds something else than scores.", remedy)
+    assert refused(lambda: read_scores(other)) == (f"{other} holds something other than scores.", remedy)
     sentence, said = refused(lambda: read_scores(broken))
     assert sentence.startswith(f"The scores in {broken} cannot be read (")
     assert said == remedy
-    assert refused(lambda: counterparts([record()], [], ELSEWHERE)) == (
+    assert refused(lambda: values([record()], [])) == (
         "elsewhere has none of these scores.",
         "Score it first, with `ganzoo eval`.",
     )
@@ -84,7 +88,7 @@ def test_every_line_of_a_file_of_scores_has_to_be_whole(tmp_path, key, other):
         damaged[key] = other
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(record()) + "\n" + json.dumps(damaged))
-    with pytest.raises(GanzooError, match="holds something else than scores"):
+    with pytest.raises(GanzooError, match="holds something other than scores"):
         read_scores(path)
 
 
@@ -105,24 +109,27 @@ def test_the_scores_of_a_run_are_those_in_its_folder():
 
 def test_scores_of_other_weights_will_do_where_there_are_no_better():
     others = [record(value=2.0, weights="raw"), record(value=3.0, weights="ema", n=200)]
-    assert counterparts([record(weights="ema")], others, ELSEWHERE) == [2.0]
+    assert values([record(weights="ema")], others) == [2.0]
     without = {key: value for key, value in record(value=4.0).items() if key != "weights"}
-    assert counterparts([record(weights="ema")], [without], ELSEWHERE) == [4.0]
-    assert counterparts([record(weights="raw")], [record(value=5.0, weights="raw"), without], ELSEWHERE) == [5.0]
+    assert values([record(weights="ema")], [without]) == [4.0]
+    assert values([record(weights="raw")], [record(value=5.0, weights="raw"), without]) == [5.0]
 
 
 def test_the_refusal_is_of_the_score_that_would_have_been_best():
     others = [record(n=200, weights="raw"), record(n=300, weights="ema"), record(n=400, weights="raw")]
     with pytest.raises(GanzooError, match=r"n_fake: 100 and 300"):
-        counterparts([record(weights="ema")], others, ELSEWHERE)
+        values([record(weights="ema")], others)
 
 
-def test_one_score_that_was_only_ever_measured_differently_refuses_them_all():
-    others = [record(value=2.0), record("kid@tiny", 4.0, n=200)]
-    with pytest.raises(GanzooError, match="measured differently"):
-        counterparts([record(), record("kid@tiny")], others, ELSEWHERE)
+def test_a_score_that_was_only_ever_measured_differently_is_left_out_with_a_sentence():
+    coming = [(one["metric"], one["protocol"]) for one in (record(), record("kid@tiny"), record("is@tiny"))]
+    found, sentences = counterparts(coming, [record(value=2.0), record("kid@tiny", 4.0, n=200)], ELSEWHERE)
+    assert found == [2.0, None, None]
+    (sentence,) = sentences
+    assert sentence.startswith("kid@tiny: These scores were measured differently")
+    assert "n_fake: 100 and 200" in sentence
 
 
 def test_what_is_found_is_a_decimal_number():
-    (found,) = counterparts([record("modes@tiny")], [record("modes@tiny", 8)], ELSEWHERE)
+    (found,) = values([record("modes@tiny")], [record("modes@tiny", 8)])
     assert (found, type(found)) == (8.0, float)

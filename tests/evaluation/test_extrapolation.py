@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ganzoo import Features
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.extrapolation import DistanceTo, _moments, fid_infinity, fid_interval
 
@@ -15,12 +16,12 @@ def drawn(n, seed, shift=0.0):
 
 
 def standard():
-    """The statistics of endlessly many."""
+    """The statistics of infinitely many."""
     return {"mu": np.zeros(WIDTH), "sigma": np.eye(WIDTH)}
 
 
 def fid(features, real):
-    return torch_fidelity.frechet_distance(torch_fidelity.statistics(features), real)
+    return torch_fidelity.frechet_distance(Features(features).statistics, real)
 
 
 @pytest.mark.parametrize("dead", [0, 4])
@@ -28,7 +29,7 @@ def test_the_fast_distance_is_the_distance(dead):
     mix = torch.randn(WIDTH, WIDTH)
     fake, real = drawn(500, 1) @ mix + 0.3, drawn(400, 2) @ mix.T
     fake[:, :dead] = real[:, :dead] = 0  # features that never fire
-    real = torch_fidelity.statistics(real)
+    real = Features(real).statistics
     ours = DistanceTo(real)(*_moments(fake, torch.ones(500, dtype=torch.float64)))
     assert ours == pytest.approx(fid(fake, real), rel=1e-7)
 
@@ -73,7 +74,7 @@ def test_both_give_the_same_each_time_and_leave_random_state_alone():
 
 
 def test_an_interval_is_that_of_each_resampled_set_written_out():
-    features, real, generator = drawn(40, 3, shift=0.1), torch_fidelity.statistics(drawn(50, 4)), torch.Generator()
+    features, real, generator = drawn(40, 3, shift=0.1), Features(drawn(50, 4)).statistics, torch.Generator()
     generator.manual_seed(2020)
     scores = np.array([fid(features[torch.randint(40, (40,), generator=generator)], real) for _ in range(100)])
     low, high = np.quantile(scores, 0.025) - scores.mean(), np.quantile(scores, 0.975) - scores.mean()
@@ -81,7 +82,7 @@ def test_an_interval_is_that_of_each_resampled_set_written_out():
 
 
 def test_fid_infinity_is_where_the_line_through_each_subset_s_score_ends():
-    features, real, generator = drawn(203, 3, shift=0.1), torch_fidelity.statistics(drawn(50, 4)), torch.Generator()
+    features, real, generator = drawn(203, 3, shift=0.1), Features(drawn(50, 4)).statistics, torch.Generator()
     generator.manual_seed(2020)
     sizes = [round(203 / 5 + step * (203 - 203 / 5) / 14) for step in range(15)]
     scores = np.array([fid(features[torch.randperm(203, generator=generator)[:size]], real) for size in sizes])

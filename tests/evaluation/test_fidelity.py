@@ -6,8 +6,9 @@ import torch
 from scipy.linalg import sqrtm
 from torch.utils.data import Dataset
 
+from ganzoo import Features
 from ganzoo.evaluation import torch_fidelity
-from ganzoo.evaluation.features import Features, extract
+from ganzoo.evaluation.features import extract
 
 CPU = torch.device("cpu")
 
@@ -21,7 +22,7 @@ def reference_distance(fake, real):
 
 
 def distance(fake, real):
-    return torch_fidelity.frechet_distance(torch_fidelity.statistics(fake), torch_fidelity.statistics(real))
+    return torch_fidelity.frechet_distance(Features(fake).statistics, Features(real).statistics)
 
 
 @pytest.mark.parametrize(("n", "width"), [(500, 16), (2000, 128)])

@@ -5,15 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ganzoo import Extractor
+from ganzoo import Extractor, Features, MetricInputs
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import extrapolation, metrics, torch_fidelity
+from ganzoo.evaluation import extrapolation, torch_fidelity
+from ganzoo.evaluation import metrics as functions
 from ganzoo.evaluation.features import extract
-from ganzoo.evaluation.metrics import METRICS, Case, memorised, parse, parse_all
+from ganzoo.evaluation.metrics import OURS, better, memorised, parse_metric, parse_metrics
 from ganzoo.evaluation.neighbours import density_and_coverage, radii
 from ganzoo.evaluation.reference_cache import RealImages
+from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
+METRICS = {name: metric() for name, metric, _, _ in OURS}
 N, N_REAL, N_TRAIN = 120, 90, 70
 
 
@@ -36,57 +39,55 @@ def real_images(world, extractor):
 
 
 @pytest.fixture
-def case(extractor, noise, real_images):
+def inputs(extractor, noise, real_images):
     """Noise that is darker than the toy dataset's."""
     samples = noise(N, top=150)
     train = real_images("train", N_TRAIN)
-    return Case(
+    return MetricInputs(
         n=N,
-        look=lambda: extract("tiny", extractor, samples, CPU),
+        extract=lambda: extract("tiny", extractor, samples, CPU),
         labels=torch.arange(N) % 4,
         real=real_images("test", N_REAL),
         training_set=lambda: train,
     )
 
 
-def test_every_metric_is_the_number_its_name_says(case):
-    fake, real, train = case.fake, case.real.features, case.training_set().features
+def test_every_metric_is_the_number_its_name_says(inputs):
+    fake, real, train = inputs.fake, inputs.real.features, inputs.training_set().features
     precision, recall = torch_fidelity.precision_and_recall(fake.values, real.values)
     density, coverage = density_and_coverage(fake.values, real.values, radii(real.values, 5), 5)
     assert len({precision, recall, density, coverage}) == 4, "so that none can be taken for another"
     expected = {
-        "fid": torch_fidelity.frechet_distance(
-            torch_fidelity.statistics(fake.values), torch_fidelity.statistics(real.values)
-        ),
-        "fid-infinity": extrapolation.fid_infinity(fake.values, torch_fidelity.statistics(real.values)),
+        "fid": torch_fidelity.frechet_distance(Features(fake.values).statistics, Features(real.values).statistics),
+        "fid-infinity": extrapolation.fid_infinity(fake.values, Features(real.values).statistics),
         "kid": torch_fidelity.kernel_distance(fake.values, real.values),
         "is": torch_fidelity.classifier_score(fake.logits),
         "precision": precision,
         "recall": recall,
         "density": density,
         "coverage": coverage,
-        "class-coverage": metrics.class_coverage(fake.logits, real.logits),
-        "class-entropy": metrics.class_entropy(fake.logits),
-        "accuracy": metrics.accuracy(fake.logits, torch.arange(N) % 4),
+        "class-coverage": functions.class_coverage(fake.logits, real.logits),
+        "class-entropy": functions.class_entropy(fake.logits),
+        "accuracy": functions.accuracy(fake.logits, torch.arange(N) % 4),
         "memorisation": memorised(fake.values, train.values),
-        "modes": metrics.modes_found(fake.logits),
-        "kl": metrics.kl_to_uniform(fake.logits),
-        "quality": metrics.quality(fake.logits),
+        "modes": functions.modes_found(fake.logits),
+        "kl": functions.kl_to_uniform(fake.logits),
+        "quality": functions.quality(fake.logits),
     }
-    assert {name: metric.compute(case) for name, metric in METRICS.items()} == expected
+    assert {name: metric.compute(inputs) for name, metric in METRICS.items()} == expected
 
 
-def test_classes_that_samples_lack_are_counted_among_those_of_real_images(case, real_images):
-    one = case.real.features.logits.argmax(1).mode().values
+def test_classes_that_samples_lack_are_counted_among_those_of_real_images(inputs, real_images):
+    one = inputs.real.features.logits.argmax(1).mode().values
     alone = torch.nn.functional.one_hot(one.repeat(N), 4).float()
-    collapsed = replace(case, look=lambda: replace(case.fake, logits=alone))
-    shown = len(case.real.features.logits.argmax(1).unique())
+    collapsed = replace(inputs, extract=lambda: replace(inputs.fake, logits=alone))
+    shown = len(inputs.real.features.logits.argmax(1).unique())
     assert shown > 1
     assert METRICS["class-coverage"].compute(collapsed) == 1 / shown
 
 
-def test_settings_are_what_a_score_depends_on(case):
-    assert {name: dict(metric.settings(case)) for name, metric in METRICS.items()} == {
+def test_settings_are_what_a_score_depends_on(inputs):
+    assert {name: dict(metric.settings(inputs)) for name, metric in METRICS.items()} == {
         "fid": {},
         "fid-infinity": {"points": 15, "smallest": "1/5", "metric_seed": 2020},
         "kid": {"subsets": 100, "subset_size": N_REAL, "metric_seed": 2020},
@@ -98,35 +99,35 @@ def test_settings_are_what_a_score_depends_on(case):
         "class-coverage": {"covered_from": 0.1},
         "class-entropy": {},
         "accuracy": {},
-        "memorisation": {"n_train": N_TRAIN, "train_digest": case.training_set().key["content"]},
+        "memorisation": {"n_train": N_TRAIN, "train_digest": inputs.training_set().key["content"]},
         "modes": {},
         "kl": {},
         "quality": {},
     }
-    few = replace(case, n=7)
+    few = replace(inputs, n=7)
     assert METRICS["kid"].settings(few)["subset_size"] == 7
     assert METRICS["is"].settings(few)["splits"] == 3
 
 
-def test_what_several_metrics_share_is_computed_once(case):
+def test_what_several_metrics_share_is_computed_once(inputs):
     looks = []
 
     def look():
         looks.append(1)
-        return case.look()
+        return inputs.extract()
 
-    counted = replace(case, look=look)
+    counted = replace(inputs, extract=look)
     for metric in METRICS.values():
         metric.compute(counted)
     assert looks == [1]
-    assert counted.precision_and_recall is counted.precision_and_recall
-    assert counted.density_and_coverage is counted.density_and_coverage
+    assert METRICS["recall"].both(counted) is METRICS["precision"].both(counted)
+    assert METRICS["density"].both(counted) is METRICS["coverage"].both(counted)
 
 
-def test_as_many_images_as_a_metric_takes_are_enough(case, extractor, noise, real_images):
+def test_as_many_images_as_a_metric_takes_are_enough(inputs, extractor, noise, real_images):
     for name, metric in METRICS.items():
         few, n = noise(metric.least, top=150), metric.least
-        smallest = Case(
+        smallest = MetricInputs(
             n,
             lambda few=few: extract("tiny", extractor, few, CPU),
             torch.zeros(n, dtype=torch.int64),
@@ -156,7 +157,7 @@ class Classifier(Extractor):
 NO_CLASSIFIER = "its extractor is no classifier"
 NO_CLASS = "its extractor puts some images into no class"
 EVERY_CLASS = "its extractor puts every image into a class"
-OTHER = "its extractor tells other classes apart than those of 'toy'"
+OTHER = "its extractor knows other classes than those of 'toy'"
 
 
 @pytest.mark.parametrize(
@@ -185,47 +186,66 @@ def test_accuracy_takes_a_dataset_with_labels(real_images):
     assert METRICS["fid"].obstacle(Classifier, dataset) is None
 
 
-def test_a_name_is_a_metric_in_an_extractor_s_features():
-    (wanted,) = parse("kid@tiny")
-    assert wanted.metric is METRICS["kid"]
-    assert (wanted.extractor, wanted.by_name, wanted.name) == ("tiny", True, "kid@tiny")
+def test_a_name_is_a_metric_in_an_extractor_s_features(metrics):
+    (request,) = parse_metric("kid@tiny", metrics)
+    assert type(request.metric) is type(METRICS["kid"])
+    assert (request.extractor, request.by_name, request.name) == ("tiny", True, "kid@tiny")
 
 
-def test_all_names_every_metric_and_asks_for_none_of_them_by_name():
-    found = parse("all@tiny")
-    assert [wanted.name for wanted in found] == [f"{name}@tiny" for name in METRICS]
-    assert [wanted.metric for wanted in found] == list(METRICS.values())
-    assert {wanted.by_name for wanted in found} == {False}
+def test_all_names_every_metric_and_asks_for_none_of_them_by_name(metrics):
+    found = parse_metric("all@tiny", metrics)
+    assert [request.name for request in found] == [f"{name}@tiny" for name in METRICS]
+    assert [type(request.metric) for request in found] == [type(metric) for metric in METRICS.values()]
+    assert {request.by_name for request in found} == {False}
 
 
 @pytest.mark.parametrize("name", ["fid", "fid@", "", "@"])
-def test_a_name_without_an_extractor_is_refused(name):
+def test_a_name_without_an_extractor_is_refused(name, metrics):
     with pytest.raises(GanzooError) as caught:
-        parse(name)
+        parse_metric(name, metrics)
     assert caught.value.sentence == f"The metric '{name}' names no extractor."
     assert caught.value.remedy == "Write <metric>@<extractor>, such as fid@mnist-cnn."
 
 
 @pytest.mark.parametrize(("name", "meant"), [("fdi", "fid"), ("al", "all"), ("recal", "recall")])
-def test_an_unknown_metric_is_refused_with_the_nearest_name(name, meant):
+def test_an_unknown_metric_is_refused_with_the_nearest_name(name, meant, metrics):
     with pytest.raises(GanzooError) as caught:
-        parse(f"{name}@tiny")
-    assert caught.value.sentence == f"There is no metric called '{name}' (in '{name}@tiny')."
+        parse_metric(f"{name}@tiny", metrics)
+    assert caught.value.sentence == f"Unknown metric '{name}' (in '{name}@tiny')."
     assert caught.value.remedy == f"Did you mean '{meant}'?"
 
 
-def test_a_metric_that_is_asked_for_twice_is_there_once():
-    found = parse_all(["kid@tiny", "fid@tiny", "fid@other", "kid@tiny"])
-    assert [wanted.name for wanted in found] == ["kid@tiny", "fid@tiny", "fid@other"]
+def test_a_metric_that_is_asked_for_twice_is_there_once(metrics):
+    found = parse_metrics(["kid@tiny", "fid@tiny", "fid@other", "kid@tiny"], metrics)
+    assert [request.name for request in found] == ["kid@tiny", "fid@tiny", "fid@other"]
 
 
 @pytest.mark.parametrize("names", [["all@tiny", "kid@tiny"], ["kid@tiny", "all@tiny"]])
-def test_what_was_asked_for_by_name_stays_so_among_all(names):
-    found = parse_all(names)
+def test_what_was_asked_for_by_name_stays_so_among_all(names, metrics):
+    found = parse_metrics(names, metrics)
     assert len(found) == len(METRICS)
-    assert [wanted.name for wanted in found if wanted.by_name] == ["kid@tiny"]
+    assert [request.name for request in found if request.by_name] == ["kid@tiny"]
 
 
-def test_the_first_at_sign_ends_the_metric():
-    (wanted,) = parse("kid@odd@name")
-    assert (wanted.metric.name, wanted.extractor) == ("kid", "odd@name")
+def test_the_first_at_sign_ends_the_metric(metrics):
+    (request,) = parse_metric("kid@odd@name", metrics)
+    assert (request.entry.name, request.extractor) == ("kid", "odd@name")
+
+
+def test_which_way_is_better_is_known_of_ours_and_asked_of_the_zoo_for_others(metrics, brightness):
+    assert (better("fid"), better("recall"), better("class-entropy")) == ("lower", "higher", "neither")
+    metrics.metrics.add(brightness)
+    assert better("brightness", metrics) == "neither"
+    assert better("nobody-s", metrics) == "lower"
+
+
+def test_ours_are_registered_like_everybody_s(zoo):
+    assert [entry.name for entry in zoo.metrics.in_order()][: len(OURS)] == [name for name, *_ in OURS]
+    assert {entry.plugin for entry in zoo.metrics} == {"ganzoo"}
+    assert zoo.metrics.get("fid").distribution.startswith("ganzoo-bench ")
+
+
+def test_what_is_no_metric_is_refused_by_its_plugin_s_name(metrics):
+    metrics.metrics.add(Entry("metric", "odd", dict, "x", None, "somebody-s", "tests 0"))
+    with pytest.raises(GanzooError, match="The metric 'odd' of plugin 'somebody-s' is a dict"):
+        parse_metric("odd@tiny", metrics)

@@ -81,7 +81,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(cache, caplog, monkeypat
     monkeypatch.setattr(reference_cache, "write_atomically", full)
     compute = Counted()
     assert reference_cache.remembered("features", KEY, compute)["values"].shape == (3, 2)
-    assert "cannot be cached" in caplog.text
+    assert "Could not cache the reference" in caplog.text
     assert not list(cache.iterdir())
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ganzoo import GanzooError, GaussianPrior, Points, Spec
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.evaluation.metrics import kl_to_uniform, modes_found, quality
 from ganzoo.recipes.loading import load_recipe
@@ -149,9 +149,9 @@ def test_the_mlp_fits_points(kind, zoo):
 def test_the_judge_scores_points_beside_their_floor(mixture, extractor, zoo):
     name = mixture.name
     metrics = [f"{metric}@{name}" for metric in ("modes", "kl", "quality", "fid")]
-    judge = Judge(metrics, zoo.datasets.get(name), {}, None, zoo, CPU)
+    evaluator = Evaluator(metrics, zoo.datasets.get(name), {}, None, zoo, CPU)
     k = len(mixture.means)
-    modes, kl, high, fid = judge.score(at(mixture, *mixture.means).repeat(100, 1, 1, 1))
+    modes, kl, high, fid = evaluator.score(at(mixture, *mixture.means).repeat(100, 1, 1, 1))
     assert modes.value == modes.floor == k
     assert kl.value == pytest.approx(0, abs=1e-12)
     assert 0 < kl.floor < 0.02
@@ -161,14 +161,14 @@ def test_the_judge_scores_points_beside_their_floor(mixture, extractor, zoo):
     assert fid.value == pytest.approx(fid.floor, abs=0.1)
     assert modes.protocol["quantised"] == "none"
     with pytest.raises(GanzooError, match="cannot be scored"):
-        judge.score(torch.zeros(10, 1, 1, 2, dtype=torch.uint8))
+        evaluator.score(torch.zeros(10, 1, 1, 2, dtype=torch.uint8))
 
 
 def test_metrics_that_want_a_class_for_every_sample_are_refused_here(zoo):
     entry = zoo.datasets.get("ring")
     with pytest.raises(GanzooError, match=r"'is@ring' cannot be measured: its extractor puts some images into no"):
-        Judge(["is@ring"], entry, {}, None, zoo, CPU)
-    measured = Judge(["all@ring"], entry, {}, None, zoo, CPU).score(at(RING, *RING.means).repeat(10, 1, 1, 1))
+        Evaluator(["is@ring"], entry, {}, None, zoo, CPU)
+    measured = Evaluator(["all@ring"], entry, {}, None, zoo, CPU).score(at(RING, *RING.means).repeat(10, 1, 1, 1))
     names = {one.metric.removesuffix("@ring") for one in measured}
     assert names >= {"modes", "kl", "quality", "fid", "kid", "recall"}
     assert not names & {"is", "class-coverage", "class-entropy", "accuracy"}
@@ -177,7 +177,7 @@ def test_metrics_that_want_a_class_for_every_sample_are_refused_here(zoo):
 
 def test_quality_needs_an_extractor_that_may_reject(zoo):
     with pytest.raises(GanzooError, match="'quality@mnist-cnn' cannot be measured: its extractor puts every image"):
-        Judge(["quality@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, CPU)
+        Evaluator(["quality@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, CPU)
 
 
 def test_a_short_training_finds_the_ring(tmp_path, zoo):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ganzoo import GanzooError
-from ganzoo.evaluation.evaluator import Judge
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.metrics import kl_to_uniform, modes_found
 from ganzoo_plugins.datasets.stacked_mnist import StackedMnistCnn, stacked_mnist
 from ganzoo_plugins.extractors.mnist_cnn import MnistCnn
@@ -102,9 +102,9 @@ def test_a_generator_of_grey_digits_finds_ten_modes(digit_images, extractor):
 
 def test_the_judge_sees_the_difference_between_real_images_and_a_collapse(zoo, stacked):
     metrics = ["modes@stacked-mnist-cnn", "kl@stacked-mnist-cnn"]
-    judge = Judge(metrics, zoo.datasets.get("stacked-mnist"), SMALL, None, zoo, torch.device("cpu"))
-    real_modes, real_kl = judge.score(stacked.images)
-    lost_modes, lost_kl = judge.score(stacked.images[:1].repeat(600, 1, 1, 1))
+    evaluator = Evaluator(metrics, zoo.datasets.get("stacked-mnist"), SMALL, None, zoo, torch.device("cpu"))
+    real_modes, real_kl = evaluator.score(stacked.images)
+    lost_modes, lost_kl = evaluator.score(stacked.images[:1].repeat(600, 1, 1, 1))
     # 600 draws from 1,000 modes hit about 1,000 (1 - exp(-0.6)) = 451 of them.
     assert real_modes.value == pytest.approx(451, abs=40)
     assert real_modes.floor == pytest.approx(real_modes.value, abs=40)
@@ -133,5 +133,5 @@ def test_metrics_that_look_at_samples_alone_do_not_wait_for_the_reference(zoo, t
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
     entry = zoo.datasets.get("stacked-mnist")
     for metric, files in [("modes", 0), ("fid", 1)]:
-        Judge([f"{metric}@stacked-mnist-cnn"], entry, SMALL, None, zoo, torch.device("cpu"))
+        Evaluator([f"{metric}@stacked-mnist-cnn"], entry, SMALL, None, zoo, torch.device("cpu"))
         assert len(list(tmp_path.glob("references/features-*"))) == files

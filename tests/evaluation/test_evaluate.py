@@ -1,0 +1,136 @@
+"""``ganzoo.evaluate``: images in any layout, against a registered dataset or one in hand."""
+
+import numpy as np
+import pytest
+import torch
+
+import ganzoo
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.evaluate import from_torch
+from ganzoo.evaluation.protocol import identity
+
+
+def evaluate(images, world, metrics=("fid@tiny",), dataset="toy", **options):
+    return ganzoo.evaluate(images, metrics, dataset, device="cpu", zoo=world, **options)
+
+
+def test_every_layout_gives_the_same_score(world, noise):
+    images = noise(100)
+    (score,) = evaluate(images, world)
+    assert score.metric == "fid@tiny"
+    assert score.value > score.floor > 0
+    for same in (images[:, 0], images[:, 0].numpy(), images.permute(0, 2, 3, 1), images.repeat(1, 3, 1, 1).numpy()):
+        assert evaluate(same, world) == [score]
+
+
+def test_labels_split_seed_and_interval_are_passed_on(world, noise):
+    options = {"split": "train", "sample_seed": 7, "interval": True, "labels": [0, 1] * 50}
+    fid, accuracy = evaluate(noise(100), world, ["fid@tiny", "accuracy@tiny"], **options)
+    assert (fid.protocol["split"], fid.protocol["sample_seed"]) == ("train", 7)
+    assert fid.interval is not None
+    assert 0 <= accuracy.value <= 1
+
+
+def test_what_was_done_to_the_images_is_said(world, noise):
+    said = []
+    padded = np.pad(noise(50)[:, 0].numpy(), ((0, 0), (2, 2), (2, 2)))
+    evaluate(padded, world, crop=True, note=said.append)
+    assert said == ["A black border was cut off: 8x8 grey is left."]
+
+
+def test_protocols_are_checked_before_anything_is_computed(world, noise, extractor):
+    evaluate(noise(50), world)
+    before, coming = type(extractor).seen, []
+
+    def refuse(protocols):
+        coming.extend(protocols)
+        raise GanzooError("Not today.")
+
+    with pytest.raises(GanzooError, match="Not today"):
+        evaluate(noise(50), world, check=refuse)
+    assert type(extractor).seen == before
+    (score,) = evaluate(noise(50), world)
+    ((name, protocol),) = coming
+    assert (name, identity(protocol)) == (score.metric, identity(score.protocol))
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (torch.zeros(5, 1, 8, 8), "Got a tensor of type float32"),
+        (np.zeros((5, 8, 8)), "Got a float64 array instead of a uint8 array or tensor"),
+        (None, "Got NoneType instead of a uint8 array or tensor"),
+        (torch.zeros(5, 64, dtype=torch.uint8), r"Got shape \(5, 64\)"),
+        (torch.zeros(5, 1, 9, 9, dtype=torch.uint8), "9x9 grey, the dataset's 8x8 grey"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(world, images, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        evaluate(images, world)
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        ("fud@tiny", "Unknown metric 'fud' (in 'fud@tiny'). Did you mean 'fid'?"),
+        ("brightnes@tiny", "Unknown metric 'brightnes' (in 'brightnes@tiny'). Did you mean 'brightness'?"),
+    ],
+)
+def test_a_typo_in_a_metric_is_one_sentence(world, noise, brightness, metric, sentence):
+    world.metrics.add(brightness)
+    with pytest.raises(GanzooError) as caught:
+        evaluate(noise(10), world, [metric])
+    assert str(caught.value) == sentence
+
+
+def test_a_dataset_in_hand_is_the_reference(world, noise):
+    real = world.datasets.get("toy").create("test", None)
+    (expected,) = evaluate(noise(100), world)
+    (score,) = evaluate(noise(100), world, dataset=real)
+    assert score.value == expected.value
+    assert score.protocol["reference_digest"] == expected.protocol["reference_digest"]
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Pictures and classes, as torchvision's datasets give them."""
+
+    classes = ("a", "b", "c", "d")
+
+    def __init__(self, images, labels, train=False):
+        self.images, self.labels, self.train = images, labels, train
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index], int(self.labels[index])
+
+
+def test_a_torch_dataset_is_the_reference(world, noise):
+    real = world.datasets.get("toy").create("test", None)
+    (expected,) = evaluate(noise(100), world)
+    for images in (real.images, real.images / 255, [image[0].numpy() for image in real.images]):
+        (score,) = evaluate(noise(100), world, dataset=Pairs(images, real.labels))
+        assert score.value == expected.value
+        assert (score.protocol["dataset"], score.protocol["split"]) == ("pairs", "test")
+
+
+def test_a_torch_dataset_keeps_its_classes_and_split(noise):
+    found = from_torch(Pairs(noise(8), torch.arange(8) % 4, train=True))
+    assert (found.name, found.split, found.classes) == ("pairs", "train", ("a", "b", "c", "d"))
+    assert found.labels.tolist() == [0, 1, 2, 3] * 2
+    assert from_torch(torch.utils.data.TensorDataset(noise(8))).labels is None
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        (3, "Not a dataset: int"),
+        (Pairs(torch.randn(4, 1, 8, 8), torch.zeros(4)), "floats that are not 256 levels between 0 and 1"),
+        (Pairs(torch.zeros(4, 2, 8, 8, dtype=torch.uint8), torch.zeros(4)), r"shape \(2, 8, 8\)"),
+        (Pairs([torch.zeros(1, 8, 8), torch.zeros(1, 9, 8)], torch.zeros(2)), "differ in size"),
+    ],
+)
+def test_what_is_no_dataset_of_pictures_is_refused(source, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        from_torch(source)

@@ -1,0 +1,467 @@
+"""Scores with floor and protocol, from a toy world."""
+
+import json
+import threading
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.metrics import OURS
+from ganzoo.evaluation.protocol import comparable, describe, identity
+from ganzoo.evaluation.torch_fidelity import frechet_distance
+from ganzoo.registry.registry import Entry
+
+CPU = torch.device("cpu")
+
+
+def evaluator_of(world, metrics=("fid@tiny",), **options):
+    return Evaluator(metrics, world.datasets.get("toy"), options, None, world, CPU)
+
+
+def test_a_score_is_the_distance_to_the_test_images(world, extractor, noise):
+    images = noise(300)
+    (score,) = evaluator_of(world).score(images)
+    real = world.datasets.get("toy").create("test", None).images
+    expected = frechet_distance(*(extract("tiny", extractor, some, CPU).statistics for some in (images, real)))
+    assert score.metric == "fid@tiny"
+    assert score.value == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_protocol_names_all_that_the_score_depends_on(world, extractor, noise):
+    (score,) = evaluator_of(world).score(noise(300), sample_seed=5, weights="ema")
+    protocol = json.loads(json.dumps(score.protocol))
+    assert protocol == {
+        "metric": "fid",
+        "extractor": "tiny",
+        "extractor_digest": extractor.digest,
+        "dataset": "toy",
+        "dataset_options": {"shift": 0},
+        "split": "test",
+        "reference_digest": protocol["reference_digest"],
+        "n_real": 600,
+        "n_fake": 300,
+        "n_floor": 300,
+        "resizing": "none",
+        "quantised": "uint8",
+        "torch_fidelity": protocol["torch_fidelity"],
+        "sample_seed": 5,
+        "weights": "ema",
+    }
+    assert score.record(images=10, seconds=1.5) == {
+        "metric": "fid@tiny",
+        "value": score.value,
+        "floor": score.floor,
+        "weights": "ema",
+        "images": 10,
+        "seconds": 1.5,
+        "protocol": score.protocol,
+    }
+    assert describe(protocol).startswith("300 against 600 toy test images, tiny ")
+
+
+def test_the_floor_is_what_as_many_train_images_score(world):
+    train = world.datasets.get("toy").create("train", None).images
+    evaluator = evaluator_of(world)
+    (whole,) = evaluator.score(train)
+    assert whole.floor == pytest.approx(whole.value, rel=1e-6)  # all of them, in another order
+    (part,) = evaluator.score(train[:200])
+    assert part.floor == pytest.approx(part.value, rel=0.5)
+    assert part.floor > 1.5 * whole.floor  # fewer samples, more bias
+
+
+def test_a_floor_of_fewer_images_than_samples_says_so(world, noise):
+    (score,) = evaluator_of(world).score(noise(1000))
+    assert score.protocol["n_floor"] == 900
+
+
+def test_noise_of_another_brightness_scores_far_above_the_floor(world, noise):
+    (score,) = evaluator_of(world).score(noise(300, top=100))
+    assert score.value > 20 * score.floor
+
+
+def test_references_and_floors_are_cached(world, cache, noise):
+    kind = type(world.extractors.get("tiny").create())
+    images = noise(300)
+    (first,) = evaluator_of(world).score(images)
+    assert sorted(path.name.split("-")[0] for path in cache.iterdir()) == ["features", "features", "floor"]
+    before = kind.seen
+    (second,) = evaluator_of(world).score(images)
+    assert kind.seen - before == 300  # only the samples
+    assert (second.value, second.floor) == (first.value, first.floor)
+
+
+def test_a_dataset_of_other_options_has_other_references(world, noise):
+    (plain,) = evaluator_of(world).score(noise(100))
+    (shifted,) = evaluator_of(world, shift=40).score(noise(100))
+    assert shifted.floor != plain.floor
+    assert shifted.value != plain.value
+    with pytest.raises(GanzooError, match="shift"):
+        comparable(plain.protocol, shifted.protocol)
+
+
+def test_a_floor_belongs_to_its_test_images(world, noise):
+    brighter = 0
+
+    def changing(split, folder):
+        found = world.datasets.get("toy").create(split, None)
+        return replace(found, images=found.images + (brighter if split == "test" else 0))
+
+    entry = Entry("dataset", "toy", changing, "x", None, "tests", "0")
+    (before,) = Evaluator(["fid@tiny"], entry, {}, None, world, CPU).score(noise(50))
+    brighter = 50
+    (after,) = Evaluator(["fid@tiny"], entry, {}, None, world, CPU).score(noise(50))
+    assert after.floor > 2 * before.floor
+
+
+def test_scoring_is_deterministic_and_leaves_random_state_alone(world, noise):
+    evaluator = evaluator_of(world)
+    before = torch.get_rng_state()
+    first, second = evaluator.score(noise(64)), evaluator.score(noise(64))
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_metric_asked_for_twice_is_measured_once(world, noise):
+    assert len(evaluator_of(world, ["fid@tiny", "fid@tiny"]).score(noise(10))) == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (torch.zeros(5, 1, 8, 8), "float32"),
+        (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\)"),
+        (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), "takes 8x8 grey images, but these are 9x8 grey"),
+        (torch.zeros(5, 3, 8, 8, dtype=torch.uint8), "these are 8x8 RGB"),
+        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "Too few images to score: 1"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(world, images, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        evaluator_of(world).score(images)
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        ("fid", "names no extractor"),
+        ("fid@", "names no extractor"),
+        ("fdi@tiny", "Unknown metric 'fdi'.*Did you mean 'fid'"),
+        ("fid@tinny", "Unknown extractor 'tinny'.*Did you mean 'tiny'"),
+    ],
+)
+def test_unknown_metrics_are_refused(world, metric, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        evaluator_of(world, [metric])
+
+
+def test_a_dataset_of_another_shape_is_refused_before_training(world):
+    def large(split, folder):
+        small = world.datasets.get("toy").create(split, None)
+        return type(small)("large", split, small.images.repeat(1, 1, 2, 2))
+
+    with pytest.raises(GanzooError, match="takes 8x8 grey images, but these are 16x16 grey"):
+        Evaluator(["fid@tiny"], Entry("dataset", "large", large, "x", None, "tests", "0"), {}, None, world, CPU)
+
+
+def test_an_extractor_that_breaks_its_promise_is_named(world, noise, extractor):
+    class Broken(type(extractor)):
+        def forward(self, images):
+            features, logits = super().forward(images)
+            return features * float("nan"), logits
+
+    world.extractors.add(Entry("extractor", "broken", Broken, "x", None, "tests", "0"))
+    with pytest.raises(GanzooError, match="'broken'"):
+        evaluator_of(world, ["fid@broken"])
+
+
+def test_scores_that_differ_only_in_what_was_sampled_are_comparable(world, noise):
+    evaluator = evaluator_of(world)
+    (a,) = evaluator.score(noise(100), sample_seed=0, weights="ema")
+    (b,) = evaluator.score(noise(100, seed=1), sample_seed=1, weights="raw")
+    comparable(a.protocol, b.protocol)
+
+
+def test_scores_of_different_counts_or_extractors_are_not(world, noise):
+    evaluator = evaluator_of(world)
+    (a,), (b,) = evaluator.score(noise(100)), evaluator.score(noise(120))
+    with pytest.raises(GanzooError, match=r"cannot be compared \(n_fake: 100 and 120\)"):
+        comparable(a.protocol, b.protocol)
+    with pytest.raises(GanzooError, match="extractor_digest"):
+        comparable(a.protocol, {**a.protocol, "extractor_digest": "0" * 64})
+    with pytest.raises(GanzooError, match="resizing"):
+        comparable(a.protocol, {key: value for key, value in a.protocol.items() if key != "resizing"})
+
+
+def scored(world, images, metrics=("all@tiny",), labels=None, split="test", **options):
+    evaluator = Evaluator(metrics, world.datasets.get("toy"), options, None, world, CPU, split=split)
+    return {one.metric.partition("@")[0]: one for one in evaluator.score(images, labels=labels)}
+
+
+def split_of(world, split):
+    return world.datasets.get("toy").create(split, None)
+
+
+METRICS = {name: metric for name, metric, _, _ in OURS}
+
+
+def test_all_is_every_metric_that_applies(world, noise):
+    found = scored(world, noise(300))
+    expected = [name for name, metric in METRICS.items() if metric.rejecting != "needs"]
+    assert list(found) == [name for name in expected if not METRICS[name].needs_labels]
+    assert {"fid", "kid", "is", "precision", "recall", "density", "coverage", "memorisation"} <= found.keys()
+    labelled = scored(world, noise(300), labels=torch.arange(300) % 4)
+    assert list(labelled) == expected
+    assert {name: labelled[name] for name in found} == found
+
+
+def test_features_are_computed_once_for_all_metrics(world, noise):
+    kind = type(world.extractors.get("tiny").create())
+    scored(world, noise(300))
+    before = kind.seen
+    scored(world, noise(300, seed=5))
+    assert kind.seen - before == 300
+
+
+def test_the_order_of_samples_changes_nothing_at_all(world, noise):
+    images, labels, order = noise(200), torch.arange(200) % 4, torch.randperm(200)
+    assert scored(world, images, labels=labels) == scored(world, images[order], labels=labels[order])
+
+
+def test_batch_size_changes_nothing_beyond_rounding(world, noise, monkeypatch):
+    images, labels = noise(200), torch.arange(200) % 4
+    large = scored(world, images, labels=labels)
+    monkeypatch.setattr("ganzoo.evaluation.features.extract", partial(extract, batch_size=7))
+    small = scored(world, images, labels=labels)
+    for name, one in large.items():
+        assert small[name].value == pytest.approx(one.value, rel=1e-4, abs=1e-6), name
+
+
+def test_every_metric_has_a_floor_which_is_what_real_images_score(world):
+    train = split_of(world, "train")
+    found = scored(world, train.images, labels=train.labels)
+    for name, one in found.items():
+        if name not in ("memorisation", "accuracy"):
+            # All of them, in another order: what is drawn inside a metric differs.
+            assert one.floor == pytest.approx(one.value, rel=0.1, abs=0.002), name
+            assert one.protocol["n_floor"] == 900
+        else:
+            assert one.protocol["n_floor"] == 600
+
+
+def test_training_images_are_copies_and_test_images_are_the_floor(world):
+    assert scored(world, split_of(world, "train").images)["memorisation"].value == 1
+    held_out = scored(world, split_of(world, "test").images)["memorisation"]
+    assert held_out.value == held_out.floor < 0.5
+
+
+def test_accuracy_is_of_the_labels_that_belong_to_the_images(world, extractor, noise):
+    images = noise(200)
+    predicted = extract("tiny", extractor, images, CPU).logits.argmax(1)
+    wrong = predicted.clone()
+    wrong[:50] = (wrong[:50] + 1) % 4
+    assert scored(world, images, ["accuracy@tiny"], labels=predicted)["accuracy"].value == 1
+    assert scored(world, images, ["accuracy@tiny"], labels=wrong)["accuracy"].value == 0.75
+
+
+def test_against_the_training_split_the_floor_is_of_the_test_images(world):
+    test = split_of(world, "test").images
+    found = scored(world, test, ["fid@tiny", "memorisation@tiny"], split="train")
+    assert found["fid"].protocol["split"] == "train"
+    assert (found["fid"].protocol["n_real"], found["fid"].protocol["n_floor"]) == (900, 600)
+    assert found["fid"].value == pytest.approx(found["fid"].floor, rel=1e-6)
+    assert found["memorisation"].value == scored(world, test)["memorisation"].value
+
+
+def test_settings_of_a_metric_are_in_its_protocol(world, noise):
+    found = {name: one.protocol for name, one in scored(world, noise(300)).items()}
+    assert (found["kid"]["subsets"], found["kid"]["subset_size"], found["kid"]["metric_seed"]) == (100, 300, 2020)
+    assert (found["is"]["splits"], found["recall"]["neighbours"], found["coverage"]["neighbours"]) == (10, 3, 5)
+    assert found["memorisation"]["n_train"] == 900
+    with pytest.raises(GanzooError, match="subset_size: 300 and 200"):
+        comparable(found["kid"], scored(world, noise(200))["kid"].protocol)
+
+
+def test_an_interval_is_stored_where_it_was_asked_for(world, noise):
+    evaluator = evaluator_of(world, ["fid@tiny", "kid@tiny"])
+    fid, kid = evaluator.score(noise(300), interval=True)
+    low, high = fid.record()["interval"]
+    assert low < fid.value < high
+    assert "interval" not in kid.record()
+    assert "interval" not in evaluator.score(noise(300))[0].record()
+
+
+@pytest.mark.parametrize(
+    ("metric", "labels", "sentence"),
+    [
+        ("accuracy", None, "'accuracy@tiny' needs to know which class each image was meant to be"),
+        (
+            "accuracy",
+            torch.full((30,), 4),
+            "from 0 to 3 for each of the 30 images, and these are 30 from 4 to 4",
+        ),
+        ("accuracy", torch.full((30,), -1), "from -1 to -1"),
+        ("accuracy", torch.zeros(29, dtype=torch.int64), "are 29 from 0 to 0"),
+        ("fid-infinity", None, "'fid-infinity@tiny' takes at least 50 images, and there are 30"),
+    ],
+)
+def test_metrics_that_lack_something_are_refused(world, noise, metric, labels, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        scored(world, noise(30), [f"{metric}@tiny"], labels=labels)
+
+
+def test_a_metric_of_classes_takes_a_classifier(world, noise, extractor):
+    class Plain(type(extractor)):
+        classes = 0
+
+        def forward(self, images):
+            return super().forward(images)[0], None
+
+    world.extractors.add(Entry("extractor", "plain", Plain, "x", None, "tests", "0"))
+    with pytest.raises(GanzooError, match="'is@plain' cannot be computed: its extractor is no classifier"):
+        evaluator_of(world, ["is@plain"])
+    found = scored(world, noise(100), ["all@plain"])
+    assert "coverage" in found
+    assert "is" not in found
+
+
+def test_somebody_else_s_metric_is_scored_with_floor_and_protocol(world, noise, brightness):
+    world.metrics.add(brightness)
+    evaluator = evaluator_of(world, ["brightness@tiny", "fid@tiny"])
+    ours, _ = evaluator.score(noise(300, top=100), sample_seed=3)
+    assert type(ours.value) is float
+    assert ours.value != ours.floor
+    assert abs(ours.floor) < abs(ours.value)
+    assert (ours.protocol["plugin"], ours.protocol["n_compared"]) == ("brightness 1.2", 300)
+    assert json.loads(json.dumps(ours.record()))["metric"] == "brightness@tiny"
+    assert "brightness" in {one.metric.partition("@")[0] for one in evaluator_of(world, ["all@tiny"]).score(noise(300))}
+
+
+def test_the_floor_of_somebody_else_s_metric_is_computed_anew(world, noise, brightness, cache):
+    """Its code may change without its name, and then a stored floor would be wrong."""
+    world.metrics.add(brightness)
+    evaluator_of(world, ["brightness@tiny"]).score(noise(50))
+    assert not list(cache.glob("floor-*"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_metric_that_gives_no_number_is_named(world, noise, brightness, value):
+    class Undefined(brightness.factory):
+        def compute(self, inputs):
+            return value
+
+    world.metrics.add(replace(brightness, factory=Undefined))
+    with pytest.raises(GanzooError, match=f"The metric 'brightness@tiny' gave {value}"):
+        evaluator_of(world, ["brightness@tiny"]).score(noise(50))
+
+
+def test_settings_that_ask_for_samples_are_refused(world, noise, brightness):
+    class Peeking(brightness.factory):
+        def settings(self, inputs):
+            return {"width": inputs.fake.values.shape[1]}
+
+    world.metrics.add(replace(brightness, factory=Peeking))
+    with pytest.raises(GanzooError, match="settings of a metric cannot depend on the samples"):
+        evaluator_of(world, ["brightness@tiny"]).score(noise(50))
+
+
+def test_a_protocol_is_known_before_the_score_is_computed(world, noise, extractor):
+    evaluator = evaluator_of(world, ["all@tiny"])
+    before = type(extractor).seen
+    coming = {request.name: evaluator.protocol(request, 300, 5, "raw") for request in evaluator.requests}
+    assert type(extractor).seen == before
+    scores = evaluator.score(noise(300), sample_seed=5, weights="raw")
+    assert scores
+    for score in scores:
+        assert score.protocol == coming[score.metric]
+        stored = json.loads(json.dumps(score.record()))["protocol"]
+        assert identity(stored) == identity(coming[score.metric])
+
+
+def test_every_part_of_a_protocol_is_part_of_its_identity(world, noise):
+    evaluator = evaluator_of(world)
+    (request,) = evaluator.requests
+    protocol = evaluator.protocol(request, 300, 5, "raw")
+    assert identity(dict(reversed(protocol.items()))) == identity(protocol)
+    for key in protocol:
+        assert identity({**protocol, key: "other"}) != identity(protocol)
+    train = Evaluator(["fid@tiny"], world.datasets.get("toy"), {}, None, world, CPU, split="train")
+    assert identity(train.protocol(train.requests[0], 300, 5, "raw")) != identity(protocol)
+
+
+def test_features_in_hand_give_the_same_scores(world, noise):
+    images, evaluator = noise(300), evaluator_of(world, ["all@tiny"])
+    features = evaluator.features(images)
+    assert evaluator.score(images, features=features) == evaluator.score(images)
+    seen = extract("tiny", world.extractors.get("tiny").create().eval(), images, CPU)
+    assert torch.allclose(features["tiny"].values, seen.values, atol=1e-5)  # in the order of the images
+
+
+def test_some_of_the_requests_are_scored_alone(world, noise):
+    evaluator = evaluator_of(world, ["fid@tiny", "kid@tiny"])
+    (score,) = evaluator.score(noise(50), requests=evaluator.requests[1:])
+    assert score.metric == "kid@tiny"
+
+
+class Ranks:
+    """Two processes that take turns: the first one's tensors wait for those of the second."""
+
+    def __init__(self, rank, board):
+        self.rank, self.size, self.is_main, self.board = rank, 2, rank == 0, board
+
+    def all_reduce_sum(self, tensor):
+        self.board.wait_for_both(self.rank, tensor)
+
+
+class Board:
+    """Adds the tensors of two threads, in the order in which they are handed in."""
+
+    def __init__(self):
+        self.barrier, self.tensors = threading.Barrier(2, timeout=60), {}
+
+    def wait_for_both(self, rank, tensor):
+        self.tensors[rank] = tensor.clone()
+        self.barrier.wait()
+        tensor.copy_(self.tensors[0] + self.tensors[1])
+        self.barrier.wait()
+
+
+@pytest.mark.parametrize("n", [3, 500, 1207])
+def test_features_of_two_processes_are_those_of_one(world, noise, n):
+    images = noise(n)
+    expected = evaluator_of(world).features(images)["tiny"]
+    board, found = Board(), {}
+
+    def run(rank):
+        entry = Entry("dataset", "missing", missing, "x", None, "tests", "0")
+        evaluator = Evaluator(["fid@tiny"], entry, {}, None, world, CPU, reference=False)
+        found[rank] = evaluator.features(images, Ranks(rank, board))["tiny"]
+
+    def missing(split, folder):
+        raise AssertionError("real images were loaded")
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for rank in range(2):
+        assert torch.equal(found[rank].values, expected.values)
+        assert torch.equal(found[rank].logits, expected.logits)
+
+
+def test_a_dataset_in_hand_is_the_reference_and_its_halves_make_the_floor(world, noise):
+    real = split_of(world, "test")
+    evaluator = Evaluator(["all@tiny"], real, {}, None, world, CPU)
+    scores = {one.metric.partition("@")[0]: one for one in evaluator.score(noise(200, top=200))}
+    assert scores["fid"].value == scored(world, noise(200, top=200))["fid"].value
+    assert (scores["fid"].protocol["n_real"], scores["fid"].protocol["n_floor"]) == (600, 200)
+    assert evaluator.score(noise(700))[0].protocol["n_floor"] == 300
+    assert scores["fid"].floor > 0
+    assert "memorisation" not in scores
+    with pytest.raises(GanzooError, match="'memorisation@tiny' cannot be computed: 'toy' came without its other split"):
+        Evaluator(["memorisation@tiny"], real, {}, None, world, CPU)
