@@ -9,7 +9,7 @@ from PIL import Image
 
 from doors import Door
 from ganzoo.reports.leaderboard import whole_page, write_leaderboard
-from ganzoo.reports.ranking import boards
+from ganzoo.reports.ranking import rankings
 from ganzoo.studies.records import read_records
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Doors:
     def results(self, random: Random, folder: Path) -> None:
         """The records, and the tables made from them."""
         self._write(random, folder)
-        shown = whole_page(boards(read_records(folder / "runs.jsonl"))).encode().decode()
+        shown = whole_page(rankings(read_records(folder / "runs.jsonl"))).encode().decode()
         told = [line for line in shown.splitlines() if not line.startswith("- `")]  # commands are shown as code
         assert "<script>alert" not in "\n".join(told), "markup of a stranger's is markup in Markdown"
 

@@ -1,10 +1,10 @@
 """Ranks, seeds and protocols."""
 
-from ganzoo.reports.ranking import boards
+from ganzoo.reports.ranking import rankings
 
 
 def table(records):
-    return boards(records)[0].tables[0]
+    return rankings(records)[0].tables[0]
 
 
 def standing(made):
@@ -42,16 +42,16 @@ def test_other_hardware_or_another_recipe_of_that_name_is_another_contender(reco
 
 
 def test_scores_of_two_protocols_never_share_a_table(record, score):
-    (board,) = boards([record("a", score(4.0)), record("b", score(1.0, n_fake=500)), record("c", score(3.0))])
-    assert [standing(made) for made in board.tables] == [
+    (ranking,) = rankings([record("a", score(4.0)), record("b", score(1.0, n_fake=500)), record("c", score(3.0))])
+    assert [standing(made) for made in ranking.tables] == [
         [("c", 1), ("a", 2), ("b", None)],
         [("b", 1), ("a", None), ("c", None)],
     ]
 
 
 def test_what_may_differ_between_comparable_scores_may_differ_in_a_table(record, score):
-    (board,) = boards([record("a", score(4.0, sample_seed=1)), record("b", score(3.0, n_floor=7))])
-    assert len(board.tables) == 1
+    (ranking,) = rankings([record("a", score(4.0, sample_seed=1)), record("b", score(3.0, n_floor=7))])
+    assert len(ranking.tables) == 1
 
 
 def test_higher_is_better_where_it_is_and_the_floor_where_neither_is(record, score):
@@ -72,11 +72,11 @@ def test_failures_stand_last_with_their_sentence(record, failed):
 
 
 def test_a_dataset_where_everything_failed_has_a_board_without_tables(failed):
-    (board,) = boards([failed("a", "It broke.")])
-    assert board.tables == ()
-    assert [one.trouble for one in board.contenders] == ["It broke."]
+    (ranking,) = rankings([failed("a", "It broke.")])
+    assert ranking.tables == ()
+    assert [one.trouble for one in ranking.contenders] == ["It broke."]
 
 
 def test_compute_is_that_of_the_whole_training(record):
-    (board,) = boards([record("a", 1.0), record("b", 1.0, flops_per_image=None)])
-    assert [one.flops for one in board.contenders] == [2e9, None]
+    (ranking,) = rankings([record("a", 1.0), record("b", 1.0, flops_per_image=None)])
+    assert [one.flops for one in ranking.contenders] == [2e9, None]
