@@ -1,10 +1,10 @@
-"""Results from before scores were rows: rewritten as ``runs.jsonl`` of schema 2 and ``scores.jsonl``, by
+"""Results from before scores were rows, rewritten as ``runs.jsonl`` of schema 2 and ``scores.jsonl``.
 
     python benchmarks/migrate_results.py results results/flagship-search
 
-No figure changes. Digests in ``time-to-fid.jsonl`` become today's, too. In schema 1, a record held its scores, and its digest was also of how the run was scored. A digest
+No figure changes. In schema 1, a record held its scores, and its digest was also of how the run was scored. A digest
 becomes today's where the record is of a recipe as it is registered now, or of a variant that benchmarks/variants lists;
-another recipe's digest is kept. What is migrated already stays as it is.
+another recipe's digest is kept. Digests in ``time-to-fid.jsonl`` become today's, too. What is migrated stays as it is.
 """
 
 from __future__ import annotations

@@ -106,10 +106,10 @@ def test_a_readme_without_its_markers_is_left_alone(text):
 
 
 def test_results_without_records_are_one_sentence(tmp_path):
-    with pytest.raises(GanzooError, match=r"There is no .*runs\.jsonl"):
+    with pytest.raises(GanzooError, match=r"runs\.jsonl does not exist"):
         write_leaderboard(tmp_path)
     (tmp_path / "runs.jsonl").touch()
-    with pytest.raises(GanzooError, match="holds no record"):
+    with pytest.raises(GanzooError, match="has no record"):
         write_leaderboard(tmp_path)
 
 
@@ -135,5 +135,5 @@ def test_the_wheel_ships_the_templates():
     builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
     with builder.config.set_build_data({"artifacts": [], "force_include": {}, "build_hooks": ()}):
         shipped = {file.distribution_path for file in builder.recurse_included_files()}
-    templates = ROOT / "ganzoo" / "pages" / "templates"
+    templates = ROOT / "ganzoo" / "reports" / "html"
     assert {path.relative_to(ROOT).as_posix() for path in templates.iterdir()} <= shipped

@@ -41,6 +41,21 @@ def test_other_hardware_or_another_recipe_of_that_name_is_another_contender(reco
     assert [place.rank for place in made.places] == [1, 2, 3, 4]
 
 
+def test_another_precision_engine_or_number_of_threads_is_another_row(record):
+    others = [{"precision": "bf16"}, {"threads": 2}, {"engine": "compile"}]
+    made = table([record("a", 4.0), *(record("a", 5.0 + n, **facts) for n, facts in enumerate(others))])
+    assert [place.value.seeds for place in made.places] == [1, 1, 1, 1]
+    gpu = {"cpu": "Test CPU", "gpu": "Test GPU"}
+    on_gpu = [record("a", 4.0, environment=gpu), record("a", 5.0, seed=1, environment=gpu, threads=8)]
+    assert [place.value.seeds for place in table(on_gpu).places] == [2]  # whose speed does not depend on CPU threads
+
+
+def test_other_samples_of_a_run_are_no_other_seed_and_do_not_replace_its_own_score(record, score):
+    made = table([record("a", score(9.0, sample_seed=1), score(4.0)), record("b", 5.0)])
+    assert standing(made) == [("a", 1), ("b", 2)]
+    assert (made.places[0].value.mean, made.places[0].value.seeds) == (4.0, 1)
+
+
 def test_scores_of_two_protocols_never_share_a_table(record, score):
     (ranking,) = rankings([record("a", score(4.0)), record("b", score(1.0, n_fake=500)), record("c", score(3.0))])
     assert [standing(made) for made in ranking.tables] == [
