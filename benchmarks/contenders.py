@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganzoo import ImageDataset, Images
 from ganzoo.evaluation.sampling import draw
+from ganzoo.recipes.identity import training_digest
 from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.studies.records import recipe_digest
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
 from machine import wait
@@ -75,7 +75,7 @@ class Ours:
         self.weights = self.trainer.kinds_of_weights[0]
         self.images_per_step = self.trainer.images_per_step
         self.facts = {
-            "digest": recipe_digest(recipe),
+            "digest": training_digest(recipe),
             "batch": recipe.train.batch_size,
             "precision": self.trainer.precision,
             "engine": self.trainer.engine.name,

@@ -23,7 +23,7 @@ def summary(benchmarks: Iterable[Facts]) -> list[str]:
 
 
 STEPS = ("training", "engine", "precision", "images/s", "GFLOP/s", "of the largest matrix product's")
-SCORES = ("after a short training", "score", "value", "floor", "images", "seconds")
+SCORES = ("after a short training", "score", "value", "real-vs-real", "images", "seconds")
 PEERS = ("against", "recipe", "precision", "images/s", "theirs", "times the images/s", "times the FLOP/s")
 
 

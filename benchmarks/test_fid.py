@@ -10,9 +10,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.recipes.identity import training_digest
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.studies.records import recipe_digest
 from ganzoo.training.together import SAMPLE_SEED, samples
 from ganzoo.training.trainer import Trainer
 
@@ -53,7 +53,7 @@ def test_fid(
     )
     benchmark.extra_info.update(
         recipe=recipe.name,
-        digest=recipe_digest(recipe),
+        digest=training_digest(recipe),
         metric=measured.metric,
         score=measured.value,
         floor=measured.floor,

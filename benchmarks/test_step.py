@@ -13,9 +13,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo import ImageDataset
+from ganzoo.recipes.identity import training_digest
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.studies.records import recipe_digest
 from ganzoo.training.capturing import WARM_UP
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
@@ -72,7 +72,7 @@ def test_step(
     peak = gemm_peak(device, trainer.precision)
     benchmark.extra_info.update(
         recipe=recipe_name,
-        digest=recipe_digest(recipe),
+        digest=training_digest(recipe),
         engine=trainer.engine.name,
         precision=trainer.precision,
         threads=torch.get_num_threads(),

@@ -24,10 +24,10 @@ from fid_table import first_below, markdown
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.files import append_lines, read_lines, write_atomically
+from ganzoo.recipes.identity import training_digest
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment, hardware_in_words
-from ganzoo.studies.records import recipe_digest
 from ganzoo.training.device import resolve_device
 from peers.catalogue import PEERS
 from peers.talk import PeerError, mnist_folder
@@ -121,7 +121,7 @@ def entrants(args: argparse.Namespace, zoo: Zoo, device: torch.device) -> Iterat
         for name in args.recipe:
             recipe = load_recipe(name, zoo, [f"train.seed={seed}"])
             yield Entrant(
-                "recipe", recipe.name, seed, partial(Ours, recipe, zoo, dataset, device), recipe_digest(recipe)
+                "recipe", recipe.name, seed, partial(Ours, recipe, zoo, dataset, device), training_digest(recipe)
             )
         if args.tutorial:
             yield Entrant("tutorial", Tutorial.name, seed, partial(Tutorial, data, seed, device))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated
@@ -25,7 +25,7 @@ from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.validation import issues
 from ganzoo.studies.matrix import Job, Matrix
-from ganzoo.studies.records import Ledger, RunRecord, read_records
+from ganzoo.studies.records import Ledger, RunRecord, Score, ScoredRun
 from ganzoo.studies.worker import Bench, Settings, Watcher
 
 METRIC = "fid@mnist-cnn"
@@ -72,9 +72,9 @@ class Variants(Section):
 class Unpictured(Ledger):
     """Records alone: variants of one recipe would write their pictures over one another's."""
 
-    def append(self, record: RunRecord, picture: Path | None = None) -> None:
-        """Write a record."""
-        super().append(record.model_copy(update={"samples": None}))
+    def append(self, record: RunRecord, scores: Iterable[Score] = (), picture: Path | None = None) -> ScoredRun:
+        """Write a record and its scores."""
+        return super().append(record.model_copy(update={"samples": None}), scores)
 
 
 class Sayer(Watcher):
@@ -83,10 +83,10 @@ class Sayer(Watcher):
     def __init__(self, jobs: dict[str, list[Job]]) -> None:
         self.labels = {job: label for label, several in jobs.items() for job in several}
 
-    def ended(self, job: Job, record: RunRecord | None) -> None:
+    def ended(self, job: Job, run: ScoredRun | None) -> None:
         """The score, or what went wrong."""
-        score = record and record.score(METRIC)
-        outcome = f"{score.value:.3f}" if score else (record.error if record else "stopped")
+        score = run and run.score(METRIC)
+        outcome = f"{score['value']:.3f}" if score else (run.record.error if run else "stopped")
         print(f"{self.labels[job]}, seed {job.seed}: {outcome}", flush=True)
 
 
@@ -123,26 +123,26 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def markdown(variants: Variants, jobs: dict[str, list[Job]], ledger: Ledger) -> str:
     """The table, best first; variants without a score are left out."""
-    found = {(record.digest, record.seed): record for record in read_records(ledger.path) if record.score(METRIC)}
+    found = {(run.record.digest, run.record.seed): run for run in ledger.runs if run.score(METRIC)}
     rows = []
     for label, several in jobs.items():
-        records = [found[job.digest, job.seed] for job in several if (job.digest, job.seed) in found]
-        if records:
-            rows.append(_row(label, variants.variants[label], records))
-    machines = sorted({_machine(record) for record in found.values()})
+        runs = [found[job.digest, job.seed] for job in several if (job.digest, job.seed) in found]
+        if runs:
+            rows.append(_row(label, variants.variants[label], runs))
+    machines = sorted({_machine(run.record) for run in found.values()})
     return "\n".join(
         [
             f"# {variants.title}",
             "",
             f"Variants of `{variants.recipe}`{', all with ' if variants.overrides else ''}{_code(variants.overrides)}.",
             f"The score is {METRIC} of the weights that the recipe reports, mean and standard deviation over seeds.",
-            "Floors: times what real images score in their place. Seconds: of training alone.",
+            "× real-vs-real: the score over that of real images. Seconds: of training alone.",
             "",
             f"Trained on: {'; '.join(machines)}.",
             "",
             f"Made by `python benchmarks/variants.py benchmarks/variants/{ledger.folder.name}.yaml`.",
             "",
-            "| variant | changes | seeds | score | floors | images/s | seconds |",
+            "| variant | changes | seeds | score | × real-vs-real | images/s | seconds |",
             "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
             *(row for _, row in sorted(rows)),
             "",
@@ -150,14 +150,14 @@ def markdown(variants: Variants, jobs: dict[str, list[Job]], ledger: Ledger) -> 
     )
 
 
-def _row(label: str, changes: Sequence[str], records: Sequence[RunRecord]) -> tuple[float, str]:
+def _row(label: str, changes: Sequence[str], runs: Sequence[ScoredRun]) -> tuple[float, str]:
     """The mean score, to sort by, and the line."""
-    scores = [score for record in records if (score := record.score(METRIC))]
-    values = [score.value for score in scores]
+    scores = [score for run in runs if (score := run.score(METRIC))]
+    values = [score["value"] for score in scores]
     deviation = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
-    floors = f"{fmean(score.value / score.floor for score in scores if score.floor):.1f}"
-    speed = fmean(record.images_per_second or 0 for record in records)
-    seconds = fmean(record.seconds for record in records)
+    floors = f"{fmean(score['value'] / score['floor'] for score in scores if score['floor']):.1f}"
+    speed = fmean(run.record.images_per_second or 0 for run in runs)
+    seconds = fmean(run.record.seconds for run in runs)
     cells = [label, _code(changes), str(len(values)), f"{fmean(values):.2f}{deviation}", floors, f"{speed:,.0f}"]
     return fmean(values), f"| {' | '.join(cells)} | {seconds:.0f} |"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -85,6 +88,25 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
         file.flush()
         if durable:
             os.fsync(file.fileno())
+
+
+def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
+    """Append JSON lines to a file that other processes append to as well: they take turns, and no line is lost.
+
+    Args:
+        path: The file; its lock is the hidden ``.NAME.lock`` beside it.
+        records: Written in one piece.
+        durable: Wait until they are on the disk.
+
+    Raises:
+        OSError: The folder cannot be written, or the file or its lock is a link: what it leads to is not ours.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    for file in (path, lock):
+        if file.is_symlink():
+            raise OSError(errno.ELOOP, f"{file} is a link", str(file))
+    with FileLock(lock):
+        append_lines(path, records, durable=durable)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

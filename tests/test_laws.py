@@ -16,7 +16,7 @@ from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.strict_yaml import dump, parse
 from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
 from ganzoo.runs.schemas import read_scores, sealed
-from ganzoo.studies.records import Ledger, RunRecord, read_records
+from ganzoo.studies.records import Ledger, RunRecord, ScoredRun, read_runs
 
 few = settings(
     max_examples=40,
@@ -162,8 +162,6 @@ records = st.builds(
     conditional=st.booleans(),
     status=st.sampled_from(["done", "failed"]),
     error=st.none() | text,
-    scores=st.lists(scores, max_size=2).map(tuple),
-    curve=st.just(()),
     images=st.integers(0, 10**15),
     seconds=positive,
     wall_seconds=st.none() | positive,
@@ -177,18 +175,27 @@ records = st.builds(
     samples=st.none(),
     finished=text,
     command=text,
+    started=st.none() | text,
+    protocol=st.dictionaries(text, plain, max_size=2),
 )
 
 
 @few
-@given(st.lists(records, max_size=4, unique_by=lambda record: record.key))
+@given(
+    st.lists(
+        st.tuples(records, st.lists(scores, max_size=3, unique_by=repr)),
+        max_size=4,
+        unique_by=lambda put: put[0].key,
+    )
+)
 def test_a_ledger_gives_back_what_was_put_into_it(put):
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder))
-        for record in put:
-            ledger.append(record)
-        assert read_records(ledger.path) == put
-        assert all(Ledger(Path(folder)).find(record.key) == record for record in put)
+        for record, curve in put:
+            ledger.append(record, curve)
+        runs = [ScoredRun(record, tuple(curve)) for record, curve in put]
+        assert read_runs(Path(folder)) == ledger.runs == runs
+        assert Ledger(Path(folder)).runs == runs
 
 
 @few

@@ -277,7 +277,10 @@ def test_components_are_built_in_code_as_in_files():
             {"evaluate.metrics": ["recall@mnist-cnn"], "train.until": {"metric": "recall@mnist-cnn", "below": 1}},
             "train.until waits for 'recall@mnist-cnn' to fall, but lower is not better there.",
         ),
-        ({"evaluate.metrics": ["accuracy@mnist-cnn"]}, "the recipe scores 'accuracy@mnist-cnn', which needs conditional: true."),
+        (
+            {"evaluate.metrics": ["accuracy@mnist-cnn"]},
+            "the recipe scores 'accuracy@mnist-cnn', which needs conditional: true.",
+        ),
         (
             {"networks.generator.name": "dcgann"},
             "networks.generator: Unknown generator 'dcgann'. Did you mean 'dcgan'?",

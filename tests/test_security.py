@@ -22,7 +22,7 @@ from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import resume, start
-from ganzoo.studies.records import Ledger, RunRecord, read_records
+from ganzoo.studies.records import Ledger, RunRecord, read_runs
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>[x](javascript:alert(3))"
 RECIPE = """
@@ -81,11 +81,12 @@ def test_the_name_in_a_run_folder_is_no_path(run, zoo, tmp_path):
 
 def record(**facts):
     line = {
-        "schema": 1, "recipe": "toy", "dataset": "mnist", "seed": 0, "digest": "0f", "plugin": None, "summary": "A toy",
-        "paper": None, "loss": "hinge", "conditional": False, "status": "failed", "error": "It diverged.", "scores": [],
-        "curve": [], "images": 0, "seconds": 0.0, "wall_seconds": 1.0, "images_per_second": None, "parameters": {},
+        "schema": 2, "recipe": "toy", "dataset": "mnist", "seed": 0, "digest": "0f", "plugin": None, "summary": "A toy",
+        "paper": None, "loss": "hinge", "conditional": False, "status": "failed", "error": "It diverged.",
+        "images": 0, "seconds": 0.0, "wall_seconds": 1.0, "images_per_second": None, "parameters": {},
         "flops_per_image": None, "engine": None, "precision": None, "threads": 1, "environment": {"cpu": "A CPU"},
         "samples": None, "finished": "2026-01-01T00:00:00+00:00", "command": "ganzoo run toy",
+        "started": None, "protocol": {},
     }  # fmt: skip
     return {**line, **facts}
 
@@ -158,11 +159,22 @@ def test_neither_a_picture_nor_a_temporary_is_written_through_a_link(tmp_path):
     ledger = Ledger(tmp_path / "results")
     (tmp_path / "results" / "samples" / "x.png").symlink_to(tmp_path / "mine")
     (tmp_path / "grid.png").write_bytes(b"grid")
-    ledger.append(RunRecord.model_validate(record(samples="samples/x.png")), tmp_path / "grid.png")
+    ledger.append(RunRecord.model_validate(record(samples="samples/x.png")), (), tmp_path / "grid.png")
     (tmp_path / f".x.json.{os.getpid()}.tmp").symlink_to(tmp_path / "mine")
     write_atomically(tmp_path / "x.json", b"{}")
     assert (tmp_path / "mine").read_text() == "somebody's own"
     assert (tmp_path / "results" / "samples" / "x.png").read_bytes() == b"grid"
+
+
+@pytest.mark.parametrize("name", ["runs.jsonl", ".runs.jsonl.lock", "scores.jsonl", ".scores.jsonl.lock"])
+def test_neither_a_record_nor_a_score_nor_their_locks_are_written_through_a_link(tmp_path, name):
+    (tmp_path / "mine").write_text("")
+    ledger = Ledger(tmp_path / "results")
+    (tmp_path / "results" / name).symlink_to(tmp_path / "mine")
+    score = {"metric": "fid@x", "value": 1.0, "weights": "ema", "images": 1, "protocol": {}}
+    with pytest.raises(OSError, match="is a link"):
+        ledger.append(RunRecord.model_validate(record()), [score])
+    assert (tmp_path / "mine").read_bytes() == b""
 
 
 # Code and memory
@@ -300,7 +312,7 @@ def test_records_with_numbers_out_of_bounds_are_no_records(tmp_path, facts):
         assert read_lines(path) == []
         return
     with pytest.raises(GanzooError, match="damaged"):
-        read_records(path)
+        read_runs(tmp_path)
 
 
 # Terminals and pages
@@ -338,12 +350,13 @@ def test_nothing_in_a_run_becomes_part_of_its_report(run, zoo):
 
 def test_nothing_in_a_record_becomes_part_of_the_leaderboard(tmp_path):
     score = {"metric": HOSTILE, "value": 1.5, "floor": 0.5, "weights": HOSTILE, "images": 1, "seconds": 1.0}
+    score["protocol"] = {HOSTILE: HOSTILE}
     facts = dict.fromkeys(("recipe", "dataset", "summary", "paper", "loss", "plugin", "error", "engine"), HOSTILE)
-    hostile = record(
-        **facts, status="done", scores=[{**score, "protocol": {HOSTILE: HOSTILE}}], environment={"cpu": HOSTILE}
-    )
+    hostile = record(**facts, status="done", environment={"cpu": HOSTILE}, protocol={HOSTILE: HOSTILE})
     failed = record(**facts, digest="1e")
-    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in (hostile, failed)))
+    ledger = Ledger(tmp_path)
+    ledger.append(RunRecord.model_validate(hostile), [score])
+    ledger.append(RunRecord.model_validate(failed))
     write_leaderboard(tmp_path)
     inert((tmp_path / "index.html").read_text())
     markdown = (tmp_path / "README.md").read_text()

@@ -35,18 +35,21 @@ def bench(
         list[str] | None,
         typer.Option("--set", help="Override a value of every recipe: --set train.images=20000", metavar="KEY=VALUE"),
     ] = None,
-    results: Annotated[Path, typer.Option(help="Where runs.jsonl and the pictures are written.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="Where runs.jsonl, scores.jsonl and pictures go.")] = Path("results"),
     work: Annotated[Path, typer.Option(help="Where the run folders go.")] = Path("runs/bench"),
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each training; the cores are shared out by default.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Go on with what failed before.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON on standard output.")] = False,
 ) -> None:
-    """Train a matrix of recipes, datasets and seeds; skip what is done, go on with what was cut off."""
+    """Train a matrix of recipes, datasets and seeds. What is done is skipped, what was cut off is resumed.
+
+    A metric that a finished run lacks is scored from its kept weights, without training.
+    """
     patterns = [*(recipes or ()), *(["*"] if all_ else ())]
     if not patterns:
         raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
@@ -70,11 +73,12 @@ def bench(
     with BenchProgress() as progress:
         progress.warn_of(zoo)
         planned = matrix.jobs(zoo)
-        records = Bench(zoo, Ledger(results), settings, progress).run(planned)
-        progress.summarise(planned, records, results)
+        worker = Bench(zoo, Ledger(results), settings, progress)
+        runs = worker.run(planned)
+        progress.summarise(planned, runs, results)
     if as_json:
-        typer.echo(json.dumps({"records": [record.plain() for record in records]}, ensure_ascii=False))
-    if len(records) < len(planned) or any(record.status == "failed" for record in records):
+        typer.echo(json.dumps({"records": [run.plain() for run in runs]}, ensure_ascii=False))
+    if len(runs) < len(planned) or worker.unscored or any(run.record.status == "failed" for run in runs):
         raise typer.Exit(1)
 
 

@@ -18,7 +18,7 @@ from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
 from ganzoo.studies.matrix import Job
-from ganzoo.studies.records import RunRecord
+from ganzoo.studies.records import ScoredRun
 from ganzoo.studies.worker import Watcher
 
 
@@ -59,7 +59,7 @@ class RunProgress(Tracker):
     def begin(self, recipe: Recipe, folder: Path) -> None:
         """Show the bar."""
         self.console.print(f"{recipe.name}: {recipe.summary}", markup=False, highlight=False)
-        self.console.print(f"into {folder}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"Run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
         self._task = self._bar.add_task(recipe.name, total=recipe.train.images, speed="", losses="", score="")
         self._bar.start()
 
@@ -77,17 +77,14 @@ class RunProgress(Tracker):
                 self.console.print(f"{record['images']:,} images: {text}", markup=False, highlight=False)
 
     def summarise(self, finished: RunFolder) -> None:
-        """The closing table: scores with their floor and protocol, throughput, and where everything lies."""
-        scores = finished.scores()
+        """The closing table: final scores with real-vs-real and protocol, throughput, and where the run is."""
         table = Table(title=f"{finished.info['recipe']}: {finished.info['reason']}", title_justify="left")
-        for heading in ("metric", "weights", "value", "real-vs-real floor", "protocol"):
+        for heading in ("metric", "weights", "value", "real-vs-real", "protocol"):
             table.add_column(heading)
-        for score in scores:
-            if score["images"] == scores[-1]["images"]:
-                protocol = score["protocol"]
-                reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
-                told = f"{protocol['n_fake']:,} samples vs {reference}"
-                table.add_row(score["metric"], score["weights"], f"{score['value']:.3f}", f"{score['floor']:.3f}", told)
+        for score in finished.final_scores():
+            floor = "-" if score.get("floor") is None else f"{score['floor']:.3f}"
+            how = _protocol_in_words(score["protocol"])
+            table.add_row(score["metric"], score["weights"], f"{score['value']:.3f}", floor, how)
         self.console.print(table)
         info = finished.info
         how = f"{info['engine']}, {info['precision']}, {info['environment']['device']}"
@@ -100,7 +97,7 @@ class RunProgress(Tracker):
         for line in diagnosis.lines():
             style = "yellow" if diagnosis.findings else None
             self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-        self.console.print(f"everything lies in {finished.path}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"Saved to {finished.path}", markup=False, highlight=False, soft_wrap=True)
 
     def _on_step(self, images: int) -> None:
         if self._task is not None:
@@ -145,11 +142,15 @@ class BenchProgress(Watcher):
         for problem in zoo.problems:
             self._say(problem.sentence, "yellow")
 
-    def planned(self, todo: Sequence[Job], known: Sequence[RunRecord]) -> None:
-        """Say what is ahead, and what is not any more."""
-        failed = sum(record.status == "failed" for record in known)
-        parts = [f"{len(todo)} to train", f"{len(known) - failed} done before"]
-        self._say(", ".join([*parts, *([f"{failed} failed before (--retry goes on with them)"] if failed else [])]))
+    def planned(self, todo: Sequence[Job], known: Sequence[ScoredRun], to_score: Sequence[Job]) -> None:
+        """Say what there is to do, and what is done."""
+        failed = sum(run.record.status == "failed" for run in known)
+        parts = [f"{len(todo)} to train", f"{len(known) - failed} already done"]
+        if to_score:
+            parts.append(f"{len(to_score)} of them lack a score")
+        if failed:
+            parts.append(f"{failed} failed earlier (--retry resumes them)")
+        self._say(", ".join(parts))
         self._whole = self._bars.add_task("all", total=sum(job.recipe.train.images for job in todo))
         self._bars.start()
 
@@ -162,17 +163,24 @@ class BenchProgress(Watcher):
         self._bars.update(self._tasks[job], completed=images)
         self._move_whole(job, images)
 
-    def ended(self, job: Job, record: RunRecord | None) -> None:
+    def ended(self, job: Job, run: ScoredRun | None) -> None:
         """One line, and its bar goes."""
         self._bars.remove_task(self._tasks.pop(job))
         self._move_whole(job, job.recipe.train.images)
-        style = "red" if record and record.status == "failed" else None
-        self._say(f"{job.label}: {_outcome(record)}", style)
+        self._say(f"{job.label}: {_outcome(run)}", "red" if run and run.record.status == "failed" else None)
 
-    def summarise(self, planned: Sequence[Job], records: Sequence[RunRecord], results: Path) -> None:
+    def scored(self, job: Job, run: ScoredRun) -> None:
+        """One line with all its scores."""
+        self._say(f"{job.label}: {_outcome(run)}")
+
+    def unscored(self, job: Job, reason: str) -> None:
+        """One line."""
+        self._say(f"{job.label}: {reason}", "red")
+
+    def summarise(self, planned: Sequence[Job], runs: Sequence[ScoredRun], results: Path) -> None:
         """The closing line."""
-        failed = sum(record.status == "failed" for record in records)
-        self._say(f"{len(records) - failed} of {len(planned)} done, {failed} failed; the records are in {results}")
+        failed = sum(run.record.status == "failed" for run in runs)
+        self._say(f"{len(runs) - failed} of {len(planned)} done, {failed} failed. Saved to {results}")
 
     def _move_whole(self, job: Job, images: int) -> None:
         if self._whole is not None:
@@ -183,10 +191,16 @@ class BenchProgress(Watcher):
         self.console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _outcome(record: RunRecord | None) -> str:
-    if record is None:
+def _outcome(run: ScoredRun | None) -> str:
+    if run is None:
         return "stopped, and saved"
-    if record.status == "failed":
-        return f"failed: {record.error}"
-    scores = ", ".join(f"{score.metric} {score.value:.2f} ({score.weights})" for score in record.scores)
-    return f"{scores or 'done'} after {record.images:,} images in {record.seconds:.0f} s"
+    if run.record.status == "failed":
+        return f"failed: {run.record.error}"
+    scores = ", ".join(f"{score['metric']} {score['value']:.2f} ({score['weights']})" for score in run.scores)
+    return f"{scores or 'done'} after {run.record.images:,} images in {run.record.seconds:.0f} s"
+
+
+def _protocol_in_words(protocol: Mapping[str, Any]) -> str:
+    reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
+    seed = protocol.get("sample_seed")
+    return f"{protocol['n_fake']:,} samples vs {reference}{f', sample seed {seed}' if seed else ''}"

@@ -56,9 +56,9 @@ def report(
     draw: Annotated[
         bool, typer.Option(help="Draw from the checkpoint for nearest neighbours and interpolation.")
     ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print where it is as JSON on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
 ) -> None:
-    """Make report.html in a run folder: curves, samples as they grew, scores, health and the recipe."""
+    """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""
     from ganzoo.cli.listing import warn_of_problems
     from ganzoo.registry.loading import load_zoo
     from ganzoo.reports.run_report import write_report
@@ -70,22 +70,25 @@ def report(
     if as_json:
         typer.echo(json.dumps({"report": str(path)}, ensure_ascii=False))
     else:
-        typer.echo(f"the report is {path}", err=True)
+        typer.echo(f"Saved to {path}", err=True)
 
 
 def leaderboard(
-    results: Annotated[Path, typer.Argument(help="The folder of runs.jsonl.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(help="The folder with runs.jsonl and scores.jsonl.")] = Path("results"),
     readme: Annotated[
-        Path | None, typer.Option(help="Rewrite the short table between the markers of this file, too.")
+        Path | None, typer.Option(help="Also rewrite the short table between the markers of this file.")
     ] = None,
+    work: Annotated[
+        Path, typer.Option(help="Run folders of `ganzoo bench`, where `ganzoo eval` may have added scores.")
+    ] = Path("runs/bench"),
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Make the leaderboard's pages from the records of `ganzoo bench`."""
     from ganzoo.reports.leaderboard import write_leaderboard
 
-    written = write_leaderboard(results, readme)
+    written = write_leaderboard(results, readme, work)
     files = [str(path) for path in written.files]
     if as_json:
         typer.echo(json.dumps({"files": files, "recipes": written.recipes}, ensure_ascii=False))
     else:
-        typer.echo(f"{written.recipes} recipes are in {', '.join(files)}", err=True)
+        typer.echo(f"{written.recipes} recipes. Saved to {', '.join(files)}", err=True)

@@ -1,4 +1,4 @@
-"""The leaderboard's files, made from ``runs.jsonl``: index.html, README.md and samples.png."""
+"""The leaderboard's files, made from ``runs.jsonl`` and ``scores.jsonl``: index.html, README.md and samples.png."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ganzoo.files import write_atomically
 from ganzoo.reports.formatting import NOTHING, code, count, duration, figure, markdown, short
 from ganzoo.reports.pareto import COSTS, quality_against
 from ganzoo.reports.plots import shortened
-from ganzoo.reports.ranking import Board, Contender, Place, Spread, Table, boards
+from ganzoo.reports.ranking import Contender, Place, Ranking, Spread, Table, rankings
 from ganzoo.reports.templates import Absent, Picture, page
-from ganzoo.studies.records import read_records
+from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores, read_runs
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 10
 """Recipes of each dataset in the main README."""
-SEEDS = "Where a recipe ran with several seeds, a figure is their mean, and the lowest and highest follow in brackets."
+SEEDS = "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in brackets."
 
 FULL = {
     "rank": "right",
     "recipe": "left",
     "ema": "right",
     "raw": "right",
-    "× floor": "right",
+    "× real-vs-real": "right",
     "images": "right",
     "training": "right",
     "images/s": "right",
@@ -41,23 +41,24 @@ FULL = {
 }
 
 
-def whole_page(made: Sequence[Board]) -> str:
+def whole_page(made: Sequence[Ranking]) -> str:
     """``results/README.md``."""
     parts = [
         "# Leaderboard",
-        "Made by `ganzoo leaderboard` from [runs.jsonl](runs.jsonl); the same with plots, sortable, is in "
-        "[index.html](index.html). Scores are only ranked against scores of the same protocol, which stands above "
-        f"each table. {SEEDS} `× floor` is the reported score (in bold) over what real images score.",
+        "Made by `ganzoo leaderboard` from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
+        "[index.html](index.html) has the same with plots, and sorts. Scores are only ranked against scores of the "
+        f"same protocol, given above each table. {SEEDS} `× real-vs-real` is the reported score (in bold) over the "
+        "score of real images.",
     ]
-    for board in made:
-        parts.append(f"## {markdown(board.dataset)}")
-        parts += [part for table in board.tables for part in _section(table)]
-        parts += _failures(board)
-    parts += ["## How each figure is reproduced", *_commands(made)]
+    for ranking in made:
+        parts.append(f"## {markdown(ranking.dataset)}")
+        parts += [part for table in ranking.tables for part in _section(table)]
+        parts += _failures(ranking)
+    parts += ["## How to reproduce each figure", *_commands(made)]
     return "\n\n".join(parts) + "\n"
 
 
-def summary(made: Sequence[Board], results: str, has_picture: bool) -> str:
+def summary(made: Sequence[Ranking], results: str, has_picture: bool) -> str:
     """What stands between the markers of the main README.
 
     Args:
@@ -66,9 +67,9 @@ def summary(made: Sequence[Board], results: str, has_picture: bool) -> str:
         has_picture: Whether ``samples.png`` is there.
     """
     parts = [f"![Samples of the best recipes]({results}/samples.png)"] if has_picture else []
-    for board in made:
-        if board.tables:
-            parts += _short_section(board.tables[0], board.dataset)
+    for ranking in made:
+        if ranking.tables:
+            parts += _short_section(ranking.tables[0], ranking.dataset)
     parts.append(f"All recipes, with speed, size and the command for each: [{results}]({results}/README.md).")
     return "\n\n".join(parts)
 
@@ -90,10 +91,10 @@ def between_markers(text: str, content: str, name: str) -> str:
 
 
 def _section(table: Table) -> Iterable[str]:
-    measure = table.measure
-    yield f"### {markdown(measure.metric)}"
+    metric = table.metric
+    yield f"### {markdown(metric.name)}"
     floor = f" Real images score {figure(table.floor)}." if table.floor is not None else ""
-    yield f"Protocol: {markdown(measure.told)}; {measure.direction}.{floor}"
+    yield f"Protocol: {markdown(metric.protocol)}; {metric.direction}.{floor}"
     yield _table(FULL, [_full_row(place) for place in table.places])
 
 
@@ -115,27 +116,27 @@ def _full_row(place: Place) -> list[str]:
 
 
 def _short_section(table: Table, dataset: str) -> Iterable[str]:
-    measure = table.measure
-    yield f"**{markdown(dataset)}**, {markdown(measure.metric)} ({measure.direction}; {markdown(measure.told)}):"
+    metric = table.metric
+    yield f"**{markdown(dataset)}**, {markdown(metric.name)} ({metric.direction}; {markdown(metric.protocol)}):"
     rows = [
         [str(place.rank), _name(place.contender), _reported(place), figure(place.times), _time(place.contender)]
         for place in table.scored[:SHORT]
     ]
     aligned = ("right", "left", "right", "right", "right")
-    headings = ("rank", "recipe", measure.metric, "× floor", "training")
+    headings = ("rank", "recipe", metric.name, "× real-vs-real", "training")
     yield _table(dict(zip(headings, aligned, strict=True)), rows)
 
 
-def _failures(board: Board) -> Iterable[str]:
-    troubled = [one for one in board.contenders if one.trouble]
+def _failures(ranking: Ranking) -> Iterable[str]:
+    troubled = [one for one in ranking.contenders if one.trouble]
     if troubled:
         yield "### What failed"
         yield "\n".join(f"- {_name(one)}: {markdown(one.trouble)}" for one in troubled)
 
 
-def _commands(made: Sequence[Board]) -> Iterable[str]:
-    yield "Each line is one run; `ganzoo bench` records them, and `ganzoo leaderboard` makes these pages anew."
-    commands = dict.fromkeys(run.command for board in made for one in board.contenders for run in one.runs)
+def _commands(made: Sequence[Ranking]) -> Iterable[str]:
+    yield "Each line is one run. `ganzoo bench` records it; `ganzoo leaderboard` makes these pages of the records."
+    commands = dict.fromkeys(run.record.command for ranking in made for one in ranking.contenders for run in one.runs)
     yield "\n".join(f"- {code(command)}" for command in commands)
 
 
@@ -222,12 +223,12 @@ def thumbnail(image: Image.Image) -> Image.Image:
     return image.crop((0, 0, min(ACROSS * pitch + GAP, image.width), DOWN * pitch + GAP))
 
 
-def best_samples(made: Sequence[Board], folder: Path) -> bytes | None:
+def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
     """One PNG with the samples of the best recipes, each with its name and score; None where there are no pictures.
 
     Of the first dataset's first table, the best first, each recipe once.
     """
-    tables = [board.tables[0] for board in made if board.tables]
+    tables = [ranking.tables[0] for ranking in made if ranking.tables]
     named: dict[str, tuple[Place, Image.Image]] = {}
     for place in tables[0].scored if tables else ():
         samples = place.contender.newest.samples if len(named) < BEST else None
@@ -256,9 +257,6 @@ def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
     return buffer.getvalue()
 
 
-RECORDS = "runs.jsonl"
-
-
 @dataclass(frozen=True)
 class Written:
     """What was made.
@@ -280,7 +278,7 @@ class Row:
         contender: Who.
         picture: Some of its samples, or None.
         where: What it ran on.
-        places: How it did in each of the board's tables.
+        places: How it did in each of the ranking's tables.
     """
 
     contender: Contender
@@ -291,45 +289,52 @@ class Row:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A board on the page.
+    """A ranking on the page.
 
     Attributes:
-        board: What it shows.
+        ranking: What it shows.
         rows: In the order of the first table.
         plots: For each table, quality against each cost.
     """
 
-    board: Board
+    ranking: Ranking
     rows: tuple[Row, ...]
     plots: tuple[tuple[Markup | Absent, ...], ...]
 
 
-def read_boards(results: Path) -> list[Board]:
+def read_rankings(results: Path) -> list[Ranking]:
     """The leaderboards of a results folder.
 
     Raises:
         GanzooError: There are no records, or some cannot be read.
     """
-    path = results / RECORDS
+    return rankings(_recorded(results))
+
+
+def _recorded(results: Path) -> list[ScoredRun]:
+    path = results / RUNS
     if not path.is_file():
-        raise GanzooError(f"There is no {path}.", "`ganzoo bench` writes it.")
-    records = read_records(path)
-    if not records:
-        raise GanzooError(f"{path} holds no record of a run.", "Let `ganzoo bench` train a recipe first.")
-    return boards(records)
+        raise GanzooError(f"{path} does not exist.", "`ganzoo bench` writes it.")
+    runs = read_runs(results)
+    if not runs:
+        raise GanzooError(f"{path} has no record of a run.", "Train a recipe with `ganzoo bench` first.")
+    return runs
 
 
-def write_leaderboard(results: Path, readme: Path | None = None) -> Written:
+def write_leaderboard(results: Path, readme: Path | None = None, work: Path | None = None) -> Written:
     """Make the pages of a results folder.
 
     Args:
-        results: Where ``runs.jsonl`` is.
+        results: Where ``runs.jsonl`` and ``scores.jsonl`` are.
         readme: A file to put the short table into, between its markers; None to leave all others alone.
+        work: Where ``ganzoo bench`` keeps run folders: scores that ``ganzoo eval`` added to one are collected first.
 
     Raises:
         GanzooError: There are no records, or ``readme`` has no markers.
     """
-    made = read_boards(results)
+    if work is not None and _recorded(results):
+        collect_added_scores(Ledger(results), work)
+    made = read_rankings(results)
     picture = best_samples(made, results)
     contents = {results / "index.html": html(made, results), results / "README.md": whole_page(made)}
     if readme is not None:
@@ -340,10 +345,10 @@ def write_leaderboard(results: Path, readme: Path | None = None) -> Written:
     if picture is not None:
         write_atomically(results / "samples.png", picture)
         files.append(results / "samples.png")
-    return Written(tuple(files), sum(len(board.contenders) for board in made))
+    return Written(tuple(files), sum(len(ranking.contenders) for ranking in made))
 
 
-def rewritten(readme: Path, made: Sequence[Board], results: Path, *, has_picture: bool) -> str:
+def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool) -> str:
     """A README with the short table of these leaderboards between its markers.
 
     Raises:
@@ -357,22 +362,22 @@ def rewritten(readme: Path, made: Sequence[Board], results: Path, *, has_picture
     return between_markers(text, summary(made, there, has_picture), str(readme))
 
 
-def html(made: Sequence[Board], results: Path) -> str:
+def html(made: Sequence[Ranking], results: Path) -> str:
     """``index.html``: needs no other file, and no network."""
     return page("leaderboard.html", "leaderboard.js", {"sheets": [_sheet(n, b, results) for n, b in enumerate(made)]})
 
 
-def _sheet(number: int, board: Board, results: Path) -> Sheet:
-    by_contender = [{id(place.contender): place for place in table.places} for table in board.tables]
+def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
+    by_contender = [{id(place.contender): place for place in table.places} for table in ranking.tables]
     rows = [
         Row(one, _thumbnail(one, results), where(one), tuple(places[id(one)] for places in by_contender))
-        for one in board.contenders
+        for one in ranking.contenders
     ]
     plots = [
         tuple(quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS)
-        for index, table in enumerate(board.tables)
+        for index, table in enumerate(ranking.tables)
     ]
-    return Sheet(board, tuple(rows), tuple(plots))
+    return Sheet(ranking, tuple(rows), tuple(plots))
 
 
 def _thumbnail(contender: Contender, results: Path) -> Picture | None:

@@ -34,13 +34,13 @@ class Cost:
         name: For ids.
         label: At the axis.
         of: A contender's cost, None where it is not known.
-        told: A cost in words.
+        formatted: A cost in words.
     """
 
     name: str
     label: str
     of: Callable[[Contender], float | None]
-    told: Callable[[float], str]
+    formatted: Callable[[float], str]
 
 
 def _seconds(contender: Contender) -> float | None:
@@ -70,7 +70,7 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
     """
     points = list(_points(table, cost))
     if not points:
-        return Absent(f"For none of these recipes the {cost.label} are known.")
+        return Absent(f"The {cost.label} of these recipes are not known.")
     best = front(table, points)
     order = [*best, *(point for point in points if point not in best)]
     hardware = list(dict.fromkeys(point.place.contender.newest.hardware for point in points))
@@ -80,12 +80,12 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
             _dot(axes, point, hardware, strong=number < len(best)).set_gid(f"point-{number}")
         _scale(axes, points, table)
         axes.set_xlabel(cost.label)
-        axes.set_ylabel(f"{table.measure.metric} ({table.measure.direction})")
+        axes.set_ylabel(f"{table.metric.name} ({table.metric.direction})")
         if len(hardware) > 1:
             canvas.legend(handles=_legend(axes, hardware), loc="outside upper left")
         _label(canvas, axes, order, best)
-        tooltips = {f"point-{number}": _told(point, cost) for number, point in enumerate(order)}
-        return svg(canvas, f"{table.measure.metric} over {cost.label}: {len(points)} recipes", name, tooltips)
+        tooltips = {f"point-{number}": _in_words(point, cost) for number, point in enumerate(order)}
+        return svg(canvas, f"{table.metric.name} over {cost.label}: {len(points)} recipes", name, tooltips)
 
 
 def _points(table: Table, cost: Cost) -> Iterator[_Point]:
@@ -105,7 +105,7 @@ def front(table: Table, points: Sequence[_Point]) -> list[_Point]:
 
 
 def _badness(table: Table, point: _Point) -> float:
-    return table.measure.badness(point.y, point.place.floor)
+    return table.metric.badness(point.y, point.place.floor)
 
 
 def _dot(axes: Axes, point: _Point, hardware: Sequence[str], *, strong: bool) -> Line2D:
@@ -116,14 +116,14 @@ def _dot(axes: Axes, point: _Point, hardware: Sequence[str], *, strong: bool) ->
 
 def _scale(axes: Axes, points: Sequence[_Point], table: Table) -> None:
     floor = table.floor
-    # A floor far below every point would leave the plot empty between them; it stands above the table as well.
+    # A floor far below every point would leave the plot empty between them; the text above the table has it as well.
     if floor is not None and not spread_out([floor, min(point.y for point in points)]):
         axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=(0, (1, 2)))
         where = axes.get_yaxis_transform()
-        axes.text(0.995, floor, "floor: real images", transform=where, ha="right", va="bottom", color=INK, size=7.5)
+        axes.text(0.995, floor, "real-vs-real", transform=where, ha="right", va="bottom", color=INK, size=7.5)
     axes.margins(x=0.12, y=0.1)
     logarithmic(axes, "x")
-    if table.measure.better == "lower" and all(point.y > 0 for point in points):
+    if table.metric.better == "lower" and all(point.y > 0 for point in points):
         logarithmic(axes, "y")
 
 
@@ -171,6 +171,8 @@ def _box(axes: Axes, start: tuple[float, float], end: tuple[float, float], margi
     return Bbox.from_extents(left - margin, low - margin, right + margin, high + margin)
 
 
-def _told(point: _Point, cost: Cost) -> str:
+def _in_words(point: _Point, cost: Cost) -> str:
     contender = point.place.contender
-    return f"{contender.newest.recipe}: {figure(point.y)} after {cost.told(point.x)} on {contender.newest.hardware}"
+    return (
+        f"{contender.newest.recipe}: {figure(point.y)} after {cost.formatted(point.x)} on {contender.newest.hardware}"
+    )

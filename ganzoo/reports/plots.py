@@ -105,7 +105,7 @@ def curves(
             mark = "o" if len(line.x) < 30 else None
             axes.plot(line.x, line.y, label=shortened(line.name), marker=mark, markersize=3, linewidth=1.4, **style)
         if floor is not None:
-            axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=(0, (1, 2)), label="floor: real images")
+            axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=(0, (1, 2)), label="real-vs-real")
         if log and all(value > 0 for line in lines for value in line.y) and (floor is None or floor > 0):
             logarithmic(axes, "y")
         axes.set_xlabel(x)

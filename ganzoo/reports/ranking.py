@@ -11,39 +11,44 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo.evaluation.metrics import better
 from ganzoo.evaluation.protocol import NOT_COMPARED, describe
-from ganzoo.studies.records import RunRecord, ScoreRecord
+from ganzoo.studies.records import RunRecord, ScoredRun
 
 if TYPE_CHECKING:
     from ganzoo.api.metric import Better
 
 NEEDED = ("metric", "value", "weights", "images", "seconds", "protocol")
-HEADINGS: Mapping[str, str] = {"lower": "lower is better", "higher": "higher is better", "neither": "the floor is best"}
+HEADINGS: Mapping[str, str] = {
+    "lower": "lower is better",
+    "higher": "higher is better",
+    "neither": "real-vs-real is best",
+}
 
 
 @dataclass(frozen=True)
-class Measure:
+class MetricKey:
     """A metric and the protocol it was measured under.
 
     Attributes:
-        metric: ``<metric>@<extractor>``.
+        name: ``<metric>@<extractor>``.
         key: Equal for scores that may be compared, and only for those.
-        told: The protocol in one line.
+        protocol: The protocol in one line.
     """
 
-    metric: str
+    name: str
     key: str
-    told: str
+    protocol: str
 
     @classmethod
-    def of(cls, metric: str, protocol: Mapping[str, Any]) -> Measure:
+    def of(cls, score: Mapping[str, Any]) -> MetricKey:
         """What a score measures."""
-        compared = {key: value for key, value in protocol.items() if key not in NOT_COMPARED}
-        return cls(metric, json.dumps([metric, compared], sort_keys=True, default=str), _told(compared))
+        compared = {key: value for key, value in score["protocol"].items() if key not in NOT_COMPARED}
+        key = json.dumps([score["metric"], compared], sort_keys=True, default=str)
+        return cls(score["metric"], key, _in_words(compared))
 
     @property
     def better(self) -> Better:
-        """Which way is better; lower where nobody said."""
-        return better(self.metric.partition("@")[0])
+        """Which way is better; lower for a metric that is not known."""
+        return better(self.name.partition("@")[0])
 
     @property
     def direction(self) -> str:
@@ -57,7 +62,7 @@ class Measure:
         return value if self.better == "lower" else -value
 
 
-def _told(protocol: Mapping[str, Any]) -> str:
+def _in_words(protocol: Mapping[str, Any]) -> str:
     try:
         return describe(protocol)
     except (KeyError, TypeError, ValueError):
@@ -65,7 +70,7 @@ def _told(protocol: Mapping[str, Any]) -> str:
 
 
 def whole(scores: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The scores that have everything a page tells of them."""
+    """The scores that have everything a page shows."""
     return [
         score
         for score in scores
@@ -76,7 +81,7 @@ def whole(scores: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def times(value: float, floor: float | None) -> float | None:
-    """How many times the floor a value is, None where that says nothing."""
+    """A score over that of real images, None where real images have none or score zero."""
     return value / floor if floor else None
 
 
@@ -105,51 +110,51 @@ class Spread:
 
 @dataclass(frozen=True)
 class Contender:
-    """The runs of one recipe on one dataset and one kind of hardware: they differ in nothing but their seeds.
+    """The runs of one recipe on one dataset, alike in hardware, threads, precision and engine: only their seeds differ.
 
     Attributes:
         runs: At least one.
     """
 
-    runs: tuple[RunRecord, ...]
+    runs: tuple[ScoredRun, ...]
 
     @property
     def newest(self) -> RunRecord:
-        """The run that speaks for all in what does not depend on the seed."""
-        return self.runs[-1]
+        """The record that stands for all in what does not depend on the seed."""
+        return self.runs[-1].record
 
     @cached_property
-    def done(self) -> tuple[RunRecord, ...]:
+    def done(self) -> tuple[ScoredRun, ...]:
         """The runs that ended well."""
-        return tuple(run for run in self.runs if run.status == "done")
+        return tuple(run for run in self.runs if run.record.status == "done")
 
     @cached_property
-    def failed(self) -> tuple[RunRecord, ...]:
+    def failed(self) -> tuple[ScoredRun, ...]:
         """Those that did not."""
-        return tuple(run for run in self.runs if run.status == "failed")
+        return tuple(run for run in self.runs if run.record.status == "failed")
 
     @property
     def trouble(self) -> str | None:
         """What went wrong in the newest failed run, and in how many, None where all is well."""
         if not self.failed:
             return None
-        sentence = self.failed[-1].error or "It failed without a word."
+        sentence = self.failed[-1].record.error or "It failed without a message."
         return sentence if len(self.runs) == 1 else f"{len(self.failed)} of {len(self.runs)} seeds failed: {sentence}"
 
     @property
     def seconds(self) -> Spread | None:
         """Training time."""
-        return Spread.of(run.seconds for run in self.done)
+        return Spread.of(run.record.seconds for run in self.done)
 
     @property
     def images(self) -> Spread | None:
         """Real images shown."""
-        return Spread.of(run.images for run in self.done)
+        return Spread.of(run.record.images for run in self.done)
 
     @property
     def speed(self) -> Spread | None:
-        """Images a second."""
-        return Spread.of(run.images_per_second for run in self.done)
+        """Images/s."""
+        return Spread.of(run.record.images_per_second for run in self.done)
 
     @property
     def parameters(self) -> int:
@@ -165,7 +170,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Place:
-    """How a contender did in one measure.
+    """A contender's result in one metric.
 
     Attributes:
         contender: Who.
@@ -188,20 +193,20 @@ class Place:
 
     @property
     def times(self) -> float | None:
-        """The reported score over the floor."""
+        """The reported score over that of real images."""
         return None if self.value is None else times(self.value.mean, self.floor)
 
 
 @dataclass(frozen=True)
 class Table:
-    """All contenders on one dataset in one measure, the best first, those without a score last.
+    """All contenders on one dataset in one metric, the best first, those without a score last.
 
     Attributes:
-        measure: The metric and its protocol.
+        metric: The metric and its protocol.
         places: One for each contender.
     """
 
-    measure: Measure
+    metric: MetricKey
     places: tuple[Place, ...]
 
     @property
@@ -216,13 +221,13 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Board:
+class Ranking:
     """One dataset's leaderboard.
 
     Attributes:
         dataset: Its name.
         contenders: In the order of the first table.
-        tables: One for each measure, the one that most have first.
+        tables: One for each metric, the one that most have first.
     """
 
     dataset: str
@@ -230,32 +235,38 @@ class Board:
     tables: tuple[Table, ...]
 
 
-def boards(records: Sequence[RunRecord]) -> list[Board]:
+def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
     """A leaderboard for each dataset, the one with most contenders first."""
-    by_dataset: dict[str, dict[tuple[str, str, str], list[RunRecord]]] = {}
-    for record in records:
-        key = record.recipe, record.digest, record.hardware
-        by_dataset.setdefault(record.dataset, {}).setdefault(key, []).append(record)
+    by_dataset: dict[str, dict[tuple[Any, ...], list[ScoredRun]]] = {}
+    for run in runs:
+        by_dataset.setdefault(run.record.dataset, {}).setdefault(_contender_key(run.record), []).append(run)
     made = [
-        _board(dataset, [Contender(tuple(runs)) for runs in by_key.values()]) for dataset, by_key in by_dataset.items()
+        _ranking(dataset, [Contender(tuple(alike)) for alike in by_key.values()])
+        for dataset, by_key in by_dataset.items()
     ]
-    return sorted(made, key=lambda board: -len(board.contenders))
+    return sorted(made, key=lambda ranking: -len(ranking.contenders))
 
 
-def _board(dataset: str, contenders: Sequence[Contender]) -> Board:
-    have: dict[Measure, int] = {}
+def _contender_key(record: RunRecord) -> tuple[Any, ...]:
+    # What `auto` became does not make another run, but another row: a table never mixes it.
+    threads = None if record.environment.get("gpu") else record.threads
+    return record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
+
+
+def _ranking(dataset: str, contenders: Sequence[Contender]) -> Ranking:
+    have: dict[MetricKey, int] = {}
     for contender in contenders:
-        for measure in dict.fromkeys(_measure(score) for run in contender.done for score in run.scores):
-            have[measure] = have.get(measure, 0) + 1
-    tables = tuple(_table(measure, contenders) for measure in sorted(have, key=lambda measure: -have[measure]))
+        for metric in dict.fromkeys(MetricKey.of(score) for run in contender.done for score in run.scores):
+            have[metric] = have.get(metric, 0) + 1
+    tables = tuple(_table(metric, contenders) for metric in sorted(have, key=lambda metric: -have[metric]))
     order = tuple(place.contender for place in tables[0].places) if tables else tuple(contenders)
-    return Board(dataset, order, tables)
+    return Ranking(dataset, order, tables)
 
 
-def _table(measure: Measure, contenders: Sequence[Contender]) -> Table:
-    places = [_place(measure, contender) for contender in contenders]
+def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
+    places = [_place(metric, contender) for contender in contenders]
     scored = [place for place in places if place.value is not None]
-    badness = {id(place): _badness(measure, place) for place in scored}
+    badness = {id(place): _badness(metric, place) for place in scored}
     ranked = [
         Place(
             place.contender,
@@ -268,25 +279,25 @@ def _table(measure: Measure, contenders: Sequence[Contender]) -> Table:
     ]
     # Those that ended without this score before those that failed.
     rest = sorted((place for place in places if place.value is None), key=lambda place: not place.contender.done)
-    return Table(measure, (*ranked, *rest))
+    return Table(metric, (*ranked, *rest))
 
 
-def _badness(measure: Measure, place: Place) -> float:
+def _badness(metric: MetricKey, place: Place) -> float:
     assert place.value is not None
-    return measure.badness(place.value.mean, place.floor)
+    return metric.badness(place.value.mean, place.floor)
 
 
-def _place(measure: Measure, contender: Contender) -> Place:
-    scores = [score for run in contender.done for score in run.scores if _measure(score) == measure]
-    kinds = dict.fromkeys(score.weights for score in scores)
-    values = {
-        kind: spread
-        for kind in kinds
-        if (spread := Spread.of(score.value for score in scores if score.weights == kind)) is not None
-    }
-    floor = next((score.floor for score in scores if score.floor is not None), None)
-    return Place(contender, None, values, next(iter(kinds), None), floor)
-
-
-def _measure(score: ScoreRecord) -> Measure:
-    return Measure.of(score.metric, score.protocol)
+def _place(metric: MetricKey, contender: Contender) -> Place:
+    values: dict[str, list[float]] = {}
+    floor = None
+    for run in contender.done:
+        # One for each kind of weights: of scores with several sample seeds the run's own, which comes first.
+        first: dict[str, dict[str, Any]] = {}
+        for score in run.scores:
+            if MetricKey.of(score) == metric:
+                first.setdefault(score["weights"], score)
+        for kind, score in first.items():
+            values.setdefault(kind, []).append(score["value"])
+            floor = score["floor"] if floor is None else floor
+    spreads = {kind: spread for kind, several in values.items() if (spread := Spread.of(several)) is not None}
+    return Place(contender, None, spreads, next(iter(spreads), None), floor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +23,7 @@ from ganzoo.evaluation.reference_cache import RealImages
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.plots import Line, curves, spread_out
-from ganzoo.reports.ranking import Measure, times, whole
+from ganzoo.reports.ranking import MetricKey, times, whole
 from ganzoo.reports.templates import Absent, Picture, as_image, page
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
@@ -74,31 +74,37 @@ def loss_plots(events: Records) -> Plots | Absent:
 
 
 def score_plots(records: Records) -> list[Plots]:
-    """Each metric's curve for each kind of weights, with its floor; a metric that was measured once has none."""
-    by_measure: dict[Measure, list[Mapping[str, Any]]] = {}
+    """Each metric's curve for each kind of weights, with real-vs-real; a metric that was measured once has none."""
+    curved = [some for some in _by_protocol(records) if len({one["images"] for one in some}) >= FEWEST]
+    return [_scores(number, some) for number, some in enumerate(curved)]
+
+
+def _by_protocol(records: Records) -> list[Records]:
+    """Scores of one metric, protocol and sample seed together, in the order in which they first appear."""
+    groups: dict[tuple[MetricKey, Any], list[Mapping[str, Any]]] = {}
     for record in records:
-        by_measure.setdefault(Measure.of(record["metric"], record["protocol"]), []).append(record)
-    several = {measure: some for measure, some in by_measure.items() if len({one["images"] for one in some}) >= FEWEST}
-    return [_scores(number, measure, some) for number, (measure, some) in enumerate(several.items())]
+        groups.setdefault((MetricKey.of(record), record["protocol"].get("sample_seed")), []).append(record)
+    return list(groups.values())
 
 
-def _scores(number: int, measure: Measure, records: Records) -> Plots:
+def _scores(number: int, records: Records) -> Plots:
+    metric = MetricKey.of(records[0])
     kinds = dict.fromkeys(str(record["weights"]) for record in records)
     by_kind = {kind: _last_at_each(record for record in records if str(record["weights"]) == kind) for kind in kinds}
     floor = records[-1].get("floor")
     pictures = tuple(
         curves(
             [_line(kind, some, along, "value") for kind, some in by_kind.items()],
-            title=f"{measure.metric} over {label}",
+            title=f"{metric.name} over {label}",
             x=label,
-            y=measure.metric,
+            y=metric.name,
             name=f"score-{number}-{along}",
             floor=floor,
             log=spread_out([*(record["value"] for record in records), floor or 0]),
         )
         for along, label in AXES.items()
     )
-    return Plots(measure.metric, f"{measure.direction}; {measure.told}", pictures)
+    return Plots(metric.name, f"{metric.direction}; {metric.protocol}", pictures)
 
 
 def health_plots(events: Records) -> list[Plots]:
@@ -107,7 +113,7 @@ def health_plots(events: Records) -> list[Plots]:
     gradients = [{"images": event["images"], **_owned(event["gradients"])} for event in watched if "gradients" in event]
     shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
     told = {
-        "Gradient norms": ("Of each network, in the turn of each phase.", gradients, "norm"),
+        "Gradient norms": ("Of each network, in each phase.", gradients, "norm"),
         "Variety of samples": ("As a share of the variety of as many real images: 1 is best.", shares, "share"),
     }
     return [
@@ -159,7 +165,7 @@ MOST_FRAMES = 60
 NEIGHBOURS = 16
 ROWS, STEPS = 6, 11
 SEED = 1
-"""Other codes than those of the grids and of the scores."""
+"""Not that of the grids and scores, so that these are other codes."""
 NO_PICTURES = "This run draws points in the plane, not pictures; the plots of its samples show them all."
 
 
@@ -180,7 +186,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Frames:
-    """How samples grew, in order.
+    """Training progress in samples, in order.
 
     Attributes:
         shown: At most ``MOST_FRAMES``, the first and the last among them.
@@ -304,7 +310,7 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
     if not isinstance(generator.assembly.spec.modality, Images):
         return Absent(NO_PICTURES)
     if not named:
-        return Absent("The recipe measures nothing, so no features tell which training images are near.")
+        return Absent("The recipe has no metrics, so there are no features to compare images in.")
     samples = generator.sample(NEIGHBOURS, seed=SEED)
     real = _training_set(generator, zoo, named[0])
     seen = extract(named[0], real.extractor, samples, generator.device).values
@@ -333,8 +339,8 @@ def _tile(image: Tensor) -> Picture:
 
 STATES: Mapping[str, str] = {
     "done": "Done",
-    "running": "Running, or cut off without a word",
-    "interrupted": "Interrupted, and can be resumed",
+    "running": "Running, or killed",
+    "interrupted": "Interrupted; can be resumed",
     "failed": "Failed",
 }
 KINDS: Mapping[str, str] = {"ema": "averaged (ema)", "raw": "raw"}
@@ -347,13 +353,13 @@ class FinalScore:
     """A metric at the end of a run.
 
     Attributes:
-        measure: The metric and its protocol.
+        metric: The metric and its protocol.
         values: By kind of weights, the reported kind first.
         floor: What real images score, or None.
-        times: The reported value over the floor.
+        times: The reported value over that of real images.
     """
 
-    measure: Measure
+    metric: MetricKey
     values: Mapping[str, float]
     floor: float | None
     times: float | None
@@ -399,7 +405,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "frames": frames(run.path / "samples", events),
         "losses": loss_plots(events),
         "curves": score_plots(scores),
-        "final": final_scores(scores),
+        "final": final_table(whole(run.final_scores())),
         "kinds": KINDS,
         "health": health_plots(events),
         "diagnosis": examine(run),
@@ -443,22 +449,24 @@ def _attempt(make: Callable[[], T]) -> T | Absent:
         return Absent(str(error))
 
 
-def final_scores(scores: Sequence[Mapping[str, Any]]) -> list[FinalScore] | Absent:
-    """The scores of the last evaluation, those of the reported weights named first."""
+def final_table(scores: Records) -> list[FinalScore] | Absent:
+    """Rows of the table of final scores: one for each metric, protocol and sample seed, the recipe's own first.
+
+    Args:
+        scores: As ``RunFolder.final_scores`` gives them.
+    """
     if not scores:
         return Absent("The run ended before its first evaluation, so there are no scores.")
-    last = max(score["images"] for score in scores)
-    by_measure: dict[Measure, list[Mapping[str, Any]]] = {}
-    for score in scores:
-        if score["images"] == last:
-            by_measure.setdefault(Measure.of(score["metric"], score["protocol"]), []).append(score)
-    return [_final(measure, some) for measure, some in by_measure.items()]
+    return [_final(some) for some in _by_protocol(scores)]
 
 
-def _final(measure: Measure, scores: Sequence[Mapping[str, Any]]) -> FinalScore:
+def _final(scores: Records) -> FinalScore:
+    metric, seed = MetricKey.of(scores[0]), scores[0]["protocol"].get("sample_seed")
+    if seed:
+        metric = replace(metric, protocol=f"{metric.protocol}, sample seed {seed}")
     values = {str(score["weights"]): float(score["value"]) for score in scores}
     floor = scores[-1].get("floor")
-    return FinalScore(measure, values, floor, times(next(iter(values.values())), floor))
+    return FinalScore(metric, values, floor, times(next(iter(values.values())), floor))
 
 
 def environment(info: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -16,11 +16,13 @@ from filelock import FileLock, Timeout
 
 from ganzoo.api.dataset import Dataset, Split
 from ganzoo.errors import GanzooError
-from ganzoo.files import append_lines, sweep, temporary_name, write_atomically
+from ganzoo.files import locked_append, sweep, temporary_name, write_atomically
 from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
 from ganzoo.runs.schemas import RUN, damage, read_description, read_events, read_scores, sealed
+from ganzoo.runs.scores import final_scores, own_protocol
 
 LOCK = ".lock"
 
@@ -168,7 +170,7 @@ class RunFolder:
         Raises:
             GanzooError: A file or folder that ganzoo writes is a link.
         """
-        for name in (*FOLDERS, *FILES, LOCK):
+        for name in (*FOLDERS, *FILES, LOCK, ".events.jsonl.lock", ".scores.jsonl.lock"):
             if (self.path / name).is_symlink():
                 raise GanzooError(
                     f"{self.path / name} is a link, and ganzoo writes only within the run folder.",
@@ -215,7 +217,7 @@ class RunFolder:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to events.jsonl."""
-        append_lines(self.path / "events.jsonl", [record])
+        locked_append(self.path / "events.jsonl", [record])
 
     def events(self) -> list[dict[str, Any]]:
         """The records of events.jsonl in order, without those that a crash made void or that are damaged.
@@ -227,7 +229,7 @@ class RunFolder:
     def append_score(self, *scores: Mapping[str, Any]) -> None:
         """Append scores to scores.jsonl, durably."""
         self.refuse_links()
-        append_lines(self.path / "scores.jsonl", map(sealed, scores), durable=True)
+        locked_append(self.path / "scores.jsonl", map(sealed, scores), durable=True)
 
     def scores(self) -> list[dict[str, Any]]:
         """All scores so far, in order, without damaged ones.
@@ -236,6 +238,19 @@ class RunFolder:
             GanzooError: A newer ganzoo wrote one of them.
         """
         return read_scores(self.path / "scores.jsonl")
+
+    def final_scores(self) -> list[dict[str, Any]]:
+        """The final scores, those by the recipe's own protocol first: see ``ganzoo.runs.scores.final_scores``."""
+        return final_scores(self.scores(), self._own_protocol())
+
+    def _own_protocol(self) -> dict[str, Any]:
+        """The recipe's own protocol, read without the plugins that the recipe needs; empty where it cannot be read."""
+        try:
+            plain = strict_yaml.read_mapping(self.path / "recipe.yaml")
+            recipe = Recipe.model_validate({"name": self.info["recipe"], **plain})
+        except (GanzooError, ValueError):
+            return {}
+        return own_protocol(recipe)
 
     def damage(self) -> list[str]:
         """A sentence for each file of records that holds some which are none."""

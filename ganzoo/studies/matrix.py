@@ -1,4 +1,4 @@
-"""From patterns on a command line to the trainings they stand for."""
+"""From patterns on a command line to the trainings that they mean."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ganzoo.errors import GanzooError, nearest
+from ganzoo.recipes.identity import training_digest
 from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.studies.records import recipe_digest
+from ganzoo.studies.records import run_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Job:
         source: What `ganzoo run` takes: the recipe's registered name, or its file.
         overrides: What `ganzoo run` gets as ``--set``.
         plugin: The plugin that brought the recipe; None for a file.
-        digest: Of the recipe.
+        digest: Of what changes the weights, see ``training_digest``.
     """
 
     recipe: Recipe
@@ -49,7 +50,7 @@ class Job:
 
     @property
     def arguments(self) -> list[str]:
-        """What stands behind ``ganzoo run``, the folder excepted."""
+        """Those of ``ganzoo run``, without the folder."""
         return [self.source, *(word for override in self.overrides for word in ("--set", override))]
 
     @property
@@ -58,8 +59,8 @@ class Job:
         return shlex.join(["ganzoo", "run", *self.arguments])
 
     def folder(self, work: Path) -> Path:
-        """Where its run lies; another recipe of the same name has another folder."""
-        return work / self.recipe.name / self.dataset / f"seed-{self.seed}-{self.digest[:8]}"
+        """Its run folder."""
+        return run_path(work, self.recipe.name, self.dataset, self.seed, self.digest)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Matrix:
             zoo.datasets.get(name)
         sources = dict.fromkeys(source for pattern in self.patterns for source in self._sources(pattern, zoo))
         if not sources:
-            raise GanzooError("No recipe is left of what was asked for.", "See `ganzoo list recipes`.")
+            raise GanzooError("No recipe is left after --exclude and --made-for.", "See `ganzoo list recipes`.")
         found = [
             _job(source, zoo, [*self.overrides, *dataset, *seed])
             for source in sources
@@ -107,7 +108,7 @@ class Matrix:
         names = [entry.name for entry in zoo.recipes]
         matching = [name for name in names if fnmatchcase(name, pattern)]
         if not matching:
-            raise GanzooError(f"No recipe is called like '{pattern}'.", nearest(pattern.strip("*"), names))
+            raise GanzooError(f"No recipe matches '{pattern}'.", nearest(pattern.strip("*"), names))
         return self._narrowed(matching, zoo)
 
     def _narrowed(self, names: Iterable[str], zoo: Zoo) -> Iterator[str]:
@@ -120,4 +121,4 @@ class Matrix:
 def _job(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
     recipe = load_recipe(source, zoo, overrides)
     plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
-    return Job(recipe, source, tuple(overrides), plugin, recipe_digest(recipe))
+    return Job(recipe, source, tuple(overrides), plugin, training_digest(recipe))

@@ -1,34 +1,44 @@
-"""Records of finished runs: one line of ``runs.jsonl`` each, and how it is made from a run folder."""
+"""Records of runs and of their scores: how they are made from a run folder, kept in a results folder, and read again.
+
+``runs.jsonl`` holds a line for each training, ``scores.jsonl`` a line for each score of one, whenever it was measured.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import append_lines, read_lines, write_atomically
-from ganzoo.recipes.loading import Recipe
+from ganzoo.files import locked_append, read_lines, write_atomically
+from ganzoo.recipes.identity import training_digest
+from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import issues
 from ganzoo.runs.environment import hardware_in_words
+from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.schemas import LARGEST
+from ganzoo.runs.scores import final_scores, own_protocol
+from ganzoo.training.flops import flops_per_image
 
-SCHEMA: Final = 1
+if TYPE_CHECKING:
+    from ganzoo.studies.matrix import Job
 
-Key = tuple[str, str, int, str]
-"""What tells runs apart: the recipe's digest, the dataset, the seed and the hardware."""
+RUNS: Final = "runs.jsonl"
+SCORES: Final = "scores.jsonl"
+SCHEMA: Final = 2
+"""Of ``runs.jsonl``. In schema 1, a record held its scores; such lines are still read."""
+SCORE_SCHEMA: Final = 1
 
-IRRELEVANT: Mapping[str, tuple[str, ...]] = {
-    "train": ("seed", "device", "log_every", "checkpoint_seconds"),
-    "": ("summary", "paper", "trackers"),
-}
-"""What of a recipe its digest leaves out: it changes no weight, or stands in the key beside the digest."""
+Key = tuple[str, str, int, str, str | None]
+"""What tells trainings apart: the recipe's digest, the dataset, the seed, the hardware and the precision."""
 
+Score = dict[str, Any]
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
@@ -36,78 +46,17 @@ Seconds = Annotated[float, Field(ge=0, le=1e12)]
 
 
 class _Line(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+    def plain(self) -> dict[str, Any]:
+        """What stands in the file."""
+        return self.model_dump(mode="json", by_alias=True)
 
 
-class ScoreRecord(_Line):
-    """A score of the final evaluation, as the run's ``scores.jsonl`` has it.
+class _Run(_Line):
+    """What every schema says of a run."""
 
-    Attributes:
-        metric: ``<metric>@<extractor>``.
-        value: The score.
-        floor: What real images score in its place, or None where that has no meaning.
-        weights: ``ema`` or ``raw``.
-        images: Real images shown until then.
-        seconds: Seconds of training until then.
-        protocol: Everything else the score depends on.
-    """
-
-    metric: str
-    value: Number
-    floor: Number | None
-    weights: str
-    images: Count
-    seconds: Seconds
-    protocol: dict[str, Any]
-
-
-class CurvePoint(_Line):
-    """A score on the way: what it was after so many images and seconds of training."""
-
-    images: Count
-    seconds: Seconds
-    metric: str
-    weights: str
-    value: Number
-
-
-class RunRecord(_Line):
-    """A run of the matrix.
-
-    Attributes:
-        schema_version: ``schema`` in the file; 1.
-        recipe: Its name.
-        dataset: The dataset's name.
-        seed: ``train.seed``.
-        digest: Of the resolved recipe, see ``recipe_digest``; the same for all seeds.
-        plugin: The plugin that brought the recipe; None where it was a file.
-        summary: The recipe's one line.
-        paper: Citation, or None.
-        loss: The loss's name.
-        conditional: Whether the networks got labels.
-        status: ``failed`` where the run diverged, crashed or was killed.
-        error: What went wrong, None where nothing did.
-        scores: The final evaluation: every metric, for each kind of weights.
-        curve: All evaluations in order, the final one included.
-        images: Real images shown.
-        seconds: Seconds of training, evaluation excluded.
-        wall_seconds: Seconds from the process's start to its end; None where several processes shared the run.
-        images_per_second: Images over ``seconds``; None where nothing was trained.
-        parameters: Number of trainable numbers in each network, by role.
-        flops_per_image: Floating-point operations of matrix products and convolutions, forward and backward, for
-            each real image shown; None where they could not be counted.
-        engine: How phases were executed.
-        precision: ``fp32`` or ``bf16``.
-        threads: CPU threads.
-        environment: Hardware and versions, as in ``run.json``.
-        samples: The final grid of samples, relative to the file; None where there is none.
-        finished: ISO time, UTC.
-        command: What trains the same again.
-    """
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    schema_version: Annotated[Literal[1], Field(alias="schema")] = SCHEMA
+    schema_version: Annotated[int, Field(alias="schema")]
     recipe: str
     dataset: str
     seed: int
@@ -119,8 +68,6 @@ class RunRecord(_Line):
     conditional: bool
     status: Literal["done", "failed"]
     error: str | None
-    scores: tuple[ScoreRecord, ...]
-    curve: tuple[CurvePoint, ...]
     images: Count
     seconds: Seconds
     wall_seconds: Seconds | None
@@ -135,6 +82,45 @@ class RunRecord(_Line):
     finished: str
     command: str
 
+
+class RunRecord(_Run):
+    """A training: what was asked for, what it took, and what it was made with. Its scores are rows of their own.
+
+    Attributes:
+        schema_version: ``schema`` in the file; 2.
+        recipe: Its name.
+        dataset: The dataset's name.
+        seed: ``train.seed``.
+        digest: Of what was asked for, see ``training_digest``; the same for all seeds.
+        plugin: The entry point that brought the recipe; None where it was a file.
+        summary: The recipe's one line.
+        paper: Citation, or None.
+        loss: The loss's name.
+        conditional: Whether the networks got labels.
+        status: ``failed`` where the run diverged, crashed or was killed.
+        error: What went wrong, None where nothing did.
+        images: Real images shown.
+        seconds: Seconds of training, evaluation excluded.
+        wall_seconds: Seconds from the process's start to its end; None where several processes shared the run.
+        images_per_second: Images over ``seconds``; None where nothing was trained.
+        parameters: Number of trainable numbers in each network, by role.
+        flops_per_image: Floating-point operations of matrix products and convolutions, forward and backward, for
+            each real image shown; None where they could not be counted.
+        engine: How phases were executed.
+        precision: ``fp32`` or ``bf16``; None where the run failed before that was settled.
+        threads: CPU threads.
+        environment: Hardware and versions, as in ``run.json``.
+        samples: The final grid of samples, relative to the file; None where there is none.
+        finished: ISO time, UTC.
+        command: What trains the same again.
+        started: ISO time, UTC, as in ``run.json``: what tells a training from an earlier one of the same key.
+        protocol: By which the run scored itself, see ``own_protocol``.
+    """
+
+    schema_version: Annotated[Literal[2], Field(alias="schema")] = SCHEMA
+    started: str | None
+    protocol: dict[str, Any]
+
     @property
     def hardware(self) -> str:
         """The GPU, or the CPU with what it multiplies with, where it was trained on that."""
@@ -143,66 +129,186 @@ class RunRecord(_Line):
     @property
     def key(self) -> Key:
         """Of two records with the same key, the later one holds."""
-        return self.digest, self.dataset, self.seed, self.hardware
+        return self.digest, self.dataset, self.seed, self.hardware, self.precision
 
-    def score(self, metric: str, weights: str | None = None) -> ScoreRecord | None:
+
+class ScoreRow(_Line):
+    """A score of a run: which training it belongs to, and the score as the run's own ``scores.jsonl`` has it.
+
+    Attributes:
+        schema_version: ``schema`` in the file; 1.
+        digest: The record's, as are the next six.
+        recipe: The recipe's name.
+        dataset: The dataset that was trained on.
+        seed: ``train.seed``.
+        hardware: What was trained on.
+        precision: ``fp32`` or ``bf16``.
+        started: When the training began.
+        images: Real images shown until then.
+        seconds: Seconds of training until then.
+        weights: ``ema`` or ``raw``.
+        metric: ``<metric>@<extractor>``.
+        value: The score.
+        floor: What real images score in place of samples, or None where that has no meaning.
+        interval: Where the score would be with other samples, 95%; None if that was not computed.
+        protocol: Everything else the score depends on.
+    """
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = SCORE_SCHEMA
+    digest: str
+    recipe: str
+    dataset: str
+    seed: int
+    hardware: str
+    precision: str | None
+    started: str | None
+    images: Count
+    seconds: Seconds | None = None
+    weights: str
+    metric: str
+    value: Number
+    floor: Number | None = None
+    interval: tuple[Number, Number] | None = None
+    protocol: dict[str, Any]
+
+    @classmethod
+    def of(cls, record: RunRecord, score: Mapping[str, Any]) -> ScoreRow:
+        """The row of a score that a run folder holds."""
+        training = {name: getattr(record, name) for name in _OF_TRAINING}
+        return cls.model_validate({**training, **{name: score[name] for name in _OF_SCORE if name in score}})
+
+    @property
+    def training(self) -> tuple[Key, str | None]:
+        """Which training it belongs to."""
+        return (self.digest, self.dataset, self.seed, self.hardware, self.precision), self.started
+
+    @property
+    def score(self) -> Score:
+        """What the run folder says of it."""
+        return self.model_dump(mode="json", include=set(_OF_SCORE), exclude={"interval"} if not self.interval else None)
+
+
+_OF_TRAINING = ("digest", "recipe", "dataset", "seed", "hardware", "precision", "started")
+_OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interval", "protocol")
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A record with the scores of its training.
+
+    Attributes:
+        record: The training.
+        curve: All its scores, oldest first.
+    """
+
+    record: RunRecord
+    curve: tuple[Score, ...]
+
+    @cached_property
+    def scores(self) -> tuple[Score, ...]:
+        """The final scores, those by the run's own protocol first: see ``final_scores``."""
+        return tuple(final_scores(self.curve, self.record.protocol))
+
+    def score(self, metric: str, weights: str | None = None) -> Score | None:
         """The final score of a metric: of the given weights, or else the reported one, which comes first."""
-        found = [one for one in self.scores if one.metric == metric and weights in (None, one.weights)]
+        found = [one for one in self.scores if one["metric"] == metric and weights in (None, one["weights"])]
         return found[0] if found else None
 
     def plain(self) -> dict[str, Any]:
-        """What stands in the file."""
-        return self.model_dump(mode="json", by_alias=True)
+        """JSON: the record, and its final scores as ``scores``."""
+        return {**self.record.plain(), "scores": list(self.scores)}
 
 
-def recipe_digest(recipe: Recipe) -> str:
-    """SHA-256, hexadecimal, of everything in a resolved recipe that training and scores depend on.
-
-    Seed and device are left out, since they stand beside it in a record's key: runs of one digest are repetitions.
-    """
-    plain = recipe.plain()
-    for choice in ("sync_batch_norm", "share_fakes"):
-        if not plain["train"][choice]:
-            del plain["train"][choice]  # so that records from before there was such a choice keep their digest
-    for section, keys in IRRELEVANT.items():
-        mapping = plain[section] if section else plain
-        for key in keys:
-            mapping.pop(key, None)
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+class _OldScore(_Line):
+    metric: str
+    value: Number
+    floor: Number | None
+    weights: str
+    images: Count
+    seconds: Seconds
+    protocol: dict[str, Any]
 
 
-def read_records(path: Path) -> list[RunRecord]:
-    """The records of a file, in order, each key's last one only. A torn last line is left out.
+class _OldPoint(_Line):
+    images: Count
+    seconds: Seconds
+    metric: str
+    weights: str
+    value: Number
+
+
+class _OldRecord(_Run):
+    """Schema 1: the final scores, and a curve of points without protocol."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    scores: tuple[_OldScore, ...]
+    curve: tuple[_OldPoint, ...]
+
+    def upgraded(self) -> tuple[RunRecord, list[Score]]:
+        """As today. A point of the curve gets the protocol of the final score of its metric and weights."""
+        facts = {name: getattr(self, name) for name in _Run.model_fields if name != "schema_version"}
+        record = RunRecord.model_validate({**facts, "started": None, "protocol": self._protocol()})
+        final = {(score.metric, score.weights): score for score in self.scores}
+        before = [
+            {**final[of].model_dump(), **point.model_dump()}
+            for point in self.curve
+            if point.images < self.images and (of := (point.metric, point.weights)) in final
+        ]
+        return record, [*before, *(score.model_dump() for score in self.scores)]
+
+    def _protocol(self) -> dict[str, Any]:
+        if not self.scores:
+            return {}
+        told = self.scores[0].protocol
+        return {key: told[key] for key in ("dataset", "split", "n_fake", "sample_seed") if key in told}
+
+
+def read_runs(folder: Path) -> list[ScoredRun]:
+    """The runs of a results folder with their scores, in order, each key's last one only.
+
+    A torn last line is left out, and so are scores of a training that has no record.
 
     Raises:
-        GanzooError: A record is of another version, or is none.
+        GanzooError: A line is of another version, or is damaged.
     """
-    latest: dict[Key, RunRecord] = {}
-    for record in _parsed(path):
+    latest: dict[Key, tuple[RunRecord, list[Score]]] = {}
+    for record, scores in _read_records(folder / RUNS):
         latest.pop(record.key, None)
-        latest[record.key] = record
-    return list(latest.values())
+        latest[record.key] = record, scores
+    by_training = {(key, record.started): scores for key, (record, scores) in latest.items()}
+    for row in _validated(folder / SCORES, {SCORE_SCHEMA: ScoreRow}, "Score"):
+        scores = by_training.get(row.training, [])
+        if row.score not in scores:  # two benches may have collected the same one
+            scores.append(row.score)
+    return [ScoredRun(record, tuple(scores)) for record, scores in latest.values()]
 
 
-def _parsed(path: Path) -> Iterable[RunRecord]:
+def _read_records(path: Path) -> Iterable[tuple[RunRecord, list[Score]]]:
+    known: dict[int, type[RunRecord | _OldRecord]] = {1: _OldRecord, SCHEMA: RunRecord}
+    for line in _validated(path, known, "Record"):
+        yield line.upgraded() if isinstance(line, _OldRecord) else (line, [])
+
+
+L = TypeVar("L", bound=_Line)
+
+
+def _validated(path: Path, schemas: Mapping[int, type[L]], what: str) -> Iterable[L]:
     for number, line in enumerate(read_lines(path), 1):
-        if line.get("schema") != SCHEMA:
+        schema = line.get("schema")
+        if not isinstance(schema, int) or schema not in schemas:
             raise GanzooError(
-                f"Record {number} of {path} was made by another version of ganzoo (schema {line.get('schema')}).",
-                f"This one reads schema {SCHEMA}: give another --results.",
+                f"{what} {number} of {path} was made by another version of ganzoo (schema {schema}).",
+                f"This one reads schema {' and '.join(map(str, schemas))}: give another --results.",
             )
         try:
-            yield RunRecord.model_validate(line)
+            yield schemas[schema].model_validate(line)
         except ValidationError as error:
-            what = issues(error, RunRecord, line)[0].sentence("it")
-            raise GanzooError(f"Record {number} of {path} is damaged: {what}", "Remove that line.") from error
-
-
-RECORDS = "runs.jsonl"
+            reason = issues(error, schemas[schema], line)[0].sentence("it")
+            raise GanzooError(f"{what} {number} of {path} is damaged: {reason}", "Remove that line.") from error
 
 
 class Ledger:
-    """``runs.jsonl`` and ``samples/`` in a folder. Several processes may write; a line is written whole or not at all.
+    """``runs.jsonl``, ``scores.jsonl`` and ``samples/`` in a folder. Several processes may write at once.
 
     Args:
         folder: Made where it is missing.
@@ -213,21 +319,174 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.path = folder / RECORDS
         try:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise GanzooError(f"{folder} cannot be made ({error.strerror}).", "Give another --results.") from error
-        self._known = {record.key: record for record in read_records(self.path)}
+        self._runs = {run.record.key: run for run in read_runs(folder)}
 
-    def find(self, key: Key) -> RunRecord | None:
-        """The last record of a key."""
-        return self._known.get(key)
+    @property
+    def runs(self) -> list[ScoredRun]:
+        """All runs, in order."""
+        return list(self._runs.values())
 
-    def append(self, record: RunRecord, picture: Path | None = None) -> None:
-        """Write a record, and its picture before it."""
+    def find(self, digest: str, dataset: str, seed: int, hardware: str) -> ScoredRun | None:
+        """The newest run of a recipe on some hardware, in whatever precision ``auto`` became there."""
+        found = [run for key, run in self._runs.items() if key[:4] == (digest, dataset, seed, hardware)]
+        return found[-1] if found else None
+
+    def append(self, record: RunRecord, scores: Iterable[Score] = (), picture: Path | None = None) -> ScoredRun:
+        """Write a record, with its scores and its picture before it."""
         if picture is not None and record.samples is not None:
             write_atomically(self.folder / record.samples, picture.read_bytes())  # and never through a link
-        with FileLock(self.folder / f".{RECORDS}.lock"):
-            append_lines(self.path, [record.plain()], durable=True)
-        self._known[record.key] = record
+        run = self._with_scores(ScoredRun(record, ()), scores)
+        locked_append(self.folder / RUNS, [record.plain()], durable=True)
+        self._runs.pop(record.key, None)
+        self._runs[record.key] = run
+        return run
+
+    def add_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
+        """Write the scores of a recorded run that are not in ``scores.jsonl`` yet."""
+        self._runs[run.record.key] = added = self._with_scores(run, scores)
+        return added
+
+    def _with_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
+        rows = [ScoreRow.of(run.record, score) for score in scores if math.isfinite(score["value"])]
+        new = [row for row in rows if row.score not in run.curve]
+        if new:
+            locked_append(self.folder / SCORES, [row.plain() for row in new], durable=True)
+        return ScoredRun(run.record, (*run.curve, *(row.score for row in new)))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job's process ended.
+
+    Attributes:
+        error: What went wrong, in a sentence; None where it ended well.
+        wall_seconds: From its start to its end.
+        stopped: It was asked to end, and saved.
+    """
+
+    error: str | None
+    wall_seconds: float
+    stopped: bool = False
+
+
+def collect(
+    job: Job, folder: Path, outcome: Outcome, environment: Mapping[str, Any], zoo: Zoo
+) -> tuple[RunRecord, Sequence[Score]]:
+    """The record and the scores of a job whose process has ended.
+
+    Args:
+        job: What was asked for.
+        folder: Its run folder, which may be missing where it failed.
+        outcome: How its process ended.
+        environment: Of this process, for a run folder that states none.
+        zoo: Where the recipe's names are looked up.
+    """
+    run = _opened(folder)
+    info = run.info if run else {}
+    # The recipe as it was trained: the file may have been edited after the bench began.
+    trained = run.recipe(zoo) if run else job.recipe
+    scores = run.scores() if run else []
+    error = outcome.error or _not_finite(scores)
+    images, seconds = _progress(run) if run else (0, 0.0)
+    resumed = run is not None and any(event["event"] == "resume" for event in run.events())
+    made_with = info.get("environment", environment)
+    record = RunRecord(
+        recipe=job.recipe.name,
+        dataset=job.dataset,
+        seed=job.seed,
+        digest=training_digest(trained),
+        plugin=job.plugin,
+        summary=job.recipe.summary,
+        paper=job.recipe.paper,
+        loss=job.recipe.loss.name,
+        conditional=job.recipe.conditional,
+        status="failed" if error else "done",
+        error=error,
+        images=images,
+        seconds=seconds,
+        wall_seconds=None if resumed else round(outcome.wall_seconds, 1),
+        images_per_second=round(images / seconds, 1) if seconds else None,
+        parameters=info.get("parameters", {}),
+        flops_per_image=None if error else count_flops(job, zoo, info.get("data_dir")),
+        engine=info.get("engine"),
+        precision=info.get("precision"),
+        threads=made_with["threads"],
+        environment=dict(made_with),
+        samples=None if error else f"samples/{job.recipe.name}-{job.dataset}-{job.seed}.png",
+        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=job.command,
+        started=info.get("started"),
+        protocol=own_protocol(trained),
+    )
+    return record, scores
+
+
+def run_path(work: Path, recipe: str, dataset: str, seed: int, digest: str) -> Path:
+    """Where a job's run folder is; another recipe of the same name has another folder."""
+    return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
+
+
+def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
+    """The run folder that a record was made from; None where it is gone or holds another training since."""
+    run = _opened(run_path(work, record.recipe, record.dataset, record.seed, record.digest))
+    if run is None or run.info.get("started") != record.started or run.info.get("images") != record.images:
+        return None
+    return run
+
+
+def collect_added_scores(ledger: Ledger, work: Path) -> int:
+    """Add to a ledger the scores that ``ganzoo eval`` has appended to kept run folders since.
+
+    Args:
+        ledger: Whose runs.
+        work: Where ``ganzoo bench`` keeps run folders.
+
+    Returns:
+        How many were added.
+    """
+    added = 0
+    for run in ledger.runs:
+        kept = kept_run(run.record, work) if run.record.status == "done" else None
+        if kept is not None:
+            added += len(ledger.add_scores(run, kept.scores()).curve) - len(run.curve)
+    return added
+
+
+def final_picture(folder: Path) -> Path | None:
+    """The last grid of samples in a run folder."""
+    pictures = sorted((folder / "samples").glob("*.png"))
+    return pictures[-1] if pictures else None
+
+
+def count_flops(job: Job, zoo: Zoo, data_dir: str | None) -> float | None:
+    """FLOPs of a training image; None where a plugin does what fake tensors cannot."""
+    try:
+        where = Path(data_dir) if data_dir else None
+        dataset = zoo.datasets.get(job.dataset).create("train", where, **job.recipe.dataset.options)
+        return flops_per_image(job.recipe, zoo, dataset)
+    except Exception:  # whatever it is, the training went well and its record must not be lost
+        return None
+
+
+def _opened(folder: Path) -> RunFolder | None:
+    try:
+        return RunFolder.open(folder)
+    except GanzooError:
+        return None
+
+
+def _not_finite(scores: Iterable[Score]) -> str | None:
+    broken = {score["metric"] for score in scores if not math.isfinite(score["value"])}
+    return f"A score is not finite: {', '.join(sorted(broken))}." if broken else None
+
+
+def _progress(run: RunFolder) -> tuple[int, float]:
+    """Images and seconds of a whole run, or those that were last logged."""
+    if run.info["status"] == "done":
+        return run.info["images"], run.info["seconds"]
+    logged = [event for event in run.events() if event["event"] == "train"]
+    return (logged[-1]["images"], logged[-1]["seconds"]) if logged else (0, 0.0)

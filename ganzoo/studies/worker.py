@@ -1,62 +1,140 @@
-"""Works through a matrix: starts a process for each job, waits, writes records, and stops when asked."""
+"""Works through a matrix: a process for each training or evaluation, records for those that ended, a stop when asked.
+
+A child is started as ``run FOLDER ARGUMENT...`` or ``eval FOLDER ARGUMENT...``, which is the command of that name. Its
+standard input is a leash: when that ends, whoever started the child is gone, and the child saves and ends too. A lock
+beside the run folder keeps a second process out of it until then.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from filelock import FileLock
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.environment import environment, hardware_in_words
-from ganzoo.studies.collect import Outcome, collect, final_picture
-from ganzoo.studies.job import lock
+from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.matrix import Job
-from ganzoo.studies.records import Key, Ledger, RunRecord
+from ganzoo.studies.records import Ledger, Outcome, ScoredRun, collect, final_picture, kept_run
 from ganzoo.training.device import resolve_device
 from ganzoo.training.signals import StopRequests
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
-STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
-"""Exit codes of a run that was asked to end."""
+STOPPED: Final = (130, 143, -signal.SIGINT, -signal.SIGTERM)
+"""Exit codes of a child that was asked to end."""
+
+# Python's -P, which 3.10 lacks: nothing is imported from the working folder, whatever files a stranger put there.
+START: Final = "import sys; sys.path[:] = filter(None, sys.path); from ganzoo.studies.worker import main; main()"
 
 
-class JobProcess:
-    """A running job, in a process and process group of its own: what ends it, or Ctrl-C, ends nothing else.
+def main() -> None:
+    """What a child does: train or score in a run folder, as the command line says."""
+    verb, folder, *arguments = sys.argv[1:]
+    threading.Thread(target=_follow_leash, daemon=True).start()
+    path = Path(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with lock(path):
+        if verb == "run":
+            status = _status(path)
+            if status == "done":
+                return
+            if status is None:
+                # What a process left that was killed before there was a run.
+                shutil.rmtree(path, ignore_errors=True)
+            words = [*arguments, "--out", folder] if status is None else ["--resume", folder]
+        else:
+            words = [folder, *arguments]
+        sys.argv = ["ganzoo", verb, *words]
+        runpy.run_module("ganzoo", run_name="__main__", alter_sys=True)
+
+
+def lock(folder: Path) -> FileLock:
+    """Held by the process that works on a run folder."""
+    return FileLock(folder.with_name(f"{folder.name}.lock"))
+
+
+def _status(folder: Path) -> str | None:
+    """The status in ``run.json``; None where there is no run."""
+    try:
+        return str(json.loads((folder / "run.json").read_text("utf-8"))["status"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError):
+        return "damaged"
+
+
+def _follow_leash() -> None:
+    # Not through sys.stdin, whose lock a thread that waits would keep from the interpreter when it ends.
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What one child does.
+
+    Attributes:
+        job: The training.
+        missing: Metrics to score its kept weights by; empty where it is to be trained.
+    """
+
+    job: Job
+    missing: tuple[str, ...] = ()
+
+    def command(self, folder: Path, extra: Sequence[str]) -> list[str]:
+        """Verb, folder and arguments of the child.
+
+        Args:
+            folder: The run folder.
+            extra: More arguments of ``ganzoo run``.
+        """
+        if not self.missing:
+            return ["run", str(folder), *self.job.arguments, *extra]
+        metrics = [word for name in self.missing for word in ("--metric", name)]
+        samples = str(self.job.recipe.evaluate.samples)
+        return ["eval", str(folder), *metrics, "--samples", samples, "--device", self.job.recipe.train.device, "--json"]
+
+
+class Child:
+    """A running task, in a process and process group of its own: what ends it, or Ctrl-C, ends nothing else.
 
     Args:
-        job: What to train.
-        folder: Its run folder, new or begun.
+        task: What to do.
+        folder: The run folder, new or begun.
         threads: CPU threads; None leaves it to torch.
         extra: More arguments of ``ganzoo run``.
     """
 
-    def __init__(self, job: Job, folder: Path, *, threads: int | None, extra: Sequence[str] = ()) -> None:
-        self.job = job
+    def __init__(self, task: Task, folder: Path, *, threads: int | None, extra: Sequence[str] = ()) -> None:
+        self.task = task
         self.folder = folder
-        self._log = folder.with_name(f"{folder.name}.log")
+        self._log = folder.with_name(f"{folder.name}{'.eval' if task.missing else ''}.log")
         self._began = time.monotonic()
         self._asked = False
         folder.parent.mkdir(parents=True, exist_ok=True)
         limits = dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {}
-        # Standard input stays open as long as this process lives: see ganzoo.studies.job.
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "ganzoo.studies.job", str(folder), *job.arguments, *extra],
-                stdin=subprocess.PIPE,
+                [sys.executable, "-c", START, *task.command(folder, extra)],
+                stdin=subprocess.PIPE,  # the leash: open as long as this process lives
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **limits},
@@ -70,7 +148,7 @@ class JobProcess:
             self._process.send_signal(number)
 
     def poll(self) -> Outcome | None:
-        """How it ended; None while it goes on."""
+        """How it ended; None while it runs."""
         code = self._process.poll()
         if code is None:
             return None
@@ -87,31 +165,37 @@ class JobProcess:
         return int(logged[-1]["images"]) if logged else 0
 
     def _reason(self, code: int) -> str:
-        """The last thing it said, which is its error, or what the exit code tells."""
+        """The last line of its log, which is its error, or what the exit code means."""
         if code == -signal.SIGKILL:
-            return "The process was killed, as a system does that runs out of memory."
-        said = [line.strip() for line in self._log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
-        return said[-1] if said else f"The process ended with code {code} and said nothing."
+            return "The process was killed, probably because the system ran out of memory."
+        lines = [line.strip() for line in self._log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
+        return lines[-1] if lines else f"The process ended with exit code {code} and no message."
 
 
-PATIENCE = 0.2
-"""Seconds between two looks at the running jobs."""
+POLL_SECONDS: Final = 0.2
+"""Between two looks at the running children."""
 
 
 class Watcher:
-    """Is told what happens. Override what is of interest."""
+    """Follows a bench. Override what is of interest."""
 
-    def planned(self, todo: Sequence[Job], known: Sequence[RunRecord]) -> None:
-        """Before anything starts: the jobs to train, and the records of those that need not be."""
+    def planned(self, todo: Sequence[Job], known: Sequence[ScoredRun], to_score: Sequence[Job]) -> None:
+        """Before anything starts: jobs to train, runs that need no training, and those of them with missing scores."""
 
     def began(self, job: Job) -> None:
-        """A job's process was started."""
+        """A job's training was started."""
 
     def advanced(self, job: Job, images: int) -> None:
-        """A running job has shown so many images."""
+        """A job in training has shown so many images."""
 
-    def ended(self, job: Job, record: RunRecord | None) -> None:
-        """A job is done or failed; None where it was stopped, and has saved."""
+    def ended(self, job: Job, run: ScoredRun | None) -> None:
+        """A job is trained or failed; None where it was stopped, and has saved."""
+
+    def scored(self, job: Job, run: ScoredRun) -> None:
+        """The kept weights of a job were scored by the metrics that were missing."""
+
+    def unscored(self, job: Job, reason: str) -> None:
+        """They could not be scored, for the reason given in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +204,10 @@ class Settings:
 
     Attributes:
         work: Where run folders go.
-        parallel: Jobs at a time.
+        parallel: Processes at a time.
         threads: CPU threads of each; None leaves it to torch.
         force: Train again what is done.
-        retry: Go on with what failed.
+        retry: Resume what failed.
         extra: More arguments of ``ganzoo run``, for each job.
     """
 
@@ -142,7 +226,10 @@ class Bench:
         zoo: Where names are looked up.
         ledger: Where records go.
         settings: How.
-        watcher: Who is told.
+        watcher: Who follows.
+
+    Attributes:
+        unscored: Jobs that lack a score for good: their weights were not kept, or scoring failed.
     """
 
     def __init__(self, zoo: Zoo, ledger: Ledger, settings: Settings, watcher: Watcher | None = None) -> None:
@@ -150,82 +237,129 @@ class Bench:
         self.ledger = ledger
         self.settings = settings
         self.watcher = watcher or Watcher()
-        self._running: list[JobProcess] = []
+        self.unscored: list[Job] = []
+        self._running: list[Child] = []
 
-    def run(self, jobs: Sequence[Job]) -> list[RunRecord]:
-        """Train what has no record yet, and give the records of all jobs, in their order.
+    def run(self, jobs: Sequence[Job]) -> list[ScoredRun]:
+        """Train what has no record yet, score what lacks a metric, and return the runs of all jobs, in their order.
 
-        A job that somebody else stopped has no record.
+        A job whose training was stopped from outside has no run.
 
         Raises:
             Interrupted: Ctrl-C; the running jobs have saved.
             Terminated: SIGTERM; the running jobs have saved.
         """
-        todo = [job for job in jobs if self._is_open(job)]
-        records = {job: self.ledger.find(self._key(job)) for job in jobs if job not in todo}
-        self.watcher.planned(todo, [record for record in records.values() if record])
-        records |= self._train(todo)
-        return [record for job in jobs if (record := records.get(job))]
+        known = {job: self._up_to_date(run) for job in jobs if (run := self._recorded(job)) is not None}
+        tasks = [Task(job) for job in jobs if job not in known]
+        lacking = [Task(job, missing) for job, run in known.items() if (missing := _missing(job, run))]
+        self.watcher.planned([task.job for task in tasks], list(known.values()), [task.job for task in lacking])
+        tasks += [task for task in lacking if self._has_weights(task, known[task.job])]
+        runs = {**known, **self._work(tasks)}
+        return [run for job in jobs if (run := runs.get(job))]
 
-    def _key(self, job: Job) -> Key:
-        return job.digest, job.dataset, job.seed, hardware_in_words(self._environment(job))
+    def _recorded(self, job: Job) -> ScoredRun | None:
+        """The run of a job that need not be trained."""
+        hardware = hardware_in_words(_environment(job.recipe.train.device))
+        run = self.ledger.find(job.digest, job.dataset, job.seed, hardware)
+        if run is None or self.settings.force or (self.settings.retry and run.record.status == "failed"):
+            return None
+        return run
 
-    def _is_open(self, job: Job) -> bool:
-        record = self.ledger.find(self._key(job))
-        return record is None or self.settings.force or (self.settings.retry and record.status == "failed")
+    def _up_to_date(self, run: ScoredRun) -> ScoredRun:
+        """The run with the scores that ``ganzoo eval`` added to its folder since."""
+        kept = kept_run(run.record, self.settings.work) if run.record.status == "done" else None
+        return run if kept is None else self.ledger.add_scores(run, kept.scores())
 
-    def _train(self, todo: Iterable[Job]) -> dict[Job, RunRecord | None]:
-        queue, records = deque(todo), dict[Job, RunRecord | None]()
+    def _has_weights(self, task: Task, run: ScoredRun) -> bool:
+        if kept_run(run.record, self.settings.work) is not None:
+            return True
+        names, folder = ", ".join(task.missing), task.job.folder(self.settings.work)
+        self._give_up(
+            task.job,
+            f"Cannot score {names}: the weights were not kept (no such run in {folder}). "
+            "Train it again with --force, or point --work to the run folders.",
+        )
+        return False
+
+    def _give_up(self, job: Job, reason: str) -> None:
+        self.unscored.append(job)
+        self.watcher.unscored(job, reason)
+
+    def _work(self, tasks: Iterable[Task]) -> dict[Job, ScoredRun]:
+        queue, runs, stopped_any = deque(tasks), dict[Job, ScoredRun](), False
         with StopRequests() as stop:
             while self._running or (queue and not stop.received):
                 while queue and not stop.received and len(self._running) < self.settings.parallel:
                     self._start(queue.popleft())
-                time.sleep(PATIENCE)
+                time.sleep(POLL_SECONDS)
                 if stop.received:
-                    self._pass_on(stop.received)
-                records |= dict(self._harvest())
-            if (stop.received and None in records.values()) or queue:
-                raise stop.error("Stopped, and saved.", "The same command goes on from here.")
-        return records
+                    for child in self._running:
+                        child.stop(stop.received)
+                for child, outcome in self._ended():
+                    stopped_any |= outcome.stopped
+                    run = self._finish(child, outcome)
+                    if run is not None:
+                        runs[child.task.job] = run
+            if (stop.received and stopped_any) or queue:
+                raise stop.error("Stopped, and saved.", "Resume with the same command.")
+        return runs
 
-    def _start(self, job: Job) -> None:
+    def _start(self, task: Task) -> None:
         settings = self.settings
-        folder = job.folder(settings.work)
-        if settings.force and folder.exists():
+        folder = task.job.folder(settings.work)
+        if settings.force and not task.missing and folder.exists():
             with lock(folder):
                 shutil.rmtree(folder)
-        self._running.append(JobProcess(job, folder, threads=settings.threads, extra=settings.extra))
-        self.watcher.began(job)
+        self._running.append(Child(task, folder, threads=settings.threads, extra=settings.extra))
+        if not task.missing:
+            self.watcher.began(task.job)
 
-    def _pass_on(self, number: signal.Signals) -> None:
-        for process in self._running:
-            process.stop(number)
+    def _ended(self) -> Iterator[tuple[Child, Outcome]]:
+        """Look at every child once, and give those that have ended."""
+        for child in list(self._running):
+            outcome = child.poll()
+            if outcome is not None:
+                self._running.remove(child)
+                yield child, outcome
+            elif not child.task.missing:
+                self.watcher.advanced(child.task.job, child.images)
 
-    def _harvest(self) -> Iterator[tuple[Job, RunRecord | None]]:
-        """Look at every running job once, and give those that have ended with their records."""
-        for process in list(self._running):
-            outcome = process.poll()
-            if outcome is None:
-                self.watcher.advanced(process.job, process.images)
-                continue
-            self._running.remove(process)
-            record = None if outcome.stopped else self._record(process, outcome)
-            self.watcher.ended(process.job, record)
-            yield process.job, record
+    def _finish(self, child: Child, outcome: Outcome) -> ScoredRun | None:
+        """Record what a child did; None where it was stopped, or only scores are missing as before."""
+        job = child.task.job
+        if child.task.missing:
+            return None if outcome.stopped else self._finish_scoring(child, outcome)
+        run = None
+        if not outcome.stopped:
+            record, scores = collect(job, child.folder, outcome, _environment(job.recipe.train.device), self.zoo)
+            run = self.ledger.append(record, scores, final_picture(child.folder))
+        self.watcher.ended(job, run)
+        return run
 
-    def _record(self, process: JobProcess, outcome: Outcome) -> RunRecord:
-        job, folder = process.job, process.folder
-        record = collect(job, folder, outcome, self._environment(job), self.zoo)
-        self.ledger.append(record, final_picture(folder))
-        return record
+    def _finish_scoring(self, child: Child, outcome: Outcome) -> ScoredRun | None:
+        job, known = child.task.job, self._recorded(child.task.job)
+        run = None if known is None else self._up_to_date(known)
+        if outcome.error is not None or run is None:
+            self._give_up(job, outcome.error or "Its record was removed meanwhile.")
+        elif left := _missing(job, run):
+            self._give_up(job, f"No finite score of {', '.join(left)}.")
+        else:
+            self.watcher.scored(job, run)
+        return run
 
-    def _environment(self, job: Job) -> dict[str, Any]:
-        """What a job is trained on, as far as it is known before it starts."""
-        return _environment(job.recipe.train.device)
+
+def _missing(job: Job, run: ScoredRun) -> tuple[str, ...]:
+    """The metrics that a job asks for and its run has no score of, by the protocol that the job asks for."""
+    if run.record.status != "done":
+        return ()
+    own = own_protocol(job.recipe)
+    known = {score["metric"] for score in run.scores if is_own(score, own)}
+    return tuple(name for name in job.recipe.evaluate.metrics if name not in known)
 
 
 @cache
 def _environment(device: str) -> dict[str, Any]:
+    """What a job is trained on, as far as it is known before it starts."""
     try:
         return environment(resolve_device(device))
     except GanzooError:

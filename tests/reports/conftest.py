@@ -11,12 +11,11 @@ from PIL import Image
 from torch import nn
 
 from ganzoo import Extractor, ImageDataset
-from ganzoo.files import append_lines
 from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.loop import start
-from ganzoo.studies.records import RunRecord
+from ganzoo.studies.records import Ledger, RunRecord, ScoredRun
 
 SCRIPT = "<script>document.title = 'owned'</script>"
 PROTOCOL = {
@@ -48,7 +47,7 @@ evaluate: {every_images: 160, metrics: [fid@tiny], samples: 100}
 
 
 def score(value, *, metric="fid@mnist-cnn", weights="ema", floor=0.1, **protocol):
-    """A score as a record holds it."""
+    """A score as a run folder holds it."""
     told = {**PROTOCOL, "metric": metric.partition("@")[0], "weights": weights, **protocol}
     return {
         "metric": metric,
@@ -62,10 +61,10 @@ def score(value, *, metric="fid@mnist-cnn", weights="ema", floor=0.1, **protocol
 
 
 def record(recipe, *scores, seed=0, **facts):
-    """A record with the given scores; a number stands for the score of averaged weights."""
+    """A run with the given final scores; a number stands for the score of averaged weights."""
     environment = {"cpu": "Test CPU", "gpu": None, "versions": {}}
     plain = {
-        "schema": 1,
+        "schema": 2,
         "recipe": recipe,
         "dataset": "mnist",
         "seed": seed,
@@ -77,8 +76,6 @@ def record(recipe, *scores, seed=0, **facts):
         "conditional": False,
         "status": "done",
         "error": None,
-        "scores": [one if isinstance(one, dict) else score(one) for one in scores],
-        "curve": [],
         "images": 1000,
         "seconds": 10.0,
         "wall_seconds": 12.0,
@@ -92,8 +89,11 @@ def record(recipe, *scores, seed=0, **facts):
         "samples": None,
         "finished": "2026-01-01T00:00:00+00:00",
         "command": f"ganzoo run {recipe} --seed {seed}",
+        "started": "2026-01-01T00:00:00+00:00",
+        "protocol": {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0},
     }
-    return RunRecord.model_validate({**plain, **facts})
+    made = RunRecord.model_validate({**plain, **facts})
+    return ScoredRun(made, tuple(one if isinstance(one, dict) else score(one) for one in scores))
 
 
 def failed(recipe, error, **facts):
@@ -103,11 +103,11 @@ def failed(recipe, error, **facts):
 
 def write_results(folder, records):
     """A results folder; records whose ``samples`` are named get a grid of 8x8 tiles of 28 pixels."""
-    (folder / "samples").mkdir(parents=True)
-    append_lines(folder / "runs.jsonl", [one.plain() for one in records])
+    ledger = Ledger(folder)
     for one in records:
-        if one.samples:
-            Image.effect_noise((242, 242), 60).save(folder / one.samples)
+        ledger.append(one.record, one.curve)
+        if one.record.samples:
+            Image.effect_noise((242, 242), 60).save(folder / one.record.samples)
     return folder
 
 

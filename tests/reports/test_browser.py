@@ -93,7 +93,7 @@ def test_every_control_has_a_name_and_every_cell_a_heading(visit, index):
 def test_the_samples_are_scrubbed_by_key_and_played(visit, made_report):
     seen = visit(made_report)
     page = seen.page
-    step, shown = page.get_by_label("Stage of the training"), page.locator(".frames li:visible img")
+    step, shown = page.get_by_label("Training progress in images"), page.locator(".frames li:visible img")
     assert shown.count() == 1
     assert shown.get_attribute("alt") == "Samples after 320 images"
     step.focus()

@@ -19,7 +19,7 @@ from ganzoo.reports.leaderboard import (
     between_markers,
     grid_of,
     html,
-    read_boards,
+    read_rankings,
     rewritten,
     thumbnail,
     whole_page,
@@ -40,7 +40,7 @@ def test_the_command_writes_its_files_and_says_so(results):
 
 
 def test_nothing_of_a_strangers_markup_is_left_and_the_policy_allows_no_script_but_ours(results):
-    page = html(read_boards(results), results)
+    page = html(read_rankings(results), results)
     assert page.count("<script") == 1
     assert "<img src=http" not in page
     assert "&lt;script&gt;document.title" in page
@@ -50,7 +50,7 @@ def test_nothing_of_a_strangers_markup_is_left_and_the_policy_allows_no_script_b
 
 
 def test_the_picture_on_the_page_is_the_corner_of_the_runs_own_grid(results):
-    page = html(read_boards(results), results)
+    page = html(read_rankings(results), results)
     encoded = re.search(r'src="data:image/png;base64,([^"]*)"[^>]*alt="Samples of beta"', page).group(1)
     with Image.open(BytesIO(base64.b64decode(encoded))) as shown, Image.open(results / "samples" / "beta.png") as grid:
         assert shown.size == (4 * 30 + 2, 2 * 30 + 2)
@@ -70,7 +70,7 @@ def test_what_is_no_picture_of_the_results_is_not_shown(where, tmp_path):
 
 
 def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(results):
-    text = whole_page(read_boards(results))
+    text = whole_page(read_rankings(results))
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert [(row[0].strip("| "), row[1], row[2]) for row in rows[2:7]] == [
         ("1", "gamma", "**2.00**"),
@@ -106,10 +106,10 @@ def test_a_readme_without_its_markers_is_left_alone(text):
 
 
 def test_results_without_records_are_one_sentence(tmp_path):
-    with pytest.raises(GanzooError, match=r"There is no .*runs\.jsonl"):
+    with pytest.raises(GanzooError, match=r"runs\.jsonl does not exist"):
         write_leaderboard(tmp_path)
     (tmp_path / "runs.jsonl").touch()
-    with pytest.raises(GanzooError, match="holds no record"):
+    with pytest.raises(GanzooError, match="has no record"):
         write_leaderboard(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_the_committed_pages_are_those_of_the_committed_records():
     results = ROOT / "results"
     if not (results / "runs.jsonl").is_file():
         pytest.skip("There is no results/runs.jsonl yet: `ganzoo bench` writes it.")
-    made = read_boards(results)
+    made = read_rankings(results)
     remedy = "run `ganzoo leaderboard results/ --readme README.md`"
     assert (results / "README.md").read_text("utf-8") == whole_page(made), remedy
     has_picture = (results / "samples.png").is_file()
@@ -135,5 +135,5 @@ def test_the_wheel_ships_the_templates():
     builder = pytest.importorskip("hatchling.builders.wheel").WheelBuilder(str(ROOT))
     with builder.config.set_build_data({"artifacts": [], "force_include": {}, "build_hooks": ()}):
         shipped = {file.distribution_path for file in builder.recurse_included_files()}
-    templates = ROOT / "ganzoo" / "pages" / "templates"
+    templates = ROOT / "ganzoo" / "reports" / "html"
     assert {path.relative_to(ROOT).as_posix() for path in templates.iterdir()} <= shipped

@@ -17,7 +17,7 @@ from ganzoo.evaluation.neighbours import nearest_neighbours
 from ganzoo.reports.run_report import (
     MOST_FRAMES,
     between,
-    final_scores,
+    final_table,
     frames,
     health_plots,
     loss_plots,
@@ -71,7 +71,7 @@ def test_an_interrupted_run_says_what_is_missing(copy, toy_zoo):
         shutil.rmtree(copy / folder)
         (copy / folder).mkdir()
     page = text_of(copy, toy_zoo)
-    assert "Interrupted, and can be resumed" in page
+    assert "Interrupted; can be resumed" in page
     for sentence in (
         "The run left no pictures of samples.",
         "ended before its first evaluation",
@@ -185,11 +185,26 @@ def test_many_pictures_are_thinned_evenly_and_a_torn_one_is_left_out(run, tmp_pa
     assert set(steps) == {3, 4}
 
 
-def test_the_last_evaluation_counts_and_the_reported_weights_stand_first(score):
-    early = {**score(9.0), "images": 500}
-    (final,) = final_scores([early, score(4.0), score(5.0, weights="raw")])
-    assert (final.values, final.reported, final.times) == ({"ema": 4.0, "raw": 5.0}, "ema", pytest.approx(40.0))
-    assert isinstance(final_scores([]), Absent)
+def test_kinds_of_weights_share_a_row_and_other_protocols_and_sample_seeds_have_their_own(score):
+    made = final_table([score(4.0), score(5.0, weights="raw"), score(3.0, split="train"), score(4.4, sample_seed=7)])
+    assert (made[0].values, made[0].reported, made[0].times) == ({"ema": 4.0, "raw": 5.0}, "ema", pytest.approx(40.0))
+    assert [row.values for row in made[1:]] == [{"ema": 3.0}, {"ema": 4.4}]
+    assert "mnist train images" in made[1].metric.protocol
+    assert made[2].metric.protocol == f"{made[0].metric.protocol}, sample seed 7"
+    assert isinstance(final_table([]), Absent)
+
+
+def test_scoring_a_finished_run_in_another_way_replaces_nothing_in_its_report(copy, toy_zoo):
+    run = RunFolder.open(copy)
+    before = final_table(run.final_scores())
+    (own, *_) = run.final_scores()
+    for changes in ({"split": "train"}, {"n_fake": 50}, {"sample_seed": 3}):
+        run.append_score({**own, "value": 12345.0, "protocol": {**own["protocol"], **changes}})
+    after = final_table(run.final_scores())
+    assert after[: len(before)] == before
+    assert [row.values for row in after[len(before) :]] == [{"ema": 12345.0}] * 3
+    assert run.final_scores()[0] == own
+    assert "sample seed 3" in text_of(copy, toy_zoo, draw=False)
 
 
 def test_one_evaluation_is_no_curve_and_a_repeated_one_counts_once(score):

@@ -58,7 +58,7 @@ def test_files_and_overrides(zoo, tmp_path):
     ("matrix", "sentence"),
     [
         (Matrix(["vanila-mnist"]), "Unknown recipe 'vanila-mnist'. Did you mean 'vanilla-mnist'?"),
-        (Matrix(["vanila*"]), "No recipe is called like 'vanila\\*'. Did you mean 'vanilla"),
+        (Matrix(["vanila*"]), "No recipe matches 'vanila\\*'. Did you mean 'vanilla"),
         (Matrix(["vanilla-*"], exclude=["*"]), "No recipe is left"),
         (Matrix(["vanilla-mnist"], datasets=["mnits"]), "Unknown dataset 'mnits'. Did you mean 'mnist'?"),
         (Matrix(["vanilla-*"], made_for=["mnits"]), "Unknown dataset 'mnits'. Did you mean 'mnist'?"),

@@ -47,8 +47,8 @@
     const tables = [...current().querySelectorAll(".protocol")];
     const names = tables.map((table) => table.dataset.metric);
     // A metric that was measured under several protocols is called by them as well.
-    const label = ({ metric: name, told }) =>
-      names.filter((other) => other === name).length > 1 ? `${name} (${told})` : name;
+    const label = ({ metric: name, protocol }) =>
+      names.filter((other) => other === name).length > 1 ? `${name} (${protocol})` : name;
     metric.replaceChildren(...tables.map((table) => new Option(label(table.dataset), table.dataset.table)));
     metric.disabled = tables.length === 0;
     showMetric();

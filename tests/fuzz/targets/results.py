@@ -1,4 +1,4 @@
-"""``results/runs.jsonl`` and the pages generated from it."""
+"""``results/runs.jsonl`` and ``scores.jsonl``, and the pages made from them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import mutations
 from PIL import Image
 
 from ganzoo.reports.leaderboard import whole_page, write_leaderboard
-from ganzoo.reports.ranking import boards
-from ganzoo.studies.records import read_records
+from ganzoo.reports.ranking import rankings
+from ganzoo.studies.records import read_runs
 from targets import Target
 
 if TYPE_CHECKING:
@@ -58,11 +58,26 @@ RECORD: dict[str, Any] = {
     "finished": "2026-01-01T00:00:00+00:00",
     "command": "ganzoo run toy-gan --seed 0",
 }
+NOW: dict[str, Any] = {
+    **{key: value for key, value in RECORD.items() if key not in ("scores", "curve")},
+    "schema": 2,
+    "digest": "2d" * 32,
+    "started": "2026-01-01T00:00:00+00:00",
+    "protocol": {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0},
+}
+ROW: dict[str, Any] = {
+    **{key: NOW[key] for key in ("digest", "recipe", "dataset", "seed", "precision", "started")},
+    **SCORE,
+    "schema": 1,
+    "hardware": "A CPU",
+    "interval": [3.9, 4.1],
+    "protocol": PROTOCOL,
+}
 FAILED = {**RECORD, "recipe": "other", "digest": "1e" * 32, "status": "failed", "error": "It diverged.", "scores": []}
 
 
 class Targets:
-    """Three records, damaged."""
+    """Records of both schemas with their scores, damaged."""
 
     def all(self) -> dict[str, Target]:
         """By name."""
@@ -71,9 +86,9 @@ class Targets:
     def results(self, random: Random, folder: Path) -> None:
         """The records and the tables generated from them."""
         self._write(random, folder)
-        shown = whole_page(boards(read_records(folder / "runs.jsonl"))).encode().decode()
-        lines = [line for line in shown.splitlines() if not line.startswith("- `")]  # commands are shown as code
-        assert "<script>alert" not in "\n".join(lines), "untrusted markup reaches the Markdown"
+        shown = whole_page(rankings(read_runs(folder))).encode().decode()
+        told = [line for line in shown.splitlines() if not line.startswith("- `")]  # commands are shown as code
+        assert "<script>alert" not in "\n".join(told), "markup of a stranger's is markup in Markdown"
 
     def leaderboard(self, random: Random, folder: Path) -> None:
         """All pages, with pictures."""
@@ -93,7 +108,10 @@ class Targets:
             mutations.either(random, RECORD),
             mutations.as_json({**RECORD, "seed": 1}),
             mutations.as_json(FAILED),
+            mutations.either(random, NOW),
         ]
         if random.random() < 0.2:
             records.append(mutations.either(random, {**FAILED, "seed": 2}))
+        rows = [mutations.as_json(ROW), mutations.either(random, {**ROW, "weights": "raw"})]
         (folder / "runs.jsonl").write_bytes(b"\n".join(records) + b"\n")
+        (folder / "scores.jsonl").write_bytes(b"\n".join(rows) + b"\n")

@@ -1,7 +1,7 @@
 import xml.etree.ElementTree as ET
 
 from ganzoo.reports.pareto import COSTS, _points, front, quality_against
-from ganzoo.reports.ranking import boards
+from ganzoo.reports.ranking import rankings
 from ganzoo.reports.templates import Absent
 
 TIME, FLOPS = COSTS
@@ -9,7 +9,7 @@ TIME, FLOPS = COSTS
 
 def trained(record, *facts):
     made = [record(name, value, seconds=seconds) for name, seconds, value in facts]
-    return boards(made)[0].tables[0]
+    return rankings(made)[0].tables[0]
 
 
 def test_the_best_are_those_that_no_other_beats_at_the_same_cost_or_less(record):
@@ -37,5 +37,5 @@ def test_names_that_would_lie_on_one_another_are_left_to_the_tooltips(record):
 
 
 def test_a_cost_that_nobody_knows_is_said_to_be_unknown(record):
-    table = boards([record("a", 1.0, flops_per_image=None)])[0].tables[0]
+    table = rankings([record("a", 1.0, flops_per_image=None)])[0].tables[0]
     assert isinstance(quality_against(table, FLOPS, "p"), Absent)

@@ -1,10 +1,10 @@
 """Ranks, seeds and protocols."""
 
-from ganzoo.reports.ranking import boards
+from ganzoo.reports.ranking import rankings
 
 
 def table(records):
-    return boards(records)[0].tables[0]
+    return rankings(records)[0].tables[0]
 
 
 def standing(made):
@@ -41,17 +41,32 @@ def test_other_hardware_or_another_recipe_of_that_name_is_another_contender(reco
     assert [place.rank for place in made.places] == [1, 2, 3, 4]
 
 
+def test_another_precision_engine_or_number_of_threads_is_another_row(record):
+    others = [{"precision": "bf16"}, {"threads": 2}, {"engine": "compile"}]
+    made = table([record("a", 4.0), *(record("a", 5.0 + n, **facts) for n, facts in enumerate(others))])
+    assert [place.value.seeds for place in made.places] == [1, 1, 1, 1]
+    gpu = {"cpu": "Test CPU", "gpu": "Test GPU"}
+    on_gpu = [record("a", 4.0, environment=gpu), record("a", 5.0, seed=1, environment=gpu, threads=8)]
+    assert [place.value.seeds for place in table(on_gpu).places] == [2]  # whose speed does not depend on CPU threads
+
+
+def test_other_samples_of_a_run_are_no_other_seed_and_do_not_replace_its_own_score(record, score):
+    made = table([record("a", score(9.0, sample_seed=1), score(4.0)), record("b", 5.0)])
+    assert standing(made) == [("a", 1), ("b", 2)]
+    assert (made.places[0].value.mean, made.places[0].value.seeds) == (4.0, 1)
+
+
 def test_scores_of_two_protocols_never_share_a_table(record, score):
-    (board,) = boards([record("a", score(4.0)), record("b", score(1.0, n_fake=500)), record("c", score(3.0))])
-    assert [standing(made) for made in board.tables] == [
+    (ranking,) = rankings([record("a", score(4.0)), record("b", score(1.0, n_fake=500)), record("c", score(3.0))])
+    assert [standing(made) for made in ranking.tables] == [
         [("c", 1), ("a", 2), ("b", None)],
         [("b", 1), ("a", None), ("c", None)],
     ]
 
 
 def test_what_may_differ_between_comparable_scores_may_differ_in_a_table(record, score):
-    (board,) = boards([record("a", score(4.0, sample_seed=1)), record("b", score(3.0, n_floor=7))])
-    assert len(board.tables) == 1
+    (ranking,) = rankings([record("a", score(4.0, sample_seed=1)), record("b", score(3.0, n_floor=7))])
+    assert len(ranking.tables) == 1
 
 
 def test_higher_is_better_where_it_is_and_the_floor_where_neither_is(record, score):
@@ -72,11 +87,11 @@ def test_failures_stand_last_with_their_sentence(record, failed):
 
 
 def test_a_dataset_where_everything_failed_has_a_board_without_tables(failed):
-    (board,) = boards([failed("a", "It broke.")])
-    assert board.tables == ()
-    assert [one.trouble for one in board.contenders] == ["It broke."]
+    (ranking,) = rankings([failed("a", "It broke.")])
+    assert ranking.tables == ()
+    assert [one.trouble for one in ranking.contenders] == ["It broke."]
 
 
 def test_compute_is_that_of_the_whole_training(record):
-    (board,) = boards([record("a", 1.0), record("b", 1.0, flops_per_image=None)])
-    assert [one.flops for one in board.contenders] == [2e9, None]
+    (ranking,) = rankings([record("a", 1.0), record("b", 1.0, flops_per_image=None)])
+    assert [one.flops for one in ranking.contenders] == [2e9, None]

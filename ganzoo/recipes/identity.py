@@ -1,0 +1,35 @@
+"""What makes two runs repetitions of one another: everything that was asked for and changes the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final
+
+from ganzoo.recipes.loading import Recipe
+
+DESCRIPTIVE: Final = ("summary", "paper", "trackers")
+WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds")
+"""Of ``train``. The seed is part of a record's key instead, so that runs of one digest are repetitions."""
+OFF_BY_DEFAULT: Final = ("sync_batch_norm", "share_fakes")
+"""Of ``train``. Left out while off, so that adding such a choice changes no digest."""
+
+
+def training_digest(recipe: Recipe) -> str:
+    """SHA-256, hexadecimal, of everything in a resolved recipe that changes the weights.
+
+    How a run is scored is no part of it: another metric or sample count needs no other training. Only where
+    ``train.until`` ends the training do its metric, the cadence and the samples count, since they change the weights.
+    What ``auto`` became (precision, engine, threads) is not part of it either; a record states that beside the digest.
+    """
+    asked = {key: value for key, value in recipe.plain().items() if key not in DESCRIPTIVE}
+    evaluate: dict[str, Any] = asked.pop("evaluate")
+    train = {key: value for key, value in asked["train"].items() if key not in WITHOUT_EFFECT}
+    for choice in OFF_BY_DEFAULT:
+        if not train[choice]:
+            del train[choice]
+    asked["train"] = train
+    if recipe.train.until is not None:
+        # until names its metric itself; of evaluate there remain the cadence and the samples.
+        asked["stopping"] = {key: value for key, value in evaluate.items() if key != "metrics"}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

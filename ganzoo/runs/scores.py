@@ -1,0 +1,60 @@
+"""Which of a run's many scores are its final ones. Reports, records, tables and ``ganzoo run --json`` all ask here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ganzoo.evaluation.protocol import NOT_COMPARED
+from ganzoo.recipes.loading import Recipe
+
+Record = dict[str, Any]
+
+SAMPLE_SEED = 0
+"""Of the samples that a run scores while it trains."""
+
+
+def own_protocol(recipe: Recipe) -> Record:
+    """The part of a protocol that the recipe decides: which samples are scored against which images."""
+    return {
+        "dataset": recipe.dataset.name,
+        "split": "test",
+        "n_fake": recipe.evaluate.samples,
+        "sample_seed": SAMPLE_SEED,
+    }
+
+
+def is_own(score: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether a score was measured by the recipe's own protocol.
+
+    Args:
+        score: A score record.
+        own: As ``own_protocol`` gives it.
+    """
+    protocol = score["protocol"]
+    return all(protocol.get(key) == value for key, value in own.items())
+
+
+def final_scores(scores: Iterable[Record], own: Mapping[str, Any]) -> list[Record]:
+    """The final scores of a run: at its last scored point, the newest for each metric, protocol and kind of weights.
+
+    Args:
+        scores: All scores of the run, oldest first.
+        own: The recipe's own protocol; ``{}`` where it is unknown.
+
+    Returns:
+        The scores by the recipe's own protocol first, and of those and of the others the averaged weights first, which
+        are the ones to report. Those of other splits, sample counts or sample seeds (``ganzoo eval RUN --split train``)
+        never replace an own one.
+    """
+    known = list(scores)
+    last = max((score["images"] for score in known), default=0)
+    newest = {_identity(score): score for score in known if score["images"] == last}
+    return sorted(newest.values(), key=lambda score: (not is_own(score, own), score["weights"] != "ema"))
+
+
+def _identity(score: Mapping[str, Any]) -> str:
+    ignored = NOT_COMPARED - {"sample_seed"}
+    protocol = {key: value for key, value in score["protocol"].items() if key not in ignored}
+    return json.dumps([score["metric"], score["weights"], protocol], sort_keys=True, default=str)

@@ -1,0 +1,40 @@
+"""Two processes append to one file: nothing is lost, and no line is torn."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ganzoo.files import locked_append
+
+WRITER = """
+import sys
+from pathlib import Path
+from ganzoo.files import locked_append
+
+for number in range(2000):
+    locked_append(Path(sys.argv[1]), [{"writer": sys.argv[2], "number": number, "text": "x" * (number % 300)}])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_that_append_two_thousand_records_each_lose_none(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("a", "b")]
+    assert [writer.wait(timeout=300) for writer in writers] == [0, 0]
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(records) == 4000
+    for name in ("a", "b"):
+        mine = [record for record in records if record["writer"] == name]
+        assert [record["number"] for record in mine] == list(range(2000))
+        assert all(len(record["text"]) == record["number"] % 300 for record in mine)
+
+
+@pytest.mark.parametrize("name", ["runs.jsonl", ".runs.jsonl.lock"])
+def test_neither_the_file_nor_its_lock_is_followed_through_a_link(tmp_path, name):
+    (tmp_path / "mine").write_text("somebody's own\n")
+    (tmp_path / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="is a link"):
+        locked_append(tmp_path / "runs.jsonl", [{"a": 1}])
+    assert (tmp_path / "mine").read_text() == "somebody's own\n"

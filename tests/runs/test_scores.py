@@ -1,0 +1,40 @@
+"""Which of a run's scores are its final ones."""
+
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.runs.scores import final_scores, own_protocol
+
+OWN = {"dataset": "mnist", "split": "test", "n_fake": 500, "sample_seed": 0}
+
+
+def score(value, images=1000, weights="ema", metric="fid@x", **protocol):
+    told = {**OWN, "extractor_digest": "fc64", "n_floor": 500, "weights": weights, **protocol}
+    return {"metric": metric, "value": value, "weights": weights, "images": images, "protocol": told}
+
+
+def values(*scores, own=OWN):
+    return [one["value"] for one in final_scores(scores, own)]
+
+
+def test_those_of_the_last_point_are_final_and_the_newest_of_each(zoo):
+    assert values(score(9.0, images=500), score(4.0), score(5.0, weights="raw"), score(4.5)) == [4.5, 5.0]
+    assert values(score(4.0), score(0.9, metric="recall@x"), score(4.5, n_floor=7)) == [4.5, 0.9]
+    assert values() == []
+
+
+def test_the_recipes_own_come_first_and_other_protocols_stand_beside_them():
+    others = [score(1.0, split="train"), score(2.0, n_fake=50), score(3.0, sample_seed=7), score(3.5, dataset="rings")]
+    assert values(*others, score(4.0)) == [4.0, 1.0, 2.0, 3.0, 3.5]
+    assert values(score(4.0), *others) == [4.0, 1.0, 2.0, 3.0, 3.5]
+
+
+def test_the_averaged_weights_come_first_whichever_was_scored_first():
+    assert values(score(5.0, weights="raw"), score(4.0)) == [4.0, 5.0]
+
+
+def test_another_extractor_of_that_name_is_another_protocol():
+    assert values(score(4.0), score(5.0, extractor_digest="0000")) == [4.0, 5.0]
+
+
+def test_a_recipes_own_protocol_is_what_it_asks_for(zoo):
+    recipe = load_recipe("vanilla-mnist", zoo, ["evaluate.samples=500"])
+    assert own_protocol(recipe) == OWN

@@ -1,0 +1,205 @@
+"""Records and scores: written and read back, superseded, refused, and read as earlier versions wrote them."""
+
+import json
+
+import pytest
+
+from ganzoo.errors import GanzooError
+from ganzoo.recipes.identity import training_digest
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.studies.records import Ledger, RunRecord, ScoredRun, read_runs
+
+SCORE = {
+    "metric": "fid@mnist-cnn",
+    "value": 4.5,
+    "floor": 0.12,
+    "weights": "ema",
+    "images": 2000,
+    "seconds": 1.5,
+    "protocol": {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0, "dataset_options": {}},
+}
+RAW = {**SCORE, "weights": "raw", "value": 5.0, "floor": None}
+OWN = {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0}
+PLAIN = {
+    "schema": 2,
+    "recipe": "vanilla-mnist",
+    "dataset": "mnist",
+    "seed": 0,
+    "digest": "ab" * 32,
+    "plugin": "vanilla",
+    "summary": "The classic",
+    "paper": None,
+    "loss": "non-saturating",
+    "conditional": False,
+    "status": "done",
+    "error": None,
+    "images": 2000,
+    "seconds": 1.5,
+    "wall_seconds": 9.0,
+    "images_per_second": 1333.3,
+    "parameters": {"generator": 100, "discriminator": 50},
+    "flops_per_image": 260736.0,
+    "engine": "eager",
+    "precision": "fp32",
+    "threads": 1,
+    "environment": {"cpu": "Z80", "gpu": None, "threads": 1},
+    "samples": "samples/vanilla-mnist-mnist-0.png",
+    "finished": "2026-01-01T00:00:00+00:00",
+    "command": "ganzoo run vanilla-mnist",
+    "started": "2025-12-31T23:59:00+00:00",
+    "protocol": OWN,
+}
+POINT = {"images": 1000, "seconds": 0.7, "metric": "fid@mnist-cnn", "weights": "ema", "value": 9.5}
+OLD = {
+    **{key: value for key, value in PLAIN.items() if key not in ("started", "protocol")},
+    "schema": 1,
+    "scores": [SCORE, RAW],
+    "curve": [POINT, {**POINT, "images": 2000, "seconds": 1.5, "value": 4.5}],
+}
+
+
+def record(**changes):
+    return RunRecord.model_validate({**PLAIN, **changes})
+
+
+def run(*scores, **changes):
+    return ScoredRun(record(**changes), scores)
+
+
+def test_a_record_is_in_the_file_what_it_is_in_memory_and_its_scores_are_rows(tmp_path):
+    ledger = Ledger(tmp_path / "results")
+    ledger.append(record(), [SCORE, RAW])
+    assert json.loads((ledger.folder / "runs.jsonl").read_text()) == PLAIN
+    training = {key: PLAIN[key] for key in ("digest", "recipe", "dataset", "seed", "precision", "started")}
+    rows = [json.loads(line) for line in (ledger.folder / "scores.jsonl").read_text().splitlines()]
+    assert rows[0] == {"schema": 1, **training, "hardware": "Z80", **SCORE, "interval": None}
+    assert read_runs(ledger.folder) == [run(SCORE, RAW)]
+    assert Ledger(tmp_path / "results").find(*record().key[:4]) == run(SCORE, RAW)
+
+
+def test_the_last_record_of_a_key_holds_and_other_keys_are_kept_beside_it(tmp_path):
+    ledger = Ledger(tmp_path)
+    others = [
+        {"seed": 1},
+        {"digest": "cd" * 32},
+        {"dataset": "rings"},
+        {"environment": {"cpu": "Z80", "gpu": "H100"}},
+        {"precision": "bf16"},
+    ]
+    failed = record(status="failed", error="Training diverged.")
+    for one in (failed, *(record(**other) for other in others), record()):
+        ledger.append(one)
+    assert read_runs(tmp_path) == ledger.runs == [*(run(**other) for other in others), run()]
+    assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 7
+
+
+def test_fp32_and_bf16_runs_of_one_recipe_are_kept_with_their_own_scores(tmp_path):
+    better = {**SCORE, "value": 4.0}
+    ledger = Ledger(tmp_path)
+    ledger.append(record(), [SCORE])
+    ledger.append(record(precision="bf16"), [better])
+    assert read_runs(tmp_path) == [run(SCORE), run(better, precision="bf16")]
+    assert ledger.find(*record().key[:4]) == run(better, precision="bf16")  # the newest, where either will do
+
+
+def test_scores_that_come_later_are_added_once_and_belong_to_their_training(tmp_path):
+    ledger = Ledger(tmp_path)
+    first = ledger.append(record(), [SCORE])
+    recall = {**SCORE, "metric": "recall@mnist-cnn", "value": 0.5, "interval": [0.4, 0.6]}
+    added = ledger.add_scores(first, [SCORE, recall])
+    assert ledger.add_scores(added, [SCORE, recall]) == added == run(SCORE, recall)
+    assert read_runs(tmp_path) == [added]
+    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 2
+    # Trained again: what the weights of before scored is not of these.
+    again = {"started": "2026-02-01T00:00:00+00:00"}
+    Ledger(tmp_path).append(record(**again), [{**SCORE, "value": 4.6}])
+    assert read_runs(tmp_path) == [run({**SCORE, "value": 4.6}, **again)]
+
+
+def test_a_score_that_is_not_finite_is_no_row(tmp_path):
+    Ledger(tmp_path).append(record(), [{**SCORE, "value": float("nan")}, RAW])
+    assert read_runs(tmp_path) == [run(RAW)]
+
+
+def test_records_that_held_their_scores_are_still_read(tmp_path):
+    (tmp_path / "runs.jsonl").write_text(json.dumps(OLD) + "\n")
+    (found,) = read_runs(tmp_path)
+    assert found.record == record(started=None)
+    assert found.scores == (SCORE, RAW)
+    assert found.curve == ({**SCORE, **POINT}, SCORE, RAW)
+    # And a newer ganzoo adds to them.
+    recall = {**SCORE, "metric": "recall@mnist-cnn", "value": 0.5}
+    ledger = Ledger(tmp_path)
+    ledger.add_scores(found, [recall])
+    ledger.append(record(seed=1), [SCORE])
+    assert [one.scores for one in read_runs(tmp_path)] == [(SCORE, recall, RAW), (SCORE,)]
+
+
+def test_a_line_that_a_crash_cut_short_is_survived_and_not_glued_to(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    Ledger(tmp_path).append(record())
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:200])
+    assert read_runs(tmp_path) == [run()]
+    Ledger(tmp_path).append(record(seed=1))
+    assert read_runs(tmp_path) == [run(), run(seed=1)]
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_no_file_is_no_records(tmp_path):
+    assert read_runs(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"schema": 3}, r"Record 1 of .* another version of ganzoo \(schema 3\)\. This one reads schema 1 and 2"),
+        ({"sed": 1}, "Record 1 of .* is damaged: it has no key 'sed'. Did you mean 'seed'?"),
+        ({"images": "many"}, "is damaged: images must be"),
+        ({"status": "perhaps"}, "is damaged: status must be 'done' or 'failed'"),
+    ],
+)
+def test_what_is_no_record_of_ours_is_one_sentence(tmp_path, changes, sentence):
+    (tmp_path / "runs.jsonl").write_text(json.dumps({**PLAIN, **changes}) + "\n")
+    with pytest.raises(GanzooError, match=sentence) as raised:
+        Ledger(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_score_is_one_sentence(tmp_path):
+    Ledger(tmp_path).append(record(), [SCORE])
+    path = tmp_path / "scores.jsonl"
+    path.write_text(path.read_text().replace("mnist-cnn", "x").replace('"value": 4.5', '"value": "low"'))
+    with pytest.raises(GanzooError, match="Score 1 of .* is damaged: value must be"):
+        read_runs(tmp_path)
+
+
+def test_scores_are_found_by_metric_and_weights_the_reported_ones_first():
+    assert run(RAW, SCORE).score("fid@mnist-cnn") == SCORE
+    assert run(SCORE, RAW).score("fid@mnist-cnn", "raw") == RAW
+    assert run(SCORE).score("kid@mnist-cnn") is None
+
+
+def test_a_digest_is_of_what_changes_the_weights(zoo):
+    def digest(*overrides):
+        return training_digest(load_recipe("vanilla-mnist", zoo, list(overrides)))
+
+    same = [
+        "train.seed=7", "train.device=cpu", "train.log_every=64", "summary=Other words", "paper=null",
+        "evaluate.samples=500", "evaluate.metrics=[kid@mnist-cnn]",
+    ]  # fmt: skip
+    assert {digest(override) for override in same} == {digest()}
+    different = ["train.images=1280", "loss=hinge", "optimizers.default.lr=1e-3", "train.precision=bf16"]
+    assert len({digest(), *(digest(override) for override in different)}) == 5
+
+
+def test_how_a_run_is_scored_changes_its_weights_where_a_score_ends_it(zoo):
+    cadence = next(name for name in load_recipe("vanilla-mnist", zoo).plain()["evaluate"] if name.startswith("every"))
+
+    def digest(*overrides):
+        stopping = ["train.until={metric: fid@mnist-cnn, below: 5}", f"evaluate.{cadence}=6400"]
+        return training_digest(load_recipe("vanilla-mnist", zoo, [*stopping, *overrides]))
+
+    assert digest("evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]") == digest()
+    different = ["evaluate.samples=500", f"evaluate.{cadence}=12800", "train.until.below=4"]
+    assert len({digest(), *(digest(override) for override in different)}) == 4

@@ -1,0 +1,301 @@
+"""Real matrices in real processes: done, failed, skipped, interrupted, resumed, and scored by one metric more."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from ganzoo.recipes.loading import load_recipe
+from ganzoo.reports.leaderboard import write_leaderboard
+from ganzoo.runs.folder import RunFolder
+from ganzoo.studies.matrix import Matrix
+from ganzoo.studies.records import Ledger, RunRecord, kept_run, read_runs
+from ganzoo.studies.worker import START, Bench, Settings, Watcher
+
+TINY = [
+    "networks.generator.hidden=[16]",
+    "networks.discriminator.hidden=[16]",
+    "train.batch_size=32",
+    "train.images=32000",
+    "train.log_every=320",
+    "train.checkpoint_seconds=0",
+    "train.precision=fp32",
+    "evaluate.every=16000",
+    "evaluate.samples=200",
+]
+
+
+def bench(folder, *patterns, options=()):
+    settings = [word for override in TINY for word in ("--set", override)]
+    places = ["--results", str(folder / "results"), "--work", str(folder / "work")]
+    command = [sys.executable, "-m", "ganzoo", "bench", *patterns, *settings, *places, "--threads", "1", *options]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def files(zoo, tmp_path_factory):
+    """Recipes that fail: one in training, one before there is a run."""
+    folder = tmp_path_factory.mktemp("recipes")
+    broken = {"diverging": ["optimizers.default.lr=1e30"], "misfit": ["dataset.name=ring"]}
+    for name, overrides in broken.items():
+        (folder / f"{name}.yaml").write_text(load_recipe("vanilla-mnist", zoo, overrides).to_yaml())
+    return [str(folder / f"{name}.yaml") for name in broken]
+
+
+@pytest.fixture(scope="module")
+def matrix(files, tmp_path_factory):
+    """Two that fail and one that does not, two at a time: the folder, and the JSON that was printed."""
+    folder = tmp_path_factory.mktemp("bench")
+    process = bench(folder, *files, "vanilla-mnist", options=["--json", "--jobs", "2"])
+    printed, told = process.communicate(timeout=300)
+    assert process.returncode == 1, told
+    assert told.splitlines()[0] == "3 to train, 0 already done"
+    assert "1 of 3 done, 2 failed" in told
+    assert "Traceback" not in told
+    return folder, json.loads(printed)["records"]
+
+
+def test_failures_are_recorded_in_their_own_words_and_the_other_job_trains(matrix):
+    _, records = matrix
+    diverging, misfit, done = map(recorded, records)
+    assert [len(record["scores"]) for record in records] == [0, 0, 2]
+    assert [diverging.recipe, misfit.recipe, done.recipe] == ["diverging", "misfit", "vanilla-mnist"]
+    for failed in (diverging, misfit):
+        assert (failed.status, failed.plugin, failed.samples) == ("failed", None, None)
+    assert diverging.error.startswith("Training diverged: ")
+    assert misfit.error.startswith("The extractor 'mnist-cnn' judges images of 28x28 grey")
+    assert (misfit.dataset, misfit.images, misfit.parameters) == ("ring", 0, {})
+    assert (done.status, done.error, done.plugin, done.loss) == ("done", None, "vanilla", "non-saturating")
+
+
+def test_what_is_printed_is_what_is_in_the_file(matrix):
+    folder, printed = matrix
+    kept = [run.plain() for run in read_runs(folder / "results")]
+    assert sorted(kept, key=lambda record: record["recipe"]) == printed
+
+
+def test_a_record_holds_what_its_run_left(matrix):
+    folder, records = matrix
+    record = recorded(records[-1])
+    (path,) = (folder / "work" / "vanilla-mnist" / "mnist").glob("seed-0-*/run.json")
+    run = RunFolder.open(path.parent)
+    assert (record.images, record.seconds) == (run.info["images"], run.info["seconds"])
+    assert record.parameters == run.info["parameters"]
+    assert record.environment == run.info["environment"]
+    assert record.threads == 1
+    assert record.wall_seconds > record.seconds
+    (kept,) = [one for one in read_runs(folder / "results") if one.record == record]
+    assert list(kept.curve) == run.scores()
+    assert list(kept.scores) == records[-1]["scores"] == run.final_scores() == run.scores()[2:]
+    assert [(p["images"], p["weights"]) for p in kept.curve] == [
+        (images, weights) for images in (16000, 32000) for weights in ("ema", "raw")
+    ]
+    assert record.started == run.info["started"]
+    # tests/training/test_flops.py works this out.
+    assert record.flops_per_image == 232_448
+    picture = folder / "results" / record.samples
+    assert picture.read_bytes() == (run.path / "samples" / f"{32000:012d}.png").read_bytes()
+    with Image.open(picture) as grid:
+        assert grid.size == (242, 242)
+
+
+def recorded(printed):
+    """The record in what ``--json`` printed."""
+    return RunRecord.model_validate({key: value for key, value in printed.items() if key != "scores"})
+
+
+class Seen(Exception):
+    pass
+
+
+class Onlooker(Watcher):
+    def planned(self, todo, known, to_score):
+        raise Seen(
+            [job.recipe.name for job in todo],
+            [run.record.recipe for run in known],
+            [job.recipe.name for job in to_score],
+        )
+
+
+@pytest.mark.parametrize(
+    ("settings", "overrides", "todo"),
+    [
+        ({}, [], []),
+        ({"retry": True}, [], ["diverging", "misfit"]),
+        ({"force": True}, [], ["diverging", "misfit", "vanilla-mnist"]),
+        ({}, ["train.seed=1"], ["diverging", "misfit", "vanilla-mnist"]),
+        ({}, ["train.images=32032"], ["diverging", "misfit", "vanilla-mnist"]),
+        ({}, ["train.log_every=640"], []),
+        ({}, ["evaluate.samples=300"], []),
+        ({}, ["evaluate.metrics=[fid@mnist-cnn, recall@mnist-cnn]"], []),
+    ],
+)
+def test_only_what_has_no_record_is_trained_or_what_is_asked_for(zoo, matrix, files, settings, overrides, todo):
+    folder, _ = matrix
+    jobs = Matrix([*files, "vanilla-mnist"], overrides=[*TINY, *overrides]).jobs(zoo)
+    runner = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work", **settings), Onlooker())
+    with pytest.raises(Seen) as seen:
+        runner.run(jobs)
+    known = [job.recipe.name for job in jobs if job.recipe.name not in todo]
+    lacking = ["vanilla-mnist"] if any(override.startswith("evaluate") for override in overrides) else []
+    assert seen.value.args == (todo, known, lacking)
+
+
+def state_of(run):
+    """Modification times of all that training writes."""
+    files = [*run.glob("checkpoints/*"), *run.glob("samples/*"), run / "events.jsonl", run / "run.json"]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture
+def finished(matrix, tmp_path):
+    """A copy of a finished bench of one recipe: the folder, and the run folder in it."""
+    folder, _ = matrix
+    shutil.copytree(folder / "results", tmp_path / "results")
+    shutil.copytree(folder / "work" / "vanilla-mnist", tmp_path / "work" / "vanilla-mnist")
+    (path,) = tmp_path.glob("work/vanilla-mnist/mnist/seed-0-*/run.json")
+    return tmp_path, path.parent
+
+
+@pytest.mark.slow
+def test_one_metric_more_is_scored_from_the_kept_weights_and_nothing_is_trained(finished, zoo):
+    folder, run = finished
+    before, known = state_of(run), RunFolder.open(run).scores()
+    more = ["--set", "evaluate.metrics=[fid@mnist-cnn, recall@mnist-cnn]"]
+    process = bench(folder, "vanilla-mnist", options=["--json", *more])
+    printed, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    assert told.splitlines()[0] == "0 to train, 1 already done, 1 of them lack a score"
+    assert "recall@mnist-cnn" in told
+    assert state_of(run) == before
+    scores = json.loads(printed)["records"][0]["scores"]
+    assert [(score["metric"], score["weights"]) for score in scores] == [
+        ("fid@mnist-cnn", "ema"),
+        ("recall@mnist-cnn", "ema"),
+        ("fid@mnist-cnn", "raw"),
+        ("recall@mnist-cnn", "raw"),
+    ]
+    assert RunFolder.open(run).scores()[: len(known)] == known
+    (kept,) = [one for one in read_runs(folder / "results") if one.record.recipe == "vanilla-mnist"]
+    assert list(kept.scores) == scores
+    recall = kept.score("recall@mnist-cnn")
+    assert recall["protocol"]["n_fake"] == 200
+    # And it is not measured twice.
+    jobs = Matrix(["vanilla-mnist"], overrides=[*TINY, more[1]]).jobs(zoo)
+    with pytest.raises(Seen) as seen:
+        Bench(zoo, Ledger(folder / "results"), Settings(folder / "work"), Onlooker()).run(jobs)
+    assert seen.value.args == ([], ["vanilla-mnist"], [])
+
+
+def test_weights_that_were_not_kept_cannot_be_scored_and_the_sentence_says_what_to_do(finished, zoo):
+    folder, run = finished
+    shutil.rmtree(run)
+    jobs = Matrix(["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]"]).jobs(zoo)
+    sentences = []
+
+    class Listener(Watcher):
+        def unscored(self, job, reason):
+            sentences.append(reason)
+
+    worker = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work"), Listener())
+    (known,) = worker.run(jobs)
+    assert worker.unscored == jobs
+    assert known.score("fid@mnist-cnn") is not None
+    assert sentences == [
+        f"Cannot score kid@mnist-cnn: the weights were not kept (no such run in {run}). "
+        "Train it again with --force, or point --work to the run folders."
+    ]
+    assert not run.exists()
+
+
+def test_what_eval_added_to_a_run_is_collected_by_the_leaderboard_and_by_the_same_bench(finished, zoo):
+    folder, run = finished
+    opened = RunFolder.open(run)
+    (own, *_) = opened.final_scores()
+    added = {**own, "metric": "recall@mnist-cnn", "value": 0.25, "protocol": {**own["protocol"], "metric": "recall"}}
+    opened.append_score(added)
+    other = {**own, "value": 999.0, "protocol": {**own["protocol"], "split": "train"}}
+    write_leaderboard(folder / "results", None, folder / "work")
+    assert "recall@mnist-cnn" in (folder / "results" / "README.md").read_text()
+    opened.append_score(other)
+    (known,) = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work")).run(
+        Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
+    )
+    assert known.score("recall@mnist-cnn") == added
+    assert known.score("fid@mnist-cnn") == own  # the one on training images is beside it
+    assert known.scores[-1] == other
+    assert known in read_runs(folder / "results")
+
+
+def test_a_folder_that_holds_another_training_since_is_not_scored_for_the_record(finished):
+    folder, run = finished
+    ledger = Ledger(folder / "results")
+    (known,) = [one for one in ledger.runs if one.record.recipe == "vanilla-mnist"]
+    assert kept_run(known.record, folder / "work").path == run
+    RunFolder.open(run).update(started="2020-01-01T00:00:00+00:00")
+    assert kept_run(known.record, folder / "work") is None
+
+
+def test_a_module_in_the_working_folder_is_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "filelock.py").write_text("raise SystemExit('imported from the working folder')")
+    monkeypatch.chdir(tmp_path)
+    child = subprocess.run(
+        [sys.executable, "-c", START, "run", str(tmp_path / "run"), "no-such-recipe"],
+        input=b"", capture_output=True, timeout=120,
+    )  # fmt: skip
+    told = child.stderr.decode() + child.stdout.decode()
+    assert "working folder" not in told
+
+
+@pytest.mark.slow
+def test_a_bench_cut_off_leaves_nothing_running_and_goes_on_to_the_same_bits(matrix, tmp_path):
+    shown = 0
+    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        process = bench(tmp_path, "vanilla-mnist")
+        run = wait_for_training(tmp_path, shown)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == code, told
+        # Nobody told a job to end whose bench was killed, and still it does, and saves.
+        wait_for(lambda: RunFolder.open(run).info["status"] == "interrupted")  # noqa: B023
+        shown = RunFolder.open(run).latest_checkpoint().state["images"]
+        assert 0 < shown < 32_000
+    assert read_runs(tmp_path / "results") == []
+
+    process = bench(tmp_path, "vanilla-mnist")
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    (resumed,) = read_runs(tmp_path / "results")
+    assert resumed.record.wall_seconds is None
+    assert [score["value"] for score in resumed.scores] == [score["value"] for score in matrix[1][-1]["scores"]]
+    assert_same_weights(run, next(matrix[0].glob("work/vanilla-mnist/mnist/seed-0-*/run.json")).parent)
+
+
+def wait_for_training(folder, beyond):
+    """The run folder, once it has a checkpoint after more images than that."""
+
+    def newest():
+        saved = sorted(folder.glob("work/*/*/seed-*/checkpoints/*.json"))
+        return saved[-1] if saved and int(saved[-1].stem) > beyond else None
+
+    return wait_for(newest).parents[1]
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 120
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    return found
+
+
+def assert_same_weights(first, second):
+    first, second = (RunFolder.open(run).latest_checkpoint().tensors for run in (first, second))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
