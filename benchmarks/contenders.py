@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ganzoo import ImageDataset, Images
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import Recipe
 from ganzoo.evaluation.sampling import draw
-from ganzoo.recipes.identity import training_digest
-from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer

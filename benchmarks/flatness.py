@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from ganzoo import ImageDataset
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.files import write_atomically
-from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment
 from ganzoo.training.trainer import Trainer

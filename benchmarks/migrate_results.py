@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines, write_atomically
-from ganzoo.recipes.identity import training_digest
-from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.studies.records import RUNS, SCORES, ScoredRun, ScoreRow, read_runs
 from variants import Variants

@@ -16,9 +16,9 @@ from time import perf_counter
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment, in_words
 from ganzoo.training.flops import flops_per_image

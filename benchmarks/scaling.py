@@ -62,7 +62,7 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
     """Train so many steps with the other processes; the one that leads prints how fast all of them were."""
     import torch
 
-    from ganzoo.recipes.loading import load_recipe
+    from ganzoo.config.loading import load_recipe
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.environment import environment
     from ganzoo.training.distributed import joined

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 
 from ganzoo import ImageDataset, Images
 from ganzoo.build import assemble
+from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.features import find_extractor
 from ganzoo.evaluation.sampling import draw
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 
 METRICS = [f"{name}@mnist-cnn" for name in ("fid", "kid", "precision", "recall", "coverage")]

@@ -9,9 +9,9 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.recipes.identity import training_digest
-from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.together import SAMPLE_SEED, samples
 from ganzoo.training.trainer import Trainer

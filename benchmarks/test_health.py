@@ -15,7 +15,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo import ImageDataset
 from ganzoo.api.objective import Phase
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.health import WATCH_EVERY, GradientWatch
 from ganzoo.training.trainer import Trainer

@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from contenders import Contender, Ours, Peer, Tutorial
 from ganzoo import ImageDataset
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from peers.catalogue import PEERS
 from peers.talk import mnist_folder

@@ -13,8 +13,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo import ImageDataset
-from ganzoo.recipes.identity import training_digest
-from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.capturing import WARM_UP
 from ganzoo.training.flops import flops_per_image

@@ -21,11 +21,11 @@ import torch
 
 from contenders import Contender, Ours, Peer, Tutorial
 from fid_table import first_below, markdown
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.files import append_lines, read_lines, write_atomically
-from ganzoo.recipes.identity import training_digest
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment, hardware_in_words
 from ganzoo.training.device import resolve_device

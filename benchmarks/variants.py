@@ -18,9 +18,9 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from ganzoo.config.schema import Section
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
-from ganzoo.recipes.schema import Section
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.registry.validation import issues

@@ -11,23 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganzoo import functional, layers
+    from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
     from ganzoo.api.dataset import Dataset, ImageDataset, Split, cache_folder
     from ganzoo.api.extractor import Extractor, Features
-    from ganzoo.api.game import AdversarialGame
     from ganzoo.api.hookspecs import Register, RegisterRecipe, hookimpl
     from ganzoo.api.metric import Metric, MetricInputs
     from ganzoo.api.modality import Audio, Images, Modality, Points
-    from ganzoo.api.objective import (
-        AdversarialLoss,
-        Augmentation,
-        Batch,
-        Losses,
-        Networks,
-        Objective,
-        Phase,
-        Regularizer,
-        Turn,
-    )
+    from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
     from ganzoo.api.spec import Spec
     from ganzoo.api.tracker import Tracker
@@ -37,10 +27,10 @@ if TYPE_CHECKING:
     from ganzoo.runs.generator import TrainedGenerator, load
 
 _HOME = {
-    "AdversarialGame": "ganzoo.api.game",
-    "AdversarialLoss": "ganzoo.api.objective",
+    "AdversarialGame": "ganzoo.api.adversarial",
+    "AdversarialLoss": "ganzoo.api.adversarial",
     "Audio": "ganzoo.api.modality",
-    "Augmentation": "ganzoo.api.objective",
+    "Augmentation": "ganzoo.api.adversarial",
     "Batch": "ganzoo.api.objective",
     "CodesPrior": "ganzoo.api.priors",
     "Dataset": "ganzoo.api.dataset",
@@ -61,12 +51,12 @@ _HOME = {
     "Prior": "ganzoo.api.priors",
     "Register": "ganzoo.api.hookspecs",
     "RegisterRecipe": "ganzoo.api.hookspecs",
-    "Regularizer": "ganzoo.api.objective",
+    "Regularizer": "ganzoo.api.adversarial",
     "Spec": "ganzoo.api.spec",
     "Split": "ganzoo.api.dataset",
     "Tracker": "ganzoo.api.tracker",
     "TrainedGenerator": "ganzoo.runs.generator",
-    "Turn": "ganzoo.api.objective",
+    "RegularizerContext": "ganzoo.api.adversarial",
     "UniformPrior": "ganzoo.api.priors",
     "cache_folder": "ganzoo.api.dataset",
     "evaluate": "ganzoo.evaluation.evaluate",
@@ -77,6 +67,9 @@ _HOME = {
     "recipe": "ganzoo.runs.api",
     "recipes": "ganzoo.runs.api",
 }
+
+_RENAMED = {"Turn": "RegularizerContext"}
+"""Old names, each with the present one: they work, with a warning."""
 
 __all__ = [
     "AdversarialGame",
@@ -104,12 +97,12 @@ __all__ = [
     "Register",
     "RegisterRecipe",
     "Regularizer",
+    "RegularizerContext",
     "Run",
     "Spec",
     "Split",
     "Tracker",
     "TrainedGenerator",
-    "Turn",
     "UniformPrior",
     "cache_folder",
     "evaluate",
@@ -128,6 +121,12 @@ def __getattr__(name: str) -> Any:
         return import_module(f"ganzoo.{name}")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
+    if name in _RENAMED:
+        import warnings
+
+        message = f"ganzoo.{name} is now called ganzoo.{_RENAMED[name]}."
+        warnings.warn(message, FutureWarning, stacklevel=2)
+        return __getattr__(_RENAMED[name])
     raise AttributeError(f"module 'ganzoo' has no attribute '{name}'")
 
 

@@ -17,13 +17,13 @@ from torch.nn.modules.module import (
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganzoo.api.game import AdversarialGame
+from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
 from ganzoo.api.modality import Modality
-from ganzoo.api.objective import AdversarialLoss, Objective
+from ganzoo.api.objective import Objective
 from ganzoo.api.priors import Prior
 from ganzoo.api.spec import Spec
+from ganzoo.config.loading import Component, NetworkConfig, Recipe
 from ganzoo.errors import GanzooError, is_out_of_memory
-from ganzoo.recipes.loading import Component, NetworkConfig, Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from ganzoo import Images
 from ganzoo.build import assemble, check_memory, use_channels_last
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.registry import Entry
 from ganzoo.training.optim import RoleOptimizer
 

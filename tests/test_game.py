@@ -16,8 +16,8 @@ from ganzoo import (
     GanzooError,
     GaussianPrior,
     Regularizer,
+    RegularizerContext,
     Spec,
-    Turn,
 )
 
 SPEC = Spec((1, 2, 2), GaussianPrior(dim=3))
@@ -49,13 +49,13 @@ class Constant(Regularizer):
         self.value = value
         self.label = label
 
-    def penalty(self, turn: Turn) -> Tensor:
-        return turn.critic(turn.real).sum() * 0 + self.value
+    def penalty(self, context: RegularizerContext) -> Tensor:
+        return context.critic(context.real).sum() * 0 + self.value
 
 
 class Clip(Regularizer):
-    def penalty(self, turn: Turn) -> Tensor:
-        return turn.fake.sum() * 0
+    def penalty(self, context: RegularizerContext) -> Tensor:
+        return context.fake.sum() * 0
 
     def after_step(self, networks: dict[str, nn.Module]) -> None:
         for parameter in networks["discriminator"].parameters():
@@ -65,8 +65,8 @@ class Clip(Regularizer):
 class OnGenerator(Regularizer):
     side = "generator"
 
-    def penalty(self, turn: Turn) -> Tensor:
-        return turn.fake.square().mean()
+    def penalty(self, context: RegularizerContext) -> Tensor:
+        return context.fake.square().mean()
 
 
 class Generator(nn.Module):
@@ -280,14 +280,14 @@ def test_regularizers_are_shown_the_networks_once() -> None:
 @pytest.mark.parametrize("spec", [SPEC, CONDITIONAL], ids=["unconditional", "conditional"])
 def test_a_turn_can_draw_and_judge_more_than_its_batch(spec: Spec) -> None:
     nets, seen = networks(), batch()
-    turn = game(spec=spec, augmentation=Shift()).discriminator_turn(nets, seen)
-    assert len(turn.condition) == (1 if spec.classes else 0)
-    assert torch.equal(turn.generate(seen.z), nets["generator"](seen.z, *turn.condition))
-    assert torch.equal(turn.judge_real(), turn.critic(turn.real))
-    assert torch.equal(turn.judge_fake(), turn.critic(turn.fake))
-    known = replace(turn, real_logits=torch.ones(4), fake_logits=torch.zeros(4))
-    assert known.judge_real() is known.real_logits
-    assert known.judge_fake() is known.fake_logits
+    context = game(spec=spec, augmentation=Shift()).discriminator_context(nets, seen)
+    assert len(context.condition) == (1 if spec.classes else 0)
+    assert torch.equal(context.generate(seen.z), nets["generator"](seen.z, *context.condition))
+    assert torch.equal(context.discriminate_real(), context.critic(context.real))
+    assert torch.equal(context.discriminate_fake(), context.critic(context.fake))
+    known = replace(context, real_logits=torch.ones(4), fake_logits=torch.zeros(4))
+    assert known.discriminate_real() is known.real_logits
+    assert known.discriminate_fake() is known.fake_logits
 
 
 def test_labels_reach_both_networks_of_a_conditional_game() -> None:
@@ -334,8 +334,8 @@ def test_the_augmentation_changes_real_and_fake_alike() -> None:
 
 def test_regularizers_see_augmented_images_too() -> None:
     class Look(Regularizer):
-        def penalty(self, turn: Turn) -> Tensor:
-            return turn.real.mean() + turn.fake.mean()
+        def penalty(self, context: RegularizerContext) -> Tensor:
+            return context.real.mean() + context.fake.mean()
 
     game_of_shift = game(None, Look(), augmentation=Shift())
     assert game_of_shift.phases()[0].loss(networks(), batch())["penalty"] > 190
@@ -371,8 +371,8 @@ class ReadsFeatures(Regularizer):
     reads_features = True
     label = "feature-norm"
 
-    def penalty(self, turn: Turn) -> Tensor:
-        return turn.features(turn.real).sum() + 10 * turn.features(turn.fake).sum()
+    def penalty(self, context: RegularizerContext) -> Tensor:
+        return context.features(context.real).sum() + 10 * context.features(context.fake).sum()
 
 
 @pytest.mark.parametrize("spec", [SPEC, CONDITIONAL], ids=["unconditional", "conditional"])
@@ -399,11 +399,11 @@ def test_features_are_computed_once_for_logits_and_regularizers(spec: Spec) -> N
 
 def test_features_of_other_images_are_their_own() -> None:
     nets, seen = {"generator": Generator(), "discriminator": WithFeatures()}, batch()
-    turn = game().discriminator_turn(nets, seen)
-    first = turn.features(turn.real)
-    assert turn.features(turn.real) is first
-    assert torch.equal(turn.features(turn.real + 1), first + 2)
-    assert turn.features(turn.real) is first
+    context = game().discriminator_context(nets, seen)
+    first = context.features(context.real)
+    assert context.features(context.real) is first
+    assert torch.equal(context.features(context.real + 1), first + 2)
+    assert context.features(context.real) is first
 
 
 def test_a_discriminator_without_a_head_has_its_logits_for_features() -> None:
@@ -483,21 +483,21 @@ def test_regularizers_are_part_of_the_objective_and_so_checkpointed() -> None:
 
 
 def test_a_regularizer_of_both_sides_is_told_whose_turn_it_is() -> None:
-    turns: list[Turn] = []
+    turns: list[RegularizerContext] = []
 
     class Both(Regularizer):
         side = "both"
 
-        def penalty(self, turn: Turn) -> Tensor:
-            turns.append(turn)
-            return turn.fake.sum() * 0
+        def penalty(self, context: RegularizerContext) -> Tensor:
+            turns.append(context)
+            return context.fake.sum() * 0
 
     nets, seen = networks(), batch()
     for phase in game(Paired(), Both(), Both(every_steps=3)).phases():
         phase.loss(nets, seen)
-    assert [turn.player for turn in turns] == ["discriminator", "discriminator", "generator", "generator"]
-    assert all(turn.batch is seen and turn.networks is nets for turn in turns)
-    assert [turn.fake.requires_grad for turn in turns] == [False, False, True, True]
+    assert [context.player for context in turns] == ["discriminator", "discriminator", "generator", "generator"]
+    assert all(context.batch is seen and context.networks is nets for context in turns)
+    assert [context.fake.requires_grad for context in turns] == [False, False, True, True]
     for eager in (turns[0], turns[2]):
         assert torch.equal(eager.real_logits, eager.critic(eager.real))
         assert torch.equal(eager.fake_logits, eager.critic(eager.fake))
@@ -505,7 +505,7 @@ def test_a_regularizer_of_both_sides_is_told_whose_turn_it_is() -> None:
 
 
 def test_an_unpaired_generator_s_turn_has_no_real_logits_and_all_fake_ones() -> None:
-    turns: list[Turn] = []
+    turns: list[RegularizerContext] = []
 
     class Half(Regularizer):
         side = "generator"
@@ -513,8 +513,8 @@ def test_an_unpaired_generator_s_turn_has_no_real_logits_and_all_fake_ones() -> 
         def select(self, fake_logits: Tensor) -> Tensor:
             return fake_logits / 2
 
-        def penalty(self, turn: Turn) -> None:
-            turns.append(turn)
+        def penalty(self, context: RegularizerContext) -> None:
+            turns.append(context)
 
     nets, seen = networks(), batch()
     loss = game(None, Half(), Half()).phases()[1].loss(nets, seen)["loss"]

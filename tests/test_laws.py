@@ -9,9 +9,9 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.overrides import Override, apply
 from ganzoo.files import parse_json
-from ganzoo.recipes.loading import load_recipe
-from ganzoo.recipes.overrides import Override, apply
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.strict_yaml import dump, parse
 from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint

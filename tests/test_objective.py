@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import Augmentation, Batch, GanzooError, GaussianPrior, Objective, Phase, Regularizer, Spec, Turn
+from ganzoo import (
+    Augmentation,
+    Batch,
+    GanzooError,
+    GaussianPrior,
+    Objective,
+    Phase,
+    Regularizer,
+    RegularizerContext,
+    Spec,
+)
 
 
 class Doubles(nn.Module):
@@ -25,9 +35,9 @@ def spec(classes: int) -> Spec:
     return Spec((1, 2, 2), GaussianPrior(dim=3), classes=classes)
 
 
-def turn() -> Turn:
+def turn() -> RegularizerContext:
     batch = Batch(torch.ones(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64), torch.zeros(2, 3))
-    return Turn({}, lambda images: images.flatten(1).sum(1), batch, batch.real, -batch.real)
+    return RegularizerContext({}, lambda images: images.flatten(1).sum(1), batch, batch.real, -batch.real)
 
 
 def test_an_objective_remembers_the_sizes_and_adds_no_networks() -> None:
@@ -64,8 +74,8 @@ def test_a_regularizer_takes_its_weight_and_how_often() -> None:
 
 
 def test_a_turn_judges_now_what_its_phase_did_not() -> None:
-    assert turn().judge_real().tolist() == [4, 4]
-    assert turn().judge_fake().tolist() == [-4, -4]
+    assert turn().discriminate_real().tolist() == [4, 4]
+    assert turn().discriminate_fake().tolist() == [-4, -4]
 
 
 @pytest.mark.parametrize("name", ["generate", "features"])

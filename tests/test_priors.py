@@ -9,7 +9,7 @@ import torch
 
 from ganzoo import CodesPrior, GanzooError, GaussianPrior, Images, Prior, UniformPrior
 from ganzoo.build import assemble
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 

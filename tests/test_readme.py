@@ -7,7 +7,7 @@ import torch
 
 from ganzoo import Images
 from ganzoo.build import assemble
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from ganzoo import Regularizer
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Component, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import load_recipe
-from ganzoo.recipes.schema import Component, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 

@@ -11,10 +11,10 @@ import pytest
 
 from ganzoo import Images
 from ganzoo.build import assemble
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, one_line
 from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.files import parse_json, read_lines, write_atomically
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.packages import installed
 from ganzoo.registry.strict_yaml import parse
 from ganzoo.registry.validation import ValidationFailed

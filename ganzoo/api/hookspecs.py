@@ -15,10 +15,11 @@ import pluggy
 if TYPE_CHECKING:
     from torch import nn
 
+    from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
     from ganzoo.api.dataset import ImageDataset
     from ganzoo.api.extractor import Extractor
     from ganzoo.api.metric import Metric
-    from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
+    from ganzoo.api.objective import Objective
     from ganzoo.api.priors import Prior
     from ganzoo.api.tracker import Tracker
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.api.game import AdversarialGame
-from ganzoo.api.objective import AdversarialLoss, Augmentation, Objective, Regularizer
+from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer
+from ganzoo.api.objective import Objective
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.checks.toys import (
     AS_BUFFER,
@@ -22,7 +22,7 @@ from ganzoo.checks.toys import (
     toy_batch,
     toy_game,
 )
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 
@@ -31,7 +31,7 @@ SIZES = (0.0, 1.0, 1e4)
 STABLE_FORM = "Use a numerically stable form, such as softplus or logsigmoid, and average over the batch."
 AVERAGE = "Average over the batch with .mean(); do not sum."
 SEEDED = "Draw with torch's default generator, which ganzoo seeds."
-LAZY_LOGITS = "A lazy phase has no logits yet: call turn.judge_real() and turn.judge_fake()."
+LAZY_LOGITS = "A lazy phase has no logits yet: call context.discriminate_real() and context.discriminate_fake()."
 BASE_OPTIONS = "Pass weight and every to Regularizer.__init__."
 BASES = {"loss": (AdversarialLoss, Objective), "regularizer": (Regularizer,), "augmentation": (Augmentation,)}
 
@@ -199,7 +199,7 @@ def run_phase(entry: Entry[Any], **options: Any) -> tuple[dict[str, Tensor], nn.
     regularizer.label = entry.name
     game, networks = _regularized_game(entry, regularizer)
     phase = next(p for p in game.phases() if regularizer.side in (p.name.split("/")[0], "both"))
-    with plugin_code(entry, "in a phase", "See ganzoo.Turn for what a regularizer sees."):
+    with plugin_code(entry, "in a phase", "See ganzoo.RegularizerContext for what a regularizer sees."):
         losses = dict(phase.loss(dict(networks.items()), toy_batch()))
         losses["loss"].backward()  # type: ignore[no-untyped-call]
     return losses, networks
@@ -314,7 +314,7 @@ def _regularized_game(entry: Entry[Any], regularizer: Regularizer) -> tuple[Adve
 
 def _train(entry: Entry[Any], game: AdversarialGame, networks: nn.ModuleDict) -> list[float]:
     seed(11)
-    with plugin_code(entry, "in a training step", "See ganzoo.Turn and ganzoo.Batch for its inputs."):
+    with plugin_code(entry, "in a training step", "See ganzoo.RegularizerContext and ganzoo.Batch for its inputs."):
         found = [losses["loss"].detach() for _, losses in take_steps(game, networks, SPEC, steps=3)]
     if not all(bool(loss.isfinite()) for loss in found):
         raise CheckFailed(f"{described(entry)} gives a loss that is not finite within three steps.", STABLE_FORM)

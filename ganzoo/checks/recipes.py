@@ -10,8 +10,8 @@ from ganzoo.api.modality import Images
 from ganzoo.build import Assembly, assemble
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.checks.toys import AS_BUFFER, fake_tensors, hidden_state, require_no_hidden_state, seed, take_steps
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 

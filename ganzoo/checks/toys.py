@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ganzoo.api.game import AdversarialGame
-from ganzoo.api.objective import AdversarialLoss, Augmentation, Batch, Objective, Phase, Regularizer
+from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer
+from ganzoo.api.objective import Batch, Objective, Phase
 from ganzoo.api.priors import GaussianPrior
 from ganzoo.api.spec import Spec
 from ganzoo.checks.entries import described, plugin_code, require

@@ -11,7 +11,7 @@ import typer
 from ganzoo.errors import GanzooError, unknown
 
 if TYPE_CHECKING:
-    from ganzoo.recipes.loading import Recipe
+    from ganzoo.config.loading import Recipe
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
 
@@ -126,7 +126,7 @@ def _found(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
 
 
 def _show_recipe(name: str, zoo: Zoo, overrides: list[str], as_json: bool) -> None:
-    from ganzoo.recipes.loading import load_recipe
+    from ganzoo.config.loading import load_recipe
 
     recipe = load_recipe(name, zoo, overrides)
     counts = _parameter_counts(recipe, zoo)

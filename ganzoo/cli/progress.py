@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Table
 
 from ganzoo.api.tracker import Tracker
-from ganzoo.recipes.loading import Recipe
+from ganzoo.config.loading import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder

@@ -64,7 +64,7 @@ def run(
                 progress.begin(opened.recipe(zoo, overrides), resume)
                 finished = loop.resume(resume, zoo, overrides=overrides, callbacks=callbacks, processes=processes)
             elif recipe is not None:
-                from ganzoo.recipes.loading import load_recipe
+                from ganzoo.config.loading import load_recipe
                 from ganzoo.runs.folder import free_folder
 
                 resolved = load_recipe(recipe, zoo, overrides)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.extractor import Features
+from ganzoo.config.schema import FOREIGN_EXTRACTORS
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.sampling import BATCH, WHOLE
-from ganzoo.recipes.schema import FOREIGN_EXTRACTORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ganzoo.api.dataset import Dataset
 from ganzoo.api.extractor import Extractor, Features
+from ganzoo.config.loading import Recipe
 from ganzoo.evaluation.features import extract, find_extractor
-from ganzoo.recipes.loading import Recipe
 from ganzoo.registry.loading import Zoo
 
 SAMPLES = 500

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import find_extractor
-from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import TrainedGenerator, load
@@ -180,7 +180,7 @@ def train(
 
 def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The same recipe with changes, checked again."""
-    from ganzoo.recipes.loading import parse_recipe
+    from ganzoo.config.loading import parse_recipe
 
     return parse_recipe(recipe.to_yaml(), recipe.name, load_zoo(), overrides)
 

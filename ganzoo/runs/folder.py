@@ -15,9 +15,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ganzoo.api.dataset import Dataset, Split
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.files import locked_append, sweep, temporary_name, write_atomically
-from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint

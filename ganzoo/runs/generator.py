@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ganzoo.api.dataset import Dataset
-    from ganzoo.recipes.loading import Recipe
+    from ganzoo.config.loading import Recipe
     from ganzoo.runs.checkpoint import Checkpoint
 
 Weights = Literal["ema", "raw"]

@@ -26,6 +26,7 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset
 from ganzoo.api.modality import png
 from ganzoo.api.tracker import Tracker
+from ganzoo.config.loading import Recipe, parse_recipe
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.metrics import MetricRequest
@@ -33,7 +34,6 @@ from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.sampling import draw
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
 from ganzoo.files import write_atomically
-from ganzoo.recipes.loading import Recipe, parse_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.environment import environment

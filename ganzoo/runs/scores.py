@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ganzoo.config.loading import Recipe
 from ganzoo.evaluation.protocol import NOT_COMPARED
-from ganzoo.recipes.loading import Recipe
 
 Record = dict[str, Any]
 

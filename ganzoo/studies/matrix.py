@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.recipes.identity import training_digest
-from ganzoo.recipes.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.studies.records import run_path
 

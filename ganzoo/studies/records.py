@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ganzoo.config.identity import training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.files import locked_append, read_lines, write_atomically
-from ganzoo.recipes.identity import training_digest
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import issues
 from ganzoo.runs.environment import hardware_in_words

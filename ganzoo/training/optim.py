@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ganzoo.config.schema import Recipe, ScheduleConfig, initial
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.recipes.optimizers import known
-from ganzoo.recipes.schema import Recipe, ScheduleConfig, initial
+from ganzoo.config.optimizers import known
 
 FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose fused implementation is the fastest, on CPUs too; the others are faster over all tensors at once."""
@@ -24,7 +24,7 @@ class RoleOptimizer:
 
     Args:
         network: What it updates.
-        name: An optimizer's name in lower case, see ``ganzoo.recipes.optimizers``.
+        name: An optimizer's name in lower case, see ``ganzoo.config.optimizers``.
         options: Keyword arguments of torch's class, ``lr`` among them. ``lr``, and each of the betas, may be a
             schedule, which ``Schedules`` applies.
         captured_on: The device that an engine captures steps on; learning rate and scheduled betas are then tensors

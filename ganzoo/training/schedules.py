@@ -10,10 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganzoo.api.game import AdversarialGame
+from ganzoo.api.adversarial import AdversarialGame
 from ganzoo.api.objective import Objective
+from ganzoo.config.schema import Recipe, ScheduleConfig
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.schema import Recipe, ScheduleConfig
 from ganzoo.training.optim import Ema, RoleOptimizer
 
 

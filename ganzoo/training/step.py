@@ -1,7 +1,7 @@
 """The adversarial step, in order of execution: batches, phases, loss, backward, optimizer, average.
 
-``TrainingStep`` takes every phase's turn once. Phases that share fakes form one ``StepGroup`` on one batch; every other
-phase is a group by itself. A ``PhaseStep`` is one turn of a phase's optimizers. An engine (``training/engines``) makes
+``TrainingStep`` runs every phase once. Phases that share fakes form one ``StepGroup`` on one batch; every other
+phase is a group by itself. A ``PhaseStep`` is one step of a phase's optimizers. An engine (``training/engines``) makes
 a faster function of a group, and nothing else.
 """
 
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
+from ganzoo.config.loading import Recipe
 from ganzoo.data.sampler import Sampler
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.recipes.loading import Recipe
 from ganzoo.training.distributed import Replicas
 from ganzoo.training.health import WATCH_EVERY, GradientWatch, Meters
 from ganzoo.training.optim import Ema
@@ -89,7 +89,7 @@ class StepGroup:
     autocast: Callable[[], torch.autocast]
 
     def __call__(self, columns: Mapping[str, Tensor]) -> None:
-        """The turn of each phase on one batch."""
+        """Each phase's step on one batch."""
         batch = self.with_fakes(Batch.of(columns, self.latents()))
         for step in self.phases:
             step(batch)
@@ -129,7 +129,7 @@ class StepGroup:
 
 
 class PhaseStep:
-    """One turn of a phase's optimizers.
+    """One step of a phase's optimizers.
 
     Args:
         phase: What is minimised, and whose parameters.

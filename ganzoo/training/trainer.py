@@ -13,10 +13,10 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset
 from ganzoo.api.objective import Networks, Phase
 from ganzoo.build import assemble
+from ganzoo.config.loading import Recipe
+from ganzoo.config.schema import initial
 from ganzoo.data.sampler import build_sampler
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import Recipe
-from ganzoo.recipes.schema import initial
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.device import autocast, keep_freed_memory, resolve_precision
 from ganzoo.training.distributed import (

@@ -6,8 +6,8 @@ from ganzoo import Regularizer, hookimpl
 class Sometimes(Regularizer):
     """Penalises a critic only while it is ahead."""
 
-    def penalty(self, turn):
-        gap = turn.judge_real().mean() - turn.judge_fake().mean()
+    def penalty(self, context):
+        gap = context.discriminate_real().mean() - context.discriminate_fake().mean()
         if gap > 0:
             return gap.square()
         return gap * 0

@@ -7,7 +7,7 @@ import torch
 
 from contenders import Contender, Ours, Tutorial
 from ganzoo import ImageDataset
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from peers.talk import mnist_folder
 

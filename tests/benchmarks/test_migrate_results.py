@@ -2,9 +2,9 @@
 
 import json
 
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import load_recipe
 from ganzoo.files import read_lines
-from ganzoo.recipes.identity import training_digest
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.studies.records import read_runs
 from migrate_results import digest_of_schema_1, main
 

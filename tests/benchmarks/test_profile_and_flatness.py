@@ -4,7 +4,7 @@ import pytest
 
 import flatness
 import profile_step
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.training.trainer import Trainer
 
 

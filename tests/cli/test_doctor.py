@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from ganzoo.cli.progress import RunProgress
 from ganzoo.cli.reports import doctor
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks, resume, start
 

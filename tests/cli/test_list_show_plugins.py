@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from ganzoo import cli
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.recipes.loading import load_recipe
 
 
 def ganzoo(*arguments, **environment):

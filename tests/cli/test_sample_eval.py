@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from ganzoo.cli.evaluate import evaluate, show_scores
 from ganzoo.cli.sample import sample
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.comparison import read_scores
 from ganzoo.runs.folder import RunFolder

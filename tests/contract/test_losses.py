@@ -8,7 +8,7 @@ import pytest
 
 from ganzoo import AdversarialLoss, Objective
 from ganzoo.checks import losses as checks
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 
 ZOO = load_zoo()

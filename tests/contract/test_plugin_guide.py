@@ -40,7 +40,7 @@ TAKE_STEPS = """\
 import json, sys, torch
 from ganzoo import ImageDataset
 from ganzoo.registry.loading import load_zoo
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.training.trainer import Trainer
 
 zoo = load_zoo()

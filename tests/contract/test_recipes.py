@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from ganzoo import Batch, GaussianPrior, Objective, Phase, Spec
 from ganzoo.checks import recipes as checks
 from ganzoo.checks.toys import take_steps
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 
 ZOO = load_zoo()

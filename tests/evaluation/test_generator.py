@@ -5,8 +5,8 @@ import torch
 
 from ganzoo import Images
 from ganzoo.build import assemble
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 

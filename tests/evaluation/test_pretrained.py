@@ -9,11 +9,11 @@ from torch_fidelity import feature_extractor_clip as clip
 from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
 from ganzoo import ImageDataset
+from ganzoo.config.schema import FOREIGN_EXTRACTORS
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.features import find_extractor
-from ganzoo.recipes.schema import FOREIGN_EXTRACTORS
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 

@@ -10,8 +10,8 @@ import torch
 
 from ganzoo import Images, load
 from ganzoo.build import assemble
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 

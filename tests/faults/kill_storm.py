@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs import loop
 from ganzoo.runs.folder import RunFolder

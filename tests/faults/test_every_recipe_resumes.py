@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import ImageDataset
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
 from ganzoo.training.trainer import Trainer

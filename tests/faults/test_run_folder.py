@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks, resume, start
 from ganzoo.runs.schemas import NewerError

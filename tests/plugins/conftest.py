@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo import Batch, ImageDataset, Turn
-from ganzoo.recipes.loading import load_recipe
+from ganzoo import Batch, ImageDataset, RegularizerContext
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
 
@@ -24,12 +24,12 @@ SMALL = [
 
 
 @pytest.fixture
-def turn() -> Callable[..., Turn]:
+def context() -> Callable[..., RegularizerContext]:
     """A turn of a critic and two batches; anything else by keyword."""
 
-    def make(critic: Critic, real: Tensor, fake: Tensor, **more: object) -> Turn:
+    def make(critic: Critic, real: Tensor, fake: Tensor, **more: object) -> RegularizerContext:
         batch = Batch(real, torch.zeros(len(real), dtype=torch.int64), more.pop("z", torch.zeros(len(real), 1)))
-        return Turn(more.pop("networks", {}), critic, batch, real, fake, **more)
+        return RegularizerContext(more.pop("networks", {}), critic, batch, real, fake, **more)
 
     return make
 

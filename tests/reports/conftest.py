@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from ganzoo import Extractor, ImageDataset
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.loop import start

@@ -10,8 +10,8 @@ import time
 import pytest
 import torch
 
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.loop import Callbacks, TrainingLoop, resume, start

@@ -1,6 +1,6 @@
 """Which of a run's scores are its final ones."""
 
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.runs.scores import final_scores, own_protocol
 
 OWN = {"dataset": "mnist", "split": "test", "n_fake": 500, "sample_seed": 0}

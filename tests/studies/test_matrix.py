@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.studies.matrix import Matrix
 
 

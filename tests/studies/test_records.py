@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.identity import training_digest
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.studies.records import Ledger, RunRecord, ScoredRun, read_runs
 
 SCORE = {

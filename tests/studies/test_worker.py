@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.runs.folder import RunFolder
 from ganzoo.studies.matrix import Matrix

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ganzoo import AdversarialLoss, ImageDataset
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
 from ganzoo.training.distributed import ALONE, Processes

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ganzoo import load
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError, Terminated
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks, TrainingLoop, start
@@ -131,7 +131,7 @@ import torch
 from ganzoo.evaluation.features import extract, find_extractor
 from ganzoo.evaluation.sampling import BATCH, draw
 from ganzoo.registry.loading import load_zoo
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.training.distributed import joined
 from ganzoo.training.trainer import Trainer
 

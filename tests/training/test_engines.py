@@ -7,8 +7,8 @@ import torch
 import torch._inductor.config as inductor
 
 from ganzoo import ImageDataset
+from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.engines import choose_engine
 from ganzoo.training.trainer import Trainer

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.training.flops import flops_per_image
 
 LATENT, HIDDEN, PIXELS = 100, 16, 784

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ganzoo.api.objective import Phase
+from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.features import Features
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch, variety
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.health import WATCH_EVERY, GradientWatch, broken_networks
 from ganzoo.training.trainer import Trainer

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ganzoo import Augmentation, GanzooError
-from ganzoo.recipes.loading import load_recipe
-from ganzoo.recipes.schema import ScheduleConfig
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import ScheduleConfig
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
 from ganzoo.training.capturing import CaptureEngine

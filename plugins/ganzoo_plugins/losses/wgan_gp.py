@@ -20,7 +20,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn.functional import relu
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
 
 WGAN = "Arjovsky, Chintala & Bottou 2017, Wasserstein GAN, arXiv:1701.07875"
 WGAN_GP = "Gulrajani et al. 2017, Improved Training of Wasserstein GANs, arXiv:1704.00028"
@@ -55,10 +55,10 @@ class GradientPenalty(Regularizer):
         self.target = target
         self.one_sided = one_sided
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[(‖∇D(x̂)‖ - target)²] over one random point between each real and fake image."""
-        between = functional.interpolate(turn.real, turn.fake)
-        gradient = functional.input_gradient(turn.critic, between)
+        between = functional.interpolate(context.real, context.fake)
+        gradient = functional.input_gradient(context.critic, between)
         excess = functional.norm(gradient) - self.target
         return (relu(excess) if self.one_sided else excess).square().mean()
 

@@ -50,7 +50,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 from torch.nn.utils.parametrize import register_parametrization
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Spec, Turn, functional, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, functional, hookimpl
 from ganzoo.layers import (
     Blur,
     Conditioning,
@@ -364,13 +364,13 @@ class PathLength(Regularizer):
         self.decay = decay
         self.register_buffer("average", torch.zeros(()))
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[(‖Jᵀ y‖ - a)²], after a moved towards these lengths."""
-        generator: Any = turn.networks["generator"]
+        generator: Any = context.networks["generator"]
         if hasattr(generator, "mapping") and hasattr(generator, "synthesis"):
-            lengths = path_lengths(generator.synthesis, generator.mapping(turn.batch.z, *turn.condition))
+            lengths = path_lengths(generator.synthesis, generator.mapping(context.batch.z, *context.condition))
         else:
-            lengths = path_lengths(turn.generate, turn.batch.z)
+            lengths = path_lengths(context.generate, context.batch.z)
         lengths = lengths.to(torch.promote_types(lengths.dtype, torch.float32))
         self.average.lerp_(lengths.detach().mean().to(self.average), 1 - self.decay)
         return (lengths - self.average).square().mean()

@@ -31,8 +31,8 @@ from ganzoo import (
     Register,
     RegisterRecipe,
     Regularizer,
+    RegularizerContext,
     Spec,
-    Turn,
     hookimpl,
 )
 
@@ -90,11 +90,11 @@ class PullingAway(Regularizer):
                 "Use one with encode() or features(), such as 'autoencoder-dcgan' or 'dcgan'.",
             )
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """Mean squared cosine between the codes of different fakes."""
-        discriminator = turn.networks["discriminator"]
+        discriminator = context.networks["discriminator"]
         encode = cast("Callable[..., Tensor]", getattr(discriminator, "encode", None) or discriminator.features)
-        return pulling_away(encode(turn.fake, *turn.condition).float())
+        return pulling_away(encode(context.fake, *context.condition).float())
 
 
 @hookimpl

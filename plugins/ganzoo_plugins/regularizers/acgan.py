@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
 
 PAPER = "Odena, Olah & Shlens 2017, Conditional Image Synthesis with ACGANs, arXiv:1610.09585"
 
@@ -54,17 +54,17 @@ class AuxiliaryClassifier(Regularizer):
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"classifier": nn.Linear(width, spec.classes)}
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """-E[log C(y | x)], over the images that this turn's player answers for."""
-        if turn.player == "generator":
-            return self.error(turn, turn.fake)
-        error = self.error(turn, turn.real)
-        return error + self.error(turn, turn.fake) if self.on_fakes else error
+        if context.player == "generator":
+            return self.error(context, context.fake)
+        error = self.error(context, context.real)
+        return error + self.error(context, context.fake) if self.on_fakes else error
 
-    def error(self, turn: Turn, images: Tensor) -> Tensor:
+    def error(self, context: RegularizerContext, images: Tensor) -> Tensor:
         """Mean cross-entropy, in nats, of the batch's labels given images (n, c, h, w)."""
-        logits: Tensor = turn.networks["classifier"](turn.features(images))
-        return cross_entropy(logits.float(), turn.batch.label)
+        logits: Tensor = context.networks["classifier"](context.features(images))
+        return cross_entropy(logits.float(), context.batch.label)
 
 
 @hookimpl

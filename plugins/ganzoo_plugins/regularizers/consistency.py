@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, hookimpl
 from ganzoo.layers import random_shift
 
 PAPER = "Zhang et al. 2020, Consistency Regularization for Generative Adversarial Networks, arXiv:1910.12027"
@@ -36,10 +36,10 @@ class Consistency(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
         self.shift = shift
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[(D(x) - D(T(x)))²]."""
-        changed = turn.critic(random_shift(turn.real, self.shift, self.shift))
-        return (turn.judge_real() - changed).square().mean()
+        changed = context.critic(random_shift(context.real, self.shift, self.shift))
+        return (context.discriminate_real() - changed).square().mean()
 
 
 @hookimpl

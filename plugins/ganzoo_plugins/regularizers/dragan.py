@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
 
 PAPER = "Kodali et al. 2017, On Convergence and Stability of GANs, arXiv:1705.07215"
 
@@ -46,11 +46,11 @@ class Dragan(Regularizer):
         self.strength = strength
         self.target = target
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[(‖∇D(x + δ)‖ - k)²]."""
-        perturbed = turn.real + self.strength * turn.real.std() * torch.rand_like(turn.real)
-        near = functional.interpolate(turn.real, perturbed)
-        slope = functional.norm(functional.input_gradient(turn.critic, near))
+        perturbed = context.real + self.strength * context.real.std() * torch.rand_like(context.real)
+        near = functional.interpolate(context.real, perturbed)
+        slope = functional.norm(functional.input_gradient(context.critic, near))
         return (slope - self.target).square().mean()
 
 

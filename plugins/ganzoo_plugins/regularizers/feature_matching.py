@@ -17,7 +17,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, hookimpl
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 
@@ -36,9 +36,9 @@ class FeatureMatching(Regularizer):
     def __init__(self, *, weight: float = 1.0, every_steps: int = 1) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """‖E f(x) - E f(G(z))‖², a mean over features."""
-        wanted, found = (turn.features(images).float().mean(0) for images in (turn.real, turn.fake))
+        wanted, found = (context.features(images).float().mean(0) for images in (context.real, context.fake))
         return (wanted.detach() - found).square().mean()
 
 

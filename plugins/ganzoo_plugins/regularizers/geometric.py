@@ -20,7 +20,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
 
 PAPER = "Lim & Ye 2017, Geometric GAN, arXiv:1705.02894"
 
@@ -51,9 +51,9 @@ class SVMMargin(Regularizer):
                 "Remove one of the two.",
             )
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """1/2 ‖w‖²."""
-        layer = last_layer(turn.networks["discriminator"])
+        layer = last_layer(context.networks["discriminator"])
         assert layer is not None, "bind has seen it"
         return layer.weight.square().sum() / 2
 

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganzoo import Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+from ganzoo import Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 
@@ -51,9 +51,9 @@ class HistoricalAveraging(Regularizer):
         self.register_buffer("average", flat(networks[self.side]).detach().clone())
         self.register_buffer("steps", torch.ones(()))
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """‖θ - mean of all θ so far‖²."""
-        return (flat(turn.networks[self.side]) - self.average).square().sum()
+        return (flat(context.networks[self.side]) - self.average).square().sum()
 
     def after_step(self, networks: Networks) -> None:
         """Add these parameters to the mean."""

@@ -24,7 +24,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
 from ganzoo.layers import random_shift
 
 PAPER = "Zhao et al. 2021, Improved Consistency Regularization for GANs, arXiv:2002.04724"
@@ -54,10 +54,10 @@ class BalancedConsistency(Regularizer):
         self.fake_share = fake_share
         self.shift = shift
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[(D(x) - D(T(x)))²] + λ_fake / λ_real E[(D(G(z)) - D(T(G(z))))²]."""
-        real = turn.judge_real() - turn.critic(random_shift(turn.real, self.shift, self.shift))
-        fake = turn.judge_fake() - turn.critic(random_shift(turn.fake, self.shift, self.shift))
+        real = context.discriminate_real() - context.critic(random_shift(context.real, self.shift, self.shift))
+        fake = context.discriminate_fake() - context.critic(random_shift(context.fake, self.shift, self.shift))
         return real.square().mean() + self.fake_share * fake.square().mean()
 
 
@@ -74,11 +74,11 @@ class LatentConsistency(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
         self.sigma = sigma
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[(D(G(z)) - D(G(z')))²], without the generator's graph."""
         with torch.no_grad():
-            near = turn.generate(_moved(turn.batch.z, self.sigma))
-        return (turn.judge_fake() - turn.critic(near)).square().mean()
+            near = context.generate(_moved(context.batch.z, self.sigma))
+        return (context.discriminate_fake() - context.critic(near)).square().mean()
 
 
 class LatentDiversity(Regularizer):
@@ -96,9 +96,9 @@ class LatentDiversity(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
         self.sigma = sigma
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """-E[‖G(z) - G(z')‖²]."""
-        here, near = turn.generate(turn.batch.z), turn.generate(_moved(turn.batch.z, self.sigma))
+        here, near = context.generate(context.batch.z), context.generate(_moved(context.batch.z, self.sigma))
         return -functional.squared_norm(here.float() - near.float()).mean()
 
 

@@ -19,7 +19,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, hookimpl
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 
@@ -34,9 +34,9 @@ class LabelSmoothing(Regularizer):
     def __init__(self, *, weight: Annotated[float, Field(ge=0)] = 0.1) -> None:
         super().__init__(weight=weight)
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[D(x)]."""
-        return turn.judge_real().mean()
+        return context.discriminate_real().mean()
 
 
 @hookimpl

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, hookimpl
 
 PAPER = "Tseng et al. 2021, Regularizing GANs under Limited Data, arXiv:2104.03310"
 
@@ -43,9 +43,9 @@ class LeCam(Regularizer):
         for name in ("real_average", "fake_average", "steps"):
             self.register_buffer(name, torch.zeros(()))
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """R_LC, after the averages moved towards these logits."""
-        real, fake = turn.judge_real(), turn.judge_fake()
+        real, fake = context.discriminate_real(), context.discriminate_fake()
         self.follow(real.detach().mean(), fake.detach().mean())
         return (real - self.fake_average).square().mean() + (fake - self.real_average).square().mean()
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
 
 PAPER = "Brock, Donahue & Simonyan 2019, Large Scale GAN Training (BigGAN), arXiv:1809.11096"
 
@@ -75,11 +75,11 @@ class Orthogonal(Regularizer):
                 "Choose the other side, or another network.",
             )
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """Σ ‖W Wᵀ - I‖_F², or Σ ‖W Wᵀ ⊙ (1 - I)‖_F²."""
-        total = torch.zeros((), device=turn.real.device)
-        with torch.autocast(turn.real.device.type, enabled=False):
-            for rows in filters(turn.networks[self.side]):
+        total = torch.zeros((), device=context.real.device)
+        with torch.autocast(context.real.device.type, enabled=False):
+            for rows in filters(context.networks[self.side]):
                 product = rows @ rows.T
                 unwanted = 1.0 if self.strict else product.diagonal()
                 total = total + (product - torch.eye(len(rows), device=rows.device) * unwanted).square().sum()

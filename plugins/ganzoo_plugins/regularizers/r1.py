@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
 
 PAPER = "Mescheder et al. 2018, Which Training Methods for GANs do actually Converge?, arXiv:1801.04406"
 
@@ -32,13 +32,13 @@ class R1(Regularizer):
     def __init__(self, *, weight: float = 10.0, every_steps: int = 1) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
 
-    def images(self, turn: Turn) -> Tensor:
+    def images(self, context: RegularizerContext) -> Tensor:
         """Where the slope is measured."""
-        return turn.real
+        return context.real
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """1/2 E[‖∇D(x)‖²]."""
-        gradient = functional.input_gradient(turn.critic, self.images(turn))
+        gradient = functional.input_gradient(context.critic, self.images(context))
         return functional.squared_norm(gradient).mean() / 2
 
 
@@ -50,9 +50,9 @@ class R2(R1):
         every_steps: Steps between applications.
     """
 
-    def images(self, turn: Turn) -> Tensor:
+    def images(self, context: RegularizerContext) -> Tensor:
         """Where the slope is measured."""
-        return turn.fake
+        return context.fake
 
 
 @hookimpl

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ganzoo import Networks, Register, RegisterRecipe, Regularizer, Spec, Turn, hookimpl
+from ganzoo import Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
 from ganzoo.layers import Width
 from ganzoo_plugins.regularizers.acgan import refuse_unlabelled
 
@@ -99,10 +99,10 @@ class DataToData(Regularizer):
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"proxies": Proxies(width, spec.classes, self.dim)}
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """L of real images in D's turn, of fakes in G's."""
-        images, label = turn.fake if turn.player == "generator" else turn.real, turn.batch.label
-        embedded, proxy = turn.networks["proxies"](turn.features(images), label)
+        images, label = context.fake if context.player == "generator" else context.real, context.batch.label
+        embedded, proxy = context.networks["proxies"](context.features(images), label)
         return data_to_data_cross_entropy(embedded, proxy, label, **self.settings)
 
 

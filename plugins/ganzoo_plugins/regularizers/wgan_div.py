@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
 
 PAPER = "Wu et al. 2018, Wasserstein Divergence for GANs, arXiv:1712.01026"
 
@@ -37,10 +37,10 @@ class WassersteinDivergence(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
         self.power = power
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[‖∇D(x̂)‖^p]."""
-        between = functional.interpolate(turn.real, turn.fake)
-        slope = functional.norm(functional.input_gradient(turn.critic, between))
+        between = functional.interpolate(context.real, context.fake)
+        slope = functional.norm(functional.input_gradient(context.critic, between))
         return slope.pow(self.power).mean()
 
 

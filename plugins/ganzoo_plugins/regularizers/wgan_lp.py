@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn.functional import relu
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
 
 PAPER = "Petzka, Fischer & Lukovnikov 2018, On the regularization of Wasserstein GANs, arXiv:1709.08894"
 
@@ -33,10 +33,10 @@ class LipschitzPenalty(Regularizer):
     def __init__(self, *, weight: float = 10.0, every_steps: int = 1) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[max(0, ‖∇D(x̂)‖ - 1)²]."""
-        between = functional.interpolate(turn.real, turn.fake)
-        slope = functional.norm(functional.input_gradient(turn.critic, between))
+        between = functional.interpolate(context.real, context.fake)
+        slope = functional.norm(functional.input_gradient(context.critic, between))
         return relu(slope - 1).square().mean()
 
 

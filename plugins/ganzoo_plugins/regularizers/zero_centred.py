@@ -17,7 +17,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, Turn, functional, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
 
 PAPER = "Thanh-Tung et al. 2019, Improving Generalization and Stability of GANs, arXiv:1902.03984"
 
@@ -33,10 +33,10 @@ class ZeroCentredPenalty(Regularizer):
     def __init__(self, *, weight: float = 10.0, every_steps: int = 1) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
 
-    def penalty(self, turn: Turn) -> Tensor:
+    def penalty(self, context: RegularizerContext) -> Tensor:
         """E[‖∇D(x̂)‖²]."""
-        between = functional.interpolate(turn.real, turn.fake)
-        return functional.squared_norm(functional.input_gradient(turn.critic, between)).mean()
+        between = functional.interpolate(context.real, context.fake)
+        return functional.squared_norm(functional.input_gradient(context.critic, between)).mean()
 
 
 @hookimpl

@@ -9,7 +9,7 @@ import torch
 
 from ganzoo import Images
 from ganzoo.build import assemble
-from ganzoo.recipes.loading import Recipe, load_recipe
+from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.registry import strict_yaml
 from targets import Target
 

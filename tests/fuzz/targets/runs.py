@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import mutations
 
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.reports.run_report import facts
 from ganzoo.reports.templates import page
 from ganzoo.runs.checkpoint import load_latest

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from ganzoo import GanzooError, GaussianPrior, Points, Spec
+from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.evaluation.metrics import kl_to_uniform, modes_found, quality
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import start
 from ganzoo_plugins.datasets.gaussians import GRID, RING, GridModes, RingModes

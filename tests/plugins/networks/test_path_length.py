@@ -54,15 +54,15 @@ class Curved(nn.Module):
         self.synthesis = nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Unflatten(1, (1, 3, 3))).double()
 
 
-def penalty(turn, regularizer: PathLength, generator: nn.Module, z: Tensor, **more: object) -> Tensor:
+def penalty(context, regularizer: PathLength, generator: nn.Module, z: Tensor, **more: object) -> Tensor:
     torch.manual_seed(0)
     nothing = torch.zeros(len(z), 1, 3, 3)
-    return regularizer.penalty(turn(lambda x: x, nothing, nothing, z=z, networks={"generator": generator}, **more))
+    return regularizer.penalty(context(lambda x: x, nothing, nothing, z=z, networks={"generator": generator}, **more))
 
 
-def test_its_slope_agrees_with_finite_differences_in_both_networks(turn) -> None:
+def test_its_slope_agrees_with_finite_differences_in_both_networks(context) -> None:
     generator, z, regularizer = Curved(), torch.randn(5, 3, dtype=torch.float64), PathLength().double()
-    penalty(turn, regularizer, generator, z).backward()
+    penalty(context, regularizer, generator, z).backward()
     held = regularizer.average.clone()
 
     def value() -> float:
@@ -77,30 +77,30 @@ def test_its_slope_agrees_with_finite_differences_in_both_networks(turn) -> None
         assert weight.grad[0, 0].item() == pytest.approx((above - below) / 2e-6, rel=1e-4)
 
 
-def test_lengths_are_compared_with_their_moving_average(turn) -> None:
+def test_lengths_are_compared_with_their_moving_average(context) -> None:
     generator, z, regularizer = Curved(), torch.randn(5, 3, dtype=torch.float64), PathLength(decay=0.75).double()
     found = lengths(generator.synthesis, generator.mapping(z))
     average = torch.zeros((), dtype=torch.float64)
     for _ in range(3):
         average = 0.75 * average + 0.25 * found.mean()
         expected = (found - average).square().mean().item()
-        assert penalty(turn, regularizer, generator, z).item() == pytest.approx(expected)
+        assert penalty(context, regularizer, generator, z).item() == pytest.approx(expected)
         assert regularizer.average.item() == pytest.approx(average.item())
     assert not regularizer.average.requires_grad
 
 
-def test_a_generator_without_a_mapping_network_is_measured_at_its_code(turn) -> None:
+def test_a_generator_without_a_mapping_network_is_measured_at_its_code(context) -> None:
     generator, z = nn.Sequential(nn.Linear(3, 9), nn.Unflatten(1, (1, 3, 3))).double(), torch.randn(5, 3).double()
     regularizer = PathLength(decay=0.0).double()
-    value = penalty(turn, regularizer, generator, z, generate=generator)
+    value = penalty(context, regularizer, generator, z, generate=generator)
     found = (drawn((5, 1, 3, 3)).flatten(1) @ generator[0].weight).square().sum(1).sqrt()
     assert value.item() == pytest.approx(found.var(correction=0).item())
 
 
-def test_it_trains_all_of_stylegan2_that_shapes_the_path(turn) -> None:
+def test_it_trains_all_of_stylegan2_that_shapes_the_path(context) -> None:
     spec = Spec((1, 12, 12), GaussianPrior(dim=6), 3)
     generator, label = Generator(spec, width=2, style=4), torch.tensor([0, 1, 2])
-    penalty(turn, PathLength(), generator, torch.randn(3, 6), condition=(label,)).backward()
+    penalty(context, PathLength(), generator, torch.randn(3, 6), condition=(label,)).backward()
     for name, parameter in generator.named_parameters():
         assert parameter.grad is not None or "noise_strength" in name or name.endswith("bias"), name
         assert parameter.grad is None or torch.isfinite(parameter.grad).all()

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from ganzoo import GaussianPrior, Images, Spec
 from ganzoo.build import assemble
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo_plugins.networks import sagan, sngan
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.networks.autoencoder import fully_connected

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Batch, GaussianPrior, ImageDataset, Spec
+from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.sampling import draw
-from ganzoo.recipes.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.networks import dcgan, mlp

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
-from ganzoo.recipes.loading import load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.networks.mlp import Discriminator, Generator

@@ -40,18 +40,18 @@ def game(**options: object) -> tuple[AdversarialGame, nn.ModuleDict, Batch]:
 @pytest.mark.parametrize(("player", "on_fakes", "wanted"), [
     ("discriminator", True, 2 * log(3)), ("discriminator", False, log(3)), ("generator", True, log(3)),
 ])  # fmt: skip
-def test_a_classifier_without_an_opinion_costs_log_classes(turn, player, on_fakes, wanted) -> None:
+def test_a_classifier_without_an_opinion_costs_log_classes(context, player, on_fakes, wanted) -> None:
     images = torch.zeros(2, 3, 1, 1)
-    seen = turn(
+    seen = context(
         lambda x: x, images, images.clone(), networks={"classifier": Certain()}, player=player,
         features=lambda x: x.flatten(1),
     )  # fmt: skip
     assert AuxiliaryClassifier(on_fakes=on_fakes).penalty(seen).item() == pytest.approx(wanted)
 
 
-def test_softmax_is_applied_once(turn) -> None:
+def test_softmax_is_applied_once(context) -> None:
     logits = torch.tensor([[2.0, 0.0, -1.0]]).view(1, 3, 1, 1)
-    seen = turn(
+    seen = context(
         lambda x: x, logits, logits, networks={"classifier": Certain()}, player="generator",
         features=lambda x: x.flatten(1),
     )  # fmt: skip

@@ -30,32 +30,32 @@ def dot(n: int) -> Tensor:
     return x
 
 
-def test_a_critic_that_does_not_mind_shifts_costs_nothing(turn) -> None:
-    seen = turn(brightness, dot(8), dot(8))
+def test_a_critic_that_does_not_mind_shifts_costs_nothing(context) -> None:
+    seen = context(brightness, dot(8), dot(8))
     assert Consistency(shift=3).penalty(seen).item() == 0
     assert BalancedConsistency(shift=3).penalty(seen).item() == 0
 
 
-def test_without_a_shift_copies_are_the_same(turn) -> None:
-    seen = turn(ramp, images(), images())
+def test_without_a_shift_copies_are_the_same(context) -> None:
+    seen = context(ramp, images(), images())
     assert Consistency(shift=0).penalty(seen).item() == 0
 
 
-def test_a_critic_that_counts_columns_costs_the_mean_squared_shift(turn) -> None:
-    seen = turn(ramp, dot(30_000), torch.full((30_000, 1, 8, 8), torch.nan))
+def test_a_critic_that_counts_columns_costs_the_mean_squared_shift(context) -> None:
+    seen = context(ramp, dot(30_000), torch.full((30_000, 1, 8, 8), torch.nan))
     # Uniform on -3..3: E[d²] = 2 (1 + 4 + 9) / 7.
     assert Consistency(shift=3).penalty(seen).item() == pytest.approx(4, rel=0.03)
 
 
-def test_balanced_counts_fakes_as_its_share_says(turn) -> None:
+def test_balanced_counts_fakes_as_its_share_says(context) -> None:
     real, fake = dot(30_000), 2 * dot(30_000)
-    seen = turn(ramp, real, fake)
+    seen = context(ramp, real, fake)
     assert BalancedConsistency(shift=3, fake_share=0.0).penalty(seen).item() == pytest.approx(4, rel=0.03)
     assert BalancedConsistency(shift=3, fake_share=0.5).penalty(seen).item() == pytest.approx(4 + 8, rel=0.03)
 
 
 @pytest.mark.parametrize("penalty", [Consistency(shift=2), BalancedConsistency(shift=2)])
-def test_known_logits_are_not_computed_again(penalty: Consistency, turn) -> None:
+def test_known_logits_are_not_computed_again(penalty: Consistency, context) -> None:
     calls: list[int] = []
 
     def critic(x: Tensor) -> Tensor:
@@ -64,10 +64,10 @@ def test_known_logits_are_not_computed_again(penalty: Consistency, turn) -> None
 
     x = images()
     torch.manual_seed(1)
-    lazily = penalty.penalty(turn(critic, x, x))
+    lazily = penalty.penalty(context(critic, x, x))
     passes = len(calls)
     torch.manual_seed(1)
-    known = penalty.penalty(turn(critic, x, x, real_logits=ramp(x), fake_logits=ramp(x)))
+    known = penalty.penalty(context(critic, x, x, real_logits=ramp(x), fake_logits=ramp(x)))
     assert torch.equal(lazily, known)
     assert len(calls) - passes == passes // 2
 
@@ -76,19 +76,19 @@ def linear_generator(z: Tensor) -> Tensor:
     return (3 * z).view(-1, 1, 1, 2)
 
 
-def test_latent_consistency_of_linear_players_is_their_slopes_times_sigma(turn) -> None:
+def test_latent_consistency_of_linear_players_is_their_slopes_times_sigma(context) -> None:
     z = torch.randn(40_000, 2)
-    seen = turn(
+    seen = context(
         lambda x: x.flatten(1) @ torch.tensor([1.0, 2.0]), z, linear_generator(z), z=z, generate=linear_generator
     )
     # D(G(z')) - D(G(z)) = 3 (1, 2) · σε: variance 9 · 5 σ².
     assert LatentConsistency(sigma=0.1).penalty(seen).item() == pytest.approx(0.45, rel=0.03)
 
 
-def test_latent_consistency_leaves_the_generator_alone(turn) -> None:
+def test_latent_consistency_leaves_the_generator_alone(context) -> None:
     z, slope = torch.randn(4, 2), torch.ones((), requires_grad=True)
     weight = torch.ones(2, requires_grad=True)
-    seen = turn(
+    seen = context(
         lambda x: x.flatten(1) @ weight,
         z,
         (z * 3).view(-1, 1, 1, 2),
@@ -100,15 +100,15 @@ def test_latent_consistency_leaves_the_generator_alone(turn) -> None:
     assert weight.grad.abs().sum() > 0
 
 
-def test_latent_diversity_is_minus_the_squared_move(turn) -> None:
+def test_latent_diversity_is_minus_the_squared_move(context) -> None:
     z = torch.randn(40_000, 2)
-    seen = turn(lambda x: x, z, z, z=z, generate=linear_generator)
+    seen = context(lambda x: x, z, z, z=z, generate=linear_generator)
     assert LatentDiversity(sigma=0.1).penalty(seen).item() == pytest.approx(-2 * 9 * 0.01, rel=0.03), "two pixels"
 
 
-def test_latent_diversity_steepens_the_generator(turn) -> None:
+def test_latent_diversity_steepens_the_generator(context) -> None:
     z, slope = torch.randn(64, 2), torch.ones((), requires_grad=True)
-    seen = turn(lambda x: x, z, z, z=z, generate=lambda z: slope * linear_generator(z))
+    seen = context(lambda x: x, z, z, z=z, generate=lambda z: slope * linear_generator(z))
     penalty = LatentDiversity()
     penalty.penalty(seen).backward()
     assert slope.grad < 0

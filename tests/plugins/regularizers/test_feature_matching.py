@@ -8,10 +8,10 @@ import torch
 from ganzoo_plugins.regularizers.feature_matching import FeatureMatching
 
 
-def test_it_is_the_squared_distance_of_means(turn) -> None:
+def test_it_is_the_squared_distance_of_means(context) -> None:
     real = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(2, 1, 1, 2)
     fake = torch.tensor([[0.0, 0.0], [2.0, 8.0]]).view(2, 1, 1, 2).requires_grad_()
-    value = FeatureMatching().penalty(turn(lambda x: x, real, fake, features=lambda images: images.flatten(1)))
+    value = FeatureMatching().penalty(context(lambda x: x, real, fake, features=lambda images: images.flatten(1)))
     # Means (2, 3) and (1, 4).
     assert value.item() == pytest.approx((1 + 1) / 2)
     value.backward()

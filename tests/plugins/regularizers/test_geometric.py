@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec, Turn
+from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, RegularizerContext, Spec
 from ganzoo_plugins.losses.hinge import Hinge
 from ganzoo_plugins.networks.dcgan import Discriminator as Convolutional
 from ganzoo_plugins.networks.mlp import Discriminator
@@ -33,17 +33,17 @@ class Points(nn.Module):
         return z.view(-1, 1, 1, 2)
 
 
-def turn(discriminator: nn.Module) -> Turn:
+def context(discriminator: nn.Module) -> RegularizerContext:
     nothing = torch.zeros(2, 1, 2, 2)
     batch = Batch(nothing, torch.zeros(2, dtype=torch.int64), torch.zeros(2, 4))
-    return Turn({"discriminator": discriminator}, discriminator, batch, nothing, nothing)
+    return RegularizerContext({"discriminator": discriminator}, discriminator, batch, nothing, nothing)
 
 
 def test_it_is_half_the_squared_norm_of_the_last_layer_alone() -> None:
     discriminator = Discriminator(SPEC, hidden=[3])
     with torch.no_grad():
         discriminator.head.linear.weight.copy_(torch.tensor([[3.0, 0.0, -4.0]]))
-    penalty = SVMMargin().penalty(turn(discriminator))
+    penalty = SVMMargin().penalty(context(discriminator))
     assert penalty.item() == pytest.approx(12.5)
     penalty.backward()
     assert torch.equal(discriminator.head.linear.weight.grad, torch.tensor([[3.0, 0.0, -4.0]]))

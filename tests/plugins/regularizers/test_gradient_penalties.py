@@ -33,11 +33,11 @@ def images(n: int = 6) -> Tensor:
         (ZeroCentredPenalty(), 0.25, 9.0),
     ],
 )
-def test_a_linear_critic_s_slope_is_its_weight(penalty: Regularizer, at_half: float, at_three: float, turn) -> None:
+def test_a_linear_critic_s_slope_is_its_weight(penalty: Regularizer, at_half: float, at_three: float, context) -> None:
     direction = torch.tensor([0.6, 0.0, 0.8, 0.0], dtype=torch.float64)
     for length, expected in ((0.5, at_half), (3.0, at_three)):
         weight = direction * length
-        value = penalty.penalty(turn(lambda x, weight=weight: x.flatten(1) @ weight, images(), images()))
+        value = penalty.penalty(context(lambda x, weight=weight: x.flatten(1) @ weight, images(), images()))
         assert value.item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -50,21 +50,21 @@ def test_a_linear_critic_s_slope_is_its_weight(penalty: Regularizer, at_half: fl
         (ZeroCentredPenalty(), 16 / 3),
     ],
 )
-def test_slopes_are_measured_between_real_and_fake(penalty: Regularizer, expected: float, turn) -> None:
+def test_slopes_are_measured_between_real_and_fake(penalty: Regularizer, expected: float, context) -> None:
     real, fake = torch.zeros(50_000, 1, 1, 1), torch.full((50_000, 1, 1, 1), 4.0)
-    seen = turn(lambda x: x.square().flatten(1).sum(1) / 2, real, fake)
+    seen = context(lambda x: x.square().flatten(1).sum(1) / 2, real, fake)
     assert penalty.penalty(seen).item() == pytest.approx(expected, rel=0.03)
 
 
-def test_dragan_looks_around_real_images_alone(turn) -> None:
+def test_dragan_looks_around_real_images_alone(context) -> None:
     real = torch.tensor([-1.0, 1.0]).repeat(25_000).view(-1, 1, 1, 1)
-    seen = turn(lambda x: x.square().flatten(1).sum(1) / 2, real, torch.full_like(real, torch.nan))
+    seen = context(lambda x: x.square().flatten(1).sum(1) / 2, real, torch.full_like(real, torch.nan))
     value = Dragan(strength=0.5, target=0.0).penalty(seen).item()
     # The slope is x + δ, δ = 0.5 α u, with α and u uniform: E[δ²] = 1/4 · 1/9, and x = ±1 averages 2xδ away.
     assert value == pytest.approx(1 + 1 / 36, rel=0.01)
 
 
-def test_dragan_s_steps_are_measured_in_deviations(turn) -> None:
+def test_dragan_s_steps_are_measured_in_deviations(context) -> None:
     shown: list[Tensor] = []
 
     def critic(x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def test_dragan_s_steps_are_measured_in_deviations(turn) -> None:
         return x.flatten(1).sum(1)
 
     real = torch.randn(2000, 1, 4, 4) * 3
-    Dragan(strength=0.5).penalty(turn(critic, real, real))
+    Dragan(strength=0.5).penalty(context(critic, real, real))
     moved = shown[0] - real
     assert moved.min() >= 0
     assert moved.max() <= 0.5 * real.std() * 1.001
@@ -81,11 +81,11 @@ def test_dragan_s_steps_are_measured_in_deviations(turn) -> None:
 
 
 @every_penalty
-def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: Regularizer, turn) -> None:
+def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: Regularizer, context) -> None:
     real = images()  # real and fake agree, so that only the weights vary
 
     def value(weight: Tensor, out: Tensor) -> Tensor:
-        return penalty.penalty(turn(lambda x: torch.tanh(x.flatten(1) @ weight) @ out, real, real.clone()))
+        return penalty.penalty(context(lambda x: torch.tanh(x.flatten(1) @ weight) @ out, real, real.clone()))
 
     weight = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     out = 2 + torch.rand(3, dtype=torch.float64)
@@ -94,7 +94,7 @@ def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: Regulariz
 
 
 @every_penalty
-def test_the_slope_of_a_real_network_agrees_with_finite_differences(penalty: Regularizer, turn) -> None:
+def test_the_slope_of_a_real_network_agrees_with_finite_differences(penalty: Regularizer, context) -> None:
     critic = Discriminator(Spec((1, 2, 2), GaussianPrior(dim=1)), hidden=[16, 8]).double()
     with torch.no_grad():
         critic.head.linear.weight.mul_(40)  # steep enough to cost something everywhere
@@ -112,13 +112,13 @@ def test_the_slope_of_a_real_network_agrees_with_finite_differences(penalty: Reg
         ZeroCentredPenalty: slope.square(),
     }[type(penalty)].mean()
     assert expected > 0
-    assert penalty.penalty(turn(critic, x, x.clone())).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert penalty.penalty(context(critic, x, x.clone())).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @every_penalty
-def test_a_dead_critic_has_a_finite_gradient(penalty: Regularizer, turn) -> None:
+def test_a_dead_critic_has_a_finite_gradient(penalty: Regularizer, context) -> None:
     weight = torch.zeros(4, dtype=torch.float64, requires_grad=True)
-    value = penalty.penalty(turn(lambda x: x.flatten(1) @ weight, images(), images()))
+    value = penalty.penalty(context(lambda x: x.flatten(1) @ weight, images(), images()))
     value.backward()
     assert torch.isfinite(weight.grad).all()
 

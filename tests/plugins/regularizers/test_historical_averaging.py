@@ -12,14 +12,14 @@ from ganzoo_plugins.regularizers.historical_averaging import HistoricalAveraging
 SPEC = Spec((1, 1, 1), GaussianPrior(dim=1))
 
 
-def test_it_is_the_squared_distance_to_the_mean_of_all_that_was(turn) -> None:
+def test_it_is_the_squared_distance_to_the_mean_of_all_that_was(context) -> None:
     player = nn.Linear(3, 2)
     networks = {"generator": player}
     term = HistoricalAveraging()
     term.bind(SPEC, networks)
     history = [nn.utils.parameters_to_vector(player.parameters()).detach().clone()]
     nothing = torch.zeros(1, 1, 1, 1)
-    seen = turn(lambda x: x, nothing, nothing, networks=networks)
+    seen = context(lambda x: x, nothing, nothing, networks=networks)
     assert term.penalty(seen).item() == 0
     for _ in range(5):
         with torch.no_grad():
@@ -38,13 +38,13 @@ def test_it_is_the_squared_distance_to_the_mean_of_all_that_was(turn) -> None:
         history.append(now.detach().clone())
 
 
-def test_the_side_is_an_option_and_the_other_player_is_left_alone(turn) -> None:
+def test_the_side_is_an_option_and_the_other_player_is_left_alone(context) -> None:
     networks = {"generator": nn.Linear(1, 1), "discriminator": nn.Linear(2, 1)}
     term = HistoricalAveraging(side="discriminator")
     term.bind(SPEC, networks)
     assert term.average.shape == (3,)
     nothing = torch.zeros(1, 1, 1, 1)
-    term.penalty(turn(lambda x: x, nothing, nothing, networks=networks)).backward()
+    term.penalty(context(lambda x: x, nothing, nothing, networks=networks)).backward()
     assert networks["generator"].weight.grad is None
 
 

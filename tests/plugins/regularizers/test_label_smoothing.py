@@ -13,12 +13,12 @@ from ganzoo_plugins.regularizers.label_smoothing import LabelSmoothing
 
 
 @pytest.mark.parametrize("s", [0.0, 0.1, 0.3])
-def test_the_loss_becomes_cross_entropy_with_targets_1_minus_s_and_0(s: float, turn) -> None:
+def test_the_loss_becomes_cross_entropy_with_targets_1_minus_s_and_0(s: float, context) -> None:
     real, fake = torch.randn(64, requires_grad=True), torch.randn(64, requires_grad=True)
     nothing = torch.zeros(64, 1, 1, 1)
     term = LabelSmoothing(weight=s)
     smoothed = NonSaturating().discriminator(real, fake) + term.weight * term.penalty(
-        turn(lambda x: x, nothing, nothing, real_logits=real)
+        context(lambda x: x, nothing, nothing, real_logits=real)
     )
     expected = binary_cross_entropy_with_logits(real, torch.full_like(real, 1 - s)) + binary_cross_entropy_with_logits(
         fake, torch.zeros_like(fake)
@@ -28,11 +28,11 @@ def test_the_loss_becomes_cross_entropy_with_targets_1_minus_s_and_0(s: float, t
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(found, wanted, strict=True))
 
 
-def test_a_sure_discriminator_stops_at_the_target_s_logit(turn) -> None:
+def test_a_sure_discriminator_stops_at_the_target_s_logit(context) -> None:
     nothing, term = torch.zeros(1, 1, 1, 1), LabelSmoothing(weight=0.1)
     logit = torch.full((1,), math.log(9), requires_grad=True)
     loss = NonSaturating().discriminator(logit, torch.zeros(1)) + 0.1 * term.penalty(
-        turn(lambda x: x, nothing, nothing, real_logits=logit)
+        context(lambda x: x, nothing, nothing, real_logits=logit)
     )
     loss.backward()
     assert logit.grad.item() == pytest.approx(0, abs=1e-7)

@@ -5,28 +5,28 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ganzoo import Turn
+from ganzoo import RegularizerContext
 from ganzoo_plugins.regularizers.lecam import LeCam
 
 
-def logits(turn, real: list[float], fake: list[float]) -> Turn:
+def logits(context, real: list[float], fake: list[float]) -> RegularizerContext:
     nothing = torch.zeros(len(real), 1, 1, 1)
-    return turn(lambda x: x, nothing, nothing, real_logits=torch.tensor(real), fake_logits=torch.tensor(fake))
+    return context(lambda x: x, nothing, nothing, real_logits=torch.tensor(real), fake_logits=torch.tensor(fake))
 
 
-def test_the_first_step_s_averages_are_its_means(turn) -> None:
+def test_the_first_step_s_averages_are_its_means(context) -> None:
     lecam = LeCam()
-    value = lecam.penalty(logits(turn, [1.0, 3.0], [-2.0, 0.0]))
+    value = lecam.penalty(logits(context, [1.0, 3.0], [-2.0, 0.0]))
     # α_R = 2, α_F = -1: ((1 + 1)² + (3 + 1)²) / 2 + ((-2 - 2)² + (0 - 2)²) / 2.
     assert value.item() == pytest.approx(10 + 10)
     assert (lecam.real_average.item(), lecam.fake_average.item()) == (2, -1)
 
 
-def test_averages_are_plain_at_first_and_exponential_later(turn) -> None:
+def test_averages_are_plain_at_first_and_exponential_later(context) -> None:
     lecam = LeCam(decay=0.75)
     real = fake = 0.0
     for step in range(1, 12):
-        lecam.penalty(logits(turn, [float(step)], [-2.0 * step]))
+        lecam.penalty(logits(context, [float(step)], [-2.0 * step]))
         share = max(1 / step, 0.25)
         real += share * (step - real)
         fake += share * (-2 * step - fake)
@@ -36,24 +36,24 @@ def test_averages_are_plain_at_first_and_exponential_later(turn) -> None:
         assert lecam.fake_average.item() == pytest.approx(fake, rel=1e-5)
 
 
-def test_gradients_pull_each_kind_to_the_other_and_not_the_averages(turn) -> None:
+def test_gradients_pull_each_kind_to_the_other_and_not_the_averages(context) -> None:
     real, fake = torch.tensor([1.0, 3.0], requires_grad=True), torch.tensor([-2.0, 0.0], requires_grad=True)
     nothing = torch.zeros(2, 1, 1, 1)
     lecam = LeCam()
-    lecam.penalty(turn(lambda x: x, nothing, nothing, real_logits=real, fake_logits=fake)).backward()
+    lecam.penalty(context(lambda x: x, nothing, nothing, real_logits=real, fake_logits=fake)).backward()
     assert real.grad.tolist() == [2.0, 4.0]
     assert fake.grad.tolist() == [-4.0, -2.0]
     assert not lecam.real_average.requires_grad
 
 
-def test_two_turns_before_the_backward_pass(turn) -> None:
+def test_two_turns_before_the_backward_pass(context) -> None:
     """The buffers move in place: a graph that needs their old values must still have them."""
     weight, lecam = torch.ones((), requires_grad=True), LeCam()
     nothing = torch.zeros(1, 1, 1, 1)
     total = torch.zeros(())
     for _ in range(2):
         one = weight * torch.ones(1)
-        total = total + lecam.penalty(turn(lambda x: x, nothing, nothing, real_logits=one, fake_logits=-one))
+        total = total + lecam.penalty(context(lambda x: x, nothing, nothing, real_logits=one, fake_logits=-one))
     total.backward()
     assert torch.isfinite(weight.grad)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganzoo import GanzooError, GaussianPrior, Spec, Turn
+from ganzoo import GanzooError, GaussianPrior, RegularizerContext, Spec
 from ganzoo_plugins.regularizers.orthogonal import Orthogonal, filters
 
 SPEC = Spec((1, 2, 2), GaussianPrior(dim=1))
@@ -20,29 +20,31 @@ def linear(rows: list[list[float]]) -> nn.Linear:
     return layer
 
 
-def cost(turn, network: nn.Module, **options: object) -> Tensor:
+def cost(context, network: nn.Module, **options: object) -> Tensor:
     nothing = torch.zeros(2, 1, 2, 2)
-    seen: Turn = turn(lambda x: x, nothing, nothing, networks={"generator": network, "discriminator": nn.Identity()})
+    seen: RegularizerContext = context(
+        lambda x: x, nothing, nothing, networks={"generator": network, "discriminator": nn.Identity()}
+    )
     return Orthogonal(**options).penalty(seen)
 
 
-def test_orthogonal_filters_cost_nothing_unless_their_length_is_strict(turn) -> None:
+def test_orthogonal_filters_cost_nothing_unless_their_length_is_strict(context) -> None:
     layer = linear([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    assert cost(turn, layer).item() == 0
-    assert cost(turn, layer, strict=True).item() == 9  # (4 - 1)²
+    assert cost(context, layer).item() == 0
+    assert cost(context, layer, strict=True).item() == 9  # (4 - 1)²
 
 
-def test_scalar_products_count_twice_and_squared(turn) -> None:
+def test_scalar_products_count_twice_and_squared(context) -> None:
     layer = linear([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0]])
     # Products 1, 2 and -1; squared lengths 5, 10 and 1.
-    assert cost(turn, layer).item() == pytest.approx(2 * (1 + 4 + 1))
-    assert cost(turn, layer, strict=True).item() == pytest.approx(12 + 16 + 81)
+    assert cost(context, layer).item() == pytest.approx(2 * (1 + 4 + 1))
+    assert cost(context, layer, strict=True).item() == pytest.approx(12 + 16 + 81)
 
 
-def test_layers_add_up_and_biases_scales_and_embeddings_are_left_out(turn) -> None:
+def test_layers_add_up_and_biases_scales_and_embeddings_are_left_out(context) -> None:
     layer = linear([[1.0, 2.0], [3.0, -1.0]])
     network = nn.Sequential(layer, nn.BatchNorm1d(2), layer.__class__(2, 1), nn.Embedding(5, 2))
-    assert cost(turn, network).item() == pytest.approx(2)  # one output has no pairs
+    assert cost(context, network).item() == pytest.approx(2)  # one output has no pairs
 
 
 def test_a_filter_is_an_output_channel_of_either_convolution() -> None:
@@ -52,19 +54,19 @@ def test_a_filter_is_an_output_channel_of_either_convolution() -> None:
     assert torch.equal(rows[1].view(5, 3, 3), network[1].weight[:, 1])
 
 
-def test_spectral_normalisation_is_neither_asked_nor_moved(turn) -> None:
+def test_spectral_normalisation_is_neither_asked_nor_moved(context) -> None:
     layer = spectral_norm(linear([[1.0, 2.0], [3.0, -1.0]]))
     before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
-    assert cost(turn, layer).item() == pytest.approx(2), "the stored weight"
+    assert cost(context, layer).item() == pytest.approx(2), "the stored weight"
     assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
 
 
-def test_steps_against_the_gradient_make_filters_orthogonal(turn) -> None:
+def test_steps_against_the_gradient_make_filters_orthogonal(context) -> None:
     layer = nn.Linear(6, 4)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     for _ in range(200):
         optimizer.zero_grad()
-        cost(turn, layer, strict=True).backward()
+        cost(context, layer, strict=True).backward()
         optimizer.step()
     assert torch.allclose(layer.weight @ layer.weight.T, torch.eye(4), atol=1e-3)
 

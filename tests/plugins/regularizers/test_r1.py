@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from ganzoo import AdversarialGame, Batch, GaussianPrior, Spec, Turn
+from ganzoo import AdversarialGame, Batch, GaussianPrior, RegularizerContext, Spec
 from ganzoo_plugins.losses.vanilla import NonSaturating
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
 from ganzoo_plugins.regularizers.r1 import R1, R2
 
 
-def turn(critic: object, real: Tensor, fake: Tensor) -> Turn:
+def context(critic: object, real: Tensor, fake: Tensor) -> RegularizerContext:
     batch = Batch(real, torch.zeros(len(real), dtype=torch.int64), torch.zeros(len(real), 1))
-    return Turn({}, critic, batch, real, fake)
+    return RegularizerContext({}, critic, batch, real, fake)
 
 
 def images(n: int = 6) -> Tensor:
@@ -25,13 +25,13 @@ def images(n: int = 6) -> Tensor:
 @pytest.mark.parametrize("penalty", [R1(), R2()])
 def test_a_linear_critic_costs_half_its_squared_weight(penalty: R1) -> None:
     weight = torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64)
-    seen = turn(lambda x: x.flatten(1) @ weight, images(), images())
+    seen = context(lambda x: x.flatten(1) @ weight, images(), images())
     assert penalty.penalty(seen).item() == pytest.approx(14.25 / 2)
 
 
 def test_r1_looks_at_real_and_r2_at_fake() -> None:
     real, fake = images(), images()
-    seen = turn(lambda x: x.square().flatten(1).sum(1) / 2, real, fake)
+    seen = context(lambda x: x.square().flatten(1).sum(1) / 2, real, fake)
     assert torch.allclose(R1().penalty(seen), real.square().flatten(1).sum(1).mean() / 2)
     assert torch.allclose(R2().penalty(seen), fake.square().flatten(1).sum(1).mean() / 2)
 
@@ -41,7 +41,7 @@ def test_the_critic_s_gradient_agrees_with_finite_differences(penalty: R1) -> No
     real, fake = images(), images()
 
     def value(weight: Tensor, out: Tensor) -> Tensor:
-        return penalty.penalty(turn(lambda x: torch.tanh(x.flatten(1) @ weight) @ out, real, fake))
+        return penalty.penalty(context(lambda x: torch.tanh(x.flatten(1) @ weight) @ out, real, fake))
 
     weight = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     assert gradcheck(value, (weight, torch.randn(3, dtype=torch.float64, requires_grad=True)))
@@ -56,7 +56,7 @@ def test_the_slope_of_a_real_network_agrees_with_finite_differences() -> None:
         shift.view(-1)[pixel] = step
         slopes.append((critic(x + shift) - critic(x - shift)) / (2 * step))
     expected = torch.stack(slopes).square().sum(0).mean() / 2
-    assert R1().penalty(turn(critic, x, x)).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert R1().penalty(context(critic, x, x)).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_lazily_applied_its_weight_grows_with_the_wait() -> None:
@@ -77,6 +77,6 @@ def test_lazily_applied_its_weight_grows_with_the_wait() -> None:
 def test_squares_of_half_precise_images_are_added_up_in_float32(penalty: R1) -> None:
     """With D(x) = |x|²/2 the penalty is |x|²/2 too, of 2049 ones, a number that bfloat16 does not have."""
     ones = torch.ones(2, 1, 1, 2049, dtype=torch.bfloat16)
-    found = penalty.penalty(turn(lambda x: x.square().flatten(1).sum(1) / 2, ones, ones))
+    found = penalty.penalty(context(lambda x: x.square().flatten(1).sum(1) / 2, ones, ones))
     assert found.dtype == torch.float32
     assert found.item() == 2049 / 2

@@ -64,7 +64,7 @@ def test_embeddings_and_proxies_have_length_one() -> None:
 
 
 @pytest.mark.parametrize(("player", "images"), [("discriminator", "real"), ("generator", "fake")])
-def test_each_player_answers_for_its_own_images(turn, player: str, images: str) -> None:
+def test_each_player_answers_for_its_own_images(context, player: str, images: str) -> None:
     spec = Spec((1, 1, 2), GaussianPrior(dim=1), classes=2)
     term = DataToData(dim=4)
     networks = dict(term.bind(spec, {"discriminator": Discriminator(spec, hidden=[2])}))
@@ -75,7 +75,7 @@ def test_each_player_answers_for_its_own_images(turn, player: str, images: str) 
         asked.append(x)
         return x.flatten(1)
 
-    term.penalty(turn(lambda x: x, real, fake, networks=networks, features=features, player=player))
+    term.penalty(context(lambda x: x, real, fake, networks=networks, features=features, player=player))
     assert [x is {"real": real, "fake": fake}[images] for x in asked] == [True]
 
 

@@ -9,11 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ganzoo.errors import GanzooError, unknown
-from ganzoo.recipes import overrides as dotted_overrides
-from ganzoo.recipes.optimizers import SCHEDULED, canonical, check_optimizer
-from ganzoo.recipes.overrides import Override
-from ganzoo.recipes.schema import (
+from ganzoo.config import overrides as dotted_overrides
+from ganzoo.config.overrides import Override
+from ganzoo.config.schema import (
     FOREIGN_EXTRACTORS,
     Component,
     EvaluateConfig,
@@ -25,6 +23,8 @@ from ganzoo.recipes.schema import (
     Until,
     is_schedule,
 )
+from ganzoo.errors import GanzooError, unknown
+from ganzoo.config.optimizers import SCHEDULED, canonical, check_optimizer
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry, check_name

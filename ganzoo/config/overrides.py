@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.recipes.optimizers import canonical, optimizer_options
+from ganzoo.config.optimizers import canonical, optimizer_options
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import Path

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any, Final
 
-from ganzoo.recipes.loading import Recipe
+from ganzoo.config.loading import Recipe
 
 DESCRIPTIVE: Final = ("summary", "paper", "trackers")
 WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds")
