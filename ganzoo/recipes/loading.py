@@ -236,12 +236,12 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[Complaint]:
         if metric not in metrics:
             remedy = unknown("metric", metric, metrics, zoo.metrics.hint).remedy
             yield Complaint(place, f"names an unknown metric '{metric}'", remedy)
-        elif zoo.metrics.get(metric).create().needs_labels and not recipe.conditional:
+        elif zoo.metric(metric).needs_labels and not recipe.conditional:
             yield Complaint((), f"measures '{name}', but is not conditional, so no class is ever asked for")
         if extractor not in extractors:
             remedy = unknown("extractor", extractor, extractors, zoo.extractors.hint).remedy
             yield Complaint(place, f"names an unknown extractor '{extractor}'", remedy)
     until = recipe.train.until
     waited = until.metric.partition("@")[0] if until else ""
-    if until and waited in metrics and zoo.metrics.get(waited).create().better != "lower":
+    if until and waited in metrics and zoo.metric(waited).better != "lower":
         yield Complaint(("train", "until"), f"waits for '{until.metric}' to fall, but lower is not better there")
