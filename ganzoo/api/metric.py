@@ -82,7 +82,7 @@ class Metric(ABC):
         held_out: Whether its floor must be of real images that nothing was trained on.
         rejecting: What it makes of an extractor that may put an image into no class: such a metric ``refuses`` it,
             ``takes`` it as well, or ``needs`` one.
-        alone: Whether it looks at the samples alone, never at the reference.
+        alone: Whether it uses the samples alone, never the reference.
     """
 
     better: Better

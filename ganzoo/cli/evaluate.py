@@ -291,7 +291,6 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
     function, n = is_function(what), given.samples or SAMPLES
     pictures = call(what, n, given.seed) if function else read_pictures(Path(what))
     pictures = pictures.at_most(n, given.seed, "requested" if given.samples else "default")
-
     scores = evaluate_images(
         pictures,
         given.metric_names(METRICS),

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ganzoo.config import overrides as dotted_overrides
+from ganzoo.config.optimizers import SCHEDULED, canonical, check_optimizer
 from ganzoo.config.overrides import Override
 from ganzoo.config.schema import (
     FOREIGN_EXTRACTORS,
@@ -24,7 +25,6 @@ from ganzoo.config.schema import (
     is_schedule,
 )
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.config.optimizers import SCHEDULED, canonical, check_optimizer
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry, check_name
@@ -293,12 +293,12 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
         if metric not in metrics:
             error = unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
             yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
-        elif zoo.metrics.get(metric).create().needs_labels and not recipe.conditional:
+        elif zoo.metric(metric).needs_labels and not recipe.conditional:
             yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
         if extractor not in extractors:
             error = unknown("extractor", extractor, extractors, zoo.extractors.hint, zoo.extractors.aliases)
             yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
     until = recipe.train.until
     waited = until.metric.partition("@")[0] if until else ""
-    if until and waited in metrics and zoo.metrics.get(waited).create().better != "lower":
+    if until and waited in metrics and zoo.metric(waited).better != "lower":
         yield ValidationIssue(("train", "until"), f"waits for '{until.metric}' to fall, but lower is not better there")

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ganzoo.errors import GanzooError, nearest
 from ganzoo.config.optimizers import canonical, optimizer_options
+from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import Path

@@ -1,4 +1,4 @@
-"""``ganzoo.evaluate``: scores of images that somebody has, whoever made them."""
+"""``ganzoo.evaluate``: scores any images, whatever generated them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def evaluate(
         dataset: What they are compared with: the name of a registered dataset, or real images as a ``ganzoo.Dataset``
             or as a dataset of torch's that gives pictures, or pairs of a picture and its class. Where only those
             images are known, one half of them scored against the other is the floor.
-        labels: The class that each image was meant to be, (n,); None where there are none.
+        labels: The class that each image was meant to be, (n,), or None.
         split: Of a registered dataset; the other one makes the floor.
         device: Where features are computed; a GPU where there is one by default.
         data_dir: Where dataset files are kept.
@@ -60,8 +60,8 @@ def evaluate(
         crop: Whether a border that is black in all images may be cut off.
         extractor_weights: The file of a downloaded extractor's weights.
         zoo: Where names are looked up; the installed plugins by default.
-        note: Is told what was done to the images, a sentence each.
-        check: Is given the names and protocols of the scores before they are computed, and may raise.
+        note: Called with a sentence for each thing that was done to the images.
+        check: Called with the names and protocols of the scores before they are computed; may raise.
 
     Returns:
         A score for each metric, with the floor that real images score and the protocol it was measured under.

@@ -62,7 +62,7 @@ class ReferenceData:
         """The training set, as one extractor sees it.
 
         Raises:
-            GanzooError: Nobody knows it.
+            GanzooError: It is unknown: the dataset came without it.
         """
         return self._split(extractor, "train")
 
@@ -74,7 +74,7 @@ class ReferenceData:
             def compute() -> float:
                 return finite(request, request.metric.compute(inputs))
 
-            # The code of somebody else's metric may change without its name: its floors are not kept.
+            # A plugin's code may change while its metric keeps its name, so its floors are not cached.
             key = {
                 **images.key,
                 "metric": request.entry.name,
@@ -182,7 +182,7 @@ class Evaluator:
 
     @property
     def reference(self) -> ReferenceData:
-        """Real images; there are none in a process that only computes features."""
+        """Real images, which a process that only computes features does not have."""
         assert self._reference is not None, "this evaluator was built with reference=False"
         return self._reference
 
@@ -268,7 +268,7 @@ class Evaluator:
         floor, _ = self.reference.floor_inputs(request, n)
         return {
             "metric": request.entry.name,
-            # Ours change with ganzoo's own protocol; somebody else's with the package that brings it.
+            # A plugin's metric is another one in another version of its package.
             **({} if request.is_ours else {"plugin": request.entry.distribution}),
             "extractor": request.extractor,
             "extractor_digest": extractor.digest,

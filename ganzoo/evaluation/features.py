@@ -77,27 +77,27 @@ def extract(
         GanzooError: The extractor does not return what it declares.
     """
     first, every = part
-    chosen = range(first * batch_size, len(images), every * batch_size)
+    batches = [slice(start, start + batch_size) for start in range(first * batch_size, len(images), every * batch_size)]
+    with torch.no_grad(), _full_precision(device):
+        seen = [extractor(images[rows].to(device)) for rows in batches]  # stays on the device until all are done
     values = torch.zeros(len(images), extractor.width)
     logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
-    with torch.no_grad(), _full_precision(device):
-        for rows in (slice(start, start + batch_size) for start in chosen):
-            seen, classes = extractor(images[rows].to(device))
-            if seen.shape != values[rows].shape or not seen.isfinite().all():
-                raise GanzooError(
-                    f"The extractor '{name}' returned features of shape {tuple(seen.shape)}, or some are not finite.",
-                    f"Its plugin promises {extractor.width} finite features for each image.",
-                )
-            values[rows] = seen.cpu().float()
-            if logits is None:
-                continue
-            if classes is None or classes.shape != logits[rows].shape:
-                given = "no logits" if classes is None else f"logits of shape {tuple(classes.shape)}"
-                raise GanzooError(
-                    f"The extractor '{name}' returned {given}.",
-                    f"Its plugin promises {extractor.classes} logits for each image.",
-                )
-            logits[rows] = classes.cpu().float()
+    for rows, (found, classes) in zip(batches, seen, strict=True):
+        if found.shape != values[rows].shape or not found.isfinite().all():
+            raise GanzooError(
+                f"The extractor '{name}' returned features of shape {tuple(found.shape)}, or some are not finite.",
+                f"Its plugin promises {extractor.width} finite features for each image.",
+            )
+        values[rows] = found.cpu().float()
+        if logits is None:
+            continue
+        if classes is None or classes.shape != logits[rows].shape:
+            given = "no logits" if classes is None else f"logits of shape {tuple(classes.shape)}"
+            raise GanzooError(
+                f"The extractor '{name}' returned {given}.",
+                f"Its plugin promises {extractor.classes} logits for each image.",
+            )
+        logits[rows] = classes.cpu().float()
     return Features(values, logits)
 
 

@@ -325,7 +325,7 @@ def call(what: str, n: int, seed: int) -> Pictures:
         seed: What it is asked to draw them with.
 
     Raises:
-        GanzooError: There is no such function, it fails, or what it returns is not images or is ambiguous.
+        GanzooError: The function is missing or fails, or what it returns is not images or is ambiguous.
     """
     with _working_folder():
         function = _function(what)

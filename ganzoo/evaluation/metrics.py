@@ -489,13 +489,12 @@ def parse_metric(name: str, zoo: Zoo) -> list[MetricRequest]:
             f"The metric '{name}' names no extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn."
         )
     if metric == ALL:
-        return [MetricRequest(one, create(one), extractor, by_name=False) for one in zoo.metrics.in_order()]
+        return [MetricRequest(one, zoo.metric(one.name), extractor, by_name=False) for one in zoo.metrics.in_order()]
     if metric not in zoo.metrics:
         known = [ALL, *(entry.name for entry in zoo.metrics)]
         remedy = f"{nearest(metric, known)} {zoo.metrics.hint}".strip()
         raise GanzooError(f"Unknown metric '{metric}' (in '{name}').", remedy)
-    entry = zoo.metrics.get(metric)
-    return [MetricRequest(entry, create(entry), extractor)]
+    return [MetricRequest(zoo.metrics.get(metric), zoo.metric(metric), extractor)]
 
 
 def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
@@ -505,21 +504,6 @@ def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
         if request.name not in found or request.by_name:
             found[request.name] = request
     return list(found.values())
-
-
-def create(entry: Entry[Metric]) -> Metric:
-    """A registered metric.
-
-    Raises:
-        GanzooError: Its plugin registered something else.
-    """
-    metric = entry.create()
-    if not isinstance(metric, Metric):
-        raise GanzooError(
-            f"The metric '{entry.name}' of plugin '{entry.plugin}' is a {type(metric).__name__}.",
-            "Inherit from ganzoo.Metric.",
-        )
-    return metric
 
 
 def better(name: str, zoo: Zoo | None = None) -> Better:
@@ -536,4 +520,4 @@ def better(name: str, zoo: Zoo | None = None) -> Better:
         from ganzoo.registry.loading import load_zoo
 
         zoo = load_zoo()
-    return create(zoo.metrics.get(name)).better if name in zoo.metrics else "lower"
+    return zoo.metric(name).better if name in zoo.metrics else "lower"

@@ -21,7 +21,7 @@ ROUNDING = 1e-5
 
 
 def radii(features: Tensor, k: int, of: Tensor | None = None) -> Tensor:
-    """How far points are from the k-th nearest_neighbours of the others.
+    """How far points are from the k-th nearest of the others.
 
     Args:
         features: (n, width) float32, n more than ``k``.
@@ -34,13 +34,13 @@ def radii(features: Tensor, k: int, of: Tensor | None = None) -> Tensor:
     of = torch.arange(len(features)) if of is None else of
     found = []
     for rows, gaps in _gaps(features[of], features):
-        gaps[torch.arange(len(gaps)), of[rows]] = torch.inf  # nobody is their own neighbour
+        gaps[torch.arange(len(gaps)), of[rows]] = torch.inf  # no point is its own neighbour
         found.append(_smallest(gaps, k))
     return _apart(features[of], features[torch.cat(found)])
 
 
 def nearest_neighbours(points: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest_neighbours of other points to each point.
+    """The nearest of other points to each point.
 
     Args:
         points: (n, width) float32.
@@ -59,7 +59,7 @@ def density_and_coverage(fake: Tensor, real: Tensor, real_radii: Tensor, k: int)
     Args:
         fake: (n, width) float32.
         real: (m, width) float32.
-        real_radii: (m,), the distance of each real point to its k-th nearest_neighbours real neighbour.
+        real_radii: (m,), the distance of each real point to its k-th nearest real neighbour.
         k: That many neighbours.
 
     Returns:

@@ -54,7 +54,7 @@ class Row:
 
     @property
     def cached(self) -> Path:
-        """Where the weights are looked for, and downloaded to."""
+        """Where the weights are searched, and downloaded to."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.file
 
 

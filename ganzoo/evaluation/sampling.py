@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ganzoo.api.objective import Networks, Objective
 
 BATCH = 500
-"""Images that are drawn, or looked at, at a time."""
+"""Images that are drawn, or scored, at a time."""
 WHOLE = (0, 1)
 """Every batch, from the first on."""
 
@@ -63,7 +63,7 @@ def draw(
         RunError: The generator gives NaN.
     """
     if n < 1:
-        raise GanzooError(f"{n} images cannot be drawn.", "Ask for at least one.")
+        raise GanzooError(f"Cannot draw {n} images.", "Ask for at least one.")
     if labels is None and classes:
         labels = torch.arange(n) % classes
     if codes is None:
@@ -91,7 +91,7 @@ def _cycled(objective: Objective, columns: Mapping[str, Tensor], n: int) -> dict
     missing = [name for name in objective.generates_from if not len(columns.get(name, ()))]
     if missing:
         raise GanzooError(
-            f"This generator starts from '{missing[0]}', and no such column was given.",
+            f"This generator starts from '{missing[0]}', which was not given.",
             f"Pass {missing[0]}=..., a tensor with one row for each sample.",
         )
     rows = torch.arange(n)

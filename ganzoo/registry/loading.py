@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from ganzoo.api import hookspecs
+from ganzoo.api.metric import Metric
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.builtin import builtin_priors
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
     from ganzoo.api.dataset import ImageDataset
     from ganzoo.api.extractor import Extractor
-    from ganzoo.api.metric import Metric
     from ganzoo.api.objective import Objective
     from ganzoo.api.priors import Prior
     from ganzoo.api.tracker import Tracker
@@ -115,6 +115,21 @@ class Zoo:
         """
         found: Registry[Any] = getattr(self, KINDS[one_kind(kind)])
         return found
+
+    def metric(self, name: str) -> Metric:
+        """A registered metric.
+
+        Raises:
+            GanzooError: Nobody registered it, or what was registered is not a metric.
+        """
+        entry = self.metrics.get(name)
+        metric = entry.create()
+        if not isinstance(metric, Metric):
+            raise GanzooError(
+                f"The metric '{name}' of plugin '{entry.plugin}' is a {type(metric).__name__}.",
+                "Inherit from ganzoo.Metric.",
+            )
+        return metric
 
     def registries(self) -> list[Registry[Any]]:
         """All registries, in the order of ``KINDS``."""

@@ -44,7 +44,7 @@ def counterparts(
         where: What they are called in errors.
 
     Returns:
-        Values, None where there is none; and a sentence for each score that was only ever measured differently there.
+        Values, None where a score has no counterpart; and a sentence for each that was only measured differently.
 
     Raises:
         GanzooError: None of the scores can be compared.

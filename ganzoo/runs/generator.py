@@ -80,7 +80,7 @@ class TrainedGenerator:
             uint8 (n, c, h, w), on the CPU; float32 where the dataset is of points.
 
         Raises:
-            GanzooError: There is no such class, there are no such weights, or the dataset to start from is missing.
+            GanzooError: The class or the weights are unknown, or the dataset to start from is missing.
         """
         return self.sample_labelled(n, seed, label, weights, source=source)[0]
 
@@ -166,7 +166,7 @@ class TrainedGenerator:
                 f"The recipe '{self.recipe.name}' is unconditional: it cannot be asked for class {label}.",
                 "Leave the class out, or train a conditional recipe.",
             )
-        raise GanzooError(f"There is no class {label}.", f"The classes are 0 to {self.classes - 1}.")
+        raise GanzooError(f"Unknown class {label}.", f"The classes are 0 to {self.classes - 1}.")
 
     def _networks(self, weights: str) -> Mapping[str, nn.Module]:
         if weights not in self.weights:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ganzoo.config.optimizers import known
 from ganzoo.config.schema import Recipe, ScheduleConfig, initial
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.config.optimizers import known
 
 FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose fused implementation is the fastest, on CPUs too; the others are faster over all tensors at once."""

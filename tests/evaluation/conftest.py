@@ -1,4 +1,4 @@
-"""A small world to evaluate in: a real seeded extractor, a toy dataset, a cache of its own."""
+"""A small zoo to evaluate with: a real seeded extractor, a toy dataset, a cache of its own."""
 
 import hashlib
 
@@ -91,7 +91,7 @@ def brightness():
 
 
 @pytest.fixture
-def world(metrics):
+def toy_zoo(metrics):
     """A zoo that holds our metrics, the extractor `tiny` and the dataset `toy`."""
     zoo = metrics
     zoo.extractors.add(Entry("extractor", "tiny", TinyExtractor, "A random convolution", None, "tests", "tests 0"))

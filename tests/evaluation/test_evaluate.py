@@ -10,36 +10,36 @@ from ganzoo.evaluation.evaluate import from_torch
 from ganzoo.evaluation.protocol import identity
 
 
-def evaluate(images, world, metrics=("fid@tiny",), dataset="toy", **options):
-    return ganzoo.evaluate(images, metrics, dataset, device="cpu", zoo=world, **options)
+def evaluate(images, toy_zoo, metrics=("fid@tiny",), dataset="toy", **options):
+    return ganzoo.evaluate(images, metrics, dataset, device="cpu", zoo=toy_zoo, **options)
 
 
-def test_every_layout_gives_the_same_score(world, noise):
+def test_every_layout_gives_the_same_score(toy_zoo, noise):
     images = noise(100)
-    (score,) = evaluate(images, world)
+    (score,) = evaluate(images, toy_zoo)
     assert score.metric == "fid@tiny"
     assert score.value > score.floor > 0
     for same in (images[:, 0], images[:, 0].numpy(), images.permute(0, 2, 3, 1), images.repeat(1, 3, 1, 1).numpy()):
-        assert evaluate(same, world) == [score]
+        assert evaluate(same, toy_zoo) == [score]
 
 
-def test_labels_split_seed_and_interval_are_passed_on(world, noise):
+def test_labels_split_seed_and_interval_are_passed_on(toy_zoo, noise):
     options = {"split": "train", "sample_seed": 7, "interval": True, "labels": [0, 1] * 50}
-    fid, accuracy = evaluate(noise(100), world, ["fid@tiny", "accuracy@tiny"], **options)
+    fid, accuracy = evaluate(noise(100), toy_zoo, ["fid@tiny", "accuracy@tiny"], **options)
     assert (fid.protocol["split"], fid.protocol["sample_seed"]) == ("train", 7)
     assert fid.interval is not None
     assert 0 <= accuracy.value <= 1
 
 
-def test_what_was_done_to_the_images_is_said(world, noise):
+def test_what_was_done_to_the_images_is_said(toy_zoo, noise):
     said = []
     padded = np.pad(noise(50)[:, 0].numpy(), ((0, 0), (2, 2), (2, 2)))
-    evaluate(padded, world, crop=True, note=said.append)
+    evaluate(padded, toy_zoo, crop=True, note=said.append)
     assert said == ["A black border was cut off: 8x8 grey is left."]
 
 
-def test_protocols_are_checked_before_anything_is_computed(world, noise, extractor):
-    evaluate(noise(50), world)
+def test_protocols_are_checked_before_anything_is_computed(toy_zoo, noise, extractor):
+    evaluate(noise(50), toy_zoo)
     before, coming = type(extractor).seen, []
 
     def refuse(protocols):
@@ -47,9 +47,9 @@ def test_protocols_are_checked_before_anything_is_computed(world, noise, extract
         raise GanzooError("Not today.")
 
     with pytest.raises(GanzooError, match="Not today"):
-        evaluate(noise(50), world, check=refuse)
+        evaluate(noise(50), toy_zoo, check=refuse)
     assert type(extractor).seen == before
-    (score,) = evaluate(noise(50), world)
+    (score,) = evaluate(noise(50), toy_zoo)
     ((name, protocol),) = coming
     assert (name, identity(protocol)) == (score.metric, identity(score.protocol))
 
@@ -64,9 +64,9 @@ def test_protocols_are_checked_before_anything_is_computed(world, noise, extract
         (torch.zeros(5, 1, 9, 9, dtype=torch.uint8), "9x9 grey, the dataset's 8x8 grey"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(world, images, sentence):
+def test_what_cannot_be_scored_is_refused(toy_zoo, images, sentence):
     with pytest.raises(GanzooError, match=sentence):
-        evaluate(images, world)
+        evaluate(images, toy_zoo)
 
 
 @pytest.mark.parametrize(
@@ -76,17 +76,17 @@ def test_what_cannot_be_scored_is_refused(world, images, sentence):
         ("brightnes@tiny", "Unknown metric 'brightnes' (in 'brightnes@tiny'). Did you mean 'brightness'?"),
     ],
 )
-def test_a_typo_in_a_metric_is_one_sentence(world, noise, brightness, metric, sentence):
-    world.metrics.add(brightness)
+def test_a_typo_in_a_metric_is_one_sentence(toy_zoo, noise, brightness, metric, sentence):
+    toy_zoo.metrics.add(brightness)
     with pytest.raises(GanzooError) as caught:
-        evaluate(noise(10), world, [metric])
+        evaluate(noise(10), toy_zoo, [metric])
     assert str(caught.value) == sentence
 
 
-def test_a_dataset_in_hand_is_the_reference(world, noise):
-    real = world.datasets.get("toy").create("test", None)
-    (expected,) = evaluate(noise(100), world)
-    (score,) = evaluate(noise(100), world, dataset=real)
+def test_a_dataset_in_hand_is_the_reference(toy_zoo, noise):
+    real = toy_zoo.datasets.get("toy").create("test", None)
+    (expected,) = evaluate(noise(100), toy_zoo)
+    (score,) = evaluate(noise(100), toy_zoo, dataset=real)
     assert score.value == expected.value
     assert score.protocol["reference_digest"] == expected.protocol["reference_digest"]
 
@@ -106,11 +106,11 @@ class Pairs(torch.utils.data.Dataset):
         return self.images[index], int(self.labels[index])
 
 
-def test_a_torch_dataset_is_the_reference(world, noise):
-    real = world.datasets.get("toy").create("test", None)
-    (expected,) = evaluate(noise(100), world)
+def test_a_torch_dataset_is_the_reference(toy_zoo, noise):
+    real = toy_zoo.datasets.get("toy").create("test", None)
+    (expected,) = evaluate(noise(100), toy_zoo)
     for images in (real.images, real.images / 255, [image[0].numpy() for image in real.images]):
-        (score,) = evaluate(noise(100), world, dataset=Pairs(images, real.labels))
+        (score,) = evaluate(noise(100), toy_zoo, dataset=Pairs(images, real.labels))
         assert score.value == expected.value
         assert (score.protocol["dataset"], score.protocol["split"]) == ("pairs", "test")
 

@@ -1,4 +1,4 @@
-"""Scores with floor and protocol, from a toy world."""
+"""Scores with floor and protocol, from a toy zoo."""
 
 import json
 import threading
@@ -19,21 +19,21 @@ from ganzoo.registry.registry import Entry
 CPU = torch.device("cpu")
 
 
-def evaluator_of(world, metrics=("fid@tiny",), **options):
-    return Evaluator(metrics, world.datasets.get("toy"), options, None, world, CPU)
+def evaluator_of(toy_zoo, metrics=("fid@tiny",), **options):
+    return Evaluator(metrics, toy_zoo.datasets.get("toy"), options, None, toy_zoo, CPU)
 
 
-def test_a_score_is_the_distance_to_the_test_images(world, extractor, noise):
+def test_a_score_is_the_distance_to_the_test_images(toy_zoo, extractor, noise):
     images = noise(300)
-    (score,) = evaluator_of(world).score(images)
-    real = world.datasets.get("toy").create("test", None).images
+    (score,) = evaluator_of(toy_zoo).score(images)
+    real = toy_zoo.datasets.get("toy").create("test", None).images
     expected = frechet_distance(*(extract("tiny", extractor, some, CPU).statistics for some in (images, real)))
     assert score.metric == "fid@tiny"
     assert score.value == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_protocol_names_all_that_the_score_depends_on(world, extractor, noise):
-    (score,) = evaluator_of(world).score(noise(300), sample_seed=5, weights="ema")
+def test_a_protocol_names_all_that_the_score_depends_on(toy_zoo, extractor, noise):
+    (score,) = evaluator_of(toy_zoo).score(noise(300), sample_seed=5, weights="ema")
     protocol = json.loads(json.dumps(score.protocol))
     assert protocol == {
         "metric": "fid",
@@ -64,9 +64,9 @@ def test_a_protocol_names_all_that_the_score_depends_on(world, extractor, noise)
     assert describe(protocol).startswith("300 against 600 toy test images, tiny ")
 
 
-def test_the_floor_is_what_as_many_train_images_score(world):
-    train = world.datasets.get("toy").create("train", None).images
-    evaluator = evaluator_of(world)
+def test_the_floor_is_what_as_many_train_images_score(toy_zoo):
+    train = toy_zoo.datasets.get("toy").create("train", None).images
+    evaluator = evaluator_of(toy_zoo)
     (whole,) = evaluator.score(train)
     assert whole.floor == pytest.approx(whole.value, rel=1e-6)  # all of them, in another order
     (part,) = evaluator.score(train[:200])
@@ -74,60 +74,60 @@ def test_the_floor_is_what_as_many_train_images_score(world):
     assert part.floor > 1.5 * whole.floor  # fewer samples, more bias
 
 
-def test_a_floor_of_fewer_images_than_samples_says_so(world, noise):
-    (score,) = evaluator_of(world).score(noise(1000))
+def test_a_floor_of_fewer_images_than_samples_says_so(toy_zoo, noise):
+    (score,) = evaluator_of(toy_zoo).score(noise(1000))
     assert score.protocol["n_floor"] == 900
 
 
-def test_noise_of_another_brightness_scores_far_above_the_floor(world, noise):
-    (score,) = evaluator_of(world).score(noise(300, top=100))
+def test_noise_of_another_brightness_scores_far_above_the_floor(toy_zoo, noise):
+    (score,) = evaluator_of(toy_zoo).score(noise(300, top=100))
     assert score.value > 20 * score.floor
 
 
-def test_references_and_floors_are_cached(world, cache, noise):
-    kind = type(world.extractors.get("tiny").create())
+def test_references_and_floors_are_cached(toy_zoo, cache, noise):
+    kind = type(toy_zoo.extractors.get("tiny").create())
     images = noise(300)
-    (first,) = evaluator_of(world).score(images)
+    (first,) = evaluator_of(toy_zoo).score(images)
     assert sorted(path.name.split("-")[0] for path in cache.iterdir()) == ["features", "features", "floor"]
     before = kind.seen
-    (second,) = evaluator_of(world).score(images)
+    (second,) = evaluator_of(toy_zoo).score(images)
     assert kind.seen - before == 300  # only the samples
     assert (second.value, second.floor) == (first.value, first.floor)
 
 
-def test_a_dataset_of_other_options_has_other_references(world, noise):
-    (plain,) = evaluator_of(world).score(noise(100))
-    (shifted,) = evaluator_of(world, shift=40).score(noise(100))
+def test_a_dataset_of_other_options_has_other_references(toy_zoo, noise):
+    (plain,) = evaluator_of(toy_zoo).score(noise(100))
+    (shifted,) = evaluator_of(toy_zoo, shift=40).score(noise(100))
     assert shifted.floor != plain.floor
     assert shifted.value != plain.value
     with pytest.raises(GanzooError, match="shift"):
         comparable(plain.protocol, shifted.protocol)
 
 
-def test_a_floor_belongs_to_its_test_images(world, noise):
+def test_a_floor_belongs_to_its_test_images(toy_zoo, noise):
     brighter = 0
 
     def changing(split, folder):
-        found = world.datasets.get("toy").create(split, None)
+        found = toy_zoo.datasets.get("toy").create(split, None)
         return replace(found, images=found.images + (brighter if split == "test" else 0))
 
     entry = Entry("dataset", "toy", changing, "x", None, "tests", "0")
-    (before,) = Evaluator(["fid@tiny"], entry, {}, None, world, CPU).score(noise(50))
+    (before,) = Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU).score(noise(50))
     brighter = 50
-    (after,) = Evaluator(["fid@tiny"], entry, {}, None, world, CPU).score(noise(50))
+    (after,) = Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU).score(noise(50))
     assert after.floor > 2 * before.floor
 
 
-def test_scoring_is_deterministic_and_leaves_random_state_alone(world, noise):
-    evaluator = evaluator_of(world)
+def test_scoring_is_deterministic_and_leaves_random_state_alone(toy_zoo, noise):
+    evaluator = evaluator_of(toy_zoo)
     before = torch.get_rng_state()
     first, second = evaluator.score(noise(64)), evaluator.score(noise(64))
     assert first == second
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_metric_asked_for_twice_is_measured_once(world, noise):
-    assert len(evaluator_of(world, ["fid@tiny", "fid@tiny"]).score(noise(10))) == 1
+def test_a_metric_asked_for_twice_is_measured_once(toy_zoo, noise):
+    assert len(evaluator_of(toy_zoo, ["fid@tiny", "fid@tiny"]).score(noise(10))) == 1
 
 
 @pytest.mark.parametrize(
@@ -140,9 +140,9 @@ def test_a_metric_asked_for_twice_is_measured_once(world, noise):
         (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "Too few images to score: 1"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(world, images, sentence):
+def test_images_that_do_not_fit_are_refused(toy_zoo, images, sentence):
     with pytest.raises(GanzooError, match=sentence):
-        evaluator_of(world).score(images)
+        evaluator_of(toy_zoo).score(images)
 
 
 @pytest.mark.parametrize(
@@ -154,40 +154,40 @@ def test_images_that_do_not_fit_are_refused(world, images, sentence):
         ("fid@tinny", "Unknown extractor 'tinny'.*Did you mean 'tiny'"),
     ],
 )
-def test_unknown_metrics_are_refused(world, metric, sentence):
+def test_unknown_metrics_are_refused(toy_zoo, metric, sentence):
     with pytest.raises(GanzooError, match=sentence):
-        evaluator_of(world, [metric])
+        evaluator_of(toy_zoo, [metric])
 
 
-def test_a_dataset_of_another_shape_is_refused_before_training(world):
+def test_a_dataset_of_another_shape_is_refused_before_training(toy_zoo):
     def large(split, folder):
-        small = world.datasets.get("toy").create(split, None)
+        small = toy_zoo.datasets.get("toy").create(split, None)
         return type(small)("large", split, small.images.repeat(1, 1, 2, 2))
 
     with pytest.raises(GanzooError, match="takes 8x8 grey images, but these are 16x16 grey"):
-        Evaluator(["fid@tiny"], Entry("dataset", "large", large, "x", None, "tests", "0"), {}, None, world, CPU)
+        Evaluator(["fid@tiny"], Entry("dataset", "large", large, "x", None, "tests", "0"), {}, None, toy_zoo, CPU)
 
 
-def test_an_extractor_that_breaks_its_promise_is_named(world, noise, extractor):
+def test_an_extractor_that_breaks_its_promise_is_named(toy_zoo, noise, extractor):
     class Broken(type(extractor)):
         def forward(self, images):
             features, logits = super().forward(images)
             return features * float("nan"), logits
 
-    world.extractors.add(Entry("extractor", "broken", Broken, "x", None, "tests", "0"))
+    toy_zoo.extractors.add(Entry("extractor", "broken", Broken, "x", None, "tests", "0"))
     with pytest.raises(GanzooError, match="'broken'"):
-        evaluator_of(world, ["fid@broken"])
+        evaluator_of(toy_zoo, ["fid@broken"])
 
 
-def test_scores_that_differ_only_in_what_was_sampled_are_comparable(world, noise):
-    evaluator = evaluator_of(world)
+def test_scores_that_differ_only_in_what_was_sampled_are_comparable(toy_zoo, noise):
+    evaluator = evaluator_of(toy_zoo)
     (a,) = evaluator.score(noise(100), sample_seed=0, weights="ema")
     (b,) = evaluator.score(noise(100, seed=1), sample_seed=1, weights="raw")
     comparable(a.protocol, b.protocol)
 
 
-def test_scores_of_different_counts_or_extractors_are_not(world, noise):
-    evaluator = evaluator_of(world)
+def test_scores_of_different_counts_or_extractors_are_not(toy_zoo, noise):
+    evaluator = evaluator_of(toy_zoo)
     (a,), (b,) = evaluator.score(noise(100)), evaluator.score(noise(120))
     with pytest.raises(GanzooError, match=r"cannot be compared \(n_fake: 100 and 120\)"):
         comparable(a.protocol, b.protocol)
@@ -197,53 +197,53 @@ def test_scores_of_different_counts_or_extractors_are_not(world, noise):
         comparable(a.protocol, {key: value for key, value in a.protocol.items() if key != "resizing"})
 
 
-def scored(world, images, metrics=("all@tiny",), labels=None, split="test", **options):
-    evaluator = Evaluator(metrics, world.datasets.get("toy"), options, None, world, CPU, split=split)
+def scored(toy_zoo, images, metrics=("all@tiny",), labels=None, split="test", **options):
+    evaluator = Evaluator(metrics, toy_zoo.datasets.get("toy"), options, None, toy_zoo, CPU, split=split)
     return {one.metric.partition("@")[0]: one for one in evaluator.score(images, labels=labels)}
 
 
-def split_of(world, split):
-    return world.datasets.get("toy").create(split, None)
+def split_of(toy_zoo, split):
+    return toy_zoo.datasets.get("toy").create(split, None)
 
 
 METRICS = {name: metric for name, metric, _, _ in OURS}
 
 
-def test_all_is_every_metric_that_applies(world, noise):
-    found = scored(world, noise(300))
+def test_all_is_every_metric_that_applies(toy_zoo, noise):
+    found = scored(toy_zoo, noise(300))
     expected = [name for name, metric in METRICS.items() if metric.rejecting != "needs"]
     assert list(found) == [name for name in expected if not METRICS[name].needs_labels]
     assert {"fid", "kid", "is", "precision", "recall", "density", "coverage", "memorisation"} <= found.keys()
-    labelled = scored(world, noise(300), labels=torch.arange(300) % 4)
+    labelled = scored(toy_zoo, noise(300), labels=torch.arange(300) % 4)
     assert list(labelled) == expected
     assert {name: labelled[name] for name in found} == found
 
 
-def test_features_are_computed_once_for_all_metrics(world, noise):
-    kind = type(world.extractors.get("tiny").create())
-    scored(world, noise(300))
+def test_features_are_computed_once_for_all_metrics(toy_zoo, noise):
+    kind = type(toy_zoo.extractors.get("tiny").create())
+    scored(toy_zoo, noise(300))
     before = kind.seen
-    scored(world, noise(300, seed=5))
+    scored(toy_zoo, noise(300, seed=5))
     assert kind.seen - before == 300
 
 
-def test_the_order_of_samples_changes_nothing_at_all(world, noise):
+def test_the_order_of_samples_changes_nothing_at_all(toy_zoo, noise):
     images, labels, order = noise(200), torch.arange(200) % 4, torch.randperm(200)
-    assert scored(world, images, labels=labels) == scored(world, images[order], labels=labels[order])
+    assert scored(toy_zoo, images, labels=labels) == scored(toy_zoo, images[order], labels=labels[order])
 
 
-def test_batch_size_changes_nothing_beyond_rounding(world, noise, monkeypatch):
+def test_batch_size_changes_nothing_beyond_rounding(toy_zoo, noise, monkeypatch):
     images, labels = noise(200), torch.arange(200) % 4
-    large = scored(world, images, labels=labels)
+    large = scored(toy_zoo, images, labels=labels)
     monkeypatch.setattr("ganzoo.evaluation.features.extract", partial(extract, batch_size=7))
-    small = scored(world, images, labels=labels)
+    small = scored(toy_zoo, images, labels=labels)
     for name, one in large.items():
         assert small[name].value == pytest.approx(one.value, rel=1e-4, abs=1e-6), name
 
 
-def test_every_metric_has_a_floor_which_is_what_real_images_score(world):
-    train = split_of(world, "train")
-    found = scored(world, train.images, labels=train.labels)
+def test_every_metric_has_a_floor_which_is_what_real_images_score(toy_zoo):
+    train = split_of(toy_zoo, "train")
+    found = scored(toy_zoo, train.images, labels=train.labels)
     for name, one in found.items():
         if name not in ("memorisation", "accuracy"):
             # All of them, in another order: what is drawn inside a metric differs.
@@ -253,41 +253,41 @@ def test_every_metric_has_a_floor_which_is_what_real_images_score(world):
             assert one.protocol["n_floor"] == 600
 
 
-def test_training_images_are_copies_and_test_images_are_the_floor(world):
-    assert scored(world, split_of(world, "train").images)["memorisation"].value == 1
-    held_out = scored(world, split_of(world, "test").images)["memorisation"]
+def test_training_images_are_copies_and_test_images_are_the_floor(toy_zoo):
+    assert scored(toy_zoo, split_of(toy_zoo, "train").images)["memorisation"].value == 1
+    held_out = scored(toy_zoo, split_of(toy_zoo, "test").images)["memorisation"]
     assert held_out.value == held_out.floor < 0.5
 
 
-def test_accuracy_is_of_the_labels_that_belong_to_the_images(world, extractor, noise):
+def test_accuracy_is_of_the_labels_that_belong_to_the_images(toy_zoo, extractor, noise):
     images = noise(200)
     predicted = extract("tiny", extractor, images, CPU).logits.argmax(1)
     wrong = predicted.clone()
     wrong[:50] = (wrong[:50] + 1) % 4
-    assert scored(world, images, ["accuracy@tiny"], labels=predicted)["accuracy"].value == 1
-    assert scored(world, images, ["accuracy@tiny"], labels=wrong)["accuracy"].value == 0.75
+    assert scored(toy_zoo, images, ["accuracy@tiny"], labels=predicted)["accuracy"].value == 1
+    assert scored(toy_zoo, images, ["accuracy@tiny"], labels=wrong)["accuracy"].value == 0.75
 
 
-def test_against_the_training_split_the_floor_is_of_the_test_images(world):
-    test = split_of(world, "test").images
-    found = scored(world, test, ["fid@tiny", "memorisation@tiny"], split="train")
+def test_against_the_training_split_the_floor_is_of_the_test_images(toy_zoo):
+    test = split_of(toy_zoo, "test").images
+    found = scored(toy_zoo, test, ["fid@tiny", "memorisation@tiny"], split="train")
     assert found["fid"].protocol["split"] == "train"
     assert (found["fid"].protocol["n_real"], found["fid"].protocol["n_floor"]) == (900, 600)
     assert found["fid"].value == pytest.approx(found["fid"].floor, rel=1e-6)
-    assert found["memorisation"].value == scored(world, test)["memorisation"].value
+    assert found["memorisation"].value == scored(toy_zoo, test)["memorisation"].value
 
 
-def test_settings_of_a_metric_are_in_its_protocol(world, noise):
-    found = {name: one.protocol for name, one in scored(world, noise(300)).items()}
+def test_settings_of_a_metric_are_in_its_protocol(toy_zoo, noise):
+    found = {name: one.protocol for name, one in scored(toy_zoo, noise(300)).items()}
     assert (found["kid"]["subsets"], found["kid"]["subset_size"], found["kid"]["metric_seed"]) == (100, 300, 2020)
     assert (found["is"]["splits"], found["recall"]["neighbours"], found["coverage"]["neighbours"]) == (10, 3, 5)
     assert found["memorisation"]["n_train"] == 900
     with pytest.raises(GanzooError, match="subset_size: 300 and 200"):
-        comparable(found["kid"], scored(world, noise(200))["kid"].protocol)
+        comparable(found["kid"], scored(toy_zoo, noise(200))["kid"].protocol)
 
 
-def test_an_interval_is_stored_where_it_was_asked_for(world, noise):
-    evaluator = evaluator_of(world, ["fid@tiny", "kid@tiny"])
+def test_an_interval_is_stored_where_it_was_asked_for(toy_zoo, noise):
+    evaluator = evaluator_of(toy_zoo, ["fid@tiny", "kid@tiny"])
     fid, kid = evaluator.score(noise(300), interval=True)
     low, high = fid.record()["interval"]
     assert low < fid.value < high
@@ -309,68 +309,70 @@ def test_an_interval_is_stored_where_it_was_asked_for(world, noise):
         ("fid-infinity", None, "'fid-infinity@tiny' takes at least 50 images, and there are 30"),
     ],
 )
-def test_metrics_that_lack_something_are_refused(world, noise, metric, labels, sentence):
+def test_metrics_that_lack_something_are_refused(toy_zoo, noise, metric, labels, sentence):
     with pytest.raises(GanzooError, match=sentence):
-        scored(world, noise(30), [f"{metric}@tiny"], labels=labels)
+        scored(toy_zoo, noise(30), [f"{metric}@tiny"], labels=labels)
 
 
-def test_a_metric_of_classes_takes_a_classifier(world, noise, extractor):
+def test_a_metric_of_classes_takes_a_classifier(toy_zoo, noise, extractor):
     class Plain(type(extractor)):
         classes = 0
 
         def forward(self, images):
             return super().forward(images)[0], None
 
-    world.extractors.add(Entry("extractor", "plain", Plain, "x", None, "tests", "0"))
+    toy_zoo.extractors.add(Entry("extractor", "plain", Plain, "x", None, "tests", "0"))
     with pytest.raises(GanzooError, match="'is@plain' cannot be computed: its extractor is no classifier"):
-        evaluator_of(world, ["is@plain"])
-    found = scored(world, noise(100), ["all@plain"])
+        evaluator_of(toy_zoo, ["is@plain"])
+    found = scored(toy_zoo, noise(100), ["all@plain"])
     assert "coverage" in found
     assert "is" not in found
 
 
-def test_somebody_else_s_metric_is_scored_with_floor_and_protocol(world, noise, brightness):
-    world.metrics.add(brightness)
-    evaluator = evaluator_of(world, ["brightness@tiny", "fid@tiny"])
+def test_somebody_else_s_metric_is_scored_with_floor_and_protocol(toy_zoo, noise, brightness):
+    toy_zoo.metrics.add(brightness)
+    evaluator = evaluator_of(toy_zoo, ["brightness@tiny", "fid@tiny"])
     ours, _ = evaluator.score(noise(300, top=100), sample_seed=3)
     assert type(ours.value) is float
     assert ours.value != ours.floor
     assert abs(ours.floor) < abs(ours.value)
     assert (ours.protocol["plugin"], ours.protocol["n_compared"]) == ("brightness 1.2", 300)
     assert json.loads(json.dumps(ours.record()))["metric"] == "brightness@tiny"
-    assert "brightness" in {one.metric.partition("@")[0] for one in evaluator_of(world, ["all@tiny"]).score(noise(300))}
+    assert "brightness" in {
+        one.metric.partition("@")[0] for one in evaluator_of(toy_zoo, ["all@tiny"]).score(noise(300))
+    }
 
 
-def test_the_floor_of_somebody_else_s_metric_is_computed_anew(world, noise, brightness, cache):
+def test_the_floor_of_somebody_else_s_metric_is_computed_anew(toy_zoo, noise, brightness, cache):
     """Its code may change without its name, and then a stored floor would be wrong."""
-    world.metrics.add(brightness)
-    evaluator_of(world, ["brightness@tiny"]).score(noise(50))
+    toy_zoo.metrics.add(brightness)
+    evaluator_of(toy_zoo, ["brightness@tiny"]).score(noise(50))
     assert not list(cache.glob("floor-*"))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_metric_that_gives_no_number_is_named(world, noise, brightness, value):
+def test_a_metric_that_gives_no_number_is_named(toy_zoo, noise, brightness, value):
     class Undefined(brightness.factory):
         def compute(self, inputs):
             return value
 
-    world.metrics.add(replace(brightness, factory=Undefined))
+    toy_zoo.metrics.add(replace(brightness, factory=Undefined))
     with pytest.raises(GanzooError, match=f"The metric 'brightness@tiny' gave {value}"):
-        evaluator_of(world, ["brightness@tiny"]).score(noise(50))
+        evaluator_of(toy_zoo, ["brightness@tiny"]).score(noise(50))
 
 
-def test_settings_that_ask_for_samples_are_refused(world, noise, brightness):
+def test_settings_that_ask_for_samples_are_refused(toy_zoo, noise, brightness):
     class Peeking(brightness.factory):
         def settings(self, inputs):
             return {"width": inputs.fake.values.shape[1]}
 
-    world.metrics.add(replace(brightness, factory=Peeking))
+    toy_zoo.metrics.add(replace(brightness, factory=Peeking))
     with pytest.raises(GanzooError, match="settings of a metric cannot depend on the samples"):
-        evaluator_of(world, ["brightness@tiny"]).score(noise(50))
+        evaluator_of(toy_zoo, ["brightness@tiny"]).score(noise(50))
 
 
-def test_a_protocol_is_known_before_the_score_is_computed(world, noise, extractor):
-    evaluator = evaluator_of(world, ["all@tiny"])
+def test_a_protocol_is_known_before_the_score_is_computed(toy_zoo, noise, extractor):
+    evaluator = evaluator_of(toy_zoo, ["all@tiny"])
     before = type(extractor).seen
     coming = {request.name: evaluator.protocol(request, 300, 5, "raw") for request in evaluator.requests}
     assert type(extractor).seen == before
@@ -382,27 +384,27 @@ def test_a_protocol_is_known_before_the_score_is_computed(world, noise, extracto
         assert identity(stored) == identity(coming[score.metric])
 
 
-def test_every_part_of_a_protocol_is_part_of_its_identity(world, noise):
-    evaluator = evaluator_of(world)
+def test_every_part_of_a_protocol_is_part_of_its_identity(toy_zoo, noise):
+    evaluator = evaluator_of(toy_zoo)
     (request,) = evaluator.requests
     protocol = evaluator.protocol(request, 300, 5, "raw")
     assert identity(dict(reversed(protocol.items()))) == identity(protocol)
     for key in protocol:
         assert identity({**protocol, key: "other"}) != identity(protocol)
-    train = Evaluator(["fid@tiny"], world.datasets.get("toy"), {}, None, world, CPU, split="train")
+    train = Evaluator(["fid@tiny"], toy_zoo.datasets.get("toy"), {}, None, toy_zoo, CPU, split="train")
     assert identity(train.protocol(train.requests[0], 300, 5, "raw")) != identity(protocol)
 
 
-def test_features_in_hand_give_the_same_scores(world, noise):
-    images, evaluator = noise(300), evaluator_of(world, ["all@tiny"])
+def test_features_in_hand_give_the_same_scores(toy_zoo, noise):
+    images, evaluator = noise(300), evaluator_of(toy_zoo, ["all@tiny"])
     features = evaluator.features(images)
     assert evaluator.score(images, features=features) == evaluator.score(images)
-    seen = extract("tiny", world.extractors.get("tiny").create().eval(), images, CPU)
+    seen = extract("tiny", toy_zoo.extractors.get("tiny").create().eval(), images, CPU)
     assert torch.allclose(features["tiny"].values, seen.values, atol=1e-5)  # in the order of the images
 
 
-def test_some_of_the_requests_are_scored_alone(world, noise):
-    evaluator = evaluator_of(world, ["fid@tiny", "kid@tiny"])
+def test_some_of_the_requests_are_scored_alone(toy_zoo, noise):
+    evaluator = evaluator_of(toy_zoo, ["fid@tiny", "kid@tiny"])
     (score,) = evaluator.score(noise(50), requests=evaluator.requests[1:])
     assert score.metric == "kid@tiny"
 
@@ -431,14 +433,14 @@ class Board:
 
 
 @pytest.mark.parametrize("n", [3, 500, 1207])
-def test_features_of_two_processes_are_those_of_one(world, noise, n):
+def test_features_of_two_processes_are_those_of_one(toy_zoo, noise, n):
     images = noise(n)
-    expected = evaluator_of(world).features(images)["tiny"]
+    expected = evaluator_of(toy_zoo).features(images)["tiny"]
     board, found = Board(), {}
 
     def run(rank):
         entry = Entry("dataset", "missing", missing, "x", None, "tests", "0")
-        evaluator = Evaluator(["fid@tiny"], entry, {}, None, world, CPU, reference=False)
+        evaluator = Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU, reference=False)
         found[rank] = evaluator.features(images, Ranks(rank, board))["tiny"]
 
     def missing(split, folder):
@@ -454,14 +456,14 @@ def test_features_of_two_processes_are_those_of_one(world, noise, n):
         assert torch.equal(found[rank].logits, expected.logits)
 
 
-def test_a_dataset_in_hand_is_the_reference_and_its_halves_make_the_floor(world, noise):
-    real = split_of(world, "test")
-    evaluator = Evaluator(["all@tiny"], real, {}, None, world, CPU)
+def test_a_dataset_in_hand_is_the_reference_and_its_halves_make_the_floor(toy_zoo, noise):
+    real = split_of(toy_zoo, "test")
+    evaluator = Evaluator(["all@tiny"], real, {}, None, toy_zoo, CPU)
     scores = {one.metric.partition("@")[0]: one for one in evaluator.score(noise(200, top=200))}
-    assert scores["fid"].value == scored(world, noise(200, top=200))["fid"].value
+    assert scores["fid"].value == scored(toy_zoo, noise(200, top=200))["fid"].value
     assert (scores["fid"].protocol["n_real"], scores["fid"].protocol["n_floor"]) == (600, 200)
     assert evaluator.score(noise(700))[0].protocol["n_floor"] == 300
     assert scores["fid"].floor > 0
     assert "memorisation" not in scores
     with pytest.raises(GanzooError, match="'memorisation@tiny' cannot be computed: 'toy' came without its other split"):
-        Evaluator(["memorisation@tiny"], real, {}, None, world, CPU)
+        Evaluator(["memorisation@tiny"], real, {}, None, toy_zoo, CPU)

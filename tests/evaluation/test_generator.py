@@ -89,7 +89,7 @@ def test_a_conditional_one_draws_the_class_that_was_asked_for(tmp_path, zoo):
     assert labels.tolist() == [4] * 6
     assert torch.equal(images, ((drawn + 1) * 127.5).round().to(torch.uint8))
     assert generator.sample_labelled(12)[1].tolist() == [*range(10), 0, 1]
-    with pytest.raises(GanzooError, match="no class 10"):
+    with pytest.raises(GanzooError, match="Unknown class 10"):
         generator.sample(2, label=10)
 
 

@@ -28,11 +28,11 @@ def extractor(extractor, noise):
 
 
 @pytest.fixture
-def real_images(world, extractor):
+def real_images(toy_zoo, extractor):
     """The first n images of a split of the toy dataset."""
 
     def first(split, n):
-        whole = world.datasets.get("toy").create(split, None)
+        whole = toy_zoo.datasets.get("toy").create(split, None)
         return RealImages(replace(whole, images=whole.images[:n], labels=whole.labels[:n]), {}, "tiny", extractor, CPU)
 
     return first

@@ -125,9 +125,9 @@ def test_a_weights_file_that_is_not_there_is_refused_with_where_it_is_published(
         find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "nothing.pth")
 
 
-def test_extractors_with_weights_of_their_own_take_no_file(world, tmp_path):
+def test_extractors_with_weights_of_their_own_take_no_file(toy_zoo, tmp_path):
     with pytest.raises(GanzooError, match="'tiny' brings its own weights.*inception-v3-compat, dinov2-vit-s-14"):
-        find_extractor("tiny", world, (1, 8, 8), tmp_path / "a.pth")
+        find_extractor("tiny", toy_zoo, (1, 8, 8), tmp_path / "a.pth")
 
 
 def test_every_name_is_one_of_torch_fidelitys_with_the_file_it_looks_for():

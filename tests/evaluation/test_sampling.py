@@ -31,7 +31,7 @@ class Plain(Objective):
         return []
 
 
-def world(classes=0):
+def small_objective(classes=0):
     objective = Plain()
     networks = {"generator": Noisy()}
     objective.bind(Spec((1, 4, 4), GaussianPrior(dim=5), classes), networks)
@@ -54,7 +54,7 @@ def test_quantisation_undoes_the_normalisation_of_every_pixel():
 
 
 def test_the_same_seed_draws_the_same_images_and_another_does_not():
-    objective, networks = world()
+    objective, networks = small_objective()
     first, labels = draw(objective, networks, 30, seed=3, device=CPU)
     again, _ = draw(objective, networks, 30, seed=3, device=CPU)
     other, _ = draw(objective, networks, 30, seed=4, device=CPU)
@@ -66,7 +66,7 @@ def test_the_same_seed_draws_the_same_images_and_another_does_not():
 
 
 def test_drawing_leaves_random_state_train_mode_and_buffers_alone():
-    objective, networks = world()
+    objective, networks = small_objective()
     generator = networks["generator"]
     generator.train()
     generator.dropout.eval()
@@ -80,7 +80,7 @@ def test_drawing_leaves_random_state_train_mode_and_buffers_alone():
 
 
 def test_train_mode_comes_back_after_a_failure_too():
-    objective, networks = world()
+    objective, networks = small_objective()
     with torch.no_grad():
         networks["generator"].linear.weight.fill_(float("nan"))
     before = torch.get_rng_state()
@@ -91,7 +91,7 @@ def test_train_mode_comes_back_after_a_failure_too():
 
 
 def test_a_network_without_noise_of_its_own_draws_the_same_at_any_batch_size():
-    objective, _ = world()
+    objective, _ = small_objective()
     networks = {"generator": nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))}
     small, _ = draw(objective, networks, 50, seed=2, device=CPU, batch_size=7)
     large, _ = draw(objective, networks, 50, seed=2, device=CPU, batch_size=50)
@@ -99,7 +99,7 @@ def test_a_network_without_noise_of_its_own_draws_the_same_at_any_batch_size():
 
 
 def test_conditional_drawing_cycles_the_classes_or_takes_labels():
-    objective, networks = world(classes=3)
+    objective, networks = small_objective(classes=3)
     with torch.no_grad():
         networks["generator"].classes.weight.copy_(torch.tensor([[-9.0], [0.0], [9.0]]).expand(3, 16))
     images, labels = draw(objective, networks, 8, seed=0, device=CPU, classes=3)
@@ -112,7 +112,7 @@ def test_conditional_drawing_cycles_the_classes_or_takes_labels():
 
 
 def test_drawing_nothing_is_refused():
-    objective, networks = world()
+    objective, networks = small_objective()
     with pytest.raises(GanzooError, match="0 images"):
         draw(objective, networks, 0, seed=0, device=CPU)
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from ganzoo.config.optimizers import canonical, check_optimizer, known
 from ganzoo.config.schema import ScheduleConfig
 from ganzoo.errors import GanzooError
-from ganzoo.config.optimizers import canonical, check_optimizer, known
 from ganzoo.training.optim import Ema, RoleOptimizer
 
 
