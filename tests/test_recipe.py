@@ -1,12 +1,14 @@
 """Recipes: what is accepted, what is refused, and how a refusal reads."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import yaml
 
 from ganzoo import Regularizer
 from ganzoo.config.loading import load_recipe
+from ganzoo.config.optimizers import known
 from ganzoo.config.schema import Component, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
@@ -497,3 +499,13 @@ def test_the_schema_describes_files():
     assert set(component["properties"]) == {"name", "spectral_norm"}
     assert component["additionalProperties"] is True
     assert schema["$defs"]["TrainConfig"]["properties"]["batch_size"]["maximum"] == 65_536
+
+
+def test_the_recipe_of_the_documentation_is_one(zoo, tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
+    text = page.partition("<!-- test: recipe -->\n```yaml\n")[2].partition("```")[0]
+    (tmp_path / "scheduled.yaml").write_text(text)
+    recipe = load_recipe(tmp_path / "scheduled.yaml", zoo)
+    assert [len(one.schedules()) for one in (*recipe.regularizers, recipe.augmentation)] == [1, 1, 1]
+    for name in known():
+        assert f"`{name}`" in page

@@ -129,7 +129,7 @@ def test_the_command_says_where_the_report_is(copy):
     app.command()(report)
     done = CliRunner().invoke(app, [str(copy), "--json"])
     assert json.loads(done.stdout) == {"report": str(copy / "report.html")}
-    assert "names the dataset" in (copy / "report.html").read_text()
+    assert "Unknown dataset" in (copy / "report.html").read_text()
 
 
 def test_neighbours_are_the_nearest_by_brute_force(run, toy_zoo):
