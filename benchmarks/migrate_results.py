@@ -5,6 +5,12 @@
 No figure changes. In schema 1, a record held its scores, and its digest was also of how the run was scored. A digest
 becomes today's where the record is of a recipe as it is registered now, or of a variant that benchmarks/variants lists;
 another recipe's digest is kept. Digests in ``time-to-fid.jsonl`` become today's, too. What is migrated stays as it is.
+
+Where keys of recipes were renamed and nothing else, records keep their runs by
+
+    python benchmarks/migrate_results.py results --renamed-since ../checkout-of-before
+
+which asks that checkout, with its own .venv, for the digests that the same names had there.
 """
 
 from __future__ import annotations
@@ -12,8 +18,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +40,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Migrate each folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, nargs="+", help="folders with a runs.jsonl")
+    parser.add_argument("--renamed-since", type=Path, metavar="CHECKOUT", help="where recipes have their old keys")
+    parser.add_argument("--digests", action="store_true", help="print the digests of today as JSON, and change nothing")
     args = parser.parse_args(arguments)
     try:
         zoo = load_zoo()
         for folder in args.results:
-            print(f"{folder}: {migrate(folder, zoo)} records migrated")
+            if args.digests:
+                print(json.dumps({name: training_digest(one) for name, one in recipes(zoo, folder.name).items()}))
+            else:
+                before = {} if args.renamed_since is None else digests_of(args.renamed_since, folder.name)
+                print(f"{folder}: {migrate(folder, zoo, before)} records migrated")
     except GanzooError as error:
         sys.exit(str(error))
 
 
-def migrate(folder: Path, zoo: Zoo) -> int:
-    """Rewrite a results folder, and return how many records of schema 1 it had."""
-    old = sum(line.get("schema") == 1 for line in read_lines(folder / RUNS))
-    digests = today(zoo, folder.name)
+def migrate(folder: Path, zoo: Zoo, before: Mapping[str, str]) -> int:
+    """Rewrite a results folder.
+
+    Args:
+        folder: With a ``runs.jsonl``.
+        zoo: Where recipes are looked up.
+        before: Digests that recipes of today had before their keys were renamed, by name.
+
+    Returns:
+        How many records became others.
+    """
+    digests = today(zoo, folder.name, before)
+    old = sum(line.get("schema") == 1 or line.get("digest") in digests for line in read_lines(folder / RUNS))
     if curves := read_lines(folder / CURVES):
         _write(folder / CURVES, [_line_with_digest(line, digests) for line in curves])
     if old:
@@ -57,18 +79,37 @@ def migrate(folder: Path, zoo: Zoo) -> int:
     return old
 
 
-def today(zoo: Zoo, variants: str) -> dict[str, str]:
-    """Today's digest by the one of schema 1, of registered recipes and of the named file of variants."""
-    return {digest_of_schema_1(recipe): training_digest(recipe) for recipe in _recipes(zoo, variants)}
+def today(zoo: Zoo, variants: str, before: Mapping[str, str]) -> dict[str, str]:
+    """Today's digest by the one of schema 1 and the one of before, where it is another."""
+    found = {}
+    for name, recipe in recipes(zoo, variants).items():
+        digest = training_digest(recipe)
+        found |= {old: digest for old in (digest_of_schema_1(recipe), before.get(name, digest)) if old != digest}
+    return found
 
 
-def _recipes(zoo: Zoo, variants: str) -> Iterator[Recipe]:
-    for entry in zoo.recipes:
-        yield load_recipe(entry.name, zoo)
+def recipes(zoo: Zoo, variants: str) -> dict[str, Recipe]:
+    """Registered recipes by name, and those of the named file of variants, where there is one, by file and variant."""
+    found = {entry.name: load_recipe(entry.name, zoo) for entry in zoo.recipes}
     file = VARIANTS / f"{variants}.yaml"
     if file.is_file():
-        for jobs in Variants.read(file).jobs(zoo).values():
-            yield from (job.recipe for job in jobs)
+        found |= {f"{variants}/{label}": jobs[0].recipe for label, jobs in Variants.read(file).jobs(zoo).items()}
+    return found
+
+
+def digests_of(checkout: Path, variants: str) -> dict[str, str]:
+    """What ``recipes`` have for digests in another checkout, by name.
+
+    Raises:
+        GanzooError: It has no such command, or that fails.
+    """
+    python, script = checkout / ".venv" / "bin" / "python", checkout / "benchmarks" / "migrate_results.py"
+    try:
+        done = subprocess.run([python, script, variants, "--digests"], capture_output=True, text=True, check=True)
+        found: dict[str, str] = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise GanzooError(f"{checkout} cannot give its digests ({error}).", "Give a checkout with a .venv.") from error
+    return found
 
 
 def digest_of_schema_1(recipe: Recipe) -> str:

@@ -32,7 +32,7 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
     """Hold a folder's lock until the block ends or the process dies.
 
     Args:
-        folder: Where the lock lies.
+        folder: The folder.
         process: ``pid`` and ``host`` of its last known holder, for the sentence.
 
     Raises:
@@ -44,12 +44,12 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
     except Timeout as error:
         who = f" (process {process['pid']} on {process['host']})" if process else ""
         raise GanzooError(
-            f"Another process{who} trains in {folder}.",
-            "Wait until it ends, or stop it; `ganzoo sample` and `ganzoo eval` work meanwhile.",
+            f"Another process{who} is training in {folder}.",
+            "Wait for it, or stop it. `ganzoo sample` and `ganzoo eval` work in the meantime.",
         ) from error
     except OSError as error:
         raise GanzooError(
-            f"The run folder {folder} cannot be written ({error.strerror}).", "Use a folder that can be."
+            f"Cannot write to the run folder {folder} ({error.strerror}).", "Use a folder you can write to."
         ) from error
     try:
         yield
@@ -91,8 +91,8 @@ class RunFolder:
             return cls._appear(path, recipe, info)
         except OSError as error:
             raise GanzooError(
-                f"The run folder {path} cannot be made ({error.strerror}).",
-                "Give a folder that can be written.",
+                f"Cannot make the run folder {path} ({error.strerror}).",
+                "Give a folder you can write to.",
             ) from error
 
     @staticmethod
@@ -165,7 +165,7 @@ class RunFolder:
             yield
 
     def refuse_links(self) -> None:
-        """See that what is written here stays here: a stranger's folder may hold links to somebody's own files.
+        """Refuse links where ganzoo writes: a stranger's folder may link to somebody's own files.
 
         Raises:
             GanzooError: A file or folder that ganzoo writes is a link.
@@ -174,7 +174,7 @@ class RunFolder:
             if (self.path / name).is_symlink():
                 raise GanzooError(
                     f"{self.path / name} is a link, and ganzoo writes only within the run folder.",
-                    "Put what it leads to in its place; the run folder as a whole may lie anywhere.",
+                    "Replace the link by what it leads to. The run folder itself may be anywhere.",
                 )
 
     def update(self, **changes: Any) -> None:
@@ -202,7 +202,7 @@ class RunFolder:
         return entry.create(split, Path(known) if known else None, **recipe.dataset.options)
 
     def refuse_another_recipe(self) -> None:
-        """See that recipe.yaml is the file that ganzoo wrote: going on by another would not be going on.
+        """Refuse a recipe.yaml that ganzoo did not write: a run resumed with another recipe would be another run.
 
         Raises:
             GanzooError: It is missing, damaged or edited.
@@ -212,7 +212,7 @@ class RunFolder:
         if digests and not (file.is_file() and _digest(file.read_bytes()) in digests):
             raise GanzooError(
                 f"{file} is not as ganzoo wrote it: it was damaged or edited after the run began.",
-                "Put it back from a copy; what may be changed is changed with --set.",
+                "Restore it from a copy. Use --set to change what may be changed.",
             )
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -253,7 +253,7 @@ class RunFolder:
         return own_protocol(recipe)
 
     def damage(self) -> list[str]:
-        """A sentence for each file of records that holds some which are none."""
+        """A sentence for each of the run's files that has damaged lines."""
         return damage(self.path)
 
     def save_checkpoint(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
@@ -272,7 +272,7 @@ class RunFolder:
         """
         checkpoint, _ = self.find_checkpoint()
         if checkpoint is None:
-            raise GanzooError(f"The run {self.path} has no checkpoint yet.", "Let it train a little longer.")
+            raise GanzooError(f"The run {self.path} has no checkpoint yet.", "Train it a little longer.")
         return checkpoint
 
 
@@ -286,7 +286,7 @@ def free_folder(recipe_name: str, root: Path = Path("runs")) -> Path:
 
 
 def _is_beginning(entry: Path) -> bool:
-    """Whether it is what ``create`` writes before run.json."""
+    """Whether ``create`` writes it before run.json."""
     if entry.name in FOLDERS:
         return entry.is_dir() and not any(entry.iterdir())
     if entry.name == "recipe.yaml":

@@ -21,7 +21,7 @@ SCORE = 1
 
 
 class NewerError(GanzooError):
-    """What a newer ganzoo wrote, in a form that this one does not know."""
+    """Raised for what a newer ganzoo wrote in a schema that this one cannot read."""
 
 
 def refuse_newer(schema: object, known: int, what: str) -> None:
@@ -34,7 +34,7 @@ def refuse_newer(schema: object, known: int, what: str) -> None:
 
     Raises:
         NewerError: It is newer.
-        GanzooError: It is no number of a schema.
+        GanzooError: It is not a schema number.
     """
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 0:
         raise GanzooError(f"{what} is damaged: its schema is {schema!r}.")
@@ -65,7 +65,7 @@ class _Shape(BaseModel):
 
 
 class _Event(_Shape):
-    """A line of events.jsonl; what other events hold beside these is nobody's business here."""
+    """A line of events.jsonl, as far as ganzoo reads it; other keys are left alone."""
 
     event: str
     images: Images
@@ -86,7 +86,7 @@ class _Event(_Shape):
         if not needed <= self.model_fields_set or len(pair) == 1:
             raise ValueError("something is missing")
         if pair and not all("samples" in found for found in (self.variety, self.real_variety)):
-            raise ValueError("nobody says of how many samples")
+            raise ValueError("the number of samples is missing")
         return self
 
 
@@ -143,7 +143,7 @@ Record = dict[str, Any]
 
 
 def read_events(path: Path) -> list[Record]:
-    """The events in order, without those that a crash made void or that are damaged.
+    """The events in order, without damaged ones and those that a crash made void.
 
     A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
     """
@@ -156,7 +156,7 @@ def read_events(path: Path) -> list[Record]:
 
 
 def sealed(score: Mapping[str, Any]) -> Record:
-    """A score as it is written: with the number of its form, and a digest of its content."""
+    """A score as it is written: with the number of its schema, and a digest of its content."""
     numbered = {**score, "schema": SCORE}
     return {**numbered, "digest": _digest(numbered)}
 
@@ -175,14 +175,14 @@ def read_scores(path: Path) -> list[Record]:
 
 
 def damage(folder: Path) -> list[str]:
-    """A sentence for each of a run's two files that holds lines which are no records."""
+    """A sentence for each of a run's two files that has damaged lines."""
     sentences = []
     kinds: dict[str, Callable[[Mapping[str, Any]], bool]] = {"events.jsonl": is_event, "scores.jsonl": _is_score}
     for name, whole in kinds.items():
         records, damaged = examine_lines(folder / name)
         damaged += sum(not whole(record) for record in records)
         if damaged:
-            sentences.append(f"Left out, because damaged: {damaged} of the lines in {folder / name}.")
+            sentences.append(f"Skipped {damaged} damaged lines in {folder / name}.")
     return sentences
 
 
@@ -213,7 +213,7 @@ Shape = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(
 
 
 class _Process(BaseModel):
-    """Who works on a run, or did last."""
+    """The process that trains a run, or did last."""
 
     model_config = ConfigDict(strict=True)
 
@@ -222,7 +222,7 @@ class _Process(BaseModel):
 
 
 class _Environment(BaseModel):
-    """What it was made with, as far as something is computed from it."""
+    """What a run was made with, as far as ganzoo reads it."""
 
     model_config = ConfigDict(strict=True)
 
@@ -267,11 +267,13 @@ def read_description(path: Path) -> dict[str, Any]:
     try:
         info = parse_json(file.read_bytes())
     except OSError as error:
-        raise GanzooError(f"{path} is not a run folder (no run.json).", "Give the folder `ganzoo run` made.") from error
+        raise GanzooError(
+            f"{path} is not a run folder (no run.json).", "Give a folder that `ganzoo run` made."
+        ) from error
     except ValueError as error:
-        raise _damaged(file, "it is no JSON") from error
+        raise _damaged(file, "not JSON") from error
     if not isinstance(info, dict):
-        raise _damaged(file, "it is no mapping")
+        raise _damaged(file, "not a mapping")
     refuse_newer(info.get("schema", 0), RUN, str(path))
     try:
         _Facts.model_validate(info)
@@ -282,15 +284,15 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def refuse_pipes(path: Path) -> None:
-    """See that everything in a run folder can be read to its end: a pipe that a stranger put there would be waited for.
+    """Refuse pipes, sockets and devices in a run folder: reading one that a stranger put there might never end.
 
     Raises:
-        GanzooError: Something in it is neither a file nor a folder.
+        GanzooError: An entry is neither a file nor a folder.
     """
     for entry in (*path.glob("*"), *path.glob("*/*")):
         if entry.exists() and not (entry.is_file() or entry.is_dir()):
-            raise GanzooError(f"{entry} is no file but a pipe, socket or device.", "Remove it; ganzoo did not make it.")
+            raise GanzooError(f"{entry} is a pipe, socket or device, not a file.", "Remove it; ganzoo did not make it.")
 
 
 def _damaged(file: Path, reason: str) -> GanzooError:
-    return GanzooError(f"{file} is damaged ({reason}).", "Put it back from a copy, or start anew with another --out.")
+    return GanzooError(f"{file} is damaged ({reason}).", "Restore it from a copy, or start over with another --out.")

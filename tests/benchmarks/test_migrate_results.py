@@ -1,6 +1,9 @@
 """Results of schema 1 become those of today, and no figure changes."""
 
 import json
+import sys
+
+import pytest
 
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
@@ -47,3 +50,23 @@ def test_digests_of_times_to_fid_become_todays(zoo, tmp_path):
     first, second = read_lines(tmp_path / "time-to-fid.jsonl")
     assert first == {**line, "facts": {"batch": 64, "digest": training_digest(recipe)}}
     assert second == tutorial
+
+
+def test_records_keep_their_runs_where_keys_of_recipes_were_renamed(zoo, tmp_path):
+    recipe = load_recipe("vanilla-mnist", zoo)
+    (tmp_path / "runs.jsonl").write_text(json.dumps(RECORD) + "\n")
+    main([str(tmp_path)])
+    assert [run.record.digest for run in read_runs(tmp_path)] == ["0f"]
+    # A checkout of before, whose vanilla-mnist had that digest.
+    script = tmp_path / "before" / "benchmarks" / "migrate_results.py"
+    script.parent.mkdir(parents=True)
+    script.write_text("import sys\nassert sys.argv[2] == '--digests'\nprint('{\"vanilla-mnist\": \"0f\"}')\n")
+    python = tmp_path / "before" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    main([str(tmp_path), "--renamed-since", str(tmp_path / "before")])
+    (run,) = read_runs(tmp_path)
+    assert run.record.digest == training_digest(recipe)
+    assert len(run.curve) == 2
+    with pytest.raises(SystemExit, match="cannot give its digests"):
+        main([str(tmp_path), "--renamed-since", str(tmp_path / "nowhere")])
