@@ -276,6 +276,11 @@ class RunFolder:
         return checkpoint
 
 
+def job_folder(work: Path, recipe: str, dataset: str, seed: int, digest: str) -> Path:
+    """Where a job's run folder is; another recipe of the same name has another folder."""
+    return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
+
+
 def free_folder(recipe_name: str, root: Path = Path("runs")) -> Path:
     """The first unused of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ..."""
     path, number = root / recipe_name, 1

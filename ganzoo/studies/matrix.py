@@ -12,7 +12,7 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry.loading import Zoo
-from ganzoo.studies.records import run_path
+from ganzoo.runs.folder import job_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Job:
 
     def folder(self, work: Path) -> Path:
         """Its run folder."""
-        return run_path(work, self.recipe.name, self.dataset, self.seed, self.digest)
+        return job_folder(work, self.recipe.name, self.dataset, self.seed, self.digest)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ganzoo.files import locked_append, read_lines, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import issues
 from ganzoo.runs.environment import hardware_in_words
-from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.folder import RunFolder, job_folder
 from ganzoo.runs.schemas import LARGEST
 from ganzoo.runs.scores import final_scores, own_protocol
 from ganzoo.training.flops import flops_per_image
@@ -425,14 +425,9 @@ def collect(
     return record, scores
 
 
-def run_path(work: Path, recipe: str, dataset: str, seed: int, digest: str) -> Path:
-    """Where a job's run folder is; another recipe of the same name has another folder."""
-    return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
-
-
 def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
     """The run folder that a record was made from; None where it is gone or holds another training since."""
-    run = _opened(run_path(work, record.recipe, record.dataset, record.seed, record.digest))
+    run = _opened(job_folder(work, record.recipe, record.dataset, record.seed, record.digest))
     if run is None or run.info.get("started") != record.started or run.info.get("images") != record.images:
         return None
     return run
