@@ -85,13 +85,7 @@ def run(
 def outcome(finished: RunFolder) -> dict[str, Any]:
     """What a script wants to know of a finished run: ``{"run", "images", ..., "scores": [the last ones]}``."""
     facts = {key: finished.info.get(key) for key in ("recipe", "status", "images", "seconds", "images_per_second")}
-    return {"run": str(finished.path), **facts, "scores": last_scores(finished)}
-
-
-def last_scores(finished: RunFolder) -> list[dict[str, Any]]:
-    """The scores of the final evaluation."""
-    scores = finished.scores()
-    return [score for score in scores if score["images"] == scores[-1]["images"]]
+    return {"run": str(finished.path), **facts, "scores": finished.final_scores()}
 
 
 def _opened(path: Path, recipe_name: str | None, out: Path | None) -> RunFolder:
