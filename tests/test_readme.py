@@ -1,6 +1,8 @@
 """What the README shows works as it is shown."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -37,6 +39,15 @@ def test_the_plugin_registers_a_hinge_loss():
     # By hand: (0 + 0.5) / 2 for the real ones and (0 + 1) / 2 for the fakes; -(-3 + 0) / 2 for the generator.
     assert loss.discriminator(real, fake).item() == 0.75
     assert loss.generator(None, fake).item() == 1.5
+
+
+def test_the_python_example_runs_as_it_stands(tmp_path):
+    script = tmp_path / "example.py"
+    script.write_text(block("test: python"))
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "wgan-gp-mnist" in done.stdout
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"python", "photos"}
 
 
 def test_the_two_commands_are_marked_for_scripts():

@@ -166,8 +166,13 @@ def resume(
         parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
         seconds = _restore(parts.trainer, run, callbacks)
         if run is not None:
-            if run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps:
-                raise GanzooError(f"The run {run.path} is done.", "Train it further with --set train.images=N.")
+            done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
+            # Another metric scores the kept weights, and trains nothing.
+            if done and not any(override.startswith("evaluate.") for override in overrides):
+                raise GanzooError(
+                    f"The run {run.path} is done.",
+                    "Train it further with --set train.images=N, or score it by more with --set evaluate.metrics=[...].",
+                )
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
             run.update(status="running", environment=environment(parts.trainer.device), processes=processes.size)

@@ -216,3 +216,52 @@ def test_free_folders_are_numbered(tmp_path):
     assert free_folder("vanilla-mnist", tmp_path).name == "vanilla-mnist"
     (tmp_path / "vanilla-mnist").mkdir()
     assert free_folder("vanilla-mnist", tmp_path).name == "vanilla-mnist-2"
+
+
+def elsewhere(run, split, value, images=3200):
+    """A score of the same metric, weights, samples and seed as the run's own, but against another split."""
+    (own,) = [s for s in run.scores() if s["images"] == images and s["weights"] == "ema"]
+    return {**own, "value": value, "protocol": {**own["protocol"], "split": split, "reference_digest": "0" * 64}}
+
+
+def test_a_score_against_another_split_neither_ends_a_run_nor_stands_in_for_its_own(whole, tmp_path, monkeypatch):
+    """As `ganzoo eval RUN --split train` leaves it, between two sessions of one run."""
+    recipe, zoo = tiny("train.until={metric: fid@mnist-cnn, below: 1e-3}")
+
+    def kill(images):
+        if images >= 3264:
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=kill))
+    run = RunFolder.open(tmp_path / "run")
+    train_score = elsewhere(run, "train", 1e-6)
+    run.append_score(train_score)
+    # Its own score of that point is lost, as if the process had been killed before it was written.
+    lines = (run.path / "scores.jsonl").read_text().splitlines(keepends=True)
+    (run.path / "scores.jsonl").write_text(lines[-1])
+
+    resume(tmp_path / "run", zoo)
+    run = RunFolder.open(tmp_path / "run")
+    assert (run.info["images"], run.info["reason"]) == (6400, "all images shown")
+    assert_same_weights(whole, tmp_path / "run")
+    wanted = {(s["images"], s["weights"]): s["value"] for s in RunFolder.open(whole).scores()}
+    found = {(s["images"], s["weights"]): s["value"] for s in run.scores() if s["protocol"]["split"] == "test"}
+    assert found == pytest.approx(wanted)
+    assert [s["value"] for s in run.scores() if s["protocol"]["split"] == "train"] == [1e-6]
+    # Nor is it what the run reports.
+    assert {s["protocol"]["split"] for s in run.final_scores()} == {"test"}
+
+
+def test_one_metric_more_scores_the_kept_weights_and_trains_nothing(whole, tmp_path):
+    recipe, zoo = tiny("train.images=640", "evaluate.every_images=null")
+    start(recipe, zoo, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    with pytest.raises(GanzooError, match="is done"):
+        resume(tmp_path / "run", zoo)
+    metrics = "evaluate.metrics=[fid@mnist-cnn, coverage@mnist-cnn]"
+    run = resume(tmp_path / "run", zoo, overrides=[metrics], callbacks=Callbacks(on_step=pytest.fail))
+    assert {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()} == before
+    scored = [(s["metric"], s["weights"]) for s in run.scores()]
+    assert len(scored) == len(set(scored)) == 4
+    assert run.info["images"] == 640
