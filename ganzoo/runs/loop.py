@@ -171,7 +171,7 @@ def resume(
             if done and not any(override.startswith("evaluate.") for override in overrides):
                 raise GanzooError(
                     f"The run {run.path} is done.",
-                    "Train it further with --set train.images=N, or score it by more with --set evaluate.metrics=[...].",
+                    "Train further with --set train.images=N, or score more with --set evaluate.metrics=[...].",
                 )
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
