@@ -125,8 +125,8 @@ def test_damaged_lines_are_left_out_and_said(run, zoo):
     told = []
     assert len(RunFolder.open(run).scores()) == len(scores) - 1
     resume(run, zoo, overrides=["train.images=128"], observers=Observers(say=told.append))
-    assert any("2 of the lines in" in sentence and "scores.jsonl" in sentence for sentence in told)
-    assert any("1 of the lines in" in sentence and "events.jsonl" in sentence for sentence in told)
+    assert any("2 damaged lines in" in sentence and "scores.jsonl" in sentence for sentence in told)
+    assert any("1 damaged line in" in sentence and "events.jsonl" in sentence for sentence in told)
 
 
 def test_what_a_newer_ganzoo_wrote_is_refused(run):
