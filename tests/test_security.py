@@ -282,7 +282,7 @@ def test_events_of_an_odd_form_are_left_out_and_counted(run, zoo, line):
     with (run / "events.jsonl").open("ab") as file:
         file.write(json.dumps(line).encode() + b"\n")
     assert RunFolder.open(run).events() == whole
-    assert any("1 of the lines" in sentence for sentence in RunFolder.open(run).damage())
+    assert any("Skipped 1 damaged line in" in sentence for sentence in RunFolder.open(run).damage())
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def damage(folder: Path) -> list[str]:
         records, damaged = examine_lines(folder / name)
         damaged += sum(not whole(record) for record in records)
         if damaged:
-            sentences.append(f"Skipped {damaged} damaged lines in {folder / name}.")
+            sentences.append(f"Skipped {damaged} damaged line{'s' * (damaged != 1)} in {folder / name}.")
     return sentences
 
 

@@ -123,8 +123,8 @@ def test_damaged_lines_are_skipped_and_reported(run, zoo):
     messages = []
     assert len(RunFolder.open(run).scores()) == len(scores) - 1
     resume(run, zoo, overrides=["train.images=128"], callbacks=Callbacks(log=messages.append))
-    assert any("2 of the lines in" in sentence and "scores.jsonl" in sentence for sentence in messages)
-    assert any("1 of the lines in" in sentence and "events.jsonl" in sentence for sentence in messages)
+    assert any("2 damaged lines in" in sentence and "scores.jsonl" in sentence for sentence in messages)
+    assert any("1 damaged line in" in sentence and "events.jsonl" in sentence for sentence in messages)
 
 
 def test_a_folder_from_a_newer_ganzoo_is_rejected(run):
