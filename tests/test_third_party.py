@@ -187,7 +187,7 @@ def test_its_options_are_checked_like_ours(with_demo, tmp_path):
 
 
 def test_without_it_its_recipe_is_unknown(environment, tmp_path):
-    assert_one_sentence(environment.run("demo-mnist", tmp_path / "run", []), "no recipe called 'demo-mnist'")
+    assert_one_sentence(environment.run("demo-mnist", tmp_path / "run", []), "Unknown recipe 'demo-mnist'")
 
 
 def test_one_that_fails_to_import_is_named_and_the_rest_goes_on(environment, distribution, tmp_path):

@@ -139,7 +139,7 @@ def cases(name: str, zoo: Zoo) -> list[Case]:
     refused = [problem for problem in zoo.problems if name in (problem.plugin, _bare(problem.distribution))]
     if not loaded and not refused:
         known = {plugin.name for plugin in zoo.plugins} | {problem.plugin for problem in zoo.problems}
-        raise GanzooError(f"There is no plugin called '{name}'.", f"{nearest(name, known)} See `ganzoo plugins`.")
+        raise GanzooError(f"Unknown plugin '{name}'.", f"{nearest(name, known)} See `ganzoo plugins`.")
     found = [Case(p.plugin, f"plugin-{p.plugin}", "loads", partial(_refuse, p)) for p in refused]
     for plugin in loaded:
         found += _of_plugin(plugin, zoo)

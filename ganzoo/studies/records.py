@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import append_lines, read_lines, write_atomically
-from ganzoo.recipes.loading import Recipe
+from ganzoo.recipes.schema import Recipe, with_first_names
 from ganzoo.registry.validation import issues
 from ganzoo.runs.environment import hardware_in_words
 from ganzoo.runs.schemas import LARGEST
@@ -164,6 +164,7 @@ def recipe_digest(recipe: Recipe) -> str:
     for choice in ("sync_batch_norm", "share_fakes"):
         if not plain["train"][choice]:
             del plain["train"][choice]  # so that records from before there was such a choice keep their digest
+    plain = with_first_names(plain)
     for section, keys in IRRELEVANT.items():
         mapping = plain[section] if section else plain
         for key in keys:

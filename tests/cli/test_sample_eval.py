@@ -169,8 +169,8 @@ def test_a_folder_of_pngs_says_what_was_done_to_them(app, mnist, tmp_path):
     ("arguments", "sentence"),
     [
         (["--weights", "ema"], "is no run, so it has no 'ema' weights"),
-        (["--dataset", "mnsit"], "no dataset called 'mnsit'.*Did you mean 'mnist'"),
-        (["--metric", "fid@mnist-cn"], "no extractor called 'mnist-cn'.*Did you mean 'mnist-cnn'"),
+        (["--dataset", "mnsit"], "Unknown dataset 'mnsit'.*Did you mean 'mnist'"),
+        (["--metric", "fid@mnist-cn"], "Unknown extractor 'mnist-cn'.*Did you mean 'mnist-cnn'"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(app, tmp_path, arguments, sentence):

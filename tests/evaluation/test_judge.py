@@ -151,7 +151,7 @@ def test_images_that_do_not_fit_are_refused(world, images, sentence):
         ("fid", "names no extractor"),
         ("fid@", "names no extractor"),
         ("fdi@tiny", "no metric called 'fdi'.*Did you mean 'fid'"),
-        ("fid@tinny", "no extractor called 'tinny'.*Did you mean 'tiny'"),
+        ("fid@tinny", "Unknown extractor 'tinny'.*Did you mean 'tiny'"),
     ],
 )
 def test_unknown_metrics_are_refused(world, metric, sentence):

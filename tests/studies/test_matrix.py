@@ -60,8 +60,8 @@ def test_files_and_overrides(zoo, tmp_path):
         (Matrix(["vanila-mnist"]), "Unknown recipe 'vanila-mnist'. Did you mean 'vanilla-mnist'?"),
         (Matrix(["vanila*"]), "No recipe is called like 'vanila\\*'. Did you mean 'vanilla"),
         (Matrix(["vanilla-*"], exclude=["*"]), "No recipe is left"),
-        (Matrix(["vanilla-mnist"], datasets=["mnits"]), "no dataset called 'mnits'. Did you mean 'mnist'?"),
-        (Matrix(["vanilla-*"], made_for=["mnits"]), "no dataset called 'mnits'. Did you mean 'mnist'?"),
+        (Matrix(["vanilla-mnist"], datasets=["mnits"]), "Unknown dataset 'mnits'. Did you mean 'mnist'?"),
+        (Matrix(["vanilla-*"], made_for=["mnits"]), "Unknown dataset 'mnits'. Did you mean 'mnist'?"),
         (Matrix(["vanilla-mnist"], overrides=["train.imags=1"]), "Did you mean 'images'?"),
     ],
 )
