@@ -74,7 +74,7 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on 
         typer.echo(json.dumps({"plugins": loaded, "problems": refused}, ensure_ascii=False, indent=1))
     else:
         table = Table()
-        for heading in ("plugin", "distribution", "registers"):
+        for heading in ("plugin", "package", "registers"):
             table.add_column(heading)
         for plugin in zoo.plugins:
             offers = ", ".join(f"{entry.kind} {entry.name}" for entry in plugin.registered)

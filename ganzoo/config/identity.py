@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any, Final
 
-from ganzoo.config.loading import Recipe
+from ganzoo.config.schema import Recipe, with_first_names
 
 DESCRIPTIVE: Final = ("summary", "paper", "trackers")
 WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds")
@@ -22,7 +22,7 @@ def training_digest(recipe: Recipe) -> str:
     ``train.until`` ends the training do its metric, the cadence and the samples count, since they change the weights.
     What ``auto`` became (precision, engine, threads) is not part of it either; a record states that beside the digest.
     """
-    asked = {key: value for key, value in recipe.plain().items() if key not in DESCRIPTIVE}
+    asked = {key: value for key, value in with_first_names(recipe.plain()).items() if key not in DESCRIPTIVE}
     evaluate: dict[str, Any] = asked.pop("evaluate")
     train = {key: value for key, value in asked["train"].items() if key not in WITHOUT_EFFECT}
     for choice in OFF_BY_DEFAULT:

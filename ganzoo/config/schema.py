@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -324,3 +325,15 @@ class Recipe(Section):
             yield ("augmentation",), "augmentation", self.augmentation
         for index, component in enumerate(self.trackers):
             yield ("trackers", index), "tracker", component
+
+
+def with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
+    """``Recipe.plain()`` with the keys that its digest was first computed with, so that old records keep theirs."""
+    plain = copy.deepcopy(plain)
+    steps = [*plain["regularizers"], *plain["phases"].values()]
+    for section, key in [(plain["evaluate"], "every_images"), *((section, "every_steps") for section in steps)]:
+        if key in section:
+            section["every"] = section.pop(key)
+    if plain["augmentation"] and plain["augmentation"].get("p", 0) is None:
+        del plain["augmentation"]["p"]  # an option of ADA since then
+    return plain
