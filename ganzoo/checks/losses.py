@@ -42,7 +42,7 @@ def create(entry: Entry[Any], **options: Any) -> Any:
     Raises:
         CheckFailed: It does not build, or has the wrong base class.
     """
-    with plugin_code(entry, "to build", "Its defaults must suffice."):
+    with plugin_code(entry, "to build", "Give every option a default that works."):
         thing = entry.create(**entry.check(options))
     bases = BASES[entry.kind]
     require(
