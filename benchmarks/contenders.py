@@ -86,8 +86,8 @@ class Ours:
 
     @property
     def steps_left(self) -> int | None:
-        """None where no learning rate decays: such a recipe may train on."""
-        if all(optimizer.decay == "constant" for optimizer in self.trainer.optimizers.values()):
+        """None where nothing follows a schedule: such a recipe may train on."""
+        if not self.trainer.schedules.setters:
             return None
         return self.trainer.total_steps - self.trainer.steps
 

@@ -59,7 +59,7 @@ def measured(processes: int) -> dict[str, Any]:
 
 
 def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
-    """Train so many steps with the other processes; the one that leads prints how fast all of them were."""
+    """Train so many steps with the other processes; the main one prints how fast all of them were."""
     import torch
 
     from ganzoo.config.loading import load_recipe
@@ -72,17 +72,17 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
     zoo = load_zoo()
     recipe = load_recipe(recipe_name, zoo, ["train.device=cpu", *overrides])
     dataset = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
-    with joined() as team:
-        trainer = Trainer(recipe, zoo, dataset=dataset, team=team)
+    with joined() as processes:
+        trainer = Trainer(recipe, zoo, dataset=dataset, processes=processes)
         for _ in range(3):
             trainer.step()
-        team.any(True)  # everyone is there
+        processes.any(True)  # everyone is there
         began = time.perf_counter()
         for _ in range(steps):
             trainer.step()
-        team.any(True)
+        processes.any(True)
         rate = steps * trainer.images_per_step / (time.perf_counter() - began)
-        if team.leads:
+        if processes.is_main:
             facts = {"recipe": recipe_name, "precision": trainer.precision, "engine": trainer.engine.name}
             sizes = {"batch_size": recipe.train.batch_size, "environment": environment(trainer.device)}
             print(json.dumps({**facts, **sizes, "images_per_second": rate}))

@@ -12,8 +12,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.together import SAMPLE_SEED, samples
+from ganzoo.runs.scores import SAMPLE_SEED
 from ganzoo.training.trainer import Trainer
 
 IMAGES = 100_000
@@ -43,7 +44,14 @@ def test_fid(
     finished()
     seconds = perf_counter() - began
     weights = trainer.kinds_of_weights[0]
-    images, labels = samples(trainer, weights, SAMPLES)
+    images, labels = draw(
+        trainer.objective,
+        trainer.sampling_networks(weights),
+        SAMPLES,
+        seed=SAMPLE_SEED,
+        device=trainer.device,
+        classes=trainer.objective.spec.classes,
+    )
     (measured,) = benchmark.pedantic(
         evaluator.score,
         args=(images,),

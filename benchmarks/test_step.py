@@ -16,7 +16,7 @@ from ganzoo import ImageDataset
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.capturing import WARM_UP
+from ganzoo.training.engines.cudagraph import WARM_UP
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
 from machine import gemm_peak, peak_memory

@@ -9,8 +9,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ganzoo.config.loading import load_recipe
-from ganzoo.config.overrides import Override, apply
+from ganzoo.config.loading import Override, apply_overrides, load_recipe
 from ganzoo.files import parse_json
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.strict_yaml import dump, parse
@@ -85,7 +84,7 @@ def test_a_recipe_with_overrides_is_the_recipe_of_its_own_file(chosen):
 def test_an_override_is_found_where_it_was_put_and_leaves_what_was_given_alone(data, path, value):
     data = {key: inner for key, inner in data.items() if isinstance(inner, dict) or "." not in path}
     before = json.dumps(data)
-    found = apply(data, [Override(f"{path}=...", tuple(path.split(".")), value)], load_zoo())
+    found = apply_overrides(data, [Override(f"{path}=...", tuple(path.split(".")), value)], load_zoo())
     for key in path.split("."):
         found = found[key]
     assert found == value

@@ -113,8 +113,8 @@ def test_ours_come_first_then_others_by_distribution_and_name(install):
     ours, others = names[:-3], names[-3:]
     assert others == [("ant", "b"), ("ant", "z"), ("zebra", "a")]
     assert {distribution for distribution, _ in ours} == {OURS}
-    assert ours[0] == (OURS, "ganzoo")  # what ganzoo itself registers
-    assert ours[1:] == sorted(ours[1:])
+    assert ours[0] == (OURS, "ganzoo-priors")  # what ganzoo itself registers
+    assert ours[2:] == sorted(ours[2:])
 
 
 def test_a_recipe_is_called_as_its_file_and_described_inside(install):

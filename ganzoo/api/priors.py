@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from ganzoo.api.hookspecs import Register, hookimpl
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -120,3 +122,17 @@ class CodesPrior(Prior):
             columns.append((drawn == torch.arange(classes, device=device)).float())
         columns.append(torch.rand(n, self.continuous, generator=generator, device=device) * 2 - 1)
         return torch.cat(columns, dim=1)
+
+
+@hookimpl
+def register_priors(register: Register[Prior]) -> None:
+    """The three that need no plugin."""
+    register("gaussian", GaussianPrior, summary="Standard normal latent codes")
+    register("uniform", UniformPrior, summary="Latent codes uniform in [-1, 1)")
+    register(
+        "codes",
+        CodesPrior,
+        summary="Noise beside categorical and continuous codes",
+        paper="Chen et al. 2016, InfoGAN: Interpretable Representation Learning by Information Maximizing Generative "
+        "Adversarial Nets, arXiv:1606.03657",
+    )

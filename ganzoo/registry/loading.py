@@ -23,9 +23,9 @@ import pluggy
 
 from ganzoo.api import hookspecs
 from ganzoo.api.metric import Metric
+from ganzoo.api.priors import Prior
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
-from ganzoo.registry.builtin import builtin_priors
 from ganzoo.registry.global_state import preserved_global_state
 from ganzoo.registry.packages import (
     OURS,
@@ -46,10 +46,12 @@ if TYPE_CHECKING:
     from ganzoo.api.dataset import ImageDataset
     from ganzoo.api.extractor import Extractor
     from ganzoo.api.objective import Objective
-    from ganzoo.api.priors import Prior
     from ganzoo.api.tracker import Tracker
 
-CORE = (EntryPoint("ganzoo", "ganzoo.evaluation.metrics", "ganzoo"),)
+CORE = (
+    EntryPoint("ganzoo-priors", "ganzoo.api.priors", "ganzoo"),
+    EntryPoint("ganzoo-metrics", "ganzoo.evaluation.metrics", "ganzoo"),
+)
 """Modules of ganzoo itself that register something, through the same hooks as everybody. They are always loaded."""
 
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
@@ -99,7 +101,7 @@ class Zoo:
     regularizers: Registry[Regularizer] = field(default_factory=lambda: Registry("regularizer"))
     augmentations: Registry[Augmentation] = field(default_factory=lambda: Registry("augmentation"))
     datasets: Registry[ImageDataset] = field(default_factory=lambda: Registry("dataset"))
-    priors: Registry[Prior] = field(default_factory=builtin_priors)
+    priors: Registry[Prior] = field(default_factory=lambda: Registry("prior"))
     extractors: Registry[Extractor] = field(default_factory=lambda: Registry("extractor"))
     metrics: Registry[Metric] = field(default_factory=lambda: Registry("metric"))
     trackers: Registry[Tracker] = field(default_factory=lambda: Registry("tracker"))

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from ganzoo.errors import GanzooError, nearest, one_line
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 SHOWN = 5
 """At most so many mistakes are listed; the rest are counted."""
@@ -67,14 +67,14 @@ class ValidationIssue:
         whole: Whether ``verdict`` is a sentence of its own.
     """
 
-    path: Path
+    path: KeyPath
     verdict: str
     remedy: str = ""
     key: str | None = None
     whole: bool = False
 
     @property
-    def place(self) -> Path:
+    def place(self) -> KeyPath:
         """Where the mistake would be corrected."""
         return self.path if self.key is None else (*self.path, self.key)
 
@@ -108,7 +108,7 @@ class ValidationFailed(GanzooError):
         self.issues = tuple(issues)
 
 
-def dotted(path: Path) -> str:
+def dotted(path: KeyPath) -> str:
     """``networks.generator.hidden.0``."""
     return ".".join(map(str, path))
 
@@ -123,8 +123,8 @@ def issues(error: ValidationError, model: type[BaseModel], data: Any, noun: str 
         noun: What a key is called.
     """
     found: list[ValidationIssue] = []
-    expected: dict[Path, list[str]] = {}
-    values: dict[Path, Any] = {}
+    expected: dict[KeyPath, list[str]] = {}
+    values: dict[KeyPath, Any] = {}
     for details in error.errors(include_url=False):
         loc, kind = details["loc"], details["type"]
         if kind == "extra_forbidden":
@@ -148,7 +148,7 @@ def issues(error: ValidationError, model: type[BaseModel], data: Any, noun: str 
     return _without_echoes(found)
 
 
-def known_keys(model: type[BaseModel], loc: Path) -> list[str]:
+def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
     """The keys that a model knows at one of pydantic's locations, which may hold the tags of unions."""
     models = [model]
     for part in loc:
@@ -171,7 +171,7 @@ def meant(word: str, known: Iterable[str]) -> str:
     return nearest(word, known, {other: key for other, key in SYNONYMS.items() if key in known and other not in known})
 
 
-def path_in(data: Any, loc: Path) -> Path:
+def path_in(data: Any, loc: KeyPath) -> KeyPath:
     """A location without the parts that pydantic added: tags and types of unions, which are no keys of ``data``."""
     path: list[str | int] = []
     for part in loc:
@@ -206,7 +206,7 @@ def _without_echoes(found: list[ValidationIssue]) -> list[ValidationIssue]:
     ]
 
 
-def _at(data: Any, path: Path) -> Any:
+def _at(data: Any, path: KeyPath) -> Any:
     for part in path:
         data = data[part]
     return data

@@ -38,6 +38,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.environment import environment
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.scores import SAMPLE_SEED
 from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.health import broken_networks
@@ -53,8 +54,6 @@ CHANGEABLE = (
     "trackers",
 )
 """What ``--set`` may change on resume: nothing that would make the past look different."""
-SAMPLE_SEED = 0
-"""Of every sample that a training draws from its own generator."""
 GRID_ROWS = 8
 CHECK_SIGNALS_EVERY = 8
 """Steps after which several processes ask one another whether to stop: torchrun kills after 30 seconds."""

@@ -30,9 +30,8 @@ from ganzoo.training.distributed import (
 )
 from ganzoo.training.engines import choose_engine
 from ganzoo.training.health import GradientWatch, Meters
-from ganzoo.training.optim import Ema, build_optimizers
+from ganzoo.training.optim import Ema, Schedules, build_optimizers
 from ganzoo.training.rng import derive_seed, stream
-from ganzoo.training.schedules import Schedules
 from ganzoo.training.step import PhaseStep, StepGroup, TrainingStep, scheduled
 
 

@@ -32,8 +32,8 @@ EVALUATE = ("evaluate.every_images=null", "evaluate.every=null")
 """Today's name, and the one of checkouts before it."""
 BATCHES = (8, 16, 32, 64)
 """The smallest that a recipe accepts is taken."""
-STEPS = 12
-"""Of recipes that show one batch in a step; those with critic iterations take fewer."""
+STEPS = 4
+"""Of recipes that show one batch in a step; those with critic iterations take one."""
 SETTINGS = (
     "train.precision=fp32",
     "train.engine=eager",

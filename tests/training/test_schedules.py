@@ -11,8 +11,8 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import ScheduleConfig
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
-from ganzoo.training.capturing import CaptureEngine
-from ganzoo.training.schedules import Schedule, _buffer
+from ganzoo.training.engines.cudagraph import CaptureEngine
+from ganzoo.training.optim import Schedule, _buffer
 from ganzoo.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -151,10 +151,10 @@ def test_a_resumed_training_goes_on_where_its_schedules_were(begin):
 def test_captured_steps_follow_their_schedules(begin, make_tape, monkeypatch):
     told, choose = [], training.choose_engine
 
-    def on_tape(name, device, latents, say, processes):
+    def on_tape(name, device, latents, log, processes):
         if name == "cudagraph":
             return CaptureEngine(make_tape(latents), device, latents, told.append)
-        return choose(name, device, latents, say, processes)
+        return choose(name, device, latents, log, processes)
 
     monkeypatch.setattr(training, "choose_engine", on_tape)
     # torch captures betas as tensors on a GPU only.
