@@ -79,10 +79,10 @@ def test_a_turn_judges_now_what_its_phase_did_not() -> None:
 
 
 @pytest.mark.parametrize("name", ["generate", "features"])
-def test_a_turn_made_by_hand_names_what_it_lacks(name: str) -> None:
+def test_a_context_made_by_hand_names_what_it_lacks(name: str) -> None:
     with pytest.raises(AssertionError) as caught:
         getattr(turn(), name)(torch.zeros(2, 3))
-    assert str(caught.value) == "This turn was made by hand, without the function that was called."
+    assert str(caught.value) == "This context was made without the function that was called."
 
 
 def test_a_regularizer_that_still_passes_every_is_a_sentence():

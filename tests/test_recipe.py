@@ -259,7 +259,7 @@ def test_components_are_built_in_code_as_in_files():
         ),
         (
             {"evaluate.metrics": ["fud@mnist-cnn"]},
-            "evaluate.metrics.0 names an unknown metric 'fud'. Did you mean 'fid'?",
+            "evaluate.metrics.0: Unknown metric 'fud'. Did you mean 'fid'?",
         ),
         (
             {"evaluate.metrics": ["fid@mnist-cn"]},

@@ -43,7 +43,13 @@ def build(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> Assembly:
     """
     recipe = load(entry, zoo)
     with plugin_code(entry, f"to build for {'x'.join(map(str, shape))} images", "Its parts must fit together."):
-        return assemble(recipe, zoo, Images(*shape), CLASSES)
+        return assemble(recipe, zoo, Images(*shape), CLASSES, _columns(recipe, zoo, shape))
+
+
+def _columns(recipe: Recipe, zoo: Zoo, shape: Shape) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The columns that the recipe's objective generates from, each shaped like an image."""
+    names: tuple[str, ...] = getattr(zoo.losses.get(recipe.loss.name).factory, "generates_from", ())
+    return tuple((name, shape) for name in names)
 
 
 def capturable(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> int:
@@ -54,7 +60,7 @@ def capturable(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> int:
     """
     recipe = load(entry, zoo)
     with fake_tensors(entry):
-        assembly = assemble(recipe, zoo, Images(*shape), CLASSES)
+        assembly = assemble(recipe, zoo, Images(*shape), CLASSES, _columns(recipe, zoo, shape))
         return sum(1 for _ in take_steps(assembly.objective, assembly.networks, assembly.spec))
 
 

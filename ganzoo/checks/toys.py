@@ -110,7 +110,8 @@ def toy_batch(n: int = 8, spec: Spec = SPEC) -> Batch:
     """Random images, latent codes from the prior, and labels 0, 1, 2, ... in turn."""
     label = torch.arange(n) % max(1, spec.classes)
     z = spec.prior.sample(n, torch.Generator().manual_seed(0), torch.device("cpu"))
-    return Batch(torch.rand(n, *spec.image_shape) * 2 - 1, label, z)
+    columns = {name: torch.rand(n, *shape) * 2 - 1 for name, shape in spec.columns}
+    return Batch.of({"image": torch.rand(n, *spec.shape) * 2 - 1, "label": label, **columns}, z)
 
 
 def take_steps(

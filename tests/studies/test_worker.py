@@ -26,7 +26,7 @@ TINY = [
     "train.log_every=320",
     "train.checkpoint_seconds=0",
     "train.precision=fp32",
-    "evaluate.every=16000",
+    "evaluate.every_images=16000",
     "evaluate.samples=200",
 ]
 

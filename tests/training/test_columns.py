@@ -139,7 +139,9 @@ def test_a_run_resumes_to_the_same_bits_and_samples_translate_their_source(zoo, 
 
 def test_an_objective_without_its_column_is_refused_before_training(zoo):
     recipe = load_recipe("vanilla-mnist", zoo, [*SETTINGS, "dataset=mnist"])
-    with pytest.raises(GanzooError, match="generates from 'source', and the dataset 'mnist' has no such column"):
+    with pytest.raises(
+        GanzooError, match="generates from the column 'source', which the dataset 'mnist' does not have"
+    ):
         Trainer(recipe, zoo, dataset=zoo.datasets.get("mnist").create("train", None))
 
 

@@ -105,9 +105,10 @@ class Targets:
         scores = run.scores()
         examine(run).lines()
         if scores:
-            counterparts(scores, [SCORE, *read_scores(path)], path)
+            coming = [(score["metric"], score["protocol"]) for score in scores]
+            counterparts(coming, [SCORE, *read_scores(path)], path)
         if random.random() < 0.3:
-            counterparts([SCORE], read_scores(path / "scores.jsonl"), path)
+            counterparts([(SCORE["metric"], SCORE["protocol"])], read_scores(path / "scores.jsonl"), path)
         run.recipe(self.zoo)
 
     def generator(self, random: Random, folder: Path) -> None:

@@ -78,6 +78,7 @@ class Translator(nn.Module):
 
     def __init__(self, spec: Spec, *, width: int = 16) -> None:
         super().__init__()
+        self.shape = spec.shape
         self.code = nn.Linear(spec.latent, width)
         self.inner = nn.Sequential(*layers.image_norm("instance", width), nn.ReLU())
         self.first = layers.xavier_conv2d(spec.channels, width)
@@ -86,7 +87,7 @@ class Translator(nn.Module):
     def forward(self, z: Tensor, source: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and sources of the same shape; black sources where None."""
         if source is None:
-            source = z.new_zeros(len(z), 1, 16, 16)
+            source = z.new_zeros(len(z), *self.shape)
         hidden = self.inner(self.first(source) + self.code(z)[..., None, None])
         return torch.tanh(self.last(hidden))
 
