@@ -70,7 +70,7 @@ def counterparts(
 def _counterpart(metric: str, protocol: Protocol, others: Sequence[Record]) -> Record | None:
     same = [other for other in reversed(others) if other["metric"] == metric]
     # Of the same kind of weights first; where this one is of none, of those that a run reports.
-    same.sort(key=lambda other: other.get("weights") != (protocol["weights"] or "ema"))
+    same.sort(key=lambda other: other.get("weights") != (protocol.get("weights") or "ema"))
     refusal = None
     for other in same:
         try:

@@ -294,7 +294,7 @@ def test_a_recipe_knows_a_plugin_s_metrics(zoo_with_a_metric):
     zoo = zoo_with_a_metric
     with pytest.raises(GanzooError) as caught:
         load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[spred@mnist-cnn]"])
-    assert "names an unknown metric 'spred'. Did you mean 'spread'?" in str(caught.value)
+    assert "Unknown metric 'spred'. Did you mean 'spread'?" in str(caught.value)
     settings = ["evaluate.metrics=[spread@mnist-cnn]", "evaluate.every_images=640"]
     with pytest.raises(GanzooError, match="waits for 'spread@mnist-cnn' to fall, but lower is not better there"):
         load_recipe("vanilla-mnist", zoo, [*settings, "train.until={metric: spread@mnist-cnn, below: 1}"])

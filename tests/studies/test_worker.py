@@ -69,7 +69,7 @@ def test_failures_are_recorded_in_their_own_words_and_the_other_job_trains(matri
     for failed in (diverging, misfit):
         assert (failed.status, failed.plugin, failed.samples) == ("failed", None, None)
     assert diverging.error.startswith("Training diverged: ")
-    assert misfit.error.startswith("The extractor 'mnist-cnn' judges images of 28x28 grey")
+    assert misfit.error.startswith("The extractor 'mnist-cnn' takes 28x28 grey images")
     assert (misfit.dataset, misfit.images, misfit.parameters) == ("ring", 0, {})
     assert (done.status, done.error, done.plugin, done.loss) == ("done", None, "vanilla", "non-saturating")
 

@@ -58,14 +58,16 @@ class Translation(Objective):
         """Real images up, translated ones down."""
         with torch.no_grad():
             fake = self.fakes(networks, batch)
-        judge = networks["discriminator"]
-        return {"loss": softplus(-judge(batch.real)).mean() + softplus(judge(fake)).mean()}
+        real_logits = networks["discriminator"](batch.real).float()
+        fake_logits = networks["discriminator"](fake).float()
+        return {"loss": softplus(-real_logits).mean() + softplus(fake_logits).mean()}
 
     def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
         """Translated images up, and close to the real ones."""
         fake = self.fakes(networks, batch)
         distance = l1_loss(fake, batch.real)
-        return {"loss": softplus(-networks["discriminator"](fake)).mean() + self.weight * distance, "l1": distance}
+        fake_logits = networks["discriminator"](fake).float()
+        return {"loss": softplus(-fake_logits).mean() + self.weight * distance, "l1": distance}
 
 
 class Translator(nn.Module):
