@@ -128,7 +128,7 @@ def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, sp
     entry = zoo.registry(objective.roles[role]).get(config.name)
     check_memory(f"{role} '{config.name}'", lambda: entry.create(spec, **config.options))
     network: nn.Module = _create(entry, config, spec)
-    if spec.classes and not _takes_label(network):
+    if spec.classes and not takes_label(network):
         raise GanzooError(
             f"The {role} '{config.name}' takes no labels, but the recipe '{recipe.name}' is conditional.",
             "Choose a conditional network, or set conditional: false.",
@@ -207,7 +207,8 @@ def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: An
         ) from error
 
 
-def _takes_label(network: nn.Module) -> bool:
+def takes_label(network: nn.Module) -> bool:
+    """Whether a network's forward takes a label, as its second argument by position."""
     parameters = inspect.signature(network.forward).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)

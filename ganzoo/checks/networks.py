@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ganzoo.api.priors import GaussianPrior
 from ganzoo.api.spec import Spec
+from ganzoo.build import takes_label
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.checks.toys import AS_BUFFER, fake_tensors, hidden_state, require_no_hidden_state, seed
 from ganzoo.registry.registry import Entry
@@ -121,11 +121,6 @@ def input_gradients(entry: Network) -> None:
         f"{described(entry)} passes no gradient on to its input.",
         "Do not detach or round the input.",
     )
-
-
-def takes_label(network: nn.Module) -> bool:
-    """Whether forward takes labels."""
-    return len(inspect.signature(network.forward).parameters) >= 2
 
 
 def labels(entry: Network) -> None:

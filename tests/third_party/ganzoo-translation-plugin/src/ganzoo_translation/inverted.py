@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -36,8 +37,8 @@ class Thumbnail(Extractor):
 
     @property
     def digest(self) -> str:
-        """There are no weights to digest."""
-        return "4x4"
+        """Of the name, as there are no weights."""
+        return hashlib.sha256(b"thumbnail 4x4").hexdigest()
 
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
         """Features (n, 16) of uint8 images (n, 1, 16, 16)."""

@@ -51,7 +51,7 @@ class Translation(Objective):
 
     def generate(self, networks: Networks, z: Tensor, label: Tensor, source: Tensor | None = None) -> Tensor:
         """Images from latent codes and sources."""
-        images: Tensor = networks["generator"](z, source)
+        images: Tensor = networks["generator"](z, source=source)
         return images
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
@@ -86,8 +86,8 @@ class Translator(nn.Module):
         self.first = layers.xavier_conv2d(spec.channels, width)
         self.last = nn.Conv2d(width, spec.channels, 3, padding=1)
 
-    def forward(self, z: Tensor, source: Tensor | None = None) -> Tensor:
-        """Images (n, c, h, w) from codes (n, latent) and sources of the same shape; black sources where None."""
+    def forward(self, z: Tensor, *, source: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) and sources of the same shape, grey where None."""
         if source is None:
             source = z.new_zeros(len(z), *self.shape)
         hidden = self.inner(self.first(source) + self.code(z)[..., None, None])
