@@ -10,8 +10,8 @@ from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
 
 import ganzoo
+from ganzoo.data.in_memory import as_dataset
 from ganzoo.errors import GanzooError
-from ganzoo.runs.api import as_dataset
 
 QUICK = {"images": 160, "batch_size": 16, "log_every": 80, "device": "cpu"}
 
@@ -124,7 +124,7 @@ def test_images_of_several_sizes_are_refused():
         def __getitem__(self, index):
             return np.zeros((4 + index, 4), np.uint8)
 
-    with pytest.raises(GanzooError, match="2 sizes"):
+    with pytest.raises(GanzooError, match="differ in size"):
         as_dataset(Items())
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset, Split
+from ganzoo.api.dataset import Split
 from ganzoo.api.modality import Images
-from ganzoo.errors import GanzooError
+from ganzoo.data.in_memory import as_dataset
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import Pictures, as_labels, as_pictures, as_tensor
 from ganzoo.evaluation.protocol import Protocol, Score
@@ -21,6 +21,8 @@ from ganzoo.registry.loading import Zoo, load_zoo
 if TYPE_CHECKING:
     import numpy as np
 
+    from ganzoo.data.in_memory import Data
+
 logger = logging.getLogger(__name__)
 WHO = "Got"
 
@@ -28,7 +30,7 @@ WHO = "Got"
 def evaluate(
     images: Tensor | np.ndarray[Any, Any] | Pictures,
     metrics: Sequence[str] = ("fid@mnist-cnn",),
-    dataset: str | Dataset | Any = "mnist",
+    dataset: str | Data = "mnist",
     *,
     labels: Tensor | np.ndarray[Any, Any] | Sequence[int] | None = None,
     split: Split = "test",
@@ -48,9 +50,9 @@ def evaluate(
         images: uint8, as a tensor or array (n, c, h, w), (n, h, w) or (n, h, w, c), c being 1 or 3; or what
             ``read_pictures`` gave. Points and other samples come as their dataset stores them.
         metrics: ``<metric>@<extractor>`` each; ``all@<extractor>`` is every metric that applies.
-        dataset: What they are compared with: the name of a registered dataset, or real images as a ``ganzoo.Dataset``
-            or as a dataset of torch's that gives pictures, or pairs of a picture and its class. Where only those
-            images are known, one half of them scored against the other is the floor.
+        dataset: What they are compared with: the name of a registered dataset, or real images as ``ganzoo.train`` takes
+            them: a tensor, a pair of it and labels, or a dataset of torch's. Where only those images are known, one
+            half of them scored against the other is the floor.
         labels: The class that each image was meant to be, (n,), or None.
         split: Of a registered dataset; the other one makes the floor.
         device: Where features are computed; a GPU where there is one by default.
@@ -70,11 +72,7 @@ def evaluate(
         GanzooError: A name is unknown, or the images do not fit the dataset, an extractor or a metric.
     """
     zoo = zoo or load_zoo()
-    real: Any = dataset
-    if isinstance(dataset, str):
-        real = zoo.datasets.get(dataset)
-    elif not isinstance(dataset, Dataset):
-        real = from_torch(dataset)
+    real = zoo.datasets.get(dataset) if isinstance(dataset, str) else as_dataset(dataset)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     evaluator = Evaluator(
         metrics,
@@ -99,63 +97,3 @@ def evaluate(
     n = len(pictures.images)
     check([(request.name, evaluator.protocol(request, n, sample_seed)) for request in evaluator.requests])
     return evaluator.score(pictures.images, sample_seed=sample_seed, labels=pictures.labels, interval=interval)
-
-
-def from_torch(source: Any) -> Dataset:
-    """A dataset of torch's as one of ours, in memory.
-
-    Args:
-        source: Has a length; its items are pictures, or begin with a picture and its class. A picture is uint8
-            (c, h, w), (h, w) or of PIL, or float in [0, 1] as ``torchvision.transforms.ToTensor`` makes it from one.
-
-    Raises:
-        GanzooError: It is something else.
-    """
-    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or len(source) == 0:
-        raise GanzooError(
-            f"Not a dataset: {type(source).__name__}.",
-            "Give the name of a registered dataset, a ganzoo.Dataset, or a torch Dataset that has a length.",
-        )
-    pictures, labels = [], []
-    for index in range(len(source)):
-        item = source[index]
-        picture, *rest = item if isinstance(item, tuple | list) else (item,)
-        pictures.append(_picture(picture))
-        if rest and isinstance(rest[0], int | Tensor):
-            labels.append(int(rest[0]))
-    if len({picture.shape for picture in pictures}) > 1:
-        raise GanzooError("The pictures of the dataset differ in size.", "Give pictures of one size.")
-    whole = len(labels) == len(pictures) and min(labels) >= 0
-    names = getattr(source, "classes", None) or range(max(labels) + 1 if whole else 0)
-    return Dataset(
-        type(source).__name__.lower(),
-        "train" if getattr(source, "train", False) else "test",
-        torch.stack(pictures),
-        torch.tensor(labels) if whole else None,
-        tuple(map(str, names)) if whole else (),
-    )
-
-
-def _picture(given: Any) -> Tensor:
-    """uint8 (c, h, w)."""
-    import numpy as np
-
-    picture = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
-    if not isinstance(given, Tensor) and picture.dim() == 3:
-        picture = picture.permute(2, 0, 1)
-    picture = picture[None] if picture.dim() == 2 else picture
-    if picture.is_floating_point():
-        levels = (picture * 255).round()
-        if not bool(((levels - picture * 255).abs() < 1e-3).all()) or levels.min() < 0 or levels.max() > 255:
-            raise GanzooError(
-                "The dataset's pictures are floats that are not 256 levels between 0 and 1.",
-                "Leave out what normalises them: scores depend on the pixels as they are.",
-            )
-        picture = levels.to(torch.uint8)
-    if picture.dtype != torch.uint8 or picture.dim() != 3 or picture.shape[0] not in (1, 3):
-        raise GanzooError(
-            f"The dataset gives pictures of type {str(picture.dtype).removeprefix('torch.')} and shape "
-            f"{tuple(picture.shape)}.",
-            "A picture is uint8 (c, h, w) or (h, w), c being 1 or 3.",
-        )
-    return picture

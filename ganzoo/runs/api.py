@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset
 from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.data.in_memory import IN_MEMORY, as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import find_extractor
 from ganzoo.registry.loading import load_zoo
@@ -32,12 +31,7 @@ from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks, resume, start
 
 if TYPE_CHECKING:
-    from torch.utils.data import Dataset as TorchDataset
-
-    Data = Dataset | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]
-
-IN_MEMORY = "in-memory"
-"""The registered name of datasets that were given in Python."""
+    from ganzoo.data.in_memory import Data
 
 
 @dataclass(frozen=True)
@@ -146,7 +140,9 @@ def train(
     """
     zoo = load_zoo()
     callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
-    given = None if dataset is None or isinstance(dataset, str) else as_dataset(dataset)
+    given = None
+    if dataset is not None and not isinstance(dataset, str):
+        given = replace(as_dataset(dataset), name=IN_MEMORY, split="train")
     if resume_from is not None:
         finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
         assert finished is not None
@@ -183,59 +179,3 @@ def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     from ganzoo.config.loading import parse_recipe
 
     return parse_recipe(recipe.to_yaml(), recipe.name, load_zoo(), overrides)
-
-
-def as_dataset(data: Data) -> Dataset:
-    """Images given in Python, as a dataset in memory.
-
-    Args:
-        data: See ``train``. A torch dataset is read once, whole; float images in [0, 1], as ``ToTensor`` makes them,
-            are quantised to uint8.
-
-    Raises:
-        GanzooError: It holds no images, or images of several sizes.
-    """
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, Tensor):
-        return Dataset(IN_MEMORY, "train", data)
-    if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
-        images, labels = data
-        names = tuple(str(index) for index in range(int(labels.max()) + 1)) if len(labels) else ()
-        return Dataset(IN_MEMORY, "train", images, labels.long(), names)
-    found: list[Tensor] = []
-    classes: list[int] = []
-    for index in range(len(data)):  # type: ignore[arg-type]
-        item = data[index]
-        image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
-        found.append(_pixels(image))
-        if label is not None:
-            classes.append(int(label))
-    shapes = {tuple(image.shape) for image in found}
-    if len(shapes) != 1:
-        raise GanzooError(
-            f"The dataset holds images of {len(shapes)} sizes." if shapes else "The dataset holds no images.",
-            "Give images of one size: (c, h, w) with 1 or 3 channels.",
-        )
-    stacked = torch.stack(found)
-    return as_dataset((stacked, torch.tensor(classes)) if len(classes) == len(found) else stacked)
-
-
-def _pixels(image: Any) -> Tensor:
-    """One image of a torch dataset as uint8 (c, h, w)."""
-    if not isinstance(image, Tensor):
-        import numpy as np
-
-        array = np.array(image)
-        image = torch.from_numpy(array[..., None] if array.ndim == 2 else array)
-        image = image.permute(2, 0, 1) if image.dim() == 3 and image.shape[-1] in (1, 3) else image
-    if image.is_floating_point():
-        if not bool(((image >= 0) & (image <= 1)).all()):
-            raise GanzooError(
-                "The dataset holds float images outside of [0, 1].",
-                "Give uint8 images, or floats in [0, 1] as torchvision's ToTensor makes them.",
-            )
-        image = (image * 255).round().to(torch.uint8)
-    pixels = image[None] if image.dim() == 2 else image
-    assert isinstance(pixels, Tensor)
-    return pixels

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import ganzoo
+from ganzoo.data.in_memory import as_dataset
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.evaluate import from_torch
 from ganzoo.evaluation.protocol import identity
 
 
@@ -115,11 +115,19 @@ def test_a_torch_dataset_is_the_reference(toy_zoo, noise):
         assert (score.protocol["dataset"], score.protocol["split"]) == ("pairs", "test")
 
 
+def test_a_tensor_of_images_with_labels_is_the_reference(toy_zoo, noise):
+    real = toy_zoo.datasets.get("toy").create("test", None)
+    (expected,) = evaluate(noise(100), toy_zoo)
+    for given in (real.images, (real.images, real.labels), (real.images / 255, real.labels)):
+        (score,) = evaluate(noise(100), toy_zoo, dataset=given)
+        assert (score.value, score.protocol["dataset"]) == (expected.value, "in-memory")
+
+
 def test_a_torch_dataset_keeps_its_classes_and_split(noise):
-    found = from_torch(Pairs(noise(8), torch.arange(8) % 4, train=True))
+    found = as_dataset(Pairs(noise(8), torch.arange(8) % 4, train=True))
     assert (found.name, found.split, found.classes) == ("pairs", "train", ("a", "b", "c", "d"))
     assert found.labels.tolist() == [0, 1, 2, 3] * 2
-    assert from_torch(torch.utils.data.TensorDataset(noise(8))).labels is None
+    assert as_dataset(torch.utils.data.TensorDataset(noise(8))).labels is None
 
 
 @pytest.mark.parametrize(
@@ -133,4 +141,4 @@ def test_a_torch_dataset_keeps_its_classes_and_split(noise):
 )
 def test_what_is_no_dataset_of_pictures_is_refused(source, sentence):
     with pytest.raises(GanzooError, match=sentence):
-        from_torch(source)
+        as_dataset(source)

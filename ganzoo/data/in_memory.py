@@ -1,0 +1,94 @@
+"""Images that are given in Python, as a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.api.dataset import Dataset
+from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from torch.utils.data import Dataset as TorchDataset
+
+    Data = Dataset | Tensor | tuple[Tensor, Tensor] | TorchDataset[Any]
+
+IN_MEMORY = "in-memory"
+"""The registered name of datasets that were given in Python."""
+
+
+def as_dataset(data: Any) -> Dataset:
+    """A dataset in memory.
+
+    Args:
+        data: A dataset of ours; a tensor of images (n, c, h, w), or a pair of it and labels (n,); or a dataset of
+            torch's that has a length, which is read once, whole: its items are images, or begin with an image and its
+            class. An image is uint8 (c, h, w), (h, w) or of PIL, or float in [0, 1] as
+            ``torchvision.transforms.ToTensor`` makes it from one.
+
+    Raises:
+        GanzooError: It is something else, or its images differ in size.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, Tensor):
+        return Dataset(IN_MEMORY, "train", _levels(data))
+    if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
+        images, labels = data
+        numbers = range(int(labels.max()) + 1 if len(labels) else 0)
+        return Dataset(IN_MEMORY, "train", _levels(images), labels.long(), tuple(map(str, numbers)))
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:
+        raise GanzooError(
+            f"Not a dataset: {type(data).__name__}.",
+            "Give a registered name, a ganzoo.Dataset, a tensor of images, or a torch Dataset that has a length.",
+        )
+    found, classes = [], []
+    for index in range(len(data)):
+        item = data[index]
+        image, *rest = item if isinstance(item, tuple | list) else (item,)
+        found.append(_image(image))
+        if rest and (isinstance(rest[0], int) or getattr(rest[0], "shape", None) == ()):
+            classes.append(int(rest[0]))
+    if len({image.shape for image in found}) > 1:
+        raise GanzooError("The images of the dataset differ in size.", "Give images of one size.")
+    labelled = len(classes) == len(found) and min(classes) >= 0
+    names = getattr(data, "classes", None) or range(max(classes) + 1 if labelled else 0)
+    return Dataset(
+        type(data).__name__.lower(),
+        "train" if getattr(data, "train", False) else "test",
+        torch.stack(found),
+        torch.tensor(classes) if labelled else None,
+        tuple(map(str, names)) if labelled else (),
+    )
+
+
+def _image(given: Any) -> Tensor:
+    """uint8 (c, h, w)."""
+    import numpy as np
+
+    image = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
+    if not isinstance(given, Tensor) and image.dim() == 3:
+        image = image.permute(2, 0, 1)
+    image = _levels(image[None] if image.dim() == 2 else image)
+    if image.dtype != torch.uint8 or image.dim() != 3 or image.shape[0] not in (1, 3):
+        raise GanzooError(
+            f"The dataset gives images of type {str(image.dtype).removeprefix('torch.')} and shape "
+            f"{tuple(image.shape)}.",
+            "An image is uint8 (c, h, w) or (h, w), c being 1 or 3.",
+        )
+    return image
+
+
+def _levels(images: Tensor) -> Tensor:
+    """Floats in [0, 1] as the uint8 they were made from; anything else as it is."""
+    if not images.is_floating_point():
+        return images
+    levels = (images * 255).round()
+    if not bool(((levels - images * 255).abs() < 1e-3).all()) or levels.min() < 0 or levels.max() > 255:
+        raise GanzooError(
+            "The dataset's images are floats that are not 256 levels between 0 and 1.",
+            "Leave out what normalises them: scores depend on the pixels as they are.",
+        )
+    return levels.to(torch.uint8)
