@@ -166,7 +166,7 @@ def test_the_judge_scores_points_beside_their_floor(mixture, extractor, zoo):
 
 def test_metrics_that_want_a_class_for_every_sample_are_refused_here(zoo):
     entry = zoo.datasets.get("ring")
-    with pytest.raises(GanzooError, match=r"'is@ring' cannot be measured: its extractor puts some images into no"):
+    with pytest.raises(GanzooError, match=r"'is@ring' cannot be computed: its extractor puts some images into no"):
         Evaluator(["is@ring"], entry, {}, None, zoo, CPU)
     measured = Evaluator(["all@ring"], entry, {}, None, zoo, CPU).score(at(RING, *RING.means).repeat(10, 1, 1, 1))
     names = {one.metric.removesuffix("@ring") for one in measured}
@@ -176,7 +176,7 @@ def test_metrics_that_want_a_class_for_every_sample_are_refused_here(zoo):
 
 
 def test_quality_needs_an_extractor_that_may_reject(zoo):
-    with pytest.raises(GanzooError, match="'quality@mnist-cnn' cannot be measured: its extractor puts every image"):
+    with pytest.raises(GanzooError, match="'quality@mnist-cnn' cannot be computed: its extractor puts every image"):
         Evaluator(["quality@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, CPU)
 
 
@@ -204,5 +204,5 @@ def test_points_in_a_file_are_read_as_they_were_drawn(tmp_path):
 @pytest.mark.parametrize("worst", [2.0, float("nan")])
 def test_points_on_another_scale_are_refused(tmp_path, worst):
     np.savez(tmp_path / "points.npz", images=np.array([[[0.5, worst]]], dtype="float32"))
-    with pytest.raises(GanzooError, match=r"outside of \[-1, 1\]"):
+    with pytest.raises(GanzooError, match=r"outside \[-1, 1\]"):
         read_pictures(tmp_path / "points.npz")
