@@ -214,9 +214,9 @@ def _recent(values: Sequence[float]) -> float:
     return median(values[-max(3, len(values) // 4) :])
 
 
-def listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str], conjunction: str = "and") -> str:
     """``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    return f" {conjunction} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,8 @@ class Diagnosis:
         """The diagnosis as text: a line per finding, or lines that say what was judged and what was not."""
         if self.findings:
             return [f"{found.kind}: {found.sentence} {found.advice}" for found in self.findings]
-        lines = [f"healthy: no sign of {listed(self.judged)}."] if self.verdict == "healthy" else []
+        healthy = f"healthy: no sign of {listed(self.judged, 'or')}."
+        lines = [healthy] if self.verdict == "healthy" else []
         return [*lines, *(f"not judged: {what}, {reason}." for what, reason in self.unjudged.items())]
 
 

@@ -50,7 +50,7 @@ def test_a_healthy_verdict_says_what_was_judged_and_what_was_not():
     diagnosis = diagnose([*training(0.7, 0.7, 0.7, 0.7), *gradients(1.0, 1.2, 0.8, 1.0)])
     assert diagnosis.verdict == "healthy"
     healthy, *rest = diagnosis.lines()
-    assert healthy == "healthy: no sign of divergence, saturation and vanishing or exploding gradients."
+    assert healthy == "healthy: no sign of divergence, saturation or vanishing or exploding gradients."
     assert rest[0] == "not judged: collapse, no evaluation has drawn 100 samples yet."
 
 
