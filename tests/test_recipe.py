@@ -509,3 +509,9 @@ def test_the_recipe_of_the_documentation_is_one(zoo, tmp_path):
     assert [len(one.schedules()) for one in (*recipe.regularizers, recipe.augmentation)] == [1, 1, 1]
     for name in known():
         assert f"`{name}`" in page
+
+
+@pytest.mark.parametrize("value", ["[normal]", "{a: 1}"])
+def test_a_prior_whose_name_is_no_text_is_rejected(zoo, value):
+    with pytest.raises(GanzooError, match="prior"):
+        load_recipe("vanilla-mnist", zoo, [f"prior.name={value}"])

@@ -383,7 +383,7 @@ def _below(override: Override, parents: Sequence[str]) -> bool:
 def _kept(override: Override, zoo: Zoo) -> Container[str]:
     """The keys that mean the same under the new name."""
     section, name = override.path[0], override.value
-    if section == "prior" and name in zoo.priors:
+    if section == "prior" and isinstance(name, str) and name in zoo.priors:
         return zoo.priors.get(name).options.types
     if section == "optimizers" and isinstance(name, str):
         with suppress(GanzooError):  # an unknown name is refused later, with its place
