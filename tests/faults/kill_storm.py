@@ -195,7 +195,6 @@ def _outcome(folder: Path) -> dict[str, Any]:
         "scores": [{key: score[key] for key in keys} for score in run.scores()],
         "train events": [event["images"] for event in events if event["event"] == "train"],
         "score events": [(e["images"], e["metric"], e["weights"]) for e in events if e["event"] == "score"],
-        "damage": run.damage(),
         "pictures": {path.name: hash(path.read_bytes()) for path in sorted(folder.glob("samples/*.png"))},
         "files": sorted(str(path.relative_to(folder.parent)) for path in folder.parent.rglob("*") if path.is_file()),
     }
