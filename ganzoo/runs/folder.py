@@ -254,7 +254,8 @@ class RunFolder:
     def events(self) -> list[dict[str, Any]]:
         """The records of events.jsonl in order, without those that a crash made void.
 
-        Damaged ones are left out with a warning. A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
+        Damaged ones are left out with a warning. A resumed run goes back to its checkpoint; what was logged beyond it
+        is shown again by the resumed run.
         """
         return read_events(self.path / "events.jsonl")
 

@@ -211,9 +211,7 @@ def _replay_threads(run: RunFolder, callbacks: Callbacks) -> None:
         torch.set_num_threads(threads)
 
 
-def _changes(
-    run: RunFolder, found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str
-) -> Iterator[str]:
+def _changes(run: RunFolder, found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str) -> Iterator[str]:
     """A sentence for each thing that is not as it was when the run began; none of them keeps it from going on."""
     info, differ = run.info, "so the weights may differ in their bits from an unbroken run's."
     before = info.get("began_with") or info.get("environment") or {}
