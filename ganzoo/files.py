@@ -8,7 +8,9 @@ import json
 import logging
 import os
 import shutil
+import socket
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -25,11 +27,14 @@ logger = logging.getLogger(__name__)
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content, through a temporary file, fsync and rename: a crash leaves the old file or the new one.
 
+    What a process that was killed while it wrote the same file left behind is removed.
+
     Raises:
         OSError: The disk is full or the folder read-only; the old file is unchanged.
     """
     temporary = temporary_name(path)
     try:
+        sweep(path.parent, path.name)
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:  # "x" never follows an existing link
             file.write(content)
@@ -42,8 +47,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """This process's temporary file for ``path``: hidden, in the same folder, with the process id."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """This process's temporary file for ``path``: hidden, in the same folder, with the host and the process id."""
+    return path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+
+
+HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+"""Tells the process ids of several hosts on one file system apart."""
 
 
 def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
@@ -62,6 +71,10 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
 
 
 def _may_be_alive(writer: str) -> bool:
+    host, _, process = writer.rpartition("-")
+    if host not in ("", HOST):  # earlier versions wrote no host
+        return True
+    writer = process
     if not writer.isascii() or not writer.isdigit() or os.name == "nt":
         return True  # not our file; and on Windows, os.kill(pid, 0) would kill the process
     try:
