@@ -124,7 +124,8 @@ def _seen(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tenso
                 f"The extractor '{name}' returned a tensor of type {tensor.dtype} on {tensor.device}.",
                 f"Its plugin returns dense floating-point tensors on the images' device, {batch.device}.",
             )
-    return returned
+    features, logits = returned
+    return features.detach(), None if logits is None else logits.detach()
 
 
 def extract_together(
