@@ -84,4 +84,6 @@ def bench(
 
 def _share(jobs: int) -> int | None:
     """Threads of each of several trainings, unless the environment has them."""
-    return None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // jobs)
+    from ganzoo.training.threads import available_cores
+
+    return None if "OMP_NUM_THREADS" in os.environ else max(1, available_cores() // jobs)

@@ -160,6 +160,7 @@ def evaluate(
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.runs.comparison import counterparts, read_scores
     from ganzoo.training.device import resolve_device
+    from ganzoo.training.threads import settle_threads
 
     others = None if against is None else read_scores(against)
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # before minutes are spent on scores
@@ -189,6 +190,8 @@ def evaluate(
         data_dir,
         compare,
     )
+    if given.device.type == "cpu":
+        settle_threads()
     records = _score_run(Path(what), given) if (Path(what) / "run.json").exists() else _score_pictures(what, given)
     if as_json:
         typer.echo(json.dumps({"scores": records}, ensure_ascii=False))

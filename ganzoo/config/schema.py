@@ -210,6 +210,7 @@ class TrainConfig(Section):
         share_fakes: Both players learn from one batch of fakes a step, the discriminator first.
         seed: Everything random follows from it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        threads: CPU threads; ``auto`` measures how many are the fastest, and again when the machine becomes busy.
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
         until: Ends the training early.
         log_every_images: Images between two log records.
@@ -224,6 +225,7 @@ class TrainConfig(Section):
     share_fakes: bool = False
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     device: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
     sync_batch_norm: bool = False
     until: Until | None = None
     log_every: Images = 25_600

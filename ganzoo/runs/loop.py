@@ -38,11 +38,13 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.environment import environment
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.schemas import MOST_THREADS
 from ganzoo.runs.scores import SAMPLE_SEED
 from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.health import broken_networks
 from ganzoo.training.signals import StopRequests
+from ganzoo.training.threads import ThreadTuner, use_available_cores
 from ganzoo.training.trainer import Trainer
 
 CHANGEABLE = (
@@ -108,14 +110,15 @@ def start(
     if out is not None:
         RunFolder.refuse_used(out)
     resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
+    use_available_cores(resolved.train.threads)
     parts = _build(resolved, zoo, data_dir, dataset, callbacks, processes)
     if recipe is None or out is None:
-        return _train(parts, None, zoo, callbacks, 0.0)
+        return _train(parts, None, zoo, callbacks)
     # The folder holds what was asked for; what `auto` became is provenance, in run.json.
     run = RunFolder.create(out, recipe, _description(resolved, zoo, parts, data_dir))
     with run.claimed():
         run.log({"event": "start", "images": 0})
-        return _train(parts, run, zoo, callbacks, 0.0)
+        return _train(parts, run, zoo, callbacks)
 
 
 def resume(
@@ -158,12 +161,13 @@ def resume(
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
             data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
-            _replay_threads(run, callbacks)
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
+        use_available_cores(shared.train.threads)
         parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
-        seconds = _restore(parts.trainer, run, callbacks)
+        state = _restore(parts.trainer, run, callbacks)
+        most, planned = torch.get_num_threads(), []
         if run is not None:
             done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
             # Another metric scores the kept weights, and trains nothing.
@@ -174,9 +178,10 @@ def resume(
                 )
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
+            planned = _resume_threads(run, state, callbacks)
             run.update(status="running", environment=environment(parts.trainer.device), processes=processes.size)
-            run.log({"event": "resume", "images": parts.trainer.images})
-        return _train(parts, run, zoo, callbacks, seconds)
+            run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})
+        return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
 
 
 def _shared_task(
@@ -196,16 +201,27 @@ def _shared_task(
     return parse_recipe(task["recipe"], task["name"], zoo), Path(task["data_dir"]) if task["data_dir"] else None
 
 
-def _replay_threads(run: RunFolder, callbacks: Callbacks) -> None:
-    """Train with as many CPU threads as the run began with: sums in another order are other bits."""
-    threads = (run.info.get("environment") or {}).get("threads")
-    if isinstance(threads, int) and 1 <= threads <= 4096 and threads != torch.get_num_threads():
-        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run began.")
+def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbacks) -> list[tuple[int, int]]:
+    """Train with as many CPU threads as the run had at its checkpoint: sums in another order are other bits.
+
+    Returns:
+        The changes that the run made after its checkpoint, to be made again: images shown, and threads from there on.
+    """
+    threads = state.get("threads", (run.info.get("environment") or {}).get("threads"))
+    if isinstance(threads, int) and 1 <= threads <= MOST_THREADS and threads != torch.get_num_threads():
+        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
         torch.set_num_threads(threads)
+    planned: list[tuple[int, int]] = []
+    for event in run.events():
+        if event["event"] == "resume":
+            planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
+        elif event["event"] == "threads":
+            planned.append((event["images"], event["threads"]))
+    return [(images, threads) for images, threads in planned if images > state.get("images", 0)]
 
 
-def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> float:
-    """Go back to the newest whole checkpoint, if there is one; returns the training seconds spent until then."""
+def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> Mapping[str, Any]:
+    """Go back to the newest whole checkpoint; returns its JSON state, empty where there is none."""
     processes = trainer.processes
     checkpoint, state, tensors = None, None, {}
     if run is not None:
@@ -219,11 +235,11 @@ def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> f
         content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
         tensors = tensors or (load_tensors(content) if content else {})
     if state is None:
-        return 0.0
+        return {}
     trainer.restore(tensors, state)
     if checkpoint is not None:
         prune(checkpoint.path)
-    return float(state.get("seconds", 0.0))
+    return state
 
 
 @dataclass(frozen=True)
@@ -268,16 +284,25 @@ def _build(
     return _Parts(train, sources, evaluator, variety, trainer)
 
 
-def _train(parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks, seconds: float) -> RunFolder | None:
+def _train(
+    parts: _Parts,
+    run: RunFolder | None,
+    zoo: Zoo,
+    callbacks: Callbacks,
+    seconds: float = 0.0,
+    most_threads: int | None = None,
+    planned_threads: Sequence[tuple[int, int]] = (),
+) -> RunFolder | None:
     trainer = parts.trainer
+    tuner = ThreadTuner(trainer, most_threads, planned_threads, callbacks.log)
     if run is None:
-        TrainingLoop(parts, None, (), Callbacks(), seconds).train()
+        TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
         return None
     named = [
         zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
     ]
     trackers = [*named, *callbacks.trackers]
-    loop = TrainingLoop(parts, run, trackers, callbacks, seconds)
+    loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner)
     try:
         with _out_of_memory_as_sentence():
             loop.train()
@@ -288,6 +313,7 @@ def _train(parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks,
         run.update(status="failed", ended=_now())
         raise
     finally:
+        torch.set_num_threads(tuner.most)
         for tracker in trackers:
             tracker.close()
     run.update(
@@ -311,6 +337,7 @@ class TrainingLoop:
         trackers: Receive every event.
         callbacks: ``on_step`` is called after each step.
         seconds: Training seconds that earlier processes spent on this run.
+        threads: Chooses the number of CPU threads.
 
     Attributes:
         seconds: Training seconds so far, evaluation excluded.
@@ -324,6 +351,7 @@ class TrainingLoop:
         trackers: Sequence[Tracker],
         callbacks: Callbacks,
         seconds: float,
+        threads: ThreadTuner,
     ) -> None:
         self.trainer = parts.trainer
         self.evaluator = parts.evaluator
@@ -339,6 +367,7 @@ class TrainingLoop:
         self._saved = self.trainer.images
         self._evaluated = -1
         self._stop = StopRequests()
+        self._threads = threads
 
     def train(self) -> None:
         """Train to the end, or until the requested score is reached.
@@ -357,7 +386,10 @@ class TrainingLoop:
             while trainer.steps < trainer.total_steps and not self.reached:
                 began = time.perf_counter()
                 trainer.step()
+                threads = self._threads.after_step(time.perf_counter() - began)
                 self.seconds += time.perf_counter() - began
+                if threads is not None:
+                    self._log_event("threads", threads=threads)
                 self._on_step(trainer.images)
                 evaluate = self._crossed(every)
                 if self._crossed(trainer.recipe.train.log_every) or evaluate:
@@ -419,7 +451,9 @@ class TrainingLoop:
         if self._saved != self.trainer.images:
             tensors, state = self.trainer.checkpoint()
             if self.run is not None:
-                self.run.save_checkpoint(tensors, {**state, "seconds": self.seconds})
+                self.run.save_checkpoint(
+                    tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()}
+                )
         self._saved, self._saved_at = self.trainer.images, time.monotonic()
 
     def _refuse_not_finite(self, broken: Sequence[str]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -105,6 +106,19 @@ class Trainer:
         self.schedules.apply(self.images)
         self._step(self.steps)
         self.steps += 1
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Take back the steps of a block: the training goes on to the same bits as if there had been none."""
+        tensors, state = self.checkpoint()
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        rollbacks = [self.meters.snapshot(), self.gradients.snapshot()]
+        try:
+            yield
+        finally:
+            self.restore(tensors, state)
+            for rollback in rollbacks:
+                rollback()
 
     def _group(self, phases: Sequence[Phase]) -> StepGroup:
         context = partial(autocast, self.precision, self.device)
