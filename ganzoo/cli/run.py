@@ -27,6 +27,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a training step goes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
 ) -> None:
     """Train a recipe, score it, and leave a run folder.
@@ -39,6 +40,8 @@ def run(
     from ganzoo.runs import loop
     from ganzoo.training.distributed import LostContact, joined
 
+    if profile and resume is not None:
+        raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
     overrides = list(set_ or ())
     if seed is not None:
         overrides.append(f"train.seed={seed}")
@@ -71,7 +74,13 @@ def run(
                 folder = out or free_folder(resolved.name)
                 progress.begin(resolved, folder)
                 finished = loop.start(
-                    resolved, zoo, folder, data_dir=data_dir, callbacks=callbacks, processes=processes
+                    resolved,
+                    zoo,
+                    folder,
+                    data_dir=data_dir,
+                    callbacks=callbacks,
+                    processes=processes,
+                    profile=profile and processes.size == 1,
                 )
             else:
                 raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")

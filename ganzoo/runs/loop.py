@@ -43,6 +43,7 @@ from ganzoo.runs.scores import SAMPLE_SEED
 from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.health import broken_networks
+from ganzoo.training.profile import shares_of_a_step
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.threads import ThreadTuner, use_available_cores
 from ganzoo.training.trainer import Trainer
@@ -57,6 +58,8 @@ CHANGEABLE = (
 )
 """What ``--set`` may change on resume: nothing that would make the past look different."""
 GRID_ROWS = 8
+PROFILED_AT = 50
+"""Steps before a profile: memory is allocated, and the number of threads chosen."""
 CHECK_SIGNALS_EVERY = 8
 """Steps after which several processes ask one another whether to stop: torchrun kills after 30 seconds."""
 LOGGED = ("metric", "value", "floor", "weights", "seconds")
@@ -91,6 +94,7 @@ def start(
     dataset: Dataset | None = None,
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
+    profile: bool = False,
 ) -> RunFolder | None:
     """Train a recipe from the beginning.
 
@@ -102,6 +106,7 @@ def start(
         dataset: Training images to use instead of the recipe's own, in one process.
         callbacks: Who is told of progress.
         processes: The processes that train together.
+        profile: Say where the time of a step goes, once it is under way, and log it as an event ``profile``.
 
     Returns:
         The finished run; None in processes that are not main.
@@ -118,7 +123,7 @@ def start(
     run = RunFolder.create(out, recipe, _description(resolved, zoo, parts, data_dir))
     with run.claimed():
         run.log({"event": "start", "images": 0})
-        return _train(parts, run, zoo, callbacks)
+        return _train(parts, run, zoo, callbacks, profile=profile)
 
 
 def resume(
@@ -292,6 +297,7 @@ def _train(
     seconds: float = 0.0,
     most_threads: int | None = None,
     planned_threads: Sequence[tuple[int, int]] = (),
+    profile: bool = False,
 ) -> RunFolder | None:
     trainer = parts.trainer
     tuner = ThreadTuner(trainer, most_threads, planned_threads, callbacks.log)
@@ -302,7 +308,7 @@ def _train(
         zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
     ]
     trackers = [*named, *callbacks.trackers]
-    loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner)
+    loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
     try:
         with _out_of_memory_as_sentence():
             loop.train()
@@ -338,6 +344,7 @@ class TrainingLoop:
         callbacks: ``on_step`` is called after each step.
         seconds: Training seconds that earlier processes spent on this run.
         threads: Chooses the number of CPU threads.
+        profile: See ``start``.
 
     Attributes:
         seconds: Training seconds so far, evaluation excluded.
@@ -352,6 +359,7 @@ class TrainingLoop:
         callbacks: Callbacks,
         seconds: float,
         threads: ThreadTuner,
+        profile: bool = False,
     ) -> None:
         self.trainer = parts.trainer
         self.evaluator = parts.evaluator
@@ -368,6 +376,8 @@ class TrainingLoop:
         self._evaluated = -1
         self._stop = StopRequests()
         self._threads = threads
+        self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
+        self._log = callbacks.log
 
     def train(self) -> None:
         """Train to the end, or until the requested score is reached.
@@ -390,6 +400,8 @@ class TrainingLoop:
                 self.seconds += time.perf_counter() - began
                 if threads is not None:
                     self._log_event("threads", threads=threads)
+                if trainer.steps == self._profiled_at:
+                    self._log_profile()
                 self._on_step(trainer.images)
                 evaluate = self._crossed(every)
                 if self._crossed(trainer.recipe.train.log_every) or evaluate:
@@ -408,6 +420,12 @@ class TrainingLoop:
                 self._save()
                 self._evaluate()
         self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
+
+    def _log_profile(self) -> None:
+        shares = shares_of_a_step(self.trainer)
+        listed = sorted(((share, kind) for kind, share in shares.items() if share >= 0.005), reverse=True)
+        self._log(f"Of a step's time: {', '.join(f'{kind} {share:.0%}' for share, kind in listed)}.")
+        self._log_event("profile", shares={kind: round(share, 4) for kind, share in shares.items()})
 
     def _crossed(self, every: int | None) -> bool:
         """Whether the last step crossed a multiple of ``every`` images."""
