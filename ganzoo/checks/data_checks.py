@@ -1,4 +1,4 @@
-"""What all kinds but networks, losses and recipes must do, as far as ganzoo can check without their files and services."""
+"""What datasets, extractors, metrics, priors and trackers must do, as far as that shows without files and services."""
 
 from __future__ import annotations
 
