@@ -5,24 +5,36 @@ from __future__ import annotations
 import errno
 import glob
 import json
+import logging
 import os
 import shutil
+import socket
 import sys
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from ganzoo.errors import one_line
+
+logger = logging.getLogger(__name__)
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content, through a temporary file, fsync and rename: a crash leaves the old file or the new one.
+
+    What a process that was killed while it wrote the same file left behind is removed.
 
     Raises:
         OSError: The disk is full or the folder read-only; the old file is unchanged.
     """
     temporary = temporary_name(path)
     try:
+        sweep(path.parent, path.name)
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:  # "x" never follows an existing link
             file.write(content)
@@ -35,8 +47,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """This process's temporary file for ``path``: hidden, in the same folder, with the process id."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """This process's temporary file for ``path``: hidden, in the same folder, with the host and the process id."""
+    return path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+
+
+HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+"""Tells the process ids of several hosts on one file system apart."""
 
 
 def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
@@ -55,6 +71,10 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
 
 
 def _may_be_alive(writer: str) -> bool:
+    host, _, process = writer.rpartition("-")
+    if host not in ("", HOST):  # earlier versions wrote no host
+        return True
+    writer = process
     if not writer.isascii() or not writer.isdigit() or os.name == "nt":
         return True  # not our file; and on Windows, os.kill(pid, 0) would kill the process
     try:
@@ -74,20 +94,34 @@ def _remove(temporary: Path) -> None:
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
-    """Append JSON lines in one write, after removing a last line that a crash cut short.
+    """Append JSON lines, all of them or none, after removing a last line that a crash cut short.
+
+    Only for files that no other process writes; see ``locked_append``.
 
     Args:
         path: Created if missing.
         records: One line each.
         durable: Return only once the lines are on the disk.
+
+    Raises:
+        OSError: The disk is full or the file cannot be written; none of the lines were added.
     """
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    with path.open("a+b") as file:
-        _drop_torn_line(file.fileno())
-        file.write(lines.encode())
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
+    left = memoryview(lines.encode())
+    # Unbuffered: closing a buffered file would write once more what a full disk has just refused.
+    with path.open("a+b", buffering=0) as file:
+        descriptor = file.fileno()
+        _drop_torn_line(descriptor)
+        before = os.fstat(descriptor).st_size
+        try:
+            while left:
+                left = left[os.write(descriptor, left) :]
+            if durable and path.is_file():  # devices and pipes cannot be synced
+                os.fsync(descriptor)
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(descriptor, before)
+            raise
 
 
 def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
@@ -95,11 +129,12 @@ def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: 
 
     Args:
         path: The file; its lock is the hidden ``.NAME.lock`` beside it.
-        records: Written in one piece.
+        records: Written in one piece, all of them or none.
         durable: Wait until they are on the disk.
 
     Raises:
-        OSError: The folder cannot be written, or the file or its lock is a link: what it leads to is not ours.
+        OSError: The disk is full, the folder cannot be written, or the file or its lock is a link: what it leads to is
+            not ours. None of the lines were added.
     """
     lock = path.with_name(f".{path.name}.lock")
     for file in (path, lock):
@@ -109,22 +144,39 @@ def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: 
         append_lines(path, records, durable=durable)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file, without damaged lines; a missing file is empty."""
-    return examine_lines(path)[0]
+def read_lines(path: Path, is_whole: Callable[[dict[str, Any]], bool] = lambda record: True) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file, without damaged ones; see ``numbered_lines``."""
+    return [record for _, record in numbered_lines(path, is_whole)]
 
 
-def examine_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a JSON-lines file, and the number of damaged lines.
+def numbered_lines(
+    path: Path, is_whole: Callable[[dict[str, Any]], bool] = lambda record: True
+) -> list[tuple[int, dict[str, Any]]]:
+    """The records of a JSON-lines file, each with the number of its line; a missing file is empty.
 
-    A last line without a newline is skipped and not counted: a crash cut it short, and ``append_lines`` removes it.
+    Damaged lines are left out with a warning that names them, and stay in the file. A last line without a newline is
+    left out silently: it is being written, or a crash cut it short and ``append_lines`` will remove it.
+
+    Args:
+        path: The file.
+        is_whole: Whether a record has all that it needs; a line whose record does not is damaged.
     """
     if not path.exists():
-        return [], 0
+        return []
     *lines, _torn = path.read_bytes().split(b"\n")
-    records = [_record(line) for line in lines]
-    whole = [record for record in records if record is not None]
-    return whole, len(records) - len(whole)
+    records = [(number, _record(line)) for number, line in enumerate(lines, 1)]
+    whole = [(number, record) for number, record in records if record is not None and is_whole(record)]
+    if len(whole) < len(records):
+        kept = {number for number, _ in whole}
+        _warn_damaged(path, tuple(number for number, _ in records if number not in kept))
+    return whole
+
+
+@cache  # a file is read many times; one warning is enough
+def _warn_damaged(path: Path, numbers: tuple[int, ...]) -> None:
+    named = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+    lines, are, stay = ("Line", "is", "stays") if len(numbers) == 1 else ("Lines", "are", "stay")
+    logger.warning("%s", one_line(f"{lines} {named} of {path} {are} damaged: left out, and {stay} in the file."))
 
 
 def parse_json(content: bytes) -> Any:

@@ -14,7 +14,7 @@ from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, one_line
 from ganzoo.evaluation.image_io import read_pictures
-from ganzoo.files import parse_json, read_lines, write_atomically
+from ganzoo.files import parse_json, read_lines, temporary_name, write_atomically
 from ganzoo.registry.packages import installed
 from ganzoo.registry.strict_yaml import parse
 from ganzoo.registry.validation import ValidationFailed
@@ -160,7 +160,7 @@ def test_neither_a_picture_nor_a_temporary_is_written_through_a_link(tmp_path):
     (tmp_path / "results" / "samples" / "x.png").symlink_to(tmp_path / "mine")
     (tmp_path / "grid.png").write_bytes(b"grid")
     ledger.append(RunRecord.model_validate(record(samples="samples/x.png")), (), tmp_path / "grid.png")
-    (tmp_path / f".x.json.{os.getpid()}.tmp").symlink_to(tmp_path / "mine")
+    temporary_name(tmp_path / "x.json").symlink_to(tmp_path / "mine")
     write_atomically(tmp_path / "x.json", b"{}")
     assert (tmp_path / "mine").read_text() == "somebody's own"
     assert (tmp_path / "results" / "samples" / "x.png").read_bytes() == b"grid"
@@ -277,12 +277,13 @@ def test_a_setting_of_a_thousand_levels_is_refused(zoo):
         {"event": "train", "images": 1, "name": "\ud800"},
     ],
 )
-def test_events_of_an_odd_form_are_left_out_and_counted(run, zoo, line):
+def test_events_of_an_odd_form_are_left_out_and_named(run, zoo, line, caplog):
     whole = RunFolder.open(run).events()
     with (run / "events.jsonl").open("ab") as file:
         file.write(json.dumps(line).encode() + b"\n")
     assert RunFolder.open(run).events() == whole
-    assert any("Skipped 1 damaged line in" in sentence for sentence in RunFolder.open(run).damage())
+    number = len((run / "events.jsonl").read_bytes().splitlines())
+    assert f"Line {number} of {run / 'events.jsonl'} is damaged" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.errors import GanzooError, one_line
+from ganzoo.errors import GanzooError, RunError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ganzoo.evaluation.protocol import Protocol
+    from ganzoo.runs.folder import RunFolder
 
 Record = dict[str, Any]
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ARROWS = {"lower": "↓", "higher": "↑", "neither": "="}
 
 
@@ -192,21 +195,54 @@ def evaluate(
     )
     if given.device.type == "cpu":
         settle_threads()
-    records = _score_run(Path(what), given) if (Path(what) / "run.json").exists() else _score_pictures(what, given)
+    is_run = (Path(what) / "run.json").exists()
+    run, records = _score_run(Path(what), given) if is_run else (None, _score_pictures(what, given))
+    # Saved before they are shown: whoever reads standard output may be gone.
+    unsaved = [error for error in (_add_to_run(run, records), _append(out, records)) if error is not None]
     if as_json:
         typer.echo(json.dumps({"scores": records}, ensure_ascii=False))
     else:
         beside = [compared.get((record["metric"], record["weights"])) for record in records]
         show_scores(records, None if others is None else beside, str(against))
-    if out is not None:
-        from ganzoo.files import append_lines
+    for error in unsaved[:-1]:
+        _warn(str(error))
+    if unsaved:
+        raise unsaved[-1]
 
-        try:
-            append_lines(out, records, durable=True)
-        except OSError as error:
-            raise GanzooError(
-                f"Could not write all scores to {out} ({error.strerror}).", "They are shown above; give another --out."
-            ) from error
+
+def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError | None:
+    """Append scores to their run's own, all of them or none; an error that can wait until they are shown."""
+    if run is None:
+        return None
+    try:
+        run.append_score(*records)
+    except OSError as error:
+        sentence = f"None of the {len(records)} scores were added to {run.path} ({error.strerror})."
+        if error.errno in FULL:
+            return RunError(sentence, "They are shown above; free some space and score the run again.")
+        # The run may be one that this user can only read.
+        _warn(f"{sentence} They are shown here; --out FILE saves them elsewhere.")
+    return None
+
+
+def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
+    """Append scores to a file, all of them or none; an error that can wait until they are shown."""
+    from ganzoo.files import append_lines, locked_append
+
+    if out is None:
+        return None
+    try:
+        if out.exists() and not out.is_file():  # a device or pipe, beside which no lock should be left
+            append_lines(out, records)
+        else:
+            locked_append(out, records, durable=True)
+    except OSError as error:
+        kind = RunError if error.errno in FULL else GanzooError
+        return kind(
+            f"None of the {len(records)} scores were written to {out} ({error.strerror}).",
+            "They are shown above; give another --out.",
+        )
+    return None
 
 
 @dataclass(frozen=True)
@@ -238,8 +274,8 @@ class Arguments:
         return [f"all@{extractor}" for extractor in dict.fromkeys(name.partition("@")[2] for name in names)]
 
 
-def _score_run(what: Path, given: Arguments) -> list[Record]:
-    """The scores of each kind of weights, which are appended to the run's own."""
+def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
+    """A run, and the scores of each kind of its weights."""
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import load
@@ -274,14 +310,7 @@ def _score_run(what: Path, given: Arguments) -> list[Record]:
         scores = evaluator.score(images, sample_seed=given.seed, weights=kind, labels=labels, interval=given.interval)
         seconds = round(float(state.get("seconds", 0.0)), 3)
         records += [score.record(images=state["images"], seconds=seconds) for score in scores]
-    try:
-        generator.run.append_score(*records)
-    except OSError as error:  # the run may be one that this user can only read
-        _warn(
-            f"Could not add all scores to {generator.run.path} ({error.strerror}). They are shown here; --out FILE "
-            "saves them elsewhere."
-        )
-    return records
+    return generator.run, records
 
 
 def _score_pictures(what: str, given: Arguments) -> list[Record]:

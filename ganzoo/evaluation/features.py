@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganzoo.api.extractor import Features
 from ganzoo.config.schema import FOREIGN_EXTRACTORS
-from ganzoo.errors import GanzooError, unknown
+from ganzoo.errors import GanzooError, foreign_code, unknown
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.sampling import BATCH, WHOLE
 
@@ -74,12 +74,12 @@ def extract(
             that add up to the whole.
 
     Raises:
-        GanzooError: The extractor does not return what it declares.
+        GanzooError: The extractor fails, changes its input, or does not return what it declares.
     """
     first, every = part
     batches = [slice(start, start + batch_size) for start in range(first * batch_size, len(images), every * batch_size)]
     with torch.no_grad(), _full_precision(device):
-        seen = [extractor(images[rows].to(device)) for rows in batches]  # stays on the device until all are done
+        seen = [_seen(name, extractor, images[rows].to(device, copy=True)) for rows in batches]  # still on the device
     values = torch.zeros(len(images), extractor.width)
     logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
     for rows, (found, classes) in zip(batches, seen, strict=True):
@@ -99,6 +99,33 @@ def extract(
             )
         logits[rows] = classes.cpu().float()
     return Features(values, logits)
+
+
+def _seen(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Features and logits of a batch, tensors at least."""
+    version, remedy = batch._version, "Its plugin returns float features (n, width), and logits (n, classes) or None."
+    with foreign_code(f"The extractor '{name}' failed", remedy):
+        returned = extractor(batch)
+    if batch._version != version:
+        raise GanzooError(f"The extractor '{name}' changes the images it is given.", "Work on a copy: images.clone().")
+    if not (
+        isinstance(returned, tuple)
+        and len(returned) == 2
+        and isinstance(returned[0], Tensor)
+        and isinstance(returned[1], Tensor | None)
+    ):
+        kinds = ", ".join(type(part).__name__ for part in returned) if isinstance(returned, tuple) else ""
+        raise GanzooError(f"The extractor '{name}' returned {type(returned).__name__}({kinds}).", remedy)
+    for tensor in returned:
+        if tensor is not None and not (
+            tensor.is_floating_point() and tensor.layout == torch.strided and tensor.device == batch.device
+        ):
+            raise GanzooError(
+                f"The extractor '{name}' returned a tensor of type {tensor.dtype} on {tensor.device}.",
+                f"Its plugin returns dense floating-point tensors on the images' device, {batch.device}.",
+            )
+    features, logits = returned
+    return features.detach(), None if logits is None else logits.detach()
 
 
 def extract_together(

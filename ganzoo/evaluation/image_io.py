@@ -10,7 +10,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.evaluation.features import written
+from ganzoo.registry.global_state import preserved_global_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -327,12 +328,10 @@ def call(what: str, n: int, seed: int) -> Pictures:
     Raises:
         GanzooError: The function is missing or fails, or what it returns is not images or is ambiguous.
     """
-    with _working_folder():
+    with _working_folder(), preserved_global_state(), redirect_stdout(sys.stderr):
         function = _function(what)
-        try:
+        with foreign_code(f"{what}({n}, {seed}) failed", REMEDY):
             returned = function(n, seed)
-        except Exception as error:
-            raise GanzooError(f"{what}({n}, {seed}) failed: {_error_text(error)}.", REMEDY) from error
     images, labels = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     pixels = as_pictures(images, f"{what} returned")
     if len(pixels) != n:
@@ -344,18 +343,16 @@ def call(what: str, n: int, seed: int) -> Pictures:
 
 def _function(what: str) -> Callable[[int, int], Any]:
     module, _, path = what.partition(":")
-    try:
+    with foreign_code(f"The module '{module}' cannot be imported", "Give a module that Python finds from here."):
         found: Any = importlib.import_module(module)
-    except Exception as error:
-        raise GanzooError(
-            f"The module '{module}' cannot be imported: {_error_text(error)}.",
-            "Give a module that Python finds from here.",
-        ) from error
     for name in path.split("."):
-        if not hasattr(found, name):
+        missing = object()
+        with foreign_code(f"'{name}' of {what} cannot be read", REMEDY):
+            attribute = getattr(found, name, missing)
+        if attribute is missing:
             known = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
             raise GanzooError(f"The module '{module}' has no '{path}'.", nearest(name, known))
-        found = getattr(found, name)
+        found = attribute
     if not callable(found):
         raise GanzooError(f"{what} is not a function but of type {type(found).__name__}.", REMEDY)
     return found  # type: ignore[no-any-return]
@@ -364,12 +361,12 @@ def _function(what: str) -> Callable[[int, int], Any]:
 @contextmanager
 def _working_folder() -> Iterator[None]:
     """As with ``python -m``: modules in the working folder can be imported."""
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)
+    before = list(sys.path)
+    sys.path.insert(0, str(Path.cwd()))
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        sys.path[:] = before
 
 
 def as_pictures(images: Any, who: str) -> Tensor:
@@ -406,9 +403,11 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
     import numpy as np
 
     name = str(dtype).removeprefix("torch.")
-    if isinstance(images, np.ndarray) and str(images.dtype) == name:
+    if isinstance(images, np.ndarray) and str(images.dtype) == name and images.nbytes <= MOST_BYTES:
         images = torch.from_numpy(np.ascontiguousarray(images))
     if not isinstance(images, Tensor):
+        if getattr(images, "nbytes", 0) > MOST_BYTES and isinstance(images, np.ndarray):
+            raise GanzooError(f"{who} shape {images.shape}.", f"More than {MOST_BYTES / 1e9:.0f} GB are not scored.")
         kind = f"a {images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
         remedy = LAYOUTS if dtype == torch.uint8 else ""
         raise GanzooError(f"{who} {kind} instead of a {name} array or tensor.", remedy)
@@ -419,6 +418,10 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
             if name == "uint8"
             else f"Give {name}, as the dataset is stored.",
         )
+    if images.is_nested or images.is_quantized or images.layout != torch.strided or images.device.type == "meta":
+        raise GanzooError(f"{who} a nested, sparse or meta tensor.", "Give an ordinary one, which holds its values.")
+    if images.numel() * images.element_size() > MOST_BYTES:
+        raise GanzooError(f"{who} shape {tuple(images.shape)}.", f"More than {MOST_BYTES / 1e9:.0f} GB are not scored.")
     return images.detach().cpu()
 
 
@@ -428,14 +431,10 @@ def as_labels(labels: Any, n: int, who: str) -> Tensor:
     Raises:
         GanzooError: They are no whole numbers, or not one for each image.
     """
-    found = torch.as_tensor(labels).cpu()
-    if found.is_floating_point() or found.shape != (n,):
-        raise GanzooError(
-            f"{who} labels of type {found.dtype} and shape {tuple(found.shape)}.",
-            "Labels are whole numbers, one for each image.",
-        )
-    return found.long()
-
-
-def _error_text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().removesuffix(".").removesuffix(":")
+    remedy = "Labels are whole numbers, one for each image."
+    with foreign_code(f"{who} labels that cannot be read", remedy):
+        found = torch.as_tensor(labels)
+        whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+        if whole and found.shape == (n,):
+            return found.to("cpu", torch.int64, copy=True).to_dense()
+    raise GanzooError(f"{who} labels of type {found.dtype} and shape {tuple(found.shape)}.", remedy)

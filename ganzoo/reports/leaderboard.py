@@ -21,6 +21,8 @@ from ganzoo.reports.ranking import Contender, Place, Ranking, Spread, Table, ran
 from ganzoo.reports.templates import Absent, Picture, page
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores, read_runs
 
+TITLE = "# Leaderboard\n\nMade by `ganzoo leaderboard`"
+SOFTWARE = "ganzoo leaderboard"
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 10
 """Recipes of each dataset in the main README."""
@@ -44,8 +46,7 @@ FULL = {
 def whole_page(made: Sequence[Ranking]) -> str:
     """``results/README.md``."""
     parts = [
-        "# Leaderboard",
-        "Made by `ganzoo leaderboard` from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
+        f"{TITLE} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
         "[index.html](index.html) has the same with plots, and sorts. Scores are only ranked against scores of the "
         f"same protocol, given above each table. {SEEDS} `× real-vs-real` is the reported score (in bold) over the "
         "score of real images.",
@@ -253,7 +254,7 @@ def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
         axes.set_title(f"{name}\n{score}", fontsize=9, parse_math=False)
     buffer = BytesIO()
     FigureCanvasAgg(sheet)
-    sheet.savefig(buffer, format="png", metadata={"Software": None})
+    sheet.savefig(buffer, format="png", metadata={"Software": SOFTWARE})
     return buffer.getvalue()
 
 
@@ -330,11 +331,12 @@ def write_leaderboard(results: Path, readme: Path | None = None, work: Path | No
         work: Where ``ganzoo bench`` keeps run folders: scores that ``ganzoo eval`` added to one are collected first.
 
     Raises:
-        GanzooError: There are no records, or ``readme`` has no markers.
+        GanzooError: There are no records, ``readme`` has no markers, or a file of theirs is somebody else's.
     """
     if work is not None and _recorded(results):
         collect_added_scores(Ledger(results), work)
     made = read_rankings(results)
+    refuse_foreign(results, except_for=readme)
     picture = best_samples(made, results)
     contents = {results / "index.html": html(made, results), results / "README.md": whole_page(made)}
     if readme is not None:
@@ -346,6 +348,45 @@ def write_leaderboard(results: Path, readme: Path | None = None, work: Path | No
         write_atomically(results / "samples.png", picture)
         files.append(results / "samples.png")
     return Written(tuple(files), sum(len(ranking.contenders) for ranking in made))
+
+
+def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
+    """Refuse to overwrite files that have the names of the leaderboard's and are not its own.
+
+    Args:
+        results: The folder.
+        except_for: A file in which only a part is replaced.
+
+    Raises:
+        GanzooError: A file there is somebody else's.
+    """
+    pages = {"README.md": TITLE, "index.html": "<title>ganzoo: leaderboard</title>"}
+    own = {name: _begins_like(results / name, mark) for name, mark in pages.items()}
+    try:
+        with Image.open(results / "samples.png", formats=["PNG"]) as picture:
+            # Earlier versions left no mark in it, but always made the pages as well.
+            own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        own["samples.png"] = False
+    for name in (*pages, "samples.png"):
+        path = results / name
+        if (
+            path.exists()
+            and not own.get(name)
+            and not (except_for and except_for.exists() and path.samefile(except_for))
+        ):
+            raise GanzooError(
+                f"{path} is not of `ganzoo leaderboard`, so it is not overwritten.",
+                "Move it, or keep the results in a folder of their own.",
+            )
+
+
+def _begins_like(path: Path, mark: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return mark.encode() in file.read(2000)
+    except OSError:
+        return False
 
 
 def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool) -> str:

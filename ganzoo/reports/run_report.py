@@ -339,7 +339,8 @@ def _tile(image: Tensor) -> Picture:
 
 STATES: Mapping[str, str] = {
     "done": "Done",
-    "running": "Running, or killed",
+    "running": "Running",
+    "killed": "Killed; can be resumed",
     "interrupted": "Interrupted; can be resumed",
     "failed": "Failed",
 }

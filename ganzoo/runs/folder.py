@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,11 @@ from ganzoo.files import locked_append, sweep, temporary_name, write_atomically
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
-from ganzoo.runs.schemas import RUN, damage, read_description, read_events, read_scores, sealed
+from ganzoo.runs.schemas import RUN, read_description, read_events, read_scores, sealed
 from ganzoo.runs.scores import final_scores, own_protocol
+
+if sys.platform != "win32":
+    import fcntl
 
 LOCK = ".lock"
 
@@ -38,9 +42,9 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
     Raises:
         GanzooError: Another process holds it, or the folder cannot be written.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock = FileLock(folder / LOCK, timeout=0.2)  # longer than a reader's question, see ``is_locked``
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=0.02)
     except Timeout as error:
         who = f" (process {process['pid']} on {process['host']})" if process else ""
         raise GanzooError(
@@ -55,6 +59,28 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds a folder's lock; also True where that cannot be found out.
+
+    The answer is the system's own: process ids are used again, locks end with their process.
+    """
+    if sys.platform == "win32":
+        return True
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 FOLDERS = ("samples", "checkpoints")
@@ -135,12 +161,18 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open an existing run.
+        """Open an existing run. Its status is ``killed`` where it was ``running`` and its process is gone.
 
         Raises:
             GanzooError: There is no run, or its description cannot be read.
         """
-        return cls(Path(path), read_description(Path(path)))
+        path = Path(path)
+        info = read_description(path)
+        # Whether a process of another host holds a lock cannot be seen from here on every network file system.
+        here = (info.get("process") or {}).get("host", socket.gethostname()) == socket.gethostname()
+        if info.get("status") == "running" and here and not is_locked(path):
+            info["status"] = "killed"
+        return cls(path, info)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -220,9 +252,10 @@ class RunFolder:
         locked_append(self.path / "events.jsonl", [record])
 
     def events(self) -> list[dict[str, Any]]:
-        """The records of events.jsonl in order, without those that a crash made void or that are damaged.
+        """The records of events.jsonl in order, without those that a crash made void.
 
-        A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
+        Damaged ones are left out with a warning. A resumed run goes back to its checkpoint; what was logged beyond it
+        is shown again by the resumed run.
         """
         return read_events(self.path / "events.jsonl")
 
@@ -232,7 +265,7 @@ class RunFolder:
         locked_append(self.path / "scores.jsonl", map(sealed, scores), durable=True)
 
     def scores(self) -> list[dict[str, Any]]:
-        """All scores so far, in order, without damaged ones.
+        """All scores so far, in order; damaged ones are left out with a warning.
 
         Raises:
             GanzooError: A newer ganzoo wrote one of them.
@@ -251,10 +284,6 @@ class RunFolder:
         except (GanzooError, ValueError):
             return {}
         return own_protocol(recipe)
-
-    def damage(self) -> list[str]:
-        """A sentence for each of the run's files that has damaged lines."""
-        return damage(self.path)
 
     def save_checkpoint(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
         """Write a checkpoint; the newest two are kept."""

@@ -7,6 +7,7 @@ scored already).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import signal
@@ -27,7 +28,7 @@ from ganzoo.api.dataset import Dataset
 from ganzoo.api.modality import png
 from ganzoo.api.tracker import Tracker
 from ganzoo.config.loading import Recipe, parse_recipe
-from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory
+from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.metrics import MetricRequest
 from ganzoo.evaluation.protocol import identity
@@ -35,8 +36,10 @@ from ganzoo.evaluation.sampling import draw
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo
+from ganzoo.registry.packages import OURS
+from ganzoo.registry.registry import NETWORK_KINDS
 from ganzoo.runs.checkpoint import prune
-from ganzoo.runs.environment import environment
+from ganzoo.runs.environment import environment, hardware_in_words
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.schemas import MOST_THREADS
 from ganzoo.runs.scores import SAMPLE_SEED
@@ -137,6 +140,8 @@ def resume(
 ) -> RunFolder | None:
     """Resume a run from its newest whole checkpoint, to the same bits as if it had never stopped.
 
+    Where its plugins, torch, training images or hardware are not those that it began with, it says so and goes on.
+
     Args:
         path: The run folder; None in processes that are not main, which receive its checkpoint from there.
         zoo: Where the recipe's names are looked up.
@@ -161,8 +166,6 @@ def resume(
         if run is not None:
             run.refuse_another_recipe()
             recipe = run.recipe(zoo, overrides)
-            for sentence in run.damage():
-                callbacks.log(sentence)
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
             data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
@@ -184,7 +187,11 @@ def resume(
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
             planned = _resume_threads(run, state, callbacks)
-            run.update(status="running", environment=environment(parts.trainer.device), processes=processes.size)
+            found = environment(parts.trainer.device)
+            for sentence in _changes(run, found, shared, zoo, data_digest(parts.dataset)):
+                callbacks.log(one_line(sentence))
+            began = run.info.get("began_with") or run.info.get("environment")
+            run.update(status="running", environment=found, began_with=began, processes=processes.size)
             run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})
         return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
 
@@ -223,6 +230,41 @@ def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbac
         elif event["event"] == "threads":
             planned.append((event["images"], event["threads"]))
     return [(images, threads) for images, threads in planned if images > state.get("images", 0)]
+
+
+def _changes(run: RunFolder, found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str) -> Iterator[str]:
+    """A sentence for each thing that is not as it was when the run began; none of them keeps it from going on."""
+    info, differ = run.info, "so the weights may differ in their bits from an unbroken run's."
+    before = info.get("began_with") or info.get("environment") or {}
+    old, new = before.get("versions") or {}, found["versions"]
+    for package in ("torch", OURS):
+        if old.get(package) not in (None, new[package]):
+            yield f"Resuming with {package} {new[package]}; the run began with {package} {old[package]}, {differ}"
+    entries = [zoo.registry(kind).get(component.name) for _, kind, component in recipe.components()]
+    names = {network.name for network in recipe.networks.values()}
+    entries += [entry for kind in NETWORK_KINDS for entry in zoo.registry(kind) if entry.name in names]
+    plugins = {entry.plugin: entry.distribution for entry in entries if not entry.distribution.startswith(f"{OURS} ")}
+    known = info.get("plugins") or plugins
+    for name, distribution in sorted(plugins.items()):
+        if known.get(name) != distribution:
+            then = f"with {known[name]}" if name in known else "without it"
+            yield f"Resuming with the plugin '{name}' of {distribution}; the run began {then}, {differ}"
+    if info.get("data_digest") not in (None, digest):
+        yield f"The training images are not those that the run began with, {differ}"
+    if before and hardware_in_words(before) != hardware_in_words(found):
+        yield f"Resuming on {hardware_in_words(found)}; the run began on {hardware_in_words(before)}, {differ}"
+    if info.get("precision") not in (None, recipe.train.precision):
+        yield f"Resuming in {recipe.train.precision}; the run began in {info['precision']}, {differ}"
+
+
+def data_digest(dataset: Dataset) -> str:
+    """SHA-256 of everything that a dataset trains with: images, labels and further columns, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, column in {"image": dataset.images, "label": dataset.labels, **dataset.columns}.items():
+        if column is not None:
+            digest.update(f"{name} {column.dtype} {tuple(column.shape)}".encode())
+            digest.update(column.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> Mapping[str, Any]:
@@ -626,6 +668,7 @@ def _description(recipe: Recipe, zoo: Zoo, parts: _Parts, data_dir: Path | None)
         "precision": trainer.precision,
         "parameters": trainer.assembly.parameter_counts(),
         "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},
+        "data_digest": data_digest(dataset),
         "environment": environment(trainer.device),
     }
 

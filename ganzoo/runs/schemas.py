@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import examine_lines, parse_json
+from ganzoo.files import parse_json, read_lines
 
 RUN = 1
 CHECKPOINT = 1
@@ -152,12 +152,12 @@ Record = dict[str, Any]
 
 
 def read_events(path: Path) -> list[Record]:
-    """The events in order, without damaged ones and those that a crash made void.
+    """The events in order, without those that a crash made void; damaged ones are left out with a warning.
 
     A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
     """
     kept: list[Record] = []
-    for record in filter(is_event, examine_lines(path)[0]):
+    for record in read_lines(path, is_event):
         if record["event"] == "resume":
             kept = [old for old in kept if old["images"] <= record["images"]]
         kept.append(record)
@@ -171,28 +171,16 @@ def sealed(score: Mapping[str, Any]) -> Record:
 
 
 def read_scores(path: Path) -> list[Record]:
-    """The scores in order, as they were before they were sealed, without damaged ones.
+    """The scores in order, as they were before they were sealed; damaged ones are left out with a warning.
 
     Raises:
         NewerError: A newer ganzoo wrote one of them.
     """
     scores = []
-    for record in filter(_is_score, examine_lines(path)[0]):
+    for record in read_lines(path, _is_score):
         refuse_newer(record.get("schema", 0), SCORE, f"A score in {path}")
         scores.append({key: value for key, value in record.items() if key not in ("schema", "digest")})
     return scores
-
-
-def damage(folder: Path) -> list[str]:
-    """A sentence for each of a run's two files that has damaged lines."""
-    sentences = []
-    kinds: dict[str, Callable[[Mapping[str, Any]], bool]] = {"events.jsonl": is_event, "scores.jsonl": _is_score}
-    for name, whole in kinds.items():
-        records, damaged = examine_lines(folder / name)
-        damaged += sum(not whole(record) for record in records)
-        if damaged:
-            sentences.append(f"Skipped {damaged} damaged line{'s' * (damaged != 1)} in {folder / name}.")
-    return sentences
 
 
 def _is_score(record: Mapping[str, Any]) -> bool:
@@ -261,7 +249,9 @@ class _Facts(BaseModel):
     images_per_second: Number | None = None
     parameters: dict[str, int] | None = None
     plugins: dict[str, str] | None = None
+    data_digest: str | None = None
     environment: _Environment | None = None
+    began_with: _Environment | None = None
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.config.identity import training_digest
 from ganzoo.errors import GanzooError
-from ganzoo.files import locked_append, read_lines, write_atomically
+from ganzoo.files import locked_append, numbered_lines, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import issues
 from ganzoo.runs.environment import hardware_in_words
@@ -266,7 +266,8 @@ class _OldRecord(_Run):
 def read_runs(folder: Path) -> list[ScoredRun]:
     """The runs of a results folder with their scores, in order, each key's last one only.
 
-    A torn last line is left out, and so are scores of a training that has no record.
+    Lines that are not JSON are left out with a warning; so are a torn last line and scores of a training that has no
+    record, without one.
 
     Raises:
         GanzooError: A line is of another version, or is damaged.
@@ -276,7 +277,7 @@ def read_runs(folder: Path) -> list[ScoredRun]:
         latest.pop(record.key, None)
         latest[record.key] = record, scores
     by_training = {(key, record.started): scores for key, (record, scores) in latest.items()}
-    for row in _validated(folder / SCORES, {SCORE_SCHEMA: ScoreRow}, "Score"):
+    for row in _validated(folder / SCORES, {SCORE_SCHEMA: ScoreRow}):
         scores = by_training.get(row.training, [])
         if row.score not in scores:  # two benches may have collected the same one
             scores.append(row.score)
@@ -285,26 +286,26 @@ def read_runs(folder: Path) -> list[ScoredRun]:
 
 def _read_records(path: Path) -> Iterable[tuple[RunRecord, list[Score]]]:
     known: dict[int, type[RunRecord | _OldRecord]] = {1: _OldRecord, SCHEMA: RunRecord}
-    for line in _validated(path, known, "Record"):
+    for line in _validated(path, known):
         yield line.upgraded() if isinstance(line, _OldRecord) else (line, [])
 
 
 L = TypeVar("L", bound=_Line)
 
 
-def _validated(path: Path, schemas: Mapping[int, type[L]], what: str) -> Iterable[L]:
-    for number, line in enumerate(read_lines(path), 1):
+def _validated(path: Path, schemas: Mapping[int, type[L]]) -> Iterable[L]:
+    for number, line in numbered_lines(path):
         schema = line.get("schema")
         if not isinstance(schema, int) or schema not in schemas:
             raise GanzooError(
-                f"{what} {number} of {path} was made by another version of ganzoo (schema {schema}).",
+                f"Line {number} of {path} was written by another version of ganzoo (schema {schema}).",
                 f"This one reads schema {' and '.join(map(str, schemas))}: give another --results.",
             )
         try:
             yield schemas[schema].model_validate(line)
         except ValidationError as error:
             reason = issues(error, schemas[schema], line)[0].sentence("it")
-            raise GanzooError(f"{what} {number} of {path} is damaged: {reason}", "Remove that line.") from error
+            raise GanzooError(f"Line {number} of {path} is damaged: {reason}", "Mend or remove that line.") from error
 
 
 class Ledger:
