@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ganzoo.api.modality import Audio, Images, Modality, Points
     from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
+    from ganzoo.api.reading import check_bytes, open_picture, open_regular, read_idx
     from ganzoo.api.spec import Spec
     from ganzoo.api.tracker import Tracker
     from ganzoo.errors import GanzooError
@@ -59,8 +60,12 @@ _HOME = {
     "RegularizerContext": "ganzoo.api.adversarial",
     "UniformPrior": "ganzoo.api.priors",
     "cache_folder": "ganzoo.api.dataset",
+    "check_bytes": "ganzoo.api.reading",
     "evaluate": "ganzoo.evaluation.evaluate",
     "hookimpl": "ganzoo.api.hookspecs",
+    "open_picture": "ganzoo.api.reading",
+    "open_regular": "ganzoo.api.reading",
+    "read_idx": "ganzoo.api.reading",
     "load": "ganzoo.runs.generator",
     "Run": "ganzoo.runs.api",
     "train": "ganzoo.runs.api",
@@ -105,11 +110,15 @@ __all__ = [
     "TrainedGenerator",
     "UniformPrior",
     "cache_folder",
+    "check_bytes",
     "evaluate",
     "functional",
     "hookimpl",
     "layers",
     "load",
+    "open_picture",
+    "open_regular",
+    "read_idx",
     "recipe",
     "recipes",
     "train",
