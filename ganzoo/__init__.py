@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganzoo import functional, layers
     from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
+    from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
     from ganzoo.api.dataset import Dataset, ImageDataset, Split, cache_folder
     from ganzoo.api.extractor import Extractor, Features
     from ganzoo.api.hookspecs import Register, RegisterRecipe, hookimpl
@@ -59,6 +60,12 @@ _HOME = {
     "TrainedGenerator": "ganzoo.runs.generator",
     "RegularizerContext": "ganzoo.api.adversarial",
     "UniformPrior": "ganzoo.api.priors",
+    "EverySteps": "ganzoo.api.bounds",
+    "ImageCount": "ganzoo.api.bounds",
+    "Scale": "ganzoo.api.bounds",
+    "Share": "ganzoo.api.bounds",
+    "Shift": "ganzoo.api.bounds",
+    "Weight": "ganzoo.api.bounds",
     "cache_folder": "ganzoo.api.dataset",
     "check_bytes": "ganzoo.api.reading",
     "evaluate": "ganzoo.evaluation.evaluate",
@@ -84,10 +91,12 @@ __all__ = [
     "Batch",
     "CodesPrior",
     "Dataset",
+    "EverySteps",
     "Extractor",
     "Features",
     "GanzooError",
     "GaussianPrior",
+    "ImageCount",
     "ImageDataset",
     "Images",
     "Losses",
@@ -104,11 +113,15 @@ __all__ = [
     "Regularizer",
     "RegularizerContext",
     "Run",
+    "Scale",
+    "Share",
+    "Shift",
     "Spec",
     "Split",
     "Tracker",
     "TrainedGenerator",
     "UniformPrior",
+    "Weight",
     "cache_folder",
     "check_bytes",
     "evaluate",

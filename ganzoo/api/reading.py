@@ -17,7 +17,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -64,11 +64,18 @@ DAMAGE = (
 @cache
 def max_bytes() -> int:
     """The most that is read into memory at once: half of this machine's memory, and 4 GB on a small one."""
+    return max(4 * 10**9, (machine_memory() or 0) // 2)
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory that this machine or container has; None where the system does not say."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        memory = 0
-    return max(4 * 10**9, memory // 2)
+        return None
+    with suppress(OSError, ValueError):  # no container, or one without a limit: "max"
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return memory
 
 
 def check_bytes(what: object, n_bytes: int) -> None:
