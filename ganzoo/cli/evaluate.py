@@ -141,7 +141,8 @@ def evaluate(
         bool, typer.Option("--all", help="Every metric that applies, in every extractor asked for.")
     ] = False,
     samples: Annotated[
-        int | None, typer.Option(help="Number of images to score; by default the run's own, or 10000.", min=2)
+        int | None,
+        typer.Option(help="Number of images to score; by default the run's own, or 10000.", min=2, max=1_000_000),
     ] = None,
     weights: Annotated[
         Literal["ema", "raw"] | None, typer.Option(help="Which weights of a run; all it has by default.")
@@ -149,7 +150,7 @@ def evaluate(
     extractor_weights: Annotated[
         Path | None, typer.Option(help="The file of a downloaded extractor's weights.", metavar="FILE")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the samples.", min=0, max=2**63 - 1)] = 0,
     interval: Annotated[bool, typer.Option("--interval", help="A bootstrap interval for FID; takes seconds.")] = False,
     crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
     against: Annotated[

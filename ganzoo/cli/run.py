@@ -22,7 +22,7 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Override a value: --set train.images=20000", metavar="KEY=VALUE"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Shorthand for --set train.seed=N.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Shorthand for --set train.seed=N.", min=0, max=2**63 - 1)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,

@@ -11,6 +11,9 @@ import torch
 
 from ganzoo.errors import GanzooError
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Types of devices that train. Torch knows more names, of which some hold no numbers and others need extensions."""
+
 MAX_BF16_TIME = 0.7
 """bf16 pays off up to this share of the fp32 time of a product: autocast's conversions cost part of the gain."""
 
@@ -23,10 +26,12 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in DEVICES:
+        raise GanzooError(f"Unknown device '{name}'.", f"Known: auto, {', '.join(DEVICES)}, and cuda:1 for the second.")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except Exception as error:  # each backend has its own
         reason = str(error).splitlines()[0].rstrip(".")
         raise GanzooError(
             f"Cannot use the device '{name}': {reason}.",
