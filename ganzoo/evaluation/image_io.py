@@ -335,11 +335,13 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
     import numpy as np
 
     name = str(dtype).removeprefix("torch.")
-    if isinstance(images, np.ndarray) and str(images.dtype) == name and images.nbytes <= MOST_BYTES:
+    if isinstance(images, np.ndarray) and str(images.dtype) == name and images.nbytes <= reading.max_bytes():
         images = torch.from_numpy(np.ascontiguousarray(images))
     if not isinstance(images, Tensor):
-        if getattr(images, "nbytes", 0) > MOST_BYTES and isinstance(images, np.ndarray):
-            raise GanzooError(f"{who} shape {images.shape}.", f"More than {MOST_BYTES / 1e9:.0f} GB are not scored.")
+        if getattr(images, "nbytes", 0) > reading.max_bytes() and isinstance(images, np.ndarray):
+            raise GanzooError(
+                f"{who} shape {images.shape}.", f"More than {reading.max_bytes() / 1e9:.0f} GB are not scored."
+            )
         kind = f"a {images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
         remedy = LAYOUTS if dtype == torch.uint8 else ""
         raise GanzooError(f"{who} {kind} instead of a {name} array or tensor.", remedy)
@@ -352,8 +354,10 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
         )
     if images.is_nested or images.is_quantized or images.layout != torch.strided or images.device.type == "meta":
         raise GanzooError(f"{who} a nested, sparse or meta tensor.", "Give an ordinary one, which holds its values.")
-    if images.numel() * images.element_size() > MOST_BYTES:
-        raise GanzooError(f"{who} shape {tuple(images.shape)}.", f"More than {MOST_BYTES / 1e9:.0f} GB are not scored.")
+    if images.numel() * images.element_size() > reading.max_bytes():
+        raise GanzooError(
+            f"{who} shape {tuple(images.shape)}.", f"More than {reading.max_bytes() / 1e9:.0f} GB are not scored."
+        )
     return images.detach().cpu()
 
 
