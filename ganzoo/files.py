@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import json
 import os
 import shutil
+import socket
 import sys
+import time
+import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+
+DAY = 86_400
+"""Seconds."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -23,7 +31,6 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = temporary_name(path)
     try:
-        temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:  # "x" never follows an existing link
             file.write(content)
             file.flush()
@@ -35,8 +42,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """This process's temporary file for ``path``: hidden, in the same folder, with the process id."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A new temporary name for ``path``: hidden, in the same folder, with the writer's process id and host.
+
+    No two are alike: in containers that share a folder, process ids are alike, and so may be host names.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{_host()}-{uuid.uuid4().hex[:12]}.tmp")
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
@@ -50,11 +64,18 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
     """
     pattern = "*" if name == "*" else glob.escape(name)
     for temporary in folder.glob(f".{pattern}.*.tmp"):
-        if sole_writer or not _may_be_alive(temporary.name.split(".")[-2]):
+        if sole_writer or not _may_be_alive(temporary):
             _remove(temporary)
 
 
-def _may_be_alive(writer: str) -> bool:
+def _may_be_alive(temporary: Path) -> bool:
+    """Whether the process that writes a temporary file may still do so."""
+    writer, _, place = temporary.name.split(".")[-2].partition("-")
+    if place and place.partition("-")[0] != _host():
+        # A process id says nothing about another machine or container; but nobody writes for a whole day.
+        with suppress(OSError):
+            return time.time() - temporary.stat().st_mtime < DAY
+        return True
     if not writer.isascii() or not writer.isdigit() or os.name == "nt":
         return True  # not our file; and on Windows, os.kill(pid, 0) would kill the process
     try:

@@ -11,7 +11,7 @@ from ganzoo.config.schema import Recipe, with_first_names
 DESCRIPTIVE: Final = ("summary", "paper", "trackers")
 WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds")
 """Of ``train``. The seed is part of a record's key instead, so that runs of one digest are repetitions."""
-OFF_BY_DEFAULT: Final = ("sync_batch_norm", "share_fakes")
+OFF_BY_DEFAULT: Final = ("sync_batch_norm", "share_fakes", "deterministic", "cudnn_benchmark")
 """Of ``train``. Left out while off, so that adding such a choice changes no digest."""
 
 

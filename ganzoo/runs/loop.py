@@ -42,10 +42,13 @@ from ganzoo.runs.scores import SAMPLE_SEED
 from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.health import broken_networks
+from ganzoo.training.numerics import fix_workspace
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
 
 CHANGEABLE = (
+    "train.device",
+    "train.engine",
     "train.images",
     "train.until",
     "train.log_every",
@@ -53,7 +56,8 @@ CHANGEABLE = (
     "evaluate.",
     "trackers",
 )
-"""What ``--set`` may change on resume: nothing that would make the past look different."""
+"""What ``--set`` may change on resume: nothing that would make the past look different. Another device or engine may
+round differently from here on, and no recipe's meaning depends on it."""
 GRID_ROWS = 8
 CHECK_SIGNALS_EVERY = 8
 """Steps after which several processes ask one another whether to stop: torchrun kills after 30 seconds."""
@@ -127,7 +131,7 @@ def resume(
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
 ) -> RunFolder | None:
-    """Resume a run from its newest whole checkpoint, to the same bits as if it had never stopped.
+    """Resume a run from its newest whole checkpoint: on the same hardware, to the same bits as if it had never stopped.
 
     Args:
         path: The run folder; None in processes that are not main, which receive its checkpoint from there.
@@ -158,6 +162,8 @@ def resume(
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
             data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
+            if recipe.train.precision == "tf32" and processes.device(recipe.train.device).type != "cuda":
+                recipe = recipe.in_precision("fp32")
             _replay_threads(run, callbacks)
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
@@ -165,6 +171,7 @@ def resume(
         parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
         seconds = _restore(parts.trainer, run, callbacks)
         if run is not None:
+            _mention_another_device(run, parts.trainer.device, callbacks)
             done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
             # Another metric scores the kept weights, and trains nothing.
             if done and not any(override.startswith("evaluate.") for override in overrides):
@@ -184,6 +191,8 @@ def _shared_task(
 ) -> tuple[Recipe, Path | None]:
     """The main process's recipe, with its precision settled, and data folder, in all processes."""
     if recipe is not None:
+        if recipe.train.deterministic:
+            fix_workspace()
         precision = resolve_precision(recipe.train.precision, processes.device(recipe.train.device))
         task = {
             "name": recipe.name,
@@ -193,7 +202,22 @@ def _shared_task(
         processes.broadcast_bytes(json.dumps(task).encode())
         return recipe.in_precision(precision), data_dir
     task = json.loads(processes.broadcast_bytes())
-    return parse_recipe(task["recipe"], task["name"], zoo), Path(task["data_dir"]) if task["data_dir"] else None
+    shared = parse_recipe(task["recipe"], task["name"], zoo)
+    if shared.train.deterministic:
+        fix_workspace()
+    return shared, Path(task["data_dir"]) if task["data_dir"] else None
+
+
+def _mention_another_device(run: RunFolder, device: torch.device, callbacks: Callbacks) -> None:
+    """Say where the bits of an unbroken run end: at another kind of device, or another model of it."""
+    before, now = run.info.get("environment") or {}, environment(device)
+    was = before.get("gpu") or ("the CPU" if before.get("device") == "cpu" else None)
+    goes_on = now["gpu"] or "the CPU"
+    if was is not None and was != goes_on:
+        callbacks.log(
+            f"The run was trained on {was} and goes on on {goes_on}, so from here its weights differ from an unbroken "
+            "run's."
+        )
 
 
 def _replay_threads(run: RunFolder, callbacks: Callbacks) -> None:
