@@ -11,7 +11,13 @@ from ganzoo.config.schema import Recipe, with_first_names
 DESCRIPTIVE: Final = ("summary", "paper", "trackers")
 WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds")
 """Of ``train``. The seed is part of a record's key instead, so that runs of one digest are repetitions."""
-DEFAULTS: Final = {"sync_batch_norm": False, "share_fakes": False, "threads": "auto"}
+DEFAULTS: Final = {
+    "sync_batch_norm": False,
+    "share_fakes": False,
+    "threads": "auto",
+    "deterministic": False,
+    "cudnn_benchmark": False,
+}
 """Of ``train``. Left out while they have these values, so that adding such a choice changes no digest."""
 
 

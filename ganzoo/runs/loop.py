@@ -46,12 +46,15 @@ from ganzoo.runs.scores import SAMPLE_SEED
 from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.health import broken_networks
+from ganzoo.training.numerics import fix_workspace
 from ganzoo.training.profile import shares_of_a_step
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.threads import ThreadTuner, use_available_cores
 from ganzoo.training.trainer import Trainer
 
 CHANGEABLE = (
+    "train.device",
+    "train.engine",
     "train.images",
     "train.until",
     "train.log_every",
@@ -59,7 +62,8 @@ CHANGEABLE = (
     "evaluate.",
     "trackers",
 )
-"""What ``--set`` may change on resume: nothing that would make the past look different."""
+"""What ``--set`` may change on resume: nothing that would make the past look different. Another device or engine may
+round differently from here on, and no recipe's meaning depends on it."""
 GRID_ROWS = 8
 PROFILED_AT = 50
 """Steps before a profile: memory is allocated, and the number of threads chosen."""
@@ -138,7 +142,7 @@ def resume(
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
 ) -> RunFolder | None:
-    """Resume a run from its newest whole checkpoint, to the same bits as if it had never stopped.
+    """Resume a run from its newest whole checkpoint: on the same hardware, to the same bits as if it had never stopped.
 
     Where its plugins, torch, training images or hardware are not those that it began with, it says so and goes on.
 
@@ -169,6 +173,8 @@ def resume(
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
             data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
+            if recipe.train.precision == "tf32" and processes.device(recipe.train.device).type != "cuda":
+                recipe = recipe.in_precision("fp32")
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
@@ -201,6 +207,8 @@ def _shared_task(
 ) -> tuple[Recipe, Path | None]:
     """The main process's recipe, with its precision settled, and data folder, in all processes."""
     if recipe is not None:
+        if recipe.train.deterministic:
+            fix_workspace()
         precision = resolve_precision(recipe.train.precision, processes.device(recipe.train.device))
         task = {
             "name": recipe.name,
@@ -210,7 +218,10 @@ def _shared_task(
         processes.broadcast_bytes(json.dumps(task).encode())
         return recipe.in_precision(precision), data_dir
     task = json.loads(processes.broadcast_bytes())
-    return parse_recipe(task["recipe"], task["name"], zoo), Path(task["data_dir"]) if task["data_dir"] else None
+    shared = parse_recipe(task["recipe"], task["name"], zoo)
+    if shared.train.deterministic:
+        fix_workspace()
+    return shared, Path(task["data_dir"]) if task["data_dir"] else None
 
 
 def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbacks) -> list[tuple[int, int]]:

@@ -243,7 +243,7 @@ class _Facts(BaseModel):
     recipe_digests: list[str] = []
     process: _Process | None = None
     seed: int | None = None
-    precision: Literal["fp32", "bf16"] | None = None
+    precision: Literal["fp32", "tf32", "bf16"] | None = None
     images: Images | None = None
     seconds: Seconds | None = None
     images_per_second: Number | None = None
