@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import json
 import logging
 import os
 import shutil
 import socket
 import sys
-import zlib
+import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
@@ -22,6 +24,8 @@ from filelock import FileLock
 from ganzoo.errors import one_line
 
 logger = logging.getLogger(__name__)
+DAY = 86_400
+"""Seconds."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -35,7 +39,6 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = temporary_name(path)
     try:
         sweep(path.parent, path.name)
-        temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:  # "x" never follows an existing link
             file.write(content)
             file.flush()
@@ -47,12 +50,15 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """This process's temporary file for ``path``: hidden, in the same folder, with the host and the process id."""
-    return path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+    """A new temporary name for ``path``: hidden, in the same folder, with the writer's process id and host.
+
+    No two are alike: in containers that share a folder, process ids are alike, and so may be host names.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{_host()}-{uuid.uuid4().hex[:12]}.tmp")
 
 
-HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
-"""Tells the process ids of several hosts on one file system apart."""
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
@@ -66,15 +72,18 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
     """
     pattern = "*" if name == "*" else glob.escape(name)
     for temporary in folder.glob(f".{pattern}.*.tmp"):
-        if sole_writer or not _may_be_alive(temporary.name.split(".")[-2]):
+        if sole_writer or not _may_be_alive(temporary):
             _remove(temporary)
 
 
-def _may_be_alive(writer: str) -> bool:
-    host, _, process = writer.rpartition("-")
-    if host not in ("", HOST):  # earlier versions wrote no host
+def _may_be_alive(temporary: Path) -> bool:
+    """Whether the process that writes a temporary file may still do so."""
+    writer, _, place = temporary.name.split(".")[-2].partition("-")
+    if place and place.partition("-")[0] != _host():
+        # A process id says nothing about another machine or container; but nobody writes for a whole day.
+        with suppress(OSError):
+            return time.time() - temporary.stat().st_mtime < DAY
         return True
-    writer = process
     if not writer.isascii() or not writer.isdigit() or os.name == "nt":
         return True  # not our file; and on Windows, os.kill(pid, 0) would kill the process
     try:

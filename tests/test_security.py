@@ -216,10 +216,10 @@ def test_an_archive_of_pictures_that_says_more_than_it_holds_takes_no_memory(tmp
 def test_a_zip_bomb_is_refused_by_what_its_header_says(tmp_path):
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("images.npy", "w") as file:
-        file.write(npy("|u1", "(6000000, 28, 28)"))
-        for _ in range(20):  # twenty megabytes in twenty kilobytes, and its header promises four thousand
+        file.write(npy("|u1", "(6000000000, 28, 28)"))
+        for _ in range(20):  # twenty megabytes in twenty kilobytes, and its header promises four million
             file.write(bytes(10**6))
-    with pytest.raises(GanzooError, match="4 GB"):
+    with pytest.raises(GanzooError, match="4,704 GB"):
         read_pictures(path)
 
 

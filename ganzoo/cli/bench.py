@@ -30,16 +30,19 @@ def bench(
     dataset: Annotated[
         list[str] | None, typer.Option(help="Train on this dataset instead of each recipe's own; may be repeated.")
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Train with this seed; may be repeated.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Train with this seed; may be repeated.", min=0, max=2**63 - 1)
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a value of every recipe: --set train.images=20000", metavar="KEY=VALUE"),
     ] = None,
     results: Annotated[Path, typer.Option(help="Where runs.jsonl, scores.jsonl and pictures go.")] = Path("results"),
     work: Annotated[Path, typer.Option(help="Where the run folders go.")] = Path("runs/bench"),
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Processes at a time.")] = 1,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each training; the cores are shared out by default.")
+        int | None,
+        typer.Option(min=1, max=1024, help="CPU threads of each training; the cores are shared out by default."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
@@ -84,4 +87,6 @@ def bench(
 
 def _share(jobs: int) -> int | None:
     """Threads of each of several trainings, unless the environment has them."""
-    return None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // jobs)
+    from ganzoo.training.threads import available_cores
+
+    return None if "OMP_NUM_THREADS" in os.environ else max(1, available_cores() // jobs)

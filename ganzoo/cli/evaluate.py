@@ -141,7 +141,8 @@ def evaluate(
         bool, typer.Option("--all", help="Every metric that applies, in every extractor asked for.")
     ] = False,
     samples: Annotated[
-        int | None, typer.Option(help="Number of images to score; by default the run's own, or 10000.", min=2)
+        int | None,
+        typer.Option(help="Number of images to score; by default the run's own, or 10000.", min=2, max=1_000_000),
     ] = None,
     weights: Annotated[
         Literal["ema", "raw"] | None, typer.Option(help="Which weights of a run; all it has by default.")
@@ -149,7 +150,7 @@ def evaluate(
     extractor_weights: Annotated[
         Path | None, typer.Option(help="The file of a downloaded extractor's weights.", metavar="FILE")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the samples.", min=0, max=2**63 - 1)] = 0,
     interval: Annotated[bool, typer.Option("--interval", help="A bootstrap interval for FID; takes seconds.")] = False,
     crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
     against: Annotated[
@@ -163,6 +164,7 @@ def evaluate(
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.runs.comparison import counterparts, read_scores
     from ganzoo.training.device import resolve_device
+    from ganzoo.training.threads import settle_threads
 
     others = None if against is None else read_scores(against)
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # before minutes are spent on scores
@@ -192,6 +194,8 @@ def evaluate(
         data_dir,
         compare,
     )
+    if given.device.type == "cpu":
+        settle_threads()
     is_run = (Path(what) / "run.json").exists()
     run, records = _score_run(Path(what), given) if is_run else (None, _score_pictures(what, given))
     # Saved before they are shown: whoever reads standard output may be gone.

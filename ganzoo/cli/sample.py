@@ -16,9 +16,10 @@ def sample(
     out: Annotated[Path, typer.Option(help="FILE.png to look at, FILE.npz for `images` and `labels`.")],
     n: Annotated[int, typer.Option("--n", help="Number of images.", min=1, max=1_000_000)] = 64,
     class_: Annotated[
-        int | None, typer.Option("--class", help="Only this class; conditional recipes only.", metavar="K")
+        int | None,
+        typer.Option("--class", help="Only this class; conditional recipes only.", metavar="K", min=0, max=10**6),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the latent codes.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the latent codes.", min=0, max=2**63 - 1)] = 0,
     weights: Annotated[
         Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
     ] = None,

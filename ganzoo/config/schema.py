@@ -204,12 +204,17 @@ class TrainConfig(Section):
     Attributes:
         images: Real images shown: the length of the training, whatever the batch size.
         batch_size: Images in one batch.
-        precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32.
+        precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32. ``tf32`` is for CUDA GPUs;
+            ``fp32`` never uses TF32, not even for convolutions.
         engine: How phases are executed.
         ema: Weight of the old average in each step (a number or a schedule), or null for no moving average.
         share_fakes: Both players learn from one batch of fakes a step, the discriminator first.
         seed: Everything random follows from it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        threads: CPU threads; ``auto`` measures how many are the fastest, and again when the machine becomes busy.
+        deterministic: The same seed gives the same bits on a GPU too: deterministic kernels alone, which are slower. An
+            operation that has none ends the training with its name.
+        cudnn_benchmark: cuDNN times its kernels for each shape and takes the fastest; the choice varies between runs.
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
         until: Ends the training early.
         log_every_images: Images between two log records.
@@ -218,16 +223,25 @@ class TrainConfig(Section):
 
     images: Images
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     engine: Literal["auto", "eager", "compile", "cudagraph"] = "auto"
     ema: EmaDecay | None = 0.999
     share_fakes: bool = False
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     device: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
+    deterministic: bool = False
+    cudnn_benchmark: bool = False
     sync_batch_norm: bool = False
     until: Until | None = None
     log_every: Images = 25_600
     checkpoint_seconds: Annotated[float, Field(ge=0, le=10**9)] = 60.0
+
+    @model_validator(mode="after")
+    def _same_kernels_each_time(self) -> TrainConfig:
+        if self.deterministic and self.cudnn_benchmark:
+            raise combination("is deterministic, but cudnn_benchmark chooses kernels by the clock: turn one off")
+        return self
 
     @model_validator(mode="after")
     def _one_batch_at_least(self) -> TrainConfig:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from ganzoo.api.modality import GAP
+from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.reports.formatting import NOTHING, code, count, duration, figure, markdown, short
@@ -207,9 +208,9 @@ def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
         path = (folder / record_samples).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
             return None
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_picture(path, ("PNG",)) as image:
             copied: Image.Image = image.copy()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (GanzooError, OSError, ValueError):
         return None
     return copied
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from markupsafe import Markup
-from PIL import Image
 from torch import Tensor
 
 from ganzoo.api.modality import Images
 from ganzoo.api.priors import CodesPrior, GaussianPrior
+from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract, find_extractor
 from ganzoo.evaluation.neighbours import nearest_neighbours, radii
@@ -250,9 +250,9 @@ def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
     """None where the file is no picture, or was cut short."""
     images = int(path.stem)
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_picture(path, ("PNG",)) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except GanzooError:
         return None
     seconds = [event["seconds"] for event in events if event.get("images") == images and "seconds" in event]
     picture = Picture.encoded(path.read_bytes(), *image.size)

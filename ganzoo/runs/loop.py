@@ -41,14 +41,20 @@ from ganzoo.registry.registry import NETWORK_KINDS
 from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.environment import environment, hardware_in_words
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.schemas import MOST_THREADS
 from ganzoo.runs.scores import SAMPLE_SEED
 from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.health import broken_networks
+from ganzoo.training.numerics import fix_workspace
+from ganzoo.training.profile import shares_of_a_step
 from ganzoo.training.signals import StopRequests
+from ganzoo.training.threads import ThreadTuner, use_available_cores
 from ganzoo.training.trainer import Trainer
 
 CHANGEABLE = (
+    "train.device",
+    "train.engine",
     "train.images",
     "train.until",
     "train.log_every",
@@ -56,8 +62,11 @@ CHANGEABLE = (
     "evaluate.",
     "trackers",
 )
-"""What ``--set`` may change on resume: nothing that would make the past look different."""
+"""What ``--set`` may change on resume: nothing that would make the past look different. Another device or engine may
+round differently from here on, and no recipe's meaning depends on it."""
 GRID_ROWS = 8
+PROFILED_AT = 50
+"""Steps before a profile: memory is allocated, and the number of threads chosen."""
 CHECK_SIGNALS_EVERY = 8
 """Steps after which several processes ask one another whether to stop: torchrun kills after 30 seconds."""
 LOGGED = ("metric", "value", "floor", "weights", "seconds")
@@ -92,6 +101,7 @@ def start(
     dataset: Dataset | None = None,
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
+    profile: bool = False,
 ) -> RunFolder | None:
     """Train a recipe from the beginning.
 
@@ -103,6 +113,7 @@ def start(
         dataset: Training images to use instead of the recipe's own, in one process.
         callbacks: Who is told of progress.
         processes: The processes that train together.
+        profile: Say where the time of a step goes, once it is under way, and log it as an event ``profile``.
 
     Returns:
         The finished run; None in processes that are not main.
@@ -111,14 +122,15 @@ def start(
     if out is not None:
         RunFolder.refuse_used(out)
     resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
+    use_available_cores(resolved.train.threads)
     parts = _build(resolved, zoo, data_dir, dataset, callbacks, processes)
     if recipe is None or out is None:
-        return _train(parts, None, zoo, callbacks, 0.0)
+        return _train(parts, None, zoo, callbacks)
     # The folder holds what was asked for; what `auto` became is provenance, in run.json.
     run = RunFolder.create(out, recipe, _description(resolved, zoo, parts, data_dir))
     with run.claimed():
         run.log({"event": "start", "images": 0})
-        return _train(parts, run, zoo, callbacks, 0.0)
+        return _train(parts, run, zoo, callbacks, profile=profile)
 
 
 def resume(
@@ -130,7 +142,7 @@ def resume(
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
 ) -> RunFolder | None:
-    """Resume a run from its newest whole checkpoint, to the same bits as if it had never stopped.
+    """Resume a run from its newest whole checkpoint: on the same hardware, to the same bits as if it had never stopped.
 
     Where its plugins, torch, training images or hardware are not those that it began with, it says so and goes on.
 
@@ -161,12 +173,15 @@ def resume(
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
             data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
-            _replay_threads(run, callbacks)
+            if recipe.train.precision == "tf32" and processes.device(recipe.train.device).type != "cuda":
+                recipe = recipe.in_precision("fp32")
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
+        use_available_cores(shared.train.threads)
         parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
-        seconds = _restore(parts.trainer, run, callbacks)
+        state = _restore(parts.trainer, run, callbacks)
+        most, planned = torch.get_num_threads(), []
         if run is not None:
             done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
             # Another metric scores the kept weights, and trains nothing.
@@ -177,13 +192,14 @@ def resume(
                 )
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
+            planned = _resume_threads(run, state, callbacks)
             found = environment(parts.trainer.device)
             for sentence in _changes(run, found, shared, zoo, data_digest(parts.dataset)):
                 callbacks.log(one_line(sentence))
             began = run.info.get("began_with") or run.info.get("environment")
             run.update(status="running", environment=found, began_with=began, processes=processes.size)
-            run.log({"event": "resume", "images": parts.trainer.images})
-        return _train(parts, run, zoo, callbacks, seconds)
+            run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})
+        return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
 
 
 def _shared_task(
@@ -191,6 +207,8 @@ def _shared_task(
 ) -> tuple[Recipe, Path | None]:
     """The main process's recipe, with its precision settled, and data folder, in all processes."""
     if recipe is not None:
+        if recipe.train.deterministic:
+            fix_workspace()
         precision = resolve_precision(recipe.train.precision, processes.device(recipe.train.device))
         task = {
             "name": recipe.name,
@@ -200,15 +218,29 @@ def _shared_task(
         processes.broadcast_bytes(json.dumps(task).encode())
         return recipe.in_precision(precision), data_dir
     task = json.loads(processes.broadcast_bytes())
-    return parse_recipe(task["recipe"], task["name"], zoo), Path(task["data_dir"]) if task["data_dir"] else None
+    shared = parse_recipe(task["recipe"], task["name"], zoo)
+    if shared.train.deterministic:
+        fix_workspace()
+    return shared, Path(task["data_dir"]) if task["data_dir"] else None
 
 
-def _replay_threads(run: RunFolder, callbacks: Callbacks) -> None:
-    """Train with as many CPU threads as the run began with: sums in another order are other bits."""
-    threads = (run.info.get("environment") or {}).get("threads")
-    if isinstance(threads, int) and 1 <= threads <= 4096 and threads != torch.get_num_threads():
-        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run began.")
+def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbacks) -> list[tuple[int, int]]:
+    """Train with as many CPU threads as the run had at its checkpoint: sums in another order are other bits.
+
+    Returns:
+        The changes that the run made after its checkpoint, to be made again: images shown, and threads from there on.
+    """
+    threads = state.get("threads", (run.info.get("environment") or {}).get("threads"))
+    if isinstance(threads, int) and 1 <= threads <= MOST_THREADS and threads != torch.get_num_threads():
+        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
         torch.set_num_threads(threads)
+    planned: list[tuple[int, int]] = []
+    for event in run.events():
+        if event["event"] == "resume":
+            planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
+        elif event["event"] == "threads":
+            planned.append((event["images"], event["threads"]))
+    return [(images, threads) for images, threads in planned if images > state.get("images", 0)]
 
 
 def _changes(run: RunFolder, found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str) -> Iterator[str]:
@@ -232,9 +264,6 @@ def _changes(run: RunFolder, found: Mapping[str, Any], recipe: Recipe, zoo: Zoo,
         yield f"The training images are not those that the run began with, {differ}"
     if before and hardware_in_words(before) != hardware_in_words(found):
         yield f"Resuming on {hardware_in_words(found)}; the run began on {hardware_in_words(before)}, {differ}"
-    threads = before.get("threads")
-    if isinstance(threads, int) and threads != found["threads"]:
-        yield f"Resuming with {found['threads']} CPU threads; the run began with {threads}, {differ}"
     if info.get("precision") not in (None, recipe.train.precision):
         yield f"Resuming in {recipe.train.precision}; the run began in {info['precision']}, {differ}"
 
@@ -249,8 +278,8 @@ def data_digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> float:
-    """Go back to the newest whole checkpoint, if there is one; returns the training seconds spent until then."""
+def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> Mapping[str, Any]:
+    """Go back to the newest whole checkpoint; returns its JSON state, empty where there is none."""
     processes = trainer.processes
     checkpoint, state, tensors = None, None, {}
     if run is not None:
@@ -264,11 +293,11 @@ def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> f
         content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
         tensors = tensors or (load_tensors(content) if content else {})
     if state is None:
-        return 0.0
+        return {}
     trainer.restore(tensors, state)
     if checkpoint is not None:
         prune(checkpoint.path)
-    return float(state.get("seconds", 0.0))
+    return state
 
 
 @dataclass(frozen=True)
@@ -313,16 +342,26 @@ def _build(
     return _Parts(train, sources, evaluator, variety, trainer)
 
 
-def _train(parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks, seconds: float) -> RunFolder | None:
+def _train(
+    parts: _Parts,
+    run: RunFolder | None,
+    zoo: Zoo,
+    callbacks: Callbacks,
+    seconds: float = 0.0,
+    most_threads: int | None = None,
+    planned_threads: Sequence[tuple[int, int]] = (),
+    profile: bool = False,
+) -> RunFolder | None:
     trainer = parts.trainer
+    tuner = ThreadTuner(trainer, most_threads, planned_threads, callbacks.log)
     if run is None:
-        TrainingLoop(parts, None, (), Callbacks(), seconds).train()
+        TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
         return None
     named = [
         zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
     ]
     trackers = [*named, *callbacks.trackers]
-    loop = TrainingLoop(parts, run, trackers, callbacks, seconds)
+    loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
     try:
         with _out_of_memory_as_sentence():
             loop.train()
@@ -333,6 +372,7 @@ def _train(parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks,
         run.update(status="failed", ended=_now())
         raise
     finally:
+        torch.set_num_threads(tuner.most)
         for tracker in trackers:
             tracker.close()
     run.update(
@@ -356,6 +396,8 @@ class TrainingLoop:
         trackers: Receive every event.
         callbacks: ``on_step`` is called after each step.
         seconds: Training seconds that earlier processes spent on this run.
+        threads: Chooses the number of CPU threads.
+        profile: See ``start``.
 
     Attributes:
         seconds: Training seconds so far, evaluation excluded.
@@ -369,6 +411,8 @@ class TrainingLoop:
         trackers: Sequence[Tracker],
         callbacks: Callbacks,
         seconds: float,
+        threads: ThreadTuner,
+        profile: bool = False,
     ) -> None:
         self.trainer = parts.trainer
         self.evaluator = parts.evaluator
@@ -384,6 +428,9 @@ class TrainingLoop:
         self._saved = self.trainer.images
         self._evaluated = -1
         self._stop = StopRequests()
+        self._threads = threads
+        self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
+        self._log = callbacks.log
 
     def train(self) -> None:
         """Train to the end, or until the requested score is reached.
@@ -402,7 +449,12 @@ class TrainingLoop:
             while trainer.steps < trainer.total_steps and not self.reached:
                 began = time.perf_counter()
                 trainer.step()
+                threads = self._threads.after_step(time.perf_counter() - began)
                 self.seconds += time.perf_counter() - began
+                if threads is not None:
+                    self._log_event("threads", threads=threads)
+                if trainer.steps == self._profiled_at:
+                    self._log_profile()
                 self._on_step(trainer.images)
                 evaluate = self._crossed(every)
                 if self._crossed(trainer.recipe.train.log_every) or evaluate:
@@ -421,6 +473,12 @@ class TrainingLoop:
                 self._save()
                 self._evaluate()
         self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
+
+    def _log_profile(self) -> None:
+        shares = shares_of_a_step(self.trainer)
+        listed = sorted(((share, kind) for kind, share in shares.items() if share >= 0.005), reverse=True)
+        self._log(f"Of a step's time: {', '.join(f'{kind} {share:.0%}' for share, kind in listed)}.")
+        self._log_event("profile", shares={kind: round(share, 4) for kind, share in shares.items()})
 
     def _crossed(self, every: int | None) -> bool:
         """Whether the last step crossed a multiple of ``every`` images."""
@@ -464,7 +522,9 @@ class TrainingLoop:
         if self._saved != self.trainer.images:
             tensors, state = self.trainer.checkpoint()
             if self.run is not None:
-                self.run.save_checkpoint(tensors, {**state, "seconds": self.seconds})
+                self.run.save_checkpoint(
+                    tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()}
+                )
         self._saved, self._saved_at = self.trainer.images, time.monotonic()
 
     def _refuse_not_finite(self, broken: Sequence[str]) -> None:

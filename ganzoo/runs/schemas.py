@@ -45,6 +45,8 @@ def refuse_newer(schema: object, known: int, what: str) -> None:
         )
 
 
+MOST_THREADS = 4096
+
 LARGEST = 1e39
 """Just above the largest number in single precision, which is what everything here was measured in."""
 
@@ -77,11 +79,17 @@ class _Event(_Shape):
     gradients: dict[str, Number] = {}
     variety: dict[str, Number] = {}
     real_variety: dict[str, Number] = {}
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 1
+    planned_threads: list[Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]] = []
     broken: Annotated[list[str], Field(min_length=1)] = ["a network"]
 
     @model_validator(mode="after")
     def _is_whole(self) -> _Event:
-        needed = {"score": {"metric", "value", "weights", "floor"}, "diverged": {"broken"}}.get(self.event, set())
+        needed = {
+            "score": {"metric", "value", "weights", "floor"},
+            "diverged": {"broken"},
+            "threads": {"threads"},
+        }.get(self.event, set())
         pair = {"variety", "real_variety"} & self.model_fields_set
         if not needed <= self.model_fields_set or len(pair) == 1:
             raise ValueError("something is missing")
@@ -114,6 +122,7 @@ class _State(_Shape):
     images: Images
     steps: Annotated[int, Field(ge=0, le=10**15)] = 0
     seconds: Seconds = 0.0
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
 
 
 def is_state(value: object) -> bool:
@@ -234,7 +243,7 @@ class _Facts(BaseModel):
     recipe_digests: list[str] = []
     process: _Process | None = None
     seed: int | None = None
-    precision: Literal["fp32", "bf16"] | None = None
+    precision: Literal["fp32", "tf32", "bf16"] | None = None
     images: Images | None = None
     seconds: Seconds | None = None
     images_per_second: Number | None = None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from ganzoo import GanzooError, ImageDataset, Register, Split, cache_folder, hookimpl
+from ganzoo import GanzooError, ImageDataset, Register, Split, cache_folder, hookimpl, open_regular, read_idx
 from ganzoo_plugins.datasets.image_folder import image_folder
 from ganzoo_plugins.datasets.mnist.archive import intact, unpack
 
@@ -106,13 +106,13 @@ def _read_idx(
     name: str, split: Split, raw: Path, files: Sequence[str], classes: Sequence[str], first_label: int = 0
 ) -> ImageDataset:
     # Not torchvision's dataset classes: those would load a processed .pt file, if the folder has one.
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
     try:
-        images = read_image_file(str(raw / files[0])).unsqueeze(1)
-        labels = read_label_file(str(raw / files[1])) - first_label
-    except (OSError, ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
-        raise _damaged(name, raw) from error
+        images, numbers = (read_idx(raw / file) for file in files)
+    except GanzooError as error:
+        raise _damaged(name, raw, error.sentence) from error
+    if images.dim() != 3 or numbers.dim() != 1:
+        raise _damaged(name, raw, f"{len(images.shape)} and {len(numbers.shape)} axes instead of 3 and 1")
+    images, labels = images.unsqueeze(1), numbers.long() - first_label
     return ImageDataset(name, split, images, labels, tuple(classes))
 
 
@@ -130,12 +130,15 @@ def cifar10(split: Split, folder: Path | None) -> ImageDataset:
             fetch = partial(_fetch, f"https://www.cs.toronto.edu/~kriz/{archive}", folder)
             _download("cifar10", fetch, folder / place, f"the .bin files of {archive}")
     source = _locate("cifar10", folder, (place, "."), files)
-    content = bytearray(b"".join((source / file).read_bytes() for file in files))
+    content = bytearray()
+    for file in files:
+        with open_regular(source / file) as records:
+            content += records.read()
     if not content or len(content) % 3073:
-        raise _damaged("cifar10", source)
-    records = torch.frombuffer(content, dtype=torch.uint8).view(-1, 3073)
-    images = records[:, 1:].reshape(-1, 3, 32, 32)
-    return ImageDataset("cifar10", split, images, records[:, 0].long(), CIFAR10)
+        raise _damaged("cifar10", source, "no whole number of records of 3,073 bytes")
+    rows = torch.frombuffer(content, dtype=torch.uint8).view(-1, 3073)
+    images = rows[:, 1:].reshape(-1, 3, 32, 32)
+    return ImageDataset("cifar10", split, images, rows[:, 0].long(), CIFAR10)
 
 
 def _fetch(url: str, folder: Path) -> None:
@@ -159,16 +162,19 @@ def _download(name: str, fetch: Callable[[], object], place: Path, files: str) -
 def _locate(name: str, folder: Path, places: Sequence[str], files: Sequence[str]) -> Path:
     """The first place inside a folder that has all files."""
     for place in places:
-        if all((folder / place / file).is_file() for file in files):
+        if all(any((folder / place / name).is_file() for name in (file, f"{file}.gz")) for file in files):
             return folder / place
     raise GanzooError(
         f"The files of dataset '{name}' are not in {folder}.",
-        f"Put {', '.join(files)} into it, unzipped, or leave --data-dir out.",
+        f"Put {', '.join(files)} into it, or leave --data-dir out.",
     )
 
 
-def _damaged(name: str, folder: Path) -> GanzooError:
-    return GanzooError(f"The files of dataset '{name}' in {folder} are damaged.", "Get them again.")
+def _damaged(name: str, folder: Path, reason: str) -> GanzooError:
+    return GanzooError(
+        f"The files of dataset '{name}' in {folder} are damaged or cannot be read: {reason.rstrip('.')}.",
+        "Get them again.",
+    )
 
 
 @hookimpl

@@ -41,7 +41,7 @@ def all_targets(models: Path) -> dict[str, Target]:
     from targets import datasets, pictures, plugins, recipes, results, runs
 
     torch.set_num_threads(1)
-    build._physical_memory = lambda: 64 * 2**20  # reject networks beyond that, as on a small machine
+    build.machine_memory = lambda: 64 * 2**20  # reject networks beyond that, as on a small machine
     zoo = load_zoo()
     kinds = (
         recipes.Targets(zoo),
