@@ -36,16 +36,22 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: The disk is full or the folder read-only; the old file is unchanged.
     """
-    temporary = temporary_name(path)
-    try:
-        sweep(path.parent, path.name)
-        with temporary.open("xb") as file:  # "x" never follows an existing link
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    sweep(path.parent, path.name)
+    for attempts_left in (2, 1, 0):
+        temporary = temporary_name(path)
+        try:
+            with temporary.open("xb") as file:  # "x" never follows an existing link
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            break
+        except FileNotFoundError:
+            # Swept by a process that took it for a dead one's: in containers, ids and host names may be alike.
+            if not attempts_left:
+                raise
+        finally:
+            temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

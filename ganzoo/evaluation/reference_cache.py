@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, cache_folder
 from ganzoo.api.extractor import Features
+from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
 from ganzoo.files import write_atomically
@@ -114,7 +115,11 @@ def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) ->
     short = hashlib.sha256(text.encode()).hexdigest()[:24]
     # Names of datasets that came as Python objects may hold anything.
     name = re.sub(r"[^\w.-]+", "-", f"{kind}-{key['dataset']}-{key['extractor']}")[:120]
-    path = cache_folder("references") / f"{name}-{short}.safetensors"
+    try:
+        path = cache_folder("references") / f"{name}-{short}.safetensors"
+    except GanzooError as error:
+        logger.warning("Could not cache the reference %s: %s", name, error)
+        return compute()
     if path.exists():
         try:
             return _read(path, text)

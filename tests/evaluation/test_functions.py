@@ -14,6 +14,7 @@ from ganzoo.evaluation.image_io import call, is_function
 MODULE = """
 import os
 import sys
+import warnings
 
 import numpy as np
 import torch
@@ -110,6 +111,7 @@ def sparse(n, seed):
 
 
 def nested(n, seed):
+    warnings.simplefilter("ignore")
     return torch.nested.nested_tensor([torch.zeros(6, 8, dtype=torch.uint8)] * n)
 
 
