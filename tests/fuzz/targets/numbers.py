@@ -116,7 +116,7 @@ class Targets:
                 ["run", BASE, "--seed", first, "--device", "meta"],
             )
         )
-        result = CliRunner().invoke(app, arguments)
+        result = CliRunner().invoke(app, arguments, env={"GANZOO_CACHE": str(folder / "cache")})
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         if result.exit_code:
