@@ -196,7 +196,9 @@ def in_words(schema: dict[str, Any]) -> str:
     words = {"integer": "int", "number": "float", "string": "text", "boolean": "true | false", "object": "mapping"}
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     kind = schema.get("type", "anything")
-    return " ".join([words.get(kind, kind), *(f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema)])
+    return " ".join(
+        [words.get(kind, kind), *(f"{sign} {schema[key]:.10g}" for key, sign in signs.items() if key in schema)]
+    )
 
 
 def _print_yaml(text: str) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.api.extractor import Extractor
+from ganzoo.api.reading import check_torch_file
 from ganzoo.errors import GanzooError
 
 BROKEN = (OSError, RuntimeError, EOFError, ValueError, KeyError, ImportError, pickle.UnpicklingError)
@@ -73,6 +74,7 @@ class Pretrained(Extractor):
     def __init__(self, row: Row, weights: Path, shape: tuple[int, ...]) -> None:
         super().__init__()
         try:
+            check_torch_file(weights)
             self._digest = hashlib.sha256(weights.read_bytes()).hexdigest()
             self.network = row.load(row, weights)
         except BROKEN as error:
