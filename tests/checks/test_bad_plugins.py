@@ -39,7 +39,7 @@ EXPECTED = {
     "branches": ("capturable", ["regularizer 'branches'", "if gap > 0:", "torch.where"]),
     "stays-on-cpu": (
         "capturable",
-        ["loss 'stays-on-cpu'", "meta, cpu", "weights * (fake - real)", "device of the inputs"],
+        ["loss 'stays-on-cpu'", "meta", "weights * (fake - real)", "device of the inputs"],
     ),
     "copies": ("capturable", ["loss 'copies'", "copied between the CPU and the device", "copies.py, line 13"]),
     "loses-state": ("checkpointable", ["loss 'loses-state'", "plain attribute 'loss.average'", "register_buffer"]),

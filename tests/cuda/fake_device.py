@@ -2,8 +2,9 @@
 
 ``python tests/cuda/fake_device.py [PATTERN] [--swap] [--plant FAULT]`` builds the real Trainer of each recipe there, in
 each precision and with each engine, takes steps, saves, restores, and prints a JSON object: the CPU seconds it took,
-and for each recipe what went wrong, nothing if nothing did. What it finds: a tensor left on the CPU, a value read by the host, a copy between host and device within a
-step, types that clash under CUDA's own autocast lists, and state that a step changes and no checkpoint holds.
+and for each recipe what went wrong, nothing if nothing did. What it finds: a tensor left on the CPU, a value read by
+the host, a copy between host and device within a step, types that clash under CUDA's own autocast lists, and state that
+a step changes and no checkpoint holds.
 
 torch's FakeTensorMode has all this, but a build for CPUs alone has no device guard for CUDA, and its autograd engine
 asks for an accelerator. ``install`` puts both there, for as long as the process lives; so this runs in one of its own.
@@ -21,7 +22,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -83,39 +84,36 @@ def install() -> None:
 
 @contextmanager
 def pretending(captured: bool) -> Iterator[None]:
-    """FakeTensorMode, and what else the trainer asks a GPU for: its generators, memory, events, and autocast's consent."""
+    """FakeTensorMode, and what else the trainer asks a GPU for: generators, memory, autocast's consent."""
     import torch.cuda.amp.common
 
     from ganzoo.training import optim, trainer
     from ganzoo.training.engines import cudagraph
     from ganzoo.training.rng import stream
 
-    patches = (
-        mock.patch.object(trainer, "stream", lambda seed, purpose, device: stream(seed, purpose, CPU)),
-        mock.patch.object(trainer, "choose_engine", choose_engine),
+    stand_ins: list[tuple[Any, str, Any]] = [
+        (trainer, "stream", lambda seed, purpose, device: stream(seed, purpose, CPU)),
+        (trainer, "choose_engine", choose_engine),
         # One mode is enough; the engine's own would not take tensors of this one.
-        mock.patch.object(cudagraph, "FakeTensorMode", lambda **options: nullcontext()),
-        mock.patch.object(cudagraph, "WARM_UP", 1),
-        mock.patch.object(torch.cuda, "mem_get_info", lambda device=None: (2**35, 2**36)),
-        mock.patch.object(torch.cuda, "get_rng_state", lambda device="cuda": torch.zeros(16, dtype=torch.uint8)),
-        mock.patch.object(torch.cuda, "set_rng_state", lambda state, device="cuda": None),
-        mock.patch.object(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True),
-        mock.patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
-        mock.patch.object(Tensor, "pin_memory", lambda self: self),
-        mock.patch.object(Tensor, "__deepcopy__", deepcopy),
+        (cudagraph, "FakeTensorMode", lambda **options: nullcontext()),
+        (cudagraph, "WARM_UP", 1),
+        (torch.cuda, "mem_get_info", lambda device=None: (2**35, 2**36)),
+        (torch.cuda, "get_rng_state", lambda device="cuda": torch.zeros(16, dtype=torch.uint8)),
+        (torch.cuda, "set_rng_state", lambda state, device="cuda": None),
+        (torch.cuda, "is_bf16_supported", lambda including_emulation=True: True),
+        (torch.cuda.amp.common, "amp_definitely_not_available", lambda: False),
+        (Tensor, "pin_memory", lambda self: self),
+        (Tensor, "__deepcopy__", deepcopy),
         # Module.to swaps fake parameters, and refuses where FakeTensorMode itself keeps weak references to them.
-        mock.patch.object(weakref, "getweakrefs", lambda tensor: []),
-    )
+        (weakref, "getweakrefs", lambda tensor: []),
+    ]
     if captured:  # a fused step with a learning rate on the device has no form without values
-        patches = (*patches, mock.patch.object(optim, "FUSED", ()))
-    for patch in patches:
-        patch.start()
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield
-    finally:
-        for patch in reversed(patches):
-            patch.stop()
+        stand_ins.append((optim, "FUSED", ()))
+    with ExitStack() as stack:
+        for owner, name, stand_in in stand_ins:
+            stack.enter_context(mock.patch.object(owner, name, stand_in))
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
+        yield
 
 
 def deepcopy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
@@ -197,7 +195,7 @@ def line() -> str:
     while frame is not None:
         path = Path(frame.f_code.co_filename)
         own = path == Path(__file__) and not frame.f_code.co_name.startswith(("__torch", "line", "tensors"))
-        if own or {"ganzoo", "ganzoo_plugins"} & set(path.parts[:-1]) and "site-packages" not in path.parts:
+        if own or ({"ganzoo", "ganzoo_plugins"} & set(path.parts[:-1]) and "site-packages" not in path.parts):
             return f"{path.name}:{frame.f_lineno}"
         frame = frame.f_back
     return "?"

@@ -1,4 +1,4 @@
-"""Every recipe on a CUDA device without values: nothing stays on the CPU, is read or copied in a step, or is forgotten."""
+"""Every recipe on a CUDA device without values: in a step nothing is read or copied, and nothing of it is forgotten."""
 
 from __future__ import annotations
 

@@ -164,9 +164,7 @@ def test_a_phase_that_reads_a_value_goes_on_eagerly_and_leaves_no_trace(few, tap
     assert_same(captured, eager)
 
 
-def test_a_capture_that_the_device_breaks_off_ends_the_training_with_the_remedy(
-    few, tapes, told, monkeypatch, make_tape
-):
+def test_a_capture_that_breaks_off_ends_the_training_with_the_remedy(few, tapes, told, monkeypatch, make_tape):
     """It may have left the GPU in disorder: going on eagerly would train on that."""
 
     def broken(self, work):

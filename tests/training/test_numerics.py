@@ -65,15 +65,9 @@ def test_settings_hold_during_a_step_on_a_gpu_and_no_longer(overrides, precision
 
 
 def test_the_choices_are_part_of_what_a_run_is_and_leave_old_digests_as_they_were():
-    digests = [
-        training_digest(load_recipe("vanilla-mnist", load_zoo(), overrides))
-        for overrides in (
-            [],
-            ["train.deterministic=true"],
-            ["train.cudnn_benchmark=true"],
-            ["train.deterministic=false"],
-        )
-    ]
+    zoo, on, off = load_zoo(), "train.deterministic=true", "train.deterministic=false"
+    choices = ([], [on], ["train.cudnn_benchmark=true"], [off])
+    digests = [training_digest(load_recipe("vanilla-mnist", zoo, overrides)) for overrides in choices]
     assert digests[0] == digests[3]
     assert len(set(digests)) == 3
 
