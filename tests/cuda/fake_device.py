@@ -2,7 +2,7 @@
 
 ``python tests/cuda/fake_device.py [PATTERN] [--swap] [--plant FAULT]`` builds the real Trainer of each recipe there, in
 each precision and with each engine, takes steps, saves, restores, and prints a JSON object: the CPU seconds it took,
-and for each recipe what went wrong, nothing if nothing did. What it finds: a tensor left on the CPU, a value read by
+and for each recipe what went wrong; it exits with 1 if anything did. What it finds: a tensor left on the CPU, a value read by
 the host, a copy between host and device within a step, types that clash under CUDA's own autocast lists, and state that
 a step changes and no checkpoint holds.
 
@@ -330,6 +330,7 @@ def main() -> None:
                 wrong = [f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({', '.join(where)})"]
             found[entry.name][f"{precision} {engine}"] = wrong
     print(json.dumps({"seconds": round(time.process_time(), 1), "recipes": found}))
+    sys.exit(int(any(wrong for ways in found.values() for wrong in ways.values())))
 
 
 if __name__ == "__main__":

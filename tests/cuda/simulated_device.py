@@ -263,6 +263,7 @@ def zoo(device: Any, words: list[str]) -> None:
                 wrong = [f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"]
             found[entry.name][f"{precision} {engine}"] = wrong
     print(json.dumps({"seconds": round(time.process_time(), 1), "recipes": found}))
+    sys.exit(int(any(wrong for ways in found.values() for wrong in ways.values())))
 
 
 def main() -> None:

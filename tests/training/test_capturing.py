@@ -181,8 +181,8 @@ def test_a_capture_that_breaks_off_ends_the_training_with_the_remedy(few, tapes,
         captured.step()
     assert caught.value.exit_code == 1
     assert caught.value.sentence == (
-        "Capturing the phase 'discriminator' as a CUDA graph failed: RuntimeError: operation not permitted when stream "
-        "is capturing."
+        "Capturing the phase 'discriminator and generator' as a CUDA graph failed: RuntimeError: operation not "
+        "permitted when stream is capturing."
     )
     assert "train.engine=eager" in caught.value.remedy
     assert told == []
