@@ -98,7 +98,7 @@ def extract(
                 f"Its plugin promises {extractor.classes} logits for each image.",
             )
         logits[rows] = classes.cpu().float()
-    return Features(values, logits)
+    return Features(values, logits, None if extractor.projection is None else extractor.projection.cpu())
 
 
 def _seen(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -167,7 +167,7 @@ class FrechetDistance(Metric):
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
         """By a bootstrap over the samples, which takes seconds."""
-        return extrapolation.fid_interval(inputs.fake.values, inputs.real.features.statistics, value)
+        return extrapolation.fid_interval(inputs.fake.projected, inputs.real.features.statistics, value)
 
 
 class FrechetDistanceAtInfinity(Metric):
@@ -179,7 +179,7 @@ class FrechetDistanceAtInfinity(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``extrapolation.fid_infinity``."""
-        return extrapolation.fid_infinity(inputs.fake.values, inputs.real.features.statistics)
+        return extrapolation.fid_infinity(inputs.fake.projected, inputs.real.features.statistics)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The line through the scores of subsets."""

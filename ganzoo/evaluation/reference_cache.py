@@ -74,7 +74,8 @@ class RealImages:
     def features(self) -> Features:
         """Their features, from the cache where it has them."""
         tensors = remembered("features", self.key, self._compute)
-        return Features(tensors["values"], tensors.get("logits"))
+        projection = self.extractor.projection
+        return Features(tensors["values"], tensors.get("logits"), None if projection is None else projection.cpu())
 
     def radii(self, k: int) -> Tensor:
         """How far each is from the k-th nearest of the others, (n,) float64, from the cache where it has them."""

@@ -131,11 +131,11 @@ def _adapted(extractor: Extractor) -> type:
 
         @staticmethod
         def get_provided_features_list() -> tuple[str, ...]:
-            return ("features", "logits") if extractor.classes else ("features",)
+            return ("features", "projected", "logits") if extractor.classes else ("features", "projected")
 
         @staticmethod
         def get_default_feature_layer_for_metric(metric: str) -> str:
-            return "logits" if metric == "isc" else "features"
+            return {"isc": "logits", "fid": "projected"}.get(metric, "features")
 
         @staticmethod
         def can_be_compiled() -> bool:
@@ -143,7 +143,9 @@ def _adapted(extractor: Extractor) -> type:
 
         def forward(self, images: Tensor) -> tuple[Tensor, ...]:
             features, logits = self.extractor(images)
-            layers = {"features": features, "logits": logits}
+            projection = self.extractor.projection
+            projected = features if projection is None else features.double() @ projection.double()
+            layers = {"features": features, "projected": projected, "logits": logits}
             return tuple(layers[layer].double() for layer in self.features_list)
 
     return Adapted
