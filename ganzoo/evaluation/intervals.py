@@ -2,8 +2,8 @@
 
 A mean over samples has the interval of a mean. A statistic of class counts is computed again for counts drawn anew.
 The share of real images that some sample reaches is computed again without each group of samples in turn (a jackknife:
-Efron and Stein 1981, The Jackknife Estimate of Variance, which errs towards wide intervals): drawn anew with replacement,
-a third of the samples would be missing, and such shares fall with the number of samples.
+Efron and Stein 1981, The Jackknife Estimate of Variance, which errs towards wide intervals): drawn anew with
+replacement, a third of the samples would be missing, and such shares fall with the number of samples.
 """
 
 from __future__ import annotations
