@@ -324,11 +324,8 @@ def _views(tables: Sequence[Table], listed: Sequence[str]) -> Iterator[Table]:
         return
     yield tables[0]
     for name in listed:
-        beside = [
-            one for one in tables if one.metric.name == name and one.metric.reference == tables[0].metric.reference
-        ]
-        if beside and name != tables[0].metric.name:
-            yield beside[0]
+        beside = (one for one in tables if one.metric.name == name and name != tables[0].metric.name)
+        yield from [one for one in beside if one.metric.reference == tables[0].metric.reference][:1]
 
 
 def _ranks(table: Table, places: Sequence[Place]) -> dict[int, int]:
