@@ -25,11 +25,11 @@ BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 10
 """Recipes of each dataset in the main README."""
 EXCESS = (
-    "In brackets: how far a score is above what real images score in place of samples (real vs real), ± the standard "
+    "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the standard "
     "deviation of that over draws of real images, where it was measured. Read a column downwards: the numbers of two "
     "columns have nothing to do with one another."
 )
-SEEDS = "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in brackets."
+SEEDS = "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in square brackets."
 
 FULL = {
     "rank": "right",
@@ -57,7 +57,7 @@ def whole_page(made: Sequence[Ranking]) -> str:
     ]
     for ranking in made:
         parts.append(f"## {markdown(ranking.title)}")
-        parts += _headline(ranking, len(ranking.contenders))
+        parts += _headline(ranking, len(ranking.contenders)) if len(ranking.views) > 1 else ()
         parts += [part for table in ranking.tables for part in _section(table)]
         parts += _failures(ranking)
     parts += ["## How to reproduce each figure", *_commands(made)]
@@ -130,7 +130,7 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
         return
     first = ranking.views[0].metric
     names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
-    yield f"Ranked by the first of {names}; {markdown(first.protocol)}."
+    yield f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.protocol)}."
     others = [{id(place.contender): place for place in view.places} for view in ranking.views]
     rows = [
         [
@@ -254,16 +254,19 @@ def thumbnail(image: Image.Image) -> Image.Image:
 def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
     """One PNG with the samples of the best recipes, each with its name and score; None where there are no pictures.
 
-    Of the first dataset's first table, the best first, each recipe once.
+    Of the first dataset's first tables, with labels and without equally many, the best first, each recipe once.
     """
-    tables = [ranking.tables[0] for ranking in made if ranking.tables]
-    named: dict[str, tuple[Place, Image.Image]] = {}
-    for place in tables[0].scored if tables else ():
-        samples = place.contender.newest.samples if len(named) < BEST else None
-        image = grid_of(samples, folder)
-        if image is not None:
-            named.setdefault(place.contender.newest.recipe, (place, image))
-    return _best_sheet(list(named.values())) if named else None
+    tables = [ranking.tables[0] for ranking in made if ranking.tables and ranking.dataset == made[0].dataset]
+    found: list[tuple[Place, Image.Image]] = []
+    for number, table in enumerate(tables, 1):
+        named: dict[str, tuple[Place, Image.Image]] = {}
+        for place in table.scored:
+            samples = place.contender.newest.samples if len(found) + len(named) < BEST * number // len(tables) else None
+            image = grid_of(samples, folder)
+            if image is not None:
+                named.setdefault(place.contender.newest.recipe, (place, image))
+        found += named.values()
+    return _best_sheet(found) if found else None
 
 
 def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:

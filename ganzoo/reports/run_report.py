@@ -480,10 +480,13 @@ def final_table(scores: Records, scored: bool = True) -> list[FinalScore] | Abse
     if not scores:
         return Absent("The run ended before its first evaluation, or no extractor fits its dataset: it has no scores.")
     rows = [_final(some) for some in _by_protocol(scores)]
-    own = [row for row in rows if row.metric.reference == rows[0].metric.reference and row.headline]
+    own: dict[str, FinalScore] = {}
+    for row in rows:
+        if row.headline and row.metric.reference == rows[0].metric.reference:
+            own.setdefault(row.metric.name, row)
     listed = HEADLINES.get(str(scores[0]["protocol"].get("dataset")), ())
-    own.sort(key=lambda row: listed.index(row.metric.name))
-    return [*own, *(row for row in rows if row not in own)]
+    first = [own[name] for name in listed if name in own]
+    return [*first, *(row for row in rows if row not in first)]
 
 
 def _final(scores: Records) -> FinalScore:

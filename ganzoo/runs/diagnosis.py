@@ -233,8 +233,10 @@ def _trends(events: Events) -> list[_Trend]:
             far = f"its {metric} is {value:.3g}, and real images score {real:.3g}"
         if earlier:
             before, sign = earlier[-1], 1 if way == "lower" else -1
+            # Where it was not measured: small beside the scores that young generators have.
+            noise = last.get("sd") or abs(real) * (1.0 if way == "lower" else 0.01)
             gaps = [sign * (one["value"] - one["floor"]) for one in (before, last)]
-            if gaps[1] < STILL_FALLING * gaps[0] and gaps[0] > FEWEST_DEVIATIONS * (last.get("sd") or abs(real)):
+            if gaps[1] < STILL_FALLING * gaps[0] and gaps[0] > FEWEST_DEVIATIONS * noise:
                 improving = (
                     f"its {metric} went from {before['value']:.3g} to {value:.3g} between {before['images']:,} and "
                     f"{last['images']:,} images, and real images score {real:.3g}"
