@@ -131,9 +131,17 @@ def _nearest(
     wanted = min(k + SPARE, len(among) - (without is not None))
     distances, indices = [], []
     for rows, gaps in pairs.blocks(torch.arange(len(points), device=device)):
-        if without is not None:
-            gaps[torch.arange(len(gaps), device=device), without.to(device)[rows]] = torch.inf
-        found = _smallest(gaps, wanted).sort(1).values  # by index, so that of equal ones the first comes first
+        own = None if without is None else without.to(device)[rows, None]
+        if own is not None:
+            gaps.scatter_(1, own, torch.inf)
+        found = _smallest(gaps, wanted)
+        unclear = pairs.unclear(gaps, rows, found, k)
+        if unclear.any():
+            better = pairs.in_float64(rows[unclear])
+            if own is not None:
+                better.scatter_(1, own[unclear], torch.inf)
+            found[unclear] = better.topk(wanted, dim=1, largest=False).indices
+        found = found.sort(1).values  # by index, so that of equal ones the first comes first
         exact = pairs.exact(rows[:, None].expand_as(found).flatten(), found.flatten()).view_as(found)
         order = exact.sort(dim=1, stable=True)
         distances.append(order.values.sqrt().cpu())
@@ -179,6 +187,26 @@ class _Pairs:
             bound = limits[column] if limits.dim() == 1 else limits[row, 0]
             surely[row, column] = self.exact(rows[row], column) <= bound
         return surely
+
+    def unclear(self, gaps: Tensor, rows: Tensor, found: Tensor, k: int) -> Tensor:
+        """Whether rounding may have kept one of a row's k nearest from being found, (rows,) bool.
+
+        Args:
+            gaps: As ``blocks`` gives them.
+            rows: The rows they are of.
+            found: Columns of smallest distances, (rows, k or more).
+            k: How many have to be among them.
+        """
+        doubt = 2 * self._rounding * (self._b_lengths.max() + self._a_lengths[rows])
+        farthest = gaps.gather(1, found).kthvalue(k, dim=1).values + doubt
+        near: Tensor = gaps <= farthest[:, None]
+        return near.sum(1).gt(found.shape[1])
+
+    def in_float64(self, rows: Tensor) -> Tensor:
+        """Squared distances of these rows of ``a``, (rows, m), by float64 matrix products."""
+        centre = self._exact_b.mean(0)
+        a, b = (self._exact_a[rows] - centre).double(), (self._exact_b - centre).double()
+        return torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1, keepdim=True))
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Squared distances of paired points (n,), in float64, without a float64 copy of everything at once."""
