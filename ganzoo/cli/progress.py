@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ganzoo.api.tracker import Tracker
 from ganzoo.config.loading import Recipe
+from ganzoo.evaluation.protocol import excess
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
@@ -77,15 +78,21 @@ class RunProgress(Tracker):
                 self.console.print(f"{record['images']:,} images: {text}", markup=False, highlight=False)
 
     def summarise(self, finished: RunFolder) -> None:
-        """The closing table: final scores with real-vs-real and protocol, throughput, and where the run is."""
-        table = Table(title=f"{finished.info['recipe']}: {finished.info['reason']}", title_justify="left")
-        for heading in ("metric", "weights", "value", "real-vs-real", "protocol"):
+        """The closing table: final scores with real vs real and protocol, throughput, and where the run is."""
+        title, scores = f"{finished.info['recipe']}: {finished.info['reason']}", finished.final_scores()
+        table = Table(title=title, title_justify="left")
+        for heading in ("metric", "weights", "value", "95%", "real vs real", "above", "protocol"):
             table.add_column(heading)
-        for score in finished.final_scores():
+        for score in scores:
             floor = "-" if score.get("floor") is None else f"{score['floor']:.3f}"
+            ends = "{:.3f} to {:.3f}".format(*score["interval"]) if score.get("interval") else "-"
+            above = excess(score["value"], score.get("floor"), score.get("sd"))
             how = _protocol_in_words(score["protocol"])
-            table.add_row(score["metric"], score["weights"], f"{score['value']:.3f}", floor, how)
-        self.console.print(table)
+            table.add_row(score["metric"], score["weights"], f"{score['value']:.3f}", ends, floor, above, how)
+        if scores:
+            self.console.print(table)
+        else:
+            self.console.print(f"{title}. No scores: see above.", markup=False, highlight=False)
         info = finished.info
         how = f"{info['engine']}, {info['precision']}, {info['environment']['device']}"
         self.console.print(

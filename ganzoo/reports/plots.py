@@ -22,14 +22,14 @@ from ganzoo.reports.formatting import short
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, LINE, FLOOR = "#010101", "#010102", "#010103"
+INK, LINE, REAL = "#010101", "#010102", "#010103"
 SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115", "#010116")
 """Colours that no plot has by itself, each replaced by a variable of the style sheet."""
 
 THEME: Mapping[str, str] = {
     INK: "var(--ink-soft)",
     LINE: "var(--rule)",
-    FLOOR: "var(--floor)",
+    REAL: "var(--real)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
 }
 DASHES = ("-", "--", ":", "-.")
@@ -105,7 +105,7 @@ def curves(
             mark = "o" if len(line.x) < 30 else None
             axes.plot(line.x, line.y, label=shortened(line.name), marker=mark, markersize=3, linewidth=1.4, **style)
         if floor is not None:
-            axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=(0, (1, 2)), label="real-vs-real")
+            axes.axhline(floor, color=REAL, linewidth=1, linestyle=(0, (1, 2)), label="real vs real")
         if log and all(value > 0 for line in lines for value in line.y) and (floor is None or floor > 0):
             logarithmic(axes, "y")
         axes.set_xlabel(x)

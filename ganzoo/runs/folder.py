@@ -15,8 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ganzoo.api.dataset import Dataset, Split
+from ganzoo.api.dataset import Dataset, Part
 from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.data.validation import load_part
 from ganzoo.errors import GanzooError
 from ganzoo.files import locked_append, sweep, temporary_name, write_atomically
 from ganzoo.registry import strict_yaml
@@ -227,11 +228,12 @@ class RunFolder:
             update={"name": self.info["recipe"]}
         )
 
-    def dataset(self, recipe: Recipe, zoo: Zoo, split: Split = "train") -> Dataset:
-        """One split of the dataset that it was trained on, from the folder that it recorded."""
+    def dataset(self, recipe: Recipe, zoo: Zoo, part: Part = "train") -> Dataset:
+        """One part of the dataset that it was trained on, from the folder that it recorded."""
         known = self.info.get("data_dir")
         entry = zoo.datasets.get(recipe.dataset.name)
-        return entry.create(split, Path(known) if known else None, **recipe.dataset.options)
+        where = Path(known) if known else None
+        return load_part(entry, recipe.dataset.options, where, part, recipe.dataset.validation)
 
     def refuse_another_recipe(self) -> None:
         """Refuse a recipe.yaml that ganzoo did not write: a run resumed with another recipe would be another run.

@@ -14,6 +14,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.scores import own_split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,9 +153,9 @@ class TrainedGenerator:
         return found
 
     def _dataset(self) -> Dataset:
-        """The test images, or the training images where there are none."""
+        """The images it was scored against, or the training images where there are none."""
         try:
-            return self.run.dataset(self.recipe, self.zoo, "test")
+            return self.run.dataset(self.recipe, self.zoo, own_split(self.recipe))
         except GanzooError:
             return self.run.dataset(self.recipe, self.zoo, "train")
 

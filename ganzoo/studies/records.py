@@ -149,8 +149,9 @@ class ScoreRow(_Line):
         weights: ``ema`` or ``raw``.
         metric: ``<metric>@<extractor>``.
         value: The score.
-        floor: What real images score in place of samples, or None where that has no meaning.
+        floor: Real vs real: what real images score in place of samples, or None where that has no meaning.
         interval: Where the score would be with other samples, 95%; None if that was not computed.
+        sd: The standard deviation of ``floor`` over draws of real images; None if that was not computed.
         protocol: Everything else the score depends on.
     """
 
@@ -169,6 +170,7 @@ class ScoreRow(_Line):
     value: Number
     floor: Number | None = None
     interval: tuple[Number, Number] | None = None
+    sd: Annotated[float, Field(ge=0, le=LARGEST)] | None = None
     protocol: dict[str, Any]
 
     @classmethod
@@ -185,11 +187,16 @@ class ScoreRow(_Line):
     @property
     def score(self) -> Score:
         """What the run folder says of it."""
-        return self.model_dump(mode="json", include=set(_OF_SCORE), exclude={"interval"} if not self.interval else None)
+        left_out = {key for key in ("interval", "sd") if getattr(self, key) is None}
+        return self.model_dump(mode="json", include=set(_OF_SCORE), exclude=left_out)
+
+    def plain(self) -> dict[str, Any]:
+        """What stands in the file; without ``sd`` where it is unknown, as in files from before there was one."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"sd"} if self.sd is None else None)
 
 
 _OF_TRAINING = ("digest", "recipe", "dataset", "seed", "hardware", "precision", "started")
-_OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interval", "protocol")
+_OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interval", "sd", "protocol")
 
 
 @dataclass(frozen=True)
