@@ -35,8 +35,10 @@ def bench(
         list[str] | None,
         typer.Option("--set", help="Override a value of every recipe: --set train.images=20000", metavar="KEY=VALUE"),
     ] = None,
-    results: Annotated[Path, typer.Option(help="Where runs.jsonl, scores.jsonl and pictures go.")] = Path("results"),
-    work: Annotated[Path, typer.Option(help="Where the run folders go.")] = Path("runs/bench"),
+    results: Annotated[
+        Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pictures go; results by default.")
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Where the run folders go; runs/bench by default.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of each training; the cores are shared out by default.")
@@ -54,11 +56,14 @@ def bench(
     if not patterns:
         raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
     from ganzoo.cli.progress import BenchProgress
+    from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
     from ganzoo.studies.matrix import Matrix
     from ganzoo.studies.records import Ledger
     from ganzoo.studies.worker import Bench, Settings
 
+    results = results or default_folder("results")
+    work = work or default_folder("runs", "bench")
     zoo = load_zoo()
     left_out = exclude if exclude is not None else [FOR_OTHER_HARDWARE] if all_ else []
     matrix = Matrix(patterns, left_out, made_for or (), dataset or (), seed or (), set_ or ())

@@ -74,18 +74,26 @@ def report(
 
 
 def leaderboard(
-    results: Annotated[Path, typer.Argument(help="The folder with runs.jsonl and scores.jsonl.")] = Path("results"),
+    results: Annotated[
+        Path | None, typer.Argument(help="The folder with runs.jsonl and scores.jsonl; results by default.")
+    ] = None,
     readme: Annotated[
         Path | None, typer.Option(help="Also rewrite the short table between the markers of this file.")
     ] = None,
     work: Annotated[
-        Path, typer.Option(help="Run folders of `ganzoo bench`, where `ganzoo eval` may have added scores.")
-    ] = Path("runs/bench"),
+        Path | None,
+        typer.Option(
+            help="Run folders of `ganzoo bench`, where `ganzoo eval` may have added scores; runs/bench by default."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Make the leaderboard's pages from the records of `ganzoo bench`."""
+    from ganzoo.files import default_folder
     from ganzoo.reports.leaderboard import write_leaderboard
 
+    results = results or default_folder("results")
+    work = work or default_folder("runs", "bench")
     written = write_leaderboard(results, readme, work)
     files = [str(path) for path in written.files]
     if as_json:

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from ganzoo.api.dataset import Dataset, Split
 from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.files import locked_append, sweep, temporary_name, write_atomically
+from ganzoo.files import default_folder, locked_append, refuse_links, sweep, temporary_name, write_atomically
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
@@ -38,7 +38,7 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
     Raises:
         GanzooError: Another process holds it, or the folder cannot be written.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
+    lock = FileLock(refuse_links(folder / LOCK, folder), timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
@@ -165,17 +165,13 @@ class RunFolder:
             yield
 
     def refuse_links(self) -> None:
-        """Refuse links where ganzoo writes: a stranger's folder may link to somebody's own files.
+        """Refuse links where ganzoo writes; those that lead out of the folder kept it from being opened.
 
         Raises:
             GanzooError: A file or folder that ganzoo writes is a link.
         """
         for name in (*FOLDERS, *FILES, LOCK, ".events.jsonl.lock", ".scores.jsonl.lock"):
-            if (self.path / name).is_symlink():
-                raise GanzooError(
-                    f"{self.path / name} is a link, and ganzoo writes only within the run folder.",
-                    "Replace the link by what it leads to. The run folder itself may be anywhere.",
-                )
+            refuse_links(self.path / name, self.path)
 
     def update(self, **changes: Any) -> None:
         """Change facts of run.json (``status``, ``ended``, ...)."""
@@ -281,10 +277,15 @@ def job_folder(work: Path, recipe: str, dataset: str, seed: int, digest: str) ->
     return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
 
 
-def free_folder(recipe_name: str, root: Path = Path("runs")) -> Path:
-    """The first unused of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ..."""
+def free_folder(recipe_name: str, root: Path | None = None) -> Path:
+    """The first unused of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ...
+
+    Raises:
+        GanzooError: ``runs`` is a link.
+    """
+    root = root or default_folder("runs")
     path, number = root / recipe_name, 1
-    while path.exists():
+    while path.exists() or path.is_symlink():
         number += 1
         path = root / f"{recipe_name}-{number}"
     return path

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import examine_lines, parse_json
+from ganzoo.files import examine_lines, parse_json, refuse_links_out
 
 RUN = 1
 CHECKPOINT = 1
@@ -260,9 +260,10 @@ def read_description(path: Path) -> dict[str, Any]:
 
     Raises:
         NewerError: A newer ganzoo made the run.
-        GanzooError: There is none, or it is damaged.
+        GanzooError: There is none, it is damaged, or the folder holds pipes, or links that lead out of it.
     """
     refuse_pipes(path)
+    refuse_links_out(path)
     file = path / "run.json"
     try:
         info = parse_json(file.read_bytes())

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.config.identity import training_digest
 from ganzoo.errors import GanzooError
-from ganzoo.files import locked_append, read_lines, write_atomically
+from ganzoo.files import locked_append, read_lines, refuse_links, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import issues
 from ganzoo.runs.environment import hardware_in_words
@@ -314,11 +314,13 @@ class Ledger:
         folder: Made where it is missing.
 
     Raises:
-        GanzooError: The folder cannot be made, or its records cannot be read.
+        GanzooError: The folder cannot be made, something in it is a link, or its records cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        for name in ("samples", RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
+            refuse_links(folder / name, folder)
         try:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -89,7 +89,8 @@ class Trainer:
         self.ema = Ema(averaged, initial(config.ema)) if config.ema is not None else None
 
         data_seed = derive_seed(config.seed, "data")
-        self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log)
+        rows = processes.rows(config.batch_size)
+        self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
         self.steps = 0
         self.meters = Meters()
         groups = scheduled(self.objective.phases(), recipe)
@@ -129,7 +130,6 @@ class Trainer:
     def _prepared_step(self) -> TrainingStep:
         return TrainingStep(
             self.sampler,
-            self.processes.rows(self.recipe.train.batch_size),
             self.step_groups,
             [self.engine(group) for group in self.step_groups],
             self.gradients,

@@ -1,0 +1,315 @@
+"""In a folder, a clone or a run folder that a stranger made, the commands run none of its code and keep to it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+RECIPE = """
+summary: Points on a ring
+dataset: ring
+prior: {name: gaussian, dim: 2}
+networks: {generator: {name: mlp, hidden: [4]}, discriminator: {name: mlp, hidden: [4]}}
+loss: non-saturating
+optimizers: {default: {name: adam, lr: 1e-3}}
+train: {images: 64, batch_size: 16, log_every: 16, checkpoint_seconds: 0, device: cpu, engine: eager, precision: fp32}
+"""
+LIBRARIES = (
+    "typing", "dataclasses", "json", "subprocess",  # of its own, `python -m` imports others before it starts
+    "click", "filelock", "jinja2", "markupsafe", "matplotlib", "numpy", "PIL", "platformdirs", "pluggy", "pydantic",
+    "rich", "safetensors", "scipy", "torch", "torch_fidelity", "torchvision", "typer", "yaml",
+)  # fmt: skip
+
+
+def command(*words, cwd, told=subprocess.PIPE, **environment):
+    """Run it, and give back how it ended; what is not text in its output is an error here."""
+    return subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=told,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        timeout=250,
+    )
+
+
+def ganzoo(*words, cwd, **environment):
+    return command(BIN / "ganzoo", *words, cwd=cwd, **environment)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a recipe, a run of it, its bench's results and work."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    done = ganzoo("run", "tiny.yaml", "--out", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+# The working folder is no code
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder where importing, or reading as configuration, leaves a file ``fired``; and that file."""
+    folder, fired = tmp_path / "hostile", tmp_path / "fired"
+    folder.mkdir()
+    fire = f"import os; os.close(os.open({str(fired)!r}, os.O_CREAT)); raise ImportError('hostile')\n"
+    for name in (*LIBRARIES, "evil_plugin"):
+        (folder / f"{name}.py").write_text(fire)
+    info = folder / "evil-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ganzoo]\nevil = evil_plugin\n[pydantic]\nevil = evil_plugin\n")
+    latex = tmp_path / "bin" / "latex"
+    latex.parent.mkdir()
+    latex.write_text(f"#!/bin/sh\ntouch {fired}\nexit 1\n")
+    latex.chmod(0o755)
+    (folder / "matplotlibrc").write_text("text.usetex: True\nsavefig.bbox: tight\n")
+    return folder, fired, {"PATH": f"{latex.parent}:{os.environ['PATH']}"}
+
+
+MODULE = (BIN / "python", "-m", "ganzoo")
+TORCHRUN = (BIN / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "ganzoo")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (BIN / "ganzoo", "list", "losses"),
+        (BIN / "ganzoo", "report", "RUN"),
+        (BIN / "ganzoo", "check", "hinge"),
+        (BIN / "ganzoo", "bench", "RECIPE", "--results", "OUT/results", "--work", "OUT/work"),
+        (BIN / "ganzoo", "eval", "RUN", "--metric", "modes@ring", "--samples", "10"),
+        (*MODULE, "run", "RECIPE", "--out", "OUT/run"),
+        pytest.param((*TORCHRUN, "run", "RECIPE", "--out", "OUT/run"), marks=pytest.mark.slow),
+        pytest.param((BIN / "ganzoo", "run", "RECIPE", "--out", "OUT/run", "--set", "train.engine=compile"),
+                     marks=pytest.mark.slow),
+    ],
+    ids=["list", "report", "check", "bench", "eval", "python-m", "torchrun", "compile"],
+)  # fmt: skip
+def test_nothing_of_the_working_folder_is_imported_or_read_as_configuration(words, hostile, trained, tmp_path):
+    folder, fired, environment = hostile
+    places = {"RUN": trained / "run", "RECIPE": trained / "tiny.yaml"}
+    words = [places.get(word, str(word).replace("OUT", str(tmp_path / "out"))) for word in words]
+    before = sorted(folder.rglob("*"))
+    done = command(*words, cwd=folder, **environment)
+    assert not fired.exists(), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "evil" not in done.stdout + done.stderr
+    assert sorted(folder.rglob("*")) == before  # nor any bytecode beside it
+
+
+def test_plots_are_drawn_the_same_whatever_a_matplotlibrc_says(hostile, trained):
+    folder, _, environment = hostile
+    pages = []
+    for place in (trained, folder):
+        done = ganzoo("report", trained / "run", "--no-draw", cwd=place, **environment)
+        assert done.returncode == 0, done.stderr
+        pages.append((trained / "run" / "report.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+# No link is followed
+
+
+def state(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Somebody's own folder outside the stranger's clone, with files that are called as ganzoo calls its own."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("notes.txt", "runs.jsonl", "scores.jsonl", "tiny-ring-0.png", "000000000064.png"):
+        (folder / name).write_text("somebody's own\nand a torn line")
+    return folder
+
+
+def digest_folder(trained, tmp_path):
+    """Where a bench of the recipe trains, below its work folder."""
+    done = ganzoo("bench", "tiny.yaml", "--results", tmp_path / "r", "--work", tmp_path / "w", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (path.parent for path in (tmp_path / "w").rglob("run.json"))
+    return folder.relative_to(tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("results", ""),
+        ("results/samples", ""),
+        ("results/runs.jsonl", "notes.txt"),
+        ("results/scores.jsonl", "new.txt"),
+        ("results/.runs.jsonl.lock", "notes.txt"),
+        ("results/samples/tiny-ring-0.png", "notes.txt"),
+        ("runs", ""),
+        ("runs/bench", ""),
+        ("runs/bench/tiny", ""),
+        ("runs/bench/RUN", ""),
+        ("runs/bench/RUN.log", "notes.txt"),
+        ("runs/bench/RUN.lock", "notes.txt"),
+    ],
+)
+def test_a_bench_in_a_strangers_clone_writes_nothing_through_a_link(link, target, trained, mine, tmp_path):
+    clone = tmp_path / "clone"
+    link = clone / link.replace("RUN", str(digest_folder(trained, tmp_path)))
+    link.parent.mkdir(parents=True)
+    link.symlink_to(mine / target)
+    before = state(mine)
+    done = ganzoo("bench", trained / "tiny.yaml", cwd=clone)
+    assert state(mine) == before
+    assert "Traceback" not in done.stderr
+    if link.suffix == ".png":  # a file that is replaced as a whole takes the link's place
+        assert done.returncode == 0, done.stderr
+        assert not link.is_symlink()
+    else:
+        assert done.returncode == 2
+        assert f"{link.relative_to(clone)} is a link" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "link"), [(("run", "tiny.yaml"), "runs"), (("leaderboard",), "results"), (("bench", "tiny.yaml"), "runs")]
+)
+def test_folders_that_nobody_named_may_not_be_links_and_named_ones_may(words, link, mine, tmp_path):
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / "tiny.yaml").write_text(RECIPE)
+    (clone / link).symlink_to(mine)
+    before = state(mine)
+    done = ganzoo(*words, cwd=clone)
+    assert (done.returncode, state(mine)) == (2, before)
+    assert f"{link} is a link" in done.stderr
+    if words[0] == "run":
+        done = ganzoo(*words, "--out", "runs/named", cwd=clone)
+        assert done.returncode == 0, done.stderr
+        assert (mine / "named" / "run.json").is_file()
+
+
+TRACKER = """
+from pathlib import Path
+from ganzoo import Tracker, hookimpl
+
+class Diary(Tracker):
+    def __init__(self, folder: Path) -> None:
+        (folder / "diary").mkdir(exist_ok=True)
+        self.path = folder / "diary" / "notes.txt"
+
+    def log(self, record):
+        with self.path.open("a") as file:
+            file.write(f"{record}\\n")
+
+@hookimpl
+def register_trackers(register):
+    register("diary", Diary, summary="writes a line for each event")
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder of installed packages, in which one brings a tracker that writes into a folder of its own."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "diary_plugin.py").write_text(TRACKER)
+    info = folder / "diary-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: diary\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ganzoo]\ndiary = diary_plugin\n")
+    return folder
+
+
+@pytest.fixture
+def sent(trained, tmp_path):
+    """A run folder that was sent to us, interrupted halfway."""
+    folder = shutil.copytree(trained / "run", tmp_path / "sent")
+    for newest in sorted((folder / "checkpoints").iterdir())[-2:]:
+        newest.unlink()
+    changed(folder, status="interrupted")
+    return folder
+
+
+def changed(folder, **facts):
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**info, **facts}))
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("diary", ""),
+        ("diary/notes.txt", "notes.txt"),
+        ("samples", ""),
+        ("checkpoints", ""),
+        (".lock", "notes.txt"),
+        (".events.jsonl.lock", "notes.txt"),
+        ("events.jsonl", "notes.txt"),
+        ("recipe.yaml", "notes.txt"),
+        ("samples/000000000064.png", "notes.txt"),
+    ],
+)
+@pytest.mark.parametrize(
+    "words", [("run", "--resume"), ("report", "--no-draw"), ("eval",)], ids=["run", "report", "eval"]
+)
+def test_a_run_folder_with_links_that_lead_out_of_it_is_neither_written_nor_read(
+    words, link, target, sent, site, mine, tmp_path
+):
+    link = sent / link
+    link.parent.mkdir(exist_ok=True)
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.symlink_to(mine / target)
+    before = state(mine)
+    tracked = ("--set", "trackers=[diary]") if words[0] == "run" else ()
+    done = ganzoo(*words, sent, *tracked, cwd=tmp_path, PYTHONPATH=str(site))
+    assert state(mine) == before
+    assert done.returncode == 2, done.stderr
+    assert f"{link} is a link" in done.stderr
+    assert "somebody's own" not in done.stdout + done.stderr
+
+
+def test_a_link_within_a_run_folder_is_fine_as_trackers_leave_some(sent, site, tmp_path):
+    (sent / "diary").mkdir()
+    (sent / "diary" / "latest").symlink_to("notes.txt")
+    done = ganzoo("run", "--resume", sent, "--set", "trackers=[diary]", cwd=tmp_path, PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    assert (sent / "diary" / "notes.txt").read_text().count("'event'") > 0
+
+
+@pytest.mark.parametrize("words", [("sample", "RUN"), ("eval", "RUN", "--metric", "modes@ring", "--samples", "10")])
+def test_what_out_names_is_replaced_or_refused_but_not_followed(words, trained, mine, tmp_path):
+    suffix = ".png" if words[0] == "sample" else ".jsonl"
+    out = tmp_path / f"out{suffix}"
+    out.symlink_to(mine / "notes.txt")
+    before = state(mine)
+    done = ganzoo(*(trained / "run" if word == "RUN" else word for word in words), "--out", out, cwd=tmp_path)
+    assert state(mine) == before
+    assert "Traceback" not in done.stderr
+    assert out.is_symlink() == (done.returncode != 0)
+
+
+def test_a_new_plugin_is_not_written_through_a_link(mine, tmp_path):
+    for name, target in (("my-gan", mine), ("other-gan", mine / "nowhere")):
+        (tmp_path / name).symlink_to(target)
+        before = state(mine)
+        done = ganzoo("new", name, cwd=tmp_path)
+        assert (done.returncode, state(mine)) == (2, before)
+
+
+@pytest.mark.parametrize("name", ["references", "mnist"])
+def test_nothing_is_cached_through_a_link(name, mine, trained, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / name).symlink_to(mine)
+    before = state(mine)
+    done = ganzoo("run", trained / "tiny.yaml", "--set", f"dataset={'ring' if name == 'references' else 'mnist'}",
+                  "--set", "evaluate.metrics=[modes@ring]", cwd=tmp_path, GANZOO_CACHE=str(tmp_path / "cache"))  # fmt: skip
+    assert state(mine) == before
+    assert "Traceback" not in done.stderr
