@@ -6,8 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
+
+from ganzoo.cli import app
+from ganzoo.errors import GanzooError
+from ganzoo.studies.matrix import Matrix
 
 BIN = Path(sys.executable).parent
 RECIPE = """
@@ -40,8 +46,20 @@ def command(*words, cwd, told=subprocess.PIPE, **environment):
     )
 
 
-def ganzoo(*words, cwd, **environment):
-    return command(BIN / "ganzoo", *words, cwd=cwd, **environment)
+def ganzoo(*words, cwd):
+    """The command in this process: as ``command``, but faster, and with the plugins that are loaded."""
+    before = Path.cwd()
+    os.chdir(cwd)
+    try:
+        result = CliRunner().invoke(app, [str(word) for word in words])
+    finally:
+        os.chdir(before)
+    error = result.exception
+    if isinstance(error, GanzooError):
+        return SimpleNamespace(returncode=error.exit_code, stdout=result.stdout, stderr=f"{result.stderr}{error}\n")
+    if error is not None and not isinstance(error, SystemExit):
+        raise error
+    return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +130,7 @@ def test_plots_are_drawn_the_same_whatever_a_matplotlibrc_says(hostile, trained)
     folder, _, environment = hostile
     pages = []
     for place in (trained, folder):
-        done = ganzoo("report", trained / "run", "--no-draw", cwd=place, **environment)
+        done = command(BIN / "ganzoo", "report", trained / "run", "--no-draw", cwd=place, **environment)
         assert done.returncode == 0, done.stderr
         pages.append((trained / "run" / "report.html").read_bytes())
     assert pages[0] == pages[1]
@@ -135,12 +153,11 @@ def mine(tmp_path):
     return folder
 
 
-def digest_folder(trained, tmp_path):
+@pytest.fixture(scope="module")
+def job_folder(zoo, trained):
     """Where a bench of the recipe trains, below its work folder."""
-    done = ganzoo("bench", "tiny.yaml", "--results", tmp_path / "r", "--work", tmp_path / "w", cwd=trained)
-    assert done.returncode == 0, done.stderr
-    (folder,) = (path.parent for path in (tmp_path / "w").rglob("run.json"))
-    return folder.relative_to(tmp_path / "w")
+    (job,) = Matrix([str(trained / "tiny.yaml")]).jobs(zoo)
+    return str(job.folder(Path()))
 
 
 @pytest.mark.parametrize(
@@ -160,9 +177,9 @@ def digest_folder(trained, tmp_path):
         ("runs/bench/RUN.lock", "notes.txt"),
     ],
 )
-def test_a_bench_in_a_strangers_clone_writes_nothing_through_a_link(link, target, trained, mine, tmp_path):
+def test_a_bench_in_a_strangers_clone_writes_nothing_through_a_link(link, target, trained, job_folder, mine, tmp_path):
     clone = tmp_path / "clone"
-    link = clone / link.replace("RUN", str(digest_folder(trained, tmp_path)))
+    link = clone / link.replace("RUN", job_folder)
     link.parent.mkdir(parents=True)
     link.symlink_to(mine / target)
     before = state(mine)
@@ -255,12 +272,7 @@ def changed(folder, **facts):
         ("samples/000000000064.png", "notes.txt"),
     ],
 )
-@pytest.mark.parametrize(
-    "words", [("run", "--resume"), ("report", "--no-draw"), ("eval",)], ids=["run", "report", "eval"]
-)
-def test_a_run_folder_with_links_that_lead_out_of_it_is_neither_written_nor_read(
-    words, link, target, sent, site, mine, tmp_path
-):
+def test_a_run_folder_with_links_that_lead_out_of_it_is_neither_written_nor_read(link, target, sent, mine, tmp_path):
     link = sent / link
     link.parent.mkdir(exist_ok=True)
     if link.is_dir():
@@ -268,18 +280,28 @@ def test_a_run_folder_with_links_that_lead_out_of_it_is_neither_written_nor_read
     link.unlink(missing_ok=True)
     link.symlink_to(mine / target)
     before = state(mine)
-    tracked = ("--set", "trackers=[diary]") if words[0] == "run" else ()
-    done = ganzoo(*words, sent, *tracked, cwd=tmp_path, PYTHONPATH=str(site))
-    assert state(mine) == before
-    assert done.returncode == 2, done.stderr
-    assert f"{link} is a link" in done.stderr
-    assert "somebody's own" not in done.stdout + done.stderr
+    for words in (("run", "--resume"), ("report", "--no-draw"), ("eval", "--samples", 10), ("doctor",)):
+        done = ganzoo(*words, sent, cwd=tmp_path)
+        assert (done.returncode, state(mine)) == (2, before)
+        assert f"{link} is a link" in done.stderr
+        assert "somebody's own" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("link", ["diary", "diary/notes.txt"])
+def test_a_tracker_writes_nothing_through_a_link(link, sent, site, mine, tmp_path):
+    (sent / link).parent.mkdir(exist_ok=True)
+    (sent / link).symlink_to(mine if link == "diary" else mine / "notes.txt")
+    before = state(mine)
+    words = (BIN / "ganzoo", "run", "--resume", sent, "--set", "trackers=[diary]")
+    done = command(*words, cwd=tmp_path, PYTHONPATH=str(site))
+    assert (done.returncode, state(mine)) == (2, before)
 
 
 def test_a_link_within_a_run_folder_is_fine_as_trackers_leave_some(sent, site, tmp_path):
     (sent / "diary").mkdir()
     (sent / "diary" / "latest").symlink_to("notes.txt")
-    done = ganzoo("run", "--resume", sent, "--set", "trackers=[diary]", cwd=tmp_path, PYTHONPATH=str(site))
+    words = (BIN / "ganzoo", "run", "--resume", sent, "--set", "trackers=[diary]")
+    done = command(*words, cwd=tmp_path, PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
     assert (sent / "diary" / "notes.txt").read_text().count("'event'") > 0
 
@@ -305,11 +327,14 @@ def test_a_new_plugin_is_not_written_through_a_link(mine, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["references", "mnist"])
-def test_nothing_is_cached_through_a_link(name, mine, trained, tmp_path):
+def test_nothing_is_cached_through_a_link(name, mine, trained, tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / name).symlink_to(mine)
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
     before = state(mine)
-    done = ganzoo("run", trained / "tiny.yaml", "--set", f"dataset={'ring' if name == 'references' else 'mnist'}",
-                  "--set", "evaluate.metrics=[modes@ring]", cwd=tmp_path, GANZOO_CACHE=str(tmp_path / "cache"))  # fmt: skip
+    metric, dataset = ("modes@ring", "ring") if name == "references" else ("fid@mnist-cnn", "mnist")
+    made = ("--dataset", dataset, "--metric", metric, "--samples", 10)
+    done = ganzoo("eval", trained / "run", *made, cwd=tmp_path)
     assert state(mine) == before
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert f"{name} is a link" in done.stderr
