@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
+from ganzoo.runs.folder import RunFolder
 from ganzoo.studies.matrix import Matrix
 
 BIN = Path(sys.executable).parent
@@ -338,3 +339,83 @@ def test_nothing_is_cached_through_a_link(name, mine, trained, tmp_path, monkeyp
     assert state(mine) == before
     assert done.returncode == 2
     assert f"{name} is a link" in done.stderr
+
+
+# Nothing steers the terminal, and text is text
+
+STEERING = "\x1b]0;owned\x1b[2J\x9b31m\u202e[/red][bold]:smile:"
+SHOWN = "\\x1b]0;owned\\x1b[2J\\x9b31m\\u202e[/red][bold]:smile:"
+
+
+def unsteered(done):
+    text = done.stdout + done.stderr
+    return "Traceback" not in text and all(one.isprintable() or one == "\n" for one in text)
+
+
+@pytest.fixture(scope="module")
+def loud(tmp_path_factory):
+    """A folder with a recipe whose text steers terminals, and a run of it."""
+    folder = tmp_path_factory.mktemp("loud")
+    (folder / "loud.yaml").write_text(RECIPE.replace("Points on a ring", json.dumps(STEERING)))
+    done = ganzoo("run", "loud.yaml", "--out", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert unsteered(done)
+    assert SHOWN in done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words", [("show", "loud.yaml"), ("doctor", "run"), ("doctor", "run", "--json"), ("show", "loud.yaml", "--json")]
+)
+def test_texts_of_a_recipe_and_a_run_do_not_steer_the_terminal(words, loud):
+    info = json.loads((loud / "run" / "run.json").read_text())
+    changed(loud / "run", status=STEERING)
+    done = ganzoo(*words, cwd=loud)
+    (loud / "run" / "run.json").write_text(json.dumps(info))
+    assert unsteered(done)
+    assert done.returncode == 0
+    if "--json" in words:  # escaped as JSON is, and so whole for a script
+        found = json.loads(done.stdout)
+        assert STEERING in (found["status"] if words[0] == "doctor" else found["recipe"]["summary"])
+
+
+def test_a_plugins_summary_and_its_error_do_not_steer_the_terminal(tmp_path):
+    for name, text in {
+        "loud_plugin": f"register('loud', lambda: None, summary={STEERING!r})",
+        "broken_plugin": f"raise ValueError({STEERING!r})",
+    }.items():
+        source = f"from ganzoo import hookimpl\n@hookimpl\ndef register_priors(register):\n    {text}\n"
+        (tmp_path / f"{name}.py").write_text(source)
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[ganzoo]\n{name} = {name}\n")
+    done = command(BIN / "ganzoo", "list", "priors", cwd=tmp_path, PYTHONPATH=str(tmp_path), COLUMNS="250")
+    assert done.returncode == 0, done.stderr
+    assert unsteered(done)
+    assert SHOWN in done.stdout
+    assert SHOWN in done.stderr
+
+
+@pytest.mark.parametrize("protocol", [{}, {"n_real": STEERING, "n_fake": None, "dataset": 3}, {STEERING: STEERING}])
+def test_scores_of_any_protocol_and_name_are_shown_after_training(protocol, sent, tmp_path):
+    RunFolder.open(sent).append_score(
+        {"metric": STEERING, "value": 1.0, "floor": 0.5, "weights": "[/x]", "images": 64, "seconds": 1.0}
+        | {"protocol": protocol}
+    )
+    done = ganzoo("run", "--resume", sent, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert unsteered(done)
+    assert "not stated" in done.stderr
+    for words in (("report", "--no-draw"), ("doctor",)):
+        done = ganzoo(*words, sent, cwd=tmp_path)
+        assert (done.returncode, unsteered(done)) == (0, True)
+
+
+def test_an_unforeseen_error_does_not_steer_the_terminal(tmp_path):
+    raising = f"class Odd(BaseException):\n    pass\ndef noise(n, seed):\n    raise Odd({STEERING!r})\n"
+    (tmp_path / "made_up.py").write_text(raising)
+    done = command(BIN / "ganzoo", "eval", "made_up:noise", "--samples", "10", cwd=tmp_path)
+    assert done.returncode == 1
+    assert all(one.isprintable() or one == "\n" for one in done.stderr)
+    assert SHOWN in done.stderr

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import sys
 import threading
-from types import FrameType
+import traceback
+from types import FrameType, TracebackType
 from typing import Annotated
 
 import typer
@@ -19,6 +21,7 @@ from ganzoo.cli.listing import list_, plugins, show
 from ganzoo.cli.reports import doctor, leaderboard, report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
+from ganzoo.cli.terminal import LogHandler, say
 from ganzoo.errors import GanzooError, is_out_of_memory
 
 app = typer.Typer(
@@ -54,7 +57,7 @@ def _version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
 
-        typer.echo(f"ganzoo {version('ganzoo-bench')}")
+        say(f"ganzoo {version('ganzoo-bench')}")
         raise typer.Exit
 
 
@@ -71,10 +74,12 @@ def main() -> None:
     """The ``ganzoo`` command: a user's mistake is one line and an exit code, never a traceback."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+    logging.getLogger("ganzoo").addHandler(LogHandler())
     try:
         try:
             app()
         finally:
+            sys.excepthook = _show_bug  # now, because typer has put one of its own there
             # A full disk may only show when the buffer is written, which must not wait for the interpreter's shutdown.
             sys.stdout.flush()
     except GanzooError as error:
@@ -97,6 +102,11 @@ def main() -> None:
         _exit("Out of memory. Request fewer samples, or use a device with more memory.", 1)
 
 
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback: it may quote a stranger's file, too."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip(), err=True)
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Exit through the usual cleanup, so that no temporary file stays. Training has its own handler, which saves first.
 
@@ -113,6 +123,5 @@ def _drop_output() -> None:
 
 
 def _exit(message: str, code: int) -> None:
-    red, reset = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
-    print(f"{red}{message}{reset}", file=sys.stderr)
+    say(message, err=True, colour="red")
     sys.exit(code)

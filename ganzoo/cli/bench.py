@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ganzoo.cli.terminal import print_json
 from ganzoo.errors import GanzooError
 
 FOR_OTHER_HARDWARE = "*-gpu"
@@ -82,7 +82,7 @@ def bench(
         runs = worker.run(planned)
         progress.summarise(planned, runs, results)
     if as_json:
-        typer.echo(json.dumps({"records": [run.plain() for run in runs]}, ensure_ascii=False))
+        print_json({"records": [run.plain() for run in runs]})
     if len(runs) < len(planned) or worker.unscored or any(run.record.status == "failed" for run in runs):
         raise typer.Exit(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError, one_line
 
 if TYPE_CHECKING:
@@ -32,16 +32,16 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
         compared: For each the value to compare it with, or None; None where nothing is compared.
         against: Where those are from.
     """
-    from rich.console import Console
+    from ganzoo.cli.console import Console
 
     console = Console()
     console.print(_table(records, compared))
     if compared is not None:
-        console.print(f"against: {against}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"against: {against}", soft_wrap=True)
     for sentence in _warnings(records):
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
     for line in _protocols(records):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _protocols(records: Sequence[Record]) -> list[str]:
@@ -191,7 +191,7 @@ def evaluate(
     )
     records = _score_run(Path(what), given) if (Path(what) / "run.json").exists() else _score_pictures(what, given)
     if as_json:
-        typer.echo(json.dumps({"scores": records}, ensure_ascii=False))
+        print_json({"scores": records})
     else:
         beside = [compared.get((record["metric"], record["weights"])) for record in records]
         show_scores(records, None if others is None else beside, str(against))
@@ -302,11 +302,11 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
         interval=given.interval,
         crop=given.crop,
         extractor_weights=given.extractor_weights,
-        note=partial(typer.echo, err=True),
+        note=partial(say, err=True),
         check=given.compare,
     )
     return [score.record() for score in scores]
 
 
 def _warn(sentence: str) -> None:
-    typer.secho(one_line(sentence), fg="yellow", err=True)
+    say(one_line(sentence), err=True, colour="yellow")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import one_line
 
 if TYPE_CHECKING:
@@ -27,11 +27,11 @@ def doctor(
     folder = RunFolder.open(run)
     diagnosis = examine(folder)
     if as_json:
-        typer.echo(json.dumps(facts(folder, diagnosis), ensure_ascii=False))
+        print_json(facts(folder, diagnosis))
         return
     heading = f"{folder.info['recipe']}: {folder.info['status']} after {_images(folder):,} images"
     for line in (heading, *diagnosis.lines()):
-        typer.echo(one_line(line))
+        say(one_line(line))
 
 
 def facts(folder: RunFolder, diagnosis: Diagnosis) -> dict[str, Any]:
@@ -68,9 +68,9 @@ def report(
     warn_of_problems(zoo)
     path = write_report(run, zoo, device=resolve_device(device), draw=draw)
     if as_json:
-        typer.echo(json.dumps({"report": str(path)}, ensure_ascii=False))
+        print_json({"report": str(path)})
     else:
-        typer.echo(f"Saved to {path}", err=True)
+        say(f"Saved to {path}", err=True)
 
 
 def leaderboard(
@@ -97,6 +97,6 @@ def leaderboard(
     written = write_leaderboard(results, readme, work)
     files = [str(path) for path in written.files]
     if as_json:
-        typer.echo(json.dumps({"files": files, "recipes": written.recipes}, ensure_ascii=False))
+        print_json({"files": files, "recipes": written.recipes})
     else:
-        typer.echo(f"{written.recipes} recipes. Saved to {', '.join(files)}", err=True)
+        say(f"{written.recipes} recipes. Saved to {', '.join(files)}", err=True)

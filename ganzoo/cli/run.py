@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.cli.terminal import print_json
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def run(
                 raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
     assert finished is not None
     if as_json:
-        typer.echo(json.dumps(outcome(finished), ensure_ascii=False))
+        print_json(outcome(finished))
     else:
         progress.summarise(finished)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError
 
 
@@ -51,7 +51,7 @@ def sample(
         "images": generator.checkpoint.state["images"],
     }
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False))
+        print_json(facts)
     else:
         age = f"{facts['weights']} weights after {facts['images']:,} training images"
-        typer.echo(f"Saved {n:,} images to {out} ({age}, seed {seed}).", err=True)
+        say(f"Saved {n:,} images to {out} ({age}, seed {seed}).", err=True)
