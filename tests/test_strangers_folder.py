@@ -9,10 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+import yaml
 from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation.pretrained import DINOV2_CODE
 from ganzoo.runs.folder import RunFolder
 from ganzoo.studies.matrix import Matrix
 
@@ -394,7 +397,7 @@ def test_a_plugins_summary_and_its_error_do_not_steer_the_terminal(tmp_path):
     assert done.returncode == 0, done.stderr
     assert unsteered(done)
     assert SHOWN in done.stdout
-    assert SHOWN in done.stderr
+    assert SHOWN.rstrip(":") in done.stderr
 
 
 @pytest.mark.parametrize("protocol", [{}, {"n_real": STEERING, "n_fake": None, "dataset": 3}, {STEERING: STEERING}])
@@ -419,3 +422,44 @@ def test_an_unforeseen_error_does_not_steer_the_terminal(tmp_path):
     assert done.returncode == 1
     assert all(one.isprintable() or one == "\n" for one in done.stderr)
     assert SHOWN in done.stderr
+
+
+# Code of others runs only where somebody at the keyboard says so
+
+
+@pytest.mark.parametrize("words", ["eval", "run", "resume", "report"])
+def test_a_recipe_or_a_cache_does_not_make_code_run(words, sent, tmp_path, monkeypatch):
+    """The cache holds a repository of that name, as torch.hub would keep it, and weights."""
+    hub, fired = tmp_path / "torch" / "hub", tmp_path / "fired"
+    fire = f"import os\nos.close(os.open({str(fired)!r}, os.O_CREAT))\nraise OSError('hostile')\n"
+    for name in ("facebookresearch_dinov2_main", DINOV2_CODE.replace("/", "_").replace(":", "_")):
+        (hub / name).mkdir(parents=True)
+        (hub / name / "hubconf.py").write_text(fire)
+    (hub / "checkpoints").mkdir()
+    torch.save({}, hub / "checkpoints" / "dinov2_vits14_pretrain.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    recipe = yaml.safe_load(RECIPE)
+    recipe["dataset"] = "mnist"
+    recipe["evaluate"] = {"metrics": ["fid@dinov2-vit-s-14"], "samples": 10}
+    (tmp_path / "code.yaml").write_text(json.dumps(recipe))
+    if words in ("report", "resume"):  # a run folder that was sent, whose recipe names it
+        described = yaml.safe_load((sent / "recipe.yaml").read_text())
+        described["evaluate"]["metrics"] = ["fid@dinov2-vit-s-14"]
+        (sent / "recipe.yaml").write_text(json.dumps(described))
+        changed(sent, recipe_digests=[])
+    said = {
+        "eval": ("eval", sent, "--dataset", "mnist", "--metric", "fid@dinov2-vit-s-14", "--samples", 10),
+        "run": ("run", "code.yaml", "--out", "out"),
+        "resume": ("run", "--resume", sent),
+        "report": ("report", sent),
+    }[words]
+    done = ganzoo(*said, cwd=tmp_path)
+    assert not fired.exists()
+    if words == "report":
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 2, done.stderr
+        assert "--allow-code" in done.stderr
+    if words == "eval":
+        ganzoo(*said, "--allow-code", cwd=tmp_path)
+        assert fired.exists()

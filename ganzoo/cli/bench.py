@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ganzoo.cli.consent import AllowCode
 from ganzoo.cli.terminal import print_json
 from ganzoo.errors import GanzooError
 
@@ -46,6 +47,7 @@ def bench(
     force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON on standard output.")] = False,
 ) -> None:
     """Train a matrix of recipes, datasets and seeds. What is done is skipped, what was cut off is resumed.
@@ -73,7 +75,7 @@ def bench(
         threads=threads or (_share(jobs) if jobs > 1 else None),
         force=force,
         retry=retry,
-        extra=("--data-dir", str(data_dir)) if data_dir else (),
+        extra=(*(("--data-dir", str(data_dir)) if data_dir else ()), *(("--allow-code",) if allow_code else ())),
     )
     with BenchProgress() as progress:
         progress.warn_of(zoo)

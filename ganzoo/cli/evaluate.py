@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.consent import AllowCode
 from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError, one_line
 
@@ -155,6 +156,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""

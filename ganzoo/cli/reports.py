@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.cli.consent import AllowCode
 from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import one_line
 
@@ -56,6 +57,7 @@ def report(
     draw: Annotated[
         bool, typer.Option(help="Draw from the checkpoint for nearest neighbours and interpolation.")
     ] = True,
+    allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
 ) -> None:
     """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""

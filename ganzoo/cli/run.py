@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.cli.consent import AllowCode
 from ganzoo.cli.terminal import print_json
 from ganzoo.errors import GanzooError
 
@@ -27,6 +28,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
 ) -> None:
     """Train a recipe, score it, and leave a run folder.

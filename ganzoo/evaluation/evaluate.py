@@ -13,6 +13,7 @@ from torch import Tensor
 from ganzoo.api.dataset import Split
 from ganzoo.api.modality import Images
 from ganzoo.data.in_memory import as_dataset
+from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import Pictures, as_labels, as_pictures, as_tensor
 from ganzoo.evaluation.protocol import Protocol, Score
@@ -40,6 +41,7 @@ def evaluate(
     interval: bool = False,
     crop: bool = False,
     extractor_weights: Path | None = None,
+    allow_code: bool = False,
     zoo: Zoo | None = None,
     note: Callable[[str], None] = logger.info,
     check: Callable[[Sequence[tuple[str, Protocol]]], None] = lambda coming: None,
@@ -61,6 +63,7 @@ def evaluate(
         interval: Whether FID gets a bootstrap interval, which takes seconds.
         crop: Whether a border that is black in all images may be cut off.
         extractor_weights: The file of a downloaded extractor's weights.
+        allow_code: Whether an extractor may run code that is downloaded: DINOv2's is.
         zoo: Where names are looked up; the installed plugins by default.
         note: Called with a sentence for each thing that was done to the images.
         check: Called with the names and protocols of the scores before they are computed; may raise.
@@ -74,16 +77,17 @@ def evaluate(
     zoo = zoo or load_zoo()
     real = zoo.datasets.get(dataset) if isinstance(dataset, str) else as_dataset(dataset)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    evaluator = Evaluator(
-        metrics,
-        real,
-        {},
-        None if data_dir is None else Path(data_dir),
-        zoo,
-        where,
-        split=split,
-        extractor_weights=extractor_weights,
-    )
+    with pretrained.allow_code(allow_code):
+        evaluator = Evaluator(
+            metrics,
+            real,
+            {},
+            None if data_dir is None else Path(data_dir),
+            zoo,
+            where,
+            split=split,
+            extractor_weights=extractor_weights,
+        )
     modality = evaluator.reference.dataset.modality
     if isinstance(images, Pictures):
         pictures = images

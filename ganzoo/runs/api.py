@@ -24,6 +24,7 @@ from torch import Tensor
 from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.data.in_memory import IN_MEMORY, as_dataset
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.features import find_extractor
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
@@ -116,6 +117,7 @@ def train(
     on_step: Callable[[int], None] | None = None,
     log: Callable[[str], None] = lambda sentence: None,
     resume_from: str | Path | None = None,
+    allow_code: bool = False,
 ) -> Run:
     """Train a recipe in this process, score it, and leave a run folder.
 
@@ -130,6 +132,7 @@ def train(
         on_step: Called after each step with the number of images shown.
         log: Called with sentences for the person who waits.
         resume_from: A run folder to go on with; ``recipe`` has to be the one that it was started with.
+        allow_code: Whether an extractor that the recipe names may run code that is downloaded: DINOv2's is.
 
     Returns:
         The finished run.
@@ -138,40 +141,41 @@ def train(
         GanzooError: Something is wrong with the recipe, the dataset or the folder.
         Interrupted: Ctrl-C; the run is saved.
     """
-    zoo = load_zoo()
-    callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
-    given = None
-    if dataset is not None and not isinstance(dataset, str):
-        given = replace(as_dataset(dataset), name=IN_MEMORY, split="train")
-    if resume_from is not None:
-        finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
+    with pretrained.allow_code(allow_code):
+        zoo = load_zoo()
+        callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
+        given = None
+        if dataset is not None and not isinstance(dataset, str):
+            given = replace(as_dataset(dataset), name=IN_MEMORY, split="train")
+        if resume_from is not None:
+            finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
+            assert finished is not None
+            return Run(finished)
+        wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
+        if isinstance(dataset, str):
+            wanted = _with(wanted, ["dataset=" + json.dumps(dataset)])
+        elif given is not None:
+            kept, dropped = [], []
+            for metric in wanted.evaluate.metrics:
+                try:
+                    find_extractor(metric.partition("@")[2], zoo, given.shape)
+                    kept.append(metric)
+                except GanzooError:
+                    dropped.append(metric)
+            if dropped:
+                log(f"Not scored by {', '.join(dropped)}: the extractor does not take {given.modality}.")
+            wanted = _with(wanted, [f"dataset={IN_MEMORY}", f"evaluate.metrics={json.dumps(kept)}"])
+        folder = Path(out) if out is not None else free_folder(wanted.name)
+        finished = start(
+            wanted,
+            zoo,
+            folder,
+            data_dir=Path(data_dir) if data_dir is not None else None,
+            dataset=given,
+            callbacks=callbacks,
+        )
         assert finished is not None
         return Run(finished)
-    wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
-    if isinstance(dataset, str):
-        wanted = _with(wanted, ["dataset=" + json.dumps(dataset)])
-    elif given is not None:
-        kept, dropped = [], []
-        for metric in wanted.evaluate.metrics:
-            try:
-                find_extractor(metric.partition("@")[2], zoo, given.shape)
-                kept.append(metric)
-            except GanzooError:
-                dropped.append(metric)
-        if dropped:
-            log(f"Not scored by {', '.join(dropped)}: the extractor does not take {given.modality}.")
-        wanted = _with(wanted, [f"dataset={IN_MEMORY}", f"evaluate.metrics={json.dumps(kept)}"])
-    folder = Path(out) if out is not None else free_folder(wanted.name)
-    finished = start(
-        wanted,
-        zoo,
-        folder,
-        data_dir=Path(data_dir) if data_dir is not None else None,
-        dataset=given,
-        callbacks=callbacks,
-    )
-    assert finished is not None
-    return Run(finished)
 
 
 def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
