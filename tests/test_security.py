@@ -71,12 +71,15 @@ def test_names_lead_nowhere(name, zoo, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_name_in_a_run_folder_is_no_path(run, zoo, tmp_path):
-    RunFolder.open(run).update(recipe="../../escaped")
-    before = set(tmp_path.rglob("*")) - set(run.rglob("*"))
-    resume(run, zoo)
-    write_report(run, zoo, draw=False)
-    assert set(tmp_path.rglob("*")) - set(run.rglob("*")) == before
+@pytest.mark.parametrize("name", ["../../escaped", "/etc/passwd", "..", "a\x00b", "a\n", "x" * 5000, HOSTILE, "A B"])
+def test_a_name_in_a_run_folder_or_a_record_is_a_name_or_the_file_is_damaged(name, run, tmp_path):
+    RunFolder.open(run).update(recipe=name)
+    with pytest.raises(GanzooError, match=r"run\.json is damaged"):
+        RunFolder.open(run)
+    for key in ("recipe", "dataset", "digest"):
+        (tmp_path / "runs.jsonl").write_text(json.dumps(record(**{key: name})) + "\n")
+        with pytest.raises(GanzooError, match="damaged"):
+            read_runs(tmp_path)
 
 
 def record(**facts):
@@ -335,7 +338,7 @@ def inert(page):
 def test_nothing_in_a_run_becomes_part_of_its_report(run, zoo):
     folder = RunFolder.open(run)
     folder.update(
-        recipe=HOSTILE, reason=HOSTILE, status=HOSTILE, engine=HOSTILE, plugins={HOSTILE: HOSTILE},
+        reason=HOSTILE, status=HOSTILE, engine=HOSTILE, plugins={HOSTILE: HOSTILE},
         environment={"gpu": HOSTILE, "versions": {HOSTILE: HOSTILE}}, parameters={HOSTILE: 3},
     )  # fmt: skip
     for images in (64, 128):
@@ -351,7 +354,7 @@ def test_nothing_in_a_run_becomes_part_of_its_report(run, zoo):
 def test_nothing_in_a_record_becomes_part_of_the_leaderboard(tmp_path):
     score = {"metric": HOSTILE, "value": 1.5, "floor": 0.5, "weights": HOSTILE, "images": 1, "seconds": 1.0}
     score["protocol"] = {HOSTILE: HOSTILE}
-    facts = dict.fromkeys(("recipe", "dataset", "summary", "paper", "loss", "plugin", "error", "engine"), HOSTILE)
+    facts = dict.fromkeys(("summary", "paper", "loss", "plugin", "error", "engine"), HOSTILE)
     hostile = record(**facts, status="done", environment={"cpu": HOSTILE}, protocol={HOSTILE: HOSTILE})
     failed = record(**facts, digest="1e")
     ledger = Ledger(tmp_path)

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from ganzoo.cli import app
@@ -463,3 +465,91 @@ def test_a_recipe_or_a_cache_does_not_make_code_run(words, sent, tmp_path, monke
     if words == "eval":
         ganzoo(*said, "--allow-code", cwd=tmp_path)
         assert fired.exists()
+
+
+# A run that was sent reads no pictures of ours unasked
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory):
+    """A folder with private pictures, and a run that was trained on them."""
+    folder = tmp_path_factory.mktemp("pictured")
+    (folder / "private").mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(30):
+        picture = Image.fromarray(noise.integers(0, 256, (28, 28), dtype=np.uint8))
+        picture.save(folder / "private" / f"{number:02d}.png")
+    recipe = yaml.safe_load(RECIPE)
+    recipe["dataset"] = {"name": "image-folder", "path": "private", "channels": 1}
+    recipe["evaluate"] = {"metrics": ["fid@mnist-cnn"], "samples": 10}
+    (folder / "pictured.yaml").write_text(json.dumps(recipe))
+    done = ganzoo("run", "pictured.yaml", "--out", "run", "--data-dir", folder, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+READERS = {
+    "resume": ("run", "--set", "train.images=96", "--resume", "RUN"),
+    "eval": ("eval", "RUN", "--samples", 10),
+    "sample": ("sample", "RUN", "--out", "out.png", "--n", 4),
+    "report": ("report", "RUN"),
+}
+
+
+@pytest.mark.parametrize("option", ["absolute", "relative", "climbing", "recorded"])
+@pytest.mark.parametrize("reader", READERS)
+def test_paths_of_a_run_that_was_sent_are_read_only_with_the_readers_word(reader, option, pictured, tmp_path):
+    sent = shutil.copytree(pictured / "run", tmp_path / "sent")
+    private = pictured / "private"
+    path, data_dir, cwd = {
+        "absolute": (private, None, tmp_path),
+        "relative": ("private", None, pictured),
+        "climbing": ("../private", sent / "samples", tmp_path),
+        "recorded": ("private", pictured, tmp_path),
+    }[option]
+    if option == "climbing":
+        (sent / "private").symlink_to("samples")  # what the words lead to is outside all the same
+        path = os.path.relpath(private, (sent / "samples").resolve())
+    recipe = yaml.safe_load((sent / "recipe.yaml").read_text())
+    recipe["dataset"]["path"] = str(path)
+    (sent / "recipe.yaml").write_text(json.dumps(recipe))
+    changed(
+        sent, recipe_digests=[], data_dir=data_dir and str(data_dir), modality="odd" if reader == "sample" else "images"
+    )
+    words = [sent if word == "RUN" else word for word in READERS[reader]]
+    unread = (
+        "was not started here, and its dataset &#39;image-folder&#39; would read"
+        if reader == "report"
+        else ("was not started here, and its dataset 'image-folder' would read")
+    )
+    done = ganzoo(*words, cwd=cwd)
+    told = (sent / "report.html").read_text() if reader == "report" else done.stderr
+    assert done.returncode == (0 if reader == "report" else 2), done.stderr
+    assert unread in told
+    assert "--allow-paths" in told
+    if option == "absolute":
+        for word in (("--data-dir", tmp_path), ("--data-dir", pictured), ("--allow-paths",)):
+            again = shutil.copytree(sent, tmp_path / "again", dirs_exist_ok=True)
+            done = ganzoo(*(again if word == sent else word for word in words), *word, cwd=cwd)
+            told = (again / "report.html").read_text() if reader == "report" else done.stderr
+            assert (unread in told) == (tmp_path in word), told
+
+
+def test_ones_own_run_reads_what_it_read_without_another_word(pictured, tmp_path):
+    own = shutil.copytree(pictured / "run", tmp_path / "own")
+    for words in (("run", "--set", "train.images=96", "--resume", own), ("eval", own, "--samples", 10)):
+        done = ganzoo(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    ganzoo("report", own, cwd=tmp_path)
+    assert "was not started here" not in (own / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_name_in_a_run_that_was_sent_overwrites_nothing_in_several_processes(sent, tmp_path):
+    victim = tmp_path / "victim.yaml"
+    victim.write_text("mine: true\n")
+    changed(sent, recipe=str(tmp_path / "victim"))
+    done = command(*TORCHRUN, "run", "--resume", sent, cwd=tmp_path)
+    assert done.returncode != 0
+    assert victim.read_text() == "mine: true\n"
+    assert "run.json is damaged" in done.stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.consent import AllowCode
+from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
 from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError, one_line
 
@@ -155,8 +155,9 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    data_dir: DataDir = None,
     allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
@@ -245,13 +246,13 @@ def _score_run(what: Path, given: Arguments) -> list[Record]:
 
     zoo = load_zoo()
     generator = load(what, zoo=zoo, device=given.device)
-    recipe, known = generator.recipe, generator.run.info.get("data_dir")
+    recipe = generator.recipe
     name = given.dataset or recipe.dataset.name
     evaluator = Evaluator(
         given.metric_names(recipe.evaluate.metrics),
         zoo.datasets.get(name),
         recipe.dataset.options if name == recipe.dataset.name else {},
-        given.data_dir or (Path(known) if known else None),
+        generator.run.data_dir(recipe) if name == recipe.dataset.name else given.data_dir,
         zoo,
         given.device,
         split=given.split,

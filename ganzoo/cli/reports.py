@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.consent import AllowCode
+from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
 from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import one_line
 
@@ -57,7 +57,9 @@ def report(
     draw: Annotated[
         bool, typer.Option(help="Draw from the checkpoint for nearest neighbours and interpolation.")
     ] = True,
+    data_dir: DataDir = None,
     allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
 ) -> None:
     """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.consent import AllowCode
+from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
 from ganzoo.cli.terminal import print_json
 from ganzoo.errors import GanzooError
 
@@ -27,8 +27,9 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    data_dir: DataDir = None,
     allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
 ) -> None:
     """Train a recipe, score it, and leave a run folder.

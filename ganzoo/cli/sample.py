@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.consent import AllowPaths, DataDir
 from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError
 
@@ -23,6 +24,8 @@ def sample(
         Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    data_dir: DataDir = None,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Draw images from a run's newest checkpoint."""

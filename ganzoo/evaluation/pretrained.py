@@ -3,8 +3,8 @@
 Grey images are tiled to RGB; each network resizes to the size it was trained on, as TensorFlow 1 did. Their
 scores are those that papers quote, and are never put in one column with those of another extractor.
 
-Two of them are more than numbers: DINOv2 comes with code, and CLIP's file is a TorchScript program. Naming an extractor,
-which a stranger's recipe can do as well, never runs either: see ``allow_code``.
+Two of them are more than numbers: DINOv2 comes with code, and CLIP's file is a TorchScript program. Naming one, which a
+stranger's recipe can do as well, never runs code: see ``allow_code``.
 """
 
 from __future__ import annotations
@@ -192,8 +192,14 @@ def _clip(row: Row, weights: Path) -> nn.Module:
 def _dinov2(row: Row, weights: Path) -> nn.Module:
     torch.load(weights, weights_only=True)
     # torch-fidelity asks for the repository as it is today. Validation would accept the tips of branches alone.
-    load = torch.hub.load
-    torch.hub.load = lambda _repository, model: load(DINOV2_CODE, model, skip_validation=True, trust_repo=True)
+    hub: Any = torch.hub
+    load = hub.load
+
+    def pinned(_repository: str, model: str) -> nn.Module:
+        network: nn.Module = load(DINOV2_CODE, model, skip_validation=True, trust_repo=True)
+        return network
+
+    hub.load = pinned
     try:
         return _network(row)
     except URLError as error:
@@ -203,7 +209,7 @@ def _dinov2(row: Row, weights: Path) -> nn.Module:
             f"Put github.com/{DINOV2_CODE.replace(':', ' at commit ')} at {where}.",
         ) from error
     finally:
-        torch.hub.load = load
+        hub.load = load
 
 
 def _network(row: Row, **options: Any) -> nn.Module:

@@ -326,11 +326,9 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
 
 
 def _training_set(generator: TrainedGenerator, zoo: Zoo, extractor: str) -> RealImages:
-    component, data_dir = generator.recipe.dataset, generator.run.info.get("data_dir")
-    entry = zoo.datasets.get(component.name)
-    dataset = entry.create("train", Path(data_dir) if data_dir else None, **component.options)
+    dataset = generator.run.dataset(generator.recipe, zoo, "train")
     found = find_extractor(extractor, zoo, dataset.shape).to(generator.device)
-    return RealImages(dataset, component.options, extractor, found, generator.device)
+    return RealImages(dataset, generator.recipe.dataset.options, extractor, found, generator.device)
 
 
 def _tile(image: Tensor) -> Picture:

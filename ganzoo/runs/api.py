@@ -27,7 +27,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.features import find_extractor
 from ganzoo.registry.loading import load_zoo
-from ganzoo.runs.folder import RunFolder, free_folder
+from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks, resume, start
 
@@ -118,6 +118,7 @@ def train(
     log: Callable[[str], None] = lambda sentence: None,
     resume_from: str | Path | None = None,
     allow_code: bool = False,
+    allow_paths: bool = False,
 ) -> Run:
     """Train a recipe in this process, score it, and leave a run folder.
 
@@ -133,6 +134,7 @@ def train(
         log: Called with sentences for the person who waits.
         resume_from: A run folder to go on with; ``recipe`` has to be the one that it was started with.
         allow_code: Whether an extractor that the recipe names may run code that is downloaded: DINOv2's is.
+        allow_paths: Whether a run to resume that was not started here may read whatever paths it names.
 
     Returns:
         The finished run.
@@ -141,7 +143,8 @@ def train(
         GanzooError: Something is wrong with the recipe, the dataset or the folder.
         Interrupted: Ctrl-C; the run is saved.
     """
-    with pretrained.allow_code(allow_code):
+    where = None if data_dir is None else Path(data_dir)
+    with pretrained.allow_code(allow_code), reading(where, anywhere=allow_paths):
         zoo = load_zoo()
         callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
         given = None
@@ -170,7 +173,7 @@ def train(
             wanted,
             zoo,
             folder,
-            data_dir=Path(data_dir) if data_dir is not None else None,
+            data_dir=where,
             dataset=given,
             callbacks=callbacks,
         )

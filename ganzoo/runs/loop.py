@@ -114,6 +114,7 @@ def start(
     # The folder holds what was asked for; what `auto` became is provenance, in run.json.
     run = RunFolder.create(out, recipe, _description(resolved, zoo, parts, data_dir))
     with run.claimed():
+        run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
         return _train(parts, run, zoo, callbacks, 0.0)
 
@@ -157,7 +158,7 @@ def resume(
                 callbacks.log(sentence)
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
-            data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
+            data_dir = run.data_dir(recipe) if dataset is None else None
             _replay_threads(run, callbacks)
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
@@ -175,6 +176,8 @@ def resume(
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
             run.update(status="running", environment=environment(parts.trainer.device), processes=processes.size)
+            if dataset is None:
+                run.accept_paths(shared, data_dir)
             run.log({"event": "resume", "images": parts.trainer.images})
         return _train(parts, run, zoo, callbacks, seconds)
 

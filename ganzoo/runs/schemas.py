@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import examine_lines, parse_json, refuse_links_out
+from ganzoo.registry.registry import NAME
 
 RUN = 1
 CHECKPOINT = 1
@@ -212,6 +213,10 @@ Size = Annotated[int, Field(ge=1)]
 Shape = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(_imaginable)]
 
 
+Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]
+"""Of a recipe or a dataset, which becomes part of a path."""
+
+
 class _Process(BaseModel):
     """The process that trains a run, or did last."""
 
@@ -234,7 +239,7 @@ class _Facts(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    recipe: str
+    recipe: Name
     shape: Shape
     classes: Annotated[int, Field(ge=0, le=10**6)]
     class_names: list[str] = []

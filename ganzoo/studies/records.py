@@ -22,7 +22,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import issues
 from ganzoo.runs.environment import hardware_in_words
 from ganzoo.runs.folder import RunFolder, job_folder
-from ganzoo.runs.schemas import LARGEST
+from ganzoo.runs.schemas import LARGEST, Name
 from ganzoo.runs.scores import final_scores, own_protocol
 from ganzoo.training.flops import flops_per_image
 
@@ -43,6 +43,7 @@ Score = dict[str, Any]
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
 
 
 class _Line(BaseModel):
@@ -57,10 +58,10 @@ class _Run(_Line):
     """What every schema says of a run."""
 
     schema_version: Annotated[int, Field(alias="schema")]
-    recipe: str
-    dataset: str
+    recipe: Name
+    dataset: Name
     seed: int
-    digest: str
+    digest: Digest
     plugin: str | None
     summary: str
     paper: str | None
@@ -413,7 +414,7 @@ def collect(
         wall_seconds=None if resumed else round(outcome.wall_seconds, 1),
         images_per_second=round(images / seconds, 1) if seconds else None,
         parameters=info.get("parameters", {}),
-        flops_per_image=None if error else count_flops(job, zoo, info.get("data_dir")),
+        flops_per_image=None if error else count_flops(job, zoo, run),
         engine=info.get("engine"),
         precision=info.get("precision"),
         threads=made_with["threads"],
@@ -459,10 +460,10 @@ def final_picture(folder: Path) -> Path | None:
     return pictures[-1] if pictures else None
 
 
-def count_flops(job: Job, zoo: Zoo, data_dir: str | None) -> float | None:
+def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
     """FLOPs of a training image; None where a plugin does what fake tensors cannot."""
     try:
-        where = Path(data_dir) if data_dir else None
+        where = run.data_dir(job.recipe) if run else None
         dataset = zoo.datasets.get(job.dataset).create("train", where, **job.recipe.dataset.options)
         return flops_per_image(job.recipe, zoo, dataset)
     except Exception:  # whatever it is, the training went well and its record must not be lost
