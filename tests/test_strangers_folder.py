@@ -20,6 +20,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.pretrained import DINOV2_CODE
 from ganzoo.runs.folder import RunFolder
 from ganzoo.studies.matrix import Matrix
+from ganzoo.training.engines.compile import CompileEngine
 
 BIN = Path(sys.executable).parent
 RECIPE = """
@@ -553,3 +554,20 @@ def test_the_name_in_a_run_that_was_sent_overwrites_nothing_in_several_processes
     assert done.returncode != 0
     assert victim.read_text() == "mine: true\n"
     assert "run.json is damaged" in done.stderr
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o700])
+def test_compiled_code_is_not_taken_from_a_folder_that_others_can_write_to(mode, tmp_path, monkeypatch):
+    """torch unpickles what its cache of compiled code holds."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(mode)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(shared))
+    told = []
+    CompileEngine(torch.device("cpu"), told.append)
+    assert (os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(shared)) == (mode == 0o700)
+    assert any(f"others can write to {shared}" in sentence for sentence in told) == (mode == 0o777)
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    CompileEngine(torch.device("cpu"), told.append)
+    assert (tmp_path / "cache" / "compiled").stat().st_mode & 0o077 == 0
