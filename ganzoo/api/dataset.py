@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganzoo.api.modality import Modality, of_samples
 from ganzoo.errors import GanzooError
+from ganzoo.files import refuse_links
 
 Split = Literal["train", "test"]
 """What a dataset plugin is asked for."""
@@ -121,14 +122,14 @@ def cache_folder(*parts: str) -> Path:
     """A folder in the user's cache, created if need be (``GANZOO_CACHE`` moves it).
 
     Raises:
-        GanzooError: It cannot be created.
+        GanzooError: It cannot be created, or is a link.
     """
     import os
 
     from platformdirs import user_cache_path
 
     root = Path(os.environ["GANZOO_CACHE"]) if os.environ.get("GANZOO_CACHE") else user_cache_path("ganzoo")
-    folder = root.joinpath(*parts)
+    folder = refuse_links(root.joinpath(*parts), root)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
+from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError, RunError, one_line
 
 if TYPE_CHECKING:
@@ -37,16 +38,16 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
         compared: For each the value to compare it with, or None; None where nothing is compared.
         against: Where those are from.
     """
-    from rich.console import Console
+    from ganzoo.cli.console import Console
 
     console = Console()
     console.print(_table(records, compared))
     if compared is not None:
-        console.print(f"against: {against}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"against: {against}", soft_wrap=True)
     for sentence in _warnings(records):
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
     for line in _protocols(records):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _protocols(records: Sequence[Record]) -> list[str]:
@@ -172,7 +173,9 @@ def evaluate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    data_dir: DataDir = None,
+    allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
@@ -216,7 +219,7 @@ def evaluate(
     # Saved before they are shown: whoever reads standard output may be gone.
     unsaved = [error for error in (_add_to_run(run, records), _append(out, records)) if error is not None]
     if as_json:
-        typer.echo(json.dumps({"scores": records}, ensure_ascii=False))
+        print_json({"scores": records})
     else:
         beside = [compared.get((record["metric"], record["weights"])) for record in records]
         show_scores(records, None if others is None else beside, str(against))
@@ -301,7 +304,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
 
     zoo = load_zoo()
     generator = load(what, zoo=zoo, device=given.device)
-    recipe, known = generator.recipe, generator.run.info.get("data_dir")
+    recipe = generator.recipe
     name = given.dataset or recipe.dataset.name
     own = name == recipe.dataset.name
     split: Part = given.split or (own_split(recipe) if own else "test")
@@ -310,7 +313,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
         given.metric_names(default),
         zoo.datasets.get(name),
         recipe.dataset.options if own else {},
-        given.data_dir or (Path(known) if known else None),
+        generator.run.data_dir(recipe) if own else given.data_dir,
         zoo,
         given.device,
         split=split,
@@ -361,7 +364,7 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
         interval=given.interval,
         crop=given.crop,
         extractor_weights=given.extractor_weights,
-        note=partial(typer.echo, err=True),
+        note=partial(say, err=True),
         check=given.compare,
     )
     return [score.record() for score in scores]
@@ -383,4 +386,4 @@ def _headline(dataset: str, zoo: Zoo) -> Sequence[str]:
 
 
 def _warn(sentence: str) -> None:
-    typer.secho(one_line(sentence), fg="yellow", err=True)
+    say(one_line(sentence), err=True, colour="yellow")

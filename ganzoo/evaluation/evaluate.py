@@ -16,6 +16,7 @@ from ganzoo.config.headline import headline, how_to_score
 from ganzoo.data.in_memory import as_dataset
 from ganzoo.data.validation import VALIDATION
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import Pictures, as_labels, as_pictures, as_tensor
 from ganzoo.evaluation.protocol import Protocol, Score
@@ -45,6 +46,7 @@ def evaluate(
     interval: bool = True,
     crop: bool = False,
     extractor_weights: Path | None = None,
+    allow_code: bool = False,
     zoo: Zoo | None = None,
     note: Callable[[str], None] = logger.info,
     check: Callable[[Sequence[tuple[str, Protocol]]], None] = lambda coming: None,
@@ -70,6 +72,7 @@ def evaluate(
         interval: Whether scores get a 95% interval, which takes a second or two.
         crop: Whether a border that is black in all images may be cut off.
         extractor_weights: The file of a downloaded extractor's weights.
+        allow_code: Whether an extractor may run code that is downloaded: DINOv2's is.
         zoo: Where names are looked up; the installed plugins by default.
         note: Called with a sentence for each thing that was done to the images.
         check: Called with the names and protocols of the scores before they are computed; may raise.
@@ -89,18 +92,19 @@ def evaluate(
         metrics = headline(world, zoo)
         if not metrics:
             raise GanzooError(f"No installed extractor was fitted to '{world}'.", how_to_score(world, zoo))
-    evaluator = Evaluator(
-        metrics,
-        real,
-        {},
-        None if data_dir is None else Path(data_dir),
-        zoo,
-        where,
-        split=split,
-        validation=validation if split == "validation" else 0,
-        anyway=anyway,
-        extractor_weights=extractor_weights,
-    )
+    with pretrained.allow_code(allow_code):
+        evaluator = Evaluator(
+            metrics,
+            real,
+            {},
+            None if data_dir is None else Path(data_dir),
+            zoo,
+            where,
+            split=split,
+            validation=validation if split == "validation" else 0,
+            anyway=anyway,
+            extractor_weights=extractor_weights,
+        )
     modality = evaluator.reference.dataset.modality
     if isinstance(images, Pictures):
         pictures = images

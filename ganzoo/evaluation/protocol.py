@@ -87,7 +87,24 @@ def identity(protocol: Protocol) -> str:
 
 
 def describe(protocol: Protocol) -> str:
-    """A protocol in one line for tables."""
+    """A protocol in one line for tables; one that lacks something as it is."""
+    try:
+        return _described(protocol)
+    except (KeyError, TypeError, ValueError):
+        return ", ".join(f"{key} {value}" for key, value in protocol.items()) or "not stated"
+
+
+def in_brief(protocol: Protocol) -> str:
+    """The samples and the images of a protocol in one line; ``not stated`` where it lacks them."""
+    try:
+        reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
+        seed = protocol.get("sample_seed")
+        return f"{protocol['n_fake']:,} samples vs {reference}{f', sample seed {seed}' if seed else ''}"
+    except (KeyError, TypeError, ValueError):
+        return "not stated"
+
+
+def _described(protocol: Protocol) -> str:
     reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']} images"
     parts = [
         f"{protocol['n_fake']:,} against {reference}",

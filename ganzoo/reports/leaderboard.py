@@ -17,7 +17,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.reports.formatting import NOTHING, code, count, duration, figure, markdown, short
 from ganzoo.reports.pareto import COSTS, quality_against, views_against_one_another
-from ganzoo.reports.plots import shortened
+from ganzoo.reports.plots import own_settings, shortened
 from ganzoo.reports.ranking import DISAGREE, Contender, Place, Ranking, Spread, Table, rankings
 from ganzoo.reports.templates import Absent, Picture, page
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores, read_runs
@@ -271,6 +271,7 @@ def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
     return _best_sheet(found) if found else None
 
 
+@own_settings()
 def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

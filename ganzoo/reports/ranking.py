@@ -54,7 +54,7 @@ class MetricKey:
         compared = {key: value for key, value in score["protocol"].items() if key not in NOT_COMPARED}
         key = json.dumps([score["metric"], compared], sort_keys=True, default=str)
         reference = json.dumps([compared.get(one) for one in REFERENCE], default=str)
-        return cls(score["metric"], key, _in_words(compared), reference)
+        return cls(score["metric"], key, describe(compared), reference)
 
     @property
     def better(self) -> Better:
@@ -71,13 +71,6 @@ class MetricKey:
         if self.better == "neither":
             return abs(value - (floor or 0.0))
         return value if self.better == "lower" else -value
-
-
-def _in_words(protocol: Mapping[str, Any]) -> str:
-    try:
-        return describe(protocol)
-    except (KeyError, TypeError, ValueError):
-        return ", ".join(f"{key} {value}" for key, value in protocol.items()) or "not stated"
 
 
 def whole(scores: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -25,8 +25,9 @@ from ganzoo.config.headline import headline
 from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.config.schema import HEADLINE
 from ganzoo.data.in_memory import IN_MEMORY, as_dataset
+from ganzoo.evaluation import pretrained
 from ganzoo.registry.loading import load_zoo
-from ganzoo.runs.folder import RunFolder, free_folder
+from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks, resume, start
 
@@ -121,6 +122,8 @@ def train(
     on_step: Callable[[int], None] | None = None,
     log: Callable[[str], None] = lambda sentence: None,
     resume_from: str | Path | None = None,
+    allow_code: bool = False,
+    allow_paths: bool = False,
 ) -> Run:
     """Train a recipe in this process, score it, and leave a run folder.
 
@@ -137,6 +140,8 @@ def train(
         on_step: Called after each step with the number of images shown.
         log: Called with sentences for the person who waits.
         resume_from: A run folder to go on with; ``recipe`` has to be the one that it was started with.
+        allow_code: Whether an extractor that the recipe names may run code that is downloaded: DINOv2's is.
+        allow_paths: Whether a run to resume that was not started here may read whatever paths it names.
 
     Returns:
         The finished run.
@@ -145,41 +150,43 @@ def train(
         GanzooError: Something is wrong with the recipe, the dataset or the folder.
         Interrupted: Ctrl-C; the run is saved.
     """
-    zoo = load_zoo()
-    callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
-    given = None
-    if dataset is not None and not isinstance(dataset, str):
-        images = as_dataset(dataset)
-        given = replace(images, name=IN_MEMORY, split="train", world=images.world)
-    if resume_from is not None:
-        finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
+    where = None if data_dir is None else Path(data_dir)
+    with pretrained.allow_code(allow_code), reading(where, anywhere=allow_paths):
+        zoo = load_zoo()
+        callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
+        given = None
+        if dataset is not None and not isinstance(dataset, str):
+            images = as_dataset(dataset)
+            given = replace(images, name=IN_MEMORY, split="train", world=images.world)
+        if resume_from is not None:
+            finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
+            assert finished is not None
+            return Run(finished)
+        wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
+        if isinstance(dataset, str):
+            # A headline that was written out for the recipe's own dataset becomes the other dataset's.
+            named = wanted.evaluate.metrics
+            of_own = set(headline(wanted.dataset.name, zoo))
+            if dataset != wanted.dataset.name and of_own and of_own <= set(named):
+                names = list(dict.fromkeys(HEADLINE if name in of_own else name for name in named))
+                wanted = _with(wanted, ["dataset=" + json.dumps(dataset), f"evaluate.metrics={json.dumps(names)}"])
+            else:
+                wanted = _with(wanted, ["dataset=" + json.dumps(dataset)])
+        elif given is not None:
+            wanted = _with(wanted, [f"dataset.name={IN_MEMORY}"])
+        if anyway:
+            wanted = _with(wanted, ["evaluate.anyway=true"])
+        folder = Path(out) if out is not None else free_folder(wanted.name)
+        finished = start(
+            wanted,
+            zoo,
+            folder,
+            data_dir=where,
+            dataset=given,
+            callbacks=callbacks,
+        )
         assert finished is not None
         return Run(finished)
-    wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
-    if isinstance(dataset, str):
-        # A headline that was written out for the recipe's own dataset becomes the other dataset's.
-        named = wanted.evaluate.metrics
-        of_own = set(headline(wanted.dataset.name, zoo))
-        if dataset != wanted.dataset.name and of_own and of_own <= set(named):
-            names = list(dict.fromkeys(HEADLINE if name in of_own else name for name in named))
-            wanted = _with(wanted, ["dataset=" + json.dumps(dataset), f"evaluate.metrics={json.dumps(names)}"])
-        else:
-            wanted = _with(wanted, ["dataset=" + json.dumps(dataset)])
-    elif given is not None:
-        wanted = _with(wanted, [f"dataset.name={IN_MEMORY}"])
-    if anyway:
-        wanted = _with(wanted, ["evaluate.anyway=true"])
-    folder = Path(out) if out is not None else free_folder(wanted.name)
-    finished = start(
-        wanted,
-        zoo,
-        folder,
-        data_dir=Path(data_dir) if data_dir is not None else None,
-        dataset=given,
-        callbacks=callbacks,
-    )
-    assert finished is not None
-    return Run(finished)
 
 
 def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

@@ -131,6 +131,7 @@ def start(
     # The folder holds what was asked for; what `auto` became is provenance, in run.json.
     run = RunFolder.create(out, recipe, _description(resolved, zoo, parts, data_dir))
     with run.claimed():
+        run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
         return _train(parts, run, zoo, callbacks, profile=profile)
 
@@ -174,7 +175,7 @@ def resume(
             recipe = run.recipe(zoo, overrides)
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
-            data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
+            data_dir = run.data_dir(recipe) if dataset is None else None
             if recipe.train.precision == "tf32" and processes.device(recipe.train.device).type != "cuda":
                 recipe = recipe.in_precision("fp32")
             if processes.size != run.info.get("processes", 1):
@@ -200,6 +201,8 @@ def resume(
                 callbacks.log(one_line(sentence))
             began = run.info.get("began_with") or run.info.get("environment")
             run.update(status="running", environment=found, began_with=began, processes=processes.size)
+            if dataset is None:
+                run.accept_paths(shared, data_dir)
             run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})
         return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
 
