@@ -29,7 +29,7 @@ dataset: ring
 prior: {name: gaussian, dim: 2}
 networks: {generator: {name: mlp, hidden: [4]}, discriminator: {name: mlp, hidden: [4]}}
 loss: non-saturating
-optimizers: {default: {name: adam, lr: 1e-3}}
+optimizers: {default: {name: adam, lr: 0.001}}
 train: {images: 64, batch_size: 16, log_every: 16, checkpoint_seconds: 0, device: cpu, engine: eager, precision: fp32}
 """
 LIBRARIES = (
