@@ -17,7 +17,6 @@ from test_peers import compare
 # It draws a flat picture: as bright as the steps it has taken, in a white frame where the padding is. And it refuses to
 # draw in training mode, or to train in evaluation mode.
 ADAPTER = f"""
-import re
 import sys
 sys.path.insert(0, {str(HERE)!r})
 import torch
