@@ -515,7 +515,11 @@ def test_paths_of_a_run_that_was_sent_are_read_only_with_the_readers_word(reader
     recipe["dataset"]["path"] = str(path)
     (sent / "recipe.yaml").write_text(json.dumps(recipe))
     changed(
-        sent, recipe_digests=[], data_dir=data_dir and str(data_dir), modality="odd" if reader == "sample" else "images"
+        sent,
+        recipe_digests=[],
+        started_here=None,
+        data_dir=data_dir and str(data_dir),
+        modality="odd" if reader == "sample" else "images",
     )
     words = [sent if word == "RUN" else word for word in READERS[reader]]
     unread = (
