@@ -29,7 +29,7 @@ dataset: ring
 prior: {name: gaussian, dim: 2}
 networks: {generator: {name: mlp, hidden: [4]}, discriminator: {name: mlp, hidden: [4]}}
 loss: non-saturating
-optimizers: {default: {name: adam, lr: 1e-3}}
+optimizers: {default: {name: adam, lr: 0.001}}
 train: {images: 64, batch_size: 16, log_every: 16, checkpoint_seconds: 0, device: cpu, engine: eager, precision: fp32}
 """
 LIBRARIES = (
@@ -515,7 +515,11 @@ def test_paths_of_a_run_that_was_sent_are_read_only_with_the_readers_word(reader
     recipe["dataset"]["path"] = str(path)
     (sent / "recipe.yaml").write_text(json.dumps(recipe))
     changed(
-        sent, recipe_digests=[], data_dir=data_dir and str(data_dir), modality="odd" if reader == "sample" else "images"
+        sent,
+        recipe_digests=[],
+        started_here=None,
+        data_dir=data_dir and str(data_dir),
+        modality="odd" if reader == "sample" else "images",
     )
     words = [sent if word == "RUN" else word for word in READERS[reader]]
     unread = (
