@@ -2,14 +2,15 @@
 
 Everything that a plugin may import stands here, and nothing else is promised to stay. The names are resolved on first
 use, so that ``import ganzoo`` costs nothing.
+
+Nothing at all is imported here: ``python -m ganzoo`` comes through this file while the working folder is still first on
+the path, and ``typing.py`` may lie in it.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ganzoo import functional, layers
     from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
     from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
@@ -138,7 +139,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name in ("functional", "layers"):
         return import_module(f"ganzoo.{name}")
     if name in _HOME:

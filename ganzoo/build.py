@@ -30,7 +30,7 @@ from ganzoo.registry.registry import Entry
 
 T = TypeVar("T")
 BYTES_PER_WEIGHT = 4
-MOST_TENSORS = 20_000
+MOST_TENSORS = 10_000
 """Weights and buffers of one network, as tensors: several thousand layers."""
 SPECTRAL_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 SIZES_FROM_SPEC = "Take every size from the spec."

@@ -49,12 +49,14 @@ def one_line(text: str) -> str:
 
     Names come from untrusted files: control characters and changes of writing direction are escaped.
     """
-    joined = _LINE_END.sub(" ", text.strip())
-    return joined if joined.isprintable() else "".join(map(_visible, joined))
+    return visible(_LINE_END.sub(" ", text.strip()))
 
 
-def _visible(character: str) -> str:
-    return character if character.isprintable() else ascii(character)[1:-1]
+def visible(text: str) -> str:
+    """Text, lines and all, with control characters and changes of writing direction escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

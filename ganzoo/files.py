@@ -1,8 +1,7 @@
-"""Files that survive a crash, JSON that is checked, and child processes that ignore the working folder."""
+"""Files that survive a crash and lead nowhere else, checked JSON, and children that ignore the working folder."""
 
 from __future__ import annotations
 
-import errno
 import glob
 import hashlib
 import json
@@ -21,11 +20,68 @@ from typing import Any
 
 from filelock import FileLock
 
-from ganzoo.errors import one_line
+from ganzoo.errors import GanzooError, one_line
 
 logger = logging.getLogger(__name__)
 DAY = 86_400
 """Seconds."""
+
+
+def refuse_links(path: Path, within: Path) -> Path:
+    """Check that a path can be written without leaving a folder: a stranger's clone may hold links to your own files.
+
+    Args:
+        path: What is going to be made or written; it need not exist.
+        within: The folder that somebody named, which may itself be a link or lie behind one.
+
+    Returns:
+        The path.
+
+    Raises:
+        GanzooError: The path, or a folder between the two, is a link.
+    """
+    step = within
+    for part in path.relative_to(within).parts:
+        step = step / part
+        if step.is_symlink():
+            raise GanzooError(
+                f"{step} is a link, and ganzoo writes nothing through links.",
+                "Replace it by what it leads to, or name that on the command line.",
+            )
+    return path
+
+
+def default_folder(*parts: str) -> Path:
+    """A folder below the working folder that nobody named, such as ``runs``.
+
+    Raises:
+        GanzooError: It is a link, or lies behind one.
+    """
+    return refuse_links(Path(*parts), Path())
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Check that nothing in a folder is a link to somewhere outside it, so that reading it reads the folder alone.
+
+    Raises:
+        GanzooError: Something is.
+    """
+    inside = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            entry = Path(place, name)
+            if entry.is_symlink() and not _target(entry).is_relative_to(inside):
+                raise GanzooError(
+                    f"{entry} is a link to something outside {folder}, which a stranger may have put there.",
+                    "Replace it by what it leads to. The folder itself may be anywhere.",
+                )
+
+
+def _target(link: Path) -> Path:
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself, which older versions of Python refuse
+        return Path(link.anchor)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -119,8 +175,10 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
         durable: Return only once the lines are on the disk.
 
     Raises:
+        GanzooError: The file is a link: what it leads to is not ours.
         OSError: The disk is full or the file cannot be written; none of the lines were added.
     """
+    refuse_links(path, path.parent)
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     left = memoryview(lines.encode())
     # Unbuffered: closing a buffered file would write once more what a full disk has just refused.
@@ -148,14 +206,10 @@ def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: 
         durable: Wait until they are on the disk.
 
     Raises:
-        OSError: The disk is full, the folder cannot be written, or the file or its lock is a link: what it leads to is
-            not ours. None of the lines were added.
+        GanzooError: The file or its lock is a link: what it leads to is not ours.
+        OSError: The disk is full or the folder cannot be written; none of the lines were added.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    for file in (path, lock):
-        if file.is_symlink():
-            raise OSError(errno.ELOOP, f"{file} is a link", str(file))
-    with FileLock(lock):
+    with FileLock(refuse_links(path.with_name(f".{path.name}.lock"), path.parent)):
         append_lines(path, records, durable=durable)
 
 

@@ -156,6 +156,20 @@ def test_compressed_files_of_a_dataset_are_read_as_they_are(tmp_path):
     assert dataset.labels.tolist() == [1, 2, 9]
 
 
+@pytest.mark.parametrize("kind", ["pipe", "bomb"])
+def test_weights_of_an_extractor_are_neither_waited_for_nor_expanded(tmp_path, kind):
+    weights = tmp_path / "weights.pth"
+    if kind == "pipe":
+        os.mkfifo(weights)
+    else:
+        with zipfile.ZipFile(weights, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("archive/data.pkl", bytes(50_000_000))
+    np.savez(tmp_path / "x.npz", images=np.zeros((50, 28, 28), "uint8"))
+    named = ("--metric", "fid@inception-v3-compat", "--extractor-weights", weights)
+    said = ganzoo(tmp_path, "eval", tmp_path / "x.npz", *named)
+    assert ("is not a regular file" if kind == "pipe" else "is compressed, which torch.save never does") in said
+
+
 def test_a_report_draws_no_picture_that_its_run_was_given(tmp_path):
     """A stranger's run folder, whose pictures of samples are a pipe and a bomb."""
     from ganzoo.reports.run_report import frames

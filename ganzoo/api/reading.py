@@ -257,3 +257,18 @@ def read_idx(path: Path) -> Tensor:
     if not content:
         return torch.empty(shape, dtype=torch.uint8)
     return torch.frombuffer(content, dtype=torch.uint8).view(shape)
+
+
+def check_torch_file(path: Path) -> None:
+    """Refuse what ``torch.load`` would block on, or expand to more than the file's size.
+
+    Raises:
+        GanzooError: It is not a regular file, too large, or a compressed archive, which ``torch.save`` never writes.
+        OSError: It cannot be opened.
+    """
+    with open_regular(path) as file:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                compressed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
+            if compressed:
+                raise GanzooError(f"{path} is compressed, which torch.save never does.", "Download the weights again.")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import codecs
 import errno
 import io
+import logging
 import os
 import signal
 import sys
 import threading
-from types import FrameType
+import traceback
+from types import FrameType, TracebackType
 from typing import Annotated
 
 import typer
@@ -21,6 +23,7 @@ from ganzoo.cli.listing import list_, plugins, show
 from ganzoo.cli.reports import doctor, leaderboard, report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
+from ganzoo.cli.terminal import LogHandler, say
 from ganzoo.errors import GanzooError, is_out_of_memory, one_line
 
 app = typer.Typer(
@@ -57,7 +60,7 @@ def _version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
 
-        typer.echo(f"ganzoo {version('ganzoo-bench')}")
+        say(f"ganzoo {version('ganzoo-bench')}")
         raise typer.Exit
 
 
@@ -75,10 +78,12 @@ def main() -> None:
     _prepare_streams()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+    logging.getLogger("ganzoo").addHandler(LogHandler())
     try:
         try:
             app()
         finally:
+            sys.excepthook = _show_bug  # now, because typer has put one of its own there
             # A full disk may only show when the buffer is written, which must not wait for the interpreter's shutdown.
             sys.stdout.flush()
     except GanzooError as error:
@@ -129,6 +134,11 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
 
 
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback: it may quote a stranger's file, too."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip(), err=True)
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Exit through the usual cleanup, so that no temporary file stays. Training has its own handler, which saves first.
 
@@ -145,6 +155,5 @@ def _drop_output() -> None:
 
 
 def _exit(message: str, code: int) -> None:
-    red, reset = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
-    print(f"{red}{message}{reset}", file=sys.stderr)
+    say(message, err=True, colour="red")
     sys.exit(code)

@@ -1,9 +1,8 @@
-"""Scores as a table: which way each is better, the floor beside it, and the protocol below."""
+"""Scores as a table: which way each is better, what real images score beside it, and the protocol below."""
 
 from __future__ import annotations
 
 import errno
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
+from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError, RunError, one_line
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     import torch
     from rich.table import Table
 
+    from ganzoo.api.dataset import Part
     from ganzoo.evaluation.protocol import Protocol
+    from ganzoo.registry.loading import Zoo
     from ganzoo.runs.folder import RunFolder
 
 Record = dict[str, Any]
@@ -35,16 +38,16 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
         compared: For each the value to compare it with, or None; None where nothing is compared.
         against: Where those are from.
     """
-    from rich.console import Console
+    from ganzoo.cli.console import Console
 
     console = Console()
     console.print(_table(records, compared))
     if compared is not None:
-        console.print(f"against: {against}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"against: {against}", soft_wrap=True)
     for sentence in _warnings(records):
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
     for line in _protocols(records):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _protocols(records: Sequence[Record]) -> list[str]:
@@ -66,7 +69,7 @@ def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -
     has_weights = any(record["weights"] for record in records)
     table = Table()
     table.add_column("metric", no_wrap=True)
-    for heading in ("better", "value", "real-vs-real"):
+    for heading in ("better", "value", "95%", "real vs real", "above real"):
         table.add_column(heading, justify="right")
     if has_weights:
         table.add_column("weights")
@@ -83,11 +86,12 @@ def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -
 
 def _cells(record: Record, has_weights: bool) -> list[str]:
     from ganzoo.evaluation.metrics import better
+    from ganzoo.evaluation.protocol import excess
 
-    value, protocol = _number(record["value"]), record["protocol"]
-    if "interval" in record:
-        value += " ({} to {})".format(*map(_number, record["interval"]))
-    cells = [record["metric"], ARROWS[better(protocol["metric"])], value, _number(record["floor"])]
+    protocol = record["protocol"]
+    ends = "{} to {}".format(*map(_number, record["interval"])) if record.get("interval") else "-"
+    cells = [record["metric"], ARROWS[better(protocol["metric"])], _number(record["value"]), ends]
+    cells += [_number(record["floor"]), excess(record["value"], record["floor"], record.get("sd"))]
     return [*cells, *([record["weights"] or "-"] if has_weights else []), f"{protocol['n_fake']:,}"]
 
 
@@ -112,7 +116,6 @@ def _warnings(records: Sequence[Record]) -> list[str]:
 
 
 DATASET = "mnist"
-METRICS = ("fid@mnist-cnn",)
 SAMPLES = 10_000
 
 Weights = Literal["ema", "raw"]
@@ -129,12 +132,18 @@ def evaluate(
     dataset: Annotated[
         str | None, typer.Option(help="Whose images are the reference; by default the run's own, or mnist.")
     ] = None,
-    split: Annotated[Literal["test", "train"], typer.Option(help="Which of its images.")] = "test",
+    split: Annotated[
+        Literal["test", "train", "validation"] | None,
+        typer.Option(
+            help="Which of its images; validation is the part of the training images that dataset.validation sets "
+            "apart. By default what the run itself was scored against, or test."
+        ),
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeat for several; all@mnist-cnn is every metric that applies. By default the run's own, or "
-            "fid@mnist-cnn."
+            help="Repeat for several; all@mnist-cnn is every metric that applies. By default the run's own, or the "
+            "headline of the dataset."
         ),
     ] = None,
     everything: Annotated[
@@ -151,14 +160,22 @@ def evaluate(
         Path | None, typer.Option(help="The file of a downloaded extractor's weights.", metavar="FILE")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the samples.", min=0, max=2**63 - 1)] = 0,
-    interval: Annotated[bool, typer.Option("--interval", help="A bootstrap interval for FID; takes seconds.")] = False,
+    interval: Annotated[bool, typer.Option("--interval/--no-interval", help="The 95% interval of each score.")] = True,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway", help="Score in an extractor that was fitted to another dataset too; marks the scores for good."
+        ),
+    ] = False,
     crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
     against: Annotated[
         Path | None, typer.Option(help="A run or scores file to compare with, measured in the same way.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    data_dir: DataDir = None,
+    allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
@@ -189,6 +206,7 @@ def evaluate(
         extractor_weights,
         seed,
         interval,
+        anyway,
         crop,
         resolve_device(device),
         data_dir,
@@ -201,7 +219,7 @@ def evaluate(
     # Saved before they are shown: whoever reads standard output may be gone.
     unsaved = [error for error in (_add_to_run(run, records), _append(out, records)) if error is not None]
     if as_json:
-        typer.echo(json.dumps({"scores": records}, ensure_ascii=False))
+        print_json({"scores": records})
     else:
         beside = [compared.get((record["metric"], record["weights"])) for record in records]
         show_scores(records, None if others is None else beside, str(against))
@@ -254,7 +272,7 @@ class Arguments:
     """
 
     dataset: str | None
-    split: Literal["test", "train"]
+    split: Part | None
     metrics: Sequence[str] | None
     everything: bool
     samples: int | None
@@ -262,6 +280,7 @@ class Arguments:
     extractor_weights: Path | None
     seed: int
     interval: bool
+    anyway: bool
     crop: bool
     device: torch.device
     data_dir: Path | None
@@ -269,7 +288,7 @@ class Arguments:
 
     def metric_names(self, default: Sequence[str]) -> Sequence[str]:
         """The metrics, or every metric of their extractors."""
-        names = self.metrics or default or METRICS
+        names = self.metrics or default
         if not self.everything:
             return names
         return [f"all@{extractor}" for extractor in dict.fromkeys(name.partition("@")[2] for name in names)]
@@ -277,22 +296,29 @@ class Arguments:
 
 def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     """A run, and the scores of each kind of its weights."""
+    from ganzoo.data.validation import VALIDATION
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import load
+    from ganzoo.runs.scores import own_split
 
     zoo = load_zoo()
     generator = load(what, zoo=zoo, device=given.device)
-    recipe, known = generator.recipe, generator.run.info.get("data_dir")
+    recipe = generator.recipe
     name = given.dataset or recipe.dataset.name
+    own = name == recipe.dataset.name
+    split: Part = given.split or (own_split(recipe) if own else "test")
+    default = () if given.metrics else (own and recipe.evaluate.metrics) or _headline(name, zoo)
     evaluator = Evaluator(
-        given.metric_names(recipe.evaluate.metrics),
+        given.metric_names(default),
         zoo.datasets.get(name),
-        recipe.dataset.options if name == recipe.dataset.name else {},
-        given.data_dir or (Path(known) if known else None),
+        recipe.dataset.options if own else {},
+        generator.run.data_dir(recipe) if own else given.data_dir,
         zoo,
         given.device,
-        split=given.split,
+        split=split,
+        validation=recipe.dataset.validation if own else VALIDATION,
+        anyway=given.anyway or recipe.evaluate.anyway,
         extractor_weights=given.extractor_weights,
     )
     samples = given.samples or recipe.evaluate.samples
@@ -318,28 +344,46 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
     """The scores of pictures from a folder, a file or a function."""
     from ganzoo.evaluation.evaluate import evaluate as evaluate_images
     from ganzoo.evaluation.image_io import call, is_function, read_pictures
+    from ganzoo.registry.loading import load_zoo
 
     if given.weights is not None:
         raise GanzooError(f"{what} is not a run, so it has no '{given.weights}' weights.", "Leave --weights out.")
     function, n = is_function(what), given.samples or SAMPLES
     pictures = call(what, n, given.seed) if function else read_pictures(Path(what))
     pictures = pictures.at_most(n, given.seed, "requested" if given.samples else "default")
+    zoo, dataset = load_zoo(), given.dataset or DATASET
     scores = evaluate_images(
         pictures,
-        given.metric_names(METRICS),
-        given.dataset or DATASET,
-        split=given.split,
+        given.metric_names(() if given.metrics else _headline(dataset, zoo)),
+        dataset,
+        split=given.split or "test",
+        anyway=given.anyway,
         device=given.device,
         data_dir=given.data_dir,
         sample_seed=given.seed if function else None,
         interval=given.interval,
         crop=given.crop,
         extractor_weights=given.extractor_weights,
-        note=partial(typer.echo, err=True),
+        note=partial(say, err=True),
         check=given.compare,
     )
     return [score.record() for score in scores]
 
 
+def _headline(dataset: str, zoo: Zoo) -> Sequence[str]:
+    """The headline metrics of a dataset.
+
+    Raises:
+        GanzooError: No installed extractor was fitted to it.
+    """
+    from ganzoo.config.headline import headline, how_to_score
+
+    zoo.datasets.get(dataset)
+    found = headline(dataset, zoo)
+    if not found:
+        raise GanzooError(f"No installed extractor was fitted to '{dataset}'.", how_to_score(dataset, zoo))
+    return found
+
+
 def _warn(sentence: str) -> None:
-    typer.secho(one_line(sentence), fg="yellow", err=True)
+    say(one_line(sentence), err=True, colour="yellow")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
+from ganzoo.cli.terminal import print_json
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    data_dir: DataDir = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a training step goes.")] = False,
+    allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
 ) -> None:
     """Train a recipe, score it, and leave a run folder.
@@ -86,7 +89,7 @@ def run(
                 raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
     assert finished is not None
     if as_json:
-        typer.echo(json.dumps(outcome(finished), ensure_ascii=False))
+        print_json(outcome(finished))
     else:
         progress.summarise(finished)
 

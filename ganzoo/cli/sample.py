@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.consent import AllowPaths, DataDir
+from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError
 
 
@@ -24,6 +25,8 @@ def sample(
         Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    data_dir: DataDir = None,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Draw images from a run's newest checkpoint."""
@@ -52,7 +55,7 @@ def sample(
         "images": generator.checkpoint.state["images"],
     }
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False))
+        print_json(facts)
     else:
         age = f"{facts['weights']} weights after {facts['images']:,} training images"
-        typer.echo(f"Saved {n:,} images to {out} ({age}, seed {seed}).", err=True)
+        say(f"Saved {n:,} images to {out} ({age}, seed {seed}).", err=True)

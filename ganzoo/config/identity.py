@@ -37,5 +37,5 @@ def training_digest(recipe: Recipe) -> str:
     asked["train"] = train
     if recipe.train.until is not None:
         # until names its metric itself; of evaluate there remain the cadence and the samples.
-        asked["stopping"] = {key: value for key, value in evaluate.items() if key != "metrics"}
+        asked["stopping"] = {key: value for key, value in evaluate.items() if key not in ("metrics", "anyway")}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -74,13 +74,17 @@ class RealImages:
     def features(self) -> Features:
         """Their features, from the cache where it has them."""
         tensors = remembered("features", self.key, self._compute)
-        return Features(tensors["values"], tensors.get("logits"))
+        projection = self.extractor.projection
+        return Features(tensors["values"], tensors.get("logits"), None if projection is None else projection.cpu())
 
     def radii(self, k: int) -> Tensor:
         """How far each is from the k-th nearest of the others, (n,) float64, from the cache where it has them."""
         if k not in self._radii:
-            found = remembered(f"radii{k}", self.key, lambda: {"radii": radii(self.features.values, k)})
-            self._radii[k] = found["radii"]
+
+            def compute() -> dict[str, Tensor]:
+                return {"radii": radii(self.features.values, k, device=self.device)}
+
+            self._radii[k] = remembered(f"radii{k}", self.key, compute)["radii"]
         return self._radii[k]
 
     @cached_property

@@ -14,8 +14,7 @@ from ganzoo.errors import GanzooError, RunError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ganzoo.api.bounds import INT64
-from ganzoo.api.objective import Networks, Objective
+    from ganzoo.api.objective import Networks, Objective
 
 BATCH = 500
 """Images that are drawn, or scored, at a time."""

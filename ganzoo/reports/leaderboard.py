@@ -16,9 +16,9 @@ from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.reports.formatting import NOTHING, code, count, duration, figure, markdown, short
-from ganzoo.reports.pareto import COSTS, quality_against
-from ganzoo.reports.plots import shortened
-from ganzoo.reports.ranking import Contender, Place, Ranking, Spread, Table, rankings
+from ganzoo.reports.pareto import COSTS, quality_against, views_against_one_another
+from ganzoo.reports.plots import own_settings, shortened
+from ganzoo.reports.ranking import DISAGREE, Contender, Place, Ranking, Spread, Table, rankings
 from ganzoo.reports.templates import Absent, Picture, page
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores, read_runs
 
@@ -27,14 +27,20 @@ SOFTWARE = "ganzoo leaderboard"
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 10
 """Recipes of each dataset in the main README."""
-SEEDS = "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in brackets."
+EXCESS = (
+    "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the standard "
+    "deviation of that over draws of real images, where it was measured. Read a column downwards: the numbers of two "
+    "columns have nothing to do with one another."
+)
+SEEDS = "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in square brackets."
 
 FULL = {
     "rank": "right",
     "recipe": "left",
     "ema": "right",
     "raw": "right",
-    "× real-vs-real": "right",
+    "95%": "right",
+    "above real vs real": "right",
     "images": "right",
     "training": "right",
     "images/s": "right",
@@ -49,11 +55,11 @@ def whole_page(made: Sequence[Ranking]) -> str:
     parts = [
         f"{TITLE} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
         "[index.html](index.html) has the same with plots, and sorts. Scores are only ranked against scores of the "
-        f"same protocol, given above each table. {SEEDS} `× real-vs-real` is the reported score (in bold) over the "
-        "score of real images.",
+        f"same protocol, given above each table. {SEEDS} The reported score is in bold. {EXCESS}",
     ]
     for ranking in made:
-        parts.append(f"## {markdown(ranking.dataset)}")
+        parts.append(f"## {markdown(ranking.title)}")
+        parts += _headline(ranking, len(ranking.contenders)) if len(ranking.views) > 1 else ()
         parts += [part for table in ranking.tables for part in _section(table)]
         parts += _failures(ranking)
     parts += ["## How to reproduce each figure", *_commands(made)]
@@ -71,7 +77,9 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool) -> str:
     parts = [f"![Samples of the best recipes]({results}/samples.png)"] if has_picture else []
     for ranking in made:
         if ranking.tables:
-            parts += _short_section(ranking.tables[0], ranking.dataset)
+            parts += [f"**{markdown(ranking.title)}**", *_headline(ranking, SHORT)]
+    if parts:
+        parts.append(EXCESS)
     parts.append(f"All recipes, with speed, size and the command for each: [{results}]({results}/README.md).")
     return "\n\n".join(parts)
 
@@ -95,7 +103,7 @@ def between_markers(text: str, content: str, name: str) -> str:
 def _section(table: Table) -> Iterable[str]:
     metric = table.metric
     yield f"### {markdown(metric.name)}"
-    floor = f" Real images score {figure(table.floor)}." if table.floor is not None else ""
+    floor = f" Real vs real: {figure(table.floor)}." if table.floor is not None else ""
     yield f"Protocol: {markdown(metric.protocol)}; {metric.direction}.{floor}"
     yield _table(FULL, [_full_row(place) for place in table.places])
 
@@ -107,7 +115,8 @@ def _full_row(place: Place) -> list[str]:
         _name(one),
         _score(place, "ema"),
         _score(place, "raw"),
-        figure(place.times),
+        NOTHING if place.interval is None else " to ".join(map(figure, place.interval)),
+        place.excess_in_words or NOTHING,
         _mean(one.images, count),
         _mean(one.seconds, duration),
         _mean(one.speed, count),
@@ -117,16 +126,35 @@ def _full_row(place: Place) -> list[str]:
     ]
 
 
-def _short_section(table: Table, dataset: str) -> Iterable[str]:
-    metric = table.metric
-    yield f"**{markdown(dataset)}**, {markdown(metric.name)} ({metric.direction}; {markdown(metric.protocol)}):"
+def _headline(ranking: Ranking, most: int) -> Iterable[str]:
+    """The headline's metrics side by side, ranked by the first."""
+    if not ranking.views:
+        return
+    first = ranking.views[0].metric
+    names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
+    yield f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.protocol)}."
+    others = [{id(place.contender): place for place in view.places} for view in ranking.views]
     rows = [
-        [str(place.rank), _name(place.contender), _reported(place), figure(place.times), _time(place.contender)]
-        for place in table.scored[:SHORT]
+        [
+            str(place.rank),
+            _name(place.contender),
+            *(
+                " ".join(filter(None, (_reported(of[one]), _above(of[one]), ranking.marks.get((one, number)))))
+                for number, of in enumerate(others)
+            ),
+            _time(place.contender),
+        ]
+        for place in ranking.views[0].scored[:most]
+        for one in [id(place.contender)]
     ]
-    aligned = ("right", "left", "right", "right", "right")
-    headings = ("rank", "recipe", metric.name, "× real-vs-real", "training")
-    yield _table(dict(zip(headings, aligned, strict=True)), rows)
+    aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
+    yield _table({**aligned, "training": "right"}, rows)
+    if ranking.marks:
+        yield DISAGREE
+
+
+def _above(place: Place) -> str:
+    return "" if place.excess_in_words is None else f"({place.excess_in_words})"
 
 
 def _failures(ranking: Ranking) -> Iterable[str]:
@@ -172,7 +200,7 @@ def _spread(spread: Spread | None) -> str:
     if spread is None:
         return NOTHING
     told = figure(spread.mean)
-    return told if spread.seeds == 1 else f"{told} ({figure(spread.low)} to {figure(spread.high)})"
+    return told if spread.seeds == 1 else f"{told} \\[{figure(spread.low)} to {figure(spread.high)}\\]"
 
 
 def _mean(spread: Spread | None, told: object) -> str:
@@ -228,18 +256,22 @@ def thumbnail(image: Image.Image) -> Image.Image:
 def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
     """One PNG with the samples of the best recipes, each with its name and score; None where there are no pictures.
 
-    Of the first dataset's first table, the best first, each recipe once.
+    Of the first dataset's first tables, with labels and without equally many, the best first, each recipe once.
     """
-    tables = [ranking.tables[0] for ranking in made if ranking.tables]
-    named: dict[str, tuple[Place, Image.Image]] = {}
-    for place in tables[0].scored if tables else ():
-        samples = place.contender.newest.samples if len(named) < BEST else None
-        image = grid_of(samples, folder)
-        if image is not None:
-            named.setdefault(place.contender.newest.recipe, (place, image))
-    return _best_sheet(list(named.values())) if named else None
+    tables = [ranking.tables[0] for ranking in made if ranking.tables and ranking.dataset == made[0].dataset]
+    found: list[tuple[Place, Image.Image]] = []
+    for number, table in enumerate(tables, 1):
+        named: dict[str, tuple[Place, Image.Image]] = {}
+        for place in table.scored:
+            samples = place.contender.newest.samples if len(found) + len(named) < BEST * number // len(tables) else None
+            image = grid_of(samples, folder)
+            if image is not None:
+                named.setdefault(place.contender.newest.recipe, (place, image))
+        found += named.values()
+    return _best_sheet(found) if found else None
 
 
+@own_settings()
 def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -281,12 +313,14 @@ class Row:
         picture: Some of its samples, or None.
         where: What it ran on.
         places: How it did in each of the ranking's tables.
+        views: How it did in each view of the headline, with a mark where views disagree.
     """
 
     contender: Contender
     picture: Picture | None
     where: str
     places: tuple[Place, ...]
+    views: tuple[tuple[Place, str], ...]
 
 
 @dataclass(frozen=True)
@@ -297,11 +331,13 @@ class Sheet:
         ranking: What it shows.
         rows: In the order of the first table.
         plots: For each table, quality against each cost.
+        views: The first view of the headline against each other one.
     """
 
     ranking: Ranking
     rows: tuple[Row, ...]
     plots: tuple[tuple[Markup | Absent, ...], ...]
+    views: tuple[Markup | Absent, ...]
 
 
 def read_rankings(results: Path) -> list[Ranking]:
@@ -406,20 +442,32 @@ def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_pictu
 
 def html(made: Sequence[Ranking], results: Path) -> str:
     """``index.html``: needs no other file, and no network."""
-    return page("leaderboard.html", "leaderboard.js", {"sheets": [_sheet(n, b, results) for n, b in enumerate(made)]})
+    sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
+    return page("leaderboard.html", "leaderboard.js", {"sheets": sheets, "excess": EXCESS, "disagree": DISAGREE})
 
 
 def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
     by_contender = [{id(place.contender): place for place in table.places} for table in ranking.tables]
+    of_views = [{id(place.contender): place for place in view.places} for view in ranking.views]
     rows = [
-        Row(one, _thumbnail(one, results), where(one), tuple(places[id(one)] for places in by_contender))
+        Row(
+            one,
+            _thumbnail(one, results),
+            where(one),
+            tuple(places[id(one)] for places in by_contender),
+            tuple((of[id(one)], ranking.marks.get((id(one), view), "")) for view, of in enumerate(of_views)),
+        )
         for one in ranking.contenders
     ]
+    views = tuple(
+        views_against_one_another(ranking.views[0], view, f"views-{number}-{index}")
+        for index, view in enumerate(ranking.views[1:])
+    )
     plots = [
         tuple(quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS)
         for index, table in enumerate(ranking.tables)
     ]
-    return Sheet(ranking, tuple(rows), tuple(plots))
+    return Sheet(ranking, tuple(rows), tuple(plots), views)
 
 
 def _thumbnail(contender: Contender, results: Path) -> Picture | None:

@@ -24,12 +24,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset
+from ganzoo.api.dataset import Dataset, Part
 from ganzoo.api.modality import png
 from ganzoo.api.tracker import Tracker
 from ganzoo.config.loading import Recipe, parse_recipe
+from ganzoo.data.validation import load_part, part_of
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
 from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.features import fitting_metrics
 from ganzoo.evaluation.metrics import MetricRequest
 from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.sampling import draw
@@ -42,7 +44,7 @@ from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.environment import environment, hardware_in_words
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.schemas import MOST_THREADS
-from ganzoo.runs.scores import SAMPLE_SEED
+from ganzoo.runs.scores import SAMPLE_SEED, own_split
 from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.health import broken_networks
@@ -69,7 +71,7 @@ PROFILED_AT = 50
 """Steps before a profile: memory is allocated, and the number of threads chosen."""
 CHECK_SIGNALS_EVERY = 8
 """Steps after which several processes ask one another whether to stop: torchrun kills after 30 seconds."""
-LOGGED = ("metric", "value", "floor", "weights", "seconds")
+LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")
 """What a score's event repeats of it."""
 
 
@@ -129,6 +131,7 @@ def start(
     # The folder holds what was asked for; what `auto` became is provenance, in run.json.
     run = RunFolder.create(out, recipe, _description(resolved, zoo, parts, data_dir))
     with run.claimed():
+        run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
         return _train(parts, run, zoo, callbacks, profile=profile)
 
@@ -172,7 +175,7 @@ def resume(
             recipe = run.recipe(zoo, overrides)
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
-            data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
+            data_dir = run.data_dir(recipe) if dataset is None else None
             if recipe.train.precision == "tf32" and processes.device(recipe.train.device).type != "cuda":
                 recipe = recipe.in_precision("fp32")
             if processes.size != run.info.get("processes", 1):
@@ -198,6 +201,8 @@ def resume(
                 callbacks.log(one_line(sentence))
             began = run.info.get("began_with") or run.info.get("environment")
             run.update(status="running", environment=found, began_with=began, processes=processes.size)
+            if dataset is None:
+                run.accept_paths(shared, data_dir)
             run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})
         return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
 
@@ -323,22 +328,38 @@ def _build(
     device = processes.device(recipe.train.device)
     with _out_of_memory_as_sentence():
         entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
-        train = entry.create("train", data_dir, **options) if dataset is None else dataset
+        validation = recipe.dataset.validation
+
+        def part(name: Part) -> Dataset:
+            if dataset is None:
+                return load_part(entry, options, data_dir, name, validation)
+            return dataset if name == "test" else part_of(dataset, name, validation)
+
+        train = part("train")
+        metrics, sentences = fitting_metrics(recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway)
+        for until in recipe.train.conditions:
+            if until.metric not in metrics:
+                raise GanzooError(f"train.until waits for '{until.metric}'. {sentences[0]}", "Wait for another score.")
+        for sentence in sentences:
+            callbacks.log(sentence)
         evaluator = Evaluator(
-            recipe.evaluate.metrics,
+            metrics,
             entry if dataset is None else dataset,
             options,
             data_dir,
             zoo,
             device,
-            reference=processes.is_main,
+            split=own_split(recipe),
+            validation=validation,
+            anyway=recipe.evaluate.anyway,
+            reference=processes.is_main and bool(metrics),
         )
-        variety = VarietyWatch.of(recipe, zoo, train, device) if processes.is_main else None
+        variety = VarietyWatch.of(metrics, zoo, train, device) if processes.is_main else None
         trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
         sources = {}
         if trainer.objective.generates_from:
-            test = entry.create("test", data_dir, **options) if dataset is None else dataset
-            sources = {name: test.columns[name] for name in trainer.objective.generates_from}
+            columns = part(own_split(recipe)).columns
+            sources = {name: columns[name] for name in trainer.objective.generates_from}
     return _Parts(train, sources, evaluator, variety, trainer)
 
 
@@ -591,7 +612,14 @@ class TrainingLoop:
         features = self.evaluator.features(images, processes)
         if self.run is not None:
             scores = self.evaluator.score(
-                images, features=features, requests=missing, sample_seed=SAMPLE_SEED, weights=weights, labels=labels
+                images,
+                features=features,
+                requests=missing,
+                sample_seed=SAMPLE_SEED,
+                weights=weights,
+                labels=labels,
+                # What may be the final scores; the others are points of a curve.
+                interval=self.trainer.steps >= self.trainer.total_steps or bool(self.trainer.recipe.train.conditions),
             )
             self.run.append_score(*(one.record(self.trainer.images, round(self.seconds, 3)) for one in scores))
 
@@ -625,17 +653,18 @@ class TrainingLoop:
         for score in self._scores_here():
             if identity(score["protocol"]) in own and (score["metric"], score["weights"]) not in logged:
                 logged.add((score["metric"], score["weights"]))
-                self._log_event("score", **{key: score.get(key) for key in LOGGED})
+                self._log_event("score", **{key: score[key] for key in LOGGED if key in score})
 
     def _is_reached(self) -> bool:
-        """Whether the score of ``train.until`` is low enough: that of its own protocol, and no other."""
-        until, weights = self.trainer.recipe.train.until, self.trainer.kinds_of_weights[0]
-        if until is None or self.run is None:
+        """Whether every score of ``train.until`` is good enough: those of its own protocol, and no others."""
+        conditions, weights = self.trainer.recipe.train.conditions, self.trainer.kinds_of_weights[0]
+        if not conditions or self.run is None:
             return False
-        wanted = self._protocols(weights).get(until.metric)
-        for score in self._scores_here():
-            if identity(score["protocol"]) == wanted and score["value"] < until.below:
-                self.reached = f"{until.metric} fell below {until.below:g}"
+        wanted = self._protocols(weights)
+        found = {identity(score["protocol"]): score["value"] for score in self._scores_here()}
+        values = [(until, found.get(wanted[until.metric])) for until in conditions]
+        if all(value is not None and until.is_met(value) for until, value in values):
+            self.reached = " and ".join(until.in_words for until in conditions)
         return bool(self.reached)
 
     def _log_event(self, event: str, **facts: Any) -> None:

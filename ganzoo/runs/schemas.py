@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import parse_json, read_lines
+from ganzoo.files import parse_json, read_lines, refuse_links_out
+from ganzoo.registry.registry import NAME
 
 RUN = 1
 CHECKPOINT = 1
@@ -209,6 +210,10 @@ Size = Annotated[int, Field(ge=1)]
 Shape = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(_imaginable)]
 
 
+Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]
+"""Of a recipe or a dataset, which becomes part of a path."""
+
+
 class _Process(BaseModel):
     """The process that trains a run, or did last."""
 
@@ -231,7 +236,7 @@ class _Facts(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    recipe: str
+    recipe: Name
     shape: Shape
     classes: Annotated[int, Field(ge=0, le=10**6)]
     class_names: list[str] = []
@@ -259,9 +264,10 @@ def read_description(path: Path) -> dict[str, Any]:
 
     Raises:
         NewerError: A newer ganzoo made the run.
-        GanzooError: There is none, or it is damaged.
+        GanzooError: There is none, it is damaged, or the folder holds pipes, or links that lead out of it.
     """
     refuse_pipes(path)
+    refuse_links_out(path)
     file = path / "run.json"
     try:
         info = parse_json(file.read_bytes())

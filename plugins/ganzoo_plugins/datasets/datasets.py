@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from contextlib import redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -20,7 +21,6 @@ from ganzoo_plugins.datasets.mnist.archive import intact, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -45,11 +45,21 @@ def mnist(split: Split, folder: Path | None) -> ImageDataset:
     return _read_idx("mnist", split, raw, files, DIGITS)
 
 
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package dataset-fashion-mnist puts its four .gz files."""
+
+
 def fashion_mnist(split: Split, folder: Path | None) -> ImageDataset:
-    """Pictures of clothing, 60,000 and 10,000 of 28x28."""
+    """Pictures of clothing, 60,000 and 10,000 of 28x28.
+
+    Read from ``folder``, from Debian's package ``dataset-fashion-mnist``, or downloaded; .gz files as they are.
+    """
     from torchvision.datasets import FashionMNIST
 
-    return _idx_dataset("fashion-mnist", FashionMNIST, split, folder, FashionMNIST.classes)
+    if folder is None and _holds(FASHION_MNIST, _idx_files("train" if split == "train" else "t10k")):
+        folder = FASHION_MNIST
+    remedy = " Debian and Ubuntu have them: `apt install dataset-fashion-mnist`."
+    return _idx_dataset("fashion-mnist", FashionMNIST, split, folder, FashionMNIST.classes, remedy)
 
 
 def kmnist(split: Split, folder: Path | None) -> ImageDataset:
@@ -83,23 +93,30 @@ def _idx_files(prefix: str) -> tuple[str, str]:
 
 
 def _idx_dataset(
-    name: str, source: Callable[..., Any], split: Split, folder: Path | None, classes: Sequence[str]
+    name: str, source: Callable[..., Any], split: Split, folder: Path | None, classes: Sequence[str], remedy: str = ""
 ) -> ImageDataset:
     """A dataset in MNIST's format, which torchvision's class ``source`` knows how to download."""
     files = _idx_files("train" if split == "train" else "t10k")
-    raw = _idx_folder(name, source, files, folder, f"{source.__name__}/raw")
+    raw = _idx_folder(name, source, files, folder, f"{source.__name__}/raw", remedy)
     return _read_idx(name, split, raw, files, classes)
 
 
-def _idx_folder(name: str, source: Callable[..., Any], files: Sequence[str], folder: Path | None, place: str) -> Path:
-    """Where the files are: in the user's folder, or in the cache, downloaded if need be."""
+def _idx_folder(
+    name: str, source: Callable[..., Any], files: Sequence[str], folder: Path | None, place: str, remedy: str = ""
+) -> Path:
+    """Where the files are, zipped or not: in the user's folder, or in the cache, downloaded if need be."""
     if folder is not None:
         return _locate(name, folder, (place, "raw", "."), files)
     cache = cache_folder(name)
-    if not all((cache / place / file).is_file() for file in files):
+    if not _holds(cache / place, files):
         fetch = partial(source, str(cache), download=True)
-        _download(name, fetch, cache / place, f"{' and '.join(files)}, unzipped,")
+        _download(name, fetch, cache / place, f"{' and '.join(files)}, zipped or not,", remedy)
     return cache / place
+
+
+def _holds(folder: Path, files: Sequence[str]) -> bool:
+    """Whether a folder has all files, each as it is or as .gz."""
+    return all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in files)
 
 
 def _read_idx(
@@ -147,7 +164,7 @@ def _fetch(url: str, folder: Path) -> None:
     download_and_extract_archive(url, str(folder), md5="c32a1d4ab5d03f1284b67883e8d87530")
 
 
-def _download(name: str, fetch: Callable[[], object], place: Path, files: str) -> None:
+def _download(name: str, fetch: Callable[[], object], place: Path, files: str, remedy: str = "") -> None:
     try:
         # Standard output is for JSON, and torchvision talks.
         with redirect_stdout(sys.stderr):
@@ -155,18 +172,18 @@ def _download(name: str, fetch: Callable[[], object], place: Path, files: str) -
     except (OSError, RuntimeError, EOFError) as error:
         raise GanzooError(
             f"Dataset '{name}' cannot be downloaded.",
-            f"Put {files} into {place} yourself, or name their folder with --data-dir.",
+            f"Put {files} into {place} yourself, or name their folder with --data-dir.{remedy}",
         ) from error
 
 
 def _locate(name: str, folder: Path, places: Sequence[str], files: Sequence[str]) -> Path:
     """The first place inside a folder that has all files."""
     for place in places:
-        if all(any((folder / place / name).is_file() for name in (file, f"{file}.gz")) for file in files):
+        if _holds(folder / place, files):
             return folder / place
     raise GanzooError(
         f"The files of dataset '{name}' are not in {folder}.",
-        f"Put {', '.join(files)} into it, or leave --data-dir out.",
+        f"Put {', '.join(files)} into it, zipped or not, or leave --data-dir out.",
     )
 
 

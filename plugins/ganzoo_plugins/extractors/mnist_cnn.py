@@ -23,6 +23,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from ganzoo import Extractor, GanzooError, Register, hookimpl
 
 WEIGHTS = Path(__file__).with_name("mnist-cnn.safetensors")
+FASHION_WEIGHTS = Path(__file__).with_name("fashion-mnist-cnn.safetensors")
 
 
 def trunk() -> nn.Sequential:
@@ -53,9 +54,11 @@ class MnistCnn(Extractor):
         GanzooError: The file is missing or not this network's.
     """
 
+    name = "mnist-cnn"
     shape = (1, 28, 28)
     width = 128
     classes = 10
+    worlds = ("mnist",)
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         super().__init__()
@@ -66,7 +69,7 @@ class MnistCnn(Extractor):
             self.load_state_dict(load(content))
         except (OSError, SafetensorError, RuntimeError) as error:
             raise GanzooError(
-                f"The weights of 'mnist-cnn' in {weights} cannot be read.",
+                f"The weights of '{self.name}' in {weights} cannot be read.",
                 "Install ganzoo-bench again, or train them: `python -m ganzoo_plugins.extractors.mnist_cnn_training`.",
             ) from error
         self._digest = sha256(content).hexdigest()
@@ -93,7 +96,7 @@ class MnistCnn(Extractor):
         if images.dtype != torch.uint8 or images.shape[1:] != self.shape:
             shape = "x".join(map(str, images.shape))
             raise GanzooError(
-                f"The extractor 'mnist-cnn' was given images of shape {shape} and type {images.dtype}.",
+                f"The extractor '{self.name}' was given images of shape {shape} and type {images.dtype}.",
                 "It judges uint8 images of shape (n, 1, 28, 28) and never resamples.",
             )
         with torch.autocast(images.device.type, enabled=False):
@@ -101,7 +104,28 @@ class MnistCnn(Extractor):
             return features, self.head(features)
 
 
+class FashionMnistCnn(MnistCnn):
+    """The same network as a classifier of Fashion-MNIST's clothes.
+
+    Args:
+        weights: A file that the training script wrote; by default the one in the package.
+
+    Raises:
+        GanzooError: The file is missing or not this network's.
+    """
+
+    name = "fashion-mnist-cnn"
+
+    def __init__(self, weights: Path = FASHION_WEIGHTS) -> None:
+        super().__init__(weights)
+
+
 @hookimpl
 def register_extractors(register: Register[Extractor]) -> None:
-    """Add the MNIST classifier."""
+    """Add the classifiers."""
     register("mnist-cnn", MnistCnn, summary="128 features of a small MNIST classifier, at native 28x28")
+    register(
+        "fashion-mnist-cnn",
+        FashionMnistCnn,
+        summary="128 features of a small Fashion-MNIST classifier, at native 28x28",
+    )

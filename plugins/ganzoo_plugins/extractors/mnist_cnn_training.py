@@ -1,6 +1,7 @@
 """Train the weights of ``mnist-cnn``: ``python -m ganzoo_plugins.extractors.mnist_cnn_training --out FILE``.
 
-Only the 60,000 training images are used. Everything is drawn from one seed: the same machine and torch
+``--dataset fashion-mnist`` trains those of ``fashion-mnist-cnn``. Only training images are used: all 60,000 digits, and
+of the clothes the 50,000 that are no validation images. Everything is drawn from one seed: the same machine and torch
 release give the same file, byte for byte.
 """
 
@@ -19,26 +20,27 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ganzoo_plugins.datasets.datasets import mnist
-from ganzoo_plugins.extractors.mnist_cnn import MnistCnn, trunk
+from ganzoo_plugins.datasets.datasets import fashion_mnist, mnist
+from ganzoo_plugins.extractors.mnist_cnn import FashionMnistCnn, MnistCnn, trunk
+from ganzoo_plugins.extractors.splitting import split_off_validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ganzoo import Split
 
 BATCH = 250
-EPOCHS = 24
+EPOCHS = {"mnist": 24, "fashion-mnist": 22}
 # The order of sums, and so the digest, depends on it.
-THREADS = 2
+THREADS = {"mnist": 2, "fashion-mnist": 1}
 
 
 def train(
     images: Tensor,
     labels: Tensor,
     *,
-    epochs: int = EPOCHS,
+    epochs: int = EPOCHS["mnist"],
     seed: int = 0,
+    mirrored: bool = False,
     report: Callable[[str], None] = print,
 ) -> bytes:
     """Train a classifier, and give back its weights file.
@@ -48,6 +50,7 @@ def train(
         labels: Their classes, int64 (n,).
         epochs: How often each image is shown.
         seed: Of the initial weights, the order and the distortions.
+        mirrored: Whether half of the images are mirrored, and the others distorted half as much: a shoe stays a shoe.
         report: Told the loss after each epoch.
 
     Returns:
@@ -64,7 +67,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         total = torch.zeros(())
-        for batch, target in _epoch(images, labels, generator):
+        for batch, target in _epoch(images, labels, generator, mirrored):
             loss = _loss(network, batch, target)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -91,24 +94,31 @@ def _decayed(network: nn.Module) -> list[dict[str, object]]:
     ]
 
 
-def _epoch(images: Tensor, labels: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _epoch(
+    images: Tensor, labels: Tensor, generator: torch.Generator, mirrored: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
     order = torch.randperm(len(images), generator=generator)
     for chosen in order[: len(images) // BATCH * BATCH].view(-1, BATCH):
-        yield distort(images[chosen].float() / 255, generator), labels[chosen]
+        batch = distort(images[chosen].float() / 255, generator, amount=0.5 if mirrored else 1.0)
+        if mirrored:
+            turned = torch.rand(len(batch), 1, 1, 1, generator=generator) < 0.5
+            batch = torch.where(turned, batch.flip(3), batch).contiguous(memory_format=torch.channels_last)
+        yield batch, labels[chosen]
 
 
-def distort(images: Tensor, generator: torch.Generator) -> Tensor:
+def distort(images: Tensor, generator: torch.Generator, amount: float = 1.0) -> Tensor:
     """Turn, scale, shear and shift each image a little, differently.
 
     Args:
         images: (n, 1, h, w) in [0, 1].
         generator: Where the distortions are drawn from.
+        amount: Of all of them, 1 being what digits bear.
 
     Returns:
         Images of the same shape, channels last.
     """
     n = len(images)
-    turn, shear, shift_x, shift_y, wide, high = (torch.rand(6, n, generator=generator) * 2 - 1).unbind()
+    turn, shear, shift_x, shift_y, wide, high = ((torch.rand(6, n, generator=generator) * 2 - 1) * amount).unbind()
     turn, shear = turn * 0.2, shear * 0.2
     wide, high = torch.exp(wide * 0.12), torch.exp(high * 0.12)
     cos, sin = turn.cos(), turn.sin()
@@ -161,25 +171,28 @@ def accuracy(network: MnistCnn, images: Tensor, labels: Tensor) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train on MNIST, write the weights, and print their accuracy on the test images and their digest."""
-    parser = argparse.ArgumentParser(description="Train the weights of the mnist-cnn extractor.")
+    """Train, write the weights, and print their accuracy on the test images and their digest."""
+    parser = argparse.ArgumentParser(description="Train the weights of the extractors mnist-cnn and fashion-mnist-cnn.")
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="how often each image is shown")
+    parser.add_argument("--dataset", choices=THREADS, default="mnist")
+    parser.add_argument("--epochs", type=int, help="how often each image is shown")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and distortions")
     chosen = parser.parse_args(arguments)
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(THREADS[chosen.dataset])
+    digits = chosen.dataset == "mnist"
+    source = mnist if digits else fashion_mnist
+    fitted = source("train", None) if digits else split_off_validation(source("train", None))[0]
+    assert fitted.labels is not None
     begun = time.perf_counter()
-    chosen.out.write_bytes(train(*_split("train"), epochs=chosen.epochs, seed=chosen.seed))
+    epochs = chosen.epochs or EPOCHS[chosen.dataset]
+    weights = train(fitted.images, fitted.labels, epochs=epochs, seed=chosen.seed, mirrored=not digits)
+    chosen.out.write_bytes(weights)
     print(f"trained in {time.perf_counter() - begun:.0f} s")
-    network = MnistCnn(chosen.out)
-    print(f"test accuracy {accuracy(network, *_split('test')):.2%}")
+    network = MnistCnn(chosen.out) if digits else FashionMnistCnn(chosen.out)
+    test = source("test", None)
+    assert test.labels is not None
+    print(f"test accuracy {accuracy(network, test.images, test.labels):.2%}")
     print(f"digest {network.digest}")
-
-
-def _split(name: Split) -> tuple[Tensor, Tensor]:
-    dataset = mnist(name, None)
-    assert dataset.labels is not None
-    return dataset.images, dataset.labels
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """MNIST from its archive, files that are already there, downloads that fail, and folders of pictures."""
 
+import gzip
 import lzma
 import os
 import struct
@@ -12,7 +13,15 @@ import torch
 from PIL import Image
 
 from ganzoo import GanzooError
-from ganzoo_plugins.datasets.datasets import cifar10, emnist, fashion_mnist, image_folder, kmnist, mnist
+from ganzoo_plugins.datasets.datasets import (
+    FASHION_MNIST,
+    cifar10,
+    emnist,
+    fashion_mnist,
+    image_folder,
+    kmnist,
+    mnist,
+)
 from ganzoo_plugins.datasets.mnist.archive import PACKED, SHA256, unpack
 from ganzoo_plugins.datasets.mnist.pack import main as pack_main
 from ganzoo_plugins.datasets.mnist.pack import pack
@@ -177,6 +186,38 @@ class TestRelatives:
         assert dataset.classes[8] == eighth
         assert len(dataset.classes) == 10
 
+    def test_zipped_files_are_read_as_they_are(self, tmp_path):
+        images = torch.arange(2 * 28 * 28).remainder(251).to(torch.uint8).view(2, 28, 28)
+        for name, values in {"images-idx3": images, "labels-idx1": torch.tensor([8, 3], dtype=torch.uint8)}.items():
+            write_idx(tmp_path / f"t10k-{name}-ubyte", values)
+            plain = tmp_path / f"t10k-{name}-ubyte"
+            plain.with_name(f"{plain.name}.gz").write_bytes(gzip.compress(plain.read_bytes()))
+            plain.unlink()
+        dataset = fashion_mnist("test", tmp_path)
+        assert torch.equal(dataset.images, images.unsqueeze(1))
+        assert dataset.labels.tolist() == [8, 3]
+        assert len(list(tmp_path.iterdir())) == 2
+
+    @pytest.mark.parametrize("damage", ["cut", "flipped", "not gzip"])
+    def test_a_damaged_zipped_file_is_one_sentence(self, tmp_path, damage):
+        write_idx(tmp_path / "t10k-labels-idx1-ubyte", torch.zeros(2, dtype=torch.uint8))
+        write_idx(tmp_path / "plain", torch.randint(256, (2, 28, 28), dtype=torch.uint8))
+        content = bytearray(gzip.compress((tmp_path / "plain").read_bytes()))
+        if damage == "flipped":
+            content[len(content) // 2] ^= 255
+        made = {"cut": content[:500], "flipped": content, "not gzip": b"nothing of the kind"}[damage]
+        (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(made)
+        with pytest.raises(GanzooError, match=r"'fashion-mnist' in .* are damaged"):
+            fashion_mnist("test", tmp_path)
+
+    @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="Debian's package dataset-fashion-mnist is not installed.")
+    def test_debians_package_is_found(self, cache):
+        dataset = fashion_mnist("test", None)
+        assert dataset.images.shape == (10_000, 1, 28, 28)
+        assert dataset.labels.bincount().tolist() == [1000] * 10
+        assert dataset.labels[:3].tolist() == [9, 2, 1]
+        assert not cache.exists()
+
     def test_a_truncated_file_is_one_sentence(self, tmp_path):
         write_idx(tmp_path / "t10k-images-idx3-ubyte", torch.zeros(2, 28, 28, dtype=torch.uint8))
         write_idx(tmp_path / "t10k-labels-idx1-ubyte", torch.zeros(2, dtype=torch.uint8))
@@ -248,13 +289,15 @@ class TestCifar10:
     ],
 )
 def test_where_there_is_no_network_a_sentence_says_which_files_go_where(
-    cache, no_network, capsys, factory, place, file
+    cache, no_network, capsys, monkeypatch, tmp_path, factory, place, file
 ):
+    monkeypatch.setattr("ganzoo_plugins.datasets.datasets.FASHION_MNIST", tmp_path / "not installed")
     with pytest.raises(GanzooError, match="cannot be downloaded") as caught:
         factory("test", None)
     assert str(cache / place) in caught.value.remedy
     assert file in caught.value.remedy
     assert "--data-dir" in caught.value.remedy
+    assert ("apt install dataset-fashion-mnist" in caught.value.remedy) == (factory is fashion_mnist)
     assert capsys.readouterr().out == ""
 
 

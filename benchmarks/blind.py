@@ -1,0 +1,225 @@
+"""Twenty sets of samples, judged in pairs by somebody who does not see their names, and how far each view agrees.
+
+    python benchmarks/blind.py make --folder FOLDER             # short trainings, 10,000 samples of each: an hour
+    python benchmarks/blind.py show --folder FOLDER             # the pairs, without names: FOLDER/pairs/*.png
+    python benchmarks/blind.py ask --folder FOLDER              # asks about them; results/blind/answers.json
+    python benchmarks/blind.py score --folder FOLDER            # results/blind/scores.json: every view of every set
+    python benchmarks/blind.py report                           # rank agreement, printed and into docs/metrics.md
+
+Every set meets ten others. Which sets a pair shows is drawn from a seed and told by nobody before ``score``; ``report``
+needs the committed files alone. Answers are of one viewer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from scipy.stats import kendalltau, spearmanr
+
+from ganzoo import evaluate
+from ganzoo.files import write_atomically
+
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "blind"
+PAGE = RESULTS.parent.parent / "docs" / "metrics.md"
+BEGIN, END = "<!-- blind: begin -->", "<!-- blind: end -->"
+N = 10_000
+SETS = {
+    "vanilla-mnist": (150_000, 500_000),
+    "cgan-mnist": (80_000, 400_000),
+    "flagship-mnist": (150_000, 500_000),
+    "dcgan-mnist": (40_000, 120_000),
+    "projection-mnist": (200_000,),
+    "infogan-mnist": (240_000,),
+    "wgan-gp-mnist": (300_000,),
+    "wgan-div-mnist": (200_000,),
+    "vae-mnist": (250_000,),
+    "vq-vae-mnist": (120_000,),
+    "began-mnist": (100_000,),
+    "ebgan-mnist": (150_000,),
+    "aae-mnist": (200_000,),
+    "acgan-mnist": (300_000,),
+    "weight-clipping-mnist": (250_000,),
+    "sngan-mnist": (40_000,),
+}
+"""Recipes of the zoo, and after how many training images: families apart, from bad to good. None chose a view."""
+NAMES = tuple(f"{recipe}-{images}" for recipe, lengths in SETS.items() for images in lengths)
+QUESTIONS = ("legibility", "variety")
+VIEWS = (
+    "fid@mnist-ae",
+    "fid@mnist-cnn",
+    "coverage@mnist-ae",
+    "recall@mnist-ae",
+    "coverage@mnist-cnn",
+    "recall@mnist-cnn",
+)
+ROUNDS, SEED = 10, 7
+SIDE, SCALE, PAIRS_A_SHEET = 8, 1.5, 5
+"""A grid is SIDE x SIDE samples, each shown SCALE times as large."""
+
+
+def make(folder: Path) -> None:
+    """Train what is not there yet, and keep uint8 samples."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for recipe, lengths in SETS.items():
+        for images in lengths:
+            samples, run = folder / f"{recipe}-{images}.npz", folder / "runs" / f"{recipe}-{images}"
+            if samples.exists():
+                continue
+            ganzoo = [sys.executable, "-m", "ganzoo"]
+            settings = [f"train.images={images}", "train.device=cpu", f"evaluate.every_images={images}"]
+            settings += ["evaluate.samples=500", "evaluate.metrics=[fid@mnist-cnn]"]
+            chosen = [word for setting in settings for word in ("--set", setting)]
+            subprocess.run([*ganzoo, "run", recipe, "--seed", "0", "--out", str(run), *chosen], check=True)
+            subprocess.run([*ganzoo, "sample", str(run), "--n", str(N), "--out", str(samples)], check=True)
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Which sets meet, left and right: ROUNDS rounds in which each set stands once, all of different pairs."""
+    random = np.random.default_rng(SEED)
+    seats = list(random.permutation(NAMES))
+    rounds = []
+    for _ in range(len(NAMES) - 1):  # a round-robin by the circle method
+        rounds.append([(seats[i], seats[-1 - i]) for i in range(len(seats) // 2)])
+        seats = [seats[0], seats[-1], *seats[1:-1]]
+    chosen = [rounds[i] for i in random.permutation(len(rounds))[:ROUNDS]]
+    return [
+        (str(a), str(b)) if random.random() < 0.5 else (str(b), str(a))
+        for one in chosen
+        for a, b in (one[i] for i in random.permutation(len(one)))
+    ]
+
+
+def show(folder: Path) -> None:
+    """Draw the pairs: other samples of a set each time."""
+    random = np.random.default_rng(SEED)
+    sets = {name: np.load(folder / f"{name}.npz")["images"].reshape(-1, 28, 28) for name in NAMES}
+    width = int(SIDE * 28 * SCALE)
+    (folder / "pairs").mkdir(exist_ok=True)
+    met = pairs()
+    for start in range(0, len(met), PAIRS_A_SHEET):
+        sheet = Image.new("L", (2 * width + 70, PAIRS_A_SHEET * (width + 10)), 80)
+        for row, pair in enumerate(met[start : start + PAIRS_A_SHEET]):
+            ImageDraw.Draw(sheet).text((5, row * (width + 10) + 5), str(start + row + 1), fill=255, font_size=22)
+            for side, name in enumerate(pair):
+                some = sets[name][random.permutation(N)[: SIDE * SIDE]].reshape(SIDE, SIDE, 28, 28)
+                grid = Image.fromarray(some.transpose(0, 2, 1, 3).reshape(SIDE * 28, SIDE * 28))
+                sheet.paste(
+                    grid.resize((width, width), Image.Resampling.BICUBIC),
+                    (50 + side * (width + 15), row * (width + 10)),
+                )
+        sheet.save(folder / "pairs" / f"{start // PAIRS_A_SHEET + 1:02}.png")
+
+
+def ask(folder: Path) -> None:
+    """Ask about the pairs that have no answer yet; ``l`` or ``r`` for each question."""
+    path = RESULTS / "answers.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    answers: list[dict[str, str]] = json.loads(path.read_text("utf-8"))["answers"] if path.exists() else []
+    viewer = input("who looks? ")
+    for number in range(len(answers), len(pairs())):
+        sheet = folder / "pairs" / f"{number // PAIRS_A_SHEET + 1:02}.png"
+        answer = {q: input(f"{sheet}, pair {number + 1}: more {q}, l or r? ").strip().lower()[:1] for q in QUESTIONS}
+        answers.append({q: {"l": "left", "r": "right"}[side] for q, side in answer.items()})
+        write_atomically(path, (json.dumps({"viewer": viewer, "answers": answers}, indent=1) + "\n").encode())
+
+
+def score(folder: Path) -> None:
+    """Every view of every set, against the test images."""
+    found: dict[str, dict[str, float]] = {}
+    for name in NAMES:
+        images = torch.from_numpy(np.load(folder / f"{name}.npz")["images"]).view(-1, 1, 28, 28)
+        scores = evaluate(images, list(VIEWS), dataset="mnist")
+        found[name] = {view: one["value"] for view, one in zip(VIEWS, scores, strict=True)}
+        print(name, found[name], flush=True)
+    write_atomically(RESULTS / "scores.json", (json.dumps(found, indent=1) + "\n").encode())
+
+
+def strengths(answers: list[dict[str, str]], question: str) -> dict[str, float]:
+    """How good each set is by the answers: Bradley and Terry's model, with a weak Gaussian prior.
+
+    Args:
+        answers: For each pair, in order, ``left`` or ``right`` by question.
+        question: One of ``QUESTIONS``.
+
+    Returns:
+        By name, in logits: a set wins against one that is weaker by x with probability 1 / (1 + exp(-x)).
+    """
+    index = {name: i for i, name in enumerate(NAMES)}
+    met = [pair if answer[question] == "left" else pair[::-1] for pair, answer in zip(pairs(), answers, strict=True)]
+    won, lost = (torch.tensor([index[pair[side]] for pair in met]) for side in (0, 1))
+    ability = torch.zeros(len(NAMES), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([ability], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        cost = torch.nn.functional.softplus(ability[lost] - ability[won]).sum() + 0.05 * ability.square().sum()
+        cost.backward()
+        return cost
+
+    optimizer.step(loss)
+    return dict(zip(NAMES, ability.tolist(), strict=True))
+
+
+def agreement(
+    answers: list[dict[str, str]], scores: dict[str, dict[str, float]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Of each view with each question: Kendall's tau and Spearman's rho over sets, and how many pairs agree."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for view in next(iter(scores.values())):
+        sign = -1 if view.startswith("fid") else 1
+        good = {name: sign * scores[name][view] for name in NAMES}
+        for question in QUESTIONS:
+            judged = strengths(answers, question)
+            both = [judged[name] for name in NAMES], [good[name] for name in NAMES]
+            alike = [
+                (good[a] > good[b]) == (one[question] == "left") for (a, b), one in zip(pairs(), answers, strict=True)
+            ]
+            found.setdefault(view, {})[question] = {
+                "kendall": float(kendalltau(*both).statistic),
+                "spearman": float(spearmanr(*both).statistic),
+                "pairs": float(np.mean(alike)),
+            }
+    return found
+
+
+def report() -> str:
+    """The agreement, in Markdown."""
+    answers: dict[str, Any] = json.loads((RESULTS / "answers.json").read_text("utf-8"))
+    found = agreement(answers["answers"], json.loads((RESULTS / "scores.json").read_text("utf-8")))
+    lines = [
+        "| view | " + " | ".join(f"{q}: Kendall, Spearman, pairs" for q in QUESTIONS) + " |",
+        "| --- |" + " --- |" * len(QUESTIONS),
+    ]
+    for view, of in found.items():
+        cells = [f"{of[q]['kendall']:.2f}, {of[q]['spearman']:.2f}, {of[q]['pairs']:.0%}" for q in QUESTIONS]
+        lines.append(f"| `{view}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """One of the steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=["make", "show", "ask", "score", "report"])
+    parser.add_argument("--folder", type=Path, help="where the samples are")
+    args = parser.parse_args()
+    if args.step == "report":
+        text = report()
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        write_atomically(PAGE, f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}".encode())
+        print(text)
+    elif args.folder is None:
+        parser.error("--folder is missing")
+    else:
+        {"make": make, "show": show, "ask": ask, "score": score}[args.step](args.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Real grey images, spoiled in ways that anybody sees, in five rising strengths; and changes that nobody sees.
+
+The weakest strength of a fault can just be made out beside the untouched images, the second is plain to see. Everything
+is computed on uint8 images (n, 1, h, w) and drawn from one seeded generator, so that a set is the same everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.functional import gaussian_blur
+
+Change = Callable[[Tensor, float, torch.Generator], Tensor]
+Choice = Callable[[Tensor, Tensor, int, float, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to spoil a set of images.
+
+    Attributes:
+        name: In tables.
+        unit: What a strength counts.
+        strengths: From the weakest to the strongest; a single one for a change that nobody sees.
+        change: Takes float images (n, 1, h, w) from 0 to 255, a strength and a generator, and gives images back.
+        choose: Takes a pool's images and labels, how many are wanted, a strength and a generator, and gives images.
+            For faults of the set, where each image alone is fine.
+    """
+
+    name: str
+    unit: str
+    strengths: tuple[float, ...]
+    change: Change | None = None
+    choose: Choice | None = None
+
+    def apply(self, images: Tensor, labels: Tensor, n: int, strength: float, seed: int) -> Tensor:
+        """A spoiled set of n images.
+
+        Args:
+            images: The pool, uint8 (m, 1, h, w), m at least n; its first n are those that a ``change`` spoils.
+            labels: The pool's classes, int64 (m,).
+            n: How many.
+            strength: One of ``strengths``, or any other.
+            seed: Of whatever is drawn at random.
+
+        Returns:
+            uint8 (n, 1, h, w).
+        """
+        generator = torch.Generator().manual_seed(seed)
+        if self.choose is not None:
+            found = self.choose(images, labels, n, strength, generator)
+        else:
+            assert self.change is not None
+            found = self.change(images[:n].float(), strength, generator)
+        return found.float().round().clamp(0, 255).to(torch.uint8)
+
+
+def contrast(images: Tensor, slope: float, generator: torch.Generator) -> Tensor:
+    """A steeper curve around the middle grey; black and white from a slope of 255 on."""
+    return (images - 127.5) * slope + 127.5
+
+
+def thickened(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A share of the way to the brightest of each pixel and its four neighbours."""
+    return images + share * (_brightest(images) - images)
+
+
+def thinned(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A share of the way to the darkest of each pixel and its four neighbours."""
+    return images + share * (-_brightest(-images) - images)
+
+
+def _brightest(images: Tensor) -> Tensor:
+    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
+    shifted = [padded[..., 1:-1, 1:-1], padded[..., 2:, 1:-1], padded[..., :-2, 1:-1]]
+    return torch.stack([*shifted, padded[..., 1:-1, 2:], padded[..., 1:-1, :-2]]).amax(0)
+
+
+def noisy(images: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Gaussian noise."""
+    return images + deviation * torch.randn(images.shape, generator=generator)
+
+
+def salted(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A share of the pixels turned white."""
+    return images.masked_fill(torch.rand(images.shape, generator=generator) < share, 255)
+
+
+def holes(images: Tensor, radius: float, generator: torch.Generator) -> Tensor:
+    """Two black discs in what is drawn."""
+    for _ in range(2):
+        images = images * (_distance(images, generator) - radius + 0.5).clamp(0, 1)
+    return images
+
+
+def breaks(images: Tensor, width: float, generator: torch.Generator) -> Tensor:
+    """A straight black cut through what is drawn, nine pixels long."""
+    along, across = _local(images, generator)
+    outside = torch.maximum(across.abs() - width / 2, along.abs() - 4.5) + 0.5
+    return images * outside.clamp(0, 1)
+
+
+def _distance(images: Tensor, generator: torch.Generator) -> Tensor:
+    along, across = _local(images, generator)
+    return (along.square() + across.square()).sqrt()
+
+
+def _local(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Coordinates (n, 1, h, w) in pixels around a random bright pixel of each image, turned by a random angle."""
+    n, _, height, width = images.shape
+    weights = (images.flatten(1) > 100).float() + 1e-6
+    middle = torch.multinomial(weights, 1, generator=generator)
+    angle = (torch.rand(n, 1, 1, generator=generator) * torch.pi)[:, None]
+    y = torch.arange(height).view(1, 1, -1, 1) - (middle // width).view(-1, 1, 1, 1)
+    x = torch.arange(width).view(1, 1, 1, -1) - (middle % width).view(-1, 1, 1, 1)
+    return x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
+
+
+def shifted(images: Tensor, pixels: float, generator: torch.Generator) -> Tensor:
+    """All to the right, by cubic splines: no blur comes with it."""
+    return torch.from_numpy(ndimage.shift(images.numpy(), (0, 0, 0, pixels), order=3))
+
+
+def rotated(images: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
+    """All turned the same way, by cubic splines."""
+    return torch.from_numpy(ndimage.rotate(images.numpy(), degrees, axes=(2, 3), reshape=False, order=3))
+
+
+def elastic(images: Tensor, pixels: float, generator: torch.Generator) -> Tensor:
+    """Smooth random displacements, ``pixels`` on average (root mean square)."""
+    n, _, height, width = images.shape
+    field = gaussian_blur(torch.randn(n, 2, height, width, generator=generator), [19, 19], [3.0, 3.0])
+    field = field * (pixels / field.square().sum(1).mean().sqrt())
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    grid = torch.stack([(x + field[:, 0] + 0.5) * 2 / width - 1, (y + field[:, 1] + 0.5) * 2 / height - 1], -1)
+    return F.grid_sample(images, grid, mode="bicubic", align_corners=False)
+
+
+def few_levels(images: Tensor, levels: float, generator: torch.Generator) -> Tensor:
+    """Each pixel at the nearest of so many even steps from black to white."""
+    return (images / 255 * (levels - 1)).round() * (255 / (levels - 1))
+
+
+def broken(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A share of the images show the upper half of one and the lower half of another."""
+    hit = torch.rand(len(images), generator=generator) < share
+    other = images[torch.randperm(len(images), generator=generator)]
+    mixed = torch.cat([images[:, :, : images.shape[2] // 2], other[:, :, images.shape[2] // 2 :]], 2)
+    return torch.where(hit.view(-1, 1, 1, 1), mixed, images)
+
+
+def missing(images: Tensor, labels: Tensor, n: int, classes: float, generator: torch.Generator) -> Tensor:
+    """The last so many classes are not there; half a class is half of its images."""
+    last = int(labels.max()) + 1
+    kept = (last - classes - labels).float().clamp(0, 1)
+    return images[torch.multinomial(kept, n, generator=generator)]
+
+
+def imbalanced(images: Tensor, labels: Tensor, n: int, ratio: float, generator: torch.Generator) -> Tensor:
+    """Each class is rarer than the one before it; the first is ``ratio`` times as frequent as the last."""
+    weights = ratio ** (-labels.double() / labels.max())
+    return images[torch.multinomial(weights, n, generator=generator)]
+
+
+def few_distinct(images: Tensor, labels: Tensor, n: int, distinct: float, generator: torch.Generator) -> Tensor:
+    """So many different images of each class, again and again."""
+    order = torch.randperm(len(images), generator=generator)
+    few = torch.cat([order[labels[order] == label][: int(distinct)] for label in labels.unique()])
+    return images[few[torch.arange(n) % len(few)]]
+
+
+def towards_mean(images: Tensor, labels: Tensor, n: int, share: float, generator: torch.Generator) -> Tensor:
+    """Each image a share of the way to the mean of its class."""
+    found = images[:n].float()
+    for label in labels.unique():
+        of = labels[:n] == label
+        found[of] += share * (images[labels == label].float().mean(0) - found[of])
+    return found
+
+
+FAULTS = (
+    Fault("dimmed", "times as bright", (0.93, 0.85, 0.75, 0.6, 0.4), lambda x, s, _: x * s),
+    Fault("brightened", "times as bright", (1.2, 1.5, 2, 3, 5), lambda x, s, _: x * s),
+    Fault("thickened", "of a pixel", (0.15, 0.3, 0.5, 0.75, 1), thickened),
+    Fault("thinned", "of a pixel", (0.15, 0.3, 0.5, 0.75, 1), thinned),
+    Fault("blurred", "pixels' sd", (0.4, 0.55, 0.75, 1, 1.5), lambda x, s, _: gaussian_blur(x, [13, 13], [s, s])),
+    Fault("noisy", "levels' sd", (12, 20, 32, 48, 64), noisy),
+    Fault("salted", "of pixels", (0.001, 0.003, 0.006, 0.012, 0.025), salted),
+    Fault("holes", "pixels' radius, two", (1, 1.5, 2, 2.5, 3.5), holes),
+    Fault("breaks", "pixels wide", (0.7, 1.2, 1.8, 2.5, 4), breaks),
+    Fault("shifted", "pixels", (0.5, 1, 2, 3, 4), shifted),
+    Fault("rotated", "degrees", (5, 10, 15, 22, 35), rotated),
+    Fault("elastic", "pixels", (0.4, 0.8, 1.2, 1.8, 2.5), elastic),
+    Fault("binarised", "times the contrast", (1.6, 2.5, 4, 8, 1000), contrast),
+    Fault("few grey levels", "levels", (7, 6, 5, 4, 3), few_levels),
+    Fault("broken samples", "of samples", (0.05, 0.1, 0.2, 0.3, 0.5), broken),
+    Fault("classes missing", "classes", (0.5, 1, 2, 3, 5), choose=missing),
+    Fault("imbalanced", "first to last class", (1.5, 2.5, 4, 8, 16), choose=imbalanced),
+    Fault("few distinct images", "of each class", (300, 100, 50, 20, 5), choose=few_distinct),
+    Fault("towards the class's mean", "of the way", (0.08, 0.15, 0.25, 0.4, 0.6), choose=towards_mean),
+)
+
+INVISIBLE = (
+    Fault("noise of two levels", "levels' sd", (2,), noisy),
+    Fault("values below 16 zeroed", "levels", (16,), lambda x, s, _: x * (x >= s)),
+    Fault("shifted by a tenth of a pixel", "pixels", (0.1,), shifted),
+)
+
+
+def picture(images: Tensor, labels: Tensor, fault: Fault, seed: int = 0, columns: int = 14) -> np.ndarray:
+    """Rows of one fault: untouched, then each strength; uint8 (rows * h, columns * w)."""
+    rows = [images[:columns]]
+    rows += [fault.apply(images, labels, max(columns, 300), s, seed)[:columns] for s in fault.strengths]
+    return np.concatenate([np.concatenate(list(row[:, 0].numpy()), axis=1) for row in rows])

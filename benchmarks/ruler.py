@@ -1,0 +1,301 @@
+"""What a view of images sees: real images, spoiled more and more, scored beside untouched ones.
+
+    python benchmarks/ruler.py --dataset mnist
+
+writes results/ruler/mnist.json, its plot, and the table in docs/metrics.md; ``--page`` only the last two.
+``--view METRIC@EXTRACTOR``, several times, asks those alone and keeps the file's others; ``--reference validation`` is
+for choosing among them, before the test images are looked at.
+
+A cell is one fault at one strength: 10,000 training images under it, scored against the reference. Its excess is
+taken over the score of the same images untouched, so that the luck of a draw cancels, and is counted in standard
+deviations of real-vs-real: of the scores of random 10,000 untouched training images. None is a validation image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganzoo import Extractor, ImageDataset, MetricInputs
+from ganzoo.api.extractor import Features
+from ganzoo.evaluation.extrapolation import DistanceTo
+from ganzoo.evaluation.features import extract, find_extractor
+from ganzoo.evaluation.reference_cache import RealImages
+from ganzoo.files import write_atomically
+from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.runs.environment import environment
+from ganzoo_plugins.extractors.splitting import split_off_validation
+from image_faults import FAULTS, INVISIBLE
+
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "ruler"
+PAGE = RESULTS.parent.parent / "docs" / "metrics.md"
+N = 10_000
+DRAWS, NEIGHBOUR_DRAWS = 30, 6
+"""Of real-vs-real: metrics that look for neighbours take seconds for each."""
+SEED = 1
+VISIBLE_FROM, INVISIBLE_BELOW = 5.0, 2.0
+"""Standard deviations: of a visible fault at its second strength, and of a change that nobody sees."""
+CPU = torch.device("cpu")
+UNWHITENED = "-unwhitened"
+
+
+def default_views(world: str) -> list[str]:
+    """The headline, then what it is compared with."""
+    fids = [f"fid@{world}-ae", f"fid@{world}-cnn", f"fid@{world}-ae{UNWHITENED}", "fid@pixels"]
+    return [*fids, f"coverage@{world}-ae", f"recall@{world}-ae"]
+
+
+class Pixels(Extractor):
+    """64 principal components of some images' pixels: the plainest view there is, for comparison."""
+
+    shape = (1, 28, 28)
+    width = 64
+    digest = "principal components"
+
+    def __init__(self, images: Tensor) -> None:
+        super().__init__()
+        flat = images.flatten(1).double() / 255
+        self._directions = torch.linalg.eigh(flat.T.cov())[1][:, -self.width :].float()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, None]:
+        """Components (n, 64)."""
+        return (images.flatten(1).float() / 255) @ self._directions, None
+
+
+def cells(pool: ImageDataset) -> Iterator[tuple[str, str, float, Tensor]]:
+    """Each fault's name, its unit, a strength, and the spoiled images, uint8 (N, 1, h, w)."""
+    assert pool.labels is not None
+    for fault in (*FAULTS, *INVISIBLE):
+        for strength in fault.strengths:
+            yield fault.name, fault.unit, strength, fault.apply(pool.images, pool.labels, N, strength, SEED)
+
+
+def measure(world: str, reference: str, views: list[str]) -> dict[str, Any]:
+    """Every view of every cell.
+
+    Args:
+        world: A dataset's name.
+        reference: ``test`` or ``validation``.
+        views: ``<metric>@<extractor>``; metrics that look for neighbours see only faults of the whole set.
+    """
+    zoo = load_zoo()
+    entry = zoo.datasets.get(world)
+    fitted, validation = split_off_validation(entry.create("train", None))
+    order = torch.randperm(len(fitted), generator=torch.Generator().manual_seed(0))
+    pool = ImageDataset(world, "train", fitted.images[order], fitted.labels[order], fitted.classes)
+    real = validation if reference == "validation" else entry.create("test", None)
+
+    names = list(dict.fromkeys(view.partition("@")[2].removesuffix(UNWHITENED) for view in views))
+    extractors = {n: Pixels(fitted.images) if n == "pixels" else find_extractor(n, zoo, pool.shape) for n in names}
+    whole = {name: extract(name, one, pool.images, CPU) for name, one in extractors.items()}
+    scores = {view: scorer(view, real, extractors, zoo) for view in views}
+
+    found: dict[str, Any] = {}
+    for view in views:
+        features, score = seen(view, whole), scores[view]
+        generator = torch.Generator().manual_seed(SEED)
+        draws = DRAWS if view.startswith("fid@") else NEIGHBOUR_DRAWS
+        drawn = [score(features[torch.randperm(len(pool), generator=generator)[:N]]) for _ in range(draws)]
+        # Draws share images: the fewer there are to draw from, the less they differ.
+        sd = float(np.std(drawn, ddof=1)) / (1 - N / len(pool)) ** 0.5
+        extractor = extractors[view.partition("@")[2].removesuffix(UNWHITENED)]
+        found[view] = {
+            "digest": extractor.digest,
+            "real": float(np.mean(drawn)),
+            "sd": sd,
+            "draws": draws,
+            "untouched": score(features[torch.arange(N)]),
+        }
+        print(f"{view}: real-vs-real {found[view]['real']:.5g}, sd {sd:.2g}", flush=True)
+
+    rows = []
+    of_sets = {fault.name for fault in FAULTS if fault.choose is not None}
+    for name, unit, strength, images in cells(pool):
+        features = {key: extract(key, one, images, CPU) for key, one in extractors.items()}
+        row: dict[str, Any] = {"fault": name, "unit": unit, "strength": strength, "views": {}}
+        for view in views:
+            if view.startswith("fid@") or name in of_sets:
+                value = scores[view](seen(view, features))
+                excess = value - found[view]["untouched"]
+                row["views"][view] = {"value": value, "excess": excess, "sds": excess / found[view]["sd"]}
+        rows.append(row)
+        print(f"{name} {strength:g}: {row['views'][views[0]]['sds']:.1f}", flush=True)
+    command = f"python benchmarks/ruler.py --dataset {world}"
+    head = {"command": command, "dataset": world, "reference": reference, "n": N, "environment": environment(CPU)}
+    return {**head, "views": found, "cells": rows}
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Both outcomes' views, the new ones where both have one; the cells are the same images.
+
+    Raises:
+        SystemExit: They were measured against something else.
+    """
+    if any(old[key] != new[key] for key in ("dataset", "reference", "n")):
+        raise SystemExit("The file has another dataset, reference or count: name another with --out.")
+    if any(a[key] != b[key] for a, b in zip(old["cells"], new["cells"], strict=True) for key in ("fault", "strength")):
+        raise SystemExit("The file has other faults: measure all views again.")
+    views = {**old["views"], **new["views"]}
+    order = [*(view for view in default_views(new["dataset"]) if view in views), *views]
+    cells = [
+        {**cell, "views": {**before["views"], **cell["views"]}}
+        for before, cell in zip(old["cells"], new["cells"], strict=True)
+    ]
+    return {**new, "views": {view: views[view] for view in dict.fromkeys(order)}, "cells": cells}
+
+
+def seen(view: str, features: dict[str, Features]) -> Features:
+    """Features of a view's extractor, without their projection where its name asks for that."""
+    name = view.partition("@")[2]
+    found = features[name.removesuffix(UNWHITENED)]
+    return Features(found.values, found.logits) if name.endswith(UNWHITENED) else found
+
+
+def scorer(view: str, real: ImageDataset, extractors: dict[str, Extractor], zoo: Zoo) -> Callable[[Features], float]:
+    """A view's score of features, against real images."""
+    metric, _, name = view.partition("@")
+    extractor = extractors[name.removesuffix(UNWHITENED)]
+    if metric == "fid":  # the same number as by the metric, a hundred times faster for many sets
+        features = extract(name, extractor, real.images, CPU)
+        distance = DistanceTo(seen(view, {name.removesuffix(UNWHITENED): features}).statistics)
+        return lambda fake: distance(fake.statistics["mu"], fake.statistics["sigma"])
+    reference, made = RealImages(real, {}, name, extractor, CPU), zoo.metrics.get(metric).create()
+    return lambda fake: made.compute(MetricInputs(len(fake), lambda: fake, None, reference, lambda: reference))
+
+
+def by_fault(outcome: dict[str, Any], view: str) -> dict[str, list[dict[str, float]]]:
+    """A view's cells by fault, from the weakest strength on; faults that it was not asked about are left out."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for cell in outcome["cells"]:
+        if view in cell["views"]:
+            found.setdefault(cell["fault"], []).append({"strength": cell["strength"], **cell["views"][view]})
+    return found
+
+
+def verdict(outcome: dict[str, Any], view: str) -> dict[str, Any]:
+    """Whether a view is a good ruler.
+
+    Returns:
+        ``falling``: visible faults that do not cost more with every strength, the first above nothing included;
+        ``blind``: those whose second strength costs no more than ``VISIBLE_FROM`` standard deviations;
+        ``seen``: changes that nobody sees, but which cost ``INVISIBLE_BELOW`` or more; ``faults``: how many were asked.
+    """
+    rows = by_fault(outcome, view)
+    sign = -1 if view.partition("@")[0] in ("coverage", "recall", "precision", "density") else 1
+    costs = {fault: [sign * cell["sds"] for cell in line] for fault, line in rows.items()}
+    visible = {fault: line for fault, line in costs.items() if len(line) > 1}
+    return {
+        "faults": len(visible),
+        "falling": [fault for fault, line in visible.items() if min(np.diff([0, *line])) <= 0],
+        "blind": [fault for fault, line in visible.items() if line[1] <= VISIBLE_FROM],
+        "seen": [fault for fault, line in costs.items() if len(line) == 1 and abs(line[0]) >= INVISIBLE_BELOW],
+    }
+
+
+def table(outcome: dict[str, Any]) -> str:
+    """In Markdown: the headline at all strengths, the others at the second, in sd of real-vs-real; then verdicts."""
+    headline, *others = outcome["views"]
+    lines = [
+        f"| fault | strengths | `{headline}` at each | " + " | ".join(f"`{view}`" for view in others) + " |",
+        "| --- | --- | --- |" + " ---: |" * len(others),
+    ]
+    sides = {view: by_fault(outcome, view) for view in others}
+    units = {cell["fault"]: cell["unit"] for cell in outcome["cells"]}
+    for fault, line in by_fault(outcome, headline).items():
+        strengths = ", ".join(f"{cell['strength']:g}" for cell in line)
+        costs = ", ".join(written(cell["sds"]) for cell in line)
+        second = [written(side[fault][len(line) > 1]["sds"]) if fault in side else "" for side in sides.values()]
+        lines.append(f"| {fault} | {strengths} {units[fault]} | {costs} | " + " | ".join(second) + " |")
+    lines.append("")
+    for view, numbers in outcome["views"].items():
+        found = verdict(outcome, view)
+        said = [
+            f"blind to {', '.join(found['blind'])}" if found["blind"] else "sees every fault at its second strength"
+        ]
+        if found["falling"]:
+            said.append(f"does not get worse with every strength of {', '.join(found['falling'])}")
+        if found["seen"]:
+            said.append(f"sees what nobody sees: {', '.join(found['seen'])}")
+        real = f"real-vs-real {numbers['real']:.3g} ± {numbers['sd']:.2g}"
+        lines.append(f"- `{view}` ({real}; {found['faults']} faults): {'; '.join(said)}.")
+    return "\n".join(lines)
+
+
+def written(sds: float) -> str:
+    """One decimal where it matters."""
+    return f"{sds:.1f}" if abs(sds) < 20 else f"{sds:,.0f}"
+
+
+def plot(outcome: dict[str, Any], path: Path) -> None:
+    """One small picture a fault: the cost of each strength by each Fréchet distance."""
+    mpl.use("svg")
+    from matplotlib import pyplot as plt
+
+    views = [view for view in outcome["views"] if view.startswith("fid@")]
+    rows = {view: by_fault(outcome, view) for view in views}
+    faults = [fault.name for fault in FAULTS]
+    figure, axes = plt.subplots(4, 5, figsize=(14, 10), sharey=True)
+    for axis, fault in zip(axes.flat, faults, strict=False):
+        for view in views:
+            axis.plot(range(1, 6), [cell["sds"] for cell in rows[view][fault]], marker="o", markersize=3, label=view)
+        axis.set(title=fault, yscale="symlog", xticks=range(1, 6))
+        axis.axhline(VISIBLE_FROM, color="0.7", linewidth=0.8)
+    last = axes.flat[len(faults)]
+    names = [fault.name for fault in INVISIBLE]
+    for view in views:
+        last.plot(range(1, 4), [rows[view][name][0]["sds"] for name in names], marker="o", markersize=3, label=view)
+    last.set(title="invisible", yscale="symlog", xticks=range(1, 4))
+    last.set_xticklabels(["noise", "below 16", "0.1 pixel"])
+    last.axhspan(-INVISIBLE_BELOW, INVISIBLE_BELOW, color="0.9")
+    axes[0, 0].legend(fontsize=7)
+    figure.supylabel("excess, in standard deviations of real-vs-real")
+    figure.supxlabel("strength")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": "ganzoo"}):
+        figure.savefig(path, format="svg", metadata={"Date": None})
+    plt.close(figure)
+
+
+def marks(world: str) -> tuple[str, str]:
+    """Between which lines of docs/metrics.md a dataset's table stands."""
+    return f"<!-- ruler {world}: begin -->", f"<!-- ruler {world}: end -->"
+
+
+def main() -> None:
+    """Measure, or with --page write plot and page from the last outcome."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--reference", choices=["test", "validation"], default="test")
+    parser.add_argument("--view", action="append", help="METRIC@EXTRACTOR; the headline and what it is compared with")
+    parser.add_argument("--out", type=Path, help="results/ruler/DATASET.json; elsewhere, no page is written")
+    parser.add_argument("--page", action="store_true", help="only write the plot and docs/metrics.md")
+    args = parser.parse_args()
+    path = args.out or RESULTS / f"{args.dataset}.json"
+    if not args.page:
+        outcome = measure(args.dataset, args.reference, args.view or default_views(args.dataset))
+        if path.exists():
+            outcome = merged(json.loads(path.read_text(encoding="utf-8")), outcome)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(outcome, indent=1, ensure_ascii=False) + "\n").encode())
+    outcome = json.loads(path.read_text(encoding="utf-8"))
+    plot(outcome, path.with_suffix(".svg"))
+    for view in outcome["views"]:
+        print(view, verdict(outcome, view))
+    if not args.out:
+        begin, end = marks(args.dataset)
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+        after = rest.partition(end)[2]
+        write_atomically(PAGE, f"{before}{begin}\n{table(outcome)}\n{end}{after}".encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Fit ``mnist-ae`` or ``fashion-mnist-ae``: ``python -m ganzoo_plugins.extractors.autoencoder_training --out FOLDER``.
+
+Only training images are used, without their labels, and none that ``dataset.validation`` sets apart. Everything is
+drawn from one seed: the same machine and torch release give the same file, byte for byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import convert_conv2d_weight_memory_format
+
+from ganzoo_plugins.datasets.datasets import fashion_mnist, mnist
+from ganzoo_plugins.extractors.autoencoder import DIRECTIONS, FIRST, LAST, SECOND, Encoder, clean, features
+from ganzoo_plugins.extractors.splitting import split_off_validation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+WORLDS = {"mnist": mnist, "fashion-mnist": fashion_mnist}
+BATCH = 128
+EPOCHS = 8
+LR = 3e-3
+# The order of sums, and so the digest, depends on it.
+THREADS = 1
+MEAN_WEIGHT, LINEAR_WEIGHT = 3000.0, 1000.0
+"""How much more than real variation what nobody sees counts: its mean, and what follows from the features."""
+SHIFT, NOISE = 0.1, 2.0
+"""What nobody sees: pixels, and levels' standard deviation."""
+
+
+def decoders() -> nn.ModuleList:
+    """From each depth back to the image; thrown away afterwards."""
+
+    def back(channels: int) -> nn.ConvTranspose2d:
+        return nn.ConvTranspose2d(channels, 1, 6, stride=2, padding=2)
+
+    def further() -> list[nn.Module]:
+        return [nn.ConvTranspose2d(SECOND, FIRST, 4, stride=2, padding=1), nn.ReLU(), back(FIRST)]
+
+    last = [nn.Linear(LAST, SECOND * 7 * 7), nn.ReLU(), nn.Unflatten(1, (SECOND, 7, 7)), *further()]
+    return nn.ModuleList([back(FIRST), nn.Sequential(*further()), nn.Sequential(*last)])
+
+
+def train(images: Tensor, *, epochs: int = EPOCHS, seed: int = 0, report: Callable[[str], None] = print) -> bytes:
+    """Fit an autoencoder and its projection, and give back the weights file.
+
+    Args:
+        images: Training images, uint8 (n, 1, 28, 28).
+        epochs: How often each image is shown.
+        seed: Of the initial weights and the order.
+        report: Told the squared errors of the three depths after each epoch.
+
+    Returns:
+        The content of a safetensors file for ``Autoencoder``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder, decoding = Encoder(), decoders()
+    for network in (encoder, decoding):
+        convert_conv2d_weight_memory_format(network, torch.channels_last)
+    parameters = [*encoder.parameters(), *decoding.parameters()]
+    steps = epochs * (len(images) // BATCH)
+    optimizer = torch.optim.Adam(parameters)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LR, total_steps=steps)
+    generator = torch.Generator().manual_seed(seed)
+    for epoch in range(epochs):
+        total = torch.zeros(3)
+        order = torch.randperm(len(images), generator=generator)
+        for chosen in order[: len(images) // BATCH * BATCH].view(-1, BATCH):
+            batch = clean(images[chosen])
+            errors = torch.stack(
+                [F.mse_loss(one(kept), batch) for one, kept in zip(decoding, encoder(batch), strict=True)]
+            )
+            optimizer.zero_grad(set_to_none=True)
+            errors.sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            total += errors.detach()
+        written = ", ".join(f"{error:.5f}" for error in (total * BATCH / len(images)).tolist())
+        report(f"epoch {epoch + 1} of {epochs}: squared errors {written}")
+    tensors = {f"encoder.{name}": value.detach().contiguous() for name, value in encoder.state_dict().items()}
+    return save({**tensors, "directions": directions(encoder, images)})
+
+
+@torch.no_grad()
+def directions(encoder: Encoder, images: Tensor) -> Tensor:
+    """The projection of ``autoencoder``'s docstring, (width, DIRECTIONS) float32.
+
+    Args:
+        encoder: A fitted one.
+        images: Training images, uint8 (n, 1, 28, 28); what nobody sees is done to the first 10,000.
+    """
+
+    def of(some: Tensor) -> Tensor:
+        return torch.cat([features(encoder, batch) for batch in some.split(500)]).double()
+
+    real = of(images)
+    covariance = real.T.cov()
+    # Channels that are never active would divide by zero.
+    ridge = 1e-7 * covariance.trace() / len(covariance) * torch.eye(len(covariance), dtype=torch.float64)
+    first = images[:10_000].float()
+    noise = NOISE * torch.randn(first.shape, generator=torch.Generator().manual_seed(0))
+    unseen = [moved(first, x, y) for x, y in ((SHIFT, 0), (-SHIFT, 0), (0, SHIFT), (0, -SHIFT))] + [first + noise]
+    nuisance = torch.zeros_like(covariance)
+    before = real[: len(first)]
+    for changed in unseen:
+        difference = of(changed.round().clamp(0, 255)) - before
+        mean = difference.mean(0)
+        common = (before - before.mean(0)).T @ (difference - mean) / len(first)
+        linear = common.T @ torch.linalg.solve(before.T.cov() + ridge, common)
+        nuisance += MEAN_WEIGHT * mean.outer(mean) + LINEAR_WEIGHT * linear
+    inverse = torch.linalg.inv(torch.linalg.cholesky(covariance + nuisance + ridge))
+    vectors = torch.linalg.eigh(inverse @ covariance @ inverse.T).eigenvectors
+    return (inverse.T @ vectors.flip(1)[:, :DIRECTIONS]).float().contiguous()
+
+
+def moved(images: Tensor, x: float, y: float) -> Tensor:
+    """Float images (n, 1, h, w), all shifted by so many pixels to the right and down, by cubic splines: without blur."""
+    from scipy import ndimage  # comes with torch-fidelity; not for everybody who looks for plugins here
+
+    return torch.from_numpy(ndimage.shift(images.numpy(), (0, 0, y, x), order=3))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit one, write its weights, and print their digest."""
+    parser = argparse.ArgumentParser(description="Fit the extractor mnist-ae or fashion-mnist-ae.")
+    parser.add_argument("--out", type=Path, required=True, help="the folder for DATASET-ae-DIGEST.safetensors")
+    parser.add_argument("--dataset", choices=WORLDS, default="mnist")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="how often each image is shown")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and order")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(THREADS)
+    begun = time.perf_counter()
+    fitted, _ = split_off_validation(WORLDS[chosen.dataset]("train", None))
+    content = train(fitted.images, epochs=chosen.epochs, seed=chosen.seed)
+    digest = sha256(content).hexdigest()
+    path = chosen.out / f"{chosen.dataset}-ae-{digest[:12]}.safetensors"
+    path.write_bytes(content)
+    print(f"fitted in {time.perf_counter() - begun:.0f} s\ndigest {digest}\n{path}")
+
+
+if __name__ == "__main__":
+    main()

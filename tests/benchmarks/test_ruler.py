@@ -1,0 +1,128 @@
+"""The battery: its faults, its arithmetic, what its committed outcome says, and the page made from that."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+
+import ruler
+from ganzoo import Features, ImageDataset
+from ganzoo.registry.loading import load_zoo
+from image_faults import FAULTS, INVISIBLE
+from ruler import RESULTS, by_fault, marks, scorer, table, verdict
+
+OUTCOMES = {world: RESULTS / f"{world}.json" for world in ("mnist", "fashion-mnist")}
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Soft discs of ten sizes: a class each."""
+    y, x = torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij")
+    labels = torch.arange(400) % 10
+    centre = 13.5 + torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    gap = ((x - centre[:, :1, None]) ** 2 + (y - centre[:, 1:, None]) ** 2).sqrt()
+    images = ((labels.view(-1, 1, 1) * 0.6 + 3 - gap).clamp(0, 1) * 250).round().to(torch.uint8)[:, None]
+    return images, labels
+
+
+class TestFaults:
+    @pytest.mark.parametrize("fault", [*FAULTS, *INVISIBLE], ids=lambda fault: fault.name)
+    def test_a_seed_gives_the_same_uint8_images(self, pool, fault):
+        for strength in fault.strengths:
+            found = fault.apply(*pool, 200, strength, seed=3)
+            assert (found.dtype, found.shape) == (torch.uint8, (200, 1, 28, 28))
+            assert torch.equal(fault.apply(*pool, 200, strength, seed=3), found)
+
+    @pytest.mark.parametrize("fault", [one for one in FAULTS if one.change], ids=lambda fault: fault.name)
+    def test_stronger_faults_change_pixels_more(self, pool, fault):
+        images = pool[0][:200].float()
+        errors = [(fault.apply(*pool, 200, s, seed=3).float() - images).square().mean() for s in fault.strengths]
+        assert len(errors) == 5
+        assert errors[0] > 0
+        assert errors == sorted(errors)
+
+    @pytest.mark.parametrize("fault", INVISIBLE, ids=lambda fault: fault.name)
+    def test_invisible_changes_are_a_few_levels(self, pool, fault):
+        images = pool[0][:200].float()
+        error = (fault.apply(*pool, 200, fault.strengths[0], seed=3).float() - images).square().mean().sqrt()
+        assert error < 6
+
+    def test_faults_of_the_set(self, pool):
+        by_name = {fault.name: fault for fault in FAULTS}
+        sizes = {}
+        for name, strength in {"classes missing": 2, "imbalanced": 8, "few distinct images": 5}.items():
+            images = by_name[name].apply(*pool, 4000, strength, seed=0)
+            known = {bytes(image.numpy()): int(label) for image, label in zip(*pool, strict=True)}
+            sizes[name] = torch.tensor([known[bytes(image.numpy())] for image in images]).bincount(minlength=10)
+            if name == "few distinct images":
+                assert len(images.flatten(1).unique(dim=0)) == 50
+        assert sizes["classes missing"].gt(0).tolist() == [True] * 8 + [False] * 2
+        assert 5 < sizes["imbalanced"][0] / sizes["imbalanced"][9] < 12
+        means = by_name["towards the class's mean"].apply(*pool, 200, 1.0, seed=0)
+        assert len(means.flatten(1).unique(dim=0)) == 10
+
+
+class TestScores:
+    def test_a_distance_is_scipys_and_a_set_is_perfect_against_itself(self, pool):
+        real = ImageDataset("discs", "test", *pool, tuple("0123456789"))
+        extractor = ruler.Pixels(pool[0])
+        score = scorer("fid@pixels", real, {"pixels": extractor}, load_zoo())
+        mine = Features(extractor(pool[0])[0])
+        assert score(mine) == pytest.approx(0, abs=1e-6)
+        other = Features(extractor(255 - pool[0][:300])[0])
+        a, b = (one.values.double().numpy() for one in (other, mine))
+        spread = [np.cov(one, rowvar=False) for one in (a, b)]
+        # scipy's root of a singular product is not exact; a ridge far below the tolerance makes it regular.
+        root = sqrtm((spread[0] + 1e-12 * np.eye(64)) @ (spread[1] + 1e-12 * np.eye(64))).real
+        expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(spread[0] + spread[1] - 2 * root)
+        assert score(other) == pytest.approx(expected, rel=1e-6)
+
+    def test_verdicts(self):
+        def cells(fault, *sds):
+            return [{"fault": fault, "strength": i, "views": {"fid@x": {"sds": s}}} for i, s in enumerate(sds)]
+
+        outcome = {"cells": [*cells("good", 1, 6, 7), *cells("flat", 9, 8, 12), *cells("weak", 1, 4.9, 9)]}
+        outcome["cells"] += [*cells("unseen", 1.9), *cells("noticed", -2.1)]
+        assert verdict(outcome, "fid@x") == {"faults": 3, "falling": ["flat"], "blind": ["weak"], "seen": ["noticed"]}
+
+
+@pytest.mark.parametrize("world", OUTCOMES)
+class TestCommitted:
+    def test_the_page_says_what_was_measured(self, world):
+        outcome = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))
+        begin, end = marks(world)
+        page = ruler.PAGE.read_text(encoding="utf-8")
+        assert page.partition(begin)[2].partition(end)[0].strip() == table(outcome)
+
+    def test_the_headline_is_a_ruler(self, world):
+        """It rises with every strength, sees 90% of the faults at their second, and nothing that nobody sees."""
+        outcome = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))
+        found = verdict(outcome, f"fid@{world}-ae")
+        assert found["faults"] == 19
+        assert found["falling"] == []
+        assert len(found["blind"]) <= 0.1 * found["faults"]
+        assert found["seen"] == []
+
+    def test_every_cell_follows_from_its_value(self, world):
+        outcome = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))
+        strengths = {(cell["fault"], cell["strength"]) for cell in outcome["cells"]}
+        assert strengths == {(fault.name, s) for fault in (*FAULTS, *INVISIBLE) for s in fault.strengths}
+        for cell in outcome["cells"]:
+            for view, found in cell["views"].items():
+                of = outcome["views"][view]
+                assert found["excess"] == pytest.approx(found["value"] - of["untouched"])
+                assert found["sds"] == pytest.approx(found["excess"] / of["sd"])
+
+    def test_the_weights_are_those_that_are_shipped(self, world):
+        views = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))["views"]
+        zoo = load_zoo()
+        for view in (f"fid@{world}-ae", f"fid@{world}-cnn"):
+            assert views[view]["digest"] == zoo.extractors.get(view.partition("@")[2]).create().digest
+
+    def test_a_loss_of_variety_within_a_class_is_caught_by_neighbours(self, world):
+        outcome = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))
+        for fault in ("few distinct images", "towards the class's mean"):
+            second = [by_fault(outcome, f"{metric}@{world}-ae")[fault][1]["sds"] for metric in ("coverage", "recall")]
+            assert min(second) < -5
