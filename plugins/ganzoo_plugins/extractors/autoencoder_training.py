@@ -101,7 +101,7 @@ def directions(encoder: Encoder, images: Tensor) -> Tensor:
     """
 
     def of(some: Tensor) -> Tensor:
-        return torch.cat([features(encoder, batch) for batch in some.split(500)]).double()
+        return torch.cat([features(encoder, batch) for batch in torch.split(some, 500)]).double()
 
     real = of(images)
     covariance = real.T.cov()
@@ -120,7 +120,8 @@ def directions(encoder: Encoder, images: Tensor) -> Tensor:
         nuisance += MEAN_WEIGHT * mean.outer(mean) + LINEAR_WEIGHT * linear
     inverse = torch.linalg.inv(torch.linalg.cholesky(covariance + nuisance + ridge))
     vectors = torch.linalg.eigh(inverse @ covariance @ inverse.T).eigenvectors
-    return (inverse.T @ vectors.flip(1)[:, :DIRECTIONS]).float().contiguous()
+    chosen: Tensor = inverse.T @ vectors.flip(1)[:, :DIRECTIONS]
+    return chosen.float().contiguous()
 
 
 def moved(images: Tensor, x: float, y: float) -> Tensor:
