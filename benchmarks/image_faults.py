@@ -142,17 +142,19 @@ def elastic(images: Tensor, pixels: float, generator: torch.Generator) -> Tensor
     return F.grid_sample(images, grid, mode="bicubic", align_corners=False)
 
 
-def few_levels(images: Tensor, levels: float, generator: torch.Generator) -> Tensor:
-    """Each pixel at the nearest of so many even steps from black to white."""
-    return (images / 255 * (levels - 1)).round() * (255 / (levels - 1))
+def few_levels(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A share of the way to the nearest of black, middle grey and white."""
+    return images + share * ((images / 127.5).round() * 127.5 - images)
 
 
 def broken(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A share of the images show the upper half of one and the lower half of another."""
+    """A share of the images are put together from quarters of four."""
     hit = torch.rand(len(images), generator=generator) < share
-    other = images[torch.randperm(len(images), generator=generator)]
-    mixed = torch.cat([images[:, :, : images.shape[2] // 2], other[:, :, images.shape[2] // 2 :]], 2)
-    return torch.where(hit.view(-1, 1, 1, 1), mixed, images)
+    four = [images, *(images[torch.randperm(len(images), generator=generator)] for _ in range(3))]
+    y, x = images.shape[2] // 2, images.shape[3] // 2
+    upper = torch.cat([four[0][:, :, :y, :x], four[1][:, :, :y, x:]], 3)
+    lower = torch.cat([four[2][:, :, y:, :x], four[3][:, :, y:, x:]], 3)
+    return torch.where(hit.view(-1, 1, 1, 1), torch.cat([upper, lower], 2), images)
 
 
 def missing(images: Tensor, labels: Tensor, n: int, classes: float, generator: torch.Generator) -> Tensor:
@@ -198,7 +200,7 @@ FAULTS = (
     Fault("rotated", "degrees", (5, 10, 15, 22, 35), rotated),
     Fault("elastic", "pixels", (0.4, 0.8, 1.2, 1.8, 2.5), elastic),
     Fault("binarised", "times the contrast", (1.6, 2.5, 4, 8, 1000), contrast),
-    Fault("few grey levels", "levels", (7, 6, 5, 4, 3), few_levels),
+    Fault("few grey levels", "of the way to three", (0.2, 0.4, 0.6, 0.8, 1), few_levels),
     Fault("broken samples", "of samples", (0.05, 0.1, 0.2, 0.3, 0.5), broken),
     Fault("classes missing", "classes", (0.5, 1, 2, 3, 5), choose=missing),
     Fault("imbalanced", "first to last class", (1.5, 2.5, 4, 8, 16), choose=imbalanced),

@@ -3,8 +3,9 @@
     python benchmarks/ruler.py --dataset mnist
 
 writes results/ruler/mnist.json, its plot, and the table in docs/metrics.md; ``--page`` only the last two.
-``--view METRIC@EXTRACTOR``, several times, asks those alone and keeps the file's others; ``--reference validation`` is
-for choosing among them, before the test images are looked at.
+``--view METRIC@EXTRACTOR``, several times, asks those alone and keeps the file's others. The reference are the 10,000
+validation images, because the battery is there to choose; ``--reference test`` writes results/ruler/mnist-test.json,
+whose verdicts stand below the table.
 
 A cell is one fault at one strength: 10,000 training images under it, scored against the reference. Its excess is
 taken over the score of the same images untouched, so that the luck of a draw cancels, and is counted in standard
@@ -201,7 +202,7 @@ def verdict(outcome: dict[str, Any], view: str) -> dict[str, Any]:
 
 
 def table(outcome: dict[str, Any]) -> str:
-    """In Markdown: the headline at all strengths, the others at the second, in sd of real-vs-real; then verdicts."""
+    """In Markdown: the headline at all strengths, the others at the second, in sd of real-vs-real."""
     headline, *others = outcome["views"]
     lines = [
         f"| fault | strengths | `{headline}` at each | " + " | ".join(f"`{view}`" for view in others) + " |",
@@ -214,7 +215,12 @@ def table(outcome: dict[str, Any]) -> str:
         costs = ", ".join(written(cell["sds"]) for cell in line)
         second = [written(side[fault][len(line) > 1]["sds"]) if fault in side else "" for side in sides.values()]
         lines.append(f"| {fault} | {strengths} {units[fault]} | {costs} | " + " | ".join(second) + " |")
-    lines.append("")
+    return "\n".join(lines)
+
+
+def verdicts(outcome: dict[str, Any]) -> str:
+    """In Markdown: what each view is blind to."""
+    lines = []
     for view, numbers in outcome["views"].items():
         found = verdict(outcome, view)
         said = [
@@ -227,6 +233,14 @@ def table(outcome: dict[str, Any]) -> str:
         real = f"real-vs-real {numbers['real']:.3g} ± {numbers['sd']:.2g}"
         lines.append(f"- `{view}` ({real}; {found['faults']} faults): {'; '.join(said)}.")
     return "\n".join(lines)
+
+
+def section(world: str) -> str:
+    """What docs/metrics.md says of a dataset, from the committed files."""
+    chosen, test = (
+        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in (world, f"{world}-test")
+    )
+    return f"{table(chosen)}\n\n{verdicts(chosen)}\n\nAgainst the test images:\n\n{verdicts(test)}"
 
 
 def written(sds: float) -> str:
@@ -274,12 +288,12 @@ def main() -> None:
     """Measure, or with --page write plot and page from the last outcome."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--reference", choices=["test", "validation"], default="test")
+    parser.add_argument("--reference", choices=["validation", "test"], default="validation")
     parser.add_argument("--view", action="append", help="METRIC@EXTRACTOR; the headline and what it is compared with")
     parser.add_argument("--out", type=Path, help="results/ruler/DATASET.json; elsewhere, no page is written")
     parser.add_argument("--page", action="store_true", help="only write the plot and docs/metrics.md")
     args = parser.parse_args()
-    path = args.out or RESULTS / f"{args.dataset}.json"
+    path = args.out or RESULTS / (f"{args.dataset}{'-test' if args.reference == 'test' else ''}.json")
     if not args.page:
         outcome = measure(args.dataset, args.reference, args.view or default_views(args.dataset))
         if path.exists():
@@ -287,14 +301,14 @@ def main() -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, (json.dumps(outcome, indent=1, ensure_ascii=False) + "\n").encode())
     outcome = json.loads(path.read_text(encoding="utf-8"))
-    plot(outcome, path.with_suffix(".svg"))
-    for view in outcome["views"]:
-        print(view, verdict(outcome, view))
+    print(verdicts(outcome))
     if not args.out:
+        plot(outcome, path.with_suffix(".svg"))
+    if not args.out and (RESULTS / f"{args.dataset}-test.json").exists():
         begin, end = marks(args.dataset)
         before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
         after = rest.partition(end)[2]
-        write_atomically(PAGE, f"{before}{begin}\n{table(outcome)}\n{end}{after}".encode())
+        write_atomically(PAGE, f"{before}{begin}\n{section(args.dataset)}\n{end}{after}".encode())
 
 
 if __name__ == "__main__":

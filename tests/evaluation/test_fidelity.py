@@ -63,6 +63,34 @@ def test_batch_size_does_not_matter(extractor, noise):
     assert first == pytest.approx(second, rel=1e-5)
 
 
+def test_a_projection_is_for_gaussians_alone(extractor, noise):
+    """The same numbers as of features that were multiplied beforehand, and by torch-fidelity itself."""
+    from torch_fidelity import calculate_metrics
+
+    class Projecting(type(extractor)):
+        digest = "projecting"
+        projection = torch.randn(extractor.width, 3, generator=torch.Generator().manual_seed(0))
+
+    projecting = Projecting().eval()
+    fake, real = noise(300, top=150), noise(250, seed=1)
+    found = [extract("projecting", projecting, images, CPU) for images in (fake, real)]
+    by_hand = [one.values.double() @ projecting.projection.double() for one in found]
+    ours = torch_fidelity.frechet_distance(found[0].statistics, found[1].statistics)
+    assert ours == pytest.approx(reference_distance(*by_hand), rel=1e-6)
+    assert torch.equal(found[0].values, extract("tiny", Projecting().eval(), fake, CPU).values)
+    theirs = calculate_metrics(
+        input1=Images(fake),
+        input2=Images(real),
+        fid=True,
+        feature_extractor=torch_fidelity.register("projecting", projecting),
+        cuda=False,
+        save_cpu_ram=True,
+        verbose=False,
+        cache=False,
+    )
+    assert theirs["frechet_inception_distance"] == pytest.approx(ours, rel=1e-6)
+
+
 def test_features_are_float32_under_autocast_too(extractor, noise):
     images = noise(50)
     plain = extract("tiny", extractor, images, CPU)

@@ -76,6 +76,7 @@ class Autoencoder(Extractor):
         GanzooError: The file is missing or not this network's.
     """
 
+    directions: Tensor
     name: ClassVar[str]
     weights: ClassVar[str]
     shape = (1, 28, 28)
@@ -105,8 +106,7 @@ class Autoencoder(Extractor):
     @property
     def projection(self) -> Tensor:
         """(width, DIRECTIONS)."""
-        directions: Tensor = self.directions
-        return directions
+        return self.directions
 
     def forward(self, images: Tensor) -> tuple[Tensor, None]:
         """Features, and no logits.

@@ -101,7 +101,7 @@ def directions(encoder: Encoder, images: Tensor) -> Tensor:
     """
 
     def of(some: Tensor) -> Tensor:
-        return torch.cat([features(encoder, batch) for batch in some.split(500)]).double()
+        return torch.cat([features(encoder, batch) for batch in torch.split(some, 500)]).double()
 
     real = of(images)
     covariance = real.T.cov()
@@ -120,11 +120,12 @@ def directions(encoder: Encoder, images: Tensor) -> Tensor:
         nuisance += MEAN_WEIGHT * mean.outer(mean) + LINEAR_WEIGHT * linear
     inverse = torch.linalg.inv(torch.linalg.cholesky(covariance + nuisance + ridge))
     vectors = torch.linalg.eigh(inverse @ covariance @ inverse.T).eigenvectors
-    return (inverse.T @ vectors.flip(1)[:, :DIRECTIONS]).float().contiguous()
+    chosen: Tensor = inverse.T @ vectors.flip(1)[:, :DIRECTIONS]
+    return chosen.float().contiguous()
 
 
 def moved(images: Tensor, x: float, y: float) -> Tensor:
-    """Float images (n, 1, h, w), all shifted by so many pixels to the right and down, by cubic splines: without blur."""
+    """Float images (n, 1, h, w), all shifted by so many pixels to the right and down, by cubic splines: no blur."""
     from scipy import ndimage  # comes with torch-fidelity; not for everybody who looks for plugins here
 
     return torch.from_numpy(ndimage.shift(images.numpy(), (0, 0, y, x), order=3))

@@ -25,7 +25,7 @@ def split_off_validation(dataset: ImageDataset, count: int = VALIDATION) -> tupl
         Both in the order of the file.
     """
     assert dataset.labels is not None
-    classes, sizes = dataset.labels.unique(return_counts=True)
+    classes, sizes = torch.unique(dataset.labels, return_counts=True)
     shares = sizes.double() * count / len(dataset)
     parts = shares.floor().long()
     parts[(shares - parts).argsort(descending=True, stable=True)[: count - int(parts.sum())]] += 1
