@@ -76,7 +76,7 @@ def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -
     return table
 
 
-SCORE_HEADINGS = ("value", "95%", "real vs real", "above real")
+SCORE_HEADINGS = ("value", "95%", "real vs\nreal", "above\nreal")
 
 
 def arrowed(record: Record) -> str:
