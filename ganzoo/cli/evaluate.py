@@ -64,35 +64,39 @@ def _protocols(records: Sequence[Record]) -> list[str]:
 
 
 def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     has_weights = any(record["weights"] for record in records)
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("metric", no_wrap=True)
-    for heading in ("better", "value", "95%", "real vs real", "above real"):
-        table.add_column(heading, justify="right")
     if has_weights:
         table.add_column("weights")
-    table.add_column("n", justify="right")
-    if compared is not None:
-        table.add_column("against", justify="right")
+    for heading in (*SCORE_HEADINGS, *([] if compared is None else ["against"])):
+        table.add_column(heading, justify="right")
     for index, record in enumerate(records):
-        cells = _cells(record, has_weights)
-        if compared is not None:
-            cells.append(_number(compared[index]))
-        table.add_row(*cells)
+        cells = [arrowed(record), *([record["weights"] or "-"] if has_weights else []), *score_cells(record)]
+        table.add_row(*cells, *([] if compared is None else [_number(compared[index])]))
     return table
 
 
-def _cells(record: Record, has_weights: bool) -> list[str]:
+SCORE_HEADINGS = ("value", "95%", "real vs\nreal", "above\nreal")
+
+
+def arrowed(record: Record) -> str:
+    """A score's metric, and which way it is better: ``fid@mnist-cnn ↓``."""
     from ganzoo.evaluation.metrics import better
+
+    return f"{record['metric']} {ARROWS[better(record['protocol']['metric'])]}"
+
+
+def score_cells(record: Record) -> list[str]:
+    """A score beside its interval and that of real images, without spaces, so that narrow terminals cut none."""
     from ganzoo.evaluation.protocol import excess
 
-    protocol = record["protocol"]
-    ends = "{} to {}".format(*map(_number, record["interval"])) if record.get("interval") else "-"
-    cells = [record["metric"], ARROWS[better(protocol["metric"])], _number(record["value"]), ends]
-    cells += [_number(record["floor"]), excess(record["value"], record["floor"], record.get("sd"))]
-    return [*cells, *([record["weights"] or "-"] if has_weights else []), f"{protocol['n_fake']:,}"]
+    ends = "\N{EN DASH}".join(f"{end:.3g}" for end in record["interval"]) if record.get("interval") else "-"
+    above = excess(record["value"], record.get("floor"), record.get("sd")).replace(" ", "")
+    return [_number(record["value"]), ends, _number(record.get("floor")), above]
 
 
 def _number(value: float | None) -> str:

@@ -7,13 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ganzoo.api.tracker import Tracker
 from ganzoo.cli.console import Console
+from ganzoo.cli.evaluate import SCORE_HEADINGS, arrowed, score_cells
 from ganzoo.config.loading import Recipe
-from ganzoo.evaluation.protocol import excess, in_brief
+from ganzoo.evaluation.protocol import in_brief
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
@@ -80,17 +82,16 @@ class RunProgress(Tracker):
     def summarise(self, finished: RunFolder) -> None:
         """The closing table: final scores with real vs real and protocol, throughput, and where the run is."""
         title, scores = f"{finished.info['recipe']}: {finished.info['reason']}", finished.final_scores()
-        table = Table(title=title, title_justify="left")
-        for heading in ("metric", "weights", "value", "95%", "real vs real", "above", "protocol"):
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        table.add_column("metric", no_wrap=True)
+        for heading in ("weights", *SCORE_HEADINGS):
             table.add_column(heading)
         for score in scores:
-            floor = "-" if score.get("floor") is None else f"{score['floor']:.3f}"
-            ends = "{:.3f} to {:.3f}".format(*score["interval"]) if score.get("interval") else "-"
-            above = excess(score["value"], score.get("floor"), score.get("sd"))
-            how = in_brief(score["protocol"])
-            table.add_row(score["metric"], score["weights"], f"{score['value']:.3f}", ends, floor, above, how)
+            table.add_row(arrowed(score), score["weights"], *score_cells(score))
         if scores:
             self.console.print(table)
+            for how in dict.fromkeys(in_brief(score["protocol"]) for score in scores):
+                self.console.print(how, soft_wrap=True)
         else:
             self.console.print(f"{title}. No scores: see above.")
         info = finished.info

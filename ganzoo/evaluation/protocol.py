@@ -12,7 +12,7 @@ from ganzoo.errors import GanzooError
 Protocol = Mapping[str, Any]
 
 NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
-"""What may differ between comparable scores: which samples were measured, not how, and the floor."""
+"""What may differ between comparable scores: which samples were measured, not how, and how many real ones."""
 
 
 @dataclass(frozen=True)

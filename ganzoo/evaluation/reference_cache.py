@@ -1,4 +1,4 @@
-"""The cache of what real images score: features and floors, as safetensors in the user's cache."""
+"""The cache of what real images score: features and scores, as safetensors in the user's cache."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """What is scored against which images, in which extractors, and until when: through the commands themselves."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -251,5 +252,10 @@ def test_intervals_stand_beside_final_scores_and_not_along_the_curve(tuned, tmp_
     assert {score["images"] for score in scores if "interval" in score} == {640}
     assert all(score["sd"] > 0 for score in scores)
     shown = invoke("eval", out, "--no-interval").output
-    assert "real vs real" in shown
-    assert "±" in shown
+    assert "real vs" in shown
+    assert len(re.findall(r"[+-][\d.]+(?:e[+-]\d+)?±[\d.]+", shown)) == len(
+        RunFolder.open(out).recipe(_zoo()).evaluate.metrics
+    )
+    wide = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["eval", str(out)]).output
+    assert "real vs" in wide
+    assert len(re.findall(r"[\d.]+–[\d.]+", wide)) >= 1
