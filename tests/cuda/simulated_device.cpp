@@ -124,7 +124,11 @@ struct Hooks final : at::CUDAHooksInterface {
   at::Allocator* getPinnedMemoryAllocator() const override { return c10::GetCPUAllocator(); }
   at::Allocator* getCUDADeviceAllocator() const override { return &memory; }
   const at::Generator& getDefaultGenerator(DeviceIndex) const override { return default_generator(); }
-  at::Generator getNewGenerator(DeviceIndex) const override { return at::make_generator<Generator>(); }
+  at::Generator getNewGenerator(DeviceIndex) const override {
+    // Python asks for the device's own one first: a build without CUDA has no other way to get at it.
+    static std::atomic<bool> asked{false};
+    return asked.exchange(true) ? at::make_generator<Generator>() : default_generator();
+  }
 };
 
 // One memory, seen as a tensor of the other device. Whole storages are taken, so that every view lies within.
