@@ -26,6 +26,7 @@ TINY = [
     "train.checkpoint_seconds=0",
     "evaluate.every_images=3200",
     "evaluate.samples=200",
+    "evaluate.metrics=[fid@mnist-cnn]",
 ]
 
 
