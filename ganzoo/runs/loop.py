@@ -181,7 +181,12 @@ def resume(
                 )
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
-            run.update(status="running", environment=environment(parts.trainer.device), processes=processes.size)
+            run.update(
+                status="running",
+                environment=environment(parts.trainer.device),
+                precision=parts.trainer.precision,
+                processes=processes.size,
+            )
             run.log({"event": "resume", "images": parts.trainer.images})
         return _train(parts, run, zoo, callbacks, seconds)
 
