@@ -200,7 +200,13 @@ def resume(
             for sentence in _changes(run, found, shared, zoo, data_digest(parts.dataset)):
                 callbacks.log(one_line(sentence))
             began = run.info.get("began_with") or run.info.get("environment")
-            run.update(status="running", environment=found, began_with=began, processes=processes.size)
+            run.update(
+                status="running",
+                environment=found,
+                began_with=began,
+                precision=parts.trainer.precision,
+                processes=processes.size,
+            )
             if dataset is None:
                 run.accept_paths(shared, data_dir)
             run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})

@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,6 +75,7 @@ def install(library: str) -> Any:
             "set_rng_state": lambda state, device="cuda": generator.set_state(state),
             "manual_seed": lambda seed: generator.manual_seed(seed),
             "manual_seed_all": lambda seed: generator.manual_seed(seed),
+            "device": lambda device: nullcontext(),
             "Event": Event,
             "Stream": Stream,
             "stream": Current,

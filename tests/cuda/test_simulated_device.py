@@ -40,7 +40,6 @@ TINY = (
     f"train.log_every={BATCH}",
     "train.precision=fp32",
     "train.checkpoint_seconds=0",
-    "dataset.count=100",  # several epochs
     "evaluate.metrics=[]",
     "evaluate.samples=16",
 )
@@ -164,6 +163,7 @@ def test_tf32_trains_on_it_and_goes_on_in_fp32_on_a_cpu(library, tmp_path):
     train(library, tmp_path / "run", HALF, "train.precision=tf32")
     assert RunFolder.open(tmp_path / "run").info["precision"] == "tf32"
     go_on(library, tmp_path / "run", "--device", "cpu")
+    assert RunFolder.open(tmp_path / "run").info["precision"] == "fp32"
 
 
 def test_a_deterministic_run_has_its_workspace_and_two_are_alike(library, tmp_path):

@@ -145,6 +145,7 @@ class MnistAe(Autoencoder):
     """Fitted to MNIST's digits."""
 
     name = "mnist-ae"
+    worlds = ("mnist",)
     weights = "mnist-ae-8dda000b18f8.safetensors"
 
 
@@ -152,6 +153,7 @@ class FashionMnistAe(Autoencoder):
     """Fitted to Fashion-MNIST's clothes."""
 
     name = "fashion-mnist-ae"
+    worlds = ("fashion-mnist",)
     weights = "fashion-mnist-ae-b3a108cc2928.safetensors"
 
 

@@ -115,6 +115,7 @@ class FashionMnistCnn(MnistCnn):
     """
 
     name = "fashion-mnist-cnn"
+    worlds = ("fashion-mnist",)
 
     def __init__(self, weights: Path = FASHION_WEIGHTS) -> None:
         super().__init__(weights)
