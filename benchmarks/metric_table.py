@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from ganzoo import ImageDataset
-from ganzoo.evaluation.evaluator import FLOOR_SEED, Evaluator
+from ganzoo.evaluation.evaluator import REAL_SEED, Evaluator
 from ganzoo.evaluation.metrics import better
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
@@ -39,8 +39,8 @@ def sets(train: ImageDataset, test: ImageDataset) -> dict[str, Labelled]:
     """Images and labels, from what a person would call best to worst."""
     assert train.labels is not None
     assert test.labels is not None
-    # The floor is of the first N of this order.
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(FLOOR_SEED))
+    # Real vs real is of the first N of this order.
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(REAL_SEED))
     others, few = order[N : 2 * N], torch.arange(N) % (N // 10)
     noise = torch.randint(0, 256, (N, *test.shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     blurred = gaussian_blur(test.images, kernel_size=[7, 7], sigma=[1.0, 1.0])
@@ -71,7 +71,7 @@ def table(outcome: dict[str, Any]) -> str:
     rows = outcome["sets"]
     names = list(next(iter(rows.values())))
     lines = [
-        "| metric | better | floor | " + " | ".join(rows) + " |",
+        "| metric | better | real vs real | " + " | ".join(rows) + " |",
         "| --- | --- | ---: |" + " ---: |" * len(rows),
     ]
     for name in names:

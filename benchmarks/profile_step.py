@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 
 import torch
-from torch.profiler import ProfilerActivity, profile, record_function
 
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
@@ -22,22 +20,11 @@ from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment, in_words
 from ganzoo.training.flops import flops_per_image
+from ganzoo.training.profile import shares_of_a_step
 from ganzoo.training.trainer import Trainer
 from machine import gemm_peak
 
 STEPS, WARM_UP = 40, 5
-STEP = "a step of the training"
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::matmul"),
-    "convolutions": ("convolution", "conv2d", "conv_transpose2d", "mkldnn"),
-    "optimizer and moving average": ("adam", "rmsprop", "sgd", "Optimizer", "lerp", "_foreach"),
-    "normalisation": ("batch_norm", "layer_norm", "group_norm", "native_norm"),
-    "activations and loss": ("relu", "tanh", "sigmoid", "softplus", "threshold", "clamp", "elu", "log_sigmoid"),
-    "images, latents and random numbers": ("index", "gather", "rand", "normal_", "uniform_", "multinomial"),
-    "copies and number formats": ("copy_", "cat", "contiguous", "clone", "aten::to", "_to_copy"),
-    "Python between operators": (STEP,),
-}
-"""Parts of operators' names, the first that fits; the rest is `other`."""
 
 
 def main() -> None:
@@ -69,7 +56,7 @@ def measured(name: str, overrides: list[str], zoo: Zoo) -> dict[str, str]:
     for _ in range(STEPS):
         trainer.step()
     rate = STEPS * trainer.images_per_step / (perf_counter() - began)
-    shares = profiled(trainer)
+    shares = shares_of_a_step(trainer, STEPS)
     work, peak = flops_per_image(recipe, zoo, dataset), gemm_peak(torch.device("cpu"), trainer.precision)
     return {
         "batch, precision": f"{recipe.train.batch_size}, {trainer.precision}",
@@ -79,23 +66,6 @@ def measured(name: str, overrides: list[str], zoo: Zoo) -> dict[str, str]:
         "of the largest matrix product's": f"{work * rate / peak:.0%}",
         **{kind: f"{share:.0%}" for kind, share in shares.items()},
     }
-
-
-def profiled(trainer: Trainer) -> dict[str, float]:
-    """Shares of the time of some steps, by kind."""
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        for _ in range(STEPS):
-            with record_function(STEP):
-                trainer.step()
-    spent: Counter[str] = Counter(dict.fromkeys((*KINDS, "other"), 0.0))
-    for event in profiler.key_averages():
-        spent[kind_of(event.key)] += event.self_cpu_time_total
-    return {kind: time / spent.total() for kind, time in spent.items()}
-
-
-def kind_of(operator: str) -> str:
-    """What an operator is for."""
-    return next((kind for kind, parts in KINDS.items() if any(part in operator for part in parts)), "other")
 
 
 def markdown(columns: Mapping[str, Mapping[str, str]], overrides: list[str]) -> str:

@@ -43,7 +43,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform ==
 
 @pytest.fixture(scope="module")
 def evaluator(zoo: Zoo, device: torch.device) -> Evaluator:
-    """With cached references and floors: one score has been made."""
+    """With the scores of real images cached: one score has been made."""
     found = Evaluator(METRICS, zoo.datasets.get("mnist"), {}, None, zoo, device)
     found.score(zoo.datasets.get("mnist").create("train", None).images[:SAMPLES])
     return found

@@ -25,7 +25,7 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.files import append_lines, read_lines, write_atomically
+from ganzoo.files import locked_append, read_lines, write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment, hardware_in_words
 from ganzoo.training.device import resolve_device
@@ -100,7 +100,7 @@ def measure(args: argparse.Namespace) -> None:
             print(f"{entrant.name}, seed {entrant.seed}: done before")
             continue
         line = run(entrant, evaluator, args, device)
-        append_lines(args.out, [line], durable=True)
+        locked_append(args.out, [line], durable=True)
 
 
 def entrants(args: argparse.Namespace, zoo: Zoo, device: torch.device) -> Iterator[Entrant]:

@@ -2,16 +2,18 @@
 
 Everything that a plugin may import stands here, and nothing else is promised to stay. The names are resolved on first
 use, so that ``import ganzoo`` costs nothing.
+
+Nothing at all is imported here: ``python -m ganzoo`` comes through this file while the working folder is still first on
+the path, and ``typing.py`` may lie in it.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ganzoo import functional, layers
     from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
+    from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
     from ganzoo.api.dataset import Dataset, ImageDataset, Split, cache_folder
     from ganzoo.api.extractor import Extractor, Features
     from ganzoo.api.hookspecs import Register, RegisterRecipe, hookimpl
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ganzoo.api.modality import Audio, Images, Modality, Points
     from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
+    from ganzoo.api.reading import check_bytes, open_picture, open_regular, read_idx
     from ganzoo.api.spec import Spec
     from ganzoo.api.tracker import Tracker
     from ganzoo.errors import GanzooError
@@ -58,9 +61,19 @@ _HOME = {
     "TrainedGenerator": "ganzoo.runs.generator",
     "RegularizerContext": "ganzoo.api.adversarial",
     "UniformPrior": "ganzoo.api.priors",
+    "EverySteps": "ganzoo.api.bounds",
+    "ImageCount": "ganzoo.api.bounds",
+    "Scale": "ganzoo.api.bounds",
+    "Share": "ganzoo.api.bounds",
+    "Shift": "ganzoo.api.bounds",
+    "Weight": "ganzoo.api.bounds",
     "cache_folder": "ganzoo.api.dataset",
+    "check_bytes": "ganzoo.api.reading",
     "evaluate": "ganzoo.evaluation.evaluate",
     "hookimpl": "ganzoo.api.hookspecs",
+    "open_picture": "ganzoo.api.reading",
+    "open_regular": "ganzoo.api.reading",
+    "read_idx": "ganzoo.api.reading",
     "load": "ganzoo.runs.generator",
     "Run": "ganzoo.runs.api",
     "train": "ganzoo.runs.api",
@@ -79,10 +92,12 @@ __all__ = [
     "Batch",
     "CodesPrior",
     "Dataset",
+    "EverySteps",
     "Extractor",
     "Features",
     "GanzooError",
     "GaussianPrior",
+    "ImageCount",
     "ImageDataset",
     "Images",
     "Losses",
@@ -99,24 +114,34 @@ __all__ = [
     "Regularizer",
     "RegularizerContext",
     "Run",
+    "Scale",
+    "Share",
+    "Shift",
     "Spec",
     "Split",
     "Tracker",
     "TrainedGenerator",
     "UniformPrior",
+    "Weight",
     "cache_folder",
+    "check_bytes",
     "evaluate",
     "functional",
     "hookimpl",
     "layers",
     "load",
+    "open_picture",
+    "open_regular",
+    "read_idx",
     "recipe",
     "recipes",
     "train",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name in ("functional", "layers"):
         return import_module(f"ganzoo.{name}")
     if name in _HOME:

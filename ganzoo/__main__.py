@@ -1,4 +1,11 @@
-"""``python -m ganzoo``."""
+"""``python -m ganzoo``, which torchrun starts too."""
+
+import os
+import sys
+
+# Python puts the working folder first, where a file called yaml.py would replace a library. Before any other import.
+if sys.path[0] in ("", os.getcwd()) and not getattr(sys.flags, "safe_path", False):  # noqa: PTH109
+    del sys.path[0]
 
 from ganzoo.cli import main
 

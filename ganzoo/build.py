@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
 from ganzoo.api.modality import Modality
 from ganzoo.api.objective import Objective
 from ganzoo.api.priors import Prior
+from ganzoo.api.reading import machine_memory
 from ganzoo.api.spec import Spec
 from ganzoo.config.loading import Component, NetworkConfig, Recipe
 from ganzoo.errors import GanzooError, is_out_of_memory
@@ -29,6 +30,8 @@ from ganzoo.registry.registry import Entry
 
 T = TypeVar("T")
 BYTES_PER_WEIGHT = 4
+MOST_TENSORS = 10_000
+"""Weights and buffers of one network, as tensors: several thousand layers."""
 SPECTRAL_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 SIZES_FROM_SPEC = "Take every size from the spec."
 
@@ -79,11 +82,12 @@ def assemble(
     prior = _create(zoo.priors.get(recipe.prior.name), recipe.prior)
     if not isinstance(prior, Prior):
         raise GanzooError(f"The prior '{recipe.prior.name}' is a {type(prior).__name__}, not a ganzoo.Prior.")
-    spec = Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns)
+    spec = Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns, classes)
     objective = _build_objective(recipe, zoo)
     networks = nn.ModuleDict({role: _build_network(role, recipe, objective, zoo, spec) for role in objective.roles})
     try:
-        networks.update(objective.bind(spec, dict(networks.items())))
+        with memory_guard(f"loss '{recipe.loss.name}'"):
+            networks.update(objective.bind(spec, dict(networks.items())))
     except GanzooError:
         raise
     except Exception as error:  # a plugin may raise anything
@@ -142,11 +146,52 @@ class _TooLarge(BaseException):
     """Not an Exception, so that no plugin catches it."""
 
 
-def check_memory(name: str, build: Callable[[], object], memory: int | None = None) -> None:
-    """Reject a network whose weights alone would not fit into memory, before anything is allocated.
+@contextmanager
+def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
+    """Reject a network whose weights alone would not fit into memory, or that has more layers than any network needs.
 
-    The network is built on the meta device, where tensors have no data, and its weights are counted until they exceed
-    the limit: a million small layers are rejected like one giant. Any other failure is left to the real build.
+    Weights and buffers are counted where a module registers them, before values are written to them: a million small
+    layers are rejected like one giant.
+
+    Args:
+        name: Whose networks are built in the ``with`` block, for the message.
+        memory: Available bytes; default: this machine's memory.
+
+    Raises:
+        GanzooError: Too many weights or layers.
+    """
+    memory = memory or machine_memory() or 2**40  # unknown on this system: more than today's machines have
+    limit = memory // BYTES_PER_WEIGHT
+    weights = tensors = 0
+
+    def count(module: nn.Module, attribute: str, tensor: Tensor | None) -> None:
+        nonlocal weights, tensors
+        weights += 0 if tensor is None else tensor.numel()
+        tensors += 1
+        if weights > limit or tensors > MOST_TENSORS:
+            raise _TooLarge
+
+    hooks: list[Any] = [
+        register_module_parameter_registration_hook(count),
+        register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    except _TooLarge:
+        if weights > limit:
+            many = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
+        else:
+            many = f"{MOST_TENSORS:,} tensors of weights, thousands of layers"
+        raise GanzooError(f"The {name} would have more than {many}.", "Reduce its sizes.") from None
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def check_memory(name: str, build: Callable[[], object], memory: int | None = None) -> None:
+    """Let ``memory_guard`` see a network on the meta device, where tensors have no data, before the real one is built.
+
+    Any other failure is left to the real build.
 
     Args:
         name: The network's name for the message.
@@ -156,40 +201,8 @@ def check_memory(name: str, build: Callable[[], object], memory: int | None = No
     Raises:
         GanzooError: The network is too large.
     """
-    limit = (memory or _physical_memory()) // BYTES_PER_WEIGHT
-    weights = 0
-
-    def count(module: nn.Module, attribute: str, tensor: Tensor | None) -> None:
-        nonlocal weights
-        weights += 0 if tensor is None else tensor.numel()
-        if weights > limit:
-            raise _TooLarge
-
-    hooks: list[Any] = [
-        register_module_parameter_registration_hook(count),
-        register_module_buffer_registration_hook(count),
-    ]
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            build()
-    except _TooLarge:
-        raise GanzooError(
-            f"The {name} would have more than {limit:,} weights, the most that fit into this machine's "
-            f"{limit * BYTES_PER_WEIGHT / 2**30:,.1f} GiB of memory.",
-            "Reduce its sizes.",
-        ) from None
-    except Exception:  # noqa: S110 - the real build reports this
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _physical_memory() -> int:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**40  # unknown on this system: more than today's machines have
+    with memory_guard(name, memory), suppress(Exception), torch.random.fork_rng(devices=[]), torch.device("meta"):
+        build()
 
 
 def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: Any) -> T:

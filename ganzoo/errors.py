@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 _LINE_END = re.compile(r"\s*[\n\r]\s*")
@@ -48,12 +49,14 @@ def one_line(text: str) -> str:
 
     Names come from untrusted files: control characters and changes of writing direction are escaped.
     """
-    joined = _LINE_END.sub(" ", text.strip())
-    return joined if joined.isprintable() else "".join(map(_visible, joined))
+    return visible(_LINE_END.sub(" ", text.strip()))
 
 
-def _visible(character: str) -> str:
-    return character if character.isprintable() else ascii(character)[1:-1]
+def visible(text: str) -> str:
+    """Text, lines and all, with control characters and changes of writing direction escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -63,6 +66,34 @@ def is_out_of_memory(error: BaseException) -> bool:
     # Torch's host allocator, and CUDA libraries outside torch's allocator, raise plain RuntimeErrors.
     messages = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
+
+
+@contextmanager
+def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
+    """Turn whatever somebody else's code raises into a sentence.
+
+    Ctrl-C, a request to terminate, a lack of memory and errors that are a sentence already pass as they are.
+
+    Args:
+        sentence: What failed, without a full stop; the error follows.
+        remedy: What to do about it.
+
+    Raises:
+        GanzooError: The code raised something, or tried to end the process.
+    """
+    try:
+        yield
+    except (GanzooError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if is_out_of_memory(error) or (isinstance(error, SystemExit) and error.code in (130, 143)):
+            raise
+        try:
+            text = str(error)[:1000]
+        except Exception:  # its class is somebody else's code as well
+            text = ""
+        named = f"{type(error).__name__}: {text}".strip().removesuffix(".").removesuffix(":")
+        raise GanzooError(f"{sentence}: {named}.", remedy) from error
 
 
 def nearest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:

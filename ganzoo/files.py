@@ -1,42 +1,126 @@
-"""Files that survive a crash, JSON that is checked, and child processes that ignore the working folder."""
+"""Files that survive a crash and lead nowhere else, checked JSON, and children that ignore the working folder."""
 
 from __future__ import annotations
 
-import errno
 import glob
+import hashlib
 import json
+import logging
 import os
 import shutil
+import socket
 import sys
-from collections.abc import Iterable, Mapping
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from ganzoo.errors import GanzooError, one_line
+
+logger = logging.getLogger(__name__)
+DAY = 86_400
+"""Seconds."""
+
+
+def refuse_links(path: Path, within: Path) -> Path:
+    """Check that a path can be written without leaving a folder: a stranger's clone may hold links to your own files.
+
+    Args:
+        path: What is going to be made or written; it need not exist.
+        within: The folder that somebody named, which may itself be a link or lie behind one.
+
+    Returns:
+        The path.
+
+    Raises:
+        GanzooError: The path, or a folder between the two, is a link.
+    """
+    step = within
+    for part in path.relative_to(within).parts:
+        step = step / part
+        if step.is_symlink():
+            raise GanzooError(
+                f"{step} is a link, and ganzoo writes nothing through links.",
+                "Replace it by what it leads to, or name that on the command line.",
+            )
+    return path
+
+
+def default_folder(*parts: str) -> Path:
+    """A folder below the working folder that nobody named, such as ``runs``.
+
+    Raises:
+        GanzooError: It is a link, or lies behind one.
+    """
+    return refuse_links(Path(*parts), Path())
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Check that nothing in a folder is a link to somewhere outside it, so that reading it reads the folder alone.
+
+    Raises:
+        GanzooError: Something is.
+    """
+    inside = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            entry = Path(place, name)
+            if entry.is_symlink() and not _target(entry).is_relative_to(inside):
+                raise GanzooError(
+                    f"{entry} is a link to something outside {folder}, which a stranger may have put there.",
+                    "Replace it by what it leads to. The folder itself may be anywhere.",
+                )
+
+
+def _target(link: Path) -> Path:
+    try:
+        return link.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself, which older versions of Python refuse
+        return Path(link.anchor)
+
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content, through a temporary file, fsync and rename: a crash leaves the old file or the new one.
 
+    What a process that was killed while it wrote the same file left behind is removed.
+
     Raises:
         OSError: The disk is full or the folder read-only; the old file is unchanged.
     """
-    temporary = temporary_name(path)
-    try:
-        temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # "x" never follows an existing link
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    sweep(path.parent, path.name)
+    for attempts_left in (2, 1, 0):
+        temporary = temporary_name(path)
+        try:
+            with temporary.open("xb") as file:  # "x" never follows an existing link
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            break
+        except FileNotFoundError:
+            # Swept by a process that took it for a dead one's: in containers, ids and host names may be alike.
+            if not attempts_left:
+                raise
+        finally:
+            temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 
 def temporary_name(path: Path) -> Path:
-    """This process's temporary file for ``path``: hidden, in the same folder, with the process id."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """A new temporary name for ``path``: hidden, in the same folder, with the writer's process id and host.
+
+    No two are alike: in containers that share a folder, process ids are alike, and so may be host names.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{_host()}-{uuid.uuid4().hex[:12]}.tmp")
+
+
+def _host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
@@ -50,11 +134,18 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
     """
     pattern = "*" if name == "*" else glob.escape(name)
     for temporary in folder.glob(f".{pattern}.*.tmp"):
-        if sole_writer or not _may_be_alive(temporary.name.split(".")[-2]):
+        if sole_writer or not _may_be_alive(temporary):
             _remove(temporary)
 
 
-def _may_be_alive(writer: str) -> bool:
+def _may_be_alive(temporary: Path) -> bool:
+    """Whether the process that writes a temporary file may still do so."""
+    writer, _, place = temporary.name.split(".")[-2].partition("-")
+    if place and place.partition("-")[0] != _host():
+        # A process id says nothing about another machine or container; but nobody writes for a whole day.
+        with suppress(OSError):
+            return time.time() - temporary.stat().st_mtime < DAY
+        return True
     if not writer.isascii() or not writer.isdigit() or os.name == "nt":
         return True  # not our file; and on Windows, os.kill(pid, 0) would kill the process
     try:
@@ -74,20 +165,36 @@ def _remove(temporary: Path) -> None:
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
-    """Append JSON lines in one write, after removing a last line that a crash cut short.
+    """Append JSON lines, all of them or none, after removing a last line that a crash cut short.
+
+    Only for files that no other process writes; see ``locked_append``.
 
     Args:
         path: Created if missing.
         records: One line each.
         durable: Return only once the lines are on the disk.
+
+    Raises:
+        GanzooError: The file is a link: what it leads to is not ours.
+        OSError: The disk is full or the file cannot be written; none of the lines were added.
     """
+    refuse_links(path, path.parent)
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    with path.open("a+b") as file:
-        _drop_torn_line(file.fileno())
-        file.write(lines.encode())
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
+    left = memoryview(lines.encode())
+    # Unbuffered: closing a buffered file would write once more what a full disk has just refused.
+    with path.open("a+b", buffering=0) as file:
+        descriptor = file.fileno()
+        _drop_torn_line(descriptor)
+        before = os.fstat(descriptor).st_size
+        try:
+            while left:
+                left = left[os.write(descriptor, left) :]
+            if durable and path.is_file():  # devices and pipes cannot be synced
+                os.fsync(descriptor)
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(descriptor, before)
+            raise
 
 
 def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
@@ -95,36 +202,50 @@ def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: 
 
     Args:
         path: The file; its lock is the hidden ``.NAME.lock`` beside it.
-        records: Written in one piece.
+        records: Written in one piece, all of them or none.
         durable: Wait until they are on the disk.
 
     Raises:
-        OSError: The folder cannot be written, or the file or its lock is a link: what it leads to is not ours.
+        GanzooError: The file or its lock is a link: what it leads to is not ours.
+        OSError: The disk is full or the folder cannot be written; none of the lines were added.
     """
-    lock = path.with_name(f".{path.name}.lock")
-    for file in (path, lock):
-        if file.is_symlink():
-            raise OSError(errno.ELOOP, f"{file} is a link", str(file))
-    with FileLock(lock):
+    with FileLock(refuse_links(path.with_name(f".{path.name}.lock"), path.parent)):
         append_lines(path, records, durable=durable)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file, without damaged lines; a missing file is empty."""
-    return examine_lines(path)[0]
+def read_lines(path: Path, is_whole: Callable[[dict[str, Any]], bool] = lambda record: True) -> list[dict[str, Any]]:
+    """The records of a JSON-lines file, without damaged ones; see ``numbered_lines``."""
+    return [record for _, record in numbered_lines(path, is_whole)]
 
 
-def examine_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The records of a JSON-lines file, and the number of damaged lines.
+def numbered_lines(
+    path: Path, is_whole: Callable[[dict[str, Any]], bool] = lambda record: True
+) -> list[tuple[int, dict[str, Any]]]:
+    """The records of a JSON-lines file, each with the number of its line; a missing file is empty.
 
-    A last line without a newline is skipped and not counted: a crash cut it short, and ``append_lines`` removes it.
+    Damaged lines are left out with a warning that names them, and stay in the file. A last line without a newline is
+    left out silently: it is being written, or a crash cut it short and ``append_lines`` will remove it.
+
+    Args:
+        path: The file.
+        is_whole: Whether a record has all that it needs; a line whose record does not is damaged.
     """
     if not path.exists():
-        return [], 0
+        return []
     *lines, _torn = path.read_bytes().split(b"\n")
-    records = [_record(line) for line in lines]
-    whole = [record for record in records if record is not None]
-    return whole, len(records) - len(whole)
+    records = [(number, _record(line)) for number, line in enumerate(lines, 1)]
+    whole = [(number, record) for number, record in records if record is not None and is_whole(record)]
+    if len(whole) < len(records):
+        kept = {number for number, _ in whole}
+        _warn_damaged(path, tuple(number for number, _ in records if number not in kept))
+    return whole
+
+
+@cache  # a file is read many times; one warning is enough
+def _warn_damaged(path: Path, numbers: tuple[int, ...]) -> None:
+    named = ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+    lines, are, stay = ("Line", "is", "stays") if len(numbers) == 1 else ("Lines", "are", "stay")
+    logger.warning("%s", one_line(f"{lines} {named} of {path} {are} damaged: left out, and {stay} in the file."))
 
 
 def parse_json(content: bytes) -> Any:

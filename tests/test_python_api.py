@@ -135,3 +135,8 @@ def test_images_are_evaluated_without_a_run(mnist_test, tmp_path):
     assert 0 < score.value < 20
     json.dumps(score.record())
     assert not list(Path(tmp_path).iterdir())
+
+
+def test_an_old_name_works_and_says_the_new_one():
+    with pytest.warns(FutureWarning, match=r"ganzoo.Turn is now called ganzoo.RegularizerContext\."):
+        assert ganzoo.Turn is ganzoo.RegularizerContext

@@ -9,7 +9,7 @@ import yaml
 from ganzoo import Regularizer
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.optimizers import known
-from ganzoo.config.schema import Component, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
+from ganzoo.config.schema import Component, DatasetConfig, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
@@ -67,7 +67,7 @@ def refusal(load):
 def test_everything_is_filled_in(load):
     recipe = load()
     assert recipe.name == "small"
-    assert recipe.dataset == Component(name="mnist")
+    assert recipe.dataset == DatasetConfig(name="mnist")
     assert recipe.networks["generator"].options["hidden"] == [16]
     assert recipe.networks["discriminator"].options["hidden"] == [512, 256]
     assert recipe.networks["generator"].spectral_norm is False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE / "envs"
+REQUIREMENTS = HERE / "requirements"
 INSTALL = "python benchmarks/peers/install.py"
 
 
@@ -17,15 +18,11 @@ class Package:
 
     Attributes:
         name: What it is called here, and by ``--peer``.
-        requirement: What pip is asked for. Its own requirements are not: they are from its time.
-        extras: What it imports beyond torch, torchvision, numpy and matplotlib, which it shares with ganzoo.
         adapter: The file in this folder that drives it.
         recipe: ganzoo's nearest.
     """
 
     name: str
-    requirement: str
-    extras: tuple[str, ...]
     adapter: str
     recipe: str
 
@@ -33,6 +30,11 @@ class Package:
     def folder(self) -> Path:
         """Its environment."""
         return ENVIRONMENTS / self.name
+
+    @property
+    def requirements(self) -> Path:
+        """What pip installs, and nothing besides: every version is pinned, every file known by its SHA-256."""
+        return REQUIREMENTS / f"{self.name}.txt"
 
     @property
     def python(self) -> Path:
@@ -56,16 +58,8 @@ class Package:
 PEERS = {
     package.name: package
     for package in (
-        Package("torchgan", "torchgan>=0.1", ("scipy>=1.13", "wget>=3.2"), "torchgan_peer.py", "dcgan-mnist"),
-        Package(
-            "vegans", "vegans>=0.4", ("pandas>=2.2", "tensorboard>=2.18", "wget>=3.2"), "vegans_peer.py", "dcgan-mnist"
-        ),
-        Package(
-            "torch-mimicry",
-            "torch-mimicry>=0.1.16",
-            ("tensorboard>=2.18", "scipy>=1.13", "scikit-image>=0.24", "scikit-learn>=1.5", "requests>=2.32"),
-            "mimicry_peer.py",
-            "dcgan-mnist",
-        ),
+        Package("torchgan", "torchgan_peer.py", "dcgan-mnist"),
+        Package("vegans", "vegans_peer.py", "dcgan-mnist"),
+        Package("torch-mimicry", "mimicry_peer.py", "dcgan-mnist"),
     )
 }

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from peers.catalogue import PEERS, Package  # noqa: E402 - found through the line above
+from peers.catalogue import PEERS, REQUIREMENTS, Package  # noqa: E402 - found through the line above
 from peers.talk import PeerError, PeerProcess, mnist_folder  # noqa: E402
 
 
@@ -51,11 +51,16 @@ def install(package: Package) -> bool:
 
 
 def build(package: Package) -> None:
-    """The environment: the package without its requirements, then what it imports."""
+    """The environment: what its requirements file names, of which each file is what was published when that was made.
+
+    Builds run in the environment itself, with a setuptools that is pinned too: pip checks no hashes of what it would
+    download to build with. ``-I`` keeps pip from importing modules of the working folder.
+    """
     venv.EnvBuilder(clear=True, with_pip=True, symlinks=os.name != "nt").create(package.folder)
-    ask = [str(package.python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    ask = [str(package.python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    ask += ["--require-hashes", "--no-deps", "--no-build-isolation"]
     purelib = subprocess.run(
-        [str(package.python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        [str(package.python), "-I", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         check=True,
         capture_output=True,
         text=True,
@@ -63,8 +68,8 @@ def build(package: Package) -> None:
     # A path alone: the .pth files of those folders, and with them editable installs, are not followed.
     outer = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     (Path(purelib) / "shared-torch.pth").write_text("\n".join(outer) + "\n", encoding="utf-8")
-    for arguments in (["--no-deps", package.requirement], list(package.extras)):
-        subprocess.run([*ask, *arguments], check=True, capture_output=True, text=True)
+    for file in (REQUIREMENTS / "build.txt", package.requirements):
+        subprocess.run([*ask, "-r", str(file)], check=True, capture_output=True, text=True)
 
 
 def attempt(package: Package) -> dict[str, object]:

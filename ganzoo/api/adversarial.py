@@ -11,12 +11,12 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
+from ganzoo.api.bounds import EverySteps, Weight
 from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
 from ganzoo.api.spec import Spec
 from ganzoo.errors import GanzooError
@@ -43,9 +43,6 @@ class AdversarialLoss(nn.Module):
 
 
 Player = Literal["discriminator", "generator"]
-
-Weight = Annotated[float, Field(ge=-1e9, le=1e9)]
-EverySteps = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 def _not_given(inputs: Tensor) -> Tensor:

@@ -12,8 +12,12 @@ from torch import Tensor
 
 from ganzoo.api.modality import Modality, of_samples
 from ganzoo.errors import GanzooError
+from ganzoo.files import refuse_links
 
 Split = Literal["train", "test"]
+"""What a dataset plugin is asked for."""
+Part = Literal["train", "validation", "test"]
+"""What scores refer to: ``validation`` is a part of the training images that is not trained on."""
 RESERVED = ("image", "label", "z", "fake", "real")
 """Names that a further column may not have."""
 
@@ -27,7 +31,7 @@ class Dataset:
 
     Attributes:
         name: The registered name.
-        split: ``"train"`` or ``"test"``.
+        split: ``"train"``, ``"test"``, or ``"validation"`` for a part of the training images that is not trained on.
         images: The samples, in their modality's stored form (n, *shape): uint8 (n, 1 or 3, h, w) for images, float32
             (n, 1, 1, d) in [-1, 1] for points.
         labels: int64 (n,), or None.
@@ -35,17 +39,22 @@ class Dataset:
         columns: Further columns by name, each (n, ...): ``source`` is what a translating generator starts from.
             A batch carries them as they are.
         modality: What a sample is; images or points, by type and shape, where it is not given.
+        world: What the samples show, as extractors know it: the name of the dataset that an extractor was fitted to,
+            such as ``mnist`` for a thousand digits out of it. The dataset's own name where it is not given.
     """
 
     name: str
-    split: Split
+    split: Part
     images: Tensor
     labels: Tensor | None = None
     classes: tuple[str, ...] = field(default=())
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     modality: Modality = None  # type: ignore[assignment]  # __post_init__ fills it in
+    world: str = ""
 
     def __post_init__(self) -> None:
+        if not self.world:
+            object.__setattr__(self, "world", self.name)
         who = f"Dataset '{self.name}' ({self.split})"
         if self.modality is None:
             object.__setattr__(self, "modality", self._guessed(who))
@@ -113,14 +122,14 @@ def cache_folder(*parts: str) -> Path:
     """A folder in the user's cache, created if need be (``GANZOO_CACHE`` moves it).
 
     Raises:
-        GanzooError: It cannot be created.
+        GanzooError: It cannot be created, or is a link.
     """
     import os
 
     from platformdirs import user_cache_path
 
     root = Path(os.environ["GANZOO_CACHE"]) if os.environ.get("GANZOO_CACHE") else user_cache_path("ganzoo")
-    folder = root.joinpath(*parts)
+    folder = refuse_links(root.joinpath(*parts), root)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

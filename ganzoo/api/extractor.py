@@ -25,6 +25,8 @@ class Extractor(nn.Module):
         classes: Number of classes it tells apart, 0 where it is no classifier.
         rejects: Whether it may put an image into no class at all.
         resizing: How it resizes images, as a score's protocol says it; ``none`` where it takes them as they are.
+        worlds: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only where somebody
+            insists. Empty for an extractor of any images.
     """
 
     shape: ClassVar[tuple[int, ...]]
@@ -32,6 +34,7 @@ class Extractor(nn.Module):
     classes: ClassVar[int] = 0
     rejects: ClassVar[bool] = False
     resizing: str = "none"
+    worlds: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from ganzoo.api.dataset import Dataset
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Better = Literal["lower", "higher", "neither"]
 """Which way a score is better; ``neither`` where real images' own score is best."""
+
+
+def _cpu() -> torch.device:
+    import torch
+
+    return torch.device("cpu")
 
 
 class Reference(Protocol):
@@ -48,6 +55,8 @@ class MetricInputs:
         labels: int64 (n,), the classes that were asked for, or None.
         real: The reference: real images that the samples are compared with.
         training_set: Gives the images the generator was trained on. They are many: ask only where you need them.
+        device: Where large computations, such as distances between all images, are best done. What is handed over and
+            what is handed back is on the CPU.
     """
 
     n: int
@@ -55,6 +64,7 @@ class MetricInputs:
     labels: Tensor | None
     real: Reference
     training_set: Callable[[], Reference]
+    device: torch.device = field(default_factory=_cpu)
     _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -107,6 +117,8 @@ class Metric(ABC):
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """Where the score would be with other samples of the same generator, 95%; None where that is unknown.
+
+        It stands beside every final score, so it should cost little more than the score itself.
 
         Args:
             inputs: As for ``compute``.

@@ -19,6 +19,8 @@ class Spec:
         classes: Number of classes a conditional network is asked for; 0 where the recipe is unconditional.
         modality: What a sample is; images of ``shape`` where it is not given.
         columns: Shapes of the further columns that each row of the dataset has: ``{"source": (1, 28, 28)}``.
+        dataset_classes: Number of classes of the dataset, whether or not the networks are told, 0 where it has no
+            labels; None where that is unknown.
     """
 
     shape: tuple[int, ...]
@@ -26,6 +28,7 @@ class Spec:
     classes: int = 0
     modality: Modality = None  # type: ignore[assignment]  # __post_init__ fills it in
     columns: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    dataset_classes: int | None = None
 
     def __post_init__(self) -> None:
         if self.modality is None:

@@ -121,6 +121,7 @@ CHECKS: tuple[Check, ...] = (
     Check("without-files", ("dataset",), _entry_only(data_checks.without_files)),
     Check("features", ("extractor",), _entry_only(data_checks.extractor)),
     Check("direction", ("metric",), _entry_only(data_checks.metric)),
+    Check("draws", ("prior",), _entry_only(data_checks.prior)),
     Check("global-state", tuple(isolation.EXERCISES), isolation.global_state),
 )
 

@@ -1,4 +1,4 @@
-"""What datasets, extractors and trackers must do, as far as ganzoo can check without their files and services."""
+"""What datasets, extractors, metrics, priors and trackers must do, as far as that shows without files and services."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from ganzoo.api.dataset import ImageDataset
 from ganzoo.api.extractor import Extractor
 from ganzoo.api.metric import Better, Metric
+from ganzoo.api.priors import Prior
 from ganzoo.checks.entries import described, plugin_code, require
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
@@ -109,3 +110,30 @@ def metric(entry: Entry[Any]) -> None:
         "Set range, such as '0 to 1'.",
     )
     require(found.least >= 2, f"{described(entry)} has least = {found.least}.", "A distribution takes at least two.")
+
+
+def prior(entry: Entry[Any]) -> None:
+    """A prior draws finite float32 codes of its width, from the generator that it is given and from nothing else."""
+    if set(entry.options.types) - set(entry.options.defaults):
+        return
+    with plugin_code(entry, "to be built", "Build it from its defaults."):
+        found = entry.create()
+    require(isinstance(found, Prior), f"{described(entry)} is not a Prior.", "Inherit from ganzoo.Prior.")
+    generator, device = torch.Generator(), torch.device("cpu")
+
+    def drawn(seed: int) -> Any:
+        with plugin_code(entry, "to draw 4 codes", "Implement sample(n, generator, device)."):
+            return found.sample(4, generator.manual_seed(seed), device)
+
+    first = drawn(0)
+    shape = tuple(getattr(first, "shape", ()))
+    require(
+        shape == (4, found.width) and first.dtype == torch.float32 and bool(first.isfinite().all()),
+        f"{described(entry)} draws codes of shape {shape} and type {getattr(first, 'dtype', type(first).__name__)}.",
+        f"Return finite float32 codes of shape (n, {found.width}), which is its width.",
+    )
+    require(
+        torch.equal(first, drawn(0)) and not torch.equal(first, drawn(1)),
+        f"{described(entry)} does not draw from its generator alone.",
+        "Pass generator=generator to each random function.",
+    )

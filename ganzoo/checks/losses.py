@@ -14,8 +14,9 @@ from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.checks.toys import (
     AS_BUFFER,
     SPEC,
-    fake_tensors,
+    fake_device,
     hidden_state,
+    on_device,
     require_no_hidden_state,
     seed,
     take_steps,
@@ -153,12 +154,14 @@ def used_by_a_recipe(entry: Entry[Any], zoo: Zoo) -> None:
 
 
 def capturable(entry: Entry[Any]) -> None:
-    """Two steps never wait for the device."""
+    """Two steps stay on the device, and never wait for it."""
     if entry.kind == "loss" and not on_logits(entry):
         return  # its recipe's checks cover it
-    with fake_tensors(entry):
+    with fake_device(entry) as device:
         game, networks = _game(entry)
-        for _ in take_steps(game, networks, SPEC):
+        on_device(game, device)
+        on_device(networks, device)
+        for _ in take_steps(game, networks, SPEC, device=device):
             pass
 
 

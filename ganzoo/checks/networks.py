@@ -12,7 +12,7 @@ from ganzoo.api.priors import GaussianPrior
 from ganzoo.api.spec import Spec
 from ganzoo.build import takes_label
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
-from ganzoo.checks.toys import AS_BUFFER, fake_tensors, hidden_state, require_no_hidden_state, seed
+from ganzoo.checks.toys import AS_BUFFER, CPU, fake_device, hidden_state, on_device, require_no_hidden_state, seed
 from ganzoo.registry.registry import Entry
 
 Shape = tuple[int, int, int]
@@ -40,9 +40,11 @@ def build(entry: Network, shape: Shape, classes: int = 0) -> tuple[nn.Module, Sp
     return network, spec
 
 
-def inputs(entry: Network, spec: Spec, n: int = 2) -> Tensor:
+def inputs(entry: Network, spec: Spec, n: int = 2, device: torch.device = CPU) -> Tensor:
     """Inputs for its kind: codes (n, latent), or images (n, c, h, w) in [-1, 1]."""
-    return torch.randn(n, spec.latent) if entry.kind == "generator" else torch.rand(n, *spec.image_shape) * 2 - 1
+    if entry.kind == "generator":
+        return torch.randn(n, spec.latent, device=device)
+    return torch.rand(n, *spec.image_shape, device=device) * 2 - 1
 
 
 def forward(entry: Network, network: nn.Module, x: Tensor, *label: Tensor) -> Tensor:
@@ -190,12 +192,13 @@ def half_precision(entry: Network) -> None:
 
 
 def capturable(entry: Network) -> None:
-    """Two passes never wait for the device."""
-    with fake_tensors(entry):
+    """Two passes stay on the device, and never wait for it."""
+    with fake_device(entry) as device:
         spec = Spec(GREY, GaussianPrior(dim=16))
         network = entry.create(spec, **entry.check({}))
+        on_device(network, device)
         for _ in range(2):
-            network(inputs(entry, spec, 4)).sum().backward()
+            network(inputs(entry, spec, 4, device)).sum().backward()
 
 
 def shared_features(entry: Network) -> None:

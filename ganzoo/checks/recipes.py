@@ -9,7 +9,15 @@ import torch
 from ganzoo.api.modality import Images
 from ganzoo.build import Assembly, assemble
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
-from ganzoo.checks.toys import AS_BUFFER, fake_tensors, hidden_state, require_no_hidden_state, seed, take_steps
+from ganzoo.checks.toys import (
+    AS_BUFFER,
+    fake_device,
+    hidden_state,
+    on_device,
+    require_no_hidden_state,
+    seed,
+    take_steps,
+)
 from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo
@@ -53,15 +61,17 @@ def _columns(recipe: Recipe, zoo: Zoo, shape: Shape) -> tuple[tuple[str, tuple[i
 
 
 def capturable(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> int:
-    """Two steps never wait for the device.
+    """Two steps stay on the device, and never wait for it.
 
     Returns:
         How many phases ran.
     """
     recipe = load(entry, zoo)
-    with fake_tensors(entry):
+    with fake_device(entry) as device:
         assembly = assemble(recipe, zoo, Images(*shape), CLASSES, _columns(recipe, zoo, shape))
-        return sum(1 for _ in take_steps(assembly.objective, assembly.networks, assembly.spec))
+        on_device(assembly.objective, device)
+        on_device(assembly.networks, device)
+        return sum(1 for _ in take_steps(assembly.objective, assembly.networks, assembly.spec, device=device))
 
 
 def gradients(entry: Entry[Any], zoo: Zoo) -> None:

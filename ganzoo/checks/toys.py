@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer
 from ganzoo.api.objective import Batch, Objective, Phase
@@ -18,12 +20,16 @@ from ganzoo.api.spec import Spec
 from ganzoo.checks.entries import described, plugin_code, require
 from ganzoo.registry.registry import Entry
 
+CPU = torch.device("cpu")
 SPEC = Spec((1, 28, 28), GaussianPrior(dim=8), classes=3)
 AS_BUFFER = "Keep it with self.register_buffer(...) and change it in place, so that checkpoints hold it."
 ON_DEVICE = (
     "Stay on the device: no .item(), float(), bool() or `if` on a tensor, no boolean masks. Use torch.where instead of "
     "`if`, and create tensors on the device of the inputs."
 )
+DEVICE = torch.device("meta")
+"""What stands in for a GPU. It is not the CPU, and every build of torch has it."""
+COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_)
 
 
 class ToyGenerator(nn.Module):
@@ -106,16 +112,21 @@ def toy_game(
     return game, networks
 
 
-def toy_batch(n: int = 8, spec: Spec = SPEC) -> Batch:
+def toy_batch(n: int = 8, spec: Spec = SPEC, device: torch.device = CPU) -> Batch:
     """Random images, latent codes from the prior, and labels 0, 1, 2, ... in turn."""
-    label = torch.arange(n) % max(1, spec.classes)
-    z = spec.prior.sample(n, torch.Generator().manual_seed(0), torch.device("cpu"))
-    columns = {name: torch.rand(n, *shape) * 2 - 1 for name, shape in spec.columns}
-    return Batch.of({"image": torch.rand(n, *spec.shape) * 2 - 1, "label": label, **columns}, z)
+    label = torch.arange(n, device=device) % max(1, spec.classes)
+    z = spec.prior.sample(n, torch.Generator().manual_seed(0), device)
+    columns = {name: torch.rand(n, *shape, device=device) * 2 - 1 for name, shape in spec.columns}
+    return Batch.of({"image": torch.rand(n, *spec.shape, device=device) * 2 - 1, "label": label, **columns}, z)
 
 
 def take_steps(
-    objective: Objective, networks: nn.ModuleDict, spec: Spec, n: int = 4, steps: int = 2
+    objective: Objective,
+    networks: nn.ModuleDict,
+    spec: Spec,
+    n: int = 4,
+    steps: int = 2,
+    device: torch.device = CPU,
 ) -> Iterator[tuple[Phase, Mapping[str, Tensor]]]:
     """Train for a few steps: each phase sees its own batch, and all roles that it does not train are frozen.
 
@@ -125,6 +136,7 @@ def take_steps(
         spec: The sizes both were built for.
         n: Images per batch.
         steps: How many times to run all phases.
+        device: Where the networks are.
 
     Yields:
         Each phase and its losses, after the backward pass and before the optimizer step.
@@ -133,7 +145,7 @@ def take_steps(
     optimizers = {role: torch.optim.Adam(network.parameters(), lr=1e-4) for role, network in by_role.items()}
     for _ in range(steps):
         for phase in objective.phases():
-            batch = toy_batch(n, spec)
+            batch = toy_batch(n, spec, device)
             networks.zero_grad(set_to_none=True)
             for role, network in by_role.items():
                 network.requires_grad_(role in phase.trains)
@@ -148,15 +160,57 @@ def take_steps(
 
 
 @contextmanager
-def fake_tensors(entry: Entry[Any]) -> Iterator[None]:
-    """Run a block on tensors without values: code that reads a value, or branches on one, fails.
+def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
+    """Run a block on tensors without values, on a device that stands in for a GPU.
+
+    Code fails there that reads a value, or branches on one; that combines a tensor on the CPU with one on the device;
+    and that copies from one to the other. Modules are built on the CPU, and brought to the device by ``on_device``.
+
+    Yields:
+        The device.
 
     Raises:
         CheckFailed: The block raised an exception.
     """
-    doing = "under FakeTensorMode, where, as in a CUDA graph, tensors have no values to read"
-    with plugin_code(entry, doing, ON_DEVICE), FakeTensorMode():
-        yield
+    doing = "on a device without values to read, such as a GPU that captures a graph"
+    original = torch.autocast.__init__
+
+    def autocast(self: torch.autocast, device_type: str, *given: Any, **options: Any) -> None:
+        """Plugins turn autocast off for the device of their tensors; torch has none for ``meta``."""
+        original(self, "cpu" if device_type == DEVICE.type else device_type, *given, **options)
+
+    torch.autocast.__init__ = autocast  # type: ignore[method-assign]
+    try:
+        with plugin_code(entry, doing, ON_DEVICE), FakeTensorMode(), _NoCopies():  # type: ignore[no-untyped-call]
+            yield DEVICE
+    finally:
+        torch.autocast.__init__ = original  # type: ignore[method-assign]
+
+
+class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses copies between the CPU and the device: on a GPU each waits, and none can be captured."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function.overloadpacket in COPIES:
+            places = {leaf.device.type for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)}
+            if len(places) > 1:
+                raise RuntimeError("a tensor is copied between the CPU and the device")
+        return result
+
+
+def on_device(module: nn.Module, device: torch.device) -> None:
+    """Put a module's parameters and buffers on a device, without values. What it keeps elsewhere stays on the CPU."""
+    placed: dict[int, Any] = {}  # what modules share, they still share
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, old in tensors.items():
+                if old is not None and id(old) not in placed:
+                    new = torch.empty_like(old, device=device, requires_grad=False)
+                    is_parameter = isinstance(old, nn.Parameter)
+                    placed[id(old)] = placed[id(new)] = nn.Parameter(new, old.requires_grad) if is_parameter else new
+                if old is not None:
+                    tensors[name] = placed[id(old)]
 
 
 def hidden_state(module: nn.Module) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
+import logging
 import os
 import signal
 import sys
 import threading
-from types import FrameType
+import traceback
+from types import FrameType, TracebackType
 from typing import Annotated
 
 import typer
@@ -19,7 +23,8 @@ from ganzoo.cli.listing import list_, plugins, show
 from ganzoo.cli.reports import doctor, leaderboard, report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
-from ganzoo.errors import GanzooError, is_out_of_memory
+from ganzoo.cli.terminal import LogHandler, say
+from ganzoo.errors import GanzooError, is_out_of_memory, one_line
 
 app = typer.Typer(
     name="ganzoo",
@@ -47,6 +52,7 @@ NO_SPACE = {
     errno.EDQUOT: "The disk quota is exhausted",
     errno.EFBIG: "A file would exceed the size limit of this shell or disk",
 }
+ESCAPE = "ganzoo.escape"
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -54,7 +60,7 @@ def _version(requested: bool) -> None:
     if requested:
         from importlib.metadata import version
 
-        typer.echo(f"ganzoo {version('ganzoo-bench')}")
+        say(f"ganzoo {version('ganzoo-bench')}")
         raise typer.Exit
 
 
@@ -69,12 +75,15 @@ def common(
 
 def main() -> None:
     """The ``ganzoo`` command: a user's mistake is one line and an exit code, never a traceback."""
+    _prepare_streams()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
+    logging.getLogger("ganzoo").addHandler(LogHandler())
     try:
         try:
             app()
         finally:
+            sys.excepthook = _show_bug  # now, because typer has put one of its own there
             # A full disk may only show when the buffer is written, which must not wait for the interpreter's shutdown.
             sys.stdout.flush()
     except GanzooError as error:
@@ -90,11 +99,44 @@ def main() -> None:
             _exit(f"{NO_SPACE[error.errno]}. Everything saved is intact: free some space and resume the run.", 1)
         if error.errno in NO_ACCESS:
             _exit(f"Cannot write {error.filename or 'a file'}: {error.strerror}. Choose a writable folder.", 1)
-        raise
+        if error.filename is None:
+            raise
+        _exit(one_line(f"{error.filename} cannot be read or written: {error.strerror}."), 1)
+    except UnicodeEncodeError as error:  # of a path or value that was to be written into a file
+        culprit = ascii(error.object[max(0, error.start - 40) : error.end + 20])
+        _exit(f"Not UTF-8, so it cannot be recorded: {culprit}. Use a path without such bytes.", 2)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         _exit("Out of memory. Request fewer samples, or use a device with more memory.", 1)
+
+
+def _prepare_streams() -> None:
+    """Standard streams that take any text, and are there.
+
+    A name or path may hold what the terminal's encoding lacks, or bytes that are no text. It is escaped as in JSON, so
+    that JSON stays what it is. A stream that the caller closed leads nowhere: its number must not fall to the next file
+    that is opened, into which libraries would print.
+    """
+    codecs.register_error(ESCAPE, _escaped)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 (open to the end)
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPE)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
+
+
+def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A traceback: it may quote a stranger's file, too."""
+    say("".join(traceback.format_exception(kind, error, trace)).rstrip(), err=True)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -113,6 +155,5 @@ def _drop_output() -> None:
 
 
 def _exit(message: str, code: int) -> None:
-    red, reset = ("\033[31m", "\033[0m") if sys.stderr.isatty() else ("", "")
-    print(f"{red}{message}{reset}", file=sys.stderr)
+    say(message, err=True, colour="red")
     sys.exit(code)

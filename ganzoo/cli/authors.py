@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ganzoo.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
     from ganzoo.checks.catalogue import PluginCheck
@@ -24,9 +25,9 @@ def new(
     check_name(name, load_zoo())
     folder = out or Path(name)
     for path in write(name, folder):
-        typer.echo(path)
-    typer.echo(f"\nNext: pip install -e {folder.resolve()}", err=True)
-    typer.echo(f"      ganzoo check {name}\n      ganzoo run {name}-mnist", err=True)
+        say(path)
+    say(f"\nNext: pip install -e {folder.resolve()}", err=True)
+    say(f"      ganzoo check {name}\n      ganzoo run {name}-mnist", err=True)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def check(
     failures = _failures(checks, silent=as_json)
     if as_json:
         found = [asdict(failure) for failure in failures]
-        typer.echo(json.dumps({"plugin": name, "checks": len(checks), "failures": found}, ensure_ascii=False, indent=1))
+        print_json({"plugin": name, "checks": len(checks), "failures": found}, indent=1)
     else:
         _report(len(checks), failures)
     if failures:
@@ -68,10 +69,10 @@ def check(
 
 
 def _failures(checks: list[PluginCheck], *, silent: bool) -> list[Failure]:
-    from rich.console import Console
     from rich.progress import track
 
     from ganzoo.checks.entries import CheckFailed
+    from ganzoo.cli.console import Console
 
     found = []
     console = Console(stderr=True)
@@ -84,8 +85,9 @@ def _failures(checks: list[PluginCheck], *, silent: bool) -> list[Failure]:
 
 
 def _report(checks: int, failures: list[Failure]) -> None:
-    from rich.console import Console
     from rich.text import Text
+
+    from ganzoo.cli.console import Console
 
     console = Console(soft_wrap=True)
     for failure in failures:

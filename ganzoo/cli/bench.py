@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ganzoo.cli.consent import AllowCode
+from ganzoo.cli.terminal import print_json
 from ganzoo.errors import GanzooError
 
 FOR_OTHER_HARDWARE = "*-gpu"
@@ -30,20 +31,26 @@ def bench(
     dataset: Annotated[
         list[str] | None, typer.Option(help="Train on this dataset instead of each recipe's own; may be repeated.")
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Train with this seed; may be repeated.")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Train with this seed; may be repeated.", min=0, max=2**63 - 1)
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a value of every recipe: --set train.images=20000", metavar="KEY=VALUE"),
     ] = None,
-    results: Annotated[Path, typer.Option(help="Where runs.jsonl, scores.jsonl and pictures go.")] = Path("results"),
-    work: Annotated[Path, typer.Option(help="Where the run folders go.")] = Path("runs/bench"),
-    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time.")] = 1,
+    results: Annotated[
+        Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pictures go; results by default.")
+    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Where the run folders go; runs/bench by default.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Processes at a time.")] = 1,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of each training; the cores are shared out by default.")
+        int | None,
+        typer.Option(min=1, max=1024, help="CPU threads of each training; the cores are shared out by default."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON on standard output.")] = False,
 ) -> None:
     """Train a matrix of recipes, datasets and seeds. What is done is skipped, what was cut off is resumed.
@@ -54,11 +61,14 @@ def bench(
     if not patterns:
         raise GanzooError("`ganzoo bench` needs recipes.", "Name some, or give --all.")
     from ganzoo.cli.progress import BenchProgress
+    from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
     from ganzoo.studies.matrix import Matrix
     from ganzoo.studies.records import Ledger
     from ganzoo.studies.worker import Bench, Settings
 
+    results = results or default_folder("results")
+    work = work or default_folder("runs", "bench")
     zoo = load_zoo()
     left_out = exclude if exclude is not None else [FOR_OTHER_HARDWARE] if all_ else []
     matrix = Matrix(patterns, left_out, made_for or (), dataset or (), seed or (), set_ or ())
@@ -68,7 +78,7 @@ def bench(
         threads=threads or (_share(jobs) if jobs > 1 else None),
         force=force,
         retry=retry,
-        extra=("--data-dir", str(data_dir)) if data_dir else (),
+        extra=(*(("--data-dir", str(data_dir)) if data_dir else ()), *(("--allow-code",) if allow_code else ())),
     )
     with BenchProgress() as progress:
         progress.warn_of(zoo)
@@ -77,11 +87,13 @@ def bench(
         runs = worker.run(planned)
         progress.summarise(planned, runs, results)
     if as_json:
-        typer.echo(json.dumps({"records": [run.plain() for run in runs]}, ensure_ascii=False))
+        print_json({"records": [run.plain() for run in runs]})
     if len(runs) < len(planned) or worker.unscored or any(run.record.status == "failed" for run in runs):
         raise typer.Exit(1)
 
 
 def _share(jobs: int) -> int | None:
     """Threads of each of several trainings, unless the environment has them."""
-    return None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // jobs)
+    from ganzoo.training.threads import available_cores
+
+    return None if "OMP_NUM_THREADS" in os.environ else max(1, available_cores() // jobs)

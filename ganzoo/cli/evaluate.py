@@ -1,8 +1,8 @@
-"""Scores as a table: which way each is better, the floor beside it, and the protocol below."""
+"""Scores as a table: which way each is better, what real images score beside it, and the protocol below."""
 
 from __future__ import annotations
 
-import json
+import errno
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.errors import GanzooError, one_line
+from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
+from ganzoo.cli.terminal import print_json, say
+from ganzoo.errors import GanzooError, RunError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,9 +20,13 @@ if TYPE_CHECKING:
     import torch
     from rich.table import Table
 
+    from ganzoo.api.dataset import Part
     from ganzoo.evaluation.protocol import Protocol
+    from ganzoo.registry.loading import Zoo
+    from ganzoo.runs.folder import RunFolder
 
 Record = dict[str, Any]
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ARROWS = {"lower": "↓", "higher": "↑", "neither": "="}
 
 
@@ -32,16 +38,16 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
         compared: For each the value to compare it with, or None; None where nothing is compared.
         against: Where those are from.
     """
-    from rich.console import Console
+    from ganzoo.cli.console import Console
 
     console = Console()
     console.print(_table(records, compared))
     if compared is not None:
-        console.print(f"against: {against}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"against: {against}", soft_wrap=True)
     for sentence in _warnings(records):
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
     for line in _protocols(records):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _protocols(records: Sequence[Record]) -> list[str]:
@@ -58,34 +64,39 @@ def _protocols(records: Sequence[Record]) -> list[str]:
 
 
 def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     has_weights = any(record["weights"] for record in records)
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("metric", no_wrap=True)
-    for heading in ("better", "value", "real-vs-real"):
-        table.add_column(heading, justify="right")
     if has_weights:
         table.add_column("weights")
-    table.add_column("n", justify="right")
-    if compared is not None:
-        table.add_column("against", justify="right")
+    for heading in (*SCORE_HEADINGS, *([] if compared is None else ["against"])):
+        table.add_column(heading, justify="right")
     for index, record in enumerate(records):
-        cells = _cells(record, has_weights)
-        if compared is not None:
-            cells.append(_number(compared[index]))
-        table.add_row(*cells)
+        cells = [arrowed(record), *([record["weights"] or "-"] if has_weights else []), *score_cells(record)]
+        table.add_row(*cells, *([] if compared is None else [_number(compared[index])]))
     return table
 
 
-def _cells(record: Record, has_weights: bool) -> list[str]:
+SCORE_HEADINGS = ("value", "95%", "real vs\nreal", "above\nreal")
+
+
+def arrowed(record: Record) -> str:
+    """A score's metric, and which way it is better: ``fid@mnist-cnn ↓``."""
     from ganzoo.evaluation.metrics import better
 
-    value, protocol = _number(record["value"]), record["protocol"]
-    if "interval" in record:
-        value += " ({} to {})".format(*map(_number, record["interval"]))
-    cells = [record["metric"], ARROWS[better(protocol["metric"])], value, _number(record["floor"])]
-    return [*cells, *([record["weights"] or "-"] if has_weights else []), f"{protocol['n_fake']:,}"]
+    return f"{record['metric']} {ARROWS[better(record['protocol']['metric'])]}"
+
+
+def score_cells(record: Record) -> list[str]:
+    """A score beside its interval and that of real images, without spaces, so that narrow terminals cut none."""
+    from ganzoo.evaluation.protocol import excess
+
+    ends = "\N{EN DASH}".join(f"{end:.3g}" for end in record["interval"]) if record.get("interval") else "-"
+    above = excess(record["value"], record.get("floor"), record.get("sd")).replace(" ", "")
+    return [_number(record["value"]), ends, _number(record.get("floor")), above]
 
 
 def _number(value: float | None) -> str:
@@ -109,7 +120,6 @@ def _warnings(records: Sequence[Record]) -> list[str]:
 
 
 DATASET = "mnist"
-METRICS = ("fid@mnist-cnn",)
 SAMPLES = 10_000
 
 Weights = Literal["ema", "raw"]
@@ -126,19 +136,26 @@ def evaluate(
     dataset: Annotated[
         str | None, typer.Option(help="Whose images are the reference; by default the run's own, or mnist.")
     ] = None,
-    split: Annotated[Literal["test", "train"], typer.Option(help="Which of its images.")] = "test",
+    split: Annotated[
+        Literal["test", "train", "validation"] | None,
+        typer.Option(
+            help="Which of its images; validation is the part of the training images that dataset.validation sets "
+            "apart. By default what the run itself was scored against, or test."
+        ),
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeat for several; all@mnist-cnn is every metric that applies. By default the run's own, or "
-            "fid@mnist-cnn."
+            help="Repeat for several; all@mnist-cnn is every metric that applies. By default the run's own, or the "
+            "headline of the dataset."
         ),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every metric that applies, in every extractor asked for.")
     ] = False,
     samples: Annotated[
-        int | None, typer.Option(help="Number of images to score; by default the run's own, or 10000.", min=2)
+        int | None,
+        typer.Option(help="Number of images to score; by default the run's own, or 10000.", min=2, max=1_000_000),
     ] = None,
     weights: Annotated[
         Literal["ema", "raw"] | None, typer.Option(help="Which weights of a run; all it has by default.")
@@ -146,20 +163,29 @@ def evaluate(
     extractor_weights: Annotated[
         Path | None, typer.Option(help="The file of a downloaded extractor's weights.", metavar="FILE")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples.", min=0)] = 0,
-    interval: Annotated[bool, typer.Option("--interval", help="A bootstrap interval for FID; takes seconds.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the samples.", min=0, max=2**63 - 1)] = 0,
+    interval: Annotated[bool, typer.Option("--interval/--no-interval", help="The 95% interval of each score.")] = True,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway", help="Score in an extractor that was fitted to another dataset too; marks the scores for good."
+        ),
+    ] = False,
     crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
     against: Annotated[
         Path | None, typer.Option(help="A run or scores file to compare with, measured in the same way.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    data_dir: DataDir = None,
+    allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.runs.comparison import counterparts, read_scores
     from ganzoo.training.device import resolve_device
+    from ganzoo.training.threads import settle_threads
 
     others = None if against is None else read_scores(against)
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # before minutes are spent on scores
@@ -184,26 +210,62 @@ def evaluate(
         extractor_weights,
         seed,
         interval,
+        anyway,
         crop,
         resolve_device(device),
         data_dir,
         compare,
     )
-    records = _score_run(Path(what), given) if (Path(what) / "run.json").exists() else _score_pictures(what, given)
+    if given.device.type == "cpu":
+        settle_threads()
+    is_run = (Path(what) / "run.json").exists()
+    run, records = _score_run(Path(what), given) if is_run else (None, _score_pictures(what, given))
+    # Saved before they are shown: whoever reads standard output may be gone.
+    unsaved = [error for error in (_add_to_run(run, records), _append(out, records)) if error is not None]
     if as_json:
-        typer.echo(json.dumps({"scores": records}, ensure_ascii=False))
+        print_json({"scores": records})
     else:
         beside = [compared.get((record["metric"], record["weights"])) for record in records]
         show_scores(records, None if others is None else beside, str(against))
-    if out is not None:
-        from ganzoo.files import append_lines
+    for error in unsaved[:-1]:
+        _warn(str(error))
+    if unsaved:
+        raise unsaved[-1]
 
-        try:
-            append_lines(out, records, durable=True)
-        except OSError as error:
-            raise GanzooError(
-                f"Could not write all scores to {out} ({error.strerror}).", "They are shown above; give another --out."
-            ) from error
+
+def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError | None:
+    """Append scores to their run's own, all of them or none; an error that can wait until they are shown."""
+    if run is None:
+        return None
+    try:
+        run.append_score(*records)
+    except OSError as error:
+        sentence = f"None of the {len(records)} scores were added to {run.path} ({error.strerror})."
+        if error.errno in FULL:
+            return RunError(sentence, "They are shown above; free some space and score the run again.")
+        # The run may be one that this user can only read.
+        _warn(f"{sentence} They are shown here; --out FILE saves them elsewhere.")
+    return None
+
+
+def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
+    """Append scores to a file, all of them or none; an error that can wait until they are shown."""
+    from ganzoo.files import append_lines, locked_append
+
+    if out is None:
+        return None
+    try:
+        if out.exists() and not out.is_file():  # a device or pipe, beside which no lock should be left
+            append_lines(out, records)
+        else:
+            locked_append(out, records, durable=True)
+    except OSError as error:
+        kind = RunError if error.errno in FULL else GanzooError
+        return kind(
+            f"None of the {len(records)} scores were written to {out} ({error.strerror}).",
+            "They are shown above; give another --out.",
+        )
+    return None
 
 
 @dataclass(frozen=True)
@@ -214,7 +276,7 @@ class Arguments:
     """
 
     dataset: str | None
-    split: Literal["test", "train"]
+    split: Part | None
     metrics: Sequence[str] | None
     everything: bool
     samples: int | None
@@ -222,6 +284,7 @@ class Arguments:
     extractor_weights: Path | None
     seed: int
     interval: bool
+    anyway: bool
     crop: bool
     device: torch.device
     data_dir: Path | None
@@ -229,30 +292,37 @@ class Arguments:
 
     def metric_names(self, default: Sequence[str]) -> Sequence[str]:
         """The metrics, or every metric of their extractors."""
-        names = self.metrics or default or METRICS
+        names = self.metrics or default
         if not self.everything:
             return names
         return [f"all@{extractor}" for extractor in dict.fromkeys(name.partition("@")[2] for name in names)]
 
 
-def _score_run(what: Path, given: Arguments) -> list[Record]:
-    """The scores of each kind of weights, which are appended to the run's own."""
+def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
+    """A run, and the scores of each kind of its weights."""
+    from ganzoo.data.validation import VALIDATION
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import load
+    from ganzoo.runs.scores import own_split
 
     zoo = load_zoo()
     generator = load(what, zoo=zoo, device=given.device)
-    recipe, known = generator.recipe, generator.run.info.get("data_dir")
+    recipe = generator.recipe
     name = given.dataset or recipe.dataset.name
+    own = name == recipe.dataset.name
+    split: Part = given.split or (own_split(recipe) if own else "test")
+    default = () if given.metrics else (own and recipe.evaluate.metrics) or _headline(name, zoo)
     evaluator = Evaluator(
-        given.metric_names(recipe.evaluate.metrics),
+        given.metric_names(default),
         zoo.datasets.get(name),
-        recipe.dataset.options if name == recipe.dataset.name else {},
-        given.data_dir or (Path(known) if known else None),
+        recipe.dataset.options if own else {},
+        generator.run.data_dir(recipe) if own else given.data_dir,
         zoo,
         given.device,
-        split=given.split,
+        split=split,
+        validation=recipe.dataset.validation if own else VALIDATION,
+        anyway=given.anyway or recipe.evaluate.anyway,
         extractor_weights=given.extractor_weights,
     )
     samples = given.samples or recipe.evaluate.samples
@@ -271,42 +341,53 @@ def _score_run(what: Path, given: Arguments) -> list[Record]:
         scores = evaluator.score(images, sample_seed=given.seed, weights=kind, labels=labels, interval=given.interval)
         seconds = round(float(state.get("seconds", 0.0)), 3)
         records += [score.record(images=state["images"], seconds=seconds) for score in scores]
-    try:
-        generator.run.append_score(*records)
-    except OSError as error:  # the run may be one that this user can only read
-        _warn(
-            f"Could not add all scores to {generator.run.path} ({error.strerror}). They are shown here; --out FILE "
-            "saves them elsewhere."
-        )
-    return records
+    return generator.run, records
 
 
 def _score_pictures(what: str, given: Arguments) -> list[Record]:
     """The scores of pictures from a folder, a file or a function."""
     from ganzoo.evaluation.evaluate import evaluate as evaluate_images
     from ganzoo.evaluation.image_io import call, is_function, read_pictures
+    from ganzoo.registry.loading import load_zoo
 
     if given.weights is not None:
         raise GanzooError(f"{what} is not a run, so it has no '{given.weights}' weights.", "Leave --weights out.")
     function, n = is_function(what), given.samples or SAMPLES
     pictures = call(what, n, given.seed) if function else read_pictures(Path(what))
     pictures = pictures.at_most(n, given.seed, "requested" if given.samples else "default")
+    zoo, dataset = load_zoo(), given.dataset or DATASET
     scores = evaluate_images(
         pictures,
-        given.metric_names(METRICS),
-        given.dataset or DATASET,
-        split=given.split,
+        given.metric_names(() if given.metrics else _headline(dataset, zoo)),
+        dataset,
+        split=given.split or "test",
+        anyway=given.anyway,
         device=given.device,
         data_dir=given.data_dir,
         sample_seed=given.seed if function else None,
         interval=given.interval,
         crop=given.crop,
         extractor_weights=given.extractor_weights,
-        note=partial(typer.echo, err=True),
+        note=partial(say, err=True),
         check=given.compare,
     )
     return [score.record() for score in scores]
 
 
+def _headline(dataset: str, zoo: Zoo) -> Sequence[str]:
+    """The headline metrics of a dataset.
+
+    Raises:
+        GanzooError: No installed extractor was fitted to it.
+    """
+    from ganzoo.config.headline import headline, how_to_score
+
+    zoo.datasets.get(dataset)
+    found = headline(dataset, zoo)
+    if not found:
+        raise GanzooError(f"No installed extractor was fitted to '{dataset}'.", how_to_score(dataset, zoo))
+    return found
+
+
 def _warn(sentence: str) -> None:
-    typer.secho(one_line(sentence), fg="yellow", err=True)
+    say(one_line(sentence), err=True, colour="yellow")

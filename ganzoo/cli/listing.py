@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError, unknown
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def warn_of_problems(zoo: Zoo) -> None:
     """One sentence for each plugin that was refused."""
     for problem in zoo.problems:
-        typer.secho(problem.sentence, fg="yellow", err=True)
+        say(problem.sentence, err=True, colour="yellow")
 
 
 def list_(
@@ -27,9 +27,9 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
     """List what can be named in a recipe, and the recipes."""
-    from rich.console import Console
     from rich.table import Table
 
+    from ganzoo.cli.console import Console
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.registry import KINDS
 
@@ -39,7 +39,7 @@ def list_(
     if as_json:
         fields = ("name", "kind", "summary", "paper", "plugin")
         found = [{field: getattr(entry, field) for field in fields} for registry in registries for entry in registry]
-        typer.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        print_json(found, indent=1)
         return
     console = Console()
     for registry in registries:
@@ -54,9 +54,9 @@ def list_(
 
 def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False) -> None:
     """List plugins and what each registered; exits with 1 if one is broken."""
-    from rich.console import Console
     from rich.table import Table
 
+    from ganzoo.cli.console import Console
     from ganzoo.registry.loading import load_zoo
 
     zoo = load_zoo()
@@ -71,7 +71,7 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on 
             for plugin in zoo.plugins
         ]
         refused = [vars(problem) for problem in zoo.problems]
-        typer.echo(json.dumps({"plugins": loaded, "problems": refused}, ensure_ascii=False, indent=1))
+        print_json({"plugins": loaded, "problems": refused}, indent=1)
     else:
         table = Table()
         for heading in ("plugin", "package", "registers"):
@@ -132,7 +132,7 @@ def _show_recipe(name: str, zoo: Zoo, overrides: list[str], as_json: bool) -> No
     counts = _parameter_counts(recipe, zoo)
     if as_json:
         facts = {"name": recipe.name, "recipe": recipe.plain(), "parameters": counts}
-        typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+        print_json(facts, indent=1)
         return
     # As comments, so that the output is a recipe that can be saved and run.
     sizes = [f"# {role}: {count:,} parameters" for role, count in (counts or {}).items()]
@@ -146,7 +146,7 @@ def _parameter_counts(recipe: Recipe, zoo: Zoo) -> dict[str, int] | None:
     try:
         dataset = zoo.datasets.get(recipe.dataset.name).create("test", None, **recipe.dataset.options)
     except GanzooError as error:
-        typer.secho(f"Without parameter counts: {error}", fg="yellow", err=True)
+        say(f"Without parameter counts: {error}", err=True, colour="yellow")
         return None
     return assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes).parameter_counts()
 
@@ -163,15 +163,14 @@ def _show_part(entry: Entry[Any], as_json: bool) -> None:
     }
     description = inspect.getdoc(entry.factory) or ""
     if as_json:
-        typer.echo(json.dumps({**facts, "description": description}, ensure_ascii=False, indent=1))
+        print_json({**facts, "description": description}, indent=1)
         return
-    from rich.console import Console
-
+    from ganzoo.cli.console import Console
     from ganzoo.registry import strict_yaml
 
     _print_yaml(strict_yaml.dump(facts))
     if description:
-        Console().print(f"\n{description}\n", markup=False, highlight=False)
+        Console().print(f"\n{description}\n")
 
 
 def _option(entry: Entry[Any], option: str) -> dict[str, Any]:
@@ -196,16 +195,19 @@ def in_words(schema: dict[str, Any]) -> str:
     words = {"integer": "int", "number": "float", "string": "text", "boolean": "true | false", "object": "mapping"}
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     kind = schema.get("type", "anything")
-    return " ".join([words.get(kind, kind), *(f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema)])
+    return " ".join(
+        [words.get(kind, kind), *(f"{sign} {schema[key]:.10g}" for key, sign in signs.items() if key in schema)]
+    )
 
 
 def _print_yaml(text: str) -> None:
     """In colour on a terminal; unchanged into a file, where broken lines would no longer be YAML."""
-    from rich.console import Console
     from rich.syntax import Syntax
+
+    from ganzoo.cli.console import Console
 
     console = Console()
     if console.is_terminal:
         console.print(Syntax(text.rstrip(), "yaml", background_color="default", word_wrap=True))
     else:
-        typer.echo(text.rstrip())
+        say(text.rstrip())

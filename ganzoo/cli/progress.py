@@ -7,12 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ganzoo.api.tracker import Tracker
+from ganzoo.cli.console import Console
+from ganzoo.cli.evaluate import SCORE_HEADINGS, arrowed, score_cells
 from ganzoo.config.loading import Recipe
+from ganzoo.evaluation.protocol import in_brief
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
@@ -30,10 +33,10 @@ class RunProgress(Tracker):
         self._bar = Progress(
             BarColumn(bar_width=16),
             TaskProgressColumn(),
-            TextColumn("{task.fields[speed]}"),
+            TextColumn("{task.fields[speed]}", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            TextColumn("[cyan]{task.fields[score]}"),
+            TextColumn("{task.fields[losses]}", markup=False),
+            TextColumn("{task.fields[score]}", style="cyan", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -58,8 +61,8 @@ class RunProgress(Tracker):
 
     def begin(self, recipe: Recipe, folder: Path) -> None:
         """Show the bar."""
-        self.console.print(f"{recipe.name}: {recipe.summary}", markup=False, highlight=False)
-        self.console.print(f"Run folder: {folder}", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"{recipe.name}: {recipe.summary}")
+        self.console.print(f"Run folder: {folder}", soft_wrap=True)
         self._task = self._bar.add_task(recipe.name, total=recipe.train.images, speed="", losses="", score="")
         self._bar.start()
 
@@ -74,37 +77,41 @@ class RunProgress(Tracker):
             text = f"{record['metric']} {record['value']:.2f} ({record['weights']})"
             self._bar.update(self._task, score=text)
             if not self.console.is_terminal:
-                self.console.print(f"{record['images']:,} images: {text}", markup=False, highlight=False)
+                self.console.print(f"{record['images']:,} images: {text}")
 
     def summarise(self, finished: RunFolder) -> None:
-        """The closing table: final scores with real-vs-real and protocol, throughput, and where the run is."""
-        table = Table(title=f"{finished.info['recipe']}: {finished.info['reason']}", title_justify="left")
-        for heading in ("metric", "weights", "value", "real-vs-real", "protocol"):
+        """The closing table: final scores with real vs real and protocol, throughput, and where the run is."""
+        title, scores = f"{finished.info['recipe']}: {finished.info['reason']}", finished.final_scores()
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        table.add_column("metric", no_wrap=True)
+        for heading in ("weights", *SCORE_HEADINGS):
             table.add_column(heading)
-        for score in finished.final_scores():
-            floor = "-" if score.get("floor") is None else f"{score['floor']:.3f}"
-            how = _protocol_in_words(score["protocol"])
-            table.add_row(score["metric"], score["weights"], f"{score['value']:.3f}", floor, how)
-        self.console.print(table)
+        for score in scores:
+            table.add_row(arrowed(score), score["weights"], *score_cells(score))
+        if scores:
+            self.console.print(table)
+            for how in dict.fromkeys(in_brief(score["protocol"]) for score in scores):
+                self.console.print(how, soft_wrap=True)
+        else:
+            self.console.print(f"{title}. No scores: see above.")
         info = finished.info
         how = f"{info['engine']}, {info['precision']}, {info['environment']['device']}"
         self.console.print(
             f"{info['images']:,} images in {info['seconds']:.1f} s of training, "
             f"{info['images_per_second']:,.0f} images/s ({how})",
-            highlight=False,
         )
         diagnosis = examine(finished)
         for line in diagnosis.lines():
             style = "yellow" if diagnosis.findings else None
-            self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-        self.console.print(f"Saved to {finished.path}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(line, style=style, soft_wrap=True)
+        self.console.print(f"Saved to {finished.path}", soft_wrap=True)
 
     def _on_step(self, images: int) -> None:
         if self._task is not None:
             self._bar.update(self._task, completed=images)
 
     def _say(self, sentence: str) -> None:
-        self.console.print(sentence, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(sentence, style="yellow", soft_wrap=True)
 
 
 SPEED_OVER = 3600.0
@@ -117,7 +124,7 @@ class BenchProgress(Watcher):
     def __init__(self) -> None:
         self.console = Console(stderr=True)
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(),
@@ -188,7 +195,7 @@ class BenchProgress(Watcher):
             self._shown[job] = images
 
     def _say(self, sentence: str, style: str | None = None) -> None:
-        self.console.print(sentence, style=style, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(sentence, style=style, soft_wrap=True)
 
 
 def _outcome(run: ScoredRun | None) -> str:
@@ -198,9 +205,3 @@ def _outcome(run: ScoredRun | None) -> str:
         return f"failed: {run.record.error}"
     scores = ", ".join(f"{score['metric']} {score['value']:.2f} ({score['weights']})" for score in run.scores)
     return f"{scores or 'done'} after {run.record.images:,} images in {run.record.seconds:.0f} s"
-
-
-def _protocol_in_words(protocol: Mapping[str, Any]) -> str:
-    reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
-    seed = protocol.get("sample_seed")
-    return f"{protocol['n_fake']:,} samples vs {reference}{f', sample seed {seed}' if seed else ''}"

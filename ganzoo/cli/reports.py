@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
+from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import one_line
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ def doctor(
     folder = RunFolder.open(run)
     diagnosis = examine(folder)
     if as_json:
-        typer.echo(json.dumps(facts(folder, diagnosis), ensure_ascii=False))
+        print_json(facts(folder, diagnosis))
         return
     heading = f"{folder.info['recipe']}: {folder.info['status']} after {_images(folder):,} images"
     for line in (heading, *diagnosis.lines()):
-        typer.echo(one_line(line))
+        say(one_line(line))
 
 
 def facts(folder: RunFolder, diagnosis: Diagnosis) -> dict[str, Any]:
@@ -56,6 +57,9 @@ def report(
     draw: Annotated[
         bool, typer.Option(help="Draw from the checkpoint for nearest neighbours and interpolation.")
     ] = True,
+    data_dir: DataDir = None,
+    allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
 ) -> None:
     """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""
@@ -68,27 +72,35 @@ def report(
     warn_of_problems(zoo)
     path = write_report(run, zoo, device=resolve_device(device), draw=draw)
     if as_json:
-        typer.echo(json.dumps({"report": str(path)}, ensure_ascii=False))
+        print_json({"report": str(path)})
     else:
-        typer.echo(f"Saved to {path}", err=True)
+        say(f"Saved to {path}", err=True)
 
 
 def leaderboard(
-    results: Annotated[Path, typer.Argument(help="The folder with runs.jsonl and scores.jsonl.")] = Path("results"),
+    results: Annotated[
+        Path | None, typer.Argument(help="The folder with runs.jsonl and scores.jsonl; results by default.")
+    ] = None,
     readme: Annotated[
         Path | None, typer.Option(help="Also rewrite the short table between the markers of this file.")
     ] = None,
     work: Annotated[
-        Path, typer.Option(help="Run folders of `ganzoo bench`, where `ganzoo eval` may have added scores.")
-    ] = Path("runs/bench"),
+        Path | None,
+        typer.Option(
+            help="Run folders of `ganzoo bench`, where `ganzoo eval` may have added scores; runs/bench by default."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Make the leaderboard's pages from the records of `ganzoo bench`."""
+    from ganzoo.files import default_folder
     from ganzoo.reports.leaderboard import write_leaderboard
 
+    results = results or default_folder("results")
+    work = work or default_folder("runs", "bench")
     written = write_leaderboard(results, readme, work)
     files = [str(path) for path in written.files]
     if as_json:
-        typer.echo(json.dumps({"files": files, "recipes": written.recipes}, ensure_ascii=False))
+        print_json({"files": files, "recipes": written.recipes})
     else:
-        typer.echo(f"{written.recipes} recipes. Saved to {', '.join(files)}", err=True)
+        say(f"{written.recipes} recipes. Saved to {', '.join(files)}", err=True)

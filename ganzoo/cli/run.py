@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
+from ganzoo.cli.terminal import print_json
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -22,11 +23,14 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Override a value: --set train.images=20000", metavar="KEY=VALUE"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Shorthand for --set train.seed=N.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Shorthand for --set train.seed=N.", min=0, max=2**63 - 1)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    data_dir: DataDir = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a training step goes.")] = False,
+    allow_code: AllowCode = False,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
 ) -> None:
     """Train a recipe, score it, and leave a run folder.
@@ -39,6 +43,8 @@ def run(
     from ganzoo.runs import loop
     from ganzoo.training.distributed import LostContact, joined
 
+    if profile and resume is not None:
+        raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
     overrides = list(set_ or ())
     if seed is not None:
         overrides.append(f"train.seed={seed}")
@@ -71,13 +77,19 @@ def run(
                 folder = out or free_folder(resolved.name)
                 progress.begin(resolved, folder)
                 finished = loop.start(
-                    resolved, zoo, folder, data_dir=data_dir, callbacks=callbacks, processes=processes
+                    resolved,
+                    zoo,
+                    folder,
+                    data_dir=data_dir,
+                    callbacks=callbacks,
+                    processes=processes,
+                    profile=profile and processes.size == 1,
                 )
             else:
                 raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
     assert finished is not None
     if as_json:
-        typer.echo(json.dumps(outcome(finished), ensure_ascii=False))
+        print_json(outcome(finished))
     else:
         progress.summarise(finished)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from ganzoo.cli.consent import AllowPaths, DataDir
+from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError
 
 
@@ -16,13 +17,16 @@ def sample(
     out: Annotated[Path, typer.Option(help="FILE.png to look at, FILE.npz for `images` and `labels`.")],
     n: Annotated[int, typer.Option("--n", help="Number of images.", min=1, max=1_000_000)] = 64,
     class_: Annotated[
-        int | None, typer.Option("--class", help="Only this class; conditional recipes only.", metavar="K")
+        int | None,
+        typer.Option("--class", help="Only this class; conditional recipes only.", metavar="K", min=0, max=10**6),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the latent codes.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of the latent codes.", min=0, max=2**63 - 1)] = 0,
     weights: Annotated[
         Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    data_dir: DataDir = None,
+    allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Draw images from a run's newest checkpoint."""
@@ -51,7 +55,7 @@ def sample(
         "images": generator.checkpoint.state["images"],
     }
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False))
+        print_json(facts)
     else:
         age = f"{facts['weights']} weights after {facts['images']:,} training images"
-        typer.echo(f"Saved {n:,} images to {out} ({age}, seed {seed}).", err=True)
+        say(f"Saved {n:,} images to {out} ({age}, seed {seed}).", err=True)

@@ -11,8 +11,14 @@ from ganzoo.config.schema import Recipe, with_first_names
 DESCRIPTIVE: Final = ("summary", "paper", "trackers")
 WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds")
 """Of ``train``. The seed is part of a record's key instead, so that runs of one digest are repetitions."""
-OFF_BY_DEFAULT: Final = ("sync_batch_norm", "share_fakes")
-"""Of ``train``. Left out while off, so that adding such a choice changes no digest."""
+DEFAULTS: Final = {
+    "sync_batch_norm": False,
+    "share_fakes": False,
+    "threads": "auto",
+    "deterministic": False,
+    "cudnn_benchmark": False,
+}
+"""Of ``train``. Left out while they have these values, so that adding such a choice changes no digest."""
 
 
 def training_digest(recipe: Recipe) -> str:
@@ -25,11 +31,11 @@ def training_digest(recipe: Recipe) -> str:
     asked = {key: value for key, value in with_first_names(recipe.plain()).items() if key not in DESCRIPTIVE}
     evaluate: dict[str, Any] = asked.pop("evaluate")
     train = {key: value for key, value in asked["train"].items() if key not in WITHOUT_EFFECT}
-    for choice in OFF_BY_DEFAULT:
-        if not train[choice]:
+    for choice, default in DEFAULTS.items():
+        if train[choice] == default:
             del train[choice]
     asked["train"] = train
     if recipe.train.until is not None:
         # until names its metric itself; of evaluate there remain the cadence and the samples.
-        asked["stopping"] = {key: value for key, value in evaluate.items() if key != "metrics"}
+        asked["stopping"] = {key: value for key, value in evaluate.items() if key not in ("metrics", "anyway")}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -11,10 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ganzoo.config.headline import headline
 from ganzoo.config.optimizers import SCHEDULED, canonical, check_optimizer, optimizer_options
 from ganzoo.config.schema import (
     FOREIGN_EXTRACTORS,
+    HEADLINE,
     Component,
+    DatasetConfig,
     EvaluateConfig,
     NetworkConfig,
     PhaseOverride,
@@ -32,6 +35,7 @@ from ganzoo.registry.validation import KeyPath, ValidationFailed, ValidationIssu
 
 __all__ = [
     "Component",
+    "DatasetConfig",
     "EvaluateConfig",
     "NetworkConfig",
     "PhaseOverride",
@@ -164,7 +168,8 @@ def _against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validat
         if role in recipe.networks
     }
     checked["optimizers"] = {role: _optimizer(one, role, found) for role, one in recipe.optimizers.items()}
-    found += _wrong_metrics(recipe, zoo)
+    evaluate = checked["evaluate"] = _with_headline(recipe, zoo)
+    found += _wrong_metrics(recipe.model_copy(update={"evaluate": evaluate}), zoo)
     return {**checked, **{key: tuple(value) for key, value in lists.items()}}, found
 
 
@@ -280,6 +285,16 @@ def _missing_and_extra(recipe: Recipe, roles: Mapping[str, str]) -> Iterator[Val
             yield ValidationIssue(("networks",), f"has no key '{role}'", players, role)
 
 
+def _with_headline(recipe: Recipe, zoo: Zoo) -> EvaluateConfig:
+    """``evaluate`` with each metric named: what ``headline`` stands for depends on the dataset and on the plugins."""
+    names = [
+        name
+        for given in recipe.evaluate.metrics
+        for name in (headline(recipe.dataset.name, zoo) if given == HEADLINE else (given,))
+    ]
+    return recipe.evaluate.model_copy(update={"metrics": tuple(dict.fromkeys(names))})
+
+
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     """What is wrong with ``evaluate.metrics`` and ``train.until``: metrics and extractors come from plugins."""
     extractors = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
@@ -298,10 +313,20 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
         if extractor not in extractors:
             error = unknown("extractor", extractor, extractors, zoo.extractors.hint, zoo.extractors.aliases)
             yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
-    until = recipe.train.until
-    waited = until.metric.partition("@")[0] if until else ""
-    if until and waited in metrics and zoo.metric(waited).better != "lower":
-        yield ValidationIssue(("train", "until"), f"waits for '{until.metric}' to fall, but lower is not better there")
+    for until in recipe.train.conditions:
+        section = ("train", "until")
+        waited = until.metric.partition("@")[0]
+        better = zoo.metric(waited).better if waited in metrics else None
+        if until.metric not in recipe.evaluate.metrics:
+            yield ValidationIssue(
+                section,
+                f"waits for '{until.metric}', which is not in evaluate.metrics",
+                f"There are {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else "",
+            )
+        elif until.below is not None and better in ("higher", "neither"):
+            yield ValidationIssue(section, f"waits for '{until.metric}' to fall, but lower is not better there")
+        elif until.above is not None and better in ("lower", "neither"):
+            yield ValidationIssue(section, f"waits for '{until.metric}' to rise, but higher is not better there")
 
 
 COMPONENTS = ("dataset", "prior", "networks", "loss", "regularizers", "augmentation", "optimizers", "trackers")
@@ -388,7 +413,7 @@ def _kept(override: Override, zoo: Zoo) -> Container[str]:
     if section == "optimizers" and isinstance(name, str):
         with suppress(GanzooError):  # an unknown name is refused later, with its place
             return optimizer_options(canonical(name)).types
-    return ("spectral_norm",) if section == "networks" else ()
+    return {"networks": ("spectral_norm",), "dataset": ("validation",)}.get(section, ())
 
 
 def _enter(inner: Any, override: Override, path: tuple[str, ...], key: str) -> Any:

@@ -40,6 +40,9 @@ FOREIGN_EXTRACTORS = (
 )
 """Extractors that torch-fidelity brings instead of a plugin."""
 
+HEADLINE = "headline"
+"""Among ``evaluate.metrics``: the headline metrics of the recipe's dataset."""
+
 Images = Annotated[int, Field(ge=1, le=10**12)]
 MetricName = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -164,6 +167,25 @@ def initial(value: Any) -> Any:
     return value.start if isinstance(value, ScheduleConfig) else value
 
 
+class DatasetConfig(Component):
+    """Where real images come from.
+
+    Attributes:
+        validation: Training images that are set apart and scored against, in place of the test images, while something
+            is tuned. See ``ganzoo.data.validation``.
+    """
+
+    validation: Annotated[int, Field(ge=0, le=10**9)] = 0
+
+    @model_serializer(mode="wrap")
+    def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        flat: dict[str, Any] = handler(self)
+        options = flat.pop("options")
+        if not self.validation:  # so that recipes and digests from before there was any stay as they are
+            del flat["validation"]
+        return {**flat, **options}
+
+
 class NetworkConfig(Component):
     """A network.
 
@@ -187,15 +209,55 @@ class PhaseOverride(Section):
 
 
 class Until(Section):
-    """Train until a score is low enough.
+    """Train until a score is good enough.
 
     Attributes:
         metric: One of ``evaluate.metrics``.
-        below: The score that ends the training.
+        below: The training ends when the score is lower, where lower is better.
+        above: The training ends when the score is higher, where higher is better.
     """
 
     metric: MetricName
-    below: Annotated[float, Field(gt=0, le=1e12)]
+    below: Annotated[float, Field(gt=0, le=1e12)] | None = None
+    above: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Until:
+        if (self.below is None) == (self.above is None):
+            raise combination("needs either 'below' or 'above'")
+        return self
+
+    def is_met(self, value: float) -> bool:
+        """Whether a score is good enough."""
+        if self.below is not None:
+            return value < self.below
+        return self.above is not None and value > self.above
+
+    @property
+    def in_words(self) -> str:
+        """``fid@mnist-cnn fell below 2``."""
+        if self.below is not None:
+            return f"{self.metric} fell below {self.below:g}"
+        return f"{self.metric} rose above {self.above:g}"
+
+    @model_serializer(mode="wrap")
+    def _without_the_other_bound(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+
+def _each_metric_once_in_until(until: tuple[Until, ...]) -> tuple[Until, ...]:
+    if len({one.metric for one in until}) < len(until):
+        raise combination("names a metric twice")
+    return until
+
+
+Untils = Annotated[
+    tuple[Until, ...], Field(strict=False, min_length=1), AfterValidator(_each_metric_once_in_until), Tag("several")
+]
+UntilAll = Annotated[
+    Annotated[Until, Tag("one")] | Untils,
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
 
 
 class TrainConfig(Section):
@@ -204,30 +266,49 @@ class TrainConfig(Section):
     Attributes:
         images: Real images shown: the length of the training, whatever the batch size.
         batch_size: Images in one batch.
-        precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32.
+        precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32. ``tf32`` is for CUDA GPUs;
+            ``fp32`` never uses TF32, not even for convolutions.
         engine: How phases are executed.
         ema: Weight of the old average in each step (a number or a schedule), or null for no moving average.
         share_fakes: Both players learn from one batch of fakes a step, the discriminator first.
         seed: Everything random follows from it.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
+        threads: CPU threads; ``auto`` measures how many are the fastest, and again when the machine becomes busy.
+        deterministic: The same seed gives the same bits on a GPU too: deterministic kernels alone, which are slower. An
+            operation that has none ends the training with its name.
+        cudnn_benchmark: cuDNN times its kernels for each shape and takes the fastest; the choice varies between runs.
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
-        until: Ends the training early.
+        until: Ends the training early: a score, or a list of scores that all have to be good enough at once.
         log_every_images: Images between two log records.
         checkpoint_seconds: Seconds between two checkpoints.
     """
 
     images: Images
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     engine: Literal["auto", "eager", "compile", "cudagraph"] = "auto"
     ema: EmaDecay | None = 0.999
     share_fakes: bool = False
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     device: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
+    deterministic: bool = False
+    cudnn_benchmark: bool = False
     sync_batch_norm: bool = False
-    until: Until | None = None
+    until: UntilAll | None = None
     log_every: Images = 25_600
     checkpoint_seconds: Annotated[float, Field(ge=0, le=10**9)] = 60.0
+
+    @property
+    def conditions(self) -> tuple[Until, ...]:
+        """Everything that ``until`` waits for; empty where there is nothing to wait for."""
+        return () if self.until is None else self.until if isinstance(self.until, tuple) else (self.until,)
+
+    @model_validator(mode="after")
+    def _same_kernels_each_time(self) -> TrainConfig:
+        if self.deterministic and self.cudnn_benchmark:
+            raise combination("is deterministic, but cudnn_benchmark chooses kernels by the clock: turn one off")
+        return self
 
     @model_validator(mode="after")
     def _one_batch_at_least(self) -> TrainConfig:
@@ -241,13 +322,15 @@ class EvaluateConfig(Section):
 
     Attributes:
         every_images: Images between two evaluations, or null for one at the end.
-        metrics: Names such as ``fid@mnist-cnn``.
+        metrics: Names such as ``fid@mnist-cnn``; ``headline`` stands for the headline metrics of the dataset.
         samples: Generated images that a score is computed from.
+        anyway: Score in extractors that were fitted to another dataset too, which marks such scores for good.
     """
 
     every_images: Images | None = None
     metrics: tuple[MetricName, ...] = Field((), strict=False)
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
+    anyway: bool = False
 
     @model_validator(mode="after")
     def _each_metric_once(self) -> EvaluateConfig:
@@ -280,7 +363,7 @@ class Recipe(Section):
     name: str
     summary: Annotated[str, Field(min_length=1, max_length=200)]
     paper: Annotated[str, Field(min_length=1)] | None = None
-    dataset: Component
+    dataset: DatasetConfig
     prior: Component = Field(default_factory=lambda: Component(name="gaussian"))
     conditional: bool = False
     networks: Annotated[dict[str, NetworkConfig], Field(min_length=1)]
@@ -295,10 +378,10 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _until_is_measured(self) -> Recipe:
-        until = self.train.until
-        if until is not None and until.metric not in self.evaluate.metrics:
-            raise combination(f"The metric of train.until, '{until.metric}', is missing from evaluate.metrics")
-        if until is not None and self.evaluate.every_images is None:
+        for until in self.train.conditions:
+            if until.metric not in self.evaluate.metrics and HEADLINE not in self.evaluate.metrics:
+                raise combination(f"The metric of train.until, '{until.metric}', is missing from evaluate.metrics")
+        if self.train.conditions and self.evaluate.every_images is None:
             raise combination("Set evaluate.every_images: train.until needs scores during training")
         return self
 

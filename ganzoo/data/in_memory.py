@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,12 +56,15 @@ def as_dataset(data: Any) -> Dataset:
         raise GanzooError("The images of the dataset differ in size.", "Give images of one size.")
     labelled = len(classes) == len(found) and min(classes) >= 0
     names = getattr(data, "classes", None) or range(max(classes) + 1 if labelled else 0)
+    kind = type(data).__name__
     return Dataset(
-        type(data).__name__.lower(),
+        kind.lower(),
         "train" if getattr(data, "train", False) else "test",
         torch.stack(found),
         torch.tensor(classes) if labelled else None,
         tuple(map(str, names)) if labelled else (),
+        # torchvision's classes are called as our datasets are, but for the hyphens: FashionMNIST.
+        world=re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower(),
     )
 
 

@@ -19,6 +19,9 @@ SHARE = 0.5
 SLOTS = 2
 """Of a streamed dataset: one is gathered into while the other is copied to the device."""
 
+ALL = slice(None)
+"""Every row of a batch; where several processes train, each wants its own."""
+
 State = dict[str, "Tensor | int"]
 Columns = dict[str, Tensor]
 """A batch by name: ``image`` float32 in [-1, 1], ``label`` int64, and whatever else the dataset has."""
@@ -50,16 +53,23 @@ class Sampler(Protocol):
 
 
 def build_sampler(
-    dataset: Dataset, batch_size: int, *, seed: int, device: torch.device, log: Callable[[str], None]
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    seed: int,
+    device: torch.device,
+    log: Callable[[str], None],
+    rows: slice = ALL,
 ) -> Sampler:
     """A dataset's sampler: resident on the device, or streamed where a GPU has no room for the dataset.
 
     Args:
         dataset: Its rows, in the host's memory.
         batch_size: Rows in a batch.
-        seed: Of the order; on one kind of device the same seed gives the same batches.
+        seed: Of the order; the same seed gives the same batches on every device.
         device: Where batches are wanted.
         log: Called with a sentence where the dataset is streamed.
+        rows: Which rows of each batch are wanted; the others are not gathered.
 
     Raises:
         GanzooError: The dataset has fewer rows than a batch.
@@ -67,48 +77,54 @@ def build_sampler(
     size = dataset.images.nbytes + sum(column.nbytes for column in dataset.columns.values())
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     if free is None or size <= SHARE * free:
-        return ResidentSampler(dataset, batch_size, seed=seed, device=device)
+        return ResidentSampler(dataset, batch_size, seed=seed, device=device, rows=rows)
     log(f"Streaming dataset '{dataset.name}': its {size / 2**30:.1f} GiB do not fit on the GPU.")
-    return StreamedSampler(dataset, batch_size, seed=seed, device=device)
+    return StreamedSampler(dataset, batch_size, seed=seed, device=device, rows=rows)
 
 
 class Order:
     """The random order in which a dataset's rows are shown, batch after batch.
 
     Each epoch names each row exactly once; a batch may reach over the border into the next epoch, so that all batches
-    have one size. The order is drawn on the device, and only the cursor is kept on the host, so that neither waits for
-    the other.
+    have one size. The order is drawn on the CPU, whatever the device: so it is the same everywhere, and a run can be
+    resumed where its dataset is streamed after it was resident, or on another kind of device. The device gets a copy
+    once an epoch, and neither waits for the other.
 
     Args:
         count: Number of rows.
         batch_size: Rows in a batch.
-        seed: On one kind of device the same seed gives the same order.
+        seed: The same seed gives the same order.
         device: Where indices are wanted.
     """
 
     def __init__(self, count: int, batch_size: int, *, seed: int, device: torch.device | str) -> None:
         self._count = count
         self._batch_size = batch_size
-        self._device = device
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self._device = torch.device(device)
+        self._generator = torch.Generator().manual_seed(seed)
         self._cursor = 0
-        self._order = self._shuffled()
+        self._use(self._shuffled())
 
     def _shuffled(self) -> Tensor:
-        return torch.randperm(self._count, generator=self._generator, device=self._device)
+        return torch.randperm(self._count, generator=self._generator)
+
+    def _use(self, order: Tensor) -> None:
+        """Go through an order on the CPU. New memory each time: a state that was taken before holds the old one."""
+        self._order = order
+        pinned = order.pin_memory() if self._device.type == "cuda" else order
+        self._on_device = pinned.to(self._device, non_blocking=True)
 
     def next(self) -> Tensor:
-        """The indices of the next batch, int64 (batch_size,)."""
+        """The indices of the next batch, int64 (batch_size,), on the device."""
         end = self._cursor + self._batch_size
         if end <= self._count:
-            chosen = self._order[self._cursor : end]
+            chosen = self._on_device[self._cursor : end]
             self._cursor = end
             return chosen
-        rest = self._order[self._cursor :]
-        # New memory: a state that was taken before still holds the old order.
-        self._order = self._shuffled()
+        rest = self._on_device[self._cursor :]
+        self._use(self._shuffled())
         self._cursor = self._batch_size - len(rest)
-        return torch.cat([rest, self._order[: self._cursor]])
+        return torch.cat([rest, self._on_device[: self._cursor]])
 
     def state_dict(self) -> State:
         """Everything that the next indices depend on: tensors that nobody changes later, and integers."""
@@ -120,15 +136,15 @@ class Order:
         Raises:
             GanzooError: The state is of a dataset of another size.
         """
-        order = torch.as_tensor(state["order"])
+        order = torch.as_tensor(state["order"], device="cpu")
         if order.shape != self._order.shape:
             raise GanzooError(
                 f"The saved order is of {len(order)} images, and the dataset has {self._count}.",
                 "Resume with the dataset that the run began with.",
             )
-        if order.sort().values.ne(torch.arange(len(order), device=order.device)).any():
+        if order.sort().values.ne(torch.arange(len(order))).any():
             raise GanzooError("The saved order is damaged: it does not name each image once.")
-        self._order = order.to(self._order)
+        self._use(order.to(torch.int64))
         self._generator.set_state(torch.as_tensor(state["generator"], device="cpu"))
         self._cursor = min(max(0, int(state["cursor"])), len(order))
 
@@ -139,21 +155,25 @@ class ResidentSampler:
     Args:
         dataset: Its rows.
         batch_size: Rows in a batch.
-        seed: Of the order; on one kind of device the same seed gives the same batches.
-        device: Where rows and order are.
+        seed: Of the order; the same seed gives the same batches on every device.
+        device: Where rows are.
+        rows: Which rows of each batch are gathered.
 
     Raises:
         GanzooError: The dataset has fewer rows than a batch.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, *, seed: int, device: torch.device | str) -> None:
+    def __init__(
+        self, dataset: Dataset, batch_size: int, *, seed: int, device: torch.device | str, rows: slice = ALL
+    ) -> None:
         self._modality = dataset.modality
+        self._rows = rows
         self._columns = {name: column.to(device) for name, column in _columns(dataset, batch_size).items()}
         self._order = Order(len(dataset), batch_size, seed=seed, device=device)
 
     def next(self) -> Columns:
         """See ``Sampler``; does not wait for the device."""
-        chosen = self._order.next()
+        chosen = self._order.next()[self._rows]
         batch = {name: column.index_select(0, chosen) for name, column in self._columns.items()}
         return batch | {"image": self._modality.to_network(batch["image"])}
 
@@ -181,24 +201,29 @@ class _Slot:
 class StreamedSampler:
     """Batches of a dataset that stays in the host's memory, each gathered while the device trains on the one before.
 
-    Order and batches are those of a ``ResidentSampler`` on the CPU.
+    Order and batches are those of a ``ResidentSampler``, and each goes on from the other's state.
 
     Args:
         dataset: Its rows.
         batch_size: Rows in a batch.
         seed: Of the order.
         device: Where batches are wanted.
+        rows: Which rows of each batch are gathered.
 
     Raises:
         GanzooError: The dataset has fewer rows than a batch.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, *, seed: int, device: torch.device | str) -> None:
+    def __init__(
+        self, dataset: Dataset, batch_size: int, *, seed: int, device: torch.device | str, rows: slice = ALL
+    ) -> None:
         self._modality = dataset.modality
+        self._rows = rows
         self._columns = _columns(dataset, batch_size)
         self._device = torch.device(device)
         self._order = Order(len(dataset), batch_size, seed=seed, device="cpu")
-        self._slots = [_Slot(self._columns, batch_size, self._device) for _ in range(SLOTS)]
+        wanted = len(range(*rows.indices(batch_size)))
+        self._slots = [_Slot(self._columns, wanted, self._device) for _ in range(SLOTS)]
         self._worker = ThreadPoolExecutor(1, "ganzoo-stream")
         self._prefetch()
 
@@ -206,7 +231,7 @@ class StreamedSampler:
         """Choose the next batch, and have it gathered."""
         self._state = self._order.state_dict()
         self._slots.append(self._slots.pop(0))
-        self._next = self._worker.submit(self._gather, self._slots[-1], self._order.next())
+        self._next = self._worker.submit(self._gather, self._slots[-1], self._order.next()[self._rows])
 
     def _gather(self, slot: _Slot, chosen: Tensor) -> _Slot:
         if slot.copied is not None:

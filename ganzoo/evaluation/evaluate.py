@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo.api.dataset import Split
+from ganzoo.api.dataset import Dataset, Part
 from ganzoo.api.modality import Images
+from ganzoo.config.headline import headline, how_to_score
 from ganzoo.data.in_memory import as_dataset
+from ganzoo.data.validation import VALIDATION
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import Pictures, as_labels, as_pictures, as_tensor
 from ganzoo.evaluation.protocol import Protocol, Score
@@ -29,17 +33,20 @@ WHO = "Got"
 
 def evaluate(
     images: Tensor | np.ndarray[Any, Any] | Pictures,
-    metrics: Sequence[str] = ("fid@mnist-cnn",),
+    metrics: Sequence[str] | None = None,
     dataset: str | Data = "mnist",
     *,
     labels: Tensor | np.ndarray[Any, Any] | Sequence[int] | None = None,
-    split: Split = "test",
+    split: Part = "test",
+    validation: int = VALIDATION,
+    anyway: bool = False,
     device: torch.device | str | None = None,
     data_dir: str | Path | None = None,
     sample_seed: int | None = None,
-    interval: bool = False,
+    interval: bool = True,
     crop: bool = False,
     extractor_weights: Path | None = None,
+    allow_code: bool = False,
     zoo: Zoo | None = None,
     note: Callable[[str], None] = logger.info,
     check: Callable[[Sequence[tuple[str, Protocol]]], None] = lambda coming: None,
@@ -49,41 +56,55 @@ def evaluate(
     Args:
         images: uint8, as a tensor or array (n, c, h, w), (n, h, w) or (n, h, w, c), c being 1 or 3; or what
             ``read_pictures`` gave. Points and other samples come as their dataset stores them.
-        metrics: ``<metric>@<extractor>`` each; ``all@<extractor>`` is every metric that applies.
+        metrics: ``<metric>@<extractor>`` each; ``all@<extractor>`` is every metric that applies. The dataset's headline
+            by default.
         dataset: What they are compared with: the name of a registered dataset, or real images as ``ganzoo.train`` takes
             them: a tensor, a pair of it and labels, or a dataset of torch's. Where only those images are known, one
-            half of them scored against the other is the floor.
+            half of them scored against the other is real vs real.
         labels: The class that each image was meant to be, (n,), or None.
-        split: Of a registered dataset; the other one makes the floor.
+        split: Of a registered dataset: ``test``, ``train``, or ``validation`` for images set apart from the training
+            images. Another part of it makes real vs real.
+        validation: How many images are set apart, where ``split`` is ``validation``.
+        anyway: Score in extractors that were fitted to another dataset too, which marks the scores for good.
         device: Where features are computed; a GPU where there is one by default.
         data_dir: Where dataset files are kept.
         sample_seed: What the images were drawn with, for the protocol.
-        interval: Whether FID gets a bootstrap interval, which takes seconds.
+        interval: Whether scores get a 95% interval, which takes a second or two.
         crop: Whether a border that is black in all images may be cut off.
         extractor_weights: The file of a downloaded extractor's weights.
+        allow_code: Whether an extractor may run code that is downloaded: DINOv2's is.
         zoo: Where names are looked up; the installed plugins by default.
         note: Called with a sentence for each thing that was done to the images.
         check: Called with the names and protocols of the scores before they are computed; may raise.
 
     Returns:
-        A score for each metric, with the floor that real images score and the protocol it was measured under.
+        A score for each metric, with what real images score and the protocol it was measured under.
 
     Raises:
-        GanzooError: A name is unknown, or the images do not fit the dataset, an extractor or a metric.
+        GanzooError: A name is unknown, the images do not fit the dataset, an extractor or a metric, or no extractor was
+            fitted to the dataset.
     """
     zoo = zoo or load_zoo()
     real = zoo.datasets.get(dataset) if isinstance(dataset, str) else as_dataset(dataset)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    evaluator = Evaluator(
-        metrics,
-        real,
-        {},
-        None if data_dir is None else Path(data_dir),
-        zoo,
-        where,
-        split=split,
-        extractor_weights=extractor_weights,
-    )
+    if metrics is None:
+        world = real.world if isinstance(real, Dataset) else real.name
+        metrics = headline(world, zoo)
+        if not metrics:
+            raise GanzooError(f"No installed extractor was fitted to '{world}'.", how_to_score(world, zoo))
+    with pretrained.allow_code(allow_code):
+        evaluator = Evaluator(
+            metrics,
+            real,
+            {},
+            None if data_dir is None else Path(data_dir),
+            zoo,
+            where,
+            split=split,
+            validation=validation if split == "validation" else 0,
+            anyway=anyway,
+            extractor_weights=extractor_weights,
+        )
     modality = evaluator.reference.dataset.modality
     if isinstance(images, Pictures):
         pictures = images

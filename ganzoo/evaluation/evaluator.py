@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset, Split
+from ganzoo.api.dataset import Dataset, Part
 from ganzoo.api.metric import MetricInputs
+from ganzoo.config.headline import how_to_score
+from ganzoo.data.validation import load_part, part_of
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import reference_cache, torch_fidelity
-from ganzoo.evaluation.features import SingleProcess, extract_together, find_extractor, refuse_other_shape
+from ganzoo.evaluation import intervals, reference_cache, torch_fidelity
+from ganzoo.evaluation.features import SingleProcess, extract_together, find_extractor, knows, refuse_other_shape
 from ganzoo.evaluation.metrics import MetricRequest, parse_metrics
 from ganzoo.evaluation.protocol import Score
 from ganzoo.evaluation.reference_cache import RealImages
@@ -29,34 +31,38 @@ if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
 
-FLOOR_SEED = 0
-"""Which real images make the floor."""
+REAL_SEED = 0
+"""Which real images are scored in place of samples: real vs real."""
+MOST_DRAWS = 6
+FEWEST_DRAWS = 3
+"""Sets of real images whose scores have a standard deviation; with fewer, it comes from the interval of the first."""
 
 
 @dataclass(frozen=True)
 class ReferenceData:
-    """What real images look like to the extractors; features and floors come from the cache where it has them.
+    """What real images look like to the extractors; features and scores come from the cache where it has them.
 
     Attributes:
-        dataset: The split that samples are compared with.
+        dataset: The part of a dataset that samples are compared with.
         options: The dataset's options, for the protocol.
-        other_split: Gives the other split; None where the reference is all there is.
+        part: Gives another part of the dataset; ``all`` is the training images with those set apart for validation.
+            None where the reference is all there is.
         extractors: By name, on ``device``, in evaluation mode.
         device: Where features are computed.
     """
 
     dataset: Dataset
     options: Mapping[str, Any]
-    other_split: Callable[[Split], Dataset] | None
+    part: Callable[[str], Dataset] | None
     extractors: Mapping[str, Extractor]
     device: torch.device
     _images: dict[tuple[str, str], RealImages] = field(default_factory=dict)
-    _floor_inputs: dict[tuple[str, bool, int], tuple[MetricInputs, RealImages]] = field(default_factory=dict)
-    _floors: dict[tuple[str, int], float] = field(default_factory=dict)
+    _draws: dict[tuple[str, bool, int, int], tuple[MetricInputs, RealImages] | None] = field(default_factory=dict)
+    _numbers: dict[tuple[str, str, int, int], float] = field(default_factory=dict)
 
     def real(self, extractor: str) -> RealImages:
         """The reference, as one extractor sees it."""
-        return self._split(extractor, self.dataset.split)
+        return self._part(extractor, self.dataset.split)
 
     def train(self, extractor: str) -> RealImages:
         """The training set, as one extractor sees it.
@@ -64,17 +70,86 @@ class ReferenceData:
         Raises:
             GanzooError: It is unknown: the dataset came without it.
         """
-        return self._split(extractor, "train")
+        return self._part(extractor, "train")
 
-    def floor(self, request: MetricRequest, n: int) -> float:
-        """What ``n`` real images score, or all of them where there are fewer."""
-        if (request.name, n) not in self._floors:
-            inputs, images = self.floor_inputs(request, n)
+    def real_vs_real(self, request: MetricRequest, n: int) -> float:
+        """What ``n`` real images score in place of samples, or all of them where there are fewer."""
+        return self._score_of_draw(request, n, 0)
 
-            def compute() -> float:
-                return finite(request, request.metric.compute(inputs))
+    def deviation(self, request: MetricRequest, n: int) -> float | None:
+        """The standard deviation of ``real_vs_real`` over other draws of as many real images.
 
-            # A plugin's code may change while its metric keeps its name, so its floors are not cached.
+        Over up to ``MOST_DRAWS`` sets of real images that share none; where there are too few for that, from the
+        interval of the one set. None where that is unknown too.
+        """
+        draws = [
+            self._score_of_draw(request, n, number)
+            for number in range(MOST_DRAWS)
+            if self.draw(request, n, number) is not None
+        ]
+        if len(draws) >= FEWEST_DRAWS:
+            return float(np.std(draws, ddof=1))
+        inputs, _ = self.first_draw(request, n)
+
+        def compute() -> float:
+            ends = request.metric.interval(inputs, draws[0])
+            return math.nan if ends is None else intervals.deviation(ends)
+
+        found = self._number("deviation", request, n, 0, compute)
+        return found if math.isfinite(found) else None
+
+    def first_draw(self, request: MetricRequest, n: int) -> tuple[MetricInputs, RealImages]:
+        """Real images in the place of ``n`` samples, or of as many as there are."""
+        found = self.draw(request, n, 0)
+        assert found is not None, "there are at least two real images"
+        return found
+
+    def draw(self, request: MetricRequest, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
+        """Real images in the place of ``n`` samples: of another part, or half of the reference against its rest.
+
+        Args:
+            request: Whose extractor, and whether its metric needs images that nothing was trained on.
+            n: How many.
+            number: 0 for the first set; another one has none of its images. None where there are not enough.
+        """
+        key = request.extractor, request.metric.held_out, n, number
+        if key not in self._draws:
+            self._draws[key] = self._draw(*key)
+        return self._draws[key]
+
+    def _draw(self, name: str, held_out: bool, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
+        real, own = self.real(name), self.dataset.split
+        if self.part is None:
+            order = _shuffled(len(self.dataset))
+            order, rest = order[: len(order) // 2], order[len(order) // 2 :]
+            whole, real = self.dataset, self._through(name, self.dataset.rows(rest))
+        else:
+            # Images that nothing was trained on are those of the reference itself where it is a validation set.
+            unseen = own if own == "validation" else "test"
+            among = "all" if own == "test" else "train" if own == "validation" else "test"
+            whole = self._part(name, unseen if held_out else among).dataset
+            order = _shuffled(len(whole))
+        chosen = order[number * n : (number + 1) * n]
+        if number and len(chosen) < n:
+            return None
+        fakes = whole.rows(chosen)
+        images = self._through(name, fakes)
+        train = partial(self.train, name)
+        return MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train, self.device), images
+
+    def _score_of_draw(self, request: MetricRequest, n: int, number: int) -> float:
+        found = self.draw(request, n, number)
+        assert found is not None
+        return self._number("floor", request, n, number, lambda: finite(request, request.metric.compute(found[0])))
+
+    def _number(self, kind: str, request: MetricRequest, n: int, number: int, compute: Callable[[], float]) -> float:
+        """A number about real images; from the cache where it is of a metric of ours."""
+        known = kind, request.name, n, number
+        if known not in self._numbers:
+            found = self.draw(request, n, number)
+            assert found is not None
+            inputs, images = found
+            # A plugin's code may change while its metric keeps its name, so its numbers are not cached.
             key = {
                 **images.key,
                 "metric": request.entry.name,
@@ -82,42 +157,20 @@ class ReferenceData:
                 "torch_fidelity": torch_fidelity.version(),
                 **request.metric.settings(inputs),
             }
-            self._floors[request.name, n] = (
-                reference_cache.number("floor", key, compute) if request.is_ours else compute()
-            )
-        return self._floors[request.name, n]
+            self._numbers[known] = reference_cache.number(kind, key, compute) if request.is_ours else compute()
+        return self._numbers[known]
 
-    def floor_inputs(self, request: MetricRequest, n: int) -> tuple[MetricInputs, RealImages]:
-        """Real images in the place of ``n`` samples: of the other split, or half of the reference against its rest."""
-        name, held_out = request.extractor, request.metric.held_out
-        if (name, held_out, n) not in self._floor_inputs:
-            real = self.real(name)
-            if self.other_split is None:
-                order = _shuffled(len(self.dataset))
-                half = len(order) // 2
-                fakes = self.dataset.rows(order[: min(n, half)])
-                real = self._through(name, self.dataset.rows(order[half:]))
-            else:
-                split: Split = "test" if held_out or self.dataset.split == "train" else "train"
-                whole = self._split(name, split).dataset
-                fakes = whole.rows(_shuffled(len(whole))[:n])
-            images = self._through(name, fakes)
-            train = partial(self.train, name)
-            inputs = MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train)
-            self._floor_inputs[name, held_out, n] = inputs, images
-        return self._floor_inputs[name, held_out, n]
-
-    def _split(self, extractor: str, split: Split) -> RealImages:
-        if (extractor, split) not in self._images:
+    def _part(self, extractor: str, part: str) -> RealImages:
+        if (extractor, part) not in self._images:
             dataset = self.dataset
-            if split != dataset.split:
-                if self.other_split is None:
+            if part != dataset.split:
+                if self.part is None:
                     raise GanzooError(
-                        f"'{dataset.name}' came without its {split} images.", "Leave out metrics that need them."
+                        f"'{dataset.name}' came without its {part} images.", "Leave out metrics that need them."
                     )
-                dataset = self.other_split(split)
-            self._images[extractor, split] = self._through(extractor, dataset)
-        return self._images[extractor, split]
+                dataset = self.part(part)
+            self._images[extractor, part] = self._through(extractor, dataset)
+        return self._images[extractor, part]
 
     def _through(self, extractor: str, dataset: Dataset) -> RealImages:
         return RealImages(dataset, self.options, extractor, self.extractors[extractor], self.device)
@@ -133,7 +186,9 @@ class Evaluator:
         data_dir: Where the user keeps dataset files, or None.
         zoo: Where metrics and extractors are looked up.
         device: Where features are computed.
-        split: The reference; the other split makes the floor.
+        split: The reference; another part of the dataset makes real vs real.
+        validation: How many training images are set apart for validation.
+        anyway: Score in extractors that were fitted to another dataset too; the protocol says so for good.
         extractor_weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
         reference: Whether real images are loaded. A process that only computes features for the main one needs none.
 
@@ -141,8 +196,8 @@ class Evaluator:
         requests: What is measured, in order.
 
     Raises:
-        GanzooError: A name is unknown, an extractor takes other images than the dataset has, or it cannot give what a
-            metric needs.
+        GanzooError: A name is unknown, an extractor takes other images than the dataset has, was fitted to another
+            dataset, or cannot give what a metric needs.
     """
 
     def __init__(
@@ -154,7 +209,9 @@ class Evaluator:
         zoo: Zoo,
         device: torch.device,
         *,
-        split: Split = "test",
+        split: Part = "test",
+        validation: int = 0,
+        anyway: bool = False,
         extractor_weights: Path | None = None,
         reference: bool = True,
     ) -> None:
@@ -165,15 +222,30 @@ class Evaluator:
         self._names = tuple(dict.fromkeys(request.extractor for request in self.requests))
         self._extractors: dict[str, Extractor] = {}
         self._reference: ReferenceData | None = None
+        self._foreign: frozenset[str] = frozenset()
+        self._validation = 0
         if reference:
+            real: Dataset
+            part: Callable[[str], Dataset] | None
             if isinstance(dataset, Dataset):
-                real, options, other_split = dataset, {}, None
+                options, part = {}, _part_in_memory(dataset, validation) if validation else None
+                real = dataset if part is None else part("validation")
             else:
                 options = dataset.check(options)
-                load = partial(_load_split, dataset, options, data_dir)
-                real, other_split = load(split), load
+                part = partial(_registered_part, dataset, options, data_dir, validation)
+                real = part(split)
             extractors = self._extractors_for(real.shape)
-            self._reference = ReferenceData(real, options, other_split, extractors, device)
+            self._foreign = frozenset(name for name in self._names if not knows(extractors[name], real.world))
+            if self._foreign and not anyway:
+                name = min(self._foreign)
+                raise GanzooError(
+                    f"The extractor '{name}' was fitted to {' and '.join(extractors[name].worlds)}, not to "
+                    f"'{real.world}': what it says of such images means little.",
+                    f"{how_to_score(real.world, zoo)} To score all the same, give --anyway (in Python anyway=True, in "
+                    "a recipe evaluate.anyway: true), which marks the scores for good.",
+                )
+            self._validation = validation if real.split == "validation" else 0
+            self._reference = ReferenceData(real, options, part, extractors, device)
             self.requests = [request for request in self.requests if self._applies(request)]
             for name in self._names:
                 if any(one.extractor == name and not one.metric.alone for one in self.requests):
@@ -219,7 +291,7 @@ class Evaluator:
         sample_seed: int | None = None,
         weights: str | None = None,
         labels: Tensor | None = None,
-        interval: bool = False,
+        interval: bool = True,
     ) -> list[Score]:
         """Every metric of a set of images. Their order does not matter.
 
@@ -230,7 +302,8 @@ class Evaluator:
             sample_seed: What they were drawn with, for the protocol; None where that is unknown.
             weights: ``ema`` or ``raw``, for the protocol; None where that is unknown.
             labels: int64 (n,), the classes that were asked for; None where none were.
-            interval: Whether metrics that have an interval compute it, which takes seconds.
+            interval: Whether metrics that have an interval compute it, which takes a second or two for a Fréchet
+                distance.
 
         Raises:
             GanzooError: The images are too few or of the wrong type or shape, or lack the labels that a metric needs.
@@ -247,10 +320,10 @@ class Evaluator:
                 continue
             given = inputs[request.extractor]
             value = finite(request, request.metric.compute(given))
-            floor = self.reference.floor(request, given.n)
+            floor = self.reference.real_vs_real(request, given.n)
             protocol = self.protocol(request, given.n, sample_seed, weights)
             ends = request.metric.interval(given, value) if interval else None
-            scores.append(Score(request.name, value, floor, protocol, ends))
+            scores.append(Score(request.name, value, floor, protocol, ends, self.reference.deviation(request, given.n)))
         return scores
 
     def protocol(
@@ -265,16 +338,18 @@ class Evaluator:
             weights: As for ``score``.
         """
         real, extractor = self.reference.real(request.extractor), self._extractors[request.extractor]
-        floor, _ = self.reference.floor_inputs(request, n)
+        floor, _ = self.reference.first_draw(request, n)
         return {
             "metric": request.entry.name,
             # A plugin's metric is another one in another version of its package.
             **({} if request.is_ours else {"plugin": request.entry.distribution}),
             "extractor": request.extractor,
             "extractor_digest": extractor.digest,
+            **({"anyway": True} if request.extractor in self._foreign else {}),
             "dataset": real.key["dataset"],
             "dataset_options": real.key["options"],
             "split": real.key["split"],
+            **({"validation": self._validation} if self._validation else {}),
             "reference_digest": real.key["content"],
             "n_real": real.key["count"],
             "resizing": extractor.resizing,
@@ -295,7 +370,8 @@ class Evaluator:
                 )
             return seen
 
-        return MetricInputs(n, given, labels, self.reference.real(extractor), partial(self.reference.train, extractor))
+        real, train = self.reference.real(extractor), partial(self.reference.train, extractor)
+        return MetricInputs(n, given, labels, real, train, self.device)
 
     def _extractors_for(self, shape: tuple[int, ...]) -> dict[str, Extractor]:
         """Every extractor, found on first use."""
@@ -311,7 +387,7 @@ class Evaluator:
     def _applies(self, request: MetricRequest) -> bool:
         """Whether a metric can be computed; one that was asked for by name has to be."""
         obstacle = request.metric.obstacle(self._extractors[request.extractor], self.reference.dataset)
-        if request.metric.held_out and self.reference.other_split is None:
+        if request.metric.held_out and self.reference.part is None:
             obstacle = f"'{self.reference.dataset.name}' came without its other split"
         if obstacle and request.by_name:
             raise GanzooError(f"'{request.name}' cannot be computed: {obstacle}.", "Leave it out.")
@@ -363,12 +439,25 @@ def finite(request: MetricRequest, value: float) -> float:
     return value
 
 
-def _load_split(entry: Entry[Dataset], options: Mapping[str, Any], data_dir: Path | None, split: Split) -> Dataset:
-    return entry.create(split, data_dir, **options)
+def _registered_part(
+    entry: Entry[Dataset], options: Mapping[str, Any], data_dir: Path | None, validation: int, part: str
+) -> Dataset:
+    if part == "all":
+        return load_part(entry, options, data_dir, "train")
+    return load_part(entry, options, data_dir, part, validation)  # type: ignore[arg-type]  # "all" is dealt with
+
+
+def _part_in_memory(dataset: Dataset, validation: int) -> Callable[[str], Dataset]:
+    def part(name: str) -> Dataset:
+        if name == "test":
+            raise GanzooError(f"'{dataset.name}' came without its test images.", "Leave out metrics that need them.")
+        return part_of(dataset, name, validation)  # type: ignore[arg-type]  # "all" is asked for beside test images
+
+    return part
 
 
 def _shuffled(n: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(FLOOR_SEED))
+    return torch.randperm(n, generator=torch.Generator().manual_seed(REAL_SEED))
 
 
 def _plain(dtype: torch.dtype) -> str:

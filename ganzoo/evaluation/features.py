@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.extractor import Features
+from ganzoo.config.headline import how_to_score
 from ganzoo.config.schema import FOREIGN_EXTRACTORS
-from ganzoo.errors import GanzooError, unknown
+from ganzoo.errors import GanzooError, foreign_code, unknown
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.sampling import BATCH, WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ganzoo.api.dataset import Dataset
     from ganzoo.api.extractor import Extractor
     from ganzoo.registry.loading import Zoo
 
@@ -74,12 +76,12 @@ def extract(
             that add up to the whole.
 
     Raises:
-        GanzooError: The extractor does not return what it declares.
+        GanzooError: The extractor fails, changes its input, or does not return what it declares.
     """
     first, every = part
     batches = [slice(start, start + batch_size) for start in range(first * batch_size, len(images), every * batch_size)]
-    with torch.no_grad(), _full_precision(device):
-        seen = [extractor(images[rows].to(device)) for rows in batches]  # stays on the device until all are done
+    with torch.no_grad(), full_precision(device):
+        seen = [_seen(name, extractor, images[rows].to(device, copy=True)) for rows in batches]  # still on the device
     values = torch.zeros(len(images), extractor.width)
     logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
     for rows, (found, classes) in zip(batches, seen, strict=True):
@@ -99,6 +101,33 @@ def extract(
             )
         logits[rows] = classes.cpu().float()
     return Features(values, logits, None if extractor.projection is None else extractor.projection.cpu())
+
+
+def _seen(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Features and logits of a batch, tensors at least."""
+    version, remedy = batch._version, "Its plugin returns float features (n, width), and logits (n, classes) or None."
+    with foreign_code(f"The extractor '{name}' failed", remedy):
+        returned = extractor(batch)
+    if batch._version != version:
+        raise GanzooError(f"The extractor '{name}' changes the images it is given.", "Work on a copy: images.clone().")
+    if not (
+        isinstance(returned, tuple)
+        and len(returned) == 2
+        and isinstance(returned[0], Tensor)
+        and isinstance(returned[1], Tensor | None)
+    ):
+        kinds = ", ".join(type(part).__name__ for part in returned) if isinstance(returned, tuple) else ""
+        raise GanzooError(f"The extractor '{name}' returned {type(returned).__name__}({kinds}).", remedy)
+    for tensor in returned:
+        if tensor is not None and not (
+            tensor.is_floating_point() and tensor.layout == torch.strided and tensor.device == batch.device
+        ):
+            raise GanzooError(
+                f"The extractor '{name}' returned a tensor of type {tensor.dtype} on {tensor.device}.",
+                f"Its plugin returns dense floating-point tensors on the images' device, {batch.device}.",
+            )
+    features, logits = returned
+    return features.detach(), None if logits is None else logits.detach()
 
 
 def extract_together(
@@ -128,7 +157,7 @@ def extract_together(
 
 
 @contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
+def full_precision(device: torch.device) -> Iterator[None]:
     """No autocast and no TF32: a score must not depend on how its run was trained."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -181,6 +210,54 @@ def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
             f"The extractor '{name}' takes {takes} images, but these are {written(shape)}.",
             "Nothing is resampled, because that alone changes a score; use another extractor or dataset.",
         )
+
+
+def knows(extractor: Extractor, world: str) -> bool:
+    """Whether an extractor was fitted to images of that dataset, or to any images."""
+    return not extractor.worlds or world in extractor.worlds
+
+
+def fitting_metrics(
+    metrics: Sequence[str], zoo: Zoo, dataset: Dataset, *, anyway: bool = False
+) -> tuple[list[str], list[str]]:
+    """The metrics of a recipe that its dataset can be scored by, and why the others cannot.
+
+    Args:
+        metrics: ``<metric>@<extractor>`` each.
+        zoo: Where extractors are looked up.
+        dataset: Whose samples are scored.
+        anyway: Whether extractors that were fitted to another dataset are taken too.
+
+    Returns:
+        Those that fit, and a sentence for each extractor that does not; where nothing fits, one that says what to do.
+    """
+    kept, sentences = [], []
+    for extractor, names in _by_extractor(metrics).items():
+        try:
+            found = find_extractor(extractor, zoo, dataset.shape)
+        except GanzooError as error:
+            if extractor not in zoo.extractors:
+                raise  # its weights are missing, not its world
+            sentences.append(f"Not scored by {', '.join(names)}: {error.sentence}")
+            continue
+        if anyway or knows(found, dataset.world):
+            kept += names
+        else:
+            worlds = " and ".join(found.worlds)
+            sentences.append(
+                f"Not scored by {', '.join(names)}: '{extractor}' was fitted to {worlds}, not to '{dataset.world}' "
+                "(evaluate.anyway: true scores all the same, and marks the scores for good)."
+            )
+    if not kept:
+        sentences.append(f"This run gets no scores. {how_to_score(dataset.world, zoo)}")
+    return [name for name in metrics if name in kept], sentences
+
+
+def _by_extractor(metrics: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in metrics:
+        found.setdefault(name.partition("@")[2], []).append(name)
+    return found
 
 
 def written(shape: Shape) -> str:

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import importlib
-import lzma
 import re
-import struct
 import sys
-import zipfile
-import zlib
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.api import reading
+from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.evaluation.features import written
+from ganzoo.registry.global_state import preserved_global_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy as np
     from PIL import Image
-
-MOST_BYTES = 4 * 10**9
-"""More than this is not read."""
 
 
 @dataclass(frozen=True)
@@ -113,26 +107,12 @@ class Pictures:
         )
 
 
-def refuse_size(path: Path, n_bytes: int) -> None:
-    """Raise GanzooError where a file says that it holds more than ``MOST_BYTES``."""
-    if n_bytes > MOST_BYTES:
-        raise GanzooError(
-            f"{path} says it holds {n_bytes / 1e9:,.0f} GB.",
-            f"More than {MOST_BYTES / 1e9:.0f} GB are not read; give fewer images.",
-        )
-
-
 def shape_of(images: Tensor) -> tuple[int, int, int]:
     """(channels, height, width) of images (n, c, h, w)."""
     channels, height, width = images.shape[1:]
     return channels, height, width
 
 
-DAMAGE = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, ValueError,
-    OverflowError,
-)  # fmt: skip
-"""What Python's readers of archives raise."""
 NPZ_REMEDY = "Save it with numpy.savez(FILE, images=...): uint8, (n, h, w) or (n, h, w, c)."
 
 
@@ -142,12 +122,10 @@ def read_npz(path: Path) -> Pictures:
     Raises:
         GanzooError: They are damaged, too large, or no pictures.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            images = _array(archive, "images", path)
-            labels = _array(archive, "labels", path) if "labels.npy" in archive.namelist() else None
-    except DAMAGE as error:
-        raise GanzooError(f"{path} is damaged ({error}).", NPZ_REMEDY) from error
+    arrays = reading.read_npz(path, ("images", "labels"), NPZ_REMEDY)
+    if "images" not in arrays:
+        raise GanzooError(f"{path} has no array called 'images'.", NPZ_REMEDY)
+    images, labels = arrays["images"], arrays.get("labels")
     found = _images(images, path)
     if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
         raise GanzooError(
@@ -158,42 +136,6 @@ def read_npz(path: Path) -> Pictures:
     return Pictures(
         found, None if labels is None else torch.from_numpy(labels.astype("int64")), (f"{len(found):,} {size}.",)
     )
-
-
-def _array(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray[Any, Any]:
-    """One array, after its header has shown that it is plain numbers and not too many of them."""
-    import numpy as np
-
-    if f"{name}.npy" not in archive.namelist():
-        raise GanzooError(f"{path} has no array called '{name}'.", NPZ_REMEDY)
-    try:
-        with archive.open(f"{name}.npy") as file:
-            needed = _refuse_header(file, path)
-        if needed > archive.getinfo(f"{name}.npy").file_size:
-            raise ValueError("it holds less than it says")
-        with archive.open(f"{name}.npy") as file:
-            array: np.ndarray[Any, Any] = np.lib.format.read_array(file, allow_pickle=False)
-    # NumPy reads the header as Python.
-    except (ValueError, TypeError, OverflowError, LookupError, SyntaxError, TokenError) as error:
-        raise GanzooError(f"The array '{name}' in {path} cannot be read ({error}).", NPZ_REMEDY) from error
-    return array
-
-
-def _refuse_header(file: Any, path: Path) -> int:
-    """The bytes that the array says it has."""
-    import numpy as np
-
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    version = np.lib.format.read_magic(file)
-    if version not in readers:
-        raise ValueError(f"unknown format version {version}")
-    shape, _, dtype = readers[version](file)
-    if dtype.hasobject:
-        raise GanzooError(f"{path} holds pickled Python objects, which are never loaded.", NPZ_REMEDY)
-    if any(not 0 <= size < 2**62 for size in shape):
-        raise ValueError(f"no array has the shape {shape}")
-    refuse_size(path, prod(shape) * dtype.itemsize)
-    return prod(shape) * dtype.itemsize
 
 
 def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
@@ -257,9 +199,13 @@ def _read_folder(folder: Path) -> Pictures:
         )
     if not pngs:
         raise GanzooError(f"{folder} is not a run and holds no PNGs.", "Subfolders are not searched.")
-    form = _form(pngs[0])
-    refuse_size(folder, len(pngs) * prod(form[1]) * len(form[0]))
-    pixels = torch.stack([_pixels(file, form) for file in pngs])
+    with reading.open_picture(pngs[0], ("PNG",)) as first:
+        form = _form_of(first, pngs[0])
+    reading.check_bytes(folder, len(pngs) * prod(form[1]) * len(form[0]))
+    mode, (width, height) = form
+    pixels = torch.empty(len(pngs), len(mode), height, width, dtype=torch.uint8)
+    for index, file in enumerate(pngs):
+        pixels[index] = _pixels(file, form)
     return Pictures(pixels, notes=(f"{len(pngs):,} PNGs, {written(shape_of(pixels))}.",))
 
 
@@ -267,38 +213,25 @@ def _pixels(file: Path, form: tuple[str, tuple[int, int]]) -> Tensor:
     """One picture (c, h, w), which must be like the first."""
     import numpy as np
 
-    if (found := _form(file)) != form:
-        raise GanzooError(
-            f"{file.name} is {_form_in_words(found)}, and the first picture of the folder is {_form_in_words(form)}.",
-            "All pictures must be of one size and kind.",
-        )
-    try:
-        with _opened(file) as picture:
-            pixels = torch.from_numpy(np.array(picture))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise GanzooError(f"The picture {file} is damaged ({error}).", "Remove it or write it again.") from error
+    with reading.open_picture(file, ("PNG",)) as picture:
+        if (found := _form_of(picture, file)) != form:
+            raise GanzooError(
+                f"{file.name} is {_form_in_words(found)}, and the first picture of the folder is "
+                f"{_form_in_words(form)}.",
+                "All pictures must be of one size and kind.",
+            )
+        pixels = torch.from_numpy(np.array(picture))
     return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
 
-def _form(file: Path) -> tuple[str, tuple[int, int]]:
+def _form_of(picture: Image.Image, file: Path) -> tuple[str, tuple[int, int]]:
     """Mode and size of a picture, from its header."""
-    with _opened(file) as picture:
-        form = picture.mode, picture.size
-    if form[0] not in ("L", "RGB"):
+    if picture.mode not in ("L", "RGB"):
         raise GanzooError(
-            f"The picture {file} is of mode {form[0]}.",
+            f"The picture {file} is of mode {picture.mode}.",
             "Write it as 8-bit grey or RGB, without palette or transparency.",
         )
-    return form
-
-
-def _opened(file: Path) -> Image.Image:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(file, formats=["PNG"])
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise GanzooError(f"The picture {file} cannot be read ({error}).", "Remove it or write it again.") from error
+    return picture.mode, picture.size
 
 
 def _form_in_words(form: tuple[str, tuple[int, int]]) -> str:
@@ -327,12 +260,10 @@ def call(what: str, n: int, seed: int) -> Pictures:
     Raises:
         GanzooError: The function is missing or fails, or what it returns is not images or is ambiguous.
     """
-    with _working_folder():
+    with _working_folder(), preserved_global_state(), redirect_stdout(sys.stderr):
         function = _function(what)
-        try:
+        with foreign_code(f"{what}({n}, {seed}) failed", REMEDY):
             returned = function(n, seed)
-        except Exception as error:
-            raise GanzooError(f"{what}({n}, {seed}) failed: {_error_text(error)}.", REMEDY) from error
     images, labels = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
     pixels = as_pictures(images, f"{what} returned")
     if len(pixels) != n:
@@ -344,18 +275,16 @@ def call(what: str, n: int, seed: int) -> Pictures:
 
 def _function(what: str) -> Callable[[int, int], Any]:
     module, _, path = what.partition(":")
-    try:
+    with foreign_code(f"The module '{module}' cannot be imported", "Give a module that Python finds from here."):
         found: Any = importlib.import_module(module)
-    except Exception as error:
-        raise GanzooError(
-            f"The module '{module}' cannot be imported: {_error_text(error)}.",
-            "Give a module that Python finds from here.",
-        ) from error
     for name in path.split("."):
-        if not hasattr(found, name):
+        missing = object()
+        with foreign_code(f"'{name}' of {what} cannot be read", REMEDY):
+            attribute = getattr(found, name, missing)
+        if attribute is missing:
             known = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
             raise GanzooError(f"The module '{module}' has no '{path}'.", nearest(name, known))
-        found = getattr(found, name)
+        found = attribute
     if not callable(found):
         raise GanzooError(f"{what} is not a function but of type {type(found).__name__}.", REMEDY)
     return found  # type: ignore[no-any-return]
@@ -364,12 +293,12 @@ def _function(what: str) -> Callable[[int, int], Any]:
 @contextmanager
 def _working_folder() -> Iterator[None]:
     """As with ``python -m``: modules in the working folder can be imported."""
-    folder = str(Path.cwd())
-    sys.path.insert(0, folder)
+    before = list(sys.path)
+    sys.path.insert(0, str(Path.cwd()))
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        sys.path[:] = before
 
 
 def as_pictures(images: Any, who: str) -> Tensor:
@@ -406,9 +335,13 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
     import numpy as np
 
     name = str(dtype).removeprefix("torch.")
-    if isinstance(images, np.ndarray) and str(images.dtype) == name:
+    if isinstance(images, np.ndarray) and str(images.dtype) == name and images.nbytes <= reading.max_bytes():
         images = torch.from_numpy(np.ascontiguousarray(images))
     if not isinstance(images, Tensor):
+        if getattr(images, "nbytes", 0) > reading.max_bytes() and isinstance(images, np.ndarray):
+            raise GanzooError(
+                f"{who} shape {images.shape}.", f"More than {reading.max_bytes() / 1e9:.0f} GB are not scored."
+            )
         kind = f"a {images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
         remedy = LAYOUTS if dtype == torch.uint8 else ""
         raise GanzooError(f"{who} {kind} instead of a {name} array or tensor.", remedy)
@@ -419,6 +352,12 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
             if name == "uint8"
             else f"Give {name}, as the dataset is stored.",
         )
+    if images.is_nested or images.is_quantized or images.layout != torch.strided or images.device.type == "meta":
+        raise GanzooError(f"{who} a nested, sparse or meta tensor.", "Give an ordinary one, which holds its values.")
+    if images.numel() * images.element_size() > reading.max_bytes():
+        raise GanzooError(
+            f"{who} shape {tuple(images.shape)}.", f"More than {reading.max_bytes() / 1e9:.0f} GB are not scored."
+        )
     return images.detach().cpu()
 
 
@@ -428,14 +367,10 @@ def as_labels(labels: Any, n: int, who: str) -> Tensor:
     Raises:
         GanzooError: They are no whole numbers, or not one for each image.
     """
-    found = torch.as_tensor(labels).cpu()
-    if found.is_floating_point() or found.shape != (n,):
-        raise GanzooError(
-            f"{who} labels of type {found.dtype} and shape {tuple(found.shape)}.",
-            "Labels are whole numbers, one for each image.",
-        )
-    return found.long()
-
-
-def _error_text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".strip().removesuffix(".").removesuffix(":")
+    remedy = "Labels are whole numbers, one for each image."
+    with foreign_code(f"{who} labels that cannot be read", remedy):
+        found = torch.as_tensor(labels)
+        whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+        if whole and found.shape == (n,):
+            return found.to("cpu", torch.int64, copy=True).to_dense()
+    raise GanzooError(f"{who} labels of type {found.dtype} and shape {tuple(found.shape)}.", remedy)

@@ -14,8 +14,8 @@ from torch import Tensor
 from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Metric, MetricInputs
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.evaluation import extrapolation, torch_fidelity
-from ganzoo.evaluation.neighbours import density_and_coverage, nearest_neighbours, radii
+from ganzoo.evaluation import extrapolation, intervals, torch_fidelity
+from ganzoo.evaluation.neighbours import CPU, Manifolds, manifolds, nearest_neighbours, radii
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
@@ -122,19 +122,20 @@ MARGIN = 0.02
 ERRORS = 5
 
 
-def memorised(fake: Tensor, train: Tensor) -> float:
-    """The share of fake points closer to a training point than that one is to any other.
+def memorised(fake: Tensor, train: Tensor, device: torch.device = CPU) -> Tensor:
+    """Which fake points are closer to a training point than that one is to any other.
 
     Args:
         fake: (n, width) float32.
         train: (m, width) float32.
+        device: Where distances are computed.
 
     Returns:
-        0 to 1; 1 for copies, also of training points that are there twice.
+        (n,) bool; true for copies, also of training points that are there twice.
     """
-    distances, indices = nearest_neighbours(fake, train)
+    distances, indices = nearest_neighbours(fake, train, device)
     found, which = torch.unique(indices, return_inverse=True)
-    return float((distances <= radii(train, 1, of=found)[which]).double().mean())
+    return distances <= radii(train, 1, found, device)[which]
 
 
 def copies(value: float, floor: float, n: int, n_floor: int) -> bool:
@@ -153,6 +154,8 @@ def copies(value: float, floor: float, n: int, n_floor: int) -> bool:
 
 NEIGHBOURS = 5
 """Of density and coverage, as their paper recommends."""
+PRC_NEIGHBOURS = 3
+"""Of precision and recall, as in their paper."""
 
 
 class FrechetDistance(Metric):
@@ -166,7 +169,7 @@ class FrechetDistance(Metric):
         return torch_fidelity.frechet_distance(inputs.fake.statistics, inputs.real.features.statistics)
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """By a bootstrap over the samples, which takes seconds."""
+        """By a bootstrap over the samples."""
         return extrapolation.fid_interval(inputs.fake.projected, inputs.real.features.statistics, value)
 
 
@@ -195,7 +198,16 @@ class KernelDistance(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``torch_fidelity.kernel_distance``."""
-        return torch_fidelity.kernel_distance(inputs.fake.values, inputs.real.features.values)
+        return self._both(inputs)[0]
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """From the spread over subsets; a little wide, since subsets of the real images differ as well."""
+        share = torch_fidelity.kernel_subset(inputs.n, len(inputs.real.dataset)) / inputs.n
+        return intervals.around(value, self._both(inputs)[1] * sqrt(share))
+
+    def _both(self, inputs: MetricInputs) -> tuple[float, float]:
+        fake, real = inputs.fake.values, inputs.real.features.values
+        return inputs.shared("kernel distance", lambda: torch_fidelity.kernel_distance(fake, real))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The seeded subsets."""
@@ -212,79 +224,105 @@ class ClassifierScore(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``torch_fidelity.classifier_score``."""
-        return torch_fidelity.classifier_score(inputs.fake.class_logits)
+        return torch_fidelity.classifier_score(inputs.fake.class_logits)[0]
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
+        """From the spread over the splits; None where there is but one."""
+        splits = torch_fidelity.score_splits(inputs.n)
+        if splits == 1:
+            return None
+        spread = torch_fidelity.classifier_score(inputs.fake.class_logits)[1]
+        return intervals.around(value, spread / sqrt(splits - 1), (1.0, math.inf))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The parts over which the score is averaged."""
         return {"splits": torch_fidelity.score_splits(inputs.n), "metric_seed": torch_fidelity.SEED}
 
 
-class _PrecisionOrRecall(Metric):
+class _Neighbours(Metric):
     better = "higher"
-    range = "0 to 1"
-    least = torch_fidelity.PRC_NEIGHBOURS + 1
+    least = max(NEIGHBOURS, PRC_NEIGHBOURS) + 1
+    neighbours: int
 
-    def both(self, inputs: MetricInputs) -> tuple[float, float]:
-        """Precision and recall, computed together."""
-        fake, real = inputs.fake.values, inputs.real.features.values
-        return inputs.shared("precision and recall", lambda: torch_fidelity.precision_and_recall(fake, real))
+    def manifolds(self, inputs: MetricInputs) -> Manifolds:
+        """What all four metrics need, computed once."""
+
+        def compute() -> Manifolds:
+            fake, real = inputs.fake.values, inputs.real
+            return manifolds(
+                fake,
+                real.features.values,
+                coverage_radii=real.radii(NEIGHBOURS),
+                precision_radii=real.radii(PRC_NEIGHBOURS),
+                recall_radii=radii(fake, PRC_NEIGHBOURS, device=inputs.device),
+                device=inputs.device,
+            )
+
+        return inputs.shared("manifolds", compute)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The neighbour that a ball around an image reaches to."""
-        return {"neighbours": torch_fidelity.PRC_NEIGHBOURS}
+        return {"neighbours": self.neighbours}
 
 
-class Precision(_PrecisionOrRecall):
+class Precision(_Neighbours):
     """Share of samples among real images (Kynkäänniemi et al. 2019)."""
 
+    range = "0 to 1"
+    neighbours = PRC_NEIGHBOURS
+
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``torch_fidelity.precision_and_recall``."""
-        return self.both(inputs)[0]
+        """The share of samples that lie in the ball of a real image."""
+        return float(self.manifolds(inputs).precise.double().mean())
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """Of a share of samples."""
+        return intervals.of_mean(self.manifolds(inputs).precise, (0.0, 1.0))
 
 
-class Recall(_PrecisionOrRecall):
+class Recall(_Neighbours):
     """Share of real images among samples (Kynkäänniemi et al. 2019)."""
 
+    range = "0 to 1"
+    neighbours = PRC_NEIGHBOURS
+
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``torch_fidelity.precision_and_recall``."""
-        return self.both(inputs)[1]
+        """The share of real images that lie in the ball of a sample."""
+        return float(self.manifolds(inputs).recalled.any(0).double().mean())
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """By a jackknife over groups of samples, with the samples' balls as they are."""
+        return intervals.of_union(self.manifolds(inputs).recalled)
 
 
-class _DensityOrCoverage(Metric):
-    better = "higher"
-    least = NEIGHBOURS + 1
-
-    def both(self, inputs: MetricInputs) -> tuple[float, float]:
-        """Density and coverage, computed together."""
-        fake, real = inputs.fake.values, inputs.real
-        return inputs.shared(
-            "density and coverage",
-            lambda: density_and_coverage(fake, real.features.values, real.radii(NEIGHBOURS), NEIGHBOURS),
-        )
-
-    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The neighbour that a ball around a real image reaches to."""
-        return {"neighbours": NEIGHBOURS}
-
-
-class Density(_DensityOrCoverage):
+class Density(_Neighbours):
     """Real neighbourhoods around a sample, relative to what is expected (Naeem et al. 2020)."""
 
     range = "0 and up, about 1 for real images"
+    neighbours = NEIGHBOURS
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``neighbours.density_and_coverage``."""
-        return self.both(inputs)[0]
+        """How many real images' balls a sample lies in, divided by their number of neighbours, on average."""
+        return float(self.manifolds(inputs).held.double().mean()) / NEIGHBOURS
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """Of a mean over samples."""
+        return intervals.of_mean(self.manifolds(inputs).held / NEIGHBOURS, (0.0, math.inf))
 
 
-class Coverage(_DensityOrCoverage):
+class Coverage(_Neighbours):
     """Share of real neighbourhoods that hold a sample (Naeem et al. 2020)."""
 
     range = "0 to 1"
+    neighbours = NEIGHBOURS
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``neighbours.density_and_coverage``."""
-        return self.both(inputs)[1]
+        """The share of real images whose ball holds a sample."""
+        return float(self.manifolds(inputs).covered.any(0).double().mean())
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """By a jackknife over groups of samples."""
+        return intervals.of_union(self.manifolds(inputs).covered)
 
 
 class ClassCoverage(Metric):
@@ -302,6 +340,17 @@ class ClassCoverage(Metric):
         """From which share on a class counts."""
         return {"covered_from": COVERED_FROM}
 
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """By a bootstrap over the samples' classes."""
+        wanted = shares(inputs.real.features.class_logits)
+        there = wanted > 0
+        counts = shares(inputs.fake.class_logits) * inputs.n
+
+        def covered(drawn: Tensor) -> float:
+            return float((drawn[there] / inputs.n >= COVERED_FROM * wanted[there]).double().mean())
+
+        return intervals.of_counts(counts, covered, value, (0.0, 1.0))
+
 
 class ClassEntropy(Metric):
     """Entropy of the samples' classes."""
@@ -313,6 +362,12 @@ class ClassEntropy(Metric):
     def compute(self, inputs: MetricInputs) -> float:
         """In nats."""
         return class_entropy(inputs.fake.class_logits)
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """By a bootstrap over the samples' classes."""
+        counts = shares(inputs.fake.class_logits) * inputs.n
+        most = math.log(len(counts))
+        return intervals.of_counts(counts, lambda c: float(torch.special.entr(c / c.sum()).sum()), value, (0.0, most))
 
 
 class Accuracy(Metric):
@@ -327,6 +382,11 @@ class Accuracy(Metric):
         assert inputs.labels is not None
         return accuracy(inputs.fake.class_logits, inputs.labels)
 
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """Of a share of samples."""
+        assert inputs.labels is not None
+        return intervals.of_mean(inputs.fake.class_logits.argmax(1).eq(inputs.labels), (0.0, 1.0))
+
 
 class Memorisation(Metric):
     """Share of samples closer to a training image than that image is to any other (Alaa et al. 2022)."""
@@ -337,7 +397,15 @@ class Memorisation(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``memorised``."""
-        return memorised(inputs.fake.values, inputs.training_set().features.values)
+        return float(self._copied(inputs).double().mean())
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """Of a share of samples."""
+        return intervals.of_mean(self._copied(inputs), (0.0, 1.0))
+
+    def _copied(self, inputs: MetricInputs) -> Tensor:
+        train = inputs.training_set().features.values
+        return inputs.shared("memorised", lambda: memorised(inputs.fake.values, train, inputs.device))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The training set, which need not be the reference."""
@@ -357,6 +425,11 @@ class Modes(Metric):
         """See ``modes_found``."""
         return float(modes_found(inputs.fake.class_logits))
 
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """By a bootstrap over the samples' modes."""
+        counts = _counts(inputs.fake.class_logits)
+        return intervals.of_counts(counts, lambda drawn: float((drawn > 0).sum()), value, (0.0, float(len(counts))))
+
 
 class ModeDivergence(Metric):
     """KL divergence of the samples' modes from evenness (Metz et al. 2017)."""
@@ -370,6 +443,16 @@ class ModeDivergence(Metric):
         """In nats; see ``kl_to_uniform``."""
         return kl_to_uniform(inputs.fake.class_logits)
 
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """By a bootstrap over the samples' modes."""
+        counts = _counts(inputs.fake.class_logits)
+        most = math.log(len(counts))
+
+        def divergence(drawn: Tensor) -> float:
+            return most - float(torch.special.entr(drawn / drawn.sum().clamp(min=1)).sum())
+
+        return intervals.of_counts(counts, divergence, value, (0.0, most))
+
 
 class Quality(Metric):
     """Share of samples that belong to a mode (Srivastava et al. 2017)."""
@@ -382,6 +465,10 @@ class Quality(Metric):
     def compute(self, inputs: MetricInputs) -> float:
         """See ``quality``."""
         return quality(inputs.fake.class_logits)
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """Of a share of samples."""
+        return intervals.of_mean(inputs.fake.class_logits.amax(1) > -math.inf, (0.0, 1.0))
 
 
 KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991"

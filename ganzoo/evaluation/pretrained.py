@@ -2,6 +2,9 @@
 
 Grey images are tiled to RGB; each network resizes to the size it was trained on, as TensorFlow 1 did. Their
 scores are those that papers quote, and are never put in one column with those of another extractor.
+
+Two of them are more than numbers: DINOv2 comes with code, and CLIP's file is a TorchScript program. Naming one, which a
+stranger's recipe can do as well, never runs code: see ``allow_code``.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +24,34 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.api.extractor import Extractor
+from ganzoo.api.reading import check_torch_file
 from ganzoo.errors import GanzooError
 
 BROKEN = (OSError, RuntimeError, EOFError, ValueError, KeyError, ImportError, pickle.UnpicklingError)
 """What reading a damaged or foreign weights file raises."""
 logger = logging.getLogger(__name__)
+
+DINOV2_CODE = "facebookresearch/dinov2:e1277af2ba9496fbadf7aec6eba56e8d882d1e35"
+"""What torch.hub runs; a commit of the repository's own, whatever its branches become."""
+_code_is_allowed = ContextVar("code_is_allowed", default=False)
+
+
+@contextmanager
+def allow_code(allowed: bool = True) -> Iterator[None]:
+    """Let extractors run code that is downloaded, until the block ends: the user said so, and not a file."""
+    token = _code_is_allowed.set(allowed or _code_is_allowed.get())
+    try:
+        yield
+    finally:
+        _code_is_allowed.reset(token)
+
+
+def _refuse_code(name: str, what: str) -> None:
+    if not _code_is_allowed.get():
+        raise GanzooError(
+            f"The extractor '{name}' runs code that is not ganzoo's: {what}.",
+            "If you trust it, add --allow-code (in Python: allow_code=True).",
+        )
 
 
 @dataclass(frozen=True)
@@ -67,13 +95,16 @@ class Pretrained(Extractor):
         shape: (1 or 3, height, width) of the images.
 
     Raises:
-        GanzooError: The file is damaged, another network's, or not what it should be.
+        GanzooError: The file is damaged, another network's, not what it should be, or a program that is not allowed.
     """
 
     def __init__(self, row: Row, weights: Path, shape: tuple[int, ...]) -> None:
         super().__init__()
         try:
+            check_torch_file(weights)
             self._digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            if row.load is _clip and self._digest != row.checksum:
+                _refuse_code(row.name, f"{weights} is a TorchScript program other than the published one")
             self.network = row.load(row, weights)
         except BROKEN as error:
             raise GanzooError(
@@ -116,9 +147,12 @@ def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Ext
         weights: Its file; None is torch-fidelity's in torch's cache, downloaded if need be.
 
     Raises:
-        GanzooError: The weights could not be downloaded, or are not what they should be.
+        GanzooError: The weights could not be downloaded, are not what they should be, or come with code that nobody
+            allowed.
     """
     row = _rows()[name]
+    if row.load is _dinov2:
+        _refuse_code(name, f"github.com/{DINOV2_CODE.replace(':', ' at commit ')}")
     if weights is None:
         weights = row.cached
         if not weights.exists():
@@ -153,20 +187,31 @@ def _inception(row: Row, weights: Path) -> nn.Module:
 
 
 def _clip(row: Row, weights: Path) -> nn.Module:
-    # TorchScript has a reader of its own, which knows tensors and no Python objects.
+    # TorchScript has a reader of its own, which knows no Python objects, but operators that write files.
     return _network(row, feature_extractor_weights_path=str(weights))
 
 
 def _dinov2(row: Row, weights: Path) -> nn.Module:
     torch.load(weights, weights_only=True)
+    # torch-fidelity asks for the repository as it is today. Validation would accept the tips of branches alone.
+    hub: Any = torch.hub
+    load = hub.load
+
+    def pinned(_repository: str, model: str) -> nn.Module:
+        network: nn.Module = load(DINOV2_CODE, model, skip_validation=True, trust_repo=True)
+        return network
+
+    hub.load = pinned
     try:
         return _network(row)
     except URLError as error:
-        where = Path(torch.hub.get_dir()) / "facebookresearch_dinov2_main"
+        where = Path(torch.hub.get_dir()) / DINOV2_CODE.replace("/", "_").replace(":", "_")
         raise GanzooError(
             f"The code of '{row.name}' could not be downloaded ({error}).",
-            f"Put the repository github.com/facebookresearch/dinov2 at {where}.",
+            f"Put github.com/{DINOV2_CODE.replace(':', ' at commit ')} at {where}.",
         ) from error
+    finally:
+        hub.load = load
 
 
 def _network(row: Row, **options: Any) -> nn.Module:

@@ -12,7 +12,7 @@ from ganzoo.errors import GanzooError
 Protocol = Mapping[str, Any]
 
 NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
-"""What may differ between comparable scores: which samples were measured, not how, and the floor."""
+"""What may differ between comparable scores: which samples were measured, not how, and how many real ones."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,11 @@ class Score:
     Attributes:
         metric: ``fid@mnist-cnn``.
         value: The score.
-        floor: What real images score under the same protocol: as many as there were samples, where there are as many.
+        floor: Real vs real: what real images score under the same protocol, as many as there were samples, where there
+            are as many.
         protocol: JSON: metric, extractor and its digest, dataset, split, counts, resizing, seed, weights, ...
         interval: Where the score would be with other samples of the same generator, 95%; None if not computed.
+        sd: The standard deviation of ``floor`` over other draws of real images; None where that is unknown.
     """
 
     metric: str
@@ -32,6 +34,12 @@ class Score:
     floor: float
     protocol: dict[str, Any]
     interval: tuple[float, float] | None = None
+    sd: float | None = None
+
+    @property
+    def excess(self) -> float:
+        """How far the score is above real vs real, or below it where that is negative."""
+        return self.value - self.floor
 
     def record(self, images: int | None = None, seconds: float | None = None) -> dict[str, Any]:
         """A line of scores.jsonl.
@@ -44,12 +52,26 @@ class Score:
             "metric": self.metric,
             "value": self.value,
             "floor": self.floor,
+            **({} if self.sd is None else {"sd": self.sd}),
             **({} if self.interval is None else {"interval": list(self.interval)}),
             "weights": self.protocol["weights"],
             "images": images,
             "seconds": seconds,
             "protocol": self.protocol,
         }
+
+
+def excess(value: float, floor: float | None, sd: float | None) -> str:
+    """How far a score is above real vs real, and the standard deviation of that: ``+0.19 ± 0.004``.
+
+    Args:
+        value: The score.
+        floor: What real images score; None where they have none.
+        sd: Its standard deviation, or None where that is unknown.
+    """
+    if floor is None:
+        return "-"
+    return f"{value - floor:+.3g}" if sd is None else f"{value - floor:+.3g} ± {sd:.2g}"
 
 
 def identity(protocol: Protocol) -> str:
@@ -65,7 +87,24 @@ def identity(protocol: Protocol) -> str:
 
 
 def describe(protocol: Protocol) -> str:
-    """A protocol in one line for tables."""
+    """A protocol in one line for tables; one that lacks something as it is."""
+    try:
+        return _described(protocol)
+    except (KeyError, TypeError, ValueError):
+        return ", ".join(f"{key} {value}" for key, value in protocol.items()) or "not stated"
+
+
+def in_brief(protocol: Protocol) -> str:
+    """The samples and the images of a protocol in one line; ``not stated`` where it lacks them."""
+    try:
+        reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
+        seed = protocol.get("sample_seed")
+        return f"{protocol['n_fake']:,} samples vs {reference}{f', sample seed {seed}' if seed else ''}"
+    except (KeyError, TypeError, ValueError):
+        return "not stated"
+
+
+def _described(protocol: Protocol) -> str:
     reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']} images"
     parts = [
         f"{protocol['n_fake']:,} against {reference}",
@@ -73,6 +112,8 @@ def describe(protocol: Protocol) -> str:
         "not quantised" if protocol["quantised"] == "none" else protocol["quantised"],
         "native size" if protocol["resizing"] == "none" else protocol["resizing"],
     ]
+    if protocol.get("anyway"):
+        parts.append("in an extractor of another dataset")
     if protocol.get("sample_seed") is not None:
         parts.append(f"seed {protocol['sample_seed']}")
     return ", ".join(parts)

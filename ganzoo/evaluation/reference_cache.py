@@ -1,4 +1,4 @@
-"""The cache of what real images score: features and floors, as safetensors in the user's cache."""
+"""The cache of what real images score: features and scores, as safetensors in the user's cache."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, cache_folder
 from ganzoo.api.extractor import Features
+from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
 from ganzoo.files import write_atomically
@@ -79,8 +80,11 @@ class RealImages:
     def radii(self, k: int) -> Tensor:
         """How far each is from the k-th nearest of the others, (n,) float64, from the cache where it has them."""
         if k not in self._radii:
-            found = remembered(f"radii{k}", self.key, lambda: {"radii": radii(self.features.values, k)})
-            self._radii[k] = found["radii"]
+
+            def compute() -> dict[str, Tensor]:
+                return {"radii": radii(self.features.values, k, device=self.device)}
+
+            self._radii[k] = remembered(f"radii{k}", self.key, compute)["radii"]
         return self._radii[k]
 
     @cached_property
@@ -115,7 +119,11 @@ def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) ->
     short = hashlib.sha256(text.encode()).hexdigest()[:24]
     # Names of datasets that came as Python objects may hold anything.
     name = re.sub(r"[^\w.-]+", "-", f"{kind}-{key['dataset']}-{key['extractor']}")[:120]
-    path = cache_folder("references") / f"{name}-{short}.safetensors"
+    try:
+        path = cache_folder("references") / f"{name}-{short}.safetensors"
+    except GanzooError as error:
+        logger.warning("Could not cache the reference %s: %s", name, error)
+        return compute()
     if path.exists():
         try:
             return _read(path, text)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ganzoo.api.bounds import INT64
 from ganzoo.errors import GanzooError, RunError
 
 if TYPE_CHECKING:
@@ -59,11 +60,14 @@ def draw(
         where the objective is unconditional.
 
     Raises:
-        GanzooError: ``n`` is less than one, or a column that the objective generates from is missing.
+        GanzooError: ``n`` is less than one, the seed is negative or has more than 63 bits, or a column that the
+            objective generates from is missing.
         RunError: The generator gives NaN.
     """
     if n < 1:
         raise GanzooError(f"Cannot draw {n} images.", "Ask for at least one.")
+    if not 0 <= seed <= INT64[1]:
+        raise GanzooError(f"The seed {seed} is out of range.", f"Give one from 0 to {INT64[1]}.")
     if labels is None and classes:
         labels = torch.arange(n) % classes
     if codes is None:

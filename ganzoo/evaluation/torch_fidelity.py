@@ -15,9 +15,6 @@ SEED = 2020
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 IS_SPLITS = 10
-PRC_NEIGHBOURS = 3
-PRC_BLOCK = 25 * 10**6
-"""Distances that precision and recall hold at once: 100 MB of float32, a few times over."""
 
 
 def version() -> str:
@@ -38,7 +35,7 @@ def frechet_distance(fake: Statistics, real: Statistics) -> float:
     return float(fid_statistics_to_metric(fake, real, verbose=False)[KEY_METRIC_FID])
 
 
-def kernel_distance(fake: Tensor, real: Tensor) -> float:
+def kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:
     """Kernel distance: the mean squared MMD of seeded subsets (Bińkowski et al. 2018, arXiv:1801.01401).
 
     Args:
@@ -46,15 +43,16 @@ def kernel_distance(fake: Tensor, real: Tensor) -> float:
         real: (m, width).
 
     Returns:
-        An unbiased estimate: zero or a little less for equal distributions, more for others.
+        An unbiased estimate: zero or a little less for equal distributions, more for others. And the standard
+        deviation over the subsets.
     """
-    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metric
+    from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
     size = kernel_subset(len(fake), len(real))
     found = kid_features_to_metric(
         fake, real, kid_subsets=KID_SUBSETS, kid_subset_size=size, rng_seed=SEED, verbose=False
     )
-    return float(found[KEY_METRIC_KID_MEAN])
+    return float(found[KEY_METRIC_KID_MEAN]), float(found[KEY_METRIC_KID_STD])
 
 
 def kernel_subset(n_fake: int, n_real: int) -> int:
@@ -62,42 +60,24 @@ def kernel_subset(n_fake: int, n_real: int) -> int:
     return min(KID_SUBSET_SIZE, n_fake, n_real)
 
 
-def classifier_score(logits: Tensor) -> float:
+def classifier_score(logits: Tensor) -> tuple[float, float]:
     """Inception Score with the extractor's own classes (Salimans et al. 2016, arXiv:1606.03498).
 
     Args:
         logits: (n, classes).
 
     Returns:
-        1 to the number of classes.
+        1 to the number of classes, and the standard deviation over the splits.
     """
-    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
+    from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
-    return float(isc_features_to_metric(logits, splits=score_splits(len(logits)), rng_seed=SEED)[KEY_METRIC_ISC_MEAN])
+    found = isc_features_to_metric(logits, splits=score_splits(len(logits)), rng_seed=SEED)
+    return float(found[KEY_METRIC_ISC_MEAN]), float(found[KEY_METRIC_ISC_STD])
 
 
 def score_splits(n: int) -> int:
     """Into how many parts the classifier score splits images: 10, of at least two images each."""
     return max(1, min(IS_SPLITS, n // 2))
-
-
-def precision_and_recall(fake: Tensor, real: Tensor) -> tuple[float, float]:
-    """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991).
-
-    Args:
-        fake: (n, width), n more than ``PRC_NEIGHBOURS``.
-        real: (m, width), as many at least.
-
-    Returns:
-        The share of fake points inside the real manifold and of real points inside the fake one.
-    """
-    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
-
-    rows = max(100, PRC_BLOCK // max(len(fake), len(real)))
-    found = prc_features_to_metric(
-        fake, real, prc_neighborhood=PRC_NEIGHBOURS, prc_batch_size=rows, save_cpu_ram=True, verbose=False
-    )
-    return found[KEY_METRIC_PRECISION], found[KEY_METRIC_RECALL]
 
 
 def register(name: str, extractor: Extractor) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset
 from ganzoo.api.extractor import Extractor, Features
-from ganzoo.config.loading import Recipe
 from ganzoo.evaluation.features import extract, find_extractor
 from ganzoo.registry.loading import Zoo
 
@@ -47,12 +47,20 @@ class VarietyWatch:
         return {"variety": variety(_first(fake, n)), "real_variety": variety(_first(self._real, n))}
 
     @classmethod
-    def of(cls, recipe: Recipe, zoo: Zoo, dataset: Dataset, device: torch.device) -> VarietyWatch:
-        """In the features of the recipe's first metric, against training images; in pixels where it has no metric."""
+    def of(cls, metrics: Sequence[str], zoo: Zoo, dataset: Dataset, device: torch.device) -> VarietyWatch:
+        """Against training images, in the features of the first metric whose extractor is a classifier.
+
+        In those of the first metric where none is; in pixels where there is no metric.
+        """
         chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
-        named = [name.partition("@")[2] for name in recipe.evaluate.metrics if "@" in name]
-        extractor = find_extractor(named[0], zoo, dataset.shape).to(device) if named else None
-        return cls(dataset.images[chosen], named[0] if named else "pixels", extractor, device)
+        found: tuple[str, Extractor | None] = "pixels", None
+        for name in dict.fromkeys(name.partition("@")[2] for name in metrics):
+            extractor = find_extractor(name, zoo, dataset.shape)
+            if found[1] is None or extractor.classes:
+                found = name, extractor.to(device)
+            if extractor.classes:
+                break
+        return cls(dataset.images[chosen], *found, device)
 
     def _features(self, images: Tensor) -> Features:
         if self._extractor is None:

@@ -4,11 +4,13 @@
 """
 
 from ganzoo.layers.blocks import (
+    Depth,
     MinibatchStd,
     Norm,
     ResidualDown,
     ResidualUp,
     SelfAttention,
+    Slope,
     Trunk,
     UpConv2d,
     Width,
@@ -44,6 +46,7 @@ __all__ = [
     "Blur",
     "ConditionalBatchNorm",
     "Conditioning",
+    "Depth",
     "GeneratorConditioning",
     "Head",
     "LabelAware",
@@ -53,6 +56,7 @@ __all__ = [
     "ResidualDown",
     "ResidualUp",
     "SelfAttention",
+    "Slope",
     "Trunk",
     "UpConv2d",
     "Width",

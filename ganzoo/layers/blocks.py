@@ -22,8 +22,14 @@ from torch.nn.functional import (
 from ganzoo.errors import GanzooError
 from ganzoo.layers.conditioning import LabelAware, LabelSequential, batch_norm
 
-Width = Annotated[int, Field(ge=1)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
 """Units or channels of a layer, as an option."""
+
+Depth = Annotated[int, Field(ge=1, le=1000)]
+"""Layers or blocks in a row, as an option."""
+
+Slope = Annotated[float, Field(ge=0, le=1)]
+"""Of a leaky rectifier's negative half, as an option."""
 
 Norm = Literal["none", "batch", "layer", "instance"]
 """``batch``: over the batch (Ioffe & Szegedy 2015). ``layer``: over a sample's features (Ba et al. 2016). ``instance``:

@@ -6,10 +6,12 @@ import inspect
 import json
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
+from ganzoo.api.bounds import FLOAT32, INT64
 from ganzoo.errors import GanzooError
 from ganzoo.registry.validation import ValidationFailed, ValidationIssue, issues
 
@@ -24,7 +26,8 @@ class Options:
     """The options of one factory, checked against its annotations.
 
     A keyword-only parameter without a default is an option that every recipe must set. A class whose ``__init__``
-    takes ``**keywords`` has the options of the class it inherits from too.
+    takes ``**keywords`` has the options of the class it inherits from too. A number whose author states no
+    bound has to be one that tensors can hold: see ``ganzoo.api.bounds``.
 
     Args:
         subject: Whose options they are, for error sentences: ``generator 'mlp'``.
@@ -47,7 +50,7 @@ class Options:
             for name, (parameter, _) in declared.items()
             if parameter.default is not parameter.empty
         }
-        self._model = self._build()
+        self._model = self._build({name: _bounded(kind) for name, kind in self.types.items()})
         self._check_defaults()
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,14 +71,14 @@ class Options:
         return self._validated({**self.defaults, **options})
 
     def schema(self) -> dict[str, Any]:
-        """The JSON schema of each option."""
-        properties: dict[str, Any] = self._model.model_json_schema().get("properties", {})
+        """The JSON schema of each option, with the bounds that its author stated."""
+        properties: dict[str, Any] = self._build(self.types).model_json_schema().get("properties", {})
         return properties
 
-    def _build(self) -> type[BaseModel]:
+    def _build(self, types: Mapping[str, Any]) -> type[BaseModel]:
         fields: dict[str, Any] = {
             _PREFIX + name: (kind, Field(default=... if name not in self.defaults else None, alias=name))
-            for name, kind in self.types.items()
+            for name, kind in types.items()
         }
         config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         try:
@@ -150,3 +153,21 @@ def _type(subject: str, parameter: inspect.Parameter, names: dict[str, Any]) -> 
             f"({type(error).__name__}: {error}).",
             "Import it at the top of the module, outside TYPE_CHECKING.",
         ) from error
+
+
+def _bounded(kind: Any) -> Any:
+    """An annotation whose numbers are limited to what tensors can hold; bounds of the author's own come on top."""
+    if kind is int:
+        return Annotated[int, Field(ge=INT64[0], le=INT64[1])]
+    if kind is float:
+        return Annotated[float, Field(ge=FLOAT32[0], le=FLOAT32[1])]
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal or not arguments:
+        return kind
+    if origin is Annotated:
+        parts: Any = (_bounded(arguments[0]), *kind.__metadata__)
+        return Annotated[parts]
+    inner = tuple(map(_bounded, arguments))
+    if inner == arguments:
+        return kind
+    return Union[inner] if origin in (Union, UnionType) else origin[inner]  # noqa: UP007 - from a tuple

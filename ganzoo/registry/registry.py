@@ -64,7 +64,7 @@ class Entry(Generic[T]):
         Raises:
             GanzooError: The factory's options cannot be checked.
         """
-        reserved = ("spectral_norm",) if self.kind in NETWORK_KINDS else ()
+        reserved = {"dataset": ("validation",), **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",))}.get(self.kind, ())
         return Options(f"{self.kind} '{self.name}'", self.factory, reserved)
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,26 +12,35 @@ from markupsafe import Markup
 from PIL import Image
 
 from ganzoo.api.modality import GAP
+from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.reports.formatting import NOTHING, code, count, duration, figure, markdown, short
-from ganzoo.reports.pareto import COSTS, quality_against
-from ganzoo.reports.plots import shortened
-from ganzoo.reports.ranking import Contender, Place, Ranking, Spread, Table, rankings
+from ganzoo.reports.pareto import COSTS, quality_against, views_against_one_another
+from ganzoo.reports.plots import own_settings, shortened
+from ganzoo.reports.ranking import DISAGREE, Contender, Place, Ranking, Spread, Table, rankings
 from ganzoo.reports.templates import Absent, Picture, page
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores, read_runs
 
+TITLE = "# Leaderboard\n\nMade by `ganzoo leaderboard`"
+SOFTWARE = "ganzoo leaderboard"
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 10
 """Recipes of each dataset in the main README."""
-SEEDS = "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in brackets."
+EXCESS = (
+    "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
+    "standard deviation of that over draws of real images, where it was measured. Read a column downwards: the numbers "
+    "of two columns have nothing to do with one another."
+)
+SEEDS = "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in square brackets."
 
 FULL = {
     "rank": "right",
     "recipe": "left",
     "ema": "right",
     "raw": "right",
-    "× real-vs-real": "right",
+    "95%": "right",
+    "above real vs real": "right",
     "images": "right",
     "training": "right",
     "images/s": "right",
@@ -44,14 +53,13 @@ FULL = {
 def whole_page(made: Sequence[Ranking]) -> str:
     """``results/README.md``."""
     parts = [
-        "# Leaderboard",
-        "Made by `ganzoo leaderboard` from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
+        f"{TITLE} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
         "[index.html](index.html) has the same with plots, and sorts. Scores are only ranked against scores of the "
-        f"same protocol, given above each table. {SEEDS} `× real-vs-real` is the reported score (in bold) over the "
-        "score of real images.",
+        f"same protocol, given above each table. {SEEDS} The reported score is in bold. {EXCESS}",
     ]
     for ranking in made:
-        parts.append(f"## {markdown(ranking.dataset)}")
+        parts.append(f"## {markdown(ranking.title)}")
+        parts += _headline(ranking, len(ranking.contenders)) if len(ranking.views) > 1 else ()
         parts += [part for table in ranking.tables for part in _section(table)]
         parts += _failures(ranking)
     parts += ["## How to reproduce each figure", *_commands(made)]
@@ -69,7 +77,9 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool) -> str:
     parts = [f"![Samples of the best recipes]({results}/samples.png)"] if has_picture else []
     for ranking in made:
         if ranking.tables:
-            parts += _short_section(ranking.tables[0], ranking.dataset)
+            parts += [f"**{markdown(ranking.title)}**", *_headline(ranking, SHORT)]
+    if parts:
+        parts.append(EXCESS)
     parts.append(f"All recipes, with speed, size and the command for each: [{results}]({results}/README.md).")
     return "\n\n".join(parts)
 
@@ -93,7 +103,7 @@ def between_markers(text: str, content: str, name: str) -> str:
 def _section(table: Table) -> Iterable[str]:
     metric = table.metric
     yield f"### {markdown(metric.name)}"
-    floor = f" Real images score {figure(table.floor)}." if table.floor is not None else ""
+    floor = f" Real vs real: {figure(table.floor)}." if table.floor is not None else ""
     yield f"Protocol: {markdown(metric.protocol)}; {metric.direction}.{floor}"
     yield _table(FULL, [_full_row(place) for place in table.places])
 
@@ -105,7 +115,8 @@ def _full_row(place: Place) -> list[str]:
         _name(one),
         _score(place, "ema"),
         _score(place, "raw"),
-        figure(place.times),
+        NOTHING if place.interval is None else " to ".join(map(figure, place.interval)),
+        place.excess_in_words or NOTHING,
         _mean(one.images, count),
         _mean(one.seconds, duration),
         _mean(one.speed, count),
@@ -115,16 +126,35 @@ def _full_row(place: Place) -> list[str]:
     ]
 
 
-def _short_section(table: Table, dataset: str) -> Iterable[str]:
-    metric = table.metric
-    yield f"**{markdown(dataset)}**, {markdown(metric.name)} ({metric.direction}; {markdown(metric.protocol)}):"
+def _headline(ranking: Ranking, most: int) -> Iterable[str]:
+    """The headline's metrics side by side, ranked by the first."""
+    if not ranking.views:
+        return
+    first = ranking.views[0].metric
+    names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
+    yield f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.protocol)}."
+    others = [{id(place.contender): place for place in view.places} for view in ranking.views]
     rows = [
-        [str(place.rank), _name(place.contender), _reported(place), figure(place.times), _time(place.contender)]
-        for place in table.scored[:SHORT]
+        [
+            str(place.rank),
+            _name(place.contender),
+            *(
+                " ".join(filter(None, (_reported(of[one]), _above(of[one]), ranking.marks.get((one, number)))))
+                for number, of in enumerate(others)
+            ),
+            _time(place.contender),
+        ]
+        for place in ranking.views[0].scored[:most]
+        for one in [id(place.contender)]
     ]
-    aligned = ("right", "left", "right", "right", "right")
-    headings = ("rank", "recipe", metric.name, "× real-vs-real", "training")
-    yield _table(dict(zip(headings, aligned, strict=True)), rows)
+    aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
+    yield _table({**aligned, "training": "right"}, rows)
+    if ranking.marks:
+        yield DISAGREE
+
+
+def _above(place: Place) -> str:
+    return "" if place.excess_in_words is None else f"({place.excess_in_words})"
 
 
 def _failures(ranking: Ranking) -> Iterable[str]:
@@ -170,7 +200,7 @@ def _spread(spread: Spread | None) -> str:
     if spread is None:
         return NOTHING
     told = figure(spread.mean)
-    return told if spread.seeds == 1 else f"{told} ({figure(spread.low)} to {figure(spread.high)})"
+    return told if spread.seeds == 1 else f"{told} \\[{figure(spread.low)} to {figure(spread.high)}\\]"
 
 
 def _mean(spread: Spread | None, told: object) -> str:
@@ -206,9 +236,9 @@ def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
         path = (folder / record_samples).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
             return None
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_picture(path, ("PNG",)) as image:
             copied: Image.Image = image.copy()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (GanzooError, OSError, ValueError):
         return None
     return copied
 
@@ -226,18 +256,22 @@ def thumbnail(image: Image.Image) -> Image.Image:
 def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
     """One PNG with the samples of the best recipes, each with its name and score; None where there are no pictures.
 
-    Of the first dataset's first table, the best first, each recipe once.
+    Of the first dataset's first tables, with labels and without equally many, the best first, each recipe once.
     """
-    tables = [ranking.tables[0] for ranking in made if ranking.tables]
-    named: dict[str, tuple[Place, Image.Image]] = {}
-    for place in tables[0].scored if tables else ():
-        samples = place.contender.newest.samples if len(named) < BEST else None
-        image = grid_of(samples, folder)
-        if image is not None:
-            named.setdefault(place.contender.newest.recipe, (place, image))
-    return _best_sheet(list(named.values())) if named else None
+    tables = [ranking.tables[0] for ranking in made if ranking.tables and ranking.dataset == made[0].dataset]
+    found: list[tuple[Place, Image.Image]] = []
+    for number, table in enumerate(tables, 1):
+        named: dict[str, tuple[Place, Image.Image]] = {}
+        for place in table.scored:
+            samples = place.contender.newest.samples if len(found) + len(named) < BEST * number // len(tables) else None
+            image = grid_of(samples, folder)
+            if image is not None:
+                named.setdefault(place.contender.newest.recipe, (place, image))
+        found += named.values()
+    return _best_sheet(found) if found else None
 
 
+@own_settings()
 def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -253,7 +287,7 @@ def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
         axes.set_title(f"{name}\n{score}", fontsize=9, parse_math=False)
     buffer = BytesIO()
     FigureCanvasAgg(sheet)
-    sheet.savefig(buffer, format="png", metadata={"Software": None})
+    sheet.savefig(buffer, format="png", metadata={"Software": SOFTWARE})
     return buffer.getvalue()
 
 
@@ -279,12 +313,14 @@ class Row:
         picture: Some of its samples, or None.
         where: What it ran on.
         places: How it did in each of the ranking's tables.
+        views: How it did in each view of the headline, with a mark where views disagree.
     """
 
     contender: Contender
     picture: Picture | None
     where: str
     places: tuple[Place, ...]
+    views: tuple[tuple[Place, str], ...]
 
 
 @dataclass(frozen=True)
@@ -295,11 +331,13 @@ class Sheet:
         ranking: What it shows.
         rows: In the order of the first table.
         plots: For each table, quality against each cost.
+        views: The first view of the headline against each other one.
     """
 
     ranking: Ranking
     rows: tuple[Row, ...]
     plots: tuple[tuple[Markup | Absent, ...], ...]
+    views: tuple[Markup | Absent, ...]
 
 
 def read_rankings(results: Path) -> list[Ranking]:
@@ -330,11 +368,12 @@ def write_leaderboard(results: Path, readme: Path | None = None, work: Path | No
         work: Where ``ganzoo bench`` keeps run folders: scores that ``ganzoo eval`` added to one are collected first.
 
     Raises:
-        GanzooError: There are no records, or ``readme`` has no markers.
+        GanzooError: There are no records, ``readme`` has no markers, or a file of theirs is somebody else's.
     """
     if work is not None and _recorded(results):
         collect_added_scores(Ledger(results), work)
     made = read_rankings(results)
+    refuse_foreign(results, except_for=readme)
     picture = best_samples(made, results)
     contents = {results / "index.html": html(made, results), results / "README.md": whole_page(made)}
     if readme is not None:
@@ -346,6 +385,45 @@ def write_leaderboard(results: Path, readme: Path | None = None, work: Path | No
         write_atomically(results / "samples.png", picture)
         files.append(results / "samples.png")
     return Written(tuple(files), sum(len(ranking.contenders) for ranking in made))
+
+
+def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
+    """Refuse to overwrite files that have the names of the leaderboard's and are not its own.
+
+    Args:
+        results: The folder.
+        except_for: A file in which only a part is replaced.
+
+    Raises:
+        GanzooError: A file there is somebody else's.
+    """
+    pages = {"README.md": TITLE, "index.html": "<title>ganzoo: leaderboard</title>"}
+    own = {name: _begins_like(results / name, mark) for name, mark in pages.items()}
+    try:
+        with Image.open(results / "samples.png", formats=["PNG"]) as picture:
+            # Earlier versions left no mark in it, but always made the pages as well.
+            own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        own["samples.png"] = False
+    for name in (*pages, "samples.png"):
+        path = results / name
+        if (
+            path.exists()
+            and not own.get(name)
+            and not (except_for and except_for.exists() and path.samefile(except_for))
+        ):
+            raise GanzooError(
+                f"{path} is not of `ganzoo leaderboard`, so it is not overwritten.",
+                "Move it, or keep the results in a folder of their own.",
+            )
+
+
+def _begins_like(path: Path, mark: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return mark.encode() in file.read(2000)
+    except OSError:
+        return False
 
 
 def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool) -> str:
@@ -364,20 +442,32 @@ def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_pictu
 
 def html(made: Sequence[Ranking], results: Path) -> str:
     """``index.html``: needs no other file, and no network."""
-    return page("leaderboard.html", "leaderboard.js", {"sheets": [_sheet(n, b, results) for n, b in enumerate(made)]})
+    sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
+    return page("leaderboard.html", "leaderboard.js", {"sheets": sheets, "excess": EXCESS, "disagree": DISAGREE})
 
 
 def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
     by_contender = [{id(place.contender): place for place in table.places} for table in ranking.tables]
+    of_views = [{id(place.contender): place for place in view.places} for view in ranking.views]
     rows = [
-        Row(one, _thumbnail(one, results), where(one), tuple(places[id(one)] for places in by_contender))
+        Row(
+            one,
+            _thumbnail(one, results),
+            where(one),
+            tuple(places[id(one)] for places in by_contender),
+            tuple((of[id(one)], ranking.marks.get((id(one), view), "")) for view, of in enumerate(of_views)),
+        )
         for one in ranking.contenders
     ]
+    views = tuple(
+        views_against_one_another(ranking.views[0], view, f"views-{number}-{index}")
+        for index, view in enumerate(ranking.views[1:])
+    )
     plots = [
         tuple(quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS)
         for index, table in enumerate(ranking.tables)
     ]
-    return Sheet(ranking, tuple(rows), tuple(plots))
+    return Sheet(ranking, tuple(rows), tuple(plots), views)
 
 
 def _thumbnail(contender: Contender, results: Path) -> Picture | None:

@@ -1,4 +1,4 @@
-"""Quality against what it cost: one point a contender, the best at each cost joined by a line."""
+"""Quality against what it cost, and against another view of quality: one point a contender."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.transforms import Bbox
 
 from ganzoo.reports.formatting import duration, figure, short
-from ganzoo.reports.plots import FLOOR, INK, SERIES, drawing, logarithmic, shortened, spread_out, svg
+from ganzoo.reports.plots import INK, REAL, SERIES, drawing, logarithmic, shortened, spread_out, svg
 from ganzoo.reports.ranking import Contender, Place, Table
 from ganzoo.reports.templates import Absent
 
@@ -88,6 +88,45 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
         return svg(canvas, f"{table.metric.name} over {cost.label}: {len(points)} recipes", name, tooltips)
 
 
+def views_against_one_another(first: Table, other: Table, name: str) -> Markup | Absent:
+    """Scores in two views of the headline: where the views agree, points follow a curve.
+
+    Args:
+        first: Along the horizontal axis.
+        other: Along the vertical axis.
+        name: Of the plot within its page.
+    """
+    beside = {id(place.contender): place for place in other.scored}
+    points = [
+        _Point(place, place.value.mean, value.mean)
+        for place in first.scored
+        if id(place.contender) in beside
+        and place.value is not None
+        and (value := beside[id(place.contender)].value) is not None
+    ]
+    if not points:
+        return Absent(f"No recipe has scores of both {first.metric.name} and {other.metric.name}.")
+    hardware = list(dict.fromkeys(point.place.contender.newest.hardware for point in points))
+    with drawing(5.6, 4.2) as (canvas, axes):
+        for number, point in enumerate(points):
+            _dot(axes, point, hardware, strong=False).set_gid(f"point-{number}")
+        axes.margins(x=0.12, y=0.1)
+        for which, table, values in (("x", first, [p.x for p in points]), ("y", other, [p.y for p in points])):
+            if table.metric.better == "lower" and min(values) > 0 and spread_out(values):
+                logarithmic(axes, "x" if which == "x" else "y")
+            axes.set(**{f"{which}label": f"{table.metric.name} ({table.metric.direction})"})
+        if len(hardware) > 1:
+            canvas.legend(handles=_legend(axes, hardware), loc="outside upper left")
+        _label(canvas, axes, points, ())
+        tooltips = {
+            f"point-{number}": f"{point.place.contender.newest.recipe}: {first.metric.name} {figure(point.x)}, "
+            f"{other.metric.name} {figure(point.y)}"
+            for number, point in enumerate(points)
+        }
+        title = f"{other.metric.name} against {first.metric.name}: {len(points)} recipes"
+        return svg(canvas, title, name, tooltips)
+
+
 def _points(table: Table, cost: Cost) -> Iterator[_Point]:
     for place in table.scored:
         x = cost.of(place.contender)
@@ -116,11 +155,11 @@ def _dot(axes: Axes, point: _Point, hardware: Sequence[str], *, strong: bool) ->
 
 def _scale(axes: Axes, points: Sequence[_Point], table: Table) -> None:
     floor = table.floor
-    # A floor far below every point would leave the plot empty between them; the text above the table has it as well.
+    # A line far below every point would leave the plot empty between them; the text above the table has it as well.
     if floor is not None and not spread_out([floor, min(point.y for point in points)]):
-        axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=(0, (1, 2)))
+        axes.axhline(floor, color=REAL, linewidth=1, linestyle=(0, (1, 2)))
         where = axes.get_yaxis_transform()
-        axes.text(0.995, floor, "real-vs-real", transform=where, ha="right", va="bottom", color=INK, size=7.5)
+        axes.text(0.995, floor, "real vs real", transform=where, ha="right", va="bottom", color=INK, size=7.5)
     axes.margins(x=0.12, y=0.1)
     logarithmic(axes, "x")
     if table.metric.better == "lower" and all(point.y > 0 for point in points):

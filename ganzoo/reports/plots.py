@@ -1,18 +1,31 @@
 """Plots as SVG inside a page, in the colours of the page's own theme."""
 
+# ruff: noqa: E402
+
 from __future__ import annotations
 
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import matplotlib
 from markupsafe import Markup
+
+# On import, matplotlib takes the settings of a file ``matplotlibrc`` in the working folder, which may be a stranger's.
+_here = Path.cwd()
+os.chdir(sys.prefix)
+try:
+    import matplotlib
+finally:
+    os.chdir(_here)
+
 from matplotlib import ticker
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -22,14 +35,14 @@ from ganzoo.reports.formatting import short
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, LINE, FLOOR = "#010101", "#010102", "#010103"
+INK, LINE, REAL = "#010101", "#010102", "#010103"
 SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115", "#010116")
 """Colours that no plot has by itself, each replaced by a variable of the style sheet."""
 
 THEME: Mapping[str, str] = {
     INK: "var(--ink-soft)",
     LINE: "var(--rule)",
-    FLOOR: "var(--floor)",
+    REAL: "var(--real)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
 }
 DASHES = ("-", "--", ":", "-.")
@@ -75,9 +88,17 @@ class Line:
 
 
 @contextmanager
+def own_settings() -> Iterator[None]:
+    """Use matplotlib as it comes, whatever a ``matplotlibrc`` says: no LaTeX is started, and all plots look alike."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+@contextmanager
 def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the pages' style, in inches."""
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+    with own_settings(), matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
         # Of names in a script that the measuring font lacks, which the reader's font draws all the same.
         warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -105,7 +126,7 @@ def curves(
             mark = "o" if len(line.x) < 30 else None
             axes.plot(line.x, line.y, label=shortened(line.name), marker=mark, markersize=3, linewidth=1.4, **style)
         if floor is not None:
-            axes.axhline(floor, color=FLOOR, linewidth=1, linestyle=(0, (1, 2)), label="real-vs-real")
+            axes.axhline(floor, color=REAL, linewidth=1, linestyle=(0, (1, 2)), label="real vs real")
         if log and all(value > 0 for line in lines for value in line.y) and (floor is None or floor > 0):
             logarithmic(axes, "y")
         axes.set_xlabel(x)

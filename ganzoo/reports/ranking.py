@@ -1,26 +1,34 @@
-"""Which recipe ranks where: scores of one metric and protocol side by side."""
+"""Which recipe ranks where: scores of one metric and protocol, and the headline metrics side by side."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from ganzoo.config.headline import HEADLINES
 from ganzoo.evaluation.metrics import better
-from ganzoo.evaluation.protocol import NOT_COMPARED, describe
+from ganzoo.evaluation.protocol import NOT_COMPARED, describe, excess
 from ganzoo.studies.records import RunRecord, ScoredRun
 
 if TYPE_CHECKING:
     from ganzoo.api.metric import Better
 
+BETTER, WORSE = "▲", "▼"
+DISAGREE = (
+    f"{BETTER} and {WORSE} mark where views disagree: the recipe's rank in that column is better or worse than in the "
+    "first by more than a quarter of the recipes that have all columns, and by more than one."
+)
+REFERENCE = ("dataset", "dataset_options", "split", "reference_digest", "n_real", "n_fake")
 NEEDED = ("metric", "value", "weights", "images", "seconds", "protocol")
 HEADINGS: Mapping[str, str] = {
     "lower": "lower is better",
     "higher": "higher is better",
-    "neither": "real-vs-real is best",
+    "neither": "best at real vs real",
 }
 
 
@@ -32,18 +40,21 @@ class MetricKey:
         name: ``<metric>@<extractor>``.
         key: Equal for scores that may be compared, and only for those.
         protocol: The protocol in one line.
+        reference: Equal for scores of as many samples against the same real images, whatever the metric.
     """
 
     name: str
     key: str
     protocol: str
+    reference: str = ""
 
     @classmethod
     def of(cls, score: Mapping[str, Any]) -> MetricKey:
         """What a score measures."""
         compared = {key: value for key, value in score["protocol"].items() if key not in NOT_COMPARED}
         key = json.dumps([score["metric"], compared], sort_keys=True, default=str)
-        return cls(score["metric"], key, _in_words(compared))
+        reference = json.dumps([compared.get(one) for one in REFERENCE], default=str)
+        return cls(score["metric"], key, describe(compared), reference)
 
     @property
     def better(self) -> Better:
@@ -62,13 +73,6 @@ class MetricKey:
         return value if self.better == "lower" else -value
 
 
-def _in_words(protocol: Mapping[str, Any]) -> str:
-    try:
-        return describe(protocol)
-    except (KeyError, TypeError, ValueError):
-        return ", ".join(f"{key} {value}" for key, value in protocol.items()) or "not stated"
-
-
 def whole(scores: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The scores that have everything a page shows."""
     return [
@@ -78,11 +82,6 @@ def whole(scores: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         and isinstance(score["value"], int | float)
         and isinstance(score["protocol"], Mapping)
     ]
-
-
-def times(value: float, floor: float | None) -> float | None:
-    """A score over that of real images, None where real images have none or score zero."""
-    return value / floor if floor else None
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,9 @@ class Place:
         rank: From 1; equal scores share one. None where it has no score.
         values: By kind of weights.
         reported: The kind of weights that counts; None where there is no score.
-        floor: What real images score, or None.
+        floor: Real vs real: what real images score, or None.
+        sd: Its standard deviation, or None where that is unknown.
+        interval: The 95% interval of the reported score, where there is one seed and it was computed.
     """
 
     contender: Contender
@@ -185,6 +186,8 @@ class Place:
     values: Mapping[str, Spread]
     reported: str | None
     floor: float | None
+    sd: float | None = None
+    interval: tuple[float, float] | None = None
 
     @property
     def value(self) -> Spread | None:
@@ -192,9 +195,14 @@ class Place:
         return None if self.reported is None else self.values[self.reported]
 
     @property
-    def times(self) -> float | None:
-        """The reported score over that of real images."""
-        return None if self.value is None else times(self.value.mean, self.floor)
+    def excess(self) -> float | None:
+        """How far the reported score is above real vs real; below where it is negative."""
+        return None if self.value is None or self.floor is None else self.value.mean - self.floor
+
+    @property
+    def excess_in_words(self) -> str | None:
+        """The same with its standard deviation: ``+0.19 ± 0.004``."""
+        return None if self.value is None else excess(self.value.mean, self.floor, self.sd)
 
 
 @dataclass(frozen=True)
@@ -222,29 +230,61 @@ class Table:
 
 @dataclass(frozen=True)
 class Ranking:
-    """One dataset's leaderboard.
+    """The leaderboard of one dataset, of recipes that were given labels or of those that were not.
+
+    Who is given labels draws every class equally often without having learned to, so the two are ranked apart.
 
     Attributes:
         dataset: Its name.
+        labelled: Whether its recipes are conditional.
         contenders: In the order of the first table.
-        tables: One for each metric, the one that most have first.
+        tables: One for each metric and protocol: the headline's first, which ranks, then the others of the headline.
+        views: The headline's tables that share the first one's reference and counts, in order.
     """
 
     dataset: str
+    labelled: bool
     contenders: tuple[Contender, ...]
     tables: tuple[Table, ...]
+    views: tuple[Table, ...]
+
+    @property
+    def title(self) -> str:
+        """The dataset, and whether labels were given."""
+        return f"{self.dataset}, with labels" if self.labelled else self.dataset
+
+    @cached_property
+    def marks(self) -> Mapping[tuple[int, int], str]:
+        """Where views disagree: by the contender's id and the view's number, see ``DISAGREE``.
+
+        Ranks are those among the contenders that all views have scored.
+        """
+        scored = [{id(place.contender): place for place in view.scored} for view in self.views]
+        shared = set.intersection(*map(set, scored)) if scored else set()
+        far = max(1.0, len(shared) / 4)
+        ranks = [_ranks(view, [places[one] for one in shared]) for view, places in zip(self.views, scored, strict=True)]
+        return {
+            (one, number): BETTER if ranks[number][one] < ranks[0][one] else WORSE
+            for number in range(1, len(ranks))
+            for one in shared
+            if abs(ranks[number][one] - ranks[0][one]) > far
+        }
 
 
 def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
-    """A leaderboard for each dataset, the one with most contenders first."""
-    by_dataset: dict[str, dict[tuple[Any, ...], list[ScoredRun]]] = {}
+    """A leaderboard for each dataset, without labels and with; the dataset with most contenders first."""
+    grouped: dict[tuple[str, bool], dict[tuple[Any, ...], list[ScoredRun]]] = {}
+    sizes: Counter[str] = Counter()
     for run in runs:
-        by_dataset.setdefault(run.record.dataset, {}).setdefault(_contender_key(run.record), []).append(run)
+        of = run.record.dataset, run.record.conditional
+        alike = grouped.setdefault(of, {}).setdefault(_contender_key(run.record), [])
+        sizes[run.record.dataset] += not alike
+        alike.append(run)
     made = [
-        _ranking(dataset, [Contender(tuple(alike)) for alike in by_key.values()])
-        for dataset, by_key in by_dataset.items()
+        _ranking(dataset, labelled, [Contender(tuple(alike)) for alike in by_key.values()])
+        for (dataset, labelled), by_key in grouped.items()
     ]
-    return sorted(made, key=lambda ranking: -len(ranking.contenders))
+    return sorted(made, key=lambda ranking: (-sizes[ranking.dataset], ranking.dataset, ranking.labelled))
 
 
 def _contender_key(record: RunRecord) -> tuple[Any, ...]:
@@ -253,14 +293,38 @@ def _contender_key(record: RunRecord) -> tuple[Any, ...]:
     return record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
 
 
-def _ranking(dataset: str, contenders: Sequence[Contender]) -> Ranking:
+def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> Ranking:
     have: dict[MetricKey, int] = {}
     for contender in contenders:
         for metric in dict.fromkeys(MetricKey.of(score) for run in contender.done for score in run.scores):
             have[metric] = have.get(metric, 0) + 1
-    tables = tuple(_table(metric, contenders) for metric in sorted(have, key=lambda metric: -have[metric]))
+    listed = HEADLINES.get(dataset, ())
+    most = max(have.values(), default=0)
+
+    def order_of(metric: MetricKey) -> tuple[Any, ...]:
+        # A headline metric that few have been scored by yet ranks nobody.
+        place = listed.index(metric.name) if metric.name in listed else len(listed)
+        return 2 * have[metric] < most, place, -have[metric]
+
+    tables = tuple(_table(metric, contenders) for metric in sorted(have, key=order_of))
     order = tuple(place.contender for place in tables[0].places) if tables else tuple(contenders)
-    return Ranking(dataset, order, tables)
+    return Ranking(dataset, labelled, order, tables, tuple(_views(tables, listed)))
+
+
+def _views(tables: Sequence[Table], listed: Sequence[str]) -> Iterator[Table]:
+    """The first table, and of each other metric of the headline the first one with the same reference and counts."""
+    if not tables:
+        return
+    yield tables[0]
+    for name in listed:
+        beside = (one for one in tables if one.metric.name == name and name != tables[0].metric.name)
+        yield from [one for one in beside if one.metric.reference == tables[0].metric.reference][:1]
+
+
+def _ranks(table: Table, places: Sequence[Place]) -> dict[int, int]:
+    """The rank of each contender, by its id, among these places alone."""
+    badness = {id(place.contender): _badness(table.metric, place) for place in places}
+    return {one: 1 + sum(other < own for other in badness.values()) for one, own in badness.items()}
 
 
 def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
@@ -274,6 +338,8 @@ def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
             place.values,
             place.reported,
             place.floor,
+            place.sd,
+            place.interval,
         )
         for place in sorted(scored, key=lambda place: badness[id(place)])
     ]
@@ -289,7 +355,8 @@ def _badness(metric: MetricKey, place: Place) -> float:
 
 def _place(metric: MetricKey, contender: Contender) -> Place:
     values: dict[str, list[float]] = {}
-    floor = None
+    floor = sd = None
+    ends: list[Any] = []
     for run in contender.done:
         # One for each kind of weights: of scores with several sample seeds the run's own, which comes first.
         first: dict[str, dict[str, Any]] = {}
@@ -299,5 +366,8 @@ def _place(metric: MetricKey, contender: Contender) -> Place:
         for kind, score in first.items():
             values.setdefault(kind, []).append(score["value"])
             floor = score["floor"] if floor is None else floor
+            sd = score.get("sd") if sd is None else sd
+        ends.append(next(iter(first.values()), {}).get("interval"))
     spreads = {kind: spread for kind, several in values.items() if (spread := Spread.of(several)) is not None}
-    return Place(contender, None, spreads, next(iter(spreads), None), floor)
+    interval = tuple(ends[0]) if len(ends) == 1 and ends[0] else None
+    return Place(contender, None, spreads, next(iter(spreads), None), floor, sd, interval)

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from markupsafe import Markup
-from PIL import Image
 from torch import Tensor
 
 from ganzoo.api.modality import Images
 from ganzoo.api.priors import CodesPrior, GaussianPrior
+from ganzoo.api.reading import open_picture
+from ganzoo.config.headline import HEADLINES
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract, find_extractor
 from ganzoo.evaluation.neighbours import nearest_neighbours, radii
+from ganzoo.evaluation.protocol import excess
 from ganzoo.evaluation.reference_cache import RealImages
 from ganzoo.files import write_atomically
+from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.plots import Line, curves, spread_out
-from ganzoo.reports.ranking import MetricKey, times, whole
+from ganzoo.reports.ranking import MetricKey, whole
 from ganzoo.reports.templates import Absent, Picture, as_image, page
 from ganzoo.runs.diagnosis import examine
 from ganzoo.runs.folder import RunFolder
@@ -74,7 +77,7 @@ def loss_plots(events: Records) -> Plots | Absent:
 
 
 def score_plots(records: Records) -> list[Plots]:
-    """Each metric's curve for each kind of weights, with real-vs-real; a metric that was measured once has none."""
+    """Each metric's curve for each kind of weights, with real vs real; a metric that was measured once has none."""
     curved = [some for some in _by_protocol(records) if len({one["images"] for one in some}) >= FEWEST]
     return [_scores(number, some) for number, some in enumerate(curved)]
 
@@ -250,9 +253,9 @@ def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
     """None where the file is no picture, or was cut short."""
     images = int(path.stem)
     try:
-        with Image.open(path, formats=["PNG"]) as image:
+        with open_picture(path, ("PNG",)) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except GanzooError:
         return None
     seconds = [event["seconds"] for event in events if event.get("images") == images and "seconds" in event]
     picture = Picture.encoded(path.read_bytes(), *image.size)
@@ -326,11 +329,9 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
 
 
 def _training_set(generator: TrainedGenerator, zoo: Zoo, extractor: str) -> RealImages:
-    component, data_dir = generator.recipe.dataset, generator.run.info.get("data_dir")
-    entry = zoo.datasets.get(component.name)
-    dataset = entry.create("train", Path(data_dir) if data_dir else None, **component.options)
+    dataset, options = generator.run.dataset(generator.recipe, zoo), generator.recipe.dataset.options
     found = find_extractor(extractor, zoo, dataset.shape).to(generator.device)
-    return RealImages(dataset, component.options, extractor, found, generator.device)
+    return RealImages(dataset, options, extractor, found, generator.device)
 
 
 def _tile(image: Tensor) -> Picture:
@@ -339,7 +340,8 @@ def _tile(image: Tensor) -> Picture:
 
 STATES: Mapping[str, str] = {
     "done": "Done",
-    "running": "Running, or killed",
+    "running": "Running",
+    "killed": "Killed; can be resumed",
     "interrupted": "Interrupted; can be resumed",
     "failed": "Failed",
 }
@@ -355,14 +357,18 @@ class FinalScore:
     Attributes:
         metric: The metric and its protocol.
         values: By kind of weights, the reported kind first.
-        floor: What real images score, or None.
-        times: The reported value over that of real images.
+        floor: Real vs real: what real images score, or None.
+        excess: How far the reported value is above that, with its standard deviation.
+        interval: Where the reported value would be with other samples, 95%; None if that was not computed.
+        headline: Whether it is one of the metrics that the dataset's samples are judged by.
     """
 
     metric: MetricKey
     values: Mapping[str, float]
     floor: float | None
-    times: float | None
+    excess: str
+    interval: tuple[float, float] | None
+    headline: bool
 
     @property
     def reported(self) -> str:
@@ -405,7 +411,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "frames": frames(run.path / "samples", events),
         "losses": loss_plots(events),
         "curves": score_plots(scores),
-        "final": final_table(whole(run.final_scores())),
+        "final": final_table(whole(run.final_scores()), scored=bool(_metrics(run))),
         "kinds": KINDS,
         "health": health_plots(events),
         "diagnosis": examine(run),
@@ -413,6 +419,15 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "command": f"ganzoo run {shlex.quote(str(run.info['recipe']))} --seed {run.info.get('seed', 0)}",
         **_drawn(run, zoo, device, draw),
     }
+
+
+def _metrics(run: RunFolder) -> Sequence[str]:
+    """What the run's recipe asks to be scored by; unknown counts as something."""
+    try:
+        plain = strict_yaml.read_mapping(run.path / "recipe.yaml")
+        return tuple((plain.get("evaluate") or {}).get("metrics", ("?",)))
+    except (GanzooError, AttributeError, TypeError):
+        return ("?",)
 
 
 def _recipe(run: RunFolder, zoo: Zoo) -> Any:
@@ -449,15 +464,30 @@ def _attempt(make: Callable[[], T]) -> T | Absent:
         return Absent(str(error))
 
 
-def final_table(scores: Records) -> list[FinalScore] | Absent:
-    """Rows of the table of final scores: one for each metric, protocol and sample seed, the recipe's own first.
+def final_table(scores: Records, scored: bool = True) -> list[FinalScore] | Absent:
+    """Rows of the table of final scores: one for each metric, protocol and sample seed.
+
+    Those by the recipe's own protocol come first, and of them the headline in its order.
 
     Args:
         scores: As ``RunFolder.final_scores`` gives them.
+        scored: Whether the recipe asks for any score.
     """
+    if not scores and not scored:
+        return Absent(
+            "No installed extractor was fitted to this dataset when the run began, so it has no scores; `ganzoo eval` "
+            "scores it by any extractor that you name."
+        )
     if not scores:
-        return Absent("The run ended before its first evaluation, so there are no scores.")
-    return [_final(some) for some in _by_protocol(scores)]
+        return Absent("The run ended before its first evaluation, or no extractor fits its dataset: it has no scores.")
+    rows = [_final(some) for some in _by_protocol(scores)]
+    own: dict[str, FinalScore] = {}
+    for row in rows:
+        if row.headline and row.metric.reference == rows[0].metric.reference:
+            own.setdefault(row.metric.name, row)
+    listed = HEADLINES.get(str(scores[0]["protocol"].get("dataset")), ())
+    first = [own[name] for name in listed if name in own]
+    return [*first, *(row for row in rows if row not in first)]
 
 
 def _final(scores: Records) -> FinalScore:
@@ -466,7 +496,16 @@ def _final(scores: Records) -> FinalScore:
         metric = replace(metric, protocol=f"{metric.protocol}, sample seed {seed}")
     values = {str(score["weights"]): float(score["value"]) for score in scores}
     floor = scores[-1].get("floor")
-    return FinalScore(metric, values, floor, times(next(iter(values.values())), floor))
+    ends = scores[0].get("interval")
+    listed = HEADLINES.get(str(scores[0]["protocol"].get("dataset")), ())
+    return FinalScore(
+        metric,
+        values,
+        floor,
+        excess(next(iter(values.values())), floor, scores[-1].get("sd")),
+        tuple(ends) if ends else None,
+        metric.name in listed,
+    )
 
 
 def environment(info: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ganzoo.config.headline import headline
 from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.config.schema import HEADLINE
 from ganzoo.data.in_memory import IN_MEMORY, as_dataset
-from ganzoo.errors import GanzooError
-from ganzoo.evaluation.features import find_extractor
+from ganzoo.evaluation import pretrained
 from ganzoo.registry.loading import load_zoo
-from ganzoo.runs.folder import RunFolder, free_folder
+from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks, resume, start
 
@@ -65,7 +66,11 @@ class Run:
 
     @property
     def scores(self) -> list[dict[str, Any]]:
-        """Every score, in order: ``{"metric", "value", "floor", "weights", "images", "seconds", "protocol"}``."""
+        """Every score, in order: ``{"metric", "value", "floor", "weights", "images", "seconds", "protocol"}``.
+
+        ``floor`` is real vs real, what real images score in place of samples; ``sd`` its standard deviation, and
+        ``interval`` where the score would be with other samples, both where they are known.
+        """
         return self.folder.scores()
 
     @cached_property
@@ -113,9 +118,12 @@ def train(
     dataset: str | Data | None = None,
     out: str | Path | None = None,
     data_dir: str | Path | None = None,
+    anyway: bool = False,
     on_step: Callable[[int], None] | None = None,
     log: Callable[[str], None] = lambda sentence: None,
     resume_from: str | Path | None = None,
+    allow_code: bool = False,
+    allow_paths: bool = False,
 ) -> Run:
     """Train a recipe in this process, score it, and leave a run folder.
 
@@ -124,12 +132,16 @@ def train(
         dataset: What to train on instead of the recipe's own dataset: a registered name; images, uint8 (n, c, h, w)
             with c 1 or 3, or a pair of images and labels, int64 (n,); a ``ganzoo.Dataset``; or any torch ``Dataset``
             whose items are images (tensor, array or PIL image) or pairs of image and label. Metrics whose extractor
-            does not take its images are left out, with a sentence to ``log``.
+            does not take its images, or was fitted to others, are left out, with a sentence to ``log``: images of your
+            own become digits by ``ganzoo.Dataset("mine", "train", images, world="mnist")``.
         out: The run folder to make, new or empty; the first free one below ``runs/`` by default.
         data_dir: Where dataset files are.
+        anyway: Score in extractors that were fitted to another dataset too, which marks the scores for good.
         on_step: Called after each step with the number of images shown.
         log: Called with sentences for the person who waits.
         resume_from: A run folder to go on with; ``recipe`` has to be the one that it was started with.
+        allow_code: Whether an extractor that the recipe names may run code that is downloaded: DINOv2's is.
+        allow_paths: Whether a run to resume that was not started here may read whatever paths it names.
 
     Returns:
         The finished run.
@@ -138,40 +150,43 @@ def train(
         GanzooError: Something is wrong with the recipe, the dataset or the folder.
         Interrupted: Ctrl-C; the run is saved.
     """
-    zoo = load_zoo()
-    callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
-    given = None
-    if dataset is not None and not isinstance(dataset, str):
-        given = replace(as_dataset(dataset), name=IN_MEMORY, split="train")
-    if resume_from is not None:
-        finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
+    where = None if data_dir is None else Path(data_dir)
+    with pretrained.allow_code(allow_code), reading(where, anywhere=allow_paths):
+        zoo = load_zoo()
+        callbacks = Callbacks(on_step=on_step or (lambda images: None), log=log)
+        given = None
+        if dataset is not None and not isinstance(dataset, str):
+            images = as_dataset(dataset)
+            given = replace(images, name=IN_MEMORY, split="train", world=images.world)
+        if resume_from is not None:
+            finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
+            assert finished is not None
+            return Run(finished)
+        wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
+        if isinstance(dataset, str):
+            # A headline that was written out for the recipe's own dataset becomes the other dataset's.
+            named = wanted.evaluate.metrics
+            of_own = set(headline(wanted.dataset.name, zoo))
+            if dataset != wanted.dataset.name and of_own and of_own <= set(named):
+                names = list(dict.fromkeys(HEADLINE if name in of_own else name for name in named))
+                wanted = _with(wanted, ["dataset=" + json.dumps(dataset), f"evaluate.metrics={json.dumps(names)}"])
+            else:
+                wanted = _with(wanted, ["dataset=" + json.dumps(dataset)])
+        elif given is not None:
+            wanted = _with(wanted, [f"dataset.name={IN_MEMORY}"])
+        if anyway:
+            wanted = _with(wanted, ["evaluate.anyway=true"])
+        folder = Path(out) if out is not None else free_folder(wanted.name)
+        finished = start(
+            wanted,
+            zoo,
+            folder,
+            data_dir=where,
+            dataset=given,
+            callbacks=callbacks,
+        )
         assert finished is not None
         return Run(finished)
-    wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
-    if isinstance(dataset, str):
-        wanted = _with(wanted, ["dataset=" + json.dumps(dataset)])
-    elif given is not None:
-        kept, dropped = [], []
-        for metric in wanted.evaluate.metrics:
-            try:
-                find_extractor(metric.partition("@")[2], zoo, given.shape)
-                kept.append(metric)
-            except GanzooError:
-                dropped.append(metric)
-        if dropped:
-            log(f"Not scored by {', '.join(dropped)}: the extractor does not take {given.modality}.")
-        wanted = _with(wanted, [f"dataset={IN_MEMORY}", f"evaluate.metrics={json.dumps(kept)}"])
-    folder = Path(out) if out is not None else free_folder(wanted.name)
-    finished = start(
-        wanted,
-        zoo,
-        folder,
-        data_dir=Path(data_dir) if data_dir is not None else None,
-        dataset=given,
-        callbacks=callbacks,
-    )
-    assert finished is not None
-    return Run(finished)
 
 
 def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any, Final, Literal
 
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation.metrics import better
 from ganzoo.runs.folder import RunFolder
 
 MIN_VARIETY: Final = {"classes": 0.5, "distance": 0.5, "nearest": 0.25}
@@ -25,6 +26,15 @@ VANISHED: Final = 1e-3
 EXPLODED: Final = 1e3
 EMA_LAG: Final = 1.25
 """FID of the averaged weights relative to the raw weights."""
+YOUNG: Final = 45.0
+"""Seconds of training that tell nothing yet about where a run is going."""
+FAR: Final = 100.0
+"""A score this many times what real images score (or, where higher is better, 10% of it) is far from good."""
+FAR_BELOW: Final = 0.1
+FEWEST_DEVIATIONS: Final = 5.0
+"""A score nearer to real vs real than so many of its standard deviations need not improve."""
+STILL_FALLING: Final = 0.9
+"""What is left of a score's distance to real vs real since the evaluation before, if it is still improving."""
 
 Events = Sequence[Mapping[str, Any]]
 Series = Mapping[str, Sequence[float]]
@@ -36,7 +46,7 @@ class Finding:
     """One problem of a run.
 
     Attributes:
-        kind: ``diverged``, ``collapse``, ``saturation``, ``vanishing``, ``exploding`` or ``ema-lag``.
+        kind: ``diverged``, ``collapse``, ``saturation``, ``vanishing``, ``exploding``, ``ema-lag`` or ``poor``.
         sentence: What is wrong, with the number.
         advice: What to do, in one sentence.
     """
@@ -189,6 +199,69 @@ def _ema_lag(events: Events) -> list[Finding] | str:
     ]
 
 
+@dataclass(frozen=True)
+class _Trend:
+    """Where the scores of one metric, of the reported weights, are going.
+
+    Attributes:
+        far: In words how far the last score is from that of real images; None where it is not far.
+        improving: In words how it came closer since the evaluation before; None where it did not, or there was none.
+        evaluations: How many there were.
+    """
+
+    far: str | None
+    improving: str | None
+    evaluations: int
+
+
+def _trends(events: Events) -> list[_Trend]:
+    scores = [event for event in events if event["event"] == "score" and event["floor"] is not None]
+    weights = "ema" if any(event["weights"] == "ema" for event in scores) else "raw"
+    found = []
+    for metric in dict.fromkeys(event["metric"] for event in scores):
+        # Keyed by images, because a resumed run may repeat an interrupted evaluation.
+        curve = {e["images"]: e for e in scores if (e["metric"], e["weights"]) == (metric, weights)}
+        way = better(metric.partition("@")[0])
+        if not curve or way == "neither":
+            continue
+        *earlier, last = curve.values()
+        value, real = last["value"], last["floor"]
+        far = improving = None
+        if way == "lower" and real > 0 and value > FAR * real:
+            far = f"its {metric} is {value:.3g}, {value / real:,.0f} times what real images score"
+        elif way == "higher" and value < FAR_BELOW * real:
+            far = f"its {metric} is {value:.3g}, and real images score {real:.3g}"
+        if earlier:
+            before, sign = earlier[-1], 1 if way == "lower" else -1
+            # Where it was not measured: small beside the scores that young generators have.
+            noise = last.get("sd") or abs(real) * (1.0 if way == "lower" else 0.01)
+            gaps = [sign * (one["value"] - one["floor"]) for one in (before, last)]
+            if gaps[1] < STILL_FALLING * gaps[0] and gaps[0] > FEWEST_DEVIATIONS * noise:
+                improving = (
+                    f"its {metric} went from {before['value']:.3g} to {value:.3g} between {before['images']:,} and "
+                    f"{last['images']:,} images, and real images score {real:.3g}"
+                )
+        found.append(_Trend(far, improving, len(curve)))
+    return found
+
+
+def _poor(events: Events) -> list[Finding] | str:
+    trends = _trends(events)
+    if all(trend.evaluations < 2 for trend in trends):
+        return "this takes two evaluations"
+    if any(trend.improving for trend in trends):
+        return []
+    return [
+        Finding(
+            "poor",
+            f"The samples are far from real ones, and no closer than at the evaluation before: {trend.far}.",
+            "Compare the recipe's settings with its paper, or start from a recipe that works (`ganzoo leaderboard`).",
+        )
+        for trend in trends
+        if trend.far
+    ][:1]
+
+
 RULES: Mapping[str, Callable[[Events], list[Finding] | str]] = {
     "divergence": _divergence,
     # Causes before effects.
@@ -196,6 +269,7 @@ RULES: Mapping[str, Callable[[Events], list[Finding] | str]] = {
     "vanishing or exploding gradients": _gradients,
     "collapse": _collapse,
     "lagging averaged weights": _ema_lag,
+    "poor samples that no longer improve": _poor,
 }
 """Each rule returns its findings, or the reason why it could not judge."""
 
@@ -227,25 +301,38 @@ class Diagnosis:
         findings: The problems, worst first.
         judged: Rules that could judge.
         unjudged: Rules that could not, with the reason.
+        improving: How its scores still improve, as a clause; "" where they do not, or are not known to.
+        young: Why it is too early to judge, as a clause; "" where it is not.
     """
 
     findings: tuple[Finding, ...]
     judged: tuple[str, ...]
     unjudged: Mapping[str, str]
+    improving: str = ""
+    young: str = ""
 
     @property
-    def verdict(self) -> Literal["sick", "healthy", "unknown"]:
+    def verdict(self) -> Literal["sick", "young", "improving", "healthy", "unknown"]:
         """``unknown`` if nothing but the absence of NaN could be judged."""
         if self.findings:
             return "sick"
+        if self.young:
+            return "young"
+        if self.improving:
+            return "improving"
         return "healthy" if set(self.judged) - {"divergence"} else "unknown"
 
     def lines(self) -> list[str]:
         """The diagnosis as text: a line per finding, or lines that say what was judged and what was not."""
         if self.findings:
             return [f"{found.kind}: {found.sentence} {found.advice}" for found in self.findings]
-        healthy = f"healthy: no sign of {listed(self.judged, 'or')}."
-        lines = [healthy] if self.verdict == "healthy" else []
+        no_sign = f"no sign of {listed(self.judged, 'or')}."
+        said = {
+            "young": f"too young to say: {self.young}. So far, {no_sign}",
+            "improving": f"still improving: {self.improving}. Otherwise, {no_sign}",
+            "healthy": f"healthy: {no_sign}",
+        }
+        lines = [said[self.verdict]] if self.verdict in said else []
         return [*lines, *(f"not judged: {what}, {reason}." for what, reason in self.unjudged.items())]
 
 
@@ -270,7 +357,16 @@ def diagnose(events: Events) -> Diagnosis:
             unjudged[name] = found
         else:
             findings += found
-    return Diagnosis(tuple(findings), tuple(name for name in RULES if name not in unjudged), unjudged)
+    trends = _trends(events)
+    improving = next((trend.improving for trend in trends if trend.improving), "")
+    far = next((trend.far for trend in trends if trend.far), None)
+    seconds = max((event["seconds"] for event in events if event.get("seconds") is not None), default=None)
+    young = ""
+    if seconds is not None and seconds < YOUNG:
+        young = f"it has trained for {seconds:.0f} seconds"
+    elif far is not None and not improving and all(trend.evaluations < 2 for trend in trends):
+        young = f"there is one evaluation, and {far}"
+    return Diagnosis(tuple(findings), tuple(name for name in RULES if name not in unjudged), unjudged, improving, young)
 
 
 def _last_checkpoint(run: RunFolder) -> str:

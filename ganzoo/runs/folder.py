@@ -3,28 +3,86 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
+import secrets
 import shutil
 import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ganzoo.api.dataset import Dataset, Split
+from ganzoo.api.dataset import Dataset, Part, cache_folder
 from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.data.validation import load_part
 from ganzoo.errors import GanzooError
-from ganzoo.files import locked_append, sweep, temporary_name, write_atomically
+from ganzoo.files import default_folder, locked_append, refuse_links, sweep, temporary_name, write_atomically
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
-from ganzoo.runs.schemas import RUN, damage, read_description, read_events, read_scores, sealed
+from ganzoo.runs.schemas import RUN, read_description, read_events, read_scores, sealed
 from ganzoo.runs.scores import final_scores, own_protocol
 
+if sys.platform != "win32":
+    import fcntl
+
 LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What somebody lets the run folders read that they open: a folder may be a stranger's.
+
+    Attributes:
+        data_dir: Where dataset files are; it takes the place of the folder that the run recorded.
+        anywhere: Whether paths that a run names may lead anywhere.
+    """
+
+    data_dir: Path | None = None
+    anywhere: bool = False
+
+
+_reader = ContextVar("reader", default=Reader())  # noqa: B039 - it is frozen
+
+
+@contextmanager
+def reading(data_dir: Path | None = None, *, anywhere: bool = False) -> Iterator[None]:
+    """Let run folders that are opened in this block read from ``data_dir``, or from wherever they name."""
+    before = _reader.get()
+    token = _reader.set(Reader(data_dir or before.data_dir, anywhere or before.anywhere))
+    try:
+        yield
+    finally:
+        _reader.reset(token)
+
+
+def _own_key() -> bytes:
+    """A secret of this user's, which tells runs that were started here from those that were sent."""
+    file = cache_folder("key") / "own-runs"
+    if not file.exists():
+        write_atomically(file, secrets.token_bytes(32))
+    return file.read_bytes()
+
+
+def _paths(value: Any, base: Path) -> Iterator[Path]:
+    """The files and folders that exist among the texts of a dataset's options, however they are nested."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _paths(item, base)
+    elif isinstance(value, str | Path):
+        with suppress(OSError, ValueError, RuntimeError):  # nothing that a path could be
+            path = base / Path(value).expanduser()
+            if path.exists():
+                yield path
 
 
 @contextmanager
@@ -38,9 +96,10 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
     Raises:
         GanzooError: Another process holds it, or the folder cannot be written.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
+    # The timeout is longer than a reader's question, see ``is_locked``.
+    lock = FileLock(refuse_links(folder / LOCK, folder), timeout=0.2)
     try:
-        lock.acquire()
+        lock.acquire(poll_interval=0.02)
     except Timeout as error:
         who = f" (process {process['pid']} on {process['host']})" if process else ""
         raise GanzooError(
@@ -57,6 +116,28 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
         lock.release()
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds a folder's lock; also True where that cannot be found out.
+
+    The answer is the system's own: process ids are used again, locks end with their process.
+    """
+    if sys.platform == "win32":
+        return True
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 FOLDERS = ("samples", "checkpoints")
 FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl")
 
@@ -70,6 +151,7 @@ class RunFolder:
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
         self.path = path
         self.info = info
+        self.reader = _reader.get()
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
@@ -135,12 +217,18 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open an existing run.
+        """Open an existing run. Its status is ``killed`` where it was ``running`` and its process is gone.
 
         Raises:
             GanzooError: There is no run, or its description cannot be read.
         """
-        return cls(Path(path), read_description(Path(path)))
+        path = Path(path)
+        info = read_description(path)
+        # Whether a process of another host holds a lock cannot be seen from here on every network file system.
+        here = (info.get("process") or {}).get("host", socket.gethostname()) == socket.gethostname()
+        if info.get("status") == "running" and here and not is_locked(path):
+            info["status"] = "killed"
+        return cls(path, info)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -165,17 +253,13 @@ class RunFolder:
             yield
 
     def refuse_links(self) -> None:
-        """Refuse links where ganzoo writes: a stranger's folder may link to somebody's own files.
+        """Refuse links where ganzoo writes; those that lead out of the folder kept it from being opened.
 
         Raises:
             GanzooError: A file or folder that ganzoo writes is a link.
         """
         for name in (*FOLDERS, *FILES, LOCK, ".events.jsonl.lock", ".scores.jsonl.lock"):
-            if (self.path / name).is_symlink():
-                raise GanzooError(
-                    f"{self.path / name} is a link, and ganzoo writes only within the run folder.",
-                    "Replace the link by what it leads to. The run folder itself may be anywhere.",
-                )
+            refuse_links(self.path / name, self.path)
 
     def update(self, **changes: Any) -> None:
         """Change facts of run.json (``status``, ``ended``, ...)."""
@@ -195,11 +279,44 @@ class RunFolder:
             update={"name": self.info["recipe"]}
         )
 
-    def dataset(self, recipe: Recipe, zoo: Zoo, split: Split = "train") -> Dataset:
-        """One split of the dataset that it was trained on, from the folder that it recorded."""
-        known = self.info.get("data_dir")
-        entry = zoo.datasets.get(recipe.dataset.name)
-        return entry.create(split, Path(known) if known else None, **recipe.dataset.options)
+    def dataset(self, recipe: Recipe, zoo: Zoo, part: Part = "train") -> Dataset:
+        """One part of the dataset that it was trained on, from the folder that it recorded."""
+        entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
+        return load_part(entry, options, self.data_dir(recipe), part, recipe.dataset.validation)
+
+    def data_dir(self, recipe: Recipe) -> Path | None:
+        """Where its dataset's files are: as the reader said, or as it recorded.
+
+        Raises:
+            GanzooError: Something outside the run folder would be read that neither the reader named nor this user's
+                own run.
+        """
+        recorded = Path(self.info["data_dir"]) if self.info.get("data_dir") else None
+        folder = self.reader.data_dir or recorded
+        if self.reader.anywhere or (self.reader.data_dir is None and self._started_here(recipe)):
+            return folder
+        named = [self.path.resolve(), *([self.reader.data_dir.resolve()] if self.reader.data_dir else [])]
+        for path in (*([folder] if folder else []), *_paths(recipe.dataset.options, folder or Path())):
+            if not any(path.resolve().is_relative_to(inside) for inside in named):
+                raise GanzooError(
+                    f"The run {self.path} was not started here, and its dataset '{recipe.dataset.name}' would read "
+                    f"{path}.",
+                    "If that is what you want, add --allow-paths (in Python: allow_paths=True), or name the folder "
+                    "with --data-dir.",
+                )
+        return folder
+
+    def accept_paths(self, recipe: Recipe, data_dir: Path | None) -> None:
+        """Remember that this user started or resumed the run with what it reads."""
+        recorded = str(data_dir.resolve()) if data_dir else None
+        with suppress(GanzooError, OSError):  # a cache that cannot be written: the user is asked again
+            self.update(data_dir=recorded, started_here=_seal(recipe, recorded))
+
+    def _started_here(self, recipe: Recipe) -> bool:
+        with suppress(GanzooError, OSError):
+            seal = _seal(recipe, self.info.get("data_dir"))
+            return hmac.compare_digest(seal, str(self.info.get("started_here")))
+        return False
 
     def refuse_another_recipe(self) -> None:
         """Refuse a recipe.yaml that ganzoo did not write: a run resumed with another recipe would be another run.
@@ -220,9 +337,10 @@ class RunFolder:
         locked_append(self.path / "events.jsonl", [record])
 
     def events(self) -> list[dict[str, Any]]:
-        """The records of events.jsonl in order, without those that a crash made void or that are damaged.
+        """The records of events.jsonl in order, without those that a crash made void.
 
-        A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
+        Damaged ones are left out with a warning. A resumed run goes back to its checkpoint; what was logged beyond it
+        is shown again by the resumed run.
         """
         return read_events(self.path / "events.jsonl")
 
@@ -232,7 +350,7 @@ class RunFolder:
         locked_append(self.path / "scores.jsonl", map(sealed, scores), durable=True)
 
     def scores(self) -> list[dict[str, Any]]:
-        """All scores so far, in order, without damaged ones.
+        """All scores so far, in order; damaged ones are left out with a warning.
 
         Raises:
             GanzooError: A newer ganzoo wrote one of them.
@@ -251,10 +369,6 @@ class RunFolder:
         except (GanzooError, ValueError):
             return {}
         return own_protocol(recipe)
-
-    def damage(self) -> list[str]:
-        """A sentence for each of the run's files that has damaged lines."""
-        return damage(self.path)
 
     def save_checkpoint(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
         """Write a checkpoint; the newest two are kept."""
@@ -281,10 +395,15 @@ def job_folder(work: Path, recipe: str, dataset: str, seed: int, digest: str) ->
     return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
 
 
-def free_folder(recipe_name: str, root: Path = Path("runs")) -> Path:
-    """The first unused of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ..."""
+def free_folder(recipe_name: str, root: Path | None = None) -> Path:
+    """The first unused of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ...
+
+    Raises:
+        GanzooError: ``runs`` is a link.
+    """
+    root = root or default_folder("runs")
     path, number = root / recipe_name, 1
-    while path.exists():
+    while path.exists() or path.is_symlink():
         number += 1
         path = root / f"{recipe_name}-{number}"
     return path
@@ -297,6 +416,12 @@ def _is_beginning(entry: Path) -> bool:
     if entry.name == "recipe.yaml":
         return (entry.parent / LOCK).exists()  # otherwise it is somebody's own file
     return entry.name == LOCK or entry.name.startswith((".recipe.yaml.", ".run.json."))
+
+
+def _seal(recipe: Recipe, data_dir: str | None) -> str:
+    """What only this user can make, of everything that says where a run reads."""
+    said = json.dumps([data_dir, recipe.dataset.model_dump(mode="json")], sort_keys=True, default=str)
+    return hmac.new(_own_key(), said.encode(), hashlib.sha256).hexdigest()
 
 
 def _digest(content: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -13,11 +14,11 @@ from ganzoo.build import Assembly, assemble
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.folder import RunFolder, reading
+from ganzoo.runs.scores import own_split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from ganzoo.api.dataset import Dataset
     from ganzoo.config.loading import Recipe
@@ -152,9 +153,9 @@ class TrainedGenerator:
         return found
 
     def _dataset(self) -> Dataset:
-        """The test images, or the training images where there are none."""
+        """The images it was scored against, or the training images where there are none."""
         try:
-            return self.run.dataset(self.recipe, self.zoo, "test")
+            return self.run.dataset(self.recipe, self.zoo, own_split(self.recipe))
         except GanzooError:
             return self.run.dataset(self.recipe, self.zoo, "train")
 
@@ -182,7 +183,12 @@ class TrainedGenerator:
 
 
 def load(
-    run: str | Path | RunFolder, *, zoo: Zoo | None = None, device: torch.device | None = None
+    run: str | Path | RunFolder,
+    *,
+    zoo: Zoo | None = None,
+    device: torch.device | None = None,
+    data_dir: str | Path | None = None,
+    allow_paths: bool = False,
 ) -> TrainedGenerator:
     """The generator that a run trained, from its newest whole checkpoint.
 
@@ -190,11 +196,14 @@ def load(
         run: The run folder.
         zoo: Where the recipe's names are looked up; the installed plugins by default.
         device: Where it draws; a GPU where there is one by default.
+        data_dir: Where dataset files are, for a generator that starts from images.
+        allow_paths: Whether a run that was not started here may read whatever paths it names.
 
     Raises:
         GanzooError: It is no run, it has no checkpoint yet, or a plugin it needs is not there.
     """
-    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    with reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):
+        folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     zoo = zoo or load_zoo()
     recipe = folder.recipe(zoo)
     checkpoint = folder.latest_checkpoint()

@@ -7,6 +7,7 @@ scored already).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import signal
@@ -23,29 +24,39 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset
+from ganzoo.api.dataset import Dataset, Part
 from ganzoo.api.modality import png
 from ganzoo.api.tracker import Tracker
 from ganzoo.config.loading import Recipe, parse_recipe
-from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory
+from ganzoo.data.validation import load_part, part_of
+from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
 from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.features import fitting_metrics
 from ganzoo.evaluation.metrics import MetricRequest
 from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.sampling import draw
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo
+from ganzoo.registry.packages import OURS
+from ganzoo.registry.registry import NETWORK_KINDS
 from ganzoo.runs.checkpoint import prune
-from ganzoo.runs.environment import environment
+from ganzoo.runs.environment import environment, hardware_in_words
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.scores import SAMPLE_SEED
+from ganzoo.runs.schemas import MOST_THREADS
+from ganzoo.runs.scores import SAMPLE_SEED, own_split
 from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.health import broken_networks
+from ganzoo.training.numerics import fix_workspace
+from ganzoo.training.profile import shares_of_a_step
 from ganzoo.training.signals import StopRequests
+from ganzoo.training.threads import ThreadTuner, use_available_cores
 from ganzoo.training.trainer import Trainer
 
 CHANGEABLE = (
+    "train.device",
+    "train.engine",
     "train.images",
     "train.until",
     "train.log_every",
@@ -53,11 +64,14 @@ CHANGEABLE = (
     "evaluate.",
     "trackers",
 )
-"""What ``--set`` may change on resume: nothing that would make the past look different."""
+"""What ``--set`` may change on resume: nothing that would make the past look different. Another device or engine may
+round differently from here on, and no recipe's meaning depends on it."""
 GRID_ROWS = 8
+PROFILED_AT = 50
+"""Steps before a profile: memory is allocated, and the number of threads chosen."""
 CHECK_SIGNALS_EVERY = 8
 """Steps after which several processes ask one another whether to stop: torchrun kills after 30 seconds."""
-LOGGED = ("metric", "value", "floor", "weights", "seconds")
+LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")
 """What a score's event repeats of it."""
 
 
@@ -89,6 +103,7 @@ def start(
     dataset: Dataset | None = None,
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
+    profile: bool = False,
 ) -> RunFolder | None:
     """Train a recipe from the beginning.
 
@@ -100,6 +115,7 @@ def start(
         dataset: Training images to use instead of the recipe's own, in one process.
         callbacks: Who is told of progress.
         processes: The processes that train together.
+        profile: Say where the time of a step goes, once it is under way, and log it as an event ``profile``.
 
     Returns:
         The finished run; None in processes that are not main.
@@ -108,14 +124,16 @@ def start(
     if out is not None:
         RunFolder.refuse_used(out)
     resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
+    use_available_cores(resolved.train.threads)
     parts = _build(resolved, zoo, data_dir, dataset, callbacks, processes)
     if recipe is None or out is None:
-        return _train(parts, None, zoo, callbacks, 0.0)
+        return _train(parts, None, zoo, callbacks)
     # The folder holds what was asked for; what `auto` became is provenance, in run.json.
     run = RunFolder.create(out, recipe, _description(resolved, zoo, parts, data_dir))
     with run.claimed():
+        run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
-        return _train(parts, run, zoo, callbacks, 0.0)
+        return _train(parts, run, zoo, callbacks, profile=profile)
 
 
 def resume(
@@ -127,7 +145,9 @@ def resume(
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
 ) -> RunFolder | None:
-    """Resume a run from its newest whole checkpoint, to the same bits as if it had never stopped.
+    """Resume a run from its newest whole checkpoint: on the same hardware, to the same bits as if it had never stopped.
+
+    Where its plugins, torch, training images or hardware are not those that it began with, it says so and goes on.
 
     Args:
         path: The run folder; None in processes that are not main, which receive its checkpoint from there.
@@ -153,17 +173,18 @@ def resume(
         if run is not None:
             run.refuse_another_recipe()
             recipe = run.recipe(zoo, overrides)
-            for sentence in run.damage():
-                callbacks.log(sentence)
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
-            data_dir = Path(run.info["data_dir"]) if run.info.get("data_dir") else None
-            _replay_threads(run, callbacks)
+            data_dir = run.data_dir(recipe) if dataset is None else None
+            if recipe.train.precision == "tf32" and processes.device(recipe.train.device).type != "cuda":
+                recipe = recipe.in_precision("fp32")
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
+        use_available_cores(shared.train.threads)
         parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
-        seconds = _restore(parts.trainer, run, callbacks)
+        state = _restore(parts.trainer, run, callbacks)
+        most, planned = torch.get_num_threads(), []
         if run is not None:
             done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
             # Another metric scores the kept weights, and trains nothing.
@@ -174,9 +195,16 @@ def resume(
                 )
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
-            run.update(status="running", environment=environment(parts.trainer.device), processes=processes.size)
-            run.log({"event": "resume", "images": parts.trainer.images})
-        return _train(parts, run, zoo, callbacks, seconds)
+            planned = _resume_threads(run, state, callbacks)
+            found = environment(parts.trainer.device)
+            for sentence in _changes(run, found, shared, zoo, data_digest(parts.dataset)):
+                callbacks.log(one_line(sentence))
+            began = run.info.get("began_with") or run.info.get("environment")
+            run.update(status="running", environment=found, began_with=began, processes=processes.size)
+            if dataset is None:
+                run.accept_paths(shared, data_dir)
+            run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})
+        return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
 
 
 def _shared_task(
@@ -184,6 +212,8 @@ def _shared_task(
 ) -> tuple[Recipe, Path | None]:
     """The main process's recipe, with its precision settled, and data folder, in all processes."""
     if recipe is not None:
+        if recipe.train.deterministic:
+            fix_workspace()
         precision = resolve_precision(recipe.train.precision, processes.device(recipe.train.device))
         task = {
             "name": recipe.name,
@@ -193,19 +223,68 @@ def _shared_task(
         processes.broadcast_bytes(json.dumps(task).encode())
         return recipe.in_precision(precision), data_dir
     task = json.loads(processes.broadcast_bytes())
-    return parse_recipe(task["recipe"], task["name"], zoo), Path(task["data_dir"]) if task["data_dir"] else None
+    shared = parse_recipe(task["recipe"], task["name"], zoo)
+    if shared.train.deterministic:
+        fix_workspace()
+    return shared, Path(task["data_dir"]) if task["data_dir"] else None
 
 
-def _replay_threads(run: RunFolder, callbacks: Callbacks) -> None:
-    """Train with as many CPU threads as the run began with: sums in another order are other bits."""
-    threads = (run.info.get("environment") or {}).get("threads")
-    if isinstance(threads, int) and 1 <= threads <= 4096 and threads != torch.get_num_threads():
-        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run began.")
+def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbacks) -> list[tuple[int, int]]:
+    """Train with as many CPU threads as the run had at its checkpoint: sums in another order are other bits.
+
+    Returns:
+        The changes that the run made after its checkpoint, to be made again: images shown, and threads from there on.
+    """
+    threads = state.get("threads", (run.info.get("environment") or {}).get("threads"))
+    if isinstance(threads, int) and 1 <= threads <= MOST_THREADS and threads != torch.get_num_threads():
+        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
         torch.set_num_threads(threads)
+    planned: list[tuple[int, int]] = []
+    for event in run.events():
+        if event["event"] == "resume":
+            planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
+        elif event["event"] == "threads":
+            planned.append((event["images"], event["threads"]))
+    return [(images, threads) for images, threads in planned if images > state.get("images", 0)]
 
 
-def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> float:
-    """Go back to the newest whole checkpoint, if there is one; returns the training seconds spent until then."""
+def _changes(run: RunFolder, found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str) -> Iterator[str]:
+    """A sentence for each thing that is not as it was when the run began; none of them keeps it from going on."""
+    info, differ = run.info, "so the weights may differ in their bits from an unbroken run's."
+    before = info.get("began_with") or info.get("environment") or {}
+    old, new = before.get("versions") or {}, found["versions"]
+    for package in ("torch", OURS):
+        if old.get(package) not in (None, new[package]):
+            yield f"Resuming with {package} {new[package]}; the run began with {package} {old[package]}, {differ}"
+    entries = [zoo.registry(kind).get(component.name) for _, kind, component in recipe.components()]
+    names = {network.name for network in recipe.networks.values()}
+    entries += [entry for kind in NETWORK_KINDS for entry in zoo.registry(kind) if entry.name in names]
+    plugins = {entry.plugin: entry.distribution for entry in entries if not entry.distribution.startswith(f"{OURS} ")}
+    known = info.get("plugins") or plugins
+    for name, distribution in sorted(plugins.items()):
+        if known.get(name) != distribution:
+            then = f"with {known[name]}" if name in known else "without it"
+            yield f"Resuming with the plugin '{name}' of {distribution}; the run began {then}, {differ}"
+    if info.get("data_digest") not in (None, digest):
+        yield f"The training images are not those that the run began with, {differ}"
+    if before and hardware_in_words(before) != hardware_in_words(found):
+        yield f"Resuming on {hardware_in_words(found)}; the run began on {hardware_in_words(before)}, {differ}"
+    if info.get("precision") not in (None, recipe.train.precision):
+        yield f"Resuming in {recipe.train.precision}; the run began in {info['precision']}, {differ}"
+
+
+def data_digest(dataset: Dataset) -> str:
+    """SHA-256 of everything that a dataset trains with: images, labels and further columns, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, column in {"image": dataset.images, "label": dataset.labels, **dataset.columns}.items():
+        if column is not None:
+            digest.update(f"{name} {column.dtype} {tuple(column.shape)}".encode())
+            digest.update(column.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> Mapping[str, Any]:
+    """Go back to the newest whole checkpoint; returns its JSON state, empty where there is none."""
     processes = trainer.processes
     checkpoint, state, tensors = None, None, {}
     if run is not None:
@@ -219,11 +298,11 @@ def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> f
         content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
         tensors = tensors or (load_tensors(content) if content else {})
     if state is None:
-        return 0.0
+        return {}
     trainer.restore(tensors, state)
     if checkpoint is not None:
         prune(checkpoint.path)
-    return float(state.get("seconds", 0.0))
+    return state
 
 
 @dataclass(frozen=True)
@@ -249,35 +328,61 @@ def _build(
     device = processes.device(recipe.train.device)
     with _out_of_memory_as_sentence():
         entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
-        train = entry.create("train", data_dir, **options) if dataset is None else dataset
+        validation = recipe.dataset.validation
+
+        def part(name: Part) -> Dataset:
+            if dataset is None:
+                return load_part(entry, options, data_dir, name, validation)
+            return dataset if name == "test" else part_of(dataset, name, validation)
+
+        train = part("train")
+        metrics, sentences = fitting_metrics(recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway)
+        for until in recipe.train.conditions:
+            if until.metric not in metrics:
+                raise GanzooError(f"train.until waits for '{until.metric}'. {sentences[0]}", "Wait for another score.")
+        for sentence in sentences:
+            callbacks.log(sentence)
         evaluator = Evaluator(
-            recipe.evaluate.metrics,
+            metrics,
             entry if dataset is None else dataset,
             options,
             data_dir,
             zoo,
             device,
-            reference=processes.is_main,
+            split=own_split(recipe),
+            validation=validation,
+            anyway=recipe.evaluate.anyway,
+            reference=processes.is_main and bool(metrics),
         )
-        variety = VarietyWatch.of(recipe, zoo, train, device) if processes.is_main else None
+        variety = VarietyWatch.of(metrics, zoo, train, device) if processes.is_main else None
         trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
         sources = {}
         if trainer.objective.generates_from:
-            test = entry.create("test", data_dir, **options) if dataset is None else dataset
-            sources = {name: test.columns[name] for name in trainer.objective.generates_from}
+            columns = part(own_split(recipe)).columns
+            sources = {name: columns[name] for name in trainer.objective.generates_from}
     return _Parts(train, sources, evaluator, variety, trainer)
 
 
-def _train(parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks, seconds: float) -> RunFolder | None:
+def _train(
+    parts: _Parts,
+    run: RunFolder | None,
+    zoo: Zoo,
+    callbacks: Callbacks,
+    seconds: float = 0.0,
+    most_threads: int | None = None,
+    planned_threads: Sequence[tuple[int, int]] = (),
+    profile: bool = False,
+) -> RunFolder | None:
     trainer = parts.trainer
+    tuner = ThreadTuner(trainer, most_threads, planned_threads, callbacks.log)
     if run is None:
-        TrainingLoop(parts, None, (), Callbacks(), seconds).train()
+        TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
         return None
     named = [
         zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
     ]
     trackers = [*named, *callbacks.trackers]
-    loop = TrainingLoop(parts, run, trackers, callbacks, seconds)
+    loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
     try:
         with _out_of_memory_as_sentence():
             loop.train()
@@ -288,6 +393,7 @@ def _train(parts: _Parts, run: RunFolder | None, zoo: Zoo, callbacks: Callbacks,
         run.update(status="failed", ended=_now())
         raise
     finally:
+        torch.set_num_threads(tuner.most)
         for tracker in trackers:
             tracker.close()
     run.update(
@@ -311,6 +417,8 @@ class TrainingLoop:
         trackers: Receive every event.
         callbacks: ``on_step`` is called after each step.
         seconds: Training seconds that earlier processes spent on this run.
+        threads: Chooses the number of CPU threads.
+        profile: See ``start``.
 
     Attributes:
         seconds: Training seconds so far, evaluation excluded.
@@ -324,6 +432,8 @@ class TrainingLoop:
         trackers: Sequence[Tracker],
         callbacks: Callbacks,
         seconds: float,
+        threads: ThreadTuner,
+        profile: bool = False,
     ) -> None:
         self.trainer = parts.trainer
         self.evaluator = parts.evaluator
@@ -339,6 +449,9 @@ class TrainingLoop:
         self._saved = self.trainer.images
         self._evaluated = -1
         self._stop = StopRequests()
+        self._threads = threads
+        self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
+        self._log = callbacks.log
 
     def train(self) -> None:
         """Train to the end, or until the requested score is reached.
@@ -357,7 +470,12 @@ class TrainingLoop:
             while trainer.steps < trainer.total_steps and not self.reached:
                 began = time.perf_counter()
                 trainer.step()
+                threads = self._threads.after_step(time.perf_counter() - began)
                 self.seconds += time.perf_counter() - began
+                if threads is not None:
+                    self._log_event("threads", threads=threads)
+                if trainer.steps == self._profiled_at:
+                    self._log_profile()
                 self._on_step(trainer.images)
                 evaluate = self._crossed(every)
                 if self._crossed(trainer.recipe.train.log_every) or evaluate:
@@ -376,6 +494,12 @@ class TrainingLoop:
                 self._save()
                 self._evaluate()
         self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
+
+    def _log_profile(self) -> None:
+        shares = shares_of_a_step(self.trainer)
+        listed = sorted(((share, kind) for kind, share in shares.items() if share >= 0.005), reverse=True)
+        self._log(f"Of a step's time: {', '.join(f'{kind} {share:.0%}' for share, kind in listed)}.")
+        self._log_event("profile", shares={kind: round(share, 4) for kind, share in shares.items()})
 
     def _crossed(self, every: int | None) -> bool:
         """Whether the last step crossed a multiple of ``every`` images."""
@@ -419,7 +543,9 @@ class TrainingLoop:
         if self._saved != self.trainer.images:
             tensors, state = self.trainer.checkpoint()
             if self.run is not None:
-                self.run.save_checkpoint(tensors, {**state, "seconds": self.seconds})
+                self.run.save_checkpoint(
+                    tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()}
+                )
         self._saved, self._saved_at = self.trainer.images, time.monotonic()
 
     def _refuse_not_finite(self, broken: Sequence[str]) -> None:
@@ -486,7 +612,14 @@ class TrainingLoop:
         features = self.evaluator.features(images, processes)
         if self.run is not None:
             scores = self.evaluator.score(
-                images, features=features, requests=missing, sample_seed=SAMPLE_SEED, weights=weights, labels=labels
+                images,
+                features=features,
+                requests=missing,
+                sample_seed=SAMPLE_SEED,
+                weights=weights,
+                labels=labels,
+                # What may be the final scores; the others are points of a curve.
+                interval=self.trainer.steps >= self.trainer.total_steps or bool(self.trainer.recipe.train.conditions),
             )
             self.run.append_score(*(one.record(self.trainer.images, round(self.seconds, 3)) for one in scores))
 
@@ -520,17 +653,18 @@ class TrainingLoop:
         for score in self._scores_here():
             if identity(score["protocol"]) in own and (score["metric"], score["weights"]) not in logged:
                 logged.add((score["metric"], score["weights"]))
-                self._log_event("score", **{key: score.get(key) for key in LOGGED})
+                self._log_event("score", **{key: score[key] for key in LOGGED if key in score})
 
     def _is_reached(self) -> bool:
-        """Whether the score of ``train.until`` is low enough: that of its own protocol, and no other."""
-        until, weights = self.trainer.recipe.train.until, self.trainer.kinds_of_weights[0]
-        if until is None or self.run is None:
+        """Whether every score of ``train.until`` is good enough: those of its own protocol, and no others."""
+        conditions, weights = self.trainer.recipe.train.conditions, self.trainer.kinds_of_weights[0]
+        if not conditions or self.run is None:
             return False
-        wanted = self._protocols(weights).get(until.metric)
-        for score in self._scores_here():
-            if identity(score["protocol"]) == wanted and score["value"] < until.below:
-                self.reached = f"{until.metric} fell below {until.below:g}"
+        wanted = self._protocols(weights)
+        found = {identity(score["protocol"]): score["value"] for score in self._scores_here()}
+        values = [(until, found.get(wanted[until.metric])) for until in conditions]
+        if all(value is not None and until.is_met(value) for until, value in values):
+            self.reached = " and ".join(until.in_words for until in conditions)
         return bool(self.reached)
 
     def _log_event(self, event: str, **facts: Any) -> None:
@@ -574,6 +708,7 @@ def _description(recipe: Recipe, zoo: Zoo, parts: _Parts, data_dir: Path | None)
         "precision": trainer.precision,
         "parameters": trainer.assembly.parameter_counts(),
         "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},
+        "data_digest": data_digest(dataset),
         "environment": environment(trainer.device),
     }
 

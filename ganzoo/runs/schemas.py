@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import examine_lines, parse_json
+from ganzoo.files import parse_json, read_lines, refuse_links_out
+from ganzoo.registry.registry import NAME
 
 RUN = 1
 CHECKPOINT = 1
@@ -44,6 +45,8 @@ def refuse_newer(schema: object, known: int, what: str) -> None:
             "Update ganzoo: pip install -U ganzoo-bench.",
         )
 
+
+MOST_THREADS = 4096
 
 LARGEST = 1e39
 """Just above the largest number in single precision, which is what everything here was measured in."""
@@ -77,11 +80,17 @@ class _Event(_Shape):
     gradients: dict[str, Number] = {}
     variety: dict[str, Number] = {}
     real_variety: dict[str, Number] = {}
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 1
+    planned_threads: list[Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]] = []
     broken: Annotated[list[str], Field(min_length=1)] = ["a network"]
 
     @model_validator(mode="after")
     def _is_whole(self) -> _Event:
-        needed = {"score": {"metric", "value", "weights", "floor"}, "diverged": {"broken"}}.get(self.event, set())
+        needed = {
+            "score": {"metric", "value", "weights", "floor"},
+            "diverged": {"broken"},
+            "threads": {"threads"},
+        }.get(self.event, set())
         pair = {"variety", "real_variety"} & self.model_fields_set
         if not needed <= self.model_fields_set or len(pair) == 1:
             raise ValueError("something is missing")
@@ -114,6 +123,7 @@ class _State(_Shape):
     images: Images
     steps: Annotated[int, Field(ge=0, le=10**15)] = 0
     seconds: Seconds = 0.0
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
 
 
 def is_state(value: object) -> bool:
@@ -143,12 +153,12 @@ Record = dict[str, Any]
 
 
 def read_events(path: Path) -> list[Record]:
-    """The events in order, without damaged ones and those that a crash made void.
+    """The events in order, without those that a crash made void; damaged ones are left out with a warning.
 
     A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
     """
     kept: list[Record] = []
-    for record in filter(is_event, examine_lines(path)[0]):
+    for record in read_lines(path, is_event):
         if record["event"] == "resume":
             kept = [old for old in kept if old["images"] <= record["images"]]
         kept.append(record)
@@ -162,28 +172,16 @@ def sealed(score: Mapping[str, Any]) -> Record:
 
 
 def read_scores(path: Path) -> list[Record]:
-    """The scores in order, as they were before they were sealed, without damaged ones.
+    """The scores in order, as they were before they were sealed; damaged ones are left out with a warning.
 
     Raises:
         NewerError: A newer ganzoo wrote one of them.
     """
     scores = []
-    for record in filter(_is_score, examine_lines(path)[0]):
+    for record in read_lines(path, _is_score):
         refuse_newer(record.get("schema", 0), SCORE, f"A score in {path}")
         scores.append({key: value for key, value in record.items() if key not in ("schema", "digest")})
     return scores
-
-
-def damage(folder: Path) -> list[str]:
-    """A sentence for each of a run's two files that has damaged lines."""
-    sentences = []
-    kinds: dict[str, Callable[[Mapping[str, Any]], bool]] = {"events.jsonl": is_event, "scores.jsonl": _is_score}
-    for name, whole in kinds.items():
-        records, damaged = examine_lines(folder / name)
-        damaged += sum(not whole(record) for record in records)
-        if damaged:
-            sentences.append(f"Skipped {damaged} damaged line{'s' * (damaged != 1)} in {folder / name}.")
-    return sentences
 
 
 def _is_score(record: Mapping[str, Any]) -> bool:
@@ -212,6 +210,10 @@ Size = Annotated[int, Field(ge=1)]
 Shape = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(_imaginable)]
 
 
+Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]
+"""Of a recipe or a dataset, which becomes part of a path."""
+
+
 class _Process(BaseModel):
     """The process that trains a run, or did last."""
 
@@ -234,7 +236,7 @@ class _Facts(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    recipe: str
+    recipe: Name
     shape: Shape
     classes: Annotated[int, Field(ge=0, le=10**6)]
     class_names: list[str] = []
@@ -246,13 +248,15 @@ class _Facts(BaseModel):
     recipe_digests: list[str] = []
     process: _Process | None = None
     seed: int | None = None
-    precision: Literal["fp32", "bf16"] | None = None
+    precision: Literal["fp32", "tf32", "bf16"] | None = None
     images: Images | None = None
     seconds: Seconds | None = None
     images_per_second: Number | None = None
     parameters: dict[str, int] | None = None
     plugins: dict[str, str] | None = None
+    data_digest: str | None = None
     environment: _Environment | None = None
+    began_with: _Environment | None = None
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -260,9 +264,10 @@ def read_description(path: Path) -> dict[str, Any]:
 
     Raises:
         NewerError: A newer ganzoo made the run.
-        GanzooError: There is none, or it is damaged.
+        GanzooError: There is none, it is damaged, or the folder holds pipes, or links that lead out of it.
     """
     refuse_pipes(path)
+    refuse_links_out(path)
     file = path / "run.json"
     try:
         info = parse_json(file.read_bytes())

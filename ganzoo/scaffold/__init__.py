@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
+import shutil
 import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
@@ -15,6 +16,7 @@ from pathlib import Path
 from string import Template
 
 from ganzoo.errors import GanzooError
+from ganzoo.files import sweep, temporary_name
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.packages import OURS, distribution_name, installed, normal
 from ganzoo.registry.registry import NAME
@@ -58,7 +60,7 @@ def package_of(name: str) -> str:
 
 
 def write(name: str, folder: Path) -> list[Path]:
-    """Write a plugin into a new folder.
+    """Write a plugin into a new folder, which appears complete or not at all.
 
     Args:
         name: A name that passes ``check_name``.
@@ -70,19 +72,24 @@ def write(name: str, folder: Path) -> list[Path]:
     Raises:
         GanzooError: The folder exists, or could not be created.
     """
+    if folder.exists() or folder.is_symlink():
+        raise GanzooError(f"{folder} already exists.", "Choose another name, or another folder with --out.")
+    prepared = temporary_name(folder)
+    written = []
     try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise GanzooError(f"{folder} already exists.", "Choose another name, or another folder with --out.") from None
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        sweep(folder.parent, folder.name)
+        for path, text in rendered(name):
+            (prepared / path).parent.mkdir(parents=True, exist_ok=True)
+            (prepared / path).write_text(text, encoding="utf-8")
+            written.append(folder / path)
+        prepared.rename(folder)
     except OSError as error:
         raise GanzooError(
             f"Could not create {folder}: {error.strerror}.", "Choose another folder with --out."
         ) from error
-    written = []
-    for path, text in rendered(name):
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text, encoding="utf-8")
-        written.append(folder / path)
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
     return written
 
 

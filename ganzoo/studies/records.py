@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.config.identity import training_digest
 from ganzoo.errors import GanzooError
-from ganzoo.files import locked_append, read_lines, write_atomically
+from ganzoo.files import locked_append, numbered_lines, refuse_links, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import issues
 from ganzoo.runs.environment import hardware_in_words
 from ganzoo.runs.folder import RunFolder, job_folder
-from ganzoo.runs.schemas import LARGEST
+from ganzoo.runs.schemas import LARGEST, Name
 from ganzoo.runs.scores import final_scores, own_protocol
 from ganzoo.training.flops import flops_per_image
 
@@ -43,6 +43,7 @@ Score = dict[str, Any]
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
 
 
 class _Line(BaseModel):
@@ -57,10 +58,10 @@ class _Run(_Line):
     """What every schema says of a run."""
 
     schema_version: Annotated[int, Field(alias="schema")]
-    recipe: str
-    dataset: str
+    recipe: Name
+    dataset: Name
     seed: int
-    digest: str
+    digest: Digest
     plugin: str | None
     summary: str
     paper: str | None
@@ -149,8 +150,9 @@ class ScoreRow(_Line):
         weights: ``ema`` or ``raw``.
         metric: ``<metric>@<extractor>``.
         value: The score.
-        floor: What real images score in place of samples, or None where that has no meaning.
+        floor: Real vs real: what real images score in place of samples, or None where that has no meaning.
         interval: Where the score would be with other samples, 95%; None if that was not computed.
+        sd: The standard deviation of ``floor`` over draws of real images; None if that was not computed.
         protocol: Everything else the score depends on.
     """
 
@@ -169,6 +171,7 @@ class ScoreRow(_Line):
     value: Number
     floor: Number | None = None
     interval: tuple[Number, Number] | None = None
+    sd: Annotated[float, Field(ge=0, le=LARGEST)] | None = None
     protocol: dict[str, Any]
 
     @classmethod
@@ -185,11 +188,16 @@ class ScoreRow(_Line):
     @property
     def score(self) -> Score:
         """What the run folder says of it."""
-        return self.model_dump(mode="json", include=set(_OF_SCORE), exclude={"interval"} if not self.interval else None)
+        left_out = {key for key in ("interval", "sd") if getattr(self, key) is None}
+        return self.model_dump(mode="json", include=set(_OF_SCORE), exclude=left_out)
+
+    def plain(self) -> dict[str, Any]:
+        """What stands in the file; without ``sd`` where it is unknown, as in files from before there was one."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"sd"} if self.sd is None else None)
 
 
 _OF_TRAINING = ("digest", "recipe", "dataset", "seed", "hardware", "precision", "started")
-_OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interval", "protocol")
+_OF_SCORE = ("images", "seconds", "weights", "metric", "value", "floor", "interval", "sd", "protocol")
 
 
 @dataclass(frozen=True)
@@ -266,7 +274,8 @@ class _OldRecord(_Run):
 def read_runs(folder: Path) -> list[ScoredRun]:
     """The runs of a results folder with their scores, in order, each key's last one only.
 
-    A torn last line is left out, and so are scores of a training that has no record.
+    Lines that are not JSON are left out with a warning; so are a torn last line and scores of a training that has no
+    record, without one.
 
     Raises:
         GanzooError: A line is of another version, or is damaged.
@@ -276,7 +285,7 @@ def read_runs(folder: Path) -> list[ScoredRun]:
         latest.pop(record.key, None)
         latest[record.key] = record, scores
     by_training = {(key, record.started): scores for key, (record, scores) in latest.items()}
-    for row in _validated(folder / SCORES, {SCORE_SCHEMA: ScoreRow}, "Score"):
+    for row in _validated(folder / SCORES, {SCORE_SCHEMA: ScoreRow}):
         scores = by_training.get(row.training, [])
         if row.score not in scores:  # two benches may have collected the same one
             scores.append(row.score)
@@ -285,26 +294,26 @@ def read_runs(folder: Path) -> list[ScoredRun]:
 
 def _read_records(path: Path) -> Iterable[tuple[RunRecord, list[Score]]]:
     known: dict[int, type[RunRecord | _OldRecord]] = {1: _OldRecord, SCHEMA: RunRecord}
-    for line in _validated(path, known, "Record"):
+    for line in _validated(path, known):
         yield line.upgraded() if isinstance(line, _OldRecord) else (line, [])
 
 
 L = TypeVar("L", bound=_Line)
 
 
-def _validated(path: Path, schemas: Mapping[int, type[L]], what: str) -> Iterable[L]:
-    for number, line in enumerate(read_lines(path), 1):
+def _validated(path: Path, schemas: Mapping[int, type[L]]) -> Iterable[L]:
+    for number, line in numbered_lines(path):
         schema = line.get("schema")
         if not isinstance(schema, int) or schema not in schemas:
             raise GanzooError(
-                f"{what} {number} of {path} was made by another version of ganzoo (schema {schema}).",
+                f"Line {number} of {path} was written by another version of ganzoo (schema {schema}).",
                 f"This one reads schema {' and '.join(map(str, schemas))}: give another --results.",
             )
         try:
             yield schemas[schema].model_validate(line)
         except ValidationError as error:
             reason = issues(error, schemas[schema], line)[0].sentence("it")
-            raise GanzooError(f"{what} {number} of {path} is damaged: {reason}", "Remove that line.") from error
+            raise GanzooError(f"Line {number} of {path} is damaged: {reason}", "Mend or remove that line.") from error
 
 
 class Ledger:
@@ -314,11 +323,13 @@ class Ledger:
         folder: Made where it is missing.
 
     Raises:
-        GanzooError: The folder cannot be made, or its records cannot be read.
+        GanzooError: The folder cannot be made, something in it is a link, or its records cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        for name in ("samples", RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
+            refuse_links(folder / name, folder)
         try:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -411,7 +422,7 @@ def collect(
         wall_seconds=None if resumed else round(outcome.wall_seconds, 1),
         images_per_second=round(images / seconds, 1) if seconds else None,
         parameters=info.get("parameters", {}),
-        flops_per_image=None if error else count_flops(job, zoo, info.get("data_dir")),
+        flops_per_image=None if error else count_flops(job, zoo, run),
         engine=info.get("engine"),
         precision=info.get("precision"),
         threads=made_with["threads"],
@@ -457,10 +468,10 @@ def final_picture(folder: Path) -> Path | None:
     return pictures[-1] if pictures else None
 
 
-def count_flops(job: Job, zoo: Zoo, data_dir: str | None) -> float | None:
+def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
     """FLOPs of a training image; None where a plugin does what fake tensors cannot."""
     try:
-        where = Path(data_dir) if data_dir else None
+        where = run.data_dir(job.recipe) if run else None
         dataset = zoo.datasets.get(job.dataset).create("train", where, **job.recipe.dataset.options)
         return flops_per_image(job.recipe, zoo, dataset)
     except Exception:  # whatever it is, the training went well and its record must not be lost

@@ -27,7 +27,7 @@ import torch
 from filelock import FileLock
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import read_lines
+from ganzoo.files import child_python, read_lines, refuse_links
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.environment import environment, hardware_in_words
 from ganzoo.runs.scores import is_own, own_protocol
@@ -40,9 +40,6 @@ THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 STOPPED: Final = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a child that was asked to end."""
-
-# Python's -P, which 3.10 lacks: nothing is imported from the working folder, whatever files a stranger put there.
-START: Final = "import sys; sys.path[:] = filter(None, sys.path); from ganzoo.studies.worker import main; main()"
 
 
 def main() -> None:
@@ -69,6 +66,11 @@ def main() -> None:
 def lock(folder: Path) -> FileLock:
     """Held by the process that works on a run folder."""
     return FileLock(folder.with_name(f"{folder.name}.lock"))
+
+
+def log_of(folder: Path, *, scoring: bool) -> Path:
+    """What the process that works on a run folder prints."""
+    return folder.with_name(f"{folder.name}{'.eval' if scoring else ''}.log")
 
 
 def _status(folder: Path) -> str | None:
@@ -126,14 +128,14 @@ class Child:
     def __init__(self, task: Task, folder: Path, *, threads: int | None, extra: Sequence[str] = ()) -> None:
         self.task = task
         self.folder = folder
-        self._log = folder.with_name(f"{folder.name}{'.eval' if task.missing else ''}.log")
+        self._log = log_of(folder, scoring=bool(task.missing))
         self._began = time.monotonic()
         self._asked = False
         folder.parent.mkdir(parents=True, exist_ok=True)
         limits = dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-c", START, *task.command(folder, extra)],
+                child_python("ganzoo.studies.worker", *task.command(folder, extra)),
                 stdin=subprocess.PIPE,  # the leash: open as long as this process lives
                 stdout=log,
                 stderr=log,
@@ -246,9 +248,15 @@ class Bench:
         A job whose training was stopped from outside has no run.
 
         Raises:
+            GanzooError: Something that would be written is a link.
             Interrupted: Ctrl-C; the running jobs have saved.
             Terminated: SIGTERM; the running jobs have saved.
         """
+        work = self.settings.work
+        for folder in (job.folder(work) for job in jobs):
+            logs = (log_of(folder, scoring=scoring) for scoring in (False, True))
+            for path in (folder, folder.with_name(f"{folder.name}.lock"), *logs):
+                refuse_links(path, work)
         known = {job: self._up_to_date(run) for job in jobs if (run := self._recorded(job)) is not None}
         tasks = [Task(job) for job in jobs if job not in known]
         lacking = [Task(job, missing) for job, run in known.items() if (missing := _missing(job, run))]
@@ -365,3 +373,7 @@ def _environment(device: str) -> dict[str, Any]:
     except GanzooError:
         # The job will say so itself; its failure belongs to this machine.
         return environment(torch.device("cpu"))
+
+
+if __name__ == "__main__":
+    main()

@@ -48,20 +48,26 @@ class Processes:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """Where this process trains: of several GPUs each takes its own.
+        """Where this process trains: of a machine's GPUs, each of its processes takes the one of its ``LOCAL_RANK``.
 
         Raises:
-            GanzooError: The device is not available, or all processes would share one GPU.
+            GanzooError: The device is not available, or two processes would share a GPU.
         """
-        device = resolve_device(name)
-        if self.size == 1 or device.type != "cuda":
-            return device
-        local = int(os.environ["LOCAL_RANK"])
-        if device.index is not None or local >= torch.cuda.device_count():
+        kind, _, index = name.partition(":")
+        if self.size == 1 or kind not in ("auto", "cuda") or not torch.cuda.is_available():
+            return resolve_device(name)
+        if index:
             raise GanzooError(
-                f"Process {local} of this machine would have no GPU of its own.",
-                "Use train.device=cuda, and as many processes a machine as it has GPUs.",
+                f"All {self.size} processes would train on {name}.",
+                "Use train.device=cuda: each process takes a GPU of its own.",
             )
+        local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local >= gpus:
+            raise GanzooError(
+                f"This machine has {gpus} GPU{'' if gpus == 1 else 's'}, and process {local + 1} on it has none left.",
+                f"Start at most {gpus} on it (torchrun --nproc-per-node {gpus}), or train with --device cpu.",
+            )
+        # Before anything else touches CUDA, which would put a context of every process on the first GPU.
         torch.cuda.set_device(local)
         return torch.device("cuda", local)
 
@@ -253,11 +259,11 @@ def random_states(processes: Processes, device: torch.device) -> dict[str, Tenso
 
 
 def restore_random(tensors: Mapping[str, Tensor], processes: Processes, device: torch.device, otherwise: int) -> None:
-    """Restore what ``random_states`` gave; a process that did not exist then is seeded by ``otherwise``."""
+    """Restore what ``random_states`` gave; a process or GPU that it does not know is seeded by ``otherwise``."""
     prefix = "random." if processes.is_main else f"ranks.{processes.rank}.random."
     states = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     if states or processes.is_main:
-        restore_global_state(states, device)
+        restore_global_state(states, device, training_seed(otherwise, processes))
     else:
         torch.manual_seed(training_seed(otherwise, processes))
 

@@ -7,7 +7,7 @@ training's random numbers or writes to a weight, so that a watched run trains to
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,17 @@ class Meters:
             self._sums[phase] = torch.zeros(1 + len(scalars), device=device)
             self._one.setdefault(device, torch.ones((), device=device))
         self._sums[phase].add_(torch.stack([self._one[device], *scalars]))
+
+    def snapshot(self) -> Callable[[], None]:
+        """The sums of this moment, as a function that rolls back to them."""
+        sums = {phase: total.clone() for phase, total in self._sums.items()}
+
+        def rollback() -> None:
+            # In place, because what an engine captured adds to these tensors.
+            for phase, total in self._sums.items():
+                total.copy_(sums[phase]) if phase in sums else total.zero_()
+
+        return rollback
 
     def flush(self) -> dict[str, float]:
         """The means since the last flush, as ``{"discriminator.loss": ...}``, and start anew."""
@@ -71,6 +82,10 @@ class GradientWatch:
         parameters = self._parameters[phase.name]
         if parameters:
             self._meters.add(phase.name, {role: _gradient_norm(some) for role, some in parameters.items()})
+
+    def snapshot(self) -> Callable[[], None]:
+        """The norms noted until this moment, as a function that rolls back to them."""
+        return self._meters.snapshot()
 
     def flush(self) -> dict[str, float]:
         """Mean norms since the last flush, as ``{"<phase>.<role>": ...}``, and start anew; waits for the device."""

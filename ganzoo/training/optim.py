@@ -55,7 +55,6 @@ class RoleOptimizer:
                     f"The engine 'cudagraph' cannot capture the optimizer '{name}'.",
                     "Use train.engine=eager, or another optimizer.",
                 )
-            options["lr"] = torch.tensor(float(options["lr"]), device=captured_on)
             if scheduled:
                 if name not in ("adam", "adamw"):
                     raise GanzooError(
@@ -64,7 +63,6 @@ class RoleOptimizer:
                     )
                 # Fused steps read betas as numbers, once.
                 speed = {"foreach": True, "capturable": True}
-                options["betas"] = tuple(torch.tensor(float(b), device=captured_on) for b in options["betas"])
         try:
             self.inner = kind(network.parameters(), **speed, **options)  # type: ignore[arg-type]
         except (ValueError, RuntimeError, TypeError) as error:
@@ -72,6 +70,12 @@ class RoleOptimizer:
             raise GanzooError(
                 f"The optimizer '{name}' cannot train this network: {reason}.", "Change its options, or use 'adam'."
             ) from error
+        if captured_on is not None:
+            # Not before: constructors check numbers, which the host would wait for.
+            for group in self.inner.param_groups:
+                group["lr"] = torch.tensor(float(group["lr"]), device=captured_on)
+                if scheduled:
+                    group["betas"] = tuple(torch.tensor(float(b), device=captured_on) for b in group["betas"])
 
     def set_lr(self, value: float) -> None:
         """Set the learning rate."""

@@ -27,8 +27,31 @@ def global_state(device: torch.device) -> dict[str, Tensor]:
     return states
 
 
-def restore_global_state(states: dict[str, Tensor], device: torch.device) -> None:
-    """Restore the result of ``global_state``."""
+def restore_global_state(states: dict[str, Tensor], device: torch.device, otherwise: int = 0) -> None:
+    """Restore the result of ``global_state``.
+
+    Args:
+        states: By device.
+        device: Where the training is.
+        otherwise: Seeds the GPU's generator where the states were taken without one.
+    """
     torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type == "cuda":
+        if "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], device)
+        else:
+            torch.cuda.manual_seed(otherwise)
+
+
+def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) -> None:
+    """Restore a generator's state; one that was taken on another kind of device is replaced by a seed.
+
+    Args:
+        generator: On the device of the training.
+        state: Of its size on that kind of device; a CPU's is some 5,000 bytes, a GPU's 16.
+        otherwise: The seed to go on with where the sizes differ.
+    """
+    if state.shape == generator.get_state().shape:
+        generator.set_state(state)
+    else:
+        generator.manual_seed(otherwise)

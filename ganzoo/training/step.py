@@ -31,8 +31,7 @@ class TrainingStep:
     """One step of a training. Nothing in it waits for the device.
 
     Attributes:
-        sampler: Real batches.
-        rows: Which rows of each batch this process sees.
+        sampler: Real batches: this process's rows of each.
         groups: The phases, in order.
         run: Each group's function, as the engine made it.
         gradients: Where gradient norms are noted.
@@ -40,7 +39,6 @@ class TrainingStep:
     """
 
     sampler: Sampler
-    rows: slice
     groups: Sequence[StepGroup]
     run: Sequence[StepFn]
     gradients: GradientWatch
@@ -53,9 +51,7 @@ class TrainingStep:
 
     def __call__(self, index: int) -> None:
         """Take the ``index``-th step, counted from 0."""
-        batches = [
-            {name: column[self.rows] for name, column in self.sampler.next().items()} for _ in range(self.batches)
-        ]
+        batches = [self.sampler.next() for _ in range(self.batches)]
         for group, run in zip(self.groups, self.run, strict=True):
             if index % group.every_steps:
                 continue

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -30,8 +31,9 @@ from ganzoo.training.distributed import (
 )
 from ganzoo.training.engines import choose_engine
 from ganzoo.training.health import GradientWatch, Meters
+from ganzoo.training.numerics import fix_workspace, numerics, refuse_tf32_elsewhere
 from ganzoo.training.optim import Ema, Schedules, build_optimizers
-from ganzoo.training.rng import derive_seed, stream
+from ganzoo.training.rng import derive_seed, restore_stream, stream
 from ganzoo.training.step import PhaseStep, StepGroup, TrainingStep, scheduled
 
 
@@ -69,10 +71,13 @@ class Trainer:
         config = recipe.train
         self.recipe = recipe
         self.processes = processes
+        if config.deterministic:
+            fix_workspace()
         self.device = device or processes.device(config.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.precision = resolve_precision(config.precision, self.device)
+        refuse_tf32_elsewhere(self.precision, self.device)
         self.latents = stream(config.seed, "latents", self.device)
         self.engine = choose_engine(config.engine, self.device, self.latents, log, processes.size)
 
@@ -89,7 +94,8 @@ class Trainer:
         self.ema = Ema(averaged, initial(config.ema)) if config.ema is not None else None
 
         data_seed = derive_seed(config.seed, "data")
-        self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log)
+        rows = processes.rows(config.batch_size)
+        self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
         self.steps = 0
         self.meters = Meters()
         groups = scheduled(self.objective.phases(), recipe)
@@ -101,10 +107,29 @@ class Trainer:
         torch.manual_seed(training_seed(config.seed, processes))
 
     def step(self) -> None:
-        """Take one step: see ``training/step.py``. Nothing in it waits for the device."""
-        self.schedules.apply(self.images)
-        self._step(self.steps)
+        """Take one step: see ``training/step.py``. Nothing in it waits for the device.
+
+        Raises:
+            GanzooError: ``train.deterministic``, and an operation has no deterministic implementation on this device.
+            RunError: The engine ``cudagraph`` could not capture a phase.
+        """
+        with numerics(self.recipe.train, self.precision, self.device):
+            self.schedules.apply(self.images)
+            self._step(self.steps)
         self.steps += 1
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Take back the steps of a block: the training goes on to the same bits as if there had been none."""
+        tensors, state = self.checkpoint()
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        rollbacks = [self.meters.snapshot(), self.gradients.snapshot()]
+        try:
+            yield
+        finally:
+            self.restore(tensors, state)
+            for rollback in rollbacks:
+                rollback()
 
     def _group(self, phases: Sequence[Phase]) -> StepGroup:
         context = partial(autocast, self.precision, self.device)
@@ -129,7 +154,6 @@ class Trainer:
     def _prepared_step(self) -> TrainingStep:
         return TrainingStep(
             self.sampler,
-            self.processes.rows(self.recipe.train.batch_size),
             self.step_groups,
             [self.engine(group) for group in self.step_groups],
             self.gradients,
@@ -202,11 +226,12 @@ class Trainer:
             for role, optimizer in self.optimizers.items():
                 optimizer.load(_below(f"optimizers.{role}", tensors))
             self.sampler.load_state_dict({**state["sampler"], **_below("sampler", tensors)})
-            self.latents.set_state(tensors["latents"])
             self.steps = state["steps"]
             # What was captured reads and writes optimizer state that is no longer used.
             self._step = self._prepared_step()
+            # For generators of a device, or of a process, that the checkpoint does not know.
             otherwise = derive_seed(self.recipe.train.seed, str(self.steps))
+            restore_stream(self.latents, tensors["latents"], derive_seed(otherwise, "latents"))
             restore_random(tensors, self.processes, self.device, otherwise)
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from peers.catalogue import HERE, PEERS, Package
+from peers.catalogue import HERE, PEERS, REQUIREMENTS, Package
 from peers.talk import PeerError, PeerProcess, mnist_folder
 from test_peers import compare
 
@@ -87,7 +88,7 @@ def test_a_peer_that_cannot_start_says_why(local: Package, tmp_path: Path) -> No
     with pytest.raises(PeerError, match="No module named 'no_such_module'"):
         PeerProcess(local, tmp_path)
     with pytest.raises(PeerError, match="cannot be started"):
-        PeerProcess(Package("nowhere", "nowhere", (), "nowhere.py", "dcgan-mnist"), tmp_path)
+        PeerProcess(Package("nowhere", "nowhere.py", "dcgan-mnist"), tmp_path)
 
 
 def test_a_peer_that_is_not_there_is_missed_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,3 +124,14 @@ def test_speeds_are_compared_round_by_round() -> None:
     assert report["flops_ratio"] == 0.5
     assert (report["images_per_second"], report["peer_images_per_second"]) == (80, 25)
     assert (report["flops_per_second"], report["peer_flops_per_second"]) == (800, 1000)
+
+
+@pytest.mark.parametrize("name", [*PEERS, "build"])
+def test_every_requirement_of_a_peer_is_pinned_with_hashes(name: str) -> None:
+    """As pip reads the file; it refuses the whole of it where one has no hash."""
+    text = (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")]
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+(\s+--hash=sha256:[0-9a-f]{64})+\s*", line), line
+    assert name == "build" or any(line.startswith(f"{name}==") for line in lines)

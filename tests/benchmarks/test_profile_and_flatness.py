@@ -3,8 +3,8 @@
 import pytest
 
 import flatness
-import profile_step
 from ganzoo.config.loading import load_recipe
+from ganzoo.training.profile import STEP, kind_of, shares_of_a_step
 from ganzoo.training.trainer import Trainer
 
 
@@ -20,12 +20,12 @@ from ganzoo.training.trainer import Trainer
         ("aten::leaky_relu_backward", "activations and loss"),
         ("aten::index_select", "images, latents and random numbers"),
         ("aten::copy_", "copies and number formats"),
-        (profile_step.STEP, "Python between operators"),
+        (STEP, "Python between operators"),
         ("aten::sum", "other"),
     ],
 )
 def test_operators_are_known_by_what_they_are_for(operator, kind):
-    assert profile_step.kind_of(operator) == kind
+    assert kind_of(operator) == kind
 
 
 @pytest.fixture
@@ -34,9 +34,8 @@ def recipe(zoo):
     return load_recipe("vanilla-mnist", zoo, small)
 
 
-def test_shares_of_a_step_add_up(recipe, zoo, mnist, monkeypatch):
-    monkeypatch.setattr(profile_step, "STEPS", 2)
-    shares = profile_step.profiled(Trainer(recipe, zoo, dataset=mnist))
+def test_shares_of_a_step_add_up(recipe, zoo, mnist):
+    shares = shares_of_a_step(Trainer(recipe, zoo, dataset=mnist), 2)
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["matrix products"] > 0
     assert shares["Python between operators"] > 0

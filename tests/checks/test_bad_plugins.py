@@ -37,6 +37,11 @@ EXPECTED = {
     "nan-loss": ("finite", ["loss 'nan-loss'", "a loss of inf", "logsigmoid"]),
     "item-in-loss": ("capturable", ["loss 'item-in-loss'", "self.last = loss.item()", "item_in_loss.py, line 11"]),
     "branches": ("capturable", ["regularizer 'branches'", "if gap > 0:", "torch.where"]),
+    "stays-on-cpu": (
+        "capturable",
+        ["loss 'stays-on-cpu'", "meta", "weights * (fake - real)", "device of the inputs"],
+    ),
+    "copies": ("capturable", ["loss 'copies'", "copied between the CPU and the device", "copies.py, line 13"]),
     "loses-state": ("checkpointable", ["loss 'loses-state'", "plain attribute 'loss.average'", "register_buffer"]),
     "global-rng": ("global-state", ["loss 'global-rng'", "torch.manual_seed(0)"]),
     "undocumented": ("options-documented", ["loss 'undocumented'", "does not document its options: slope"]),

@@ -120,7 +120,7 @@ def test_show_of_a_part(call):
     assert description.strip()
     facts = yaml.safe_load(told)
     assert facts["kind"] == "regularizer"
-    assert facts["options"]["weight"] == {"type": "float", "default": 10.0}
+    assert facts["options"]["weight"] == {"type": "float >= -1000000000 <= 1000000000", "default": 10.0}
     assert facts["plugin"] == "wgan-gp"
     assert "Gulrajani" in facts["paper"]
 

@@ -78,3 +78,19 @@ def test_importing_first_party_plugins_is_quick_and_changes_nothing() -> None:
     found = isolation.import_problems(load_zoo().plugins)
     assert len(found) == len(load_zoo().plugins)
     assert {name: sentences for name, sentences in found.items() if sentences} == {}
+
+
+def numbers(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of all numbers in one."""
+    inner = [*schema.get("anyOf", ()), *schema.get("prefixItems", ()), schema.get("items")]
+    own = [schema] if schema.get("type") in ("integer", "number") and "enum" not in schema else []
+    return [*own, *(found for part in inner if isinstance(part, dict) for found in numbers(part))]
+
+
+@entries
+def test_every_number_has_bounds_of_its_own(entry: Any) -> None:
+    """What a stranger's number gets by default, everything that fits into a tensor, is too wide for ours."""
+    for option, schema in entry.options.schema().items():
+        for number in numbers(schema):
+            assert number.keys() & {"minimum", "exclusiveMinimum"}, option
+            assert number.keys() & {"maximum", "exclusiveMaximum"}, option

@@ -132,7 +132,35 @@ def test_batches_are_made_on_the_device_without_waiting_for_it():
         batches = [sampler.next() for _ in range(10)]
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert all(real.is_cuda and label.is_cuda for real, label in batches)
+    assert all(column.is_cuda for batch in batches for column in batch.values())
+
+
+@pytest.mark.parametrize("kinds", [(ResidentSampler, StreamedSampler), (StreamedSampler, ResidentSampler)])
+def test_a_dataset_that_was_resident_goes_on_streamed_and_the_other_way_round(kinds):
+    before, after = (kind(numbered(50), 12, seed=seed, device="cpu") for kind, seed in zip(kinds, (5, 6), strict=True))
+    for _ in range(7):
+        before.next()
+    after.load_state_dict(before.state_dict())
+    for _ in range(20):
+        assert torch.equal(after.next()["image"], before.next()["image"])
+
+
+@pytest.mark.parametrize("rows", [slice(0, 6), slice(6, 12)])
+def test_only_the_rows_of_this_process_are_gathered(sampler_of, rows):
+    whole = sampler_of(numbered(50), 12, seed=5, device="cpu")
+    part = sampler_of(numbered(50), 12, seed=5, device="cpu", rows=rows)
+    for _ in range(10):
+        for ours, all_of_them in zip(part.next().values(), whole.next().values(), strict=True):
+            assert torch.equal(ours, all_of_them[rows])
+            assert ours.untyped_storage().nbytes() == ours.nbytes  # and not a view of the others'
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_batches_on_a_gpu_are_those_on_the_cpu():
+    ours, theirs = (ResidentSampler(numbered(50), 12, seed=4, device=device) for device in ("cuda", "cpu"))
+    for _ in range(20):
+        assert torch.equal(ours.next()["image"].cpu(), theirs.next()["image"])
 
 
 @pytest.mark.gpu

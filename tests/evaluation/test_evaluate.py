@@ -142,3 +142,60 @@ def test_a_torch_dataset_keeps_its_classes_and_split(noise):
 def test_what_is_no_dataset_of_pictures_is_refused(source, sentence):
     with pytest.raises(GanzooError, match=sentence):
         as_dataset(source)
+
+
+def raises(features, logits, images):
+    raise ValueError("no luck today")
+
+
+def paints(features, logits, images):
+    images.fill_(0)
+    return features, logits
+
+
+ODD = [
+    (raises, "The extractor 'tiny' failed: ValueError: no luck today."),
+    (paints, "The extractor 'tiny' changes the images it is given. Work on a copy"),
+    (lambda features, logits, images: features, "The extractor 'tiny' returned Tensor()."),
+    (lambda features, logits, images: None, "The extractor 'tiny' returned NoneType()."),
+    (lambda features, logits, images: (features, logits, 3), "returned tuple(Tensor, Tensor, int)."),
+    (lambda features, logits, images: (features.numpy(), logits), "returned tuple(ndarray, Tensor)."),
+    (lambda features, logits, images: ((row for row in features), logits), "returned tuple(generator, Tensor)."),
+    (lambda features, logits, images: (features.long(), logits), "returned a tensor of type torch.int64 on cpu."),
+    (lambda features, logits, images: (features + 1j, logits), "returned a tensor of type torch.complex64"),
+    (
+        lambda features, logits, images: (features.to("meta"), logits),
+        "returned a tensor of type torch.float32 on meta.",
+    ),
+    (
+        lambda features, logits, images: (features.to_sparse(), logits),
+        "returned a tensor of type torch.float32 on cpu.",
+    ),
+    (lambda features, logits, images: (features[:0], logits), "returned features of shape (0, 12)"),
+    (lambda features, logits, images: (features[:, 1:], logits), "returned features of shape"),
+    (lambda features, logits, images: (features * float("nan"), logits), "or some are not finite"),
+    (lambda features, logits, images: (features, None), "returned no logits"),
+    (lambda features, logits, images: (features, logits[:, 1:]), "returned logits of shape"),
+]
+
+
+@pytest.mark.parametrize(("odd", "sentence"), ODD, ids=range(len(ODD)))
+def test_an_odd_extractor_is_one_sentence(toy_zoo, noise, extractor, monkeypatch, odd, sentence):
+    forward = type(extractor).forward
+    monkeypatch.setattr(type(extractor), "forward", lambda self, images: odd(*forward(self, images), images))
+    with pytest.raises(GanzooError) as raised:
+        evaluate(noise(50), toy_zoo, ["fid@tiny", "accuracy@tiny"], labels=[0] * 50)
+    assert sentence in str(raised.value)
+
+
+def test_an_extractor_that_asks_for_gradients_gets_a_score(toy_zoo, noise, extractor, monkeypatch):
+    expected = evaluate(noise(50), toy_zoo)
+    forward = type(extractor).forward
+
+    def watched(self, images):
+        with torch.enable_grad():
+            features, logits = forward(self, images)
+            return features.detach().requires_grad_(), logits
+
+    monkeypatch.setattr(type(extractor), "forward", watched)
+    assert evaluate(noise(50), toy_zoo) == expected

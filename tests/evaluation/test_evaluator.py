@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 
+from ganzoo import ImageDataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.features import extract
@@ -56,6 +57,8 @@ def test_a_protocol_names_all_that_the_score_depends_on(toy_zoo, extractor, nois
         "metric": "fid@tiny",
         "value": score.value,
         "floor": score.floor,
+        "interval": list(score.interval),
+        "sd": score.sd,
         "weights": "ema",
         "images": 10,
         "seconds": 1.5,
@@ -88,7 +91,9 @@ def test_references_and_floors_are_cached(toy_zoo, cache, noise):
     kind = type(toy_zoo.extractors.get("tiny").create())
     images = noise(300)
     (first,) = evaluator_of(toy_zoo).score(images)
-    assert sorted(path.name.split("-")[0] for path in cache.iterdir()) == ["features", "features", "floor"]
+    # Of the reference, and of the three sets of 300 that 900 training images make.
+    kinds = sorted(path.name.split("-")[0] for path in cache.iterdir())
+    assert kinds == [*["features"] * 4, *["floor"] * 3]
     before = kind.seen
     (second,) = evaluator_of(toy_zoo).score(images)
     assert kind.seen - before == 300  # only the samples
@@ -286,13 +291,93 @@ def test_settings_of_a_metric_are_in_its_protocol(toy_zoo, noise):
         comparable(found["kid"], scored(toy_zoo, noise(200))["kid"].protocol)
 
 
-def test_an_interval_is_stored_where_it_was_asked_for(toy_zoo, noise):
-    evaluator = evaluator_of(toy_zoo, ["fid@tiny", "kid@tiny"])
-    fid, kid = evaluator.score(noise(300), interval=True)
+def test_an_interval_stands_beside_a_score_unless_it_is_not_wanted(toy_zoo, noise):
+    evaluator = evaluator_of(toy_zoo, ["fid@tiny", "fid-infinity@tiny"])
+    fid, extrapolated = evaluator.score(noise(300))
     low, high = fid.record()["interval"]
     assert low < fid.value < high
-    assert "interval" not in kid.record()
-    assert "interval" not in evaluator.score(noise(300))[0].record()
+    assert "interval" not in extrapolated.record()
+    assert "interval" not in evaluator.score(noise(300), interval=False)[0].record()
+
+
+def test_real_vs_real_deviates_as_other_real_images_do(toy_zoo, noise):
+    """Written out: the scores of the first, second and third third of the shuffled training images."""
+    train = toy_zoo.datasets.get("toy").create("train", None)
+    order = torch.randperm(900, generator=torch.Generator().manual_seed(0))
+    evaluator = evaluator_of(toy_zoo, ["fid@tiny", "coverage@tiny", "recall@tiny"])
+    scores = [
+        [one.value for one in evaluator.score(train.images[order[start : start + 300]], interval=False)]
+        for start in (0, 300, 600)
+    ]
+    found = evaluator.score(noise(300), interval=False)
+    for one, draws in zip(found, zip(*scores, strict=True), strict=True):
+        mean = sum(draws) / 3
+        assert one.floor == pytest.approx(draws[0], rel=1e-9)
+        assert one.sd == pytest.approx((sum((draw - mean) ** 2 for draw in draws) / 2) ** 0.5, rel=1e-6)
+        assert one.excess == one.value - one.floor
+
+
+def test_where_real_images_are_few_their_interval_gives_the_deviation(toy_zoo, noise):
+    # 600 test images make one set of 600: the deviation is that of a share, the square root of p(1-p)/599.
+    found = scored(toy_zoo, noise(600), ["memorisation@tiny"])["memorisation"]
+    assert found.sd == pytest.approx((found.floor * (1 - found.floor) / 599) ** 0.5, rel=1e-6)
+    assert scored(toy_zoo, noise(600), ["fid-infinity@tiny"])["fid-infinity"].sd is None
+
+
+def test_a_set_against_itself_is_perfect(toy_zoo):
+    images = toy_zoo.datasets.get("toy").create("test", None).images
+    found = scored(toy_zoo, images, [f"{name}@tiny" for name in ("fid", "precision", "recall", "density", "coverage")])
+    assert found["fid"].value == pytest.approx(0, abs=1e-6)
+    assert {found[name].value for name in ("precision", "recall", "density", "coverage")} == {1.0}
+
+
+def test_an_extractor_of_another_dataset_is_refused_and_marks_its_scores_for_good(toy_zoo, noise, extractor):
+    class OfOthers(type(extractor)):
+        worlds = ("digits", "letters")
+
+    toy_zoo.extractors.add(Entry("extractor", "others", OfOthers, "x", None, "tests", "0"))
+    with pytest.raises(GanzooError, match="'others' was fitted to digits and letters, not to 'toy'") as caught:
+        evaluator_of(toy_zoo, ["fid@others"])
+    assert "--anyway" in caught.value.remedy
+    entry = toy_zoo.datasets.get("toy")
+    (marked,) = Evaluator(["fid@others"], entry, {}, None, toy_zoo, CPU, anyway=True).score(noise(50))
+    (plain,) = Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU, anyway=True).score(noise(50))
+    assert marked.protocol["anyway"] is True
+    assert "anyway" not in plain.protocol
+    assert "in an extractor of another dataset" in describe(marked.protocol)
+    with pytest.raises(GanzooError, match="anyway: True and None"):
+        comparable(marked.protocol, {key: value for key, value in marked.protocol.items() if key != "anyway"})
+
+
+def test_a_dataset_may_say_what_world_its_images_are_of(toy_zoo, noise, extractor):
+    class OfDigits(type(extractor)):
+        worlds = ("digits",)
+
+    toy_zoo.extractors.add(Entry("extractor", "digits", OfDigits, "x", None, "tests", "0"))
+    digits = ImageDataset("mine", "test", noise(60), world="digits")
+    (score,) = Evaluator(["fid@digits"], digits, {}, None, toy_zoo, CPU).score(noise(50))
+    assert "anyway" not in score.protocol
+
+
+def test_images_set_apart_are_the_reference_and_say_so(toy_zoo, noise):
+    entry = toy_zoo.datasets.get("toy")
+    evaluator = Evaluator(
+        ["fid@tiny", "memorisation@tiny"], entry, {}, None, toy_zoo, CPU, split="validation", validation=200
+    )
+    fid, memorisation = evaluator.score(noise(100))
+    assert (fid.protocol["split"], fid.protocol["validation"], fid.protocol["n_real"]) == ("validation", 200, 200)
+    assert memorisation.protocol["n_train"] == 700
+    # Real vs real is of images that were trained on; what needs unseen images takes those set apart, and never a test
+    # image.
+    draws = [evaluator.reference.draw(evaluator.requests[0], 100, number) for number in range(7)]
+    assert [images.dataset.split for _, images in draws] == ["train"] * 7
+    assert evaluator.reference.first_draw(evaluator.requests[1], 100)[1].dataset.split == "validation"
+    (test,) = Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU, validation=200).score(noise(100))
+    assert "validation" not in test.protocol
+    with pytest.raises(GanzooError, match="split: validation and test"):
+        comparable(fid.protocol, test.protocol)
+    # The same floor as without validation images, so that test scores of tuned runs keep to their column.
+    assert test.floor == Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU).score(noise(100))[0].floor
 
 
 @pytest.mark.parametrize(

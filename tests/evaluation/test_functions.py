@@ -1,14 +1,21 @@
 """Pictures from `module:function`: called as promised, and refused with a sentence where anything is unclear."""
 
+import json
+import signal
 import sys
 
 import pytest
 import torch
 
+from ganzoo import cli
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.image_io import call, is_function
 
 MODULE = """
+import os
+import sys
+import warnings
+
 import numpy as np
 import torch
 
@@ -76,6 +83,89 @@ def careless(n):
 
 
 number = 3
+
+
+def exits(n, seed):
+    sys.exit(0)
+
+
+class Silent(BaseException):
+    def __str__(self):
+        raise RuntimeError
+
+
+def silent(n, seed):
+    raise Silent
+
+
+def generator(n, seed):
+    yield from grey(n, seed)
+
+
+def meta(n, seed):
+    return torch.zeros(n, 1, 6, 8, dtype=torch.uint8, device="meta")
+
+
+def sparse(n, seed):
+    return torch.zeros(n, 6, 8, dtype=torch.uint8).to_sparse()
+
+
+def nested(n, seed):
+    warnings.simplefilter("ignore")
+    return torch.nested.nested_tensor([torch.zeros(6, 8, dtype=torch.uint8)] * n)
+
+
+def vast(n, seed):
+    return torch.zeros(1, 1, 1, dtype=torch.uint8).expand(n, 10**6, 10**6)
+
+
+def vast_array(n, seed):
+    return np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (n, 10**6, 10**6))
+
+
+def named_labels(n, seed):
+    return grey(n, seed), ["seven"] * n
+
+
+def large_labels(n, seed):
+    return grey(n, seed), [2**70] * n
+
+
+def ragged_labels(n, seed):
+    return grey(n, seed), [[0], [0, 1]] * n
+
+
+def meta_labels(n, seed):
+    return grey(n, seed), torch.zeros(n, dtype=torch.int64, device="meta")
+
+
+def complex_labels(n, seed):
+    return grey(n, seed), [1j] * n
+
+
+def true_labels(n, seed):
+    return grey(n, seed), [True] * n
+
+
+class Odd:
+    def __getattr__(self, name):
+        raise ValueError("no attributes")
+
+
+odd = Odd()
+
+
+def careful(n, seed):
+    print("on standard output")
+    return np.zeros((n, 28, 28), np.uint8)
+
+
+def reckless(n, seed):
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    sys.path.clear()
+    os.chdir("/")
+    return careful(n, seed)
 """
 
 
@@ -84,9 +174,10 @@ def module(tmp_path, monkeypatch):
     """A module in the working folder."""
     (tmp_path / "made_up.py").write_text(MODULE)
     (tmp_path / "made_wrong.py").write_text("import there_is_no_such_thing")
+    (tmp_path / "made_main.py").write_text("import sys\nsys.exit('usage: made_main')")
     monkeypatch.chdir(tmp_path)
     yield
-    for name in ("made_up", "made_wrong"):
+    for name in ("made_up", "made_wrong", "made_main"):
         sys.modules.pop(name, None)
 
 
@@ -153,3 +244,56 @@ def test_labels_may_come_with_the_images(module):
 def test_what_is_no_set_of_images_is_refused(module, what, sentence):
     with pytest.raises(GanzooError, match=sentence):
         call(what, 5, 0)
+
+
+@pytest.fixture
+def command(module, monkeypatch, capsys):
+    """``ganzoo eval`` of a function, in this process: its exit code, standard output and standard error."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def evaluate(what, *options):
+        words = ["ganzoo", "eval", what, "--samples", "5", "--device", "cpu", "--json", *options]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return ended.value.code or 0, told.out, told.err
+
+    yield evaluate
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ("made_main:grey", "The module 'made_main' cannot be imported: SystemExit: usage: made_main."),
+        ("made_up:exits", "made_up:exits(5, 0) failed: SystemExit: 0."),
+        ("made_up:silent", "made_up:silent(5, 0) failed: Silent."),
+        ("made_up:odd.there", "'there' of made_up:odd.there cannot be read: ValueError: no attributes."),
+        ("made_up:generator", "returned generator instead of a uint8 array or tensor."),
+        ("made_up:meta", "returned a nested, sparse or meta tensor."),
+        ("made_up:sparse", "returned a nested, sparse or meta tensor."),
+        ("made_up:nested", "returned a nested, sparse or meta tensor."),
+        ("made_up:vast", "returned shape (5, 1000000, 1000000). More than 4 GB are not scored."),
+        ("made_up:vast_array", "returned shape (5, 1000000, 1000000). More than 4 GB are not scored."),
+        ("made_up:named_labels", "returned labels that cannot be read: ValueError: "),
+        ("made_up:large_labels", "returned labels that cannot be read: "),
+        ("made_up:ragged_labels", "returned labels that cannot be read: ValueError: "),
+        ("made_up:meta_labels", "returned labels that cannot be read: NotImplementedError: "),
+        ("made_up:complex_labels", "returned labels of type torch.complex64"),
+        ("made_up:true_labels", "returned labels of type torch.bool"),
+    ],
+)
+def test_an_odd_function_is_one_sentence_of_the_command(command, what, sentence):
+    code, out, err = command(what)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert len(err.splitlines()) == 1
+
+
+def test_what_a_function_prints_or_changes_does_not_reach_the_scores(command):
+    told = [command(f"made_up:{name}") for name in ("careful", "reckless")]
+    assert [code for code, _, _ in told] == [0, 0], told
+    careful, reckless = (json.loads(out)["scores"] for _, out, _ in told)
+    assert careful == reckless
+    assert all("on standard output" in err for _, _, err in told)

@@ -11,7 +11,7 @@ from ganzoo.evaluation import extrapolation, torch_fidelity
 from ganzoo.evaluation import metrics as functions
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.metrics import OURS, better, memorised, parse_metric, parse_metrics
-from ganzoo.evaluation.neighbours import density_and_coverage, radii
+from ganzoo.evaluation.neighbours import manifolds, radii
 from ganzoo.evaluation.reference_cache import RealImages
 from ganzoo.registry.registry import Entry
 
@@ -54,14 +54,21 @@ def inputs(extractor, noise, real_images):
 
 def test_every_metric_is_the_number_its_name_says(inputs):
     fake, real, train = inputs.fake, inputs.real.features, inputs.training_set().features
-    precision, recall = torch_fidelity.precision_and_recall(fake.values, real.values)
-    density, coverage = density_and_coverage(fake.values, real.values, radii(real.values, 5), 5)
+    seen = manifolds(
+        fake.values,
+        real.values,
+        coverage_radii=radii(real.values, 5),
+        precision_radii=radii(real.values, 3),
+        recall_radii=radii(fake.values, 3),
+    )
+    precision, recall = float(seen.precise.double().mean()), float(seen.recalled.any(0).double().mean())
+    density, coverage = float(seen.held.double().mean()) / 5, float(seen.covered.any(0).double().mean())
     assert len({precision, recall, density, coverage}) == 4, "so that none can be taken for another"
     expected = {
         "fid": torch_fidelity.frechet_distance(Features(fake.values).statistics, Features(real.values).statistics),
         "fid-infinity": extrapolation.fid_infinity(fake.values, Features(real.values).statistics),
-        "kid": torch_fidelity.kernel_distance(fake.values, real.values),
-        "is": torch_fidelity.classifier_score(fake.logits),
+        "kid": torch_fidelity.kernel_distance(fake.values, real.values)[0],
+        "is": torch_fidelity.classifier_score(fake.logits)[0],
         "precision": precision,
         "recall": recall,
         "density": density,
@@ -69,7 +76,7 @@ def test_every_metric_is_the_number_its_name_says(inputs):
         "class-coverage": functions.class_coverage(fake.logits, real.logits),
         "class-entropy": functions.class_entropy(fake.logits),
         "accuracy": functions.accuracy(fake.logits, torch.arange(N) % 4),
-        "memorisation": memorised(fake.values, train.values),
+        "memorisation": float(memorised(fake.values, train.values).double().mean()),
         "modes": functions.modes_found(fake.logits),
         "kl": functions.kl_to_uniform(fake.logits),
         "quality": functions.quality(fake.logits),
@@ -120,8 +127,8 @@ def test_what_several_metrics_share_is_computed_once(inputs):
     for metric in METRICS.values():
         metric.compute(counted)
     assert looks == [1]
-    assert METRICS["recall"].both(counted) is METRICS["precision"].both(counted)
-    assert METRICS["density"].both(counted) is METRICS["coverage"].both(counted)
+    passes = {id(METRICS[name].manifolds(counted)) for name in ("precision", "recall", "density", "coverage")}
+    assert len(passes) == 1
 
 
 def test_as_many_images_as_a_metric_takes_are_enough(inputs, extractor, noise, real_images):
@@ -249,3 +256,17 @@ def test_what_is_no_metric_is_refused_by_its_plugin_s_name(metrics):
     metrics.metrics.add(Entry("metric", "odd", dict, "x", None, "somebody-s", "tests 0"))
     with pytest.raises(GanzooError, match="The metric 'odd' of plugin 'somebody-s' is a dict"):
         parse_metric("odd@tiny", metrics)
+
+
+def test_every_metric_but_one_has_an_interval_around_its_score(inputs):
+    for name, metric in METRICS.items():
+        if name in ("accuracy", "quality"):  # shares that are 0 or 1 here or there
+            continue
+        value = metric.compute(inputs)
+        ends = metric.interval(inputs, value)
+        if name == "fid-infinity":
+            assert ends is None
+            continue
+        low, high = ends
+        assert low <= value <= high, name
+        assert metric.interval(inputs, value) == ends, name

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ganzoo.evaluation import neighbours
-from ganzoo.evaluation.neighbours import density_and_coverage, nearest_neighbours, radii
+from ganzoo.evaluation.neighbours import manifolds, nearest_neighbours, radii
 
 
 def all_distances(a, b):
@@ -18,6 +18,31 @@ def brute_density_and_coverage(fake, real, k):
     balls = own.sort(1).values[:, k - 1]
     inside = all_distances(fake, real) < balls
     return float(inside.sum()) / (k * len(fake)), float(inside.any(0).double().mean())
+
+
+def brute_precision_and_recall(fake, real, j):
+    """Kynkäänniemi et al. 2019, equation 1, pair by pair; a point is its own nearest neighbour there."""
+    between = all_distances(fake, real)
+    around_real, around_fake = (all_distances(points, points).sort(1).values[:, j] for points in (real, fake))
+    precision = (between <= around_real).any(1).double().mean()
+    recall = (between <= around_fake[:, None]).any(0).double().mean()
+    return float(precision), float(recall)
+
+
+def look(fake, real, k=5, j=3):
+    return manifolds(
+        fake, real, coverage_radii=radii(real, k), precision_radii=radii(real, j), recall_radii=radii(fake, j)
+    )
+
+
+def density_and_coverage(fake, real, k):
+    found = look(fake, real, k)
+    return float(found.held.double().mean()) / k, float(found.covered.any(0).double().mean())
+
+
+def precision_and_recall(fake, real, j=3):
+    found = look(fake, real, j=j)
+    return float(found.precise.double().mean()), float(found.recalled.any(0).double().mean())
 
 
 @pytest.fixture(params=[2**25, 1000, 1])
@@ -58,7 +83,7 @@ def test_the_nearest_point_and_how_far_it_is(block):
 @pytest.mark.parametrize("k", [1, 5])
 def test_density_and_coverage_agree_with_brute_force(block, k):
     fake, real = torch.randn(160, 5) * 0.8 + 0.2, torch.randn(130, 5)
-    found = density_and_coverage(fake, real, radii(real, k), k)
+    found = density_and_coverage(fake, real, k)
     assert found == pytest.approx(brute_density_and_coverage(fake, real, k), rel=1e-12)
     assert 0.1 < found[1] < 1
 
@@ -67,20 +92,76 @@ def test_density_and_coverage_of_points_on_a_line_have_closed_forms():
     # Balls of radius 1 around 0, 1, ..., 9 (the ends' nearest neighbours are at 1 as well), open at their ends.
     real = torch.arange(10.0)[:, None]
     fake = torch.tensor([[0.5], [0.5], [20.0], [4.0]])
-    density, coverage = density_and_coverage(fake, real, radii(real, 1), 1)
+    found = manifolds(
+        fake, real, coverage_radii=radii(real, 1), precision_radii=radii(real, 1), recall_radii=radii(fake, 1)
+    )
+    density, coverage = found.held.double().mean(), found.covered.any(0).double().mean()
+    # Closed at their ends, the balls hold the same samples; that of 20 reaches to 4.0, that of 4.0 to 0.5, and those of
+    # the two samples at 0.5 hold nothing but one another.
+    assert found.precise.tolist() == [True, True, False, True]
+    assert found.recalled.any(0).tolist() == [False] + [True] * 9
     assert density == (2 + 2 + 0 + 1) / 4
     assert coverage == 3 / 10
 
 
 def test_a_set_is_as_dense_as_expected_and_covered_by_itself():
     points = torch.randn(400, 8) * 10
-    assert density_and_coverage(points, points, radii(points, 5), 5) == (1.0, 1.0)
+    assert density_and_coverage(points, points, 5) == (1.0, 1.0)
+    assert precision_and_recall(points, points) == (1.0, 1.0)
 
 
 def test_an_offset_costs_no_digits():
     # On a grid that float32 holds exactly, so that moving it changes no distance.
     fake, real = (torch.randint(-512, 512, (n, 5)) / 256 for n in (120, 100))
     offset = torch.tensor([4096.0, 0.0, -4096.0, 8192.0, 1.0])
-    moved = density_and_coverage(fake + offset, real + offset, radii(real + offset, 5), 5)
-    assert moved == density_and_coverage(fake, real, radii(real, 5), 5)
+    assert density_and_coverage(fake + offset, real + offset, 5) == density_and_coverage(fake, real, 5)
+    assert precision_and_recall(fake + offset, real + offset) == precision_and_recall(fake, real)
     assert torch.equal(radii(real + offset, 5), radii(real, 5))
+
+
+@pytest.mark.parametrize("j", [1, 3])
+def test_precision_and_recall_agree_with_brute_force(block, j):
+    fake, real = torch.randn(350, 6) * 0.7, torch.randn(300, 6)
+    found = precision_and_recall(fake, real, j)
+    assert found == pytest.approx(brute_precision_and_recall(fake, real, j), rel=1e-12)
+    assert found[0] > found[1] + 0.1  # the fakes keep to the middle
+
+
+def test_precision_and_recall_tell_distant_collapsed_and_equal_sets_apart():
+    real = torch.randn(300, 6)
+    assert precision_and_recall(real + 50, real) == (0, 0)
+    precision, recall = precision_and_recall(real[:1] + torch.randn(300, 6) * 1e-3, real)
+    assert precision == 1
+    assert recall < 0.05
+
+
+def test_what_float32_cannot_tell_apart_is_decided_in_float64(block):
+    # Far from the origin of the common centre and close together: all that matters is below float32's rounding.
+    near = torch.randn(120, 8, dtype=torch.float64) * 1e-3
+    away = torch.zeros(120, 8, dtype=torch.float64)
+    away[::2] = 100.0
+    fake, real = (near + away).float(), (near.flip(1) * 1.01 + away).float()
+    assert density_and_coverage(fake, real, 5) == pytest.approx(brute_density_and_coverage(fake, real, 5), rel=1e-12)
+    assert precision_and_recall(fake, real) == pytest.approx(brute_precision_and_recall(fake, real, 3), rel=1e-12)
+    own = all_distances(fake, fake).fill_diagonal_(float("inf"))
+    assert torch.allclose(radii(fake, 3), own.sort(1).values[:, 2], rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [640, 641, 700])
+def test_the_smallest_of_many_columns_are_found_by_folding_them(n):
+    points = torch.randn(50, 3)
+    among = torch.cat([points[:20] + 1e-3, torch.randn(n - 20, 3)])
+    distances, indices = nearest_neighbours(points, among)
+    expected = all_distances(points, among).min(1)
+    assert torch.equal(indices, expected.indices)
+    assert torch.allclose(distances, expected.values, rtol=1e-12)
+    own = all_distances(among, among).fill_diagonal_(float("inf"))
+    assert torch.allclose(radii(among, 5), own.sort(1).values[:, 4], rtol=1e-12)
+
+
+def test_the_order_of_samples_only_moves_them_between_groups():
+    fake, real = torch.randn(300, 4), torch.randn(200, 4)
+    one, other = look(fake, real), look(fake.flip(0), real)
+    assert torch.equal(one.held, other.held.flip(0))
+    assert torch.equal(one.covered.any(0), other.covered.any(0))
+    assert torch.equal(one.recalled.any(0), other.recalled.any(0))

@@ -161,7 +161,10 @@ def test_clip_is_read_from_torchscript_and_its_width_from_the_file(torch_cache, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # CLIP's files are TorchScript all the same
         torch.jit.save(torch.jit.trace(Whole().eval(), torch.zeros(1)), tmp_path / "clip.pt")
-    extractor = find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
+    with pytest.raises(GanzooError, match="a TorchScript program other than the published one.*--allow-code"):
+        find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
+    with pretrained.allow_code():
+        extractor = find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
     with torch.no_grad():
         features, logits = extractor(noise(3, size=28))
     assert (extractor.width, features.shape, logits) == (10, (3, 10), None)
@@ -176,7 +179,7 @@ def test_clip_weights_that_are_a_pickle_are_refused(torch_cache, tmp_path):
             return (pytest.fail, ("a pickle was loaded",))
 
     torch.save({"visual.proj": Bomb()}, tmp_path / "clip.pt")
-    with pytest.raises(GanzooError, match="'clip-rn50' at .* are damaged"):
+    with pretrained.allow_code(), pytest.raises(GanzooError, match="'clip-rn50' at .* are damaged"):
         find_extractor("clip-rn50", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
 
 
@@ -196,18 +199,24 @@ def dinov2_vits14():
 
 def test_dinov2_comes_from_torch_hubs_cache(torch_cache, noise, tmp_path):
     """Its code is a repository that torch.hub keeps: here one with a smaller network and the same entry point."""
-    repository = torch_cache.parent / "facebookresearch_dinov2_main"
+    repository = torch_cache.parent / pretrained.DINOV2_CODE.replace("/", "_").replace(":", "_")
     repository.mkdir(parents=True)
     (repository / "hubconf.py").write_text(HUB)
     torch_cache.mkdir(parents=True)
     weights = torch_cache / "dinov2_vits14_pretrain.pth"
     torch.save(torch.nn.Linear(48, 384).state_dict(), weights)
-    extractor = find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+    with pytest.raises(GanzooError, match="runs code that is not ganzoo's.*--allow-code"):
+        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+    with pretrained.allow_code():
+        extractor = find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
     with torch.no_grad():
         features, logits = extractor(noise(3, size=28))
     assert (features.shape, logits, extractor.width) == ((3, 384), None, 384)
     assert extractor.digest == hashlib.sha256(weights.read_bytes()).hexdigest()
     elsewhere = tmp_path / "elsewhere.pth"
     elsewhere.write_bytes(weights.read_bytes())
-    with pytest.raises(GanzooError, match=r"read from torch's cache alone.*dinov2_vits14_pretrain\.pth"):
+    with (
+        pretrained.allow_code(),
+        pytest.raises(GanzooError, match=r"read from torch's cache alone.*dinov2_vits14_pretrain\.pth"),
+    ):
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28), elsewhere)

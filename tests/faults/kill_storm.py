@@ -1,11 +1,13 @@
-"""Kill training runs at random, resume each until it is done, and compare it with a run that was never killed.
+"""Kill what writes files at random, repeat each command until it is done, and compare with one that was never killed.
 
-    python tests/faults/kill_storm.py --kills 200 --seed 0
+    python tests/faults/kill_storm.py --kills 500 --seed 0
+    python tests/faults/kill_storm.py --kills 50 --only bench
 
-Each process is a fork of one that has imported everything, which takes milliseconds instead of seconds; it calls
-``loop.start`` or ``loop.resume`` and dies by SIGKILL. Half of the kills come after a random time. The others
-come just before a random file operation in the run folder: these moments matter most, and are too short to hit by
-chance. The result is printed as JSON.
+``run`` trains and resumes, ``bench`` works through a matrix, ``report``, ``leaderboard`` and ``new`` make what the
+commands of that name make. Each process is a fork of one that has imported everything, which takes milliseconds instead
+of seconds, and dies by SIGKILL. Half of the kills come after a random time, those of a bench with its children half of
+the time, as where the machine fails. The others come just before a random file operation in the folder: these moments
+matter most, and are too short to hit by chance. The result is printed as JSON.
 """
 
 from __future__ import annotations
@@ -23,16 +25,23 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.reports.leaderboard import write_leaderboard
+from ganzoo.reports.run_report import write_report
 from ganzoo.runs import loop
 from ganzoo.runs.folder import RunFolder
+from ganzoo.scaffold import write
+from ganzoo.studies.matrix import Matrix
+from ganzoo.studies.records import Ledger, ScoredRun, read_runs
+from ganzoo.studies.worker import Bench, Settings
 
 RECIPE = "vanilla-ring"
 SETTINGS = [
@@ -47,44 +56,164 @@ SETTINGS = [
     "evaluate.samples=200",
 ]
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.truncate", "os.rmdir")
-MAX_RESUMES = 400
+MAX_REPEATS = 400
 NEVER = 10**9
+SCORE = ("metric", "value", "floor", "weights", "images", "protocol")
+
+
+class Scenario:
+    """Something that is killed and repeated, in a folder of its own."""
+
+    def __init__(self, zoo: Zoo, shared: Path) -> None:
+        """Prepare what all repetitions share, in a folder that nobody kills in."""
+        self.zoo = zoo
+        self.shared = shared
+
+    def prepare(self, folder: Path) -> None:
+        """Put into the empty folder what the command starts from."""
+
+    def work(self, folder: Path) -> None:
+        """What the command does, and does again after it was killed."""
+        raise NotImplementedError
+
+    def outcome(self, folder: Path) -> dict[str, Any]:
+        """Everything that no kill may change, once it is done; large content as hashes."""
+        return _files(folder)
+
+
+class Run(Scenario):
+    """A training, resumed until it is done."""
+
+    def work(self, folder: Path) -> None:
+        path = folder / "run"
+        if not (path / "run.json").exists():
+            loop.start(load_recipe(RECIPE, self.zoo, SETTINGS), self.zoo, path)
+        elif RunFolder.open(path).info["status"] != "done":  # the kill may have come after the last write
+            loop.resume(path, self.zoo)
+
+    def outcome(self, folder: Path) -> dict[str, Any]:
+        run = RunFolder.open(folder / "run")
+        events, checkpoint = run.events(), run.latest_checkpoint()
+        return {
+            "status": run.info["status"],
+            "tensors": {name: _hash(tensor.numpy().tobytes()) for name, tensor in checkpoint.tensors.items()},
+            "steps": checkpoint.state["steps"],
+            "scores": [{key: score[key] for key in SCORE} for score in run.scores()],
+            "train events": [event["images"] for event in events if event["event"] == "train"],
+            "score events": [(e["images"], e["metric"], e["weights"]) for e in events if e["event"] == "score"],
+            "damage": _damaged_lines(folder),
+            "pictures": {path.name: _hash(path.read_bytes()) for path in sorted(folder.rglob("samples/*.png"))},
+            "files": sorted(_files(folder)),
+        }
+
+
+class BenchOfTwo(Scenario):
+    """A matrix of two seeds, whose trainings are processes of their own."""
+
+    def work(self, folder: Path) -> None:
+        jobs = Matrix([RECIPE], seeds=[0, 1], overrides=SETTINGS).jobs(self.zoo)
+        settings = Settings(folder / "work", parallel=2, threads=1)
+        Bench(self.zoo, Ledger(folder / "results"), settings).run(jobs)
+
+    def outcome(self, folder: Path) -> dict[str, Any]:
+        return {
+            "records": sorted(map(_facts, read_runs(folder / "results")), key=lambda facts: int(facts["seed"])),
+            "damage": _damaged_lines(folder),
+            "pictures": {path.name: _hash(path.read_bytes()) for path in sorted(folder.rglob("samples/*.png"))},
+            "files": sorted(_files(folder)),
+        }
+
+
+class Report(Scenario):
+    """The report of a finished run."""
+
+    def __init__(self, zoo: Zoo, shared: Path) -> None:
+        super().__init__(zoo, shared)
+        _in_a_fork(lambda: loop.start(load_recipe(RECIPE, zoo, SETTINGS), zoo, shared / "run"))
+
+    def prepare(self, folder: Path) -> None:
+        shutil.copytree(self.shared / "run", folder / "run")
+
+    def work(self, folder: Path) -> None:
+        write_report(folder / "run", self.zoo, draw=False)
+
+
+class Leaderboard(Scenario):
+    """The pages of recorded runs, one of which was scored once more since."""
+
+    def __init__(self, zoo: Zoo, shared: Path) -> None:
+        super().__init__(zoo, shared)
+
+        def work() -> None:
+            BenchOfTwo(zoo, shared).work(shared)
+            first = next((shared / "work").rglob("run.json")).parent
+            scores = RunFolder.open(first).scores()
+            again = [{**one, "protocol": {**one["protocol"], "sample_seed": 7}} for one in scores]
+            RunFolder.open(first).append_score(*again)
+
+        _in_a_fork(work)
+
+    def prepare(self, folder: Path) -> None:
+        for name in ("results", "work"):
+            shutil.copytree(self.shared / name, folder / name)
+        (folder / "README.md").write_text("<!-- leaderboard:begin --><!-- leaderboard:end -->\n")
+
+    def work(self, folder: Path) -> None:
+        write_leaderboard(folder / "results", folder / "README.md", folder / "work")
+
+
+class New(Scenario):
+    """A plugin from the template."""
+
+    def work(self, folder: Path) -> None:
+        if not (folder / "plugin").exists():  # else the kill came after the last operation
+            write("kill-storm", folder / "plugin")
+
+
+SCENARIOS: dict[str, tuple[type[Scenario], float]] = {
+    "run": (Run, 0.5),
+    "bench": (BenchOfTwo, 0.05),
+    "report": (Report, 0.15),
+    "leaderboard": (Leaderboard, 0.15),
+    "new": (New, 0.15),
+}
+"""Each with its share of the kills: a process of a bench takes seconds to start."""
 
 
 class KillTest:
-    """A complete reference run, and runs that are killed.
+    """A complete reference, and repetitions that are killed.
 
     Args:
+        name: One of ``SCENARIOS``.
+        scenario: What is killed.
         folder: An empty folder.
-        seed: Seed of the kills.
+        random: Where moments come from.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder = folder
-        self.random = random.Random(seed)
-        self.zoo: Zoo = load_zoo()
-        self.recipe: Recipe = load_recipe(RECIPE, self.zoo, SETTINGS)
+    def __init__(self, name: str, scenario: Scenario, folder: Path, random: random.Random) -> None:
+        self.name, self.scenario, self.folder, self.random = name, scenario, folder, random
         self.kills: Counter[str] = Counter()
         self.failures: list[str] = []
-        self.runs = 0
-        reference = folder / "reference" / "run"
-        reference.parent.mkdir()
+        self.repetitions = 0
+        reference = folder / "reference"
         self._measure(reference)  # fills the caches and finds late imports
         shutil.rmtree(reference)
         self.seconds, self.operations = self._measure(reference)
-        self.expected = _outcome(reference)
+        self.expected = scenario.outcome(reference)
 
     def _measure(self, folder: Path) -> tuple[float, int]:
-        """The seconds and file operations of a complete run. Imports every module that the run imported."""
-        report_path = self.folder / "report.json"
+        """The seconds and file operations of a whole command. Imports every module that it imported."""
+        report_path = self.folder / "measured.json"
+        folder.mkdir()
+        self.scenario.prepare(folder)
 
         def work() -> None:
             operations = _die_before(folder, NEVER)
-            loop.start(self.recipe, self.zoo, folder)
+            self.scenario.work(folder)
             report_path.write_text(json.dumps({"operations": operations(), "modules": sorted(sys.modules)}))
 
         began = time.monotonic()
-        os.waitpid(_fork(work), 0)
+        _in_a_fork(work)
         seconds, report = time.monotonic() - began, json.loads(report_path.read_text())
         for module in report["modules"]:
             with suppress(Exception):  # some exist only after another module created them
@@ -93,63 +222,99 @@ class KillTest:
         return seconds, report["operations"]
 
     def run(self, kills: int) -> None:
-        """Train until this many processes were killed."""
+        """Repeat until this many processes were killed."""
         while self.kills.total() < kills:
-            self.runs += 1
-            folder = self.folder / f"run-{self.runs}" / "run"
-            for _ in range(MAX_RESUMES):
+            self.repetitions += 1
+            folder = self.folder / f"{self.repetitions}"
+            folder.mkdir()
+            self.scenario.prepare(folder)
+            for _ in range(MAX_REPEATS):
                 finish = self.kills.total() >= kills or self.random.random() < 0.15
-                if self._train(folder, None if finish else self._random_kill()):
+                if self._command(folder, None if finish else self._random_kill()):
                     break
             self._compare(folder)
-            shutil.rmtree(folder.parent)
-
-    def result(self) -> dict[str, Any]:
-        """The result as JSON."""
-        return {
-            "kills": self.kills.total(),
-            **{f"kills_{how}": count for how, count in sorted(self.kills.items())},
-            "trainings": self.runs,
-            "compared": "tensors of the last checkpoint, scores, pictures, train and score events, leftover files",
-            "failures": self.failures,
-            "survived": not self.failures,
-        }
+            shutil.rmtree(folder)
 
     def _random_kill(self) -> tuple[str, float]:
         if self.random.random() < 0.5:
             return "by_clock", self.random.uniform(0, self.seconds)
         return "by_file_operation", self.random.randrange(self.operations)
 
-    def _train(self, folder: Path, kill: tuple[str, float] | None = None) -> bool:
-        """Start or resume in a child process; whether it finished."""
+    def _command(self, folder: Path, kill: tuple[str, float] | None = None) -> bool:
+        """Start or repeat the command in a child process; whether it finished."""
         how, when = kill or ("", 0)
-        folder.parent.mkdir(exist_ok=True)
-        process = _fork(lambda: self._work(folder, int(when) if how == "by_file_operation" else NEVER))
+
+        def work() -> None:
+            _die_before(folder, int(when) if how == "by_file_operation" else NEVER)
+            self.scenario.work(folder)
+
+        process = _fork(work)
         if how == "by_clock":
             time.sleep(when)
-            os.kill(process, signal.SIGKILL)
+            children = _children(process) if self.random.random() < 0.5 else []
+            for victim in (process, *children):
+                with suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
         _, status = os.waitpid(process, 0)
         if os.WIFSIGNALED(status) and how:
             self.kills[how] += 1
             return False
         if status != 0:
-            self.failures.append(f"{folder.parent.name}: a process ended with status {status}")
+            self.failures.append(f"{self.name} {self.repetitions}: a process ended with status {status}")
         return True
 
-    def _work(self, folder: Path, operation: int) -> None:
-        _die_before(folder, operation)
-        if not (folder / "run.json").exists():
-            loop.start(self.recipe, self.zoo, folder)
-        elif RunFolder.open(folder).info["status"] != "done":  # the kill may have come after the last write
-            loop.resume(folder, self.zoo)
-
     def _compare(self, folder: Path) -> None:
-        found = _outcome(folder)
+        try:
+            found = self.scenario.outcome(folder)
+        except Exception as error:
+            self.failures.append(f"{self.name} {self.repetitions}: {type(error).__name__}: {error}")
+            return
         self.failures += [
-            f"{folder.parent.name}: {what} differ: {found[what]} instead of {expected}"
-            for what, expected in self.expected.items()
-            if found[what] != expected
+            f"{self.name} {self.repetitions}: {what}: {found.get(what)} instead of {self.expected.get(what)}"
+            for what in sorted(self.expected.keys() | found.keys())
+            if found.get(what) != self.expected.get(what)
         ]
+
+
+def _facts(run: ScoredRun) -> dict[str, Any]:
+    """What a recorded run holds, without times."""
+    names = ("recipe", "dataset", "seed", "digest", "status", "error", "images", "parameters", "precision", "samples")
+    scores = sorted(([score[key] for key in SCORE] for score in run.curve), key=json.dumps)
+    return {**{name: getattr(run.record, name) for name in names}, "scores": scores}
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Every file with the hash of its content; of locks, those that are there always."""
+    return {
+        str(path.relative_to(folder)): "" if path.suffix == ".lock" else _hash(path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _damaged_lines(folder: Path) -> list[str]:
+    """Lines of JSON-lines files that are no JSON, or were cut short."""
+    found = []
+    for path in sorted(folder.rglob("*.jsonl")):
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+            try:
+                json.loads(line)
+            except ValueError:
+                found.append(f"{path.relative_to(folder)}:{number}")
+        if not path.read_bytes().endswith(b"\n"):
+            found.append(f"{path.relative_to(folder)}: its last line")
+    return found
+
+
+def _hash(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]
+
+
+def _children(process: int) -> list[int]:
+    """The processes that a process has started and that still run; none where the system does not tell."""
+    with suppress(OSError):
+        return [int(word) for word in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return []
 
 
 def _fork(work: Callable[[], None]) -> int:
@@ -167,13 +332,18 @@ def _fork(work: Callable[[], None]) -> int:
         os._exit(code)
 
 
+def _in_a_fork(work: Callable[[], object]) -> None:
+    _, status = os.waitpid(_fork(lambda: (work(), None)[1]), 0)
+    assert status == 0, status
+
+
 def _die_before(folder: Path, operation: int) -> Callable[[], int]:
-    """Kill this process before its n-th file operation in or beside the folder. Returns a counter of operations."""
-    parent, done = str(folder.parent), 0
+    """Kill this process before its n-th file operation in the folder. Returns a counter of operations."""
+    inside, done = str(folder), 0
 
     def watch(event: str, details: tuple[Any, ...]) -> None:
         nonlocal done
-        if event in FILE_EVENTS and str(details[0]).startswith(parent):
+        if event in FILE_EVENTS and str(details[0]).startswith(inside):
             if done == operation:
                 os.kill(os.getpid(), signal.SIGKILL)
             done += 1
@@ -182,37 +352,30 @@ def _die_before(folder: Path, operation: int) -> Callable[[], int]:
     return lambda: done
 
 
-def _outcome(folder: Path) -> dict[str, Any]:
-    """Everything about a finished run that no kill may change; large content as hashes."""
-    run = RunFolder.open(folder)
-    events = run.events()
-    checkpoint = run.latest_checkpoint()
-    keys = ("metric", "value", "floor", "weights", "images", "protocol")
-    return {
-        "status": run.info["status"],
-        "tensors": {name: hash(tensor.numpy().tobytes()) for name, tensor in checkpoint.tensors.items()},
-        "steps": checkpoint.state["steps"],
-        "scores": [{key: score[key] for key in keys} for score in run.scores()],
-        "train events": [event["images"] for event in events if event["event"] == "train"],
-        "score events": [(e["images"], e["metric"], e["weights"]) for e in events if e["event"] == "score"],
-        "damage": run.damage(),
-        "pictures": {path.name: hash(path.read_bytes()) for path in sorted(folder.glob("samples/*.png"))},
-        "files": sorted(str(path.relative_to(folder.parent)) for path in folder.parent.rglob("*") if path.is_file()),
-    }
-
-
 def main() -> int:
     """Run the test and print its result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=SCENARIOS, action="append", help="Only this; may be repeated.")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="ganzoo-kills-") as folder:
-        test = KillTest(Path(folder), arguments.seed)
-        test.run(arguments.kills)
-    print(json.dumps({"seed": arguments.seed, **test.result()}, indent=1))
-    return 0 if not test.failures else 1
+    zoo, chosen, results, failures = load_zoo(), arguments.only or list(SCENARIOS), {}, []
+    shares = sum(SCENARIOS[name][1] for name in chosen)
+    for name in chosen:
+        kind, share = SCENARIOS[name]
+        with tempfile.TemporaryDirectory(prefix="ganzoo-kills-") as folder:
+            shared, place = Path(folder, "shared"), Path(folder, "repetitions")
+            shared.mkdir()
+            place.mkdir()
+            test = KillTest(name, kind(zoo, shared), place, random.Random(f"{arguments.seed} {name}"))
+            test.run(max(1, round(arguments.kills * share / shares)))
+        results[name] = {"kills": test.kills.total(), **dict(test.kills), "repetitions": test.repetitions}
+        failures += test.failures
+        print(f"{name}: {results[name]}, {len(test.failures)} failures", file=sys.stderr)
+    kills = sum(result["kills"] for result in results.values())
+    print(json.dumps({"seed": arguments.seed, "kills": kills, "of": results, "failures": failures}, indent=1))
+    return 0 if not failures else 1
 
 
 if __name__ == "__main__":

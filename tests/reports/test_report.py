@@ -187,7 +187,7 @@ def test_many_pictures_are_thinned_evenly_and_a_torn_one_is_left_out(run, tmp_pa
 
 def test_kinds_of_weights_share_a_row_and_other_protocols_and_sample_seeds_have_their_own(score):
     made = final_table([score(4.0), score(5.0, weights="raw"), score(3.0, split="train"), score(4.4, sample_seed=7)])
-    assert (made[0].values, made[0].reported, made[0].times) == ({"ema": 4.0, "raw": 5.0}, "ema", pytest.approx(40.0))
+    assert (made[0].values, made[0].reported, made[0].excess) == ({"ema": 4.0, "raw": 5.0}, "ema", "+3.9")
     assert [row.values for row in made[1:]] == [{"ema": 3.0}, {"ema": 4.4}]
     assert "mnist train images" in made[1].metric.protocol
     assert made[2].metric.protocol == f"{made[0].metric.protocol}, sample seed 7"

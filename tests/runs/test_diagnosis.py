@@ -42,7 +42,7 @@ def test_without_evidence_a_run_is_not_healthy():
     diagnosis = diagnose([{"event": "start", "images": 0}])
     assert diagnosis.verdict == "unknown"
     assert diagnosis.judged == ("divergence",)
-    assert len(diagnosis.unjudged) == 4
+    assert len(diagnosis.unjudged) == 5
     assert not any(line.startswith("healthy") for line in diagnosis.lines())
 
 
@@ -199,3 +199,64 @@ def test_every_finding_has_a_number_and_advice():
     for finding in diagnosis.findings:
         assert any(character.isdigit() for character in finding.sentence)
         assert finding.advice.count(".") - finding.advice.count("train.") == 1
+
+
+def trained(seconds, images=150_000):
+    return [*training(0.7, 0.7, 0.7, 0.7), {"event": "train", "images": images, "seconds": seconds}]
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(30.0, "young"), (44.9, "young"), (45.1, "healthy")])
+def test_half_a_minute_is_too_young_to_say(seconds, verdict):
+    diagnosis = diagnose(trained(seconds))
+    assert diagnosis.verdict == verdict
+    assert diagnosis.lines()[0].startswith(
+        {"young": f"too young to say: it has trained for {seconds:.0f} seconds.", "healthy": "healthy:"}[verdict]
+    )
+
+
+def test_a_bad_score_that_falls_is_still_improving_and_never_healthy():
+    curve = [score(80.0, "raw", 100_000), score(44.8, "raw", 150_000)]
+    diagnosis = diagnose([*trained(60.0), *curve])
+    assert diagnosis.verdict == "improving"
+    assert diagnosis.lines()[0].startswith(
+        "still improving: its fid@mnist-cnn went from 80 to 44.8 between 100,000 and 150,000 images, and real images "
+        "score 0.1."
+    )
+
+
+def test_a_recall_of_next_to_nothing_that_rises_is_still_improving():
+    recall = {"metric": "recall@mnist-cnn", "floor": 0.86}
+    diagnosis = diagnose([*trained(60.0), score(0.0, "raw", 1000, **recall), score(0.3, "raw", 2000, **recall)])
+    assert diagnosis.verdict == "improving"
+
+
+@pytest.mark.parametrize(
+    ("metric", "floor", "before", "last", "told"),
+    [
+        ("fid@mnist-cnn", 0.1, 44.0, 44.8, "its fid@mnist-cnn is 44.8, 448 times what real images score"),
+        ("recall@mnist-cnn", 0.86, 0.005, 0.005, "its recall@mnist-cnn is 0.005, and real images score 0.86"),
+    ],
+)
+def test_a_bad_score_is_a_finding_if_it_rests_and_too_young_to_judge_alone(metric, floor, before, last, told):
+    points = [score(value, "raw", images, metric, floor) for value, images in ((before, 1000), (last, 2000))]
+    rested = diagnose([*trained(60.0), *points])
+    assert [found.kind for found in rested.findings] == ["poor"]
+    assert told in rested.findings[0].sentence
+    alone = diagnose([*trained(60.0), points[1]])
+    assert (alone.verdict, alone.findings) == ("young", ())
+    assert told in alone.lines()[0]
+
+
+def test_where_far_begins_and_improvement_ends():
+    def verdict(before, last):
+        return diagnose([*trained(60.0), score(before, "raw", 1000), score(last, "raw", 2000)]).verdict
+
+    assert (verdict(10.0, 9.99), verdict(10.5, 10.1)) == ("healthy", "sick")
+    assert (verdict(5.1, 4.7), verdict(5.1, 4.5)) == ("healthy", "improving")  # 0.9 of a distance of 5 is 4.5
+    assert verdict(0.5, 0.3) == "healthy"  # within five times real vs real, where scores are noise
+
+
+def test_the_reported_weights_are_those_that_are_judged():
+    raw = [score(80.0, "raw", 1000), score(20.0, "raw", 2000)]
+    ema = [score(3.0, "ema", 1000), score(3.0, "ema", 2000)]
+    assert diagnose([*trained(60.0), *raw, *ema]).verdict == "healthy"

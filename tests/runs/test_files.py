@@ -3,13 +3,16 @@
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from ganzoo.checks.isolation import import_problems
-from ganzoo.files import append_lines, child_python, read_lines, write_atomically
+from ganzoo.files import DAY, append_lines, child_python, read_lines, sweep, temporary_name, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path, monkeypatch):
@@ -24,6 +27,30 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path, monk
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_writers_that_share_a_process_id_do_not_get_in_each_others_way(tmp_path):
+    """Threads here; in containers that share a folder, every writer may be process 1."""
+    path, each = tmp_path / "run.json", [bytes([65 + n]) * 50_000 for n in range(8)]
+    with ThreadPoolExecutor(len(each)) as pool:
+        list(pool.map(lambda content: [write_atomically(path, content) for _ in range(20)], each))
+    assert path.read_bytes() in each
+    assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_temporary_files_of_other_hosts_are_left_alone_for_a_day(tmp_path, monkeypatch):
+    here = temporary_name(tmp_path / "x.json")
+    with monkeypatch.context() as patch:
+        patch.setattr(socket, "gethostname", lambda: "another-container")
+        there, old = (temporary_name(tmp_path / "x.json") for _ in range(2))
+    gone = here.with_name(here.name.replace(f".{os.getpid()}-", ".999999999-"))
+    for path in (gone, there, old):
+        path.write_text("half")
+    os.utime(old, (time.time() - 2 * DAY,) * 2)
+    sweep(tmp_path)
+    assert [path.exists() for path in (gone, there, old)] == [False, True, False]
+    sweep(tmp_path, sole_writer=True)
+    assert not there.exists()
 
 
 @pytest.mark.parametrize("torn", [b'{"a": 2', b'{"a": 2}', b"x" * 200_000])

@@ -6,11 +6,13 @@ import sys
 
 import pytest
 
+from ganzoo.errors import GanzooError
 from ganzoo.files import locked_append
 
 WRITER = """
 import sys
 from pathlib import Path
+from ganzoo.errors import GanzooError
 from ganzoo.files import locked_append
 
 for number in range(2000):
@@ -35,6 +37,6 @@ def test_two_processes_that_append_two_thousand_records_each_lose_none(tmp_path)
 def test_neither_the_file_nor_its_lock_is_followed_through_a_link(tmp_path, name):
     (tmp_path / "mine").write_text("somebody's own\n")
     (tmp_path / name).symlink_to(tmp_path / "mine")
-    with pytest.raises(OSError, match="is a link"):
+    with pytest.raises(GanzooError, match="is a link"):
         locked_append(tmp_path / "runs.jsonl", [{"a": 1}])
     assert (tmp_path / "mine").read_text() == "somebody's own\n"

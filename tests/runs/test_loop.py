@@ -72,6 +72,18 @@ def test_a_run_leaves_everything_it_promises(whole):
     assert not list(whole.rglob("*.tmp"))
 
 
+def test_a_profile_says_where_a_step_goes_and_changes_no_bit(whole, tmp_path):
+    recipe, zoo = tiny()
+    said = []
+    run = start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(log=said.append), profile=True)
+    (event,) = [event for event in run.events() if event["event"] == "profile"]
+    assert sum(event["shares"].values()) == pytest.approx(1, abs=0.01)
+    assert event["shares"]["matrix products"] > 0
+    (sentence,) = [sentence for sentence in said if sentence.startswith("Of a step's time: ")]
+    assert "matrix products" in sentence
+    assert_same_weights(whole, tmp_path / "run")
+
+
 def test_training_learns(tmp_path):
     zoo = load_zoo()
     settings = ["train.images=19200", "evaluate.every_images=12800", "evaluate.samples=500", "train.ema=null"]

@@ -153,8 +153,8 @@ def test_no_file_is_no_records(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"schema": 3}, r"Record 1 of .* another version of ganzoo \(schema 3\)\. This one reads schema 1 and 2"),
-        ({"sed": 1}, "Record 1 of .* is damaged: it has no key 'sed'. Did you mean 'seed'?"),
+        ({"schema": 3}, r"Line 1 of .* another version of ganzoo \(schema 3\)\. This one reads schema 1 and 2"),
+        ({"sed": 1}, "Line 1 of .* is damaged: it has no key 'sed'. Did you mean 'seed'?"),
         ({"images": "many"}, "is damaged: images must be"),
         ({"status": "perhaps"}, "is damaged: status must be 'done' or 'failed'"),
     ],
@@ -170,7 +170,7 @@ def test_a_damaged_score_is_one_sentence(tmp_path):
     Ledger(tmp_path).append(record(), [SCORE])
     path = tmp_path / "scores.jsonl"
     path.write_text(path.read_text().replace("mnist-cnn", "x").replace('"value": 4.5', '"value": "low"'))
-    with pytest.raises(GanzooError, match="Score 1 of .* is damaged: value must be"):
+    with pytest.raises(GanzooError, match="Line 1 of .* is damaged: value must be"):
         read_runs(tmp_path)
 
 

@@ -16,7 +16,7 @@ from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.runs.folder import RunFolder
 from ganzoo.studies.matrix import Matrix
 from ganzoo.studies.records import Ledger, RunRecord, kept_run, read_runs
-from ganzoo.studies.worker import START, Bench, Settings, Watcher
+from ganzoo.studies.worker import Bench, Settings, Watcher
 
 TINY = [
     "networks.generator.hidden=[16]",
@@ -240,17 +240,6 @@ def test_a_folder_that_holds_another_training_since_is_not_scored_for_the_record
     assert kept_run(known.record, folder / "work").path == run
     RunFolder.open(run).update(started="2020-01-01T00:00:00+00:00")
     assert kept_run(known.record, folder / "work") is None
-
-
-def test_a_module_in_the_working_folder_is_not_imported(tmp_path, monkeypatch):
-    (tmp_path / "filelock.py").write_text("raise SystemExit('imported from the working folder')")
-    monkeypatch.chdir(tmp_path)
-    child = subprocess.run(
-        [sys.executable, "-c", START, "run", str(tmp_path / "run"), "no-such-recipe"],
-        input=b"", capture_output=True, timeout=120,
-    )  # fmt: skip
-    told = child.stderr.decode() + child.stdout.decode()
-    assert "working folder" not in told
 
 
 @pytest.mark.slow

@@ -269,6 +269,69 @@ def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next
     assert (Interrupted.asked, trainer.steps) == (2, 16)
 
 
+OWN_ROWS = """
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from ganzoo.config.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
+from ganzoo.training.distributed import joined
+from ganzoo.training.trainer import Trainer
+
+class Gathered(TorchDispatchMode):
+    rows = 0
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        if function.overloadpacket is torch.ops.aten.index_select and found.dim() == 4:
+            self.rows += len(found)
+        return found
+
+zoo = load_zoo()
+recipe = load_recipe("vanilla-mnist", zoo, ["train.batch_size=32", "train.device=cpu"])
+dataset = zoo.datasets.get("mnist").create("train", None)
+with joined() as processes:
+    trainer = Trainer(recipe, zoo, dataset=dataset, processes=processes)
+    with Gathered() as gathered:
+        trainer.step()
+    assert gathered.rows == 16, gathered.rows
+    processes.any(True)
+"""
+
+
+def test_each_process_gathers_its_own_rows_alone(tmp_path):
+    script = tmp_path / "own_rows.py"
+    script.write_text(OWN_ROWS)
+    process = subprocess.run([sys.executable, *LAUNCHER, str(script)], capture_output=True, text=True, timeout=250)
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.fixture
+def four_gpus(monkeypatch):
+    """As far as the choice of a device asks; and what it makes the current one."""
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    return taken
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_each_process_takes_a_gpu_of_its_own_before_it_touches_any(four_gpus, monkeypatch, name):
+    """On this machine nothing can be put on a GPU, so that trying one first would fail."""
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert Processes(11, 16).device(name) == torch.device("cuda", 3)
+    assert four_gpus == [3]
+
+
+def test_more_processes_than_gpus_and_one_gpu_for_all_are_refused(four_gpus, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    with pytest.raises(GanzooError, match="has 4 GPUs, and process 5 on it has none left.*--nproc-per-node 4"):
+        Processes(4, 8).device("auto")
+    with pytest.raises(GanzooError, match="All 8 processes would train on cuda:0"):
+        Processes(4, 8).device("cuda:0")
+    assert Processes(4, 8).device("cpu") == torch.device("cpu")
+    assert four_gpus == []
+
+
 def test_every_row_of_a_batch_is_seen_by_one_process():
     rows = list(range(12))
     assert [row for rank in range(3) for row in rows[Processes(rank, 3).rows(12)]] == rows

@@ -26,9 +26,18 @@ def test_instructions_alone_are_not_enough(monkeypatch):
     """A processor that has them, and on which bfloat16 is no faster, trains in fp32."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     for faster, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(precision, "_faster_on_this_cpu", lambda faster=faster: faster)
         assert resolve_precision("auto", CPU) == expected
+
+
+def test_with_amx_nothing_is_measured(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(precision, "_faster_on_this_cpu", lambda: pytest.fail("measured"))
+    assert resolve_precision("auto", CPU) == "bf16"
 
 
 def test_without_instructions_nothing_is_tried(monkeypatch):

@@ -115,5 +115,5 @@ def test_bf16_is_computed_in_bf16_and_kept_in_fp32(mnist):
 
 
 def test_an_unusable_device_is_one_sentence(mnist):
-    with pytest.raises(GanzooError, match="Cannot use the device 'qpu'"):
+    with pytest.raises(GanzooError, match="Unknown device 'qpu'"):
         trainer(mnist, "train.device=qpu")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 import torch
 import torch._dynamo
@@ -35,8 +39,7 @@ class CompileEngine:
     """
 
     def __init__(self, device: torch.device, log: Callable[[str], None]) -> None:
-        # torch unpickles what it finds there, and its own choice is a folder of /tmp that anybody can guess.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder("compiled")))
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(_private_cache(log))
         self._device = device
         self._log = log
         self._compiled: dict[str, bool] = {}
@@ -112,6 +115,25 @@ class CompileEngine:
             return None
         self._compiled[step.phase.name] = True
         return losses
+
+
+def _private_cache(log: Callable[[str], None]) -> Path:
+    """Where compiled code is kept: torch unpickles and runs what it finds there, so that nobody else may write to it.
+
+    torch's own choice is a folder of /tmp that anybody can guess. ``TORCHINDUCTOR_CACHE_DIR`` moves it.
+    """
+    named = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    folder = Path(named) if named else cache_folder("compiled")
+    if os.name == "nt" or not folder.exists():
+        return folder
+    found = folder.stat()
+    if not named and found.st_uid == os.geteuid():
+        folder.chmod(0o700)
+    elif found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        log(f"Compiled code is not kept: others can write to {folder}, and what they put there would be run.")
+        folder = Path(tempfile.mkdtemp(prefix="ganzoo-compiled-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @contextmanager

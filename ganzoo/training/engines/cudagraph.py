@@ -10,7 +10,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ganzoo.api.objective import Batch
-from ganzoo.training.engines.base import fallback_message, name_with_fallbacks, snapshot
+from ganzoo.errors import RunError, is_out_of_memory
+from ganzoo.training.engines.base import LONGEST_REASON, fallback_message, name_with_fallbacks, snapshot
 from ganzoo.training.step import StepFn, StepGroup
 
 WARM_UP = 3
@@ -32,9 +33,9 @@ class CaptureEngine:
 
     Nothing of it is Python any more then. What stays on the host is the schedule, the choice of real rows, which are
     copied to where the captured work reads them, and the moving average. The first turns run as they are written; they
-    are steps of the training like all others, so that nothing has to be undone. A group that cannot be captured goes on
-    so, with a sentence: it is tried out on tensors without values before, since a capture that breaks off can leave a
-    GPU in disorder.
+    are steps of the training like all others, so that nothing has to be undone. A group is tried out on tensors without
+    values before: one that cannot be captured goes on as it is written, with a sentence. A capture that breaks off all
+    the same ends the training, since it can leave a GPU in disorder.
 
     Args:
         recorder: Captures.
@@ -74,7 +75,11 @@ class CaptureEngine:
         return run
 
     def attempt(self, group: StepGroup, columns: Mapping[str, Tensor]) -> StepFn | None:
-        """A function that replays; None, and everything as it was, where the group cannot be captured."""
+        """A function that replays; None, and everything as it was, where the group cannot be captured.
+
+        Raises:
+            RunError: The device broke the capture off.
+        """
         rollback, latents = snapshot(group.modules, self._device), self._latents.get_state()
 
         def undo() -> None:
@@ -83,13 +88,21 @@ class CaptureEngine:
 
         try:
             self._try_out(group, columns)
-            undo()
-            replayed = self._capture(group, columns)
         except Exception as error:
             undo()
             self._captured[group.name] = False
             self._log(fallback_message(group.name, "capture its work", error))
             return None
+        undo()
+        try:
+            replayed = self._capture(group, columns)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise RunError(
+                f"Capturing the phase '{group.name}' as a CUDA graph failed: {_first_reason(error)}.",
+                "Train with train.engine=eager; a run that was saved resumes with --set train.engine=eager.",
+            ) from error
         self._captured[group.name] = True
         return replayed
 
@@ -122,12 +135,20 @@ class CaptureEngine:
         return run
 
 
+def _first_reason(error: BaseException) -> str:
+    """The first of the errors that led to this one: ending a broken capture raises another, which says less."""
+    while error.__context__ is not None:
+        error = error.__context__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON].rstrip(".: ")
+
+
 class CudaGraphs:
     """Captures work on one device: everything that it asks of the GPU, to be asked for again as a whole.
 
-    All graphs share one pool of memory. A graph may then write over what another one left there; so whatever is to
-    outlive a replay has to be in memory from before the capture, or in a tensor that is kept, whose memory no other
-    graph gets. Graphs are replayed one after another on one stream.
+    Each graph has a pool of memory of its own, so that none writes over what another left, whatever the order of their
+    replays. What is to outlive the next replay of the same graph has to be in memory from before the capture, or in a
+    tensor that is kept. Graphs are replayed one after another on one stream.
 
     Args:
         device: The GPU.
@@ -138,7 +159,6 @@ class CudaGraphs:
         self._device = device
         self._generator = generator
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._pool = torch.cuda.graph_pool_handle()
 
     def aside(self, work: Callable[[], None]) -> None:
         """Do work on the stream that it will be captured on: libraries set themselves up at their first calls."""
@@ -156,6 +176,12 @@ class CudaGraphs:
         """
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            work()
+        main = torch.cuda.current_stream(self._device)
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                work()
+        except Exception:
+            # Where ending the capture fails too, torch leaves the stream current that was captured on.
+            torch.cuda.set_stream(main)
+            raise
         return graph.replay

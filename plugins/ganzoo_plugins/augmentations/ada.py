@@ -30,12 +30,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from ganzoo import Augmentation, Register, RegisterRecipe, hookimpl
+from ganzoo import Augmentation, EverySteps, ImageCount, Register, RegisterRecipe, Share, hookimpl
 from ganzoo.layers import per_sample, random_windows
 
 PAPER = "Karras et al. 2020, Training Generative Adversarial Networks with Limited Data, arXiv:2006.06676"
-
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class ADA(Augmentation):
@@ -59,12 +57,12 @@ class ADA(Augmentation):
     def __init__(
         self,
         *,
-        target: float = 0.6,
-        images: Annotated[int, Field(ge=1)] = 500_000,
-        interval: Annotated[int, Field(ge=1)] = 4,
-        start: Probability = 0.0,
-        p: Probability | None = None,
-        rotation: float = 15.0,
+        target: Annotated[float, Field(ge=-1, le=1)] = 0.6,
+        images: ImageCount = 500_000,
+        interval: EverySteps = 4,
+        start: Share = 0.0,
+        p: Share | None = None,
+        rotation: Annotated[float, Field(ge=0, le=360)] = 15.0,
         flip: bool = False,
     ) -> None:
         super().__init__()

@@ -20,19 +20,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Augmentation, Register, RegisterRecipe, hookimpl
+from ganzoo import Augmentation, Register, RegisterRecipe, Share, hookimpl
 from ganzoo.layers import per_sample, random_shift, random_windows
 
 PAPER = "Zhao et al. 2020, Differentiable Augmentation for Data-Efficient GAN Training, arXiv:2006.10738"
 
 Part = Literal["color", "translation", "cutout"]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def color(images: Tensor) -> Tensor:

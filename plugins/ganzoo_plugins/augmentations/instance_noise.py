@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Augmentation, Register, RegisterRecipe, hookimpl
+from ganzoo import Augmentation, ImageCount, Register, RegisterRecipe, hookimpl
 
 PAPER = "Sønderby et al. 2017, Amortised MAP Inference for Image Super-resolution, arXiv:1610.04490"
 
@@ -35,9 +35,7 @@ class InstanceNoise(Augmentation):
 
     level: Tensor
 
-    def __init__(
-        self, *, level: Annotated[float, Field(ge=0)] = 0.5, images: Annotated[int, Field(ge=1)] = 200_000
-    ) -> None:
+    def __init__(self, *, level: Annotated[float, Field(ge=0, le=1e3)] = 0.5, images: ImageCount = 200_000) -> None:
         super().__init__()
         self.fall = level / images
         self.register_buffer("level", torch.tensor(float(level)))

@@ -7,18 +7,15 @@ import, so each function imports what it needs.
 
 from __future__ import annotations
 
-import gzip
 import sys
-import zlib
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from ganzoo import GanzooError, ImageDataset, Register, Split, cache_folder, hookimpl
+from ganzoo import GanzooError, ImageDataset, Register, Split, cache_folder, hookimpl, open_regular, read_idx
 from ganzoo_plugins.datasets.image_folder import image_folder
 from ganzoo_plugins.datasets.mnist.archive import intact, unpack
 
@@ -126,25 +123,14 @@ def _read_idx(
     name: str, split: Split, raw: Path, files: Sequence[str], classes: Sequence[str], first_label: int = 0
 ) -> ImageDataset:
     # Not torchvision's dataset classes: those would load a processed .pt file, if the folder has one.
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
     try:
-        with TemporaryDirectory() as unzipped:
-            images_file, labels_file = (_unzipped(raw / file, Path(unzipped)) for file in files)
-            images = read_image_file(images_file).unsqueeze(1)
-            labels = read_label_file(labels_file) - first_label
-    except (OSError, EOFError, zlib.error, ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
-        raise _damaged(name, raw) from error
+        images, numbers = (read_idx(raw / file) for file in files)
+    except GanzooError as error:
+        raise _damaged(name, raw, error.sentence) from error
+    if images.dim() != 3 or numbers.dim() != 1:
+        raise _damaged(name, raw, f"{len(images.shape)} and {len(numbers.shape)} axes instead of 3 and 1")
+    images, labels = images.unsqueeze(1), numbers.long() - first_label
     return ImageDataset(name, split, images, labels, tuple(classes))
-
-
-def _unzipped(file: Path, folder: Path) -> str:
-    """The file, or what its .gz holds, put into a folder."""
-    if file.is_file():
-        return str(file)
-    content = folder / file.name
-    content.write_bytes(gzip.decompress(file.with_name(f"{file.name}.gz").read_bytes()))
-    return str(content)
 
 
 def cifar10(split: Split, folder: Path | None) -> ImageDataset:
@@ -161,12 +147,15 @@ def cifar10(split: Split, folder: Path | None) -> ImageDataset:
             fetch = partial(_fetch, f"https://www.cs.toronto.edu/~kriz/{archive}", folder)
             _download("cifar10", fetch, folder / place, f"the .bin files of {archive}")
     source = _locate("cifar10", folder, (place, "."), files)
-    content = bytearray(b"".join((source / file).read_bytes() for file in files))
+    content = bytearray()
+    for file in files:
+        with open_regular(source / file) as records:
+            content += records.read()
     if not content or len(content) % 3073:
-        raise _damaged("cifar10", source)
-    records = torch.frombuffer(content, dtype=torch.uint8).view(-1, 3073)
-    images = records[:, 1:].reshape(-1, 3, 32, 32)
-    return ImageDataset("cifar10", split, images, records[:, 0].long(), CIFAR10)
+        raise _damaged("cifar10", source, "no whole number of records of 3,073 bytes")
+    rows = torch.frombuffer(content, dtype=torch.uint8).view(-1, 3073)
+    images = rows[:, 1:].reshape(-1, 3, 32, 32)
+    return ImageDataset("cifar10", split, images, rows[:, 0].long(), CIFAR10)
 
 
 def _fetch(url: str, folder: Path) -> None:
@@ -198,8 +187,11 @@ def _locate(name: str, folder: Path, places: Sequence[str], files: Sequence[str]
     )
 
 
-def _damaged(name: str, folder: Path) -> GanzooError:
-    return GanzooError(f"The files of dataset '{name}' in {folder} are damaged.", "Get them again.")
+def _damaged(name: str, folder: Path, reason: str) -> GanzooError:
+    return GanzooError(
+        f"The files of dataset '{name}' in {folder} are damaged or cannot be read: {reason.rstrip('.')}.",
+        "Get them again.",
+    )
 
 
 @hookimpl

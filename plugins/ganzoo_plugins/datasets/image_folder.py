@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,10 +11,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import GanzooError, ImageDataset, Split
+from ganzoo import GanzooError, ImageDataset, Split, check_bytes, open_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Of the names of pictures, as torchvision has them."""
+
+MOST_ENTRIES = 10_000_000
+"""Files and folders below the folder of a class."""
 
 
 def image_folder(
@@ -64,20 +72,50 @@ def _refuse_odd(root: Path) -> None:
 
 
 def _pictures(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """Files, labels and class names; no class names where there are no subfolders."""
-    from torchvision.datasets.folder import ImageFolder, is_image_file
+    """Files, labels and class names; no class names where there are no subfolders.
 
+    The order is that of torchvision's ImageFolder, whose own search follows links in circles.
+    """
     try:
-        if any(entry.is_dir() for entry in folder.iterdir()):
-            tree = ImageFolder(str(folder))
-            return [Path(file) for file, _ in tree.samples], tree.targets, tuple(tree.classes)
-        files = sorted(entry for entry in folder.iterdir() if is_image_file(entry.name))
+        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        if not classes:
+            return _files(folder, into_subfolders=False), [], ()
+        files: list[Path] = []
+        labels: list[int] = []
+        for label, name in enumerate(classes):
+            found = _files(folder / name)
+            if not found:
+                raise GanzooError(
+                    f"The folder {folder / name} is a class without pictures.", "Put some into it, or remove it."
+                )
+            files += found
+            labels += [label] * len(found)
     except OSError as error:
-        raise GanzooError(
-            f"The folder of pictures {folder} cannot be read: {error}.",
-            "Check dataset.path.",
-        ) from error
-    return files, [0] * len(files), ()
+        raise GanzooError(f"The folder of pictures {folder} cannot be read: {error}.", "Check dataset.path.") from error
+    return files, labels, tuple(classes)
+
+
+def _files(folder: Path, *, into_subfolders: bool = True) -> list[Path]:
+    """Everything below a folder whose name says that it is a picture, folder by folder."""
+    found: list[tuple[str, str]] = []
+    waiting, seen = [str(folder)], 0
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(inside) as entries:
+            for entry in entries:
+                seen += 1
+                if seen > MOST_ENTRIES:
+                    raise GanzooError(f"The folder {folder} holds more than {MOST_ENTRIES:,} files.", "Divide it.")
+                if into_subfolders and entry.is_dir():
+                    if entry.is_symlink():
+                        raise GanzooError(
+                            f"{entry.path} is a link to a folder, which may lead in circles.",
+                            "Copy the folder instead; only the folder of a class may be a link.",
+                        )
+                    waiting.append(entry.path)
+                elif entry.name.lower().endswith(ENDINGS):
+                    found.append((inside, entry.name))
+    return [Path(inside, name) for inside, name in sorted(found)]
 
 
 def _share(count: int, split: Split) -> list[int]:
@@ -88,29 +126,35 @@ def _share(count: int, split: Split) -> list[int]:
 
 
 def _stack(files: Sequence[Path], size: int | None, channels: Literal[1, 3]) -> Tensor:
-    pictures: list[Tensor] = []
-    for file in files:
-        pictures.append(_picture(file, size, channels))
-        if pictures[-1].shape != pictures[0].shape:
-            sizes = ["x".join(map(str, pictures[place].shape[1:])) for place in (-1, 0)]
-            raise GanzooError(
-                f"The picture {file} is {sizes[0]} pixels high and wide, and {files[0]} is {sizes[1]}.",
-                "Set dataset.size to scale and crop them all.",
-            )
-    return torch.stack(pictures)
-
-
-def _picture(file: Path, size: int | None, channels: Literal[1, 3]) -> Tensor:
-    from PIL import Image, ImageOps
+    """All pictures as uint8 (n, channels, h, w); their headers have said before that they fit into memory."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling
     from torchvision.transforms.functional import pil_to_tensor
 
-    try:
-        with Image.open(file) as stored:
-            picture = ImageOps.exif_transpose(stored).convert("L" if channels == 1 else "RGB")
-        if size is not None:
-            picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-    # Pillow's readers of its many formats let each other's exceptions through.
-    except Exception as error:
-        raise GanzooError(f"The picture {file} cannot be read: {error}.", "Replace or remove it.") from error
-    tensor: Tensor = pil_to_tensor(picture)
-    return tensor
+    stacked = torch.empty(0)
+    for index, file in enumerate(files):
+        with open_picture(file) as picture:
+            if index == 0:
+                check_bytes(files[0].parent, len(files) * channels * (size * size if size else prod(picture.size)))
+                first = picture.size
+            if size is None and sorted(picture.size) != sorted(first):
+                raise _of_another_size(file, picture.size, files[0], first)
+            ImageOps.exif_transpose(picture, in_place=True)
+            upright = picture.convert("L" if channels == 1 else "RGB")
+            if size is not None:
+                upright = ImageOps.fit(upright, (size, size), Resampling.BICUBIC)
+            pixels = pil_to_tensor(upright)
+        if index == 0:
+            stacked = torch.empty(len(files), *pixels.shape, dtype=torch.uint8)
+        if pixels.shape != stacked.shape[1:]:
+            raise _of_another_size(file, upright.size, files[0], (stacked.shape[3], stacked.shape[2]))
+        stacked[index] = pixels
+    return stacked
+
+
+def _of_another_size(file: Path, size: tuple[int, int], first: Path, wanted: tuple[int, int]) -> GanzooError:
+    found, other = (f"{height}x{width}" for width, height in (size, wanted))
+    return GanzooError(
+        f"The picture {file} is {found} pixels high and wide, and {first} is {other}.",
+        "Set dataset.size to scale and crop them all.",
+    )

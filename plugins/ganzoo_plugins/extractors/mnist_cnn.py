@@ -58,6 +58,7 @@ class MnistCnn(Extractor):
     shape = (1, 28, 28)
     width = 128
     classes = 10
+    worlds = ("mnist",)
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         super().__init__()

@@ -14,12 +14,16 @@ Not here: the paper's networks, two fully connected layers and up to five convol
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from torch import Tensor
 
 from ganzoo import AdversarialLoss, Register, RegisterRecipe, hookimpl
 
 PAPER = "Mao et al. 2017, Least Squares Generative Adversarial Networks, arXiv:1611.04076"
+
+Target = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 class LeastSquares(AdversarialLoss):
@@ -31,7 +35,7 @@ class LeastSquares(AdversarialLoss):
         c: What G wants D to answer to its fakes.
     """
 
-    def __init__(self, *, a: float = 0.0, b: float = 1.0, c: float = 1.0) -> None:
+    def __init__(self, *, a: Target = 0.0, b: Target = 1.0, c: Target = 1.0) -> None:
         super().__init__()
         self.a, self.b, self.c = a, b, c
 

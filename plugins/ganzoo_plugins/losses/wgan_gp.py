@@ -20,7 +20,18 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn.functional import relu
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
+from ganzoo import (
+    AdversarialLoss,
+    EverySteps,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    RegularizerContext,
+    Scale,
+    Weight,
+    functional,
+    hookimpl,
+)
 
 WGAN = "Arjovsky, Chintala & Bottou 2017, Wasserstein GAN, arXiv:1701.07875"
 WGAN_GP = "Gulrajani et al. 2017, Improved Training of Wasserstein GANs, arXiv:1704.00028"
@@ -49,7 +60,7 @@ class GradientPenalty(Regularizer):
     """
 
     def __init__(
-        self, *, weight: float = 10.0, every_steps: int = 1, target: float = 1.0, one_sided: bool = False
+        self, *, weight: Weight = 10.0, every_steps: EverySteps = 1, target: Scale = 1.0, one_sided: bool = False
     ) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.target = target

@@ -29,6 +29,7 @@ from ganzoo.layers import (
     LabelSequential,
     MinibatchStd,
     Norm,
+    Slope,
     UpConv2d,
     Width,
     image_norm,
@@ -121,7 +122,7 @@ class Discriminator(nn.Module):
         *,
         width: Width = 64,
         norm: Norm = "batch",
-        slope: float = 0.2,
+        slope: Slope = 0.2,
         minibatch_std: bool = False,
         conditioning: Conditioning = "concat",
     ) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import Networks, Register, Spec, hookimpl
-from ganzoo.layers import Norm, Width, as_trunk
+from ganzoo.layers import Norm, Slope, Width, as_trunk
 from ganzoo_plugins.networks import dcgan, mlp
 
 
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
 
 def fully_connected(
-    spec: Spec, *, hidden: Sequence[Width] = (512, 256), norm: Norm = "batch", slope: float = 0.2
+    spec: Spec, *, hidden: Sequence[Width] = (512, 256), norm: Norm = "batch", slope: Slope = 0.2
 ) -> Encoder:
     """A multilayer perceptron.
 
@@ -61,7 +61,7 @@ def fully_connected(
     return Encoder(spec, mlp.Discriminator(spec, hidden=hidden, norm=norm, slope=slope))
 
 
-def convolutional(spec: Spec, *, width: Width = 64, norm: Norm = "batch", slope: float = 0.2) -> Encoder:
+def convolutional(spec: Spec, *, width: Width = 64, norm: Norm = "batch", slope: Slope = 0.2) -> Encoder:
     """DCGAN's strided convolutions.
 
     Args:

@@ -23,6 +23,7 @@ from ganzoo.layers import (
     Head,
     LabelSequential,
     Norm,
+    Slope,
     Width,
     label_inputs,
     vector_norm,
@@ -70,7 +71,7 @@ class Generator(nn.Module):
         *,
         hidden: Sequence[Width] = (128, 256, 512, 1024),
         norm: Norm = "batch",
-        slope: float = 0.2,
+        slope: Slope = 0.2,
         conditioning: GeneratorConditioning = "concat",
     ) -> None:
         super().__init__()
@@ -108,7 +109,7 @@ class Discriminator(nn.Module):
         *,
         hidden: Sequence[Width] = (512, 256),
         norm: Norm = "none",
-        slope: float = 0.2,
+        slope: Slope = 0.2,
         conditioning: Conditioning = "concat",
     ) -> None:
         super().__init__()

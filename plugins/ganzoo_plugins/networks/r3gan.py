@@ -41,6 +41,7 @@ from ganzoo import AdversarialLoss, Register, RegisterRecipe, Spec, hookimpl
 from ganzoo.layers import (
     Blur,
     Conditioning,
+    Depth,
     Head,
     Width,
     channel_pyramid,
@@ -113,7 +114,7 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, spec: Spec, *, width: Width = 32, widest: Width = 768, group: Width = 16, blocks: Width = 2
+        self, spec: Spec, *, width: Width = 32, widest: Width = 768, group: Width = 16, blocks: Depth = 2
     ) -> None:
         super().__init__()
         self.spec = spec
@@ -158,7 +159,7 @@ class Discriminator(nn.Module):
         width: Width = 32,
         widest: Width = 768,
         group: Width = 16,
-        blocks: Width = 2,
+        blocks: Depth = 2,
         conditioning: Conditioning = "projection",
     ) -> None:
         super().__init__()

@@ -50,10 +50,21 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d, pad
 from torch.nn.utils.parametrize import register_parametrization
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, functional, hookimpl
+from ganzoo import (
+    EverySteps,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    RegularizerContext,
+    Spec,
+    Weight,
+    functional,
+    hookimpl,
+)
 from ganzoo.layers import (
     Blur,
     Conditioning,
+    Depth,
     Head,
     MinibatchStd,
     Width,
@@ -253,7 +264,7 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, spec: Spec, *, width: Width = 32, widest: Width = 512, style: Width = 128, mapping_layers: Width = 8
+        self, spec: Spec, *, width: Width = 32, widest: Width = 512, style: Width = 128, mapping_layers: Depth = 8
     ) -> None:
         super().__init__()
         self.mapping = Mapping(spec, style, mapping_layers)
@@ -358,7 +369,7 @@ class PathLength(Regularizer):
     average: Tensor
 
     def __init__(
-        self, *, weight: float = 2.0, every_steps: int = 1, decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+        self, *, weight: Weight = 2.0, every_steps: EverySteps = 1, decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     ) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.decay = decay

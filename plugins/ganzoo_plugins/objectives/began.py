@@ -31,6 +31,7 @@ from ganzoo import (
     Phase,
     Register,
     RegisterRecipe,
+    Share,
     Spec,
     hookimpl,
 )
@@ -50,7 +51,7 @@ class BEGAN(Objective):
     real_error: Tensor
     fake_error: Tensor
 
-    def __init__(self, *, diversity: float = 0.5, gain: float = 0.001) -> None:
+    def __init__(self, *, diversity: Share = 0.5, gain: Share = 0.001) -> None:
         super().__init__()
         self.diversity = diversity
         self.gain = gain

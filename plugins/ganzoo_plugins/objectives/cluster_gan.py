@@ -36,6 +36,7 @@ from ganzoo import (
     Register,
     RegisterRecipe,
     Spec,
+    Weight,
     functional,
     hookimpl,
 )
@@ -76,10 +77,10 @@ class ClusterGAN(Objective):
     def __init__(
         self,
         *,
-        noise_scale: Annotated[float, Field(gt=0)] = 0.1,
-        noise_weight: float = 10.0,
-        code_weight: float = 10.0,
-        penalty_weight: float = 10.0,
+        noise_scale: Annotated[float, Field(ge=1e-6, le=1e6)] = 0.1,
+        noise_weight: Weight = 10.0,
+        code_weight: Weight = 10.0,
+        penalty_weight: Weight = 10.0,
         game: Literal["wasserstein", "non-saturating"] = "wasserstein",
     ) -> None:
         super().__init__()

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import max_pool2d, softplus
 
 from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo.layers import Depth
 
 PAPER = "Liu & Tuzel 2016, Coupled Generative Adversarial Networks, arXiv:1606.07536"
 Domain = Literal["edges", "negative"]
@@ -82,7 +82,7 @@ class CoGAN(Objective):
 
     samples_with = ("generator", "second_generator")
 
-    def __init__(self, *, second: Domain = "edges", own_layers: Annotated[int, Field(ge=1)] = 1) -> None:
+    def __init__(self, *, second: Domain = "edges", own_layers: Depth = 1) -> None:
         super().__init__()
         self.translate = DOMAINS[second]
         self.own_layers = own_layers

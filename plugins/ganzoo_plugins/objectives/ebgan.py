@@ -26,13 +26,16 @@ from torch.nn.functional import normalize, relu
 
 from ganzoo import (
     AdversarialLoss,
+    EverySteps,
     GanzooError,
     Networks,
     Register,
     RegisterRecipe,
     Regularizer,
     RegularizerContext,
+    Scale,
     Spec,
+    Weight,
     hookimpl,
 )
 
@@ -46,7 +49,7 @@ class EBGAN(AdversarialLoss):
         margin: m: fakes of a higher energy teach D nothing more.
     """
 
-    def __init__(self, *, margin: float = 10.0) -> None:
+    def __init__(self, *, margin: Scale = 10.0) -> None:
         super().__init__()
         self.margin = margin
 
@@ -78,7 +81,7 @@ class PullingAway(Regularizer):
 
     side: Literal["discriminator", "generator"] = "generator"
 
-    def __init__(self, *, weight: float = 0.1, every_steps: int = 1) -> None:
+    def __init__(self, *, weight: Weight = 0.1, every_steps: EverySteps = 1) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
 
     def bind(self, spec: Spec, networks: Networks) -> None:

@@ -47,6 +47,7 @@ from ganzoo import (
     Register,
     RegisterRecipe,
     Spec,
+    Weight,
     hookimpl,
 )
 from ganzoo.layers import (
@@ -56,6 +57,7 @@ from ganzoo.layers import (
     Head,
     LabelSequential,
     Norm,
+    Slope,
     Trunk,
     UpConv2d,
     Width,
@@ -134,7 +136,7 @@ class Discriminator(nn.Module):
         *,
         width: Width = 64,
         norm: Norm = "batch",
-        slope: float = 0.1,
+        slope: Slope = 0.1,
         conditioning: Conditioning = "concat",
     ) -> None:
         super().__init__()
@@ -203,7 +205,7 @@ class InfoGAN(Objective):
         continuous_weight: λ for continuous codes.
     """
 
-    def __init__(self, *, categorical_weight: float = 1.0, continuous_weight: float = 1.0) -> None:
+    def __init__(self, *, categorical_weight: Weight = 1.0, continuous_weight: Weight = 1.0) -> None:
         super().__init__()
         self.weights = categorical_weight, continuous_weight
 

@@ -40,6 +40,7 @@ from ganzoo import (
     Register,
     RegisterRecipe,
     Spec,
+    Weight,
     functional,
     hookimpl,
 )
@@ -111,10 +112,10 @@ class SemiSupervised(Objective):
     def __init__(
         self,
         *,
-        labels_per_class: Annotated[int, Field(ge=1)] = 10,
-        classes: Annotated[int, Field(ge=2)] = 10,
+        labels_per_class: Annotated[int, Field(ge=1, le=10_000)] = 10,
+        classes: Annotated[int, Field(ge=2, le=10_000)] = 10,
         generator: GeneratorLoss = "feature-matching",
-        weight: float = 1.0,
+        weight: Weight = 1.0,
     ) -> None:
         super().__init__()
         self.labels_per_class, self.classes = labels_per_class, classes
@@ -127,6 +128,12 @@ class SemiSupervised(Objective):
             raise GanzooError(
                 "A semi-supervised GAN finds classes out, and this recipe tells its networks every label.",
                 "Set conditional: false.",
+            )
+        if spec.dataset_classes not in (None, self.classes):
+            raise GanzooError(
+                f"The loss 'semi-supervised' is set to {self.classes} classes, and the dataset has "
+                f"{spec.dataset_classes or 'no labels'}.",
+                f"Set loss.classes: {spec.dataset_classes}." if spec.dataset_classes else "Choose one with labels.",
             )
         trunk.head = ClassHead(trunk.feature_width, self.classes)
         self.pool = Pool(spec.image_shape, self.classes, self.labels_per_class)

@@ -52,8 +52,8 @@ class Unrolled(Objective):
     def __init__(
         self,
         *,
-        steps: Annotated[int, Field(ge=0)] = 5,
-        step_size: Annotated[float, Field(gt=0)] = 0.02,
+        steps: Annotated[int, Field(ge=0, le=100)] = 5,
+        step_size: Annotated[float, Field(gt=0, le=1e3)] = 0.02,
         generator: Literal["minimax", "non-saturating"] = "minimax",
     ) -> None:
         super().__init__()

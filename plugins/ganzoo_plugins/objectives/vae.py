@@ -86,7 +86,9 @@ class VAE(Objective):
 
     roles = {"generator": "generator", "encoder": "encoder"}  # noqa: RUF012
 
-    def __init__(self, *, likelihood: Likelihood = "bernoulli", deviation: Annotated[float, Field(gt=0)] = 1.0) -> None:
+    def __init__(
+        self, *, likelihood: Likelihood = "bernoulli", deviation: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+    ) -> None:
         super().__init__()
         self.likelihood: Likelihood = likelihood
         self.deviation = deviation

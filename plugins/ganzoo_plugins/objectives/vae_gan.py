@@ -25,7 +25,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, functional, hookimpl
+from ganzoo import (
+    Batch,
+    Losses,
+    Networks,
+    Objective,
+    Phase,
+    Register,
+    RegisterRecipe,
+    Spec,
+    Weight,
+    functional,
+    hookimpl,
+)
 from ganzoo.layers import as_trunk
 from ganzoo_plugins.networks.encoders import Posterior, deviation_layer, posterior
 from ganzoo_plugins.objectives.vae import gaussian_prior
@@ -42,7 +54,7 @@ class VAEGAN(Objective):
 
     roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}  # noqa: RUF012
 
-    def __init__(self, *, weight: float = 1e-2) -> None:
+    def __init__(self, *, weight: Weight = 1e-2) -> None:
         super().__init__()
         self.weight = weight
 

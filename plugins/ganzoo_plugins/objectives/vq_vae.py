@@ -43,7 +43,7 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo.layers import Width
+from ganzoo.layers import Depth, Width
 
 PAPER = "van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv:1711.00937"
 
@@ -125,11 +125,11 @@ class VQVAE(Objective):
     def __init__(
         self,
         *,
-        codes: Annotated[int, Field(ge=2)] = 512,
+        codes: Annotated[int, Field(ge=2, le=65_536)] = 512,
         code_width: Width = 8,
-        commitment: Annotated[float, Field(ge=0)] = 0.25,
+        commitment: Annotated[float, Field(ge=0, le=1e6)] = 0.25,
         prior_width: Width = 128,
-        prior_depth: Width = 2,
+        prior_depth: Depth = 2,
     ) -> None:
         super().__init__()
         self.codes, self.code_width, self.commitment = codes, code_width, commitment

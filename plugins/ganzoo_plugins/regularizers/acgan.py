@@ -17,7 +17,18 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
+from ganzoo import (
+    EverySteps,
+    GanzooError,
+    Networks,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    RegularizerContext,
+    Spec,
+    Weight,
+    hookimpl,
+)
 
 PAPER = "Odena, Olah & Shlens 2017, Conditional Image Synthesis with ACGANs, arXiv:1610.09585"
 
@@ -44,7 +55,7 @@ class AuxiliaryClassifier(Regularizer):
     side = "both"
     reads_features = True
 
-    def __init__(self, *, weight: float = 1.0, every_steps: int = 1, on_fakes: bool = True) -> None:
+    def __init__(self, *, weight: Weight = 1.0, every_steps: EverySteps = 1, on_fakes: bool = True) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.on_fakes = on_fakes
 

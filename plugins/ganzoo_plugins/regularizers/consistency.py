@@ -12,12 +12,10 @@ mirrors images, which would turn digits into none. It joins the discriminator's 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, hookimpl
+from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Shift, Weight, hookimpl
 from ganzoo.layers import random_shift
 
 PAPER = "Zhang et al. 2020, Consistency Regularization for Generative Adversarial Networks, arXiv:1910.12027"
@@ -32,7 +30,7 @@ class Consistency(Regularizer):
         shift: Largest shift in pixels.
     """
 
-    def __init__(self, *, weight: float = 10.0, every_steps: int = 1, shift: Annotated[int, Field(ge=0)] = 4) -> None:
+    def __init__(self, *, weight: Weight = 10.0, every_steps: EverySteps = 1, shift: Shift = 4) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.shift = shift
 

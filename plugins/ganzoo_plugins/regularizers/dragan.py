@@ -13,13 +13,21 @@ logit.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
+from ganzoo import (
+    EverySteps,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    RegularizerContext,
+    Scale,
+    Weight,
+    functional,
+    hookimpl,
+)
 
 PAPER = "Kodali et al. 2017, On Convergence and Stability of GANs, arXiv:1705.07215"
 
@@ -37,10 +45,10 @@ class Dragan(Regularizer):
     def __init__(
         self,
         *,
-        weight: float = 10.0,
-        every_steps: int = 1,
-        strength: Annotated[float, Field(ge=0)] = 0.5,
-        target: float = 1.0,
+        weight: Weight = 10.0,
+        every_steps: EverySteps = 1,
+        strength: Scale = 0.5,
+        target: Scale = 1.0,
     ) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.strength = strength

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, hookimpl
+from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, hookimpl
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 
@@ -33,7 +33,7 @@ class FeatureMatching(Regularizer):
     side = "generator"
     reads_features = True
 
-    def __init__(self, *, weight: float = 1.0, every_steps: int = 1) -> None:
+    def __init__(self, *, weight: Weight = 1.0, every_steps: EverySteps = 1) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
 
     def penalty(self, context: RegularizerContext) -> Tensor:

@@ -20,7 +20,18 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
+from ganzoo import (
+    EverySteps,
+    GanzooError,
+    Networks,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    RegularizerContext,
+    Spec,
+    Weight,
+    hookimpl,
+)
 
 PAPER = "Lim & Ye 2017, Geometric GAN, arXiv:1705.02894"
 
@@ -33,7 +44,7 @@ class SVMMargin(Regularizer):
         every_steps: Steps between applications.
     """
 
-    def __init__(self, *, weight: float = 0.01, every_steps: int = 1) -> None:
+    def __init__(self, *, weight: Weight = 0.01, every_steps: EverySteps = 1) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
 
     def bind(self, spec: Spec, networks: Networks) -> None:

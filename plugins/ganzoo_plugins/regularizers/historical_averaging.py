@@ -18,7 +18,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganzoo import Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
+from ganzoo import (
+    EverySteps,
+    Networks,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    RegularizerContext,
+    Spec,
+    Weight,
+    hookimpl,
+)
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 
@@ -41,7 +51,11 @@ class HistoricalAveraging(Regularizer):
     steps: Tensor
 
     def __init__(
-        self, *, weight: float = 1e-3, every_steps: int = 1, side: Literal["discriminator", "generator"] = "generator"
+        self,
+        *,
+        weight: Weight = 1e-3,
+        every_steps: EverySteps = 1,
+        side: Literal["discriminator", "generator"] = "generator",
     ) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.side = side

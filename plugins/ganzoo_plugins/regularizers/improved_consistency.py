@@ -24,12 +24,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
+from ganzoo import (
+    EverySteps,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    RegularizerContext,
+    Shift,
+    Weight,
+    functional,
+    hookimpl,
+)
 from ganzoo.layers import random_shift
 
 PAPER = "Zhao et al. 2021, Improved Consistency Regularization for GANs, arXiv:2002.04724"
 
-Sigma = Annotated[float, Field(ge=0)]
+Sigma = Annotated[float, Field(ge=0, le=1e3)]
 
 
 class BalancedConsistency(Regularizer):
@@ -45,10 +55,10 @@ class BalancedConsistency(Regularizer):
     def __init__(
         self,
         *,
-        weight: float = 10.0,
-        every_steps: int = 1,
-        fake_share: float = 1.0,
-        shift: Annotated[int, Field(ge=0)] = 4,
+        weight: Weight = 10.0,
+        every_steps: EverySteps = 1,
+        fake_share: Weight = 1.0,
+        shift: Shift = 4,
     ) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.fake_share = fake_share
@@ -70,7 +80,7 @@ class LatentConsistency(Regularizer):
         sigma: σ of the move in latent space.
     """
 
-    def __init__(self, *, weight: float = 5.0, every_steps: int = 1, sigma: Sigma = 0.03) -> None:
+    def __init__(self, *, weight: Weight = 5.0, every_steps: EverySteps = 1, sigma: Sigma = 0.03) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.sigma = sigma
 
@@ -92,7 +102,7 @@ class LatentDiversity(Regularizer):
 
     side = "generator"
 
-    def __init__(self, *, weight: float = 0.5, every_steps: int = 1, sigma: Sigma = 0.03) -> None:
+    def __init__(self, *, weight: Weight = 0.5, every_steps: EverySteps = 1, sigma: Sigma = 0.03) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.sigma = sigma
 

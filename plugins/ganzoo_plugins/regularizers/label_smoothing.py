@@ -31,7 +31,7 @@ class LabelSmoothing(Regularizer):
         weight: s. The paper's example has real targets of 0.9.
     """
 
-    def __init__(self, *, weight: Annotated[float, Field(ge=0)] = 0.1) -> None:
+    def __init__(self, *, weight: Annotated[float, Field(ge=0, le=1e6)] = 0.1) -> None:
         super().__init__(weight=weight)
 
     def penalty(self, context: RegularizerContext) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, hookimpl
+from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, hookimpl
 
 PAPER = "Tseng et al. 2021, Regularizing GANs under Limited Data, arXiv:2104.03310"
 
@@ -37,7 +37,7 @@ class LeCam(Regularizer):
     fake_average: Tensor
     steps: Tensor
 
-    def __init__(self, *, weight: float = 0.3, decay: Annotated[float, Field(ge=0, lt=1)] = 0.99) -> None:
+    def __init__(self, *, weight: Weight = 0.3, decay: Annotated[float, Field(ge=0, lt=1)] = 0.99) -> None:
         super().__init__(weight=weight)
         self.decay = decay
         for name in ("real_average", "fake_average", "steps"):

@@ -21,7 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ganzoo import GanzooError, Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
+from ganzoo import (
+    EverySteps,
+    GanzooError,
+    Networks,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    RegularizerContext,
+    Spec,
+    Weight,
+    hookimpl,
+)
 
 PAPER = "Brock, Donahue & Simonyan 2019, Large Scale GAN Training (BigGAN), arXiv:1809.11096"
 
@@ -58,8 +69,8 @@ class Orthogonal(Regularizer):
     def __init__(
         self,
         *,
-        weight: float = 1e-4,
-        every_steps: int = 1,
+        weight: Weight = 1e-4,
+        every_steps: EverySteps = 1,
         side: Literal["discriminator", "generator"] = "generator",
         strict: bool = False,
     ) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
+from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, functional, hookimpl
 
 PAPER = "Mescheder et al. 2018, Which Training Methods for GANs do actually Converge?, arXiv:1801.04406"
 
@@ -29,7 +29,7 @@ class R1(Regularizer):
         every_steps: Steps between applications.
     """
 
-    def __init__(self, *, weight: float = 10.0, every_steps: int = 1) -> None:
+    def __init__(self, *, weight: Weight = 10.0, every_steps: EverySteps = 1) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
 
     def images(self, context: RegularizerContext) -> Tensor:

@@ -14,12 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ganzoo import Networks, Register, RegisterRecipe, Regularizer, RegularizerContext, Spec, hookimpl
+from ganzoo import (
+    EverySteps,
+    Networks,
+    Register,
+    RegisterRecipe,
+    Regularizer,
+    RegularizerContext,
+    Spec,
+    Weight,
+    hookimpl,
+)
 from ganzoo.layers import Width
 from ganzoo_plugins.regularizers.acgan import refuse_unlabelled
 
@@ -43,6 +55,9 @@ class Proxies(nn.Module):
     def forward(self, features: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         """Unit embeddings (n, dim) of features (n, width), and the unit proxies (n, dim) of labels (n,); float32."""
         return normalize(self.project(features).float(), dim=1), normalize(self.proxies(label).float(), dim=1)
+
+
+Cosine = Annotated[float, Field(ge=-1, le=1)]
 
 
 def data_to_data_cross_entropy(
@@ -82,12 +97,12 @@ class DataToData(Regularizer):
     def __init__(
         self,
         *,
-        weight: float = 1.0,
-        every_steps: int = 1,
+        weight: Weight = 1.0,
+        every_steps: EverySteps = 1,
         dim: Width = 128,
-        temperature: float = 0.25,
-        positive: float = 0.95,
-        negative: float = -0.05,
+        temperature: Annotated[float, Field(ge=1e-3, le=1e3)] = 0.25,
+        positive: Cosine = 0.95,
+        negative: Cosine = -0.05,
     ) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.dim = dim

@@ -22,7 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, hookimpl
+from ganzoo import ImageCount, Register, RegisterRecipe, Regularizer, hookimpl
 
 PAPER = "Sinha et al. 2020, Top-k Training of GANs, arXiv:2002.06224"
 
@@ -44,7 +44,7 @@ class TopK(Regularizer):
         *,
         share: Annotated[float, Field(gt=0, le=1)] = 0.5,
         decay: Annotated[float, Field(ge=0, le=1)] = 0.99,
-        images: Annotated[int, Field(ge=1)] = 60_000,
+        images: ImageCount = 60_000,
     ) -> None:
         super().__init__()
         self.share = share

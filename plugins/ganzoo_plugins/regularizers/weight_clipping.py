@@ -28,7 +28,7 @@ class WeightClipping(Regularizer):
         limit: c.
     """
 
-    def __init__(self, *, limit: Annotated[float, Field(gt=0)] = 0.01) -> None:
+    def __init__(self, *, limit: Annotated[float, Field(gt=0, le=1e6)] = 0.01) -> None:
         super().__init__()
         self.limit = limit
 

@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
+from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, functional, hookimpl
 
 PAPER = "Wu et al. 2018, Wasserstein Divergence for GANs, arXiv:1712.01026"
 
@@ -32,7 +32,7 @@ class WassersteinDivergence(Regularizer):
     """
 
     def __init__(
-        self, *, weight: float = 2.0, every_steps: int = 1, power: Annotated[float, Field(gt=1)] = 6.0
+        self, *, weight: Weight = 2.0, every_steps: EverySteps = 1, power: Annotated[float, Field(gt=1, le=100)] = 6.0
     ) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.power = power

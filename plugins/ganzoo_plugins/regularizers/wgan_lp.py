@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn.functional import relu
 
-from ganzoo import Register, RegisterRecipe, Regularizer, RegularizerContext, functional, hookimpl
+from ganzoo import EverySteps, Register, RegisterRecipe, Regularizer, RegularizerContext, Weight, functional, hookimpl
 
 PAPER = "Petzka, Fischer & Lukovnikov 2018, On the regularization of Wasserstein GANs, arXiv:1709.08894"
 
@@ -30,7 +30,7 @@ class LipschitzPenalty(Regularizer):
         every_steps: Steps between applications.
     """
 
-    def __init__(self, *, weight: float = 10.0, every_steps: int = 1) -> None:
+    def __init__(self, *, weight: Weight = 10.0, every_steps: EverySteps = 1) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
 
     def penalty(self, context: RegularizerContext) -> Tensor:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ganzoo import GanzooError, Register, Tracker, hookimpl
 
@@ -24,7 +26,7 @@ class TensorBoard(Tracker):
         GanzooError: The package tensorboard is not installed.
     """
 
-    def __init__(self, folder: Path, *, flush_seconds: int = 30) -> None:
+    def __init__(self, folder: Path, *, flush_seconds: Annotated[int, Field(ge=1, le=86_400)] = 30) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:

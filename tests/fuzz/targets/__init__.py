@@ -38,14 +38,16 @@ def all_targets(models: Path) -> dict[str, Target]:
 
     from ganzoo import build
     from ganzoo.registry.loading import load_zoo
-    from targets import datasets, pictures, plugins, recipes, results, runs
+    from targets import datasets, numbers, pictures, plugins, recipes, results, runs
 
     torch.set_num_threads(1)
-    build._physical_memory = lambda: 64 * 2**20  # reject networks beyond that, as on a small machine
+    build.machine_memory = lambda: 64 * 2**20  # reject networks beyond that, as on a small machine
     zoo = load_zoo()
+    run = runs.Targets(zoo, models)
     kinds = (
         recipes.Targets(zoo),
-        runs.Targets(zoo, models),
+        run,
+        numbers.Targets(zoo, run.intact),
         results.Targets(),
         pictures.Targets(),
         datasets.Targets(zoo),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import lzma
+import os
 import struct
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +16,7 @@ from PIL import Image
 
 from ganzoo_plugins.datasets.mnist import archive
 from targets import Target
-from targets.pictures import odd_png
+from targets.pictures import BOMBS, EPS, odd_png
 
 if TYPE_CHECKING:
     from random import Random
@@ -54,8 +56,17 @@ class Targets:
         """IDX files of Fashion-MNIST, KMNIST and EMNIST in a user's folder."""
         name = random.choice(("fashion-mnist", "kmnist", "emnist"))
         prefix = "emnist-balanced-test" if name == "emnist" else "t10k"
-        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(_idx(random, self.images))
-        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(_idx(random, self.labels))
+        for kind, whole in (("images-idx3", self.images), ("labels-idx1", self.labels)):
+            content = _idx(random, whole)
+            file = folder / f"{prefix}-{kind}-ubyte"
+            if random.random() < 0.3:
+                packed = gzip.compress(content, 1)
+                packed = mutations.content(random, packed) if random.random() < 0.3 else packed
+                file.with_name(f"{file.name}.gz").write_bytes(packed)
+            elif random.random() < 0.03:
+                os.mkfifo(file)
+            else:
+                file.write_bytes(content)
         self.zoo.datasets.get(name).create("test", folder)
 
     def archive(self, random: Random, folder: Path) -> None:
@@ -84,10 +95,26 @@ class Targets:
             (root / place).mkdir(parents=True, exist_ok=True)
             for number in range(random.choice((0, 1, 3, 10))):
                 _picture(random, root / place / f"{number}")
+            _trap(random, root / place)
         path = str(Path(random.choice(PATHS)))
         entry = self.zoo.datasets.get("image-folder")
         options = {"path": path, "size": random.choice((None, None, 8)), "channels": random.choice((1, 3))}
         entry.create(random.choice(("train", "test")), random.choice((folder, folder, None)), **entry.check(options))
+
+
+def _trap(random: Random, folder: Path) -> None:
+    """Now and then: a link in a circle, a pipe, a program, or a picture of next to nothing."""
+    kind = random.randrange(30)
+    if kind == 0:
+        for name in ("one", "two"):
+            (folder / name).symlink_to(random.choice((".", "..", "/", folder)))
+    elif kind == 1:
+        os.mkfifo(folder / "pipe.png")
+    elif kind == 2:
+        (folder / "program.png").write_bytes(EPS)
+    elif kind == 3:
+        for number in range(3):
+            (folder / f"bomb{number}.png").write_bytes(BOMBS[random.choice(("1", "L"))])
 
 
 def _idx(random: Random, whole: bytes) -> bytes:

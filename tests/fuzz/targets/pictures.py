@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zipfile
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mutations
@@ -24,7 +26,18 @@ DESCRIPTIONS = ("|u1", "<f4", "<f8", "|O", "<U9", "|V999999999", "<M8[ns]", "|b1
 SHAPES = ("(4, 8, 8)", "(4, 8, 8, 3)", "(4, 1, 2)", "(0, 8, 8)", "(-1, 8, 8)", "(10**9, 10**9)", "()", "(4,)", "4",
           f"({10**12}, 8, 8)", f"({10**30}, 0)", f"({2**62}, 4)", "(4, 8, 8, 1, 1)", "(True, 8, 8)", "(" * 150,
           "-" * 3000 + "1", "(4, 8, 8), 'x': 1", "(4.0, 8, 8)", "(50000, 200, 200)")  # fmt: skip
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+METHODS = (*[zipfile.ZIP_STORED] * 4, *[zipfile.ZIP_DEFLATED] * 4, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+def _bomb(mode: str) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, (12_000, 12_000)).save(file, "PNG")
+    return file.getvalue()
+
+
+BOMBS = {mode: _bomb(mode) for mode in ("1", "L")}
+"""A hundred million pixels in a few kilobytes."""
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
 
 
 class Targets:
@@ -52,8 +65,11 @@ class Targets:
             if random.random() < 0.3:
                 content = odd_png(random) if random.random() < 0.4 else mutations.content(random, content)
             (folder / name).write_bytes(content)
-        if random.random() < 0.2:
-            (folder / "folder.png").mkdir()
+        for chance, make in ((0.2, (folder / "folder.png").mkdir), (0.05, partial(os.mkfifo, folder / "pipe.png"))):
+            if random.random() < chance:
+                make()
+        if random.random() < 0.05:
+            (folder / "0.png").write_bytes(BOMBS[random.choice(("1", "L"))])
         _prepare(random, read_pictures(folder))
 
 
@@ -83,6 +99,8 @@ def _array(random: Random, shape: tuple[int, ...]) -> bytes:
     described = f"{{'descr': {random.choice(DESCRIPTIONS)!r}, 'fortran_order': {random.choice((True, False, 3))}, "
     header = f"{described}'shape': {random.choice(SHAPES)}}}".encode("latin-1", "replace")
     version = random.choice((b"\x01\x00", b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x00"))
+    if version[0] > 1 and random.random() < 0.2:
+        header += b" " * random.choice((9_000, 20_000, 20_000_000))
     length = struct.pack("<H" if version[0] == 1 else "<I", len(header))
     return b"\x93NUMPY" + version + length + header + bytes(random.choice((0, 32, 256)))
 

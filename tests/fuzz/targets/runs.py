@@ -101,7 +101,7 @@ class Targets:
         """Everything in a run except its weights."""
         path = self._damaged(random, folder)
         run = RunFolder.open(path)
-        run.damage()
+        run.events()
         scores = run.scores()
         examine(run).lines()
         if scores:

@@ -164,7 +164,6 @@ def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
         SemiSupervised().bind(told, {"discriminator": Discriminator(told)})
 
 
-def test_more_labels_than_there_are_numbers_is_a_sentence(zoo: Zoo, mnist: ImageDataset) -> None:
-    recipe = load_recipe("semi-supervised-mnist", zoo, [f"loss.labels_per_class={10**30}"])
-    with pytest.raises(GanzooError, match="could not build its own networks"):
-        Trainer(recipe, zoo, dataset=mnist)
+def test_more_labels_than_there_are_numbers_is_a_sentence(zoo: Zoo) -> None:
+    with pytest.raises(GanzooError, match=r"loss\.labels_per_class must be at most 10000"):
+        load_recipe("semi-supervised-mnist", zoo, [f"loss.labels_per_class={10**30}"])

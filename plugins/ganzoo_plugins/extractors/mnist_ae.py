@@ -17,7 +17,7 @@ projection's columns v solve S v = a (S + N) v for the largest a, where N sums `
 mean then costs no more than 1/``MEAN_WEIGHT``. Values up to 16 are black and those from 240 on white.
 
 The weights are fitted to training images alone, without labels and without validation images, by
-``python -m ganzoo_plugins.extractors.autoencoder_training --dataset mnist --out FOLDER``. How they were chosen among
+``python -m ganzoo_plugins.extractors.mnist_ae_training --dataset mnist --out FOLDER``. How they were chosen among
 others: docs/metrics.md.
 """
 
@@ -93,7 +93,7 @@ class Autoencoder(Extractor):
         except (OSError, SafetensorError, RuntimeError) as error:
             raise GanzooError(
                 f"The weights of '{self.name}' in {weights} cannot be read.",
-                "Install ganzoo-bench again, or fit them: `python -m ganzoo_plugins.extractors.autoencoder_training`.",
+                "Install ganzoo-bench again, or fit them: `python -m ganzoo_plugins.extractors.mnist_ae_training`.",
             ) from error
         self._digest = sha256(content).hexdigest()
         convert_conv2d_weight_memory_format(self.eval().requires_grad_(False), torch.channels_last)

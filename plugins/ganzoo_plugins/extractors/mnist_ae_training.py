@@ -1,4 +1,4 @@
-"""Fit ``mnist-ae`` or ``fashion-mnist-ae``: ``python -m ganzoo_plugins.extractors.autoencoder_training --out FOLDER``.
+"""Fit ``mnist-ae`` or ``fashion-mnist-ae``: ``python -m ganzoo_plugins.extractors.mnist_ae_training --out FOLDER``.
 
 Only training images are used, without their labels, and none that ``dataset.validation`` sets apart. Everything is
 drawn from one seed: the same machine and torch release give the same file, byte for byte.
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ganzoo_plugins.datasets.datasets import fashion_mnist, mnist
-from ganzoo_plugins.extractors.autoencoder import DIRECTIONS, FIRST, LAST, SECOND, Encoder, clean, features
+from ganzoo_plugins.extractors.mnist_ae import DIRECTIONS, FIRST, LAST, SECOND, Encoder, clean, features
 from ganzoo_plugins.extractors.splitting import split_off_validation
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from safetensors.torch import load, save
 from scipy.linalg import eigh, sqrtm
 from scipy.signal import correlate2d
 
-import ganzoo_plugins.extractors.autoencoder as module
+import ganzoo_plugins.extractors.mnist_ae as module
 from ganzoo import Features, GanzooError
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract
 from ganzoo_plugins.datasets.datasets import mnist
-from ganzoo_plugins.extractors.autoencoder import FashionMnistAe, MnistAe, features
-from ganzoo_plugins.extractors.autoencoder_training import MEAN_WEIGHT, directions, main, moved, train
+from ganzoo_plugins.extractors.mnist_ae import FashionMnistAe, MnistAe, features
+from ganzoo_plugins.extractors.mnist_ae_training import MEAN_WEIGHT, directions, main, moved, train
 from ganzoo_plugins.extractors.splitting import split_off_validation
 
 FOLDER = Path(module.__file__).parent
@@ -161,9 +161,9 @@ class TestFitting:
     def test_the_command_writes_a_file_named_after_its_digest(self, tmp_path, monkeypatch, digits, capsys):
         small = lambda split, folder: split_off_validation(digits["train"], 59_000)[0]  # noqa: E731
         monkeypatch.setitem(
-            __import__("ganzoo_plugins.extractors.autoencoder_training", fromlist=["x"]).WORLDS, "mnist", small
+            __import__("ganzoo_plugins.extractors.mnist_ae_training", fromlist=["x"]).WORLDS, "mnist", small
         )
-        monkeypatch.setattr("ganzoo_plugins.extractors.autoencoder_training.split_off_validation", lambda d: (d, d))
+        monkeypatch.setattr("ganzoo_plugins.extractors.mnist_ae_training.split_off_validation", lambda d: (d, d))
         main(["--out", str(tmp_path), "--epochs", "1"])
         (path,) = tmp_path.iterdir()
         digest = sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,274 @@
+"""Reading pictures and arrays that a stranger may have made, bounded in time, memory and formats.
+
+Everything that reads them comes through here. Only regular files are opened, so that a pipe cannot block; only formats
+of a list are tried, so that a file's content cannot choose its reader; and sizes are taken from headers, and compared
+with the file and with the machine, before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import os
+import stat
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from math import prod
+from pathlib import Path
+from tokenize import TokenError
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")
+"""Pillow's names of the formats that are read, whatever a file is called."""
+
+MAX_PIXELS = 2**26
+"""Pixels of one picture, 67 million: more than cameras take."""
+
+MAX_FLAT_PIXELS = 2**22
+"""Larger pictures than this, 2048x2048, need a byte for every ``PIXELS_PER_BYTE`` pixels: a few kB of a compressed
+nothing would take seconds and hundreds of MB."""
+
+PIXELS_PER_BYTE = 64
+
+MAX_DEFLATION = 1032
+"""The most that a byte of deflate can expand to."""
+
+MAX_ARRAY_HEADER = 10_000
+"""Bytes of an array's description, NumPy's own limit, which it applies only after it has read all of it."""
+
+ARCHIVE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""What numpy.savez and savez_compressed write. The others expand without a limit worth the name."""
+
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, ValueError,
+    OverflowError,
+)  # fmt: skip
+"""What Python's readers of archives raise."""
+
+
+@cache
+def max_bytes() -> int:
+    """The most that is read into memory at once: half of this machine's memory, and 4 GB on a small one."""
+    return max(4 * 10**9, (machine_memory() or 0) // 2)
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory that this machine or container has; None where the system does not say."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+    with suppress(OSError, ValueError):  # no container, or one without a limit: "max"
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return memory
+
+
+def check_bytes(what: object, n_bytes: int) -> None:
+    """Refuse what would take more memory than ``max_bytes``.
+
+    Args:
+        what: The file or folder, for the message.
+        n_bytes: What its headers say that it takes.
+
+    Raises:
+        GanzooError: It is too much.
+    """
+    if n_bytes > max_bytes():
+        raise GanzooError(
+            f"{what} says it holds {n_bytes / 1e9:,.0f} GB.",
+            f"More than {max_bytes() / 1e9:,.0f} GB are not read on this machine; give fewer or smaller images.",
+        )
+
+
+def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading. Pipes and devices are refused instead of waited for.
+
+    Args:
+        path: The file.
+        at_most: Its largest size in bytes; default: ``max_bytes()``.
+
+    Raises:
+        GanzooError: It is not a regular file, or too large.
+        OSError: It cannot be opened.
+    """
+    at_most = max_bytes() if at_most is None else at_most
+    # A pipe that nobody writes to blocks in open() itself.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise GanzooError(f"{path} is not a regular file.", "Replace or remove it.")
+        if status.st_size > at_most:
+            raise GanzooError(f"{path} is too large: {status.st_size:,} bytes, more than {at_most:,}.")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+@contextmanager
+def open_picture(path: Path, formats: Collection[str] = PICTURE_FORMATS) -> Iterator[Image.Image]:
+    """Open a picture whose size is acceptable. Its pixels are decoded in the ``with`` block, on first use.
+
+    Args:
+        path: The file; its name says nothing about its format.
+        formats: Pillow's names of the formats to try.
+
+    Raises:
+        GanzooError: It is no regular file, of no such format, too large, or damaged. Errors of Pillow in the block
+            become this one too.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    verdict = "cannot be read"
+    try:
+        with open_regular(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            picture = Image.open(file, formats=tuple(formats))
+            _check_picture(path, picture, os.fstat(file.fileno()).st_size)
+            verdict = "is damaged"
+            yield picture
+    except (GanzooError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise GanzooError(
+            f"The picture {path} cannot be read: by its content it is no {' or '.join(formats)}.",
+            "Remove it or write it again.",
+        ) from error
+    except Exception as error:  # Pillow's readers let each other's exceptions through
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise GanzooError(f"The picture {path} {verdict} ({reason}).", "Remove it or write it again.") from error
+
+
+def _check_picture(path: Path, picture: Image.Image, n_bytes: int) -> None:
+    pixels = prod(picture.size)
+    size = "x".join(map(str, picture.size))
+    if pixels > MAX_PIXELS:
+        raise GanzooError(
+            f"The picture {path} is {size}, and at most {MAX_PIXELS:,} pixels are read.", "Make it smaller."
+        )
+    if pixels > max(MAX_FLAT_PIXELS, PIXELS_PER_BYTE * n_bytes):
+        raise GanzooError(
+            f"The picture {path} says it is {size}, in a file of {n_bytes:,} bytes: next to nothing, compressed.",
+            "Remove it, or make it smaller.",
+        )
+
+
+def read_npz(path: Path, names: Collection[str], remedy: str = "") -> dict[str, np.ndarray[Any, Any]]:
+    """Arrays of plain numbers from a file of ``numpy.savez``; nothing is unpickled.
+
+    Args:
+        path: The file.
+        names: Of the arrays; those that are missing are left out.
+        remedy: For the messages: how to write a proper one.
+
+    Raises:
+        GanzooError: The file or an array is damaged, too large, or holds Python objects.
+    """
+    arrays = {}
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            n_bytes = os.fstat(file.fileno()).st_size
+            present = {info.filename: info for info in archive.infolist()}
+            for name in names:
+                if (info := present.get(f"{name}.npy")) is not None:
+                    arrays[name] = _array(archive, info, n_bytes, f"The array '{name}' in {path}", remedy)
+    except DAMAGE as error:
+        raise GanzooError(f"{path} is damaged ({error}).", remedy) from error
+    return arrays
+
+
+def _array(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, n_bytes: int, what: str, remedy: str
+) -> np.ndarray[Any, Any]:
+    """One array, after its header has shown that it is plain numbers and not too many of them."""
+    import numpy as np
+
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if info.compress_type not in ARCHIVE_METHODS:
+        raise GanzooError(f"{what} is compressed in a way that numpy.savez does not use.", remedy)
+    try:
+        with archive.open(info) as file:
+            head = io.BytesIO(file.read(MAX_ARRAY_HEADER + 12))  # magic, version and length take 12 bytes at most
+        version = np.lib.format.read_magic(head)
+        if version not in readers:
+            raise ValueError(f"unknown format version {version}")
+        shape, _, dtype = readers[version](head, max_header_size=MAX_ARRAY_HEADER)
+        if dtype.hasobject:
+            raise GanzooError(f"{what} holds pickled Python objects, which are never loaded.", remedy)
+        if any(not 0 <= size < 2**62 for size in shape):
+            raise ValueError(f"no array has the shape {shape}")
+        needed = prod(shape) * dtype.itemsize
+        check_bytes(what, needed)
+        if needed > info.file_size or needed > MAX_DEFLATION * min(n_bytes, info.compress_size):
+            raise ValueError("it holds less than it says")
+        with archive.open(info) as file:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+    # NumPy reads the header as Python.
+    except (ValueError, TypeError, OverflowError, LookupError, SyntaxError, TokenError) as error:
+        raise GanzooError(f"{what} cannot be read ({error}).", remedy) from error
+    return cast("np.ndarray[Any, Any]", array)
+
+
+def read_idx(path: Path) -> Tensor:
+    """Bytes in MNIST's format, from a file or from the same with ``.gz`` after its name where only that is there.
+
+    Args:
+        path: The file, without ``.gz``.
+
+    Returns:
+        uint8, of the shape that its header says.
+
+    Raises:
+        GanzooError: It cannot be read, is damaged, or too large.
+    """
+    packed = path if path.exists() else path.with_name(f"{path.name}.gz")
+    try:
+        with open_regular(packed) as file:
+            n_bytes = os.fstat(file.fileno()).st_size
+            stream = cast("BinaryIO", gzip.GzipFile(fileobj=file)) if packed != path else file
+            zeros, kind, n_sizes = struct.unpack(">HBB", stream.read(4))
+            if zeros != 0 or kind != 8:
+                raise ValueError("not a file of bytes in MNIST's format")
+            shape = struct.unpack(f">{n_sizes}I", stream.read(4 * n_sizes))
+            check_bytes(packed, prod(shape))
+            if prod(shape) > n_bytes * (1 if packed == path else MAX_DEFLATION):
+                raise ValueError("it holds less than it says")
+            content = bytearray(stream.read(prod(shape) + 1))
+            if len(content) != prod(shape):
+                raise ValueError(f"it holds {'less' if len(content) < prod(shape) else 'more'} than it says")
+    except DAMAGE as error:
+        raise GanzooError(f"{packed} is damaged or cannot be read ({error}).", "Get it again.") from error
+    if not content:
+        return torch.empty(shape, dtype=torch.uint8)
+    return torch.frombuffer(content, dtype=torch.uint8).view(shape)
+
+
+def check_torch_file(path: Path) -> None:
+    """Refuse what ``torch.load`` would block on, or expand to more than the file's size.
+
+    Raises:
+        GanzooError: It is not a regular file, too large, or a compressed archive, which ``torch.save`` never writes.
+        OSError: It cannot be opened.
+    """
+    with open_regular(path) as file:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                compressed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
+            if compressed:
+                raise GanzooError(f"{path} is compressed, which torch.save never does.", "Download the weights again.")

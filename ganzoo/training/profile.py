@@ -1,0 +1,49 @@
+"""Where the time of a training step goes: torch's profiler, with operators put together by what they are for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from ganzoo.training.trainer import Trainer
+
+STEP: Final = "a step of the training"
+KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::linear", "aten::matmul"),
+    "convolutions": ("convolution", "conv2d", "conv_transpose2d", "mkldnn"),
+    "optimizer and moving average": ("adam", "rmsprop", "sgd", "Optimizer", "lerp", "_foreach"),
+    "normalisation": ("batch_norm", "layer_norm", "group_norm", "native_norm"),
+    "activations and loss": ("relu", "tanh", "sigmoid", "softplus", "threshold", "clamp", "elu", "log_sigmoid"),
+    "images, latents and random numbers": ("index", "gather", "rand", "normal_", "uniform_", "multinomial"),
+    "copies and number formats": ("copy_", "cat", "contiguous", "clone", "aten::to", "_to_copy"),
+    "Python between operators": (STEP,),
+}
+"""Parts of operators' names, the first that fits; the rest is ``other``."""
+
+
+def shares_of_a_step(trainer: Trainer, steps: int = 40) -> dict[str, float]:
+    """Shares of the time of some steps, by kind; they sum to 1.
+
+    The steps are taken back, so that the training goes on to the same bits. The profiler itself costs some of the
+    time, most of it between operators. On a GPU this is the host's time: what is spent on starting operators.
+
+    Args:
+        trainer: Past its first steps, which allocate memory.
+        steps: How many are looked at.
+    """
+    with trainer.rehearsal(), profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for _ in range(steps):
+            with record_function(STEP):
+                trainer.step()
+    spent: Counter[str] = Counter(dict.fromkeys((*KINDS, "other"), 0.0))
+    for event in profiler.key_averages():
+        spent[kind_of(event.key)] += event.self_cpu_time_total
+    return {kind: time / spent.total() for kind, time in spent.items()}
+
+
+def kind_of(operator: str) -> str:
+    """What an operator is for."""
+    return next((kind for kind, parts in KINDS.items() if any(part in operator for part in parts)), "other")

@@ -1,0 +1,247 @@
+"""CPU threads that fit the machine of the moment.
+
+The threads of one operation wait for one another at its end, thousands of times a second. Where another program uses
+one of the cores, each wait lasts until the system gives the late thread its turn: with a thread on every core a step
+takes many times as long, with fewer threads it takes its fair share. So a training measures its own steps with each
+number of threads: once at its start, again when steps become slow, and from time to time while it uses fewer threads
+than it might.
+
+Measuring changes no weight, since those steps are taken back. Another number of threads does, in the last bits, because
+sums are added up in another order; the run records each change with its step, and a resumed run repeats them.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Literal
+
+import torch
+
+from ganzoo.training.trainer import Trainer
+
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Where users say how many threads they want; whoever does gets that number."""
+MARGIN = 0.9
+"""Another number of threads is taken where its steps need less than this share of the time."""
+SLOW = 1.5
+"""Steps that take this many times as long as when they were measured are measured again."""
+HOPELESS = 3.0
+"""A number of threads whose step takes this many times as long as the best one's is measured no further."""
+MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
+"""A number of threads is measured over so much time or so many steps, whichever ends first; one step at least."""
+RECENT = 8
+"""Steps that say whether steps have become slow."""
+WARM_UP = 3
+"""Steps before the first measurement: the first ones allocate memory."""
+SHARE, LONGEST_WAIT = 40, 120.0
+"""Measuring takes at most one part in so many of a training's time; seconds until the next one at most."""
+
+
+def available_cores(root: Path = Path("/")) -> int:
+    """The cores that this process may use: of its affinity, and no more than its control group pays for.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *_quotas(root)]))
+
+
+def _quotas(root: Path) -> list[int]:
+    """Limits of the control groups of this process and of those around them, in whole cores, rounded up."""
+    groups = {""}
+    try:
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            path = Path(line.split(":", 2)[2].lstrip("/"))
+            groups |= {str(path), *map(str, path.parents)}
+    except (OSError, IndexError, ValueError):
+        pass
+    found = []
+    for group in groups:
+        for files in (("sys/fs/cgroup", "cpu.max"), ("sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
+            base, *names = files
+            try:
+                numbers = " ".join((root / base / group / name).read_text() for name in names).split()
+                quota, period = int(numbers[0]), int(numbers[1])
+            except (OSError, IndexError, ValueError):
+                continue  # there is none, or it is "max"
+            if quota > 0 and period > 0:
+                found.append(-(-quota // period))
+    return found
+
+
+def use_available_cores(wanted: int | Literal["auto"] = "auto") -> None:
+    """Use as many threads as a recipe wants, or no more than there are cores for this process.
+
+    torch counts the machine's cores, and would run 64 threads in a container that may use two. What the environment
+    says (``OMP_NUM_THREADS``) stands.
+    """
+    if wanted != "auto":
+        torch.set_num_threads(wanted)
+    elif not _user_decides() and torch.get_num_threads() > available_cores():
+        torch.set_num_threads(available_cores())
+
+
+def _user_decides() -> bool:
+    return any(variable in os.environ for variable in VARIABLES)
+
+
+def settle_threads() -> None:
+    """Choose a number of threads for work that is not made of training steps, such as scoring, by a short measurement.
+
+    It takes about a fifth of a second, and nothing where the environment says how many, or there is one core.
+    """
+    use_available_cores()
+    most = torch.get_num_threads()
+    if _user_decides() or most == 1:
+        return
+    left, right = torch.ones(64, 512), torch.ones(512, 512)
+
+    def measured(threads: int) -> float:
+        torch.set_num_threads(threads)
+        return statistics.median(_timed(lambda: torch.mm(left, right).tanh_(), MEASURED_SECONDS, 10_000))
+
+    times = {threads: measured(threads) for threads in _ladder(most)}
+    torch.set_num_threads(_choice(times, most))
+
+
+def _ladder(most: int) -> list[int]:
+    """1, 2, 4, ... and all but one, for one busy neighbour, and all."""
+    return sorted({most, max(1, most - 1), *(2**k for k in range(most.bit_length()) if 2**k < most)})
+
+
+def _choice(times: Mapping[int, float], current: int) -> int:
+    best = min(times, key=lambda threads: times[threads])
+    return best if times[best] < MARGIN * times.get(current, float("inf")) else current
+
+
+def _timed(step: Callable[[], object], seconds: float, most: int, limit: float = float("inf")) -> list[float]:
+    """Seconds of each of several calls; the first one is left out where there are others: it wakes the threads.
+
+    Args:
+        step: What is called.
+        seconds: Calls go on for so long,
+        most: or until there were so many,
+        limit: or until one takes so many seconds.
+    """
+    times: list[float] = []
+    while len(times) < most and sum(times) < seconds and max(times, default=0.0) < limit:
+        began = perf_counter()
+        step()
+        times.append(perf_counter() - began)
+    return times[1:] or times
+
+
+class ThreadTuner:
+    """Chooses how many CPU threads a training uses, and changes it when the machine becomes busy or free.
+
+    It leaves alone: a number that the recipe or the environment gives, trainings of several processes, on other
+    devices, and with engines that would have to prepare their steps anew.
+
+    Args:
+        trainer: At its first step, or restored.
+        most: More threads than that are never used; by default, those that are used now.
+        planned: Changes that an interrupted run made after the checkpoint: images shown, and the number of threads
+            from there on. They are made again at the same steps; nothing is measured before the last of them.
+        log: Called with a sentence for each change.
+
+    Attributes:
+        most: As above.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        most: int | None = None,
+        planned: Sequence[tuple[int, int]] = (),
+        log: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._trainer = trainer
+        self._planned = sorted(planned)
+        self._log = log
+        self.most = most or torch.get_num_threads()
+        self._adapts = (
+            trainer.recipe.train.threads == "auto"
+            and not _user_decides()
+            and trainer.processes.size == 1
+            and trainer.device.type == "cpu"
+            and trainer.engine.name == "eager"
+            and self.most > 1
+        )
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._expected = float("inf")
+        self._due = float("inf")
+        self._not_before = 0.0
+        self._wait = 0.0
+        self._left_to_warm_up = WARM_UP
+
+    def after_step(self, seconds: float) -> int | None:
+        """Take note of a step.
+
+        Args:
+            seconds: How long it took.
+
+        Returns:
+            The number of threads from now on, where it changes.
+        """
+        current = torch.get_num_threads()
+        if self._planned:
+            return self._repeat(current)
+        if not self._adapts:
+            return None
+        self._recent.append(seconds)
+        if self._left_to_warm_up:
+            self._left_to_warm_up -= 1
+            if self._left_to_warm_up:
+                return None
+            return self._measure(current)
+        now = monotonic()
+        slow = len(self._recent) == RECENT and sum(self._recent) > SLOW * RECENT * self._expected
+        if (slow and now > self._not_before) or now > self._due:
+            return self._measure(current)
+        return None
+
+    def _repeat(self, current: int) -> int | None:
+        """What the run did at this step before it was interrupted."""
+        threads = current
+        while self._planned and self._planned[0][0] <= self._trainer.images:
+            threads = self._planned.pop(0)[1]
+        torch.set_num_threads(threads)
+        return threads if threads != current else None
+
+    def _measure(self, current: int) -> int | None:
+        began = monotonic()
+        times: dict[int, float] = {}
+        for threads in _ladder(self.most):
+            torch.set_num_threads(threads)
+            limit = HOPELESS * min(times.values(), default=float("inf"))
+            # Each from the same step on, because phases that run now and then make some steps longer.
+            with self._trainer.rehearsal():
+                times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS, limit))
+        chosen = _choice(times, current)
+        torch.set_num_threads(chosen)
+        now = monotonic()
+        cost = now - began
+        self._wait = SHARE * cost if chosen != current else min(2 * max(self._wait, SHARE * cost / 2), LONGEST_WAIT)
+        self._not_before = now + SHARE / 4 * cost
+        self._due = now + self._wait if chosen < self.most else float("inf")
+        self._expected = times[chosen]
+        self._recent.clear()
+        if chosen == current:
+            return None
+        self._log(self._sentence(chosen, times))
+        return chosen
+
+    def _sentence(self, chosen: int, times: Mapping[int, float]) -> str:
+        if chosen == self.most:
+            return f"Training with all {chosen} CPU threads again."
+        ratio = times[self.most] / times[chosen]
+        return (
+            f"Training with {chosen} of {self.most} CPU threads: with all of them a step takes {ratio:.1f} times as "
+            "long now, because other programs use this machine or the networks are small."
+        )

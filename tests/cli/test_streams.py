@@ -1,0 +1,122 @@
+"""Closed and full streams, encodings without the letters, paths that are no text, caches that cannot be written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ganzoo.config.loading import load_recipe
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import start
+
+TINY = [
+    "networks.generator.hidden=[8]",
+    "networks.discriminator.hidden=[8]",
+    "train.batch_size=16",
+    "train.images=64",
+    "train.log_every=32",
+    "train.device=cpu",
+    "evaluate.samples=200",
+]
+SET = [word for override in TINY for word in ("--set", override)]
+GANZOO = f"{sys.executable} -m ganzoo"
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.fixture(scope="module")
+def trained(zoo, tmp_path_factory):
+    recipe = load_recipe("vanilla-ring", zoo, [*TINY, "summary=Größe ↑ 🦒"])
+    return start(recipe, zoo, tmp_path_factory.mktemp("trained") / "run").path
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def shell(script, *, environment=None, **options):
+    """A command line through a shell; there must be no traceback."""
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, env={**os.environ, **(environment or {})}, check=False, **options
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode(errors="replace")
+    return done
+
+
+@pytest.mark.parametrize("how", [">&-", ">&- 2>&- <&-", "| true"])
+def test_scores_are_saved_where_nobody_reads_them(run, how):
+    before = len(RunFolder.open(run).scores())
+    done = shell(f"set -o pipefail; {GANZOO} eval {run} --device cpu --json --out {run}.jsonl {how}")
+    assert done.returncode in (0, 1), done.stderr
+    assert len(RunFolder.open(run).scores()) == before + 6
+    assert len(Path(f"{run}.jsonl").read_text().splitlines()) == 6
+
+
+@pytest.mark.parametrize("command", ["list", "show vanilla-mnist", "plugins", "--help"])
+def test_a_reader_that_leaves_after_a_line_is_no_failure_of_ours(command):
+    done = shell(f"{GANZOO} {command} | head -1")
+    assert done.stderr == b""
+    assert done.stdout.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("command", ["eval {run} --device cpu", "doctor {run}", "list losses", "show vanilla-mnist"])
+def test_an_encoding_without_the_letters_escapes_them(run, command):
+    done = shell(f"{GANZOO} {command.format(run=run)}", environment=ASCII)
+    assert done.returncode == 0, done.stderr
+
+
+def test_json_stays_json_in_any_encoding(run):
+    (run.parent / "my-recipe.yaml").write_bytes((run / "recipe.yaml").read_bytes())
+    command = f"{GANZOO} show {run.parent}/my-recipe.yaml --json"
+    told = [json.loads(shell(command, environment=environment).stdout) for environment in (ASCII, {})]
+    assert told[0] == told[1]
+    assert told[1]["recipe"]["summary"] == "Größe ↑ 🦒"
+
+
+def test_a_run_in_a_folder_whose_name_is_no_text(trained, tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/b\xffd")
+    shutil.copytree(trained, odd)
+    for command in ("doctor", "report --no-draw", "eval --device cpu", "run --set train.images=128 --resume"):
+        verb, *options = command.split()
+        words = [sys.executable, "-m", "ganzoo", verb, *options, odd]
+        done = subprocess.run(words, capture_output=True, check=False)
+        assert b"Traceback" not in done.stderr, done.stderr
+        assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-m", "ganzoo", "doctor", odd, "--json"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["run"] == odd
+
+
+def test_a_path_that_is_no_text_and_would_be_recorded_is_one_sentence(tmp_path):
+    odd = os.fsencode(tmp_path) + b"/b\xffd"
+    Path(os.fsdecode(odd)).mkdir()
+    words = [sys.executable, "-m", "ganzoo", "run", "vanilla-ring", *SET, "--data-dir", odd, "--out", tmp_path / "run"]
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 2
+    assert b"Not UTF-8, so it cannot be recorded: " in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """The beginning of a command that runs with a cache on a file system that cannot be written."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    start = f"unshare -m sh -c 'mount -t tmpfs -o ro tmpfs {folder}; GANZOO_CACHE={folder} exec \"$@\"' sh"
+    if subprocess.run(["bash", "-c", f"{start} true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    return start
+
+
+@pytest.mark.parametrize("recipe", ["vanilla-ring", "vanilla-mnist"])
+def test_a_cache_that_cannot_be_written_is_a_sentence_or_no_matter(read_only, tmp_path, recipe):
+    done = shell(f"{read_only} {GANZOO} run {recipe} {' '.join(map(repr, SET))} --out {tmp_path}/run")
+    if done.returncode:
+        assert done.returncode in (1, 2)
+        assert b"Point GANZOO_CACHE to a folder that you can write to." in done.stderr

@@ -1,0 +1,339 @@
+"""Several writers, full disks, damaged lines, kills and foreign files, through the command line: nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganzoo import cli
+from ganzoo.config.loading import load_recipe
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import start
+
+TINY = [
+    "networks.generator.hidden=[8]",
+    "networks.discriminator.hidden=[8]",
+    "train.batch_size=16",
+    "train.images=64",
+    "train.log_every=32",
+    "train.checkpoint_seconds=0",
+    "train.device=cpu",
+    "evaluate.samples=200",
+]
+GANZOO = [sys.executable, "-m", "ganzoo"]
+
+
+@pytest.fixture(scope="module")
+def trained(zoo, tmp_path_factory):
+    """A finished run of a second."""
+    return start(load_recipe("vanilla-ring", zoo, TINY), zoo, tmp_path_factory.mktemp("trained") / "run").path
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture
+def ganzoo(monkeypatch, capsys):
+    """The command, in this process: its exit code, standard output and standard error."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return ended.value.code or 0, told.out, " ".join(told.err.split())
+
+    yield command
+    signal.signal(signal.SIGTERM, before)
+
+
+WRITERS = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_records import SCORE, record
+from ganzoo.runs.folder import RunFolder
+from ganzoo.studies.records import Ledger
+
+WRITERS, EACH, LARGE = 6, 40, "x" * 150_000
+folder, run = Path(sys.argv[1]), RunFolder.open(sys.argv[3])
+Ledger(folder)
+children = []
+for writer in range(WRITERS):
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            ledger = Ledger(folder)
+            for number in range(EACH):
+                text = LARGE if number % 8 == 0 else ""
+                ledger.append(record(seed=writer * EACH + number, summary=f"What {text}"), [SCORE])
+                run.log({"event": "note", "images": writer * EACH + number, "text": text})
+                run.append_score({**SCORE, "images": writer * EACH + number, "text": text})
+            code = 0
+        finally:
+            os._exit(code)
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * WRITERS
+"""
+
+
+def test_six_processes_that_write_each_file_of_a_run_and_of_a_bench_lose_nothing(run, tmp_path):
+    before = {name: len((run / name).read_bytes().splitlines()) for name in ("events.jsonl", "scores.jsonl")}
+    records = Path(__file__).parents[1] / "studies"
+    command = [sys.executable, "-c", WRITERS, str(tmp_path / "results"), str(records), str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for path, key in (
+        (tmp_path / "results" / "runs.jsonl", "seed"),
+        (tmp_path / "results" / "scores.jsonl", "seed"),
+        (run / "events.jsonl", "images"),
+        (run / "scores.jsonl", "images"),
+    ):
+        lines = path.read_bytes().splitlines()[before.get(path.name, 0) if path.parent == run else 0 :]
+        assert sorted(json.loads(line)[key] for line in lines) == list(range(240)), path
+    assert len([score for score in RunFolder.open(run).scores() if "text" in score]) == 240
+
+
+def test_three_evaluations_that_append_to_one_file_lose_nothing(run, tmp_path):
+    out = tmp_path / "scores.jsonl"
+    command = [*GANZOO, "eval", str(run), "--device", "cpu", "--json", "--out", str(out)]
+    evaluations = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    printed = [json.loads(process.communicate()[0])["scores"] for process in evaluations]
+    assert sorted(map(json.dumps, (json.loads(line) for line in out.read_text().splitlines()))) == sorted(
+        json.dumps(score) for scores in printed for score in scores
+    )
+
+
+def test_a_full_disk_adds_no_score_and_says_so(run, tmp_path):
+    scores, out = run / "scores.jsonl", tmp_path / "out.jsonl"
+    before = scores.read_bytes()
+    out.write_bytes(b'{"mine": 1}\n' * 100)
+    n = len(RunFolder.open(run).scores())
+    # Room for one whole score and a part of the next.
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (len(before) + len(before) // n + 300,) * 2)
+    command = [*GANZOO, "eval", str(run), "--device", "cpu", "--json", "--samples", "150", "--out", str(out)]
+    done = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=False)
+    told = " ".join(done.stderr.split())
+    assert done.returncode == 1, told
+    assert len(json.loads(done.stdout)["scores"]) == n
+    assert f"None of the {n} scores were added to {run} (File too large)" in told
+    assert "Traceback" not in told
+    assert scores.read_bytes() == before
+    # The other file had room, or none either: what is said of it is true as well.
+    added = len(out.read_bytes().splitlines()) - 100
+    assert added == (0 if f"None of the {n} scores were written to {out}" in told else n)
+
+
+def test_a_device_that_is_full_is_one_sentence_and_gets_no_lock(run, ganzoo):
+    code, out, err = ganzoo("eval", run, "--device", "cpu", "--json", "--out", "/dev/full")
+    assert code == 1
+    assert len(json.loads(out)["scores"]) == 6
+    assert err.endswith(
+        "None of the 6 scores were written to /dev/full (No space left on device). "
+        "They are shown above; give another --out."
+    )
+    assert not Path("/dev/.full.lock").exists()
+
+
+@pytest.fixture
+def results(tmp_path):
+    """The first two committed runs, with their scores and pictures."""
+    committed, folder = Path(__file__).parents[2] / "results", tmp_path / "results"
+    runs = (committed / "runs.jsonl").read_text("utf-8").splitlines(keepends=True)[:2]
+    chosen = [json.loads(line) for line in runs]
+    (folder / "samples").mkdir(parents=True)
+    (folder / "runs.jsonl").write_text("".join(runs), "utf-8")
+    with (committed / "scores.jsonl").open(encoding="utf-8") as scores:
+        lines = [line for line in scores if any(run["digest"] in line for run in chosen)]
+    (folder / "scores.jsonl").write_text("".join(lines), "utf-8")
+    for run in chosen:
+        shutil.copy(committed / run["samples"], folder / run["samples"])
+    return folder
+
+
+def test_a_damaged_line_of_a_ledger_is_named_and_kept(results, tmp_path, ganzoo):
+    for name, at in (("runs.jsonl", 1), ("scores.jsonl", 2)):
+        lines = (results / name).read_text().splitlines(keepends=True)
+        lines.insert(at, '{"schema": 2, "recipe": "van\n')
+        (results / name).write_text("".join(lines))
+    before = (results / "runs.jsonl").read_bytes(), (results / "scores.jsonl").read_bytes()
+    command = [*GANZOO, "leaderboard", str(results), "--work", str(tmp_path / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, number in (("runs.jsonl", 2), ("scores.jsonl", 3)):
+        sentence = f"Line {number} of {results / name} is damaged: left out, and stays in the file."
+        assert done.stderr.count(sentence) == 1
+    assert ((results / "runs.jsonl").read_bytes(), (results / "scores.jsonl").read_bytes()) == before
+
+
+def test_a_damaged_line_of_a_run_is_named_and_kept(run):
+    text = (run / "scores.jsonl").read_text().replace('"value": ', '"value": 1', 1)
+    (run / "scores.jsonl").write_text(text)
+    with (run / "events.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    events = (run / "events.jsonl").read_bytes()
+    done = subprocess.run([*GANZOO, "report", str(run), "--no-draw"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"Line 1 of {run / 'scores.jsonl'} is damaged" in done.stderr
+    assert f"Line {len(events.splitlines())} of {run / 'events.jsonl'} is damaged" in done.stderr
+    assert (run / "events.jsonl").read_bytes() == events
+    assert (run / "scores.jsonl").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["README.md", "index.html", "samples.png"])
+def test_a_leaderboard_overwrites_only_its_own_files(results, tmp_path, ganzoo, name):
+    if name == "samples.png":
+        Image.new("L", (8, 8)).save(results / name)
+    else:
+        (results / name).write_text("My own notes: made by `ganzoo leaderboard`, some of them.\n")
+    before = (results / name).read_bytes()
+    code, _, err = ganzoo("leaderboard", results, "--work", tmp_path / "none")
+    assert (code, f"{results / name} is not of `ganzoo leaderboard`" in err) == (2, True)
+    assert (results / name).read_bytes() == before
+    made = {"README.md", "index.html", "samples.png"} - {name}
+    assert not any((results / other).exists() for other in made)
+    (results / name).unlink()
+    for _ in range(2):  # what it made itself it makes again
+        assert ganzoo("leaderboard", results, "--work", tmp_path / "none")[0] == 0
+
+
+def test_a_readme_with_markers_in_the_results_folder_gets_the_table_alone(results, tmp_path, ganzoo):
+    readme = results / "README.md"
+    readme.write_text("Mine\n<!-- leaderboard:begin -->\n<!-- leaderboard:end -->\nstays\n")
+    assert ganzoo("leaderboard", results, "--readme", readme, "--work", tmp_path / "none")[0] == 0
+    assert readme.read_text().startswith("Mine\n<!-- leaderboard:begin -->\n")
+    assert readme.read_text().endswith("\nstays\n")
+
+
+def test_a_killed_run_says_that_it_was_killed(tmp_path, ganzoo):
+    run = tmp_path / "run"
+    endless = [word for override in TINY for word in ("--set", override.replace("=64", "=100000000"))]
+    with subprocess.Popen([*GANZOO, "run", "vanilla-ring", *endless, "--out", str(run)]) as process:
+        while not list(run.glob("checkpoints/*.json")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        assert json.loads(ganzoo("doctor", run, "--json")[1])["status"] == "running"
+        process.kill()
+    assert json.loads(ganzoo("doctor", run, "--json")[1])["status"] == "killed"
+    assert ganzoo("report", run, "--no-draw")[0] == 0
+    assert "Killed; can be resumed" in (run / "report.html").read_text()
+    assert ganzoo("run", "--resume", run, "--set", "train.images=64")[0] == 0
+    assert json.loads(ganzoo("doctor", run, "--json")[1])["status"] == "done"
+
+
+def test_a_run_that_another_host_trains_is_not_called_killed(run, ganzoo):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "status": "running", "process": {"host": "far-away", "pid": 1}}))
+    assert json.loads(ganzoo("doctor", run, "--json")[1])["status"] == "running"
+
+
+KILLED_IN = """
+import os, signal, sys
+folder, operation, done = sys.argv.pop(1), int(sys.argv.pop(1)), 0
+from ganzoo.cli import main
+import ganzoo.registry.loading, ganzoo.scaffold
+def watch(event, details):
+    global done
+    if event in ("open", "os.mkdir", "os.rename") and str(details[0]).startswith(folder):
+        if done == operation:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done += 1
+sys.addaudithook(watch)
+main()
+"""
+
+
+def test_a_killed_new_does_not_block_its_repetition(tmp_path, ganzoo):
+    command = [sys.executable, "-c", KILLED_IN, str(tmp_path), "7", "new", "some-gan", "--out", str(tmp_path / "gan")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGKILL
+    code, _, err = ganzoo("new", "some-gan", "--out", tmp_path / "gan")
+    assert code == 0, err
+    assert [path.name for path in tmp_path.iterdir()] == ["gan"]
+    assert (tmp_path / "gan" / "pyproject.toml").exists()
+    assert ganzoo("new", "some-gan", "--out", tmp_path / "gan")[0] == 2  # what is whole is left alone
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"environment.versions.torch": "2.0.0"},
+            "; the run began with torch 2.0.0, so the weights may differ in their bits from an unbroken run's.",
+        ),
+        ({"environment.versions.ganzoo-bench": "0.0.1"}, "; the run began with ganzoo-bench 0.0.1, so the weights may"),
+        ({"environment.cpu": "Z80"}, "; the run began on Z80"),
+        ({"data_digest": "0" * 64}, "The training images are not those that the run began with, so the weights may"),
+        ({}, None),
+    ],
+)
+def test_resume_says_what_is_not_as_it_was_and_goes_on(run, ganzoo, change, sentence):
+    info = json.loads((run / "run.json").read_text())
+    for path, value in change.items():
+        *parents, last = path.split(".")
+        place = info
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    (run / "run.json").write_text(json.dumps(info))
+    for images in (128, 192):  # said as long as it is so
+        code, _, err = ganzoo("run", "--resume", run, "--set", f"train.images={images}")
+        assert code == 0, err
+        assert "differ" not in err if sentence is None else sentence in err
+
+
+def test_resume_says_that_a_plugin_is_of_another_version(tmp_path, monkeypatch, ganzoo):
+    installed = tmp_path / "site"
+    metadata = installed / "demo-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[ganzoo]\nresume-demo = resume_demo\n")
+    (installed / "resume_demo.py").write_text(
+        "import ganzoo\nfrom ganzoo_plugins.losses.hinge import Hinge\n\n\n@ganzoo.hookimpl\n"
+        "def register_losses(register):\n    register('resume-demo', Hinge, summary='The hinge loss again')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    settings = [word for override in [*TINY, "loss=resume-demo"] for word in ("--set", override)]
+    run = ["run", "vanilla-ring", *settings, "--out", str(tmp_path / "run")]
+    subprocess.run([*GANZOO, *run], env=environment, check=True, capture_output=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: demo\nVersion: 1.1\n")
+    command = [*GANZOO, "run", "--resume", str(tmp_path / "run"), "--set", "train.images=128"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "with the plugin 'resume-demo' of demo 1.1; the run began with demo 1.0, so the weights" in done.stderr
+
+
+def test_resume_says_that_pictures_have_changed(tmp_path, ganzoo):
+    pixels = np.random.default_rng(0)
+    for index in range(64):
+        (tmp_path / "pictures" / "train").mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(pixels.integers(0, 256, (28, 28), dtype=np.uint8))
+        picture.save(tmp_path / "pictures" / "train" / f"{index}.png")
+    shutil.copytree(tmp_path / "pictures" / "train", tmp_path / "pictures" / "test")
+    settings = [*TINY, "evaluate.metrics=[]"]
+    code, _, err = ganzoo(
+        "run", "vanilla-mnist", *(word for override in settings for word in ("--set", override)),
+        "--set", f"dataset={{name: image-folder, path: {tmp_path / 'pictures'}}}", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 0, err
+    resume = ("run", "--resume", tmp_path / "run", "--set")
+    assert "training images" not in ganzoo(*resume, "train.images=128")[2]
+    Image.new("L", (28, 28)).save(tmp_path / "pictures" / "train" / "7.png")
+    code, _, err = ganzoo(*resume, "train.images=192")
+    assert code == 0, err
+    assert "The training images are not those that the run began with, so the weights may differ" in err

@@ -1,0 +1,180 @@
+"""Pictures and arrays made to hang the command, to fill memory or to choose another reader: refused in a sentence."""
+
+import gzip
+import io
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SECONDS, BYTES = 120, 10**9
+"""Limits of one command, most of whose seconds are imports on a busy machine."""
+
+
+def ganzoo(folder, *arguments, path=None):
+    """The command's sentence, after it was refused as a user's mistake within the limits."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{path or ''}{os.pathsep}{os.environ['PATH']}"}
+    with (folder / "said.txt").open("w+") as said:
+        process = subprocess.Popen(
+            ["timeout", str(SECONDS), sys.executable, "-m", "ganzoo", *map(str, arguments)],
+            cwd=folder, env=environment, stdout=said, stderr=said,
+        )  # fmt: skip
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        text = said.read()
+    assert process.returncode == 2, (process.returncode, text)
+    assert "Traceback" not in text
+    assert usage.ru_maxrss * 1024 < BYTES
+    return text
+
+
+def train_on(pictures, *settings, **options):
+    sets = [
+        "dataset.name=image-folder",
+        f"dataset.path={pictures}",
+        "train.images=32",
+        "train.batch_size=16",
+        *settings,
+    ]
+    return ganzoo(pictures.parent, "run", "vanilla-mnist", *(x for s in sets for x in ("--set", s)), **options)
+
+
+def picture(path, mode="L", size=(8, 8)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size).save(path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for number in range(10):
+        picture(tmp_path / "pictures" / "class" / f"{number}.png")
+    return tmp_path / "pictures"
+
+
+def test_links_in_circles_end(pictures):
+    # Two of them: a search that follows links would take 2 to the power of 40 steps until the system gives up.
+    for name in ("one", "two"):
+        (pictures / "class" / name).symlink_to(pictures / "class")
+    assert "is a link to a folder, which may lead in circles" in train_on(pictures)
+
+
+def test_a_pipe_among_the_pictures_is_not_waited_for(pictures):
+    os.mkfifo(pictures / "class" / "5.png.png")
+    assert "5.png.png is not a regular file" in train_on(pictures)
+
+
+def test_a_pipe_in_the_place_of_a_file_of_a_dataset_is_not_waited_for(tmp_path):
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        os.mkfifo(tmp_path / name)
+    said = ganzoo(tmp_path, "run", "vanilla-mnist", "--set", "dataset=fashion-mnist", "--data-dir", tmp_path)
+    assert "The files of dataset 'fashion-mnist' are not in" in said
+
+
+def test_a_program_called_a_picture_reaches_no_interpreter(pictures, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("gs", "gswin64c"):
+        (tools / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ghostscript-ran\nexit 1\n")
+        (tools / name).chmod(0o755)
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+    (pictures / "class" / "0.png").write_bytes(eps)
+    assert "by its content it is no PNG" in train_on(pictures, path=tools)
+    assert not (tmp_path / "ghostscript-ran").exists()
+
+
+def test_a_few_kilobytes_that_are_a_hundred_million_pixels_are_not_decoded(pictures):
+    bomb = picture(pictures / "class" / "00.png", "1", (12_000, 12_000))
+    assert bomb.stat().st_size < 30_000
+    for number in range(1, 12):
+        shutil.copy(bomb, pictures / "class" / f"0{number}.png")
+    assert "00.png is 12000x12000, and at most 67,108,864 pixels are read" in train_on(pictures, "dataset.size=8")
+
+
+def test_a_picture_that_is_next_to_nothing_compressed_is_not_decoded(pictures, tmp_path):
+    bomb = picture(tmp_path / "folder" / "0.png", "L", (8000, 8000))
+    for number in range(1, 40):
+        shutil.copy(bomb, bomb.with_name(f"{number}.png"))
+    assert "says it is 8000x8000, in a file of" in ganzoo(tmp_path, "eval", bomb.parent)
+
+
+def deflated(path, chunks):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("images.npy", "w") as file:
+        for chunk in chunks:
+            file.write(chunk)
+
+
+def test_a_description_of_hundreds_of_megabytes_is_not_read(tmp_path):
+    length = 600 * 10**6
+    head = b"\x93NUMPY\x02\x00" + struct.pack("<I", length)
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (4, 8, 8)}"
+    deflated(tmp_path / "x.npz", [head, header, *[b" " * 10**6] * (length // 10**6)])
+    assert (tmp_path / "x.npz").stat().st_size < 10**6
+    assert "The array 'images' in" in ganzoo(tmp_path, "eval", tmp_path / "x.npz")
+
+
+def test_compression_without_a_limit_is_refused(tmp_path):
+    array = io.BytesIO()
+    np.save(array, np.zeros((4, 8, 8), "uint8"))
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("images.npy", array.getvalue())
+    assert "compressed in a way that numpy.savez does not use" in ganzoo(tmp_path, "eval", tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_of_a_dataset_that_says_more_than_it_holds_takes_no_memory(tmp_path, packed):
+    content = struct.pack(">HBBIII", 0, 8, 3, 3_000_000, 28, 28) + bytes(784)
+    labels = struct.pack(">HBBI", 0, 8, 1, 1) + b"\x00"
+    for name, whole in (("images-idx3", content), ("labels-idx1", labels)):
+        file = tmp_path / f"train-{name}-ubyte{'.gz' if packed else ''}"
+        file.write_bytes(gzip.compress(whole) if packed else whole)
+    said = ganzoo(tmp_path, "run", "vanilla-mnist", "--set", "dataset=fashion-mnist", "--data-dir", tmp_path)
+    assert "The files of dataset 'fashion-mnist'" in said
+    assert "it holds less than it says" in said
+
+
+def test_compressed_files_of_a_dataset_are_read_as_they_are(tmp_path):
+    from ganzoo_plugins.datasets.datasets import fashion_mnist
+
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    for name, head, content in (
+        ("t10k-images-idx3-ubyte", struct.pack(">HBBIII", 0, 8, 3, 3, 28, 28), images.tobytes()),
+        ("t10k-labels-idx1-ubyte", struct.pack(">HBBI", 0, 8, 1, 3), b"\x01\x02\x09"),
+    ):
+        Path(tmp_path, f"{name}.gz").write_bytes(gzip.compress(head + content))
+    dataset = fashion_mnist("test", tmp_path)
+    assert np.array_equal(dataset.images[:, 0].numpy(), images)
+    assert dataset.labels.tolist() == [1, 2, 9]
+
+
+def test_weights_of_an_extractor_are_not_expanded(tmp_path):
+    weights = tmp_path / "weights.pth"
+    with zipfile.ZipFile(weights, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(50_000_000))
+    np.savez(tmp_path / "x.npz", images=np.zeros((50, 28, 28), "uint8"))
+    named = ("--metric", "fid@inception-v3-compat", "--extractor-weights", weights)
+    assert "is compressed, which torch.save never does" in ganzoo(tmp_path, "eval", tmp_path / "x.npz", *named)
+
+
+def test_a_report_draws_no_picture_that_its_run_was_given(tmp_path):
+    """A stranger's run folder, whose pictures of samples are a pipe and a bomb."""
+    from ganzoo.reports.run_report import frames
+
+    picture(tmp_path / "000000000000.png")
+    os.mkfifo(tmp_path / "000000000064.png")
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(10_000))), (b"IEND", b""))
+    (tmp_path / "000000000128.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    )
+    assert [frame.images for frame in frames(tmp_path, []).shown] == [0]

@@ -1,0 +1,577 @@
+"""In a folder, a clone or a run folder that a stranger made, the commands run none of its code and keep to it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from ganzoo.cli import app
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.pretrained import DINOV2_CODE
+from ganzoo.runs.folder import RunFolder
+from ganzoo.studies.matrix import Matrix
+from ganzoo.training.engines.compile import CompileEngine
+
+BIN = Path(sys.executable).parent
+RECIPE = """
+summary: Points on a ring
+dataset: ring
+prior: {name: gaussian, dim: 2}
+networks: {generator: {name: mlp, hidden: [4]}, discriminator: {name: mlp, hidden: [4]}}
+loss: non-saturating
+optimizers: {default: {name: adam, lr: 0.001}}
+train: {images: 64, batch_size: 16, log_every: 16, checkpoint_seconds: 0, device: cpu, engine: eager, precision: fp32}
+"""
+LIBRARIES = (
+    "typing", "dataclasses", "json", "subprocess",  # of its own, `python -m` imports others before it starts
+    "click", "filelock", "jinja2", "markupsafe", "matplotlib", "numpy", "PIL", "platformdirs", "pluggy", "pydantic",
+    "rich", "safetensors", "scipy", "torch", "torch_fidelity", "torchvision", "typer", "yaml",
+)  # fmt: skip
+
+
+def command(*words, cwd, told=subprocess.PIPE, **environment):
+    """Run it, and give back how it ended; what is not text in its output is an error here."""
+    return subprocess.run(
+        [str(word) for word in words],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=told,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        timeout=250,
+    )
+
+
+def ganzoo(*words, cwd):
+    """The command in this process: as ``command``, but faster, and with the plugins that are loaded."""
+    before = Path.cwd()
+    os.chdir(cwd)
+    try:
+        result = CliRunner().invoke(app, [str(word) for word in words])
+    finally:
+        os.chdir(before)
+    error = result.exception
+    if isinstance(error, GanzooError):
+        return SimpleNamespace(returncode=error.exit_code, stdout=result.stdout, stderr=f"{result.stderr}{error}\n")
+    if error is not None and not isinstance(error, SystemExit):
+        raise error
+    return SimpleNamespace(returncode=result.exit_code, stdout=result.stdout, stderr=result.stderr)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a recipe, a run of it, its bench's results and work."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    done = ganzoo("run", "tiny.yaml", "--out", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+# The working folder is no code
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder where importing, or reading as configuration, leaves a file ``fired``; and that file."""
+    folder, fired = tmp_path / "hostile", tmp_path / "fired"
+    folder.mkdir()
+    fire = f"import os; os.close(os.open({str(fired)!r}, os.O_CREAT)); raise ImportError('hostile')\n"
+    for name in (*LIBRARIES, "evil_plugin"):
+        (folder / f"{name}.py").write_text(fire)
+    info = folder / "evil-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ganzoo]\nevil = evil_plugin\n[pydantic]\nevil = evil_plugin\n")
+    latex = tmp_path / "bin" / "latex"
+    latex.parent.mkdir()
+    latex.write_text(f"#!/bin/sh\ntouch {fired}\nexit 1\n")
+    latex.chmod(0o755)
+    (folder / "matplotlibrc").write_text("text.usetex: True\nsavefig.bbox: tight\n")
+    return folder, fired, {"PATH": f"{latex.parent}:{os.environ['PATH']}"}
+
+
+MODULE = (BIN / "python", "-m", "ganzoo")
+TORCHRUN = (BIN / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "ganzoo")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (BIN / "ganzoo", "list", "losses"),
+        (BIN / "ganzoo", "report", "RUN"),
+        (BIN / "ganzoo", "check", "hinge"),
+        (BIN / "ganzoo", "bench", "RECIPE", "--results", "OUT/results", "--work", "OUT/work"),
+        (BIN / "ganzoo", "eval", "RUN", "--metric", "modes@ring", "--samples", "10"),
+        (*MODULE, "run", "RECIPE", "--out", "OUT/run"),
+        pytest.param((*TORCHRUN, "run", "RECIPE", "--out", "OUT/run"), marks=pytest.mark.slow),
+        pytest.param((BIN / "ganzoo", "run", "RECIPE", "--out", "OUT/run", "--set", "train.engine=compile"),
+                     marks=pytest.mark.slow),
+    ],
+    ids=["list", "report", "check", "bench", "eval", "python-m", "torchrun", "compile"],
+)  # fmt: skip
+def test_nothing_of_the_working_folder_is_imported_or_read_as_configuration(words, hostile, trained, tmp_path):
+    folder, fired, environment = hostile
+    places = {"RUN": trained / "run", "RECIPE": trained / "tiny.yaml"}
+    words = [places.get(word, str(word).replace("OUT", str(tmp_path / "out"))) for word in words]
+    before = sorted(folder.rglob("*"))
+    done = command(*words, cwd=folder, **environment)
+    assert not fired.exists(), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "evil" not in done.stdout + done.stderr
+    assert sorted(folder.rglob("*")) == before  # nor any bytecode beside it
+
+
+def test_plots_are_drawn_the_same_whatever_a_matplotlibrc_says(hostile, trained):
+    folder, _, environment = hostile
+    pages = []
+    for place in (trained, folder):
+        done = command(BIN / "ganzoo", "report", trained / "run", "--no-draw", cwd=place, **environment)
+        assert done.returncode == 0, done.stderr
+        pages.append((trained / "run" / "report.html").read_bytes())
+    assert pages[0] == pages[1]
+
+
+# No link is followed
+
+
+def state(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Somebody's own folder outside the stranger's clone, with files that are called as ganzoo calls its own."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in ("notes.txt", "runs.jsonl", "scores.jsonl", "tiny-ring-0.png", "000000000064.png"):
+        (folder / name).write_text("somebody's own\nand a torn line")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def job_folder(zoo, trained):
+    """Where a bench of the recipe trains, below its work folder."""
+    (job,) = Matrix([str(trained / "tiny.yaml")]).jobs(zoo)
+    return str(job.folder(Path()))
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("results", ""),
+        ("results/samples", ""),
+        ("results/runs.jsonl", "notes.txt"),
+        ("results/scores.jsonl", "new.txt"),
+        ("results/.runs.jsonl.lock", "notes.txt"),
+        ("results/samples/tiny-ring-0.png", "notes.txt"),
+        ("runs", ""),
+        ("runs/bench", ""),
+        ("runs/bench/tiny", ""),
+        ("runs/bench/RUN", ""),
+        ("runs/bench/RUN.log", "notes.txt"),
+        ("runs/bench/RUN.lock", "notes.txt"),
+    ],
+)
+def test_a_bench_in_a_strangers_clone_writes_nothing_through_a_link(link, target, trained, job_folder, mine, tmp_path):
+    clone = tmp_path / "clone"
+    link = clone / link.replace("RUN", job_folder)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(mine / target)
+    before = state(mine)
+    done = ganzoo("bench", trained / "tiny.yaml", cwd=clone)
+    assert state(mine) == before
+    assert "Traceback" not in done.stderr
+    if link.suffix == ".png":  # a file that is replaced as a whole takes the link's place
+        assert done.returncode == 0, done.stderr
+        assert not link.is_symlink()
+    else:
+        assert done.returncode == 2
+        assert f"{link.relative_to(clone)} is a link" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "link"), [(("run", "tiny.yaml"), "runs"), (("leaderboard",), "results"), (("bench", "tiny.yaml"), "runs")]
+)
+def test_folders_that_nobody_named_may_not_be_links_and_named_ones_may(words, link, mine, tmp_path):
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    (clone / "tiny.yaml").write_text(RECIPE)
+    (clone / link).symlink_to(mine)
+    before = state(mine)
+    done = ganzoo(*words, cwd=clone)
+    assert (done.returncode, state(mine)) == (2, before)
+    assert f"{link} is a link" in done.stderr
+    if words[0] == "run":
+        done = ganzoo(*words, "--out", "runs/named", cwd=clone)
+        assert done.returncode == 0, done.stderr
+        assert (mine / "named" / "run.json").is_file()
+
+
+TRACKER = """
+from pathlib import Path
+from ganzoo import Tracker, hookimpl
+
+class Diary(Tracker):
+    def __init__(self, folder: Path) -> None:
+        (folder / "diary").mkdir(exist_ok=True)
+        self.path = folder / "diary" / "notes.txt"
+
+    def log(self, record):
+        with self.path.open("a") as file:
+            file.write(f"{record}\\n")
+
+@hookimpl
+def register_trackers(register):
+    register("diary", Diary, summary="writes a line for each event")
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder of installed packages, in which one brings a tracker that writes into a folder of its own."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "diary_plugin.py").write_text(TRACKER)
+    info = folder / "diary-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: diary\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ganzoo]\ndiary = diary_plugin\n")
+    return folder
+
+
+@pytest.fixture
+def sent(trained, tmp_path):
+    """A run folder that was sent to us, interrupted halfway."""
+    folder = shutil.copytree(trained / "run", tmp_path / "sent")
+    for newest in sorted((folder / "checkpoints").iterdir())[-2:]:
+        newest.unlink()
+    changed(folder, status="interrupted")
+    return folder
+
+
+def changed(folder, **facts):
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**info, **facts}))
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("diary", ""),
+        ("diary/notes.txt", "notes.txt"),
+        ("samples", ""),
+        ("checkpoints", ""),
+        (".lock", "notes.txt"),
+        (".events.jsonl.lock", "notes.txt"),
+        ("events.jsonl", "notes.txt"),
+        ("recipe.yaml", "notes.txt"),
+        ("samples/000000000064.png", "notes.txt"),
+    ],
+)
+def test_a_run_folder_with_links_that_lead_out_of_it_is_neither_written_nor_read(link, target, sent, mine, tmp_path):
+    link = sent / link
+    link.parent.mkdir(exist_ok=True)
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.symlink_to(mine / target)
+    before = state(mine)
+    for words in (("run", "--resume"), ("report", "--no-draw"), ("eval", "--samples", 10), ("doctor",)):
+        done = ganzoo(*words, sent, cwd=tmp_path)
+        assert (done.returncode, state(mine)) == (2, before)
+        assert f"{link} is a link" in done.stderr
+        assert "somebody's own" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("link", ["diary", "diary/notes.txt"])
+def test_a_tracker_writes_nothing_through_a_link(link, sent, site, mine, tmp_path):
+    (sent / link).parent.mkdir(exist_ok=True)
+    (sent / link).symlink_to(mine if link == "diary" else mine / "notes.txt")
+    before = state(mine)
+    words = (BIN / "ganzoo", "run", "--resume", sent, "--set", "trackers=[diary]")
+    done = command(*words, cwd=tmp_path, PYTHONPATH=str(site))
+    assert (done.returncode, state(mine)) == (2, before)
+
+
+def test_a_link_within_a_run_folder_is_fine_as_trackers_leave_some(sent, site, tmp_path):
+    (sent / "diary").mkdir()
+    (sent / "diary" / "latest").symlink_to("notes.txt")
+    words = (BIN / "ganzoo", "run", "--resume", sent, "--set", "trackers=[diary]")
+    done = command(*words, cwd=tmp_path, PYTHONPATH=str(site))
+    assert done.returncode == 0, done.stderr
+    assert (sent / "diary" / "notes.txt").read_text().count("'event'") > 0
+
+
+@pytest.mark.parametrize("words", [("sample", "RUN"), ("eval", "RUN", "--metric", "modes@ring", "--samples", "10")])
+def test_what_out_names_is_replaced_or_refused_but_not_followed(words, trained, mine, tmp_path):
+    suffix = ".png" if words[0] == "sample" else ".jsonl"
+    out = tmp_path / f"out{suffix}"
+    out.symlink_to(mine / "notes.txt")
+    before = state(mine)
+    done = ganzoo(*(trained / "run" if word == "RUN" else word for word in words), "--out", out, cwd=tmp_path)
+    assert state(mine) == before
+    assert "Traceback" not in done.stderr
+    assert out.is_symlink() == (done.returncode != 0)
+
+
+def test_a_new_plugin_is_not_written_through_a_link(mine, tmp_path):
+    for name, target in (("my-gan", mine), ("other-gan", mine / "nowhere")):
+        (tmp_path / name).symlink_to(target)
+        before = state(mine)
+        done = ganzoo("new", name, cwd=tmp_path)
+        assert (done.returncode, state(mine)) == (2, before)
+
+
+@pytest.mark.parametrize("name", ["references", "mnist"])
+def test_nothing_is_cached_through_a_link(name, mine, trained, tmp_path, monkeypatch):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / name).symlink_to(mine)
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    before = state(mine)
+    metric, dataset = ("modes@ring", "ring") if name == "references" else ("fid@mnist-cnn", "mnist")
+    made = ("--dataset", dataset, "--metric", metric, "--samples", 10)
+    done = ganzoo("eval", trained / "run", *made, cwd=tmp_path)
+    assert state(mine) == before
+    assert done.returncode == 2
+    assert f"{name} is a link" in done.stderr
+
+
+# Nothing steers the terminal, and text is text
+
+STEERING = "\x1b]0;owned\x1b[2J\x9b31m\u202e[/red][bold]:smile:"
+SHOWN = "\\x1b]0;owned\\x1b[2J\\x9b31m\\u202e[/red][bold]:smile:"
+
+
+def unsteered(done):
+    text = done.stdout + done.stderr
+    return "Traceback" not in text and all(one.isprintable() or one == "\n" for one in text)
+
+
+@pytest.fixture(scope="module")
+def loud(tmp_path_factory):
+    """A folder with a recipe whose text steers terminals, and a run of it."""
+    folder = tmp_path_factory.mktemp("loud")
+    (folder / "loud.yaml").write_text(RECIPE.replace("Points on a ring", json.dumps(STEERING)))
+    done = ganzoo("run", "loud.yaml", "--out", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert unsteered(done)
+    assert SHOWN in done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words", [("show", "loud.yaml"), ("doctor", "run"), ("doctor", "run", "--json"), ("show", "loud.yaml", "--json")]
+)
+def test_texts_of_a_recipe_and_a_run_do_not_steer_the_terminal(words, loud):
+    info = json.loads((loud / "run" / "run.json").read_text())
+    changed(loud / "run", status=STEERING)
+    done = ganzoo(*words, cwd=loud)
+    (loud / "run" / "run.json").write_text(json.dumps(info))
+    assert unsteered(done)
+    assert done.returncode == 0
+    if "--json" in words:  # escaped as JSON is, and so whole for a script
+        found = json.loads(done.stdout)
+        assert STEERING in (found["status"] if words[0] == "doctor" else found["recipe"]["summary"])
+
+
+def test_a_plugins_summary_and_its_error_do_not_steer_the_terminal(tmp_path):
+    for name, text in {
+        "loud_plugin": f"register('loud', lambda: None, summary={STEERING!r})",
+        "broken_plugin": f"raise ValueError({STEERING!r})",
+    }.items():
+        source = f"from ganzoo import hookimpl\n@hookimpl\ndef register_priors(register):\n    {text}\n"
+        (tmp_path / f"{name}.py").write_text(source)
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[ganzoo]\n{name} = {name}\n")
+    done = command(BIN / "ganzoo", "list", "priors", cwd=tmp_path, PYTHONPATH=str(tmp_path), COLUMNS="250")
+    assert done.returncode == 0, done.stderr
+    assert unsteered(done)
+    assert SHOWN in done.stdout
+    assert SHOWN.rstrip(":") in done.stderr
+
+
+@pytest.mark.parametrize("protocol", [{}, {"n_real": STEERING, "n_fake": None, "dataset": 3}, {STEERING: STEERING}])
+def test_scores_of_any_protocol_and_name_are_shown_after_training(protocol, sent, tmp_path):
+    RunFolder.open(sent).append_score(
+        {"metric": STEERING, "value": 1.0, "floor": 0.5, "weights": "[/x]", "images": 64, "seconds": 1.0}
+        | {"protocol": protocol}
+    )
+    done = ganzoo("run", "--resume", sent, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert unsteered(done)
+    assert "not stated" in done.stderr
+    for words in (("report", "--no-draw"), ("doctor",)):
+        done = ganzoo(*words, sent, cwd=tmp_path)
+        assert (done.returncode, unsteered(done)) == (0, True)
+
+
+def test_an_unforeseen_error_does_not_steer_the_terminal(tmp_path):
+    raising = f"class Odd(BaseException):\n    pass\ndef noise(n, seed):\n    raise Odd({STEERING!r})\n"
+    (tmp_path / "made_up.py").write_text(raising)
+    done = command(BIN / "ganzoo", "eval", "made_up:noise", "--samples", "10", cwd=tmp_path)
+    assert done.returncode == 1
+    assert all(one.isprintable() or one == "\n" for one in done.stderr)
+    assert SHOWN in done.stderr
+
+
+# Code of others runs only where somebody at the keyboard says so
+
+
+@pytest.mark.parametrize("words", ["eval", "run", "resume", "report"])
+def test_a_recipe_or_a_cache_does_not_make_code_run(words, sent, tmp_path, monkeypatch):
+    """The cache holds a repository of that name, as torch.hub would keep it, and weights."""
+    hub, fired = tmp_path / "torch" / "hub", tmp_path / "fired"
+    fire = f"import os\nos.close(os.open({str(fired)!r}, os.O_CREAT))\nraise OSError('hostile')\n"
+    for name in ("facebookresearch_dinov2_main", DINOV2_CODE.replace("/", "_").replace(":", "_")):
+        (hub / name).mkdir(parents=True)
+        (hub / name / "hubconf.py").write_text(fire)
+    (hub / "checkpoints").mkdir()
+    torch.save({}, hub / "checkpoints" / "dinov2_vits14_pretrain.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    recipe = yaml.safe_load(RECIPE)
+    recipe["dataset"] = "mnist"
+    recipe["evaluate"] = {"metrics": ["fid@dinov2-vit-s-14"], "samples": 10}
+    (tmp_path / "code.yaml").write_text(json.dumps(recipe))
+    if words in ("report", "resume"):  # a run folder that was sent, whose recipe names it
+        described = yaml.safe_load((sent / "recipe.yaml").read_text())
+        described["evaluate"]["metrics"] = ["fid@dinov2-vit-s-14"]
+        (sent / "recipe.yaml").write_text(json.dumps(described))
+        changed(sent, recipe_digests=[])
+    said = {
+        "eval": ("eval", sent, "--dataset", "mnist", "--metric", "fid@dinov2-vit-s-14", "--samples", 10),
+        "run": ("run", "code.yaml", "--out", "out"),
+        "resume": ("run", "--resume", sent),
+        "report": ("report", sent),
+    }[words]
+    done = ganzoo(*said, cwd=tmp_path)
+    assert not fired.exists()
+    if words == "report":
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 2, done.stderr
+        assert "--allow-code" in done.stderr
+    if words == "eval":
+        ganzoo(*said, "--allow-code", cwd=tmp_path)
+        assert fired.exists()
+
+
+# A run that was sent reads no pictures of ours unasked
+
+
+@pytest.fixture(scope="module")
+def pictured(tmp_path_factory):
+    """A folder with private pictures, and a run that was trained on them."""
+    folder = tmp_path_factory.mktemp("pictured")
+    (folder / "private").mkdir()
+    noise = np.random.default_rng(0)
+    for number in range(30):
+        picture = Image.fromarray(noise.integers(0, 256, (28, 28), dtype=np.uint8))
+        picture.save(folder / "private" / f"{number:02d}.png")
+    recipe = yaml.safe_load(RECIPE)
+    recipe["dataset"] = {"name": "image-folder", "path": "private", "channels": 1}
+    recipe["evaluate"] = {"metrics": ["fid@mnist-cnn"], "samples": 10}
+    (folder / "pictured.yaml").write_text(json.dumps(recipe))
+    done = ganzoo("run", "pictured.yaml", "--out", "run", "--data-dir", folder, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+READERS = {
+    "resume": ("run", "--set", "train.images=96", "--resume", "RUN"),
+    "eval": ("eval", "RUN", "--samples", 10),
+    "sample": ("sample", "RUN", "--out", "out.png", "--n", 4),
+    "report": ("report", "RUN"),
+}
+
+
+@pytest.mark.parametrize("option", ["absolute", "relative", "climbing", "recorded"])
+@pytest.mark.parametrize("reader", READERS)
+def test_paths_of_a_run_that_was_sent_are_read_only_with_the_readers_word(reader, option, pictured, tmp_path):
+    sent = shutil.copytree(pictured / "run", tmp_path / "sent")
+    private = pictured / "private"
+    path, data_dir, cwd = {
+        "absolute": (private, None, tmp_path),
+        "relative": ("private", None, pictured),
+        "climbing": ("../private", sent / "samples", tmp_path),
+        "recorded": ("private", pictured, tmp_path),
+    }[option]
+    if option == "climbing":
+        (sent / "private").symlink_to("samples")  # what the words lead to is outside all the same
+        path = os.path.relpath(private, (sent / "samples").resolve())
+    recipe = yaml.safe_load((sent / "recipe.yaml").read_text())
+    recipe["dataset"]["path"] = str(path)
+    (sent / "recipe.yaml").write_text(json.dumps(recipe))
+    changed(
+        sent,
+        recipe_digests=[],
+        started_here=None,
+        data_dir=data_dir and str(data_dir),
+        modality="odd" if reader == "sample" else "images",
+    )
+    words = [sent if word == "RUN" else word for word in READERS[reader]]
+    unread = (
+        "was not started here, and its dataset &#39;image-folder&#39; would read"
+        if reader == "report"
+        else ("was not started here, and its dataset 'image-folder' would read")
+    )
+    done = ganzoo(*words, cwd=cwd)
+    told = (sent / "report.html").read_text() if reader == "report" else done.stderr
+    assert done.returncode == (0 if reader == "report" else 2), done.stderr
+    assert unread in told
+    assert "--allow-paths" in told
+    if option == "absolute":
+        for word in (("--data-dir", tmp_path), ("--data-dir", pictured), ("--allow-paths",)):
+            again = shutil.copytree(sent, tmp_path / "again", dirs_exist_ok=True)
+            done = ganzoo(*(again if word == sent else word for word in words), *word, cwd=cwd)
+            told = (again / "report.html").read_text() if reader == "report" else done.stderr
+            assert (unread in told) == (tmp_path in word), told
+
+
+def test_ones_own_run_reads_what_it_read_without_another_word(pictured, tmp_path):
+    own = shutil.copytree(pictured / "run", tmp_path / "own")
+    for words in (("run", "--set", "train.images=96", "--resume", own), ("eval", own, "--samples", 10)):
+        done = ganzoo(*words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    ganzoo("report", own, cwd=tmp_path)
+    assert "was not started here" not in (own / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_the_name_in_a_run_that_was_sent_overwrites_nothing_in_several_processes(sent, tmp_path):
+    victim = tmp_path / "victim.yaml"
+    victim.write_text("mine: true\n")
+    changed(sent, recipe=str(tmp_path / "victim"))
+    done = command(*TORCHRUN, "run", "--resume", sent, cwd=tmp_path)
+    assert done.returncode != 0
+    assert victim.read_text() == "mine: true\n"
+    assert "run.json is damaged" in done.stderr
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o700])
+def test_compiled_code_is_not_taken_from_a_folder_that_others_can_write_to(mode, tmp_path, monkeypatch):
+    """torch unpickles what its cache of compiled code holds."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(mode)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(shared))
+    told = []
+    CompileEngine(torch.device("cpu"), told.append)
+    assert (os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(shared)) == (mode == 0o700)
+    assert any(f"others can write to {shared}" in sentence for sentence in told) == (mode == 0o777)
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    CompileEngine(torch.device("cpu"), told.append)
+    assert (tmp_path / "cache" / "compiled").stat().st_mode & 0o077 == 0

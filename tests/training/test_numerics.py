@@ -1,0 +1,156 @@
+"""TF32, cuDNN and determinism: what is refused, what is set while a step is taken, and that it is undone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import load_recipe
+from ganzoo.errors import GanzooError
+from ganzoo.registry.loading import load_zoo
+from ganzoo.training import numerics as settings
+from ganzoo.training.numerics import WORKSPACE, fix_workspace, numerics
+
+CUDA = torch.device("cuda", 0)
+SETTINGS = {
+    "deterministic algorithms": torch.are_deterministic_algorithms_enabled,
+    "deterministic kernels": lambda: torch.backends.cudnn.deterministic,
+    "benchmark": lambda: torch.backends.cudnn.benchmark,
+    "TF32 of convolutions": lambda: torch.backends.cudnn.allow_tf32,
+    "products": torch.get_float32_matmul_precision,
+}
+PUTS = """
+import torch
+from ganzoo import AdversarialLoss, hookimpl
+
+
+class Puts(AdversarialLoss):
+    def discriminator(self, real, fake):
+        weights = torch.zeros_like(real).put_(torch.tensor([0, 0]), real[:2].detach())
+        return fake.mean() - real.mean() + 0 * weights.mean()
+
+    def generator(self, real, fake):
+        return -fake.mean()
+
+
+@hookimpl
+def register_losses(register):
+    register("puts", Puts, summary="Writes to one place twice")
+"""
+
+
+def config(*overrides):
+    return load_recipe("vanilla-mnist", load_zoo(), list(overrides)).train
+
+
+@pytest.mark.parametrize(
+    ("overrides", "precision", "inside"),
+    [
+        ([], "bf16", (False, False, False, False, "highest")),
+        ([], "fp32", (False, False, False, False, "highest")),
+        ([], "tf32", (False, False, False, True, "high")),
+        (["train.cudnn_benchmark=true"], "fp32", (False, False, True, False, "highest")),
+        (["train.deterministic=true"], "fp32", (True, True, False, False, "highest")),
+    ],
+)
+def test_settings_hold_during_a_step_on_a_gpu_and_no_longer(overrides, precision, inside):
+    before = [read() for read in SETTINGS.values()]
+    with numerics(config(*overrides), precision, CUDA):
+        assert tuple(read() for read in SETTINGS.values()) == inside
+    assert [read() for read in SETTINGS.values()] == before
+
+
+def test_the_choices_are_part_of_what_a_run_is_and_leave_old_digests_as_they_were():
+    zoo, on, off = load_zoo(), "train.deterministic=true", "train.deterministic=false"
+    choices = ([], [on], ["train.cudnn_benchmark=true"], [off])
+    digests = [training_digest(load_recipe("vanilla-mnist", zoo, overrides)) for overrides in choices]
+    assert digests[0] == digests[3]
+    assert len(set(digests)) == 3
+
+
+def ganzoo(*words, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "ganzoo", "run", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "400", **environment},
+    )
+
+
+def test_determinism_and_a_choice_by_the_clock_are_refused_together(tmp_path):
+    chosen = ("--set", "train.deterministic=true", "--set", "train.cudnn_benchmark=true")
+    done = ganzoo("vanilla-mnist", *chosen, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "turn one off" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_tf32_is_refused_on_a_cpu(tmp_path):
+    done = ganzoo("vanilla-mnist", "--device", "cpu", "--set", "train.precision=tf32", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "train.precision=tf32 is a number format of CUDA GPUs, and this training is on cpu." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_operation_without_a_deterministic_form_is_refused_by_name(tmp_path):
+    site = tmp_path / "site"
+    described = site / "puts-1.0.dist-info"
+    described.mkdir(parents=True)
+    (site / "puts.py").write_text(PUTS)
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: puts\nVersion: 1.0\n")
+    (described / "entry_points.txt").write_text("[ganzoo]\nputs = puts\n")
+    small = ("loss=puts", "train.images=64", "train.batch_size=32", "train.device=cpu", "evaluate.metrics=[]")
+    words = ["vanilla-mnist", *(word for one in small for word in ("--set", one))]
+    path = {"PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    assert ganzoo(*words, "--out", tmp_path / "free", **path).returncode == 0
+    done = ganzoo(*words, "--set", "train.deterministic=true", "--out", tmp_path / "bound", **path)
+    assert done.returncode == 2
+    assert "train.deterministic: torch has no deterministic 'put_' on cpu" in done.stderr
+    assert "train.deterministic=false" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """As far as the workspace of cuBLAS is concerned: a GPU, and CUDA not started."""
+    monkeypatch.setattr(settings.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(settings.torch.cuda, "is_initialized", lambda: False)
+    monkeypatch.delenv(WORKSPACE, raising=False)
+    return monkeypatch
+
+
+def test_the_workspace_is_fixed_before_cuda_starts(gpu):
+    fix_workspace()
+    assert os.environ[WORKSPACE] == ":4096:8"
+    gpu.setattr(settings.torch.cuda, "is_initialized", lambda: True)
+    fix_workspace()  # set in time, so that it may start
+
+
+def test_a_workspace_that_comes_too_late_or_is_another_is_refused(gpu):
+    gpu.setattr(settings.torch.cuda, "is_initialized", lambda: True)
+    with pytest.raises(GanzooError, match="was not set before CUDA started"):
+        fix_workspace()
+    gpu.setenv(WORKSPACE, ":0:0")
+    with pytest.raises(GanzooError, match="CUBLAS_WORKSPACE_CONFIG is :0:0"):
+        fix_workspace()
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("recipe", ["vanilla-mnist", "dcgan-mnist", "stylegan2-mnist"])
+def test_two_deterministic_runs_on_a_gpu_are_the_same_bits(tmp_path, recipe):
+    from ganzoo.runs.folder import RunFolder
+
+    short = ("train.images=12800", "train.device=cuda", "train.deterministic=true", "evaluate.metrics=[]")
+    for name in ("one", "two"):
+        words = [word for one in short for word in ("--set", one)]
+        done = ganzoo(recipe, *words, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+    one, two = (RunFolder.open(Path(tmp_path / name)).latest_checkpoint().tensors for name in ("one", "two"))
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []

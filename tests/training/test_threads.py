@@ -1,0 +1,193 @@
+"""CPU threads: what a machine offers, measurements that leave no trace, and changes that a resumed run repeats."""
+
+import os
+import time
+
+import pytest
+import torch
+
+from ganzoo.config.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import Callbacks, resume, start
+from ganzoo.training import threads
+from ganzoo.training.threads import ThreadTuner, available_cores, settle_threads
+from ganzoo.training.trainer import Trainer
+
+TINY = [
+    "networks.generator.hidden=[32]",
+    "networks.discriminator.hidden=[16]",
+    "train.batch_size=16",
+    "train.images=320",
+    "train.log_every=32",
+    "train.checkpoint_seconds=0",
+    "evaluate.metrics=[]",
+]
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """A process that may use two threads, and whose user has said nothing of their number."""
+    for variable in threads.VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def machine(tmp_path, files):
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return tmp_path
+
+
+def test_a_control_group_limits_the_cores(tmp_path):
+    own = len(os.sched_getaffinity(0))
+    assert available_cores(tmp_path) == own
+    one = {"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "50000 100000\n"}
+    assert available_cores(machine(tmp_path / "v2", one)) == 1
+    old = {
+        "proc/self/cgroup": "3:cpu,cpuacct:/docker/x\n",
+        "sys/fs/cgroup/cpu/docker/x/cpu.cfs_quota_us": "100000",
+        "sys/fs/cgroup/cpu/docker/x/cpu.cfs_period_us": "100000",
+    }
+    assert available_cores(machine(tmp_path / "v1", old)) == 1
+    inside = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "100000 100000"}
+    assert available_cores(machine(tmp_path / "inside", inside)) == 1
+    free = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}
+    assert available_cores(machine(tmp_path / "free", free)) == own
+
+
+@pytest.mark.parametrize(
+    "recipe", ["vanilla-mnist", "dcgan-mnist", "wgan-gp-mnist", "began-mnist", "sngan-mnist", "ada-mnist", "r1-mnist"]
+)
+def test_a_rehearsal_leaves_no_trace(mnist, recipe):
+    zoo = load_zoo()
+    first, second = (
+        Trainer(load_recipe(recipe, zoo, ["train.batch_size=16", "train.precision=fp32"]), zoo, dataset=mnist)
+        for _ in range(2)
+    )
+    for trainer in (first, second):
+        torch.manual_seed(0)  # two trainings in one process share torch's own generator
+        trainer.step()
+        trainer.step()
+    torch.manual_seed(0)
+    with first.rehearsal():
+        for _ in range(3):
+            first.step()
+    first.step()
+    torch.manual_seed(0)
+    second.step()
+    assert first.images == second.images
+    tensors, others = first.checkpoint()[0], second.checkpoint()[0]
+    assert tensors.keys() == others.keys()
+    assert [name for name in tensors if not torch.equal(tensors[name], others[name])] == []
+    assert first.flush() == second.flush()
+    assert first.gradients.flush() == second.gradients.flush()
+
+
+def test_fewer_threads_while_the_machine_is_busy_and_all_of_them_afterwards(mnist, two_threads, monkeypatch):
+    """Steps only wait here, each as long as on a busy or a free machine: what this one is doing must not matter."""
+    zoo = load_zoo()
+    trainer = Trainer(load_recipe("vanilla-mnist", zoo, TINY), zoo, dataset=mnist)
+    busy, said = [True], []
+
+    def step():
+        time.sleep(0.02 if torch.get_num_threads() == 1 else 0.2 if busy[0] else 0.01)
+
+    monkeypatch.setattr(trainer, "step", step)
+    monkeypatch.setattr(threads, "SHARE", 1)
+    tuner = ThreadTuner(trainer, log=said.append)
+
+    def train_until_changed():
+        for _ in range(500):
+            began = time.perf_counter()
+            trainer.step()
+            changed = tuner.after_step(time.perf_counter() - began)
+            if changed is not None:
+                return changed
+        return None
+
+    assert train_until_changed() == 1
+    assert torch.get_num_threads() == 1
+    assert "Training with 1 of 2 CPU threads: with all of them a step takes" in said[0]
+    busy[0] = False
+    assert train_until_changed() == 2
+    assert said[1:] == ["Training with all 2 CPU threads again."]
+    for _ in range(20):
+        trainer.step()
+        assert tuner.after_step(0.01) is None
+    busy[0] = True
+    assert train_until_changed() == 1
+
+
+@pytest.mark.parametrize("user", ["recipe", "environment"])
+def test_a_number_that_the_user_gives_stands(tmp_path, two_threads, monkeypatch, user):
+    if user == "environment":
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(ThreadTuner, "_measure", lambda self, current: pytest.fail("measured"))
+    zoo, seen = load_zoo(), set()
+    given = ["train.threads=1"] if user == "recipe" else []
+    recipe = load_recipe("vanilla-mnist", zoo, [*TINY, *given])
+    start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=lambda images: seen.add(torch.get_num_threads())))
+    assert seen == {1 if user == "recipe" else 2}
+
+
+class Killed(Exception):
+    """Stands for a process that ends here."""
+
+
+def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeypatch):
+    zoo = load_zoo()
+    recipe = load_recipe("vanilla-mnist", zoo, [*TINY, "train.precision=fp32"])
+    seen: dict[str, list[int]] = {"whole": [], "broken": []}
+    most: set[int] = set()
+
+    def becomes_busy(self, current):
+        torch.set_num_threads(1)
+        return 1
+
+    def trained(name, *, killed_at=None, again=False):
+        def on_step(images):
+            place = images // 16 - 1
+            seen[name][place:] = [torch.get_num_threads()]
+            if images == killed_at:
+                raise Killed
+
+        callbacks = Callbacks(on_step=on_step)
+        if again:
+            return resume(tmp_path / name, zoo, callbacks=callbacks)
+        return start(recipe, zoo, tmp_path / name, callbacks=callbacks)
+
+    def after_step(self, seconds, original=ThreadTuner.after_step):
+        self._due = 0.0 if self._trainer.images == 192 else float("inf")
+        self._left_to_warm_up = 0
+        return original(self, seconds)
+
+    with monkeypatch.context() as busy:
+        busy.setattr(ThreadTuner, "after_step", after_step)
+        busy.setattr(ThreadTuner, "_measure", becomes_busy)
+        trained("whole")
+        with pytest.raises(Killed):
+            trained("broken", killed_at=224)
+    # The checkpoint of 160 images knows nothing of the change after it; nor is anything busy any more.
+    for newer in (tmp_path / "broken/checkpoints").glob("*192*"):
+        newer.unlink()
+    with monkeypatch.context() as free:
+        free.setattr(ThreadTuner, "_measure", lambda self, current: most.add(self.most))
+        with pytest.raises(Killed):
+            trained("broken", killed_at=176, again=True)
+        trained("broken", again=True)
+    assert most == {2}, "with one thread at its checkpoint, it may still use two later"
+    assert set(seen["whole"]) == {1, 2}
+    assert seen["broken"] == seen["whole"]
+    first, second = (RunFolder.open(tmp_path / name).latest_checkpoint().tensors for name in ("whole", "broken"))
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []
+
+
+def test_scoring_settles_on_a_number_of_threads(two_threads):
+    settle_threads()
+    assert torch.get_num_threads() in (1, 2)
