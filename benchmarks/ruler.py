@@ -167,7 +167,7 @@ def scorer(view: str, real: ImageDataset, extractors: dict[str, Extractor], zoo:
     if metric == "fid":  # the same number as by the metric, a hundred times faster for many sets
         features = extract(name, extractor, real.images, CPU)
         distance = DistanceTo(seen(view, {name.removesuffix(UNWHITENED): features}).statistics)
-        return lambda fake: distance(fake.statistics["mu"], fake.statistics["sigma"])
+        return lambda fake: distance(*(torch.from_numpy(fake.statistics[name]) for name in ("mu", "sigma")))
     reference, made = RealImages(real, {}, name, extractor, CPU), zoo.metrics.get(metric).create()
     return lambda fake: made.compute(MetricInputs(len(fake), lambda: fake, None, reference, lambda: reference))
 

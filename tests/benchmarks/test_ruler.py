@@ -53,13 +53,13 @@ class TestFaults:
         by_name = {fault.name: fault for fault in FAULTS}
         sizes = {}
         for name, strength in {"classes missing": 2, "imbalanced": 8, "few distinct images": 5}.items():
-            images = by_name[name].apply(*pool, 4000, strength, seed=0)
+            images = by_name[name].apply(*pool, 200, strength, seed=0)
             known = {bytes(image.numpy()): int(label) for image, label in zip(*pool, strict=True)}
             sizes[name] = torch.tensor([known[bytes(image.numpy())] for image in images]).bincount(minlength=10)
             if name == "few distinct images":
                 assert len(images.flatten(1).unique(dim=0)) == 50
         assert sizes["classes missing"].gt(0).tolist() == [True] * 8 + [False] * 2
-        assert 5 < sizes["imbalanced"][0] / sizes["imbalanced"][9] < 12
+        assert sizes["imbalanced"][0] > 3 * sizes["imbalanced"][9]
         means = by_name["towards the class's mean"].apply(*pool, 200, 1.0, seed=0)
         assert len(means.flatten(1).unique(dim=0)) == 10
 
@@ -122,6 +122,10 @@ class TestCommitted:
 
     def test_a_loss_of_variety_within_a_class_is_caught_by_neighbours(self, world):
         outcome = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))
-        for fault in ("few distinct images", "towards the class's mean"):
-            second = [by_fault(outcome, f"{metric}@{world}-ae")[fault][1]["sds"] for metric in ("coverage", "recall")]
-            assert min(second) < -5
+        recall, coverage = (by_fault(outcome, f"{metric}@{world}-ae") for metric in ("recall", "coverage"))
+        for side, fault in (
+            (recall, "few distinct images"),
+            (recall, "towards the class's mean"),
+            (coverage, "few distinct images"),
+        ):
+            assert side[fault][1]["sds"] < -5

@@ -12,6 +12,7 @@ from scipy.signal import correlate2d
 
 import ganzoo_plugins.extractors.mnist_ae as module
 from ganzoo import Features, GanzooError
+from ganzoo.data.validation import part_of
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract
 from ganzoo_plugins.datasets.datasets import mnist
@@ -187,6 +188,11 @@ class TestSplit:
             order = torch.randperm(len(members), generator=generator).tolist()
             kept += [members[i] for i in order[: int(validation.labels.bincount()[label])]]
         assert torch.equal(train_images.images[sorted(kept)], validation.images)
+
+    def test_it_is_what_dataset_validation_sets_apart(self, digits):
+        fitted, validation = split_off_validation(digits["train"])
+        assert torch.equal(part_of(digits["train"], "validation", 10_000).images, validation.images)
+        assert torch.equal(part_of(digits["train"], "train", 10_000).images, fitted.images)
 
     def test_both_parts_are_the_whole(self, digits):
         fitted, validation = split_off_validation(digits["test"], 1000)
