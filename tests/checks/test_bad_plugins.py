@@ -44,6 +44,7 @@ EXPECTED = {
     "copies": ("capturable", ["loss 'copies'", "copied between the CPU and the device", "copies.py, line 13"]),
     "loses-state": ("checkpointable", ["loss 'loses-state'", "plain attribute 'loss.average'", "register_buffer"]),
     "global-rng": ("global-state", ["loss 'global-rng'", "torch.manual_seed(0)"]),
+    "global-noise": ("draws", ["prior 'global-noise'", "draw from its generator alone", "generator=generator"]),
     "undocumented": ("options-documented", ["loss 'undocumented'", "does not document its options: slope"]),
     "duplicate": ("loads", ["'duplicate'", "loss 'non-saturating'", "already registered"]),
     "frozen": ("gradients", ["generator 'frozen'", "no gradient: spare.weight, spare.bias"]),
