@@ -41,7 +41,7 @@ EXPECTED = {
         "capturable",
         ["loss 'stays-on-cpu'", "meta", "weights * (fake - real)", "device of the inputs"],
     ),
-    "copies": ("capturable", ["loss 'copies'", "copied between the CPU and the device", "copies.py, line 13"]),
+    "copies": ("capturable", ["loss 'copies'", "copies.py, line 13", "device of the inputs"]),
     "loses-state": ("checkpointable", ["loss 'loses-state'", "plain attribute 'loss.average'", "register_buffer"]),
     "global-rng": ("global-state", ["loss 'global-rng'", "torch.manual_seed(0)"]),
     "global-noise": ("draws", ["prior 'global-noise'", "draw from its generator alone", "generator=generator"]),

@@ -286,7 +286,7 @@ class Gathered(TorchDispatchMode):
         return found
 
 zoo = load_zoo()
-recipe = load_recipe("vanilla-mnist", zoo, ["train.batch_size=32", "train.device=cpu"])
+recipe = load_recipe("vanilla-mnist", zoo, ["train.batch_size=32", "train.device=cpu", "networks.generator.norm=none"])
 dataset = zoo.datasets.get("mnist").create("train", None)
 with joined() as processes:
     trainer = Trainer(recipe, zoo, dataset=dataset, processes=processes)
