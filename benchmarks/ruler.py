@@ -129,7 +129,7 @@ def measure(world: str, reference: str, views: list[str]) -> dict[str, Any]:
                 row["views"][view] = {"value": value, "excess": excess, "sds": excess / found[view]["sd"]}
         rows.append(row)
         print(f"{name} {strength:g}: {row['views'][views[0]]['sds']:.1f}", flush=True)
-    command = f"python benchmarks/ruler.py --dataset {world}"
+    command = f"python benchmarks/ruler.py --dataset {world}{' --reference test' if reference == 'test' else ''}"
     head = {"command": command, "dataset": world, "reference": reference, "n": N, "environment": environment(CPU)}
     return {**head, "views": found, "cells": rows}
 
