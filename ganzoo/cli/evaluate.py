@@ -239,6 +239,8 @@ def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError
         return None
     try:
         run.append_score(*records)
+    except GanzooError as error:
+        return error
     except OSError as error:
         sentence = f"None of the {len(records)} scores were added to {run.path} ({error.strerror})."
         if error.errno in FULL:
@@ -259,6 +261,8 @@ def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
             append_lines(out, records)
         else:
             locked_append(out, records, durable=True)
+    except GanzooError as error:
+        return error
     except OSError as error:
         kind = RunError if error.errno in FULL else GanzooError
         return kind(

@@ -379,7 +379,7 @@ def write_leaderboard(results: Path, readme: Path | None = None, work: Path | No
     if readme is not None:
         contents[readme] = rewritten(readme, made, results, has_picture=picture is not None)
     for path, text in contents.items():
-        write_atomically(path, text.encode())
+        write_atomically(path, text.encode(errors="backslashreplace"))
     files = [*contents]
     if picture is not None:
         write_atomically(results / "samples.png", picture)

@@ -393,7 +393,9 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     """
     run = RunFolder.open(path)
     target = run.path / "report.html"
-    write_atomically(target, page("report.html", "report.js", facts(run, zoo, device=device, draw=draw)).encode())
+    made = page("report.html", "report.js", facts(run, zoo, device=device, draw=draw))
+    # The run's path may hold bytes that are no text.
+    write_atomically(target, made.encode(errors="backslashreplace"))
     return target
 
 

@@ -134,7 +134,7 @@ def test_show_of_a_name_that_several_kinds_have(call):
     told = "'mlp' names several kinds: generator, discriminator, encoder. Choose with --kind.\n"
     assert (code, out, err) == (2, "", told)
     code, out, _ = call("show", "mlp", "--kind", "discriminators", "--json")
-    assert json.loads(out)["options"]["hidden"] == {"type": "list of int >= 1", "default": [512, 256]}
+    assert json.loads(out)["options"]["hidden"] == {"type": "list of int >= 1 <= 65536", "default": [512, 256]}
 
 
 @pytest.mark.parametrize(

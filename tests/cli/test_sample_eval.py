@@ -129,7 +129,7 @@ def test_a_run_that_takes_no_scores_is_scored_nevertheless(app, run, tmp_path):
     (closed / "scores.jsonl").mkdir()
     result = invoke(app, "eval", closed, "--samples", 100, "--json")
     assert len(json.loads(result.stdout)["scores"]) == 2
-    assert f"Could not add all scores to {closed}" in result.stderr
+    assert f"None of the 2 scores were added to {closed}" in result.stderr
 
 
 def test_scores_are_shown_before_a_file_that_takes_none_ends_the_program(app, run, tmp_path):
@@ -329,7 +329,7 @@ def test_labels_of_a_file_are_what_accuracy_is_measured_by(app, mnist_test, tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--extractor-weights", "a.pth"], "'mnist-cnn' brings its own weights, so it does not take a.pth"),
+        (["--extractor-weights", "a.pth"], "'mnist-ae' brings its own weights, so it does not take a.pth"),
         (["--out", "nowhere/a.jsonl"], "cannot be written to nowhere/a.jsonl"),
         (["--against", "a.jsonl"], "scores in a.jsonl cannot be read"),
     ],
