@@ -23,7 +23,7 @@ from filelock import FileLock
 from ganzoo.errors import GanzooError, one_line
 
 logger = logging.getLogger(__name__)
-DAY = 86_400
+MINUTE, DAY = 60, 86_400
 """Seconds."""
 
 
@@ -143,9 +143,7 @@ def _may_be_alive(temporary: Path) -> bool:
     writer, _, place = temporary.name.split(".")[-2].partition("-")
     if place and place.partition("-")[0] != _host():
         # A process id says nothing about another machine or container; but nobody writes for a whole day.
-        with suppress(OSError):
-            return time.time() - temporary.stat().st_mtime < DAY
-        return True
+        return _age(temporary) < DAY
     if not writer.isascii() or not writer.isdigit() or os.name == "nt":
         return True  # not our file; and on Windows, os.kill(pid, 0) would kill the process
     try:
@@ -154,7 +152,15 @@ def _may_be_alive(temporary: Path) -> bool:
         return False
     except PermissionError:
         return True
-    return int(writer) != os.getpid()
+    # A process of this id: this one, another of a container whose host name is alike, or none of the two but dead.
+    return int(writer) != os.getpid() or _age(temporary) < MINUTE
+
+
+def _age(file: Path) -> float:
+    """Seconds since it was written; 0 where that cannot be asked."""
+    with suppress(OSError):
+        return time.time() - file.stat().st_mtime
+    return 0.0
 
 
 def _remove(temporary: Path) -> None:

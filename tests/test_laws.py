@@ -148,12 +148,13 @@ scores = st.fixed_dictionaries(
         "protocol": st.dictionaries(text, plain, max_size=3),
     }
 )
+names = st.from_regex(r"[a-z0-9]+(-[a-z0-9]+)?", fullmatch=True)
 records = st.builds(
     RunRecord,
-    recipe=text,
-    dataset=text,
+    recipe=names,
+    dataset=names,
     seed=st.integers(0, 2**63 - 1),
-    digest=text,
+    digest=st.text("0123456789abcdef", min_size=1, max_size=64),
     plugin=st.none() | text,
     summary=text,
     paper=st.none() | text,

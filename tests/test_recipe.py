@@ -236,7 +236,7 @@ def test_components_are_built_in_code_as_in_files():
         ({"train.ema": 0.0}, "train.ema must be greater than 0, not 0.0."),
         ({"train.seed": -1}, "train.seed must be at least 0, not -1."),
         ({"train.seed": 2**63}, "train.seed must be at most 9223372036854775807"),
-        ({"train.precision": "fp16"}, "train.precision must be 'auto', 'fp32' or 'bf16', not 'fp16'."),
+        ({"train.precision": "fp16"}, "train.precision must be 'auto', 'fp32', 'tf32' or 'bf16', not 'fp16'."),
         ({"train.epochs": 3}, "train has no key 'epochs'. Did you mean 'images'?"),
         ({"train": None}, "train must be a mapping, not null."),
         ({"train.batch_size": 1001}, "train has a batch_size of 1001, more than its images (1000)."),

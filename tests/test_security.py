@@ -243,7 +243,7 @@ def test_pickles_are_never_loaded(tmp_path, monkeypatch, name):
     assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
 
 
-@pytest.mark.parametrize("setting", ["[1000000000]", "[1000000, 1000000]", "[1000000000000000000]"])
+@pytest.mark.parametrize("setting", [f"{[65_536] * 200}", f"{[1] * 6_000}"])
 def test_giant_layers_are_refused_before_they_are_built(setting, zoo):
     recipe = load_recipe("vanilla-mnist", zoo, [f"networks.generator.hidden={setting}"])
     with pytest.raises(GanzooError, match=r"generator 'mlp'"):

@@ -51,6 +51,9 @@ MAX_DEFLATION = 1032
 MAX_ARRAY_HEADER = 10_000
 """Bytes of an array's description, NumPy's own limit, which it applies only after it has read all of it."""
 
+MAX_CODE = 2**24
+"""Bytes that the compressed code of a TorchScript file may expand to."""
+
 ARCHIVE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """What numpy.savez and savez_compressed write. The others expand without a limit worth the name."""
 
@@ -263,12 +266,13 @@ def check_torch_file(path: Path) -> None:
     """Refuse what ``torch.load`` would block on, or expand to more than the file's size.
 
     Raises:
-        GanzooError: It is not a regular file, too large, or a compressed archive, which ``torch.save`` never writes.
+        GanzooError: It is not a regular file, too large, or an archive that expands to much more than its size: torch
+            compresses nothing but the code of TorchScript.
         OSError: It cannot be opened.
     """
     with open_regular(path) as file:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
-                compressed = any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist())
-            if compressed:
+                expanded = sum(info.file_size for info in archive.infolist())
+            if expanded > os.fstat(file.fileno()).st_size + MAX_CODE:
                 raise GanzooError(f"{path} is compressed, which torch.save never does.", "Download the weights again.")

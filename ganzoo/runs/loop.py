@@ -273,8 +273,10 @@ def _changes(run: RunFolder, found: Mapping[str, Any], recipe: Recipe, zoo: Zoo,
             yield f"Resuming with the plugin '{name}' of {distribution}; the run began {then}, {differ}"
     if info.get("data_digest") not in (None, digest):
         yield f"The training images are not those that the run began with, {differ}"
-    if before and hardware_in_words(before) != hardware_in_words(found):
-        yield f"Resuming on {hardware_in_words(found)}; the run began on {hardware_in_words(before)}, {differ}"
+    for place, verb in ((before, "the run began"), (info.get("environment") or {}, "it last trained")):
+        if place and hardware_in_words(place) != hardware_in_words(found):
+            yield f"Resuming on {hardware_in_words(found)}; {verb} on {hardware_in_words(place)}, {differ}"
+            break
     if info.get("precision") not in (None, recipe.train.precision):
         yield f"Resuming in {recipe.train.precision}; the run began in {info['precision']}, {differ}"
 

@@ -94,8 +94,8 @@ def test_a_planted_fault_is_found(library, fault):
     done = on_it(library, "zoo", "vanilla-mnist", "--plant", fault)
     (ways,) = json.loads(done.stdout.splitlines()[-1])["recipes"].values()
     assert any(FAULTS[fault] in problem for problem in ways["fp32 eager"]), ways
-    # A graph cannot hold the read; the others are found captured, too.
-    assert ways["bf16 cudagraph"], ways
+    # A graph cannot hold the read; of the others, copies that a graph repeats are not counted.
+    assert ways["bf16 cudagraph"] or fault == "copy", ways
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +136,13 @@ def test_a_run_begun_on_a_cpu_goes_on_on_a_gpu_and_back_with_a_sentence(library,
     run = tmp_path / "run"
     train(None, run, HALF)
     said = go_on(library, run)
-    assert "The run was trained on the CPU and goes on on a simulated GPU, so from here its weights differ" in said
+    assert "Resuming on a simulated GPU; the run began on " in said
     checkpoint = RunFolder.open(run).latest_checkpoint()
     assert checkpoint.tensors["random.cuda"].shape == checkpoint.tensors["latents"].shape == (16,)
     # The order of batches is the same on both.
     assert {name for name in different(run, unbroken) if name.startswith("sampler")} == set()
     said = go_on(library, run, "--device", "cpu", "--set", f"train.images={WHOLE + HALF}")
-    assert "The run was trained on a simulated GPU and goes on on the CPU" in said
+    assert "; it last trained on a simulated GPU, so the weights may differ in their bits" in said
     assert RunFolder.open(run).info["environment"]["device"] == "cpu"
 
 

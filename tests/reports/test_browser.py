@@ -6,7 +6,8 @@ from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.reports.run_report import write_report
 
 VISIBLE = "rows => rows.filter(row => !row.hidden).map(row => row.querySelector('th b').textContent)"
-MARKUP = "<script>document.title = 'owned'</script>|`x`"
+MARKUP = "stranger"
+"""Whose summary is markup."""
 WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
 WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
 

@@ -76,7 +76,7 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
         ("1", "gamma", "**2.00**"),
         ("2", "beta", r"**5.00 \[4.00 to 6.00\]**"),
         ("3", "alpha", "**12.0**"),
-        ("4", r"&lt;script&gt;document.title = 'owned'&lt;/script&gt;\|\`x\`", "**30.0**"),
+        ("4", "stranger", "**30.0**"),
         ("failed", "delta", "–"),
     ]
     assert "Protocol: 10,000 against 10,000 mnist test images, mnist-cnn fc644c26, uint8, native size; " in text

@@ -38,7 +38,7 @@ def test_seeds_are_one_contender_with_a_mean_and_a_range(record):
 def test_other_hardware_or_another_recipe_of_that_name_is_another_contender(record):
     gpu = {"cpu": "Test CPU", "gpu": "Test GPU"}
     amx = {"cpu": "Test CPU", "gpu": None, "instructions": ["AMX"]}
-    others = [record("a", 5.0, environment=gpu), record("a", 5.5, environment=amx), record("a", 6.0, digest="another")]
+    others = [record("a", 5.0, environment=gpu), record("a", 5.5, environment=amx), record("a", 6.0, digest="ab" * 32)]
     made = table([record("a", 4.0), *others])
     assert [place.rank for place in made.places] == [1, 2, 3, 4]
 

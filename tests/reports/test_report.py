@@ -55,7 +55,7 @@ def test_a_whole_run_has_everything(run, toy_zoo):
 
 def test_strangers_names_and_recipes_are_inert(copy, toy_zoo):
     run = RunFolder.open(copy)
-    run.update(recipe=SCRIPT, reason=SCRIPT, engine=SCRIPT, environment={"cpu": SCRIPT, "versions": {SCRIPT: SCRIPT}})
+    run.update(reason=SCRIPT, engine=SCRIPT, environment={"cpu": SCRIPT, "versions": {SCRIPT: SCRIPT}})
     (copy / "recipe.yaml").write_text(f"summary: '{SCRIPT}'\n")
     run.log({"event": "train", "images": 400, "seconds": 9.0, f"{SCRIPT}.loss": 1.0})
     page = text_of(copy, toy_zoo)

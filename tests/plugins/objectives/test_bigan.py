@@ -101,7 +101,8 @@ def test_the_encoder_inverts_the_generator(mnist: ImageDataset) -> None:
     with torch.no_grad():
         found = networks["encoder"](networks["generator"](z))
     correlation = torch.corrcoef(torch.stack([z.flatten(), found.flatten()]))[0, 1]
-    assert correlation > 0.5
+    # By guessing, it would be 0 ± 0.02. Processors that round otherwise arrive between 0.4 and 0.8.
+    assert correlation > 0.2
 
 
 def test_a_discriminator_without_features_is_refused_in_a_sentence() -> None:
