@@ -265,7 +265,7 @@ def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next
     trainer.step = lambda: setattr(trainer, "steps", trainer.steps + 1)
     parts = SimpleNamespace(trainer=trainer, sources={}, evaluator=None, variety=None)
     with pytest.raises(Terminated):
-        Steps(parts, None, (), Callbacks(), 0.0).train()
+        Steps(parts, None, (), Callbacks(), 0.0, SimpleNamespace(after_step=lambda seconds: None)).train()
     assert (Interrupted.asked, trainer.steps) == (2, 16)
 
 

@@ -147,7 +147,7 @@ def test_a_copy_of_each_class_fools_the_mean_distance_but_not_the_nearest():
 
 def test_real_images_are_as_varied_as_real_images(mnist, mnist_test):
     zoo = load_zoo()
-    watch = VarietyWatch.of(load_recipe("vanilla-mnist", zoo), zoo, mnist, torch.device("cpu"))
+    watch = VarietyWatch.of(load_recipe("vanilla-mnist", zoo).evaluate.metrics, zoo, mnist, torch.device("cpu"))
     assert watch.name == "mnist-cnn"
     measured = watch.measure(mnist_test.images[:1000])
     assert measured["variety"]["samples"] == measured["real_variety"]["samples"] == SAMPLES
@@ -167,5 +167,5 @@ def test_few_samples_are_held_against_as_few_real_images(mnist, mnist_test):
 
 def test_without_metrics_pixels_are_compared(mnist):
     zoo = load_zoo()
-    watch = VarietyWatch.of(load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[]"]), zoo, mnist, torch.device("cpu"))
+    watch = VarietyWatch.of((), zoo, mnist, torch.device("cpu"))
     assert watch.name == "pixels"
