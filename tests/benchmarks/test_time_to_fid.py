@@ -61,6 +61,7 @@ def test_training_stops_at_its_time_or_at_the_end_of_its_schedule() -> None:
     assert train_for(Metronome(steps_left=3), 5.0) == (3, 0.75)
 
 
+@pytest.mark.full
 def test_a_mark_is_passed_at_the_first_score_below_it(zoo: Zoo, mnist: ImageDataset) -> None:
     evaluator = Evaluator([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
     args = parse(["--seconds", "9", "--every", "0.5", "--samples", "500", "--marks", "50", "1e9"])
@@ -75,6 +76,7 @@ def test_a_mark_is_passed_at_the_first_score_below_it(zoo: Zoo, mnist: ImageData
     assert follow(Metronome(mnist.images, steps_left=3), evaluator, args, []) == "schedule"
 
 
+@pytest.mark.full
 def test_real_contenders_are_measured_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results" / "curves.jsonl"
     ask = ["--tutorial", "--recipe", "vanilla-mnist", *SHORT, "--out", str(out)]

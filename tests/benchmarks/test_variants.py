@@ -29,7 +29,7 @@ def test_committed_variants_are_recipes_and_differ(path, zoo):
     assert len(set(digests)) == len(digests) > 5
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_search_leaves_a_table_and_is_not_done_twice(tmp_path, capsys):
     file = tmp_path / "small.yaml"
     file.write_text(TINY, encoding="utf-8")

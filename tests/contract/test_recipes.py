@@ -19,6 +19,7 @@ recipes = pytest.mark.parametrize("name", [entry.name for entry in ZOO.recipes])
 shapes = pytest.mark.parametrize("shape", checks.SHAPES, ids=str)
 
 
+@pytest.mark.full  # the device without values in tests/cuda finds the same in every recipe, at its own size
 @recipes
 @shapes
 def test_a_step_never_waits_for_the_device(name: str, shape: tuple[int, int, int]) -> None:

@@ -21,6 +21,7 @@ simulated = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(simulated)
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++, which builds the simulated device"),

@@ -119,6 +119,7 @@ class TestDistance:
         assert torch.equal(found[torch.tensor([1, 3])].projected, found.projected[[1, 3]])
 
 
+@pytest.mark.full
 class TestFitting:
     def test_it_learns_without_labels_and_two_fits_give_the_same_file(self, digits):
         images, reports = digits["train"].images[:4000], []
