@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ganzoo.config.identity import OFF_BY_DEFAULT, training_digest
+from ganzoo.config.identity import DEFAULTS, training_digest
 from ganzoo.config.loading import Recipe, load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines, write_atomically
@@ -115,8 +115,8 @@ def digests_of(checkout: Path, variants: str) -> dict[str, str]:
 def digest_of_schema_1(recipe: Recipe) -> str:
     """The digest that records of schema 1 have: of ``evaluate``, too."""
     plain = recipe.plain()
-    for choice in OFF_BY_DEFAULT:
-        if not plain["train"][choice]:
+    for choice, default in DEFAULTS.items():
+        if plain["train"][choice] == default:
             del plain["train"][choice]
     for key in ("seed", "device", "log_every", "checkpoint_seconds"):
         del plain["train"][key]

@@ -421,8 +421,17 @@ def test_scores_of_any_protocol_and_name_are_shown_after_training(protocol, sent
 def test_an_unforeseen_error_does_not_steer_the_terminal(tmp_path):
     raising = f"class Odd(BaseException):\n    pass\ndef noise(n, seed):\n    raise Odd({STEERING!r})\n"
     (tmp_path / "made_up.py").write_text(raising)
-    done = command(BIN / "ganzoo", "eval", "made_up:noise", "--samples", "10", cwd=tmp_path)
+    words = ("eval", "made_up:noise", "--samples", "10")
+    done = command(BIN / "ganzoo", *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert unsteered(done)
+    assert SHOWN.rstrip(":") in done.stderr
+    # Nobody foresaw this one, which ganzoo raises itself.
+    broken = "import made_up, ganzoo.cli, ganzoo.evaluation.image_io as io; io.call = made_up.noise_of; ganzoo.cli.main()"
+    (tmp_path / "made_up.py").write_text(f"{raising}def noise_of(what, n, seed):\n    noise(n, seed)\n")
+    done = command(BIN / "python", "-c", broken, *words, cwd=tmp_path)
     assert done.returncode == 1
+    assert "Traceback" in done.stderr
     assert all(one.isprintable() or one == "\n" for one in done.stderr)
     assert SHOWN in done.stderr
 
@@ -482,7 +491,7 @@ def pictured(tmp_path_factory):
         picture.save(folder / "private" / f"{number:02d}.png")
     recipe = yaml.safe_load(RECIPE)
     recipe["dataset"] = {"name": "image-folder", "path": "private", "channels": 1}
-    recipe["evaluate"] = {"metrics": ["fid@mnist-cnn"], "samples": 10}
+    recipe["evaluate"] = {"metrics": ["fid@mnist-cnn"], "samples": 10, "anyway": True}
     (folder / "pictured.yaml").write_text(json.dumps(recipe))
     done = ganzoo("run", "pictured.yaml", "--out", "run", "--data-dir", folder, cwd=folder)
     assert done.returncode == 0, done.stderr

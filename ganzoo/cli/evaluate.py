@@ -87,7 +87,7 @@ def arrowed(record: Record) -> str:
     """A score's metric, and which way it is better: ``fid@mnist-cnn ↓``."""
     from ganzoo.evaluation.metrics import better
 
-    return f"{record['metric']} {ARROWS[better(record['protocol']['metric'])]}"
+    return f"{record['metric']} {ARROWS[better(record['metric'].partition('@')[0])]}"
 
 
 def score_cells(record: Record) -> list[str]:

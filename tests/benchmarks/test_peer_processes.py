@@ -60,7 +60,7 @@ class Local(Package):
 def local(tmp_path: Path) -> Package:
     adapter = tmp_path / "made_up_peer.py"
     adapter.write_text(ADAPTER, encoding="utf-8")
-    return Local("made-up", "torch", (), str(adapter), "dcgan-mnist")
+    return Local("made-up", str(adapter), "dcgan-mnist")
 
 
 def test_a_peer_takes_exactly_the_steps_that_were_ordered(local: Package) -> None:
