@@ -218,10 +218,16 @@ class Replicas:
         self._averaged = [b for b in kept if b.is_floating_point()]
         self._whole = [b for b in kept if not b.is_floating_point()]
 
-    def average_gradients(self, trained: Sequence[nn.Parameter]) -> None:
-        """After a backward pass: gradients of these parameters, and all buffers, in one exchange."""
+    def average_gradients(self, trained: Sequence[nn.Parameter], *, buffers: bool = True) -> None:
+        """After a backward pass: gradients of these parameters, in one exchange.
+
+        Args:
+            trained: The parameters.
+            buffers: Whether all buffers are averaged too; not while another backward pass needs what is in them.
+        """
         if self._processes.size > 1:
-            self._processes.all_reduce_mean([*(p.grad for p in trained if p.grad is not None), *self._averaged])
+            gradients = [p.grad for p in trained if p.grad is not None]
+            self._processes.all_reduce_mean([*gradients, *(self._averaged if buffers else ())])
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """The mean over all processes of each value."""

@@ -84,6 +84,10 @@ class StepGroup:
     latents: Callable[[], Tensor]
     autocast: Callable[[], torch.autocast]
 
+    def __post_init__(self) -> None:
+        for step in self.phases[:-1]:
+            step.is_last = False
+
     def __call__(self, columns: Mapping[str, Tensor]) -> None:
         """Each phase's step on one batch."""
         batch = self.with_fakes(Batch.of(columns, self.latents()))
@@ -137,6 +141,7 @@ class PhaseStep:
 
     Attributes:
         trained: The parameters that get gradients.
+        is_last: Whether no phase follows that needs the same batch's graph.
     """
 
     def __init__(
@@ -157,6 +162,7 @@ class PhaseStep:
         self._autocast = autocast
         self._replicas = replicas
         self._meters = meters
+        self.is_last = True
 
     def __call__(self, batch: Batch) -> None:
         """Forward, backward, optimizer step."""
@@ -178,7 +184,7 @@ class PhaseStep:
 
     def update(self, losses: Losses) -> None:
         """Use the gradients, and note the losses; does not wait for the device."""
-        self._replicas.average_gradients(self.trained)
+        self._replicas.average_gradients(self.trained, buffers=self.is_last)
         for optimizer in self._optimizers:
             optimizer.step()
         if self.phase.after is not None:

@@ -126,6 +126,12 @@ def test_batch_normalisation_over_all_processes_is_that_of_one(tmp_path):
     assert any("running_var" in name for name in shared.latest_checkpoint().tensors)
 
 
+def test_phases_that_share_fakes_train_with_batch_normalisation(tmp_path):
+    """Buffers are averaged only once no backward pass needs them as they were."""
+    run = two(tmp_path / "two", "networks.generator.norm=batch", "train.share_fakes=true")
+    assert (run.info["status"], run.info["images"]) == ("done", STEPS * BATCH)
+
+
 TOGETHER = """
 import torch
 from ganzoo.evaluation.features import extract, find_extractor
