@@ -427,7 +427,9 @@ def test_an_unforeseen_error_does_not_steer_the_terminal(tmp_path):
     assert unsteered(done)
     assert SHOWN.rstrip(":") in done.stderr
     # Nobody foresaw this one, which ganzoo raises itself.
-    broken = "import made_up, ganzoo.cli, ganzoo.evaluation.image_io as io; io.call = made_up.noise_of; ganzoo.cli.main()"
+    broken = (
+        "import made_up, ganzoo.cli, ganzoo.evaluation.image_io as io; io.call = made_up.noise_of; ganzoo.cli.main()"
+    )
     (tmp_path / "made_up.py").write_text(f"{raising}def noise_of(what, n, seed):\n    noise(n, seed)\n")
     done = command(BIN / "python", "-c", broken, *words, cwd=tmp_path)
     assert done.returncode == 1
