@@ -108,12 +108,15 @@ def number(kind: str, key: Key, compute: Callable[[], float]) -> float:
 def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """What ``compute`` gives, from the cache where it holds that intact.
 
-    A damaged file is computed again with a note; a cache that cannot be written is no error.
+    A damaged file is computed again with a note; a cache that cannot be written is no error, unless it is a link.
 
     Args:
         kind: What it is, for the file's name.
         key: Everything the result depends on.
         compute: Gives named tensors on the CPU.
+
+    Raises:
+        GanzooError: The cache's folder is a link.
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -122,6 +125,8 @@ def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) ->
     try:
         path = cache_folder("references") / f"{name}-{short}.safetensors"
     except GanzooError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise  # it is a link
         logger.warning("Could not cache the reference %s: %s", name, error)
         return compute()
     if path.exists():

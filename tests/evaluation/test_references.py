@@ -85,6 +85,14 @@ def test_a_cache_that_cannot_be_written_costs_only_time(cache, caplog, monkeypat
     assert not list(cache.iterdir())
 
 
+def test_a_cache_whose_folder_cannot_be_made_costs_only_time(tmp_path, caplog, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "file"))
+    assert reference_cache.remembered("features", KEY, Counted())["values"].shape == (3, 2)
+    assert "Could not cache the reference" in caplog.text
+    assert "cannot be created" in caplog.text
+
+
 def test_a_number_survives_exactly():
     assert reference_cache.number("floor", KEY, lambda: 0.1) == 0.1
     assert reference_cache.number("floor", KEY, lambda: 7.0) == 0.1

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ganzoo.config.headline import HEADLINES
 from ganzoo.config.loading import load_recipe
 from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.runs.folder import RunFolder
@@ -29,6 +30,7 @@ TINY = [
     "evaluate.every_images=16000",
     "evaluate.samples=200",
 ]
+HEADLINE = HEADLINES["mnist"]
 
 
 def bench(folder, *patterns, options=()):
@@ -42,7 +44,10 @@ def bench(folder, *patterns, options=()):
 def files(zoo, tmp_path_factory):
     """Recipes that fail: one in training, one before there is a run."""
     folder = tmp_path_factory.mktemp("recipes")
-    broken = {"diverging": ["optimizers.default.lr=1e30"], "misfit": ["dataset.name=ring"]}
+    broken = {
+        "diverging": ["optimizers.default.lr=1e30"],
+        "missing": ["dataset={name: image-folder, path: nowhere, channels: 1}"],
+    }
     for name, overrides in broken.items():
         (folder / f"{name}.yaml").write_text(load_recipe("vanilla-mnist", zoo, overrides).to_yaml())
     return [str(folder / f"{name}.yaml") for name in broken]
@@ -63,14 +68,14 @@ def matrix(files, tmp_path_factory):
 
 def test_failures_are_recorded_in_their_own_words_and_the_other_job_trains(matrix):
     _, records = matrix
-    diverging, misfit, done = map(recorded, records)
-    assert [len(record["scores"]) for record in records] == [0, 0, 2]
-    assert [diverging.recipe, misfit.recipe, done.recipe] == ["diverging", "misfit", "vanilla-mnist"]
-    for failed in (diverging, misfit):
+    diverging, missing, done = map(recorded, records)
+    assert [len(record["scores"]) for record in records] == [0, 0, 2 * len(HEADLINE)]
+    assert [diverging.recipe, missing.recipe, done.recipe] == ["diverging", "missing", "vanilla-mnist"]
+    for failed in (diverging, missing):
         assert (failed.status, failed.plugin, failed.samples) == ("failed", None, None)
     assert diverging.error.startswith("Training diverged: ")
-    assert misfit.error.startswith("The extractor 'mnist-cnn' takes 28x28 grey images")
-    assert (misfit.dataset, misfit.images, misfit.parameters) == ("ring", 0, {})
+    assert missing.error.startswith("The folder of pictures nowhere cannot be read")
+    assert (missing.dataset, missing.images, missing.parameters) == ("image-folder", 0, {})
     assert (done.status, done.error, done.plugin, done.loss) == ("done", None, "vanilla", "non-saturating")
 
 
@@ -92,9 +97,9 @@ def test_a_record_holds_what_its_run_left(matrix):
     assert record.wall_seconds > record.seconds
     (kept,) = [one for one in read_runs(folder / "results") if one.record == record]
     assert list(kept.curve) == run.scores()
-    assert list(kept.scores) == records[-1]["scores"] == run.final_scores() == run.scores()[2:]
-    assert [(p["images"], p["weights"]) for p in kept.curve] == [
-        (images, weights) for images in (16000, 32000) for weights in ("ema", "raw")
+    assert list(kept.scores) == records[-1]["scores"] == run.final_scores() == run.scores()[-2 * len(HEADLINE) :]
+    assert [(p["images"], p["weights"], p["metric"]) for p in kept.curve] == [
+        (images, weights, metric) for images in (16000, 32000) for weights in ("ema", "raw") for metric in HEADLINE
     ]
     assert record.started == run.info["started"]
     # tests/training/test_flops.py works this out.
@@ -127,13 +132,13 @@ class Onlooker(Watcher):
     ("settings", "overrides", "todo"),
     [
         ({}, [], []),
-        ({"retry": True}, [], ["diverging", "misfit"]),
-        ({"force": True}, [], ["diverging", "misfit", "vanilla-mnist"]),
-        ({}, ["train.seed=1"], ["diverging", "misfit", "vanilla-mnist"]),
-        ({}, ["train.images=32032"], ["diverging", "misfit", "vanilla-mnist"]),
+        ({"retry": True}, [], ["diverging", "missing"]),
+        ({"force": True}, [], ["diverging", "missing", "vanilla-mnist"]),
+        ({}, ["train.seed=1"], ["diverging", "missing", "vanilla-mnist"]),
+        ({}, ["train.images=32032"], ["diverging", "missing", "vanilla-mnist"]),
         ({}, ["train.log_every=640"], []),
         ({}, ["evaluate.samples=300"], []),
-        ({}, ["evaluate.metrics=[fid@mnist-cnn, recall@mnist-cnn]"], []),
+        ({}, ["evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]"], []),
     ],
 )
 def test_only_what_has_no_record_is_trained_or_what_is_asked_for(zoo, matrix, files, settings, overrides, todo):
@@ -167,25 +172,22 @@ def finished(matrix, tmp_path):
 def test_one_metric_more_is_scored_from_the_kept_weights_and_nothing_is_trained(finished, zoo):
     folder, run = finished
     before, known = state_of(run), RunFolder.open(run).scores()
-    more = ["--set", "evaluate.metrics=[fid@mnist-cnn, recall@mnist-cnn]"]
+    more = ["--set", "evaluate.metrics=[headline, kid@mnist-cnn]"]
     process = bench(folder, "vanilla-mnist", options=["--json", *more])
     printed, told = process.communicate(timeout=300)
     assert process.returncode == 0, told
     assert told.splitlines()[0] == "0 to train, 1 already done, 1 of them lack a score"
-    assert "recall@mnist-cnn" in told
+    assert "kid@mnist-cnn" in told
     assert state_of(run) == before
     scores = json.loads(printed)["records"][0]["scores"]
     assert [(score["metric"], score["weights"]) for score in scores] == [
-        ("fid@mnist-cnn", "ema"),
-        ("recall@mnist-cnn", "ema"),
-        ("fid@mnist-cnn", "raw"),
-        ("recall@mnist-cnn", "raw"),
+        (metric, weights) for weights in ("ema", "raw") for metric in (*HEADLINE, "kid@mnist-cnn")
     ]
     assert RunFolder.open(run).scores()[: len(known)] == known
     (kept,) = [one for one in read_runs(folder / "results") if one.record.recipe == "vanilla-mnist"]
     assert list(kept.scores) == scores
-    recall = kept.score("recall@mnist-cnn")
-    assert recall["protocol"]["n_fake"] == 200
+    kid = kept.score("kid@mnist-cnn")
+    assert kid["protocol"]["n_fake"] == 200
     # And it is not measured twice.
     jobs = Matrix(["vanilla-mnist"], overrides=[*TINY, more[1]]).jobs(zoo)
     with pytest.raises(Seen) as seen:
@@ -217,17 +219,17 @@ def test_weights_that_were_not_kept_cannot_be_scored_and_the_sentence_says_what_
 def test_what_eval_added_to_a_run_is_collected_by_the_leaderboard_and_by_the_same_bench(finished, zoo):
     folder, run = finished
     opened = RunFolder.open(run)
-    (own, *_) = opened.final_scores()
-    added = {**own, "metric": "recall@mnist-cnn", "value": 0.25, "protocol": {**own["protocol"], "metric": "recall"}}
+    own = next(score for score in opened.final_scores() if score["metric"] == "fid@mnist-cnn")
+    added = {**own, "metric": "kid@mnist-cnn", "value": 0.25, "protocol": {**own["protocol"], "metric": "kid"}}
     opened.append_score(added)
     other = {**own, "value": 999.0, "protocol": {**own["protocol"], "split": "train"}}
     write_leaderboard(folder / "results", None, folder / "work")
-    assert "recall@mnist-cnn" in (folder / "results" / "README.md").read_text()
+    assert "kid@mnist-cnn" in (folder / "results" / "README.md").read_text()
     opened.append_score(other)
     (known,) = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work")).run(
         Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
     )
-    assert known.score("recall@mnist-cnn") == added
+    assert known.score("kid@mnist-cnn") == added
     assert known.score("fid@mnist-cnn") == own  # the one on training images is beside it
     assert known.scores[-1] == other
     assert known in read_runs(folder / "results")
