@@ -250,6 +250,8 @@ def read_idx(path: Path) -> Tensor:
                 raise ValueError("not a file of bytes in MNIST's format")
             shape = struct.unpack(f">{n_sizes}I", stream.read(4 * n_sizes))
             check_bytes(packed, prod(shape))
+            if prod(shape) == 0:
+                raise ValueError("it is empty")
             if prod(shape) > n_bytes * (1 if packed == path else MAX_DEFLATION):
                 raise ValueError("it holds less than it says")
             content = bytearray(stream.read(prod(shape) + 1))
@@ -257,8 +259,6 @@ def read_idx(path: Path) -> Tensor:
                 raise ValueError(f"it holds {'less' if len(content) < prod(shape) else 'more'} than it says")
     except DAMAGE as error:
         raise GanzooError(f"{packed} is damaged or cannot be read ({error}).", "Get it again.") from error
-    if not content:
-        return torch.empty(shape, dtype=torch.uint8)
     return torch.frombuffer(content, dtype=torch.uint8).view(shape)
 
 
