@@ -27,6 +27,7 @@ def pool():
     return images, labels
 
 
+@pytest.mark.full
 class TestFaults:
     @pytest.mark.parametrize("fault", [*FAULTS, *INVISIBLE], ids=lambda fault: fault.name)
     def test_a_seed_gives_the_same_uint8_images(self, pool, fault):

@@ -55,7 +55,14 @@ def bits(trainer: Trainer) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in ZOO.recipes])
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Large networks, of families that are here in small as well.
+        pytest.param(entry.name, marks=pytest.mark.full if entry.name.endswith("-gpu") else ())
+        for entry in ZOO.recipes
+    ],
+)
 def test_two_steps_a_checkpoint_and_two_steps_are_four_steps(name, dataset, tmp_path):
     uninterrupted = trainer_of(name, dataset)
     for step in range(4):

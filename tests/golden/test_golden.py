@@ -20,7 +20,10 @@ compares bits.
 """
 
 
-@pytest.mark.parametrize("name", sorted(RECORDED))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.full if name.endswith("-gpu") else ()) for name in sorted(RECORDED)],
+)
 def test_losses_are_those_on_record(name, tmp_path):
     found, wanted = golden.trained(name, tmp_path), RECORDED[name]
     assert found["batch"] == wanted["batch"]
