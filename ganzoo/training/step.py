@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
 from ganzoo.config.loading import Recipe
 from ganzoo.data.sampler import Sampler
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.errors import GanzooError, RunError, nearest
 from ganzoo.training.distributed import Replicas
 from ganzoo.training.health import WATCH_EVERY, GradientWatch, Meters
 from ganzoo.training.optim import Ema
@@ -183,10 +183,22 @@ class PhaseStep:
             return self.phase.loss(self._networks, batch)
 
     def update(self, losses: Losses) -> None:
-        """Use the gradients, and note the losses; does not wait for the device."""
+        """Use the gradients, and note the losses; does not wait for the device.
+
+        Raises:
+            RunError: A number that the optimizer makes of its options is too large for single precision.
+        """
         self._replicas.average_gradients(self.trained, buffers=self.is_last)
         for optimizer in self._optimizers:
-            optimizer.step()
+            try:
+                optimizer.step()
+            except RuntimeError as error:
+                if "without overflow" not in str(error):
+                    raise
+                raise RunError(
+                    f"The optimizer of {' and '.join(self.phase.trains)} computes numbers beyond single precision.",
+                    "Lower its lr, or set its betas further from 1.",
+                ) from error
         if self.phase.after is not None:
             with torch.no_grad():
                 self.phase.after(self._networks)

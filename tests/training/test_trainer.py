@@ -117,3 +117,12 @@ def test_bf16_is_computed_in_bf16_and_kept_in_fp32(mnist):
 def test_an_unusable_device_is_one_sentence(mnist):
     with pytest.raises(GanzooError, match="Unknown device 'qpu'"):
         trainer(mnist, "train.device=qpu")
+
+
+def test_an_optimizer_whose_numbers_overflow_is_a_sentence(mnist):
+    trained = trainer(mnist, "optimizers.default={name: adamax, lr: 1.0e+38, betas: [0.9, 0.999]}")
+    with pytest.raises(
+        GanzooError, match=r"The optimizer of \w+ computes numbers beyond single precision\. Lower its lr"
+    ):
+        for _ in range(3):
+            trained.step()
