@@ -121,8 +121,5 @@ def test_an_unusable_device_is_one_sentence(mnist):
 
 def test_an_optimizer_whose_numbers_overflow_is_a_sentence(mnist):
     trained = trainer(mnist, "optimizers.default={name: adamax, lr: 1.0e+38, betas: [0.9, 0.999]}")
-    with pytest.raises(
-        GanzooError, match=r"The optimizer of \w+ computes numbers beyond single precision\. Lower its lr"
-    ):
-        for _ in range(3):
-            trained.step()
+    with pytest.raises(GanzooError, match=r"The optimizer of \w+ computes numbers beyond single precision\. Lower"):
+        trained.step()
