@@ -15,8 +15,7 @@ _spec.loader.exec_module(golden)
 RECORDED = json.loads(golden.LOSSES.read_text())
 TOLERANCES = (5e-3, 0.15)
 """Relative, at the first log point and later. CPUs add up in different orders, and the first steps of Adam are as long
-as its learning rate, however small a gradient is: 0.0025 and 0.09 were seen between two CPUs. ``golden.py compare``
-compares bits.
+as its learning rate, however small a gradient is. ``golden.py compare`` compares bits.
 """
 
 
