@@ -49,6 +49,10 @@ def _not_given(inputs: Tensor) -> Tensor:
     raise AssertionError("This context was made without the function that was called.")
 
 
+def _unchanged(images: Tensor) -> Tensor:
+    return images
+
+
 @dataclass(frozen=True)
 class RegularizerContext:
     """What a regularizer sees of one phase.
@@ -56,9 +60,11 @@ class RegularizerContext:
     Attributes:
         networks: All networks, by role.
         critic: The discriminator as a function of images alone, (n, c, h, w) to float32 logits (n,).
-        batch: The phase's batch.
+        batch: The phase's batch; ``batch.real`` are the real images before the augmentation.
         real: Real images (n, c, h, w) as the discriminator saw them, that is after the augmentation.
         fake: Fake images (n, c, h, w), likewise; carries the generator's graph in a generator phase only.
+        clean_fake: The same fakes before the augmentation; by default ``fake``.
+        augment: The augmentation, (n, c, h, w) to the same size, drawn anew in each call. Without one, the identity.
         real_logits: Logits (n,) of ``real``; None where the phase did not need them.
         fake_logits: Logits (n,) of ``fake``; None where the phase did not need them.
         condition: Extra positional arguments of the networks: the batch's labels in a conditional recipe.
@@ -75,10 +81,24 @@ class RegularizerContext:
     fake: Tensor
     real_logits: Tensor | None = None
     fake_logits: Tensor | None = None
+    clean_fake: Tensor = None  # type: ignore[assignment]
+    augment: Callable[[Tensor], Tensor] = _unchanged
     condition: tuple[Tensor, ...] = ()
     generate: Callable[[Tensor], Tensor] = _not_given
     features: Callable[[Tensor], Tensor] = _not_given
     player: Player = "discriminator"
+
+    def __post_init__(self) -> None:
+        if self.clean_fake is None:
+            object.__setattr__(self, "clean_fake", self.fake)
+
+    def augmented_critic(self, images: Tensor) -> Tensor:
+        """Logits (n,) of images (n, c, h, w) that nobody augmented, through the augmentation.
+
+        What a gradient penalty differentiates, at ``batch.real`` and ``clean_fake``: with an augmentation T, D∘T is the
+        function that is held smooth (StyleGAN2-ADA, R3GAN). The slope of D at T(x) is another number.
+        """
+        return self.critic(self.augment(images))
 
     def discriminate_real(self) -> Tensor:
         """Logits (n,) of ``real``, computed now where the phase did not need them."""
@@ -324,13 +344,15 @@ class AdversarialGame(Objective):
         def generate(z: Tensor) -> Tensor:
             return self.generate_from(networks, z, batch.label, batch.columns(self.generates_from))
 
-        change = self.augmentation or nn.Identity()
+        augment = _unchanged if self.augmentation is None else self.augmentation
         return RegularizerContext(
             networks,
             critic,
             batch,
-            change(batch.real),
-            change(fake),
+            augment(batch.real),
+            augment(fake),
+            clean_fake=fake,
+            augment=augment,
             condition=condition,
             generate=generate,
             features=features,

@@ -28,10 +28,9 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 from ganzoo import Augmentation, EverySteps, ImageCount, Register, RegisterRecipe, Share, hookimpl
-from ganzoo.layers import per_sample, random_windows
+from ganzoo.layers import per_sample, random_windows, sample_bilinear
 
 PAPER = "Karras et al. 2020, Training Generative Adversarial Networks with Limited Data, arXiv:2006.06676"
 
@@ -102,16 +101,15 @@ class ADA(Augmentation):
         angle = (2 * torch.rand(len(images), device=images.device) - 1) * self.rotation * self.chosen(images)
         scale = self.sometimes(images, 0.2).exp2()
         mirror = 1 - 2.0 * (self.chosen(images) & self.chosen(images, 0.5)) if self.flip else torch.ones_like(scale)
-        # grid_sample counts in half sizes, so a shift of one size is 2.
-        right, down = 2 * self.sometimes(images, 0.125), 2 * self.sometimes(images, 0.125)
+        right, down = self.sometimes(images, 0.125), self.sometimes(images, 0.125)
         height, width = images.shape[2:]
-        y, x = (_centres(size, images) for size in (height, width))
-        y, x = y.view(1, -1, 1) - down.view(-1, 1, 1), x.view(1, 1, -1) - right.view(-1, 1, 1)
+        middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+        # Where each pixel of the result comes from, counted in pixels from the middle of the image.
+        y = torch.arange(height, device=images.device).view(1, -1, 1) - middle_y - (height * down).view(-1, 1, 1)
+        x = torch.arange(width, device=images.device).view(1, 1, -1) - middle_x - (width * right).view(-1, 1, 1)
         cosine, sine = ((f / scale).view(-1, 1, 1) for f in (angle.cos(), angle.sin()))
-        source_x = mirror.view(-1, 1, 1) * (cosine * x + sine * y * (height / width))
-        source_y = cosine * y - sine * x * (width / height)
-        grid = torch.stack([source_x, source_y], dim=3)
-        warped = grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        source_x, source_y = mirror.view(-1, 1, 1) * (cosine * x + sine * y), cosine * y - sine * x
+        warped = sample_bilinear(images, source_x + middle_x, source_y + middle_y)
         touched = (angle != 0) | (scale != 1) | (mirror != 1) | (right != 0) | (down != 0)
         return torch.where(per_sample(touched), warped, images)
 
@@ -122,11 +120,6 @@ class ADA(Augmentation):
     def sometimes(self, images: Tensor, deviation: float) -> Tensor:
         """For each image, a number from N(0, deviation²) with probability p, else 0: (n,)."""
         return torch.randn(len(images), device=images.device) * deviation * self.chosen(images)
-
-
-def _centres(size: int, images: Tensor) -> Tensor:
-    """Where pixels are, from edge to edge in (-1, 1)."""
-    return (torch.arange(size, device=images.device, dtype=images.dtype) * 2 + 1) / size - 1
 
 
 @hookimpl

@@ -68,8 +68,8 @@ class GradientPenalty(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """E[(‖∇D(x̂)‖ - target)²] over one random point between each real and fake image."""
-        between = functional.interpolate(context.real, context.fake)
-        gradient = functional.input_gradient(context.critic, between)
+        between = functional.interpolate(context.batch.real, context.clean_fake)
+        gradient = functional.input_gradient(context.augmented_critic, between)
         excess = functional.norm(gradient) - self.target
         return (relu(excess) if self.one_sided else excess).square().mean()
 

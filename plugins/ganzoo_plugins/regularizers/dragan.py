@@ -56,9 +56,10 @@ class Dragan(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """E[(‖∇D(x + δ)‖ - k)²]."""
-        perturbed = context.real + self.strength * context.real.std() * torch.rand_like(context.real)
-        near = functional.interpolate(context.real, perturbed)
-        slope = functional.norm(functional.input_gradient(context.critic, near))
+        real = context.batch.real
+        perturbed = real + self.strength * real.std() * torch.rand_like(real)
+        near = functional.interpolate(real, perturbed)
+        slope = functional.norm(functional.input_gradient(context.augmented_critic, near))
         return (slope - self.target).square().mean()
 
 

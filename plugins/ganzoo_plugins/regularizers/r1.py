@@ -8,6 +8,10 @@ Equations 9 and 10:
 The regularizers compute the expectations with their factor 1/2, so that a recipe's ``weight`` is γ (the
 paper uses 10). D is the logit. ``every_steps`` applies either lazily, as Karras et al. 2020 (StyleGAN2,
 arXiv:1912.04958) do every 16 steps. The paper's residual networks are not here.
+
+With an augmentation T the slope is that of D∘T at the image that enters T, as in StyleGAN2-ADA (arXiv:2006.06676) and
+R3GAN (arXiv:2501.05441): where T hides half of the pixels, D's slope there costs nothing. The penalty draws a T of its
+own.
 """
 
 from __future__ import annotations
@@ -34,11 +38,11 @@ class R1(Regularizer):
 
     def images(self, context: RegularizerContext) -> Tensor:
         """Where the slope is measured."""
-        return context.real
+        return context.batch.real
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """1/2 E[‖∇D(x)‖²]."""
-        gradient = functional.input_gradient(context.critic, self.images(context))
+        gradient = functional.input_gradient(context.augmented_critic, self.images(context))
         return functional.squared_norm(gradient).mean() / 2
 
 
@@ -52,7 +56,7 @@ class R2(R1):
 
     def images(self, context: RegularizerContext) -> Tensor:
         """Where the slope is measured."""
-        return context.fake
+        return context.clean_fake
 
 
 @hookimpl

@@ -39,8 +39,8 @@ class WassersteinDivergence(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """E[‖∇D(x̂)‖^p]."""
-        between = functional.interpolate(context.real, context.fake)
-        slope = functional.norm(functional.input_gradient(context.critic, between))
+        between = functional.interpolate(context.batch.real, context.clean_fake)
+        slope = functional.norm(functional.input_gradient(context.augmented_critic, between))
         return slope.pow(self.power).mean()
 
 

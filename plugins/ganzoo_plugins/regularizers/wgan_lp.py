@@ -35,8 +35,8 @@ class LipschitzPenalty(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """E[max(0, ‖∇D(x̂)‖ - 1)²]."""
-        between = functional.interpolate(context.real, context.fake)
-        slope = functional.norm(functional.input_gradient(context.critic, between))
+        between = functional.interpolate(context.batch.real, context.clean_fake)
+        slope = functional.norm(functional.input_gradient(context.augmented_critic, between))
         return relu(slope - 1).square().mean()
 
 

@@ -35,8 +35,8 @@ class ZeroCentredPenalty(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """E[‖∇D(x̂)‖²]."""
-        between = functional.interpolate(context.real, context.fake)
-        return functional.squared_norm(functional.input_gradient(context.critic, between)).mean()
+        between = functional.interpolate(context.batch.real, context.clean_fake)
+        return functional.squared_norm(functional.input_gradient(context.augmented_critic, between)).mean()
 
 
 @hookimpl

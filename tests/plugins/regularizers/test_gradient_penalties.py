@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from ganzoo import GaussianPrior, Regularizer, Spec
+from ganzoo import AdversarialGame, Augmentation, Batch, GaussianPrior, Regularizer, Spec
+from ganzoo_plugins.losses.wgan_gp import GradientPenalty, Wasserstein
 from ganzoo_plugins.networks.mlp import Discriminator
 from ganzoo_plugins.regularizers.dragan import Dragan
+from ganzoo_plugins.regularizers.r1 import R1, R2
 from ganzoo_plugins.regularizers.wgan_div import WassersteinDivergence
 from ganzoo_plugins.regularizers.wgan_lp import LipschitzPenalty
 from ganzoo_plugins.regularizers.zero_centred import ZeroCentredPenalty
@@ -121,6 +123,79 @@ def test_a_dead_critic_has_a_finite_gradient(penalty: Regularizer, context) -> N
     value = penalty.penalty(context(lambda x: x.flatten(1) @ weight, images(), images()))
     value.backward()
     assert torch.isfinite(weight.grad).all()
+
+
+class Half(Augmentation):
+    """Hides the right half of each image and doubles the left."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images * torch.tensor([2.0, 0.0])
+
+
+class Linear(nn.Module):
+    """D(x) = w·x, whose slope at T(x) is |w|, and through ``Half`` 2 |w_left|."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[0.5, 7.0], [0.0, 9.0]]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images * self.weight).sum((1, 2, 3))
+
+
+class Constant(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.zeros(len(z), 1, 2, 2)
+
+
+@pytest.mark.parametrize("every_steps", [1, 4])
+@pytest.mark.parametrize(
+    ("penalty", "expected"),
+    [
+        # Through T the slope is 2 · 0.5 = 1 wherever it is taken.
+        (R1, 1 / 2),
+        (R2, 1 / 2),
+        (GradientPenalty, 0.0),
+        (LipschitzPenalty, 0.0),
+        (WassersteinDivergence, 1.0),
+        (Dragan, 0.0),
+        (ZeroCentredPenalty, 1.0),
+    ],
+)
+def test_under_an_augmentation_the_slope_is_that_of_both_together(
+    penalty: type[Regularizer], expected: float, every_steps: int
+) -> None:
+    spec = Spec((1, 2, 2), GaussianPrior(dim=1))
+    term = penalty(weight=1.0, every_steps=every_steps)
+    game = AdversarialGame(Wasserstein(), [term], Half())
+    networks = {"generator": Constant(), "discriminator": Linear()}
+    game.bind(spec, networks)
+    phase = game.phases()[0 if every_steps == 1 else 1]
+    losses = phase.loss(networks, Batch(torch.randn(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64), torch.zeros(3, 1)))
+    assert losses["penalty"].item() == pytest.approx(expected, abs=1e-6)
+    losses["loss"].backward()
+    gradient = networks["discriminator"].weight.grad
+    if every_steps > 1 and penalty in (R1, R2):
+        # d/dw of 1/2 (2 w)², lazily four times as much; nothing for the pixels that T hides.
+        assert gradient.tolist() == [[4 * 2.0, 0.0], [0.0, 0.0]]
+
+
+def test_dragan_s_surroundings_are_those_of_images_that_nobody_augmented() -> None:
+    entered: list[Tensor] = []
+
+    class Look(Augmentation):
+        def forward(self, images: Tensor) -> Tensor:
+            entered.append(images.detach())
+            return images * 0
+
+    game = AdversarialGame(Wasserstein(), [Dragan(strength=0.5)], Look())
+    networks = {"generator": Constant(), "discriminator": Linear()}
+    game.bind(Spec((1, 2, 2), GaussianPrior(dim=1)), networks)
+    real = torch.randn(50, 1, 2, 2)
+    game.phases()[0].loss(networks, Batch(real, torch.zeros(50, dtype=torch.int64), torch.zeros(50, 1)))
+    moved = entered[-1] - real
+    assert moved.min() >= 0
+    assert 0 < moved.max() <= 0.5 * real.std() * 1.001
 
 
 def test_the_papers_weights_are_the_defaults() -> None:
