@@ -145,16 +145,19 @@ def random_shift(images: Tensor, rows: int, columns: int, *, fill: float | None 
 
 
 def random_windows(images: Tensor, share: float) -> Tensor:
-    """Where a window falls whose centre is any pixel: bool (n, 1, h, w).
+    """Where a window falls whose centre is anywhere on the image: bool (n, 1, h, w).
+
+    The centre is a pixel where the side is odd, and a corner of pixels, border included, where it is even: left and
+    right, top and bottom are covered alike.
 
     Args:
         images: Images (n, c, h, w), for their size.
-        share: Side of the window as a share of the image's.
+        share: Side of the window as a share of the image's, rounded to whole pixels, halves up.
     """
     covered = []
     for size in images.shape[2:]:
-        side = round(size * share)
-        first = torch.randint(size, (len(images), 1), device=images.device) - side // 2
+        side = int(size * share + 0.5)
+        first = torch.randint(size + 1 - side % 2, (len(images), 1), device=images.device) - side // 2
         place = torch.arange(size, device=images.device)
         covered.append((place >= first) & (place < first + side))
     rows, columns = covered

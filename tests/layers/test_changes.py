@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.autograd import gradgradcheck
+from torch.nn.functional import grid_sample
 
-from ganzoo.layers import random_shift, random_windows, translate
+from ganzoo.layers import random_shift, random_windows, sample_bilinear, translate
 
 
 def shifts(*values: int) -> torch.Tensor:
@@ -59,3 +61,28 @@ def test_windows_have_their_size_and_any_centre() -> None:
     assert (rows.min().item(), columns.min().item()) == (2, 3), "half a window at the edge"
     assert torch.equal(windows.sum((1, 2, 3)), (rows * columns).squeeze(1)), "a full rectangle"
     assert windows.any(0).all()
+
+
+@pytest.mark.parametrize(("size", "side", "places"), [(8, 4, 9), (10, 5, 10), (9, 5, 9), (7, 4, 8)])
+def test_windows_lie_left_and_right_alike(size: int, side: int, places: int) -> None:
+    """Each place is as likely as its mirror image; halves of a pixel round up (9 / 2 and 7 / 2)."""
+    torch.manual_seed(0)
+    windows = random_windows(torch.zeros(20_000, 1, size, 1), 0.5)[:, 0, :, 0]
+    kinds, counts = windows.unique(dim=0, return_counts=True)
+    assert (len(kinds), windows.sum(1).max().item()) == (places, side)
+    assert {tuple(kind) for kind in kinds.tolist()} == {tuple(reversed(kind)) for kind in kinds.tolist()}
+    assert counts.min() > 0.85 * 20_000 / places
+
+
+def test_bilinear_samples_are_torch_s_reflected_ones_of_any_shape() -> None:
+    images = torch.randn(5, 2, 7, 9)
+    x, y = 20 * torch.randn(5, 6, 8), 20 * torch.randn(5, 6, 8)
+    grid = torch.stack([(2 * x + 1) / 9 - 1, (2 * y + 1) / 7 - 1], 3)
+    expected = grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    torch.testing.assert_close(sample_bilinear(images, x, y), expected, rtol=0, atol=1e-4)
+
+
+def test_bilinear_samples_have_second_derivatives() -> None:
+    images = torch.randn(2, 1, 3, 4, dtype=torch.float64, requires_grad=True)
+    places = 6 * torch.rand(2, 3, 4, dtype=torch.float64) - 1
+    assert gradgradcheck(lambda pixels: sample_bilinear(pixels, places, places).pow(3), (images,))

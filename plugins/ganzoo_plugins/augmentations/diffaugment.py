@@ -1,4 +1,4 @@
-"""DiffAugment: the same differentiable augmentation of everything the discriminator sees, in both turns.
+"""DiffAugment: the same differentiable augmentation of everything the discriminator sees, in both players' phases.
 
 Zhao, Liu, Lin, Zhu & Han 2020, "Differentiable Augmentation for Data-Efficient GAN Training",
 arXiv:2006.10738. Equations 4 and 5:
@@ -9,7 +9,9 @@ T is a policy of the paper's three parts, each drawn anew for each image (append
 
     color        x + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5)
     translation  up to 1/8 of the size in each direction; zeros move in
-    cutout       zeros in a window of half the size
+    cutout       zeros in a window of half the size, whose centre is anywhere on the image
+
+Sizes are rounded to whole pixels, halves up.
 
 Grey images have no saturation, so that colour means brightness and contrast there. Zero is the middle grey
 of images in [-1, 1], as in the authors' code. It is not MNIST's background, and that is welcome: the
@@ -76,7 +78,7 @@ class DiffAugment(Augmentation):
         if part == "color":
             return color(images)
         if part == "translation":
-            rows, columns = (round(size * self.shift) for size in images.shape[2:])
+            rows, columns = (int(size * self.shift + 0.5) for size in images.shape[2:])
             return random_shift(images, rows, columns, fill=0.0)
         return images * ~random_windows(images, self.window)
 

@@ -46,9 +46,15 @@ def test_translation_is_an_eighth_of_the_size_and_lets_zeros_in() -> None:
     moved = DiffAugment(policy=["translation"])(images)
     assert set(moved.unique().tolist()) == {-1, 0}
     zeros = (moved == 0).sum((1, 2, 3))
-    # round(28 / 8) = 4 (half to even) rows and as many columns at most.
     assert zeros.max() <= 28 * 28 - 24 * 24
     assert zeros.min() < 28 * 4
+
+
+@pytest.mark.parametrize(("size", "pixels"), [(28, 4), (20, 3), (12, 2), (18, 2)])
+def test_half_a_pixel_of_translation_is_a_whole_one(size: int, pixels: int) -> None:
+    """28 / 8 = 3.5, 20 / 8 = 2.5 and 12 / 8 = 1.5, as the authors' int(x + 0.5) has it; 18 / 8 = 2.25."""
+    moved = DiffAugment(policy=["translation"])(torch.ones(400, 1, size, 8))
+    assert (moved == 0).all(3).sum(2).max() == pixels
 
 
 def test_cutout_is_half_the_size() -> None:
