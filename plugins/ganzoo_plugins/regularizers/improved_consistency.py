@@ -11,8 +11,9 @@ Algorithm 2, zCR, with z' = z + N(0, σ²), σ = 0.03, joins D's loss and G's:
 
 D ignores small moves in latent space, and G, which is rewarded for making them visible, spreads out. Each player
 has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe lists both.
-G's norm is a sum over pixels, so that its weight means more on larger images. T shifts as in the
-module consistency. In a recipe with an augmentation D compares the augmented G(z) with G(z') as it is.
+G's squared norm is a mean over pixels, as in common code, so that a weight means the same at any image size. T shifts
+as in the module consistency; the paper also mirrors. In a recipe with an augmentation, D's part compares G(z) and
+G(z') as they are, before it: an augmentation drawn for each would be the larger difference.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from ganzoo import (
     EverySteps,
@@ -32,7 +34,6 @@ from ganzoo import (
     RegularizerContext,
     Shift,
     Weight,
-    functional,
     hookimpl,
 )
 from ganzoo.layers import random_shift
@@ -88,7 +89,9 @@ class LatentConsistency(Regularizer):
         """E[(D(G(z)) - D(G(z')))²], without the generator's graph."""
         with torch.no_grad():
             near = context.generate(_moved(context.batch.z, self.sigma))
-        return (context.discriminate_fake() - context.critic(near)).square().mean()
+        augmented = context.clean_fake is not context.fake
+        here = context.critic(context.clean_fake) if augmented else context.discriminate_fake()
+        return (here - context.critic(near)).square().mean()
 
 
 class LatentDiversity(Regularizer):
@@ -107,9 +110,9 @@ class LatentDiversity(Regularizer):
         self.sigma = sigma
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """-E[‖G(z) - G(z')‖²]."""
+        """-E[‖G(z) - G(z')‖²], a mean over pixels."""
         here, near = context.generate(context.batch.z), context.generate(_moved(context.batch.z, self.sigma))
-        return -functional.squared_norm(here.float() - near.float()).mean()
+        return -mse_loss(here.float(), near.float())
 
 
 def _moved(z: Tensor, sigma: float) -> Tensor:

@@ -100,10 +100,27 @@ def test_latent_consistency_leaves_the_generator_alone(context) -> None:
     assert weight.grad.abs().sum() > 0
 
 
+def test_latent_consistency_compares_images_before_an_augmentation(context) -> None:
+    """σ = 0 makes equal images, which cost nothing whatever the augmentation did to the ones that D was shown."""
+    z = torch.randn(6, 2)
+    fake = linear_generator(z)
+    seen = context(
+        lambda x: x.flatten(1).sum(1),
+        fake,
+        torch.randn(6, 1, 1, 2),
+        z=z,
+        generate=linear_generator,
+        clean_fake=fake,
+        fake_logits=torch.randn(6),
+    )
+    assert LatentConsistency(sigma=0.0).penalty(seen).item() == 0
+    assert LatentConsistency(sigma=0.1).penalty(seen).item() > 0
+
+
 def test_latent_diversity_is_minus_the_squared_move(context) -> None:
     z = torch.randn(40_000, 2)
     seen = context(lambda x: x, z, z, z=z, generate=linear_generator)
-    assert LatentDiversity(sigma=0.1).penalty(seen).item() == pytest.approx(-2 * 9 * 0.01, rel=0.03), "two pixels"
+    assert LatentDiversity(sigma=0.1).penalty(seen).item() == pytest.approx(-9 * 0.01, rel=0.03), "a mean of two pixels"
 
 
 def test_latent_diversity_steepens_the_generator(context) -> None:
