@@ -4,9 +4,10 @@ Brock, Lim, Ritchie & Weston 2017, "Neural Photo Editing with Introspective Adve
 arXiv:1609.07093, and Brock, Donahue & Simonyan 2019, "Large Scale GAN Training for High Fidelity Natural Image
 Synthesis" (BigGAN), arXiv:1809.11096, section 3.1. For each layer's weight W, one filter a row:
 
-    strict:  β Σ ‖W Wᵀ - I‖_F²                        relaxed:  β Σ ‖W Wᵀ ⊙ (1 - I)‖_F²,    β = 1e-4
+    strict:  β/2 Σ ‖W Wᵀ - I‖_F²                      relaxed:  β/2 Σ ‖W Wᵀ ⊙ (1 - I)‖_F²,    β = 1e-4
 
-The relaxed form leaves the filters' lengths alone; it is BigGAN's and the default, and G's, to which BigGAN applies
+whose gradient in W is 2β (W Wᵀ ⊙ (1 - I)) W. That is what BigGAN's code adds to W's; the paper's equation has no 1/2,
+and would add twice as much. The relaxed form leaves the filters' lengths alone; it is BigGAN's and the default, and G's, to which BigGAN applies
 it. The first paper sums absolute values instead of squares. W is the weight of every linear and convolutional
 layer, before spectral normalisation where there is one; embeddings are left out, as in BigGAN.
 """
@@ -87,14 +88,14 @@ class Orthogonal(Regularizer):
             )
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """Σ ‖W Wᵀ - I‖_F², or Σ ‖W Wᵀ ⊙ (1 - I)‖_F²."""
+        """1/2 Σ ‖W Wᵀ - I‖_F², or 1/2 Σ ‖W Wᵀ ⊙ (1 - I)‖_F²."""
         total = torch.zeros((), device=context.real.device)
         with torch.autocast(context.real.device.type, enabled=False):
             for rows in filters(context.networks[self.side]):
                 product = rows @ rows.T
                 unwanted = 1.0 if self.strict else product.diagonal()
                 total = total + (product - torch.eye(len(rows), device=rows.device) * unwanted).square().sum()
-        return total
+        return total / 2
 
 
 @hookimpl

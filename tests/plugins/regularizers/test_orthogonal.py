@@ -31,20 +31,31 @@ def cost(context, network: nn.Module, **options: object) -> Tensor:
 def test_orthogonal_filters_cost_nothing_unless_their_length_is_strict(context) -> None:
     layer = linear([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     assert cost(context, layer).item() == 0
-    assert cost(context, layer, strict=True).item() == 9  # (4 - 1)²
+    assert cost(context, layer, strict=True).item() == 9 / 2  # (4 - 1)²
 
 
-def test_scalar_products_count_twice_and_squared(context) -> None:
+def test_each_pair_s_scalar_product_is_squared(context) -> None:
     layer = linear([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0]])
     # Products 1, 2 and -1; squared lengths 5, 10 and 1.
-    assert cost(context, layer).item() == pytest.approx(2 * (1 + 4 + 1))
-    assert cost(context, layer, strict=True).item() == pytest.approx(12 + 16 + 81)
+    assert cost(context, layer).item() == pytest.approx(1 + 4 + 1)
+    assert cost(context, layer, strict=True).item() == pytest.approx(6 + (16 + 81) / 2)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_gradient_is_the_one_that_biggan_s_code_adds(context, strict: bool) -> None:
+    """2 (W Wᵀ ⊙ (1 - I)) W for the relaxed form, 2 (W Wᵀ - I) W for the strict one."""
+    layer = nn.Linear(5, 3)
+    cost(context, layer, strict=strict).backward()
+    rows, eye = layer.weight.detach(), torch.eye(3)
+    product = rows @ rows.T
+    expected = 2 * (product - eye if strict else product * (1 - eye)) @ rows
+    torch.testing.assert_close(layer.weight.grad, expected)
 
 
 def test_layers_add_up_and_biases_scales_and_embeddings_are_left_out(context) -> None:
     layer = linear([[1.0, 2.0], [3.0, -1.0]])
     network = nn.Sequential(layer, nn.BatchNorm1d(2), layer.__class__(2, 1), nn.Embedding(5, 2))
-    assert cost(context, network).item() == pytest.approx(2)  # one output has no pairs
+    assert cost(context, network).item() == pytest.approx(1)  # one output has no pairs
 
 
 def test_a_filter_is_an_output_channel_of_either_convolution() -> None:
@@ -57,7 +68,7 @@ def test_a_filter_is_an_output_channel_of_either_convolution() -> None:
 def test_spectral_normalisation_is_neither_asked_nor_moved(context) -> None:
     layer = spectral_norm(linear([[1.0, 2.0], [3.0, -1.0]]))
     before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
-    assert cost(context, layer).item() == pytest.approx(2), "the stored weight"
+    assert cost(context, layer).item() == pytest.approx(1), "the stored weight"
     assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
 
 
