@@ -8,6 +8,9 @@ data-to-data cross-entropy on unit features f (a linear projection of D's) and u
 
 with [·]_- = min(·, 0) and [·]_+ = max(·, 0): an image close enough to its proxy, or far enough from images of other
 classes, pulls no more. On real images for D and on fakes for G. As with ACGAN, D is not told the label.
+
+The defaults are the authors' for CIFAR-10, which like MNIST has ten classes: weight 0.5, 512 dimensions, τ = 0.5,
+m_p = 0.98. Their code derives m_n = 1 - m_p = 0.02 from it; here the two are set apart.
 """
 
 from __future__ import annotations
@@ -88,7 +91,7 @@ class DataToData(Regularizer):
         dim: Dimensions of the embedding.
         temperature: τ: the smaller, the harder the softmax.
         positive: m_p, the cosine at which an image is close enough to its proxy.
-        negative: m_n, the cosine below which images of two classes are far enough apart.
+        negative: m_n, the cosine below which images of two classes are far enough apart; 1 - m_p in the authors' code.
     """
 
     side = "both"
@@ -97,12 +100,12 @@ class DataToData(Regularizer):
     def __init__(
         self,
         *,
-        weight: Weight = 1.0,
+        weight: Weight = 0.5,
         every_steps: EverySteps = 1,
-        dim: Width = 128,
-        temperature: Annotated[float, Field(ge=1e-3, le=1e3)] = 0.25,
-        positive: Cosine = 0.95,
-        negative: Cosine = -0.05,
+        dim: Width = 512,
+        temperature: Annotated[float, Field(ge=1e-3, le=1e3)] = 0.5,
+        positive: Cosine = 0.98,
+        negative: Cosine = 0.02,
     ) -> None:
         super().__init__(weight=weight, every_steps=every_steps)
         self.dim = dim

@@ -51,9 +51,18 @@ def test_an_image_within_both_margins_pulls_no_more() -> None:
     embedded = torch.tensor([[1.0, 0.0], [-1.0, 0.0]], requires_grad=True)
     proxy = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     data_to_data_cross_entropy(
-        embedded, proxy, torch.tensor([0, 1]), temperature=0.5, positive=0.95, negative=-0.05
+        embedded, proxy, torch.tensor([0, 1]), temperature=0.5, positive=0.95, negative=0.05
     ).backward()
     assert embedded.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize(("cosine", "pushes"), [(-0.01, False), (0.01, False), (0.03, True)])
+def test_images_of_two_classes_push_each_other_off_only_above_the_negative_margin(cosine: float, pushes: bool) -> None:
+    embedded = torch.tensor([[1.0, 0.0], [cosine, (1 - cosine**2) ** 0.5]], requires_grad=True)
+    data_to_data_cross_entropy(
+        embedded, embedded.detach(), torch.tensor([0, 1]), temperature=0.5, positive=0.98, negative=0.02
+    ).backward()
+    assert (embedded.grad.abs().max().item() > 0) == pushes
 
 
 def test_embeddings_and_proxies_have_length_one() -> None:
@@ -83,3 +92,9 @@ def test_an_unconditional_recipe_is_refused() -> None:
     spec = Spec((1, 1, 2), GaussianPrior(dim=1))
     with pytest.raises(GanzooError, match="not conditional"):
         DataToData().bind(spec, {"discriminator": Discriminator(spec)})
+
+
+def test_the_defaults_are_the_authors_for_cifar_10() -> None:
+    term = DataToData()
+    assert (term.weight, term.dim) == (0.5, 512)
+    assert term.settings == {"temperature": 0.5, "positive": 0.98, "negative": pytest.approx(1 - 0.98)}
