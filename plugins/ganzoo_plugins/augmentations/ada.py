@@ -11,12 +11,13 @@ r_t exceeds the target and down where it does not, at a speed that takes it from
 images (500,000), and never leaves [0, 1]. D_train is the logit, which is positive where D says real; the
 rule means nothing for a critic without such a zero (Wasserstein).
 
-From the paper's pipeline (appendix B), what makes sense on small grey images: translation N(0, 0.125²) of
-the size, scale 2^N(0, 0.2²), rotation, brightness N(0, 0.2²), contrast 2^N(0, 0.5²), additive noise of
-deviation |N(0, 0.1)|, and cutout of half the size. Geometry is resampled once, bilinearly with reflected
-borders, without the paper's wavelet filters. Flips are off by default and rotation goes to 15° instead of
-180°: a mirrored digit is no digit and a 6 on its head is a 9, so what leaks into G at a large p would be
-wrong. Not here: anisotropic scaling, hue and saturation, the filter bank.
+From the authors' default pipeline, ``bgc`` (blitting, geometry and colour of appendix B), what makes sense on small
+grey images: translation N(0, 0.125²) of the size, scale 2^N(0, 0.2²), rotation, brightness N(0, 0.2²), and contrast
+2^N(0, 0.5²). Two more of the appendix are options, off by default as there: ``noise`` of deviation |N(0, 0.1²)|, and
+``cutout`` of half the size. Geometry is resampled once, bilinearly with reflected borders, without the paper's wavelet
+filters. Flips are off by default and rotation goes to 15° instead of 180°: a mirrored digit is no digit and a 6 on its
+head is a 9, so what leaks into G at a large p would be wrong. Not here: turns by 90° and translation by whole pixels,
+anisotropic scaling, luma flip, hue and saturation, the filter bank.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ PAPER = "Karras et al. 2020, Training Generative Adversarial Networks with Limit
 
 
 class ADA(Augmentation):
-    """Random geometry, brightness, contrast, noise and cutout, each with an adapting probability.
+    """Random geometry, brightness and contrast, each with an adapting probability.
 
     Args:
         target: r_t that p is steered to.
@@ -46,6 +47,8 @@ class ADA(Augmentation):
         p: A fixed probability, or a schedule of it as in R3GAN (arXiv:2501.05441), instead of the adapting one.
         rotation: Largest angle in degrees.
         flip: Mirror images from left to right, too.
+        noise: Add Gaussian noise, too.
+        cutout: Blank a window of half the size, too.
     """
 
     scheduled = ("p",)
@@ -63,6 +66,8 @@ class ADA(Augmentation):
         p: Share | None = None,
         rotation: Annotated[float, Field(ge=0, le=360)] = 15.0,
         flip: bool = False,
+        noise: bool = False,
+        cutout: bool = False,
     ) -> None:
         super().__init__()
         self.target = target
@@ -70,6 +75,8 @@ class ADA(Augmentation):
         self.interval = interval
         self.rotation = rotation * pi / 180
         self.flip = flip
+        self.noise = noise
+        self.cutout = cutout
         self.adapts = p is None
         self.register_buffer("p", torch.tensor(float(start if p is None else p)))
         self.register_buffer("signs", torch.zeros(()))
@@ -93,8 +100,11 @@ class ADA(Augmentation):
         images = self.warp(images.float())
         images = images + per_sample(self.sometimes(images, 0.2))
         images = images * per_sample(self.sometimes(images, 0.5).exp2())
-        images = images + per_sample(self.sometimes(images, 0.1).abs()) * torch.randn_like(images)
-        return torch.where(per_sample(self.chosen(images)) & random_windows(images, 0.5), 0.0, images)
+        if self.noise:
+            images = images + per_sample(self.sometimes(images, 0.1).abs()) * torch.randn_like(images)
+        if self.cutout:
+            images = torch.where(per_sample(self.chosen(images)) & random_windows(images, 0.5), 0.0, images)
+        return images
 
     def warp(self, images: Tensor) -> Tensor:
         """Rotate, scale, flip and translate. Images that none of these fell to are not resampled."""

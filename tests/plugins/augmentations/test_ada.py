@@ -17,8 +17,8 @@ from ganzoo_plugins.regularizers.r1 import R1
 class Fixed(ADA):
     """Draws that the test decides: every ``sometimes`` is taken from a list, everything else never happens."""
 
-    def __init__(self, draws: list[float], *, angle: float = 0.0, mirror: bool = False) -> None:
-        super().__init__(start=0.0, rotation=angle, flip=mirror)
+    def __init__(self, draws: list[float], *, angle: float = 0.0, mirror: bool = False, noise: bool = False) -> None:
+        super().__init__(start=0.0, rotation=angle, flip=mirror, noise=noise)
         self.draws = draws
         self.turned = angle != 0 or mirror
 
@@ -50,7 +50,7 @@ def centre(image: Tensor) -> tuple[float, float]:
 def test_p_0_is_the_identity_to_the_bit() -> None:
     images = torch.rand(16, 1, 28, 28) * 2 - 1
     assert torch.equal(ADA(start=0.0)(images), images)
-    assert torch.equal(ADA(start=0.0, flip=True)(images), images)
+    assert torch.equal(ADA(start=0.0, flip=True, noise=True, cutout=True)(images), images)
 
 
 def test_translation_moves_right_and_down_by_a_share_of_the_size() -> None:
@@ -94,10 +94,21 @@ def test_the_grid_agrees_with_torch_s_own_for_an_affine_map() -> None:
 
 def test_brightness_contrast_and_noise_have_their_strength() -> None:
     images = torch.full((4000, 1, 2, 2), 0.5)
-    changed = Fixed([0.0, 0.0, 0.0, 0.25, -1.0, 0.0])(images)
+    changed = Fixed([0.0, 0.0, 0.0, 0.25, -1.0])(images)
     assert torch.allclose(changed, torch.tensor(0.375)), "(0.5 + 0.25) / 2"
-    noisy = Fixed([0.0, 0.0, 0.0, 0.0, 0.0, -0.2])(images)
+    noisy = Fixed([0.0, 0.0, 0.0, 0.0, 0.0, -0.2], noise=True)(images)
     assert (noisy - images).std().item() == pytest.approx(0.2, rel=0.03)
+
+
+def test_noise_and_cutout_are_off_by_default_and_options() -> None:
+    flat = torch.full((400, 1, 8, 8), 0.5)
+    # At p = 1 without them a flat image stays flat: geometry, brightness and contrast leave no pixel apart.
+    assert ADA(start=1.0)(flat).std((1, 2, 3)).max() < 1e-5
+    noisy = ADA(start=1.0, noise=True)(flat)
+    assert noisy.std((1, 2, 3)).mean().item() == pytest.approx(0.1 * (2 / pi) ** 0.5, rel=0.15), "E|N(0, 0.1²)|"
+    cut = ADA(start=1.0, cutout=True)(flat)
+    assert (cut == 0).flatten(1).any(1).all()
+    assert (cut == 0).sum((1, 2, 3)).max() == 4 * 4
 
 
 @pytest.mark.parametrize("p", [0.2, 0.7])
@@ -112,7 +123,8 @@ def test_p_is_the_share_of_images_that_a_transformation_falls_to(p: float) -> No
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 20)], ids=str)
 def test_gradients_agree_with_finite_differences(shape: tuple[int, int, int]) -> None:
-    ada, images = ADA(start=1.0, flip=True), torch.randn(2, *shape, requires_grad=True)
+    ada = ADA(start=1.0, flip=True, noise=True, cutout=True)
+    images = torch.randn(2, *shape, requires_grad=True)
     direction = torch.randn_like(images)
 
     def value(x: Tensor) -> Tensor:
@@ -127,7 +139,7 @@ def test_gradients_agree_with_finite_differences(shape: tuple[int, int, int]) ->
 
 def test_r1_through_ada_agrees_with_its_jacobian() -> None:
     """1/2 ‖Jᵀ w‖² of a linear D, J the derivative of one draw of every transformation, and its slope in w."""
-    ada, real = ADA(start=1.0, flip=True), torch.randn(1, 1, 5, 6)
+    ada, real = ADA(start=1.0, flip=True, noise=True, cutout=True), torch.randn(1, 1, 5, 6)
     weight = torch.randn(5, 6, requires_grad=True)
     batch = Batch(real, torch.zeros(1, dtype=torch.int64), torch.zeros(1, 1))
 
