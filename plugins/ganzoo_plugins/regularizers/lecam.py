@@ -6,9 +6,13 @@ arXiv:2104.03310. With moving averages α_R and α_F of the logits of real image
     R_LC = E_x[(D(x) - α_F)²] + E_z[(D(G(z)) - α_R)²],    γ = 0.99
 
 For the Wasserstein loss this is a LeCam divergence between the two distributions, which behaves where data
-are few. λ is 0.01 to 0.5 in the paper's experiments. The averages are plain means at first, so that they are never
-the zeros that they started from; the authors' code waits for 1,000 steps instead, and there punishes only
-logits beyond the averages. Both averages are buffers, and so survive a resumed training.
+are few. λ depends on the size of D's logits: the authors' scripts set 0.3 for BigGAN on CIFAR, and 1e-6 (CIFAR) or
+3e-7 (FFHQ) for StyleGAN2.
+
+The averages are plain means at first, so that they are never the zeros that they started from; the authors' BigGAN
+begins after 1,000 steps instead. Their code also counts only real logits above the fakes' average α_F, and only fake
+logits below the real images' α_R; here, as in the equation, every logit counts. Both averages are buffers, and so
+survive a resumed training.
 """
 
 from __future__ import annotations
