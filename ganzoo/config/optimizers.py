@@ -26,6 +26,8 @@ REFUSED: Mapping[str, str] = {
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # beyond that, single precision overflows
+OWN = ("decay", "lazy_scaling")
+"""Options of ganzoo's, which torch's classes do not know."""
 BOUNDS: Mapping[str, Any] = {
     "alpha": Share,
     "beta2_decay": Annotated[float, Field(ge=-10, le=0)],
@@ -72,7 +74,7 @@ def canonical(name: str) -> str:
 
 @cache
 def optimizer_options(name: str) -> Options:
-    """What a recipe may set of an optimizer: ``lr``, ``decay``, and the options of torch's class.
+    """What a recipe may set of an optimizer: ``lr``, ``decay``, ``lazy_scaling``, and the options of torch's class.
 
     Args:
         name: As ``canonical`` gives it.
@@ -82,6 +84,7 @@ def optimizer_options(name: str) -> Options:
     parameters = [
         inspect.Parameter("lr", keyword, annotation=LearningRate),
         inspect.Parameter("decay", keyword, default="constant", annotation=Literal["constant", "linear", "cosine"]),
+        inspect.Parameter("lazy_scaling", keyword, default=False, annotation=bool),
     ]
     hints = _hints(kind)
     for parameter in inspect.signature(kind).parameters.values():

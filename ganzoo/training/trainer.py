@@ -89,7 +89,10 @@ class Trainer:
             sync_batch_norm(self.networks)
         self._replicas = Replicas(processes, (self.networks, self.objective))
         networks = dict(self.networks.items())
-        self.optimizers = build_optimizers(recipe, networks, self.device if config.engine == "cudagraph" else None)
+        groups = scheduled(self.objective.phases(), recipe)
+        phases = [phase for group in groups for phase in group]
+        captured_on = self.device if config.engine == "cudagraph" else None
+        self.optimizers = build_optimizers(recipe, networks, phases, captured_on)
         averaged = {role: self.networks[role] for role in self.objective.samples_with}
         self.ema = Ema(averaged, initial(config.ema)) if config.ema is not None else None
 
@@ -98,8 +101,7 @@ class Trainer:
         self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
         self.steps = 0
         self.meters = Meters()
-        groups = scheduled(self.objective.phases(), recipe)
-        self.gradients = GradientWatch([phase for group in groups for phase in group], networks)
+        self.gradients = GradientWatch(phases, networks)
         self.step_groups = [self._group(phases) for phases in groups]
         total = self.total_steps * self.images_per_step
         self.schedules = Schedules.build(recipe, self.objective, self.optimizers, self.ema, total, self.device)

@@ -79,6 +79,62 @@ def test_a_decay_is_a_schedule_to_zero(begin, decay):
             assert optimizer.inner.param_groups[0]["lr"] == 2e-4 * factor
 
 
+LAZY = (
+    "optimizers={default: {name: adam, lr: 2e-3, betas: [0.5, 0.99], lazy_scaling: true}}",
+    "regularizers=[{name: r1, weight: 1.0, every_steps: 16}]",
+)
+
+
+def test_lazy_scaling_is_stylegan2_s(begin):
+    """As its code computes it: mb_ratio = 16 / 17, lr * mb_ratio, beta ** mb_ratio; G has no lazy term."""
+    trainer = begin(*LAZY)
+    (lazy,), (plain,) = (trainer.optimizers[role].inner.param_groups for role in ("discriminator", "generator"))
+    assert lazy["lr"] == pytest.approx(2e-3 * 16 / 17, rel=1e-12)
+    assert lazy["betas"] == pytest.approx((0.5 ** (16 / 17), 0.99 ** (16 / 17)), rel=1e-12)
+    assert (plain["lr"], plain["betas"]) == (2e-3, (0.5, 0.99))
+    (without,) = begin(*LAZY, "optimizers.default.lazy_scaling=false").optimizers["discriminator"].inner.param_groups
+    assert (without["lr"], without["betas"]) == (2e-3, (0.5, 0.99))
+
+
+def test_lazy_scaling_counts_every_step_of_the_optimizer(begin):
+    """Five steps of D and, on every second and fourth iteration, one more each: 5 of 5 + 1/2 + 1/4."""
+    trainer = begin(
+        *LAZY,
+        "regularizers=[{name: r1, every_steps: 2}, {name: r2, every_steps: 4}]",
+        "phases={discriminator: {repeat: 5}}",
+        "train.share_fakes=false",
+    )
+    assert trainer.optimizers["discriminator"].lazy_scale == pytest.approx(5 / 5.75)
+
+
+def test_lazy_scaling_goes_with_schedules(begin):
+    trainer = begin(
+        *LAZY,
+        "optimizers.default.lr={start: 2e-3, end: 5e-4, shape: linear}",
+        "optimizers.default.betas=[0.0, {start: 0.9, end: 0.99, shape: linear}]",
+    )
+    (group,) = trainer.optimizers["discriminator"].inner.param_groups
+    for images, lr, beta in ((0, 2e-3, 0.9), (320, 1.25e-3, 0.945), (640, 5e-4, 0.99)):
+        trainer.schedules.apply(images)
+        assert group["lr"] == pytest.approx(lr * 16 / 17)
+        assert group["betas"] == pytest.approx((0.0, beta ** (16 / 17)))
+
+
+def test_a_lazily_scaled_training_is_adam_with_stylegan2_s_numbers(begin):
+    """Weights after three iterations, one of them with a lazy step, against torch's Adam set by hand."""
+    scaled = begin(*LAZY)
+    by_hand = begin(*LAZY, "optimizers.default.lazy_scaling=false")
+    network, ratio = by_hand.networks["discriminator"], 16 / 17
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3 * ratio, betas=(0.5**ratio, 0.99**ratio))
+    by_hand.optimizers["discriminator"].inner.step = optimizer.step
+    for trainer in (scaled, by_hand):
+        torch.manual_seed(7)
+        for _ in range(3):
+            trainer.step()
+    for ours, theirs in zip(scaled.networks.parameters(), by_hand.networks.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_r3gan_s_five_schedules_reach_what_they_change(begin):
     trainer = begin(*R3GAN)
     r1, r2 = trainer.objective.regularizers

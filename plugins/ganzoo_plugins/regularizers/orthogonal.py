@@ -6,9 +6,9 @@ Synthesis" (BigGAN), arXiv:1809.11096, section 3.1. For each layer's weight W, o
 
     strict:  β/2 Σ ‖W Wᵀ - I‖_F²                      relaxed:  β/2 Σ ‖W Wᵀ ⊙ (1 - I)‖_F²,    β = 1e-4
 
-whose gradient in W is 2β (W Wᵀ ⊙ (1 - I)) W. That is what BigGAN's code adds to W's; the paper's equation has no 1/2,
-and would add twice as much. The relaxed form leaves the filters' lengths alone; it is BigGAN's and the default, and G's, to which BigGAN applies
-it. The first paper sums absolute values instead of squares. W is the weight of every linear and convolutional
+The relaxed form's gradient in W is 2β (W Wᵀ ⊙ (1 - I)) W, as in BigGAN's code; the paper's equation has no 1/2, and
+twice that gradient. The relaxed form leaves the filters' lengths alone. It is BigGAN's and the default, on G's weights
+as there. The first paper sums absolute values instead of squares. W is the weight of every linear and convolutional
 layer, before spectral normalisation where there is one; embeddings are left out, as in BigGAN.
 """
 
