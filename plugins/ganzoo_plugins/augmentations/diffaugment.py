@@ -91,5 +91,5 @@ def register_augmentations(register: Register[Augmentation]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """A small DCGAN on augmented digits."""
+    """The hinge loss on augmented digits."""
     register(Path(__file__).with_name("diffaugment-mnist.yaml"))

@@ -57,5 +57,5 @@ def register_augmentations(register: Register[Augmentation]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """DCGAN with noise that fades out."""
+    """The non-saturating loss with noise that fades out."""
     register(Path(__file__).with_name("instance-noise-mnist.yaml"))

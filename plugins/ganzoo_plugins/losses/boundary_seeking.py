@@ -9,6 +9,10 @@ boundary (section 3, "continuous variables"):
 With D = σ(s) the difference of logs is the logit s itself, so the loss is E[s²]/2: nothing to overflow, and a gradient
 of s that grows with the distance from the boundary, on either side.
 
+The authors' code for images has two variants more. By default it squares s - log Z, where log Z is a moving average of
+the batch's log E[e^s], so that G seeks the boundary of D as it would be with normalised ratios. The other is the
+cross-entropy of an undecided D, softplus(-s) + s/2. Neither is here.
+
 Not here: the form for discrete data, the paper's other half. It weights the log-likelihoods of discrete samples by
 their normalised ratios, and the networks of this zoo make images of continuous pixels, which have none.
 """
@@ -51,5 +55,5 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """On convolutional networks."""
+    """The loss with R1."""
     register(Path(__file__).with_name("boundary-seeking-mnist.yaml"), aliases=("bgan-mnist",))

@@ -6,7 +6,8 @@ Mao et al. 2017, "Least Squares Generative Adversarial Networks", arXiv:1611.040
 
 with D the logit, a the label of fakes, b that of real images, and c what G wants D to believe. With b - c = 1
 and b - a = 2 (equation 8: a = -1, b = 1, c = 0) the game minimises the Pearson χ² divergence between
-p_data + p_G and 2 p_G; a = 0, b = c = 1 (equation 9) is the binary coding, which does as well and is the default.
+p_data + p_G and 2 p_G; a = 0, b = c = 1 (equation 9) is the binary coding, which the paper finds
+as good and which is the default.
 
 Not here: the paper's networks, two fully connected layers and up to five convolutions on 112x112.
 """
@@ -62,5 +63,5 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The binary coding on convolutional networks."""
+    """The binary coding."""
     register(Path(__file__).with_name("least-squares-mnist.yaml"), aliases=("lsgan-mnist",))

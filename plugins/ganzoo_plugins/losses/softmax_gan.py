@@ -59,5 +59,5 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """On convolutional networks."""
+    """The loss with R1."""
     register(Path(__file__).with_name("softmax-mnist.yaml"), aliases=("softmax-gan-mnist",))

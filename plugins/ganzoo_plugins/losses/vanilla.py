@@ -72,7 +72,7 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The classic tutorial GAN."""
+    """The GAN of most first tutorials."""
     register(
         Path(__file__).with_name("vanilla-mnist.yaml"),
         aliases=("bce-mnist", "gan-mnist", "mnist", "non-saturating-mnist"),

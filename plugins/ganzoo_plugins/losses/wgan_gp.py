@@ -9,8 +9,9 @@ The constraint: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", 
 
     λ E_x̂[(‖∇_x̂ D(x̂)‖₂ - 1)²],    x̂ = εx + (1 - ε)G(z),  ε ~ U(0, 1) for each pair,  λ = 10
 
-The penalty is a regularizer of its own and goes with any loss. Not here: the weight clipping of the first
-paper, and the second paper's residual networks.
+The penalty is a regularizer of its own and goes with any loss. In a recipe with an augmentation T it is the slope of
+D∘T, at x̂ between images that nobody augmented. The first paper's weight clipping is the module weight_clipping. Not
+here: the second paper's convolutional and residual networks.
 """
 
 from __future__ import annotations
@@ -100,5 +101,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """WGAN-GP with convolutional networks."""
+    """WGAN-GP: the loss and the penalty."""
     register(Path(__file__).with_name("wgan-gp-mnist.yaml"))

@@ -60,13 +60,13 @@ class AuxiliaryClassifier(Regularizer):
         self.on_fakes = on_fakes
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds C, which learns in D's turn."""
+        """Adds C, which learns in D's phase."""
         refuse_unlabelled(self, spec)
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"classifier": nn.Linear(width, spec.classes)}
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """-E[log C(y | x)], over the images that this turn's player answers for."""
+        """-E[log C(y | x)], over the images that the player of this phase answers for."""
         if context.player == "generator":
             return self.error(context, context.fake)
         error = self.error(context, context.real)
@@ -92,5 +92,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """ACGAN of multilayer perceptrons."""
+    """The non-saturating loss with the classifier."""
     register(Path(__file__).with_name("acgan-mnist.yaml"))

@@ -6,7 +6,7 @@ arXiv:1910.12027. On the last layer alone, which the paper finds enough:
     λ E_x[(D(x) - D(T(x)))²],    λ = 10
 
 T shifts an image by a few pixels, up to ``shift`` in each direction; the edge is repeated. The paper also
-mirrors images, which would turn digits into none. It joins the discriminator's loss only.
+mirrors images, but a mirrored digit is no digit. It joins the discriminator's loss only.
 """
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """CR-GAN with convolutional networks."""
+    """The non-saturating loss with CR."""
     register(Path(__file__).with_name("consistency-mnist.yaml"), aliases=("crgan-mnist",))

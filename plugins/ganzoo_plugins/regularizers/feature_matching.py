@@ -50,5 +50,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """DCGAN with feature matching."""
+    """The non-saturating loss with the distance."""
     register(Path(__file__).with_name("feature-matching-mnist.yaml"))

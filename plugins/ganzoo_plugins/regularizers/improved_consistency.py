@@ -141,6 +141,6 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """bCR, and zCR."""
+    """The non-saturating loss with bCR, and with zCR."""
     register(Path(__file__).with_name("balanced-consistency-mnist.yaml"), aliases=("bcr-mnist",))
     register(Path(__file__).with_name("latent-consistency-mnist.yaml"), aliases=("icrgan-mnist", "zcr-mnist"))

@@ -47,5 +47,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """DCGAN with targets of 0.9."""
+    """The non-saturating loss with targets of 0.9."""
     register(Path(__file__).with_name("label-smoothing-mnist.yaml"))

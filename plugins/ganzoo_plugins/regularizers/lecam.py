@@ -69,5 +69,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """A small DCGAN with the LeCam term."""
+    """The hinge loss with the LeCam term."""
     register(Path(__file__).with_name("lecam-mnist.yaml"))

@@ -112,13 +112,13 @@ class DataToData(Regularizer):
         self.settings = {"temperature": temperature, "positive": positive, "negative": negative}
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the projection and the proxies, which learn in D's turn."""
+        """Adds the projection and the proxies, which learn in D's phase."""
         refuse_unlabelled(self, spec)
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"proxies": Proxies(width, spec.classes, self.dim)}
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """L of real images in D's turn, of fakes in G's."""
+        """L of real images in D's phase, of fakes in G's."""
         images, label = context.fake if context.player == "generator" else context.real, context.batch.label
         embedded, proxy = context.networks["proxies"](context.features(images), label)
         return data_to_data_cross_entropy(embedded, proxy, label, **self.settings)
@@ -138,5 +138,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """ReACGAN of multilayer perceptrons."""
+    """The hinge loss with the cross-entropy."""
     register(Path(__file__).with_name("reacgan-mnist.yaml"))

@@ -1,7 +1,7 @@
 """Top-k training: the generator learns from its k best fakes alone.
 
 Sinha, Zhao, Goyal, Raffel & Odena 2020, "Top-k Training of GANs: Improving GAN Performance by Throwing Away
-Bad Samples", arXiv:2002.06224. In the generator's turn only the k largest of the batch's B logits count:
+Bad Samples", arXiv:2002.06224. In the generator's loss only the k largest of the batch's B logits count:
 
     L_G = 1/k Σ_{i in top k} f(D(G(z_i)))
 
@@ -77,5 +77,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """DCGAN on its best half."""
+    """The hinge loss, in the end on the best half of the fakes."""
     register(Path(__file__).with_name("top-k-mnist.yaml"))

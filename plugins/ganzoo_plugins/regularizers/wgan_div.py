@@ -6,7 +6,7 @@ D large on real images (the paper's sign is the opposite):
     min_G max_D  E_x[D(x)] - E_z[D(G(z))] - k E_x̂[‖∇_x̂ D(x̂)‖^p],    k = 2, p = 6
 
 x̂ is a random point between a real image and a fake. The difference of means is the
-``wasserstein`` loss.
+``wasserstein`` loss. In a recipe with an augmentation T the slope is that of D∘T.
 """
 
 from __future__ import annotations
@@ -52,5 +52,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The Wasserstein divergence with convolutional networks."""
+    """The Wasserstein loss with the term."""
     register(Path(__file__).with_name("wgan-div-mnist.yaml"))

@@ -6,8 +6,9 @@ penalty:
     λ E_x̂[max(0, ‖∇_x̂ D(x̂)‖₂ - 1)²]
 
 with x̂ a random point between a real image and a fake. WGAN-GP also punishes slopes under 1, which an
-optimal critic may well have. The paper also tries x̂ around
-the data, as DRAGAN does; that is not here.
+optimal critic may well have. This is the module wgan_gp's ``gradient-penalty`` with ``one_sided: true``, under the name
+of the paper that argues for it. The paper also tries x̂ around the data, as DRAGAN does; that is not here. In a recipe
+with an augmentation T the slope is that of D∘T.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class LipschitzPenalty(Regularizer):
     """Punishes critic slopes over 1 between real and fake images.
 
     Args:
-        weight: λ. The result depends on it less than WGAN-GP's does.
+        weight: λ. The paper finds that less depends on it than on WGAN-GP's.
         every_steps: Steps between applications.
     """
 
@@ -54,5 +55,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """WGAN-LP with convolutional networks."""
+    """The Wasserstein loss with the penalty."""
     register(Path(__file__).with_name("lipschitz-penalty-mnist.yaml"), aliases=("wgan-lp-mnist",))
