@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+import ganzoo_plugins
 from ganzoo import Batch, GaussianPrior, Objective, Phase, Spec
 from ganzoo.checks import recipes as checks
 from ganzoo.checks.toys import take_steps
@@ -78,3 +81,18 @@ def test_it_is_named_after_its_dataset_and_scored_during_training(name: str) -> 
 @recipes
 def test_it_cites_its_paper(name: str) -> None:
     assert ZOO.recipes.get(name).paper is not None
+
+
+METHODS = [
+    path.stem
+    for folder in ("losses", "regularizers", "augmentations")
+    for path in sorted((Path(ganzoo_plugins.__file__).parent / folder).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_perceptrons_are_named_in_the_summary(name: str) -> None:
+    """``list`` and the leaderboard show whose networks drew the samples: few losses' papers use ganzoo's ``mlp``."""
+    recipe = load_recipe(name, ZOO)
+    if any(network.name == "mlp" for network in recipe.networks.values()):
+        assert re.search(r"\b(?:MLP|fully connected)\b", ZOO.recipes.get(name).summary)

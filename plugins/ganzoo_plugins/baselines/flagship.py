@@ -20,7 +20,7 @@ found to matter (``results/flagship-search``), each of which an ablation takes a
 - **bf16** costs little, if anything.
 
 What did not pay in the search: the relativistic loss, hinge loss with spectral normalisation, augmentation and a deeper
-discriminator. A batch of 256 alone scored as 128 did and was faster; with the other changes it needed twice the images.
+discriminator. A larger batch was faster and no worse by itself, but needed more images beside the other changes.
 The search has one seed for each variant, so small differences in it mean nothing; convolutions were not searched.
 
 Settings were chosen by the score that is reported, against the same test images, and other recipes had no such search.

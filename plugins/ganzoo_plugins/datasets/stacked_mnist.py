@@ -13,7 +13,7 @@ channels, mode 100r + 10g + b has the logit
 which is its log-probability where the channels are independent. The counts, 128,000 images to train on and 26,000 to
 judge by, are those of VEEGAN's experiments; train images are made of MNIST's train digits alone, and test images of its
 test digits. MNIST's own digits are not equally frequent, and 26,000 samples do not hit 1,000 modes evenly: the truth
-itself has a ``kl`` of about 0.02, which is what real images score.
+itself has a small ``kl``, which is what real images score.
 """
 
 from __future__ import annotations
