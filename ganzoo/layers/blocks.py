@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import (
     avg_pool2d,
     conv_transpose2d,
-    interpolate,
     max_pool2d,
     pixel_shuffle,
     pixel_unshuffle,
@@ -21,6 +20,7 @@ from torch.nn.functional import (
 
 from ganzoo.errors import GanzooError
 from ganzoo.layers.conditioning import LabelAware, LabelSequential, batch_norm
+from ganzoo.layers.images import Crop, PadToEven
 
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """Units or channels of a layer, as an option."""
@@ -99,26 +99,30 @@ class ResidualUp(LabelAware):
     Args:
         channels: Of the maps that come in.
         wider: Of the maps that leave.
+        size: (height, width) of the maps that leave: twice as large as those that come in, or one less.
         classes: Number of classes that normalisation depends on, 0 for none.
     """
 
-    def __init__(self, channels: int, wider: int, classes: int = 0) -> None:
+    def __init__(self, channels: int, wider: int, size: tuple[int, int], classes: int = 0) -> None:
         super().__init__()
         self.residual = LabelSequential(
             batch_norm(channels, classes),
             nn.ReLU(),
             nn.UpsamplingNearest2d(scale_factor=2),
+            Crop(size),
             xavier_conv2d(channels, wider, gain=sqrt(2), bias=False),
             batch_norm(wider, classes),
             nn.ReLU(),
             xavier_conv2d(wider, wider, gain=sqrt(2)),
         )
-        self.shortcut = xavier_conv2d(channels, wider, 1)
+        self.shortcut = nn.Sequential(
+            xavier_conv2d(channels, wider, 1), nn.UpsamplingNearest2d(scale_factor=2), Crop(size)
+        )
 
     def forward(self, maps: Tensor, label: Tensor | None = None) -> Tensor:
-        """From (n, channels, h, w) and, where there are classes, labels (n,) to (n, wider, 2h, 2w)."""
+        """From (n, channels, h, w) and, where there are classes, labels (n,) to (n, wider, *size)."""
         added: Tensor = self.residual(maps, label)
-        return added + interpolate(self.shortcut(maps), scale_factor=2.0)
+        return added + cast("Tensor", self.shortcut(maps))
 
 
 class ResidualDown(nn.Module):
@@ -130,7 +134,7 @@ class ResidualDown(nn.Module):
     Args:
         channels: Of the maps that come in.
         wider: Of the maps that leave.
-        halve: Whether the grid, whose sides are then even, is halved.
+        halve: Whether the grid is halved; odd sides are padded with zeros and so rounded up.
         first: Whether the maps are the image itself, whose negative values are not rectified away.
     """
 
@@ -142,9 +146,11 @@ class ResidualDown(nn.Module):
         self.out_of = xavier_conv2d(hidden, wider, gain=sqrt(2))
         changes = halve or channels != wider
         self.shortcut = xavier_conv2d(channels, wider, 1) if changes else nn.Identity()
+        self.pad = PadToEven() if halve else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
         """From (n, channels, h, w) to (n, wider, h, w), or to (n, wider, h / 2, w / 2)."""
+        maps = self.pad(maps)
         added: Tensor = self.out_of(relu(self.into(maps if self.first else relu(maps))))
         if self.halve:
             added, maps = avg_pool2d(added, 2), avg_pool2d(maps, 2)
@@ -155,10 +161,10 @@ class SelfAttention(nn.Module):
     """Every place looks at every other (Zhang et al. 2019, arXiv:1805.08318).
 
     With s_ij = f(x_i) · g(x_j) and β_j = softmax over i of s_ij, each place j gets o_j = v(Σ_i β_ji h(x_i)), and leaves
-    as y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions by way of an eighth of the channels; γ starts at zero, so
-    that the network first learns from its neighbourhoods. As in the authors' code and not in the equation, f(x) and
-    h(x) are the largest of 2x2 places each, for a quarter of the work. The softmax is written out, because the fused
-    one cannot be differentiated twice, as gradient penalties do.
+    as y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions: f and g to an eighth of the channels, h to a half, v back.
+    γ starts at zero, so that the network first learns from its neighbourhoods. As in the authors' code and not in
+    the equation, f(x) and h(x) are the largest of 2x2 places each, for a quarter of the work. The softmax is written
+    out, because the fused one cannot be differentiated twice, as gradient penalties do.
 
     Args:
         channels: Of the maps that come in and leave.
@@ -166,9 +172,10 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        inner = max(1, channels // 8)
-        self.keys, self.queries, self.values = (xavier_conv2d(channels, inner, 1) for _ in range(3))
-        self.out = xavier_conv2d(inner, channels, 1)
+        compared, carried = max(1, channels // 8), max(1, channels // 2)
+        self.keys, self.queries = (xavier_conv2d(channels, compared, 1) for _ in range(2))
+        self.values = xavier_conv2d(channels, carried, 1)
+        self.out = xavier_conv2d(carried, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, maps: Tensor) -> Tensor:

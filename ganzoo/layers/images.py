@@ -11,34 +11,50 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import conv2d, interpolate, pad
 
 from ganzoo.api.spec import Spec
 
 
-def smallest_grid(spec: Spec) -> tuple[int, int, int]:
-    """How often the image is halved, and the (height, width) that leaves, rounded up."""
-    halvings = max(1, (min(spec.height, spec.width) // 4).bit_length() - 1)
-    step = 2**halvings
-    return halvings, -(-spec.height // step), -(-spec.width // step)
+def pyramid_sizes(spec: Spec) -> list[tuple[int, int]]:
+    """(height, width) of every resolution, from the coarsest to the image's own.
+
+    Each halving rounds up, and there are as many as leave at least 4x4, but at least one: 28x28 is 4, 7, 14, 28.
+    """
+    sizes = [(spec.height, spec.width)]
+    while len(sizes) == 1 or min(sizes[0]) > 6:
+        sizes.insert(0, (-(-sizes[0][0] // 2), -(-sizes[0][1] // 2)))
+    return sizes
 
 
-def channel_pyramid(spec: Spec, width: int, widest: int) -> tuple[list[int], int, int]:
-    """Channels of each resolution from the coarsest to the image's, and the coarsest (height, width).
+def channel_pyramid(spec: Spec, width: int, widest: int) -> list[int]:
+    """Channels of each of ``pyramid_sizes``: ``width`` at the image's, doubled by each halving up to ``widest``."""
+    return [min(width * 2**level, widest) for level in reversed(range(len(pyramid_sizes(spec))))]
+
+
+class PadToEven(nn.Module):
+    """Puts a row or a column of zeros behind an odd side, so that halving rounds up."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """From (n, c, h, w) to (n, c, h or h + 1, w or w + 1)."""
+        height, width = maps.shape[2:]
+        return pad(maps, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else maps
+
+
+class Crop(nn.Module):
+    """Cuts off what doubling a side that was rounded up has too much.
 
     Args:
-        spec: Image sizes.
-        width: Channels at the image's own resolution; each halving doubles them.
-        widest: Where the doubling stops.
+        size: (height, width) that is left.
     """
-    halvings, height, columns = smallest_grid(spec)
-    return [min(width * 2**level, widest) for level in range(halvings, -1, -1)], height, columns
 
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
 
-def grid_padding(spec: Spec) -> tuple[int, int, int, int]:
-    """Zeros that make the image a multiple of its coarsest grid, as torch's ``pad`` takes them."""
-    halvings, height, columns = smallest_grid(spec)
-    return 0, columns * 2**halvings - spec.width, 0, height * 2**halvings - spec.height
+    def forward(self, maps: Tensor) -> Tensor:
+        """From (n, c, h, w) to (n, c, *size)."""
+        return maps[..., : self.size[0], : self.size[1]]
 
 
 class Blur(nn.Module):

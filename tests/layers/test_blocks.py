@@ -12,7 +12,8 @@ from ganzoo.layers import ResidualDown, ResidualUp, SelfAttention, xavier_conv2d
 @pytest.mark.parametrize("size", [(4, 4), (7, 5)])
 def test_the_up_block_doubles_the_grid(size: tuple[int, int]) -> None:
     height, width = size
-    assert ResidualUp(6, 3)(torch.randn(2, 6, *size)).shape == (2, 3, 2 * height, 2 * width)
+    for wanted in ((2 * height, 2 * width), (2 * height - 1, 2 * width - 1)):
+        assert ResidualUp(6, 3, wanted)(torch.randn(2, 6, *size)).shape == (2, 3, *wanted)
 
 
 @pytest.mark.parametrize(("halve", "size"), [(True, (3, 2)), (False, (6, 4))])
@@ -28,10 +29,10 @@ def silence(layer: nn.Conv2d) -> None:
 
 
 def test_the_up_block_s_shortcut_repeats_each_place_four_times() -> None:
-    block, maps = ResidualUp(3, 2).eval(), torch.randn(2, 3, 4, 5)
+    block, maps = ResidualUp(3, 2, (8, 10)).eval(), torch.randn(2, 3, 4, 5)
     silence(block.residual[-1])
     out = block(maps)
-    weight, bias = block.shortcut.weight[:, :, 0, 0], block.shortcut.bias
+    weight, bias = block.shortcut[0].weight[:, :, 0, 0], block.shortcut[0].bias
     for row in range(8):
         for column in range(10):
             wanted = maps[:, :, row // 2, column // 2] @ weight.T + bias
@@ -64,13 +65,13 @@ def test_negative_values_of_an_image_count_and_those_of_later_maps_do_not(first:
 
 
 def test_the_up_block_normalises_by_label() -> None:
-    block = ResidualUp(2, 3, classes=2).eval()
+    block = ResidualUp(2, 3, (8, 8), classes=2).eval()
     with torch.no_grad():
         block.residual[0].scale[1] = 0
         block.residual[0].shift[1] = 0
     maps = torch.randn(2, 2, 4, 4)
     other = torch.cat([maps[:1], torch.randn(1, 2, 4, 4)])
-    silence(block.shortcut)
+    silence(block.shortcut[0])
     second = torch.tensor([0, 1])
     # What is scaled by zero is forgotten: the second image no longer matters, and would under the first label.
     assert torch.allclose(block(maps, second), block(other, second))

@@ -44,7 +44,7 @@ def test_dcgan_shows_it_to_its_head() -> None:
     spec = Spec((1, 28, 28), GaussianPrior(dim=8))
     plain = Discriminator(spec, width=4, norm="none")
     shown = Discriminator(spec, width=4, norm="none", minibatch_std=True)
-    assert shown.feature_width == plain.feature_width + 7 * 7
+    assert shown.feature_width == plain.feature_width + 4 * 4
     images = torch.randn(4, 1, 28, 28)
     same = images[:1].expand(4, -1, -1, -1)
     assert torch.allclose(plain(images)[0], plain(same)[0], atol=1e-5)

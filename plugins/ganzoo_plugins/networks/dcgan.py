@@ -6,35 +6,35 @@ normalisation everywhere but G's output and D's input, no hidden fully connected
 LeakyReLU(0.2) in D, tanh at the end, all weights from N(0, 0.02²). The paper starts at 4x4 and doubles four
 times to 64x64 with 1024, 512, 256, 128 channels.
 
-Here the number of doublings follows from the image: as many as leave a grid of at least 4x4 to start from,
-so that 28x28 is 7 -> 14 -> 28 and 32x32 is 4 -> 8 -> 16 -> 32, with nothing resampled. Where a side is no
-multiple of the grid, D pads with zeros and G crops. Kernels are 4x4 instead of 5x5: a multiple of the
-stride draws no checkerboard (Odena et al. 2016), and costs a third less.
+Here the number of doublings follows from the image: as many as leave a grid of at least 4x4 to start from, where a
+halving rounds up, so that 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8 -> 16 -> 32. Nothing is resampled: where a
+side is odd, D pads its maps with a row or a column of zeros and G crops. Kernels are 4x4 instead of 5x5: a multiple of
+the stride draws no checkerboard (Odena et al. 2016), and costs a third less.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from ganzoo import Register, RegisterRecipe, Spec, hookimpl
 from ganzoo.layers import (
     ConditionalBatchNorm,
     Conditioning,
+    Crop,
     GeneratorConditioning,
     Head,
     LabelSequential,
     MinibatchStd,
     Norm,
+    PadToEven,
     Slope,
     UpConv2d,
     Width,
     image_norm,
     label_inputs,
-    smallest_grid,
+    pyramid_sizes,
     with_label,
 )
 
@@ -70,15 +70,14 @@ class Generator(nn.Module):
         conditioning: GeneratorConditioning = "concat",
     ) -> None:
         super().__init__()
-        self.spec = spec
         by_norm = spec.classes if conditioning == "batch-norm" else 0
         self.label_inputs = spec.classes - by_norm
 
         def normalised(channels: int) -> list[nn.Module]:
             return [ConditionalBatchNorm(channels, by_norm)] if by_norm else image_norm(norm, channels)
 
-        doublings, height, columns = smallest_grid(spec)
-        channels = width * 2 ** (doublings - 1)
+        (height, columns), *sizes = pyramid_sizes(spec)
+        channels = width * 2 ** (len(sizes) - 1)
         bias = norm != "batch"
         layers: list[nn.Module] = [
             nn.Linear(spec.latent + self.label_inputs, channels * height * columns, bias=bias),
@@ -86,17 +85,17 @@ class Generator(nn.Module):
             *normalised(channels),
             nn.ReLU(),
         ]
-        for _ in range(doublings - 1):
-            layers += [UpConv2d(channels, channels // 2, bias=bias)]
+        for size in sizes[:-1]:
+            layers += [UpConv2d(channels, channels // 2, bias=bias), Crop(size)]
             channels //= 2
             layers += [*normalised(channels), nn.ReLU()]
-        self.layers = LabelSequential(*layers, UpConv2d(channels, spec.channels))
+        self.layers = LabelSequential(*layers, UpConv2d(channels, spec.channels), Crop(sizes[-1]), nn.Tanh())
         self.apply(initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
-        images = self.layers(with_label(z, label, self.label_inputs), label)
-        return torch.tanh(images[..., : self.spec.height, : self.spec.width])
+        images: Tensor = self.layers(with_label(z, label, self.label_inputs), label)
+        return images
 
 
 class Discriminator(nn.Module):
@@ -129,16 +128,15 @@ class Discriminator(nn.Module):
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
         self.per_image = norm != "batch" and not minibatch_std
-        halvings, height, columns = smallest_grid(spec)
-        step = 2**halvings
-        self.padding = (0, columns * step - spec.width, 0, height * step - spec.height)
+        (height, columns), *sizes = pyramid_sizes(spec)
         layers: list[nn.Module] = []
         channels = spec.channels + self.label_inputs
-        for index in range(halvings):
+        for index in range(len(sizes)):
             # The first layer sees the image itself, whose brightness is information.
             applied: Norm = norm if index else "none"
             wider = width * 2**index
             layers += [
+                PadToEven(),
                 nn.Conv2d(channels, wider, 4, 2, 1, bias=applied != "batch"),
                 *image_norm(applied, wider),
             ]
@@ -154,7 +152,7 @@ class Discriminator(nn.Module):
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.layers(with_label(pad(images, self.padding), label, self.label_inputs))
+        features: Tensor = self.layers(with_label(images, label, self.label_inputs))
         return features
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:

@@ -22,7 +22,7 @@ doubled bilinearly or halved with [1, 3, 3, 1], and a 1x1 convolution changes th
 begins with a learned basis of the coarsest grid, whose maps the code weights; D ends with a learned weight of each
 pixel and map.
 
-What differs: the coarsest grid is the image's (7x7 for 28x28), G ends in a tanh, because ganzoo's images are in
+What differs: a halving rounds up (28x28 is 28, 14, 7, 4), G ends in a tanh, because ganzoo's images are in
 [-1, 1], and D projects on the label itself (Miyato & Koyama 2018). Not here: the paper's schedules of γ, β2, the
 learning rate and the EMA.
 """
@@ -35,18 +35,20 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import softplus
 
 from ganzoo import AdversarialLoss, Register, RegisterRecipe, Spec, hookimpl
 from ganzoo.layers import (
     Blur,
     Conditioning,
+    Crop,
     Depth,
     Head,
+    PadToEven,
     Width,
     channel_pyramid,
-    grid_padding,
     label_inputs,
+    pyramid_sizes,
     upsample2x,
     with_label,
 )
@@ -117,22 +119,22 @@ class Generator(nn.Module):
         self, spec: Spec, *, width: Width = 32, widest: Width = 768, group: Width = 16, blocks: Depth = 2
     ) -> None:
         super().__init__()
-        self.spec = spec
-        channels, height, columns = channel_pyramid(spec, width, widest)
+        self.classes = spec.classes
+        channels, sizes = channel_pyramid(spec, width, widest), pyramid_sizes(spec)
         self.code = linear_scale(nn.Linear(spec.latent + spec.classes, channels[0], bias=False))
-        self.basis = nn.Parameter(torch.randn(channels[0], height, columns))
+        self.basis = nn.Parameter(torch.randn(channels[0], *sizes[0]))
         layers: list[nn.Module] = []
         for level, maps in enumerate(channels):
             if level:
-                layers += [*fewer_or_more(channels[level - 1], maps), Double()]
+                layers += [*fewer_or_more(channels[level - 1], maps), Double(), Crop(sizes[level])]
             layers += [Residual(maps, group, blocks * len(channels)) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, linear_scale(nn.Conv2d(channels[-1], spec.channels, 1, bias=False)))
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
-        weights = self.code(with_label(z, label, self.spec.classes))
+        weights = self.code(with_label(z, label, self.classes))
         images = self.layers(weights[:, :, None, None] * self.basis.to(weights.dtype))
-        return torch.tanh(images[..., : self.spec.height, : self.spec.width])
+        return torch.tanh(images)
 
 
 class Discriminator(nn.Module):
@@ -165,23 +167,23 @@ class Discriminator(nn.Module):
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
         self.per_image = True
-        self.padding = grid_padding(spec)
-        channels, height, columns = channel_pyramid(spec, width, widest)
-        channels = channels[::-1]
+        channels = channel_pyramid(spec, width, widest)[::-1]
         layers: list[nn.Module] = [linear_scale(nn.Conv2d(spec.channels + self.label_inputs, channels[0], 1))]
         for level, maps in enumerate(channels):
             if level:
-                layers += [Blur(padding=1, step=2), *fewer_or_more(channels[level - 1], maps)]
+                layers += [PadToEven(), Blur(padding=1, step=2), *fewer_or_more(channels[level - 1], maps)]
             layers += [Residual(maps, group, blocks * len(channels)) for _ in range(blocks)]
         self.feature_width = channels[-1]
-        pixels = linear_scale(nn.Conv2d(channels[-1], channels[-1], (height, columns), groups=channels[-1], bias=False))
+        pixels = linear_scale(
+            nn.Conv2d(channels[-1], channels[-1], pyramid_sizes(spec)[0], groups=channels[-1], bias=False)
+        )
         self.layers = nn.Sequential(*layers, pixels, nn.Flatten())
         self.head = Head(self.feature_width, spec.classes, conditioning)
         linear_scale(self.head.linear)
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.layers(with_label(pad(images, self.padding), label, self.label_inputs))
+        features: Tensor = self.layers(with_label(images, label, self.label_inputs))
         return features
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:

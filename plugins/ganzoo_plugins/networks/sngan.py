@@ -10,9 +10,9 @@ CIFAR-10, G is a linear layer to a grid of 4x4, residual blocks that double it (
 normalisation, a rectifier and a convolution; D is two blocks that halve the grid and two that keep it (128 channels
 each), summed over all places. For STL-10 the channels double whenever the grid is halved: that is ``doubling``.
 
-Grids follow from the image. G starts at DCGAN's (28x28 is 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 -> 32); D halves as
-long as 7x7 remain (28 -> 14 -> 7; 32 -> 16 -> 8). Where a side is no multiple, D pads with zeros and G crops. Weights
-start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
+Grids follow from the image. G starts at 4x4, as in the paper (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 ->
+32); D halves as long as 7x7 remain (28 -> 14 -> 7; 32 -> 16 -> 8). Where a halving rounds up, D pads with zeros and G
+crops. Weights start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from __future__ import annotations
 from itertools import pairwise
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, relu
+from torch.nn.functional import relu
 
 from ganzoo import Register, RegisterRecipe, Spec, hookimpl
 from ganzoo.layers import (
@@ -35,7 +34,7 @@ from ganzoo.layers import (
     Width,
     batch_norm,
     label_inputs,
-    smallest_grid,
+    pyramid_sizes,
     with_label,
     xavier_conv2d,
 )
@@ -48,6 +47,12 @@ SMALLEST = 7
 def channel_counts(width: int, steps: int, doubling: bool) -> list[int]:
     """Channels on grids from the finest to ``steps`` halvings below it, (steps + 1) numbers."""
     return [width * 2**step if doubling else width for step in range(steps + 1)]
+
+
+def start_as_authors(layer: nn.Linear) -> None:
+    """Weights uniform (Glorot & Bengio 2010), biases zero."""
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
 
 
 class Generator(nn.Module):
@@ -69,22 +74,23 @@ class Generator(nn.Module):
         conditioning: GeneratorConditioning = "concat",
     ) -> None:
         super().__init__()
-        self.spec = spec
         by_norm = spec.classes if conditioning == "batch-norm" else 0
         self.label_inputs = spec.classes - by_norm
-        doublings, height, columns = smallest_grid(spec)
-        channels = channel_counts(width, doublings, doubling)[::-1]
+        (height, columns), *sizes = pyramid_sizes(spec)
+        channels = channel_counts(width, len(sizes), doubling)[::-1]
         self.start = nn.Linear(spec.latent + self.label_inputs, channels[0] * height * columns)
-        nn.init.xavier_uniform_(self.start.weight)
+        start_as_authors(self.start)
         self.grid = (channels[0], height, columns)
-        self.blocks = LabelSequential(*(ResidualUp(coarse, fine, by_norm) for coarse, fine in pairwise(channels)))
-        self.end = LabelSequential(batch_norm(width, by_norm), nn.ReLU(), xavier_conv2d(width, spec.channels))
+        blocks = zip(pairwise(channels), sizes, strict=True)
+        self.blocks = LabelSequential(*(ResidualUp(*pair, size, by_norm) for pair, size in blocks))
+        # Not conditional on the label, as in the authors' code.
+        self.end = nn.Sequential(batch_norm(width), nn.ReLU(), xavier_conv2d(width, spec.channels), nn.Tanh())
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
         maps = self.start(with_label(z, label, self.label_inputs)).view(-1, *self.grid)
-        images = self.end(self.blocks(maps, label), label)
-        return torch.tanh(images[..., : self.spec.height, : self.spec.width])
+        images: Tensor = self.end(self.blocks(maps, label))
+        return images
 
 
 class Discriminator(nn.Module):
@@ -114,7 +120,6 @@ class Discriminator(nn.Module):
         self.label_inputs = label_inputs(spec, conditioning)
         self.per_image = True
         halvings = max(1, (min(spec.height, spec.width) // SMALLEST).bit_length() - 1)
-        self.padding = (0, -spec.width % 2**halvings, 0, -spec.height % 2**halvings)
         channels = channel_counts(width, halvings, doubling)
         self.feature_width = channels[-1]
         self.blocks = nn.Sequential(
@@ -124,10 +129,13 @@ class Discriminator(nn.Module):
             ResidualDown(channels[-1], channels[-1], halve=False),
         )
         self.head = Head(self.feature_width, spec.classes, conditioning)
+        start_as_authors(self.head.linear)
+        if self.head.embedding is not None:
+            nn.init.xavier_uniform_(self.head.embedding.weight)
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
-        maps = self.blocks(with_label(pad(images, self.padding), label, self.label_inputs))
+        maps = self.blocks(with_label(images, label, self.label_inputs))
         return relu(maps).sum((2, 3))
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:

@@ -31,7 +31,7 @@ code. There w enters each layer on its own and the lengths are averaged over lay
 share. a is a constant to the gradient. Where a generator has no mapping network w is the code itself.
 
 Not here: style mixing, truncation, and a w for each layer. What differs: G ends in a tanh, because ganzoo's images are
-in [-1, 1]; the image is doubled bilinearly up to its very edge; the coarsest grid is the image's (7x7 for 28x28). A
+in [-1, 1]; the image is doubled bilinearly up to its very edge; a halving rounds up (28x28 is 28, 14, 7, 4). A
 label is embedded and goes into f behind z, as in Karras et al. 2020 (StyleGAN2-ADA, arXiv:2006.06676); D projects on it
 (Miyato & Koyama 2018), without that paper's mapping network for labels.
 """
@@ -47,7 +47,7 @@ from typing import Annotated, Any, TypeVar, cast
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, conv_transpose2d, pad
+from torch.nn.functional import conv2d, conv_transpose2d
 from torch.nn.utils.parametrize import register_parametrization
 
 from ganzoo import (
@@ -64,13 +64,15 @@ from ganzoo import (
 from ganzoo.layers import (
     Blur,
     Conditioning,
+    Crop,
     Depth,
     Head,
     MinibatchStd,
+    PadToEven,
     Width,
     channel_pyramid,
-    grid_padding,
     label_inputs,
+    pyramid_sizes,
     upsample2x,
     with_label,
 )
@@ -194,16 +196,17 @@ class Mapping(nn.Module):
 class StyledConv(nn.Module):
     """A modulated 3x3 convolution, noise, bias, activation; drawn noise is torch's own, so that a seed repeats it."""
 
-    def __init__(self, inputs: int, outputs: int, style: int, *, up: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, style: int, size: tuple[int, int], *, up: bool = False) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(inputs, outputs, style, up=up)
+        self.crop = Crop(size)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
         self.activation = Activation()
 
     def forward(self, maps: Tensor, w: Tensor) -> Tensor:
-        """From (n, inputs, h, w) to (n, outputs, h, w), or twice that size."""
-        maps = self.conv(maps, w)
+        """From (n, inputs, h, w) to (n, outputs, *size): h and w, or twice that, or one less than twice."""
+        maps = self.crop(self.conv(maps, w))
         noise = torch.randn_like(maps[:, :1]) * self.noise_strength
         return cast("Tensor", self.activation(maps + noise + self.bias.to(maps.dtype)))
 
@@ -211,10 +214,13 @@ class StyledConv(nn.Module):
 class Resolution(nn.Module):
     """One resolution of G: its convolutions, and what they add to the image. The first one doubles nothing."""
 
-    def __init__(self, inputs: int, outputs: int, style: int, colours: int, *, first: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, style: int, colours: int, size: tuple[int, int], *, first: bool
+    ) -> None:
         super().__init__()
-        convs = [] if first else [StyledConv(inputs, outputs, style, up=True)]
-        self.convs = nn.ModuleList([*convs, StyledConv(outputs, outputs, style)])
+        convs = [] if first else [StyledConv(inputs, outputs, style, size, up=True)]
+        self.convs = nn.ModuleList([*convs, StyledConv(outputs, outputs, style, size)])
+        self.crop = Crop(size)
         self.to_image = ModulatedConv2d(outputs, colours, style, kernel=1, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(colours, 1, 1))
 
@@ -223,7 +229,7 @@ class Resolution(nn.Module):
         for conv in self.convs:
             maps = conv(maps, w)
         added = self.to_image(maps, w).float() + self.bias
-        return maps, added if image is None else upsample2x(image) + added
+        return maps, added if image is None else self.crop(upsample2x(image)) + added
 
 
 class Synthesis(nn.Module):
@@ -231,12 +237,14 @@ class Synthesis(nn.Module):
 
     def __init__(self, spec: Spec, width: int, widest: int, style: int) -> None:
         super().__init__()
-        self.spec = spec
-        channels, height, columns = channel_pyramid(spec, width, widest)
-        self.constant = nn.Parameter(torch.randn(channels[0], height, columns))
-        pairs = zip(channels[:1] + channels[:-1], channels, strict=True)
+        channels, sizes = channel_pyramid(spec, width, widest), pyramid_sizes(spec)
+        self.constant = nn.Parameter(torch.randn(channels[0], *sizes[0]))
+        levels = zip(channels[:1] + channels[:-1], channels, sizes, strict=True)
         self.resolutions = nn.ModuleList(
-            [Resolution(*pair, style, spec.channels, first=not level) for level, pair in enumerate(pairs)]
+            [
+                Resolution(inputs, outputs, style, spec.channels, size, first=not level)
+                for level, (inputs, outputs, size) in enumerate(levels)
+            ]
         )
 
     def forward(self, w: Tensor) -> Tensor:
@@ -245,7 +253,7 @@ class Synthesis(nn.Module):
         for resolution in self.resolutions:
             maps, image = resolution(maps, image, w)
         assert image is not None
-        return torch.tanh(image[..., : self.spec.height, : self.spec.width])
+        return torch.tanh(image)
 
 
 class Generator(nn.Module):
@@ -276,10 +284,11 @@ class Generator(nn.Module):
 
 
 class Halving(nn.Module):
-    """A residual block of D, from (n, inputs, h, w) to (n, outputs, h / 2, w / 2)."""
+    """A residual block of D, from (n, inputs, h, w) to (n, outputs, h / 2, w / 2), rounded up."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
+        self.pad = PadToEven()
         self.main = nn.Sequential(
             equalised(nn.Conv2d(inputs, inputs, 3, padding=1)),
             Activation(),
@@ -291,6 +300,7 @@ class Halving(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(main(x) + skip(x)) / √2."""
+        maps = self.pad(maps)
         return cast("Tensor", (self.main(maps) + self.skip(maps)) / math.sqrt(2))
 
 
@@ -313,8 +323,7 @@ class Discriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
-        self.padding = grid_padding(spec)
-        channels, height, columns = channel_pyramid(spec, width, widest)
+        channels, (height, columns) = channel_pyramid(spec, width, widest), pyramid_sizes(spec)[0]
         wide = channels[0]
         self.layers = nn.Sequential(
             equalised(nn.Conv2d(spec.channels + self.label_inputs, channels[-1], 1)),
@@ -335,7 +344,7 @@ class Discriminator(nn.Module):
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
-        features: Tensor = self.layers(with_label(pad(images, self.padding), label, self.label_inputs))
+        features: Tensor = self.layers(with_label(images, label, self.label_inputs))
         return features
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:

@@ -64,7 +64,6 @@ from ganzoo.layers import (
     as_trunk,
     image_norm,
     label_inputs,
-    smallest_grid,
     vector_norm,
     with_label,
 )
@@ -73,6 +72,12 @@ from ganzoo_plugins.networks.dcgan import initialise
 PAPER = "Chen et al. 2016, InfoGAN: Interpretable Representation Learning, arXiv:1606.03657"
 HIDDEN = 16
 """Units of the fully connected layer, in widths: 1024 for a width of 64."""
+
+
+def coarsest_grid(spec: Spec) -> tuple[int, int, int]:
+    """How often the image is halved, and the (height, width) that leaves, rounded up: 28x28 is 7, 14, 28."""
+    halvings = max(1, (min(spec.height, spec.width) // 4).bit_length() - 1)
+    return halvings, -(-spec.height // 2**halvings), -(-spec.width // 2**halvings)
 
 
 class Generator(nn.Module):
@@ -93,7 +98,7 @@ class Generator(nn.Module):
         def normalised(channels: int, plain: type[nn.Module] = nn.BatchNorm2d) -> list[nn.Module]:
             return [ConditionalBatchNorm(channels, by_norm) if by_norm else plain(channels), nn.ReLU()]
 
-        doublings, height, columns = smallest_grid(spec)
+        doublings, height, columns = coarsest_grid(spec)
         channels, hidden = width * 2 ** (doublings - 1), width * HIDDEN
         layers: list[nn.Module] = [
             nn.Linear(spec.latent + self.label_inputs, hidden, bias=False),
@@ -142,7 +147,7 @@ class Discriminator(nn.Module):
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
         self.per_image = norm != "batch"
-        halvings, height, columns = smallest_grid(spec)
+        halvings, height, columns = coarsest_grid(spec)
         self.padding = (0, -spec.width % 2**halvings, 0, -spec.height % 2**halvings)
         channels = spec.channels + self.label_inputs
         layers: list[nn.Module] = []

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo.layers import smallest_grid
+from ganzoo.layers import pyramid_sizes
 from ganzoo_plugins.networks.dcgan import Discriminator, Generator
 
 
@@ -16,17 +16,19 @@ def spec(channels: int, height: int, width: int, classes: int = 0) -> Spec:
 
 
 @pytest.mark.parametrize(
-    ("size", "grid"),
+    ("size", "heights", "widths"),
     [
-        ((28, 28), (2, 7, 7)),
-        ((32, 32), (3, 4, 4)),
-        ((64, 64), (4, 4, 4)),
-        ((30, 45), (2, 8, 12)),
-        ((5, 5), (1, 3, 3)),
+        ((28, 28), (4, 7, 14, 28), (4, 7, 14, 28)),
+        ((32, 32), (4, 8, 16, 32), (4, 8, 16, 32)),
+        ((64, 64), (4, 8, 16, 32, 64), (4, 8, 16, 32, 64)),
+        ((30, 45), (4, 8, 15, 30), (6, 12, 23, 45)),
+        ((5, 5), (3, 5), (3, 5)),
     ],
 )
-def test_the_grid_doubles_to_the_image(size: tuple[int, int], grid: tuple[int, int, int]) -> None:
-    assert smallest_grid(spec(1, *size)) == grid
+def test_sides_are_halved_and_rounded_up(
+    size: tuple[int, int], heights: tuple[int, ...], widths: tuple[int, ...]
+) -> None:
+    assert pyramid_sizes(spec(1, *size)) == list(zip(heights, widths, strict=True))
 
 
 def sizes(network: nn.Module, inputs: torch.Tensor) -> list[tuple[int, ...]]:
@@ -40,10 +42,11 @@ def sizes(network: nn.Module, inputs: torch.Tensor) -> list[tuple[int, ...]]:
 
 
 def test_mnist_is_native() -> None:
-    assert sizes(Generator(spec(1, 28, 28), width=8), torch.randn(2, 10)) == [(8, 14, 14), (1, 28, 28)]
+    assert sizes(Generator(spec(1, 28, 28), width=8), torch.randn(2, 10)) == [(16, 8, 8), (8, 14, 14), (1, 28, 28)]
     assert sizes(Discriminator(spec(1, 28, 28), width=8), torch.randn(2, 1, 28, 28)) == [
         (8, 14, 14),
         (16, 7, 7),
+        (32, 4, 4),
     ]
 
 
@@ -85,8 +88,9 @@ def test_weights_come_from_a_narrow_normal(network: type[Generator] | type[Discr
 
 
 def test_the_discriminator_s_first_layer_is_not_normalised() -> None:
-    kinds = [type(m).__name__ for m in Discriminator(spec(1, 28, 28)).layers]
-    assert kinds == ["Conv2d", "LeakyReLU", "Conv2d", "BatchNorm2d", "LeakyReLU", "Flatten"]
+    kinds = [type(m).__name__ for m in Discriminator(spec(1, 14, 14)).layers]
+    layer = ["PadToEven", "Conv2d"]
+    assert kinds == [*layer, "LeakyReLU", *layer, "BatchNorm2d", "LeakyReLU", "Flatten"]
 
 
 def test_without_batch_normalisation_images_do_not_see_one_another() -> None:

@@ -54,8 +54,9 @@ def test_labels_normalise_in_the_generator_and_are_projected_on_in_the_discrimin
     conditional = spec(1, 28, 28, classes=3)
     generator, discriminator = Generator(conditional, width=4), Discriminator(conditional, width=4)
     assert generator.start.in_features == 10
-    assert sum(isinstance(module, ConditionalBatchNorm) for module in generator.modules()) == 5
-    assert not any(isinstance(module, nn.BatchNorm2d) and module.affine for module in generator.modules())
+    assert sum(isinstance(module, ConditionalBatchNorm) for module in generator.modules()) == 6
+    plain = [m for m in generator.modules() if isinstance(m, nn.BatchNorm2d) and m.affine]
+    assert plain == [generator.end[0]], "only the last one, as in the authors' code"
     images, label = generator(torch.zeros(3, 10), torch.arange(3)), torch.tensor([0, 1, 2])
     features = discriminator.features(images, label)
     assert torch.equal(features, discriminator.features(images, label.flip(0)))

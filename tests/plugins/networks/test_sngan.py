@@ -42,7 +42,7 @@ def judged(discriminator: sngan.Discriminator, shape: tuple[int, int, int]) -> l
 
 def test_mnist_is_native() -> None:
     small = spec(1, 28, 28)
-    assert drawn(sngan.Generator(small, width=4)) == [(4, 14, 14), (4, 28, 28)]
+    assert drawn(sngan.Generator(small, width=4)) == [(4, 7, 7), (4, 14, 14), (4, 28, 28)]
     wanted = [(4, 14, 14), (4, 7, 7), (4, 7, 7), (4, 7, 7)]
     assert judged(sngan.Discriminator(small, width=4), (1, 28, 28)) == wanted
 
@@ -59,8 +59,8 @@ def test_the_paper_s_grids_for_cifar() -> None:
 def test_channels_double_as_the_grid_is_halved() -> None:
     small = spec(1, 28, 28)
     generator = sngan.Generator(small, width=4, doubling=True)
-    assert generator.grid == (16, 7, 7)
-    assert drawn(generator) == [(8, 14, 14), (4, 28, 28)]
+    assert generator.grid == (32, 4, 4)
+    assert drawn(generator) == [(16, 7, 7), (8, 14, 14), (4, 28, 28)]
     wanted = [(4, 14, 14), (8, 7, 7), (16, 7, 7), (16, 7, 7)]
     assert judged(sngan.Discriminator(small, width=4, doubling=True), (1, 28, 28)) == wanted
 

@@ -40,8 +40,8 @@ def test_any_image_fits(shape: tuple[int, int, int], classes: int) -> None:
 
 def test_mnist_is_native() -> None:
     generator = Generator(spec(1, 28, 28), width=4)
-    assert generator.synthesis.constant.shape == (16, 7, 7)
-    assert len(generator.synthesis.resolutions) == 3
+    assert generator.synthesis.constant.shape == (32, 4, 4)
+    assert len(generator.synthesis.resolutions) == 4
 
 
 def test_noise_is_drawn_in_evaluation_too_and_one_seed_draws_it_again() -> None:
@@ -75,7 +75,7 @@ def test_noise_starts_at_zero_strength_and_can_be_learned() -> None:
 
 
 def test_noise_is_one_map_with_the_learned_deviation() -> None:
-    conv = StyledConv(3, 5, 4)
+    conv = StyledConv(3, 5, 4, (16, 16))
     torch.nn.init.constant_(conv.noise_strength, 0.3)
     conv.activation = torch.nn.Identity()
     maps, w = torch.randn(20, 3, 16, 16), torch.randn(20, 4)
@@ -94,9 +94,9 @@ def test_the_length_of_a_code_does_not_count() -> None:
 def test_the_image_is_the_sum_over_resolutions() -> None:
     synthesis = Generator(spec(1, 28, 28), width=4, style=8).synthesis
     w = torch.randn(2, 8)
-    maps, total = synthesis.constant.expand(2, -1, -1, -1), torch.zeros(2, 1, 7, 7)
-    for level, resolution in enumerate(synthesis.resolutions):
-        total = upsample2x(total) if level else total
+    maps, total = synthesis.constant.expand(2, -1, -1, -1), torch.zeros(2, 1, 4, 4)
+    for size, resolution in zip((4, 7, 14, 28), synthesis.resolutions, strict=True):
+        total = upsample2x(total)[..., :size, :size] if size > 4 else total
         for conv in resolution.convs:
             maps = conv(maps, w)
         total = total + resolution.to_image(maps, w) + resolution.bias
