@@ -284,11 +284,16 @@ class SyncedBatchNorm(_BatchNorm):
 
     torch's own ``SyncBatchNorm`` exists on GPUs alone, and forbids a second derivative. Every process has as many
     images, and calls the layer in the same order.
+
+    Attributes:
+        synced: Whether processes take part; an average's copy, which each process calls when it likes, says False.
     """
+
+    synced = True
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (n, channels, ...), n images in this process."""
-        if not self.training and self.running_mean is not None:
+        if not self.synced or (not self.training and self.running_mean is not None):
             return super().forward(input)
         over, x = [0, *range(2, input.dim())], input.float()
         mean = _mean_of_all(x.mean(over))

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ganzoo.api.adversarial import AdversarialGame
@@ -18,6 +20,10 @@ from ganzoo.api.objective import Objective, Phase
 from ganzoo.config.optimizers import OWN, known
 from ganzoo.config.schema import Recipe, ScheduleConfig, initial
 from ganzoo.errors import GanzooError, nearest
+from ganzoo.training.distributed import SyncedBatchNorm
+
+MEASURED = (_BatchNorm, _SpectralNorm)
+"""Modules whose buffers follow from the weights."""
 
 FUSED = ("adam", "adamw", "sgd")
 """Optimizers whose fused implementation is the fastest, on CPUs too; the others are faster over all tensors at once."""
@@ -188,11 +194,13 @@ def build_optimizers(
 
 
 class Ema:
-    """Exponential moving average of networks: parameters averaged, buffers copied.
+    """Exponential moving average of networks: parameters averaged, statistics measured, other buffers copied.
 
-    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten. Buffers
-    (running statistics, spectral-norm vectors) follow the trained network, which is how torch's own averaging treats
-    them by default.
+    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten.
+
+    Running statistics of batch normalisation and the vectors of spectral normalisation belong to the weights that they
+    were found with. The trained network's do not fit the averaged weights, so ``measure`` finds the averages' own, as
+    BigGAN does for sampling ("standing statistics"; Brock et al. 2019, arXiv:1809.11096, appendix A).
 
     Args:
         networks: The networks to follow, by role.
@@ -206,8 +214,19 @@ class Ema:
         followed = list(networks.values())
         self._averages: list[Tensor] = list(self.networks.parameters())
         self._sources: list[Tensor] = [p.detach() for network in followed for p in network.parameters()]
-        self._buffers: list[Tensor] = list(self.networks.buffers())
-        self._source_buffers: list[Tensor] = [b for network in followed for b in network.buffers()]
+        pairs = zip(self.networks.modules(), nn.ModuleDict(networks).modules(), strict=True)
+        measured = [pair for pair in pairs if isinstance(pair[0], MEASURED) and list(pair[0].buffers(recurse=False))]
+        self._measured: list[nn.Module] = [module for module, _ in measured]
+        for module in self._measured:
+            if isinstance(module, SyncedBatchNorm):
+                module.synced = False
+        self._measured_buffers = [b for module, _ in measured for b in module.buffers(recurse=False)]
+        self._trained_buffers = [b for _, source in measured for b in source.buffers(recurse=False)]
+        own = {id(buffer) for buffer in self._measured_buffers}
+        copied = zip(self.networks.buffers(), (b for network in followed for b in network.buffers()), strict=True)
+        others = [pair for pair in copied if id(pair[0]) not in own]
+        self._buffers: list[Tensor] = [buffer for buffer, _ in others]
+        self._source_buffers: list[Tensor] = [source for _, source in others]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -217,6 +236,38 @@ class Ema:
         average(self._averages, self._sources, step)
         if self._buffers:
             torch._foreach_copy_(self._buffers, self._source_buffers)
+
+    @torch.no_grad()
+    def measure(self, generate: Callable[[int], object], batches: int) -> None:
+        """Find the averages' own statistics: means over batches, and singular vectors by power iteration.
+
+        Depends on the weights of this moment alone, and not on when statistics were measured before. A module that
+        generating does not reach keeps the trained network's statistics.
+
+        Args:
+            generate: Draws the i-th batch of samples with the averaged networks.
+            batches: How many are drawn.
+        """
+        if not self._measured:
+            return
+        torch._foreach_copy_(self._measured_buffers, self._trained_buffers)
+        norms = [module for module in self._measured if isinstance(module, _BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            # Without a momentum the running statistics are those of all batches since the counter was set to zero.
+            norm.momentum = None
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.zero_()
+        for module in self._measured:
+            module.train()
+        try:
+            for index in range(batches):
+                generate(index)
+        finally:
+            for module in self._measured:
+                module.eval()
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
 
 
 @dataclass(frozen=True)

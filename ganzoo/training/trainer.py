@@ -30,11 +30,15 @@ from ganzoo.training.distributed import (
     training_seed,
 )
 from ganzoo.training.engines import choose_engine
+from ganzoo.training.engines.base import snapshot
 from ganzoo.training.health import GradientWatch, Meters
 from ganzoo.training.numerics import fix_workspace, numerics, refuse_tf32_elsewhere
 from ganzoo.training.optim import Ema, Schedules, build_optimizers
 from ganzoo.training.rng import derive_seed, restore_stream, stream
 from ganzoo.training.step import PhaseStep, StepGroup, TrainingStep, scheduled
+
+MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16
+"""Samples in a batch, and batches, that the averaged weights' statistics are measured with."""
 
 
 class Trainer:
@@ -99,7 +103,10 @@ class Trainer:
         data_seed = derive_seed(config.seed, "data")
         rows = processes.rows(config.batch_size)
         self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
+        cycled = torch.arange(MEASURED_SAMPLES) % len(dataset)
+        self._starts = {name: dataset.columns[name][cycled].to(self.device) for name in self.objective.generates_from}
         self.steps = 0
+        self._measured_after: int | None = None
         self.meters = Meters()
         self.gradients = GradientWatch(phases, networks)
         self.step_groups = [self._group(phases) for phases in groups]
@@ -123,7 +130,7 @@ class Trainer:
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """Take back the steps of a block: the training goes on to the same bits as if there had been none."""
-        tensors, state = self.checkpoint()
+        tensors, state = self._state()
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         rollbacks = [self.meters.snapshot(), self.gradients.snapshot()]
         try:
@@ -195,11 +202,37 @@ class Trainer:
         """The networks to draw samples with: ``"ema"`` or ``"raw"``."""
         networks = dict(self.networks.items())
         if weights == "ema" and self.ema is not None:
+            self._measure_average()
             networks |= dict(self.ema.networks.items())
         return networks
 
+    def _measure_average(self) -> None:
+        """Give the averaged weights statistics of their own, unless they have them since the last step."""
+        if self.ema is None or self._measured_after == self.steps:
+            return
+        self._measured_after = self.steps
+        objective, spec = self.objective, self.objective.spec
+        networks = dict(self.networks.items()) | dict(self.ema.networks.items())
+        random = torch.Generator().manual_seed(derive_seed(self.recipe.train.seed, "statistics"))
+        n = MEASURED_SAMPLES
+
+        def generate(index: int) -> None:
+            codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)
+            label = (torch.arange(n) % max(1, spec.classes)).to(self.device)
+            objective.generate_from(networks, codes, label, self._starts)
+
+        rollback = snapshot((), self.device)
+        torch.manual_seed(derive_seed(self.recipe.train.seed, "statistics"))
+        with torch.autocast(self.device.type, enabled=False):
+            self.ema.measure(generate, MEASURED_BATCHES)
+        rollback()
+
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON state from which ``restore`` goes on to the same bits."""
+        self._measure_average()
+        return self._state()
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         sampler = self.sampler.state_dict()
         tensors = {
             **_prefixed("networks", self.networks.state_dict()),
@@ -229,6 +262,7 @@ class Trainer:
                 optimizer.load(_below(f"optimizers.{role}", tensors))
             self.sampler.load_state_dict({**state["sampler"], **_below("sampler", tensors)})
             self.steps = state["steps"]
+            self._measured_after = None
             # What was captured reads and writes optimizer state that is no longer used.
             self._step = self._prepared_step()
             # For generators of a device, or of a process, that the checkpoint does not know.

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from ganzoo.config.optimizers import canonical, check_optimizer, known
 from ganzoo.config.schema import ScheduleConfig
@@ -135,22 +136,54 @@ def test_what_cannot_be_captured_is_a_sentence(name, options):
         RoleOptimizer(nn.Linear(1, 1), name, {"lr": 1e-3, **options}, torch.device("cpu"))
 
 
-def test_ema_is_the_recursion_it_claims_to_be_and_buffers_are_copied():
+def test_ema_is_the_recursion_it_claims_to_be_and_other_buffers_are_copied():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    network.register_buffer("seen", torch.zeros(()))
     ema = Ema({"generator": network}, decay=0.6)
     expected = network[0].weight.detach().clone()
     for step in range(8):
         with torch.no_grad():
             network[0].weight.add_(torch.randn(2, 2))
         network(torch.randn(5, 2))
+        network.seen += 1
         ema.update(step)
         decay = min(0.6, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * network[0].weight.detach()
     if_first_step_copies = ema.networks["generator"][0].weight
     torch.testing.assert_close(if_first_step_copies, expected)
-    assert torch.equal(ema.networks["generator"][1].running_mean, network[1].running_mean)
-    assert ema.networks["generator"][1].num_batches_tracked == 8
+    assert ema.networks["generator"].seen == 8
+
+
+def test_averaged_weights_have_statistics_of_their_own():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), spectral_norm(nn.Linear(3, 3)), nn.BatchNorm1d(3))
+    unused = nn.BatchNorm1d(1)
+    ema = Ema({"generator": network, "unused": unused}, decay=0.9)
+    averaged = ema.networks["generator"]
+    for step in range(40):
+        with torch.no_grad():
+            network[0].weight.add_(torch.randn(3, 2))
+            network[2].parametrizations.weight.original.add_(torch.randn(3, 3))
+        network(torch.randn(5, 2))
+        unused(torch.randn(5, 1))
+        ema.update(step)
+    inputs = torch.randn(20, 16, 2)
+    ema.measure(lambda index: averaged(inputs[index]), 20)
+
+    hidden = averaged[0](inputs)
+    torch.testing.assert_close(averaged[1].running_mean, hidden.mean((0, 1)))
+    torch.testing.assert_close(averaged[1].running_var, hidden.var(1).mean(0))
+    assert torch.linalg.matrix_norm(averaged[2].weight, 2) == pytest.approx(1.0, abs=1e-3)
+    assert not any(module.training for module in ema.networks.modules())
+    assert torch.equal(ema.networks["unused"].running_mean, unused.running_mean)
+    # What was measured before leaves no trace, and the trained network none of this.
+    state = {name: buffer.clone() for name, buffer in ema.networks.named_buffers()}
+    ema.measure(lambda index: averaged(100 * inputs[0]), 3)
+    ema.measure(lambda index: averaged(inputs[index]), 20)
+    assert all(torch.equal(buffer, state[name]) for name, buffer in ema.networks.named_buffers())
+    assert network[1].momentum == averaged[1].momentum == 0.1
+    assert network[1].num_batches_tracked == 40
 
 
 def test_ema_networks_are_frozen_and_in_evaluation_mode():

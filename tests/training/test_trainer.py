@@ -92,6 +92,22 @@ def test_without_ema_only_raw_weights_are_scored(mnist):
     assert trained.sampling_networks("raw")["generator"] is trained.networks["generator"]
 
 
+def test_measuring_the_average_s_statistics_changes_nothing_of_the_training(mnist):
+    looked_at, left_alone = (trainer(mnist, "networks.generator.hidden=[8, 8]") for _ in range(2))
+    for training in (looked_at, left_alone):
+        for _ in range(6):
+            training.step()
+            if training is looked_at:
+                training.sampling_networks("ema")
+    tensors, _ = looked_at.checkpoint()
+    others, _ = left_alone.checkpoint()
+    assert tensors.keys() == others.keys()
+    assert all(torch.equal(tensor, others[name]) for name, tensor in tensors.items())
+    measured = [name for name in tensors if name.startswith("ema.") and name.endswith("running_var")]
+    assert measured
+    assert not any(torch.equal(tensors[name], tensors[name.replace("ema.", "networks.")]) for name in measured)
+
+
 def test_spectral_norm_bounds_every_layer(mnist):
     trained = trainer(mnist, "networks.discriminator.spectral_norm=true")
     for _ in range(20):

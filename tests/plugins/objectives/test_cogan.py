@@ -72,8 +72,10 @@ def test_the_generators_share_all_but_their_last_layer_and_the_discriminators_al
 
 
 def test_convolutional_networks_are_coupled_as_well() -> None:
-    assert layers_with_parameters(dcgan.Generator(SPEC, width=4))[-1] == "layers.4"
-    assert layers_with_parameters(dcgan.Discriminator(SPEC, width=4))[0] == "layers.0"
+    generator, discriminator = dcgan.Generator(SPEC, width=4), dcgan.Discriminator(SPEC, width=4)
+    last, first = layers_with_parameters(generator)[-1], layers_with_parameters(discriminator)[0]
+    assert generator.get_submodule(last).out_channels == SPEC.channels
+    assert discriminator.get_submodule(first).in_channels == SPEC.channels
 
 
 def test_a_second_network_is_the_first_with_its_own_layers_put_in() -> None:
