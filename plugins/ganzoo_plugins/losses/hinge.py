@@ -6,8 +6,8 @@ equations 16 and 17, and Brock et al. 2019, BigGAN, arXiv:1809.11096:
 
     min_D  E_x[max(0, 1 - D(x))] + E_z[max(0, 1 + D(G(z)))]        min_G  -E_z[D(G(z))]
 
-D is the logit. An image on the right side by a margin of 1 teaches D nothing more, while G is always pulled
-with the same force. Spectral normalisation is not in here: it is the recipe's ``spectral_norm`` on any network.
+D is the logit. An image that is right by a margin of 1 teaches D nothing more, while each fake always pulls G with
+the same force. Spectral normalisation is not in here: it is the recipe's ``spectral_norm`` on any network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAPER = "Miyato et al. 2018, Spectral Normalization for Generative Adversarial N
 
 
 class Hinge(AdversarialLoss):
-    """A soft margin for D, and its mean for G."""
+    """A soft margin of 1 for D; G raises the mean logit of its fakes."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]."""
@@ -40,7 +40,7 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     register(
         "hinge",
         Hinge,
-        summary="A soft margin for D, and its mean for G",
+        summary="Soft margin of 1 for D; G raises the mean logit of its fakes",
         paper=PAPER,
         aliases=("biggan", "sagan", "sngan"),
     )

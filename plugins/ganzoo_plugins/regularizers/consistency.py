@@ -44,7 +44,11 @@ class Consistency(Regularizer):
 def register_regularizers(register: Register[Regularizer]) -> None:
     """CR."""
     register(
-        "consistency", Consistency, summary="D judges shifted real images alike", paper=PAPER, aliases=("cr", "crgan")
+        "consistency",
+        Consistency,
+        summary="D judges a real image and its shifted copy alike",
+        paper=PAPER,
+        aliases=("cr", "crgan"),
     )
 
 

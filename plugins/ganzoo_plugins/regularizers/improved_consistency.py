@@ -125,7 +125,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "balanced-consistency",
         BalancedConsistency,
-        summary="D judges all shifted images alike",
+        summary="D judges an image, real or fake, and its shifted copy alike",
         paper=PAPER,
         aliases=("bcr",),
     )
@@ -136,7 +136,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
         paper=PAPER,
         aliases=("zcr",),
     )
-    register("latent-diversity", LatentDiversity, summary="G tells nearby codes apart", paper=PAPER)
+    register("latent-diversity", LatentDiversity, summary="G draws nearby codes differently", paper=PAPER)
 
 
 @hookimpl

@@ -47,7 +47,12 @@ class WassersteinDivergence(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The divergence's own term."""
-    register("wgan-div", WassersteinDivergence, summary="Sixth power of the critic's slope in between", paper=PAPER)
+    register(
+        "wgan-div",
+        WassersteinDivergence,
+        summary="Sixth power of the critic's slope between real and fake images",
+        paper=PAPER,
+    )
 
 
 @hookimpl

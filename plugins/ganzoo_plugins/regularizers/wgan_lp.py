@@ -47,7 +47,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "lipschitz-penalty",
         LipschitzPenalty,
-        summary="Critic slope of at most 1 in between",
+        summary="Critic slope of at most 1 between real and fake images",
         paper=PAPER,
         aliases=("lp", "wgan-lp"),
     )
