@@ -53,8 +53,16 @@ def curve(trainer, steps=5):
         ("wgan-gp-mnist", ["networks.generator.norm=batch", "phases={discriminator: {repeat: 2}}"]),
         ("infogan-mnist", []),
         ("vanilla-mnist", []),
+        ("r1-mnist", ["augmentation={name: ada, start: 0.5, noise: true, cutout: true}"]),
+        ("r1-mnist", ["augmentation=diffaugment"]),
     ],
-    ids=["batch-norm-and-gradient-penalty", "own-phases", "shared-fakes"],
+    ids=[
+        "batch-norm-and-gradient-penalty",
+        "own-phases",
+        "shared-fakes",
+        "penalty-through-ada",
+        "penalty-through-diffaugment",
+    ],
 )
 def test_compiled_losses_follow_the_same_curve(begin, told, recipe, overrides):
     # One after the other: each begins by seeding the generator that both draw from.
