@@ -260,6 +260,9 @@ UntilAll = Annotated[
 ]
 
 
+EngineName = Literal["eager", "compile", "cudagraph", "compile-cudagraph"]
+
+
 class TrainConfig(Section):
     """How to train.
 
@@ -268,7 +271,7 @@ class TrainConfig(Section):
         batch_size: Images in one batch.
         precision: ``auto`` is bf16 where the hardware multiplies it faster than fp32. ``tf32`` is for CUDA GPUs;
             ``fp32`` never uses TF32, not even for convolutions.
-        engine: How phases are executed.
+        engine: How phases are executed; ``auto`` is eager on a CPU, and measured on a GPU.
         ema: Weight of the old average in each step (a number or a schedule), or null for no moving average.
         share_fakes: Both players learn from one batch of fakes a step, the discriminator first.
         seed: Everything random follows from it.
@@ -286,7 +289,7 @@ class TrainConfig(Section):
     images: Images
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
-    engine: Literal["auto", "eager", "compile", "cudagraph"] = "auto"
+    engine: EngineName | Literal["auto"] = "auto"
     ema: EmaDecay | None = 0.999
     share_fakes: bool = False
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
@@ -396,6 +399,10 @@ class Recipe(Section):
     def in_precision(self, precision: str) -> Recipe:
         """The same recipe with ``train.precision`` settled."""
         return self.model_copy(update={"train": self.train.model_copy(update={"precision": precision})})
+
+    def with_engine(self, engine: str) -> Recipe:
+        """The same recipe with ``train.engine`` settled."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"engine": engine})})
 
     def components(self) -> Iterator[tuple[tuple[str | int, ...], str, Component]]:
         """Each registered component's path in the recipe, its kind, and the component; networks are left out."""

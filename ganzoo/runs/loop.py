@@ -47,6 +47,7 @@ from ganzoo.runs.schemas import MOST_THREADS
 from ganzoo.runs.scores import SAMPLE_SEED, own_split
 from ganzoo.training.device import resolve_precision
 from ganzoo.training.distributed import ALONE, Processes
+from ganzoo.training.engine_choice import recorded_engine, settle_engine
 from ganzoo.training.health import broken_networks
 from ganzoo.training.numerics import fix_workspace
 from ganzoo.training.profile import shares_of_a_step
@@ -126,10 +127,13 @@ def start(
     resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
     use_available_cores(resolved.train.threads)
     parts = _build(resolved, zoo, data_dir, dataset, callbacks, processes)
+    with _out_of_memory_as_sentence():
+        choice = settle_engine(parts.trainer, callbacks.log)
     if recipe is None or out is None:
         return _train(parts, None, zoo, callbacks)
     # The folder holds what was asked for; what `auto` became is provenance, in run.json.
-    run = RunFolder.create(out, recipe, _description(resolved, zoo, parts, data_dir))
+    chosen = {"engine_choice": choice.plain()} if choice is not None else {}
+    run = RunFolder.create(out, recipe, {**_description(resolved, zoo, parts, data_dir), **chosen})
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
@@ -176,14 +180,19 @@ def resume(
             # What `auto` was when the run began: another machine might choose otherwise.
             recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
             data_dir = run.data_dir(recipe) if dataset is None else None
-            if recipe.train.precision == "tf32" and processes.device(recipe.train.device).type != "cuda":
+            device = processes.device(recipe.train.device)
+            if recipe.train.precision == "tf32" and device.type != "cuda":
                 recipe = recipe.in_precision("fp32")
+            if recipe.train.engine == "auto":
+                recipe = recipe.with_engine(recorded_engine(run.info, device, processes.size) or "auto")
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
         use_available_cores(shared.train.threads)
         parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
         state = _restore(parts.trainer, run, callbacks)
+        with _out_of_memory_as_sentence():
+            choice = settle_engine(parts.trainer, callbacks.log)
         most, planned = torch.get_num_threads(), []
         if run is not None:
             done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
@@ -205,7 +214,9 @@ def resume(
                 environment=found,
                 began_with=began,
                 precision=parts.trainer.precision,
+                engine=parts.trainer.engine.name,
                 processes=processes.size,
+                **({"engine_choice": choice.plain()} if choice is not None else {}),
             )
             if dataset is None:
                 run.accept_paths(shared, data_dir)

@@ -29,11 +29,11 @@ from ganzoo.training.distributed import (
     sync_batch_norm,
     training_seed,
 )
-from ganzoo.training.engines import choose_engine
+from ganzoo.training.engines import CAPTURING, Engine, choose_engine
 from ganzoo.training.engines.base import snapshot
 from ganzoo.training.health import GradientWatch, Meters
 from ganzoo.training.numerics import fix_workspace, numerics, refuse_tf32_elsewhere
-from ganzoo.training.optim import Ema, Schedules, build_optimizers
+from ganzoo.training.optim import Ema, RoleOptimizer, Schedules, build_optimizers
 from ganzoo.training.rng import derive_seed, restore_stream, stream
 from ganzoo.training.step import PhaseStep, StepGroup, TrainingStep, scheduled
 
@@ -75,6 +75,7 @@ class Trainer:
         config = recipe.train
         self.recipe = recipe
         self.processes = processes
+        self._log = log
         if config.deterministic:
             fix_workspace()
         self.device = device or processes.device(config.device)
@@ -83,7 +84,7 @@ class Trainer:
         self.precision = resolve_precision(config.precision, self.device)
         refuse_tf32_elsewhere(self.precision, self.device)
         self.latents = stream(config.seed, "latents", self.device)
-        self.engine = choose_engine(config.engine, self.device, self.latents, log, processes.size)
+        engine = choose_engine(config.engine, self.device, self.latents, log, processes.size)
 
         torch.manual_seed(derive_seed(config.seed, "initialisation"))
         self.assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
@@ -93,10 +94,6 @@ class Trainer:
             sync_batch_norm(self.networks)
         self._replicas = Replicas(processes, (self.networks, self.objective))
         networks = dict(self.networks.items())
-        groups = scheduled(self.objective.phases(), recipe)
-        phases = [phase for group in groups for phase in group]
-        captured_on = self.device if config.engine == "cudagraph" else None
-        self.optimizers = build_optimizers(recipe, networks, phases, captured_on)
         averaged = {role: self.networks[role] for role in self.objective.samples_with}
         self.ema = Ema(averaged, initial(config.ema)) if config.ema is not None else None
 
@@ -108,12 +105,36 @@ class Trainer:
         self.steps = 0
         self._measured_after: int | None = None
         self.meters = Meters()
-        self.gradients = GradientWatch(phases, networks)
-        self.step_groups = [self._group(phases) for phases in groups]
-        total = self.total_steps * self.images_per_step
-        self.schedules = Schedules.build(recipe, self.objective, self.optimizers, self.ema, total, self.device)
-        self._step = self._prepared_step()
+        self._phases = scheduled(self.objective.phases(), recipe)
+        self.gradients = GradientWatch([phase for group in self._phases for phase in group], networks)
+        self.optimizers: dict[str, RoleOptimizer] = {}
+        self._prepare(engine, config.engine)
         torch.manual_seed(training_seed(config.seed, processes))
+
+    def use_engine(self, name: str, log: Callable[[str], None] | None = None) -> None:
+        """Take the next steps with this engine, from the state that the training is in.
+
+        Args:
+            name: As in ``train.engine``; ``auto`` is eager, see ``engine_choice.settle_engine``.
+            log: Called with what the engine has to say, instead of the trainer's own.
+
+        Raises:
+            GanzooError: It needs another device or a single process, or cannot capture an optimizer.
+        """
+        self._prepare(choose_engine(name, self.device, self.latents, log or self._log, self.processes.size), name)
+
+    def _prepare(self, engine: Engine, name: str) -> None:
+        """Optimizers, groups and schedules for an engine, which keep the state that the training is in."""
+        captured_on = self.device if name in CAPTURING else None
+        phases = [phase for group in self._phases for phase in group]
+        optimizers = build_optimizers(self.recipe, dict(self.networks.items()), phases, captured_on)
+        for role, before in self.optimizers.items():
+            optimizers[role].load(before.tensors())
+        self.engine, self.optimizers = engine, optimizers
+        self.step_groups = [self._group(phases) for phases in self._phases]
+        total = self.total_steps * self.images_per_step
+        self.schedules = Schedules.build(self.recipe, self.objective, optimizers, self.ema, total, self.device)
+        self._step = self._prepared_step()
 
     def step(self) -> None:
         """Take one step: see ``training/step.py``. Nothing in it waits for the device.

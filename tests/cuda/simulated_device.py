@@ -68,6 +68,7 @@ def install(library: str) -> Any:
             "current_device": lambda: 0,
             "set_device": lambda device: None,
             "synchronize": lambda device=None: None,
+            "empty_cache": lambda: None,
             "get_device_name": lambda device=None: "a simulated GPU",
             "mem_get_info": lambda device=None: (int(os.environ.get(FREE, 2**35)), 2**36),
             "default_generators": (generator,),

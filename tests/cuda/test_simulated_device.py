@@ -171,3 +171,34 @@ def test_a_deterministic_run_has_its_workspace_and_two_are_alike(library, tmp_pa
     for folder in ("one", "two"):
         train(library, tmp_path / folder, WHOLE, "train.deterministic=true", CUBLAS_WORKSPACE_CONFIG=":16:8")
     assert different(tmp_path / "one", tmp_path / "two") == []
+
+
+def test_auto_measures_engines_takes_the_steps_back_and_is_kept_on_resume(library, tmp_path):
+    """Which engine wins here says nothing of a card; whichever it is, the run is that engine's to the bit."""
+    long, sparse = 200 * BATCH, f"train.log_every={100 * BATCH}"
+    said = train(library, tmp_path / "auto", long, sparse)
+    info = RunFolder.open(tmp_path / "auto").info
+    chosen = info["engine"]
+    assert f"Engine {chosen}: a step takes " in said
+    assert chosen == info["engine_choice"]["engine"]
+    assert set(info["engine_choice"]["milliseconds_a_step"]) == {"eager", "cudagraph"}
+    said = go_on(library, tmp_path / "auto", "--set", f"train.images={2 * long}")
+    assert "Engine " not in said
+    assert RunFolder.open(tmp_path / "auto").info["engine"] == chosen
+    train(library, tmp_path / "named", long, sparse, f"train.engine={chosen}")
+    go_on(library, tmp_path / "named", "--set", f"train.images={2 * long}")
+    one, other = (RunFolder.open(tmp_path / name).latest_checkpoint() for name in ("auto", "named"))
+    assert [name for name, value in one.tensors.items() if not torch.equal(value, other.tensors[name])] == []
+    said = go_on(library, tmp_path / "auto", "--device", "cpu", "--set", f"train.images={2 * long + BATCH}")
+    assert RunFolder.open(tmp_path / "auto").info["engine"] == "eager"
+
+
+def test_auto_goes_on_eagerly_where_a_capture_breaks_off(library, tmp_path):
+    sparse = f"train.log_every={100 * BATCH}"
+    said = train(library, tmp_path / "run", 200 * BATCH, sparse, **{simulated.BREAK: "1"})
+    assert "Engine eager: a step takes " in said
+    assert "Not cudagraph: Capturing the phase 'discriminator and generator' as a CUDA graph failed" in said
+    assert "current stream: default" in said
+    info = RunFolder.open(tmp_path / "run").info
+    assert (info["status"], info["engine"]) == ("done", "eager")
+    assert "failed" in info["engine_choice"]["left_out"]["cudagraph"]

@@ -11,7 +11,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ganzoo.api.objective import Batch
 from ganzoo.errors import RunError, is_out_of_memory
-from ganzoo.training.engines.base import LONGEST_REASON, fallback_message, name_with_fallbacks, snapshot
+from ganzoo.training.engines.base import (
+    LONGEST_REASON,
+    EagerEngine,
+    Engine,
+    fallback_message,
+    name_with_fallbacks,
+    snapshot,
+)
 from ganzoo.training.step import StepFn, StepGroup
 
 WARM_UP = 3
@@ -42,24 +49,35 @@ class CaptureEngine:
         device: Where the networks are.
         latents: What latent codes are drawn with.
         log: Called with a sentence on what could not be captured.
+        inner: What makes the function that is captured: the group as it is written, or one with compiled losses.
     """
 
     def __init__(
-        self, recorder: Recorder, device: torch.device, latents: torch.Generator, log: Callable[[str], None]
+        self,
+        recorder: Recorder,
+        device: torch.device,
+        latents: torch.Generator,
+        log: Callable[[str], None],
+        inner: Engine | None = None,
     ) -> None:
         self._recorder = recorder
         self._device = device
         self._latents = latents
         self._log = log
+        self._inner = inner or EagerEngine()
         self._captured: dict[str, bool] = {}
 
     @property
     def name(self) -> str:
-        """``cudagraph``, with the phases that run eagerly."""
-        return name_with_fallbacks("cudagraph", self._captured)
+        """``cudagraph`` or ``compile-cudagraph``, with the phases that run eagerly."""
+        inner = self._inner.name
+        if self._captured and not any(self._captured.values()):
+            return inner
+        return name_with_fallbacks("cudagraph" if inner == "eager" else "compile-cudagraph", self._captured)
 
     def __call__(self, group: StepGroup) -> StepFn:
         """The group, captured at its fourth call."""
+        work = self._inner(group)
         best: StepFn | None = None
         taken = 0
 
@@ -67,15 +85,15 @@ class CaptureEngine:
             nonlocal best, taken
             if taken < WARM_UP:
                 taken += 1
-                self._recorder.aside(lambda: group(columns))
+                self._recorder.aside(lambda: work(columns))
                 return
-            best = best or self.attempt(group, columns) or group
+            best = best or self.attempt(group, work, columns) or work
             best(columns)
 
         return run
 
-    def attempt(self, group: StepGroup, columns: Mapping[str, Tensor]) -> StepFn | None:
-        """A function that replays; None, and everything as it was, where the group cannot be captured.
+    def attempt(self, group: StepGroup, work: StepFn, columns: Mapping[str, Tensor]) -> StepFn | None:
+        """A function that replays work; None, and everything as it was, where the group cannot be captured.
 
         Raises:
             RunError: The device broke the capture off.
@@ -95,7 +113,7 @@ class CaptureEngine:
             return None
         undo()
         try:
-            replayed = self._capture(group, columns)
+            replayed = self._capture(group, work, columns)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -119,9 +137,9 @@ class CaptureEngine:
             for step in group.phases:
                 step.begin()  # gradients without values
 
-    def _capture(self, group: StepGroup, columns: Mapping[str, Tensor]) -> StepFn:
+    def _capture(self, group: StepGroup, work: StepFn, columns: Mapping[str, Tensor]) -> StepFn:
         inputs = {name: column.clone() for name, column in columns.items()}
-        replay = self._recorder.capture(lambda: group(inputs))
+        replay = self._recorder.capture(lambda: work(inputs))
         # Kept, so that they stay where the graph writes them, and shown to whoever looks at gradients.
         gradients = [parameter.grad for parameter in group.trained]
 

@@ -1,0 +1,281 @@
+"""What ``train.engine=auto`` becomes on a GPU: measured, and taken back to the bit. A tape captures here."""
+
+import pytest
+import torch
+
+from ganzoo import AdversarialLoss, ImageDataset
+from ganzoo.config.loading import load_recipe
+from ganzoo.errors import RunError
+from ganzoo.registry.loading import load_zoo
+from ganzoo.runs import loop
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import Callbacks, resume, start
+from ganzoo.training import engine_choice
+from ganzoo.training import trainer as training
+from ganzoo.training.distributed import Processes
+from ganzoo.training.engine_choice import measure_engines, recorded_engine, settle_engine
+from ganzoo.training.engines import CAPTURING, choose_engine
+from ganzoo.training.engines.compile import CompileEngine
+from ganzoo.training.engines.cudagraph import CaptureEngine
+from ganzoo.training.trainer import Trainer
+
+ZOO = load_zoo()
+SMALL = [
+    "networks.generator.hidden=[16, 16]",
+    "networks.discriminator.hidden=[16]",
+    "train.batch_size=16",
+    "train.images=16000",
+    "train.precision=fp32",
+    "train.device=cpu",
+    f"optimizers.default={{name: adam, lr: {2.0**-12}, betas: [0.5, 0.9]}}",  # captured on CPUs too, to the same bits
+]
+CPU = torch.device("cpu")
+
+
+def choose_on(recorder):
+    def choose(name, device, latents, log, processes):
+        if name not in CAPTURING:
+            return choose_engine(name, device, latents, log, processes)
+        inner = CompileEngine(device, log) if name.startswith("compile") else None
+        return CaptureEngine(recorder(latents), device, latents, log, inner)
+
+    return choose
+
+
+@pytest.fixture
+def few(mnist):
+    return ImageDataset("mnist", "train", mnist.images[:64], mnist.labels[:64], mnist.classes)
+
+
+@pytest.fixture
+def tapes(monkeypatch, make_tape):
+    """What engines capture on instead of a GPU."""
+    monkeypatch.setattr(training, "choose_engine", choose_on(make_tape))
+
+
+@pytest.fixture
+def begin(few, tapes, monkeypatch):
+    """A training whose steps take as long as a test says, by the clock that engines are measured with."""
+    time = [0.0]
+    monkeypatch.setattr(engine_choice, "_now", lambda device: time[0])
+
+    def trainer(*overrides, costs=None):
+        made = Trainer(load_recipe("vanilla-mnist", ZOO, [*SMALL, *overrides]), ZOO, dataset=few)
+        torch.manual_seed(3)  # two trainings in one process share torch's own generator
+        if costs is not None:
+            step = made.step
+
+            def timed():
+                step()
+                time[0] += costs[made.engine.name]
+
+            monkeypatch.setattr(made, "step", timed)
+        return made
+
+    return trainer
+
+
+def state_after(trainer, steps=6):
+    for _ in range(steps):
+        trainer.step()
+    return {name: tensor.clone() for name, tensor in trainer.checkpoint()[0].items()}, trainer.flush()
+
+
+def assert_same(one, other):
+    assert one[0].keys() == other[0].keys()
+    assert [name for name, value in one[0].items() if not torch.equal(value, other[0][name])] == []
+    assert one[1] == other[1]
+
+
+@pytest.mark.parametrize(
+    ("captured", "wanted"),
+    [(0.002, "cudagraph"), (0.0095, "eager"), (0.02, "eager")],
+    ids=["faster", "hardly", "slower"],
+)
+def test_the_fastest_is_taken_and_the_training_is_what_it_would_have_been(begin, captured, wanted):
+    expected = state_after(begin(f"train.engine={wanted}"))
+    trainer = begin(costs={"eager": 0.01, "cudagraph": captured})
+    choice = measure_engines(trainer)
+    assert (choice.engine, trainer.engine.name, trainer.steps) == (wanted, wanted, 0)
+    assert choice.plain()["milliseconds_a_step"] == pytest.approx({"eager": 10, "cudagraph": 1e3 * captured})
+    assert choice.left_out == {"compile-cudagraph": "the training is too short for compiling to pay"}
+    assert choice.sentence.startswith(f"Engine {wanted}: a step takes 10 ms with eager, ")
+    assert_same(state_after(trainer), expected)
+
+
+def test_a_training_that_is_under_way_is_measured_and_taken_back_too(begin):
+    whole = begin("train.engine=eager")
+    state_after(whole, 5)
+    expected = state_after(whole)
+    trainer = begin(costs={"eager": 0.01, "cudagraph": 0.02})
+    state_after(trainer, 5)
+    measure_engines(trainer)
+    assert_same(state_after(trainer), expected)
+
+
+def test_an_engine_whose_capture_breaks_off_is_left_out_with_the_reason(begin, make_tape, monkeypatch):
+    def broken(self, work):
+        work()
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(make_tape, "capture", broken)
+    expected = state_after(begin("train.engine=eager"))
+    trainer = begin(costs={"eager": 0.01, "cudagraph": 0.001})
+    choice = measure_engines(trainer)
+    assert (choice.engine, list(choice.seconds)) == ("eager", ["eager"])
+    assert "operation not permitted when stream is capturing" in choice.left_out["cudagraph"]
+    assert "Not cudagraph: Capturing the phase" in choice.sentence
+    assert_same(state_after(trainer), expected)
+
+
+class Reading(AdversarialLoss):
+    """Decides by a value, which no graph can."""
+
+    def discriminator(self, real, fake):
+        return (fake - real).mean() if fake.mean() > -1e9 else real.mean()
+
+    def generator(self, real, fake):
+        return -fake.mean() if fake.mean() > -1e9 else fake.mean()
+
+
+def test_an_engine_that_could_take_no_phase_is_left_out_with_its_own_sentence(begin):
+    trainer = begin(costs={"eager": 0.01, "cudagraph": 0.01})
+    trainer.objective.loss = Reading()
+    choice = measure_engines(trainer)
+    assert choice.engine == "eager"
+    assert "runs eagerly, because torch cannot capture its work" in choice.left_out["cudagraph"]
+
+
+def test_an_optimizer_that_cannot_be_captured_leaves_the_engine_out(begin):
+    trainer = begin("optimizers.default={name: adagrad, lr: 0.01}", costs={"eager": 0.01})
+    choice = measure_engines(trainer)
+    assert choice.left_out["cudagraph"] == "The engine 'cudagraph' cannot capture the optimizer 'adagrad'"
+    assert trainer.engine.name == "eager"
+
+
+def test_no_room_for_a_graph_leaves_the_engine_out(begin, make_tape, monkeypatch):
+    def full(self, work):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(make_tape, "capture", full)
+    choice = measure_engines(begin(costs={"eager": 0.01, "cudagraph": 0.001}))
+    assert choice.engine == "eager"
+    assert "out of memory" in choice.left_out["cudagraph"]
+
+
+def test_a_gpu_that_trying_left_unusable_ends_the_training_with_the_remedy(begin, make_tape, monkeypatch):
+    trainer = begin(costs={"eager": 0.01, "cudagraph": 0.001})
+
+    def broken(self, work):
+        monkeypatch.setattr(trainer, "restore", unusable)
+        raise RuntimeError("an illegal memory access was encountered")
+
+    def unusable(tensors, state):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(make_tape, "capture", broken)
+    with pytest.raises(RunError, match="Trying the engine 'cudagraph' left the GPU unusable: CUDA error") as caught:
+        measure_engines(trainer)
+    assert "train.engine=eager" in caught.value.remedy
+
+
+class Again:
+    """Instead of the tape, which sees no compiled code: it does the work itself again, on the same inputs."""
+
+    def __init__(self, latents):
+        pass
+
+    def aside(self, work):
+        work()
+
+    def capture(self, work):
+        return work
+
+
+@pytest.mark.slow
+def test_compiled_losses_are_captured_where_the_training_is_long_enough(begin, monkeypatch):
+    """As far as a CPU can tell: that what is captured is what was compiled, and that losses are the same."""
+    monkeypatch.setattr(engine_choice, "COMPILED_SECONDS", 0.0)
+    monkeypatch.setattr(training, "choose_engine", choose_on(Again))
+    trainer = begin(costs={"eager": 0.01, "cudagraph": 0.005, "compile-cudagraph": 0.001})
+    choice = measure_engines(trainer)
+    assert (choice.engine, choice.left_out) == ("compile-cudagraph", {})
+    (_, found), (_, wanted) = state_after(trainer), state_after(begin("train.engine=eager"))
+    assert trainer.engine.name == "compile-cudagraph"
+    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4)
+
+
+def test_nothing_is_measured_where_there_is_nothing_to_choose(begin, monkeypatch):
+    monkeypatch.setattr(engine_choice, "measure_engines", lambda trainer: pytest.fail("measured"))
+    assert settle_engine(begin()) is None  # a CPU
+    trainer = begin()
+    trainer.device = torch.device("cuda")
+    for changes in ({"recipe": trainer.recipe.with_engine("eager")}, {"processes": Processes(0, 2)}, {"steps": 900}):
+        with monkeypatch.context() as patch:
+            for name, value in changes.items():
+                patch.setattr(trainer, name, value)
+            assert settle_engine(trainer) is None
+
+
+def test_a_gpu_is_measured_and_the_sentence_said(begin, monkeypatch):
+    trainer, said = begin(), []
+    trainer.device = torch.device("cuda")
+    choice = engine_choice.EngineChoice("cudagraph", {"eager": 0.01, "cudagraph": 0.001}, {})
+    monkeypatch.setattr(engine_choice, "measure_engines", lambda trainer: choice)
+    assert settle_engine(trainer, said.append) is choice
+    assert said == ["Engine cudagraph: a step takes 10 ms with eager, 1 ms with cudagraph."]
+
+
+def test_the_choice_is_recorded_and_a_resumed_run_measures_nothing(few, tapes, tmp_path, monkeypatch):
+    """On a CPU that is taken for a GPU; the same on the simulated device, by the command line: tests/cuda."""
+    choice = engine_choice.EngineChoice(
+        "cudagraph", {"eager": 0.01, "cudagraph": 0.001}, {"compile-cudagraph": "short"}
+    )
+
+    def settle(trainer, log):
+        if trainer.recipe.train.engine != "auto":
+            return None
+        trainer.use_engine(choice.engine)
+        return choice
+
+    monkeypatch.setattr(loop, "settle_engine", settle)
+    rest = ["evaluate.metrics=[]", "evaluate.samples=16"]
+
+    def trained(name, images, *overrides):
+        recipe = load_recipe("vanilla-mnist", ZOO, [*SMALL, *rest, f"train.images={images}", *overrides])
+        start(recipe, ZOO, tmp_path / name, dataset=few)
+
+    trained("whole", 320, "train.engine=cudagraph")
+    trained("auto", 160)
+    info = RunFolder.open(tmp_path / "auto").info
+    assert info["engine"] == "cudagraph"
+    assert info["engine_choice"] == choice.plain()
+    monkeypatch.setattr(loop, "settle_engine", engine_choice.settle_engine)
+    said = []
+    callbacks = Callbacks(log=said.append)
+    resume(tmp_path / "auto", ZOO, overrides=["train.images=320"], dataset=few, callbacks=callbacks)
+    resumed = RunFolder.open(tmp_path / "auto")
+    assert (resumed.info["engine"], resumed.info["engine_choice"]) == ("cudagraph", choice.plain())
+    assert [sentence for sentence in said if "ngine" in sentence] == []
+    assert resumed.recipe(ZOO).train.engine == "auto", "the folder holds what was asked for"
+    one, other = (RunFolder.open(tmp_path / name).latest_checkpoint().tensors for name in ("whole", "auto"))
+    assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "before", "now", "processes", "wanted"),
+    [
+        ("cudagraph", "cuda:0", "cuda", 1, "cudagraph"),
+        ("cudagraph without generator", "cuda", "cuda:1", 1, "cudagraph"),
+        ("compile-cudagraph", "cuda", "cuda", 1, "compile-cudagraph"),
+        ("eager", "cuda", "cuda", 2, "eager"),
+        ("cudagraph", "cuda", "cuda", 2, None),
+        ("cudagraph", "cuda", "cpu", 1, None),
+        ("eager", "cpu", "cuda", 1, None),
+        ("rm -rf", "cuda", "cuda", 1, None),
+        (None, None, "cuda", 1, None),
+    ],
+)
+def test_a_resumed_run_keeps_its_engine_on_the_same_kind_of_device(engine, before, now, processes, wanted):
+    info = {"engine": engine, "environment": {"device": before} if before else None}
+    assert recorded_engine(info, torch.device(now), processes) == wanted
