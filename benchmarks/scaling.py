@@ -1,7 +1,10 @@
 """How much faster two processes of one thread train than one: ``python benchmarks/scaling.py``, alone on the machine.
 
-Both train the same recipe with the same batch, each in processes of their own, in turns; the ratio is that of the
-medians. 2 would be perfect. On standard output stands one JSON object.
+Both train the same recipe with the same batch, each in processes of their own, in turns; ``ratio`` is that of the
+medians, and 2 would be perfect. ``cpu_ratio`` is what the work alone allows: as many times the CPU seconds of one
+process as there are processes, over those of all of them together. It is below 2 by what every process does for itself
+(optimizer, averages, Python) and by the exchange of gradients, and depends little on what else runs; where ``ratio`` is
+much smaller, processes wait for one another, or share a core's matrix units. On standard output stands one JSON object.
 """
 
 from __future__ import annotations
@@ -39,10 +42,12 @@ def compare(recipe: str, processes: int) -> dict[str, object]:
     rounds = [{n: measured(n) for n in (1, processes)} for _ in range(ROUNDS)]
     rates = {n: [one[n]["images_per_second"] for one in rounds] for n in (1, processes)}
     medians = {n: statistics.median(values) for n, values in rates.items()}
+    work = {n: statistics.median(one[n]["cpu_seconds"] for one in rounds) for n in (1, processes)}
     return {
         **{key: rounds[0][1][key] for key in ("recipe", "precision", "engine", "batch_size")},
         "images_per_second": rates,
         "ratio": medians[processes] / medians[1],
+        "cpu_ratio": processes * work[1] / work[processes],
         "environment": rounds[0][1]["environment"],
     }
 
@@ -77,15 +82,17 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
         for _ in range(3):
             trainer.step()
         processes.any(True)  # everyone is there
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         for _ in range(steps):
             trainer.step()
         processes.any(True)
         rate = steps * trainer.images_per_step / (time.perf_counter() - began)
+        cpu_seconds = torch.tensor(time.process_time() - worked, dtype=torch.float64)
+        processes.all_reduce_sum(cpu_seconds)
         if processes.is_main:
             facts = {"recipe": recipe_name, "precision": trainer.precision, "engine": trainer.engine.name}
             sizes = {"batch_size": recipe.train.batch_size, "environment": environment(trainer.device)}
-            print(json.dumps({**facts, **sizes, "images_per_second": rate}))
+            print(json.dumps({**facts, **sizes, "images_per_second": rate, "cpu_seconds": cpu_seconds.item()}))
 
 
 if __name__ == "__main__":

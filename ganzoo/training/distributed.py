@@ -89,10 +89,15 @@ class Processes:
     def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
         """Replace floating-point tensors by their means over all processes, in one exchange."""
         if self.size > 1 and tensors:
-            flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+            vectors = [_in_memory_order(tensor) for tensor in tensors]
+            flat = torch.cat(vectors)
             with _in_contact():
                 dist.all_reduce(flat)
-            _unflatten(flat.div_(self.size), tensors)
+            sums = torch.split(flat, [vector.numel() for vector in vectors])
+            for tensor, vector, total in zip(tensors, vectors, sums, strict=True):
+                torch.div(total, self.size, out=vector)
+                if vector.untyped_storage().data_ptr() != tensor.untyped_storage().data_ptr():
+                    tensor.copy_(vector.view_as(tensor))
 
     def all_reduce_sum(self, tensor: Tensor) -> None:
         """Replace a tensor on the CPU by the sum over all processes."""
@@ -183,6 +188,13 @@ def _in_contact() -> Iterator[None]:
             "Another process of this training ended, or does not answer.",
             "If it did not say why, check that its machine still runs; then resume with --resume.",
         ) from error
+
+
+def _in_memory_order(tensor: Tensor) -> Tensor:
+    """A tensor's numbers as a vector: its own memory where that has no gaps, since copies in another order are slow."""
+    if tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.as_strided((tensor.numel(),), (1,))
+    return tensor.reshape(-1)
 
 
 def _unflatten(flat: Tensor, tensors: Sequence[Tensor]) -> None:
