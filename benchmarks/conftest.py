@@ -15,6 +15,7 @@ from ganzoo import ImageDataset
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.environment import environment
 from ganzoo.training.device import resolve_device
+from ganzoo.training.threads import use_available_cores
 from machine import wait
 from summary import summary
 
@@ -36,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--engine",
         action="append",
         default=[],
-        choices=["eager", "compile", "cudagraph"],
+        choices=["eager", "compile", "cudagraph", "compile-cudagraph"],
         help="execute steps so; may be repeated (default: eager, and cudagraph where there is a GPU)",
     )
     group.addoption("--device", default="auto", help="cpu, cuda or cuda:N; auto takes the fastest")
@@ -73,9 +74,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Throughput, scores and ratios: the plugin's own table tells times alone."""
+    """Throughput, scores and ratios, from the same times that the plugin's own table has."""
     session = getattr(config, "_benchmarksession", None)
-    lines = summary(one.extra_info for one in session.benchmarks) if session else []
+    lines = summary((one.extra_info, one.stats) for one in session.benchmarks if one.stats.data) if session else []
     if lines:
         terminalreporter.section("ganzoo")
         for line in lines:
@@ -91,13 +92,14 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The device that was asked for, or the fastest there is."""
+    use_available_cores()
     return resolve_device(request.config.getoption("device"))
 
 
 @pytest.fixture(scope="session")
 def rounds(request: pytest.FixtureRequest) -> int:
     """How often a thing is measured."""
-    return 2 if request.config.getoption("quick") else 6
+    return 2 if request.config.getoption("quick") else 7
 
 
 @pytest.fixture(scope="session")

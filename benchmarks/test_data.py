@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ganzoo import ImageDataset
 from ganzoo.data.sampler import ResidentSampler
+from summary import throughput
 
 BATCH = 128
 BATCHES = 50
@@ -53,7 +54,8 @@ def test_resident_sampler_against_a_dataloader(
     benchmark.pedantic(ours, setup=theirs, rounds=rounds, warmup_rounds=1)
     our_times = benchmark.stats.stats.data
     benchmark.extra_info.update(
-        images_per_second=BATCH * BATCHES / median(our_times),
+        throughput(BATCH * BATCHES, benchmark.stats.stats),
+        what="batches",
         dataloader_images_per_second=BATCH * BATCHES / median(their_times[-rounds:]),
         ratio=median(their / our for their, our in zip(their_times[-rounds:], our_times, strict=True)),
     )

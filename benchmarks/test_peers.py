@@ -21,11 +21,14 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from peers.catalogue import PEERS
 from peers.talk import mnist_folder
+from summary import throughput
 
-SECONDS = 1.0
-"""About as long as one round of either side takes."""
+IMAGES = {"cpu": 5_120, "cuda": 102_400}
+"""Of one round, by device: the same work in every run, so that two runs can be compared."""
 LONGEST = 60.0
 """Seconds that all rounds of the other side may take where a single step of it takes long."""
+SLOW = 5.0
+"""A step that takes so many seconds is not repeated to warm up."""
 RECIPES = {"tutorial": "vanilla-mnist", **{name: package.recipe for name, package in PEERS.items()}}
 """ganzoo's nearest to each: fully connected to fully connected, convolutions to convolutions."""
 
@@ -61,7 +64,10 @@ def test_ours_against_a_peer(
     if precision == "auto" and ours.trainer.precision == "fp32":
         pytest.skip("auto is fp32 on this device, which is measured beside this")
     their_work, our_work = theirs.flops_per_image(), ours.flops_per_image()
-    (their_steps, their_seconds), (our_steps, _) = steps_in(theirs), steps_in(ours)
+    images = IMAGES.get(device.type, IMAGES["cuda"])
+    our_steps = max(1, round(images / ours.images_per_step))
+    ours.train(min(2, our_steps))
+    their_steps, their_seconds = steps_in(theirs, images)
     rounds = max(2, min(rounds, int(LONGEST / their_seconds)))
     their_rates: list[float] = []
 
@@ -70,15 +76,20 @@ def test_ours_against_a_peer(
 
     benchmark.pedantic(ours.train, args=(our_steps,), setup=their_round, rounds=rounds)
     our_rates = [our_steps * ours.images_per_step / seconds for seconds in benchmark.stats.stats.data]
-    report = compare(our_rates, their_rates, our_work, their_work)
-    benchmark.extra_info.update(report, peer=peer, recipe=RECIPES[peer], ours=ours.facts, theirs=theirs.facts)
+    benchmark.extra_info.update(
+        throughput(our_steps * ours.images_per_step, benchmark.stats.stats),
+        **compare(our_rates, their_rates, our_work, their_work),
+        peer=peer,
+        recipe=RECIPES[peer],
+        ours=ours.facts,
+        theirs=theirs.facts,
+    )
 
 
 def compare(ours: list[float], theirs: list[float], our_work: float, their_work: float) -> dict[str, float]:
     """Median images and operations a second of both, and the medians of the ratios of neighbouring rounds."""
     ratio = median(mine / other for mine, other in zip(ours, theirs, strict=True))
     return {
-        "images_per_second": median(ours),
         "peer_images_per_second": median(theirs),
         "ratio": ratio,
         "flops_per_image": our_work,
@@ -89,10 +100,13 @@ def compare(ours: list[float], theirs: list[float], our_work: float, their_work:
     }
 
 
-def steps_in(contender: Contender) -> tuple[int, float]:
-    """Steps that fill a round, and the seconds that those take, by the second step: the first warms everything up."""
+def steps_in(contender: Contender, images: int) -> tuple[int, float]:
+    """Steps of so many images, or fewer where those take too long, and the seconds that they take.
+
+    By the second step: the first one warms everything up.
+    """
     seconds = contender.train(1)
-    if seconds < 5 * SECONDS:
+    if seconds < SLOW:
         seconds = contender.train(1)
-    steps = max(1, round(SECONDS / seconds))
+    steps = max(1, round(min(images / contender.images_per_step, LONGEST / 10 / seconds)))
     return steps, steps * seconds

@@ -10,6 +10,7 @@ from ganzoo import AdversarialGame, AdversarialLoss, GaussianPrior, Spec
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
 from machine import peak_memory
+from summary import throughput
 
 SAMPLES = 1_000
 
@@ -40,8 +41,9 @@ def test_draw(benchmark: BenchmarkFixture, zoo: Zoo, device: torch.device, round
     images = benchmark.pedantic(samples, rounds=min(3, rounds), warmup_rounds=1)
     assert images.shape == (SAMPLES, 1, 28, 28)
     benchmark.extra_info.update(
+        throughput(SAMPLES, benchmark.stats.stats),
+        what=f"drawing from {generator}",
         generator=generator,
         parameters=sum(p.numel() for p in networks["generator"].parameters()),
-        images_per_second=SAMPLES / benchmark.stats.stats.median,
         peak_memory=peak_memory(device),
     )

@@ -1,12 +1,12 @@
 """How many real images a second training takes in, by recipe, engine and number format.
 
-Evaluation and pictures are excluded.
+Evaluation and pictures are excluded. A round is the same work in every run, whatever the machine's speed: so times can
+be compared between number formats in one table, and by --benchmark-compare between two runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import perf_counter
 
 import pytest
 import torch
@@ -20,9 +20,10 @@ from ganzoo.training.engines.cudagraph import WARM_UP
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
 from machine import gemm_peak, peak_memory
+from summary import throughput
 
-SECONDS = 0.3
-"""About as long as one round takes; a shorter one measures the clock."""
+IMAGES = {"cpu": 2_560, "cuda": 51_200}
+"""Of one round, by device; as many whole steps as come closest."""
 Datasets = Callable[[Recipe], ImageDataset]
 
 
@@ -59,7 +60,9 @@ def test_step(
     trainer = Trainer(recipe, zoo, dataset=dataset, device=device)
     if precision == "auto" and trainer.precision == "fp32":
         pytest.skip("auto is fp32 on this device, which is measured beside this")
-    steps = steps_in(trainer, finished, SECONDS)
+    steps = max(1, round(IMAGES.get(device.type, IMAGES["cuda"]) / trainer.images_per_step))
+    for _ in range(WARM_UP + 1):  # the last of them compiles and captures what the engine does
+        trainer.step()
 
     def train() -> None:
         for _ in range(steps):
@@ -67,30 +70,19 @@ def test_step(
         finished()
 
     benchmark.pedantic(train, rounds=rounds, warmup_rounds=1)
-    rate = steps * trainer.images_per_step / benchmark.stats.stats.median
+    rates = throughput(steps * trainer.images_per_step, benchmark.stats.stats)
     work = flops_per_image(recipe, zoo, dataset)
     peak = gemm_peak(device, trainer.precision)
     benchmark.extra_info.update(
+        rates,
         recipe=recipe_name,
         digest=training_digest(recipe),
         engine=trainer.engine.name,
         precision=trainer.precision,
         threads=torch.get_num_threads(),
         parameters=trainer.assembly.parameter_counts(),
-        images_per_second=rate,
         flops_per_image=work,
         gemm_peak=peak,
-        share_of_gemm_peak=work * rate / peak,
+        share_of_gemm_peak=work * rates["images_per_second"] / peak,
         peak_memory=peak_memory(device),
     )
-
-
-def steps_in(trainer: Trainer, finished: Callable[[], None], seconds: float) -> int:
-    """Steps that take about so long, by one that is timed after those that compile, capture and warm everything up."""
-    for _ in range(WARM_UP + 1):
-        trainer.step()
-    finished()
-    began = perf_counter()
-    trainer.step()
-    finished()
-    return max(1, round(seconds / (perf_counter() - began)))

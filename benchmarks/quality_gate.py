@@ -1,0 +1,220 @@
+"""Whether recipes still train as well as they did: short trainings with three seeds against committed intervals.
+
+    python benchmarks/quality_gate.py check                              # against results/quality-gate.json
+    python benchmarks/quality_gate.py record vanilla-mnist wgan-gp-mnist # makes that file anew
+
+``record`` chooses how many images each recipe is shown, so that a training takes about so many CPU seconds here, and
+trains it with each seed, by `ganzoo bench`, one thread, fp32, eager. ``check`` repeats these trainings and compares the
+mean over seeds of each headline score, the logarithm of a Fréchet distance and other scores as they are, with
+
+    mean ± t(99.9%) sd sqrt(2 / seeds)
+
+where sd is the recipe's own deviation between seeds, or the one of all recipes together where that is larger; t has as
+many degrees of freedom as the latter. On another CPU a training rounds differently and ends as another seed's would,
+which is what this interval allows for. A score that is better than its interval fails too: renew the file, or find out
+what is wrong with the score. Exit code 1 where any score is outside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from time import process_time
+
+import torch
+from scipy.stats import t
+
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import load_recipe
+from ganzoo.errors import GanzooError
+from ganzoo.files import write_atomically
+from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.runs.environment import environment, in_words
+from ganzoo.studies.matrix import Job, Matrix
+from ganzoo.studies.records import Ledger, ScoredRun
+from ganzoo.studies.worker import Bench, Settings, Watcher
+from ganzoo.training.trainer import Trainer
+
+SCHEMA = 1
+CONFIDENCE = 0.999
+LEAST = {"fid": 0.05, "": 0.02}
+"""The least half width of an interval: of a logarithm of a Fréchet distance, and of other scores."""
+HOW = ("train.precision=fp32", "train.engine=eager", "train.threads=1", "train.device=cpu", "train.until=null")
+Scores = Mapping[str, Mapping[str, Sequence[float]]]
+"""By recipe and metric, one for each seed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Record intervals, or check against them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["record", "check"])
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="record needs them; check takes all of the file's")
+    parser.add_argument("--file", type=Path, default=Path("results/quality-gate.json"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="of record")
+    parser.add_argument("--cpu-seconds", type=float, default=60, help="of record: how long each training is")
+    parser.add_argument("--samples", type=int, default=10_000, help="of record: images that a score is made of")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="of check")
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, each with one thread")
+    args = parser.parse_args(arguments)
+    try:
+        outside = record(args, load_zoo()) if args.task == "record" else check(args, load_zoo())
+    except GanzooError as error:
+        sys.exit(str(error))
+    sys.exit(int(outside))
+
+
+def record(args: argparse.Namespace, zoo: Zoo) -> bool:
+    """Train, and write the file; never fails on a score."""
+    if not args.recipes:
+        raise GanzooError("`record` needs the names of recipes.", "Name four, say, whose settings are settled.")
+    images = {name: images_in(args.cpu_seconds, name, zoo) for name in args.recipes}
+    command = ["record", *args.recipes, "--cpu-seconds", f"{args.cpu_seconds:g}", "--samples", str(args.samples)]
+    scores = trained(images, args.seeds, args.samples, args.jobs, (), zoo)
+    intervals = intervals_of(scores)
+    found = {
+        "schema": SCHEMA,
+        "made_by": shlex.join(["python", "benchmarks/quality_gate.py", *command]),
+        "settings": list(HOW),
+        "seeds": args.seeds,
+        "samples": args.samples,
+        "recipes": {
+            name: {
+                "images": images[name],
+                "digest": training_digest(load_recipe(name, zoo)),
+                "scores": {
+                    metric: {"values": list(values), "interval": list(intervals[name][metric])}
+                    for metric, values in scores[name].items()
+                },
+            }
+            for name in args.recipes
+        },
+        "environment": {**environment(torch.device("cpu")), "threads": 1},
+    }
+    write_atomically(args.file, f"{json.dumps(found, indent=2)}\n".encode())
+    print(f"Saved to {args.file}.")
+    return False
+
+
+def check(args: argparse.Namespace, zoo: Zoo) -> bool:
+    """Train again, and say which scores are outside of their intervals; whether any is."""
+    known = json.loads(args.file.read_text("utf-8"))
+    if known["schema"] != SCHEMA:
+        raise GanzooError(f"{args.file} has schema {known['schema']}; this reads {SCHEMA}.", "Record it anew.")
+    names = args.recipes or list(known["recipes"])
+    if unknown := set(names) - set(known["recipes"]):
+        raise GanzooError(f"{args.file} has no intervals for {', '.join(sorted(unknown))}.", "Record it anew.")
+    print(f"Intervals made on {in_words(known['environment'])}.")
+    images = {name: known["recipes"][name]["images"] for name in names}
+    scores = trained(images, known["seeds"], known["samples"], args.jobs, args.overrides, zoo)
+    outside = False
+    for name in names:
+        changed = training_digest(load_recipe(name, zoo)) != known["recipes"][name]["digest"]
+        for metric, recorded in known["recipes"][name]["scores"].items():
+            low, high = recorded["interval"]
+            value = centre(metric, scores[name][metric])
+            verdict = "ok" if low <= value <= high else "OUTSIDE"
+            outside |= verdict != "ok"
+            note = ", whose settings have changed since" if changed and verdict != "ok" else ""
+            print(f"{verdict}: {metric} of {name}{note}: {value:.3f}, interval {low:.3f} to {high:.3f}")
+    if outside:
+        print(f"If that is as it should be: {known['made_by']}")
+    return outside
+
+
+def images_in(seconds: float, name: str, zoo: Zoo) -> int:
+    """The images that a recipe is shown in so many CPU seconds of one thread, to two digits."""
+    recipe = load_recipe(name, zoo, HOW)
+    dataset = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        trainer = Trainer(recipe, zoo, dataset=dataset)
+        for _ in range(3):
+            trainer.step()
+        began, steps = process_time(), trainer.steps
+        while process_time() - began < 2:
+            trainer.step()
+        images = seconds * (trainer.steps - steps) * trainer.images_per_step / (process_time() - began)
+    finally:
+        torch.set_num_threads(threads)
+    digit = 10 ** max(0, math.floor(math.log10(images)) - 1)
+    return max(trainer.images_per_step, round(images / digit) * digit)
+
+
+def trained(
+    images: Mapping[str, int], seeds: Sequence[int], samples: int, parallel: int, overrides: Sequence[str], zoo: Zoo
+) -> Scores:
+    """Final headline scores of the reported weights, by recipe and metric, in the order of the seeds.
+
+    Raises:
+        GanzooError: A training failed.
+    """
+    jobs: list[Job] = []
+    for name, n in images.items():
+        length = [f"train.images={n}", "evaluate.every_images=null", f"evaluate.samples={samples}"]
+        jobs += Matrix([name], seeds=seeds, overrides=[*HOW, *length, *overrides]).jobs(zoo)
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder) / "results")
+        settings = Settings(Path(folder) / "work", parallel=parallel, threads=1)
+        runs = Bench(zoo, ledger, settings, Sayer()).run(jobs)
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in images}
+    for run in sorted(runs, key=lambda run: seeds.index(run.record.seed)):
+        if run.record.status == "failed":
+            raise GanzooError(f"{run.record.recipe}, seed {run.record.seed}, failed: {run.record.error}", "")
+        for score in run.scores:
+            if score["weights"] == run.scores[0]["weights"]:
+                found[run.record.recipe].setdefault(score["metric"], []).append(score["value"])
+    return found
+
+
+class Sayer(Watcher):
+    """Prints a line for every training that ends."""
+
+    def ended(self, job: Job, run: ScoredRun | None) -> None:
+        """The first score, or what went wrong."""
+        outcome = f"{run.scores[0]['value']:.3f}" if run and run.scores else (run.record.error if run else "stopped")
+        print(f"{job.recipe.name}, seed {job.seed}: {outcome}", flush=True)
+
+
+def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
+    """Where the mean of as many other trainings of each recipe lies, by metric: see the module's docstring."""
+    found: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
+    for metric in dict.fromkeys(metric for by_metric in scores.values() for metric in by_metric):
+        values = {name: scaled(metric, by[metric]) for name, by in scores.items() if metric in by}
+        squares = {name: sum((y - fmean(ys)) ** 2 for y in ys) for name, ys in values.items()}
+        freedom = {name: len(ys) - 1 for name, ys in values.items()}
+        together, degrees = sum(squares.values()), sum(freedom.values())
+        if not degrees:
+            raise GanzooError("One training of one recipe has no deviation.", "Give more seeds.")
+        quantile = float(t.ppf((1 + CONFIDENCE) / 2, degrees))
+        for name, ys in values.items():
+            variance = max(together / degrees, squares[name] / freedom[name] if freedom[name] else 0.0)
+            width = max(quantile * math.sqrt(2 * variance / len(ys)), LEAST["fid" if is_distance(metric) else ""])
+            found[name][metric] = fmean(ys) - width, fmean(ys) + width
+    return found
+
+
+def is_distance(metric: str) -> bool:
+    """Whether it is a Fréchet distance, whose deviation grows with it."""
+    return metric.startswith("fid@")
+
+
+def scaled(metric: str, values: Sequence[float]) -> list[float]:
+    """On the scale that intervals are made on."""
+    return [math.log(max(value, 1e-9)) for value in values] if is_distance(metric) else list(values)
+
+
+def centre(metric: str, values: Sequence[float]) -> float:
+    """The mean on that scale."""
+    return fmean(scaled(metric, values))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The quality gate: its intervals, and that it lets the same training through and a spoilt one not."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from scipy.stats import t
+
+import quality_gate
+from quality_gate import centre, intervals_of
+
+FILE = Path(__file__).parents[2] / "results" / "quality-gate.json"
+
+
+def test_intervals_are_those_of_the_mean_of_as_many_other_trainings():
+    logs = {"calm": [1.0, 1.1, 1.2], "wild": [2.0, 3.0, 4.0]}
+    found = intervals_of({name: {"fid@x": [math.exp(y) for y in ys]} for name, ys in logs.items()})
+    squares = {"calm": 0.02, "wild": 2.0}
+    pooled = sum(squares.values()) / 4
+    quantile = t.ppf(0.9995, 4)
+    for name, variance in (("calm", pooled), ("wild", squares["wild"] / 2)):
+        low, high = found[name]["fid@x"]
+        assert (low + high) / 2 == pytest.approx(sum(logs[name]) / 3)
+        assert (high - low) / 2 == pytest.approx(quantile * math.sqrt(2 / 3 * variance))
+
+
+def test_intervals_have_a_least_width_and_other_scores_no_logarithm():
+    found = intervals_of({"one": {"fid@x": [2.0, 2.0], "coverage@x": [0.5, 0.5]}})["one"]
+    assert found["fid@x"] == pytest.approx((math.log(2) - 0.05, math.log(2) + 0.05))
+    assert found["coverage@x"] == pytest.approx((0.48, 0.52))
+    assert centre("fid@x", [1.0, math.e**2]) == pytest.approx(1)
+    assert centre("coverage@x", [0.2, 0.4]) == pytest.approx(0.3)
+
+
+def outcome(*words):
+    with pytest.raises(SystemExit) as caught:
+        quality_gate.main([*map(str, words)])
+    return caught.value.code
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_the_same_recipe_passes_and_a_fault_in_it_is_found(tmp_path, capsys):
+    file = tmp_path / "gate.json"
+    short = ("--cpu-seconds", 4, "--samples", 2000)
+    assert outcome("record", "vanilla-mnist", "cgan-mnist", *short, "--file", file) == 0
+    recorded = json.loads(file.read_text())["recipes"]
+    assert [len(score["values"]) for one in recorded.values() for score in one["scores"].values()] == [3] * 8
+    assert outcome("check", "--file", file) == 0
+    assert "OUTSIDE" not in capsys.readouterr().out
+    fault = "optimizers.generator={name: adam, lr: 0.1, betas: [0.5, 0.999]}"
+    assert outcome("check", "vanilla-mnist", "--file", file, "--set", fault) == 1
+    told = capsys.readouterr().out
+    assert "OUTSIDE: fid@mnist-ae of vanilla-mnist" in told
+    assert "If that is as it should be: python benchmarks/quality_gate.py record vanilla-mnist cgan-mnist" in told
+
+
+def test_what_the_file_does_not_have_is_a_sentence(tmp_path):
+    file = tmp_path / "gate.json"
+    file.write_text(json.dumps({"schema": 1, "recipes": {}}))
+    assert "has no intervals for vanilla-mnist" in outcome("check", "vanilla-mnist", "--file", file)
+    assert "needs the names of recipes" in outcome("record", "--file", file)
+
+
+@pytest.mark.skipif(not FILE.exists(), reason="no intervals are committed")
+def test_the_committed_intervals_are_made_from_their_values_by_recipes_that_exist(zoo):
+    known = json.loads(FILE.read_text())
+    assert all(name in zoo.recipes for name in known["recipes"])
+    scores = {
+        name: {metric: s["values"] for metric, s in one["scores"].items()} for name, one in known["recipes"].items()
+    }
+    for name, intervals in intervals_of(scores).items():
+        for metric, interval in intervals.items():
+            assert known["recipes"][name]["scores"][metric]["interval"] == pytest.approx(interval)
