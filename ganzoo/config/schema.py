@@ -202,10 +202,14 @@ class PhaseOverride(Section):
     Attributes:
         repeat: How often it runs in one step.
         every_steps: It runs on each ``every_steps``-th step only.
+        begin: The share of ``train.images`` after which it begins.
+        end: The share of ``train.images`` after which it stops.
     """
 
     repeat: Annotated[int, Field(ge=1, le=1000)] | None = None
     every_steps: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    begin: Annotated[float, Field(ge=0, lt=1)] | None = None
+    end: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class Until(Section):
@@ -424,6 +428,10 @@ def with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
     for section, key in [(plain["evaluate"], "every_images"), *((section, "every_steps") for section in steps)]:
         if key in section:
             section["every"] = section.pop(key)
+    for phase in plain["phases"].values():  # both keys are new since then
+        for key in ("begin", "end"):
+            if phase.get(key, 0) is None:
+                del phase[key]
     if plain["augmentation"] and plain["augmentation"].get("p", 0) is None:
         del plain["augmentation"]["p"]  # an option of ADA since then
     return plain

@@ -23,9 +23,9 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
     """Floating-point operations of a training step for each real image it shows.
 
     Matrix products and convolutions count, forward and backward, a multiplication and an addition as two; what is done
-    element by element, norms and optimizers are left out, as is the custom. A lazy phase counts by the share of steps
-    it runs in. Nothing is computed: the tensors are fakes that have shapes alone, and torch's random state stays as
-    it is.
+    element by element, norms and optimizers are left out, as is the custom. A phase counts by the share of steps
+    that it runs in. Nothing is computed: the tensors are fakes that have shapes alone, and torch's random state stays
+    as it is.
 
     Args:
         recipe: A validated recipe.
@@ -36,8 +36,13 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
         groups = scheduled(assembly.objective.phases(), recipe)
         batch = _batch(recipe, assembly)
-        total = sum(_flops(group, assembly, batch) * group[0].repeat / group[0].every_steps for group in groups)
+        total = sum(_flops(group, assembly, batch) * _share(group[0]) for group in groups)
     return total / (recipe.train.batch_size * max(group[0].repeat for group in groups))
+
+
+def _share(phase: Phase) -> float:
+    """How often a phase runs in a step, on average over the training."""
+    return phase.repeat / phase.every_steps * (phase.end - phase.begin)
 
 
 def _batch(recipe: Recipe, assembly: Assembly) -> Batch:

@@ -36,6 +36,7 @@ class TrainingStep:
         run: Each group's function, as the engine made it.
         gradients: Where gradient norms are noted.
         ema: The moving average, or None.
+        total: Steps in the whole training.
     """
 
     sampler: Sampler
@@ -43,6 +44,7 @@ class TrainingStep:
     run: Sequence[StepFn]
     gradients: GradientWatch
     ema: Ema | None
+    total: int
 
     @cached_property
     def batches(self) -> int:
@@ -53,7 +55,7 @@ class TrainingStep:
         """Take the ``index``-th step, counted from 0."""
         batches = [self.sampler.next() for _ in range(self.batches)]
         for group, run in zip(self.groups, self.run, strict=True):
-            if index % group.every_steps:
+            if not group.runs_in(index, self.total):
                 continue
             # The i-th repeat of each phase sees the i-th real batch.
             for columns in batches[: group.repeat]:
@@ -107,10 +109,10 @@ class StepGroup:
         """The phases' names."""
         return " and ".join(step.phase.name for step in self.phases)
 
-    @property
-    def every_steps(self) -> int:
-        """It runs on each ``every_steps``-th step."""
-        return self.phases[0].phase.every_steps
+    def runs_in(self, index: int, total: int) -> bool:
+        """Whether it runs in the ``index``-th of ``total`` steps, counted from 0."""
+        phase = self.phases[0].phase
+        return phase.begin * total <= index < phase.end * total and index % phase.every_steps == 0
 
     @property
     def repeat(self) -> int:
@@ -217,7 +219,8 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]
     """An objective's phases with the recipe's changes, those that share fakes together where the first of them stands.
 
     Raises:
-        GanzooError: The recipe changes a phase that does not exist, or repeats one that shares fakes.
+        GanzooError: The recipe changes a phase that does not exist, ends one before it begins, or changes when one runs
+            that shares fakes.
     """
     names = [phase.name for phase in phases]
     for name in recipe.phases:
@@ -232,12 +235,19 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]
         )
         for phase in phases
     ]
+    for phase in changed:
+        if not phase.begin < phase.end:
+            raise GanzooError(
+                f"Recipe '{recipe.name}' ends the phase '{phase.name}' at {phase.end:g} of the training and begins it "
+                f"at {phase.begin:g}, so it never runs.",
+                f"Set phases.{phase.name}.begin below phases.{phase.name}.end.",
+            )
     sharing = tuple(phase for phase in changed if phase.shares_fakes)
     for phase in sharing:
-        if (phase.repeat, phase.every_steps) != (1, 1):
+        if (phase.repeat, phase.every_steps, phase.begin, phase.end) != (1, 1, 0, 1):
             raise GanzooError(
                 f"Recipe '{recipe.name}' changes when the phase '{phase.name}' runs, which shares its fakes "
-                "with others and so runs once a step.",
+                "with others and so runs once in every step.",
                 f"Set train.share_fakes: false, or remove phases.{phase.name}.",
             )
     groups = [sharing if phase.shares_fakes else (phase,) for phase in changed]

@@ -188,6 +188,7 @@ class Trainer:
             [self.engine(group) for group in self.step_groups],
             self.gradients,
             self.ema,
+            self.total_steps,
         )
 
     @property
