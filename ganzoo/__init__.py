@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ganzoo.api.dataset import Dataset, ImageDataset, Split, cache_folder
     from ganzoo.api.extractor import Extractor, Features
     from ganzoo.api.hookspecs import Register, RegisterRecipe, hookimpl
-    from ganzoo.api.metric import Metric, MetricInputs
+    from ganzoo.api.metric import Metric, MetricInputs, ModelMetric, TrainedModel
     from ganzoo.api.modality import Audio, Images, Modality, Points
     from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
@@ -46,6 +46,7 @@ _HOME = {
     "Losses": "ganzoo.api.objective",
     "Metric": "ganzoo.api.metric",
     "MetricInputs": "ganzoo.api.metric",
+    "ModelMetric": "ganzoo.api.metric",
     "Modality": "ganzoo.api.modality",
     "Networks": "ganzoo.api.objective",
     "Objective": "ganzoo.api.objective",
@@ -59,6 +60,7 @@ _HOME = {
     "Split": "ganzoo.api.dataset",
     "Tracker": "ganzoo.api.tracker",
     "TrainedGenerator": "ganzoo.runs.generator",
+    "TrainedModel": "ganzoo.api.metric",
     "RegularizerContext": "ganzoo.api.adversarial",
     "UniformPrior": "ganzoo.api.priors",
     "EverySteps": "ganzoo.api.bounds",
@@ -104,6 +106,7 @@ __all__ = [
     "Metric",
     "MetricInputs",
     "Modality",
+    "ModelMetric",
     "Networks",
     "Objective",
     "Phase",
@@ -121,6 +124,7 @@ __all__ = [
     "Split",
     "Tracker",
     "TrainedGenerator",
+    "TrainedModel",
     "UniformPrior",
     "Weight",
     "cache_folder",

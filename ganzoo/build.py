@@ -83,7 +83,7 @@ def assemble(
     if not isinstance(prior, Prior):
         raise GanzooError(f"The prior '{recipe.prior.name}' is a {type(prior).__name__}, not a ganzoo.Prior.")
     spec = Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns, classes)
-    objective = _build_objective(recipe, zoo)
+    objective = build_objective(recipe, zoo)
     networks = nn.ModuleDict({role: _build_network(role, recipe, objective, zoo, spec) for role in objective.roles})
     try:
         with memory_guard(f"loss '{recipe.loss.name}'"):
@@ -101,7 +101,7 @@ def assemble(
     return assembly
 
 
-def _build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
+def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
     """The recipe's own objective, or an adversarial game of its loss, regularizers and augmentation."""
     loss = _create(zoo.losses.get(recipe.loss.name), recipe.loss)
     regularizers = []

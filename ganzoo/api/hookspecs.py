@@ -113,7 +113,10 @@ def register_extractors(register: Register[Extractor]) -> None:
 
 @hookspec
 def register_metrics(register: Register[Metric]) -> None:
-    """Add metrics, each available in every extractor's features: ``factory()`` gives a ``ganzoo.Metric``."""
+    """Add metrics: ``factory()`` gives a ``ganzoo.Metric``, which is available in every extractor's features.
+
+    A ``ganzoo.ModelMetric`` measures the trained model itself on real images, such as a classifier's test error.
+    """
 
 
 @hookspec

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from ganzoo.api.dataset import Dataset
     from ganzoo.api.extractor import Extractor, Features
+    from ganzoo.api.objective import Networks, Objective
 
 T = TypeVar("T")
 Better = Literal["lower", "higher", "neither"]
@@ -46,6 +48,59 @@ class Reference(Protocol):
 
 
 @dataclass(frozen=True)
+class TrainedModel:
+    """What was trained.
+
+    Attributes:
+        objective: What was optimised.
+        networks: By role, at least ``objective.samples_with``, on ``device``.
+        device: Where they are.
+        batch_size: Images at a time.
+    """
+
+    objective: Objective
+    networks: Networks
+    device: torch.device
+    batch_size: int = 500
+
+    def apply(self, name: str, dataset: Dataset) -> Tensor:
+        """What a method of the objective's makes of a whole dataset, the networks being in evaluation mode.
+
+        Args:
+            name: Of ``method(networks, images, label)``, from images (n, *shape) as networks see them and labels (n,),
+                zeros where there are none.
+            dataset: The images.
+
+        Returns:
+            Its results in the order of the images, on the CPU.
+        """
+        import torch
+
+        method, modality = getattr(self.objective, name), dataset.modality
+        labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
+        found = []
+        with torch.no_grad(), evaluating(self.networks), torch.autocast(self.device.type, enabled=False):
+            for start in range(0, len(dataset), self.batch_size):
+                rows = slice(start, start + self.batch_size)
+                images = modality.to_network(dataset.images[rows].to(self.device))
+                found.append(method(self.networks, images, labels[rows].to(self.device)).cpu())
+        return torch.cat(found)
+
+
+@contextmanager
+def evaluating(networks: Networks) -> Iterator[None]:
+    """Evaluation mode, and each module's own mode afterwards."""
+    modes = [(module, module.training) for network in networks.values() for module in network.modules()]
+    try:
+        for network in networks.values():
+            network.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@dataclass(frozen=True)
 class MetricInputs:
     """What a metric is computed from: samples and real images, as one extractor sees them.
 
@@ -57,6 +112,8 @@ class MetricInputs:
         training_set: Gives the images the generator was trained on. They are many: ask only where you need them.
         device: Where large computations, such as distances between all images, are best done. What is handed over and
             what is handed back is on the CPU.
+        model: What was trained, for a ``ModelMetric``; None where only its samples are known.
+        see: Gives the features of any images, in their modality's stored form.
     """
 
     n: int
@@ -65,6 +122,8 @@ class MetricInputs:
     real: Reference
     training_set: Callable[[], Reference]
     device: torch.device = field(default_factory=_cpu)
+    model: TrainedModel | None = None
+    see: Callable[[Tensor], Features] | None = None
     _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
@@ -93,6 +152,8 @@ class Metric(ABC):
         rejecting: What it makes of an extractor that may put an image into no class: such a metric ``refuses`` it,
             ``takes`` it as well, or ``needs`` one.
         alone: Whether it uses the samples alone, never the reference.
+        needs_features: Whether it is computed in an extractor's features. One that needs none, which only a
+            ``ModelMetric`` may be, is asked for by its name alone: ``test-error``.
     """
 
     better: Better
@@ -103,6 +164,7 @@ class Metric(ABC):
     held_out: bool = False
     rejecting: Literal["refuses", "takes", "needs"] = "refuses"
     alone: bool = False
+    needs_features: bool = True
 
     @abstractmethod
     def compute(self, inputs: MetricInputs) -> float:
@@ -136,4 +198,34 @@ class Metric(ABC):
             return "its extractor puts every image into a class"
         if self.needs_labels and (dataset.labels is None or extractor.classes != len(dataset.classes)):
             return f"its extractor knows other classes than those of '{dataset.name}'"
+        return None
+
+
+class ModelMetric(Metric):
+    """A number that says how well a trained model does what it is for on real images, beside drawing samples.
+
+    It calls a method of the objective's, ``method(networks, images, label)``, on the reference images, and needs no
+    samples. ``compute`` uses ``inputs.model`` and ``inputs.real.dataset``. Real images have no such score, so there is
+    no real vs real beside it. Where it needs features, they come from ``inputs.see``.
+
+    Attributes:
+        calls: The objective's method.
+        does: What an objective with this method does, as the end of a sentence: ``classifies images``.
+        needs_classes: Whether the reference must have labels.
+    """
+
+    calls: str
+    does: str
+    alone = True
+    needs_features = False
+    needs_classes: bool = False
+
+    def obstacle_in_model(self, objective: Objective | None, dataset: Dataset) -> str | None:
+        """Why it cannot be computed of this objective's networks on this dataset, as a phrase; None where it can."""
+        if objective is None:
+            return "it measures a trained model, not images"
+        if not hasattr(objective, self.calls):
+            return f"its loss is none that {self.does}"
+        if self.needs_classes and dataset.labels is None:
+            return f"'{dataset.name}' has no labels"
         return None

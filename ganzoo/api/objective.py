@@ -70,6 +70,9 @@ class Phase:
         loss: From networks and batch to ``{"loss": ..., ...}``, all scalars. No host synchronisation inside.
         repeat: How often it runs in one step, each time on the next real batch (critic iterations).
         every_steps: It runs on each ``every_steps``-th step only (lazy regularisation).
+        begin: The share of the training after which it begins to run: 0.5 for a prior that is fitted to codes which an
+            earlier phase has learned by then.
+        end: The share of the training after which it stops.
         after: Called without gradients after the optimizers stepped (weight clipping, balance terms).
         shares_fakes: Whether it takes ``batch.fake``, generated once a step for all phases that do, which then have
             their turns one after another on one batch. The phase that trains the generator is the last of them.
@@ -80,6 +83,8 @@ class Phase:
     loss: Callable[[Networks, Batch], Losses]
     repeat: int = 1
     every_steps: int = 1
+    begin: float = 0.0
+    end: float = 1.0
     after: Callable[[Networks], None] | None = None
     shares_fakes: bool = False
 
@@ -91,9 +96,11 @@ class Objective(nn.Module):
 
     Attributes:
         roles: The networks a recipe must name, each with the kind that provides it.
-        samples_with: The roles that drawing samples needs; each gets an exponential moving average.
+        samples_with: The roles that drawing samples needs, and the objective's other methods that metrics call; each
+            gets an exponential moving average.
         generates_from: Columns of the dataset that ``generate`` takes as keyword arguments besides codes and labels:
             ``("source",)`` for a translating generator.
+        views: How many samples ``overview`` draws of one code: 2 for pairs of two domains.
     """
 
     roles: ClassVar[Mapping[str, Literal["generator", "discriminator", "encoder"]]] = {
@@ -102,6 +109,7 @@ class Objective(nn.Module):
     }
     samples_with: ClassVar[tuple[str, ...]] = ("generator",)
     generates_from: ClassVar[tuple[str, ...]] = ()
+    views: ClassVar[int] = 1
     spec: Spec
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
@@ -135,6 +143,10 @@ class Objective(nn.Module):
         """
         samples: Tensor = networks["generator"](z, *self.condition(label))
         return samples
+
+    def overview(self, networks: Networks, z: Tensor, label: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
+        """What pictures of a run's progress show of each code: samples (n, views, *shape), drawn side by side."""
+        return self.generate_from(networks, z, label, columns).unsqueeze(1)
 
     def fakes(self, networks: Networks, batch: Batch) -> Tensor:
         """What ``generate`` makes of a batch's codes, labels and columns."""

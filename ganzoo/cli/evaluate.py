@@ -299,7 +299,8 @@ class Arguments:
         names = self.metrics or default
         if not self.everything:
             return names
-        return [f"all@{extractor}" for extractor in dict.fromkeys(name.partition("@")[2] for name in names)]
+        extractors = dict.fromkeys(name.partition("@")[2] for name in names if "@" in name)
+        return [*(f"all@{extractor}" for extractor in extractors), *(name for name in names if "@" not in name)]
 
 
 def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
@@ -328,6 +329,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
         validation=recipe.dataset.validation if own else VALIDATION,
         anyway=given.anyway or recipe.evaluate.anyway,
         extractor_weights=given.extractor_weights,
+        objective=generator.assembly.objective,
     )
     samples = given.samples or recipe.evaluate.samples
     kinds = (given.weights,) if given.weights else generator.weights
@@ -342,7 +344,14 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     records = []
     for kind in kinds:
         images, labels = generator.sample_labelled(samples, seed=given.seed, weights=kind)
-        scores = evaluator.score(images, sample_seed=given.seed, weights=kind, labels=labels, interval=given.interval)
+        scores = evaluator.score(
+            images,
+            sample_seed=given.seed,
+            weights=kind,
+            labels=labels,
+            interval=given.interval,
+            model=generator.model(kind),
+        )
         seconds = round(float(state.get("seconds", 0.0)), 3)
         records += [score.record(images=state["images"], seconds=seconds) for score in scores]
     return generator.run, records

@@ -301,7 +301,11 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     metrics = [entry.name for entry in zoo.metrics]
     for index, name in enumerate(recipe.evaluate.metrics):
         place = ("evaluate", "metrics", index)
-        metric, _, extractor = name.partition("@")
+        metric, at, extractor = name.partition("@")
+        if metric in metrics and not zoo.metric(metric).needs_features:
+            if at:
+                yield ValidationIssue(place, f"is '{name}'", f"Write {metric}, which needs no extractor.")
+            continue
         if not (metric and extractor):
             yield ValidationIssue(place, f"is '{name}'", "Write <metric>@<extractor>, such as fid@mnist-cnn.")
             continue

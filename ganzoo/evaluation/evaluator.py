@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part
-from ganzoo.api.metric import MetricInputs
+from ganzoo.api.metric import MetricInputs, ModelMetric, TrainedModel
 from ganzoo.config.headline import how_to_score
 from ganzoo.data.validation import load_part, part_of
 from ganzoo.errors import GanzooError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ganzoo.api.extractor import Extractor, Features
+    from ganzoo.api.objective import Objective
     from ganzoo.evaluation.features import Processes
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
@@ -173,7 +174,7 @@ class ReferenceData:
         return self._images[extractor, part]
 
     def _through(self, extractor: str, dataset: Dataset) -> RealImages:
-        return RealImages(dataset, self.options, extractor, self.extractors[extractor], self.device)
+        return RealImages(dataset, self.options, extractor, self.extractors.get(extractor), self.device)
 
 
 class Evaluator:
@@ -191,6 +192,7 @@ class Evaluator:
         anyway: Score in extractors that were fitted to another dataset too; the protocol says so for good.
         extractor_weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
         reference: Whether real images are loaded. A process that only computes features for the main one needs none.
+        objective: What is trained, where metrics of the trained model itself are asked for.
 
     Attributes:
         requests: What is measured, in order.
@@ -214,12 +216,14 @@ class Evaluator:
         anyway: bool = False,
         extractor_weights: Path | None = None,
         reference: bool = True,
+        objective: Objective | None = None,
     ) -> None:
         self.requests = parse_metrics(metrics, zoo)
         self.device = device
         self._zoo = zoo
         self._extractor_weights = extractor_weights
-        self._names = tuple(dict.fromkeys(request.extractor for request in self.requests))
+        self._names = tuple(dict.fromkeys(request.extractor for request in self.requests if request.extractor))
+        self._objective = objective
         self._extractors: dict[str, Extractor] = {}
         self._reference: ReferenceData | None = None
         self._foreign: frozenset[str] = frozenset()
@@ -292,8 +296,9 @@ class Evaluator:
         weights: str | None = None,
         labels: Tensor | None = None,
         interval: bool = True,
+        model: TrainedModel | None = None,
     ) -> list[Score]:
-        """Every metric of a set of images. Their order does not matter.
+        """Every metric of a set of images, and of the model that drew them. The images' order does not matter.
 
         Args:
             images: In their modality's stored form (n, *shape), n at least 2.
@@ -304,6 +309,7 @@ class Evaluator:
             labels: int64 (n,), the classes that were asked for; None where none were.
             interval: Whether metrics that have an interval compute it, which takes a second or two for a Fréchet
                 distance.
+            model: What was trained, with ``weights``, for the metrics of the model itself.
 
         Raises:
             GanzooError: The images are too few or of the wrong type or shape, or lack the labels that a metric needs.
@@ -313,16 +319,20 @@ class Evaluator:
         seen = self.features(images) if features is None else features
         order = _canonical_order(images)
         labels = None if labels is None else labels[order]
-        inputs = {name: self._inputs(name, len(images), seen[name][order], labels) for name in self._names}
+        inputs = {name: self._inputs(name, len(images), seen[name][order], labels, model) for name in self._names}
+        inputs[""] = self._inputs("", len(images), None, labels, model)
         scores = []
         for request in chosen:
             if request.metric.needs_labels and labels is None:  # one of `all`, or it would have been refused
                 continue
             given = inputs[request.extractor]
             value = finite(request, request.metric.compute(given))
-            floor = self.reference.real_vs_real(request, given.n)
             protocol = self.protocol(request, given.n, sample_seed, weights)
             ends = request.metric.interval(given, value) if interval else None
+            if isinstance(request.metric, ModelMetric):
+                scores.append(Score(request.name, value, None, protocol, ends))
+                continue
+            floor = self.reference.real_vs_real(request, given.n)
             scores.append(Score(request.name, value, floor, protocol, ends, self.reference.deviation(request, given.n)))
         return scores
 
@@ -337,14 +347,13 @@ class Evaluator:
             sample_seed: As for ``score``.
             weights: As for ``score``.
         """
-        real, extractor = self.reference.real(request.extractor), self._extractors[request.extractor]
-        floor, _ = self.reference.first_draw(request, n)
+        real, extractor = self.reference.real(request.extractor), self._extractors.get(request.extractor)
+        of_model = isinstance(request.metric, ModelMetric)
         return {
             "metric": request.entry.name,
             # A plugin's metric is another one in another version of its package.
             **({} if request.is_ours else {"plugin": request.entry.distribution}),
-            "extractor": request.extractor,
-            "extractor_digest": extractor.digest,
+            **({} if extractor is None else {"extractor": request.extractor, "extractor_digest": extractor.digest}),
             **({"anyway": True} if request.extractor in self._foreign else {}),
             "dataset": real.key["dataset"],
             "dataset_options": real.key["options"],
@@ -352,17 +361,23 @@ class Evaluator:
             **({"validation": self._validation} if self._validation else {}),
             "reference_digest": real.key["content"],
             "n_real": real.key["count"],
-            "resizing": extractor.resizing,
+            **({} if extractor is None else {"resizing": extractor.resizing}),
             "quantised": real.dataset.modality.quantisation,
-            "torch_fidelity": torch_fidelity.version(),
+            **({} if extractor is None else {"torch_fidelity": torch_fidelity.version()}),
             **request.metric.settings(self._inputs(request.extractor, n, None, None)),
-            "n_fake": n,
-            "n_floor": floor.n,
-            "sample_seed": sample_seed,
+            **({} if of_model else {"n_fake": n, "n_floor": self.reference.first_draw(request, n)[0].n}),
+            **({} if of_model else {"sample_seed": sample_seed}),
             "weights": weights,
         }
 
-    def _inputs(self, extractor: str, n: int, seen: Features | None, labels: Tensor | None) -> MetricInputs:
+    def _inputs(
+        self,
+        extractor: str,
+        n: int,
+        seen: Features | None,
+        labels: Tensor | None,
+        model: TrainedModel | None = None,
+    ) -> MetricInputs:
         def given() -> Features:
             if seen is None:
                 raise GanzooError(
@@ -371,7 +386,7 @@ class Evaluator:
             return seen
 
         real, train = self.reference.real(extractor), partial(self.reference.train, extractor)
-        return MetricInputs(n, given, labels, real, train, self.device)
+        return MetricInputs(n, given, labels, real, train, self.device, model, real.see if extractor else None)
 
     def _extractors_for(self, shape: tuple[int, ...]) -> dict[str, Extractor]:
         """Every extractor, found on first use."""
@@ -386,7 +401,10 @@ class Evaluator:
 
     def _applies(self, request: MetricRequest) -> bool:
         """Whether a metric can be computed; one that was asked for by name has to be."""
-        obstacle = request.metric.obstacle(self._extractors[request.extractor], self.reference.dataset)
+        if isinstance(request.metric, ModelMetric):
+            obstacle = request.metric.obstacle_in_model(self._objective, self.reference.dataset)
+        else:
+            obstacle = request.metric.obstacle(self._extractors[request.extractor], self.reference.dataset)
         if request.metric.held_out and self.reference.part is None:
             obstacle = f"'{self.reference.dataset.name}' came without its other split"
         if obstacle and request.by_name:

@@ -233,6 +233,9 @@ def fitting_metrics(
     """
     kept, sentences = [], []
     for extractor, names in _by_extractor(metrics).items():
+        if not extractor:  # metrics of the trained model, which need none
+            kept += names
+            continue
         try:
             found = find_extractor(extractor, zoo, dataset.shape)
         except GanzooError as error:

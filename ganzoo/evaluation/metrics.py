@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.hookspecs import Register, hookimpl
-from ganzoo.api.metric import Better, Metric, MetricInputs
+from ganzoo.api.metric import Better, Metric, MetricInputs, ModelMetric
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.evaluation import extrapolation, intervals, torch_fidelity
 from ganzoo.evaluation.neighbours import CPU, Manifolds, manifolds, nearest_neighbours, radii
@@ -471,6 +471,24 @@ class Quality(Metric):
         return intervals.of_mean(inputs.fake.class_logits.amax(1) > -math.inf, (0.0, 1.0))
 
 
+class ReconstructionDistance(ModelMetric):
+    """Fréchet distance between real images and what an autoencoder makes of them."""
+
+    better = "lower"
+    range = "0 and up"
+    calls = "reconstruct"
+    does = "reconstructs images"
+    needs_features = True
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """Squared units of the features. Both sets are of the same images, so copies score 0."""
+        assert inputs.model is not None
+        assert inputs.see is not None
+        real = inputs.real.dataset
+        again = real.modality.from_network(inputs.model.apply(self.calls, real))
+        return torch_fidelity.frechet_distance(inputs.see(again).statistics, inputs.real.features.statistics)
+
+
 KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991"
 NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, arXiv:2002.09797"
 SRIVASTAVA = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
@@ -522,6 +540,7 @@ OURS: tuple[Row, ...] = (
         "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163",
     ),
     ("quality", Quality, "Share of samples that belong to a mode", SRIVASTAVA),
+    ("reconstruction-fid", ReconstructionDistance, "Fréchet distance between real images and reconstructions", None),
 )
 """Name, class, summary and paper, in the order in which ``all@...`` gives them."""
 
@@ -544,7 +563,7 @@ class MetricRequest:
     Attributes:
         entry: The metric's registration.
         metric: What is computed.
-        extractor: The name of the extractor it is computed in.
+        extractor: The name of the extractor it is computed in; empty for a metric that needs no features.
         by_name: Whether it was asked for itself, and not among ``all``.
     """
 
@@ -555,8 +574,8 @@ class MetricRequest:
 
     @property
     def name(self) -> str:
-        """As people write it: ``fid@mnist-cnn``."""
-        return f"{self.entry.name}@{self.extractor}"
+        """As people write it: ``fid@mnist-cnn``, or ``test-error``."""
+        return f"{self.entry.name}@{self.extractor}" if self.extractor else self.entry.name
 
     @property
     def is_ours(self) -> bool:
@@ -565,18 +584,23 @@ class MetricRequest:
 
 
 def parse_metric(name: str, zoo: Zoo) -> list[MetricRequest]:
-    """Read ``<metric>@<extractor>``; ``all@<extractor>`` gives one for each metric.
+    """Read ``<metric>@<extractor>``; ``all@<extractor>`` gives one for each metric that needs an extractor.
 
     Raises:
         GanzooError: It is not of that form, or names an unknown metric.
     """
     metric, at, extractor = name.partition("@")
+    if metric in zoo.metrics and not zoo.metric(metric).needs_features:
+        if at:
+            raise GanzooError(f"The metric '{metric}' needs no extractor (in '{name}').", f"Write {metric}.")
+        return [MetricRequest(zoo.metrics.get(metric), zoo.metric(metric), "")]
     if not (at and extractor):
         raise GanzooError(
             f"The metric '{name}' names no extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn."
         )
     if metric == ALL:
-        return [MetricRequest(one, zoo.metric(one.name), extractor, by_name=False) for one in zoo.metrics.in_order()]
+        known_metrics = [(entry, zoo.metric(entry.name)) for entry in zoo.metrics.in_order()]
+        return [MetricRequest(e, one, extractor, by_name=False) for e, one in known_metrics if one.needs_features]
     if metric not in zoo.metrics:
         known = [ALL, *(entry.name for entry in zoo.metrics)]
         remedy = f"{nearest(metric, known)} {zoo.metrics.hint}".strip()

@@ -23,7 +23,7 @@ class Score:
         metric: ``fid@mnist-cnn``.
         value: The score.
         floor: Real vs real: what real images score under the same protocol, as many as there were samples, where there
-            are as many.
+            are as many; None where real images have no such score.
         protocol: JSON: metric, extractor and its digest, dataset, split, counts, resizing, seed, weights, ...
         interval: Where the score would be with other samples of the same generator, 95%; None if not computed.
         sd: The standard deviation of ``floor`` over other draws of real images; None where that is unknown.
@@ -31,15 +31,15 @@ class Score:
 
     metric: str
     value: float
-    floor: float
+    floor: float | None
     protocol: dict[str, Any]
     interval: tuple[float, float] | None = None
     sd: float | None = None
 
     @property
-    def excess(self) -> float:
-        """How far the score is above real vs real, or below it where that is negative."""
-        return self.value - self.floor
+    def excess(self) -> float | None:
+        """How far the score is above real vs real, or below it where that is negative; None where there is none."""
+        return None if self.floor is None else self.value - self.floor
 
     def record(self, images: int | None = None, seconds: float | None = None) -> dict[str, Any]:
         """A line of scores.jsonl.
@@ -98,6 +98,8 @@ def in_brief(protocol: Protocol) -> str:
     """The samples and the images of a protocol in one line; ``not stated`` where it lacks them."""
     try:
         reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
+        if "n_fake" not in protocol:
+            return f"{reference} images"
         seed = protocol.get("sample_seed")
         return f"{protocol['n_fake']:,} samples vs {reference}{f', sample seed {seed}' if seed else ''}"
     except (KeyError, TypeError, ValueError):
@@ -106,8 +108,10 @@ def in_brief(protocol: Protocol) -> str:
 
 def _described(protocol: Protocol) -> str:
     reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']} images"
+    if "n_fake" not in protocol and "extractor" not in protocol:
+        return reference
     parts = [
-        f"{protocol['n_fake']:,} against {reference}",
+        f"{protocol['n_fake']:,} against {reference}" if "n_fake" in protocol else reference,
         f"{protocol['extractor']} {protocol['extractor_digest'][:8]}",
         "not quantised" if protocol["quantised"] == "none" else protocol["quantised"],
         "native size" if protocol["resizing"] == "none" else protocol["resizing"],

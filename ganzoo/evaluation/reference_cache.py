@@ -46,15 +46,15 @@ class RealImages:
     Attributes:
         dataset: The images.
         options: The recipe's options for their dataset.
-        name: The extractor's name.
-        extractor: On ``device``, in evaluation mode.
+        name: The extractor's name; empty where there is none.
+        extractor: On ``device``, in evaluation mode; None where nothing is asked of their features.
         device: Where features are computed.
     """
 
     dataset: Dataset
     options: Mapping[str, Any]
     name: str
-    extractor: Extractor
+    extractor: Extractor | None
     device: torch.device
 
     @cached_property
@@ -66,13 +66,18 @@ class RealImages:
             "split": self.dataset.split,
             "count": len(self.dataset),
             "content": content_digest(self.dataset.images),
-            "extractor": self.name,
-            "extractor_digest": self.extractor.digest,
+            **({} if self.extractor is None else {"extractor": self.name, "extractor_digest": self.extractor.digest}),
         }
+
+    def see(self, images: Tensor) -> Features:
+        """The features of other images, in their modality's stored form."""
+        assert self.extractor is not None, "features come from an extractor"
+        return extract(self.name, self.extractor, images, self.device)
 
     @cached_property
     def features(self) -> Features:
         """Their features, from the cache where it has them."""
+        assert self.extractor is not None, "features come from an extractor"
         tensors = remembered("features", self.key, self._compute)
         projection = self.extractor.projection
         return Features(tensors["values"], tensors.get("logits"), None if projection is None else projection.cpu())
@@ -92,7 +97,7 @@ class RealImages:
         return {}
 
     def _compute(self) -> dict[str, Tensor]:
-        found = extract(self.name, self.extractor, self.dataset.images, self.device)
+        found = self.see(self.dataset.images)
         return {"values": found.values} if found.logits is None else {"values": found.values, "logits": found.logits}
 
 

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.api.bounds import INT64
+from ganzoo.api.metric import evaluating
 from ganzoo.errors import GanzooError, RunError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def draw(
     columns: Mapping[str, Tensor] | None = None,
     batch_size: int = BATCH,
     part: tuple[int, int] = WHOLE,
+    overview: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Draw images in evaluation mode; the same arguments give the same images.
 
@@ -54,6 +56,8 @@ def draw(
         batch_size: Images at a time.
         part: (k, m) draws every m-th batch, from the k-th on, and leaves the other images zero: m processes draw parts
             that add up to the whole.
+        overview: Draw what the objective shows of each code: n times ``objective.views`` images, those of one code
+            together.
 
     Returns:
         Samples (n, *shape) in their modality's stored form (uint8 images), on the CPU; and their labels (n,), or None
@@ -74,20 +78,22 @@ def draw(
         codes = objective.spec.prior.sample(n, torch.Generator().manual_seed(seed), torch.device("cpu"))
     asked = torch.zeros(n, dtype=torch.int64) if labels is None else labels.cpu()
     modality = objective.spec.modality
-    images = torch.zeros(n, *modality.shape, dtype=modality.stored)
+    views, generate = (objective.views, objective.overview) if overview else (1, objective.generate_from)
+    images = torch.zeros(n, views, *modality.shape, dtype=modality.stored)
     given = _cycled(objective, columns or {}, n)
     first, every = part
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), _evaluating(networks):
+    with torch.no_grad(), torch.autocast(device.type, enabled=False), evaluating(networks):
         for start in range(first * batch_size, n, every * batch_size):
             rows = slice(start, start + batch_size)
             # Each batch for itself, so that a batch does not depend on who draws the ones before it.
             with _seeded(seed + start, device):
                 starts = {name: column[rows].to(device) for name, column in given.items()}
-                outputs = objective.generate_from(networks, codes[rows].to(device), asked[rows].to(device), starts)
+                outputs = generate(networks, codes[rows].to(device), asked[rows].to(device), starts)
             if outputs.isnan().any():
                 raise RunError("The generator draws NaN.", "Its training has diverged; lower the learning rate.")
-            images[rows] = modality.from_network(outputs).cpu()
-    return images, None if labels is None else asked
+            samples = outputs.flatten(0, 1) if overview else outputs
+            images[rows] = modality.from_network(samples).cpu().view(-1, *images.shape[1:])
+    return images.flatten(0, 1), None if labels is None else asked
 
 
 def _cycled(objective: Objective, columns: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
@@ -113,16 +119,3 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _evaluating(networks: Networks) -> Iterator[None]:
-    """Evaluation mode, and each module's own mode afterwards."""
-    modes: list[tuple[nn.Module, bool]] = [(m, m.training) for net in networks.values() for m in net.modules()]
-    try:
-        for network in networks.values():
-            network.eval()
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

@@ -54,7 +54,7 @@ class VarietyWatch:
         """
         chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
         found: tuple[str, Extractor | None] = "pixels", None
-        for name in dict.fromkeys(name.partition("@")[2] for name in metrics):
+        for name in dict.fromkeys(name.partition("@")[2] for name in metrics if "@" in name):
             extractor = find_extractor(name, zoo, dataset.shape)
             if found[1] is None or extractor.classes:
                 found = name, extractor.to(device)

@@ -18,7 +18,7 @@ from ganzoo.api.priors import CodesPrior, GaussianPrior
 from ganzoo.api.reading import open_picture
 from ganzoo.config.headline import HEADLINES
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.features import extract, find_extractor
+from ganzoo.evaluation.features import find_extractor
 from ganzoo.evaluation.neighbours import nearest_neighbours, radii
 from ganzoo.evaluation.protocol import excess
 from ganzoo.evaluation.reference_cache import RealImages
@@ -316,7 +316,7 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
         return Absent("The recipe has no metrics, so there are no features to compare images in.")
     samples = generator.sample(NEIGHBOURS, seed=SEED)
     real = _training_set(generator, zoo, named[0])
-    seen = extract(named[0], real.extractor, samples, generator.device).values
+    seen = real.see(samples).values
     distances, indices = nearest_neighbours(seen, real.features.values)
     others = radii(real.features.values, 1, of=indices)
     pairs = [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from ganzoo.api.metric import TrainedModel
 from ganzoo.api.modality import Modality, recorded
 from ganzoo.build import Assembly, assemble
 from ganzoo.errors import GanzooError
@@ -137,6 +138,14 @@ class TrainedGenerator:
             codes=codes,
             columns=self._columns(source),
         )[0]
+
+    def model(self, weights: Weights | None = None) -> TrainedModel:
+        """What was trained, for metrics of the model itself.
+
+        Args:
+            weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+        """
+        return TrainedModel(self.assembly.objective, self._networks(weights or self.weights[0]), self.device)
 
     def _columns(self, source: Tensor | None) -> dict[str, Tensor]:
         """What it generates from besides codes: the argument, and the dataset's columns."""

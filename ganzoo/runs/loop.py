@@ -25,8 +25,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part
+from ganzoo.api.metric import TrainedModel
 from ganzoo.api.modality import png
 from ganzoo.api.tracker import Tracker
+from ganzoo.build import build_objective
 from ganzoo.config.loading import Recipe, parse_recipe
 from ganzoo.data.validation import load_part, part_of
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
@@ -372,6 +374,7 @@ def _build(
             validation=validation,
             anyway=recipe.evaluate.anyway,
             reference=processes.is_main and bool(metrics),
+            objective=build_objective(recipe, zoo),
         )
         variety = VarietyWatch.of(metrics, zoo, train, device) if processes.is_main else None
         trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
@@ -602,13 +605,16 @@ class TrainingLoop:
             return
         columns = len(self.run.info.get("class_names", ())) if self.trainer.recipe.conditional else GRID_ROWS
         modality = self.trainer.objective.spec.modality
-        images, _ = self._samples(self.trainer.kinds_of_weights[0], modality.overview_size(columns, GRID_ROWS))
+        shown = modality.overview_size(columns, GRID_ROWS) // self.trainer.objective.views
+        images, _ = self._samples(self.trainer.kinds_of_weights[0], shown, overview=True)
         path = self.run.path / "samples" / f"{self.trainer.images:012d}.png"
         write_atomically(path, png(modality.picture(images, columns)))
         for tracker in self._trackers:
             tracker.picture(self.trainer.images, path)
 
-    def _samples(self, weights: str, n: int, part: tuple[int, int] = (0, 1)) -> tuple[Tensor, Tensor | None]:
+    def _samples(
+        self, weights: str, n: int, part: tuple[int, int] = (0, 1), *, overview: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         """Samples of the trained generator and their labels; of several processes each may draw its part."""
         trainer = self.trainer
         return draw(
@@ -620,13 +626,14 @@ class TrainingLoop:
             classes=trainer.objective.spec.classes,
             columns=self.sources,
             part=part,
+            overview=overview,
         )
 
     def _score(self, weights: str, missing: Sequence[MetricRequest]) -> None:
         """Draw samples and look at them together; the main process computes the metrics."""
-        processes = self.trainer.processes
+        trainer, processes = self.trainer, self.trainer.processes
         part = (processes.rank, processes.size)
-        images, labels = self._samples(weights, self.trainer.recipe.evaluate.samples, part)
+        images, labels = self._samples(weights, trainer.recipe.evaluate.samples, part)
         processes.all_reduce_sum(images)
         features = self.evaluator.features(images, processes)
         if self.run is not None:
@@ -637,6 +644,7 @@ class TrainingLoop:
                 sample_seed=SAMPLE_SEED,
                 weights=weights,
                 labels=labels,
+                model=TrainedModel(trainer.objective, trainer.sampling_networks(weights), trainer.device),
                 # What may be the final scores; the others are points of a curve.
                 interval=self.trainer.steps >= self.trainer.total_steps or bool(self.trainer.recipe.train.conditions),
             )

@@ -81,6 +81,7 @@ class CoGAN(Objective):
     """
 
     samples_with = ("generator", "second_generator")
+    views = 2
 
     def __init__(self, *, second: Domain = "edges", own_layers: Depth = 1) -> None:
         super().__init__()
@@ -106,6 +107,10 @@ class CoGAN(Objective):
         """(G1(z), G2(z)), images (n, c, h, w) of both domains from codes (n, latent)."""
         second = self._second(networks, "generator")(z, *self.condition(label))
         return self.generate(networks, z, label), second
+
+    def overview(self, networks: Networks, z: Tensor, label: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
+        """Pairs (n, 2, c, h, w) of both domains."""
+        return torch.stack(self.pair(networks, z, label), dim=1)
 
     def _second(self, networks: Networks, role: str) -> Callable[..., Tensor]:
         own = networks[f"second_{role}"]

@@ -90,6 +90,19 @@ def test_a_second_network_is_the_first_with_its_own_layers_put_in() -> None:
     assert (first - other).abs().max() > 0.1
 
 
+def test_pictures_of_progress_show_pairs_of_one_code() -> None:
+    objective, networks = built()
+    moved(networks)
+    shown, _ = draw(objective, networks, 3, seed=5, device=torch.device("cpu"), overview=True)
+    z = SPEC.prior.sample(3, torch.Generator().manual_seed(5), torch.device("cpu"))
+    with torch.no_grad():
+        pairs = torch.stack(objective.pair(networks, z, torch.zeros(3, dtype=torch.int64)), dim=1)
+    assert torch.equal(shown, SPEC.modality.from_network(pairs.flatten(0, 1)))
+    alone, _ = draw(objective, networks, 3, seed=5, device=torch.device("cpu"))
+    assert torch.equal(alone, shown[::2])
+    assert not torch.equal(alone, shown[1::2])
+
+
 @pytest.mark.parametrize("domain", ["edges", "negative"])
 def test_the_losses_are_two_games_on_two_halves_of_the_batch(domain: str) -> None:
     objective, networks = built(second=domain)

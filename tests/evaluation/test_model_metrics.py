@@ -1,0 +1,136 @@
+"""Metrics of the trained model itself: how they are asked for, what they are given, and who is refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from ganzoo import GanzooError, GaussianPrior, ModelMetric, Objective, Spec, TrainedModel
+from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.metrics import parse_metrics
+from ganzoo.evaluation.protocol import describe, identity, in_brief
+from ganzoo.evaluation.torch_fidelity import frechet_distance
+from ganzoo.registry.registry import Entry
+
+CPU = torch.device("cpu")
+
+
+class Darker(Objective):
+    """Gives images back a little darker, and guesses each image's label."""
+
+    def __init__(self, by: float = 0.0):
+        super().__init__()
+        self.by = by
+
+    def phases(self):
+        return []
+
+    def reconstruct(self, networks, images, label):
+        assert not networks["generator"].training
+        return images - self.by
+
+    def guess(self, networks, images, label):
+        return label
+
+
+class Guesses(ModelMetric):
+    """Mean guess."""
+
+    better = "neither"
+    range = "any number"
+    calls = "guess"
+    does = "guesses"
+    needs_classes = True
+
+    def compute(self, inputs):
+        return float(inputs.model.apply("guess", inputs.real.dataset).double().mean())
+
+
+@pytest.fixture
+def zoo(toy_zoo):
+    toy_zoo.metrics.add(Entry("metric", "guesses", Guesses, "Mean guess", None, "somebody-s", "guesses 1.2"))
+    return toy_zoo
+
+
+def model(objective):
+    objective.bind(Spec((1, 8, 8), GaussianPrior(dim=2)), {})
+    return TrainedModel(objective, {"generator": nn.Dropout()}, CPU, batch_size=70)
+
+
+def evaluator(zoo, metrics, objective=None):
+    return Evaluator(metrics, zoo.datasets.get("toy"), {}, None, zoo, CPU, objective=objective)
+
+
+def test_one_that_needs_no_features_is_asked_for_by_its_name_alone(zoo):
+    requests = parse_metrics(["guesses", "reconstruction-fid@tiny"], zoo)
+    assert [(one.name, one.extractor) for one in requests] == [("guesses", ""), ("reconstruction-fid@tiny", "tiny")]
+    with pytest.raises(GanzooError, match=r"'guesses' needs no extractor \(in 'guesses@tiny'\).*Write guesses"):
+        parse_metrics(["guesses@tiny"], zoo)
+    with pytest.raises(GanzooError, match="names no extractor"):
+        parse_metrics(["reconstruction-fid"], zoo)
+    assert "guesses" not in {one.entry.name for one in parse_metrics(["all@tiny"], zoo)}
+
+
+def test_a_metric_without_features_sees_every_reference_image_and_its_label(zoo, noise):
+    found = evaluator(zoo, ["guesses"], Darker())
+    (score,) = found.score(noise(40), model=model(Darker()), weights="ema", sample_seed=3)
+    assert (score.value, score.floor, score.sd, score.interval) == (1.5, None, None, None)
+    assert score.excess is None
+    assert score.protocol == {
+        "metric": "guesses",
+        "plugin": "guesses 1.2",
+        "dataset": "toy",
+        "dataset_options": {"shift": 0},
+        "split": "test",
+        "reference_digest": score.protocol["reference_digest"],
+        "n_real": 600,
+        "quantised": "uint8",
+        "weights": "ema",
+    }
+    assert score.record()["floor"] is None
+    assert describe(score.protocol) == "600 toy test images"
+    assert in_brief(score.protocol) == "600 toy test images"
+    assert identity(found.protocol(found.requests[0], 40, 3, "ema")) == identity(score.protocol)
+
+
+def test_copies_are_reconstructed_at_no_distance_and_others_at_theirs(zoo, noise):
+    request = ["reconstruction-fid@tiny"]
+    (copies,) = evaluator(zoo, request, Darker()).score(noise(40), model=model(Darker()))
+    assert copies.value == pytest.approx(0, abs=1e-6)
+    darker = Darker(0.25)
+    found = evaluator(zoo, request, darker)
+    (score,) = found.score(noise(40), model=model(darker))
+    real = found.reference.real("tiny")
+    images = real.dataset.images.float().sub(0.25 * 127.5).round().clamp(0, 255).to(torch.uint8)
+    assert score.value == pytest.approx(frechet_distance(real.see(images).statistics, real.features.statistics))
+    assert score.value > 1e-3
+    assert "n_fake" not in score.protocol
+    assert describe(score.protocol).startswith("600 toy test images, tiny ")
+
+
+def test_samples_and_the_model_are_scored_side_by_side(zoo, noise):
+    found = evaluator(zoo, ["fid@tiny", "guesses"], Darker())
+    scores = found.score(noise(40), model=model(Darker()))
+    assert [score.metric for score in scores] == ["fid@tiny", "guesses"]
+    assert scores[0].floor is not None
+
+
+def test_networks_go_back_to_training(zoo, noise):
+    trained = model(Darker())
+    trained.networks["generator"].train()
+    evaluator(zoo, ["reconstruction-fid@tiny"], Darker()).score(noise(40), model=trained)
+    assert trained.networks["generator"].training
+
+
+def test_a_loss_that_cannot_do_it_and_images_without_a_model_are_refused(zoo):
+    class Nothing(Objective):
+        def phases(self):
+            return []
+
+    with pytest.raises(GanzooError, match=r"'guesses' cannot be computed: its loss is none that guesses\."):
+        evaluator(zoo, ["guesses"], Nothing())
+    with pytest.raises(GanzooError, match=r"'reconstruction-fid@tiny'.*measures a trained model, not images"):
+        evaluator(zoo, ["reconstruction-fid@tiny"])
+    every = [request.entry.name for request in evaluator(zoo, ["all@tiny"]).requests]
+    assert "reconstruction-fid" not in every
+    assert "fid" in every
+    assert "reconstruction-fid" in [one.entry.name for one in evaluator(zoo, ["all@tiny"], Darker()).requests]
