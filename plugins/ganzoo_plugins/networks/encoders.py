@@ -24,22 +24,23 @@ class Encoder(nn.Module):
 
     Args:
         spec: Image, latent and class sizes.
-        trunk: A discriminator, of which all but the head is used.
+        trunk: A discriminator that shares its features, of which all but the head is used.
 
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to codes (n, latent), linear.
     """
 
-    def __init__(self, spec: Spec, trunk: mlp.Discriminator | dcgan.Discriminator) -> None:
+    def __init__(self, spec: Spec, trunk: nn.Module) -> None:
         super().__init__()
-        self.trunk, self.feature_width = trunk, trunk.feature_width
+        self.trunk, self.feature_width = trunk, as_trunk(trunk, "discriminator", "An encoder").feature_width
         del trunk.head
         self.head = nn.Linear(self.feature_width, spec.latent)
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
-        return self.trunk.features(images, label)
+        features: Tensor = self.trunk.features(images, label)  # type: ignore[operator]
+        return features
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Codes (n, latent) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""

@@ -30,6 +30,9 @@ from ganzoo import (
     CodesPrior,
     GanzooError,
     Losses,
+    Metric,
+    MetricInputs,
+    ModelMetric,
     Networks,
     Objective,
     Phase,
@@ -73,6 +76,7 @@ class ClusterGAN(Objective):
     """
 
     roles = {"generator": "generator", "discriminator": "discriminator", "encoder": "encoder"}  # noqa: RUF012
+    samples_with = ("generator", "encoder")
 
     def __init__(
         self,
@@ -142,6 +146,81 @@ class ClusterGAN(Objective):
         noise, code = recovered(self.prior, found, self.scaled(batch.z))
         game = -fake.mean() if self.wasserstein else softplus(-fake).mean()
         return {"loss": game + self.weights[0] * noise + self.weights[1] * code, "noise": noise, "code": code}
+
+    def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """Logits (n, K) of the first categorical code of images (n, c, h, w)."""
+        found: Tensor = networks["encoder"](images, *self.condition(label))
+        return found[:, self.prior.dim : self.prior.dim + self.prior.categorical[0]].float()
+
+
+def contingency(clusters: Tensor, classes: Tensor) -> Tensor:
+    """How many images (n,) fall into each cluster and class, (clusters, classes) int64."""
+    width = int(classes.max()) + 1
+    counts = (clusters * width + classes).bincount(minlength=(int(clusters.max()) + 1) * width)
+    return counts.view(-1, width)
+
+
+def clustering_accuracy(table: Tensor) -> float:
+    """The largest share of images whose cluster is assigned to their class, over all one-to-one assignments.
+
+    Args:
+        table: Images by cluster and class, (clusters, classes).
+    """
+    # Comes with torch-fidelity; slow to import for everybody who looks for plugins.
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
+    return int(table[rows, columns].sum()) / int(table.sum())
+
+
+def normalised_information(table: Tensor) -> float:
+    """The information between clusters and classes, divided by the mean of their entropies: 0 to 1.
+
+    Args:
+        table: Images by cluster and class, (clusters, classes).
+    """
+    joint = table.double() / table.sum()
+    clusters, classes, both = (torch.special.entr(p).sum() for p in (joint.sum(1), joint.sum(0), joint))
+    return float((clusters + classes - both) / ((clusters + classes) / 2).clamp(min=1e-12))
+
+
+class ClusteringAccuracy(ModelMetric):
+    """Share of held-out images in the class of their cluster, under the best one-to-one assignment."""
+
+    better = "higher"
+    range = "0 to 1"
+    calls = "cluster"
+    does = "finds clusters"
+    needs_classes = True
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``clustering_accuracy``."""
+        return clustering_accuracy(self.table(inputs))
+
+    def table(self, inputs: MetricInputs) -> Tensor:
+        """Images by cluster and class."""
+        model, real = inputs.model, inputs.real.dataset
+        assert model is not None
+        assert real.labels is not None
+        labels = real.labels
+        return inputs.shared("contingency", lambda: contingency(model.apply("cluster", real).argmax(1), labels))
+
+
+class ClusteringInformation(ClusteringAccuracy):
+    """Normalised mutual information between held-out images' clusters and classes."""
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """See ``normalised_information``."""
+        return normalised_information(self.table(inputs))
+
+
+@hookimpl
+def register_metrics(register: Register[Metric]) -> None:
+    """How well clusters of held-out images agree with classes."""
+    summary = "Share of held-out images in the class of their cluster, best assignment"
+    register("clustering-accuracy", ClusteringAccuracy, summary=summary, paper=PAPER)
+    summary = "Normalised mutual information between held-out images' clusters and classes"
+    register("clustering-nmi", ClusteringInformation, summary=summary, paper=PAPER)
 
 
 @hookimpl

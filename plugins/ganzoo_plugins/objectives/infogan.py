@@ -19,10 +19,9 @@ uniform.
 The networks are those of appendix C.1 for MNIST: D is convolutions of 64 and 128 channels and a layer of 1024 units,
 all but the first batch-normalised, with LeakyReLU(0.1); G is layers of 1024 and 7x7x128 units, a transposed convolution
 of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4, strides 2.
-Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, compare seven losses on them. Grids follow from the
-image as DCGAN's do (28x28 is 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 -> 32), channels double as the grid is halved, and
-all widths are multiples of one. G ends in tanh instead of a sigmoid, as images here are in [-1, 1]. Weights start as
-DCGAN's; the paper does not say.
+Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, compare seven losses on them. Images of other sizes are
+halved twice as well, padded with zeros to a multiple of four for D; all widths are multiples of one. G ends in tanh
+instead of a sigmoid, as images here are in [-1, 1]. Weights start as DCGAN's; the paper does not say.
 """
 
 from __future__ import annotations
@@ -68,16 +67,16 @@ from ganzoo.layers import (
     with_label,
 )
 from ganzoo_plugins.networks.dcgan import initialise
+from ganzoo_plugins.networks.encoders import Encoder
 
 PAPER = "Chen et al. 2016, InfoGAN: Interpretable Representation Learning, arXiv:1606.03657"
 HIDDEN = 16
 """Units of the fully connected layer, in widths: 1024 for a width of 64."""
 
 
-def coarsest_grid(spec: Spec) -> tuple[int, int, int]:
-    """How often the image is halved, and the (height, width) that leaves, rounded up: 28x28 is 7, 14, 28."""
-    halvings = max(1, (min(spec.height, spec.width) // 4).bit_length() - 1)
-    return halvings, -(-spec.height // 2**halvings), -(-spec.width // 2**halvings)
+def quarters(spec: Spec) -> tuple[int, int]:
+    """A quarter of an image's height and width, rounded up."""
+    return -(-spec.height // 4), -(-spec.width // 4)
 
 
 class Generator(nn.Module):
@@ -85,7 +84,7 @@ class Generator(nn.Module):
 
     Args:
         spec: Image, latent and class sizes.
-        width: Channels of the last hidden layer, 64 in the paper.
+        width: Channels of the last hidden layer, 64 in the paper; all others are multiples of it.
         conditioning: How labels come in, in a conditional recipe.
     """
 
@@ -98,19 +97,17 @@ class Generator(nn.Module):
         def normalised(channels: int, plain: type[nn.Module] = nn.BatchNorm2d) -> list[nn.Module]:
             return [ConditionalBatchNorm(channels, by_norm) if by_norm else plain(channels), nn.ReLU()]
 
-        doublings, height, columns = coarsest_grid(spec)
-        channels, hidden = width * 2 ** (doublings - 1), width * HIDDEN
-        layers: list[nn.Module] = [
-            nn.Linear(spec.latent + self.label_inputs, hidden, bias=False),
-            *normalised(hidden, nn.BatchNorm1d),
-            nn.Linear(hidden, channels * height * columns, bias=False),
-            nn.Unflatten(1, (channels, height, columns)),
-            *normalised(channels),
-        ]
-        for _ in range(doublings - 1):
-            layers += [UpConv2d(channels, channels // 2, bias=False), *normalised(channels // 2)]
-            channels //= 2
-        self.layers = LabelSequential(*layers, UpConv2d(channels, spec.channels))
+        rows, columns = quarters(spec)
+        self.layers = LabelSequential(
+            nn.Linear(spec.latent + self.label_inputs, width * HIDDEN, bias=False),
+            *normalised(width * HIDDEN, nn.BatchNorm1d),
+            nn.Linear(width * HIDDEN, 2 * width * rows * columns, bias=False),
+            nn.Unflatten(1, (2 * width, rows, columns)),
+            *normalised(2 * width),
+            UpConv2d(2 * width, width, bias=False),
+            *normalised(width),
+            UpConv2d(width, spec.channels),
+        )
         self.apply(initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -124,7 +121,7 @@ class Discriminator(nn.Module):
 
     Args:
         spec: Image and class sizes.
-        width: Channels of the first layer, 64 in the paper.
+        width: Channels of the first layer, 64 in the paper; all others are multiples of it.
         norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
         slope: Slope of the leaky rectifiers below zero.
         conditioning: How labels come in, in a conditional recipe.
@@ -147,18 +144,20 @@ class Discriminator(nn.Module):
         super().__init__()
         self.label_inputs = label_inputs(spec, conditioning)
         self.per_image = norm != "batch"
-        halvings, height, columns = coarsest_grid(spec)
-        self.padding = (0, -spec.width % 2**halvings, 0, -spec.height % 2**halvings)
-        channels = spec.channels + self.label_inputs
-        layers: list[nn.Module] = []
-        for index in range(halvings):
-            wider = width * 2**index
-            normalised = image_norm(norm, wider) if index else []
-            layers += [nn.Conv2d(channels, wider, 4, 2, 1, bias=not normalised), *normalised, nn.LeakyReLU(slope)]
-            channels = wider
+        self.padding = (0, -spec.width % 4, 0, -spec.height % 4)
         self.feature_width = width * HIDDEN
-        layers += [nn.Flatten(), nn.Linear(channels * height * columns, self.feature_width, bias=norm == "none")]
-        self.layers = nn.Sequential(*layers, *vector_norm(norm, self.feature_width), nn.LeakyReLU(slope))
+        rows, columns = quarters(spec)
+        self.layers = nn.Sequential(
+            nn.Conv2d(spec.channels + self.label_inputs, width, 4, 2, 1),
+            nn.LeakyReLU(slope),
+            nn.Conv2d(width, 2 * width, 4, 2, 1, bias=norm == "none"),
+            *image_norm(norm, 2 * width),
+            nn.LeakyReLU(slope),
+            nn.Flatten(),
+            nn.Linear(2 * width * rows * columns, self.feature_width, bias=norm == "none"),
+            *vector_norm(norm, self.feature_width),
+            nn.LeakyReLU(slope),
+        )
         self.head = Head(self.feature_width, spec.classes, conditioning)
         self.apply(initialise)
 
@@ -171,6 +170,18 @@ class Discriminator(nn.Module):
         """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
         logits: Tensor = self.head(self.features(images, label), label)
         return logits
+
+
+def encoder(spec: Spec, *, width: Width = 64, norm: Norm = "batch", slope: Slope = 0.1) -> Encoder:
+    """The discriminator's layers up to its features, and a linear layer to the code.
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Channels of the first layer; all others are multiples of it.
+        norm: Normalisation of every layer but the first.
+        slope: Slope of the leaky rectifiers below zero.
+    """
+    return Encoder(spec, Discriminator(spec, width=width, norm=norm, slope=slope))
 
 
 class Recognition(nn.Sequential):
@@ -209,6 +220,8 @@ class InfoGAN(Objective):
         categorical_weight: λ for categorical codes.
         continuous_weight: λ for continuous codes.
     """
+
+    samples_with = ("generator", "discriminator", "recognition")
 
     def __init__(self, *, categorical_weight: Weight = 1.0, continuous_weight: Weight = 1.0) -> None:
         super().__init__()
@@ -259,6 +272,20 @@ class InfoGAN(Objective):
         parts = {"information": weighted, "categorical": categorical, "continuous": continuous}
         return trunk.head(features, *condition).float(), parts
 
+    def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """Logits (n, K) of the first categorical code of images (n, c, h, w), by Q.
+
+        Raises:
+            GanzooError: There is no categorical code.
+        """
+        if not self.prior.categorical:
+            raise GanzooError(
+                "Only a categorical code finds clusters, and this prior has none.", "Leave the metric out."
+            )
+        features = cast("Trunk", networks["discriminator"]).features(images, *self.condition(label))
+        predicted: Tensor = networks["recognition"](features)
+        return predicted[:, : self.prior.categorical[0]].float()
+
 
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
@@ -270,6 +297,12 @@ def register_generators(register: Register[nn.Module]) -> None:
 def register_discriminators(register: Register[nn.Module]) -> None:
     """InfoGAN's discriminator."""
     register("infogan", Discriminator, summary="Strided convolutions, 4x4, and a wide layer", paper=PAPER)
+
+
+@hookimpl
+def register_encoders(register: Register[nn.Module]) -> None:
+    """InfoGAN's discriminator as an encoder."""
+    register("infogan", encoder, summary="Strided convolutions, 4x4, and a wide layer", paper=PAPER)
 
 
 @hookimpl

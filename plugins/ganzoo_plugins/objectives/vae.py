@@ -85,6 +85,7 @@ class VAE(Objective):
     """
 
     roles = {"generator": "generator", "encoder": "encoder"}  # noqa: RUF012
+    samples_with = ("generator", "encoder")
 
     def __init__(
         self, *, likelihood: Likelihood = "bernoulli", deviation: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
@@ -113,6 +114,10 @@ class VAE(Objective):
             error = negative_log_likelihood(batch.real, means, self.likelihood, self.deviation).mean()
         divergence = q.divergence().mean()
         return {"loss": error + divergence, "error": error, "divergence": divergence}
+
+    def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """G(μ(x)), images (n, c, h, w)."""
+        return self.generate(networks, networks["encoder"](images, *self.condition(label)).float(), label)
 
 
 @hookimpl

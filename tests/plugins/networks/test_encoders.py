@@ -9,6 +9,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from ganzoo import GanzooError, GaussianPrior, Spec
 from ganzoo_plugins.networks.encoders import Posterior, convolutional, deviation_layer, fully_connected, posterior
+from ganzoo_plugins.objectives import infogan
 
 SPEC = Spec((1, 8, 8), GaussianPrior(dim=5))
 
@@ -36,7 +37,7 @@ def test_samples_carry_gradients_by_reparametrisation() -> None:
     assert torch.allclose(log_variance.grad, (drawn - mean).detach() / 2, atol=1e-6)
 
 
-@pytest.mark.parametrize("build", [fully_connected, convolutional])
+@pytest.mark.parametrize("build", [fully_connected, convolutional, infogan.encoder])
 def test_a_posterior_is_two_layers_on_the_encoder_s_features(build: object) -> None:
     encoder = build(SPEC)  # type: ignore[operator]
     encoder.eval()

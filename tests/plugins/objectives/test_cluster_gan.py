@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from itertools import permutations
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Spec
+from ganzoo import (
+    Batch,
+    CodesPrior,
+    GanzooError,
+    GaussianPrior,
+    ImageDataset,
+    MetricInputs,
+    ModelMetric,
+    Spec,
+    TrainedModel,
+)
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
-from ganzoo_plugins.objectives.cluster_gan import ClusterGAN, recovered
+from ganzoo_plugins.objectives.cluster_gan import (
+    ClusterGAN,
+    ClusteringAccuracy,
+    ClusteringInformation,
+    clustering_accuracy,
+    contingency,
+    normalised_information,
+    recovered,
+)
 
 PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=0)
 SPEC = Spec((1, 4, 4), PRIOR)
@@ -82,6 +103,58 @@ def test_only_the_noise_is_scaled_and_the_generator_sees_it_so() -> None:
     seen = torch.cat([z[:, :4] / 4, z[:, 4:]], dim=1)
     images = objective.generate(networks, z, torch.zeros(8, dtype=torch.int64))
     assert torch.equal(images, networks["generator"](seen))
+
+
+def test_clusters_are_the_logits_of_the_first_code() -> None:
+    objective, networks = built()
+    seen = batch()
+    found = objective.cluster(networks, seen.real, seen.label)
+    assert torch.equal(found, networks["encoder"](seen.real)[:, 4:7])
+
+
+def test_the_accuracy_is_that_of_the_best_of_all_assignments() -> None:
+    """Against trying every permutation."""
+    random = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        table = torch.randint(20, (4, 4), generator=random)
+        best = max(sum(table[row, column] for row, column in enumerate(order)) for order in permutations(range(4)))
+        assert clustering_accuracy(table) == pytest.approx((best / table.sum()).item())
+    assert clustering_accuracy(torch.tensor([[0, 7, 0], [0, 0, 2], [5, 0, 0]])) == 1
+    assert clustering_accuracy(torch.tensor([[5, 5], [5, 5]])) == 0.5
+    assert clustering_accuracy(torch.tensor([[3, 0], [0, 4], [3, 0]])) == 0.7, "one cluster to a class"
+
+
+def test_the_information_is_the_entropies_closed_form() -> None:
+    assert normalised_information(torch.tensor([[0, 7], [7, 0]])) == pytest.approx(1)
+    assert normalised_information(torch.tensor([[5, 5], [5, 5]])) == pytest.approx(0, abs=1e-12)
+    assert normalised_information(torch.tensor([[7]])) == 0
+    # I = H(class) - H(class | cluster) = ln 2 - 1/2 ln 2, of entropies ln 2 (classes) and 3/2 ln 2 (clusters).
+    table = torch.tensor([[2, 2], [2, 0], [0, 2]])
+    assert normalised_information(table) == pytest.approx(0.5 / 1.25)
+
+
+def test_images_are_counted_by_cluster_and_class() -> None:
+    clusters, classes = torch.tensor([1, 0, 1, 1, 3]), torch.tensor([2, 0, 2, 1, 0])
+    assert contingency(clusters, classes).tolist() == [[1, 0, 0], [0, 1, 2], [0, 0, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("metric", "of_table"),
+    [(ClusteringAccuracy(), clustering_accuracy), (ClusteringInformation(), normalised_information)],
+    ids=["accuracy", "information"],
+)
+def test_the_metrics_look_at_the_clusters_of_real_images(
+    metric: ModelMetric, of_table: Callable[[Tensor], float]
+) -> None:
+    objective, networks = built()
+    images = torch.randint(256, (40, 1, 4, 4), dtype=torch.uint8)
+    found = objective.cluster(networks, images / 127.5 - 1, torch.zeros(40).long()).argmax(1)
+    labels = (found + 1) % 3
+    labels[::4] = (labels[::4] + 1) % 3
+    real = SimpleNamespace(dataset=ImageDataset("toy", "test", images, labels, ("a", "b", "c")))
+    model = TrainedModel(objective, networks, torch.device("cpu"), batch_size=15)
+    inputs = MetricInputs(2, lambda: None, None, real, lambda: real, model=model)
+    assert metric.compute(inputs) == of_table(contingency(found, labels)) < 1
 
 
 def test_the_critic_s_loss_is_the_difference_of_means_and_the_penalty() -> None:

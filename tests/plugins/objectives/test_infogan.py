@@ -34,6 +34,15 @@ def batch(n: int = 8) -> Batch:
     return Batch(torch.rand(n, 1, 4, 4) * 2 - 1, torch.zeros(n, dtype=torch.int64), draw(n))
 
 
+def test_clusters_are_q_s_logits_of_the_first_code() -> None:
+    objective, networks = built()
+    networks.eval()
+    seen = batch()
+    found = objective.cluster(networks, seen.real, seen.label)
+    features = networks["discriminator"].features(seen.real)
+    assert torch.equal(found, networks["recognition"](features)[:, :3])
+
+
 def test_the_bound_agrees_with_torch_s_distributions() -> None:
     z, predicted = draw(), torch.randn(8, 10)
     first, second = z[:, 4:7].argmax(1), z[:, 7:12].argmax(1)
