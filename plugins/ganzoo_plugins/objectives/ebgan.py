@@ -114,5 +114,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """EBGAN-PT with a convolutional autoencoder."""
+    """EBGAN-PT with a fully connected autoencoder."""
     register(Path(__file__).with_name("ebgan-mnist.yaml"))

@@ -12,28 +12,45 @@ E softplus(-s(G(z))) (``non-saturating``), of which the paper says that it draws
 Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 a logit
 of its own, which is one number too many: only differences of logits count.
 
+The networks are those of the authors' code for MNIST. G has two layers of 500 softplus units with batch normalisation;
+D has layers of 1000, 500, 250, 250 and 250 rectifiers with weight normalisation (Salimans & Kingma 2016,
+arXiv:1602.07868) and Gaussian noise on the pixels and on every hidden layer. The scales of the normalised weights do
+not learn, or D would grow out of its noise. The authors take them and the first biases from a batch, so that every
+layer's outputs begin with mean 0 and variance 1; here they are constants to the same end, and biases begin at 0. D sees
+pixels from 0 to 1, as there.
+
 Labels: the first ``labels_per_class`` images of each class that training meets are kept in a pool, a buffer that is
 checkpointed, and every supervised batch is drawn from it. The order of the data, hence the pool, follows from the
 recipe's seed. All other labels are looked at for one thing alone, to log how many of them D would have got right.
 
-D's last layer is replaced by one of K logits. Not here: the paper's weight normalisation and noise in D's layers.
+Beside the game a classifier learns from the pool alone, by L_supervised and nothing else: the role ``alone``, which
+starts as D's equal. The metrics ``test-error`` and ``supervised-test-error`` are the errors of the two on held-out
+images.
+
+D's last layer is replaced by one of K logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, softplus
+from torch.nn.functional import cross_entropy, linear, normalize, softplus
+from torch.nn.utils.parametrizations import weight_norm
 
 from ganzoo import (
     Batch,
     GanzooError,
     Losses,
+    Metric,
+    MetricInputs,
+    ModelMetric,
     Networks,
     Objective,
     Phase,
@@ -44,11 +61,123 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo.layers import Trunk, as_trunk
+from ganzoo.layers import Head, Trunk, Width, as_trunk
 
 PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498"
 UNKNOWN = -1
+Deviation = Annotated[float, Field(ge=0, le=1e3)]
+PIXEL_SCALE, HIDDEN_SCALE = 2.5, 1.3
+"""Norms of the weights of a layer on noisy pixels, and of one on noisy rectified units, such that outputs begin with a
+variance of about 1."""
+ALONE_EVERY = 8
+"""Steps between those of the classifier without a generator, which soon knows its few images by heart."""
 GeneratorLoss = Literal["feature-matching", "non-saturating"]
+
+
+class Noise(nn.Module):
+    """Adds Gaussian noise in training.
+
+    Args:
+        deviation: Of the noise.
+    """
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The same shape."""
+        if not self.training:
+            return features
+        return torch.add(features, torch.randn_like(features), alpha=self.deviation)
+
+
+class NormalisedLinear(nn.Linear):
+    """A linear layer whose weights have a fixed norm (Salimans & Kingma 2016, with scales that do not learn).
+
+    Args:
+        inputs: Width of the input.
+        outputs: Width of the output.
+        scale: The norm of each output's weights.
+    """
+
+    def __init__(self, inputs: int, outputs: int, scale: float) -> None:
+        super().__init__(inputs, outputs)
+        self.scale = scale
+        nn.init.normal_(self.weight, std=0.1)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """From (n, inputs) to (n, outputs)."""
+        return linear(features, self.scale * normalize(self.weight, dim=1), self.bias)
+
+
+class Generator(nn.Module):
+    """From codes (n, latent) to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image and latent sizes.
+        hidden: Widths of the hidden layers.
+    """
+
+    def __init__(self, spec: Spec, *, hidden: Sequence[Width] = (500, 500)) -> None:
+        super().__init__()
+        self.shape = spec.shape
+        widths = [spec.latent, *hidden]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.Softplus()]
+        self.layers = nn.Sequential(*layers, weight_norm(nn.Linear(widths[-1], spec.pixels)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent)."""
+        return torch.tanh(self.layers(z)).view(-1, *self.shape)
+
+
+class Discriminator(nn.Module):
+    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+
+    Args:
+        spec: Image sizes.
+        hidden: Widths of the hidden layers.
+        pixel_noise: Deviation of the noise on pixels, counted from 0 to 1.
+        hidden_noise: Deviation of the noise on every hidden layer.
+
+    Attributes:
+        feature_width: Number of features.
+        head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
+    """
+
+    per_image = True
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        hidden: Sequence[Width] = (1000, 500, 250, 250, 250),
+        pixel_noise: Deviation = 0.3,
+        hidden_noise: Deviation = 0.5,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index, (inputs, outputs) in enumerate(pairwise([spec.pixels, *hidden])):
+            noise, scale = (hidden_noise, HIDDEN_SCALE) if index else (pixel_noise, PIXEL_SCALE)
+            layers += [Noise(noise), NormalisedLinear(inputs, outputs, scale), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.last_noise = Noise(hidden_noise)
+        self.feature_width = hidden[-1]
+        self.head = Head(self.feature_width)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w): the last hidden layer before its noise."""
+        features: Tensor = self.layers((images.flatten(1) + 1) / 2)
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n,) of images (n, c, h, w)."""
+        logits: Tensor = self.head(self.last_noise(self.features(images)))
+        return logits
 
 
 class ClassHead(nn.Linear):
@@ -109,6 +238,8 @@ class SemiSupervised(Objective):
         weight: Factor of the supervised loss, 1 in the paper.
     """
 
+    samples_with = ("generator", "discriminator", "alone")
+
     def __init__(
         self,
         *,
@@ -137,14 +268,15 @@ class SemiSupervised(Objective):
             )
         trunk.head = ClassHead(trunk.feature_width, self.classes)
         self.pool = Pool(spec.image_shape, self.classes, self.labels_per_class)
-        return super().bind(spec, networks)
+        return {**super().bind(spec, networks), "alone": deepcopy(networks["discriminator"])}
 
     def phases(self) -> list[Phase]:
-        """The discriminator's turn and the generator's."""
+        """The discriminator's turn, the generator's, and now and then that of the classifier without a generator."""
         loss = self.match_features if self.generator == "feature-matching" else self.fool
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
             Phase("generator", ("generator",), loss),
+            Phase("alone", ("alone",), self.alone_loss, every_steps=ALONE_EVERY),
         ]
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
@@ -152,18 +284,36 @@ class SemiSupervised(Objective):
         self.pool.offer(batch.real, batch.label)
         with torch.no_grad():
             fake = self.generate(networks, batch.z, batch.label)
-        images, labels = self.pool.draw(len(batch.real))
         classify = networks["discriminator"]
         guessed = classify(batch.real).float()
         real, judged = guessed.logsumexp(1), classify(fake).float().logsumexp(1)
-        wrong = cross_entropy(classify(images).float(), labels, ignore_index=UNKNOWN, reduction="sum")
-        supervised = wrong / (labels != UNKNOWN).sum().clamp(min=1)
+        supervised = self.supervised_loss(classify, len(batch.real))
         unsupervised = softplus(-real).mean() + softplus(judged).mean()
         return {
             "loss": self.weight * supervised + unsupervised,
             "supervised": supervised,
             "accuracy": (guessed.argmax(1) == batch.label).float().mean(),
         }
+
+    def supervised_loss(self, classify: nn.Module, n: int) -> Tensor:
+        """-E log p(y | x, y < K + 1) over n labelled images; 0 while there are none."""
+        images, labels = self.pool.draw(n)
+        wrong = cross_entropy(classify(images).float(), labels, ignore_index=UNKNOWN, reduction="sum")
+        return wrong / (labels != UNKNOWN).sum().clamp(min=1)
+
+    def alone_loss(self, networks: Networks, batch: Batch) -> Losses:
+        """L_supervised alone."""
+        return {"loss": self.supervised_loss(networks["alone"], len(batch.real))}
+
+    def classify(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """Logits (n, K) of images (n, c, h, w), whatever the label."""
+        logits: Tensor = networks["discriminator"](images)
+        return logits.float()
+
+    def classify_alone(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """Logits (n, K) by the classifier that learned from the labelled images alone."""
+        logits: Tensor = networks["alone"](images)
+        return logits.float()
 
     def match_features(self, networks: Networks, batch: Batch) -> Losses:
         """‖E f(x) - E f(G(z))‖², a mean over features."""
@@ -177,6 +327,60 @@ class SemiSupervised(Objective):
         """-E log D(G(z))."""
         logits: Tensor = networks["discriminator"](self.generate(networks, batch.z, batch.label))
         return {"loss": softplus(-logits.float().logsumexp(1)).mean()}
+
+
+class TestError(ModelMetric):
+    """Share of held-out images that the model puts into a wrong class."""
+
+    better = "lower"
+    range = "0 to 1"
+    calls = "classify"
+    does = "classifies images"
+    needs_classes = True
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """One minus the accuracy."""
+        return float(self.wrong(inputs).double().mean())
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """Of a share of images: two standard errors to each side."""
+        error = 1.96 * (value * (1 - value) / len(self.wrong(inputs))) ** 0.5
+        return max(0.0, value - error), min(1.0, value + error)
+
+    def wrong(self, inputs: MetricInputs) -> Tensor:
+        """Which images are misclassified, (n,)."""
+        model, real = inputs.model, inputs.real.dataset
+        assert model is not None
+        assert real.labels is not None
+        labels = real.labels
+        return inputs.shared(self.calls, lambda: model.apply(self.calls, real).argmax(1).ne(labels))
+
+
+class SupervisedTestError(TestError):
+    """The test error of the same network, trained on the labelled images alone: what the unlabelled ones must beat."""
+
+    calls = "classify_alone"
+    does = "trains a classifier on few labels alone"
+
+
+@hookimpl
+def register_metrics(register: Register[Metric]) -> None:
+    """The error of the classifier, and of one that had nothing but the labels."""
+    register("test-error", TestError, summary="Share of held-out images put into a wrong class", paper=PAPER)
+    summary = "Test error of the same network, trained on the labelled images alone"
+    register("supervised-test-error", SupervisedTestError, summary=summary, paper=PAPER)
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """The paper's generator for MNIST."""
+    register("semi-supervised", Generator, summary="Fully connected layers of 500 softplus units", paper=PAPER)
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """The paper's discriminator for MNIST."""
+    register("semi-supervised", Discriminator, summary="Five fully connected layers with noise", paper=PAPER)
 
 
 @hookimpl

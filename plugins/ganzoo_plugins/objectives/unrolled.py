@@ -108,5 +108,6 @@ def register_losses(register: Register[Objective]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """Multilayer perceptrons, unrolled."""
-    register(Path(__file__).with_name("unrolled-mnist.yaml"))
+    """Multilayer perceptrons, unrolled, on digits and on the paper's ring."""
+    for name in ("unrolled-mnist", "unrolled-ring"):
+        register(Path(__file__).with_name(f"{name}.yaml"))

@@ -1,33 +1,37 @@
-"""VQ-VAE: images as a few symbols, and a prior that learns how the symbols follow one another. No adversary at all.
+"""VQ-VAE: images as a grid of symbols, and a prior that learns how the symbols follow one another. No adversary at all.
 
 van den Oord, Vinyals & Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937. The encoder's
-vectors z_e(x) are replaced by the nearest of K code vectors, e, and with sg for "no gradient"
+vectors z_e(x), one for each place of a grid, are replaced by the nearest of K code vectors, e, and with sg for "no
+gradient"
 
     L = ‖x - Dec(z_q)‖² + ‖sg[z_e(x)] - e‖² + β ‖z_e(x) - sg[e]‖²,    z_q = z_e + sg[e - z_e]
 
-whose last equation copies the decoder's gradient straight to the encoder. A second phase trains
-p(k_1, ..., k_P) = Π p(k_i | k_1, ..., k_{i-1}) over the indices, by maximum likelihood; samples are drawn from it one
-by one, then decoded.
+whose last equation copies the decoder's gradient straight to the encoder. Once the codes have settled, a PixelCNN
+learns p(k_1, ..., k_P) = Π p(k_i | k_1, ..., k_{i-1}) over the indices, row by row, by maximum likelihood; samples are
+drawn from it one by one, then decoded. By default the first half of the training is the autoencoder's and the second
+half the prior's: ``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
 
-Differences: the codes are a row of P = latent / ``code_width`` places, so that any encoder and any generator of this
-zoo will do, where the paper has a grid of 32x32 and convolutions. The prior is a small causal transformer
-(``torch.nn``'s) instead of a PixelCNN, and is trained along with the codes instead of after them. Squares are means
-over numbers.
+The networks are those of section 4.1: two strided convolutions of 4x4 and two residual blocks, and the same in reverse,
+so that 28x28 pixels are 7x7 places. The prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image
+Generation with PixelCNN Decoders", arXiv:1606.05328) with one stack of masked convolutions in place of the two that
+keep every place above in sight; its first kernel is large enough to see nearly all of a small grid.
 
-The latent code is where chance comes from: its first P numbers, made uniform, choose each symbol by the inverse of its
-cumulative distribution. One code gives one image, and ``ganzoo sample --seed`` can be repeated.
+Differences: squares are means over numbers. Dec ends in tanh. The latent code is where chance comes from: its first P
+numbers, made uniform, choose each symbol by the inverse of its cumulative distribution. One code gives one image, and
+``ganzoo sample --seed`` can be repeated. Any encoder and generator will do: a network without a ``grid`` has its P =
+latent / ``code_width`` places in one row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import conv2d, cross_entropy, linear, mse_loss, pad
 
 from ganzoo import (
     Batch,
@@ -43,9 +47,102 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo.layers import Depth, Width
+from ganzoo.layers import Depth, UpConv2d, Width, with_label
 
 PAPER = "van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv:1711.00937"
+FIRST_KERNEL = 7
+"""Of the PixelCNN's first layer."""
+
+
+def grid_of(spec: Spec) -> tuple[int, int]:
+    """A quarter of an image's height and width, rounded up: the rows and columns of the paper's networks."""
+    return -(-spec.height // 4), -(-spec.width // 4)
+
+
+class Residual(nn.Module):
+    """x + conv(relu(conv(relu(x)))), the first 3x3 and the second 1x1.
+
+    Args:
+        width: Channels.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 3, 1, 1), nn.ReLU(), nn.Conv2d(width, width, 1))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Feature maps (n, width, h, w) to the same shape."""
+        added: Tensor = self.layers(maps)
+        return maps + added
+
+
+class Encoder(nn.Module):
+    """From images (n, c, h, w) to codes (n, latent): a vector for each place of the grid, row by row.
+
+    A latent code that does not give each place as many numbers is filled up to where it ends.
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Channels of the hidden layers, 256 in the paper.
+
+    Attributes:
+        grid: Rows and columns of places.
+    """
+
+    def __init__(self, spec: Spec, *, width: Width = 256) -> None:
+        super().__init__()
+        self.grid = rows, columns = grid_of(spec)
+        self.latent, self.classes = spec.latent, spec.classes
+        self.padding = (0, 4 * columns - spec.width, 0, 4 * rows - spec.height)
+        self.layers = nn.Sequential(
+            nn.Conv2d(spec.channels + spec.classes, width, 4, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 4, 2, 1),
+            Residual(width),
+            Residual(width),
+            nn.ReLU(),
+            nn.Conv2d(width, -(-spec.latent // (rows * columns)), 1),
+        )
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Codes (n, latent) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
+        maps: Tensor = self.layers(with_label(pad(images, self.padding), label, self.classes))
+        return maps.permute(0, 2, 3, 1).flatten(1)[:, : self.latent]
+
+
+class Generator(nn.Module):
+    """From codes (n, latent), a vector for each place of the grid, to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Channels of the hidden layers, 256 in the paper.
+
+    Attributes:
+        grid: Rows and columns of places.
+    """
+
+    def __init__(self, spec: Spec, *, width: Width = 256) -> None:
+        super().__init__()
+        self.spec = spec
+        self.grid = rows, columns = grid_of(spec)
+        self.numbers = -(-spec.latent // (rows * columns))
+        self.layers = nn.Sequential(
+            nn.Conv2d(self.numbers + spec.classes, width, 3, 1, 1),
+            Residual(width),
+            Residual(width),
+            nn.ReLU(),
+            UpConv2d(width, width),
+            nn.ReLU(),
+            UpConv2d(width, spec.channels),
+        )
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        rows, columns = self.grid
+        filled = pad(z, (0, rows * columns * self.numbers - z.shape[1]))
+        maps = filled.view(len(z), rows, columns, self.numbers).permute(0, 3, 1, 2)
+        images: Tensor = self.layers(with_label(maps, label, self.spec.classes))
+        return torch.tanh(images[..., : self.spec.height, : self.spec.width])
 
 
 class Codebook(nn.Embedding):
@@ -64,47 +161,116 @@ class Codebook(nn.Embedding):
         return torch.cdist(vectors.float(), self.weight.float().expand(len(vectors), -1, -1)).argmin(2)
 
 
-class CausalPrior(nn.Module):
-    """p(k_i | k_1, ..., k_{i-1}) for all places at once.
+class CausalConv2d(nn.Module):
+    """A convolution that sees the rows above a place and what is left of it.
+
+    Args:
+        channels: Of the input.
+        wider: Channels of the output.
+        kernel: Columns that it sees, an odd number; rows are as many as are at or above the middle.
+        itself: Whether it sees the place itself: a PixelCNN's mask B, and mask A otherwise.
+    """
+
+    mask: Tensor
+
+    def __init__(self, channels: int, wider: int, kernel: int, *, itself: bool) -> None:
+        super().__init__()
+        self.beside, self.above = kernel // 2, kernel // 2
+        whole = nn.Conv2d(channels, wider, (self.above + 1, kernel))
+        self.weight, self.bias = whole.weight, whole.bias
+        mask = torch.ones(self.above + 1, kernel)
+        mask[-1, self.beside + itself :] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def padded(self, maps: Tensor) -> Tensor:
+        """Maps (n, channels, h, w) with zeros where a kernel reaches beyond the first row and the sides."""
+        return pad(maps, (self.beside, self.beside, self.above, 0))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(n, channels, h, w) to (n, wider, h, w)."""
+        return conv2d(self.padded(maps), self.weight * self.mask, self.bias)
+
+    def at(self, padded: Tensor, row: int, column: int) -> Tensor:
+        """One place (n, wider) of ``forward``, from what ``padded`` gives."""
+        window = padded[:, :, row : row + self.above + 1, column : column + 2 * self.beside + 1]
+        return linear(window.flatten(1), (self.weight * self.mask).flatten(1), self.bias)
+
+
+class GatedBlock(nn.Module):
+    """x + W (tanh(a) · sigmoid(b)), a and b being convolutions of x and, in a conditional recipe, vectors of the class.
+
+    Args:
+        width: Channels.
+        classes: Number of classes in a conditional recipe, 0 otherwise.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.conv = CausalConv2d(width, 2 * width, 3, itself=True)
+        self.of_class = nn.Embedding(classes, 2 * width) if classes else None
+        self.out = nn.Linear(width, width)
+
+    def gate(self, seen: Tensor, label: Tensor) -> Tensor:
+        """What is added to x, (..., width), from the convolution's output (..., 2 width)."""
+        if self.of_class is not None:
+            vectors: Tensor = self.of_class(label)
+            seen = seen + vectors.view(len(label), *(1,) * (seen.dim() - 2), -1)
+        a, b = seen.chunk(2, dim=-1)
+        added: Tensor = self.out(a.tanh() * b.sigmoid())
+        return added
+
+    def forward(self, maps: Tensor, label: Tensor) -> Tensor:
+        """(n, width, h, w) and classes (n,) to (n, width, h, w)."""
+        return maps + self.gate(self.conv(maps).permute(0, 2, 3, 1), label).permute(0, 3, 1, 2)
+
+
+class PixelCNN(nn.Module):
+    """p(k_i | k_1, ..., k_{i-1}) for all places of a grid, row by row.
 
     Args:
         codes: K.
-        places: P.
-        classes: Number of classes in a conditional recipe, 0 otherwise; each has a first token of its own.
-        width: Width of the transformer, four times as wide inside, with 32 numbers for each head.
-        depth: Its blocks.
+        grid: Rows and columns.
+        classes: Number of classes in a conditional recipe, 0 otherwise.
+        width: Channels.
+        depth: Gated blocks.
     """
 
-    def __init__(self, codes: int, places: int, classes: int, width: int, depth: int) -> None:
+    def __init__(self, codes: int, grid: tuple[int, int], classes: int, width: int, depth: int) -> None:
         super().__init__()
-        self.codes, self.places = codes, places
-        self.tokens = nn.Embedding(codes + max(1, classes), width)
-        self.positions = nn.Parameter(torch.randn(places, width) * 0.02)
-        heads = max(h for h in range(1, max(1, width // 32) + 1) if width % h == 0)
-        options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
-        self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, heads, 4 * width, **options)  # type: ignore[arg-type]
-            for _ in range(depth)
-        )
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, codes))
+        self.codes, self.grid, self.width = codes, grid, width
+        self.embedding = nn.Embedding(codes, width)
+        self.first = CausalConv2d(width, width, FIRST_KERNEL, itself=False)
+        self.places = nn.Parameter(torch.randn(width, *grid) * 0.02)
+        self.blocks = nn.ModuleList(GatedBlock(width, classes) for _ in range(depth))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, codes))
 
-    def forward(self, before: Tensor, label: Tensor) -> Tensor:
-        """Logits (n, i + 1, K) of the next code after each prefix of codes (n, i), given classes (n,)."""
-        tokens = torch.cat([self.codes + label[:, None], before], dim=1)
-        x = self.tokens(tokens) + self.positions[: tokens.shape[1]]
-        mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1], device=x.device, dtype=x.dtype)
+    def forward(self, indices: Tensor, label: Tensor) -> Tensor:
+        """Logits (n, P, K) of every code (n, P) from those before it, given classes (n,)."""
+        maps = self.first(self.embedding(indices.view(-1, *self.grid)).permute(0, 3, 1, 2)) + self.places
         for block in self.blocks:
-            x = block(x, mask, is_causal=True)
-        logits: Tensor = self.head(x)
+            maps = block(maps, label)
+        logits: Tensor = self.head(maps.permute(0, 2, 3, 1).flatten(1, 2))
         return logits.float()
 
     def sample(self, uniform: Tensor, label: Tensor) -> Tensor:
-        """Codes (n, P), each chosen by a number in [0, 1) of ``uniform`` (n, P)."""
-        chosen = uniform.new_zeros(len(uniform), 0, dtype=torch.int64)
-        for place in range(self.places):
-            cumulative = self(chosen, label)[:, -1].softmax(1).cumsum(1)
+        """Codes (n, P), each chosen by a number in [0, 1) of ``uniform`` (n, P).
+
+        Every layer keeps what it has seen so far, so that all places together cost as much as one call of ``forward``.
+        """
+        empty = uniform.new_zeros(len(uniform), self.width, *self.grid)
+        blocks = [cast("GatedBlock", block) for block in self.blocks]
+        seen = [conv.padded(empty) for conv in (self.first, *(block.conv for block in blocks))]
+        chosen = torch.empty_like(uniform, dtype=torch.int64)
+        for place in range(uniform.shape[1]):
+            row, column = divmod(place, self.grid[1])
+            x = self.first.at(seen[0], row, column) + self.places[:, row, column]
+            for block, maps in zip(blocks, seen[1:], strict=True):
+                maps[:, :, block.conv.above + row, block.conv.beside + column] = x
+                x = x + block.gate(block.conv.at(maps, row, column), label)
+            cumulative = self.head(x).float().softmax(1).cumsum(1)
             index = torch.searchsorted(cumulative, uniform[:, place, None].contiguous(), right=True)
-            chosen = torch.cat([chosen, index.clamp(max=self.codes - 1)], dim=1)
+            chosen[:, place] = index.squeeze(1).clamp(max=self.codes - 1)
+            seen[0][:, :, self.first.above + row, self.first.beside + column] = self.embedding(chosen[:, place])
         return chosen
 
 
@@ -115,21 +281,21 @@ class VQVAE(Objective):
         codes: K.
         code_width: Numbers in a code vector.
         commitment: β.
-        prior_width: Width of the prior's transformer.
-        prior_depth: Its blocks.
+        prior_width: Channels of the PixelCNN.
+        prior_depth: Its gated blocks.
     """
 
     roles = {"encoder": "encoder", "generator": "generator"}  # noqa: RUF012
-    samples_with = ("generator", "codebook", "prior")
+    samples_with = ("generator", "codebook", "prior", "encoder")
 
     def __init__(
         self,
         *,
         codes: Annotated[int, Field(ge=2, le=65_536)] = 512,
-        code_width: Width = 8,
+        code_width: Width = 64,
         commitment: Annotated[float, Field(ge=0, le=1e6)] = 0.25,
-        prior_width: Width = 128,
-        prior_depth: Depth = 2,
+        prior_width: Width = 64,
+        prior_depth: Depth = 4,
     ) -> None:
         super().__init__()
         self.codes, self.code_width, self.commitment = codes, code_width, commitment
@@ -138,27 +304,28 @@ class VQVAE(Objective):
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Adds the code vectors and their prior."""
         super().bind(spec, networks)
-        if spec.latent % self.code_width or isinstance(spec.prior, CodesPrior):
+        rows, columns = getattr(networks["generator"], "grid", (1, spec.latent // self.code_width))
+        self.places = rows * columns
+        if spec.latent != self.places * self.code_width or isinstance(spec.prior, CodesPrior):
             raise GanzooError(
-                f"A VQ-VAE needs a gaussian or uniform prior of a multiple of {self.code_width} numbers, "
-                f"and this is '{spec.prior.name}' of {spec.latent}.",
-                f"Use e.g. prior: {{name: uniform, dim: {16 * self.code_width}}}, or change loss.code_width.",
+                f"This VQ-VAE has {self.places} places of {self.code_width} numbers, so it needs a gaussian or uniform "
+                f"prior of {self.places * self.code_width}, and this is '{spec.prior.name}' of {spec.latent}.",
+                f"Use prior: {{name: uniform, dim: {self.places * self.code_width}}}, or change loss.code_width.",
             )
-        places = spec.latent // self.code_width
-        prior = CausalPrior(self.codes, places, spec.classes, *self.prior_size)
+        prior = PixelCNN(self.codes, (rows, columns), spec.classes, *self.prior_size)
         return {"codebook": Codebook(self.codes, self.code_width), "prior": prior}
 
     def phases(self) -> list[Phase]:
-        """The autoencoder's turn, and its prior's."""
+        """The autoencoder's turns, and then its prior's."""
         return [
-            Phase("autoencoder", ("encoder", "generator", "codebook"), self.autoencoder_loss),
-            Phase("prior", ("prior",), self.prior_loss),
+            Phase("autoencoder", ("encoder", "generator", "codebook"), self.autoencoder_loss, end=0.5),
+            Phase("prior", ("prior",), self.prior_loss, begin=0.5),
         ]
 
     def encode(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """z_e (n, P, code_width) of images (n, c, h, w)."""
         vectors: Tensor = networks["encoder"](images, *self.condition(label))
-        return vectors.float().view(len(vectors), -1, self.code_width)
+        return vectors.float().view(len(vectors), self.places, self.code_width)
 
     def decode(self, networks: Networks, vectors: Tensor, label: Tensor) -> Tensor:
         """Images (n, c, h, w) from vectors (n, P, code_width)."""
@@ -182,19 +349,34 @@ class VQVAE(Objective):
         with torch.no_grad():
             vectors = self.encode(networks, batch.real, batch.label)
             indices = networks["codebook"].nearest(vectors)  # type: ignore[operator]
-        logits = networks["prior"](indices[:, :-1], self.first(batch.label))
+        logits = networks["prior"](indices, batch.label)
         return {"loss": cross_entropy(logits.flatten(0, 1), indices.flatten())}
 
-    def first(self, label: Tensor) -> Tensor:
-        """Which first token (n,) the prior begins with."""
-        return label if self.spec.classes else torch.zeros_like(label)
+    def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """Images (n, c, h, w) as their codes remember them."""
+        codebook = networks["codebook"]
+        vectors = codebook(codebook.nearest(self.encode(networks, images, label)))  # type: ignore[operator]
+        return self.decode(networks, vectors, label)
 
     def generate(self, networks: Networks, z: Tensor, label: Tensor) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent), whose first P numbers choose the symbols."""
-        prior = networks["prior"]
         uniform = (z + 1) / 2 if self.spec.prior.name == "uniform" else torch.special.ndtr(z)
-        indices = prior.sample(uniform, self.first(label))  # type: ignore[operator]
+        indices = networks["prior"].sample(uniform[:, : self.places], label)  # type: ignore[operator]
         return self.decode(networks, networks["codebook"](indices), label)
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """VQ-VAE's decoder."""
+    register(
+        "vq-vae", Generator, summary="Residual blocks and transposed convolutions, from a grid of codes", paper=PAPER
+    )
+
+
+@hookimpl
+def register_encoders(register: Register[nn.Module]) -> None:
+    """VQ-VAE's encoder."""
+    register("vq-vae", Encoder, summary="An image to a grid of codes, by residual blocks", paper=PAPER)
 
 
 @hookimpl
@@ -211,5 +393,5 @@ def register_losses(register: Register[Objective]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """Digits as sixteen symbols."""
+    """Digits as 7x7 symbols."""
     register(Path(__file__).with_name("vq-vae-mnist.yaml"), aliases=("vqvae-mnist",))

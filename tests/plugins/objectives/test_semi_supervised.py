@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
+from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, MetricInputs, Spec, TrainedModel, UniformPrior
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
-from ganzoo_plugins.objectives.semi_supervised import UNKNOWN, Pool, SemiSupervised
+from ganzoo_plugins.objectives import semi_supervised
+from ganzoo_plugins.objectives.semi_supervised import UNKNOWN, Pool, SemiSupervised, SupervisedTestError, TestError
 
 SPEC = Spec((1, 4, 4), GaussianPrior(dim=3))
 
@@ -106,10 +108,11 @@ def test_labels_outside_of_the_pool_change_nothing_that_is_learned() -> None:
 @pytest.mark.parametrize("loss", ["feature-matching", "non-saturating"])
 def test_each_player_learns_from_its_own_phase(loss: str) -> None:
     objective, networks = built(generator=loss)
-    for phase, learner in zip(objective.phases(), ("discriminator", "generator"), strict=True):
+    for phase, learner in zip(objective.phases(), ("discriminator", "generator", "alone"), strict=True):
         networks.zero_grad(set_to_none=True)
         for role, network in networks.items():
             network.requires_grad_(role in phase.trains)
+        objective.pool.offer(batch().real, batch().label)
         phase.loss(networks, batch())["loss"].backward()
         reached = {role for role, net in networks.items() if any(p.grad is not None for p in net.parameters())}
         assert reached == {learner}
@@ -135,6 +138,92 @@ def test_an_interrupted_training_goes_on_to_the_same_pool_and_weights(
     assert all(torch.equal(mended[name], buffer) for name, buffer in whole.objective.state_dict().items())
     for one, other in zip(whole.networks.parameters(), rest.networks.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_the_classifier_without_a_generator_sees_labelled_images_alone() -> None:
+    """It starts as the discriminator does, and its loss is the supervised one on a draw from the pool."""
+    objective, networks = built()
+    seen = batch()
+    objective.pool.offer(seen.real, seen.label)
+    judges = networks["alone"], networks["discriminator"]
+    assert all(torch.equal(a, b) for a, b in zip(judges[0].parameters(), judges[1].parameters(), strict=True))
+    torch.manual_seed(4)
+    loss = objective.alone_loss(networks, Batch(torch.zeros(12, 1, 4, 4), torch.zeros(12).long(), seen.z))["loss"]
+    torch.manual_seed(4)
+    images, labels = objective.pool.draw(12)
+    assert torch.allclose(loss, cross_entropy(judges[0](images), labels))
+    networks["alone"].head.weight.data.zero_()
+    label = torch.zeros(12, dtype=torch.int64)
+    assert not torch.equal(
+        *(call(networks, seen.real, label) for call in (objective.classify, objective.classify_alone))
+    )
+
+
+def test_the_paper_s_networks() -> None:
+    mnist = Spec((1, 28, 28), UniformPrior(dim=100))
+    generator, discriminator = semi_supervised.Generator(mnist), semi_supervised.Discriminator(mnist)
+
+    def weights(network: nn.Module) -> list[tuple[int, ...]]:
+        return [tuple(m.weight.shape) for m in network.modules() if isinstance(m, nn.Linear)]
+
+    assert weights(generator) == [(500, 100), (500, 500), (784, 500)]
+    assert weights(discriminator) == [(1000, 784), (500, 1000), (250, 500), (250, 250), (250, 250), (1, 250)]
+    noise = [m.deviation for m in discriminator.modules() if isinstance(m, semi_supervised.Noise)]
+    assert noise == [0.3, 0.5, 0.5, 0.5, 0.5, 0.5]
+    images = generator(torch.rand(4, 100))
+    assert images.shape == (4, 1, 28, 28)
+    assert not torch.equal(discriminator(images), discriminator(images))
+    discriminator.eval()
+    assert torch.equal(discriminator(images), discriminator(images))
+    assert torch.allclose(discriminator(images), discriminator.head(discriminator.features(images)))
+
+
+def test_weights_have_a_fixed_norm_and_outputs_begin_with_a_variance_of_one(mnist_test: ImageDataset) -> None:
+    discriminator = semi_supervised.Discriminator(Spec((1, 28, 28), UniformPrior(dim=100)))
+    x = mnist_test.images.flatten(1) / 255
+    for layer in discriminator.layers:
+        with torch.no_grad():
+            x = layer(x)
+        if isinstance(layer, semi_supervised.NormalisedLinear):
+            assert x.var(0).mean().item() == pytest.approx(1, abs=0.25)
+            with torch.no_grad():
+                whole = layer(torch.eye(layer.in_features)) - layer.bias
+                layer.weight.mul_(3)
+                assert torch.allclose(layer(torch.eye(layer.in_features)) - layer.bias, whole, atol=1e-5)
+            assert torch.allclose(whole.norm(dim=0), torch.full((layer.out_features,), layer.scale), rtol=1e-4)
+
+
+def test_noise_has_its_deviation_in_training_and_is_none_otherwise() -> None:
+    noise, zeros = semi_supervised.Noise(0.3), torch.zeros(50_000)
+    drawn = noise(zeros)
+    assert drawn.std().item() == pytest.approx(0.3, rel=0.03)
+    assert abs(drawn.mean().item()) < 0.01
+    assert torch.equal(noise.eval()(zeros), zeros)
+
+
+def measured(metric: TestError, wrong: int) -> tuple[float, tuple[float, float]]:
+    """The score of a model that is wrong about ``wrong`` of a hundred images."""
+    images = torch.full((100, 1, 4, 4), 255, dtype=torch.uint8)
+    images[:wrong] = 0
+    data = ImageDataset("toy", "test", images, torch.ones(100, dtype=torch.int64), ("a", "b"))
+
+    class Bright(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.mean((1, 2, 3))[:, None] * torch.tensor([-1.0, 1.0])
+
+    model = TrainedModel(SemiSupervised(), {"discriminator": Bright(), "alone": Bright()}, torch.device("cpu"), 30)
+    real = SimpleNamespace(dataset=data)
+    inputs = MetricInputs(2, lambda: None, None, real, lambda: real, model=model)
+    value = metric.compute(inputs)
+    return value, metric.interval(inputs, value)
+
+
+@pytest.mark.parametrize("metric", [TestError(), SupervisedTestError()], ids=["semi-supervised", "alone"])
+def test_the_test_error_is_the_share_of_wrong_classes_and_its_interval_a_proportion_s(metric: TestError) -> None:
+    value, (low, high) = measured(metric, 20)
+    assert value == pytest.approx(0.2)
+    assert (low, high) == pytest.approx((0.2 - 1.96 * 0.04, 0.2 + 1.96 * 0.04))
+    assert measured(metric, 0) == (0, (0, 0))
 
 
 def test_a_hundred_labels_classify_most_test_digits(zoo: Zoo, mnist: ImageDataset, mnist_test: ImageDataset) -> None:

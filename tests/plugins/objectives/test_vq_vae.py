@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Spec, UniformPrior
 from ganzoo_plugins.networks.mlp import Generator
-from ganzoo_plugins.objectives.vq_vae import VQVAE, CausalPrior, Codebook
+from ganzoo_plugins.objectives import vq_vae
+from ganzoo_plugins.objectives.vq_vae import VQVAE, Codebook, PixelCNN
 
 SPEC = Spec((1, 4, 4), UniformPrior(dim=6))
 
@@ -84,47 +85,62 @@ def test_the_number_of_codes_in_use() -> None:
         assert objective.autoencoder_loss(networks, batch())["used_codes"].item() == pytest.approx(entropy.exp().item())
 
 
+NO_CLASS = torch.zeros(1, dtype=torch.int64)
+
+
 def test_the_prior_sees_what_came_before_and_nothing_else() -> None:
-    prior = CausalPrior(codes=5, places=4, classes=0, width=8, depth=2)
-    codes, label = torch.tensor([[0, 1, 2]]), torch.zeros(1, dtype=torch.int64)
-    whole = prior(codes, label)
-    assert whole.shape == (1, 4, 5)
-    for place in range(3):
+    prior = PixelCNN(codes=5, grid=(3, 4), classes=0, width=8, depth=3)
+    codes = torch.randint(4, (1, 12))
+    whole = prior(codes, NO_CLASS)
+    assert whole.shape == (1, 12, 5)
+    for place in range(11):
         changed = codes.clone()
         changed[0, place] = 4
-        other = prior(changed, label)
-        assert torch.allclose(other[0, : place + 1], whole[0, : place + 1], atol=1e-6)
-        assert (other[0, place + 1 :] - whole[0, place + 1 :]).abs().amax(1).min() > 1e-4
-        assert torch.allclose(prior(codes[:, :place], label), whole[:, : place + 1], atol=1e-5)
+        moved = (prior(changed, NO_CLASS) - whole).abs().amax((0, 2))
+        assert moved[: place + 1].max() < 1e-6
+        assert moved[place + 1 :].min() > 1e-6, "a place after it does not see it"
 
 
-def test_the_prior_s_loss_is_the_likelihood_of_the_whole_row() -> None:
+def test_the_prior_s_loss_is_the_likelihood_of_all_places() -> None:
     objective, networks = built()
     seen = batch()
     indices = networks["codebook"].nearest(networks["encoder"](seen.real).view(8, 3, 2))
-    total = torch.zeros(())
-    for row in indices:
-        for place in range(3):
-            logits = networks["prior"](row[None, :place], torch.zeros(1, dtype=torch.int64))[0, -1]
-            total = total - logits.log_softmax(0)[row[place]]
-    assert torch.allclose(objective.prior_loss(networks, seen)["loss"], total / indices.numel(), atol=1e-5)
+    log_p = networks["prior"](indices, seen.label).log_softmax(2).gather(2, indices[:, :, None])
+    assert torch.allclose(objective.prior_loss(networks, seen)["loss"], -log_p.mean(), atol=1e-5)
 
 
-def test_samples_follow_the_prior() -> None:
-    """Evenly spaced uniform numbers: each row of symbols comes as often as its probability says."""
-    prior = CausalPrior(codes=3, places=2, classes=0, width=8, depth=1)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_samples_are_the_inverse_of_the_cumulative_distribution_that_forward_gives(classes: int) -> None:
+    """Place by place from what the layers kept, against one call for the whole grid."""
+    prior = PixelCNN(codes=6, grid=(4, 3), classes=classes, width=8, depth=2)
+    uniform, label = torch.rand(50, 12), torch.arange(50) % max(1, classes)
     with torch.no_grad():
-        prior.head[1].weight.mul_(4)
-        steps = (torch.arange(100) + 0.5) / 100
-        uniform = torch.cartesian_prod(steps, steps)
-        label = torch.zeros(len(uniform), dtype=torch.int64)
+        prior.head[2].weight.mul_(4)
         drawn = prior.sample(uniform, label)
-        for first in range(3):
-            p_first = prior(drawn[:1, :0], label[:1])[0, 0].softmax(0)[first]
-            p_second = prior(torch.tensor([[first]]), label[:1])[0, 1].softmax(0)
-            for second in range(3):
-                share = ((drawn[:, 0] == first) & (drawn[:, 1] == second)).float().mean()
-                assert share.item() == pytest.approx((p_first * p_second[second]).item(), abs=0.015)
+        cumulative = prior(drawn, label).softmax(2).cumsum(2)
+    below = torch.cat([torch.zeros(50, 12, 1), cumulative], dim=2).gather(2, drawn[:, :, None]).squeeze(2)
+    above = cumulative.gather(2, drawn[:, :, None]).squeeze(2)
+    assert (below <= uniform + 1e-5).all()
+    assert (uniform <= above + 1e-5).all()
+    assert len(drawn.unique()) == 6
+
+
+def test_a_prior_learns_a_rule_and_its_samples_keep_it() -> None:
+    """Rows of one symbol each, next to one another in the order 0, 1, 2, 0: what a PixelCNN sees in a moment."""
+    prior = PixelCNN(codes=3, grid=(4, 4), classes=0, width=16, depth=2)
+    first = torch.arange(48) % 3
+    codes = ((first[:, None] + torch.arange(4)) % 3).repeat_interleave(4, dim=1)
+    adam = torch.optim.Adam(prior.parameters(), lr=1e-2)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(prior(codes, first * 0).flatten(0, 1), codes.flatten())
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    with torch.no_grad():
+        drawn = prior.sample(torch.rand(90, 16), torch.zeros(90, dtype=torch.int64))
+    kept = (drawn == ((drawn[:, :1] + torch.arange(4)) % 3).repeat_interleave(4, dim=1)).all(1)
+    assert kept.float().mean() > 0.9
+    assert drawn[:, 0].bincount(minlength=3).min() > 10
 
 
 @pytest.mark.parametrize("spec", [SPEC, replace(SPEC, prior=GaussianPrior(dim=6))], ids=["uniform", "gaussian"])
@@ -141,16 +157,55 @@ def test_one_latent_code_gives_one_image_and_its_first_numbers_decide(spec: Spec
 
 
 def test_a_number_at_the_very_top_still_chooses_a_code() -> None:
-    prior = CausalPrior(codes=3, places=2, classes=0, width=8, depth=1)
+    prior = PixelCNN(codes=3, grid=(1, 2), classes=0, width=8, depth=1)
     drawn = prior.sample(torch.ones(2, 2), torch.zeros(2, dtype=torch.int64))
     assert drawn.tolist() == [[2, 2], [2, 2]]
 
 
-def test_labels_choose_the_first_token() -> None:
-    prior = CausalPrior(codes=5, places=2, classes=2, width=8, depth=1)
-    nothing = torch.zeros(2, 0, dtype=torch.int64)
-    one, other = prior(nothing, torch.tensor([0, 1]))
+def test_labels_change_the_prior() -> None:
+    prior = PixelCNN(codes=5, grid=(1, 2), classes=2, width=8, depth=1)
+    one, other = prior(torch.zeros(2, 2, dtype=torch.int64), torch.tensor([0, 1]))
     assert not torch.allclose(one, other)
+
+
+def test_the_paper_s_networks_have_a_grid_of_a_quarter_of_the_sides() -> None:
+    mnist = Spec((1, 28, 28), UniformPrior(dim=49 * 4))
+    encoder, generator = vq_vae.Encoder(mnist, width=8), vq_vae.Generator(mnist, width=8)
+    assert encoder.grid == generator.grid == (7, 7)
+    kernels = [tuple(m.weight.shape) for m in encoder.modules() if isinstance(m, nn.Conv2d)]
+    residual = [(8, 8, 3, 3), (8, 8, 1, 1)]
+    assert kernels == [(8, 1, 4, 4), (8, 8, 4, 4), *residual, *residual, (4, 8, 1, 1)]
+    assert encoder(torch.zeros(2, 1, 28, 28)).shape == (2, 196)
+    # Numbers of one place make pixels around that place: in the receptive field of the residual blocks at most.
+    code = torch.zeros(1, 7, 7, 4)
+    with torch.no_grad():
+        plain = generator(code.flatten(1))
+        code[0, 0, 0] = 1
+        moved = (generator(code.flatten(1)) - plain).abs()[0, 0]
+    assert moved[:4, :4].max() > 0
+    assert moved[20:, 20:].max() == 0
+
+
+@pytest.mark.parametrize("shape", [(3, 30, 45), (1, 5, 9), (1, 1, 2)], ids=str)
+def test_any_image_and_any_latent_code_fit_the_networks(shape: tuple[int, int, int]) -> None:
+    spec = Spec(shape, UniformPrior(dim=10), classes=2)
+    label = torch.tensor([0, 1, 1])
+    images = vq_vae.Generator(spec, width=4)(torch.rand(3, 10), label)
+    assert images.shape == (3, *shape)
+    assert vq_vae.Encoder(spec, width=4)(images, label).shape == (3, 10)
+
+
+def test_reconstructions_are_of_the_nearest_codes() -> None:
+    objective, networks = built()
+    seen = batch()
+    codes = networks["codebook"](networks["codebook"].nearest(networks["encoder"](seen.real).view(8, 3, 2)))
+    assert torch.equal(objective.reconstruct(networks, seen.real, seen.label), networks["generator"](codes.flatten(1)))
+
+
+def test_the_prior_s_turn_comes_after_the_autoencoder_s() -> None:
+    objective, _ = built()
+    autoencoder, prior = objective.phases()
+    assert autoencoder.end == prior.begin == 0.5
 
 
 @pytest.mark.parametrize(("index", "learners"), [(0, {"encoder", "generator", "codebook"}), (1, {"prior"})])
@@ -166,5 +221,5 @@ def test_each_phase_reaches_its_own_networks(index: int, learners: set[str]) -> 
 
 @pytest.mark.parametrize("prior", [UniformPrior(dim=7), CodesPrior(dim=4, categorical=(2,), continuous=0)], ids=str)
 def test_a_prior_that_does_not_fit_is_refused_in_a_sentence(prior: UniformPrior | CodesPrior) -> None:
-    with pytest.raises(GanzooError, match=r"multiple of 2 numbers.*prior: {name: uniform, dim: 32}"):
-        VQVAE(code_width=2).bind(replace(SPEC, prior=prior), {})
+    with pytest.raises(GanzooError, match=r"3 places of 2 numbers.*prior: {name: uniform, dim: 6}"):
+        VQVAE(code_width=2).bind(replace(SPEC, prior=prior), {"generator": nn.Identity()})
