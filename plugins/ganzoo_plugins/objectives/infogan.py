@@ -113,7 +113,8 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
         images = self.layers(with_label(z, label, self.label_inputs), label)
-        return torch.tanh(images[..., : self.spec.height, : self.spec.width])
+        # In half precision tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
+        return torch.tanh(images[..., : self.spec.height, : self.spec.width].float())
 
 
 class Discriminator(nn.Module):

@@ -131,7 +131,8 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent)."""
-        return torch.tanh(self.layers(z)).view(-1, *self.shape)
+        # In half precision tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
+        return torch.tanh(self.layers(z).float()).view(-1, *self.shape)
 
 
 class Discriminator(nn.Module):

@@ -142,7 +142,8 @@ class Generator(nn.Module):
         filled = pad(z, (0, rows * columns * self.numbers - z.shape[1]))
         maps = filled.view(len(z), rows, columns, self.numbers).permute(0, 3, 1, 2)
         images: Tensor = self.layers(with_label(maps, label, self.spec.classes))
-        return torch.tanh(images[..., : self.spec.height, : self.spec.width])
+        # In half precision tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
+        return torch.tanh(images[..., : self.spec.height, : self.spec.width].float())
 
 
 class Codebook(nn.Embedding):
