@@ -19,6 +19,7 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import Recipe
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
+from ganzoo.training.engine_choice import settle_engine
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
 from machine import wait
@@ -71,6 +72,7 @@ class Ours:
 
     def __init__(self, recipe: Recipe, zoo: Zoo, dataset: ImageDataset, device: torch.device) -> None:
         self.trainer = Trainer(recipe, zoo, dataset=dataset, device=device)
+        settle_engine(self.trainer)
         self.name = recipe.name
         self.weights = self.trainer.kinds_of_weights[0]
         self.images_per_step = self.trainer.images_per_step
