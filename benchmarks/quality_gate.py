@@ -76,6 +76,7 @@ def record(args: argparse.Namespace, zoo: Zoo) -> bool:
         raise GanzooError("`record` needs the names of recipes.", "Name four, say, whose settings are settled.")
     images = {name: images_in(args.cpu_seconds, name, zoo) for name in args.recipes}
     command = ["record", *args.recipes, "--cpu-seconds", f"{args.cpu_seconds:g}", "--samples", str(args.samples)]
+    command += ["--seeds", *map(str, args.seeds)]
     scores = trained(images, args.seeds, args.samples, args.jobs, (), zoo)
     intervals = intervals_of(scores)
     found = {

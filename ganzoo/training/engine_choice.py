@@ -66,7 +66,7 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
 
     Args:
         trainer: At its first step, or restored.
-        log: Called with a sentence on the choice.
+        log: Called with a sentence on what ``auto`` became on a GPU.
 
     Returns:
         The choice; None where nothing is measured: the recipe names an engine, the training is not on a GPU, has
@@ -75,9 +75,13 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
     Raises:
         RunError: Trying an engine left the GPU unusable.
     """
-    steps_left = trainer.total_steps - trainer.steps
-    alone = trainer.processes.size == 1
-    if trainer.recipe.train.engine != "auto" or trainer.device.type != "cuda" or not alone or steps_left < FEWEST_STEPS:
+    if trainer.recipe.train.engine != "auto" or trainer.device.type != "cuda":
+        return None
+    if trainer.processes.size > 1:
+        log("Engine eager: CUDA graphs need a training of one process.")
+        return None
+    if trainer.total_steps - trainer.steps < FEWEST_STEPS:
+        log("Engine eager: measuring others would take about as many steps as are left.")
         return None
     choice = measure_engines(trainer)
     log(choice.sentence)

@@ -207,14 +207,22 @@ def test_compiled_losses_are_captured_where_the_training_is_long_enough(begin, m
 
 def test_nothing_is_measured_where_there_is_nothing_to_choose(begin, monkeypatch):
     monkeypatch.setattr(engine_choice, "measure_engines", lambda trainer: pytest.fail("measured"))
-    assert settle_engine(begin()) is None  # a CPU
+    said = []
+    assert settle_engine(begin(), said.append) is None  # a CPU
     trainer = begin()
     trainer.device = torch.device("cuda")
-    for changes in ({"recipe": trainer.recipe.with_engine("eager")}, {"processes": Processes(0, 2)}, {"steps": 900}):
+    for name, value in {
+        "recipe": trainer.recipe.with_engine("eager"),
+        "processes": Processes(0, 2),
+        "steps": 900,
+    }.items():
         with monkeypatch.context() as patch:
-            for name, value in changes.items():
-                patch.setattr(trainer, name, value)
-            assert settle_engine(trainer) is None
+            patch.setattr(trainer, name, value)
+            assert settle_engine(trainer, said.append) is None
+    assert said == [
+        "Engine eager: CUDA graphs need a training of one process.",
+        "Engine eager: measuring others would take about as many steps as are left.",
+    ]
 
 
 def test_a_gpu_is_measured_and_the_sentence_said(begin, monkeypatch):
