@@ -20,7 +20,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from ganzoo import CodesPrior, GanzooError, TrainedGenerator, load
-from ganzoo.evaluation.features import extract, find_extractor
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.requests import find_extractor
 from ganzoo.registry.loading import Zoo, load_zoo
 
 SAMPLES = 10_000

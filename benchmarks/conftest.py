@@ -13,7 +13,7 @@ import torch
 
 from ganzoo import ImageDataset
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.runs.environment import environment
+from ganzoo.runs.provenance import environment
 from ganzoo.training.device import resolve_device
 from ganzoo.training.threads import use_available_cores
 from machine import wait

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ganzoo import ImageDataset, Images
 from ganzoo.config.identity import training_digest
-from ganzoo.config.loading import Recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.engine_choice import settle_engine

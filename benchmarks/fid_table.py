@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from ganzoo.runs.environment import hardware_in_words
+from ganzoo.runs.provenance import hardware_in_words
 
 Line = Mapping[str, Any]
 

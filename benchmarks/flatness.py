@@ -19,10 +19,11 @@ from typing import Any
 import torch
 
 from ganzoo import ImageDataset
-from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.runs.environment import environment
+from ganzoo.runs.provenance import environment
 from ganzoo.training.trainer import Trainer
 
 SIZES = (1_000, 10_000, 60_000)

@@ -18,11 +18,12 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from ganzoo import ImageDataset
-from ganzoo.evaluation.evaluator import REAL_SEED, Evaluator
+from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.metrics import better
+from ganzoo.evaluation.reference import REAL_SEED
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
-from ganzoo.runs.environment import environment
+from ganzoo.runs.provenance import environment
 from ganzoo.training.device import resolve_device
 
 ROOT = Path(__file__).resolve().parent.parent

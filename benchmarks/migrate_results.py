@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.config.identity import DEFAULTS, training_digest
-from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines, write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo

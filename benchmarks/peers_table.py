@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.files import write_atomically
-from ganzoo.runs.environment import in_words
+from ganzoo.runs.provenance import in_words
 
 
 def main() -> None:

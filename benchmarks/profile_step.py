@@ -18,7 +18,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.runs.environment import environment, in_words
+from ganzoo.runs.provenance import environment, in_words
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.profile import shares_of_a_step
 from ganzoo.training.trainer import Trainer

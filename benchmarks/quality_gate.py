@@ -36,7 +36,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.runs.environment import environment, in_words
+from ganzoo.runs.provenance import environment, in_words
 from ganzoo.studies.matrix import Job, Matrix
 from ganzoo.studies.records import Ledger, ScoredRun
 from ganzoo.studies.worker import Bench, Settings, Watcher

@@ -26,13 +26,14 @@ import torch
 from torch import Tensor
 
 from ganzoo import Extractor, ImageDataset, MetricInputs
-from ganzoo.api.extractor import Features
-from ganzoo.evaluation.extrapolation import DistanceTo
-from ganzoo.evaluation.features import extract, find_extractor
-from ganzoo.evaluation.reference_cache import RealImages
+from ganzoo.api.metric import Features
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.intervals import DistanceTo
+from ganzoo.evaluation.reference import RealImages
+from ganzoo.evaluation.requests import find_extractor
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.runs.environment import environment
+from ganzoo.runs.provenance import environment
 from ganzoo_plugins.extractors.splitting import split_off_validation
 from image_faults import FAULTS, INVISIBLE
 

@@ -69,7 +69,7 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
 
     from ganzoo.config.loading import load_recipe
     from ganzoo.registry.loading import load_zoo
-    from ganzoo.runs.environment import environment
+    from ganzoo.runs.provenance import environment
     from ganzoo.training.distributed import joined
     from ganzoo.training.trainer import Trainer
 

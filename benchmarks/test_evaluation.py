@@ -16,12 +16,12 @@ from torch.utils.data import Dataset
 from ganzoo import ImageDataset, Images
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
-from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.features import find_extractor
+from ganzoo.evaluation.requests import find_extractor
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
 from summary import throughput
+from their_extractor import register
 
 METRICS = [f"{name}@mnist-cnn" for name in ("fid", "kid", "precision", "recall", "coverage")]
 SAMPLES = 10_000
@@ -103,7 +103,7 @@ def test_torch_fidelity_once_for_each_metric(
     from torch_fidelity import calculate_metrics
 
     images, test = mnist.images[:SAMPLES], zoo.datasets.get("mnist").create("test", None).images
-    name = torch_fidelity.register("mnist-cnn", find_extractor("mnist-cnn", zoo, (1, 28, 28)))
+    name = register("mnist-cnn", find_extractor("mnist-cnn", zoo, (1, 28, 28)))
 
     def theirs() -> None:
         for metric in ("fid", "kid", "prc"):

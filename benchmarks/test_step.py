@@ -14,7 +14,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from ganzoo import ImageDataset
 from ganzoo.config.identity import training_digest
-from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.engines.cudagraph import WARM_UP
 from ganzoo.training.flops import flops_per_image

@@ -27,7 +27,7 @@ from ganzoo.errors import GanzooError, RunError
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.files import locked_append, read_lines, write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.runs.environment import environment, hardware_in_words
+from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo.training.device import resolve_device
 from peers.catalogue import PEERS
 from peers.talk import PeerError, mnist_folder
@@ -95,6 +95,7 @@ def measure(args: argparse.Namespace) -> None:
     zoo, device = load_zoo(), resolve_device(args.device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, device)
+    evaluator.prepare()
     for entrant in entrants(args, zoo, device):
         if any(settles(line, entrant, args, device) for line in read_lines(args.out)):
             print(f"{entrant.name}, seed {entrant.seed}: done before")

@@ -14,15 +14,12 @@ if TYPE_CHECKING:
     from ganzoo import functional, layers
     from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
     from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
-    from ganzoo.api.dataset import Dataset, ImageDataset, Split, cache_folder
-    from ganzoo.api.extractor import Extractor, Features
+    from ganzoo.api.dataset import Audio, Dataset, ImageDataset, Images, Modality, Points, Split, cache_folder
     from ganzoo.api.hookspecs import Register, RegisterRecipe, hookimpl
-    from ganzoo.api.metric import Metric, MetricInputs, ModelMetric, TrainedModel
-    from ganzoo.api.modality import Audio, Images, Modality, Points
-    from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
+    from ganzoo.api.metric import Extractor, Features, Metric, MetricInputs, ModelMetric, TrainedModel
+    from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
     from ganzoo.api.reading import check_bytes, open_picture, open_regular, read_idx
-    from ganzoo.api.spec import Spec
     from ganzoo.api.tracker import Tracker
     from ganzoo.errors import GanzooError
     from ganzoo.evaluation.evaluate import evaluate
@@ -32,31 +29,31 @@ if TYPE_CHECKING:
 _HOME = {
     "AdversarialGame": "ganzoo.api.adversarial",
     "AdversarialLoss": "ganzoo.api.adversarial",
-    "Audio": "ganzoo.api.modality",
+    "Audio": "ganzoo.api.dataset",
     "Augmentation": "ganzoo.api.adversarial",
     "Batch": "ganzoo.api.objective",
     "CodesPrior": "ganzoo.api.priors",
     "Dataset": "ganzoo.api.dataset",
-    "Extractor": "ganzoo.api.extractor",
-    "Features": "ganzoo.api.extractor",
+    "Extractor": "ganzoo.api.metric",
+    "Features": "ganzoo.api.metric",
     "GanzooError": "ganzoo.errors",
     "GaussianPrior": "ganzoo.api.priors",
     "ImageDataset": "ganzoo.api.dataset",
-    "Images": "ganzoo.api.modality",
+    "Images": "ganzoo.api.dataset",
     "Losses": "ganzoo.api.objective",
     "Metric": "ganzoo.api.metric",
     "MetricInputs": "ganzoo.api.metric",
     "ModelMetric": "ganzoo.api.metric",
-    "Modality": "ganzoo.api.modality",
+    "Modality": "ganzoo.api.dataset",
     "Networks": "ganzoo.api.objective",
     "Objective": "ganzoo.api.objective",
     "Phase": "ganzoo.api.objective",
-    "Points": "ganzoo.api.modality",
+    "Points": "ganzoo.api.dataset",
     "Prior": "ganzoo.api.priors",
     "Register": "ganzoo.api.hookspecs",
     "RegisterRecipe": "ganzoo.api.hookspecs",
     "Regularizer": "ganzoo.api.adversarial",
-    "Spec": "ganzoo.api.spec",
+    "Spec": "ganzoo.api.objective",
     "Split": "ganzoo.api.dataset",
     "Tracker": "ganzoo.api.tracker",
     "TrainedGenerator": "ganzoo.runs.generator",

@@ -18,12 +18,11 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
-from ganzoo.api.modality import Modality
-from ganzoo.api.objective import Objective
+from ganzoo.api.dataset import Modality
+from ganzoo.api.objective import Objective, Spec
 from ganzoo.api.priors import Prior
 from ganzoo.api.reading import machine_memory
-from ganzoo.api.spec import Spec
-from ganzoo.config.loading import Component, NetworkConfig, Recipe
+from ganzoo.config.schema import Component, NetworkConfig, Recipe
 from ganzoo.errors import GanzooError, is_out_of_memory
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry

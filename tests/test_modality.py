@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from ganzoo import Images, Points
-from ganzoo.api.modality import GAP, png
+from ganzoo.api.dataset import GAP, png
 
 
 def grid(images, columns=None):

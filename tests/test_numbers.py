@@ -13,7 +13,7 @@ from ganzoo.build import assemble, check_memory
 from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.registry.options import Options
+from ganzoo.registry.registry import Options
 
 
 def refused(*arguments):

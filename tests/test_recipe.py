@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from ganzoo import Regularizer
+from ganzoo.config.checking import known
 from ganzoo.config.loading import load_recipe
-from ganzoo.config.optimizers import known
 from ganzoo.config.schema import Component, DatasetConfig, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo

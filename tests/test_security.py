@@ -21,7 +21,7 @@ from ganzoo.registry.validation import ValidationFailed
 from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.loop import resume, start
+from ganzoo.runs.start import resume, start
 from ganzoo.studies.records import Ledger, RunRecord, read_runs
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>[x](javascript:alert(3))"

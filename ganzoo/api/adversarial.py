@@ -17,8 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.api.bounds import EverySteps, Weight
-from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
-from ganzoo.api.spec import Spec
+from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
 from ganzoo.errors import GanzooError
 
 

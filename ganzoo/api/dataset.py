@@ -1,18 +1,306 @@
-"""Samples in memory, as a dataset plugin hands them over."""
+"""Samples in memory, as a dataset plugin hands them over, and what one of them is: its modality.
+
+A dataset names its modality, and everything after that asks the modality instead of testing for images. ``Images`` and
+``Points`` are pictures and points of the plane; ``Audio`` is mono sound. A plugin adds its own by subclassing
+``Modality`` and giving it to its ``Dataset``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ganzoo.api.modality import Modality, of_samples
 from ganzoo.errors import GanzooError
-from ganzoo.files import refuse_links
+from ganzoo.files import refuse_links, write_atomically
+
+GAP = 2
+"""Black pixels between the images of a grid."""
+PLOT = 384
+"""Width and height of a plot of points or sound, in pixels."""
+OVERVIEW = 2500
+"""Points in an overview: enough to see how densely they lie."""
+
+
+class Modality(ABC):
+    """One kind of sample. Networks see float32 in [-1, 1]; datasets and files hold the stored form.
+
+    Two modalities are equal if they are of one class and shape.
+
+    Args:
+        shape: Of one sample, as networks see it and datasets store it, without the batch.
+
+    Attributes:
+        name: What run.json records.
+        stored: The type that datasets hold and sampling returns.
+        quantisation: How samples are quantised, as a score's protocol says it; ``none`` where they are not.
+        suffixes: The endings of the files that ``write`` can make.
+    """
+
+    name: ClassVar[str]
+    stored: ClassVar[torch.dtype]
+    quantisation: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]] = (".png", ".npz")
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = tuple(shape)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.shape == self.shape
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.shape))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self.shape}"
+
+    def __str__(self) -> str:
+        """A phrase for messages: ``28x28 grey images``."""
+        return f"{self.name} of shape {'x'.join(map(str, self.shape))}"
+
+    @abstractmethod
+    def to_network(self, samples: Tensor) -> Tensor:
+        """Stored samples (n, *shape) as networks see them: float32 in [-1, 1], on the same device."""
+
+    @abstractmethod
+    def from_network(self, outputs: Tensor) -> Tensor:
+        """What a generator drew, (n, *shape) nominally in [-1, 1], as stored samples on the same device.
+
+        NaN is the caller's to refuse.
+        """
+
+    def check(self, samples: Tensor) -> str | None:
+        """What is wrong with stored samples beyond their type and shape, as a phrase; None where nothing is."""
+        return None
+
+    def overview_size(self, columns: int, rows: int) -> int:
+        """How many samples an overview of ``columns`` by ``rows`` shows."""
+        return columns * rows
+
+    @abstractmethod
+    def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
+        """One picture of many samples.
+
+        Args:
+            samples: Stored samples (n, *shape).
+            columns: Samples in a row; about the square root of n where None.
+
+        Returns:
+            uint8 (1 or 3, height, width).
+        """
+
+    def write(self, path: Path, samples: Tensor, labels: Tensor | None = None) -> None:
+        """Write samples to one file, atomically.
+
+        Args:
+            path: Its ending, one of ``suffixes``, decides the format: ``.png`` is a picture of all of them, ``.npz``
+                holds the arrays ``images`` and, where they are known, ``labels``.
+            samples: Stored samples (n, *shape), on the CPU.
+            labels: int64 (n,), or None.
+        """
+        if path.suffix == ".png":
+            write_atomically(path, png(self.picture(samples)))
+        else:
+            import numpy as np
+
+            arrays = {"images": self.array(samples).numpy()} | ({} if labels is None else {"labels": labels.numpy()})
+            buffer = BytesIO()
+            np.savez_compressed(buffer, allow_pickle=False, **arrays)
+            write_atomically(path, buffer.getvalue())
+
+    def array(self, samples: Tensor) -> Tensor:
+        """Stored samples as the array of an .npz file."""
+        return samples
+
+
+class Images(Modality):
+    """Pictures of 256 levels: ``Images(channels, height, width)``, channels being 1 or 3.
+
+    Stored as uint8; -1 is 0 and 1 is 255.
+    """
+
+    name = "images"
+    stored = torch.uint8
+    quantisation = "uint8"
+
+    def __str__(self) -> str:
+        channels, height, width = self.shape
+        return f"{height}x{width} {'grey' if channels == 1 else 'RGB'} images"
+
+    def to_network(self, samples: Tensor) -> Tensor:
+        """uint8 (n, c, h, w) as float32 in [-1, 1]."""
+        # 255 / 127.5 is exactly 2, so white is exactly 1.
+        return samples.to(torch.float32).div_(127.5).sub_(1)
+
+    def from_network(self, outputs: Tensor) -> Tensor:
+        """round((x + 1) * 127.5), clamped, as a picture file would: -1 gives 0, 0 gives 128, 1 gives 255."""
+        return ((outputs.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+    def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
+        """The images side by side on black, two pixels apart."""
+        n, channels, height, width = samples.shape
+        columns = columns or max(1, round(n**0.5 + 0.499))
+        rows = -(-n // columns)
+        canvas = samples.new_zeros(channels, rows * (height + GAP) + GAP, columns * (width + GAP) + GAP)
+        for index, image in enumerate(samples):
+            top, left = GAP + index // columns * (height + GAP), GAP + index % columns * (width + GAP)
+            canvas[:, top : top + height, left : left + width] = image
+        return canvas
+
+    def array(self, samples: Tensor) -> Tensor:
+        """(n, h, w) for grey images, (n, h, w, 3) for RGB."""
+        return samples[:, 0] if samples.shape[1] == 1 else samples.permute(0, 2, 3, 1).contiguous()
+
+
+class Points(Modality):
+    """Points of a d-dimensional space: ``Points(1, 1, d)``, so that networks for images take them too.
+
+    Stored as float32 in [-1, 1] and never quantised: 256 levels are too coarse to tell the modes of a mixture apart.
+    """
+
+    name = "points"
+    stored = torch.float32
+    quantisation = "none"
+
+    def __str__(self) -> str:
+        return f"points of {self.shape[-1]} dimensions"
+
+    def to_network(self, samples: Tensor) -> Tensor:
+        """The points themselves."""
+        return samples
+
+    def from_network(self, outputs: Tensor) -> Tensor:
+        """The points as float32."""
+        return outputs.float()
+
+    def check(self, samples: Tensor) -> str | None:
+        """Points outside of [-1, 1] are wrong: generators end in tanh."""
+        return None if bool((samples.abs() <= 1).all()) else "points outside of [-1, 1], or NaN"
+
+    def overview_size(self, columns: int, rows: int) -> int:
+        """Many more than images: one point alone says little."""
+        return OVERVIEW
+
+    def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
+        """Grey dots on black, brighter where more points fall on a pixel; the first two coordinates, right and up.
+
+        What lies outside of [-1, 1] is drawn on the border. Returns uint8 (1, 384, 384): 0 where there are no points,
+        96 for a single one, up to 255 where there are most.
+        """
+        places = ((samples.flatten(0, -2)[:, :2] + 1) / 2 * (PLOT - 1)).round().clamp(0, PLOT - 1).long()
+        across, down = places[:, 0], PLOT - 1 - places[:, 1]
+        count = (down * PLOT + across).bincount(minlength=PLOT**2).float()
+        # By logarithms, so that one point alone is seen beside hundreds on one pixel.
+        brightness = 96 + 159 * count.log() / count.max().clamp(min=2).log()
+        return brightness.where(count > 0, 0).round().to(torch.uint8).view(1, PLOT, PLOT)
+
+    def array(self, samples: Tensor) -> Tensor:
+        """(n, 1, d)."""
+        return samples[:, 0]
+
+
+class Audio(Modality):
+    """Mono sound: ``Audio(1, length)``, stored as float32 in [-1, 1] and written as 16-bit WAV.
+
+    Args:
+        shape: (1, length).
+        rate: Samples per second.
+    """
+
+    name = "audio"
+    stored = torch.float32
+    quantisation = "none"
+    suffixes = (".wav", ".png", ".npz")
+
+    def __init__(self, *shape: int, rate: int = 16_000) -> None:
+        super().__init__(*shape)
+        self.rate = rate
+
+    def __str__(self) -> str:
+        return f"sounds of {self.shape[-1]:,} samples at {self.rate:,} Hz"
+
+    def to_network(self, samples: Tensor) -> Tensor:
+        """The waves themselves."""
+        return samples
+
+    def from_network(self, outputs: Tensor) -> Tensor:
+        """The waves as float32, clamped to [-1, 1]."""
+        return outputs.float().clamp(-1, 1)
+
+    def check(self, samples: Tensor) -> str | None:
+        """Values outside of [-1, 1] are wrong."""
+        return None if bool((samples.abs() <= 1).all()) else "sound outside of [-1, 1], or NaN"
+
+    def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
+        """Waveforms on black, one above the other: each column of pixels spans its lowest to its highest value."""
+        height = 48
+        canvas = torch.zeros(1, len(samples) * (height + GAP) + GAP, PLOT, dtype=torch.uint8)
+        level = torch.linspace(1, -1, height)[:, None]
+        for index, wave in enumerate(samples.flatten(1)):
+            spans = [part for part in torch.tensor_split(wave, PLOT) if len(part)]
+            low, high = torch.stack([p.min() for p in spans]), torch.stack([p.max() for p in spans])
+            inside = (level >= low - 1 / height) & (level <= high + 1 / height)
+            top = GAP + index * (height + GAP)
+            canvas[0, top : top + height, : len(spans)] = inside.to(torch.uint8) * 255
+        return canvas
+
+    def write(self, path: Path, samples: Tensor, labels: Tensor | None = None) -> None:
+        """As ``Modality.write``; ``.wav`` holds the sounds one after another."""
+        if path.suffix != ".wav":
+            super().write(path, samples, labels)
+            return
+        import wave
+
+        buffer = BytesIO()
+        with wave.open(buffer, "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(self.rate)
+            file.writeframes((samples.flatten() * 32767).round().to(torch.int16).numpy().astype("<i2").tobytes())
+        write_atomically(path, buffer.getvalue())
+
+
+BUILT_IN: tuple[type[Modality], ...] = (Images, Points, Audio)
+"""What a run folder's record is read back to without its dataset."""
+
+
+def recorded(name: str, shape: Sequence[int]) -> Modality | None:
+    """The built-in modality that a run recorded; None where it is a plugin's, which its dataset knows."""
+    found = next((kind for kind in BUILT_IN if kind.name == name), None)
+    return found(*shape) if found else None
+
+
+def of_samples(samples: Tensor) -> Modality:
+    """The modality of stored samples that came without one.
+
+    Raises:
+        GanzooError: They are neither uint8 (n, 1 or 3, h, w) nor float32 (n, 1, 1, d).
+    """
+    if samples.dtype == torch.uint8 and samples.dim() == 4 and samples.shape[1] in (1, 3):
+        return Images(*samples.shape[1:])
+    if samples.dtype == torch.float32 and samples.dim() == 4 and samples.shape[1:3] == (1, 1):
+        return Points(*samples.shape[1:])
+    raise GanzooError(
+        f"Samples of type {samples.dtype} and shape {tuple(samples.shape)} have no modality that ganzoo knows.",
+        "Give uint8 images (n, 1 or 3, height, width), float32 points (n, 1, 1, d), or name the modality.",
+    )
+
+
+def png(picture: Tensor) -> bytes:
+    """A uint8 picture (1 or 3, height, width) as a PNG file."""
+    from PIL import Image
+
+    pixels = picture[0].numpy() if picture.shape[0] == 1 else picture.permute(1, 2, 0).numpy()
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
 
 Split = Literal["train", "test"]
 """What a dataset plugin is asked for."""

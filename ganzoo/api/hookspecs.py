@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
     from ganzoo.api.dataset import ImageDataset
-    from ganzoo.api.extractor import Extractor
-    from ganzoo.api.metric import Metric
+    from ganzoo.api.metric import Extractor, Metric
     from ganzoo.api.objective import Objective
     from ganzoo.api.priors import Prior
     from ganzoo.api.tracker import Tracker

@@ -1,4 +1,4 @@
-"""Metrics: numbers that say how samples compare with real images, computed in an extractor's features."""
+"""What measures samples: extractors turn images into features, and metrics compare those with real images'."""
 
 from __future__ import annotations
 
@@ -7,25 +7,117 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    import numpy as np
 
     from ganzoo.api.dataset import Dataset
-    from ganzoo.api.extractor import Extractor, Features
     from ganzoo.api.objective import Networks, Objective
 
+    Statistics = Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]
+
+
+class Extractor(nn.Module):
+    """A fixed feature extractor that scores are computed in.
+
+    Attributes:
+        shape: The images it takes, (channels, height, width); anything else is refused, never resampled.
+        width: Number of features.
+        classes: Number of classes it tells apart, 0 where it is no classifier.
+        rejects: Whether it may put an image into no class at all.
+        resizing: How it resizes images, as a score's protocol says it; ``none`` where it takes them as they are.
+        worlds: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only where somebody
+            insists. Empty for an extractor of any images.
+    """
+
+    shape: ClassVar[tuple[int, ...]]
+    width: ClassVar[int]
+    classes: ClassVar[int] = 0
+    rejects: ClassVar[bool] = False
+    resizing: str = "none"
+    worlds: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """Hexadecimal digest of the weights. Part of every score's protocol, and of the key of cached statistics."""
+
+    @property
+    def projection(self) -> Tensor | None:
+        """What features are multiplied by before Gaussians are fitted to them, (width, k): whitened coordinates, say.
+
+        Everything but Fréchet distances takes the features as they are. None where Fréchet distances do too.
+        """
+        return None
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features and class logits of images.
+
+        Args:
+            images: uint8 (n, c, h, w); an extractor for points takes float32 in [-1, 1].
+
+        Returns:
+            Features (n, width) float32, and logits (n, classes) float32 or None. Logits are -inf throughout where an
+            image belongs to no class.
+        """
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an extractor sees in a set of images.
+
+    Attributes:
+        values: (n, width) float32, on the CPU.
+        logits: (n, classes) float32, on the CPU; None where the extractor is no classifier.
+        projection: The extractor's own, (width, k) on the CPU, or None.
+    """
+
+    values: Tensor
+    logits: Tensor | None = None
+    projection: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Tensor) -> Features:
+        """The features of some images, by their indices (m,)."""
+        return Features(self.values[rows], None if self.logits is None else self.logits[rows], self.projection)
+
+    @cached_property
+    def projected(self) -> Tensor:
+        """The coordinates that Gaussians are fitted in: (n, k) float64 with a projection, otherwise ``values``."""
+        return self.values if self.projection is None else self.values.double() @ self.projection.double()
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Mean ``mu`` (k,) and covariance ``sigma`` (k, k) of ``projected``, float64; n at least 2."""
+        from torch_fidelity.metric_fid import fid_features_to_statistics
+
+        # torch-fidelity averages in the type it is given, and a float32 sum of many rows depends on their order.
+        found = fid_features_to_statistics(self.projected)
+        return {"mu": self.projected.mean(0, dtype=torch.float64).numpy(), "sigma": found["sigma"]}
+
+    @property
+    def class_logits(self) -> Tensor:
+        """The logits of an extractor that is a classifier.
+
+        Raises:
+            ValueError: It is none; a metric with ``needs_logits`` is never given one.
+        """
+        if self.logits is None:
+            raise ValueError("The extractor is no classifier, so it gives no logits.")
+        return self.logits
+
+
+CPU = torch.device("cpu")
 T = TypeVar("T")
 Better = Literal["lower", "higher", "neither"]
 """Which way a score is better; ``neither`` where real images' own score is best."""
-
-
-def _cpu() -> torch.device:
-    import torch
-
-    return torch.device("cpu")
 
 
 class Reference(Protocol):
@@ -74,8 +166,6 @@ class TrainedModel:
         Returns:
             Its results in the order of the images, on the CPU.
         """
-        import torch
-
         method, modality = getattr(self.objective, name), dataset.modality
         labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
         found = []
@@ -121,7 +211,7 @@ class MetricInputs:
     labels: Tensor | None
     real: Reference
     training_set: Callable[[], Reference]
-    device: torch.device = field(default_factory=_cpu)
+    device: torch.device = CPU
     model: TrainedModel | None = None
     see: Callable[[Tensor], Features] | None = None
     _shared: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)

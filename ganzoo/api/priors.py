@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from ganzoo.api.hookspecs import Register, hookimpl
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 Width = Annotated[int, Field(ge=1, le=65_536)]
 Categories = Annotated[int, Field(ge=2, le=10_000)]
@@ -58,8 +56,6 @@ class GaussianPrior(Prior):
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw codes (n, dim), float32."""
-        import torch
-
         return torch.randn(n, self.dim, generator=generator, device=device)
 
 
@@ -81,8 +77,6 @@ class UniformPrior(Prior):
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw codes (n, dim) in [-1, 1), float32."""
-        import torch
-
         return torch.rand(n, self.dim, generator=generator, device=device).mul_(2).sub_(1)
 
 
@@ -113,8 +107,6 @@ class CodesPrior(Prior):
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw codes (n, width), float32."""
-        import torch
-
         columns = [torch.randn(n, self.dim, generator=generator, device=device)]
         for classes in self.categorical:
             drawn = torch.randint(classes, (n, 1), generator=generator, device=device)

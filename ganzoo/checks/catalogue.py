@@ -13,8 +13,7 @@ from ganzoo.checks import data_checks, entries, isolation, losses, networks, rec
 from ganzoo.checks.entries import CheckFailed
 from ganzoo.checks.toys import seed
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.global_state import preserved_global_state
-from ganzoo.registry.loading import PluginInfo, Problem, Zoo
+from ganzoo.registry.loading import PluginInfo, Problem, Zoo, preserved_global_state
 from ganzoo.registry.registry import KINDS, NETWORK_KINDS, Entry
 
 EntryCheck = Callable[[Entry[Any], Zoo], object]

@@ -11,8 +11,7 @@ from typing import Any, get_args
 import torch
 
 from ganzoo.api.dataset import ImageDataset
-from ganzoo.api.extractor import Extractor
-from ganzoo.api.metric import Better, Metric
+from ganzoo.api.metric import Better, Extractor, Metric
 from ganzoo.api.priors import Prior
 from ganzoo.checks.entries import described, plugin_code, require
 from ganzoo.errors import GanzooError

@@ -23,8 +23,7 @@ from ganzoo.checks import data_checks, losses, networks, recipes
 from ganzoo.checks.entries import CheckFailed, described
 from ganzoo.errors import GanzooError
 from ganzoo.files import child_python
-from ganzoo.registry.global_state import GlobalState
-from ganzoo.registry.loading import PluginInfo, Zoo
+from ganzoo.registry.loading import GlobalState, PluginInfo, Zoo
 from ganzoo.registry.registry import NETWORK_KINDS, Entry
 
 SLOW_LIBRARIES = ("torchvision", "torch_fidelity", "matplotlib", "scipy", "sklearn", "pandas", "transformers", "jax")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ganzoo.api.objective import Spec
 from ganzoo.api.priors import GaussianPrior
-from ganzoo.api.spec import Spec
 from ganzoo.build import takes_label
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.checks.toys import AS_BUFFER, CPU, fake_device, hidden_state, on_device, require_no_hidden_state, seed

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ganzoo.api.modality import Images
+from ganzoo.api.dataset import Images
 from ganzoo.build import Assembly, assemble
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.checks.toys import (
@@ -18,7 +18,8 @@ from ganzoo.checks.toys import (
     seed,
     take_steps,
 )
-from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry

@@ -14,9 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer
-from ganzoo.api.objective import Batch, Objective, Phase
+from ganzoo.api.objective import Batch, Objective, Phase, Spec
 from ganzoo.api.priors import GaussianPrior
-from ganzoo.api.spec import Spec
 from ganzoo.checks.entries import described, plugin_code, require
 from ganzoo.registry.registry import Entry
 

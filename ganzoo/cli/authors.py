@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ganzoo.cli.terminal import print_json, say
-
-if TYPE_CHECKING:
-    from ganzoo.checks.catalogue import PluginCheck
 
 
 def new(
@@ -30,67 +26,36 @@ def new(
     say(f"      ganzoo check {name}\n      ganzoo run {name}-mnist", err=True)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A failed check.
-
-    Attributes:
-        plugin: The plugin's name.
-        thing: What was checked: ``loss-hinge``, or ``plugin-NAME`` for the whole plugin.
-        check: The check's name.
-        sentence: What is wrong.
-        remedy: What to change.
-    """
-
-    plugin: str
-    thing: str
-    check: str
-    sentence: str
-    remedy: str
-
-
 def check(
     name: Annotated[str, typer.Argument(help="A plugin or a package, as `ganzoo plugins` shows it.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the failures as JSON.")] = False,
 ) -> None:
     """Check everything that a plugin registers, and say what to change. Exits with 1 if a check fails."""
+    from rich.progress import track
+    from rich.text import Text
+
     from ganzoo.checks.catalogue import plugin_checks
+    from ganzoo.checks.entries import CheckFailed
+    from ganzoo.cli.console import Console
     from ganzoo.registry.loading import load_zoo
 
     checks = plugin_checks(name, load_zoo())
-    failures = _failures(checks, silent=as_json)
-    if as_json:
-        found = [asdict(failure) for failure in failures]
-        print_json({"plugin": name, "checks": len(checks), "failures": found}, indent=1)
-    else:
-        _report(len(checks), failures)
-    if failures:
-        raise typer.Exit(1)
-
-
-def _failures(checks: list[PluginCheck], *, silent: bool) -> list[Failure]:
-    from rich.progress import track
-
-    from ganzoo.checks.entries import CheckFailed
-    from ganzoo.cli.console import Console
-
-    found = []
-    console = Console(stderr=True)
-    for case in track(checks, "checking", console=console, transient=True, disable=silent or not console.is_terminal):
+    failures: list[dict[str, str]] = []
+    bar = Console(stderr=True)
+    for case in track(checks, "checking", console=bar, transient=True, disable=as_json or not bar.is_terminal):
         try:
             case.run()
         except CheckFailed as error:
-            found.append(Failure(case.plugin, case.thing, case.check, error.sentence, error.remedy))
-    return found
-
-
-def _report(checks: int, failures: list[Failure]) -> None:
-    from rich.text import Text
-
-    from ganzoo.cli.console import Console
-
-    console = Console(soft_wrap=True)
-    for failure in failures:
-        console.print(Text(f"{failure.thing} {failure.check}: ", "red") + Text(f"{failure.sentence} {failure.remedy}"))
-    found = f"{len(failures)} of {checks} checks failed." if failures else f"All {checks} checks passed."
-    console.print(Text(found, "red" if failures else "green"))
+            what = {"plugin": case.plugin, "thing": case.thing, "check": case.check}
+            failures.append({**what, "sentence": error.sentence, "remedy": error.remedy})
+    if as_json:
+        print_json({"plugin": name, "checks": len(checks), "failures": failures}, indent=1)
+    else:
+        console = Console(soft_wrap=True)
+        for one in failures:
+            place = Text(f"{one['thing']} {one['check']}: ", "red")
+            console.print(place + Text(f"{one['sentence']} {one['remedy']}"))
+        found = f"{len(failures)} of {len(checks)} checks failed." if failures else f"All {len(checks)} checks passed."
+        console.print(Text(found, "red" if failures else "green"))
+    if failures:
+        raise typer.Exit(1)

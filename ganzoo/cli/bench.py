@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.consent import AllowCode
-from ganzoo.cli.terminal import print_json
+from ganzoo.cli.terminal import AllowCode, print_json
 from ganzoo.errors import GanzooError
 
 FOR_OTHER_HARDWARE = "*-gpu"

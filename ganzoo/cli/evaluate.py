@@ -1,4 +1,4 @@
-"""Scores as a table: which way each is better, what real images score beside it, and the protocol below."""
+"""``ganzoo eval``: score a run, or pictures from elsewhere."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
-from ganzoo.cli.terminal import print_json, say
+from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json, say
 from ganzoo.errors import GanzooError, RunError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import torch
-    from rich.table import Table
 
     from ganzoo.api.dataset import Part
     from ganzoo.evaluation.protocol import Protocol
@@ -27,98 +25,6 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-ARROWS = {"lower": "↓", "higher": "↑", "neither": "="}
-
-
-def show_scores(records: Sequence[Record], compared: Sequence[float | None] | None, against: str) -> None:
-    """Print scores.
-
-    Args:
-        records: As in scores.jsonl.
-        compared: For each the value to compare it with, or None; None where nothing is compared.
-        against: Where those are from.
-    """
-    from ganzoo.cli.console import Console
-
-    console = Console()
-    console.print(_table(records, compared))
-    if compared is not None:
-        console.print(f"against: {against}", soft_wrap=True)
-    for sentence in _warnings(records):
-        console.print(sentence, soft_wrap=True)
-    for line in _protocols(records):
-        console.print(line, soft_wrap=True)
-
-
-def _protocols(records: Sequence[Record]) -> list[str]:
-    """What was measured how; metrics of one protocol share a line."""
-    from ganzoo.evaluation.protocol import describe
-
-    named: dict[str, dict[str, None]] = {}
-    for record in records:
-        named.setdefault(describe(record["protocol"]), {})[record["metric"]] = None
-    return [
-        f"{', '.join(metrics) if len(named) > 1 or len(metrics) < 4 else 'All'}: {protocol}"
-        for protocol, metrics in named.items()
-    ]
-
-
-def _table(records: Sequence[Record], compared: Sequence[float | None] | None) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    has_weights = any(record["weights"] for record in records)
-    table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column("metric", no_wrap=True)
-    if has_weights:
-        table.add_column("weights")
-    for heading in (*SCORE_HEADINGS, *([] if compared is None else ["against"])):
-        table.add_column(heading, justify="right")
-    for index, record in enumerate(records):
-        cells = [arrowed(record), *([record["weights"] or "-"] if has_weights else []), *score_cells(record)]
-        table.add_row(*cells, *([] if compared is None else [_number(compared[index])]))
-    return table
-
-
-SCORE_HEADINGS = ("value", "95%", "real vs\nreal", "above\nreal")
-
-
-def arrowed(record: Record) -> str:
-    """A score's metric, and which way it is better: ``fid@mnist-cnn ↓``."""
-    from ganzoo.evaluation.metrics import better
-
-    return f"{record['metric']} {ARROWS[better(record['metric'].partition('@')[0])]}"
-
-
-def score_cells(record: Record) -> list[str]:
-    """A score beside its interval and that of real images, without spaces, so that narrow terminals cut none."""
-    from ganzoo.evaluation.protocol import excess
-
-    ends = "\N{EN DASH}".join(f"{end:.3g}" for end in record["interval"]) if record.get("interval") else "-"
-    above = excess(record["value"], record.get("floor"), record.get("sd")).replace(" ", "")
-    return [_number(record["value"]), ends, _number(record.get("floor")), above]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def _warnings(records: Sequence[Record]) -> list[str]:
-    from ganzoo.evaluation.metrics import copies
-
-    found = []
-    for record in records:
-        protocol = record["protocol"]
-        if protocol["metric"] == "memorisation" and copies(
-            record["value"], record["floor"], protocol["n_fake"], protocol["n_floor"]
-        ):
-            found.append(
-                f"Training images are copied: {record['value']:.1%} of the samples are suspiciously close to one, "
-                f"against {record['floor']:.1%} of real images that were never trained on."
-            )
-    return found
-
-
 DATASET = "mnist"
 SAMPLES = 10_000
 
@@ -183,11 +89,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
-    from ganzoo.runs.comparison import counterparts, read_scores
+    from ganzoo.cli.console import show_scores
+    from ganzoo.evaluation.protocol import counterparts
+    from ganzoo.runs.folder import scores_in
     from ganzoo.training.device import resolve_device
     from ganzoo.training.threads import settle_threads
 
-    others = None if against is None else read_scores(against)
+    others = None if against is None else scores_in(against)
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # before minutes are spent on scores
         raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
     compared: dict[tuple[str, str | None], float | None] = {}
@@ -305,18 +213,17 @@ class Arguments:
 
 def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     """A run, and the scores of each kind of its weights."""
-    from ganzoo.data.validation import VALIDATION
+    from ganzoo.data.datasets import VALIDATION
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import load
-    from ganzoo.runs.scores import own_split
 
     zoo = load_zoo()
     generator = load(what, zoo=zoo, device=given.device)
     recipe = generator.recipe
     name = given.dataset or recipe.dataset.name
     own = name == recipe.dataset.name
-    split: Part = given.split or (own_split(recipe) if own else "test")
+    split: Part = given.split or (recipe.dataset.scored_split if own else "test")
     default = () if given.metrics else (own and recipe.evaluate.metrics) or _headline(name, zoo)
     evaluator = Evaluator(
         given.metric_names(default),
@@ -393,7 +300,7 @@ def _headline(dataset: str, zoo: Zoo) -> Sequence[str]:
     Raises:
         GanzooError: No installed extractor was fitted to it.
     """
-    from ganzoo.config.headline import headline, how_to_score
+    from ganzoo.config.checking import headline, how_to_score
 
     zoo.datasets.get(dataset)
     found = headline(dataset, zoo)

@@ -11,7 +11,7 @@ from ganzoo.cli.terminal import print_json, say
 from ganzoo.errors import GanzooError, unknown
 
 if TYPE_CHECKING:
-    from ganzoo.config.loading import Recipe
+    from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
 

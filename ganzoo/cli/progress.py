@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from ganzoo.api.tracker import Tracker
-from ganzoo.cli.console import Console
-from ganzoo.cli.evaluate import SCORE_HEADINGS, arrowed, score_cells
-from ganzoo.config.loading import Recipe
+from ganzoo.cli.console import SCORE_HEADINGS, Console, arrowed, score_cells
+from ganzoo.config.schema import Recipe
 from ganzoo.evaluation.protocol import in_brief
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.diagnosis import examine
@@ -24,47 +32,64 @@ from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import ScoredRun
 from ganzoo.studies.worker import Watcher
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-class RunProgress(Tracker):
+
+class _Bars:
+    """rich's bars on a terminal, and sentences above them.
+
+    Args:
+        columns: Of each bar.
+        over: Seconds that the estimate of the time left looks back.
+    """
+
+    def __init__(self, *columns: ProgressColumn, over: float = 30.0) -> None:
+        self.console = Console(stderr=True)
+        hidden = not self.console.is_terminal
+        self._bars = Progress(*columns, console=self.console, disable=hidden, speed_estimate_period=over)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def warn_of(self, zoo: Zoo) -> None:
+        """One line for each plugin that could not be loaded; the rest goes on."""
+        for problem in zoo.problems:
+            self._say(problem.sentence, "yellow")
+
+    def _say(self, sentence: str, style: str | None = None) -> None:
+        self.console.print(sentence, style=style, soft_wrap=True)
+
+
+class RunProgress(_Bars, Tracker):
     """A progress bar with speed, time left, losses and the last score, and a table at the end."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self._bar = Progress(
+        super().__init__(
             BarColumn(bar_width=16),
             TaskProgressColumn(),
             TextColumn("{task.fields[speed]}", markup=False),
             TimeRemainingColumn(),
             TextColumn("{task.fields[losses]}", markup=False),
             TextColumn("{task.fields[score]}", style="cyan", markup=False),
-            console=self.console,
-            disable=not self.console.is_terminal,
         )
         self._task: TaskID | None = None
 
-    def __enter__(self) -> RunProgress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
     def callbacks(self) -> Callbacks:
         """This bar, told of a run's progress."""
-        return Callbacks(trackers=(self,), on_step=self._on_step, log=self._say)
-
-    def warn_of(self, zoo: Zoo) -> None:
-        """One line for each plugin that could not be loaded; the rest goes on."""
-        for problem in zoo.problems:
-            self._say(problem.sentence)
+        return Callbacks(trackers=(self,), on_step=self._on_step, log=partial(self._say, style="yellow"))
 
     def begin(self, recipe: Recipe, folder: Path) -> None:
         """Show the bar."""
         self.console.print(f"{recipe.name}: {recipe.summary}")
         self.console.print(f"Run folder: {folder}", soft_wrap=True)
-        self._task = self._bar.add_task(recipe.name, total=recipe.train.images, speed="", losses="", score="")
-        self._bar.start()
+        self._task = self._bars.add_task(recipe.name, total=recipe.train.images, speed="", losses="", score="")
+        self._bars.start()
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Show the newest losses, speed or score."""
@@ -72,10 +97,10 @@ class RunProgress(Tracker):
             return
         if record["event"] == "train":
             losses = " ".join(f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss"))
-            self._bar.update(self._task, speed=f"{record['images_per_second']:,.0f} images/s", losses=losses)
+            self._bars.update(self._task, speed=f"{record['images_per_second']:,.0f} images/s", losses=losses)
         elif record["event"] == "score":
             text = f"{record['metric']} {record['value']:.2f} ({record['weights']})"
-            self._bar.update(self._task, score=text)
+            self._bars.update(self._task, score=text)
             if not self.console.is_terminal:
                 self.console.print(f"{record['images']:,} images: {text}")
 
@@ -108,46 +133,23 @@ class RunProgress(Tracker):
 
     def _on_step(self, images: int) -> None:
         if self._task is not None:
-            self._bar.update(self._task, completed=images)
-
-    def _say(self, sentence: str) -> None:
-        self.console.print(sentence, style="yellow", soft_wrap=True)
+            self._bars.update(self._task, completed=images)
 
 
-SPEED_OVER = 3600.0
-"""Seconds that the estimate of the time left looks back."""
-
-
-class BenchProgress(Watcher):
+class BenchProgress(_Bars, Watcher):
     """A bar for the whole and one for each running job on a terminal, and a line for each job that ended."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self._bars = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            speed_estimate_period=SPEED_OVER,
+            over=3600.0,
         )
         self._whole: TaskID | None = None
         self._tasks: dict[Job, TaskID] = {}
         self._shown: dict[Job, int] = {}
-
-    def __enter__(self) -> BenchProgress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-    def warn_of(self, zoo: Zoo) -> None:
-        """One line for each plugin that could not be loaded; the rest goes on."""
-        for problem in zoo.problems:
-            self._say(problem.sentence, "yellow")
 
     def planned(self, todo: Sequence[Job], known: Sequence[ScoredRun], to_score: Sequence[Job]) -> None:
         """Say what there is to do, and what is done."""
@@ -193,9 +195,6 @@ class BenchProgress(Watcher):
         if self._whole is not None:
             self._bars.advance(self._whole, images - self._shown.get(job, 0))
             self._shown[job] = images
-
-    def _say(self, sentence: str, style: str | None = None) -> None:
-        self.console.print(sentence, style=style, soft_wrap=True)
 
 
 def _outcome(run: ScoredRun | None) -> str:

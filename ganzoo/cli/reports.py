@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
-from ganzoo.cli.terminal import print_json, say
+from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json, say
 from ganzoo.errors import one_line
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.consent import AllowCode, AllowPaths, DataDir
-from ganzoo.cli.terminal import print_json
+from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -40,7 +39,9 @@ def run(
     from ganzoo.cli.progress import RunProgress
     from ganzoo.errors import Interrupted, Terminated
     from ganzoo.registry.loading import load_zoo
-    from ganzoo.runs import loop
+    from ganzoo.runs.loop import Diverged
+    from ganzoo.runs.start import resume as resume_run
+    from ganzoo.runs.start import start
     from ganzoo.training.distributed import LostContact, joined
 
     if profile and resume is not None:
@@ -55,10 +56,10 @@ def run(
             # The same program, without a folder to write to; what concerns all processes, the main one says.
             try:
                 if resume is not None:
-                    loop.resume(None, load_zoo(), processes=processes)
+                    resume_run(None, load_zoo(), processes=processes)
                 else:
-                    loop.start(None, load_zoo(), None, processes=processes)
-            except (loop.Diverged, Interrupted, LostContact, Terminated) as error:
+                    start(None, load_zoo(), None, processes=processes)
+            except (Diverged, Interrupted, LostContact, Terminated) as error:
                 raise SystemExit(error.exit_code) from None
             return
         with RunProgress() as progress:
@@ -68,7 +69,7 @@ def run(
             if resume is not None:
                 opened = _opened(resume, recipe, out)
                 progress.begin(opened.recipe(zoo, overrides), resume)
-                finished = loop.resume(resume, zoo, overrides=overrides, callbacks=callbacks, processes=processes)
+                finished = resume_run(resume, zoo, overrides=overrides, callbacks=callbacks, processes=processes)
             elif recipe is not None:
                 from ganzoo.config.loading import load_recipe
                 from ganzoo.runs.folder import free_folder
@@ -76,7 +77,7 @@ def run(
                 resolved = load_recipe(recipe, zoo, overrides)
                 folder = out or free_folder(resolved.name)
                 progress.begin(resolved, folder)
-                finished = loop.start(
+                finished = start(
                     resolved,
                     zoo,
                     folder,

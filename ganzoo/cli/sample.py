@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.consent import AllowPaths, DataDir
-from ganzoo.cli.terminal import print_json, say
+from ganzoo.cli.terminal import AllowPaths, DataDir, print_json, say
 from ganzoo.errors import GanzooError
 
 

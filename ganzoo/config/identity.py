@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from typing import Any, Final
 
-from ganzoo.config.schema import Recipe, with_first_names
+from ganzoo.config.schema import Recipe
 
 DESCRIPTIVE: Final = ("summary", "paper", "trackers")
 WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds")
@@ -28,7 +29,7 @@ def training_digest(recipe: Recipe) -> str:
     ``train.until`` ends the training do its metric, the cadence and the samples count, since they change the weights.
     What ``auto`` became (precision, engine, threads) is not part of it either; a record states that beside the digest.
     """
-    asked = {key: value for key, value in with_first_names(recipe.plain()).items() if key not in DESCRIPTIVE}
+    asked = {key: value for key, value in _with_first_names(recipe.plain()).items() if key not in DESCRIPTIVE}
     evaluate: dict[str, Any] = asked.pop("evaluate")
     train = {key: value for key, value in asked["train"].items() if key not in WITHOUT_EFFECT}
     for choice, default in DEFAULTS.items():
@@ -39,3 +40,19 @@ def training_digest(recipe: Recipe) -> str:
         # until names its metric itself; of evaluate there remain the cadence and the samples.
         asked["stopping"] = {key: value for key, value in evaluate.items() if key not in ("metrics", "anyway")}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
+    """``Recipe.plain()`` with the keys that its digest was first computed with, so that old records keep theirs."""
+    plain = copy.deepcopy(plain)
+    steps = [*plain["regularizers"], *plain["phases"].values()]
+    for section, key in [(plain["evaluate"], "every_images"), *((section, "every_steps") for section in steps)]:
+        if key in section:
+            section["every"] = section.pop(key)
+    for phase in plain["phases"].values():  # both keys are new since then
+        for key in ("begin", "end"):
+            if phase.get(key, 0) is None:
+                del phase[key]
+    if plain["augmentation"] and plain["augmentation"].get("p", 0) is None:
+        del plain["augmentation"]["p"]  # an option of ADA since then
+    return plain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,40 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ganzoo.config.headline import headline
-from ganzoo.config.optimizers import SCHEDULED, canonical, check_optimizer, optimizer_options
-from ganzoo.config.schema import (
-    FOREIGN_EXTRACTORS,
-    HEADLINE,
-    Component,
-    DatasetConfig,
-    EvaluateConfig,
-    NetworkConfig,
-    PhaseOverride,
-    Recipe,
-    ScheduleConfig,
-    TrainConfig,
-    Until,
-    is_schedule,
-)
-from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.config.checking import against_zoo, canonical, optimizer_options
+from ganzoo.config.schema import Recipe
+from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import Entry, check_name
+from ganzoo.registry.registry import check_name
 from ganzoo.registry.validation import KeyPath, ValidationFailed, ValidationIssue, issues
-
-__all__ = [
-    "Component",
-    "DatasetConfig",
-    "EvaluateConfig",
-    "NetworkConfig",
-    "PhaseOverride",
-    "Recipe",
-    "ScheduleConfig",
-    "TrainConfig",
-    "Until",
-    "load_recipe",
-]
 
 
 def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, migrate: bool = False) -> Recipe:
@@ -82,7 +55,7 @@ def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, ove
     except ValidationError as error:
         found += issues(error, Recipe, given)
     if recipe is not None:
-        checked, more = _against_zoo(recipe, zoo)
+        checked, more = against_zoo(recipe, zoo)
         recipe, found = recipe.model_copy(update=checked), [*found, *more]
     if recipe is None or found:
         raise ValidationFailed(found, [_in_words(issue, Path(place), parsed) for issue in found])
@@ -147,190 +120,6 @@ def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override])
     to_blame = [override for override in overrides if override.concerns(issue.place)]
     place = f"--set {to_blame[-1].text}" if to_blame else str(path)
     return f"{place}: {issue.sentence('the recipe')}"
-
-
-def _against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[ValidationIssue]]:
-    """Every component with its options filled in, by the recipe's fields, and what is wrong with them."""
-    found: list[ValidationIssue] = []
-    lists: dict[str, list[Component]] = {"regularizers": [], "trackers": []}
-    checked: dict[str, Any] = {}
-    for path, kind, component in recipe.components():
-        filled = _filled(component, kind, path, zoo, found)
-        if len(path) == 1:
-            checked[str(path[0])] = filled
-        else:
-            lists[str(path[0])].append(filled)
-    roles = _roles(recipe, zoo)
-    found += _missing_and_extra(recipe, roles)
-    checked["networks"] = {
-        role: _filled(recipe.networks[role], kind, ("networks", role), zoo, found)
-        for role, kind in roles.items()
-        if role in recipe.networks
-    }
-    checked["optimizers"] = {role: _optimizer(one, role, found) for role, one in recipe.optimizers.items()}
-    evaluate = checked["evaluate"] = _with_headline(recipe, zoo)
-    found += _wrong_metrics(recipe.model_copy(update={"evaluate": evaluate}), zoo)
-    return {**checked, **{key: tuple(value) for key, value in lists.items()}}, found
-
-
-def _filled(
-    component: Component, kind: str, path: tuple[str | int, ...], zoo: Zoo, found: list[ValidationIssue]
-) -> Component:
-    try:
-        entry = zoo.registry(kind).get(component.name)
-    except GanzooError as error:
-        found.append(ValidationIssue(path, error.sentence, error.remedy, whole=True))
-        return component
-    return _checked(component, entry.check, _may_be_scheduled(entry), path, found)
-
-
-def _may_be_scheduled(entry: Entry[Any]) -> tuple[str, ...]:
-    """The options of an entry that may change during training."""
-    if entry.kind == "regularizer":
-        return ("weight",)
-    scheduled = getattr(entry.factory, "scheduled", ()) if entry.kind == "augmentation" else ()
-    return tuple(scheduled)
-
-
-def _optimizer(component: Component, role: str, found: list[ValidationIssue]) -> Component:
-    path = ("optimizers", role)
-    try:
-        name = canonical(component.name)
-    except GanzooError as error:
-        found.append(ValidationIssue(path, error.sentence, error.remedy, whole=True))
-        return component
-    named = component.model_copy(update={"name": name})
-    checked = _checked(named, lambda options: check_optimizer(name, options), SCHEDULED, path, found)
-    if isinstance(checked.options.get("lr"), ScheduleConfig) and checked.options.get("decay") != "constant":
-        found.append(ValidationIssue(path, "has a schedule of lr and a decay", "Remove one of the two."))
-    return checked
-
-
-def _checked(
-    component: Component,
-    check: Callable[[Mapping[str, Any]], dict[str, Any]],
-    scheduled: Sequence[str],
-    path: tuple[str | int, ...],
-    found: list[ValidationIssue],
-) -> Component:
-    """A component with its options filled in.
-
-    Args:
-        component: As the recipe gives it.
-        check: From given options to all of them; raises ``ValidationFailed``.
-        scheduled: Options that may be a schedule, or a list with schedules. Its start and its end each have to be
-            what the option may be.
-        path: Where in the recipe it is.
-        found: Gets what is wrong.
-    """
-    before = len(found)
-    given = {
-        key: _with_schedules(value, (*path, key), found) if key in scheduled else value
-        for key, value in component.options.items()
-    }
-    if len(found) > before:
-        return component
-    try:
-        options = check(_at(given, "start"))
-    except ValidationFailed as error:
-        found += [issue.below(*path) for issue in error.issues]
-        return component
-    has_schedule = {key: value for key, value in given.items() if _at(value, "start") != value}
-    if has_schedule:
-        try:
-            check(_at(given, "end"))
-        except ValidationFailed as error:
-            found += [issue.below(*path) for issue in error.issues]
-    return component.model_copy(update={"options": {**options, **has_schedule}})
-
-
-def _with_schedules(value: Any, path: tuple[str | int, ...], found: list[ValidationIssue]) -> Any:
-    """A value whose mappings are turned into schedules, inside a list too."""
-    if isinstance(value, (list, tuple)):
-        return tuple(_with_schedules(item, (*path, index), found) for index, item in enumerate(value))
-    if is_schedule(value):
-        try:
-            return ScheduleConfig.model_validate(value)
-        except ValidationError as error:
-            found += [issue.below(*path) for issue in issues(error, ScheduleConfig, value)]
-    return value
-
-
-def _at(value: Any, key: str) -> Any:
-    """A value with each schedule replaced by its ``start`` or ``end``."""
-    if isinstance(value, ScheduleConfig):
-        return value.values().get(key, value.start)
-    if isinstance(value, (list, tuple)):
-        return [_at(item, key) for item in value] if any(isinstance(i, ScheduleConfig) for i in value) else value
-    if isinstance(value, dict):
-        return {name: _at(item, key) for name, item in value.items()}
-    return value
-
-
-def _roles(recipe: Recipe, zoo: Zoo) -> Mapping[str, str]:
-    """The networks that the objective trains, each with the kind that provides it."""
-    from ganzoo.api.objective import Objective
-
-    factory = zoo.losses.get(recipe.loss.name).factory if recipe.loss.name in zoo.losses else None
-    return factory.roles if isinstance(factory, type) and issubclass(factory, Objective) else Objective.roles
-
-
-def _missing_and_extra(recipe: Recipe, roles: Mapping[str, str]) -> Iterator[ValidationIssue]:
-    players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
-    for role in roles:
-        if role not in recipe.networks:
-            yield ValidationIssue(("networks",), f"needs the key '{role}'", players, role)
-    for role in recipe.networks:
-        if role not in roles:
-            yield ValidationIssue(("networks",), f"has no key '{role}'", players, role)
-
-
-def _with_headline(recipe: Recipe, zoo: Zoo) -> EvaluateConfig:
-    """``evaluate`` with each metric named: what ``headline`` stands for depends on the dataset and on the plugins."""
-    names = [
-        name
-        for given in recipe.evaluate.metrics
-        for name in (headline(recipe.dataset.name, zoo) if given == HEADLINE else (given,))
-    ]
-    return recipe.evaluate.model_copy(update={"metrics": tuple(dict.fromkeys(names))})
-
-
-def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
-    """What is wrong with ``evaluate.metrics`` and ``train.until``: metrics and extractors come from plugins."""
-    extractors = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
-    metrics = [entry.name for entry in zoo.metrics]
-    for index, name in enumerate(recipe.evaluate.metrics):
-        place = ("evaluate", "metrics", index)
-        metric, at, extractor = name.partition("@")
-        if metric in metrics and not zoo.metric(metric).needs_features:
-            if at:
-                yield ValidationIssue(place, f"is '{name}'", f"Write {metric}, which needs no extractor.")
-            continue
-        if not (metric and extractor):
-            yield ValidationIssue(place, f"is '{name}'", "Write <metric>@<extractor>, such as fid@mnist-cnn.")
-            continue
-        if metric not in metrics:
-            error = unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
-            yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
-        elif zoo.metric(metric).needs_labels and not recipe.conditional:
-            yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
-        if extractor not in extractors:
-            error = unknown("extractor", extractor, extractors, zoo.extractors.hint, zoo.extractors.aliases)
-            yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
-    for until in recipe.train.conditions:
-        section = ("train", "until")
-        waited = until.metric.partition("@")[0]
-        better = zoo.metric(waited).better if waited in metrics else None
-        if until.metric not in recipe.evaluate.metrics:
-            yield ValidationIssue(
-                section,
-                f"waits for '{until.metric}', which is not in evaluate.metrics",
-                f"There are {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else "",
-            )
-        elif until.below is not None and better in ("higher", "neither"):
-            yield ValidationIssue(section, f"waits for '{until.metric}' to fall, but lower is not better there")
-        elif until.above is not None and better in ("lower", "neither"):
-            yield ValidationIssue(section, f"waits for '{until.metric}' to rise, but higher is not better there")
 
 
 COMPONENTS = ("dataset", "prior", "networks", "loss", "regularizers", "augmentation", "optimizers", "trackers")

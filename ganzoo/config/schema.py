@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -172,10 +171,15 @@ class DatasetConfig(Component):
 
     Attributes:
         validation: Training images that are set apart and scored against, in place of the test images, while something
-            is tuned. See ``ganzoo.data.validation``.
+            is tuned. See ``ganzoo.data.datasets``.
     """
 
     validation: Annotated[int, Field(ge=0, le=10**9)] = 0
+
+    @property
+    def scored_split(self) -> Literal["validation", "test"]:
+        """What samples are scored against: the images set apart for validation where there are some."""
+        return "validation" if self.validation else "test"
 
     @model_serializer(mode="wrap")
     def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -419,19 +423,3 @@ class Recipe(Section):
             yield ("augmentation",), "augmentation", self.augmentation
         for index, component in enumerate(self.trackers):
             yield ("trackers", index), "tracker", component
-
-
-def with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
-    """``Recipe.plain()`` with the keys that its digest was first computed with, so that old records keep theirs."""
-    plain = copy.deepcopy(plain)
-    steps = [*plain["regularizers"], *plain["phases"].values()]
-    for section, key in [(plain["evaluate"], "every_images"), *((section, "every_steps") for section in steps)]:
-        if key in section:
-            section["every"] = section.pop(key)
-    for phase in plain["phases"].values():  # both keys are new since then
-        for key in ("begin", "end"):
-            if phase.get(key, 0) is None:
-                del phase[key]
-    if plain["augmentation"] and plain["augmentation"].get("p", 0) is None:
-        del plain["augmentation"]["p"]  # an option of ADA since then
-    return plain

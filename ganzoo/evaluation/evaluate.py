@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset, Part
-from ganzoo.api.modality import Images
-from ganzoo.config.headline import headline, how_to_score
-from ganzoo.data.in_memory import as_dataset
-from ganzoo.data.validation import VALIDATION
+from ganzoo.api.dataset import Dataset, Images, Part
+from ganzoo.config.checking import headline, how_to_score
+from ganzoo.data.datasets import VALIDATION, as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
@@ -25,7 +23,7 @@ from ganzoo.registry.loading import Zoo, load_zoo
 if TYPE_CHECKING:
     import numpy as np
 
-    from ganzoo.data.in_memory import Data
+    from ganzoo.data.datasets import Data
 
 logger = logging.getLogger(__name__)
 WHO = "Got"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,167 +12,23 @@ from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part
 from ganzoo.api.metric import MetricInputs, ModelMetric, TrainedModel
-from ganzoo.config.headline import how_to_score
-from ganzoo.data.validation import load_part, part_of
+from ganzoo.config.checking import how_to_score
+from ganzoo.data.datasets import load_part, part_of
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import intervals, reference_cache, torch_fidelity
-from ganzoo.evaluation.features import SingleProcess, extract_together, find_extractor, knows, refuse_other_shape
-from ganzoo.evaluation.metrics import MetricRequest, parse_metrics
+from ganzoo.evaluation import torch_fidelity
+from ganzoo.evaluation.features import extract_together
 from ganzoo.evaluation.protocol import Score
-from ganzoo.evaluation.reference_cache import RealImages
+from ganzoo.evaluation.reference import ReferenceData, finite
+from ganzoo.evaluation.requests import MetricRequest, find_extractor, knows, parse_metrics, refuse_other_shape
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ganzoo.api.extractor import Extractor, Features
+    from ganzoo.api.metric import Extractor, Features
     from ganzoo.api.objective import Objective
     from ganzoo.evaluation.features import Processes
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
-
-REAL_SEED = 0
-"""Which real images are scored in place of samples: real vs real."""
-MOST_DRAWS = 6
-FEWEST_DRAWS = 3
-"""Sets of real images whose scores have a standard deviation; with fewer, it comes from the interval of the first."""
-
-
-@dataclass(frozen=True)
-class ReferenceData:
-    """What real images look like to the extractors; features and scores come from the cache where it has them.
-
-    Attributes:
-        dataset: The part of a dataset that samples are compared with.
-        options: The dataset's options, for the protocol.
-        part: Gives another part of the dataset; ``all`` is the training images with those set apart for validation.
-            None where the reference is all there is.
-        extractors: By name, on ``device``, in evaluation mode.
-        device: Where features are computed.
-    """
-
-    dataset: Dataset
-    options: Mapping[str, Any]
-    part: Callable[[str], Dataset] | None
-    extractors: Mapping[str, Extractor]
-    device: torch.device
-    _images: dict[tuple[str, str], RealImages] = field(default_factory=dict)
-    _draws: dict[tuple[str, bool, int, int], tuple[MetricInputs, RealImages] | None] = field(default_factory=dict)
-    _numbers: dict[tuple[str, str, int, int], float] = field(default_factory=dict)
-
-    def real(self, extractor: str) -> RealImages:
-        """The reference, as one extractor sees it."""
-        return self._part(extractor, self.dataset.split)
-
-    def train(self, extractor: str) -> RealImages:
-        """The training set, as one extractor sees it.
-
-        Raises:
-            GanzooError: It is unknown: the dataset came without it.
-        """
-        return self._part(extractor, "train")
-
-    def real_vs_real(self, request: MetricRequest, n: int) -> float:
-        """What ``n`` real images score in place of samples, or all of them where there are fewer."""
-        return self._score_of_draw(request, n, 0)
-
-    def deviation(self, request: MetricRequest, n: int) -> float | None:
-        """The standard deviation of ``real_vs_real`` over other draws of as many real images.
-
-        Over up to ``MOST_DRAWS`` sets of real images that share none; where there are too few for that, from the
-        interval of the one set. None where that is unknown too.
-        """
-        draws = [
-            self._score_of_draw(request, n, number)
-            for number in range(MOST_DRAWS)
-            if self.draw(request, n, number) is not None
-        ]
-        if len(draws) >= FEWEST_DRAWS:
-            return float(np.std(draws, ddof=1))
-        inputs, _ = self.first_draw(request, n)
-
-        def compute() -> float:
-            ends = request.metric.interval(inputs, draws[0])
-            return math.nan if ends is None else intervals.deviation(ends)
-
-        found = self._number("deviation", request, n, 0, compute)
-        return found if math.isfinite(found) else None
-
-    def first_draw(self, request: MetricRequest, n: int) -> tuple[MetricInputs, RealImages]:
-        """Real images in the place of ``n`` samples, or of as many as there are."""
-        found = self.draw(request, n, 0)
-        assert found is not None, "there are at least two real images"
-        return found
-
-    def draw(self, request: MetricRequest, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
-        """Real images in the place of ``n`` samples: of another part, or half of the reference against its rest.
-
-        Args:
-            request: Whose extractor, and whether its metric needs images that nothing was trained on.
-            n: How many.
-            number: 0 for the first set; another one has none of its images. None where there are not enough.
-        """
-        key = request.extractor, request.metric.held_out, n, number
-        if key not in self._draws:
-            self._draws[key] = self._draw(*key)
-        return self._draws[key]
-
-    def _draw(self, name: str, held_out: bool, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
-        real, own = self.real(name), self.dataset.split
-        if self.part is None:
-            order = _shuffled(len(self.dataset))
-            order, rest = order[: len(order) // 2], order[len(order) // 2 :]
-            whole, real = self.dataset, self._through(name, self.dataset.rows(rest))
-        else:
-            # Images that nothing was trained on are those of the reference itself where it is a validation set.
-            unseen = own if own == "validation" else "test"
-            among = "all" if own == "test" else "train" if own == "validation" else "test"
-            whole = self._part(name, unseen if held_out else among).dataset
-            order = _shuffled(len(whole))
-        chosen = order[number * n : (number + 1) * n]
-        if number and len(chosen) < n:
-            return None
-        fakes = whole.rows(chosen)
-        images = self._through(name, fakes)
-        train = partial(self.train, name)
-        return MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train, self.device), images
-
-    def _score_of_draw(self, request: MetricRequest, n: int, number: int) -> float:
-        found = self.draw(request, n, number)
-        assert found is not None
-        return self._number("floor", request, n, number, lambda: finite(request, request.metric.compute(found[0])))
-
-    def _number(self, kind: str, request: MetricRequest, n: int, number: int, compute: Callable[[], float]) -> float:
-        """A number about real images; from the cache where it is of a metric of ours."""
-        known = kind, request.name, n, number
-        if known not in self._numbers:
-            found = self.draw(request, n, number)
-            assert found is not None
-            inputs, images = found
-            # A plugin's code may change while its metric keeps its name, so its numbers are not cached.
-            key = {
-                **images.key,
-                "metric": request.entry.name,
-                "reference": dict(inputs.real.key),
-                "torch_fidelity": torch_fidelity.version(),
-                **request.metric.settings(inputs),
-            }
-            self._numbers[known] = reference_cache.number(kind, key, compute) if request.is_ours else compute()
-        return self._numbers[known]
-
-    def _part(self, extractor: str, part: str) -> RealImages:
-        if (extractor, part) not in self._images:
-            dataset = self.dataset
-            if part != dataset.split:
-                if self.part is None:
-                    raise GanzooError(
-                        f"'{dataset.name}' came without its {part} images.", "Leave out metrics that need them."
-                    )
-                dataset = self.part(part)
-            self._images[extractor, part] = self._through(extractor, dataset)
-        return self._images[extractor, part]
-
-    def _through(self, extractor: str, dataset: Dataset) -> RealImages:
-        return RealImages(dataset, self.options, extractor, self.extractors.get(extractor), self.device)
 
 
 class Evaluator:
@@ -196,6 +50,7 @@ class Evaluator:
 
     Attributes:
         requests: What is measured, in order.
+        extractors: By name, on ``device``, in evaluation mode; found on first use.
 
     Raises:
         GanzooError: A name is unknown, an extractor takes other images than the dataset has, was fitted to another
@@ -224,7 +79,7 @@ class Evaluator:
         self._extractor_weights = extractor_weights
         self._names = tuple(dict.fromkeys(request.extractor for request in self.requests if request.extractor))
         self._objective = objective
-        self._extractors: dict[str, Extractor] = {}
+        self.extractors: dict[str, Extractor] = {}
         self._reference: ReferenceData | None = None
         self._foreign: frozenset[str] = frozenset()
         self._validation = 0
@@ -251,10 +106,11 @@ class Evaluator:
             self._validation = validation if real.split == "validation" else 0
             self._reference = ReferenceData(real, options, part, extractors, device)
             self.requests = [request for request in self.requests if self._applies(request)]
-            for name in self._names:
-                if any(one.extractor == name and not one.metric.alone for one in self.requests):
-                    # Now, so that the first score of a run costs no more than the later ones.
-                    _ = self._reference.real(name).features.statistics
+
+    def prepare(self) -> None:
+        """Look at the real images now, so that the first score of a run costs no more than the later ones."""
+        for name in dict.fromkeys(one.extractor for one in self.requests if one.extractor and not one.metric.alone):
+            _ = self.reference.real(name).features.statistics
 
     @property
     def reference(self) -> ReferenceData:
@@ -282,7 +138,7 @@ class Evaluator:
         """
         order = _canonical_order(images)
         extractors = self._extractors_for(tuple(images.shape[1:]))
-        found = extract_together(extractors, images[order], self.device, processes or SingleProcess())
+        found = extract_together(extractors, images[order], self.device, processes)
         back = order.argsort()
         return {name: seen[back] for name, seen in found.items()}
 
@@ -347,7 +203,7 @@ class Evaluator:
             sample_seed: As for ``score``.
             weights: As for ``score``.
         """
-        real, extractor = self.reference.real(request.extractor), self._extractors.get(request.extractor)
+        real, extractor = self.reference.real(request.extractor), self.extractors.get(request.extractor)
         of_model = isinstance(request.metric, ModelMetric)
         return {
             "metric": request.entry.name,
@@ -391,20 +247,19 @@ class Evaluator:
     def _extractors_for(self, shape: tuple[int, ...]) -> dict[str, Extractor]:
         """Every extractor, found on first use."""
         for name in self._names:
-            if name in self._extractors:
-                refuse_other_shape(name, self._extractors[name], shape)
+            if name in self.extractors:
+                refuse_other_shape(name, self.extractors[name], shape)
                 continue
             extractor = find_extractor(name, self._zoo, shape, self._extractor_weights).to(self.device)
-            torch_fidelity.register(name, extractor)
-            self._extractors[name] = extractor
-        return self._extractors
+            self.extractors[name] = extractor
+        return self.extractors
 
     def _applies(self, request: MetricRequest) -> bool:
         """Whether a metric can be computed; one that was asked for by name has to be."""
         if isinstance(request.metric, ModelMetric):
             obstacle = request.metric.obstacle_in_model(self._objective, self.reference.dataset)
         else:
-            obstacle = request.metric.obstacle(self._extractors[request.extractor], self.reference.dataset)
+            obstacle = request.metric.obstacle(self.extractors[request.extractor], self.reference.dataset)
         if request.metric.held_out and self.reference.part is None:
             obstacle = f"'{self.reference.dataset.name}' came without its other split"
         if obstacle and request.by_name:
@@ -436,25 +291,13 @@ class Evaluator:
                     f"'{request.name}' needs to know which class each image was meant to be, and these have no labels.",
                     "Score a conditional run or an .npz with `labels`, or leave it out.",
                 )
-            classes = self._extractors[request.extractor].classes
+            classes = self.extractors[request.extractor].classes
             if labels.shape != (n,) or labels.min() < 0 or labels.max() >= classes:
                 raise GanzooError(
                     f"'{request.name}' takes one label from 0 to {classes - 1} for each of the {n} images, and these "
                     f"are {len(labels)} from {labels.min()} to {labels.max()}.",
                     "Give the class that each image was meant to be.",
                 )
-
-
-def finite(request: MetricRequest, value: float) -> float:
-    """What a metric computed, as a Python number.
-
-    Raises:
-        GanzooError: It is NaN or infinite, which no JSON file can hold.
-    """
-    value = float(value)
-    if not math.isfinite(value):
-        raise GanzooError(f"The metric '{request.name}' gave {value}.", "Its plugin must return a finite number.")
-    return value
 
 
 def _registered_part(
@@ -472,10 +315,6 @@ def _part_in_memory(dataset: Dataset, validation: int) -> Callable[[str], Datase
         return part_of(dataset, name, validation)  # type: ignore[arg-type]  # "all" is asked for beside test images
 
     return part
-
-
-def _shuffled(n: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(REAL_SEED))
 
 
 def _plain(dtype: torch.dtype) -> str:

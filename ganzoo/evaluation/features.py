@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from ganzoo.api.extractor import Features
-from ganzoo.config.headline import how_to_score
-from ganzoo.config.schema import FOREIGN_EXTRACTORS
-from ganzoo.errors import GanzooError, foreign_code, unknown
-from ganzoo.evaluation import pretrained
+from ganzoo.api.metric import Features
+from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.evaluation.sampling import BATCH, WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
-    from ganzoo.api.dataset import Dataset
-    from ganzoo.api.extractor import Extractor
-    from ganzoo.registry.loading import Zoo
+    from ganzoo.api.metric import Extractor
 
 
 class Processes(Protocol):
@@ -42,18 +35,6 @@ class Processes(Protocol):
 
     def all_reduce_sum(self, tensor: Tensor) -> None:
         """Replace a tensor on the CPU by its sum over all processes."""
-
-
-@dataclass(frozen=True)
-class SingleProcess:
-    """One process on its own."""
-
-    rank: int = 0
-    size: int = 1
-    is_main: bool = True
-
-    def all_reduce_sum(self, tensor: Tensor) -> None:
-        """The tensor is the sum already."""
 
 
 def extract(
@@ -131,7 +112,7 @@ def _seen(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tenso
 
 
 def extract_together(
-    extractors: Mapping[str, Extractor], images: Tensor, device: torch.device, processes: Processes
+    extractors: Mapping[str, Extractor], images: Tensor, device: torch.device, processes: Processes | None
 ) -> dict[str, Features]:
     """Features of the same images by every extractor, each process taking its share of the batches.
 
@@ -141,18 +122,18 @@ def extract_together(
         extractors: By name, on ``device``, in evaluation mode; the same ones in the same order in every process.
         images: In their modality's stored form (n, *shape), the same ones in every process.
         device: Where the extractors are.
-        processes: Who takes part.
+        processes: Who takes part; this process alone where None.
 
     Returns:
         By the extractors' names, in every process.
     """
     found = {}
     for name, extractor in extractors.items():
-        features = extract(name, extractor, images, device, part=(processes.rank, processes.size))
+        part = WHOLE if processes is None else (processes.rank, processes.size)
+        features = found[name] = extract(name, extractor, images, device, part=part)
         for tensor in (features.values, features.logits):
-            if tensor is not None and processes.size > 1:
+            if tensor is not None and processes is not None:
                 processes.all_reduce_sum(tensor)
-        found[name] = features
     return found
 
 
@@ -169,103 +150,3 @@ def full_precision(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-Shape = tuple[int, ...]
-
-
-def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = None) -> Extractor:
-    """The extractor of that name, on the CPU, in evaluation mode.
-
-    Args:
-        name: A registered name, or one of torch-fidelity's.
-        zoo: Where plugins registered theirs.
-        shape: Of the images to score.
-        weights: The file of one of torch-fidelity's; None is where that keeps it.
-
-    Raises:
-        GanzooError: Its name is unknown, it takes other images, or its weights are not available.
-    """
-    if name in zoo.extractors:
-        if weights is not None:
-            raise GanzooError(
-                f"The extractor '{name}' brings its own weights, so it does not take {weights}.",
-                f"These take a file: {', '.join(FOREIGN_EXTRACTORS)}.",
-            )
-        extractor = zoo.extractors.get(name).create()
-    elif name in FOREIGN_EXTRACTORS:
-        extractor = pretrained.build(name, shape, weights)
-    else:
-        known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
-        raise unknown("extractor", name, known, zoo.extractors.hint)
-    refuse_other_shape(name, extractor, shape)
-    return extractor.eval().requires_grad_(False)
-
-
-def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
-    """Raise unless the extractor takes images of that shape: they are never resampled to fit."""
-    if tuple(extractor.shape) != shape:
-        takes = written(extractor.shape)
-        raise GanzooError(
-            f"The extractor '{name}' takes {takes} images, but these are {written(shape)}.",
-            "Nothing is resampled, because that alone changes a score; use another extractor or dataset.",
-        )
-
-
-def knows(extractor: Extractor, world: str) -> bool:
-    """Whether an extractor was fitted to images of that dataset, or to any images."""
-    return not extractor.worlds or world in extractor.worlds
-
-
-def fitting_metrics(
-    metrics: Sequence[str], zoo: Zoo, dataset: Dataset, *, anyway: bool = False
-) -> tuple[list[str], list[str]]:
-    """The metrics of a recipe that its dataset can be scored by, and why the others cannot.
-
-    Args:
-        metrics: ``<metric>@<extractor>`` each.
-        zoo: Where extractors are looked up.
-        dataset: Whose samples are scored.
-        anyway: Whether extractors that were fitted to another dataset are taken too.
-
-    Returns:
-        Those that fit, and a sentence for each extractor that does not; where nothing fits, one that says what to do.
-    """
-    kept, sentences = [], []
-    for extractor, names in _by_extractor(metrics).items():
-        if not extractor:  # metrics of the trained model, which need none
-            kept += names
-            continue
-        try:
-            found = find_extractor(extractor, zoo, dataset.shape)
-        except GanzooError as error:
-            if extractor not in zoo.extractors:
-                raise  # its weights are missing, not its world
-            sentences.append(f"Not scored by {', '.join(names)}: {error.sentence}")
-            continue
-        if anyway or knows(found, dataset.world):
-            kept += names
-        else:
-            worlds = " and ".join(found.worlds)
-            sentences.append(
-                f"Not scored by {', '.join(names)}: '{extractor}' was fitted to {worlds}, not to '{dataset.world}' "
-                "(evaluate.anyway: true scores all the same, and marks the scores for good)."
-            )
-    if not kept:
-        sentences.append(f"This run gets no scores. {how_to_score(dataset.world, zoo)}")
-    return [name for name in metrics if name in kept], sentences
-
-
-def _by_extractor(metrics: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name in metrics:
-        found.setdefault(name.partition("@")[2], []).append(name)
-    return found
-
-
-def written(shape: Shape) -> str:
-    """A shape as people write it: ``28x28 grey``."""
-    if len(shape) != 3:
-        return "x".join(map(str, shape))
-    channels, height, width = shape
-    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ganzoo.api import reading
 from ganzoo.errors import GanzooError, foreign_code, nearest
-from ganzoo.evaluation.features import written
-from ganzoo.registry.global_state import preserved_global_state
+from ganzoo.evaluation.requests import written
+from ganzoo.registry.loading import preserved_global_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

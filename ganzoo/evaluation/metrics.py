@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,11 @@ from torch import Tensor
 
 from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Metric, MetricInputs, ModelMetric
-from ganzoo.errors import GanzooError, nearest
-from ganzoo.evaluation import extrapolation, intervals, torch_fidelity
+from ganzoo.evaluation import intervals, torch_fidelity
 from ganzoo.evaluation.neighbours import CPU, Manifolds, manifolds, nearest_neighbours, radii
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
-    from ganzoo.registry.registry import Entry
 
 COVERED_FROM = 0.1
 """A class is covered from this part of its share among real images on; below, it may be misread noise."""
@@ -170,7 +167,7 @@ class FrechetDistance(Metric):
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
         """By a bootstrap over the samples."""
-        return extrapolation.fid_interval(inputs.fake.projected, inputs.real.features.statistics, value)
+        return intervals.fid_interval(inputs.fake.projected, inputs.real.features.statistics, value)
 
 
 class FrechetDistanceAtInfinity(Metric):
@@ -181,13 +178,13 @@ class FrechetDistanceAtInfinity(Metric):
     least = 50
 
     def compute(self, inputs: MetricInputs) -> float:
-        """See ``extrapolation.fid_infinity``."""
-        return extrapolation.fid_infinity(inputs.fake.projected, inputs.real.features.statistics)
+        """See ``intervals.fid_infinity``."""
+        return intervals.fid_infinity(inputs.fake.projected, inputs.real.features.statistics)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The line through the scores of subsets."""
-        smallest = f"1/{extrapolation.SMALLEST}"
-        return {"points": extrapolation.POINTS, "smallest": smallest, "metric_seed": extrapolation.SEED}
+        smallest = f"1/{intervals.SMALLEST}"
+        return {"points": intervals.POINTS, "smallest": smallest, "metric_seed": intervals.SEED}
 
 
 class KernelDistance(Metric):
@@ -550,71 +547,6 @@ def register_metrics(register: Register[Metric]) -> None:
     """Ours."""
     for name, metric, summary, paper in OURS:
         register(name, metric, summary=summary, paper=paper)
-
-
-ALL = "all"
-"""Stands for every metric that applies: ``all@mnist-cnn``."""
-
-
-@dataclass(frozen=True)
-class MetricRequest:
-    """A metric in an extractor's features.
-
-    Attributes:
-        entry: The metric's registration.
-        metric: What is computed.
-        extractor: The name of the extractor it is computed in; empty for a metric that needs no features.
-        by_name: Whether it was asked for itself, and not among ``all``.
-    """
-
-    entry: Entry[Metric]
-    metric: Metric
-    extractor: str
-    by_name: bool = True
-
-    @property
-    def name(self) -> str:
-        """As people write it: ``fid@mnist-cnn``, or ``test-error``."""
-        return f"{self.entry.name}@{self.extractor}" if self.extractor else self.entry.name
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether ganzoo itself brings it."""
-        return type(self.metric).__module__ == __name__
-
-
-def parse_metric(name: str, zoo: Zoo) -> list[MetricRequest]:
-    """Read ``<metric>@<extractor>``; ``all@<extractor>`` gives one for each metric that needs an extractor.
-
-    Raises:
-        GanzooError: It is not of that form, or names an unknown metric.
-    """
-    metric, at, extractor = name.partition("@")
-    if metric in zoo.metrics and not zoo.metric(metric).needs_features:
-        if at:
-            raise GanzooError(f"The metric '{metric}' needs no extractor (in '{name}').", f"Write {metric}.")
-        return [MetricRequest(zoo.metrics.get(metric), zoo.metric(metric), "")]
-    if not (at and extractor):
-        raise GanzooError(
-            f"The metric '{name}' names no extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn."
-        )
-    if metric == ALL:
-        known_metrics = [(entry, zoo.metric(entry.name)) for entry in zoo.metrics.in_order()]
-        return [MetricRequest(e, one, extractor, by_name=False) for e, one in known_metrics if one.needs_features]
-    if metric not in zoo.metrics:
-        known = [ALL, *(entry.name for entry in zoo.metrics)]
-        remedy = f"{nearest(metric, known)} {zoo.metrics.hint}".strip()
-        raise GanzooError(f"Unknown metric '{metric}' (in '{name}').", remedy)
-    return [MetricRequest(zoo.metrics.get(metric), zoo.metric(metric), extractor)]
-
-
-def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
-    """Read many names; a metric that is asked for twice is there once."""
-    found: dict[str, MetricRequest] = {}
-    for request in (one for name in names for one in parse_metric(name, zoo)):
-        if request.name not in found or request.by_name:
-            found[request.name] = request
-    return list(found.values())
 
 
 def better(name: str, zoo: Zoo | None = None) -> Better:

@@ -23,7 +23,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor, nn
 
-from ganzoo.api.extractor import Extractor
+from ganzoo.api.metric import Extractor
 from ganzoo.api.reading import check_torch_file
 from ganzoo.errors import GanzooError
 

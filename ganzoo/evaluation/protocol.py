@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError
@@ -140,6 +141,57 @@ def comparable(a: Protocol, b: Protocol) -> None:
             f"These scores were measured differently and cannot be compared ({found}).",
             "Score both with `ganzoo eval`, with the same metric, dataset and number of samples.",
         )
+
+
+def counterparts(
+    coming: Sequence[tuple[str, Protocol]], others: Sequence[Mapping[str, Any]], where: Path
+) -> tuple[list[float | None], list[str]]:
+    """For each score the newest comparable one of the same metric elsewhere; asked for before they are computed.
+
+    Args:
+        coming: Metric and protocol of each score.
+        others: Those to compare with, oldest first.
+        where: What they are called in errors.
+
+    Returns:
+        Values, None where a score has no counterpart; and a sentence for each that was only measured differently.
+
+    Raises:
+        GanzooError: None of the scores can be compared.
+    """
+    values: list[float | None] = []
+    refused: list[GanzooError] = []
+    sentences = []
+    for metric, protocol in coming:
+        try:
+            other = _counterpart(metric, protocol, others)
+        except GanzooError as error:
+            other = None
+            refused.append(error)
+            sentences.append(f"{metric}: {error.sentence}")
+        values.append(None if other is None else float(other["value"]))
+    if all(value is None for value in values):
+        if refused:
+            raise refused[0]
+        raise GanzooError(f"{where} has none of these scores.", "Score it first, with `ganzoo eval`.")
+    return values, list(dict.fromkeys(sentences))
+
+
+def _counterpart(metric: str, protocol: Protocol, others: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    same: list[Mapping[str, Any]] = [other for other in reversed(others) if other["metric"] == metric]
+    # Of the same kind of weights first; where this one is of none, of those that a run reports.
+    same.sort(key=lambda other: other.get("weights") != (protocol.get("weights") or "ema"))
+    refusal: GanzooError | None = None
+    for other in same:
+        try:
+            comparable(protocol, other["protocol"])
+        except GanzooError as error:
+            refusal = refusal or error
+        else:
+            return other
+    if refusal is not None:
+        raise refusal
+    return None
 
 
 def _short(value: Any) -> str:

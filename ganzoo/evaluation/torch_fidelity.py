@@ -1,14 +1,13 @@
-"""The bridge to torch-fidelity: its formulas on our features, and its extractors."""
+"""The bridge to torch-fidelity: its formulas on our features."""
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from ganzoo.api.extractor import Extractor, Statistics
+    from ganzoo.api.metric import Statistics
 
 SEED = 2020
 """torch-fidelity's own, for whatever is drawn at random inside a metric."""
@@ -78,54 +77,3 @@ def classifier_score(logits: Tensor) -> tuple[float, float]:
 def score_splits(n: int) -> int:
     """Into how many parts the classifier score splits images: 10, of at least two images each."""
     return max(1, min(IS_SPLITS, n // 2))
-
-
-def register(name: str, extractor: Extractor) -> str:
-    """Make an extractor known to torch-fidelity, so that its own functions and command can use it.
-
-    Args:
-        name: The extractor's name in ganzoo.
-        extractor: Stays as it is: torch-fidelity works on copies.
-
-    Returns:
-        The name in torch-fidelity's registry, ``<name>-<first 12 digits of the digest>``. Registering
-        it twice is harmless.
-    """
-    from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
-
-    known_as = f"{name}-{extractor.digest[:12]}"
-    if known_as not in FEATURE_EXTRACTORS_REGISTRY:
-        register_feature_extractor(known_as, _adapted(extractor))
-    return known_as
-
-
-def _adapted(extractor: Extractor) -> type:
-    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-
-    class Adapted(FeatureExtractorBase):  # type: ignore[misc]
-        """A ganzoo extractor as torch-fidelity wants it: layers by name, float64."""
-
-        def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
-            super().__init__(name, features_list)
-            self.extractor = copy.deepcopy(extractor)
-
-        @staticmethod
-        def get_provided_features_list() -> tuple[str, ...]:
-            return ("features", "projected", "logits") if extractor.classes else ("features", "projected")
-
-        @staticmethod
-        def get_default_feature_layer_for_metric(metric: str) -> str:
-            return {"isc": "logits", "fid": "projected"}.get(metric, "features")
-
-        @staticmethod
-        def can_be_compiled() -> bool:
-            return False
-
-        def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-            features, logits = self.extractor(images)
-            projection = self.extractor.projection
-            projected = features if projection is None else features.double() @ projection.double()
-            layers = {"features": features, "projected": projected, "logits": logits}
-            return tuple(layers[layer].double() for layer in self.features_list)
-
-    return Adapted

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset
-from ganzoo.api.extractor import Extractor, Features
-from ganzoo.evaluation.features import extract, find_extractor
-from ganzoo.registry.loading import Zoo
+from ganzoo.api.metric import Extractor, Features
+from ganzoo.evaluation.features import extract
 
 SAMPLES = 500
 """Images whose variety is measured: enough for 3% precision, few enough for half a second."""
@@ -47,20 +46,15 @@ class VarietyWatch:
         return {"variety": variety(_first(fake, n)), "real_variety": variety(_first(self._real, n))}
 
     @classmethod
-    def of(cls, metrics: Sequence[str], zoo: Zoo, dataset: Dataset, device: torch.device) -> VarietyWatch:
-        """Against training images, in the features of the first metric whose extractor is a classifier.
+    def of(cls, extractors: Mapping[str, Extractor], dataset: Dataset, device: torch.device) -> VarietyWatch:
+        """Against training images, in the features of the first extractor that is a classifier.
 
-        In those of the first metric where none is; in pixels where there is no metric.
+        In those of the first one where none is; in pixels where there is no extractor.
         """
         chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
-        found: tuple[str, Extractor | None] = "pixels", None
-        for name in dict.fromkeys(name.partition("@")[2] for name in metrics if "@" in name):
-            extractor = find_extractor(name, zoo, dataset.shape)
-            if found[1] is None or extractor.classes:
-                found = name, extractor.to(device)
-            if extractor.classes:
-                break
-        return cls(dataset.images[chosen], *found, device)
+        classifiers = [name for name, extractor in extractors.items() if extractor.classes]
+        name = next(iter([*classifiers, *extractors]), "pixels")
+        return cls(dataset.images[chosen], name, extractors.get(name), device)
 
     def _features(self, images: Tensor) -> Features:
         if self._extractor is None:

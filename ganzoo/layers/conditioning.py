@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ganzoo.api.spec import Spec
+from ganzoo.api.objective import Spec
 from ganzoo.functional import one_hot
 
 Conditioning = Literal["concat", "projection", "none"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, pad
 
-from ganzoo.api.spec import Spec
+from ganzoo.api.objective import Spec
 
 
 def pyramid_sizes(spec: Spec) -> list[tuple[int, int]]:

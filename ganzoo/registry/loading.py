@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
+import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, version
@@ -20,13 +22,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
+import torch
 
 from ganzoo.api import hookspecs
 from ganzoo.api.metric import Metric
 from ganzoo.api.priors import Prior
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry import strict_yaml
-from ganzoo.registry.global_state import preserved_global_state
 from ganzoo.registry.packages import (
     OURS,
     allowed,
@@ -44,9 +46,10 @@ if TYPE_CHECKING:
 
     from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
     from ganzoo.api.dataset import ImageDataset
-    from ganzoo.api.extractor import Extractor
+    from ganzoo.api.metric import Extractor
     from ganzoo.api.objective import Objective
     from ganzoo.api.tracker import Tracker
+
 
 CORE = (
     EntryPoint("ganzoo-priors", "ganzoo.api.priors", "ganzoo"),
@@ -138,17 +141,6 @@ class Zoo:
         return [self.registry(kind) for kind in KINDS]
 
 
-@dataclass(frozen=True)
-class RecipeFile:
-    """Gives the path of a recipe: the factory of a recipe's entry."""
-
-    path: Path
-
-    def __call__(self) -> Path:
-        """The YAML file."""
-        return self.path
-
-
 @cache
 def load_zoo() -> Zoo:
     """Load every plugin that is installed and allowed, once. A broken one is recorded, and the rest go on.
@@ -174,7 +166,7 @@ def load_zoo() -> Zoo:
         zoo.problems.append(Problem("ganzoo", OURS, missing))
     refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
     for registry in zoo.registries():
-        registry.hint = f"ValidationFailed plugins may provide it: {refused}; see `ganzoo plugins`." if refused else ""
+        registry.hint = f"Plugins that were refused may provide it: {refused}; see `ganzoo plugins`." if refused else ""
     return zoo
 
 
@@ -316,7 +308,7 @@ def _recipe_callback(
     def register(path: Path, *, aliases: Sequence[str] = ()) -> None:
         path = Path(path)
         text = strict_yaml.read_mapping(path)
-        add(path.stem, RecipeFile(path), summary=text.get("summary", ""), paper=text.get("paper"), aliases=aliases)
+        add(path.stem, lambda: path, summary=text.get("summary", ""), paper=text.get("paper"), aliases=aliases)
 
     return register
 
@@ -332,3 +324,90 @@ def _cause(error: BaseException) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def _working_directory() -> str:
+    """Its path; empty where it was deleted."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
+
+
+SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's default device": (lambda: str(torch.get_default_device()), torch.set_default_device),
+    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "torch's use of deterministic algorithms": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+    "torch's float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "torch.backends.cudnn.benchmark": (
+        lambda: torch.backends.cudnn.benchmark,
+        lambda on: setattr(torch.backends.cudnn, "benchmark", on),
+    ),
+    "torch.backends.cudnn.deterministic": (
+        lambda: torch.backends.cudnn.deterministic,
+        lambda on: setattr(torch.backends.cudnn, "deterministic", on),
+    ),
+    "torch's grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    "torch's seed": (torch.initial_seed, torch.manual_seed),
+    "the working directory": (_working_directory, os.chdir),
+}
+"""Process-wide state that a plugin must leave alone: what reads it, and what sets it."""
+
+
+@dataclass(frozen=True)
+class GlobalState:
+    """A snapshot of the process-wide state that a plugin must leave alone.
+
+    Attributes:
+        settings: Values of ``SETTINGS``.
+        generators: States of the random number generators that checkpoints do not save, by module.
+    """
+
+    settings: dict[str, Any]
+    generators: dict[str, Any]
+
+    @classmethod
+    def now(cls) -> GlobalState:
+        """The current state."""
+        generators: dict[str, Any] = {"random": random.getstate()}
+        if "numpy" in sys.modules:
+            generators["numpy"] = sys.modules["numpy"].random.get_state(legacy=True)
+        return cls({name: read() for name, (read, _) in SETTINGS.items()}, generators)
+
+    def changed_since(self, earlier: GlobalState) -> list[str]:
+        """Each change as a verb phrase: ``changes torch's default dtype from ...``."""
+        settings = [
+            f"changes {name} from {value} to {self.settings[name]}"
+            for name, value in earlier.settings.items()
+            if self.settings[name] != value
+        ]
+        draws = [
+            f"draws from {name}'s global generator, or seeds it"
+            for name, value in earlier.generators.items()
+            if repr(self.generators[name]) != repr(value)
+        ]
+        return [*settings, *draws]
+
+    def restore(self) -> None:
+        """Restore the snapshot. If torch was seeded since, its random numbers restart from the old seed."""
+        for name, (read, write) in SETTINGS.items():
+            if read() != self.settings[name]:
+                write(self.settings[name])
+        random.setstate(self.generators["random"])
+        if "numpy" in sys.modules and "numpy" in self.generators:
+            sys.modules["numpy"].random.set_state(self.generators["numpy"])
+
+
+@contextlib.contextmanager
+def preserved_global_state() -> Iterator[None]:
+    """Restore, at the end of the block, whatever it changed."""
+    before = GlobalState.now()
+    try:
+        yield
+    finally:
+        before.restore()

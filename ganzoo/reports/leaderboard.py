@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,15 +11,14 @@ from pathlib import Path
 from markupsafe import Markup
 from PIL import Image
 
-from ganzoo.api.modality import GAP
+from ganzoo.api.dataset import GAP
 from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
-from ganzoo.reports.formatting import NOTHING, code, count, duration, figure, markdown, short
 from ganzoo.reports.pareto import COSTS, quality_against, views_against_one_another
 from ganzoo.reports.plots import own_settings, shortened
 from ganzoo.reports.ranking import DISAGREE, Contender, Place, Ranking, Spread, Table, rankings
-from ganzoo.reports.templates import Absent, Picture, page
+from ganzoo.reports.templates import NOTHING, Absent, Picture, code, count, duration, figure, markdown, page, short
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores, read_runs
 
 TITLE = "# Leaderboard\n\nMade by `ganzoo leaderboard`"
@@ -130,31 +129,22 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
     """The headline's metrics side by side, ranked by the first."""
     if not ranking.views:
         return
-    first = ranking.views[0].metric
+    first = ranking.views[0]
     names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
-    yield f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.protocol)}."
-    others = [{id(place.contender): place for place in view.places} for view in ranking.views]
-    rows = [
-        [
-            str(place.rank),
-            _name(place.contender),
-            *(
-                " ".join(filter(None, (_reported(of[one]), _above(of[one]), ranking.marks.get((one, number)))))
-                for number, of in enumerate(others)
-            ),
-            _time(place.contender),
-        ]
-        for place in ranking.views[0].scored[:most]
-        for one in [id(place.contender)]
-    ]
+    yield f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.metric.protocol)}."
+    rows = []
+    for place in first.scored[:most]:
+        one = id(place.contender)
+        cells = []
+        for number, view in enumerate(ranking.views):
+            there = next(other for other in view.places if id(other.contender) == one)
+            above = f"({there.excess_in_words})" if there.excess_in_words else None
+            cells.append(" ".join(filter(None, (_spread(there.value), above, ranking.marks.get((one, number))))))
+        rows.append([str(place.rank), _name(place.contender), *cells, _mean(place.contender.seconds, duration)])
     aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
     yield _table({**aligned, "training": "right"}, rows)
     if ranking.marks:
         yield DISAGREE
-
-
-def _above(place: Place) -> str:
-    return "" if place.excess_in_words is None else f"({place.excess_in_words})"
 
 
 def _failures(ranking: Ranking) -> Iterable[str]:
@@ -183,14 +173,6 @@ def _name(contender: Contender) -> str:
     return markdown(contender.newest.recipe)
 
 
-def _time(contender: Contender) -> str:
-    return _mean(contender.seconds, duration)
-
-
-def _reported(place: Place) -> str:
-    return _spread(place.value)
-
-
 def _score(place: Place, kind: str) -> str:
     told = _spread(place.values.get(kind))
     return f"**{told}**" if kind == place.reported else told
@@ -203,9 +185,8 @@ def _spread(spread: Spread | None) -> str:
     return told if spread.seeds == 1 else f"{told} \\[{figure(spread.low)} to {figure(spread.high)}\\]"
 
 
-def _mean(spread: Spread | None, told: object) -> str:
-    assert callable(told)
-    return str(told(None if spread is None else spread.mean))
+def _mean(spread: Spread | None, in_words: Callable[[float | None], str]) -> str:
+    return in_words(None if spread is None else spread.mean)
 
 
 def _table(headings: dict[str, str], rows: Iterable[Sequence[str]]) -> str:
@@ -452,7 +433,7 @@ def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
     rows = [
         Row(
             one,
-            _thumbnail(one, results),
+            None if (image := grid_of(one.newest.samples, results)) is None else Picture.of(thumbnail(image)),
             where(one),
             tuple(places[id(one)] for places in by_contender),
             tuple((of[id(one)], ranking.marks.get((id(one), view), "")) for view, of in enumerate(of_views)),
@@ -468,8 +449,3 @@ def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
         for index, table in enumerate(ranking.tables)
     ]
     return Sheet(ranking, tuple(rows), tuple(plots), views)
-
-
-def _thumbnail(contender: Contender, results: Path) -> Picture | None:
-    image = grid_of(contender.newest.samples, results)
-    return None if image is None else Picture.of(thumbnail(image))

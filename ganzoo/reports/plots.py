@@ -30,7 +30,7 @@ from matplotlib import ticker
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from ganzoo.reports.formatting import short
+from ganzoo.reports.templates import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

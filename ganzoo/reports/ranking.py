@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from ganzoo.config.headline import HEADLINES
+from ganzoo.config.checking import HEADLINES
 from ganzoo.evaluation.metrics import better
 from ganzoo.evaluation.protocol import NOT_COMPARED, describe, excess
 from ganzoo.studies.records import RunRecord, ScoredRun
@@ -332,15 +332,7 @@ def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
     scored = [place for place in places if place.value is not None]
     badness = {id(place): _badness(metric, place) for place in scored}
     ranked = [
-        Place(
-            place.contender,
-            1 + sum(other < badness[id(place)] for other in badness.values()),
-            place.values,
-            place.reported,
-            place.floor,
-            place.sd,
-            place.interval,
-        )
+        replace(place, rank=1 + sum(other < badness[id(place)] for other in badness.values()))
         for place in sorted(scored, key=lambda place: badness[id(place)])
     ]
     # Those that ended without this score before those that failed.

@@ -21,18 +21,19 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ganzoo.config.headline import headline
-from ganzoo.config.loading import Recipe, load_recipe
-from ganzoo.config.schema import HEADLINE
-from ganzoo.data.in_memory import IN_MEMORY, as_dataset
+from ganzoo.config.checking import headline
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import HEADLINE, Recipe
+from ganzoo.data.datasets import IN_MEMORY, as_dataset
 from ganzoo.evaluation import pretrained
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
-from ganzoo.runs.loop import Callbacks, resume, start
+from ganzoo.runs.loop import Callbacks
+from ganzoo.runs.start import resume, start
 
 if TYPE_CHECKING:
-    from ganzoo.data.in_memory import Data
+    from ganzoo.data.datasets import Data
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def _divergence(events: Events) -> list[Finding] | str:
 
 def _collapse(events: Events) -> list[Finding] | str:
     # Keyed by images, because a resumed run may repeat an interrupted evaluation.
-    measured = {event["images"]: event for event in events if _has_enough_samples(event)}
+    measured = {event["images"]: event for event in events if event.get("variety", {}).get("samples", 0) >= MIN_SAMPLES}
     if not measured:
         return f"no evaluation has drawn {MIN_SAMPLES} samples yet"
     *_, last = measured.values()
@@ -87,10 +87,6 @@ def _collapse(events: Events) -> list[Finding] | str:
             "rates, increase the batch size, or add a regularizer such as r1.",
         )
     ]
-
-
-def _has_enough_samples(event: Mapping[str, Any]) -> bool:
-    return "variety" in event and event["variety"]["samples"] >= MIN_SAMPLES
 
 
 def _shares(event: Mapping[str, Any]) -> dict[str, float]:
@@ -148,37 +144,22 @@ def _gradients(events: Events) -> list[Finding] | str:
         return f"this takes {MIN_LOG_POINTS} log points"
     saturated = _saturated_phases(_series(event for event in events if event["event"] == "train"))
     changes = {name: _recent(values) / values[0] if values[0] else 0.0 for name, values in norms.items()}
-    exploding = [_exploding(name, norms[name]) for name, change in changes.items() if change > EXPLODED]
-    vanishing = [
-        _vanishing(name, norms[name])
-        for name, change in changes.items()
+    exploding, vanishing = [], []
+    for name, change in changes.items():
+        phase, _, role = name.rpartition(".")
+        owner = f"the {role}" if phase == role else f"the {role} in the {phase}'s phase"
+        went = f"its norm went from {norms[name][0]:.2g} to {_recent(norms[name]):.2g}"
+        if change > EXPLODED:
+            advice = "Lower the learning rate, normalise (spectral_norm: true), or add a regularizer such as r1."
+            exploding.append(Finding("exploding", f"The gradient of {owner} exploded: {went}.", advice))
         # A saturated discriminator has no gradient; that would be the same finding twice.
-        if change < VANISHED and name.rpartition(".")[0] not in saturated
-    ]
+        elif change < VANISHED and phase not in saturated:
+            advice = (
+                "Choose a loss that does not saturate (non-saturating, hinge), or weaken the discriminator with a "
+                "lower learning rate or a regularizer such as r1."
+            )
+            vanishing.append(Finding("vanishing", f"The gradient of {owner} vanished: {went}.", advice))
     return [*exploding, *vanishing]
-
-
-def _exploding(name: str, norms: Sequence[float]) -> Finding:
-    return Finding(
-        "exploding",
-        f"The gradient of {_owner(name)} exploded: its norm went from {norms[0]:.2g} to {_recent(norms):.2g}.",
-        "Lower the learning rate, normalise (spectral_norm: true), or add a regularizer such as r1.",
-    )
-
-
-def _vanishing(name: str, norms: Sequence[float]) -> Finding:
-    return Finding(
-        "vanishing",
-        f"The gradient of {_owner(name)} vanished: its norm went from {norms[0]:.2g} to {_recent(norms):.2g}.",
-        "Choose a loss that does not saturate (non-saturating, hinge), or weaken the discriminator with a lower "
-        "learning rate or a regularizer such as r1.",
-    )
-
-
-def _owner(name: str) -> str:
-    """The network, with the phase if that is another network's."""
-    phase, _, role = name.rpartition(".")
-    return f"the {role}" if phase == role else f"the {role} in the {phase}'s phase"
 
 
 def _ema_lag(events: Events) -> list[Finding] | str:

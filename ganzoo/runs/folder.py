@@ -20,10 +20,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ganzoo.api.dataset import Dataset, Part, cache_folder
-from ganzoo.config.loading import Recipe, load_recipe
-from ganzoo.data.validation import load_part
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
+from ganzoo.data.datasets import load_part
 from ganzoo.errors import GanzooError
-from ganzoo.files import default_folder, locked_append, refuse_links, sweep, temporary_name, write_atomically
+from ganzoo.files import (
+    default_folder,
+    locked_append,
+    parse_json,
+    refuse_links,
+    sweep,
+    temporary_name,
+    write_atomically,
+)
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
@@ -388,6 +397,25 @@ class RunFolder:
         if checkpoint is None:
             raise GanzooError(f"The run {self.path} has no checkpoint yet.", "Train it a little longer.")
         return checkpoint
+
+
+def scores_in(path: Path) -> list[dict[str, Any]]:
+    """The scores of a run folder, or of a file that ``ganzoo eval --out`` wrote.
+
+    Raises:
+        GanzooError: It is neither, or it is damaged.
+    """
+    if path.is_dir():
+        return RunFolder.open(path).scores()
+    try:
+        records = [parse_json(line) for line in path.read_bytes().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise GanzooError(f"The scores in {path} cannot be read ({error}).", "Give a run or a scores file.") from error
+    for record in records:
+        whole = isinstance(record, dict) and isinstance(record.get("protocol"), dict)
+        if not whole or not isinstance(record.get("metric"), str) or not isinstance(record.get("value"), (int, float)):
+            raise GanzooError(f"{path} holds something other than scores.", "Give a run or a scores file.")
+    return records
 
 
 def job_folder(work: Path, recipe: str, dataset: str, seed: int, digest: str) -> Path:

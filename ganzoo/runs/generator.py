@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from ganzoo.api.dataset import Modality, recorded
 from ganzoo.api.metric import TrainedModel
-from ganzoo.api.modality import Modality, recorded
 from ganzoo.build import Assembly, assemble
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder, reading
-from ganzoo.runs.scores import own_split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ganzoo.api.dataset import Dataset
-    from ganzoo.config.loading import Recipe
+    from ganzoo.config.schema import Recipe
     from ganzoo.runs.checkpoint import Checkpoint
 
 Weights = Literal["ema", "raw"]
@@ -164,7 +163,7 @@ class TrainedGenerator:
     def _dataset(self) -> Dataset:
         """The images it was scored against, or the training images where there are none."""
         try:
-            return self.run.dataset(self.recipe, self.zoo, own_split(self.recipe))
+            return self.run.dataset(self.recipe, self.zoo, self.recipe.dataset.scored_split)
         except GanzooError:
             return self.run.dataset(self.recipe, self.zoo, "train")
 

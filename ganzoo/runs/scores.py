@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ganzoo.api.dataset import Part
-from ganzoo.config.loading import Recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.evaluation.protocol import NOT_COMPARED
 
 Record = dict[str, Any]
@@ -16,16 +15,11 @@ SAMPLE_SEED = 0
 """Of the samples that a run scores while it trains."""
 
 
-def own_split(recipe: Recipe) -> Part:
-    """What a run's samples are scored against: the images set apart for validation where there are some."""
-    return "validation" if recipe.dataset.validation else "test"
-
-
 def own_protocol(recipe: Recipe) -> Record:
     """The part of a protocol that the recipe decides: which samples are scored against which images."""
     return {
         "dataset": recipe.dataset.name,
-        "split": own_split(recipe),
+        "split": recipe.dataset.scored_split,
         "n_fake": recipe.evaluate.samples,
         "sample_seed": SAMPLE_SEED,
     }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 
 from ganzoo.config.identity import training_digest
-from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.folder import job_folder
@@ -94,13 +96,16 @@ class Matrix:
         sources = dict.fromkeys(source for pattern in self.patterns for source in self._sources(pattern, zoo))
         if not sources:
             raise GanzooError("No recipe is left after --exclude and --made-for.", "See `ganzoo list recipes`.")
-        found = [
-            _job(source, zoo, [*self.overrides, *dataset, *seed])
-            for source in sources
-            for dataset in [[f"dataset.name={name}"] for name in self.datasets] or [[]]
-            for seed in [[f"train.seed={number}"] for number in self.seeds] or [[]]
-        ]
-        return list({(job.recipe.name, job.digest, job.seed): job for job in found}.values())
+        datasets: list[list[str]] = [[f"dataset.name={name}"] for name in self.datasets] or [[]]
+        seeds: list[list[str]] = [[f"train.seed={number}"] for number in self.seeds] or [[]]
+        found: dict[tuple[str, str, int], Job] = {}
+        for source, dataset, seed in product(sources, datasets, seeds):
+            overrides = (*self.overrides, *dataset, *seed)
+            recipe = load_recipe(source, zoo, overrides)
+            plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
+            job = Job(recipe, source, overrides, plugin, training_digest(recipe))
+            found[recipe.name, job.digest, job.seed] = job
+        return list(found.values())
 
     def _sources(self, pattern: str, zoo: Zoo) -> Iterable[str]:
         if not set(pattern) & set("*?["):
@@ -109,16 +114,5 @@ class Matrix:
         matching = [name for name in names if fnmatchcase(name, pattern)]
         if not matching:
             raise GanzooError(f"No recipe matches '{pattern}'.", nearest(pattern.strip("*"), names))
-        return self._narrowed(matching, zoo)
-
-    def _narrowed(self, names: Iterable[str], zoo: Zoo) -> Iterator[str]:
-        for name in names:
-            excluded = any(fnmatchcase(name, glob) for glob in self.exclude)
-            if not excluded and (not self.made_for or load_recipe(name, zoo).dataset.name in self.made_for):
-                yield name
-
-
-def _job(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
-    recipe = load_recipe(source, zoo, overrides)
-    plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
-    return Job(recipe, source, tuple(overrides), plugin, training_digest(recipe))
+        kept = [name for name in matching if not any(fnmatchcase(name, glob) for glob in self.exclude)]
+        return [name for name in kept if not self.made_for or load_recipe(name, zoo).dataset.name in self.made_for]

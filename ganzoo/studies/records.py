@@ -20,8 +20,8 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import locked_append, numbered_lines, refuse_links, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.validation import issues
-from ganzoo.runs.environment import hardware_in_words
 from ganzoo.runs.folder import RunFolder, job_folder
+from ganzoo.runs.provenance import hardware_in_words
 from ganzoo.runs.schemas import LARGEST, Name
 from ganzoo.runs.scores import final_scores, own_protocol
 from ganzoo.training.flops import flops_per_image
@@ -255,7 +255,9 @@ class _OldRecord(_Run):
     def upgraded(self) -> tuple[RunRecord, list[Score]]:
         """As today. A point of the curve gets the protocol of the final score of its metric and weights."""
         facts = {name: getattr(self, name) for name in _Run.model_fields if name != "schema_version"}
-        record = RunRecord.model_validate({**facts, "started": None, "protocol": self._protocol()})
+        own = self.scores[0].protocol if self.scores else {}
+        protocol = {key: own[key] for key in ("dataset", "split", "n_fake", "sample_seed") if key in own}
+        record = RunRecord.model_validate({**facts, "started": None, "protocol": protocol})
         final = {(score.metric, score.weights): score for score in self.scores}
         before = [
             {**final[of].model_dump(), **point.model_dump()}
@@ -263,12 +265,6 @@ class _OldRecord(_Run):
             if point.images < self.images and (of := (point.metric, point.weights)) in final
         ]
         return record, [*before, *(score.model_dump() for score in self.scores)]
-
-    def _protocol(self) -> dict[str, Any]:
-        if not self.scores:
-            return {}
-        told = self.scores[0].protocol
-        return {key: told[key] for key in ("dataset", "split", "n_fake", "sample_seed") if key in told}
 
 
 def read_runs(folder: Path) -> list[ScoredRun]:
@@ -281,7 +277,9 @@ def read_runs(folder: Path) -> list[ScoredRun]:
         GanzooError: A line is of another version, or is damaged.
     """
     latest: dict[Key, tuple[RunRecord, list[Score]]] = {}
-    for record, scores in _read_records(folder / RUNS):
+    known: dict[int, type[RunRecord | _OldRecord]] = {1: _OldRecord, SCHEMA: RunRecord}
+    for line in _validated(folder / RUNS, known):
+        record, scores = line.upgraded() if isinstance(line, _OldRecord) else (line, [])
         latest.pop(record.key, None)
         latest[record.key] = record, scores
     by_training = {(key, record.started): scores for key, (record, scores) in latest.items()}
@@ -290,12 +288,6 @@ def read_runs(folder: Path) -> list[ScoredRun]:
         if row.score not in scores:  # two benches may have collected the same one
             scores.append(row.score)
     return [ScoredRun(record, tuple(scores)) for record, scores in latest.values()]
-
-
-def _read_records(path: Path) -> Iterable[tuple[RunRecord, list[Score]]]:
-    known: dict[int, type[RunRecord | _OldRecord]] = {1: _OldRecord, SCHEMA: RunRecord}
-    for line in _validated(path, known):
-        yield line.upgraded() if isinstance(line, _OldRecord) else (line, [])
 
 
 L = TypeVar("L", bound=_Line)
@@ -401,9 +393,13 @@ def collect(
     # The recipe as it was trained: the file may have been edited after the bench began.
     trained = run.recipe(zoo) if run else job.recipe
     scores = run.scores() if run else []
-    error = outcome.error or _not_finite(scores)
-    images, seconds = _progress(run) if run else (0, 0.0)
-    resumed = run is not None and any(event["event"] == "resume" for event in run.events())
+    events = run.events() if run else []
+    broken = sorted({score["metric"] for score in scores if not math.isfinite(score["value"])})
+    error = outcome.error or (f"A score is not finite: {', '.join(broken)}." if broken else None)
+    # Of a whole run, or what was last logged.
+    logged = [info] if info.get("status") == "done" else [event for event in events if event["event"] == "train"]
+    images, seconds = (logged[-1]["images"], logged[-1]["seconds"]) if logged else (0, 0.0)
+    resumed = any(event["event"] == "resume" for event in events)
     made_with = info.get("environment", environment)
     record = RunRecord(
         recipe=job.recipe.name,
@@ -483,16 +479,3 @@ def _opened(folder: Path) -> RunFolder | None:
         return RunFolder.open(folder)
     except GanzooError:
         return None
-
-
-def _not_finite(scores: Iterable[Score]) -> str | None:
-    broken = {score["metric"] for score in scores if not math.isfinite(score["value"])}
-    return f"A score is not finite: {', '.join(sorted(broken))}." if broken else None
-
-
-def _progress(run: RunFolder) -> tuple[int, float]:
-    """Images and seconds of a whole run, or those that were last logged."""
-    if run.info["status"] == "done":
-        return run.info["images"], run.info["seconds"]
-    logged = [event for event in run.events() if event["event"] == "train"]
-    return (logged[-1]["images"], logged[-1]["seconds"]) if logged else (0, 0.0)

@@ -29,7 +29,7 @@ from filelock import FileLock
 from ganzoo.errors import GanzooError
 from ganzoo.files import child_python, read_lines, refuse_links
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.environment import environment, hardware_in_words
+from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import Ledger, Outcome, ScoredRun, collect, final_picture, kept_run

@@ -14,7 +14,7 @@ from torch.utils.module_tracker import ModuleTracker
 from ganzoo.api.dataset import ImageDataset
 from ganzoo.api.objective import Batch, Phase
 from ganzoo.build import Assembly, assemble
-from ganzoo.config.loading import Recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.step import require_gradients, scheduled
 

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ganzoo.api.adversarial import AdversarialGame
 from ganzoo.api.objective import Objective, Phase
-from ganzoo.config.optimizers import OWN, known
+from ganzoo.config.checking import OWN, known
 from ganzoo.config.schema import Recipe, ScheduleConfig, initial
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.training.distributed import SyncedBatchNorm
@@ -34,7 +34,7 @@ class RoleOptimizer:
 
     Args:
         network: What it updates.
-        name: An optimizer's name in lower case, see ``ganzoo.config.optimizers``.
+        name: An optimizer's name in lower case, see ``ganzoo.config.checking``.
         options: Keyword arguments of torch's class, ``lr`` among them. ``lr``, and each of the betas, may be a
             schedule, which ``Schedules`` applies.
         captured_on: The device that an engine captures steps on; learning rate and scheduled betas are then tensors

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
-from ganzoo.config.loading import Recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.data.sampler import Sampler
 from ganzoo.errors import GanzooError, RunError, nearest
 from ganzoo.training.distributed import Replicas

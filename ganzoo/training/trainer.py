@@ -14,8 +14,7 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset
 from ganzoo.api.objective import Networks, Phase
 from ganzoo.build import assemble
-from ganzoo.config.loading import Recipe
-from ganzoo.config.schema import initial
+from ganzoo.config.schema import Recipe, initial
 from ganzoo.data.sampler import build_sampler
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo

@@ -13,7 +13,8 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.runs.diagnosis import YOUNG
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.loop import Callbacks, resume, start
+from ganzoo.runs.loop import Callbacks
+from ganzoo.runs.start import resume, start
 
 COMMON = ["train.precision=fp32", "train.ema=null", "train.log_every=2000", "evaluate.samples=500"]
 SMALL = [*COMMON, "train.batch_size=64", "networks.generator.hidden=[128]", "networks.discriminator.hidden=[128]"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ganzoo import GanzooError
-from ganzoo.config.loading import Recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict_yaml import read_mapping
 from ganzoo.scaffold import check_name, rendered, write

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from ganzoo import Dataset, evaluate, train
 from ganzoo.cli import app
-from ganzoo.config.headline import headline
+from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
-from ganzoo.data.validation import part_of
+from ganzoo.data.datasets import part_of
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 

@@ -10,14 +10,14 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from ganzoo.cli.evaluate import evaluate, show_scores
+from ganzoo.cli.console import show_scores
+from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.sample import sample
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
-from ganzoo.runs.comparison import read_scores
-from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.loop import start
+from ganzoo.runs.folder import RunFolder, scores_in
+from ganzoo.runs.start import start
 
 TINY = [
     "networks.generator.hidden=[16]",
@@ -225,7 +225,7 @@ def test_a_function_is_scored_and_its_scores_are_kept_and_compared(app, here):
     result = invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 100, "--out", "a.jsonl")
     assert "100 images of cli_noise:noise, seed 0, 28x28 grey." in result.stderr
     assert "\N{EN DASH}" in result.stdout
-    (score,) = read_scores(here / "a.jsonl")
+    (score,) = scores_in(here / "a.jsonl")
     assert (score["protocol"]["n_fake"], score["protocol"]["sample_seed"]) == (100, 0)
     low, high = score["interval"]
     assert low < score["value"] < high

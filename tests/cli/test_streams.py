@@ -13,7 +13,7 @@ import pytest
 
 from ganzoo.config.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.loop import start
+from ganzoo.runs.start import start
 
 TINY = [
     "networks.generator.hidden=[8]",

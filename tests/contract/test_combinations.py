@@ -12,7 +12,8 @@ import torch
 
 from ganzoo import GanzooError, ImageDataset, Images, Objective
 from ganzoo.build import assemble
-from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.trainer import Trainer
 

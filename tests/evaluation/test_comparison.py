@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ganzoo.errors import GanzooError
-from ganzoo.runs.comparison import counterparts, read_scores
+from ganzoo.evaluation.protocol import counterparts
+from ganzoo.runs.folder import scores_in
 
 ELSEWHERE = Path("elsewhere")
 
@@ -43,7 +44,7 @@ def test_nothing_in_common_is_refused():
 def test_a_file_of_scores(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps(record(value=value)) for value in (1.0, 2.0)) + "\n\n")
-    assert [one["value"] for one in read_scores(path)] == [1.0, 2.0]
+    assert [one["value"] for one in scores_in(path)] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"metric": "fid@tiny"}', '{"metric": 1, "value": 1, "protocol": {}}'])
@@ -51,9 +52,9 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
     path = tmp_path / "a.jsonl"
     path.write_text(text)
     with pytest.raises(GanzooError, match=r"a\.jsonl"):
-        read_scores(path)
+        scores_in(path)
     with pytest.raises(GanzooError, match="cannot be read"):
-        read_scores(tmp_path / "nothing")
+        scores_in(tmp_path / "nothing")
 
 
 def refused(read):
@@ -68,8 +69,8 @@ def test_refusals_name_the_file_and_the_remedy(tmp_path):
     other.write_text("[1]")
     broken.write_text('{"metric"')
     remedy = "Give a run or a scores file."
-    assert refused(lambda: read_scores(other)) == (f"{other} holds something other than scores.", remedy)
-    sentence, said = refused(lambda: read_scores(broken))
+    assert refused(lambda: scores_in(other)) == (f"{other} holds something other than scores.", remedy)
+    sentence, said = refused(lambda: scores_in(broken))
     assert sentence.startswith(f"The scores in {broken} cannot be read (")
     assert said == remedy
     assert refused(lambda: values([record()], [])) == (
@@ -89,22 +90,22 @@ def test_every_line_of_a_file_of_scores_has_to_be_whole(tmp_path, key, other):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(record()) + "\n" + json.dumps(damaged))
     with pytest.raises(GanzooError, match="holds something other than scores"):
-        read_scores(path)
+        scores_in(path)
 
 
 def test_a_whole_number_is_a_score_and_blank_lines_are_none(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(f"\n  \n{json.dumps(record('modes@tiny', 8))}\n\t\n{json.dumps(record(value=0.5))}")
-    assert [one["value"] for one in read_scores(path)] == [8, 0.5]
+    assert [one["value"] for one in scores_in(path)] == [8, 0.5]
     (tmp_path / "empty.jsonl").write_text("")
-    assert read_scores(tmp_path / "empty.jsonl") == []
+    assert scores_in(tmp_path / "empty.jsonl") == []
 
 
 def test_the_scores_of_a_run_are_those_in_its_folder():
     run = Path(__file__).parents[1] / "fixtures" / "run-v1"
     lines = [json.loads(line) for line in (run / "scores.jsonl").read_text().splitlines()]
     assert lines
-    assert [one["value"] for one in read_scores(run)] == [line["value"] for line in lines]
+    assert [one["value"] for one in scores_in(run)] == [line["value"] for line in lines]
 
 
 def test_scores_of_other_weights_will_do_where_there_are_no_better():

@@ -181,7 +181,7 @@ def test_an_extractor_that_breaks_its_promise_is_named(toy_zoo, noise, extractor
 
     toy_zoo.extractors.add(Entry("extractor", "broken", Broken, "x", None, "tests", "0"))
     with pytest.raises(GanzooError, match="'broken'"):
-        evaluator_of(toy_zoo, ["fid@broken"])
+        evaluator_of(toy_zoo, ["fid@broken"]).prepare()
 
 
 def test_scores_that_differ_only_in_what_was_sampled_are_comparable(toy_zoo, noise):

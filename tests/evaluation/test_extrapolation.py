@@ -6,7 +6,7 @@ import torch
 
 from ganzoo import Features
 from ganzoo.evaluation import torch_fidelity
-from ganzoo.evaluation.extrapolation import DistanceTo, _moments, fid_infinity, fid_interval
+from ganzoo.evaluation.intervals import DistanceTo, _moments, fid_infinity, fid_interval
 
 WIDTH = 12
 

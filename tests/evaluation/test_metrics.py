@@ -7,12 +7,13 @@ import torch
 
 from ganzoo import Extractor, Features, MetricInputs
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import extrapolation, torch_fidelity
+from ganzoo.evaluation import intervals, torch_fidelity
 from ganzoo.evaluation import metrics as functions
 from ganzoo.evaluation.features import extract
-from ganzoo.evaluation.metrics import OURS, better, memorised, parse_metric, parse_metrics
+from ganzoo.evaluation.metrics import OURS, better, memorised
 from ganzoo.evaluation.neighbours import manifolds, radii
-from ganzoo.evaluation.reference_cache import RealImages
+from ganzoo.evaluation.reference import RealImages
+from ganzoo.evaluation.requests import parse_metric, parse_metrics
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
@@ -66,7 +67,7 @@ def test_every_metric_is_the_number_its_name_says(inputs):
     assert len({precision, recall, density, coverage}) == 4, "so that none can be taken for another"
     expected = {
         "fid": torch_fidelity.frechet_distance(Features(fake.values).statistics, Features(real.values).statistics),
-        "fid-infinity": extrapolation.fid_infinity(fake.values, Features(real.values).statistics),
+        "fid-infinity": intervals.fid_infinity(fake.values, Features(real.values).statistics),
         "kid": torch_fidelity.kernel_distance(fake.values, real.values)[0],
         "is": torch_fidelity.classifier_score(fake.logits)[0],
         "precision": precision,

@@ -6,8 +6,8 @@ from torch import nn
 
 from ganzoo import GanzooError, GaussianPrior, ModelMetric, Objective, Spec, TrainedModel
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.metrics import parse_metrics
 from ganzoo.evaluation.protocol import describe, identity, in_brief
+from ganzoo.evaluation.requests import parse_metrics
 from ganzoo.evaluation.torch_fidelity import frechet_distance
 from ganzoo.registry.registry import Entry
 

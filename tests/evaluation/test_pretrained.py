@@ -13,7 +13,7 @@ from ganzoo.config.schema import FOREIGN_EXTRACTORS
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.features import find_extractor
+from ganzoo.evaluation.requests import find_extractor
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 

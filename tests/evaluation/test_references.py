@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from ganzoo.evaluation import reference_cache
+from ganzoo.evaluation import reference
 
 KEY = {"dataset": "toy", "extractor": "tiny", "count": 3}
 
@@ -21,8 +21,8 @@ class Counted:
 
 def test_what_is_remembered_is_not_computed_again(cache):
     compute = Counted()
-    first = reference_cache.remembered("features", KEY, compute)
-    second = reference_cache.remembered("features", KEY, compute)
+    first = reference.remembered("features", KEY, compute)
+    second = reference.remembered("features", KEY, compute)
     assert compute.calls == 1
     assert torch.equal(first["values"], second["values"])
     assert [path.suffix for path in cache.iterdir()] == [".safetensors"]
@@ -31,9 +31,9 @@ def test_what_is_remembered_is_not_computed_again(cache):
 @pytest.mark.parametrize("change", [{"dataset": "other"}, {"extractor": "other"}, {"count": 4}, {"more": 1}])
 def test_another_key_is_another_result(change):
     compute = Counted()
-    reference_cache.remembered("features", KEY, compute)
-    reference_cache.remembered("features", {**KEY, **change}, compute)
-    reference_cache.remembered("floor", KEY, compute)
+    reference.remembered("features", KEY, compute)
+    reference.remembered("features", {**KEY, **change}, compute)
+    reference.remembered("floor", KEY, compute)
     assert compute.calls == 3
 
 
@@ -52,7 +52,7 @@ def empty(path):
 
 
 def put_another_entry_in_its_place(path):
-    reference_cache.remembered("features", {**KEY, "count": 99}, Counted())
+    reference.remembered("features", {**KEY, "count": 99}, Counted())
     (other,) = [p for p in path.parent.iterdir() if p != path]
     other.replace(path)
 
@@ -60,16 +60,16 @@ def put_another_entry_in_its_place(path):
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, empty, put_another_entry_in_its_place])
 def test_a_damaged_file_is_computed_again_with_a_note(cache, caplog, damage):
     compute = Counted()
-    good = reference_cache.remembered("features", KEY, compute)
+    good = reference.remembered("features", KEY, compute)
     (path,) = cache.iterdir()
     damage(path)
     with caplog.at_level(logging.WARNING):
-        again = reference_cache.remembered("features", KEY, compute)
+        again = reference.remembered("features", KEY, compute)
     assert compute.calls == 2
     assert torch.equal(again["values"], good["values"])
     assert "damaged" in caplog.text
     caplog.clear()
-    reference_cache.remembered("features", KEY, compute)
+    reference.remembered("features", KEY, compute)
     assert compute.calls == 2
     assert not caplog.text
 
@@ -78,9 +78,9 @@ def test_a_cache_that_cannot_be_written_costs_only_time(cache, caplog, monkeypat
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(reference_cache, "write_atomically", full)
+    monkeypatch.setattr(reference, "write_atomically", full)
     compute = Counted()
-    assert reference_cache.remembered("features", KEY, compute)["values"].shape == (3, 2)
+    assert reference.remembered("features", KEY, compute)["values"].shape == (3, 2)
     assert "Could not cache the reference" in caplog.text
     assert not list(cache.iterdir())
 
@@ -88,19 +88,19 @@ def test_a_cache_that_cannot_be_written_costs_only_time(cache, caplog, monkeypat
 def test_a_cache_whose_folder_cannot_be_made_costs_only_time(tmp_path, caplog, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "file"))
-    assert reference_cache.remembered("features", KEY, Counted())["values"].shape == (3, 2)
+    assert reference.remembered("features", KEY, Counted())["values"].shape == (3, 2)
     assert "Could not cache the reference" in caplog.text
     assert "cannot be created" in caplog.text
 
 
 def test_a_number_survives_exactly():
-    assert reference_cache.number("floor", KEY, lambda: 0.1) == 0.1
-    assert reference_cache.number("floor", KEY, lambda: 7.0) == 0.1
+    assert reference.remembered_number("floor", KEY, lambda: 0.1) == 0.1
+    assert reference.remembered_number("floor", KEY, lambda: 7.0) == 0.1
 
 
 def test_the_digest_of_images_depends_on_pixels_and_shape():
     images = torch.arange(16).to(torch.uint8).reshape(1, 1, 4, 4)
-    same = reference_cache.content_digest(images.clone())
-    assert reference_cache.content_digest(images) == same
-    assert reference_cache.content_digest(images.reshape(1, 1, 2, 8)) != same
-    assert reference_cache.content_digest(images.flip(3)) != same
+    same = reference.content_digest(images.clone())
+    assert reference.content_digest(images) == same
+    assert reference.content_digest(images.reshape(1, 1, 2, 8)) != same
+    assert reference.content_digest(images.flip(3)) != same

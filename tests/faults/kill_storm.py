@@ -36,8 +36,8 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.reports.run_report import write_report
-from ganzoo.runs import loop
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.start import resume, start
 from ganzoo.scaffold import write
 from ganzoo.studies.matrix import Matrix
 from ganzoo.studies.records import Ledger, ScoredRun, read_runs
@@ -87,9 +87,9 @@ class Run(Scenario):
     def work(self, folder: Path) -> None:
         path = folder / "run"
         if not (path / "run.json").exists():
-            loop.start(load_recipe(RECIPE, self.zoo, SETTINGS), self.zoo, path)
+            start(load_recipe(RECIPE, self.zoo, SETTINGS), self.zoo, path)
         elif RunFolder.open(path).info["status"] != "done":  # the kill may have come after the last write
-            loop.resume(path, self.zoo)
+            resume(path, self.zoo)
 
     def outcome(self, folder: Path) -> dict[str, Any]:
         run = RunFolder.open(folder / "run")
@@ -129,7 +129,7 @@ class Report(Scenario):
 
     def __init__(self, zoo: Zoo, shared: Path) -> None:
         super().__init__(zoo, shared)
-        _in_a_fork(lambda: loop.start(load_recipe(RECIPE, zoo, SETTINGS), zoo, shared / "run"))
+        _in_a_fork(lambda: start(load_recipe(RECIPE, zoo, SETTINGS), zoo, shared / "run"))
 
     def prepare(self, folder: Path) -> None:
         shutil.copytree(self.shared / "run", folder / "run")

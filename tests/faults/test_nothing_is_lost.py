@@ -20,7 +20,7 @@ from PIL import Image
 from ganzoo import cli
 from ganzoo.config.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.loop import start
+from ganzoo.runs.start import start
 
 TINY = [
     "networks.generator.hidden=[8]",

@@ -12,8 +12,9 @@ import pytest
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.runs.folder import RunFolder, reading
-from ganzoo.runs.loop import Callbacks, resume, start
+from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.schemas import NewerError
+from ganzoo.runs.start import resume, start
 
 TINY = [
     "networks.generator.hidden=[8]",

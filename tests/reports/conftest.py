@@ -14,7 +14,7 @@ from ganzoo import Extractor, ImageDataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
-from ganzoo.runs.loop import start
+from ganzoo.runs.start import start
 from ganzoo.studies.records import Ledger, RunRecord, ScoredRun
 
 SCRIPT = "<script>document.title = 'owned'</script>"

@@ -1,6 +1,6 @@
 import pytest
 
-from ganzoo.reports.formatting import code, count, duration, figure, markdown, short
+from ganzoo.reports.templates import code, count, duration, figure, markdown, short
 
 
 @pytest.mark.parametrize(

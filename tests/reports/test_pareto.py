@@ -1,6 +1,6 @@
 import xml.etree.ElementTree as ET
 
-from ganzoo.reports.pareto import COSTS, _points, front, quality_against
+from ganzoo.reports.pareto import COSTS, front, points_of, quality_against
 from ganzoo.reports.ranking import rankings
 from ganzoo.reports.templates import Absent
 
@@ -14,7 +14,7 @@ def trained(record, *facts):
 
 def test_the_best_are_those_that_no_other_beats_at_the_same_cost_or_less(record):
     table = trained(record, ("a", 1, 9.0), ("b", 2, 9.5), ("c", 2, 4.0), ("d", 3, 4.0), ("e", 5, 1.0))
-    best = front(table, list(_points(table, TIME)))
+    best = front(table, points_of(table, TIME))
     assert [point.place.contender.newest.recipe for point in best] == ["a", "c", "e"]
 
 

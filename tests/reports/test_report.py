@@ -14,17 +14,8 @@ from ganzoo import CodesPrior, GaussianPrior, UniformPrior, load
 from ganzoo.cli.reports import report
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.neighbours import nearest_neighbours
-from ganzoo.reports.run_report import (
-    MOST_FRAMES,
-    between,
-    final_table,
-    frames,
-    health_plots,
-    loss_plots,
-    neighbours,
-    score_plots,
-    write_report,
-)
+from ganzoo.reports.run_figures import MOST_FRAMES, between, frames, health_plots, loss_plots, neighbours, score_plots
+from ganzoo.reports.run_report import final_table, write_report
 from ganzoo.reports.templates import Absent
 from ganzoo.runs.folder import RunFolder
 

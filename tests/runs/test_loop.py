@@ -14,7 +14,8 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
-from ganzoo.runs.loop import Callbacks, TrainingLoop, resume, start
+from ganzoo.runs.loop import Callbacks, TrainingLoop
+from ganzoo.runs.start import resume, start
 from ganzoo.training import device as precision
 
 TINY = [

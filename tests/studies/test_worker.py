@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo.config.headline import HEADLINES
+from ganzoo.config.checking import HEADLINES
 from ganzoo.config.loading import load_recipe
 from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.runs.folder import RunFolder

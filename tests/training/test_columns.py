@@ -11,7 +11,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.runs.generator import load
-from ganzoo.runs.loop import resume, start
+from ganzoo.runs.start import resume, start
 from ganzoo.training import trainer as training
 from ganzoo.training.engines.cudagraph import CaptureEngine
 from ganzoo.training.trainer import Trainer

@@ -16,7 +16,8 @@ from ganzoo.errors import GanzooError, RunError, Terminated
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.loop import Callbacks, TrainingLoop, start
+from ganzoo.runs.loop import Callbacks, TrainingLoop
+from ganzoo.runs.start import start
 from ganzoo.training.distributed import ALONE, LostContact, Processes, _in_contact
 
 pytestmark = pytest.mark.slow
@@ -134,7 +135,8 @@ def test_phases_that_share_fakes_train_with_batch_normalisation(tmp_path):
 
 TOGETHER = """
 import torch
-from ganzoo.evaluation.features import extract, find_extractor
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.requests import find_extractor
 from ganzoo.evaluation.sampling import BATCH, draw
 from ganzoo.registry.loading import load_zoo
 from ganzoo.config.loading import load_recipe
@@ -269,7 +271,7 @@ def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next
     recipe = load_recipe("vanilla-mnist", load_zoo())
     trainer = SimpleNamespace(processes=Interrupted(0, 2), steps=0, total_steps=100, images=0, recipe=recipe)
     trainer.step = lambda: setattr(trainer, "steps", trainer.steps + 1)
-    parts = SimpleNamespace(trainer=trainer, sources={}, evaluator=None, variety=None)
+    parts = SimpleNamespace(trainer=trainer, sources={}, evaluator=None, dataset=None)
     with pytest.raises(Terminated):
         Steps(parts, None, (), Callbacks(), 0.0, SimpleNamespace(after_step=lambda seconds: None)).train()
     assert (Interrupted.asked, trainer.steps) == (2, 16)

@@ -7,9 +7,9 @@ from ganzoo import AdversarialLoss, ImageDataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import RunError
 from ganzoo.registry.loading import load_zoo
-from ganzoo.runs import loop
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.loop import Callbacks, resume, start
+from ganzoo.runs.loop import Callbacks
+from ganzoo.runs.start import resume, start
 from ganzoo.training import engine_choice
 from ganzoo.training import trainer as training
 from ganzoo.training.distributed import Processes
@@ -246,7 +246,7 @@ def test_the_choice_is_recorded_and_a_resumed_run_measures_nothing(few, tapes, t
         trainer.use_engine(choice.engine)
         return choice
 
-    monkeypatch.setattr(loop, "settle_engine", settle)
+    monkeypatch.setattr("ganzoo.runs.start.settle_engine", settle)
     rest = ["evaluate.metrics=[]", "evaluate.samples=16"]
 
     def trained(name, images, *overrides):
@@ -258,7 +258,7 @@ def test_the_choice_is_recorded_and_a_resumed_run_measures_nothing(few, tapes, t
     info = RunFolder.open(tmp_path / "auto").info
     assert info["engine"] == "cudagraph"
     assert info["engine_choice"] == choice.plain()
-    monkeypatch.setattr(loop, "settle_engine", engine_choice.settle_engine)
+    monkeypatch.setattr("ganzoo.runs.start.settle_engine", engine_choice.settle_engine)
     said = []
     callbacks = Callbacks(log=said.append)
     resume(tmp_path / "auto", ZOO, overrides=["train.images=320"], dataset=few, callbacks=callbacks)

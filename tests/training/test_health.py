@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
+from ganzoo.api.metric import Features
 from ganzoo.api.objective import Phase
 from ganzoo.config.loading import load_recipe
-from ganzoo.evaluation.features import Features
+from ganzoo.evaluation.requests import find_extractor
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch, variety
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training.health import WATCH_EVERY, GradientWatch, broken_networks
@@ -146,8 +147,8 @@ def test_a_copy_of_each_class_fools_the_mean_distance_but_not_the_nearest():
 
 
 def test_real_images_are_as_varied_as_real_images(mnist, mnist_test):
-    zoo = load_zoo()
-    watch = VarietyWatch.of(load_recipe("vanilla-mnist", zoo).evaluate.metrics, zoo, mnist, torch.device("cpu"))
+    extractors = {name: find_extractor(name, load_zoo(), mnist.shape) for name in ("mnist-ae", "mnist-cnn")}
+    watch = VarietyWatch.of(extractors, mnist, torch.device("cpu"))
     assert watch.name == "mnist-cnn"
     measured = watch.measure(mnist_test.images[:1000])
     assert measured["variety"]["samples"] == measured["real_variety"]["samples"] == SAMPLES
@@ -166,6 +167,5 @@ def test_few_samples_are_held_against_as_few_real_images(mnist, mnist_test):
 
 
 def test_without_metrics_pixels_are_compared(mnist):
-    zoo = load_zoo()
-    watch = VarietyWatch.of((), zoo, mnist, torch.device("cpu"))
+    watch = VarietyWatch.of({}, mnist, torch.device("cpu"))
     assert watch.name == "pixels"

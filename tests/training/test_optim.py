@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ganzoo.config.optimizers import canonical, check_optimizer, known
+from ganzoo.config.checking import canonical, check_optimizer, known
 from ganzoo.config.schema import ScheduleConfig
 from ganzoo.errors import GanzooError
 from ganzoo.training.optim import Ema, RoleOptimizer

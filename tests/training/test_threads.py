@@ -9,7 +9,8 @@ import torch
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
-from ganzoo.runs.loop import Callbacks, resume, start
+from ganzoo.runs.loop import Callbacks
+from ganzoo.runs.start import resume, start
 from ganzoo.training import threads
 from ganzoo.training.threads import ThreadTuner, available_cores, settle_threads
 from ganzoo.training.trainer import Trainer

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from ganzoo import Dataset, GanzooError
 from ganzoo.build import Assembly, assemble
 from ganzoo.cli import app
-from ganzoo.config.loading import Recipe, load_recipe
-from ganzoo.config.optimizers import known, optimizer_options
+from ganzoo.config.checking import known, optimizer_options
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.registry.registry import KINDS, NETWORK_KINDS
 from ganzoo.training.trainer import Trainer
 from targets import Target

@@ -9,7 +9,8 @@ import torch
 
 from ganzoo import Images
 from ganzoo.build import assemble
-from ganzoo.config.loading import Recipe, load_recipe
+from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.registry import strict_yaml
 from targets import Target
 

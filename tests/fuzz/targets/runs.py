@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import mutations
 
 from ganzoo.config.loading import load_recipe
+from ganzoo.evaluation.protocol import counterparts
 from ganzoo.reports.run_report import facts
 from ganzoo.reports.templates import page
 from ganzoo.runs.checkpoint import load_latest
-from ganzoo.runs.comparison import counterparts, read_scores
 from ganzoo.runs.diagnosis import examine
-from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.folder import RunFolder, scores_in
 from ganzoo.runs.generator import load
-from ganzoo.runs.loop import resume, start
 from ganzoo.runs.schemas import sealed
+from ganzoo.runs.start import resume, start
 from targets import Target
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class Targets:
         examine(run).lines()
         if scores:
             coming = [(score["metric"], score["protocol"]) for score in scores]
-            counterparts(coming, [SCORE, *read_scores(path)], path)
+            counterparts(coming, [SCORE, *scores_in(path)], path)
         if random.random() < 0.3:
-            counterparts([(SCORE["metric"], SCORE["protocol"])], read_scores(path / "scores.jsonl"), path)
+            counterparts([(SCORE["metric"], SCORE["protocol"])], scores_in(path / "scores.jsonl"), path)
         run.recipe(self.zoo)
 
     def generator(self, random: Random, folder: Path) -> None:

@@ -13,7 +13,7 @@ from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.evaluation.metrics import kl_to_uniform, modes_found, quality
 from ganzoo.runs.generator import load
-from ganzoo.runs.loop import start
+from ganzoo.runs.start import start
 from ganzoo_plugins.datasets.gaussians import GRID, RING, GridModes, RingModes
 
 CPU = torch.device("cpu")

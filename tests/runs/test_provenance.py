@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from ganzoo.runs.environment import environment, hardware_in_words, in_words
+from ganzoo.runs.provenance import environment, hardware_in_words, in_words
 
 
 def test_an_environment_is_json_with_the_cpu_instructions():

@@ -1,0 +1,377 @@
+"""A recipe against what is installed: its components' options, its optimizers, its metrics, and the headline.
+
+Optimizers are the classes of ``torch.optim`` that step without a closure, each with its own options. The headline are
+the few metrics that a dataset's samples are judged by, side by side; the first one ranks.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_type_hints
+
+import torch
+from pydantic import Field, ValidationError
+
+from ganzoo.api.objective import Objective
+from ganzoo.config.schema import (
+    FOREIGN_EXTRACTORS,
+    HEADLINE,
+    Component,
+    Recipe,
+    ScheduleConfig,
+    is_schedule,
+)
+from ganzoo.errors import GanzooError, unknown
+from ganzoo.registry.registry import Options
+from ganzoo.registry.validation import ValidationFailed, ValidationIssue, issues
+
+if TYPE_CHECKING:
+    from ganzoo.registry.loading import Zoo
+
+
+def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[ValidationIssue]]:
+    """Every component with its options filled in, by the recipe's fields; and what is wrong with the recipe."""
+    found: list[ValidationIssue] = []
+    lists: dict[str, list[Component]] = {"regularizers": [], "trackers": []}
+    checked: dict[str, Any] = {}
+    for path, kind, component in recipe.components():
+        filled = _filled(component, kind, path, zoo, found)
+        if len(path) == 1:
+            checked[str(path[0])] = filled
+        else:
+            lists[str(path[0])].append(filled)
+    factory = zoo.losses.get(recipe.loss.name).factory if recipe.loss.name in zoo.losses else None
+    objective = factory if isinstance(factory, type) and issubclass(factory, Objective) else Objective
+    roles: Mapping[str, str] = objective.roles
+    players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
+    found += [
+        ValidationIssue(("networks",), f"needs the key '{role}'", players, role)
+        for role in roles
+        if role not in recipe.networks
+    ]
+    found += [
+        ValidationIssue(("networks",), f"has no key '{role}'", players, role)
+        for role in recipe.networks
+        if role not in roles
+    ]
+    checked["networks"] = {
+        role: _filled(recipe.networks[role], kind, ("networks", role), zoo, found)
+        for role, kind in roles.items()
+        if role in recipe.networks
+    }
+    checked["optimizers"] = {role: _optimizer(one, role, found) for role, one in recipe.optimizers.items()}
+    # Each metric is named, since what `headline` stands for depends on the dataset and on the plugins.
+    metrics = [
+        name
+        for given in recipe.evaluate.metrics
+        for name in (headline(recipe.dataset.name, zoo) if given == HEADLINE else (given,))
+    ]
+    checked["evaluate"] = recipe.evaluate.model_copy(update={"metrics": tuple(dict.fromkeys(metrics))})
+    found += _wrong_metrics(recipe.model_copy(update={"evaluate": checked["evaluate"]}), zoo)
+    return {**checked, **{key: tuple(value) for key, value in lists.items()}}, found
+
+
+def _filled(
+    component: Component, kind: str, path: tuple[str | int, ...], zoo: Zoo, found: list[ValidationIssue]
+) -> Component:
+    try:
+        entry = zoo.registry(kind).get(component.name)
+    except GanzooError as error:
+        found.append(ValidationIssue(path, error.sentence, error.remedy, whole=True))
+        return component
+    scheduled: Sequence[str] = ("weight",) if kind == "regularizer" else ()
+    if kind == "augmentation":
+        scheduled = tuple(getattr(entry.factory, "scheduled", ()))
+    return _checked(component, entry.check, scheduled, path, found)
+
+
+def _optimizer(component: Component, role: str, found: list[ValidationIssue]) -> Component:
+    path = ("optimizers", role)
+    try:
+        name = canonical(component.name)
+    except GanzooError as error:
+        found.append(ValidationIssue(path, error.sentence, error.remedy, whole=True))
+        return component
+    named = component.model_copy(update={"name": name})
+    checked = _checked(named, lambda options: check_optimizer(name, options), SCHEDULED, path, found)
+    if isinstance(checked.options.get("lr"), ScheduleConfig) and checked.options.get("decay") != "constant":
+        found.append(ValidationIssue(path, "has a schedule of lr and a decay", "Remove one of the two."))
+    return checked
+
+
+def _checked(
+    component: Component,
+    check: Callable[[Mapping[str, Any]], dict[str, Any]],
+    scheduled: Sequence[str],
+    path: tuple[str | int, ...],
+    found: list[ValidationIssue],
+) -> Component:
+    """A component with its options filled in.
+
+    Args:
+        component: As the recipe gives it.
+        check: From given options to all of them; raises ``ValidationFailed``.
+        scheduled: Options that may be a schedule, or a list with schedules. Its start and its end each have to be
+            what the option may be.
+        path: Where in the recipe it is.
+        found: Gets what is wrong.
+    """
+    before = len(found)
+    given = {
+        key: _with_schedules(value, (*path, key), found) if key in scheduled else value
+        for key, value in component.options.items()
+    }
+    if len(found) > before:
+        return component
+    try:
+        options = check(_at(given, "start"))
+    except ValidationFailed as error:
+        found += [issue.below(*path) for issue in error.issues]
+        return component
+    has_schedule = {key: value for key, value in given.items() if _at(value, "start") != value}
+    if has_schedule:
+        try:
+            check(_at(given, "end"))
+        except ValidationFailed as error:
+            found += [issue.below(*path) for issue in error.issues]
+    return component.model_copy(update={"options": {**options, **has_schedule}})
+
+
+def _with_schedules(value: Any, path: tuple[str | int, ...], found: list[ValidationIssue]) -> Any:
+    """A value whose mappings are turned into schedules, inside a list too."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_with_schedules(item, (*path, index), found) for index, item in enumerate(value))
+    if is_schedule(value):
+        try:
+            return ScheduleConfig.model_validate(value)
+        except ValidationError as error:
+            found += [issue.below(*path) for issue in issues(error, ScheduleConfig, value)]
+    return value
+
+
+def _at(value: Any, key: str) -> Any:
+    """A value with each schedule replaced by its ``start`` or ``end``."""
+    if isinstance(value, ScheduleConfig):
+        return value.values().get(key, value.start)
+    if isinstance(value, (list, tuple)):
+        return [_at(item, key) for item in value] if any(isinstance(i, ScheduleConfig) for i in value) else value
+    if isinstance(value, dict):
+        return {name: _at(item, key) for name, item in value.items()}
+    return value
+
+
+def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
+    """What is wrong with ``evaluate.metrics`` and ``train.until``: metrics and extractors come from plugins."""
+    extractors = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
+    metrics = [entry.name for entry in zoo.metrics]
+    for index, name in enumerate(recipe.evaluate.metrics):
+        place = ("evaluate", "metrics", index)
+        metric, at, extractor = name.partition("@")
+        if metric in metrics and not zoo.metric(metric).needs_features:
+            if at:
+                yield ValidationIssue(place, f"is '{name}'", f"Write {metric}, which needs no extractor.")
+            continue
+        if not (metric and extractor):
+            yield ValidationIssue(place, f"is '{name}'", "Write <metric>@<extractor>, such as fid@mnist-cnn.")
+            continue
+        if metric not in metrics:
+            error = unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
+            yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
+        elif zoo.metric(metric).needs_labels and not recipe.conditional:
+            yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
+        if extractor not in extractors:
+            error = unknown("extractor", extractor, extractors, zoo.extractors.hint, zoo.extractors.aliases)
+            yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
+    for until in recipe.train.conditions:
+        section = ("train", "until")
+        waited = until.metric.partition("@")[0]
+        better = zoo.metric(waited).better if waited in metrics else None
+        if until.metric not in recipe.evaluate.metrics:
+            yield ValidationIssue(
+                section,
+                f"waits for '{until.metric}', which is not in evaluate.metrics",
+                f"There are {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else "",
+            )
+        elif until.below is not None and better in ("higher", "neither"):
+            yield ValidationIssue(section, f"waits for '{until.metric}' to fall, but lower is not better there")
+        elif until.above is not None and better in ("lower", "neither"):
+            yield ValidationIssue(section, f"waits for '{until.metric}' to rise, but higher is not better there")
+
+
+NOT_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize")
+"""Parameters of torch's constructors that ganzoo sets itself; ``lr`` is one that every recipe must give."""
+
+SCHEDULED = ("lr", "betas")
+"""Options that may change during training."""
+
+REFUSED: Mapping[str, str] = {
+    "lbfgs": "it evaluates the loss several times in each step",
+    "sparseadam": "it takes sparse gradients only",
+}
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # beyond that, single precision overflows
+OWN = ("decay", "lazy_scaling")
+"""Options of ganzoo's, which torch's classes do not know."""
+BOUNDS: Mapping[str, Any] = {
+    "alpha": Share,
+    "beta2_decay": Annotated[float, Field(ge=-10, le=0)],
+    "betas": tuple[Share, Share],
+    "d": Annotated[float, Field(gt=0, le=1e6)],
+    "dampening": Annotated[float, Field(ge=0, le=1)],
+    "initial_accumulator_value": Annotated[float, Field(ge=0, le=1e6)],
+    "momentum": Share,
+    "ns_steps": Annotated[int, Field(ge=1, le=99)],
+    "rho": Share,
+    "weight_decay": Annotated[float, Field(ge=0, le=1e6)],
+}
+"""What well-known options may be, where torch's annotations do not say."""
+ANY_NUMBER = Annotated[float, Field(ge=-1e12, le=1e12)]
+NOT_NEGATIVE = Annotated[float, Field(ge=0, le=1e12)]
+
+
+@cache
+def known() -> Mapping[str, type[torch.optim.Optimizer]]:
+    """Every optimizer that a recipe may name, by its name in lower case."""
+    found = {}
+    for name, kind in vars(torch.optim).items():
+        if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer) and kind is not torch.optim.Optimizer:
+            step = inspect.signature(kind.step).parameters
+            needs_closure = "closure" in step and step["closure"].default is inspect.Parameter.empty
+            if not needs_closure and name.lower() not in REFUSED:
+                found[name.lower()] = kind
+    return found
+
+
+def canonical(name: str) -> str:
+    """An optimizer's name as resolved recipes write it: ``adamw`` for ``AdamW`` and ``adam-w``.
+
+    Raises:
+        GanzooError: torch has no such optimizer, or it does not work with phases.
+    """
+    plain = name.lower().replace("-", "").replace("_", "")
+    if plain in REFUSED:
+        raise GanzooError(f"The optimizer '{name}' cannot train a GAN here: {REFUSED[plain]}.", "Try 'adam'.")
+    if plain not in known():
+        raise unknown("optimizer", name, known())
+    return plain
+
+
+@cache
+def optimizer_options(name: str) -> Options:
+    """What a recipe may set of an optimizer: ``lr``, ``decay``, ``lazy_scaling``, and the options of torch's class.
+
+    Args:
+        name: As ``canonical`` gives it.
+    """
+    kind = known()[name]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("lr", keyword, annotation=LearningRate),
+        inspect.Parameter("decay", keyword, default="constant", annotation=Literal["constant", "linear", "cosine"]),
+        inspect.Parameter("lazy_scaling", keyword, default=False, annotation=bool),
+    ]
+    hints = _hints(kind)
+    for parameter in inspect.signature(kind).parameters.values():
+        if parameter.name not in NOT_OPTIONS:
+            annotation = BOUNDS.get(parameter.name) or _type(parameter.default, hints.get(parameter.name))
+            parameters.append(parameter.replace(kind=keyword, annotation=annotation))
+
+    def factory(**options: Any) -> None:
+        """Stands for torch's class, with annotations that can be checked."""
+
+    factory.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return Options(f"optimizer '{name}'", factory)
+
+
+def check_optimizer(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with defaults filled in.
+
+    Switches that nobody turned on are left out, so that a recipe stays readable by versions of torch that lack them.
+
+    Raises:
+        ValidationFailed: An option is unknown, missing, or of the wrong type.
+    """
+    checked = optimizer_options(name).check(options)
+    return {key: value for key, value in checked.items() if value is not False or key in options}
+
+
+def _hints(kind: type[torch.optim.Optimizer]) -> dict[str, Any]:
+    try:
+        return get_type_hints(vars(kind)["__init__"])
+    except (NameError, TypeError):  # names that torch imports for type checkers only
+        return {}
+
+
+def _type(default: Any, hint: Any) -> Any:
+    """A type that a recipe's value can be checked against, from a default and torch's annotation."""
+    if isinstance(default, bool):
+        return bool
+    if isinstance(default, int) and hint is int:
+        return Annotated[int, Field(ge=0, le=10**9)]
+    if isinstance(default, (int, float)):
+        return NOT_NEGATIVE if default >= 0 else ANY_NUMBER
+    if isinstance(default, (tuple, list)):
+        items = [NOT_NEGATIVE | None if item is None else _type(item, None) for item in default]
+        return tuple[tuple(items)]  # type: ignore[misc]
+    if isinstance(default, str) or str in get_args(hint):
+        return Annotated[str, Field(max_length=100)] | None
+    return ANY_NUMBER | None
+
+
+HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
+    "mnist": ("fid@mnist-ae", "fid@mnist-cnn", "coverage@mnist-cnn", "recall@mnist-cnn"),
+    "fashion-mnist": (
+        "fid@fashion-mnist-ae",
+        "fid@fashion-mnist-cnn",
+        "coverage@fashion-mnist-cnn",
+        "recall@fashion-mnist-cnn",
+    ),
+    "stacked-mnist": ("modes@stacked-mnist-cnn", "kl@stacked-mnist-cnn"),
+    "ring": ("modes@ring", "kl@ring", "quality@ring"),
+    "grid": ("modes@grid", "kl@grid", "quality@grid"),
+}
+"""By dataset. What names an extractor that is not installed is left out."""
+OF_OTHERS: Final = ("fid", "coverage", "recall")
+"""For a dataset that is not listed: these, in the first extractor that was fitted to it."""
+
+
+def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
+    """The headline metrics of a dataset, in order.
+
+    Args:
+        dataset: Its name.
+        zoo: Where metrics and extractors are looked up.
+
+    Returns:
+        Names such as ``fid@mnist-cnn``; empty where no installed extractor was fitted to the dataset.
+    """
+    listed = HEADLINES.get(dataset) or [
+        f"{metric}@{extractor}" for extractor in list(extractors_of(dataset, zoo))[:1] for metric in OF_OTHERS
+    ]
+    return tuple(name for name in listed if _is_installed(name, zoo))
+
+
+def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
+    """The installed extractors that were fitted to a dataset, in the order in which they were registered."""
+    for entry in zoo.extractors.in_order():
+        if dataset in getattr(entry.factory, "worlds", ()):
+            yield entry.name
+
+
+def how_to_score(dataset: str, zoo: Zoo) -> str:
+    """What to install or pass to score samples of a dataset, in a sentence."""
+    fitting = list(extractors_of(dataset, zoo))
+    if fitting:
+        return f"Use an extractor that was fitted to it: {', '.join(fitting)}."
+    return (
+        f"Install a plugin whose extractor was fitted to it, or name an extractor of any images, such as "
+        f"fid@{FOREIGN_EXTRACTORS[0]}."
+    )
+
+
+def _is_installed(name: str, zoo: Zoo) -> bool:
+    metric, _, extractor = name.partition("@")
+    return metric in zoo.metrics and extractor in zoo.extractors

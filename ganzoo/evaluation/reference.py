@@ -1,0 +1,329 @@
+"""What real images look like and score: features and numbers, kept as safetensors in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ganzoo.api.dataset import Dataset, cache_folder
+from ganzoo.api.metric import Features, MetricInputs
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation import intervals, torch_fidelity
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.neighbours import radii
+from ganzoo.evaluation.requests import MetricRequest
+from ganzoo.files import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ganzoo.api.metric import Extractor
+
+logger = logging.getLogger(__name__)
+
+Key = Mapping[str, Any]
+"""What a cached result depends on, as JSON."""
+
+
+def content_digest(images: Tensor) -> str:
+    """SHA-256 of images (n, c, h, w) uint8 and their shape, in hexadecimal."""
+    return hashlib.sha256(str(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Real images as one extractor sees them, through the cache.
+
+    Attributes:
+        dataset: The images.
+        options: The recipe's options for their dataset.
+        name: The extractor's name; empty where there is none.
+        extractor: On ``device``, in evaluation mode; None where nothing is asked of their features.
+        device: Where features are computed.
+    """
+
+    dataset: Dataset
+    options: Mapping[str, Any]
+    name: str
+    extractor: Extractor | None
+    device: torch.device
+
+    @cached_property
+    def key(self) -> Key:
+        """Everything that their features depend on."""
+        return {
+            "dataset": self.dataset.name,
+            "options": json.loads(json.dumps(dict(self.options), default=str)),
+            "split": self.dataset.split,
+            "count": len(self.dataset),
+            "content": content_digest(self.dataset.images),
+            **({} if self.extractor is None else {"extractor": self.name, "extractor_digest": self.extractor.digest}),
+        }
+
+    def see(self, images: Tensor) -> Features:
+        """The features of other images, in their modality's stored form."""
+        assert self.extractor is not None, "features come from an extractor"
+        return extract(self.name, self.extractor, images, self.device)
+
+    @cached_property
+    def features(self) -> Features:
+        """Their features, from the cache where it has them."""
+        assert self.extractor is not None, "features come from an extractor"
+        tensors = remembered("features", self.key, self._compute)
+        projection = self.extractor.projection
+        return Features(tensors["values"], tensors.get("logits"), None if projection is None else projection.cpu())
+
+    def radii(self, k: int) -> Tensor:
+        """How far each is from the k-th nearest of the others, (n,) float64, from the cache where it has them."""
+        if k not in self._radii:
+
+            def compute() -> dict[str, Tensor]:
+                return {"radii": radii(self.features.values, k, device=self.device)}
+
+            self._radii[k] = remembered(f"radii{k}", self.key, compute)["radii"]
+        return self._radii[k]
+
+    @cached_property
+    def _radii(self) -> dict[int, Tensor]:
+        return {}
+
+    def _compute(self) -> dict[str, Tensor]:
+        found = self.see(self.dataset.images)
+        return {"values": found.values} if found.logits is None else {"values": found.values, "logits": found.logits}
+
+
+def remembered_number(kind: str, key: Key, compute: Callable[[], float]) -> float:
+    """One number, from the cache where it has it."""
+
+    def as_tensor() -> dict[str, Tensor]:
+        return {"value": torch.tensor([compute()], dtype=torch.float64)}
+
+    return float(remembered(kind, key, as_tensor)["value"])
+
+
+def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What ``compute`` gives, from the cache where it holds that intact.
+
+    A damaged file is computed again with a note; a cache that cannot be written is no error, unless it is a link.
+
+    Args:
+        kind: What it is, for the file's name.
+        key: Everything the result depends on.
+        compute: Gives named tensors on the CPU.
+
+    Raises:
+        GanzooError: The cache's folder is a link.
+    """
+    text = json.dumps({"kind": kind, **key}, sort_keys=True)
+    short = hashlib.sha256(text.encode()).hexdigest()[:24]
+    # Names of datasets that came as Python objects may hold anything.
+    name = re.sub(r"[^\w.-]+", "-", f"{kind}-{key['dataset']}-{key['extractor']}")[:120]
+    try:
+        path = cache_folder("references") / f"{name}-{short}.safetensors"
+    except GanzooError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise  # it is a link
+        logger.warning("Could not cache the reference %s: %s", name, error)
+        return compute()
+    if path.exists():
+        try:
+            return _read(path, text)
+        except (OSError, SafetensorError, ValueError) as error:
+            logger.warning("The cached reference %s is damaged (%s); computing it again.", path.name, error)
+    tensors = compute()
+    try:
+        write_atomically(path, save(tensors, {"key": text, "sha256": _digest(tensors)}))
+    except OSError as error:
+        logger.warning("Could not cache the reference %s (%s); it will be computed again next time.", path.name, error)
+    return tensors
+
+
+def _read(path: Path, text: str) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    if metadata.get("key") != text or metadata.get("sha256") != _digest(tensors):
+        raise ValueError("its content does not match its digest")
+    return tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+REAL_SEED = 0
+"""Which real images are scored in place of samples: real vs real."""
+MOST_DRAWS = 6
+FEWEST_DRAWS = 3
+"""Sets of real images whose scores have a standard deviation; with fewer, it comes from the interval of the first."""
+
+
+@dataclass(frozen=True)
+class ReferenceData:
+    """What real images look like to the extractors; features and scores come from the cache where it has them.
+
+    Attributes:
+        dataset: The part of a dataset that samples are compared with.
+        options: The dataset's options, for the protocol.
+        part: Gives another part of the dataset; ``all`` is the training images with those set apart for validation.
+            None where the reference is all there is.
+        extractors: By name, on ``device``, in evaluation mode.
+        device: Where features are computed.
+    """
+
+    dataset: Dataset
+    options: Mapping[str, Any]
+    part: Callable[[str], Dataset] | None
+    extractors: Mapping[str, Extractor]
+    device: torch.device
+    _images: dict[tuple[str, str], RealImages] = field(default_factory=dict)
+    _draws: dict[tuple[str, bool, int, int], tuple[MetricInputs, RealImages] | None] = field(default_factory=dict)
+    _numbers: dict[tuple[str, str, int, int], float] = field(default_factory=dict)
+
+    def real(self, extractor: str) -> RealImages:
+        """The reference, as one extractor sees it."""
+        return self._part(extractor, self.dataset.split)
+
+    def train(self, extractor: str) -> RealImages:
+        """The training set, as one extractor sees it.
+
+        Raises:
+            GanzooError: It is unknown: the dataset came without it.
+        """
+        return self._part(extractor, "train")
+
+    def real_vs_real(self, request: MetricRequest, n: int) -> float:
+        """What ``n`` real images score in place of samples, or all of them where there are fewer."""
+        return self._score_of_draw(request, n, 0)
+
+    def deviation(self, request: MetricRequest, n: int) -> float | None:
+        """The standard deviation of ``real_vs_real`` over other draws of as many real images.
+
+        Over up to ``MOST_DRAWS`` sets of real images that share none; where there are too few for that, from the
+        interval of the one set. None where that is unknown too.
+        """
+        draws = [
+            self._score_of_draw(request, n, number)
+            for number in range(MOST_DRAWS)
+            if self.draw(request, n, number) is not None
+        ]
+        if len(draws) >= FEWEST_DRAWS:
+            return float(np.std(draws, ddof=1))
+        inputs, _ = self.first_draw(request, n)
+
+        def compute() -> float:
+            ends = request.metric.interval(inputs, draws[0])
+            return math.nan if ends is None else intervals.deviation(ends)
+
+        found = self._number("deviation", request, n, 0, compute)
+        return found if math.isfinite(found) else None
+
+    def first_draw(self, request: MetricRequest, n: int) -> tuple[MetricInputs, RealImages]:
+        """Real images in the place of ``n`` samples, or of as many as there are."""
+        found = self.draw(request, n, 0)
+        assert found is not None, "there are at least two real images"
+        return found
+
+    def draw(self, request: MetricRequest, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
+        """Real images in the place of ``n`` samples: of another part, or half of the reference against its rest.
+
+        Args:
+            request: Whose extractor, and whether its metric needs images that nothing was trained on.
+            n: How many.
+            number: 0 for the first set; another one has none of its images. None where there are not enough.
+        """
+        key = request.extractor, request.metric.held_out, n, number
+        if key not in self._draws:
+            self._draws[key] = self._draw(*key)
+        return self._draws[key]
+
+    def _draw(self, name: str, held_out: bool, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
+        real, own = self.real(name), self.dataset.split
+        if self.part is None:
+            order = _shuffled(len(self.dataset))
+            order, rest = order[: len(order) // 2], order[len(order) // 2 :]
+            whole, real = self.dataset, self._through(name, self.dataset.rows(rest))
+        else:
+            # Images that nothing was trained on are those of the reference itself where it is a validation set.
+            unseen = own if own == "validation" else "test"
+            among = "all" if own == "test" else "train" if own == "validation" else "test"
+            whole = self._part(name, unseen if held_out else among).dataset
+            order = _shuffled(len(whole))
+        chosen = order[number * n : (number + 1) * n]
+        if number and len(chosen) < n:
+            return None
+        fakes = whole.rows(chosen)
+        images = self._through(name, fakes)
+        train = partial(self.train, name)
+        return MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train, self.device), images
+
+    def _score_of_draw(self, request: MetricRequest, n: int, number: int) -> float:
+        found = self.draw(request, n, number)
+        assert found is not None
+        return self._number("floor", request, n, number, lambda: finite(request, request.metric.compute(found[0])))
+
+    def _number(self, kind: str, request: MetricRequest, n: int, number: int, compute: Callable[[], float]) -> float:
+        """A number about real images; from the cache where it is of a metric of ours."""
+        known = kind, request.name, n, number
+        if known not in self._numbers:
+            found = self.draw(request, n, number)
+            assert found is not None
+            inputs, images = found
+            # A plugin's code may change while its metric keeps its name, so its numbers are not cached.
+            key = {
+                **images.key,
+                "metric": request.entry.name,
+                "reference": dict(inputs.real.key),
+                "torch_fidelity": torch_fidelity.version(),
+                **request.metric.settings(inputs),
+            }
+            self._numbers[known] = remembered_number(kind, key, compute) if request.is_ours else compute()
+        return self._numbers[known]
+
+    def _part(self, extractor: str, part: str) -> RealImages:
+        if (extractor, part) not in self._images:
+            dataset = self.dataset
+            if part != dataset.split:
+                if self.part is None:
+                    raise GanzooError(
+                        f"'{dataset.name}' came without its {part} images.", "Leave out metrics that need them."
+                    )
+                dataset = self.part(part)
+            self._images[extractor, part] = self._through(extractor, dataset)
+        return self._images[extractor, part]
+
+    def _through(self, extractor: str, dataset: Dataset) -> RealImages:
+        return RealImages(dataset, self.options, extractor, self.extractors.get(extractor), self.device)
+
+
+def finite(request: MetricRequest, value: float) -> float:
+    """What a metric computed, as a Python number.
+
+    Raises:
+        GanzooError: It is NaN or infinite, which no JSON file can hold.
+    """
+    value = float(value)
+    if not math.isfinite(value):
+        raise GanzooError(f"The metric '{request.name}' gave {value}.", "Its plugin must return a finite number.")
+    return value
+
+
+def _shuffled(n: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(REAL_SEED))

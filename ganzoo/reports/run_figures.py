@@ -1,0 +1,317 @@
+"""What a report draws of a run: losses, scores and health as curves, and its samples as pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from markupsafe import Markup
+from torch import Tensor
+
+from ganzoo.api.dataset import Images
+from ganzoo.api.priors import CodesPrior, GaussianPrior
+from ganzoo.api.reading import open_picture
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.neighbours import nearest_neighbours, radii
+from ganzoo.evaluation.reference import RealImages
+from ganzoo.evaluation.requests import find_extractor
+from ganzoo.registry.loading import Zoo
+from ganzoo.reports.plots import Line, curves, spread_out
+from ganzoo.reports.ranking import MetricKey
+from ganzoo.reports.templates import Absent, Picture
+from ganzoo.runs.generator import TrainedGenerator
+
+if TYPE_CHECKING:
+    from ganzoo.api.priors import Prior
+
+AXES: Mapping[str, str] = {"images": "images shown", "seconds": "seconds of training"}
+FEWEST = 2
+
+Records = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Plots:
+    """One thing over images and over seconds.
+
+    Attributes:
+        heading: What it is.
+        note: Said below the heading, or empty.
+        pictures: The plots.
+    """
+
+    heading: str
+    note: str
+    pictures: tuple[Markup, ...]
+
+
+def loss_plots(events: Records) -> Plots | Absent:
+    """Each phase's loss, or why there is no curve."""
+    logged = [event for event in events if event.get("event") == "train"]
+    names = [name for name in _names(logged) if name.endswith(".loss")]
+    series = {name.removesuffix(".loss"): [event for event in logged if name in event] for name in names}
+    if max(map(len, series.values()), default=0) < FEWEST:
+        return Absent("The run ended before it had logged two losses, so there is no curve.")
+    pictures = tuple(
+        curves(
+            [_line(name, some, along, f"{name}.loss") for name, some in series.items()],
+            title=f"Losses over {label}",
+            x=label,
+            y="loss",
+            name=f"losses-{along}",
+        )
+        for along, label in AXES.items()
+    )
+    return Plots("Losses", "Means since the log point before.", pictures)
+
+
+def score_plots(records: Records) -> list[Plots]:
+    """Each metric's curve for each kind of weights, with real vs real; a metric that was measured once has none."""
+    curved = [some for some in by_protocol(records) if len({one["images"] for one in some}) >= FEWEST]
+    return [_scores(number, some) for number, some in enumerate(curved)]
+
+
+def by_protocol(records: Records) -> list[Records]:
+    """Scores of one metric, protocol and sample seed together, in the order in which they first appear."""
+    groups: dict[tuple[MetricKey, Any], list[Mapping[str, Any]]] = {}
+    for record in records:
+        groups.setdefault((MetricKey.of(record), record["protocol"].get("sample_seed")), []).append(record)
+    return list(groups.values())
+
+
+def _scores(number: int, records: Records) -> Plots:
+    metric = MetricKey.of(records[0])
+    kinds = dict.fromkeys(str(record["weights"]) for record in records)
+    by_kind = {kind: _last_at_each(record for record in records if str(record["weights"]) == kind) for kind in kinds}
+    floor = records[-1].get("floor")
+    pictures = tuple(
+        curves(
+            [_line(kind, some, along, "value") for kind, some in by_kind.items()],
+            title=f"{metric.name} over {label}",
+            x=label,
+            y=metric.name,
+            name=f"score-{number}-{along}",
+            floor=floor,
+            log=spread_out([*(record["value"] for record in records), floor or 0]),
+        )
+        for along, label in AXES.items()
+    )
+    return Plots(metric.name, f"{metric.direction}; {metric.protocol}", pictures)
+
+
+def health_plots(events: Records) -> list[Plots]:
+    """Gradient norms, and the samples' variety beside that of real images."""
+    watched = [event for event in events if event.get("event") == "health"]
+    gradients = [{"images": event["images"], **_owned(event["gradients"])} for event in watched if "gradients" in event]
+    shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
+    told = {
+        "Gradient norms": ("Of each network, in each phase.", gradients, "norm"),
+        "Variety of samples": ("As a share of the variety of as many real images: 1 is best.", shares, "share"),
+    }
+    return [
+        Plots(heading, note, (_over_images(heading, records, y),))
+        for heading, (note, records, y) in told.items()
+        if len(records) >= FEWEST
+    ]
+
+
+def _over_images(heading: str, records: Records, y: str) -> Markup:
+    names = [name for name in _names(records) if name != "images"]
+    lines = [_line(name, [one for one in records if name in one], "images", name) for name in names]
+    values = [value for line in lines for value in line.y]
+    title, name = f"{heading} over {AXES['images']}", heading.lower().replace(" ", "-")
+    return curves(lines, title=title, x=AXES["images"], y=y, name=name, log=y == "norm" and spread_out(values))
+
+
+def _owned(norms: Mapping[str, float]) -> dict[str, float]:
+    """Norms by their network, and by the phase where that is called otherwise."""
+    parts = {name: name.rpartition(".") for name in norms}
+    return {role if phase == role else f"{role}, {phase}": norms[name] for name, (phase, _, role) in parts.items()}
+
+
+def _shares(event: Mapping[str, Any]) -> dict[str, float]:
+    seen, real = event["variety"], event.get("real_variety", {})
+    return {name: seen[name] / real[name] for name in seen if name != "samples" and real.get(name)}
+
+
+def _line(name: str, records: Records, along: str, of: str) -> Line:
+    placed = [record for record in records if _is_number(record.get(along)) and _is_number(record[of])]
+    return Line(name, [record[along] for record in placed], [record[of] for record in placed])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _names(records: Records) -> list[str]:
+    return list(dict.fromkeys(name for record in records for name in record))
+
+
+def _last_at_each(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """One score for each point: `ganzoo eval` may have measured one again."""
+    latest = {record["images"]: record for record in records}
+    return [latest[images] for images in sorted(latest)]
+
+
+MOST_FRAMES = 60
+NEIGHBOURS = 16
+ROWS, STEPS = 6, 11
+SEED = 1
+"""Not that of the grids and scores, so that these are other codes."""
+NO_PICTURES = "This run draws points in the plane, not pictures; the plots of its samples show them all."
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The samples at one point of a training.
+
+    Attributes:
+        images: Real images shown until then.
+        seconds: Seconds of training until then, or None where nobody wrote them down.
+        picture: The grid or plot.
+    """
+
+    images: int
+    seconds: float | None
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Training progress in samples, in order.
+
+    Attributes:
+        shown: At most ``MOST_FRAMES``, the first and the last among them.
+        kept: How many there are in the run folder.
+    """
+
+    shown: tuple[Frame, ...]
+    kept: int
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A sample and the training image nearest to it.
+
+    Attributes:
+        sample: The sample.
+        real: The training image.
+        distance: Between their features.
+        near: Whether that is less than from the training image to any other.
+    """
+
+    sample: Picture
+    real: Picture
+    distance: float
+    near: bool
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Samples with their nearest training images.
+
+    Attributes:
+        pairs: In the order they were drawn.
+        extractor: Whose features were compared.
+        among: How many training images there are.
+    """
+
+    pairs: tuple[Neighbour, ...]
+    extractor: str
+    among: int
+
+
+def frames(samples: Path, events: Sequence[Mapping[str, Any]]) -> Frames | Absent:
+    """The pictures that a run left."""
+    paths = sorted(path for path in samples.glob("*.png") if path.stem.isdecimal())
+    most = min(len(paths), MOST_FRAMES)
+    chosen = [paths[round(index * (len(paths) - 1) / max(1, most - 1))] for index in range(most)]
+    found = [frame for path in chosen if (frame := _frame(path, events)) is not None]
+    if not found:
+        return Absent("The run left no pictures of samples.")
+    return Frames(tuple(found), len(paths))
+
+
+def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
+    """None where the file is no picture, or was cut short."""
+    images = int(path.stem)
+    try:
+        with open_picture(path, ("PNG",)) as image:
+            image.load()
+    except GanzooError:
+        return None
+    seconds = [event["seconds"] for event in events if event.get("images") == images and "seconds" in event]
+    picture = Picture.encoded(path.read_bytes(), *image.size)
+    return Frame(images, seconds[0] if seconds else (0.0 if images == 0 else None), picture)
+
+
+def interpolation(generator: TrainedGenerator) -> Picture | Absent:
+    """Rows of images, each from one code to another; a conditional generator keeps to one class in a row."""
+    spec = generator.assembly.spec
+    if not isinstance(spec.modality, Images):
+        return Absent(NO_PICTURES)
+    ends = spec.prior.sample(2 * ROWS, torch.Generator().manual_seed(SEED), torch.device("cpu"))
+    codes = torch.cat([between(spec.prior, a, b, STEPS) for a, b in ends.view(ROWS, 2, -1)])
+    labels = torch.arange(ROWS).remainder(spec.classes).repeat_interleave(STEPS) if spec.classes else None
+    return Picture.of_pixels(spec.modality.picture(generator.decode(codes, labels), STEPS))
+
+
+def between(prior: Prior, a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """Codes from one to another, along what the prior makes likely.
+
+    Gaussian codes lie near a sphere, so they are led along it (White 2016, Sampling Generative Networks,
+    arXiv:1609.04468); uniform ones on a straight line. Of structured codes, the categories stay those of ``a``.
+
+    Args:
+        prior: Which both were drawn from.
+        a: (latent,).
+        b: (latent,).
+        steps: At least 2, the ends included.
+
+    Returns:
+        (steps, latent), a first and b last.
+    """
+    along = torch.linspace(0, 1, steps).unsqueeze(1)
+    straight = a + along * (b - a)
+    if isinstance(prior, GaussianPrior):
+        return _around(a, b, along)
+    if isinstance(prior, CodesPrior):
+        kept = slice(prior.dim, prior.width - prior.continuous)
+        straight[:, : prior.dim] = _around(a[: prior.dim], b[: prior.dim], along)
+        straight[:, kept] = a[kept]
+    return straight
+
+
+def _around(a: Tensor, b: Tensor, along: Tensor) -> Tensor:
+    angle = torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
+    if angle.sin() < 1e-4:  # on one line through the origin, where there is no one way around
+        return a + along * (b - a)
+    return (((1 - along) * angle).sin() * a + (along * angle).sin() * b) / angle.sin()
+
+
+def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
+    """Samples beside their nearest training images, in the features of the recipe's first metric."""
+    recipe = generator.recipe
+    named = [metric.partition("@")[2] for metric in recipe.evaluate.metrics if "@" in metric]
+    if not isinstance(generator.assembly.spec.modality, Images):
+        return Absent(NO_PICTURES)
+    if not named:
+        return Absent("The recipe has no metrics, so there are no features to compare images in.")
+    samples = generator.sample(NEIGHBOURS, seed=SEED)
+    dataset = generator.run.dataset(recipe, zoo)
+    extractor = find_extractor(named[0], zoo, dataset.shape).to(generator.device)
+    real = RealImages(dataset, recipe.dataset.options, named[0], extractor, generator.device)
+    seen = real.see(samples).values
+    distances, indices = nearest_neighbours(seen, real.features.values)
+    others = radii(real.features.values, 1, of=indices)
+    pairs = [
+        Neighbour(Picture.of_pixels(sample), Picture.of_pixels(dataset.images[index]), distance, distance <= other)
+        for sample, index, distance, other in zip(
+            samples, indices.tolist(), distances.tolist(), others.tolist(), strict=True
+        )
+    ]
+    return Neighbours(tuple(pairs), named[0], len(dataset))

@@ -1,0 +1,161 @@
+"""What a run was made of and on: recorded when it begins, and compared when it is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ganzoo.api.dataset import Dataset
+from ganzoo.config.schema import Recipe
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.packages import OURS
+from ganzoo.registry.registry import NETWORK_KINDS
+
+if TYPE_CHECKING:
+    from ganzoo.training.trainer import Trainer
+
+VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
+
+
+def description(recipe: Recipe, zoo: Zoo, trainer: Trainer, dataset: Dataset, data_dir: Path | None) -> dict[str, Any]:
+    """What run.json says of a new run."""
+    return {
+        "recipe": recipe.name,
+        "status": "running",
+        "started": now(),
+        "seed": recipe.train.seed,
+        "data_dir": str(data_dir.resolve()) if data_dir else None,
+        "shape": list(dataset.shape),
+        "modality": dataset.modality.name,
+        "columns": {name: list(shape) for name, shape in dataset.column_shapes},
+        "classes": len(dataset.classes),
+        "class_names": list(dataset.classes),
+        "engine": trainer.engine.name,
+        "processes": trainer.processes.size,
+        "precision": trainer.precision,
+        "parameters": trainer.assembly.parameter_counts(),
+        "plugins": {plugin.name: plugin.distribution for plugin in zoo.plugins},
+        "data_digest": data_digest(dataset),
+        "environment": environment(trainer.device),
+    }
+
+
+def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str) -> Iterator[str]:
+    """A sentence for each thing that is not as it was when the run began; none of them keeps it from going on.
+
+    Args:
+        info: What run.json says.
+        found: Today's ``environment``.
+        recipe: The run's, with its precision settled.
+        zoo: Where its names are looked up.
+        digest: Today's ``data_digest``.
+    """
+    differ = "so the weights may differ in their bits from an unbroken run's."
+    before = info.get("began_with") or info.get("environment") or {}
+    old, new = before.get("versions") or {}, found["versions"]
+    for package in ("torch", OURS):
+        if old.get(package) not in (None, new[package]):
+            yield f"Resuming with {package} {new[package]}; the run began with {package} {old[package]}, {differ}"
+    entries = [zoo.registry(kind).get(component.name) for _, kind, component in recipe.components()]
+    names = {network.name for network in recipe.networks.values()}
+    entries += [entry for kind in NETWORK_KINDS for entry in zoo.registry(kind) if entry.name in names]
+    plugins = {entry.plugin: entry.distribution for entry in entries if not entry.distribution.startswith(f"{OURS} ")}
+    known = info.get("plugins") or plugins
+    for name, distribution in sorted(plugins.items()):
+        if known.get(name) != distribution:
+            then = f"with {known[name]}" if name in known else "without it"
+            yield f"Resuming with the plugin '{name}' of {distribution}; the run began {then}, {differ}"
+    if info.get("data_digest") not in (None, digest):
+        yield f"The training images are not those that the run began with, {differ}"
+    for place, verb in ((before, "the run began"), (info.get("environment") or {}, "it last trained")):
+        if place and hardware_in_words(place) != hardware_in_words(found):
+            yield f"Resuming on {hardware_in_words(found)}; {verb} on {hardware_in_words(place)}, {differ}"
+            break
+    if info.get("precision") not in (None, recipe.train.precision):
+        yield f"Resuming in {recipe.train.precision}; the run began in {info['precision']}, {differ}"
+
+
+def data_digest(dataset: Dataset) -> str:
+    """SHA-256 of everything that a dataset trains with: images, labels and further columns, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, column in {"image": dataset.images, "label": dataset.labels, **dataset.columns}.items():
+        if column is not None:
+            digest.update(f"{name} {column.dtype} {tuple(column.shape)}".encode())
+            digest.update(column.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Hardware and versions, as JSON: cpu, instructions, cores, threads, gpu, system, versions.
+
+    torch.__version__ names the build (``+cpu``, ``+cu130``), which the package metadata may omit.
+    """
+    return {
+        "device": str(device),
+        "cpu": _cpu_name(),
+        "instructions": _instructions(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **{name: _version(name) for name in VERSIONED},
+        },
+    }
+
+
+def in_words(found: Mapping[str, Any]) -> str:
+    """An environment as text: hardware, threads and torch."""
+    return f"{hardware_in_words(found)}, threads: {found['threads']}, torch {found['versions']['torch']}"
+
+
+def hardware_in_words(found: Mapping[str, Any]) -> str:
+    """The GPU, or else the CPU with its instructions: results are comparable only on the same hardware."""
+    if found.get("gpu"):
+        return str(found["gpu"])
+    cpu, listed = found.get("cpu"), found.get("instructions")
+    # Early versions wrote none, and an untrusted file may contain anything here.
+    instructions = ", ".join(map(str, listed)) if isinstance(listed, list) else ""
+    return f"{cpu} ({instructions})" if instructions else str(cpu)
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _instructions() -> list[str]:
+    """The CPU's matrix instructions: CPUs of one name can differ tenfold in bfloat16."""
+    known = {
+        "AVX2": torch.cpu._is_avx2_supported(),
+        "AVX512": torch.cpu._is_avx512_supported(),
+        "AVX512-BF16": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+    }
+    return [name for name, supported in known.items() if supported]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def now() -> str:
+    """UTC, to the second, as ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,349 @@
+"""``ganzoo run``: start a run from a recipe, or resume one.
+
+Where several processes train one run, all of them run this. The main process alone writes, and shares what only it
+knows: the recipe, and the checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from ganzoo.api.dataset import Dataset, Part
+from ganzoo.build import build_objective
+from ganzoo.config.loading import parse_recipe
+from ganzoo.config.schema import Recipe
+from ganzoo.data.datasets import load_part, part_of
+from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
+from ganzoo.evaluation.evaluator import Evaluator
+from ganzoo.evaluation.requests import fitting_metrics
+from ganzoo.registry.loading import Zoo
+from ganzoo.runs.checkpoint import prune
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
+from ganzoo.runs.provenance import changes, data_digest, description, environment, now
+from ganzoo.runs.schemas import MOST_THREADS
+from ganzoo.training.device import resolve_precision
+from ganzoo.training.distributed import ALONE, Processes
+from ganzoo.training.engine_choice import recorded_engine, settle_engine
+from ganzoo.training.numerics import fix_workspace
+from ganzoo.training.threads import ThreadTuner, use_available_cores
+from ganzoo.training.trainer import Trainer
+
+CHANGEABLE = (
+    "train.device",
+    "train.engine",
+    "train.images",
+    "train.until",
+    "train.log_every",
+    "train.checkpoint_seconds",
+    "evaluate.",
+    "trackers",
+)
+"""What ``--set`` may change on resume: nothing that would make the past look different. Another device or engine may
+round differently from here on, and no recipe's meaning depends on it."""
+
+
+def start(
+    recipe: Recipe | None,
+    zoo: Zoo,
+    out: Path | None,
+    *,
+    data_dir: Path | None = None,
+    dataset: Dataset | None = None,
+    callbacks: Callbacks | None = None,
+    processes: Processes = ALONE,
+    profile: bool = False,
+) -> RunFolder | None:
+    """Train a recipe from the beginning.
+
+    Args:
+        recipe: A validated recipe; None in processes that are not main, which receive it from there.
+        zoo: Where its names are looked up.
+        out: The run folder to make; new or empty. None in processes that are not main.
+        data_dir: Where the user keeps dataset files.
+        dataset: Training images to use instead of the recipe's own, in one process.
+        callbacks: Who is told of progress.
+        processes: The processes that train together.
+        profile: Say where the time of a step goes, once it is under way, and log it as an event ``profile``.
+
+    Returns:
+        The finished run; None in processes that are not main.
+    """
+    callbacks = callbacks or Callbacks()
+    if out is not None:
+        RunFolder.refuse_used(out)
+    resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
+    use_available_cores(resolved.train.threads)
+    parts = _build(resolved, zoo, data_dir, dataset, callbacks, processes)
+    with _out_of_memory_as_sentence():
+        choice = settle_engine(parts.trainer, callbacks.log)
+    if recipe is None or out is None:
+        return _train(parts, None, zoo, callbacks)
+    # The folder holds what was asked for; what `auto` became is provenance, in run.json.
+    described = description(resolved, zoo, parts.trainer, parts.dataset, data_dir)
+    chosen = {"engine_choice": choice.plain()} if choice is not None else {}
+    run = RunFolder.create(out, recipe, {**described, **chosen})
+    with run.claimed():
+        run.accept_paths(recipe, data_dir)
+        run.log({"event": "start", "images": 0})
+        return _train(parts, run, zoo, callbacks, profile=profile)
+
+
+def resume(
+    path: Path | None,
+    zoo: Zoo,
+    *,
+    overrides: Sequence[str] = (),
+    dataset: Dataset | None = None,
+    callbacks: Callbacks | None = None,
+    processes: Processes = ALONE,
+) -> RunFolder | None:
+    """Resume a run from its newest whole checkpoint: on the same hardware, to the same bits as if it had never stopped.
+
+    Where its plugins, torch, training images or hardware are not those that it began with, it says so and goes on.
+
+    Args:
+        path: The run folder; None in processes that are not main, which receive its checkpoint from there.
+        zoo: Where the recipe's names are looked up.
+        overrides: Changes of the form ``a.b=c``, of ``CHANGEABLE`` alone.
+        dataset: Training images to use instead of the recipe's own, in one process.
+        callbacks: Who is told of progress.
+        processes: The processes that train together.
+
+    Raises:
+        GanzooError: It is no run, it is done, another process trains it, or an override would change its past.
+    """
+    callbacks = callbacks or Callbacks()
+    run = RunFolder.open(path) if path is not None else None
+    for override in overrides:
+        if not override.startswith(CHANGEABLE):
+            raise GanzooError(
+                f"`{override}` cannot be changed after a run has started.",
+                f"On resume, --set takes {', '.join(CHANGEABLE)}.",
+            )
+    with run.claimed() if run is not None else nullcontext():
+        recipe = data_dir = None
+        if run is not None:
+            run.refuse_another_recipe()
+            recipe = run.recipe(zoo, overrides)
+            # What `auto` was when the run began: another machine might choose otherwise.
+            recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
+            data_dir = run.data_dir(recipe) if dataset is None else None
+            device = processes.device(recipe.train.device)
+            if recipe.train.precision == "tf32" and device.type != "cuda":
+                recipe = recipe.in_precision("fp32")
+            if recipe.train.engine == "auto":
+                recipe = recipe.with_engine(recorded_engine(run.info, device, processes.size) or "auto")
+            if processes.size != run.info.get("processes", 1):
+                callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
+        shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
+        use_available_cores(shared.train.threads)
+        parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
+        state = _restore(parts.trainer, run, callbacks)
+        with _out_of_memory_as_sentence():
+            choice = settle_engine(parts.trainer, callbacks.log)
+        most, planned = torch.get_num_threads(), []
+        if run is not None:
+            done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
+            # Another metric scores the kept weights, and trains nothing.
+            if done and not any(override.startswith("evaluate.") for override in overrides):
+                raise GanzooError(
+                    f"The run {run.path} is done.",
+                    "Train further with --set train.images=N, or score more with --set evaluate.metrics=[...].",
+                )
+            if overrides:
+                run.replace_recipe(run.recipe(zoo, overrides))
+            planned = _resume_threads(run, state, callbacks)
+            found = environment(parts.trainer.device)
+            for sentence in changes(run.info, found, shared, zoo, data_digest(parts.dataset)):
+                callbacks.log(one_line(sentence))
+            began = run.info.get("began_with") or run.info.get("environment")
+            run.update(
+                status="running",
+                environment=found,
+                began_with=began,
+                precision=parts.trainer.precision,
+                engine=parts.trainer.engine.name,
+                processes=processes.size,
+                **({"engine_choice": choice.plain()} if choice is not None else {}),
+            )
+            if dataset is None:
+                run.accept_paths(shared, data_dir)
+            run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})
+        return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
+
+
+def _shared_task(
+    recipe: Recipe | None, data_dir: Path | None, zoo: Zoo, processes: Processes
+) -> tuple[Recipe, Path | None]:
+    """The main process's recipe, with its precision settled, and data folder, in all processes."""
+    if recipe is not None:
+        if recipe.train.deterministic:
+            fix_workspace()
+        precision = resolve_precision(recipe.train.precision, processes.device(recipe.train.device))
+        task = {
+            "name": recipe.name,
+            "recipe": recipe.in_precision(precision).to_yaml(),
+            "data_dir": str(data_dir) if data_dir else None,
+        }
+        processes.broadcast_bytes(json.dumps(task).encode())
+        return recipe.in_precision(precision), data_dir
+    task = json.loads(processes.broadcast_bytes())
+    shared = parse_recipe(task["recipe"], task["name"], zoo)
+    if shared.train.deterministic:
+        fix_workspace()
+    return shared, Path(task["data_dir"]) if task["data_dir"] else None
+
+
+def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbacks) -> list[tuple[int, int]]:
+    """Train with as many CPU threads as the run had at its checkpoint: sums in another order are other bits.
+
+    Returns:
+        The changes that the run made after its checkpoint, to be made again: images shown, and threads from there on.
+    """
+    threads = state.get("threads", (run.info.get("environment") or {}).get("threads"))
+    if isinstance(threads, int) and 1 <= threads <= MOST_THREADS and threads != torch.get_num_threads():
+        callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
+        torch.set_num_threads(threads)
+    planned: list[tuple[int, int]] = []
+    for event in run.events():
+        if event["event"] == "resume":
+            planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
+        elif event["event"] == "threads":
+            planned.append((event["images"], event["threads"]))
+    return [(images, threads) for images, threads in planned if images > state.get("images", 0)]
+
+
+def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> Mapping[str, Any]:
+    """Go back to the newest whole checkpoint; returns its JSON state, empty where there is none."""
+    processes = trainer.processes
+    checkpoint, state, tensors = None, None, {}
+    if run is not None:
+        checkpoint, damaged = run.find_checkpoint()
+        for sentence in damaged:
+            callbacks.log(f"{sentence} Resuming from {'an older one' if checkpoint else 'the start'}.")
+        if checkpoint is not None:
+            state, tensors = checkpoint.state, checkpoint.tensors
+    if processes.size > 1:
+        state = json.loads(processes.broadcast_bytes(json.dumps(state).encode()))
+        content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
+        tensors = tensors or (load_tensors(content) if content else {})
+    if state is None:
+        return {}
+    trainer.restore(tensors, state)
+    if checkpoint is not None:
+        prune(checkpoint.path)
+    return state
+
+
+def _build(
+    recipe: Recipe,
+    zoo: Zoo,
+    data_dir: Path | None,
+    dataset: Dataset | None,
+    callbacks: Callbacks,
+    processes: Processes,
+) -> Parts:
+    """The trainer last: building the others draws random numbers, which must not shift the training's."""
+    device = processes.device(recipe.train.device)
+    with _out_of_memory_as_sentence():
+        entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
+        validation = recipe.dataset.validation
+
+        def part(name: Part) -> Dataset:
+            if dataset is None:
+                return load_part(entry, options, data_dir, name, validation)
+            return dataset if name == "test" else part_of(dataset, name, validation)
+
+        train = part("train")
+        metrics, sentences = fitting_metrics(recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway)
+        for until in recipe.train.conditions:
+            if until.metric not in metrics:
+                raise GanzooError(f"train.until waits for '{until.metric}'. {sentences[0]}", "Wait for another score.")
+        for sentence in sentences:
+            callbacks.log(sentence)
+        evaluator = Evaluator(
+            metrics,
+            entry if dataset is None else dataset,
+            options,
+            data_dir,
+            zoo,
+            device,
+            split=recipe.dataset.scored_split,
+            validation=validation,
+            anyway=recipe.evaluate.anyway,
+            reference=processes.is_main and bool(metrics),
+            objective=build_objective(recipe, zoo),
+        )
+        trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
+        sources = {}
+        if trainer.objective.generates_from:
+            columns = part(recipe.dataset.scored_split).columns
+            sources = {name: columns[name] for name in trainer.objective.generates_from}
+    return Parts(train, sources, evaluator, trainer)
+
+
+def _train(
+    parts: Parts,
+    run: RunFolder | None,
+    zoo: Zoo,
+    callbacks: Callbacks,
+    seconds: float = 0.0,
+    most_threads: int | None = None,
+    planned_threads: Sequence[tuple[int, int]] = (),
+    profile: bool = False,
+) -> RunFolder | None:
+    trainer = parts.trainer
+    tuner = ThreadTuner(trainer, most_threads, planned_threads, callbacks.log)
+    if run is None:
+        TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
+        return None
+    named = [
+        zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
+    ]
+    trackers = [*named, *callbacks.trackers]
+    loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
+    try:
+        with _out_of_memory_as_sentence():
+            loop.train()
+    except (Interrupted, Terminated):
+        run.update(status="interrupted", ended=now())
+        raise
+    except Exception:
+        run.update(status="failed", ended=now())
+        raise
+    finally:
+        torch.set_num_threads(tuner.most)
+        for tracker in trackers:
+            tracker.close()
+    run.update(
+        status="done",
+        ended=now(),
+        images=trainer.images,
+        seconds=round(loop.seconds, 3),
+        images_per_second=round(trainer.images / loop.seconds, 1) if loop.seconds else None,
+        reason=loop.reached or "all images shown",
+        engine=trainer.engine.name,
+    )
+    return run
+
+
+@contextmanager
+def _out_of_memory_as_sentence() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"Out of memory: {' '.join(str(error).split())[:200] or 'the system has no more'}.",
+            "Lower train.batch_size, evaluate.samples or the sizes of the networks; what was saved is not lost.",
+        ) from error
