@@ -14,6 +14,9 @@ Record = dict[str, Any]
 SAMPLE_SEED = 0
 """Of the samples that a run scores while it trains."""
 
+OF_SAMPLES = ("n_fake", "sample_seed")
+"""What a score of the trained model itself, which needs no samples, does not depend on."""
+
 
 def own_protocol(recipe: Recipe) -> Record:
     """The part of a protocol that the recipe decides: which samples are scored against which images."""
@@ -33,7 +36,8 @@ def is_own(score: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
         own: As ``own_protocol`` gives it.
     """
     protocol = score["protocol"]
-    return all(protocol.get(key) == value for key, value in own.items())
+    compared = [key for key in own if key in protocol or key not in OF_SAMPLES]
+    return all(protocol.get(key) == own[key] for key in compared)
 
 
 def final_scores(scores: Iterable[Record], own: Mapping[str, Any]) -> list[Record]:

@@ -1,7 +1,7 @@
 """Which of a run's scores are its final ones."""
 
 from ganzoo.config.loading import load_recipe
-from ganzoo.runs.scores import final_scores, own_protocol
+from ganzoo.runs.scores import final_scores, is_own, own_protocol
 
 OWN = {"dataset": "mnist", "split": "test", "n_fake": 500, "sample_seed": 0}
 
@@ -29,6 +29,17 @@ def test_the_recipes_own_come_first_and_other_protocols_stand_beside_them():
 
 def test_the_averaged_weights_come_first_whichever_was_scored_first():
     assert values(score(5.0, weights="raw"), score(4.0)) == [4.0, 5.0]
+
+
+def test_a_score_of_the_model_itself_has_no_samples_and_may_be_the_recipe_s_own():
+    def of_model(value, **protocol):
+        found = score(value, metric="test-error", **protocol)
+        del found["protocol"]["n_fake"], found["protocol"]["sample_seed"]
+        return found
+
+    assert is_own(of_model(0.1), OWN)
+    assert not is_own(of_model(0.1, split="train"), OWN)
+    assert values(of_model(0.3, split="train"), of_model(0.2), score(4.0)) == [0.2, 4.0, 0.3]
 
 
 def test_another_extractor_of_that_name_is_another_protocol():
