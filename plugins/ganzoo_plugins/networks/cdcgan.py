@@ -1,0 +1,149 @@
+"""The conditional DCGAN of the authors' own experiment on MNIST.
+
+Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+Networks", arXiv:1511.06434, section 5.1: a permutation-invariant nearest-neighbour classifier is tested on digits that
+a conditional GAN drew. The paper does not describe the networks; these are those of the authors' code
+(``train_cond_dcgan.py``). Unlike the paper's networks for larger images they have fully connected layers, and every
+layer is told the label y again, as columns behind vectors and as constant maps behind maps:
+
+    G: (z, y) -> 1024 -> (., y) -> 128 x 7 x 7 -> (., y) -> 64 x 14 x 14 -> (., y) -> 1 x 28 x 28
+    D: (x, y) -> 64 x 14 x 14 -> (., y) -> 128 x 7 x 7 -> (., y) -> 1024 -> (., y) -> 1
+
+Batch normalisation follows every layer but G's last and D's first and last, then ReLU in G and LeakyReLU(0.2) in D.
+Kernels are 5x5, weights start from N(0, 0.02²).
+
+What differs: images are in [-1, 1] and G ends in a tanh, where the authors have [0, 1] and a sigmoid. Where a side is
+no multiple of four, D pads with zeros and G crops. The authors' weight decay of 2.5e-5 can be set in a recipe.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo.layers import Crop, Norm, PadToEven, Width, image_norm, vector_norm, with_label
+from ganzoo_plugins.networks.dcgan import PAPER, initialise
+
+HIDDEN = 16
+"""Units of the fully connected layers, in widths: 1024 for a width of 64."""
+
+
+def sizes_of(spec: Spec) -> list[tuple[int, int]]:
+    """The image's (height, width), a half and a quarter of it, rounded up."""
+    return [(-(-spec.height // step), -(-spec.width // step)) for step in (1, 2, 4)]
+
+
+class Generator(nn.Module):
+    """From codes (n, latent) to images (n, c, h, w) in [-1, 1].
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Channels of the last hidden layer, 64 in the authors' code.
+    """
+
+    def __init__(self, spec: Spec, *, width: Width = 64) -> None:
+        super().__init__()
+        self.classes = classes = spec.classes
+        full, half, (height, columns) = sizes_of(spec)
+        hidden, grid = width * HIDDEN, (2 * width, height, columns)
+        units = 2 * width * height * columns
+        self.layers = nn.ModuleList(
+            [
+                nn.Sequential(nn.Linear(spec.latent + classes, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()),
+                nn.Sequential(
+                    nn.Linear(hidden + classes, units, bias=False),
+                    nn.BatchNorm1d(units),
+                    nn.ReLU(),
+                    nn.Unflatten(1, grid),
+                ),
+                nn.Sequential(
+                    nn.ConvTranspose2d(2 * width + classes, width, 5, 2, 2, 1, bias=False),
+                    Crop(half),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(),
+                ),
+                nn.Sequential(
+                    nn.ConvTranspose2d(width + classes, spec.channels, 5, 2, 2, 1), Crop(full), nn.Tanh()
+                ),
+            ]
+        )
+        self.apply(initialise)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        for layer in self.layers:
+            z = layer(with_label(z, label, self.classes))
+        return z
+
+
+class Discriminator(nn.Module):
+    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+
+    Args:
+        spec: Image and class sizes.
+        width: Channels of the first layer, 64 in the authors' code.
+        norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
+
+    Attributes:
+        feature_width: Number of features, the label's columns among them.
+        head: From features (n, feature_width) to logits (n,).
+        per_image: Whether it looks at each image alone.
+    """
+
+    def __init__(self, spec: Spec, *, width: Width = 64, norm: Norm = "batch") -> None:
+        super().__init__()
+        self.classes = classes = spec.classes
+        self.per_image = norm != "batch"
+        height, columns = sizes_of(spec)[-1]
+        hidden, bias = width * HIDDEN, norm != "batch"
+        self.layers = nn.ModuleList(
+            [
+                nn.Sequential(PadToEven(), nn.Conv2d(spec.channels + classes, width, 5, 2, 2), nn.LeakyReLU(0.2)),
+                nn.Sequential(
+                    PadToEven(),
+                    nn.Conv2d(width + classes, 2 * width, 5, 2, 2, bias=bias),
+                    *image_norm(norm, 2 * width),
+                    nn.LeakyReLU(0.2),
+                    nn.Flatten(),
+                ),
+                nn.Sequential(
+                    nn.Linear(2 * width * height * columns + classes, hidden, bias=bias),
+                    *vector_norm(norm, hidden),
+                    nn.LeakyReLU(0.2),
+                ),
+            ]
+        )
+        self.feature_width = hidden + classes
+        self.head = nn.Linear(self.feature_width, 1)
+        self.apply(initialise)
+
+    def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features (n, feature_width) of images (n, c, h, w)."""
+        for layer in self.layers:
+            images = layer(with_label(images, label, self.classes))
+        return with_label(images, label, self.classes)
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
+        logits: Tensor = self.head(self.features(images, label)).squeeze(1)
+        return logits
+
+
+@hookimpl
+def register_generators(register: Register[nn.Module]) -> None:
+    """The authors' generator for MNIST."""
+    register("cdcgan", Generator, summary="DCGAN's authors' for MNIST: every layer is told the label", paper=PAPER)
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """The authors' discriminator for MNIST."""
+    register("cdcgan", Discriminator, summary="DCGAN's authors' for MNIST: every layer is told the label", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """The authors' experiment on MNIST, narrower."""
+    register(Path(__file__).with_name("cdcgan-mnist.yaml"))
