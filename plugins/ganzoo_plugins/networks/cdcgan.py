@@ -64,9 +64,7 @@ class Generator(nn.Module):
                     nn.BatchNorm2d(width),
                     nn.ReLU(),
                 ),
-                nn.Sequential(
-                    nn.ConvTranspose2d(width + classes, spec.channels, 5, 2, 2, 1), Crop(full), nn.Tanh()
-                ),
+                nn.Sequential(nn.ConvTranspose2d(width + classes, spec.channels, 5, 2, 2, 1), Crop(full), nn.Tanh()),
             ]
         )
         self.apply(initialise)

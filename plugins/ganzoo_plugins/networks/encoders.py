@@ -1,6 +1,7 @@
 """Encoders: from images back to latent codes, and Gaussians around these codes.
 
-Each encoder has the trunk of this zoo's discriminator of the same name, and a linear layer to the code.
+Each encoder has the trunk of this zoo's discriminator of the same name, and a linear layer to the code. Its layers but
+the first are batch-normalised by default, which few of the papers that train encoders do; ``norm: none`` leaves it out.
 
 A stochastic encoder, q(z|x) = N(μ(x), diag σ²(x)) (Kingma & Welling 2014, arXiv:1312.6114), needs no network of another
 kind: μ is the encoder's output, and the objective adds a second linear layer on the encoder's features for log σ².

@@ -4,8 +4,9 @@ Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 
 
     G(z) = tanh(W_k a(... a(W_1 z)))        D(x) = w · a(... a(W_1 x))
 
-with a = LeakyReLU(0.2) throughout, where the paper has rectifiers in G and maxout with dropout in D. The
-sizes 100-128-256-512-1024-784 and 784-512-256-1 are those of the tutorials that most people meet first.
+What differs: a = LeakyReLU(0.2) throughout, where the paper has rectifiers in G and maxout with dropout in D; and G's
+hidden layers but the first are batch-normalised by default, which the paper did not know yet (``norm: none`` leaves it
+out). The sizes 100-128-256-512-1024-784 and 784-512-256-1 are those of the tutorials that most people meet first.
 """
 
 from __future__ import annotations
