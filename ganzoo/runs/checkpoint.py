@@ -45,7 +45,13 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
     one with a wrong digest is damaged. Checkpoints of more images are removed too: they were too damaged to resume.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    content = save_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
+    own: dict[int, Tensor] = {}
+    saved = {}
+    for name, tensor in tensors.items():
+        plain = tensor.detach().contiguous()
+        # Layers may share a weight, and safetensors refuses memory that two names share.
+        saved[name] = plain if own.setdefault(plain.untyped_storage().data_ptr(), plain) is plain else plain.clone()
+    content = save_tensors(saved)
     path = folder / f"{state['images']:012d}.safetensors"
     write_atomically(path, content)
     meta = {"schema": CHECKPOINT, "sha256": hashlib.sha256(content).hexdigest(), "state": dict(state)}

@@ -31,6 +31,17 @@ def test_round_trip_keeps_every_bit_and_the_state(tmp_path):
     assert torch.equal(checkpoint.weights("ema.generator")["weight"], tensors(0.1)["ema.generator.weight"])
 
 
+def test_weights_that_layers_share_are_saved_under_both_names(tmp_path):
+    shared = torch.arange(6.0).view(2, 3)
+    save_checkpoint(
+        tmp_path, {"networks.d.first": shared, "networks.d.second": shared, "part": shared[1]}, {"images": 1}
+    )
+    loaded = load_latest(tmp_path)[0].tensors
+    assert torch.equal(loaded["networks.d.first"], shared)
+    assert torch.equal(loaded["networks.d.second"], shared)
+    assert torch.equal(loaded["part"], shared[1])
+
+
 def test_only_the_newest_two_are_kept(tmp_path):
     for images in (128, 256, 384, 1024):
         save_checkpoint(tmp_path, tensors(images), {"images": images})

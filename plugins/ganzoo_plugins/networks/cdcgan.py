@@ -23,7 +23,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ganzoo import Register, RegisterRecipe, Spec, hookimpl
-from ganzoo.layers import Crop, Norm, PadToEven, Width, image_norm, vector_norm, with_label
+from ganzoo.layers import Crop, Head, Norm, PadToEven, Width, image_norm, vector_norm, with_label
 from ganzoo_plugins.networks.dcgan import PAPER, initialise
 
 HIDDEN = 16
@@ -114,7 +114,7 @@ class Discriminator(nn.Module):
             ]
         )
         self.feature_width = hidden + classes
-        self.head = nn.Linear(self.feature_width, 1)
+        self.head = Head(self.feature_width)
         self.apply(initialise)
 
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
@@ -125,7 +125,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        logits: Tensor = self.head(self.features(images, label)).squeeze(1)
+        logits: Tensor = self.head(self.features(images, label))
         return logits
 
 

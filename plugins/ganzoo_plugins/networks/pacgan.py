@@ -1,0 +1,122 @@
+"""PacGAN: a discriminator that judges several samples at once sees that they are all alike.
+
+Lin, Khetan, Fanti & Oh 2018, "PacGAN: The power of two samples in generative adversarial networks", arXiv:1712.04086.
+D gets m samples of one kind as a single input, m times as many channels, and gives one logit for all of them:
+
+    D(x_1, ..., x_m),    all of them real, or all of them fakes
+
+A generator that misses modes makes packs of fakes that are more alike than packs of real samples are. Nothing else of D
+is changed, only its first layer is m times as wide; loss and generator stay as they are. The paper writes PacDCGAN2 for
+DCGAN with m = 2.
+
+What differs: a pack's logit stands for each of its samples, so that losses, which are means, stay what they are. A
+batch that is no multiple of m fills its last packs up with its first samples. Samples of one pack are n/m places apart
+in a batch of n. Labels are not packed, so these discriminators are for unconditional recipes, as in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ganzoo import Register, RegisterRecipe, Spec, hookimpl
+from ganzoo.layers import Norm, Slope, Width
+from ganzoo_plugins.networks import dcgan, mlp
+
+PAPER = "Lin et al. 2018, PacGAN: The power of two samples in GANs, arXiv:1712.04086"
+
+Packing = Annotated[int, Field(ge=1, le=64)]
+"""Samples in a pack, the paper's m."""
+
+
+class Packed(nn.Module):
+    """A discriminator of packs: from samples (n, c, h, w) to logits (n,), by way of features of each sample's pack.
+
+    Args:
+        discriminator: Takes packs (ceil(n / m), m c, h, w).
+        packing: m, how many samples are judged at once.
+
+    Attributes:
+        feature_width: Number of features.
+    """
+
+    def __init__(self, discriminator: mlp.Discriminator | dcgan.Discriminator, packing: int) -> None:
+        super().__init__()
+        self.discriminator, self.packing = discriminator, packing
+        self.feature_width = discriminator.feature_width
+
+    @property
+    def head(self) -> nn.Module:
+        """From features (n, feature_width) to logits (n,)."""
+        return self.discriminator.head
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (n, feature_width) of the packs that images (n, c, h, w) are in."""
+        n, packs = len(images), -(-len(images) // self.packing)
+        members = torch.arange(packs * self.packing, device=images.device) % n
+        packed = images[members].view(self.packing, packs, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
+        return self.discriminator.features(packed).repeat(self.packing, 1)[:n]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n,) of images (n, c, h, w): of each, its pack's."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+def packed_spec(spec: Spec, packing: int) -> Spec:
+    """What a discriminator of packs is built for."""
+    return Spec((spec.channels * packing, spec.height, spec.width), spec.prior)
+
+
+def perceptron(
+    spec: Spec,
+    *,
+    packing: Packing = 2,
+    hidden: Sequence[Width] = (512, 256),
+    norm: Norm = "none",
+    slope: Slope = 0.2,
+) -> Packed:
+    """A multilayer perceptron on packs.
+
+    Args:
+        spec: Image, latent and class sizes.
+        packing: Samples in a pack, the paper's m.
+        hidden: Widths of the hidden layers.
+        norm: Normalisation of every hidden layer but the first.
+        slope: Slope of the leaky rectifiers below zero.
+    """
+    return Packed(mlp.Discriminator(packed_spec(spec, packing), hidden=hidden, norm=norm, slope=slope), packing)
+
+
+def convolutional(
+    spec: Spec, *, packing: Packing = 2, width: Width = 64, norm: Norm = "batch", slope: Slope = 0.2
+) -> Packed:
+    """DCGAN's discriminator on packs.
+
+    Args:
+        spec: Image, latent and class sizes.
+        packing: Samples in a pack, the paper's m.
+        width: Channels of the first layer; each layer after it has twice as many.
+        norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
+        slope: Slope of the leaky rectifiers below zero.
+    """
+    return Packed(dcgan.Discriminator(packed_spec(spec, packing), width=width, norm=norm, slope=slope), packing)
+
+
+@hookimpl
+def register_discriminators(register: Register[nn.Module]) -> None:
+    """Packs for the two sorts of layers that the paper packs."""
+    register("pac-mlp", perceptron, summary="A perceptron that judges packs of samples", paper=PAPER)
+    register("pac-dcgan", convolutional, summary="DCGAN's discriminator, which judges packs of samples", paper=PAPER)
+
+
+@hookimpl
+def register_recipes(register: RegisterRecipe) -> None:
+    """Packs of two on the ring of Gaussians and on stacked digits."""
+    for name in ("pacgan-ring", "pacgan-stacked-mnist"):
+        register(Path(__file__).with_name(f"{name}.yaml"))
