@@ -290,6 +290,18 @@ def test_a_turn_can_draw_and_judge_more_than_its_batch(spec: Spec) -> None:
     assert known.discriminate_fake() is known.fake_logits
 
 
+def test_a_context_knows_images_before_the_augmentation_and_a_critic_through_it() -> None:
+    nets, seen = networks(), batch()
+    made = game(augmentation=Shift())
+    for context in (made.discriminator_context(nets, seen), made.generator_context(nets, seen)):
+        assert torch.equal(context.clean_fake, nets["generator"](seen.z))
+        assert torch.equal(context.fake, context.clean_fake + 100)
+        assert torch.equal(context.augmented_critic(seen.real), context.critic(context.real))
+    plain = game().discriminator_context(nets, seen)
+    assert plain.clean_fake is plain.fake
+    assert torch.equal(plain.augmented_critic(seen.real), plain.critic(seen.real))
+
+
 def test_labels_reach_both_networks_of_a_conditional_game() -> None:
     nets, seen = networks(), batch()
     for phase in game(Paired(), spec=CONDITIONAL).phases():
