@@ -96,8 +96,14 @@ def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
         raise GanzooError(f"{sentence}: {named}.", remedy) from error
 
 
+MOST_LISTED = 30
+"""Known words that a hint lists; more would hide the sentence."""
+
+
 def nearest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
     """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words where none is close.
+
+    Words that the given one is the beginning of come first: ``vanilla`` leads to ``vanilla-mnist``.
 
     Args:
         word: As it was typed.
@@ -105,9 +111,17 @@ def nearest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None =
         aliases: Other words for some of them.
     """
     known, aliases = sorted(known), aliases or {}
+    lower = re.sub(r"[_ ]", "-", word.lower())
+    if lower in aliases:
+        return f"Did you mean '{aliases[lower]}'?"
+    longer = sorted((one for one in known if one.startswith(f"{lower}-")), key=len)[:3]
+    if longer:
+        return f"Did you mean {' or '.join(map(repr, longer))}?"
     close = get_close_matches(word.lower(), [*known, *aliases], n=1, cutoff=0.6)
     if close:
         return f"Did you mean '{aliases.get(close[0], close[0])}'?"
+    if len(known) > MOST_LISTED:
+        return f"`ganzoo list` shows all {len(known)}."
     return f"Known: {', '.join(known)}." if known else ""
 
 

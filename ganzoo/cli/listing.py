@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ganzoo.cli.terminal import print_json, say
-from ganzoo.errors import GanzooError, unknown
+from ganzoo.errors import GanzooError, nearest, unknown, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
+
+MOST_OF_A_NAME = 28
+"""Columns for names; a longer one moves its own summary to the right."""
 
 
 def warn_of_problems(zoo: Zoo) -> None:
@@ -23,33 +29,71 @@ def warn_of_problems(zoo: Zoo) -> None:
 
 
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="losses, generators, recipes, ...; everything by default.")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="losses, generators, recipes, ...: everything of that kind. Other words are searched for.",
+            metavar="[KIND] [WORD]...",
+        ),
+    ] = None,
+    long: Annotated[bool, typer.Option("--long", "-l", help="Whole summaries, papers, plugins and packages.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """List what can be named in a recipe, and the recipes."""
-    from rich.table import Table
-
-    from ganzoo.cli.console import Console
+    """List what can be named in a recipe, and the recipes; search names, summaries and papers."""
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.registry import KINDS
 
     zoo = load_zoo()
-    registries = [zoo.registry(kind)] if kind else zoo.registries()
     warn_of_problems(zoo)
+    registries, wanted = zoo.registries(), list(words or ())
+    if wanted and wanted[0].lower() in {*KINDS, *KINDS.values()}:
+        registries = [zoo.registry(wanted.pop(0))]
+    found = [entry for registry in registries for entry in registry if _matches(entry, wanted)]
+    if wanted and not found:
+        known = {entry.name for registry in registries for entry in registry} | {*KINDS.values()}
+        aliases = {alias: right for registry in registries for alias, right in registry.aliases.items()}
+        raise GanzooError(
+            f"Nothing matches '{' '.join(wanted)}'.", nearest(wanted[0], known, aliases) or "`ganzoo list` shows all."
+        )
     if as_json:
         fields = ("name", "kind", "summary", "paper", "plugin")
-        found = [{field: getattr(entry, field) for field in fields} for registry in registries for entry in registry]
-        print_json(found, indent=1)
+        print_json([{field: getattr(entry, field) for field in fields} for entry in found], indent=1)
         return
-    console = Console()
-    for registry in registries:
-        if len(registry):
-            table = Table(title=KINDS[registry.kind], title_justify="left", title_style="bold")
-            for heading in ("name", "summary", "paper", "plugin"):
-                table.add_column(heading)
-            for entry in registry:
-                table.add_row(entry.name, entry.summary, entry.paper or "", entry.plugin)
-            console.print(table)
+    kinds = dict.fromkeys(entry.kind for entry in found)
+    for index, kind in enumerate(kinds):
+        entries = [entry for entry in found if entry.kind == kind]
+        if len(registries) > 1:
+            say(("\n" if index else "") + KINDS[kind])
+        for line in _in_full(entries) if long else _one_line_each(entries, shutil.get_terminal_size().columns):
+            say(line)
+
+
+def _matches(entry: Entry[Any], words: Sequence[str]) -> bool:
+    """Whether each of the words is in the name or another name for it, in the summary or in the paper."""
+    text = " ".join([entry.name, *entry.aliases, entry.summary, entry.paper or ""]).casefold()
+    return all(word.casefold() in text for word in words)
+
+
+def _one_line_each(entries: Sequence[Entry[Any]], width: int) -> Iterator[str]:
+    """The name, never cut, and as much of the summary as fits beside it."""
+    from rich.cells import cell_len, set_cell_size
+
+    column = min(max(len(entry.name) for entry in entries), MOST_OF_A_NAME)
+    for entry in entries:
+        name, summary = entry.name.ljust(column), visible(entry.summary)
+        space = max(width - len(name) - 2, 0)
+        if cell_len(summary) > space:
+            summary = set_cell_size(summary, max(space - 1, 0)).rstrip(" ,:;") + "…" * (space > 0)
+        yield f"{name}  {summary}".rstrip()
+
+
+def _in_full(entries: Sequence[Entry[Any]]) -> Iterator[str]:
+    for entry in entries:
+        yield entry.name
+        yield f"  {entry.summary}"
+        if entry.paper:
+            yield f"  {entry.paper}"
+        yield f"  plugin {entry.plugin} ({entry.distribution})"
 
 
 def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False) -> None:

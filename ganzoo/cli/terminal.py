@@ -24,7 +24,7 @@ def say(text: object = "", *, err: bool = False, colour: str | None = None) -> N
         err: On standard error, where everything goes that is no result.
         colour: On a terminal.
     """
-    typer.secho(visible(str(text)), fg=colour, err=err)
+    typer.secho(visible(str(text)), fg=colour, reset=colour is not None, err=err)
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:

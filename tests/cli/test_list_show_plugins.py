@@ -1,10 +1,14 @@
 """``ganzoo list``, ``show`` and ``plugins``, and how the command as a whole answers: as a user runs it."""
 
 import errno
+import fcntl
 import json
 import os
+import struct
 import subprocess
 import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
 
@@ -14,6 +18,7 @@ import yaml
 from ganzoo import cli
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
+from ganzoo.registry.registry import KINDS
 
 
 def ganzoo(*arguments, **environment):
@@ -70,18 +75,90 @@ def test_list_of_one_kind(call, zoo, kind):
     assert [entry["name"] for entry in json.loads(out)] == [entry.name for entry in zoo.losses]
 
 
-def test_list_as_a_table(call, zoo):
+def test_list_of_recipes_is_one_line_each_and_cuts_no_name(zoo):
+    done = ganzoo("list", "recipes", COLUMNS="80")
+    lines = done.stdout.splitlines()
+    assert done.stderr == ""
+    assert [line.split()[0] for line in lines] == [entry.name for entry in zoo.recipes]
+    assert max(map(len, lines)) <= 80
+    assert "arXiv" not in done.stdout
+
+
+def test_list_into_a_pipe_is_what_a_terminal_of_80_columns_shows():
+    command = [sys.executable, "-m", "ganzoo", "list", "losses"]
+    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    piped = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment, text=True)
+    main, side = os.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with subprocess.Popen(command, stdout=side, env=environment) as process:
+        os.close(side)
+        shown = b""
+        with suppress(OSError):  # the other end was closed
+            while chunk := os.read(main, 65_536):
+                shown += chunk
+    os.close(main)
+    assert process.returncode == 0
+    assert shown.decode().replace("\r\n", "\n") == piped.stdout
+
+
+def test_list_of_everything_has_a_heading_for_each_kind(call, zoo):
     _, out, err = call("list")
     assert err == ""
+    blocks = [block.splitlines() for block in out.strip().split("\n\n")]
+    assert [heading for heading, *_ in blocks] == [KINDS[registry.kind] for registry in zoo.registries()]
     for entry in (zoo.losses.get("minimax"), zoo.recipes.get("vanilla-mnist"), zoo.datasets.get("mnist")):
         assert entry.name in out
         assert entry.summary in out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["losses", "wgan"], ["wasserstein"]),  # another name for it
+        (["losses", "UNDECIDED"], ["boundary-seeking"]),  # the summary
+        (["losses", "Makhzani", "2016"], ["aae"]),  # the paper: each word has to be there
+    ],
+)
+def test_list_searches_names_summaries_and_papers(call, words, expected):
+    code, out, _ = call("list", *words, "--json")
+    assert [entry["name"] for entry in json.loads(out)] == expected
+    assert code == 0
+
+
+def test_list_with_everything_about_each(call, zoo):
+    _, out, _ = call("list", "losses", "--long")
+    entry = zoo.losses.get("minimax")
+    block = f"{entry.name}\n  {entry.summary}\n  {entry.paper}\n  plugin vanilla ({entry.distribution})\n"
+    assert block in out
     assert "Goodfellow et al. 2014" in out
 
 
-def test_an_unknown_kind(call):
-    code, out, err = call("list", "lossess")
-    assert (code, out, err) == (2, "", "Unknown kind 'lossess'. Did you mean 'losses'?\n")
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("lossess", "Did you mean 'losses'?"), ("lsgan-mnist-x", "Did you mean 'least-squares-mnist'?")],
+)
+def test_list_of_something_that_nobody_registered(call, word, hint):
+    code, out, err = call("list", word)
+    assert (code, out, err) == (2, "", f"Nothing matches '{word}'. {hint}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("lsgan-mnist", "Did you mean 'least-squares-mnist'?"),
+        ("lsgan", "Did you mean 'least-squares-mnist'?"),
+        ("WGAN_GP", "Did you mean 'wgan-gp-mnist'?"),
+        ("dcgan", "Did you mean 'dcgan-mnist'?"),
+        ("vanilla", "Did you mean 'vanilla-grid' or 'vanilla-ring' or 'vanilla-mnist'?"),
+    ],
+)
+def test_a_recipe_by_the_name_that_people_know(call, name, hint):
+    assert call("run", name) == (2, "", f"Unknown recipe '{name}'. {hint}\n")
+
+
+def test_a_recipe_that_resembles_none(call, zoo):
+    _, _, err = call("run", "zzzz")
+    assert err == f"Unknown recipe 'zzzz'. `ganzoo list` shows all {len(zoo.recipes)}.\n"
 
 
 def test_show_prints_a_recipe_that_can_be_saved_and_run(call, zoo, tmp_path):
