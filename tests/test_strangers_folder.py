@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -383,6 +384,27 @@ def test_texts_of_a_recipe_and_a_run_do_not_steer_the_terminal(words, loud):
     if "--json" in words:  # escaped as JSON is, and so whole for a script
         found = json.loads(done.stdout)
         assert STEERING in (found["status"] if words[0] == "doctor" else found["recipe"]["summary"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (f"--no{STEERING}",),
+        (STEERING,),
+        ("doctor",),
+        ("doctor", "a", STEERING),
+        ("run", f"--no{STEERING}"),
+        ("run", "vanilla-ring", "--seed", STEERING),
+        ("run", "vanilla-ring", f"--profile={STEERING}"),
+    ],
+)
+def test_a_mistake_in_the_arguments_is_one_sentence_and_does_not_steer_the_terminal(words, tmp_path):
+    done = command(BIN / "ganzoo", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert unsteered(done)
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert re.search(r"[.?] Try `ganzoo( doctor| run)? -h`\.$", done.stderr.strip())
 
 
 def test_a_plugins_summary_and_its_error_do_not_steer_the_terminal(tmp_path):

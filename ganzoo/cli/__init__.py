@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from types import FrameType, TracebackType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -54,6 +54,8 @@ NO_SPACE = {
 }
 ESCAPE = "ganzoo.escape"
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
+ClickException: type[Exception] = typer.BadParameter.__mro__[2]
+"""click's, or that of the copy of click that newer versions of typer carry."""
 
 
 def _version(requested: bool) -> None:
@@ -81,11 +83,17 @@ def main() -> None:
     logging.getLogger("ganzoo").addHandler(LogHandler())
     try:
         try:
-            app()
+            # Otherwise typer prints its errors itself, and what was typed into them past the door to the terminal.
+            code = app(standalone_mode=False)
         finally:
             sys.excepthook = _show_bug  # now, because typer has put one of its own there
             # A full disk may only show when the buffer is written, which must not wait for the interpreter's shutdown.
             sys.stdout.flush()
+        sys.exit(code)
+    except ClickException as error:
+        _exit_with_usage(error)
+    except typer.Abort:
+        _exit("Aborted.", 1)
     except GanzooError as error:
         _exit(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -152,6 +160,16 @@ def _drop_output() -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
+
+
+def _exit_with_usage(error: Any) -> None:
+    """End as for any mistake of the user's: one sentence, and where to read more."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # whose making has printed the help
+        sys.exit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    sentence = error.format_message()
+    end = "" if sentence.endswith((".", "?")) else "."
+    _exit(one_line(f"{sentence}{end} Try `{context.command_path if context else 'ganzoo'} -h`."), error.exit_code)
 
 
 def _exit(message: str, code: int) -> None:
