@@ -253,6 +253,8 @@ RULES: Mapping[str, Callable[[Events], list[Finding] | str]] = {
     "poor samples that no longer improve": _poor,
 }
 """Each rule returns its findings, or the reason why it could not judge."""
+USUAL_AT_FIRST: Final = ("collapse", "lagging averaged weights", "poor samples that no longer improve")
+"""What every run shows in its first seconds, and is a finding later."""
 
 
 def _series(records: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -332,8 +334,13 @@ def diagnose(events: Events) -> Diagnosis:
     """Diagnose from a run's events, in order, without those that a resumed run replaced."""
     findings: list[Finding] = []
     unjudged: dict[str, str] = {}
+    seconds = max((event["seconds"] for event in events if event.get("seconds") is not None), default=None)
+    early = seconds is not None and seconds < YOUNG
     for name, rule in RULES.items():
         found = rule(events)
+        if early and found and name in USUAL_AT_FIRST and not isinstance(found, str):
+            first = found[0].sentence.removesuffix(".")
+            found = f"as every run begins like this: {first[0].lower()}{first[1:]}"
         if isinstance(found, str):
             unjudged[name] = found
         else:
@@ -341,9 +348,8 @@ def diagnose(events: Events) -> Diagnosis:
     trends = _trends(events)
     improving = next((trend.improving for trend in trends if trend.improving), "")
     far = next((trend.far for trend in trends if trend.far), None)
-    seconds = max((event["seconds"] for event in events if event.get("seconds") is not None), default=None)
     young = ""
-    if seconds is not None and seconds < YOUNG:
+    if early:
         young = f"it has trained for {seconds:.0f} seconds"
     elif far is not None and not improving and all(trend.evaluations < 2 for trend in trends):
         young = f"there is one evaluation, and {far}"

@@ -104,8 +104,18 @@ def test_names_do_not_steer_the_terminal(healthy, tmp_path):
     assert "do\\x1b[2Jne" in told
 
 
-def test_a_collapsed_run_is_collapsed_and_nothing_else(collapsed):
-    assert kinds(collapsed) == ["collapse"]
+def test_a_collapsed_run_is_collapsed_and_nothing_else_once_it_is_old_enough(collapsed, tmp_path):
+    seconds = RunFolder.open(collapsed).info["seconds"]
+    young = diagnosis(collapsed)
+    if seconds < YOUNG:
+        assert (young["verdict"], young["findings"]) == ("young", [])
+        assert young["unjudged"]["collapse"].startswith("as every run begins like this: the samples are too similar: ")
+    # As a slower machine would have logged it.
+    slow = shutil.copytree(collapsed, tmp_path / "run")
+    events = [json.loads(line) for line in (slow / "events.jsonl").read_text().splitlines()]
+    longer = [{**one, "seconds": one["seconds"] * 2 * YOUNG / seconds} if "seconds" in one else one for one in events]
+    (slow / "events.jsonl").write_text("".join(json.dumps(one) + "\n" for one in longer))
+    assert kinds(slow) == ["collapse"]
 
 
 def test_a_saturated_run_is_told_from_a_collapsed_one(saturated):

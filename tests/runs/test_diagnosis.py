@@ -214,6 +214,22 @@ def test_half_a_minute_is_too_young_to_say(seconds, verdict):
     )
 
 
+@pytest.mark.parametrize(
+    ("seen", "what"),
+    [
+        ([{**evaluation(distance=0.1), "images": 1000}], "collapse"),
+        ([score(90.0, "ema", 1000), score(1.0, "raw", 1000)], "lagging averaged weights"),
+        ([score(90.0, "raw", 1000), score(90.0, "raw", 2000)], "poor samples that no longer improve"),
+    ],
+)
+def test_what_every_run_shows_at_first_is_no_finding_of_a_run_of_seconds(seen, what):
+    young, old = diagnose([*trained(1.5), *seen]), diagnose([*trained(60.0), *seen])
+    assert (young.verdict, young.findings) == ("young", ())
+    assert young.unjudged[what].startswith("as every run begins like this: the ")
+    assert f"not judged: {what}, {young.unjudged[what]}." in young.lines()
+    assert (old.verdict, len(old.findings)) == ("sick", 1)
+
+
 def test_a_bad_score_that_falls_is_still_improving_and_never_healthy():
     curve = [score(80.0, "raw", 100_000), score(44.8, "raw", 150_000)]
     diagnosis = diagnose([*trained(60.0), *curve])
