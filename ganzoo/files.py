@@ -84,6 +84,18 @@ def _target(link: Path) -> Path:
         return Path(link.anchor)
 
 
+def begins_like(path: Path, *marks: str) -> bool:
+    """Whether a file of that name is one of ours: it is no link, and has these texts near its beginning."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            beginning = file.read(4000)
+    except OSError:
+        return False
+    return all(mark.encode() in beginning for mark in marks)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content, through a temporary file, fsync and rename: a crash leaves the old file or the new one.
 

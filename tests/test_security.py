@@ -153,7 +153,8 @@ def test_links_among_samples_and_checkpoints_are_replaced_and_never_followed(run
                 link.symlink_to(inside / "mine")
     (run / "report.html").symlink_to(inside / "mine")
     resume(run, zoo, overrides=["train.images=128"])
-    write_report(run, zoo, draw=False)
+    with pytest.raises(GanzooError, match="is not of `ganzoo report`"):
+        write_report(run, zoo, draw=False)
     assert content(inside) == {"mine": b"somebody's own"}
 
 

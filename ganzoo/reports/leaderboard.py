@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 from ganzoo.api.dataset import GAP
 from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
-from ganzoo.files import write_atomically
+from ganzoo.files import begins_like, write_atomically
 from ganzoo.reports.pareto import COSTS, quality_against, views_against_one_another
 from ganzoo.reports.plots import own_settings, shortened
 from ganzoo.reports.ranking import DISAGREE, Contender, Place, Ranking, Spread, Table, rankings
@@ -379,17 +380,14 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
         GanzooError: A file there is somebody else's.
     """
     pages = {"README.md": TITLE, "index.html": "<title>ganzoo: leaderboard</title>"}
-    own = {name: _begins_like(results / name, mark) for name, mark in pages.items()}
-    try:
-        with Image.open(results / "samples.png", formats=["PNG"]) as picture:
-            # Earlier versions left no mark in it, but always made the pages as well.
-            own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        own["samples.png"] = False
+    own = {name: begins_like(results / name, mark) for name, mark in pages.items()}
+    with suppress(GanzooError), open_picture(results / "samples.png", ("PNG",)) as picture:
+        # Earlier versions left no mark in it, but always made the pages as well.
+        own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
     for name in (*pages, "samples.png"):
         path = results / name
         if (
-            path.exists()
+            os.path.lexists(path)
             and not own.get(name)
             and not (except_for and except_for.exists() and path.samefile(except_for))
         ):
@@ -397,14 +395,6 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
                 f"{path} is not of `ganzoo leaderboard`, so it is not overwritten.",
                 "Move it, or keep the results in a folder of their own.",
             )
-
-
-def _begins_like(path: Path, mark: str) -> bool:
-    try:
-        with path.open("rb") as file:
-            return mark.encode() in file.read(2000)
-    except OSError:
-        return False
 
 
 def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import torch
 from ganzoo.config.checking import HEADLINES
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import excess
-from ganzoo.files import write_atomically
+from ganzoo.files import begins_like, write_atomically
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.ranking import MetricKey, whole
@@ -39,6 +40,8 @@ STATES: Mapping[str, str] = {
     "interrupted": "Interrupted; can be resumed",
     "failed": "Failed",
 }
+MARKS = ("script-src 'sha256-", ": report</title>")
+"""What the beginning of every report has, those of earlier versions included."""
 KINDS: Mapping[str, str] = {"ema": "averaged (ema)", "raw": "raw"}
 
 T = TypeVar("T")
@@ -83,10 +86,13 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
         Where it is: ``report.html`` in the run folder.
 
     Raises:
-        GanzooError: There is no run. What else is missing is said on the page.
+        GanzooError: There is no run, or a ``report.html`` that is somebody else's. What else is missing is said on the
+            page.
     """
     run = RunFolder.open(path)
     target = run.path / "report.html"
+    if os.path.lexists(target) and not begins_like(target, *MARKS):
+        raise GanzooError(f"{target} is not of `ganzoo report`, so it is not overwritten.", "Move it, then try again.")
     made = page("report.html", "report.js", facts(run, zoo, device=device, draw=draw))
     # The run's path may hold bytes that are no text.
     write_atomically(target, made.encode(errors="backslashreplace"))

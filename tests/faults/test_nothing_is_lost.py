@@ -213,6 +213,36 @@ def test_a_leaderboard_overwrites_only_its_own_files(results, tmp_path, ganzoo, 
         assert ganzoo("leaderboard", results, "--work", tmp_path / "none")[0] == 0
 
 
+@pytest.mark.parametrize("name", ["README.md", "index.html", "samples.png"])
+def test_a_leaderboard_neither_waits_for_a_pipe_nor_replaces_it(results, tmp_path, ganzoo, name):
+    os.mkfifo(results / name)
+    code, _, err = ganzoo("leaderboard", results, "--work", tmp_path / "none")
+    assert (code, f"{results / name} is not of `ganzoo leaderboard`" in err) == (2, True)
+
+
+@pytest.mark.parametrize("what", ["notes", "pipe", "link", "folder"])
+def test_a_report_overwrites_only_a_report(run, tmp_path, ganzoo, what):
+    page = run / "report.html"
+    if what == "notes":
+        page.write_text("<title>My own report</title>")
+    elif what == "pipe":
+        os.mkfifo(page)
+    elif what == "link":
+        page.symlink_to("nowhere")
+    else:
+        page.mkdir()
+    before = (os.lstat(page).st_mode, page.read_bytes() if what == "notes" else None)
+    code, _, err = ganzoo("report", run, "--no-draw")
+    sentence = (
+        "is a pipe, socket or device, not a file." if what == "pipe" else "is not of `ganzoo report`, so it is not"
+    )
+    assert (code, f"{page} {sentence}" in err) == (2, True)
+    assert (os.lstat(page).st_mode, page.read_bytes() if what == "notes" else None) == before
+    page.rmdir() if what == "folder" else page.unlink()
+    for _ in range(2):  # what it made itself it makes again
+        assert ganzoo("report", run, "--no-draw")[0] == 0
+
+
 def test_a_readme_with_markers_in_the_results_folder_gets_the_table_alone(results, tmp_path, ganzoo):
     readme = results / "README.md"
     readme.write_text("Mine\n<!-- leaderboard:begin -->\n<!-- leaderboard:end -->\nstays\n")
