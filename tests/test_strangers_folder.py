@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.pretrained import DINOV2_CODE
+from ganzoo.evaluation.pretrained import DINOV2_COMMIT
 from ganzoo.runs.folder import RunFolder
 from ganzoo.studies.matrix import Matrix
 from ganzoo.training.engines.compile import CompileEngine
@@ -468,7 +468,7 @@ def test_a_recipe_or_a_cache_does_not_make_code_run(words, sent, tmp_path, monke
     """The cache holds a repository of that name, as torch.hub would keep it, and weights."""
     hub, fired = tmp_path / "torch" / "hub", tmp_path / "fired"
     fire = f"import os\nos.close(os.open({str(fired)!r}, os.O_CREAT))\nraise OSError('hostile')\n"
-    for name in ("facebookresearch_dinov2_main", DINOV2_CODE.replace("/", "_").replace(":", "_")):
+    for name in ("facebookresearch_dinov2_main", f"facebookresearch_dinov2_{DINOV2_COMMIT}"):
         (hub / name).mkdir(parents=True)
         (hub / name / "hubconf.py").write_text(fire)
     (hub / "checkpoints").mkdir()
@@ -496,9 +496,10 @@ def test_a_recipe_or_a_cache_does_not_make_code_run(words, sent, tmp_path, monke
     else:
         assert done.returncode == 2, done.stderr
         assert "--allow-code" in done.stderr
-    if words == "eval":
-        ganzoo(*said, "--allow-code", cwd=tmp_path)
-        assert fired.exists()
+    if words == "eval":  # the word is given for the pinned commit's files, and these are others
+        done = ganzoo(*said, "--allow-code", cwd=tmp_path)
+        assert (done.returncode, fired.exists()) == (2, False)
+        assert f"is not DINOv2's at commit {DINOV2_COMMIT}, so it is not run" in done.stderr
 
 
 # A run that was sent reads no pictures of ours unasked

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import pickle
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +34,15 @@ BROKEN = (OSError, RuntimeError, EOFError, ValueError, KeyError, ImportError, pi
 """What reading a damaged or foreign weights file raises."""
 logger = logging.getLogger(__name__)
 
-DINOV2_CODE = "facebookresearch/dinov2:e1277af2ba9496fbadf7aec6eba56e8d882d1e35"
-"""What torch.hub runs; a commit of the repository's own, whatever its branches become."""
+DINOV2_COMMIT = "e1277af2ba9496fbadf7aec6eba56e8d882d1e35"
+DINOV2_URL = f"https://github.com/facebookresearch/dinov2/archive/{DINOV2_COMMIT}.zip"
+DINOV2_DIGEST = "3cdc0eeb21ab2a9e9ce372d8af424aab4b3f908622ee4226488cd66fcd911b7f"
+"""SHA-256 of that commit's ``hubconf.py`` and ``dinov2/``, as this prints it in a checkout:
+
+    git ls-files -z hubconf.py dinov2 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
+"""
+MOST_CODE = 2**20
+"""Bytes of a file of code; the longest of DINOv2 has 41,364."""
 _code_is_allowed = ContextVar("code_is_allowed", default=False)
 
 
@@ -152,7 +162,7 @@ def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Ext
     """
     row = _rows()[name]
     if row.load is _dinov2:
-        _refuse_code(name, f"github.com/{DINOV2_CODE.replace(':', ' at commit ')}")
+        _refuse_code(name, f"github.com/facebookresearch/dinov2 at commit {DINOV2_COMMIT}")
     if weights is None:
         weights = row.cached
         if not weights.exists():
@@ -193,25 +203,56 @@ def _clip(row: Row, weights: Path) -> nn.Module:
 
 def _dinov2(row: Row, weights: Path) -> nn.Module:
     torch.load(weights, weights_only=True)
-    # torch-fidelity asks for the repository as it is today. Validation would accept the tips of branches alone.
-    hub: Any = torch.hub
-    load = hub.load
-
-    def pinned(_repository: str, model: str) -> nn.Module:
-        network: nn.Module = load(DINOV2_CODE, model, skip_validation=True, trust_repo=True)
-        return network
-
-    hub.load = pinned
-    try:
-        return _network(row)
-    except URLError as error:
-        where = Path(torch.hub.get_dir()) / DINOV2_CODE.replace("/", "_").replace(":", "_")
+    where = Path(torch.hub.get_dir()) / f"facebookresearch_dinov2_{DINOV2_COMMIT}"
+    if not where.exists():
+        _download_dinov2(row.name, where)
+    files = _code_below(where)
+    listed = "".join(f"{hashlib.sha256(code).hexdigest()}  {name}\n" for name, code in sorted(files.items()))
+    if hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest() != DINOV2_DIGEST:
         raise GanzooError(
-            f"The code of '{row.name}' could not be downloaded ({error}).",
-            f"Put github.com/{DINOV2_CODE.replace(':', ' at commit ')} at {where}.",
+            f"The code in {where} is not DINOv2's at commit {DINOV2_COMMIT}, so it is not run.",
+            "Delete the folder: the code is downloaded again.",
+        )
+    # What runs is what was read, whatever becomes of the cache; nor are bytecode files there looked at.
+    with tempfile.TemporaryDirectory(prefix="ganzoo-dinov2-") as folder:
+        for name, code in files.items():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / name).write_bytes(code)
+        # torch-fidelity asks torch.hub for the repository as it is today.
+        hub: Any = torch.hub
+        load = hub.load
+        hub.load = lambda _repository, model: load(folder, model, source="local")
+        try:
+            return _network(row)
+        finally:
+            hub.load = load
+
+
+def _download_dinov2(name: str, where: Path) -> None:
+    logger.warning("Downloading the code of '%s' to %s.", name, where)
+    where.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".ganzoo-", dir=where.parent) as folder:
+            torch.hub.download_url_to_file(DINOV2_URL, f"{folder}/code.zip", progress=False)
+            with ZipFile(f"{folder}/code.zip") as archive:
+                archive.extractall(folder)
+            (Path(folder) / f"dinov2-{DINOV2_COMMIT}").rename(where)
+    except (URLError, OSError, BadZipFile) as error:
+        raise GanzooError(
+            f"The code of '{name}' could not be downloaded ({error}).",
+            f"Put what {DINOV2_URL} holds at {where}.",
         ) from error
-    finally:
-        hub.load = load
+
+
+def _code_below(folder: Path) -> dict[str, bytes]:
+    """``hubconf.py`` and the files of ``dinov2/``, by path, without bytecode; empty for what is no such code."""
+    paths = [folder / "hubconf.py"]
+    for place, folders, names in os.walk(folder / "dinov2"):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        paths += [Path(place, name) for name in names]
+    if not all(path.is_file() and path.stat().st_size <= MOST_CODE for path in paths):
+        return {}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
 def _network(row: Row, **options: Any) -> nn.Module:

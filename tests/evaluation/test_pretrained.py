@@ -1,7 +1,15 @@
 """Downloaded extractors: weights are found, fetched or missed with a sentence, never unpickled blindly."""
 
 import hashlib
+import importlib.util
+import marshal
+import os
+import shutil
+import struct
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -197,14 +205,23 @@ def dinov2_vits14():
 """
 
 
-def test_dinov2_comes_from_torch_hubs_cache(torch_cache, noise, tmp_path):
-    """Its code is a repository that torch.hub keeps: here one with a smaller network and the same entry point."""
-    repository = torch_cache.parent / pretrained.DINOV2_CODE.replace("/", "_").replace(":", "_")
-    repository.mkdir(parents=True)
+@pytest.fixture
+def dinov2_code(torch_cache, monkeypatch):
+    """A repository with a smaller network and the same entry point, in torch.hub's cache; it is the one to expect."""
+    repository = torch_cache.parent / f"facebookresearch_dinov2_{pretrained.DINOV2_COMMIT}"
+    (repository / "dinov2").mkdir(parents=True)
     (repository / "hubconf.py").write_text(HUB)
+    (repository / "dinov2" / "__init__.py").write_text("")
+    command = "find hubconf.py dinov2 -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
+    digest = subprocess.run(command, shell=True, cwd=repository, capture_output=True, text=True, check=True).stdout
+    monkeypatch.setattr(pretrained, "DINOV2_DIGEST", digest.split()[0])
     torch_cache.mkdir(parents=True)
+    torch.save(torch.nn.Linear(48, 384).state_dict(), torch_cache / "dinov2_vits14_pretrain.pth")
+    return repository
+
+
+def test_dinov2_comes_from_torch_hubs_cache(dinov2_code, torch_cache, noise, tmp_path):
     weights = torch_cache / "dinov2_vits14_pretrain.pth"
-    torch.save(torch.nn.Linear(48, 384).state_dict(), weights)
     with pytest.raises(GanzooError, match="runs code that is not ganzoo's.*--allow-code"):
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
     with pretrained.allow_code():
@@ -220,3 +237,55 @@ def test_dinov2_comes_from_torch_hubs_cache(torch_cache, noise, tmp_path):
         pytest.raises(GanzooError, match=r"read from torch's cache alone.*dinov2_vits14_pretrain\.pth"),
     ):
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28), elsewhere)
+
+
+@pytest.mark.parametrize("change", ["appended", "added", "removed", "pipe", "huge", "link"])
+def test_code_in_the_cache_that_is_not_the_pinned_commits_is_not_run(dinov2_code, change):
+    hubconf, package = dinov2_code / "hubconf.py", dinov2_code / "dinov2"
+    if change == "appended":
+        hubconf.write_text(HUB + "import pytest\npytest.fail('ran')\n")
+    elif change == "added":
+        (package / "os.pyc").write_bytes(b"")
+    elif change == "removed":
+        shutil.rmtree(package)
+    elif change == "pipe":
+        os.mkfifo(package / "pipe.py")
+    elif change == "huge":
+        with (package / "huge.py").open("wb") as file:
+            file.truncate(2**40)
+    else:
+        (package / "loop.py").symlink_to("loop.py")
+    with pretrained.allow_code(), pytest.raises(GanzooError, match="is not DINOv2's at commit e1277af2.* is not run"):
+        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+
+
+def test_bytecode_beside_the_code_is_neither_run_nor_written(dinov2_code, monkeypatch):
+    """Python takes it for that of the source if it names the source's size and time."""
+    hubconf, hostile = dinov2_code / "hubconf.py", "import pytest\npytest.fail('ran')\n"
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    planted = Path(importlib.util.cache_from_source(str(hubconf)))
+    planted.parent.mkdir()
+    facts, code = hubconf.stat(), compile(hostile, str(hubconf), "exec")
+    header = struct.pack("<4sLLL", importlib.util.MAGIC_NUMBER, 0, int(facts.st_mtime), facts.st_size)
+    planted.write_bytes(header + marshal.dumps(code))
+    with pretrained.allow_code():
+        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+    assert [path.name for path in dinov2_code.rglob("*.pyc")] == [planted.name]
+
+
+def test_the_code_is_downloaded_once_and_checked(dinov2_code, monkeypatch, tmp_path):
+    made = tmp_path / f"dinov2-{pretrained.DINOV2_COMMIT}"
+    shutil.copytree(dinov2_code, made)
+    shutil.rmtree(dinov2_code)
+    archive = shutil.make_archive(str(tmp_path / "code"), "zip", tmp_path, made.name)
+    monkeypatch.setattr(pretrained, "DINOV2_URL", Path(archive).as_uri())
+    with pretrained.allow_code():
+        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+        Path(archive).unlink()
+        find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+        shutil.rmtree(dinov2_code)
+        with pytest.raises(
+            GanzooError, match="code of 'dinov2-vit-s-14' could not be downloaded.*Put what file:.* at "
+        ):
+            find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
+    assert [path.name for path in dinov2_code.parent.iterdir()] == ["checkpoints"]
