@@ -68,7 +68,7 @@ def build(package: Package) -> None:
     # A path alone: the .pth files of those folders, and with them editable installs, are not followed.
     outer = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     (Path(purelib) / "shared-torch.pth").write_text("\n".join(outer) + "\n", encoding="utf-8")
-    for file in (REQUIREMENTS / "build.txt", package.requirements):
+    for file in (REQUIREMENTS / "setuptools.txt", package.requirements):
         subprocess.run([*ask, "-r", str(file)], check=True, capture_output=True, text=True)
 
 
