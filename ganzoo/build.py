@@ -29,8 +29,8 @@ from ganzoo.registry.registry import Entry
 
 T = TypeVar("T")
 BYTES_PER_WEIGHT = 4
-MOST_TENSORS = 10_000
-"""Weights and buffers of one network, as tensors: several thousand layers."""
+MOST_TENSORS = 3_000
+"""Weights and buffers of one network, as tensors: a thousand layers, which take seconds to build."""
 SPECTRAL_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 SIZES_FROM_SPEC = "Take every size from the spec."
 
@@ -180,7 +180,7 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
         if weights > limit:
             many = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
         else:
-            many = f"{MOST_TENSORS:,} tensors of weights, thousands of layers"
+            many = f"{MOST_TENSORS:,} tensors of weights, a thousand layers"
         raise GanzooError(f"The {name} would have more than {many}.", "Reduce its sizes.") from None
     finally:
         for hook in hooks:

@@ -120,7 +120,7 @@ def test_bounds_change_no_value_within_them():
 
 
 def test_a_network_of_a_billion_small_layers_is_refused_before_it_is_built():
-    with pytest.raises(GanzooError, match="The generator 'deep' would have more than 10,000 tensors of weights"):
+    with pytest.raises(GanzooError, match="The generator 'deep' would have more than 3,000 tensors of weights"):
         check_memory("generator 'deep'", lambda: nn.Sequential(*(nn.Linear(1, 1) for _ in range(10**9))))
 
 

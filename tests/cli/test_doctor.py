@@ -32,7 +32,7 @@ def healthy(zoo, tmp_path_factory):
         "networks.generator={name: dcgan, width: 16}",
         "networks.discriminator={name: dcgan, width: 16, norm: none}",
     ]
-    settings = [*COMMON, *small, "optimizers.default.lr=5e-4", "train.images=12800"]
+    settings = [*COMMON, *small, "optimizers.default.lr=1e-3", "train.images=12800"]
     return train(zoo, tmp_path_factory.mktemp("healthy"), "r1-mnist", *settings)
 
 
