@@ -55,7 +55,7 @@ NO_SPACE = {
 ESCAPE = "ganzoo.escape"
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-"""click's, or that of the copy of click that newer versions of typer carry."""
+"""That of the copy of click that typer carries, which it does not show otherwise."""
 
 
 def _version(requested: bool) -> None:
