@@ -51,7 +51,10 @@ def curve(trainer, steps=5):
     ("recipe", "overrides"),
     [
         ("wgan-gp-mnist", ["networks.generator.norm=batch", "phases={discriminator: {repeat: 2}}"]),
-        ("infogan-mnist", []),
+        (
+            "infogan-mnist",
+            ["networks.generator={name: mlp, hidden: [16, 16]}", "networks.discriminator={name: mlp, hidden: [16]}"],
+        ),
         ("vanilla-mnist", []),
         ("r1-mnist", ["augmentation={name: ada, start: 0.5, noise: true, cutout: true}"]),
         ("r1-mnist", ["augmentation=diffaugment"]),

@@ -96,5 +96,5 @@ def test_a_lazy_regularizer_s_own_phase_may_run_less_often_still(mnist):
 
 def test_an_objective_of_its_own_phases_decides_itself(mnist):
     with pytest.raises(GanzooError, match="The loss 'infogan' has its own phases") as refused:
-        trainer(mnist, recipe="infogan-mnist")
+        trainer(mnist, "networks.generator=mlp", "networks.discriminator=mlp", recipe="infogan-mnist")
     assert "Remove train.share_fakes" in str(refused.value)

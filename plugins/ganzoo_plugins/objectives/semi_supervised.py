@@ -27,7 +27,7 @@ Beside the game a classifier learns from the pool alone, by L_supervised and not
 starts as D's equal. The metrics ``test-error`` and ``supervised-test-error`` are the errors of the two on held-out
 images.
 
-D's last layer is replaced by one of K logits.
+D's last layer is replaced by one of K logits, with weight normalisation whose scales learn.
 """
 
 from __future__ import annotations
@@ -182,11 +182,23 @@ class Discriminator(nn.Module):
 
 
 class ClassHead(nn.Linear):
-    """From features (n, feature_width) to a logit for each class (n, K), whatever the label."""
+    """From features (n, feature_width) to a logit for each class (n, K), whatever the label.
+
+    Weights have a norm of their own that learns (Salimans & Kingma 2016). A plain layer's would grow as fast as all of
+    them together, and D be sure long before G follows.
+
+    Args:
+        feature_width: Number of features.
+        classes: K.
+    """
+
+    def __init__(self, feature_width: int, classes: int) -> None:
+        super().__init__(feature_width, classes)
+        self.scale = nn.Parameter(torch.full((classes, 1), HIDDEN_SCALE))
 
     def forward(self, features: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits (n, K)."""
-        return super().forward(features)
+        return linear(features, self.scale * normalize(self.weight, dim=1), self.bias)
 
 
 class Pool(nn.Module):
