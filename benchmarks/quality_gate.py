@@ -9,8 +9,9 @@ mean over seeds of each headline score, the logarithm of a Fréchet distance and
 
     mean ± t(99.9%) sd sqrt(2 / seeds)
 
-where sd is the recipe's own deviation between seeds, or the one of all recipes together where that is larger; t has as
-many degrees of freedom as the latter. On another CPU a training rounds differently and ends as another seed's would,
+where sd is the recipe's own deviation between seeds, or the typical one of all recipes where that is larger: the
+geometric mean, so that one recipe whose seeds differ widely does not widen the others' intervals. t has the degrees of
+freedom of all recipes together. On another CPU a training rounds differently and ends as another seed's would,
 which is what this interval allows for. A score that is better than its interval fails too: renew the file, or find out
 what is wrong with the score. Exit code 1 where any score is outside.
 """
@@ -25,10 +26,11 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, variance
 from time import process_time
 
 import torch
+from scipy.special import digamma
 from scipy.stats import t
 
 from ganzoo.config.identity import training_digest
@@ -189,15 +191,16 @@ def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
     found: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
     for metric in dict.fromkeys(metric for by_metric in scores.values() for metric in by_metric):
         values = {name: scaled(metric, by[metric]) for name, by in scores.items() if metric in by}
-        squares = {name: sum((y - fmean(ys)) ** 2 for y in ys) for name, ys in values.items()}
-        freedom = {name: len(ys) - 1 for name, ys in values.items()}
-        together, degrees = sum(squares.values()), sum(freedom.values())
-        if not degrees:
-            raise GanzooError("One training of one recipe has no deviation.", "Give more seeds.")
-        quantile = float(t.ppf((1 + CONFIDENCE) / 2, degrees))
+        if any(len(ys) < 2 for ys in values.values()):
+            raise GanzooError("One training of a recipe has no deviation.", "Give two seeds or more.")
+        least = LEAST["fid" if is_distance(metric) else ""]
+        own = {name: max(variance(ys), 1e-12) for name, ys in values.items()}
+        # The logarithm of a variance from few values is too small on average, by what digamma says.
+        bias = [digamma((len(ys) - 1) / 2) - math.log((len(ys) - 1) / 2) for ys in values.values()]
+        typical = math.exp(fmean(map(math.log, own.values())) - fmean(bias))
+        quantile = float(t.ppf((1 + CONFIDENCE) / 2, sum(len(ys) - 1 for ys in values.values())))
         for name, ys in values.items():
-            variance = max(together / degrees, squares[name] / freedom[name] if freedom[name] else 0.0)
-            width = max(quantile * math.sqrt(2 * variance / len(ys)), LEAST["fid" if is_distance(metric) else ""])
+            width = max(quantile * math.sqrt(2 * max(own[name], typical) / len(ys)), least)
             found[name][metric] = fmean(ys) - width, fmean(ys) + width
     return found
 
