@@ -107,6 +107,8 @@ def record(args: argparse.Namespace, zoo: Zoo) -> bool:
 
 def check(args: argparse.Namespace, zoo: Zoo) -> bool:
     """Train again, and say which scores are outside of their intervals; whether any is."""
+    if not args.file.exists():
+        raise GanzooError(f"There are no intervals: {args.file} does not exist.", "Make it with `record`.")
     known = json.loads(args.file.read_text("utf-8"))
     if known["schema"] != SCHEMA:
         raise GanzooError(f"{args.file} has schema {known['schema']}; this reads {SCHEMA}.", "Record it anew.")

@@ -43,17 +43,17 @@ def outcome(*words):
 @pytest.mark.timeout(1800)
 def test_the_same_recipe_passes_and_a_fault_in_it_is_found(tmp_path, capsys):
     file = tmp_path / "gate.json"
-    short = ("--cpu-seconds", 4, "--samples", 1000)
-    assert outcome("record", "vanilla-mnist", *short, "--file", file) == 0
+    short = ("--cpu-seconds", 4, "--samples", 500, "--seeds", 0, 1, 2, 3)
+    assert outcome("record", "wgan-gp-mnist", *short, "--file", file) == 0
     recorded = json.loads(file.read_text())["recipes"]
-    assert [len(score["values"]) for one in recorded.values() for score in one["scores"].values()] == [3] * 4
+    assert [len(score["values"]) for one in recorded.values() for score in one["scores"].values()] == [4] * 4
     assert outcome("check", "--file", file) == 0
     assert "OUTSIDE" not in capsys.readouterr().out
     fault = "optimizers.generator={name: adam, lr: 0.1, betas: [0.5, 0.999]}"
     assert outcome("check", "--file", file, "--set", fault) == 1
     told = capsys.readouterr().out
-    assert "OUTSIDE: fid@mnist-ae of vanilla-mnist" in told
-    assert "If that is as it should be: python benchmarks/quality_gate.py record vanilla-mnist " in told
+    assert "OUTSIDE: fid@mnist-ae of wgan-gp-mnist" in told
+    assert "If that is as it should be: python benchmarks/quality_gate.py record wgan-gp-mnist " in told
 
 
 def test_what_the_file_does_not_have_is_a_sentence(tmp_path):
@@ -61,6 +61,7 @@ def test_what_the_file_does_not_have_is_a_sentence(tmp_path):
     file.write_text(json.dumps({"schema": 1, "recipes": {}}))
     assert "has no intervals for vanilla-mnist" in outcome("check", "vanilla-mnist", "--file", file)
     assert "needs the names of recipes" in outcome("record", "--file", file)
+    assert "There are no intervals" in outcome("check", "--file", tmp_path / "none.json")
 
 
 @pytest.mark.skipif(not FILE.exists(), reason="no intervals are committed")
