@@ -216,7 +216,7 @@ def test_components_are_built_in_code_as_in_files():
         ),
         (
             {"optimizers.default.zzzzz": 1},
-            "Known: amsgrad, betas, decay, decoupled_weight_decay, eps, lr, weight_decay.",
+            "Known: amsgrad, betas, decay, decoupled_weight_decay, eps, lazy_scaling, lr, weight_decay.",
         ),
         ({"optimizers.default": {"lr": 1e-4}}, "optimizers.default needs the key 'name'."),
         ({"optimizers.default.name": "adamm"}, "optimizers.default: Unknown optimizer 'adamm'. Did you mean 'adam'?"),
