@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ganzoo.api.metric import Extractor, Features, Metric, MetricInputs, ModelMetric, TrainedModel
     from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
-    from ganzoo.api.reading import check_bytes, open_picture, open_regular, read_idx
+    from ganzoo.api.reading import ZippedFile, ZippedFiles, check_bytes, open_picture, open_regular, read_idx
     from ganzoo.api.tracker import Tracker
     from ganzoo.errors import GanzooError
     from ganzoo.evaluation.evaluate import evaluate
@@ -67,6 +67,8 @@ _HOME = {
     "Shift": "ganzoo.api.bounds",
     "Weight": "ganzoo.api.bounds",
     "cache_folder": "ganzoo.api.dataset",
+    "ZippedFile": "ganzoo.api.reading",
+    "ZippedFiles": "ganzoo.api.reading",
     "check_bytes": "ganzoo.api.reading",
     "evaluate": "ganzoo.evaluation.evaluate",
     "hookimpl": "ganzoo.api.hookspecs",
@@ -124,6 +126,8 @@ __all__ = [
     "TrainedModel",
     "UniformPrior",
     "Weight",
+    "ZippedFile",
+    "ZippedFiles",
     "cache_folder",
     "check_bytes",
     "evaluate",

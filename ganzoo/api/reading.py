@@ -17,7 +17,8 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -53,6 +54,12 @@ MAX_ARRAY_HEADER = 10_000
 
 MAX_CODE = 2**24
 """Bytes that the compressed code of a TorchScript file may expand to."""
+
+MAX_ZIPPED = 2_000_000
+"""Files of an archive of pictures."""
+
+MAX_ZIPPED_BYTES = 2**28
+"""Bytes of one of them, more than any picture of ``MAX_PIXELS`` takes uncompressed."""
 
 ARCHIVE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """What numpy.savez and savez_compressed write. The others expand without a limit worth the name."""
@@ -124,12 +131,104 @@ def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
         raise
 
 
+class ZippedFiles:
+    """The files of a zip archive, open until the ``with`` block ends.
+
+    Each is read into memory when it is asked for; nothing is unpacked to the disk.
+
+    Args:
+        path: The archive.
+
+    Attributes:
+        names: Of its files, without folders, as the archive has them.
+
+    Raises:
+        GanzooError: It is no zip archive, is damaged or encrypted, or holds more than it could without tricks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with ExitStack() as opened:
+            try:
+                file = opened.enter_context(open_regular(path))
+                n_bytes = os.fstat(file.fileno()).st_size
+                if _count(file, b"PK\1\2") > MAX_ZIPPED:
+                    raise GanzooError(f"{path} holds more than {MAX_ZIPPED:,} files.", "Divide it.")
+                self._archive = opened.enter_context(zipfile.ZipFile(file))
+            except DAMAGE as error:
+                raise GanzooError(f"{path} cannot be read as a zip archive ({error}).", "Pack it again.") from error
+            self._infos = {info.filename: info for info in self._archive.infolist() if not info.is_dir()}
+            if sum(info.compress_size for info in self._infos.values()) > n_bytes:
+                raise GanzooError(f"{path} is damaged: its files overlap.", "Pack it again.")
+            self.names = tuple(self._infos)
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> ZippedFiles:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._opened.close()
+
+    def read(self, name: str) -> tuple[BinaryIO, int]:
+        """A file's content, and the bytes that it takes in the archive.
+
+        Raises:
+            GanzooError: It is damaged, encrypted, too large, or compressed by another method than deflate.
+        """
+        info = self._infos[name]
+        if info.flag_bits & 1:
+            raise GanzooError(f"{self.path} is encrypted.", "Pack it without a password.")
+        if info.compress_type not in ARCHIVE_METHODS:
+            raise GanzooError(f"{name} in {self.path} is compressed by an unusual method.", "Pack it with deflate.")
+        if info.file_size > MAX_ZIPPED_BYTES:
+            raise GanzooError(f"{name} in {self.path} has {info.file_size:,} bytes, too many for one picture.")
+        try:
+            with self._archive.open(info) as file:
+                content = file.read(info.file_size + 1)
+            if len(content) != info.file_size:
+                raise ValueError("it holds less or more than it says")
+        except DAMAGE as error:
+            raise GanzooError(f"{name} in {self.path} is damaged ({error}).", "Pack it again.") from error
+        return io.BytesIO(content), info.compress_size
+
+
+@dataclass(frozen=True)
+class ZippedFile:
+    """One file of a zip archive, where a path would do as well."""
+
+    archive: ZippedFiles
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.archive.path}/{self.name}"
+
+
+def _count(file: BinaryIO, signature: bytes) -> int:
+    """How often a signature occurs in a file, which is read in blocks and rewound."""
+    found, rest = 0, b""
+    while block := file.read(2**20):
+        found += (rest + block).count(signature)
+        rest = block[1 - len(signature) :]
+    file.seek(0)
+    return found
+
+
 @contextmanager
-def open_picture(path: Path, formats: Collection[str] = PICTURE_FORMATS) -> Iterator[Image.Image]:
+def _opened(path: Path | ZippedFile) -> Iterator[tuple[BinaryIO, int]]:
+    """A file and the bytes that it takes on the disk."""
+    if isinstance(path, ZippedFile):
+        yield path.archive.read(path.name)
+    else:
+        with open_regular(path) as file:
+            yield file, os.fstat(file.fileno()).st_size
+
+
+@contextmanager
+def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FORMATS) -> Iterator[Image.Image]:
     """Open a picture whose size is acceptable. Its pixels are decoded in the ``with`` block, on first use.
 
     Args:
-        path: The file; its name says nothing about its format.
+        path: The file, or one of an archive; its name says nothing about its format.
         formats: Pillow's names of the formats to try.
 
     Raises:
@@ -140,10 +239,10 @@ def open_picture(path: Path, formats: Collection[str] = PICTURE_FORMATS) -> Iter
 
     verdict = "cannot be read"
     try:
-        with open_regular(path) as file, warnings.catch_warnings():
+        with _opened(path) as (file, n_bytes), warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
             picture = Image.open(file, formats=tuple(formats))
-            _check_picture(path, picture, os.fstat(file.fileno()).st_size)
+            _check_picture(path, picture, n_bytes)
             verdict = "is damaged"
             yield picture
     except (GanzooError, MemoryError):
@@ -158,7 +257,7 @@ def open_picture(path: Path, formats: Collection[str] = PICTURE_FORMATS) -> Iter
         raise GanzooError(f"The picture {path} {verdict} ({reason}).", "Remove it or write it again.") from error
 
 
-def _check_picture(path: Path, picture: Image.Image, n_bytes: int) -> None:
+def _check_picture(path: Path | ZippedFile, picture: Image.Image, n_bytes: int) -> None:
     pixels = prod(picture.size)
     size = "x".join(map(str, picture.size))
     if pixels > MAX_PIXELS:

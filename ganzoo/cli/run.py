@@ -18,6 +18,10 @@ def run(
     recipe: Annotated[
         str | None, typer.Argument(help="A recipe's name (`ganzoo list recipes`) or a YAML file.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Train on your own pictures: a folder (subfolders are classes) or a zip archive."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a value: --set train.images=20000", metavar="KEY=VALUE"),
@@ -44,6 +48,8 @@ def run(
     from ganzoo.runs.start import start
     from ganzoo.training.distributed import LostContact, joined
 
+    if data is not None and resume is not None:
+        raise GanzooError("--data chooses the pictures of a new run.", "A resumed run keeps its own: drop --data.")
     if profile and resume is not None:
         raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
     overrides = list(set_ or ())
@@ -71,10 +77,14 @@ def run(
                 progress.begin(opened.recipe(zoo, overrides), resume)
                 finished = resume_run(resume, zoo, overrides=overrides, callbacks=callbacks, processes=processes)
             elif recipe is not None:
-                from ganzoo.config.loading import load_recipe
+                from ganzoo.config.loading import OWN_PICTURES, load_recipe
+                from ganzoo.config.own_pictures import recipe_for
                 from ganzoo.runs.folder import free_folder
 
-                resolved = load_recipe(recipe, zoo, overrides)
+                resolved = (
+                    load_recipe(recipe, zoo, overrides) if data is None else recipe_for(data, recipe, zoo, overrides)
+                )
+                chose_length = any(override.startswith(("train.images=", "train=")) for override in overrides)
                 folder = out or free_folder(resolved.name)
                 progress.begin(resolved, folder)
                 finished = start(
@@ -85,6 +95,8 @@ def run(
                     callbacks=callbacks,
                     processes=processes,
                     profile=profile and processes.size == 1,
+                    # A recipe's length fits its own dataset; on other pictures it may take hours.
+                    announce=resolved.dataset.name == OWN_PICTURES and not chose_length and processes.size == 1,
                 )
             else:
                 raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import check_name
 from ganzoo.registry.validation import KeyPath, ValidationFailed, ValidationIssue, issues
+
+OWN_PICTURES = "image-folder"
+"""The dataset that a path stands for."""
 
 
 def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, migrate: bool = False) -> Recipe:
@@ -43,7 +47,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
 def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
     check_name("recipe", name)
     parsed = [Override.parse(text) for text in overrides]
-    data = apply_overrides(data, parsed, zoo)
+    data = _with_own_pictures(apply_overrides(data, parsed, zoo), zoo)
     found = list(_old_keys(data, zoo))
     given = _renamed(data, zoo)
     if "name" in given:
@@ -60,6 +64,19 @@ def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, ove
     if recipe is None or found:
         raise ValidationFailed(found, [_in_words(issue, Path(place), parsed) for issue in found])
     return recipe
+
+
+def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
+    """``dataset: ./photos`` as the dataset of one's own pictures, in whatever size and colours they have."""
+    given = data.get("dataset")
+    name = given.get("name") if isinstance(given, dict) else given
+    if not isinstance(name, str) or name in zoo.datasets or OWN_PICTURES not in zoo.datasets:
+        return data
+    if not ("/" in name or os.sep in name or name.startswith((".", "~")) or name.lower().endswith(".zip")):
+        return data
+    options = given if isinstance(given, dict) else {}
+    place = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - pathlib keeps the ".." of a path
+    return {**data, "dataset": {"size": "auto", "channels": "auto", **options, "name": OWN_PICTURES, "path": place}}
 
 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:

@@ -7,6 +7,7 @@ knows: the recipe, and the checkpoint.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -23,7 +24,7 @@ from ganzoo.config.schema import Recipe
 from ganzoo.data.datasets import load_part, part_of
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.requests import fitting_metrics
+from ganzoo.evaluation.requests import fitting_metrics, written
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.folder import RunFolder
@@ -49,6 +50,8 @@ CHANGEABLE = (
 )
 """What ``--set`` may change on resume: nothing that would make the past look different. Another device or engine may
 round differently from here on, and no recipe's meaning depends on it."""
+REHEARSED, REHEARSED_SECONDS = 20, 2.0
+"""Steps, and seconds of them, that tell how long a training will take."""
 
 
 def start(
@@ -61,6 +64,7 @@ def start(
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
     profile: bool = False,
+    announce: bool = False,
 ) -> RunFolder | None:
     """Train a recipe from the beginning.
 
@@ -73,6 +77,7 @@ def start(
         callbacks: Who is told of progress.
         processes: The processes that train together.
         profile: Say where the time of a step goes, once it is under way, and log it as an event ``profile``.
+        announce: Say what it trains on, and how long it will take, before it starts; in one process alone.
 
     Returns:
         The finished run; None in processes that are not main.
@@ -94,7 +99,31 @@ def start(
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
+        if announce:
+            callbacks.log(_announcement(parts.trainer, parts.dataset))
         return _train(parts, run, zoo, callbacks, profile=profile)
+
+
+def _announcement(trainer: Trainer, dataset: Dataset) -> str:
+    """What it trains on, and how long that will take: a few steps are timed and taken back."""
+    with trainer.rehearsal():
+        trainer.step()  # which compiles and allocates
+        trainer.flush()
+        began, steps = time.perf_counter(), 0
+        while steps < REHEARSED and time.perf_counter() - began < REHEARSED_SECONDS:
+            trainer.step()
+            steps += 1
+        trainer.flush()  # waits for the device
+        seconds = (time.perf_counter() - began) / steps * trainer.total_steps
+    long = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    long = long if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+    classes = len(dataset.classes)
+    kinds = f" in {classes} classes" if classes > 1 else ""
+    unused = " (which this recipe does not use)" if kinds and not trainer.recipe.conditional else ""
+    return (
+        f"{len(dataset):,} training images, {written(dataset.shape)}{kinds}{unused}. Showing "
+        f"{trainer.recipe.train.images:,} takes about {long} here, scores excluded; --set train.images=N changes that."
+    )
 
 
 def resume(

@@ -1,26 +1,40 @@
-"""Folders of the user's own pictures as a dataset."""
+"""Folders and zip archives of the user's own pictures as a dataset."""
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import GanzooError, ImageDataset, Split, check_bytes, open_picture
+from ganzoo import GanzooError, ImageDataset, Split, ZippedFile, ZippedFiles, check_bytes, open_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from PIL.Image import Image
+
+    Picture = Path | ZippedFile
+
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """Of the names of pictures, as torchvision has them."""
 
+SPLITS: tuple[Split, Split] = ("train", "test")
+
 MOST_ENTRIES = 10_000_000
 """Files and folders below the folder of a class."""
+
+LARGEST_NATIVE, LARGEST_AUTO = 128, 64
+"""``size: auto`` leaves pictures of one size as they are up to the first, and scales the others to the second at most:
+what a network learns without a data centre."""
+
+GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+"""Pillow's modes without colour."""
 
 
 def image_folder(
@@ -28,39 +42,107 @@ def image_folder(
     folder: Path | None,
     *,
     path: str,
-    size: Annotated[int, Field(ge=1, le=4096)] | None = None,
-    channels: Literal[1, 3] = 3,
+    size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] | None = None,
+    channels: Literal[1, 3, "auto"] = 3,
 ) -> ImageDataset:
-    """Pictures of one's own; subfolders are classes.
+    """Pictures of one's own; subfolders are classes. Transparent ones are laid on white.
 
     Args:
         split: ``"train"`` or ``"test"``: the subfolders of these names, or else nine tenths and one tenth.
         folder: The user's ``--data-dir``, which ``path`` is relative to, or None.
-        path: Folder of pictures, or of one folder of pictures for each class.
-        size: Height and width that pictures are scaled and cropped to; None where all have one size already.
-        channels: 1 for grey, 3 for colour.
+        path: Folder of pictures, or of one folder of pictures for each class; or a zip archive of either, which may
+            have one folder around everything.
+        size: Height and width that pictures are scaled and cropped to; None where all have one size already. ``auto``
+            leaves small pictures of one size as they are, and makes squares of the others, as large as all of them
+            allow: 64, 32, 16 or 8.
+        channels: 1 for grey, 3 for colour; ``auto`` is 1 where no picture has a colour mode.
 
     Raises:
         GanzooError: There is no picture, or one cannot be read, or they differ in size.
     """
     root = Path(path).expanduser() if folder is None else folder / path
     _refuse_odd(root)
-    divided = (root / "train").is_dir() and (root / "test").is_dir()
-    files, labels, classes = _pictures(root / split if divided else root)
-    if divided and classes != _pictures(root / "train")[2]:
-        raise GanzooError(
-            f"The folders train and test in {root} have different classes.",
-            "Give their subfolders the same names.",
-        )
-    chosen = range(len(files)) if divided else _share(len(files), split)
-    if not chosen:
-        raise GanzooError(
-            f"The folder {root} has no pictures for '{split}'.",
-            "Ten pictures are the least that can be divided in two.",
-        )
-    images = _stack([files[index] for index in chosen], size, channels)
+    with ZippedFiles(root) if root.is_file() else nullcontext() as archive:
+        if archive is None:
+            divided = (root / "train").is_dir() and (root / "test").is_dir()
+            parts = {one: _pictures(root / one) for one in SPLITS} if divided else {split: _pictures(root)}
+        else:
+            named = _without_outer_folder(archive)
+            divided = {*SPLITS} <= {place[0] for place in named if len(place) > 1}
+            parts = {one: _zipped(archive, named, one) for one in SPLITS} if divided else {}
+            parts = parts or {split: _zipped(archive, named, None)}
+        if len({classes for _, _, classes in parts.values()}) > 1:
+            raise GanzooError(
+                f"The folders train and test in {root} have different classes.",
+                "Give their subfolders the same names.",
+            )
+        files, labels, classes = parts[split]
+        if size == "auto" or channels == "auto":
+            found, grey = _common([file for pictures, _, _ in parts.values() for file in pictures])  # both splits alike
+            size = found if size == "auto" else size
+            channels = (1 if grey else 3) if channels == "auto" else channels
+        chosen = range(len(files)) if divided else _share(len(files), split)
+        if not chosen:
+            raise GanzooError(
+                f"{root} has no pictures for '{split}'.",
+                "Ten pictures are the least that can be divided in two.",
+            )
+        images = _stack([files[index] for index in chosen], size, channels)
     kept = torch.tensor([labels[index] for index in chosen]) if classes else None
     return ImageDataset("image-folder", split, images, kept, classes)
+
+
+def _without_outer_folder(archive: ZippedFiles) -> dict[tuple[str, ...], str]:
+    """The archive's pictures by the parts of their paths, without hidden ones and without a folder around them all."""
+    named = {PurePosixPath(name).parts: name for name in archive.names if name.lower().endswith(ENDINGS)}
+    named = {parts: name for parts, name in sorted(named.items()) if not any(map(_is_hidden, parts))}
+    if (
+        named
+        and len({parts[0] if len(parts) > 1 else None for parts in named}) == 1
+        and all(len(parts) > 1 for parts in named)
+    ):
+        return {parts[1:]: name for parts, name in named.items()}
+    return named
+
+
+def _zipped(
+    archive: ZippedFiles, named: dict[tuple[str, ...], str], split: Split | None
+) -> tuple[list[Picture], list[int], tuple[str, ...]]:
+    """As ``_pictures``, of an archive."""
+    if split is not None:
+        named = {parts[1:]: name for parts, name in named.items() if parts[0] == split and len(parts) > 1}
+    classes = sorted({parts[0] for parts in named if len(parts) > 1})
+    if classes and any(len(parts) == 1 for parts in named):
+        raise _beside(archive.path, classes)
+    files: list[Picture] = [ZippedFile(archive, name) for name in named.values()]
+    return files, [classes.index(parts[0]) for parts in named] if classes else [], tuple(classes)
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a name is of what systems and tools leave beside pictures."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _beside(root: Path, classes: Sequence[str]) -> GanzooError:
+    return GanzooError(
+        f"{root} holds pictures beside the subfolder{'s' if len(classes) > 1 else ''} {', '.join(classes[:3])}"
+        f"{', ...' if len(classes) > 3 else ''}.",
+        "Subfolders are classes: move every picture into one, or the subfolders elsewhere.",
+    )
+
+
+def _common(files: Sequence[Picture]) -> tuple[int | None, bool]:
+    """The size that suits all pictures (None: the one that they have), and whether none has colour. Reads headers."""
+    sizes, grey = set(), True
+    for file in files:
+        with open_picture(file) as picture:
+            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the camera was held upright
+            sizes.add(picture.size[::-1] if turned else picture.size)
+            grey = grey and picture.mode in GREY
+    if len(sizes) <= 1 and all(max(size) <= LARGEST_NATIVE for size in sizes):
+        return None, grey
+    shortest = min(min(size) for size in sizes)
+    return max(8, min(LARGEST_AUTO, 2 ** (shortest.bit_length() - 1))), grey
 
 
 def _refuse_odd(root: Path) -> None:
@@ -71,16 +153,19 @@ def _refuse_odd(root: Path) -> None:
         raise GanzooError(f"The folder of pictures {root} cannot be read: {error}.", "Check dataset.path.") from error
 
 
-def _pictures(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
+def _pictures(folder: Path) -> tuple[list[Picture], list[int], tuple[str, ...]]:
     """Files, labels and class names; no class names where there are no subfolders.
 
     The order is that of torchvision's ImageFolder, whose own search follows links in circles.
     """
     try:
-        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        classes = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
+        loose = _files(folder, into_subfolders=False)
         if not classes:
-            return _files(folder, into_subfolders=False), [], ()
-        files: list[Path] = []
+            return loose, [], ()
+        if loose:
+            raise _beside(folder, classes)
+        files: list[Picture] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
             found = _files(folder / name)
@@ -95,7 +180,7 @@ def _pictures(folder: Path) -> tuple[list[Path], list[int], tuple[str, ...]]:
     return files, labels, tuple(classes)
 
 
-def _files(folder: Path, *, into_subfolders: bool = True) -> list[Path]:
+def _files(folder: Path, *, into_subfolders: bool = True) -> list[Picture]:
     """Everything below a folder whose name says that it is a picture, folder by folder."""
     found: list[tuple[str, str]] = []
     waiting, seen = [str(folder)], 0
@@ -113,7 +198,7 @@ def _files(folder: Path, *, into_subfolders: bool = True) -> list[Path]:
                             "Copy the folder instead; only the folder of a class may be a link.",
                         )
                     waiting.append(entry.path)
-                elif entry.name.lower().endswith(ENDINGS):
+                elif entry.name.lower().endswith(ENDINGS) and not _is_hidden(entry.name):
                     found.append((inside, entry.name))
     return [Path(inside, name) for inside, name in sorted(found)]
 
@@ -125,7 +210,7 @@ def _share(count: int, split: Split) -> list[int]:
     return sorted(order[held_out:] if split == "train" else order[:held_out])
 
 
-def _stack(files: Sequence[Path], size: int | None, channels: Literal[1, 3]) -> Tensor:
+def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3]) -> Tensor:
     """All pictures as uint8 (n, channels, h, w); their headers have said before that they fit into memory."""
     from PIL import ImageOps
     from PIL.Image import Resampling
@@ -135,12 +220,13 @@ def _stack(files: Sequence[Path], size: int | None, channels: Literal[1, 3]) -> 
     for index, file in enumerate(files):
         with open_picture(file) as picture:
             if index == 0:
-                check_bytes(files[0].parent, len(files) * channels * (size * size if size else prod(picture.size)))
+                what = file.archive.path if isinstance(file, ZippedFile) else file.parent
+                check_bytes(what, len(files) * channels * (size * size if size else prod(picture.size)))
                 first = picture.size
             if size is None and sorted(picture.size) != sorted(first):
                 raise _of_another_size(file, picture.size, files[0], first)
             ImageOps.exif_transpose(picture, in_place=True)
-            upright = picture.convert("L" if channels == 1 else "RGB")
+            upright = _opaque(picture).convert("L" if channels == 1 else "RGB")
             if size is not None:
                 upright = ImageOps.fit(upright, (size, size), Resampling.BICUBIC)
             pixels = pil_to_tensor(upright)
@@ -152,7 +238,19 @@ def _stack(files: Sequence[Path], size: int | None, channels: Literal[1, 3]) -> 
     return stacked
 
 
-def _of_another_size(file: Path, size: tuple[int, int], first: Path, wanted: tuple[int, int]) -> GanzooError:
+def _opaque(picture: Image) -> Image:
+    """A picture without transparency, on white, and of eight bits a channel."""
+    from PIL import Image
+
+    if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scale
+        return picture.convert("I").point(lambda level: level * (1 / 256) + 0).convert("L")
+    if not picture.has_transparency_data:
+        return picture
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture.convert("RGBA"))
+
+
+def _of_another_size(file: Picture, size: tuple[int, int], first: Picture, wanted: tuple[int, int]) -> GanzooError:
     found, other = (f"{height}x{width}" for width, height in (size, wanted))
     return GanzooError(
         f"The picture {file} is {found} pixels high and wide, and {first} is {other}.",

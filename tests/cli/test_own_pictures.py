@@ -1,0 +1,157 @@
+"""``ganzoo run dcgan --data ./photos``: a folder or an archive of pictures, and nothing else."""
+
+import sys
+import zipfile
+
+import pytest
+import torch
+from PIL import Image
+
+from ganzoo import cli
+from ganzoo.config.own_pictures import recipe_for
+from ganzoo.errors import GanzooError
+from ganzoo.runs.folder import RunFolder
+from ganzoo_plugins.datasets.image_folder import image_folder
+
+SMALL = [
+    *("networks.generator.width=4", "networks.discriminator.width=4", "train.batch_size=8", "train.threads=1"),
+    *("train.device=cpu", "train.engine=eager"),
+]
+
+
+def draw(path, colour, size=(16, 16), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for number in range(20):
+        draw(tmp_path / "photos" / f"{number:02}.png", (number, 2 * number, 3 * number))
+    return tmp_path / "photos"
+
+
+def test_one_command_from_a_folder_to_samples(photos, tmp_path, monkeypatch, capsys):
+    settings = [word for text in [*SMALL, "train.images=16"] for word in ("--set", text)]
+    out = tmp_path / "run"
+    monkeypatch.setattr(sys, "argv", ["ganzoo", "run", "dcgan", "--data", str(photos), "--out", str(out), *settings])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    err = capsys.readouterr().err
+    assert not left.value.code, err
+    assert err.startswith("dcgan-photos: dcgan-mnist on the pictures of photos\n")
+    assert "This run gets no scores. Install a plugin whose extractor" in err
+    assert "takes about" not in err  # a length was given
+    run = RunFolder.open(out)
+    assert run.info["shape"] == [3, 16, 16]
+    with Image.open(out / "samples" / "000000000016.png") as grid:
+        assert grid.mode == "RGB"
+
+
+def test_how_long_it_takes_is_said_before_it_starts_and_changes_no_bit(photos, tmp_path, zoo):
+    from ganzoo.runs.start import Callbacks, start
+
+    recipe = recipe_for(photos, "dcgan", zoo, [*SMALL, "train.images=32"])
+    said, states = [], []
+    for announce in (True, False):
+        callbacks = Callbacks(log=said.append)
+        run = start(recipe, zoo, tmp_path / f"run-{announce}", callbacks=callbacks, announce=announce)
+        states.append(run.latest_checkpoint().tensors)
+    (sentence,) = [one for one in said if "takes about" in one]
+    assert sentence.startswith("18 training images, 16x16 RGB. Showing 32 takes about ")
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+def test_a_path_in_place_of_a_datasets_name(photos, zoo, monkeypatch):
+    from ganzoo.config.loading import load_recipe
+
+    monkeypatch.chdir(photos.parent)
+    recipe = load_recipe("dcgan-mnist", zoo, ["dataset=./photos", "dataset.size=8"])
+    assert recipe.dataset.name == "image-folder"
+    options = {"path": str(photos), "size": 8, "channels": "auto"}
+    assert recipe.dataset.options == options
+    assert recipe.evaluate.metrics == ()
+    with pytest.raises(GanzooError, match="Unknown dataset 'mnits'"):
+        load_recipe("dcgan-mnist", zoo, ["dataset=mnits"])
+
+
+def test_a_method_that_several_recipes_are_named_after_is_asked_for_in_full(photos, zoo):
+    with pytest.raises(GanzooError, match="Unknown recipe 'vanilla'"):
+        recipe_for(photos, "vanilla", zoo)
+    with pytest.raises(GanzooError, match=r"No such file or folder: .*nowhere\. Check --data\."):
+        recipe_for(photos.parent / "nowhere", "dcgan", zoo)
+
+
+@pytest.mark.parametrize("outer", ["", "photos/"])
+def test_an_archive_is_the_folder_that_was_packed(tmp_path, outer):
+    for kind, colour in (("cat", (255, 0, 0)), ("dog", (0, 0, 255))):
+        for number in range(10):
+            draw(tmp_path / "folder" / kind / f"{number}.png", colour)
+    packed = tmp_path / "photos.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in (tmp_path / "folder").rglob("*.png"):
+            archive.write(path, outer + str(path.relative_to(tmp_path / "folder")))
+        archive.writestr("__MACOSX/._0.png", b"not a picture")
+        archive.writestr(f"{outer}notes.txt", b"neither")
+    for split in ("train", "test"):
+        ours = image_folder(split, None, path=str(packed), size="auto", channels="auto")
+        theirs = image_folder(split, None, path=str(tmp_path / "folder"), size="auto", channels="auto")
+        assert ours.classes == ("cat", "dog")
+        assert torch.equal(ours.images, theirs.images)
+        assert torch.equal(ours.labels, theirs.labels)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found"),
+    [([(16, 12)], (12, 16)), ([(20, 30), (100, 40)], (16, 16)), ([(500, 300)], (64, 64)), ([(9, 7), (8, 8)], (8, 8))],
+)
+def test_the_size_that_suits_all_pictures(tmp_path, sizes, found):
+    for number in range(20):
+        draw(tmp_path / f"{number}.png", (1, 2, 3), sizes[number % len(sizes)])
+    assert image_folder("train", None, path=str(tmp_path), size="auto").images.shape[2:] == found
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "shown"),
+    [
+        ("L", 100, [100]),
+        ("LA", (0, 0), [255, 255, 255]),  # transparent, so white, and laid on it in colour
+        ("RGBA", (200, 0, 0, 0), [255, 255, 255]),
+        ("RGBA", (200, 10, 0, 255), [200, 10, 0]),
+        ("I;16", 512, [2]),
+    ],
+)
+def test_grey_colour_and_transparency(tmp_path, mode, colour, shown):
+    for number in range(10):
+        draw(tmp_path / f"{number}.png", colour, mode=mode)
+    images = image_folder("test", None, path=str(tmp_path), size="auto", channels="auto").images
+    assert images[0, :, 0, 0].tolist() == (shown if mode != "LA" else shown[:1])
+
+
+def test_pictures_beside_classes_are_refused_and_hidden_files_ignored(photos):
+    draw(photos / ".thumbnails" / "0.png", (0, 0, 0))
+    (photos / "._0.png").write_bytes(b"left by a Mac")
+    assert len(image_folder("train", None, path=str(photos))) == 18
+    draw(photos / "old" / "0.png", (0, 0, 0))
+    with pytest.raises(GanzooError, match=r"holds pictures beside the subfolder old\."):
+        image_folder("train", None, path=str(photos))
+
+
+def test_archives_that_lie(tmp_path):
+    packed = tmp_path / "photos.zip"
+    packed.write_bytes(b"not an archive")
+    with pytest.raises(GanzooError, match="cannot be read as a zip archive"):
+        image_folder("train", None, path=str(packed))
+    # A picture of 5000x5000 equal pixels in a few kB, and one compressed by a method without a bound.
+    for number in range(10):
+        draw(tmp_path / f"{number}.png", 0, (5000, 5000), "1")
+        with zipfile.ZipFile(packed, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(tmp_path / f"{number}.png", f"{number}.png")
+    with pytest.raises(GanzooError, match="next to nothing, compressed"):
+        image_folder("train", None, path=str(packed), size=8)
+    packed.unlink()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_LZMA) as archive:
+        archive.write(tmp_path / "0.png", "0.png")
+    with pytest.raises(GanzooError, match="compressed by an unusual method"):
+        image_folder("train", None, path=str(packed), size="auto")
