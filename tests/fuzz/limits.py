@@ -40,7 +40,10 @@ def time_limit() -> Iterator[None]:
 
 
 def _too_long(number: int, frame: Any) -> None:
-    raise Hang("too slow")
+    busy = number == signal.SIGPROF
+    raise Hang(
+        f"{CPU_SECONDS:g} s of processor time" if busy else f"{WALL_SECONDS:g} s passed, with less of processor time"
+    )
 
 
 def limit_memory() -> None:
