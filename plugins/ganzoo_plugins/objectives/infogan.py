@@ -27,6 +27,7 @@ instead of a sigmoid, as images here are in [-1, 1]. Weights start as DCGAN's; t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from math import log, pi
 from pathlib import Path
 from typing import cast
@@ -276,6 +277,9 @@ class InfoGAN(Objective):
     def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """Logits (n, K) of the first categorical code of images (n, c, h, w), by Q.
 
+        Batch normalisation takes the statistics of these images. Its running ones are of real and of drawn images in
+        turn, and fit neither.
+
         Raises:
             GanzooError: There is no categorical code.
         """
@@ -283,8 +287,9 @@ class InfoGAN(Objective):
             raise GanzooError(
                 "Only a categorical code finds clusters, and this prior has none.", "Leave the metric out."
             )
-        features = cast("Trunk", networks["discriminator"]).features(images, *self.condition(label))
-        predicted: Tensor = networks["recognition"](features)
+        trunk, recognition = (deepcopy(networks[role]).train() for role in ("discriminator", "recognition"))
+        features = cast("Trunk", trunk).features(images, *self.condition(label))
+        predicted: Tensor = recognition(features)
         return predicted[:, : self.prior.categorical[0]].float()
 
 

@@ -34,11 +34,15 @@ def batch(n: int = 8) -> Batch:
     return Batch(torch.rand(n, 1, 4, 4) * 2 - 1, torch.zeros(n, dtype=torch.int64), draw(n))
 
 
-def test_clusters_are_q_s_logits_of_the_first_code() -> None:
+def test_clusters_are_q_s_logits_of_the_first_code_by_the_images_own_statistics() -> None:
     objective, networks = built()
-    networks.eval()
     seen = batch()
+    networks.eval()
+    before = {name: tensor.clone() for name, tensor in networks.state_dict().items()}
     found = objective.cluster(networks, seen.real, seen.label)
+    assert not networks["recognition"].training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in networks.state_dict().items())
+    networks.train()
     features = networks["discriminator"].features(seen.real)
     assert torch.equal(found, networks["recognition"](features)[:, :3])
 
