@@ -23,9 +23,9 @@ Labels: the first ``labels_per_class`` images of each class that training meets 
 checkpointed, and every supervised batch is drawn from it. The order of the data, hence the pool, follows from the
 recipe's seed. All other labels are looked at for one thing alone, to log how many of them D would have got right.
 
-Beside the game a classifier learns from the pool alone, by L_supervised and nothing else: the role ``alone``, which
-starts as D's equal. The metrics ``test-error`` and ``supervised-test-error`` are the errors of the two on held-out
-images.
+Beside the game a classifier learns from the pool alone, by L_supervised and nothing else: the role ``alone``, for which
+a recipe names D's network once more. The metrics ``test-error`` and ``supervised-test-error`` are the errors of the two
+on held-out images.
 
 D's last layer is replaced by one of K logits, with weight normalisation whose scales learn.
 """
@@ -33,7 +33,6 @@ D's last layer is replaced by one of K logits, with weight normalisation whose s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -251,6 +250,7 @@ class SemiSupervised(Objective):
         weight: Factor of the supervised loss, 1 in the paper.
     """
 
+    roles = {"generator": "generator", "discriminator": "discriminator", "alone": "discriminator"}  # noqa: RUF012
     samples_with = ("generator", "discriminator", "alone")
 
     def __init__(
@@ -279,9 +279,10 @@ class SemiSupervised(Objective):
                 f"{spec.dataset_classes or 'no labels'}.",
                 f"Set loss.classes: {spec.dataset_classes}." if spec.dataset_classes else "Choose one with labels.",
             )
-        trunk.head = ClassHead(trunk.feature_width, self.classes)
+        for network in (trunk, as_trunk(networks["alone"], "classifier", "A semi-supervised GAN")):
+            network.head = ClassHead(network.feature_width, self.classes)
         self.pool = Pool(spec.image_shape, self.classes, self.labels_per_class)
-        return {**super().bind(spec, networks), "alone": deepcopy(networks["discriminator"])}
+        return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
         """The discriminator's turn, the generator's, and now and then that of the classifier without a generator."""
