@@ -276,11 +276,12 @@ class PixelCNN(nn.Module):
 
 
 class VQVAE(Objective):
-    """An autoencoder of symbols and the prior of its symbols; latent columns are P places of ``code_width`` numbers.
+    """An autoencoder of symbols and the prior of its symbols; latent columns are P places of equally many numbers.
 
     Args:
         codes: K.
-        code_width: Numbers in a code vector.
+        code_width: Numbers in a code vector. Where the networks have a grid, each of its places has its share of the
+            latent code instead.
         commitment: β.
         prior_width: Channels of the PixelCNN.
         prior_depth: Its gated blocks.
@@ -293,7 +294,7 @@ class VQVAE(Objective):
         self,
         *,
         codes: Annotated[int, Field(ge=2, le=65_536)] = 512,
-        code_width: Width = 64,
+        code_width: Width = 8,
         commitment: Annotated[float, Field(ge=0, le=1e6)] = 0.25,
         prior_width: Width = 64,
         prior_depth: Depth = 4,
@@ -305,14 +306,16 @@ class VQVAE(Objective):
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Adds the code vectors and their prior."""
         super().bind(spec, networks)
-        rows, columns = getattr(networks["generator"], "grid", (1, spec.latent // self.code_width))
-        self.places = rows * columns
-        if spec.latent != self.places * self.code_width or isinstance(spec.prior, CodesPrior):
+        grid = getattr(networks["generator"], "grid", None)
+        if (grid is None and spec.latent % self.code_width) or isinstance(spec.prior, CodesPrior):
             raise GanzooError(
-                f"This VQ-VAE has {self.places} places of {self.code_width} numbers, so it needs a gaussian or uniform "
-                f"prior of {self.places * self.code_width}, and this is '{spec.prior.name}' of {spec.latent}.",
-                f"Use prior: {{name: uniform, dim: {self.places * self.code_width}}}, or change loss.code_width.",
+                f"A VQ-VAE needs a gaussian or uniform prior of a multiple of {self.code_width} numbers, "
+                f"and this is '{spec.prior.name}' of {spec.latent}.",
+                f"Use e.g. prior: {{name: uniform, dim: {16 * self.code_width}}}, or change loss.code_width.",
             )
+        rows, columns = grid or (1, spec.latent // self.code_width)
+        self.places = rows * columns
+        self.code_width = -(-spec.latent // self.places)
         prior = PixelCNN(self.codes, (rows, columns), spec.classes, *self.prior_size)
         return {"codebook": Codebook(self.codes, self.code_width), "prior": prior}
 
@@ -326,11 +329,12 @@ class VQVAE(Objective):
     def encode(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """z_e (n, P, code_width) of images (n, c, h, w)."""
         vectors: Tensor = networks["encoder"](images, *self.condition(label))
-        return vectors.float().view(len(vectors), self.places, self.code_width)
+        filled = pad(vectors.float(), (0, self.places * self.code_width - self.spec.latent))
+        return filled.view(len(vectors), self.places, self.code_width)
 
     def decode(self, networks: Networks, vectors: Tensor, label: Tensor) -> Tensor:
         """Images (n, c, h, w) from vectors (n, P, code_width)."""
-        images: Tensor = networks["generator"](vectors.flatten(1), *self.condition(label))
+        images: Tensor = networks["generator"](vectors.flatten(1)[:, : self.spec.latent], *self.condition(label))
         return images
 
     def autoencoder_loss(self, networks: Networks, batch: Batch) -> Losses:

@@ -195,6 +195,17 @@ def test_any_image_and_any_latent_code_fit_the_networks(shape: tuple[int, int, i
     assert vq_vae.Encoder(spec, width=4)(images, label).shape == (3, 10)
 
 
+def test_places_of_a_grid_share_the_latent_code() -> None:
+    spec = Spec((1, 12, 8), UniformPrior(dim=14))
+    networks = nn.ModuleDict({"encoder": vq_vae.Encoder(spec, width=4), "generator": vq_vae.Generator(spec, width=4)})
+    objective = VQVAE(codes=5, prior_width=8, prior_depth=1)
+    networks.update(objective.bind(spec, networks))
+    images, label = torch.rand(3, 1, 12, 8), torch.zeros(3, dtype=torch.int64)
+    assert objective.encode(networks, images, label).shape == (3, 6, 3)
+    assert networks["prior"].grid == (3, 2)
+    assert objective.generate(networks, torch.rand(3, 14), label).shape == images.shape
+
+
 def test_reconstructions_are_of_the_nearest_codes() -> None:
     objective, networks = built()
     seen = batch()
@@ -221,5 +232,5 @@ def test_each_phase_reaches_its_own_networks(index: int, learners: set[str]) -> 
 
 @pytest.mark.parametrize("prior", [UniformPrior(dim=7), CodesPrior(dim=4, categorical=(2,), continuous=0)], ids=str)
 def test_a_prior_that_does_not_fit_is_refused_in_a_sentence(prior: UniformPrior | CodesPrior) -> None:
-    with pytest.raises(GanzooError, match=r"3 places of 2 numbers.*prior: {name: uniform, dim: 6}"):
+    with pytest.raises(GanzooError, match=r"multiple of 2 numbers.*prior: {name: uniform, dim: 32}"):
         VQVAE(code_width=2).bind(replace(SPEC, prior=prior), {"generator": nn.Identity()})
