@@ -19,6 +19,7 @@ import typer
 from ganzoo.cli.authors import check, new
 from ganzoo.cli.bench import bench
 from ganzoo.cli.evaluate import evaluate
+from ganzoo.cli.export import export
 from ganzoo.cli.listing import list_, plugins, show
 from ganzoo.cli.reports import doctor, leaderboard, report
 from ganzoo.cli.run import run
@@ -42,6 +43,7 @@ app.command("check")(check)
 app.command("new")(new)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
+app.command("export")(export)
 app.command("doctor")(doctor)
 app.command("report")(report)
 app.command("bench")(bench)

@@ -92,9 +92,11 @@ class ConditionalBatchNorm(LabelAware):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """From (n, channels) or (n, channels, h, w) and labels (n,) to the same shape as x."""
-        maps = x.view(len(x), x.shape[1], *(x.shape[2:] or (1, 1)))
+        # No view to a shape: an exported graph would keep this batch's.
+        maps = x if x.dim() == 4 else x[:, :, None, None]
         scale, shift = self.scale[label, :, None, None], self.shift[label, :, None, None]
-        return torch.addcmul(shift, self.norm(maps), scale).view_as(x)
+        normalised = torch.addcmul(shift, self.norm(maps), scale)
+        return normalised if x.dim() == 4 else normalised.flatten(1)
 
 
 class LabelSequential(nn.Sequential):

@@ -1,0 +1,38 @@
+"""``ganzoo export``: a generator for other programs, or for a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ganzoo.cli.terminal import AllowPaths, DataDir, print_json, say
+from ganzoo.errors import GanzooError
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    out: Annotated[Path, typer.Option(help="FILE.onnx, or FILE.html: a page that draws offline in any browser.")],
+    weights: Annotated[
+        Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
+    ] = None,
+    data_dir: DataDir = None,
+    allow_paths: AllowPaths = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Export a run's generator as ONNX, or as one HTML page to explore it with."""
+    if not out.parent.is_dir():
+        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+    if out.suffix not in (".onnx", ".html"):
+        raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx or FILE.html.")
+    import torch
+
+    from ganzoo.reports import export as exporting
+    from ganzoo.runs.generator import load
+
+    n_bytes = exporting.export(load(run, device=torch.device("cpu")), out, weights)
+    if as_json:
+        print_json({"out": str(out), "bytes": n_bytes})
+    else:
+        say(f"Saved {out} ({n_bytes / 1e6:.1f} MB).", err=True)

@@ -1,0 +1,182 @@
+"""``ganzoo export``: a trained generator as ONNX, or as one HTML page that draws by itself, offline."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from markupsafe import escape
+from torch import Tensor, nn
+
+from ganzoo.api.dataset import Images
+from ganzoo.errors import GanzooError, RunError, foreign_code
+from ganzoo.files import write_atomically
+
+if TYPE_CHECKING:
+    from ganzoo.api.objective import Objective
+    from ganzoo.runs.generator import TrainedGenerator, Weights
+
+HTML = Path(__file__).with_name("html")
+TOLERANCE = 1e-5
+"""Between what ONNX Runtime and torch draw from the same codes, in [-1, 1]."""
+OPSET = 17
+CHECKED = 16
+"""Samples that are compared."""
+CODES = 256
+"""Latent codes in the page, which it starts from."""
+DIRECTIONS, MEASURED = 6, 512
+"""Directions in latent space that the page moves along, and samples that they are found with."""
+
+
+class _Graph(nn.Module):
+    """What is exported: from codes, and labels where they count, to what the generator draws, in [-1, 1]."""
+
+    def __init__(self, objective: Objective, networks: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.objective = objective
+        self.networks = nn.ModuleDict(networks)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        asked = torch.zeros_like(z[:, 0], dtype=torch.int64) if label is None else label
+        return self.objective.generate_from(dict(self.networks.items()), z, asked, {})
+
+
+def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> bytes:
+    """A generator as an ONNX graph, checked against torch.
+
+    Its inputs are ``z`` (n, latent), float32, and ``label`` (n,), int64, for a conditional recipe; its output is
+    ``sample`` (n, *shape) in [-1, 1].
+
+    Args:
+        generator: Of a run.
+        weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+
+    Raises:
+        GanzooError: onnx or onnxruntime is not installed, or the generator starts from images.
+        RunError: Its operations cannot be exported, or the graph draws something else than torch.
+    """
+    try:
+        import onnx  # noqa: F401 - torch needs it
+        import onnxruntime
+    except ImportError as error:
+        raise GanzooError(
+            f"Exporting needs the package '{error.name}'.", "Install it: pip install 'ganzoo-bench[export]'."
+        ) from error
+    objective, spec = generator.assembly.objective, generator.assembly.spec
+    if objective.generates_from:
+        raise GanzooError(
+            f"The recipe '{generator.recipe.name}' generates from images, not from codes alone.",
+            "Export a run whose generator starts from codes.",
+        )
+    graph = _Graph(objective, dict(generator.model(weights).networks)).cpu().eval()
+    codes = spec.prior.sample(CHECKED, torch.Generator().manual_seed(0), torch.device("cpu"))
+    labels = torch.arange(CHECKED) % spec.classes if spec.classes else None
+    inputs = (codes,) if labels is None else (codes, labels)
+    names = ["z", "label"][: len(inputs)]
+    buffer = BytesIO()
+    remedy = (
+        "Its networks use an operation that ONNX lacks, draw random numbers of their own, or fix the batch size: "
+        "x.shape[0] is exported as it varies, len(x) is not."
+    )
+    with torch.no_grad(), warnings.catch_warnings(), foreign_code("The generator cannot be exported", remedy):
+        warnings.simplefilter("ignore")  # of the tracer: what it warns of, the comparison below finds
+        torch.onnx.export(
+            graph,
+            inputs,
+            cast("str", buffer),  # its annotation leaves out the files that it takes
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=["sample"],
+            dynamic_axes={name: {0: "n"} for name in [*names, "sample"]},
+        )
+    model = buffer.getvalue()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails becomes a sentence
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    for n in (CHECKED, 1):
+        given = [one[:n] for one in inputs]
+        with torch.no_grad():
+            ours = graph(*given)
+        with foreign_code("The exported generator cannot be run", remedy):
+            (theirs,) = session.run(None, {name: one.numpy() for name, one in zip(names, given, strict=True)})
+        apart = float((ours - torch.from_numpy(theirs)).abs().max())
+        if not apart <= TOLERANCE:
+            raise RunError(
+                f"The exported generator differs from torch by {apart:.2g}, more than {TOLERANCE:g}.", remedy
+            )
+    return model
+
+
+def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
+    """A page that draws a generator's samples in the browser, with nothing but itself.
+
+    Raises:
+        GanzooError: As for ``to_onnx``, or its samples are not images.
+    """
+    spec = generator.assembly.spec
+    if not isinstance(spec.modality, Images):
+        raise GanzooError(f"The page shows images, and this run draws {spec.modality}.", "Export FILE.onnx instead.")
+    model = to_onnx(generator, weights)
+    codes = spec.prior.sample(CODES, torch.Generator().manual_seed(0), torch.device("cpu"))
+    named = [str(name) for name in generator.run.info.get("class_names", ())][: spec.classes]
+    facts: dict[str, Any] = {
+        "shape": list(spec.modality.shape),
+        "latent": codes.shape[1],
+        "classes": named or [str(number) for number in range(spec.classes)],
+        "sphere": generator.recipe.prior.name == "gaussian",
+        "codes": _base64(codes.float().numpy().tobytes()),
+        "directions": _directions(generator, weights).tolist(),
+        "model": _base64(model),
+        "wasm": _base64((HTML / "onnxruntime.wasm.gz").read_bytes()),
+    }
+    script = (HTML / "onnxruntime.js").read_text() + (HTML / "explorer.js").read_text()
+    images = generator.checkpoint.state["images"]
+    kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
+    values = {
+        "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "name": str(escape(generator.recipe.name)),
+        "summary": str(escape(generator.recipe.summary)),
+        "about": str(escape(f"{kind} weights after {images:,} training images")),
+        "style": (HTML / "explorer.css").read_text(),
+        "facts": json.dumps(facts).replace("<", "\\u003c"),
+        "script": script,
+    }
+    page = (HTML / "explorer.html").read_text()
+    head, *rest = page.split("{{ ")
+    return head + "".join(values[key] + after for key, after in (part.split(" }}", 1) for part in rest))
+
+
+def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:
+    """Unit directions (k, latent) that change samples the most: principal components, regressed on the codes."""
+    spec = generator.assembly.spec
+    codes = spec.prior.sample(MEASURED, torch.Generator().manual_seed(1), torch.device("cpu"))
+    labels = torch.arange(MEASURED) % spec.classes if spec.classes else None
+    drawn = generator.decode(codes, labels, weights).flatten(1).float()
+    for label in range(spec.classes):  # the class has buttons of its own
+        drawn[label :: spec.classes] -= drawn[label :: spec.classes].mean(0)
+    drawn -= drawn.mean(0)
+    k = min(DIRECTIONS, codes.shape[1], drawn.shape[1])
+    components = torch.pca_lowrank(drawn, q=k, center=False)[0]
+    found = torch.linalg.lstsq(codes - codes.mean(0), components).solution
+    basis: Tensor = torch.linalg.qr(found)[0].T
+    return basis
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def export(generator: TrainedGenerator, out: Path, weights: Weights | None = None) -> int:
+    """Write FILE.onnx or FILE.html; returns its bytes."""
+    if out.suffix not in (".onnx", ".html"):
+        raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx or FILE.html.")
+    content = to_onnx(generator, weights) if out.suffix == ".onnx" else to_html(generator, weights).encode()
+    write_atomically(out, content)
+    return len(content)
