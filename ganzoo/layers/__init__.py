@@ -33,6 +33,7 @@ from ganzoo.layers.conditioning import (
 from ganzoo.layers.images import (
     Blur,
     Crop,
+    ImageTanh,
     PadToEven,
     channel_pyramid,
     per_sample,
@@ -52,6 +53,7 @@ __all__ = [
     "Depth",
     "GeneratorConditioning",
     "Head",
+    "ImageTanh",
     "LabelAware",
     "LabelSequential",
     "MinibatchStd",

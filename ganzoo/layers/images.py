@@ -32,6 +32,17 @@ def channel_pyramid(spec: Spec, width: int, widest: int) -> list[int]:
     return [min(width * 2**level, widest) for level in reversed(range(len(pyramid_sizes(spec))))]
 
 
+class ImageTanh(nn.Module):
+    """A generator's last layer: the tanh of pixels, in single precision at least.
+
+    In bfloat16 the tanh is exactly ±1 from 3.5 on and its slope is 0, so a pixel that got there would stay there.
+    """
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Any shape."""
+        return torch.tanh(pixels.to(torch.promote_types(pixels.dtype, torch.float32)))
+
+
 class PadToEven(nn.Module):
     """Puts a row or a column of zeros behind an odd side, so that halving rounds up."""
 

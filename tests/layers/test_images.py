@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from ganzoo import GaussianPrior, Spec
-from ganzoo.layers import Blur, Crop, PadToEven, channel_pyramid, upsample2x
+from ganzoo.layers import Blur, Crop, ImageTanh, PadToEven, channel_pyramid, upsample2x
 
 
 def spec(height: int, width: int) -> Spec:
@@ -68,3 +68,13 @@ def test_odd_sides_are_padded_with_zeros_and_cropped_again(size: tuple[int, int]
     assert padded.shape[2:] == (-(-size[0] // 2) * 2, -(-size[1] // 2) * 2)
     assert padded.sum() == pytest.approx(maps.sum().item(), abs=1e-4)
     assert torch.equal(Crop(size)(padded), maps)
+
+
+def test_a_saturated_pixel_still_learns_in_bfloat16() -> None:
+    pixels = torch.tensor([5.0, -5.0], dtype=torch.bfloat16, requires_grad=True)
+    ImageTanh()(pixels).sum().backward()
+    assert pixels.grad is not None
+    assert (pixels.grad > 0).all()
+    assert not torch.autograd.grad(pixels.tanh().sum(), pixels)[0].any(), "which torch's own does not"
+    exact = torch.randn(4, dtype=torch.float64)
+    assert torch.equal(ImageTanh()(exact), exact.tanh())

@@ -23,7 +23,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ganzoo import Register, RegisterRecipe, Spec, hookimpl
-from ganzoo.layers import Crop, Head, Norm, PadToEven, Width, image_norm, vector_norm, with_label
+from ganzoo.layers import Crop, Head, ImageTanh, Norm, PadToEven, Width, image_norm, vector_norm, with_label
 from ganzoo_plugins.networks.dcgan import PAPER, initialise
 
 HIDDEN = 16
@@ -64,7 +64,7 @@ class Generator(nn.Module):
                     nn.BatchNorm2d(width),
                     nn.ReLU(),
                 ),
-                nn.Sequential(nn.ConvTranspose2d(width + classes, spec.channels, 5, 2, 2, 1), Crop(full), nn.Tanh()),
+                nn.Sequential(nn.ConvTranspose2d(width + classes, spec.channels, 5, 2, 2, 1), Crop(full), ImageTanh()),
             ]
         )
         self.apply(initialise)

@@ -25,6 +25,7 @@ from ganzoo.layers import (
     Crop,
     GeneratorConditioning,
     Head,
+    ImageTanh,
     LabelSequential,
     MinibatchStd,
     Norm,
@@ -89,7 +90,7 @@ class Generator(nn.Module):
             layers += [UpConv2d(channels, channels // 2, bias=bias), Crop(size)]
             channels //= 2
             layers += [*normalised(channels), nn.ReLU()]
-        self.layers = LabelSequential(*layers, UpConv2d(channels, spec.channels), Crop(sizes[-1]), nn.Tanh())
+        self.layers = LabelSequential(*layers, UpConv2d(channels, spec.channels), Crop(sizes[-1]), ImageTanh())
         self.apply(initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ganzoo import Register, Spec, hookimpl
@@ -22,6 +21,7 @@ from ganzoo.layers import (
     Conditioning,
     GeneratorConditioning,
     Head,
+    ImageTanh,
     LabelSequential,
     Norm,
     Slope,
@@ -81,11 +81,13 @@ class Generator(nn.Module):
         self.label_inputs = spec.classes - by_norm
         self.trunk, width = hidden_layers(spec.latent + self.label_inputs, hidden, norm, slope, by_norm)
         self.head = nn.Linear(width, spec.pixels)
+        self.tanh = ImageTanh()
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
         pixels = self.head(self.trunk(with_label(z, label, self.label_inputs), label))
-        return torch.tanh(pixels).view(-1, *self.spec.shape)
+        images: Tensor = self.tanh(pixels).view(-1, *self.spec.shape)
+        return images
 
 
 class Discriminator(nn.Module):

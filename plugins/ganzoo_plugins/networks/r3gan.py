@@ -44,6 +44,7 @@ from ganzoo.layers import (
     Crop,
     Depth,
     Head,
+    ImageTanh,
     PadToEven,
     Width,
     channel_pyramid,
@@ -128,13 +129,15 @@ class Generator(nn.Module):
             if level:
                 layers += [*fewer_or_more(channels[level - 1], maps), Double(), Crop(sizes[level])]
             layers += [Residual(maps, group, blocks * len(channels)) for _ in range(blocks)]
-        self.layers = nn.Sequential(*layers, linear_scale(nn.Conv2d(channels[-1], spec.channels, 1, bias=False)))
+        self.layers = nn.Sequential(
+            *layers, linear_scale(nn.Conv2d(channels[-1], spec.channels, 1, bias=False)), ImageTanh()
+        )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
         weights = self.code(with_label(z, label, self.classes))
-        images = self.layers(weights[:, :, None, None] * self.basis.to(weights.dtype))
-        return torch.tanh(images)
+        images: Tensor = self.layers(weights[:, :, None, None] * self.basis.to(weights.dtype))
+        return images
 
 
 class Discriminator(nn.Module):

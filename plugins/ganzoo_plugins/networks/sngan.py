@@ -28,6 +28,7 @@ from ganzoo.layers import (
     Conditioning,
     GeneratorConditioning,
     Head,
+    ImageTanh,
     LabelSequential,
     ResidualDown,
     ResidualUp,
@@ -84,7 +85,7 @@ class Generator(nn.Module):
         blocks = zip(pairwise(channels), sizes, strict=True)
         self.blocks = LabelSequential(*(ResidualUp(*pair, size, by_norm) for pair, size in blocks))
         # Not conditional on the label, as in the authors' code.
-        self.end = nn.Sequential(batch_norm(width), nn.ReLU(), xavier_conv2d(width, spec.channels), nn.Tanh())
+        self.end = nn.Sequential(batch_norm(width), nn.ReLU(), xavier_conv2d(width, spec.channels), ImageTanh())
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
