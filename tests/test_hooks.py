@@ -13,9 +13,10 @@ from ganzoo.api import hookspecs
 from ganzoo.registry.loading import HOOKS, load_zoo
 
 DOCS = Path(__file__).parents[1] / "docs"
-RECIPE = "summary: A recipe\npaper: Someone 2020\n"
+FILE = "summary: A recipe\nquestion: A study?\npaper: Someone 2020\n"
 REGISTERS = dict.fromkeys(HOOKS, 'register("probe", make, summary="A probe")')
-REGISTERS["register_recipes"] = 'register(Path(__file__).with_name("probe.yaml"))'
+FILES = dict.fromkeys(("register_recipes", "register_studies"), 'register(Path(__file__).with_name("probe.yaml"))')
+REGISTERS |= FILES
 PLUGIN = """\
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_what_is_registered_through_it_is_found_and_made(
 ) -> None:
     module = f"{hook}_probe"
     (tmp_path / f"{module}.py").write_text(PLUGIN.format(hook=hook, registers=REGISTERS[hook]), encoding="utf-8")
-    (tmp_path / "probe.yaml").write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "probe.yaml").write_text(FILE, encoding="utf-8")
     metadata = tmp_path / "probe-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 1.0\n", encoding="utf-8")
@@ -78,4 +79,4 @@ def test_what_is_registered_through_it_is_found_and_made(
     finally:
         sys.modules.pop(module, None)
     assert (entry.kind, entry.plugin, entry.distribution) == (HOOKS[hook], "probe", "probe 1.0")
-    assert entry.create() == (tmp_path / "probe.yaml" if entry.kind == "recipe" else "made")
+    assert entry.create() == (tmp_path / "probe.yaml" if hook in FILES else "made")

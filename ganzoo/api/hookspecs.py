@@ -61,6 +61,13 @@ class RegisterRecipe(Protocol):
         """Register the YAML file at ``path``; error messages for ``aliases`` lead to it."""
 
 
+class RegisterStudy(Protocol):
+    """Adds one study; its name is the file's, its question stands inside."""
+
+    def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
+        """Register the YAML file at ``path``; error messages for ``aliases`` lead to it."""
+
+
 @hookspec
 def register_generators(register: Register[nn.Module]) -> None:
     """Add generators: ``factory(spec, *, options...)`` gives a module from z (n, latent) to images in [-1, 1]."""
@@ -126,3 +133,8 @@ def register_trackers(register: Register[Tracker]) -> None:
 @hookspec
 def register_recipes(register: RegisterRecipe) -> None:
     """Add recipes: ``register(path)`` for each YAML file."""
+
+
+@hookspec
+def register_studies(register: RegisterStudy) -> None:
+    """Add studies: ``register(path)`` for each YAML file. docs/studies.md says what stands in one."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from ganzoo.checks import data_checks, entries, isolation, losses, networks, recipes
+from ganzoo.checks import data_checks, entries, isolation, losses, networks, recipes, studies
 from ganzoo.checks.entries import CheckFailed
 from ganzoo.checks.toys import seed
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.loading import PluginInfo, Problem, Zoo, preserved_global_state
+from ganzoo.registry.loading import SUMMARIES, PluginInfo, Problem, Zoo, preserved_global_state
 from ganzoo.registry.registry import KINDS, NETWORK_KINDS, Entry
 
 EntryCheck = Callable[[Entry[Any], Zoo], object]
@@ -83,7 +83,7 @@ LOSS_PARTS = ("loss", "regularizer", "augmentation")
 CHECKS: tuple[Check, ...] = (
     Check("summary", ALL_KINDS, _entry_only(entries.summary)),
     Check("paper", entries.METHODS, _entry_only(entries.paper)),
-    Check("docstring", tuple(kind for kind in KINDS if kind != "recipe"), _entry_only(entries.docstring)),
+    Check("docstring", tuple(kind for kind in KINDS if kind not in SUMMARIES), _entry_only(entries.docstring)),
     Check("options-documented", ALL_KINDS, _entry_only(entries.options_documented)),
     Check("options-unknown", ALL_KINDS, _entry_only(entries.unknown_option)),
     Check("options-defaults", ALL_KINDS, _entry_only(entries.defaults)),
@@ -110,6 +110,7 @@ CHECKS: tuple[Check, ...] = (
     Check("checkpointable", LOSS_PARTS, _entry_only(losses.round_trip)),
     Check("deterministic", LOSS_PARTS, _entry_only(losses.deterministic)),
     Check("valid", ("recipe",), recipes.load),
+    Check("valid", ("study",), studies.load),
     Check("capturable", ("recipe",), _at_sizes(recipes.capturable)),
     Check("gradients", ("recipe",), recipes.gradients),
     Check("roles", ("recipe",), recipes.roles),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError
+from ganzoo.registry.loading import SUMMARIES
 from ganzoo.registry.registry import Entry
 
 METHODS = ("loss", "regularizer", "augmentation")
@@ -108,7 +109,7 @@ def paper(entry: Entry[Any], kinds: tuple[str, ...] = METHODS) -> None:
 
 def docstring(entry: Entry[Any]) -> None:
     """The factory has a docstring."""
-    if entry.kind == "recipe":
+    if entry.kind in SUMMARIES:
         return
     require(bool(_docstring(entry.factory)), f"{described(entry)} has no docstring.", "Describe it in one sentence.")
 

@@ -24,6 +24,7 @@ from ganzoo.cli.listing import list_, plugins, show
 from ganzoo.cli.reports import doctor, leaderboard, report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
+from ganzoo.cli.study import app as study
 from ganzoo.cli.terminal import LogHandler, say
 from ganzoo.errors import GanzooError, is_out_of_memory, one_line
 
@@ -48,6 +49,7 @@ app.command("doctor")(doctor)
 app.command("report")(report)
 app.command("bench")(bench)
 app.command("leaderboard")(leaderboard)
+app.add_typer(study, name="study")
 
 NO_SPACE = {
     errno.ENOSPC: "The disk is full",

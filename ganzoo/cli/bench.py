@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from ganzoo.cli.terminal import AllowCode, print_json
 from ganzoo.errors import GanzooError
+
+T = TypeVar("T")
+Shard = Annotated[
+    str | None, typer.Option(help="Only the k-th of n parts of the work, as in a job array.", metavar="K/N")
+]
 
 FOR_OTHER_HARDWARE = "*-gpu"
 """How recipes are called that a CPU is too slow for; --all leaves them out."""
@@ -46,6 +53,7 @@ def bench(
         int | None,
         typer.Option(min=1, max=1024, help="CPU threads of each training; the cores are shared out by default."),
     ] = None,
+    shard: Shard = None,
     force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
@@ -54,7 +62,8 @@ def bench(
 ) -> None:
     """Train a matrix of recipes, datasets and seeds. What is done is skipped, what was cut off is resumed.
 
-    A metric that a finished run lacks is scored from its kept weights, without training.
+    A metric that a finished run lacks is scored from its kept weights, without training. Any number of these commands
+    share the work of one results folder.
     """
     patterns = [*(recipes or ()), *(["*"] if all_ else ())]
     if not patterns:
@@ -81,7 +90,7 @@ def bench(
     )
     with BenchProgress() as progress:
         progress.warn_of(zoo)
-        planned = matrix.jobs(zoo)
+        planned = part_of(matrix.jobs(zoo), shard)
         worker = Bench(zoo, Ledger(results), settings, progress)
         runs = worker.run(planned)
         progress.summarise(planned, runs, results)
@@ -89,6 +98,21 @@ def bench(
         print_json({"records": [run.plain() for run in runs]})
     if len(runs) < len(planned) or worker.unscored or any(run.record.status == "failed" for run in runs):
         raise typer.Exit(1)
+
+
+def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
+    """Every n-th job, beginning with the k-th, where a shard is k/n; all without one.
+
+    Raises:
+        GanzooError: It is something else.
+    """
+    if shard is None:
+        return list(jobs)
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
+    first, step = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= first <= step:
+        raise GanzooError(f"--shard {shard} must have the form k/n, k being from 1 to n.", "For example: --shard 1/4.")
+    return list(jobs[first - 1 :: step])
 
 
 def _share(jobs: int) -> int | None:

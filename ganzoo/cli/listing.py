@@ -210,9 +210,8 @@ def _show_part(entry: Entry[Any], as_json: bool) -> None:
         print_json({**facts, "description": description}, indent=1)
         return
     from ganzoo.cli.console import Console
-    from ganzoo.registry import strict_yaml
 
-    _print_yaml(strict_yaml.dump(facts))
+    show_yaml(facts)
     if description:
         Console().print(f"\n{description}\n")
 
@@ -242,6 +241,13 @@ def in_words(schema: dict[str, Any]) -> str:
     return " ".join(
         [words.get(kind, kind), *(f"{sign} {schema[key]:.10g}" for key, sign in signs.items() if key in schema)]
     )
+
+
+def show_yaml(facts: dict[str, Any], comment: str = "") -> None:
+    """Facts as YAML, below a comment."""
+    from ganzoo.registry import strict_yaml
+
+    _print_yaml("\n".join(filter(None, [comment, strict_yaml.dump(facts)])))
 
 
 def _print_yaml(text: str) -> None:

@@ -178,6 +178,11 @@ class BenchProgress(_Bars, Watcher):
         self._move_whole(job, job.recipe.train.images)
         self._say(f"{job.label}: {_outcome(run)}", "red" if run and run.record.status == "failed" else None)
 
+    def elsewhere(self, job: Job, run: ScoredRun) -> None:
+        """One line."""
+        self._move_whole(job, job.recipe.train.images)
+        self._say(f"{job.label}, by another worker: {_outcome(run)}")
+
     def scored(self, job: Job, run: ScoredRun) -> None:
         """One line with all its scores."""
         self._say(f"{job.label}: {_outcome(run)}")

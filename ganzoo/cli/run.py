@@ -11,7 +11,11 @@ from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
+    from ganzoo.registry.loading import Zoo
     from ganzoo.runs.folder import RunFolder
+
+
+NEW = "new"
 
 
 def run(
@@ -30,6 +34,10 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
+    continue_: Annotated[
+        bool,
+        typer.Option("--continue", help="With --out: start, or resume, or end well where the run is done."),
+    ] = False,
     data_dir: DataDir = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a training step goes.")] = False,
     allow_code: AllowCode = False,
@@ -52,12 +60,28 @@ def run(
         raise GanzooError("--data chooses the pictures of a new run.", "A resumed run keeps its own: drop --data.")
     if profile and resume is not None:
         raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
+    if continue_ and (out is None or recipe is None or resume is not None):
+        raise GanzooError(
+            "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
+        )
     overrides = list(set_ or ())
     if seed is not None:
         overrides.append(f"train.seed={seed}")
     if device is not None:
         overrides.append(f"train.device={device}")
     with joined() as processes:
+        begun = False
+        if continue_:
+            assert out is not None
+            # What the main process sees: a folder may reach the others late.
+            status = processes.broadcast_bytes(_status(out).encode() if processes.is_main else b"").decode()
+            if status == "done":
+                if processes.is_main:
+                    _done_already(out, as_json=as_json)
+                return
+            begun = status != NEW
+            if begun:
+                resume, out = out, None
         if not processes.is_main:
             # The same program, without a folder to write to; what concerns all processes, the main one says.
             try:
@@ -74,6 +98,9 @@ def run(
             callbacks = progress.callbacks()
             if resume is not None:
                 opened = _opened(resume, recipe, out)
+                if begun:  # the command is the same each time, so it says nothing new
+                    _refuse_another_training(opened, recipe, overrides, zoo)
+                    overrides = []
                 progress.begin(opened.recipe(zoo, overrides), resume)
                 finished = resume_run(resume, zoo, overrides=overrides, callbacks=callbacks, processes=processes)
             elif recipe is not None:
@@ -111,6 +138,41 @@ def outcome(finished: RunFolder) -> dict[str, Any]:
     """What a script wants to know of a finished run: ``{"run", "images", ..., "scores": [the last ones]}``."""
     facts = {key: finished.info.get(key) for key in ("recipe", "status", "images", "seconds", "images_per_second")}
     return {"run": str(finished.path), **facts, "scores": finished.final_scores()}
+
+
+def _status(folder: Path) -> str:
+    """The status of the run in a folder; ``NEW`` where there is none yet, or only what a kill left."""
+    from ganzoo.runs.folder import RunFolder
+
+    return str(RunFolder.open(folder).info.get("status")) if (folder / "run.json").exists() else NEW
+
+
+def _done_already(folder: Path, *, as_json: bool) -> None:
+    from ganzoo.cli.terminal import say
+    from ganzoo.runs.folder import RunFolder
+
+    if as_json:
+        print_json(outcome(RunFolder.open(folder)))
+    else:
+        say(f"The run {folder} is done.", err=True)
+
+
+def _refuse_another_training(run: RunFolder, recipe: str | None, overrides: list[str], zoo: Zoo) -> None:
+    """Refuse to go on with a run of other settings than the command's.
+
+    Raises:
+        GanzooError: They would give other weights.
+    """
+    from ganzoo.config.identity import training_digest
+    from ganzoo.config.loading import load_recipe
+
+    assert recipe is not None
+    asked, begun = load_recipe(recipe, zoo, overrides), run.recipe(zoo)
+    if training_digest(asked) != training_digest(begun) or asked.train.seed != begun.train.seed:
+        raise GanzooError(
+            f"The run {run.path} was started with other settings.",
+            "Give another --out, or the same command as before.",
+        )
 
 
 def _opened(path: Path, recipe_name: str | None, out: Path | None) -> RunFolder:

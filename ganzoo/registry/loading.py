@@ -60,6 +60,9 @@ CORE = (
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
 """Each hook, with the kind it adds."""
 
+SUMMARIES = {"recipe": "summary", "study": "question"}
+"""The kinds that are YAML files, with the key that says in one line what a file is."""
+
 
 @dataclass(frozen=True)
 class PluginInfo:
@@ -109,6 +112,7 @@ class Zoo:
     metrics: Registry[Metric] = field(default_factory=lambda: Registry("metric"))
     trackers: Registry[Tracker] = field(default_factory=lambda: Registry("tracker"))
     recipes: Registry[Path] = field(default_factory=lambda: Registry("recipe"))
+    studies: Registry[Path] = field(default_factory=lambda: Registry("study"))
     plugins: list[PluginInfo] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
@@ -257,7 +261,7 @@ def _load(source: _Source, zoo: Zoo) -> PluginInfo:
             manager.register(plugin, name=point.name)
             _check_hooks(manager, plugin, who)
             for hook, kind in HOOKS.items():
-                add = _recipe_callback if kind == "recipe" else _callback
+                add = _file_callback if kind in SUMMARIES else _callback
                 getattr(manager.hook, hook)(register=add(zoo, kind, point.name, distribution, registered))
     except (Exception, SystemExit) as error:
         for entry in registered:
@@ -300,7 +304,7 @@ def _callback(
     return register
 
 
-def _recipe_callback(
+def _file_callback(
     zoo: Zoo, kind: str, plugin: str, distribution: str, registered: list[Entry[Any]]
 ) -> hookspecs.RegisterRecipe:
     add = _callback(zoo, kind, plugin, distribution, registered)
@@ -308,7 +312,8 @@ def _recipe_callback(
     def register(path: Path, *, aliases: Sequence[str] = ()) -> None:
         path = Path(path)
         text = strict_yaml.read_mapping(path)
-        add(path.stem, lambda: path, summary=text.get("summary", ""), paper=text.get("paper"), aliases=aliases)
+        summary = text.get(SUMMARIES[kind], "")
+        add(path.stem, lambda: path, summary=summary, paper=text.get("paper"), aliases=aliases)
 
     return register
 

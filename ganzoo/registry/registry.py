@@ -190,6 +190,7 @@ KINDS: Mapping[str, str] = {
     "metric": "metrics",
     "tracker": "trackers",
     "recipe": "recipes",
+    "study": "studies",
 }
 """What a plugin can add, in the order it is listed: the word for one and for several."""
 

@@ -128,7 +128,7 @@ class Picture:
         return cls(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height)
 
 
-def page(template: str, script: str, context: Mapping[str, Any]) -> str:
+def page(template: str, script: str | None, context: Mapping[str, Any]) -> str:
     """Render a page.
 
     Values come from strangers' plugins and run folders: all are escaped, and a policy in the page allows no script
@@ -136,11 +136,11 @@ def page(template: str, script: str, context: Mapping[str, Any]) -> str:
 
     Args:
         template: The name of the HTML template.
-        script: The name of the JavaScript file that goes with it.
+        script: The name of the JavaScript file that goes with it, or None.
         context: What the template shows.
     """
     environment = _environment()
-    source = _source(environment, script)
+    source = _source(environment, script) if script is not None else ""
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     # Both are files of this package.
     own = {"style": Markup(_source(environment, "style.css")), "script": Markup(source)}  # noqa: S704

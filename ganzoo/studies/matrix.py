@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
@@ -27,6 +28,9 @@ class Job:
         overrides: What `ganzoo run` gets as ``--set``.
         plugin: The plugin that brought the recipe; None for a file.
         digest: Of what changes the weights, see ``training_digest``.
+        title: What a person reads in place of recipe and dataset; None says those.
+        pictured: What its picture is called; None calls it after recipe and dataset. In a study, variants of a recipe
+            would overwrite one another's.
     """
 
     recipe: Recipe
@@ -34,6 +38,8 @@ class Job:
     overrides: tuple[str, ...]
     plugin: str | None
     digest: str
+    title: str | None = None
+    pictured: str | None = None
 
     @property
     def seed(self) -> int:
@@ -48,7 +54,15 @@ class Job:
     @property
     def label(self) -> str:
         """For a person: recipe, dataset and seed."""
-        return f"{self.recipe.name} on {self.dataset}, seed {self.seed}"
+        return f"{self.title or f'{self.recipe.name} on {self.dataset}'}, seed {self.seed}"
+
+    @property
+    def picture(self) -> str | None:
+        """Its picture, relative to the results. A study keeps one for each row, which shows what the others would."""
+        if self.pictured is None:
+            return f"samples/{self.recipe.name}-{self.dataset}-{self.seed}.png"
+        name = re.sub(r"[^a-z0-9.]+", "-", self.pictured.lower()).strip("-.")
+        return f"samples/{name}-{self.digest[:8]}.png" if self.seed == 0 else None
 
     @property
     def arguments(self) -> list[str]:
@@ -63,6 +77,12 @@ class Job:
     def folder(self, work: Path) -> Path:
         """Its run folder."""
         return job_folder(work, self.recipe.name, self.dataset, self.seed, self.digest)
+
+    def with_seed(self, seed: int) -> Job:
+        """The same training with another seed."""
+        train = self.recipe.train.model_copy(update={"seed": seed})
+        recipe = self.recipe.model_copy(update={"train": train})
+        return replace(self, recipe=recipe, overrides=(*self.overrides, f"train.seed={seed}"))
 
 
 @dataclass(frozen=True)
@@ -100,11 +120,8 @@ class Matrix:
         seeds: list[list[str]] = [[f"train.seed={number}"] for number in self.seeds] or [[]]
         found: dict[tuple[str, str, int], Job] = {}
         for source, dataset, seed in product(sources, datasets, seeds):
-            overrides = (*self.overrides, *dataset, *seed)
-            recipe = load_recipe(source, zoo, overrides)
-            plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
-            job = Job(recipe, source, overrides, plugin, training_digest(recipe))
-            found[recipe.name, job.digest, job.seed] = job
+            job = job_of(source, zoo, [*self.overrides, *dataset, *seed])
+            found[job.recipe.name, job.digest, job.seed] = job
         return list(found.values())
 
     def _sources(self, pattern: str, zoo: Zoo) -> Iterable[str]:
@@ -116,3 +133,14 @@ class Matrix:
             raise GanzooError(f"No recipe matches '{pattern}'.", nearest(pattern.strip("*"), names))
         kept = [name for name in matching if not any(fnmatchcase(name, glob) for glob in self.exclude)]
         return [name for name in kept if not self.made_for or load_recipe(name, zoo).dataset.name in self.made_for]
+
+
+def job_of(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
+    """A training of a recipe, given by its name or file, with overrides.
+
+    Raises:
+        GanzooError: The recipe is refused.
+    """
+    recipe = load_recipe(source, zoo, overrides)
+    plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
+    return Job(recipe, source, tuple(overrides), plugin, training_digest(recipe))

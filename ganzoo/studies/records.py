@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.config.identity import training_digest
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 RUNS: Final = "runs.jsonl"
 SCORES: Final = "scores.jsonl"
+CLAIMS: Final = ".claims"
+"""Locks of the trainings that somebody works on, see ``Ledger.claim``."""
 SCHEMA: Final = 2
 """Of ``runs.jsonl``. In schema 1, a record held its scores; such lines are still read."""
 SCORE_SCHEMA: Final = 1
@@ -320,23 +324,43 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("samples", RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
+        for name in ("samples", CLAIMS, RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
             refuse_links(folder / name, folder)
         try:
-            (folder / "samples").mkdir(parents=True, exist_ok=True)
+            for name in ("samples", CLAIMS):
+                (folder / name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise GanzooError(f"{folder} cannot be made ({error.strerror}).", "Give another --results.") from error
-        self._runs = {run.record.key: run for run in read_runs(folder)}
+        self._seen: tuple[int, ...] = ()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read again what other processes have written since, if they have."""
+        sizes = tuple(map(_size, (self.folder / RUNS, self.folder / SCORES)))
+        if sizes != self._seen:
+            self._runs = {run.record.key: run for run in read_runs(self.folder)}
+            self._keys: dict[tuple[str, str, int], dict[Key, None]] = {}
+            for key in self._runs:
+                self._keys.setdefault(key[:3], {})[key] = None
+            self._seen = sizes
 
     @property
     def runs(self) -> list[ScoredRun]:
         """All runs, in order."""
         return list(self._runs.values())
 
-    def find(self, digest: str, dataset: str, seed: int, hardware: str) -> ScoredRun | None:
-        """The newest run of a recipe on some hardware, in whatever precision ``auto`` became there."""
-        found = [run for key, run in self._runs.items() if key[:4] == (digest, dataset, seed, hardware)]
-        return found[-1] if found else None
+    def find(self, digest: str, dataset: str, seed: int, hardware: str | None = None) -> ScoredRun | None:
+        """The newest run of a recipe on some hardware, or on any, in whatever precision ``auto`` became there."""
+        found = [key for key in self._keys.get((digest, dataset, seed), ()) if hardware in (None, key[3])]
+        return self._runs[found[-1]] if found else None
+
+    def claim(self, digest: str, seed: int) -> FileLock:
+        """Who holds this lock works on that training, alone among all processes that write to the folder.
+
+        The system releases it when its holder dies, however that happens: nothing goes stale, and no clock is asked.
+        """
+        name = f"{seed}-{digest}.lock"
+        return FileLock(refuse_links(self.folder / CLAIMS / name, self.folder), blocking=False)
 
     def append(self, record: RunRecord, scores: Iterable[Score] = (), picture: Path | None = None) -> ScoredRun:
         """Write a record, with its scores and its picture before it."""
@@ -344,8 +368,10 @@ class Ledger:
             write_atomically(self.folder / record.samples, picture.read_bytes())  # and never through a link
         run = self._with_scores(ScoredRun(record, ()), scores)
         locked_append(self.folder / RUNS, [record.plain()], durable=True)
-        self._runs.pop(record.key, None)
-        self._runs[record.key] = run
+        keys = self._keys.setdefault(record.key[:3], {})
+        for known in (self._runs, keys):
+            known.pop(record.key, None)
+        self._runs[record.key], keys[record.key] = run, None
         return run
 
     def add_scores(self, run: ScoredRun, scores: Iterable[Score]) -> ScoredRun:
@@ -423,7 +449,7 @@ def collect(
         precision=info.get("precision"),
         threads=made_with["threads"],
         environment=dict(made_with),
-        samples=None if error else f"samples/{job.recipe.name}-{job.dataset}-{job.seed}.png",
+        samples=None if error else job.picture,
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=job.command,
         started=info.get("started"),
@@ -472,6 +498,15 @@ def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
         return flops_per_image(job.recipe, zoo, dataset)
     except Exception:  # whatever it is, the training went well and its record must not be lost
         return None
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, 0 where there is none. Opened, since a network file system may remember an older size."""
+    try:
+        with path.open("rb") as file:
+            return os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _opened(folder: Path) -> RunFolder | None:

@@ -1,5 +1,9 @@
 """Works through a matrix: a process for each training or evaluation, records for those that ended, a stop when asked.
 
+Any number of workers share one results folder, on one machine or on many. Whoever starts a training claims it first, by
+a lock in that folder (``Ledger.claim``), and keeps the claim until it is recorded. The others take what is free, wait
+for what is claimed, and go on with it where its worker died.
+
 A child is started as ``run FOLDER ARGUMENT...`` or ``eval FOLDER ARGUMENT...``, which is the command of that name. Its
 standard input is a leash: when that ends, whoever started the child is gone, and the child saves and ends too. A lock
 beside the run folder keeps a second process out of it until then.
@@ -9,23 +13,26 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import runpy
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from ganzoo.api.dataset import cache_folder
 from ganzoo.errors import GanzooError
 from ganzoo.files import child_python, read_lines, refuse_links
 from ganzoo.registry.loading import Zoo
@@ -121,18 +128,33 @@ class Child:
     Args:
         task: What to do.
         folder: The run folder, new or begun.
+        claim: Held until ``release``.
         threads: CPU threads; None leaves it to torch.
         extra: More arguments of ``ganzoo run``.
+        gpu: The only one that it sees; None leaves it all.
     """
 
-    def __init__(self, task: Task, folder: Path, *, threads: int | None, extra: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        task: Task,
+        folder: Path,
+        *,
+        claim: FileLock,
+        threads: int | None,
+        extra: Sequence[str] = (),
+        gpu: Gpu | None = None,
+    ) -> None:
         self.task = task
         self.folder = folder
+        self._claim = claim
+        self._gpu = gpu
         self._log = log_of(folder, scoring=bool(task.missing))
         self._began = time.monotonic()
         self._asked = False
         folder.parent.mkdir(parents=True, exist_ok=True)
         limits = dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {}
+        if gpu is not None:
+            limits["CUDA_VISIBLE_DEVICES"] = gpu.name
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 child_python("ganzoo.studies.worker", *task.command(folder, extra)),
@@ -160,6 +182,12 @@ class Child:
         stopped = code != 0 and (self._asked or code in STOPPED)
         return Outcome(error, time.monotonic() - self._began, stopped)
 
+    def release(self) -> None:
+        """Give up its claim and its GPU."""
+        self._claim.release()
+        if self._gpu is not None:
+            self._gpu.release()
+
     @property
     def images(self) -> int:
         """Real images shown, as last logged."""
@@ -176,6 +204,48 @@ class Child:
 
 POLL_SECONDS: Final = 0.2
 """Between two looks at the running children."""
+WAIT_SECONDS: Final = 1.0
+"""Between two looks at what other workers have claimed."""
+
+
+@dataclass
+class Gpu:
+    """A GPU that a child has to itself, as far as workers on this machine are concerned.
+
+    Attributes:
+        name: What ``CUDA_VISIBLE_DEVICES`` says.
+        held: Its lock; None where all GPUs were taken, and it is shared.
+    """
+
+    name: str
+    held: FileLock | None
+
+    @classmethod
+    def free(cls, names: Sequence[str], folder: Path) -> Gpu:
+        """The first that no other worker uses; where all are in use, one of them.
+
+        Args:
+            names: Of the GPUs of this machine.
+            folder: Where this machine's workers keep their locks.
+        """
+        for name in names:
+            lock = FileLock(refuse_links(folder / f"{socket.gethostname()}-{name}.lock", folder), blocking=False)
+            with suppress(Timeout):
+                lock.acquire()
+                return cls(name, lock)
+        return cls(random.choice(names), None)  # noqa: S311 - only to spread them
+
+    def release(self) -> None:
+        """Leave it to others."""
+        if self.held is not None:
+            self.held.release()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; empty where there is at most one."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = list(map(str, range(torch.cuda.device_count()))) if named is None else [*filter(None, named.split(","))]
+    return found if len(found) > 1 else []
 
 
 class Watcher:
@@ -192,6 +262,9 @@ class Watcher:
 
     def ended(self, job: Job, run: ScoredRun | None) -> None:
         """A job is trained or failed; None where it was stopped, and has saved."""
+
+    def elsewhere(self, job: Job, run: ScoredRun) -> None:
+        """Another worker has recorded a job that this one was to do."""
 
     def scored(self, job: Job, run: ScoredRun) -> None:
         """The kept weights of a job were scored by the metrics that were missing."""
@@ -211,6 +284,7 @@ class Settings:
         force: Train again what is done.
         retry: Resume what failed.
         extra: More arguments of ``ganzoo run``, for each job.
+        any_hardware: A run that was made on other hardware counts too.
     """
 
     work: Path
@@ -219,6 +293,7 @@ class Settings:
     force: bool = False
     retry: bool = False
     extra: tuple[str, ...] = ()
+    any_hardware: bool = False
 
 
 class Bench:
@@ -241,6 +316,8 @@ class Bench:
         self.watcher = watcher or Watcher()
         self.unscored: list[Job] = []
         self._running: list[Child] = []
+        self._old: dict[Job, ScoredRun] = {}
+        """Runs from before, which ``force`` or ``retry`` make again: those that are recorded later count."""
 
     def run(self, jobs: Sequence[Job]) -> list[ScoredRun]:
         """Train what has no record yet, score what lacks a metric, and return the runs of all jobs, in their order.
@@ -257,6 +334,9 @@ class Bench:
             logs = (log_of(folder, scoring=scoring) for scoring in (False, True))
             for path in (folder, folder.with_name(f"{folder.name}.lock"), *logs):
                 refuse_links(path, work)
+        self.ledger.refresh()
+        again = {job: run for job in jobs if (run := self._found(job)) is not None and self._is_to_repeat(run)}
+        self._old = again
         known = {job: self._up_to_date(run) for job in jobs if (run := self._recorded(job)) is not None}
         tasks = [Task(job) for job in jobs if job not in known]
         lacking = [Task(job, missing) for job, run in known.items() if (missing := _missing(job, run))]
@@ -267,11 +347,19 @@ class Bench:
 
     def _recorded(self, job: Job) -> ScoredRun | None:
         """The run of a job that need not be trained."""
-        hardware = hardware_in_words(_environment(job.recipe.train.device))
-        run = self.ledger.find(job.digest, job.dataset, job.seed, hardware)
-        if run is None or self.settings.force or (self.settings.retry and run.record.status == "failed"):
-            return None
+        run, old = self._found(job), self._old.get(job)
+        return None if run is None or (old is not None and old.record == run.record) else run
+
+    def _found(self, job: Job) -> ScoredRun | None:
+        """The newest record of a job: of this hardware, or of any where that counts or its run folder is taken."""
+        asked = job.digest, job.dataset, job.seed
+        run = self.ledger.find(*asked, hardware_in_words(_environment(job.recipe.train.device)))
+        if run is None and (other := self.ledger.find(*asked)) is not None:
+            return other if self.settings.any_hardware or kept_run(other.record, self.settings.work) else None
         return run
+
+    def _is_to_repeat(self, run: ScoredRun) -> bool:
+        return self.settings.force or (self.settings.retry and run.record.status == "failed")
 
     def _up_to_date(self, run: ScoredRun) -> ScoredRun:
         """The run with the scores that ``ganzoo eval`` added to its folder since."""
@@ -294,11 +382,17 @@ class Bench:
         self.watcher.unscored(job, reason)
 
     def _work(self, tasks: Iterable[Task]) -> dict[Job, ScoredRun]:
-        queue, runs, stopped_any = deque(tasks), dict[Job, ScoredRun](), False
+        """Do what is free, and wait for what other workers do."""
+        queue, runs, stopped_any, look_again = list(tasks), dict[Job, ScoredRun](), False, 0.0
         with StopRequests() as stop:
             while self._running or (queue and not stop.received):
-                while queue and not stop.received and len(self._running) < self.settings.parallel:
-                    self._start(queue.popleft())
+                has_room = bool(queue) and len(self._running) < self.settings.parallel
+                if has_room and not stop.received and time.monotonic() > look_again:
+                    self.ledger.refresh()
+                    queue = self._without_what_others_did(queue, runs)
+                    if not self._start_one(queue):
+                        look_again = time.monotonic() + WAIT_SECONDS
+                    continue
                 time.sleep(POLL_SECONDS)
                 if stop.received:
                     for child in self._running:
@@ -306,19 +400,54 @@ class Bench:
                 for child, outcome in self._ended():
                     stopped_any |= outcome.stopped
                     run = self._finish(child, outcome)
+                    child.release()
+                    look_again = 0.0
                     if run is not None:
                         runs[child.task.job] = run
             if (stop.received and stopped_any) or queue:
                 raise stop.error("Stopped, and saved.", "Resume with the same command.")
         return runs
 
-    def _start(self, task: Task) -> None:
+    def _without_what_others_did(self, queue: Iterable[Task], runs: dict[Job, ScoredRun]) -> list[Task]:
+        """What is left of a queue; a run that another worker recorded may still lack a score that is asked for here."""
+        left = []
+        for task in queue:
+            run = self._recorded(task.job)
+            missing = _missing(task.job, run) if run is not None else ()
+            if run is None or (missing and (task.missing or self._has_weights(Task(task.job, missing), run))):
+                left.append(Task(task.job, missing))
+            if run is not None:
+                if not missing:
+                    self.watcher.elsewhere(task.job, run)
+                runs[task.job] = run
+        return left
+
+    def _start_one(self, queue: list[Task]) -> bool:
+        """Start the first task that nobody has claimed, and take it off the queue."""
+        for index, task in enumerate(queue):
+            claim = self.ledger.claim(task.job.digest, task.job.seed)
+            try:
+                claim.acquire()
+            except Timeout:
+                continue
+            self.ledger.refresh()  # it may have been done between the last look and the claim
+            run = self._recorded(task.job)
+            if run is not None and (not task.missing or not _missing(task.job, run)):
+                claim.release()
+                return True  # the next look takes it off the queue
+            self._start(queue.pop(index), claim)
+            return True
+        return False
+
+    def _start(self, task: Task, claim: FileLock) -> None:
         settings = self.settings
         folder = task.job.folder(settings.work)
         if settings.force and not task.missing and folder.exists():
             with lock(folder):
                 shutil.rmtree(folder)
-        self._running.append(Child(task, folder, threads=settings.threads, extra=settings.extra))
+        gpus = visible_gpus() if task.job.recipe.train.device in ("auto", "cuda") else []
+        gpu = Gpu.free(gpus, cache_folder("gpus")) if gpus else None
+        self._running.append(Child(task, folder, claim=claim, threads=settings.threads, extra=settings.extra, gpu=gpu))
         if not task.missing:
             self.watcher.began(task.job)
 

@@ -1,0 +1,205 @@
+"""``ganzoo study``: questions put to several recipes, with a baseline, seeds, claims and verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganzoo.cli.bench import Shard, part_of
+from ganzoo.cli.terminal import AllowCode, print_json, say
+from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from ganzoo.registry.loading import Zoo
+    from ganzoo.reports.study_report import StudyPage
+    from ganzoo.studies.study import Study
+
+app = typer.Typer(help="Put papers' claims to the test: a baseline, variants, seeds, verdicts.", no_args_is_help=True)
+
+Names = Annotated[list[str], typer.Argument(help="Studies: names (`ganzoo study list`) or YAML files.")]
+Results = Annotated[
+    Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pages go; results/studies by default.")
+]
+Quick = Annotated[bool, typer.Option("--quick", help="The study in small, in minutes, to see that it works.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+@app.command("list")
+def list_studies(as_json: AsJson = False) -> None:
+    """List the studies of all plugins."""
+    from ganzoo.cli.listing import list_
+
+    list_("studies", as_json)
+
+
+@app.command("show")
+def show_study(name: Annotated[str, typer.Argument(help="A name or a YAML file.")], as_json: AsJson = False) -> None:
+    """Show a study: its question, its rows with their commands, and its claims."""
+    from ganzoo.cli.listing import show_yaml, warn_of_problems
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.studies.study import load_study
+
+    zoo = load_zoo()
+    warn_of_problems(zoo)
+    study = load_study(name, zoo)
+    cells, trials = study.cells(zoo), study.trials(zoo)
+    trainings = sum(len(cell.jobs) for cell in cells) + sum(len(trial.jobs) for trial in trials)
+    plain = study.model_dump(mode="json", exclude_defaults=True)
+    if as_json:
+        commands = [{"row": c.row, "setting": c.setting or None, "command": c.jobs[0].command} for c in cells]
+        print_json({**plain, "trainings": trainings, "cells": commands}, indent=1)
+    else:
+        show_yaml(plain, f"# {trainings:,} trainings, {len(cells)} rows and settings")
+
+
+@app.command("run")
+def run_studies(
+    names: Names,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, max=1000, help="Seeds of each variant; the baseline gets twice as many.")
+    ] = None,
+    quick: Quick = False,
+    results: Results = None,
+    work: Annotated[Path | None, typer.Option(help="Where the run folders go; runs/studies by default.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Processes at a time.")] = 1,
+    shard: Shard = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
+    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    launcher: Annotated[
+        str | None, typer.Option(help="slurm: submit workers to a cluster instead of working here.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=10_000, help="With --launcher: how many workers.")] = 1,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="With --launcher: a parameter of sbatch, such as partition=gpu.", metavar="KEY=VALUE"),
+    ] = None,
+    allow_code: AllowCode = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train what a study has no record of yet, and make its page. What was cut off is resumed.
+
+    Any number of these commands share the work of one results folder, on one machine or on many.
+    """
+    from ganzoo.cli.progress import BenchProgress
+    from ganzoo.files import default_folder
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.reports.study_report import write_pages
+    from ganzoo.studies.findings import find, in_order
+    from ganzoo.studies.records import Ledger
+    from ganzoo.studies.worker import Bench, Settings
+
+    results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
+    zoo = load_zoo()
+    studies = _studies(names, zoo, quick=quick, seeds=seeds)
+    if launcher is not None:
+        _launch(launcher, workers, slurm or [], results, work)
+        return
+    settings = Settings(
+        work,
+        parallel=jobs,
+        retry=retry,
+        extra=(*(("--data-dir", str(data_dir)) if data_dir else ()), *(("--allow-code",) if allow_code else ())),
+        any_hardware=True,
+    )
+    with BenchProgress() as progress:
+        progress.warn_of(zoo)
+        ledger = Ledger(results)
+        worker = Bench(zoo, ledger, settings, progress)
+        trials = [job for study in studies for trial in study.trials(zoo) for job in trial.jobs]
+        if trials:
+            worker.run(part_of(trials, shard))
+        ledger.refresh()
+        found = [find(study, ledger, zoo) for study in studies]
+        if any(one.is_searching for one in found):
+            raise GanzooError(
+                "Other shards have not finished the search.", "Run the same command again when they have."
+            )
+        planned = [job for one in found for job in in_order(one.study, [cell.cell for cell in one.cells])]
+        mine = part_of(planned, shard)
+        runs = worker.run(mine)
+        progress.summarise(mine, runs, results)
+    ledger.refresh()
+    pages = write_pages(studies, ledger, zoo, quick=quick)
+    _tell(pages, as_json)
+    if len(runs) < len(mine) or worker.unscored:
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def report_studies(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Studies: names or YAML files; by default, all that have runs.")
+    ] = None,
+    quick: Quick = False,
+    results: Results = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the pages of studies from the records that there are: verdicts, table, pictures, curves."""
+    from ganzoo.cli.listing import warn_of_problems
+    from ganzoo.files import default_folder
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.reports.study_report import started, write_pages
+    from ganzoo.studies.records import Ledger
+
+    results = results or default_folder("results", "studies")
+    if not (results / "runs.jsonl").is_file():
+        raise GanzooError(f"{results / 'runs.jsonl'} does not exist.", "`ganzoo study run` writes it.")
+    zoo = load_zoo()
+    warn_of_problems(zoo)
+    ledger = Ledger(results)
+    studies = _studies(names, zoo, quick=quick) if names else started(ledger, zoo, quick=quick)
+    if not studies:
+        raise GanzooError(f"{results} has no run of any study.", "See `ganzoo study list`, and `ganzoo study run`.")
+    _tell(write_pages(studies, ledger, zoo, quick=quick), as_json)
+
+
+def _studies(names: list[str], zoo: Zoo, *, quick: bool, seeds: int | None = None) -> list[Study]:
+    from ganzoo.studies.study import load_study
+
+    found = [load_study(name, zoo) for name in dict.fromkeys(names)]
+    small = [study.in_small() if quick else study for study in found]
+    return [study.with_seeds(seeds) if seeds else study for study in small]
+
+
+def _tell(pages: list[StudyPage], as_json: bool) -> None:
+    """Verdicts, and where the pages are."""
+    if as_json:
+        print_json({"studies": [page.plain() for page in pages]})
+        return
+    for page in pages:
+        say(f"{page.found.study.name}: {page.found.study.question}")
+        for claim, verdict in zip(page.found.study.claims, page.verdicts, strict=True):
+            say(f"  {verdict.outcome.value}: {claim.says} {verdict.why}")
+        say(f"Saved to {page.path}", err=True)
+
+
+def _launch(launcher: str, workers: int, parameters: list[str], results: Path, work: Path) -> None:
+    """Submit workers that run this command without ``--launcher``."""
+    import sys
+
+    from ganzoo.errors import unknown
+    from ganzoo.studies.slurm import submit
+
+    if launcher != "slurm":
+        raise unknown("launcher", launcher, ["slurm"])
+    command: list[str] = []
+    words = iter(sys.argv[1:])
+    for word in words:
+        if word in ("--launcher", "--workers", "--slurm", "--results", "--work"):
+            next(words, None)
+        elif not word.startswith(("--launcher=", "--workers=", "--slurm=", "--results=", "--work=")):
+            command.append(word)
+    command += ["--results", str(results.resolve()), "--work", str(work.resolve())]
+    given: dict[str, Any] = {}
+    for parameter in parameters:
+        key, equals, value = parameter.partition("=")
+        if not equals:
+            raise GanzooError(
+                f"--slurm {parameter} must have the form KEY=VALUE.", "For example: --slurm partition=gpu."
+            )
+        given[key] = int(value) if value.isdecimal() else value
+    numbers = submit(command, workers, given, work / "slurm")
+    say(f"Submitted {workers} worker{'' if workers == 1 else 's'}: {', '.join(numbers)}. See `squeue`.", err=True)
+    say(f"When they are done: ganzoo study report --results {results}", err=True)

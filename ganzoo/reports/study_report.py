@@ -1,0 +1,382 @@
+"""The page of a study: its question, claims and verdicts first, then what they rest on."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from markupsafe import Markup
+
+from ganzoo.errors import GanzooError
+from ganzoo.files import refuse_links, write_atomically
+from ganzoo.registry.loading import Zoo
+from ganzoo.reports.leaderboard import grid_of, thumbnail
+from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
+from ganzoo.reports.templates import Picture, markdown, page
+from ganzoo.studies.findings import CellFound, Found, Values, curve, find, verdicts
+from ganzoo.studies.records import Ledger, ScoredRun
+from ganzoo.studies.study import BASELINE, Claim, Measure, Study, load_study
+from ganzoo.studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
+
+MARK = "<title>ganzoo study: "
+"""By which a page of ours is told from a file of somebody else's."""
+INDEX = "# Studies\n\nMade by `ganzoo study report`"
+MOST_PLOTTED = 4
+"""Settings whose curves are drawn."""
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """A study's page.
+
+    Attributes:
+        found: What it shows.
+        verdicts: Of its claims, in their order.
+        path: Where it is.
+    """
+
+    found: Found
+    verdicts: Sequence[Verdict]
+    path: Path
+
+    def plain(self) -> dict[str, Any]:
+        """JSON: the study's name and question, its claims with their verdicts, and the values behind them."""
+        study = self.found.study
+        claims = [
+            {
+                **claim.model_dump(mode="json"),
+                "verdict": verdict.outcome.value,
+                "why": verdict.why,
+                "effect": verdict.effect,
+                "interval": verdict.interval,
+                "p": verdict.p,
+                "seeds": verdict.seeds,
+            }
+            for claim, verdict in zip(study.claims, self.verdicts, strict=True)
+        ]
+        cells = [
+            {
+                "row": one.cell.row,
+                "setting": one.cell.setting or None,
+                "planned": one.planned,
+                "values": {measure.name: dict(one.values(measure).by_seed) for measure in study.measures},
+            }
+            for one in self.found.cells
+        ]
+        winners = [
+            {"row": row, "setting": setting or None, "changes": won.trial.changes, "validation": won.value}
+            for (row, setting), won in self.found.winners.items()
+        ]
+        facts = {"study": study.name, "question": study.question, "page": str(self.path)}
+        return {**facts, "claims": claims, "cells": cells, **({"search": winners} if study.search else {})}
+
+
+def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
+    """The registered studies that a results folder has a run of."""
+    found = []
+    for entry in zoo.studies:
+        try:
+            study = load_study(entry.name, zoo)
+            study = study.in_small() if quick else study
+            jobs = [job for cell in study.cells(zoo) for job in cell.jobs]
+            jobs += [job for trial in study.trials(zoo) for job in trial.jobs]
+        except GanzooError:  # `ganzoo check` says what is wrong with it
+            continue
+        if any(ledger.find(job.digest, job.dataset, job.seed) is not None for job in jobs):
+            found.append(study)
+    return found
+
+
+def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[StudyPage]:
+    """Make ``<study>.html`` of each study, and ``README.md``, the index of all studies with runs.
+
+    Verdicts are corrected for the claims of all studies that share the results folder.
+
+    Args:
+        studies: Whose pages.
+        ledger: The results folder.
+        zoo: Where names are looked up.
+        quick: They are studies in small; the index shows whole ones alone.
+
+    Raises:
+        GanzooError: A file of that name is somebody else's.
+    """
+    names = {study.name for study in studies}
+    together = [*studies, *(one for one in started(ledger, zoo, quick=quick) if one.name not in names)]
+    found = [find(study, ledger, zoo) for study in together]
+    judged = verdicts(found, zoo)
+    claims = sum(map(len, judged))
+    pages = []
+    for one, outcome in zip(found, judged, strict=True):
+        path = ledger.folder / f"{one.study.name}.html"
+        if one.study.name in names:
+            _write(path, MARK, html(one, outcome, claims, ledger.folder, zoo, quick=quick))
+        pages.append(StudyPage(one, outcome, path))
+    if not quick:
+        _write(ledger.folder / "README.md", INDEX, index(pages))
+    return pages[: len(studies)]
+
+
+def _write(path: Path, mark: str, text: str) -> None:
+    refuse_links(path, path.parent)
+    if path.exists() and mark not in path.read_bytes()[:4000].decode("utf-8", "replace"):
+        raise GanzooError(
+            f"{path} is not of `ganzoo study`, so it is not overwritten.",
+            "Move it, or keep the results of studies in a folder of their own.",
+        )
+    write_atomically(path, text.encode(errors="backslashreplace"))
+
+
+def index(pages: Sequence[StudyPage]) -> str:
+    """``README.md``: every study's question, with the verdict on each claim."""
+    parts = [
+        f"{INDEX} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl). Each study has a page with its "
+        "table, pictures and curves. An effect is how many times better a method is, with its 95% interval."
+    ]
+    for one in sorted(pages, key=lambda page: page.found.study.name):
+        study = one.found.study
+        rows = [
+            f"| **{verdict.outcome.value}** | {markdown(claim.says)} | {_effect(verdict)} | "
+            f"{verdict.seeds[0]} and {verdict.seeds[1]} | {markdown(claim.paper)} |"
+            for claim, verdict in zip(study.claims, one.verdicts, strict=True)
+        ]
+        table = ["| verdict | claim | effect | seeds | paper |", "| --- | --- | --- | --- | --- |", *rows]
+        parts += [f"## [{markdown(study.question)}]({study.name}.html)", *(["\n".join(table)] if rows else [])]
+        parts.append(f"`ganzoo study run {study.name}`")
+    return "\n\n".join(parts) + "\n"
+
+
+def _effect(verdict: Verdict) -> str:
+    if verdict.effect is None or verdict.interval is None:
+        return "–"
+    low, high = verdict.interval
+    return f"×{verdict.effect:.2f} ({low:.2f} to {high:.2f})"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a setting's table.
+
+    Attributes:
+        name: The row.
+        changes: What it changes, as one types it.
+        picture: Samples, or None.
+        cell: Its runs.
+        values: For each measure, its values and how many times better than the baseline it is, or None.
+    """
+
+    name: str
+    changes: str
+    picture: Picture | None
+    cell: CellFound
+    values: Sequence[tuple[Values, float | None]]
+
+    @property
+    def seconds(self) -> float | None:
+        """Mean training time."""
+        times = [run.record.seconds for run in self.cell.runs.values()]
+        return fmean(times) if times else None
+
+    @property
+    def errors(self) -> list[str]:
+        """Why runs failed."""
+        return [run.record.error for run in self.cell.runs.values() if run.record.error]
+
+
+def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
+    """The page of a study.
+
+    Args:
+        found: The study and its runs.
+        judged: The verdicts of its claims.
+        claims: How many the verdicts were corrected for.
+        folder: The results folder, where pictures are.
+        zoo: Where names are looked up.
+        quick: It is a study in small.
+    """
+    study, runs = found.study, found.runs
+    settings = [
+        (setting, _table(found, setting, folder, zoo)) for setting in study.setting_names if _has(found, setting)
+    ]
+    name = study.name.removesuffix("-quick") if quick else study.name
+    planned = sum(cell.planned for cell in found.cells)
+    few = min([len(cell.runs) for cell in found.cells if cell.runs] or [0])
+    context = {
+        "study": study,
+        "claims": list(zip(study.claims, judged, strict=True)),
+        "all_claims": claims,
+        "effect": _effect,
+        "tone": {Outcome.HOLDS: "good", Outcome.DOES_NOT_HOLD: "bad", Outcome.CANNOT_TELL: "soft"},
+        "forest": _forest(study, judged),
+        "smallest": f"{SMALLEST - 1:.0%}",
+        "few_seeds": FEW_SEEDS,
+        "few": 0 < few <= FEW_SEEDS,
+        "quick": quick,
+        "settings": settings,
+        "better": {measure.name: measure.better(zoo) for measure in study.measures},
+        "plots": _plots(found),
+        "trials": _trials(found),
+        "is_searching": found.is_searching,
+        "runs": len(runs),
+        "planned": planned,
+        "seconds": sum(run.record.seconds for run in runs),
+        "searched": sum(len(one.trial.jobs) for one in found.trials if one.done),
+        "machines": sorted({_machine(run) for run in runs}),
+        "protocols": _protocols(found),
+        "command": f"ganzoo study run {shlex.quote(name)}{' --quick' if quick else ''}",
+        "commands": [(one.cell.row, one.cell.setting, one.cell.jobs[0].command) for one in found.cells],
+    }
+    return page("study.html", None, context)
+
+
+def _has(found: Found, setting: str) -> bool:
+    return any(cell.runs for cell in found.cells if cell.cell.setting == setting)
+
+
+def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]:
+    study, baseline = found.study, found.cell(BASELINE, setting)
+    rows = []
+    for name, variant in study.rows.items():
+        cell = found.cell(name, setting)
+        if cell is None:
+            continue
+        won = found.winners.get((name, setting))
+        changes = [*variant.overrides, *(won.trial.changes if won else ())]
+        words = [*([variant.recipe or study.baseline] if variant.recipe or name == BASELINE else []), *changes]
+        values = [
+            (cell.values(one), None if name == BASELINE else _times_better(cell, baseline, one, zoo))
+            for one in study.measures
+        ]
+        rows.append(TableRow(name, " ".join(words), _picture(cell, folder), cell, values))
+    return rows
+
+
+def _times_better(cell: CellFound, baseline: CellFound | None, measure: Measure, zoo: Zoo) -> float | None:
+    """The ratio of the geometric means, above 1 where the cell is better."""
+    if baseline is None:
+        return None
+    ours, theirs = cell.values(measure).known, baseline.values(measure).known
+    better = measure.better(zoo)
+    if not ours or not theirs or min(*ours, *theirs) <= 0 or better == "neither":
+        return None
+    difference = fmean(map(math.log, ours)) - fmean(map(math.log, theirs))
+    return math.exp(difference if better == "higher" else -difference)
+
+
+def _picture(cell: CellFound, folder: Path) -> Picture | None:
+    named = [run.record.samples for run in cell.runs.values() if run.record.samples]
+    image = grid_of(named[0], folder) if named else None
+    return None if image is None else Picture.of(thumbnail(image))
+
+
+def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
+    """The first measure's curves over images and over seconds, one pair for each setting."""
+    metric = found.study.measures[0].metric
+    drawn = []
+    for number, setting in enumerate(found.study.setting_names[:MOST_PLOTTED]):
+        lines: dict[str, list[Line]] = {"images": [], "seconds": []}
+        for one in found.cells:
+            if one.cell.setting != setting:
+                continue
+            points = [curve(run, metric) for run in one.runs.values() if run.record.status == "done"]
+            shared = min(map(len, points), default=0)
+            if shared < 2:
+                continue
+            for along, found_lines in lines.items():
+                x = [fmean(float(of[i][along]) for of in points) for i in range(shared)]
+                y = [_geometric_mean([float(of[i]["value"]) for of in points]) for i in range(shared)]
+                found_lines.append(Line(one.cell.row, x, y))
+        pair = [
+            curves(
+                some,
+                title=f"{metric} over {along}{f', {setting}' if setting else ''}",
+                x="images shown" if along == "images" else "seconds of training",
+                y=metric,
+                name=f"curve-{number}-{along}",
+                log=True,
+            )
+            for along, some in lines.items()
+            if some
+        ]
+        if pair:
+            drawn.append((setting, pair))
+    return drawn
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(fmean(map(math.log, values))) if min(values) > 0 else fmean(values)
+
+
+def _forest(study: Study, judged: Sequence[Verdict]) -> Markup | None:
+    """Every claim's effect with its interval, beside no effect and the effect that counts."""
+    shown = [
+        (claim, verdict, verdict.effect, verdict.interval)
+        for claim, verdict in zip(study.claims, judged, strict=True)
+        if verdict.effect is not None and verdict.interval is not None
+    ]
+    if not shown:
+        return None
+    colours = {Outcome.HOLDS: SERIES[2], Outcome.DOES_NOT_HOLD: SERIES[5], Outcome.CANNOT_TELL: REAL}
+    with drawing(5.2, 0.75 + 0.3 * len(shown)) as (figure, axes):
+        for at, (_, verdict, effect, (low, high)) in enumerate(shown):
+            colour = colours[verdict.outcome]
+            axes.plot([low, high], [at, at], color=colour, linewidth=1.6)
+            axes.plot([effect], [at], color=colour, marker="o", markersize=5)
+        axes.axvline(1, color=INK, linewidth=0.8)
+        axes.axvline(SMALLEST, color=INK, linewidth=0.8, linestyle=":")
+        axes.set_yticks(range(len(shown)), [_short(claim) for claim, *_ in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        logarithmic(axes, "x")
+        axes.set_xlabel("times better (dotted: 10% better)")
+        return svg(figure, "The effect of each claim, with its 95% interval", "effects")
+
+
+def _short(claim: Claim) -> str:
+    than = "" if claim.than == BASELINE else f" over {claim.than}"
+    where = f", {claim.at}" if claim.at else ""
+    return shortened(f"{claim.better}{than}{where}", 34)
+
+
+def _trials(found: Found) -> list[Mapping[str, Any]]:
+    """Rows of the table of a search, each row's best trial first."""
+    rows = []
+    for one in found.trials:
+        won = found.winners.get((one.trial.row, one.trial.setting))
+        rows.append(
+            {
+                "row": one.trial.row,
+                "setting": one.trial.setting,
+                "number": one.trial.number,
+                "changes": " ".join(one.trial.changes) or "as it stands",
+                "value": one.value,
+                "state": "won" if won is one else "" if one.value is not None else "failed" if one.done else "to do",
+            }
+        )
+    return sorted(rows, key=lambda row: (row["row"], row["setting"], row["state"] != "won", row["number"]))
+
+
+def _machine(run: ScoredRun) -> str:
+    record = run.record
+    torch_version = (record.environment.get("versions") or {}).get("torch", "?")
+    threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
+    return f"{record.hardware}, {threads}, {record.precision}, {record.engine}, torch {torch_version}"
+
+
+def _protocols(found: Found) -> list[str]:
+    """What the final scores depend on, in short."""
+    from ganzoo.evaluation.protocol import in_brief
+
+    names = {measure.metric for measure in found.study.measures}
+    told = {
+        f"{score['metric']}: {in_brief(score['protocol'])}"
+        for run in found.runs
+        for score in run.scores[: 2 * len(names)]
+        if score["metric"] in names
+    }
+    return sorted(told)

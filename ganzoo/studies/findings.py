@@ -1,0 +1,267 @@
+"""What the records of a results folder say about a study: its cells' runs and scores, what a search found, verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from ganzoo.registry.loading import Zoo
+from ganzoo.runs.scores import is_own
+from ganzoo.studies.matrix import Job
+from ganzoo.studies.records import Ledger, Score, ScoredRun
+from ganzoo.studies.study import BASELINE, EVERYWHERE, Cell, Claim, Measure, Study, Trial
+from ganzoo.studies.verdicts import Comparison, Verdict, judge
+
+Place = tuple[str, str]
+"""A row and a setting."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """A measure of a row's seeds.
+
+    Attributes:
+        by_seed: The value of each run, None where a run has none: it failed, or never reached the mark.
+    """
+
+    by_seed: Mapping[int, float | None]
+
+    @property
+    def known(self) -> list[float]:
+        """Those that there are."""
+        return [value for value in self.by_seed.values() if value is not None]
+
+    @property
+    def failed(self) -> int:
+        """Runs without a value."""
+        return len(self.by_seed) - len(self.known)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean; None without a value."""
+        return fmean(self.known) if self.known else None
+
+    @property
+    def deviation(self) -> float | None:
+        """The standard deviation between seeds; None below two."""
+        return stdev(self.known) if len(self.known) > 1 else None
+
+    @property
+    def noise(self) -> float | None:
+        """By how much two seeds differ, as a factor: the exponential of the deviation of logarithms."""
+        if len(self.known) < 2 or min(self.known) <= 0:
+            return None
+        return math.exp(stdev(map(math.log, self.known)))
+
+
+@dataclass(frozen=True)
+class CellFound:
+    """A cell and its runs.
+
+    Attributes:
+        cell: What is asked for.
+        runs: Those that are recorded, by seed.
+    """
+
+    cell: Cell
+    runs: Mapping[int, ScoredRun]
+
+    @property
+    def planned(self) -> int:
+        """Runs that the study asks for."""
+        return len(self.cell.jobs)
+
+    def values(self, measure: Measure) -> Values:
+        """A measure of every recorded run."""
+        return Values({seed: value_of(run, measure) for seed, run in self.runs.items()})
+
+
+@dataclass(frozen=True)
+class TrialFound:
+    """What a search tried.
+
+    Attributes:
+        trial: The settings.
+        value: The mean of the first measure on the validation images; None where a run is missing or failed.
+        done: Whether all its runs are recorded.
+    """
+
+    trial: Trial
+    value: float | None
+    done: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """A study with everything recorded of it.
+
+    Attributes:
+        study: The study.
+        cells: In the order of settings and rows; without the rows whose search has not ended.
+        trials: Of its search.
+        winners: The settings that the search found, by row and setting.
+    """
+
+    study: Study
+    cells: tuple[CellFound, ...]
+    trials: tuple[TrialFound, ...]
+    winners: Mapping[Place, TrialFound]
+
+    @property
+    def runs(self) -> list[ScoredRun]:
+        """Every run that it compares."""
+        return [run for cell in self.cells for run in cell.runs.values()]
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether a trial is still to be made."""
+        return not all(trial.done for trial in self.trials)
+
+    def cell(self, row: str, setting: str) -> CellFound | None:
+        """One of them."""
+        return next((one for one in self.cells if (one.cell.row, one.cell.setting) == (row, setting)), None)
+
+
+def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
+    """Look up a study's trainings."""
+    better = study.measures[0].better(zoo)
+    trials = tuple(_trial(trial, study.measures[0], ledger) for trial in study.trials(zoo))
+    winners: dict[Place, TrialFound] = {}
+    if all(trial.done for trial in trials):
+        for one in trials:
+            place = one.trial.row, one.trial.setting
+            best = winners.get(place)
+            if one.value is not None and (best is None or _is_better(one.value, best.value, better)):
+                winners[place] = one
+    changes = {place: winner.trial.changes for place, winner in winners.items()}
+    cells = tuple(
+        CellFound(cell, {job.seed: run for job in cell.jobs if (run := _recorded(job, ledger)) is not None})
+        for cell in study.cells(zoo, changes)
+        if not study.is_tuned(cell.row) or (cell.row, cell.setting) in winners
+    )
+    return Found(study, cells, trials, winners)
+
+
+def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
+    runs = [_recorded(job, ledger) for job in trial.jobs]
+    values = [None if run is None else value_of(run, measure) for run in runs]
+    known = [value for value in values if value is not None]
+    return TrialFound(trial, fmean(known) if len(known) == len(values) else None, None not in runs)
+
+
+def _is_better(value: float, than: float | None, better: str) -> bool:
+    return than is None or (value < than if better == "lower" else value > than)
+
+
+def _recorded(job: Job, ledger: Ledger) -> ScoredRun | None:
+    return ledger.find(job.digest, job.dataset, job.seed)
+
+
+def value_of(run: ScoredRun, measure: Measure) -> float | None:
+    """What a run measures; None where it failed, was not scored, or never got there."""
+    if run.record.status != "done":
+        return None
+    if measure.is_final:
+        score = run.score(measure.metric)
+        return score["value"] if score is not None and is_own(score, run.record.protocol) else None
+    for score in (points := curve(run, measure.metric)):
+        if (measure.below is not None and score["value"] < measure.below) or (
+            measure.above is not None and score["value"] > measure.above
+        ):
+            return float(score["seconds"])
+    key, most = ("seconds", measure.at_seconds) if measure.at_seconds else ("images", measure.at_images)
+    within = [score for score in points if most is not None and score[key] <= most]
+    return float(within[-1]["value"]) if within else None
+
+
+def curve(run: ScoredRun, metric: str) -> list[Score]:
+    """A run's own scores by a metric while it trained, of the weights that it reports, in order."""
+    final = run.score(metric)
+    own = [
+        score
+        for score in run.curve
+        if final is not None
+        and (score["metric"], score["weights"]) == (metric, final["weights"])
+        and score.get("seconds") is not None
+        and is_own(score, run.record.protocol)
+    ]
+    return sorted(own, key=lambda score: int(score["images"]))
+
+
+def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
+    """The verdicts of every claim of every study, corrected for how many there are together."""
+    judged = iter(judge([_comparison(found, claim, zoo) for found in all_found for claim in found.study.claims]))
+    return [[next(judged) for _ in found.study.claims] for found in all_found]
+
+
+def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
+    measure = found.study.measure(claim.on)
+    settings = (claim.at,) if claim.at is not None else found.study.setting_names
+    try:
+        better, than = (_logs(found, row, settings, measure, zoo) for row in (claim.better, claim.than))
+        others = [
+            _logs(found, row, settings, measure, zoo)[0]
+            for row in found.study.rows
+            # With the baseline, all rows are compared; with another row, those that a claim sets beside it.
+            if row not in (claim.better, claim.than) and (claim.than == BASELINE or _is_claimed(found, claim, row))
+        ]
+    except ValueError as error:
+        return Comparison((), (), trouble=str(error))
+    return Comparison(better[0], than[0], others, better[1], than[1])
+
+
+def _is_claimed(found: Found, claim: Claim, row: str) -> bool:
+    return any(
+        (other.better, other.than, other.on, other.at) == (row, claim.than, claim.on, claim.at)
+        for other in found.study.claims
+    )
+
+
+def _logs(found: Found, row: str, settings: Sequence[str], measure: Measure, zoo: Zoo) -> tuple[list[float], int]:
+    """Logarithms of a row's scores, larger being better, and how many of its runs have none.
+
+    Over several settings, a seed counts with the mean of its logarithms, if it has a run in each.
+
+    Raises:
+        ValueError: A score is negative, in a sentence.
+    """
+    cells = [found.cell(row, setting) for setting in settings]
+    if any(cell is None for cell in cells):
+        return [], 0
+    sign = 1 if measure.better(zoo) == "higher" else -1
+    runs = [cell.runs for cell in cells if cell is not None]
+    logs, failed = [], 0
+    for seed in sorted(set(runs[0]).intersection(*runs[1:])):
+        values = [value_of(one[seed], measure) for one in runs]
+        known = [
+            sign * math.log(_positive(value, one[seed], measure))
+            for one, value in zip(runs, values, strict=True)
+            if value is not None
+        ]
+        if len(known) == len(values):
+            logs.append(fmean(known))
+        else:
+            failed += 1
+    return logs, failed
+
+
+def _positive(value: float, run: ScoredRun, measure: Measure) -> float:
+    """A score that has a logarithm: a share of none counts as one sample's."""
+    if value < 0:
+        raise ValueError(f"Scores of {measure.name} are negative here, and have no logarithm.")
+    return value or 1 / int(run.record.protocol.get("n_fake", 10_000))
+
+
+def in_order(study: Study, cells: Sequence[Cell]) -> Iterator[Job]:
+    """The trainings seed by seed, so that a study that is stopped early has said something of every row."""
+    for index in range(max(study.seeds_of(row) for row in study.rows)):
+        for cell in cells:
+            if index < len(cell.jobs):
+                yield cell.jobs[index]
+
+
+def place(row: str, setting: str) -> str:
+    """A cell in words."""
+    return row if setting == EVERYWHERE else f"{row}, {setting}"

@@ -1,0 +1,71 @@
+"""Workers as jobs of a SLURM cluster, through submitit. They share work as all workers do: see docs/cluster.md."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ganzoo.errors import GanzooError
+from ganzoo.files import child_python
+
+
+class Worker:
+    """What a job does: run a command, and be queued again where the cluster needs its machine for another.
+
+    Args:
+        command: The arguments of ``ganzoo``.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = tuple(command)
+
+    def __call__(self) -> None:
+        """Run it.
+
+        Raises:
+            RuntimeError: It failed; its own words are in the job's log.
+        """
+        code = subprocess.run(child_python("ganzoo", *self.command), check=False).returncode  # noqa: S603
+        if code:
+            raise RuntimeError(f"ganzoo ended with exit code {code}.")
+
+    def checkpoint(self) -> Any:
+        """The job to queue in its place: the same, since everything done is recorded."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(Worker(self.command))
+
+
+def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], folder: Path) -> list[str]:
+    """Submit equal workers, as one job array.
+
+    Args:
+        command: The arguments of ``ganzoo``.
+        workers: How many.
+        parameters: Of ``sbatch``, without their dashes: ``partition``, ``time``, ``gres``, ``cpus_per_task``, ...
+        folder: Where submitit keeps its files and the jobs' logs; every machine has to see it.
+
+    Returns:
+        The jobs' numbers.
+
+    Raises:
+        GanzooError: submitit or SLURM is missing, or SLURM refuses.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise GanzooError("--launcher slurm needs submitit.", "pip install 'ganzoo-bench[cluster]'") from error
+    if shutil.which("sbatch") is None:
+        raise GanzooError("There is no sbatch here.", "Submit from a machine of the cluster, or leave out --launcher.")
+    folder.mkdir(parents=True, exist_ok=True)
+    executor = submitit.SlurmExecutor(folder=folder.resolve())
+    try:
+        executor.update_parameters(**{"job_name": "ganzoo", "time": 24 * 60, **parameters})
+        with executor.batch():
+            jobs = [executor.submit(Worker(command)) for _ in range(workers)]
+    except (submitit.core.utils.FailedJobError, TypeError, ValueError) as error:
+        raise GanzooError(f"SLURM did not take the jobs: {' '.join(str(error).split())}.", "See --slurm.") from error
+    return [job.job_id for job in jobs]
