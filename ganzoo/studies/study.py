@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 import torch
 from pydantic import Field, ValidationError, model_validator
 
-from ganzoo.config.headline import headline
+from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import HEADLINE, Images, MetricName, Section, combination
 from ganzoo.errors import GanzooError, nearest, unknown
