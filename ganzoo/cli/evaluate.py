@@ -234,6 +234,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
         given.device,
         split=split,
         validation=recipe.dataset.validation if own else VALIDATION,
+        count=recipe.dataset.count if own else 0,
         anyway=given.anyway or recipe.evaluate.anyway,
         extractor_weights=given.extractor_weights,
         objective=generator.assembly.objective,

@@ -223,7 +223,7 @@ def _kept(override: Override, zoo: Zoo) -> Container[str]:
     if section == "optimizers" and isinstance(name, str):
         with suppress(GanzooError):  # an unknown name is refused later, with its place
             return optimizer_options(canonical(name)).types
-    return {"networks": ("spectral_norm",), "dataset": ("validation",)}.get(section, ())
+    return {"networks": ("spectral_norm",), "dataset": ("validation", "count")}.get(section, ())
 
 
 def _enter(inner: Any, override: Override, path: tuple[str, ...], key: str) -> Any:

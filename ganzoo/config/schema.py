@@ -172,9 +172,11 @@ class DatasetConfig(Component):
     Attributes:
         validation: Training images that are set apart and scored against, in place of the test images, while something
             is tuned. See ``ganzoo.data.datasets``.
+        count: Train with so many images alone, the first of a seeded order; 0 is all that there are.
     """
 
     validation: Annotated[int, Field(ge=0, le=10**9)] = 0
+    count: Annotated[int, Field(ge=0, le=10**12)] = 0
 
     @property
     def scored_split(self) -> Literal["validation", "test"]:
@@ -185,8 +187,9 @@ class DatasetConfig(Component):
     def _flatten(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         flat: dict[str, Any] = handler(self)
         options = flat.pop("options")
-        if not self.validation:  # so that recipes and digests from before there was any stay as they are
-            del flat["validation"]
+        for key in ("validation", "count"):  # so that recipes and digests from before there were any stay as they are
+            if not flat[key]:
+                del flat[key]
         return {**flat, **options}
 
 

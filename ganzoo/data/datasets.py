@@ -31,7 +31,12 @@ VALIDATION = 10_000
 
 
 def load_part(
-    entry: Entry[Dataset], options: Mapping[str, Any], data_dir: Path | None, part: Part, validation: int = 0
+    entry: Entry[Dataset],
+    options: Mapping[str, Any],
+    data_dir: Path | None,
+    part: Part,
+    validation: int = 0,
+    count: int = 0,
 ) -> Dataset:
     """A part of a registered dataset.
 
@@ -41,6 +46,7 @@ def load_part(
         data_dir: Where the user keeps dataset files.
         part: Which one; ``train`` is without the images of ``validation``.
         validation: How many training images are set apart.
+        count: How many of the others are trained on; 0 is all.
 
     Raises:
         GanzooError: It cannot be loaded, or no images are set apart for validation.
@@ -48,14 +54,14 @@ def load_part(
     if part == "test":
         return entry.create("test", data_dir, **options)
     train = entry.create("train", data_dir, **options)
-    return part_of(train, part, validation)
+    return part_of(train, part, validation, count)
 
 
-def part_of(train: Dataset, part: Part, validation: int) -> Dataset:
+def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Dataset:
     """The images to train on, or those set apart for validation, in the order of the training images.
 
     Raises:
-        GanzooError: None are set apart for validation, or none would be left to train on.
+        GanzooError: None are set apart for validation, none would be left to train on, or fewer than ``count``.
     """
     if part == "validation" and not validation:
         raise GanzooError(
@@ -63,7 +69,7 @@ def part_of(train: Dataset, part: Part, validation: int) -> Dataset:
             "Train with --set dataset.validation=10000, or score against --split test.",
         )
     if not validation:
-        return train
+        return _first(train, count)
     if validation >= len(train):
         raise GanzooError(
             f"dataset.validation is {validation:,}, and '{train.name}' has {len(train):,} training images.",
@@ -72,7 +78,20 @@ def part_of(train: Dataset, part: Part, validation: int) -> Dataset:
     held_out = _held_out(train.labels, len(train), validation)
     if part == "validation":
         return replace(train.rows(held_out.nonzero().flatten()), split="validation")
-    return train.rows((~held_out).nonzero().flatten())
+    return _first(train.rows((~held_out).nonzero().flatten()), count)
+
+
+def _first(train: Dataset, count: int) -> Dataset:
+    """The first images of a seeded order, in the order of the training images: a smaller count is part of a larger."""
+    if not count:
+        return train
+    if count > len(train):
+        raise GanzooError(
+            f"dataset.count is {count:,}, and '{train.name}' has {len(train):,} images to train on.",
+            "Set it lower, or leave it out to train on all.",
+        )
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
+    return train.rows(order[:count].sort().values)
 
 
 def _held_out(labels: Tensor | None, total: int, n: int) -> Tensor:

@@ -43,6 +43,7 @@ class Evaluator:
         device: Where features are computed.
         split: The reference; another part of the dataset makes real vs real.
         validation: How many training images are set apart for validation.
+        count: How many of the others were trained on; 0 is all.
         anyway: Score in extractors that were fitted to another dataset too; the protocol says so for good.
         extractor_weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
         reference: Whether real images are loaded. A process that only computes features for the main one needs none.
@@ -68,6 +69,7 @@ class Evaluator:
         *,
         split: Part = "test",
         validation: int = 0,
+        count: int = 0,
         anyway: bool = False,
         extractor_weights: Path | None = None,
         reference: bool = True,
@@ -83,15 +85,16 @@ class Evaluator:
         self._reference: ReferenceData | None = None
         self._foreign: frozenset[str] = frozenset()
         self._validation = 0
+        self._count = count
         if reference:
             real: Dataset
             part: Callable[[str], Dataset] | None
             if isinstance(dataset, Dataset):
-                options, part = {}, _part_in_memory(dataset, validation) if validation else None
+                options, part = {}, _part_in_memory(dataset, validation, count) if validation else None
                 real = dataset if part is None else part("validation")
             else:
                 options = dataset.check(options)
-                part = partial(_registered_part, dataset, options, data_dir, validation)
+                part = partial(_registered_part, dataset, options, data_dir, validation, count)
                 real = part(split)
             extractors = self._extractors_for(real.shape)
             self._foreign = frozenset(name for name in self._names if not knows(extractors[name], real.world))
@@ -215,6 +218,7 @@ class Evaluator:
             "dataset_options": real.key["options"],
             "split": real.key["split"],
             **({"validation": self._validation} if self._validation else {}),
+            **({"trained_on": self._count} if self._count and request.metric.held_out else {}),
             "reference_digest": real.key["content"],
             "n_real": real.key["count"],
             **({} if extractor is None else {"resizing": extractor.resizing}),
@@ -301,18 +305,18 @@ class Evaluator:
 
 
 def _registered_part(
-    entry: Entry[Dataset], options: Mapping[str, Any], data_dir: Path | None, validation: int, part: str
+    entry: Entry[Dataset], options: Mapping[str, Any], data_dir: Path | None, validation: int, count: int, part: str
 ) -> Dataset:
     if part == "all":
         return load_part(entry, options, data_dir, "train")
-    return load_part(entry, options, data_dir, part, validation)  # type: ignore[arg-type]  # "all" is dealt with
+    return load_part(entry, options, data_dir, part, validation, count)  # type: ignore[arg-type]  # "all" is dealt with
 
 
-def _part_in_memory(dataset: Dataset, validation: int) -> Callable[[str], Dataset]:
+def _part_in_memory(dataset: Dataset, validation: int, count: int) -> Callable[[str], Dataset]:
     def part(name: str) -> Dataset:
         if name == "test":
             raise GanzooError(f"'{dataset.name}' came without its test images.", "Leave out metrics that need them.")
-        return part_of(dataset, name, validation)  # type: ignore[arg-type]  # "all" is asked for beside test images
+        return part_of(dataset, name, validation, count)  # type: ignore[arg-type]  # "all" is asked for beside test images
 
     return part
 

@@ -291,7 +291,7 @@ class RunFolder:
     def dataset(self, recipe: Recipe, zoo: Zoo, part: Part = "train") -> Dataset:
         """One part of the dataset that it was trained on, from the folder that it recorded."""
         entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
-        return load_part(entry, options, self.data_dir(recipe), part, recipe.dataset.validation)
+        return load_part(entry, options, self.data_dir(recipe), part, recipe.dataset.validation, recipe.dataset.count)
 
     def data_dir(self, recipe: Recipe) -> Path | None:
         """Where its dataset's files are: as the reader said, or as it recorded.

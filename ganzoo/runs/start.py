@@ -285,12 +285,12 @@ def _build(
     device = processes.device(recipe.train.device)
     with _out_of_memory_as_sentence():
         entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
-        validation = recipe.dataset.validation
+        validation, count = recipe.dataset.validation, recipe.dataset.count
 
         def part(name: Part) -> Dataset:
             if dataset is None:
-                return load_part(entry, options, data_dir, name, validation)
-            return dataset if name == "test" else part_of(dataset, name, validation)
+                return load_part(entry, options, data_dir, name, validation, count)
+            return dataset if name == "test" else part_of(dataset, name, validation, count)
 
         train = part("train")
         metrics, sentences = fitting_metrics(recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway)
@@ -308,6 +308,7 @@ def _build(
             device,
             split=recipe.dataset.scored_split,
             validation=validation,
+            count=count,
             anyway=recipe.evaluate.anyway,
             reference=processes.is_main and bool(metrics),
             objective=build_objective(recipe, zoo),

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Final, Literal
 import torch
 from pydantic import Field, ValidationError, model_validator
 
+from ganzoo.api.metric import ModelMetric
 from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
-from ganzoo.config.schema import HEADLINE, Images, MetricName, Section, combination
+from ganzoo.config.schema import HEADLINE, Images, MetricName, Recipe, Section, combination
 from ganzoo.errors import GanzooError, nearest, unknown
 from ganzoo.registry import strict_yaml
 from ganzoo.registry.loading import Zoo
@@ -371,21 +372,25 @@ class Study(Section):
         first = replace(first, title=title, pictured=f"{self.name} {row} {setting}".strip())
         return tuple(first.with_seed(seed) for seed in range(self.seeds_of(row) if seeds is None else seeds))
 
-    def _metrics(self, recipe: Any, zoo: Zoo) -> list[str]:
-        """The metrics to ask of a cell; those that need labels only where the networks get some."""
+    def _metrics(self, recipe: Recipe, zoo: Zoo) -> list[str]:
+        """The metrics to ask of a cell: those that need labels or an encoder only where there are some."""
         names = [
             name
             for measure in self.measures
             for name in (headline(recipe.dataset.name, zoo) if measure.metric == HEADLINE else (measure.metric,))
         ]
-        known = [entry.name for entry in zoo.metrics]
-        return [
-            name
-            for name in dict.fromkeys(names)
-            if recipe.conditional
-            or name.partition("@")[0] not in known  # refused with the recipe, in words
-            or not zoo.metric(name.partition("@")[0]).needs_labels
-        ]
+        return [name for name in dict.fromkeys(names) if _fits(name, recipe, zoo)]
+
+
+def _fits(name: str, recipe: Recipe, zoo: Zoo) -> bool:
+    """Whether a metric can be asked of a recipe; an unknown one is refused with the recipe, in words."""
+    metric = name.partition("@")[0]
+    if metric not in zoo.metrics:
+        return True
+    found = zoo.metric(metric)
+    if isinstance(found, ModelMetric):
+        return hasattr(zoo.losses.get(recipe.loss.name).factory, found.calls)
+    return recipe.conditional or not found.needs_labels
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,39 @@
+"""``dataset.count``: a training with few images."""
+
+import pytest
+import torch
+
+from ganzoo.api.dataset import ImageDataset
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import load_recipe
+from ganzoo.data.datasets import part_of
+from ganzoo.errors import GanzooError
+
+
+def images(n):
+    return ImageDataset("toy", "train", torch.arange(n, dtype=torch.uint8).view(n, 1, 1, 1))
+
+
+def numbers(dataset):
+    return set(dataset.images.flatten().tolist())
+
+
+def test_fewer_images_are_some_of_more_and_none_of_those_set_apart():
+    few, more = (numbers(part_of(images(200), "train", 50, count)) for count in (10, 100))
+    apart = numbers(part_of(images(200), "validation", 50, 10))
+    assert (len(few), len(more), len(apart)) == (10, 100, 50)
+    assert few < more
+    assert not more & apart
+    assert numbers(part_of(images(200), "train", 0, 0)) == set(range(200))
+
+
+def test_more_than_there_are_is_a_mistake():
+    with pytest.raises(GanzooError, match="dataset.count is 151, and 'toy' has 150 images to train on"):
+        part_of(images(200), "train", 50, 151)
+
+
+def test_it_is_another_training_and_leaves_other_recipes_as_they_are(zoo):
+    plain, few = load_recipe("vanilla-mnist", zoo), load_recipe("vanilla-mnist", zoo, ["dataset.count=600"])
+    assert training_digest(plain) != training_digest(few)
+    assert "count" not in plain.plain()["dataset"]
+    assert few.plain()["dataset"]["count"] == 600

@@ -1,0 +1,239 @@
+"""Studies as files: what they mean, what is refused, and what records say about them."""
+
+import hashlib
+
+import pytest
+
+from ganzoo.errors import GanzooError
+from ganzoo.studies.findings import curve, find, in_order, value_of, verdicts
+from ganzoo.studies.matrix import Job
+from ganzoo.studies.records import Ledger, RunRecord
+from ganzoo.studies.study import load_study
+from ganzoo.studies.verdicts import Outcome
+
+STUDY = """\
+question: Does a gradient penalty help?
+baseline: vanilla-mnist
+overrides: [train.images=64000]
+settings:
+  few: [dataset.count=600]
+  all: []
+variants:
+  r1: ["regularizers=[{name: r1, weight: 1.0}]"]
+  hinge: {recipe: hinge-mnist}
+seeds: 3
+measures:
+  - fid@mnist-cnn
+  - {name: quickly, metric: fid@mnist-cnn, below: 50}
+claims:
+  - {says: R1 helps, paper: Someone 2018, better: r1, on: fid@mnist-cnn, at: few}
+  - {says: Hinge beats R1, paper: Someone 2018, better: hinge, than: r1, on: fid@mnist-cnn}
+"""
+
+
+@pytest.fixture
+def write(tmp_path, zoo):
+    def _write(*changes):
+        text = STUDY
+        for before, after in changes:
+            assert before in text
+            text = text.replace(before, after)
+        path = tmp_path / "penalty.yaml"
+        path.write_text(text)
+        return load_study(path, zoo)
+
+    return _write
+
+
+def test_a_study_is_rows_in_settings_with_seeds_and_everything_pinned(write, zoo):
+    cells = write().cells(zoo)
+    assert [(cell.row, cell.setting, len(cell.jobs)) for cell in cells] == [
+        (row, setting, seeds) for setting in ("few", "all") for row, seeds in (("baseline", 6), ("r1", 3), ("hinge", 3))
+    ]
+    assert {job.seed for job in cells[0].jobs} == set(range(6))
+    assert len({job.digest for cell in cells for job in cell.jobs}) == len(cells)
+    for job in (job for cell in cells for job in cell.jobs):
+        assert (job.recipe.train.precision, job.recipe.train.threads, job.recipe.train.images) == ("fp32", 1, 64000)
+        assert job.recipe.evaluate.metrics == ("fid@mnist-cnn",)
+    assert cells[0].jobs[0].recipe.dataset.count == 600
+    assert cells[2].jobs[0].recipe.loss.name == "hinge"
+    first = [job.title for job in in_order(write(), cells)][:6]
+    assert len(set(first)) == 6  # every row once before any has its second seed
+
+
+def test_in_small_it_is_one_setting_and_few_seeds(write, zoo):
+    small = write().in_small()
+    cells = small.cells(zoo)
+    assert [(cell.setting, len(cell.jobs)) for cell in cells] == [("few", 2)] * 3
+    assert {job.recipe.train.images for cell in cells for job in cell.jobs} == {6400}
+    assert len(small.claims) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("help?", "help."), "question must be"),
+        (("better: hinge", "better: hingd"), "'hingd', which is no row. Did you mean 'hinge'?"),
+        (("on: fid@mnist-cnn, at: few", "on: fid@mnist, at: few"), "'fid@mnist', which is no measure"),
+        (("at: few", "at: fwe"), "'fwe', which is no setting. Did you mean 'few'?"),
+        (("than: r1", "than: hinge"), "compares 'hinge' with itself"),
+        (("seeds: 3", "seeds: 1"), "seeds must be at least 2"),
+        (("seeds: 3", "seed: 3"), "has no key 'seed'"),
+        (("- fid@mnist-cnn\n", "- fud@mnist-cnn\n"), "Unknown metric 'fud'. Did you mean 'fid'?"),
+        (("below: 50", "below: 50, above: 3"), "more than one of"),
+    ],
+)
+def test_a_mistake_is_named(write, change, sentence):
+    with pytest.raises(GanzooError) as found:
+        write(change)
+    assert sentence in str(found.value)
+
+
+def test_a_recipe_that_is_refused_is_named_with_its_row(write, zoo):
+    with pytest.raises(GanzooError, match="The study 'penalty', row 'hinge' in 'few'.*hinge-mnits") as found:
+        write(("recipe: hinge-mnist", "recipe: hinge-mnits")).cells(zoo)
+    assert "Did you mean 'hinge-mnist'?" in str(found.value)
+
+
+PROTOCOL = {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0}
+
+
+def recorded(ledger, job: Job, values, *, error=None, split="test"):
+    """Record a job with scores at equal distances, one second for a thousand images."""
+    protocol = {**PROTOCOL, "split": split}
+    images = job.recipe.train.images
+    scores = [
+        {
+            "metric": "fid@mnist-cnn",
+            "weights": "ema",
+            "value": value,
+            "floor": 0.1,
+            "images": images * (i + 1) // len(values),
+            "seconds": images * (i + 1) / len(values) / 1000,
+            "protocol": {"metric": "fid", **protocol},
+        }
+        for i, value in enumerate(values)
+    ]
+    record = RunRecord.model_validate(
+        {
+            "schema": 2,
+            "recipe": job.recipe.name,
+            "dataset": "mnist",
+            "seed": job.seed,
+            "digest": job.digest,
+            "plugin": None,
+            "summary": "A run",
+            "paper": None,
+            "loss": job.recipe.loss.name,
+            "conditional": False,
+            "status": "failed" if error else "done",
+            "error": error,
+            "images": images,
+            "seconds": images / 1000,
+            "wall_seconds": None,
+            "images_per_second": 1000.0,
+            "parameters": {},
+            "flops_per_image": None,
+            "engine": "eager",
+            "precision": "fp32",
+            "threads": 1,
+            "environment": {"cpu": "Test CPU", "gpu": None, "versions": {"torch": "2"}},
+            "samples": None,
+            "finished": "2026-01-01T00:00:00+00:00",
+            "command": job.command,
+            "started": f"2026-01-01T00:00:{job.seed:02}+00:00",
+            "protocol": protocol,
+        }
+    )
+    return ledger.append(record, scores)
+
+
+def noisy(value, job):
+    """A score that depends on row and seed, the same each time."""
+    spread = int(hashlib.sha256(f"{job.digest}{job.seed}".encode()).hexdigest()[:4], 16) / 2**16 - 0.5
+    return value * (1 + 0.06 * spread)
+
+
+def test_records_become_values_and_verdicts(write, zoo, tmp_path):
+    study, ledger = write(), Ledger(tmp_path / "results")
+    means = {"baseline": 40.0, "r1": 20.0, "hinge": 40.0}
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            recorded(ledger, job, [100.0, noisy(means[cell.row], job)])
+    found = find(study, ledger, zoo)
+    assert [len(cell.runs) for cell in found.cells] == [6, 3, 3, 6, 3, 3]
+    (told,) = verdicts([found], zoo)
+    assert [one.outcome for one in told] == [Outcome.HOLDS, Outcome.DOES_NOT_HOLD]
+    assert told[0].effect == pytest.approx(2, rel=0.05)
+    assert told[0].seeds == (3, 6)
+    assert told[1].effect == pytest.approx(0.5, rel=0.05)
+    # Two halves of 64,000 images, a second for each thousand.
+    quickly = found.cells[0].values(study.measure("quickly"))
+    assert set(quickly.by_seed.values()) == {64.0}
+
+
+def test_a_run_that_failed_or_never_got_there_counts_as_such(write, zoo, tmp_path):
+    study, ledger = write(), Ledger(tmp_path / "results")
+    baseline, r1, _ = (cell.jobs for cell in study.cells(zoo)[:3])
+    for job in baseline:
+        recorded(ledger, job, [100.0, noisy(40.0, job)])
+    for job in r1:
+        recorded(ledger, job, [90.0, noisy(60.0, job)], error="Training diverged." if job.seed == 0 else None)
+    cell = find(study, ledger, zoo).cells[1]
+    final, quickly = (cell.values(study.measure(name)) for name in ("fid@mnist-cnn", "quickly"))
+    assert (len(final.known), final.failed) == (2, 1)
+    assert (len(quickly.known), quickly.failed) == (0, 3)
+
+
+def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
+    study = write(
+        (
+            "below: 50}",
+            "below: 50}\n  - {name: soon, metric: fid@mnist-cnn, at_seconds: 40}\n"
+            "  - {name: early, metric: fid@mnist-cnn, at_images: 16000}",
+        )
+    )
+    job = study.cells(zoo)[0].jobs[0]
+    run = recorded(Ledger(tmp_path / "results"), job, [90.0, 60.0, 45.0, 30.0])
+    assert [score["value"] for score in curve(run, "fid@mnist-cnn")] == [90, 60, 45, 30]
+    values = {measure.name: value_of(run, measure) for measure in study.measures}
+    assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0, "soon": 60.0, "early": 90.0}
+
+
+SEARCH = """\
+question: Which rate is best?
+baseline: vanilla-mnist
+search:
+  ranges:
+    optimizers.default.lr: {low: 1e-4, high: 1e-2, log: true}
+    train.batch_size: [64, 128]
+  trials: 9
+  validation: 1000
+measures: [fid@mnist-cnn]
+claims: [{says: It helps, paper: Nobody, better: tuned, on: fid@mnist-cnn}]
+"""
+
+
+def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(zoo, tmp_path):
+    (tmp_path / "rates.yaml").write_text(SEARCH)
+    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    trials = study.trials(zoo)
+    assert [trial.number for trial in trials] == list(range(9))
+    assert trials[0].changes == ()
+    rates = sorted(trial.jobs[0].recipe.optimizers["default"].options["lr"] for trial in trials[1:])
+    assert 1e-4 <= rates[0] < 2.5e-4 < 4e-3 < rates[-1] <= 1e-2  # spread over the whole range
+    assert {trial.jobs[0].recipe.train.batch_size for trial in trials[1:]} == {64, 128}
+    assert {trial.jobs[0].recipe.dataset.validation for trial in trials} == {1000}
+    assert [t.changes for t in trials] == [t.changes for t in study.trials(zoo)]  # the same for every worker
+    assert [cell.cell.row for cell in find(study, ledger, zoo).cells] == ["baseline"]
+    for trial in trials:
+        for job in trial.jobs:
+            recorded(ledger, job, [5.0 if trial.number == 4 else 9.0], split="validation")
+    found = find(study, ledger, zoo)
+    assert found.winners["tuned", ""].trial.number == 4
+    assert not found.is_searching
+    tuned = found.cell("tuned", "").cell.jobs[0]
+    assert tuned.recipe.dataset.validation == 0
+    winner = trials[4].jobs[0].recipe
+    assert tuned.recipe.optimizers == winner.optimizers
+    assert tuned.recipe.train.batch_size == winner.train.batch_size
