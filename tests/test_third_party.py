@@ -157,7 +157,12 @@ def test_everything_it_adds_is_listed_with_where_it_comes_from(with_demo):
     assert loss["plugin"] == "demo"
     assert loss["paper"].startswith("Masnadi-Shirazi")
     listed = {(entry["kind"], entry["name"]) for entry in with_demo.json("list") if entry["plugin"] == "demo"}
-    assert listed == {("loss", "demo-savage"), ("generator", "demo-enlarger"), ("recipe", "demo-mnist")}
+    assert listed == {
+        ("loss", "demo-savage"),
+        ("generator", "demo-enlarger"),
+        ("recipe", "demo-mnist"),
+        ("study", "demo-margins"),
+    }
     assert "ganzoo-demo-plugin 1.2.3" in with_demo.ganzoo("plugins", "--json").stdout
 
 
@@ -167,6 +172,22 @@ def test_its_recipe_joins_the_matrix(with_demo, tmp_path):
     (record,) = with_demo.json("bench", "demo-*", *changes, *places)["records"]
     assert (record["recipe"], record["plugin"], record["status"]) == ("demo-mnist", "demo", "done")
     assert record["flops_per_image"] > 0
+
+
+@pytest.mark.full
+def test_its_study_is_listed_runs_and_has_its_page(with_demo, tmp_path):
+    (listed,) = [one for one in with_demo.json("study", "list") if one["name"] == "demo-margins"]
+    assert (listed["kind"], listed["plugin"]) == ("study", "demo")
+    shown = with_demo.json("study", "show", "demo-margins")
+    assert [(cell["row"], cell["setting"]) for cell in shown["cells"]] == [("baseline", None), ("savage", None)]
+    places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
+    (made,) = with_demo.json("study", "run", "demo-margins", "--quick", *places)["studies"]
+    assert [(claim["better"], claim["seeds"]) for claim in made["claims"]] == [("savage", [2, 2])]
+    page = Path(made["page"]).read_text()
+    assert "Does a bounded loss do better than the non-saturating one?" in page
+    assert "In small" in page
+    (again,) = with_demo.json("study", "report", "demo-margins", "--quick", *places[:2])["studies"]
+    assert again == made
 
 
 def test_its_recipe_trains(with_demo, tmp_path):

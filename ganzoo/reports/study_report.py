@@ -55,7 +55,7 @@ class StudyPage:
                 "effect": verdict.effect,
                 "interval": verdict.interval,
                 "p": verdict.p,
-                "seeds": verdict.seeds,
+                "seeds": list(verdict.seeds),
             }
             for claim, verdict in zip(study.claims, self.verdicts, strict=True)
         ]

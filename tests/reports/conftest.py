@@ -111,12 +111,12 @@ def write_results(folder, records):
     return folder
 
 
-@pytest.fixture(name="record")
+@pytest.fixture(name="record", scope="session")
 def _record():
     return record
 
 
-@pytest.fixture(name="score")
+@pytest.fixture(name="score", scope="session")
 def _score():
     return score
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ganzoo import AdversarialLoss, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import AdversarialLoss, Register, RegisterRecipe, RegisterStudy, Spec, hookimpl
 
 PAPER = "Masnadi-Shirazi and Vasconcelos 2008, On the Design of Loss Functions for Classification, NIPS"
 
@@ -85,3 +85,9 @@ def register_generators(register: Register[nn.Module]) -> None:
 def register_recipes(register: RegisterRecipe) -> None:
     """The recipe."""
     register(Path(__file__).parent / "demo-mnist.yaml")
+
+
+@hookimpl
+def register_studies(register: RegisterStudy) -> None:
+    """The study."""
+    register(Path(__file__).parent / "demo-margins.yaml")

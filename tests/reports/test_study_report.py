@@ -1,0 +1,93 @@
+"""A study's page in a real Chromium, and the index of all studies."""
+
+import math
+
+import pytest
+from PIL import Image
+
+from ganzoo.errors import GanzooError
+from ganzoo.reports.study_report import write_pages
+from ganzoo.studies.records import Ledger, RunRecord, ScoredRun
+from ganzoo.studies.study import load_study
+
+MARKUP = "<script>document.title = 'owned'</script> & more"
+STUDY = f"""\
+question: Does it help, "really"?
+baseline: vanilla-mnist
+settings: {{few: [dataset.count=600], all: []}}
+variants:
+  hinge: [loss=hinge]
+  r1: ["regularizers=[{{name: r1, weight: 1.0}}]"]
+seeds: 3
+measures: [fid@mnist-cnn]
+claims:
+  - {{says: "{MARKUP}", paper: Someone 2018, better: hinge, on: fid@mnist-cnn, at: few}}
+  - {{says: R1 helps, paper: Someone 2019, better: r1, on: fid@mnist-cnn}}
+  - {{says: Hinge helps everywhere, paper: Someone 2020, better: hinge, on: fid@mnist-cnn, at: all}}
+"""
+WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
+WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+
+
+@pytest.fixture(scope="module")
+def made(zoo, record, score, tmp_path_factory):
+    """The study's page: hinge twice as good with few images and unclear with all, R1 the same."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "helps.yaml").write_text(STUDY)
+    study, ledger = load_study(folder / "helps.yaml", zoo), Ledger(folder / "results")
+    means = {("hinge", "few"): 20.0, ("hinge", "all"): 38.0}
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            value = means.get((cell.row, cell.setting), 40.0) * math.exp(0.05 * math.sin(7 * job.seed + len(cell.row)))
+            facts = {**record("vanilla-mnist", 0.0, seed=job.seed).record.plain()}
+            facts |= {"digest": job.digest, "samples": job.picture, "started": f"{job.digest[:4]}{job.seed}"}
+            points = [{**score(value * (3 - i)), "images": 500 * (i + 1), "seconds": 5.0 * (i + 1)} for i in range(3)]
+            run = ScoredRun(RunRecord.model_validate(facts), tuple(points))
+            ledger.append(run.record, run.curve)
+            if job.picture:
+                Image.effect_noise((242, 242), 60).save(ledger.folder / job.picture)
+    (page,) = write_pages([study], ledger, zoo)
+    return page
+
+
+def test_verdicts_stand_first_and_a_stranger_changes_nothing(visit, made):
+    seen = visit(made.path)
+    page = seen.page
+    assert page.title() == "ganzoo study: helps"
+    assert page.locator("h1").inner_text() == 'Does it help, "really"?'
+    assert page.locator("h2").first.inner_text() == "Claims and verdicts"
+    verdicts = page.locator(".claims .verdict").all_inner_texts()
+    assert verdicts == ["holds", "does not hold", "cannot tell"]
+    assert MARKUP in page.locator(".claims li").first.inner_text()
+    seen.no_trouble()
+
+
+def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, made):
+    page = visit(made.path).page
+    tables = page.locator("section[aria-labelledby=table] table")
+    assert tables.count() == 2
+    rows = tables.first.locator("tbody th").all_inner_texts()
+    assert [row.split("\n")[0] for row in rows] == ["baseline", "seed noise", "hinge", "r1"]
+    assert tables.first.locator("img").count() == 3
+    assert page.locator("section[aria-labelledby=curves] svg").count() == 4
+    assert page.locator("table").count() == page.locator("table > caption").count()
+    assert page.locator("img:not([alt])").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_only_tables_scroll_sideways(visit, made, width, scheme):
+    seen = visit(made.path, width=width, scheme=scheme)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert seen.page.evaluate(WIDE) == []
+    seen.no_trouble()
+
+
+def test_the_index_says_the_verdicts_and_somebody_elses_file_is_left_alone(made, zoo):
+    index = (made.path.parent / "README.md").read_text()
+    assert "| **holds** | &lt;script&gt;" in index
+    assert "`ganzoo study run helps`" in index
+    made.path.write_text("mine")
+    with pytest.raises(GanzooError, match="is not of `ganzoo study`"):
+        write_pages([made.found.study], Ledger(made.path.parent), zoo)
+    assert made.path.read_text() == "mine"
