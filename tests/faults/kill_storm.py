@@ -3,11 +3,11 @@
     python tests/faults/kill_storm.py --kills 500 --seed 0
     python tests/faults/kill_storm.py --kills 50 --only bench
 
-``run`` trains and resumes, ``bench`` works through a matrix, ``report``, ``leaderboard`` and ``new`` make what the
-commands of that name make. Each process is a fork of one that has imported everything, which takes milliseconds instead
-of seconds, and dies by SIGKILL. Half of the kills come after a random time, those of a bench with its children half of
-the time, as where the machine fails. The others come just before a random file operation in the folder: these moments
-matter most, and are too short to hit by chance. The result is printed as JSON.
+``run`` trains and resumes, ``bench`` works through a matrix, ``workers`` share one, ``report``, ``leaderboard`` and
+``new`` make what the commands of that name make. Each process is a fork of one that has imported everything, which takes
+milliseconds instead of seconds, and dies by SIGKILL. Half of the kills come after a random time, those of a bench with
+its children half of the time, as where the machine fails. The others come just before a random file operation in the
+folder: these moments matter most, and are too short to hit by chance. The result is printed as JSON.
 """
 
 from __future__ import annotations
@@ -124,6 +124,27 @@ class BenchOfTwo(Scenario):
         }
 
 
+class TwoWorkers(BenchOfTwo):
+    """A matrix of four seeds that two workers share; one of them is killed, and the other goes on."""
+
+    def work(self, folder: Path) -> None:
+        jobs = Matrix([RECIPE], seeds=range(4), overrides=SETTINGS).jobs(self.zoo)
+
+        def share() -> None:
+            Bench(self.zoo, Ledger(folder / "results"), Settings(folder / "work", threads=1)).run(jobs)
+
+        other = _fork(share)
+        share()
+        _, status = os.waitpid(other, 0)
+        # It inherits the moment at which this process is to be killed.
+        assert status in (0, signal.SIGKILL), status
+
+    def outcome(self, folder: Path) -> dict[str, Any]:
+        # As written: reading would drop an earlier record of the same run.
+        lines = (folder / "results" / "runs.jsonl").read_text().splitlines()
+        return {**super().outcome(folder), "recorded": sorted(json.loads(line)["seed"] for line in lines)}
+
+
 class Report(Scenario):
     """The report of a finished run."""
 
@@ -173,6 +194,7 @@ class New(Scenario):
 SCENARIOS: dict[str, tuple[type[Scenario], float]] = {
     "run": (Run, 0.5),
     "bench": (BenchOfTwo, 0.05),
+    "workers": (TwoWorkers, 0.05),
     "report": (Report, 0.15),
     "leaderboard": (Leaderboard, 0.15),
     "new": (New, 0.15),
