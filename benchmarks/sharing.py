@@ -2,8 +2,8 @@
 
     python benchmarks/sharing.py --workers 4 --seeds 32
 
-Each worker is a `ganzoo bench` of one thread on the same results folder. Prints the seconds of one worker and of several,
-their ratio, and how often each run was recorded. Measure on a machine that does nothing else.
+Each worker is a `ganzoo bench` of one thread on the same results folder. Prints the seconds of one worker and of
+several, their ratio, and how often each run was recorded. Measure on a machine that does nothing else.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def list_studies(as_json: AsJson = False) -> None:
     """List the studies of all plugins."""
     from ganzoo.cli.listing import list_
 
-    list_("studies", as_json)
+    list_(["studies"], as_json=as_json)
 
 
 @app.command("show")

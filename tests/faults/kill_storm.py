@@ -4,7 +4,7 @@
     python tests/faults/kill_storm.py --kills 50 --only bench
 
 ``run`` trains and resumes, ``bench`` works through a matrix, ``workers`` share one, ``report``, ``leaderboard`` and
-``new`` make what the commands of that name make. Each process is a fork of one that has imported everything, which takes
+``new`` make what the commands of that name make. Each process is a fork of one that has imported all, which takes
 milliseconds instead of seconds, and dies by SIGKILL. Half of the kills come after a random time, those of a bench with
 its children half of the time, as where the machine fails. The others come just before a random file operation in the
 folder: these moments matter most, and are too short to hit by chance. The result is printed as JSON.
