@@ -60,7 +60,7 @@ def run(
         raise GanzooError("--data chooses the pictures of a new run.", "A resumed run keeps its own: drop --data.")
     if profile and resume is not None:
         raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
-    if continue_ and (out is None or recipe is None or resume is not None):
+    if continue_ and (out is None or (recipe is None and data is None) or resume is not None):
         raise GanzooError(
             "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
         )
@@ -97,9 +97,9 @@ def run(
             progress.warn_of(zoo)
             callbacks = progress.callbacks()
             if resume is not None:
-                opened = _opened(resume, recipe, out)
+                opened = _opened(resume, None if begun else recipe, out)
                 if begun:  # the command is the same each time, so it says nothing new
-                    _refuse_another_training(opened, recipe, overrides, zoo)
+                    _refuse_another_training(opened, recipe, data, overrides, zoo)
                     overrides = []
                 progress.begin(opened.recipe(zoo, overrides), resume)
                 finished = resume_run(resume, zoo, overrides=overrides, callbacks=callbacks, processes=processes)
@@ -157,7 +157,9 @@ def _done_already(folder: Path, *, as_json: bool) -> None:
         say(f"The run {folder} is done.", err=True)
 
 
-def _refuse_another_training(run: RunFolder, recipe: str | None, overrides: list[str], zoo: Zoo) -> None:
+def _refuse_another_training(
+    run: RunFolder, recipe: str | None, data: Path | None, overrides: list[str], zoo: Zoo
+) -> None:
     """Refuse to go on with a run of other settings than the command's.
 
     Raises:
@@ -165,9 +167,11 @@ def _refuse_another_training(run: RunFolder, recipe: str | None, overrides: list
     """
     from ganzoo.config.identity import training_digest
     from ganzoo.config.loading import load_recipe
+    from ganzoo.config.own_pictures import recipe_for
 
-    assert recipe is not None
-    asked, begun = load_recipe(recipe, zoo, overrides), run.recipe(zoo)
+    assert recipe is not None or data is not None
+    begun = run.recipe(zoo)
+    asked = recipe_for(data, recipe, zoo, overrides) if data is not None else load_recipe(recipe or "", zoo, overrides)
     if training_digest(asked) != training_digest(begun) or asked.train.seed != begun.train.seed:
         raise GanzooError(
             f"The run {run.path} was started with other settings.",
