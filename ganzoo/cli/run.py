@@ -60,7 +60,7 @@ def run(
         raise GanzooError("--data chooses the pictures of a new run.", "A resumed run keeps its own: drop --data.")
     if profile and resume is not None:
         raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
-    if continue_ and (out is None or (recipe is None and data is None) or resume is not None):
+    if continue_ and (out is None or recipe is None or resume is not None):
         raise GanzooError(
             "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
         )
@@ -169,9 +169,9 @@ def _refuse_another_training(
     from ganzoo.config.loading import load_recipe
     from ganzoo.config.own_pictures import recipe_for
 
-    assert recipe is not None or data is not None
+    assert recipe is not None
     begun = run.recipe(zoo)
-    asked = recipe_for(data, recipe, zoo, overrides) if data is not None else load_recipe(recipe or "", zoo, overrides)
+    asked = recipe_for(data, recipe, zoo, overrides) if data is not None else load_recipe(recipe, zoo, overrides)
     if training_digest(asked) != training_digest(begun) or asked.train.seed != begun.train.seed:
         raise GanzooError(
             f"The run {run.path} was started with other settings.",
