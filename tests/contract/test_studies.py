@@ -1,0 +1,34 @@
+"""Every registered study: all its trainings are valid, and each claim cites its paper."""
+
+import re
+
+import pytest
+
+from ganzoo.registry.loading import load_zoo
+from ganzoo.studies.study import load_study
+
+NAMES = [entry.name for entry in load_zoo().studies]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_trainings_are_valid_and_different(name, zoo):
+    study = load_study(name, zoo)
+    for one in (study, study.in_small()):
+        cells, trials = one.cells(zoo), one.trials(zoo)
+        digests = [cell.jobs[0].digest for cell in cells]
+        # Before a search, a row to be tuned is as it stands.
+        assert len(set(digests)) == len(digests) - sum(cell.row == "tuned" for cell in cells)
+        assert all(job.recipe.train.threads == 1 for cell in cells for job in cell.jobs)
+        assert {trial.row for trial in trials} == ({row for row in one.rows if one.is_tuned(row)})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_claim_cites_its_paper(name, zoo):
+    for claim in load_study(name, zoo).claims:
+        assert re.search(r"(19|20)\d\d, .+, arXiv:\d{4}\.\d{5}", claim.paper), claim.paper
+        assert claim.says.endswith(".")
+
+
+def test_the_questions_of_the_zoo_are_there():
+    assert {"losses", "stability", "regularizers", "few-images", "modes", "ring", "labels", "codes"} < set(NAMES)
+    assert {"networks", "average-and-time", "clothes", "speed", "flagship", "flagship-search"} < set(NAMES)
