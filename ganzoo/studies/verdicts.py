@@ -24,11 +24,16 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import optimize, special, stats
+
+Array = npt.NDArray[np.float64]
 
 LEVEL: Final = 0.05
 SMALLEST: Final = 1.1
 """The effect that a claim has to have: 10% better."""
+SHARED: Final = np.polynomial.hermite_e.hermegauss(32)
+"""Points and weights of the integral over the control's mean."""
 FEW_SEEDS: Final = 3
 """With so many or fewer, a comparison mostly cannot tell."""
 
@@ -166,9 +171,8 @@ class Dunnett:
 
     def within(self, bound: float, *, two_sided: bool = True) -> float:
         """The chance that none of the statistics, or none of their absolute values, exceeds a bound."""
-        shared, weight = np.polynomial.hermite_e.hermegauss(32)
-        uniform, share = np.polynomial.legendre.leggauss(128)
-        deviation = np.sqrt(stats.chi2.ppf((uniform + 1) / 2, self.freedom) / self.freedom)
+        shared, weight = SHARED
+        deviation, share = _deviations(self.freedom)
         sizes = np.asarray(self.sizes, dtype=float)
         tie = np.sqrt(sizes / (sizes + self.control))
         own = np.sqrt(1 - tie**2)
@@ -177,11 +181,18 @@ class Dunnett:
         if two_sided:
             chance -= special.ndtr((-limit - shift) / own)
         inner = (chance.prod(axis=2) * (weight / weight.sum())).sum(axis=1)
-        return float(np.clip((inner * share / 2).sum(), 0, 1))
+        return float(np.clip((inner * share).sum(), 0, 1))
 
     def critical(self, confidence: float) -> float:
         """The bound that all absolute values stay within with that chance."""
         return _critical(self, confidence)
+
+
+@cache
+def _deviations(freedom: int) -> tuple[Array, Array]:
+    """The pooled deviation over the true one at the points of a quadrature, and their weights."""
+    uniform, share = np.polynomial.legendre.leggauss(128)
+    return np.sqrt(stats.chi2.ppf((uniform + 1) / 2, freedom) / freedom), share / 2
 
 
 @cache
