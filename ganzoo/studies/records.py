@@ -327,8 +327,7 @@ class Ledger:
         for name in ("samples", CLAIMS, RUNS, SCORES, f".{RUNS}.lock", f".{SCORES}.lock"):
             refuse_links(folder / name, folder)
         try:
-            for name in ("samples", CLAIMS):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / "samples").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise GanzooError(f"{folder} cannot be made ({error.strerror}).", "Give another --results.") from error
         self._seen: tuple[int, ...] = ()
@@ -359,8 +358,9 @@ class Ledger:
 
         The system releases it when its holder dies, however that happens: nothing goes stale, and no clock is asked.
         """
-        name = f"{seed}-{digest}.lock"
-        return FileLock(refuse_links(self.folder / CLAIMS / name, self.folder), blocking=False)
+        path = refuse_links(self.folder / CLAIMS / f"{seed}-{digest}.lock", self.folder)
+        path.parent.mkdir(exist_ok=True)
+        return FileLock(path, blocking=False)
 
     def append(self, record: RunRecord, scores: Iterable[Score] = (), picture: Path | None = None) -> ScoredRun:
         """Write a record, with its scores and its picture before it."""
