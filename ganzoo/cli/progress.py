@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -66,6 +68,10 @@ class _Bars:
         self.console.print(sentence, style=style, soft_wrap=True)
 
 
+SECONDS_BETWEEN_LINES = 60.0
+"""Without a terminal."""
+
+
 class RunProgress(_Bars, Tracker):
     """A progress bar with speed, time left, losses and the last score, and a table at the end."""
 
@@ -78,6 +84,8 @@ class RunProgress(_Bars, Tracker):
             TextColumn("{task.fields[losses]}", markup=False),
             TextColumn("{task.fields[score]}", style="cyan", markup=False),
         )
+        self._total = 0
+        self._lined: tuple[float, float, int] | None = None  # the last line, and where the first step ended
         self._task: TaskID | None = None
 
     def callbacks(self) -> Callbacks:
@@ -88,6 +96,7 @@ class RunProgress(_Bars, Tracker):
         """Show the bar."""
         self.console.print(f"{recipe.name}: {recipe.summary}")
         self.console.print(f"Run folder: {folder}", soft_wrap=True)
+        self._total, self._lined = recipe.train.images, None
         self._task = self._bars.add_task(recipe.name, total=recipe.train.images, speed="", losses="", score="")
         self._bars.start()
 
@@ -130,10 +139,30 @@ class RunProgress(_Bars, Tracker):
             style = "yellow" if diagnosis.findings else None
             self.console.print(line, style=style, soft_wrap=True)
         self.console.print(f"Saved to {finished.path}", soft_wrap=True)
+        if grids := sorted((finished.path / "samples").glob("*.png")):
+            self.console.print(f"Samples: {grids[-1]}", soft_wrap=True)
+        place = shlex.quote(str(finished.path))
+        self.console.print(
+            f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --n 64 --out samples.png`", soft_wrap=True
+        )
 
     def _on_step(self, images: int) -> None:
         if self._task is not None:
             self._bars.update(self._task, completed=images)
+            self._line_a_minute(images)
+
+    def _line_a_minute(self, images: int) -> None:
+        """How far the training is, where no terminal shows a bar: a log file, a batch queue."""
+        now = time.monotonic()
+        if self._lined is None:
+            self._lined = (now, now, images)
+        last, began, before = self._lined
+        if self.console.is_terminal or now - last < SECONDS_BETWEEN_LINES:
+            return
+        self._lined = (now, began, before)
+        rate = (images - before) / (now - began)  # evaluation included: this is about waiting
+        left = max(0.0, self._total - images) / max(rate, 1e-9) / 60
+        self.console.print(f"{images:,} of {self._total:,} images, about {left:,.0f} min left", soft_wrap=True)
 
 
 class BenchProgress(_Bars, Watcher):

@@ -1,0 +1,42 @@
+"""What ``ganzoo run`` says without a terminal, and at its end."""
+
+import io
+
+import pytest
+
+from ganzoo.cli import progress
+from ganzoo.cli.progress import RunProgress
+from ganzoo.config.loading import load_recipe
+
+
+def test_a_line_a_minute_without_a_terminal(zoo, tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    with RunProgress() as shown:
+        shown.console.file = io.StringIO()
+        shown.begin(load_recipe("vanilla-ring", zoo, ["train.images=100000"]), tmp_path)
+        on_step = shown.callbacks().on_step
+        for second in range(0, 181, 10):
+            clock[0] = float(second)
+            on_step(1_000 + 100 * second)
+    lines = [line for line in shown.console.file.getvalue().splitlines() if " left" in line]
+    # 100 images in a second: 93,000 left after a minute are 15.5 minutes.
+    assert lines == [
+        "7,000 of 100,000 images, about 16 min left",
+        "13,000 of 100,000 images, about 14 min left",
+        "19,000 of 100,000 images, about 14 min left",
+    ]
+
+
+@pytest.mark.parametrize("name", ["ring", "with a space"])
+def test_the_end_names_the_samples_and_what_to_do_next(zoo, tmp_path, name):
+    from ganzoo.runs.start import start
+
+    recipe = load_recipe("vanilla-ring", zoo, ["train.images=256", "evaluate.metrics=[]", "train.device=cpu"])
+    with RunProgress() as shown:
+        shown.console.file = io.StringIO()
+        shown.summarise(start(recipe, zoo, tmp_path / name))
+    said = shown.console.file.getvalue()
+    assert f"Samples: {tmp_path / name}/samples/000000000256.png\n" in said
+    place = f"'{tmp_path / name}'" if " " in name else str(tmp_path / name)
+    assert f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --n 64 --out samples.png`\n" in said
