@@ -81,16 +81,12 @@ def test_it_cites_its_paper(name: str) -> None:
     assert ZOO.recipes.get(name).paper is not None
 
 
-METHODS = [
-    path.stem
-    for folder in ("losses", "regularizers", "augmentations")
-    for path in sorted((Path(ganzoo_plugins.__file__).parent / folder).glob("*.yaml"))
-]
+FIRST_PARTY = sorted(path.stem for path in Path(ganzoo_plugins.__file__).parent.glob("*/*.yaml"))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FIRST_PARTY)
 def test_perceptrons_are_named_in_the_summary(name: str) -> None:
     """``list`` and the leaderboard show whose networks drew the samples: few losses' papers use ganzoo's ``mlp``."""
     recipe = load_recipe(name, ZOO)
-    if any(network.name == "mlp" for network in recipe.networks.values()):
+    if any(network.name in ("mlp", "pac-mlp") for network in recipe.networks.values()):
         assert re.search(r"\b(?:MLP|fully connected)\b", ZOO.recipes.get(name).summary)
