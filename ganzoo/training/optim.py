@@ -253,15 +253,14 @@ class Ema:
         torch._foreach_copy_(self._measured_buffers, self._trained_buffers)
         norms = [module for module in self._measured if isinstance(module, _BatchNorm)]
         momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            # Without a momentum the running statistics are those of all batches since the counter was set to zero.
-            norm.momentum = None
-            if norm.num_batches_tracked is not None:
-                norm.num_batches_tracked.zero_()
         for module in self._measured:
             module.train()
         try:
             for index in range(batches):
+                for norm in norms:
+                    # The mean over all batches so far, in which the trained network's statistics have no part. Torch's
+                    # own way to it, no momentum at all, waits for the device.
+                    norm.momentum = 1 / (index + 1)
                 generate(index)
         finally:
             for module in self._measured:

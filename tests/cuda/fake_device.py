@@ -234,11 +234,13 @@ def problems(recipe: Any, zoo: Any, dataset: Any, plant: str | None) -> list[str
     from ganzoo.training.trainer import Trainer
 
     told: list[str] = []
-    with pretending(recipe.train.engine == "cudagraph"):
+    # Statistics of averaged weights are the same operations over and over.
+    few = mock.patch("ganzoo.training.trainer.MEASURED_BATCHES", 1)
+    with few, pretending(recipe.train.engine == "cudagraph"):
         trainer = Trainer(recipe, zoo, dataset=dataset, device=DEVICE, log=told.append)
         if plant is not None:
             trainer.objective.loss = fault(plant, trainer.objective.loss)
-        lazy = any(group.every_steps > 1 for group in trainer.step_groups)
+        lazy = any(step.phase.every_steps > 1 for group in trainer.step_groups for step in group.phases)
         trainer.step()  # optimizers make their state
         watch = Watch(trainer.checkpoint()[0])
         with watch:
@@ -275,12 +277,21 @@ def problems(recipe: Any, zoo: Any, dataset: Any, plant: str | None) -> list[str
 
 
 def lazily_twice(name: str, zoo: Any) -> list[str]:
-    """Overrides with which phases that run rarely do so in every second step."""
+    """Overrides with which every phase runs from the first step to the last, and rare ones in every second step."""
+    from ganzoo.api.adversarial import AdversarialGame
+    from ganzoo.build import build_objective
     from ganzoo.config.loading import load_recipe
 
-    regularizers = load_recipe(name, zoo).regularizers
-    lazy = [n for n, one in enumerate(regularizers) if one.options.get("every_steps", 1) > 1]
-    return [f"regularizers.{n}.every_steps=2" for n in lazy]
+    recipe = load_recipe(name, zoo)
+    lazy = [n for n, one in enumerate(recipe.regularizers) if one.options.get("every_steps", 1) > 1]
+    changes = [f"regularizers.{n}.every_steps=2" for n in lazy]
+    objective = build_objective(recipe, zoo)
+    for phase in () if isinstance(objective, AdversarialGame) else objective.phases():
+        if phase.every_steps > 1:
+            changes.append(f"phases.{phase.name}.every_steps=2")
+        if (phase.begin, phase.end) != (0, 1):
+            changes += [f"phases.{phase.name}.begin=0", f"phases.{phase.name}.end=1"]
+    return changes
 
 
 def first_rows(recipe: Any, zoo: Any, known: dict[str, Any]) -> Any:

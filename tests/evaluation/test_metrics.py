@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ganzoo import Extractor, Features, MetricInputs
+from ganzoo import Extractor, Features, MetricInputs, ModelMetric
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import intervals, torch_fidelity
 from ganzoo.evaluation import metrics as functions
@@ -17,7 +17,8 @@ from ganzoo.evaluation.requests import parse_metric, parse_metrics
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
-METRICS = {name: metric() for name, metric, _, _ in OURS}
+METRICS = {name: metric() for name, metric, _, _ in OURS if not issubclass(metric, ModelMetric)}
+"""Of samples; those of a trained model are tested in ``test_model_metrics.py``."""
 N, N_REAL, N_TRAIN = 120, 90, 70
 
 
@@ -202,8 +203,8 @@ def test_a_name_is_a_metric_in_an_extractor_s_features(metrics):
 
 def test_all_names_every_metric_and_asks_for_none_of_them_by_name(metrics):
     found = parse_metric("all@tiny", metrics)
-    assert [request.name for request in found] == [f"{name}@tiny" for name in METRICS]
-    assert [type(request.metric) for request in found] == [type(metric) for metric in METRICS.values()]
+    assert [request.name for request in found] == [f"{name}@tiny" for name, *_ in OURS]
+    assert [type(request.metric) for request in found] == [metric for _, metric, *_ in OURS]
     assert {request.by_name for request in found} == {False}
 
 
@@ -231,7 +232,7 @@ def test_a_metric_that_is_asked_for_twice_is_there_once(metrics):
 @pytest.mark.parametrize("names", [["all@tiny", "kid@tiny"], ["kid@tiny", "all@tiny"]])
 def test_what_was_asked_for_by_name_stays_so_among_all(names, metrics):
     found = parse_metrics(names, metrics)
-    assert len(found) == len(METRICS)
+    assert len(found) == len(OURS)
     assert [request.name for request in found if request.by_name] == ["kid@tiny"]
 
 
@@ -249,7 +250,8 @@ def test_which_way_is_better_is_known_of_ours_and_asked_of_the_zoo_for_others(me
 
 def test_ours_are_registered_like_everybody_s(zoo):
     assert [entry.name for entry in zoo.metrics.in_order()][: len(OURS)] == [name for name, *_ in OURS]
-    assert {entry.plugin for entry in zoo.metrics} == {"ganzoo-metrics"}
+    assert {entry.plugin for entry in zoo.metrics} == {"ganzoo-metrics", "cluster-gan", "semi-supervised"}
+    assert {zoo.metrics.get(name).plugin for name, *_ in OURS} == {"ganzoo-metrics"}
     assert zoo.metrics.get("fid").distribution.startswith("ganzoo-bench ")
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ganzoo import AdversarialLoss, ImageDataset
+from ganzoo import AdversarialGame, AdversarialLoss, ImageDataset
+from ganzoo.build import build_objective
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.loading import load_zoo
@@ -57,7 +58,11 @@ def exact(recipe):
     """One constant rate that needs no rounding, an optimizer that torch captures on CPUs too, and phases that recur."""
     settings = load_recipe(recipe, ZOO)
     lazy = [n for n, one in enumerate(settings.regularizers) if one.options.get("every_steps", 1) > 1]
+    objective = build_objective(settings, ZOO)
+    phases = () if isinstance(objective, AdversarialGame) else objective.phases()
     return [
+        *(f"phases.{phase.name}.every_steps=2" for phase in phases if phase.every_steps > 1),
+        *(f"phases.{p.name}={{begin: 0, end: 1}}" for p in phases if (p.begin, p.end) != (0, 1)),
         *(f"optimizers.{role}={{name: adam, lr: {LR}, betas: [0.5, 0.9]}}" for role in settings.optimizers),
         *(f"regularizers.{n}.every_steps=2" for n in lazy),
     ]

@@ -133,5 +133,5 @@ def test_metrics_that_look_at_samples_alone_do_not_wait_for_the_reference(zoo, t
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
     entry = zoo.datasets.get("stacked-mnist")
     for metric, files in [("modes", 0), ("fid", 1)]:
-        Evaluator([f"{metric}@stacked-mnist-cnn"], entry, SMALL, None, zoo, torch.device("cpu"))
+        Evaluator([f"{metric}@stacked-mnist-cnn"], entry, SMALL, None, zoo, torch.device("cpu")).prepare()
         assert len(list(tmp_path.glob("references/features-*"))) == files
