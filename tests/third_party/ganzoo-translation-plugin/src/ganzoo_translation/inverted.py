@@ -13,16 +13,16 @@ from ganzoo import Dataset, Extractor, Metric, MetricInputs, Register, Split, ho
 SIZE = 16
 
 
-def inverted(split: Split, folder: Path | None, *, count: int = 256) -> Dataset:
+def inverted(split: Split, folder: Path | None, *, rows: int = 256) -> Dataset:
     """Bright discs at random places on black.
 
     Args:
         split: Which images; those of the two splits differ.
         folder: Not used: the images are drawn.
-        count: Number of images.
+        rows: Number of images.
     """
     generator = torch.Generator().manual_seed(len(split))
-    centres = torch.rand(count, 2, 1, 1, generator=generator) * SIZE
+    centres = torch.rand(rows, 2, 1, 1, generator=generator) * SIZE
     axis = torch.arange(SIZE).float()
     distance = (axis.view(1, -1, 1) - centres[:, 0]).square() + (axis.view(1, 1, -1) - centres[:, 1]).square()
     images = (255 * (-distance / 16).exp()).round().to(torch.uint8)[:, None]
