@@ -79,7 +79,8 @@ def evaluate(
     ] = False,
     crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
     against: Annotated[
-        Path | None, typer.Option(help="A run or scores file to compare with, measured in the same way.")
+        Path | None,
+        typer.Option(help="A run or scores file to compare with; what was measured differently is named first."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
@@ -184,7 +185,7 @@ def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
 class Arguments:
     """What the command was given; None is left to the run, or to the defaults above.
 
-    ``compare`` is called with the names and protocols of the scores to come, and raises where none can be compared.
+    ``compare`` is called with the names and protocols of the scores to come, and says which cannot be compared.
     """
 
     dataset: str | None

@@ -143,7 +143,7 @@ class RunProgress(_Bars, Tracker):
             self.console.print(f"Samples: {grids[-1]}", soft_wrap=True)
         place = shlex.quote(str(finished.path))
         self.console.print(
-            f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --n 64 --out samples.png`", soft_wrap=True
+            f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --out samples.png`", soft_wrap=True
         )
 
     def _on_step(self, images: int) -> None:

@@ -10,15 +10,26 @@ import typer
 from ganzoo.cli.terminal import AllowPaths, DataDir, print_json, say
 from ganzoo.errors import GanzooError
 
+DEFAULT = 64
+"""Images."""
+MOST_COLUMNS = 40
+"""Classes that get a column each."""
+
 
 def sample(
     run: Annotated[Path, typer.Argument(help="The run folder.")],
     out: Annotated[Path, typer.Option(help="FILE.png to look at, FILE.npz for `images` and `labels`.")],
-    n: Annotated[int, typer.Option("--n", help="Number of images.", min=1, max=1_000_000)] = 64,
-    class_: Annotated[
+    n: Annotated[
         int | None,
-        typer.Option("--class", help="Only this class; conditional recipes only.", metavar="K", min=0, max=10**6),
+        typer.Option(
+            "--n", help="Number of images; by default 64, or about as many in whole rows of classes.", min=1, max=10**6
+        ),
     ] = None,
+    class_: Annotated[
+        str | None,
+        typer.Option("--class", help="Only this class, by name or number; conditional recipes only.", metavar="CLASS"),
+    ] = None,
+    scale: Annotated[int, typer.Option(help="Draw each pixel of a PNG this wide and high.", min=1, max=32)] = 1,
     seed: Annotated[int, typer.Option(help="Of the latent codes.", min=0, max=2**63 - 1)] = 0,
     weights: Annotated[
         Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
@@ -28,9 +39,11 @@ def sample(
     allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
-    """Draw images from a run's newest checkpoint."""
+    """Draw images from a run's newest checkpoint. A conditional recipe's PNG has a class in each column."""
     if not out.parent.is_dir():
         raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+    from ganzoo.api.dataset import png
+    from ganzoo.files import write_atomically
     from ganzoo.runs.generator import load
     from ganzoo.training.device import resolve_device
 
@@ -39,9 +52,17 @@ def sample(
     if out.suffix not in modality.suffixes:
         known = " or ".join(f"--out FILE{suffix}" for suffix in modality.suffixes)
         raise GanzooError(f"Samples of this run cannot be written to {out.name}.", f"Give {known}.")
+    if scale > 1 and out.suffix != ".png":
+        raise GanzooError(f"--scale enlarges PNGs, and {out.name} is none.", "Leave it out, or give --out FILE.png.")
+    classes = 0 if class_ is not None or generator.classes > MOST_COLUMNS else generator.classes
+    n = n or (classes * max(1, round(DEFAULT / classes)) if classes else DEFAULT)
     images, labels = generator.sample_labelled(n, seed, class_, weights)
     try:
-        modality.write(out, images, labels)
+        if out.suffix == ".png" and (classes or scale > 1):
+            picture = modality.picture(images, classes or None)
+            write_atomically(out, png(picture.repeat_interleave(scale, 1).repeat_interleave(scale, 2)))
+        else:
+            modality.write(out, images, labels)
     except OSError as error:
         raise GanzooError(f"Could not write {out} ({error.strerror}).", "Give another --out.") from error
     facts: dict[str, Any] = {
@@ -49,7 +70,7 @@ def sample(
         "n": n,
         "shape": list(images.shape[1:]),
         "seed": seed,
-        "class": class_,
+        "class": None if class_ is None else generator.class_number(class_),
         "weights": weights or generator.weights[0],
         "images": generator.checkpoint.state["images"],
     }
@@ -57,4 +78,5 @@ def sample(
         print_json(facts)
     else:
         age = f"{facts['weights']} weights after {facts['images']:,} training images"
-        say(f"Saved {n:,} images to {out} ({age}, seed {seed}).", err=True)
+        of = "" if class_ is None else f" of class {generator.class_names[facts['class']]}"
+        say(f"Saved {n:,} images{of} to {out} ({age}, seed {seed}).", err=True)

@@ -151,29 +151,23 @@ def counterparts(
     Args:
         coming: Metric and protocol of each score.
         others: Those to compare with, oldest first.
-        where: What they are called in errors.
+        where: What they are called in sentences.
 
     Returns:
-        Values, None where a score has no counterpart; and a sentence for each that was only measured differently.
-
-    Raises:
-        GanzooError: None of the scores can be compared.
+        Values, None where a score has no counterpart; and a sentence for each that was only measured differently, or
+        one where nothing is like any of them.
     """
     values: list[float | None] = []
-    refused: list[GanzooError] = []
     sentences = []
     for metric, protocol in coming:
         try:
             other = _counterpart(metric, protocol, others)
         except GanzooError as error:
             other = None
-            refused.append(error)
             sentences.append(f"{metric}: {error.sentence}")
         values.append(None if other is None else float(other["value"]))
-    if all(value is None for value in values):
-        if refused:
-            raise refused[0]
-        raise GanzooError(f"{where} has none of these scores.", "Score it first, with `ganzoo eval`.")
+    if not sentences and all(value is None for value in values):
+        sentences.append(f"{where} has none of these scores. Score it first, with `ganzoo eval`.")
     return values, list(dict.fromkeys(sentences))
 
 

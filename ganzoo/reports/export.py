@@ -125,11 +125,10 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         raise GanzooError(f"The page shows images, and this run draws {spec.modality}.", "Export FILE.onnx instead.")
     model = to_onnx(generator, weights)
     codes = spec.prior.sample(CODES, torch.Generator().manual_seed(0), torch.device("cpu"))
-    named = [str(name) for name in generator.run.info.get("class_names", ())][: spec.classes]
     facts: dict[str, Any] = {
         "shape": list(spec.modality.shape),
         "latent": codes.shape[1],
-        "classes": named or [str(number) for number in range(spec.classes)],
+        "classes": list(generator.class_names),
         "sphere": generator.recipe.prior.name == "gaussian",
         "codes": _base64(codes.float().numpy().tobytes()),
         "directions": _directions(generator, weights).tolist(),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ganzoo.api.dataset import Modality, recorded
 from ganzoo.api.metric import TrainedModel
 from ganzoo.build import Assembly, assemble
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder, reading
@@ -58,11 +58,17 @@ class TrainedGenerator:
         """Number of classes it can be asked for; 0 where it is unconditional."""
         return self.assembly.spec.classes
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of those classes, as its dataset gave them; their numbers where it gave none."""
+        named = [str(name) for name in self.run.info.get("class_names", ())][: self.classes]
+        return (*named, *map(str, range(len(named), self.classes)))
+
     def sample(
         self,
         n: int,
         seed: int = 0,
-        label: int | None = None,
+        label: int | str | None = None,
         weights: Weights | None = None,
         *,
         source: Tensor | None = None,
@@ -72,7 +78,8 @@ class TrainedGenerator:
         Args:
             n: Number of images.
             seed: Of the latent codes.
-            label: The class of all of them; every class in turn where None. Conditional generators only.
+            label: The class of all of them, by its name or number; every class in turn where None. Conditional
+                generators only.
             weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
             source: For a generator that translates, what it starts from, as its dataset's column ``source`` holds it,
                 (m, ...), cycled; the test images' own where None, the training images' where there are none.
@@ -89,20 +96,20 @@ class TrainedGenerator:
         self,
         n: int,
         seed: int = 0,
-        label: int | None = None,
+        label: int | str | None = None,
         weights: Weights | None = None,
         *,
         source: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """As ``sample``, with the labels int64 (n,) that were asked for; None where it is unconditional."""
-        self._refuse_label(label)
+        number = None if label is None else self.class_number(label)
         return draw(
             self.assembly.objective,
             self._networks(weights or self.weights[0]),
             n,
             seed=seed,
             device=self.device,
-            labels=None if label is None else torch.full((n,), label),
+            labels=None if number is None else torch.full((n,), number),
             classes=self.classes,
             columns=self._columns(source),
         )
@@ -167,15 +174,25 @@ class TrainedGenerator:
         except GanzooError:
             return self.run.dataset(self.recipe, self.zoo, "train")
 
-    def _refuse_label(self, label: int | None) -> None:
-        if label is None or 0 <= label < self.classes:
-            return
+    def class_number(self, label: int | str) -> int:
+        """The number of a class that is given by its name or number; a name wins where classes are called by numbers.
+
+        Raises:
+            GanzooError: There is no such class, or none can be asked for.
+        """
         if self.classes == 0:
             raise GanzooError(
                 f"The recipe '{self.recipe.name}' is unconditional: it cannot be asked for class {label}.",
                 "Leave the class out, or train a conditional recipe.",
             )
-        raise GanzooError(f"Unknown class {label}.", f"The classes are 0 to {self.classes - 1}.")
+        names = self.class_names
+        if isinstance(label, str) and label in names:
+            return names.index(label)
+        if isinstance(label, str) and not (label.isdecimal() and len(label) < 10):
+            raise unknown("class", label, names)
+        if not 0 <= int(label) < self.classes:
+            raise GanzooError(f"Unknown class {label}.", f"The classes are 0 to {self.classes - 1}.")
+        return int(label)
 
     def _networks(self, weights: str) -> Mapping[str, nn.Module]:
         if weights not in self.weights:

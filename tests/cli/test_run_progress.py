@@ -39,4 +39,4 @@ def test_the_end_names_the_samples_and_what_to_do_next(zoo, tmp_path, name):
     said = shown.console.file.getvalue()
     assert f"Samples: {tmp_path / name}/samples/000000000256.png\n" in said
     place = f"'{tmp_path / name}'" if " " in name else str(tmp_path / name)
-    assert f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --n 64 --out samples.png`\n" in said
+    assert f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --out samples.png`\n" in said

@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+import ganzoo
 from ganzoo.cli.console import show_scores
 from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.sample import sample
@@ -81,10 +83,34 @@ def test_samples_as_arrays_are_reproducible(app, run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "b.npz", "c.npz"]
 
 
-def test_conditional_samples_carry_their_labels(app, conditional_run, tmp_path):
-    invoke(app, "sample", conditional_run, "--n", 4, "--class", 7, "--out", tmp_path / "a.npz")
+def test_conditional_samples_carry_their_labels_and_classes_have_columns(app, conditional_run, tmp_path):
+    result = invoke(app, "sample", conditional_run, "--n", 4, "--class", 7, "--out", tmp_path / "a.npz")
+    assert "Saved 4 images of class 7" in result.stderr
     with np.load(tmp_path / "a.npz") as arrays:
         assert arrays["labels"].tolist() == [7, 7, 7, 7]
+    facts = json.loads(
+        invoke(app, "sample", conditional_run, "--scale", 3, "--out", tmp_path / "a.png", "--json").stdout
+    )
+    drawn = ganzoo.load(conditional_run).sample(60)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert facts["n"] == 60
+        assert picture.size == (3 * (10 * 30 + 2), 3 * (6 * 30 + 2))
+        one = np.asarray(picture)[3 * 32 : 3 * 60 : 3, 3 * 62 : 3 * 90 : 3]  # the third class of the second row
+    assert np.array_equal(one, drawn[12, 0].numpy())
+
+
+def test_a_class_is_asked_for_by_its_name(conditional_run, tmp_path):
+    run = shutil.copytree(conditional_run, tmp_path / "run")
+    info = json.loads((run / "run.json").read_text())
+    info["class_names"] = ["nought", "one", "two", "9", *"456783"]
+    (run / "run.json").write_text(json.dumps(info))
+    generator = ganzoo.load(run)
+    assert torch.equal(generator.sample(2, label="two"), generator.sample(2, label=2))
+    assert [generator.class_number(label) for label in ("9", "0", 9)] == [3, 0, 9]
+    with pytest.raises(GanzooError, match="Unknown class 'too'. Did you mean 'two'?"):
+        generator.sample(2, label="too")
+    with pytest.raises(GanzooError, match="Unknown class 10. The classes are 0 to 9"):
+        generator.sample(2, label="10")
 
 
 @pytest.mark.parametrize(
@@ -93,6 +119,7 @@ def test_conditional_samples_carry_their_labels(app, conditional_run, tmp_path):
         (["--out", "a.jpg"], r"Samples of this run cannot be written to a\.jpg"),
         (["--out", "nowhere/a.png"], "No such folder: nowhere"),
         (["--out", "a.png", "--class", 3], "unconditional"),
+        (["--out", "a.npz", "--scale", 3], "--scale enlarges PNGs, and a.npz is none"),
         (["--out", "a.png", "--device", "abacus"], "abacus"),
     ],
 )
@@ -231,16 +258,21 @@ def test_a_function_is_scored_and_its_scores_are_kept_and_compared(app, here):
     assert low < score["value"] < high
     again = invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 100, "--seed", 1, "--against", "a.jsonl")
     assert f"{score['value']:.4g}" in again.stdout
-    with pytest.raises(GanzooError, match="n_fake: 90 and 100"):
-        invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 90, "--against", "a.jsonl")
+    # Nothing can be compared: that is said, and the scores are shown nevertheless.
+    result = invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 90, "--against", "a.jsonl")
+    assert "n_fake: 90 and 100" in result.stderr
+    (line,) = [line for line in result.stdout.splitlines() if line.strip().startswith("fid@")][:1]
+    assert line.split()[-1] == "-"
 
 
-def test_what_cannot_be_compared_is_said_before_anything_is_scored(app, run, here):
+def test_what_cannot_be_compared_is_said_before_anything_is_scored(app, run, here, monkeypatch):
     invoke(app, "eval", run, "--samples", 90, "--out", "a.jsonl", "--metric", "fid@mnist-cnn")
-    before = RunFolder.open(run).scores()
-    with pytest.raises(GanzooError, match="n_fake: 80 and 90"):
-        invoke(app, "eval", run, "--samples", 80, "--against", "a.jsonl", "--metric", "fid@mnist-cnn")
-    assert RunFolder.open(run).scores() == before
+    arguments = ("eval", run, "--samples", 80, "--against", "a.jsonl", "--metric", "fid@mnist-cnn")
+    with monkeypatch.context() as patched:
+        patched.setattr("ganzoo.runs.generator.draw", lambda *_, **__: sys.exit("drawing begins"))
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert str(result.exception) == "drawing begins"
+    assert "n_fake: 80 and 90" in result.stderr
     names = ("--metric", "fid@mnist-cnn", "--metric", "kid@mnist-cnn")
     invoke(app, "eval", "cli_noise:noise", "--samples", 70, "--metric", "kid@mnist-cnn", "--out", "a.jsonl")
     result = invoke(app, "eval", run, "--samples", 90, "--against", "a.jsonl", "--weights", "raw", *names)
