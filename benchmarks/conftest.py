@@ -14,8 +14,7 @@ import torch
 from ganzoo import ImageDataset
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.provenance import environment
-from ganzoo.training.device import resolve_device
-from ganzoo.training.threads import use_available_cores
+from ganzoo.training.device import resolve_device, use_available_cores
 from machine import wait
 from summary import summary
 

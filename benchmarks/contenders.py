@@ -19,7 +19,7 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.schema import Recipe
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.engine_choice import settle_engine
+from ganzoo.training.engines.choice import settle_engine
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
 from machine import wait

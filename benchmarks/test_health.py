@@ -17,7 +17,7 @@ from ganzoo import ImageDataset
 from ganzoo.api.objective import Phase
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.health import WATCH_EVERY, GradientWatch
+from ganzoo.training.step import WATCH_EVERY, GradientWatch
 from ganzoo.training.trainer import Trainer
 
 STEPS = 2 * WATCH_EVERY  # so that each round holds equally many readings

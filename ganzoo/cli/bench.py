@@ -117,6 +117,6 @@ def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
 
 def _share(jobs: int) -> int | None:
     """Threads of each of several trainings, unless the environment has them."""
-    from ganzoo.training.threads import available_cores
+    from ganzoo.training.device import available_cores
 
     return None if "OMP_NUM_THREADS" in os.environ else max(1, available_cores() // jobs)

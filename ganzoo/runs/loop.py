@@ -28,8 +28,7 @@ from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
 from ganzoo.files import write_atomically
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.scores import SAMPLE_SEED
-from ganzoo.training.health import broken_networks
-from ganzoo.training.profile import shares_of_a_step
+from ganzoo.training.health import broken_networks, shares_of_a_step
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.threads import ThreadTuner
 from ganzoo.training.trainer import Trainer

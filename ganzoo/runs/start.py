@@ -31,11 +31,10 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
 from ganzoo.runs.provenance import changes, data_digest, description, environment, now
 from ganzoo.runs.schemas import MOST_THREADS
-from ganzoo.training.device import resolve_precision
+from ganzoo.training.device import fix_workspace, resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes
-from ganzoo.training.engine_choice import recorded_engine, settle_engine
-from ganzoo.training.numerics import fix_workspace
-from ganzoo.training.threads import ThreadTuner, use_available_cores
+from ganzoo.training.engines.choice import recorded_engine, settle_engine
+from ganzoo.training.threads import ThreadTuner
 from ganzoo.training.trainer import Trainer
 
 CHANGEABLE = (

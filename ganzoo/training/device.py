@@ -1,21 +1,41 @@
-"""Devices, precision and memory."""
+"""What a training computes with: a device, CPU cores, number formats, and streams of random numbers.
+
+How torch rounds (TF32, cuDNN's choice of kernels, the promise of the same bits) is set for the whole process. It holds
+while a step is taken and is what it was afterwards, so that neither scores nor the code around a training depend on it.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import os
 import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from time import thread_time
+from typing import Literal
 
 import torch
+from torch import Tensor
 
+from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 """Types of devices that train. Torch knows more names, of which some hold no numbers and others need extensions."""
-
+VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Where users say how many threads they want; whoever does gets that number."""
 MAX_BF16_TIME = 0.7
 """bf16 pays off up to this share of the fp32 time of a product: autocast's conversions cost part of the gain."""
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+FIXED_WORKSPACES = (":4096:8", ":16:8")
+"""With one of these, cuBLAS adds in one order; NVIDIA's documentation of cublasSetWorkspace says so."""
+_NO_SUCH_KERNEL = re.compile(r"^(?P<operation>\S+).{0,100}? does not have a deterministic implementation")
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""From glibc's <malloc.h>."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -38,6 +58,72 @@ def resolve_device(name: str) -> torch.device:
             "Use --device cpu, or cuda if torch finds a GPU.",
         ) from error
     return device
+
+
+def available_cores(root: Path = Path("/")) -> int:
+    """The cores that this process may use: of its affinity, and no more than its control group pays for.
+
+    Args:
+        root: Where ``proc`` and ``sys`` are.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *_quotas(root)]))
+
+
+def _quotas(root: Path) -> list[int]:
+    """Limits of the control groups of this process and of those around them, in whole cores, rounded up."""
+    groups = {""}
+    try:
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            path = Path(line.split(":", 2)[2].lstrip("/"))
+            groups |= {str(path), *map(str, path.parents)}
+    except (OSError, IndexError, ValueError):
+        pass
+    found = []
+    for group in groups:
+        for files in (("sys/fs/cgroup", "cpu.max"), ("sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
+            base, *names = files
+            try:
+                numbers = " ".join((root / base / group / name).read_text() for name in names).split()
+                quota, period = int(numbers[0]), int(numbers[1])
+            except (OSError, IndexError, ValueError):
+                continue  # there is none, or it is "max"
+            if quota > 0 and period > 0:
+                found.append(-(-quota // period))
+    return found
+
+
+def use_available_cores(wanted: int | Literal["auto"] = "auto") -> None:
+    """Use as many threads as a recipe wants, or no more than there are cores for this process.
+
+    torch counts the machine's cores, and would run 64 threads in a container that may use two. What the environment
+    says (``OMP_NUM_THREADS``) stands.
+    """
+    if wanted != "auto":
+        torch.set_num_threads(wanted)
+    elif not user_decides() and torch.get_num_threads() > available_cores():
+        torch.set_num_threads(available_cores())
+
+
+def user_decides() -> bool:
+    """Whether the environment says how many threads are used."""
+    return any(variable in os.environ for variable in VARIABLES)
+
+
+def keep_freed_memory() -> bool:
+    """Make this process reuse freed memory instead of returning it to the system.
+
+    glibc returns large blocks at once. Every training step allocates the same blocks again, and the system maps and
+    zeroes each page again, which takes a quarter of the time with large feature maps. In exchange, the process
+    keeps its peak memory.
+
+    Returns:
+        Whether it worked; only glibc can do this.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
@@ -84,21 +170,123 @@ def _faster_on_this_cpu() -> bool:
     return best[torch.bfloat16] < MAX_BF16_TIME * best[torch.float32]
 
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""From glibc's <malloc.h>."""
+def refuse_tf32_elsewhere(precision: str, device: torch.device) -> None:
+    """Check that TF32 is asked for on a GPU that may have it.
 
-
-def keep_freed_memory() -> bool:
-    """Make this process reuse freed memory instead of returning it to the system.
-
-    glibc returns large blocks at once. Every training step allocates the same blocks again, and the system maps and
-    zeroes each page again, which takes a quarter of the time with large feature maps. In exchange, the process
-    keeps its peak memory.
-
-    Returns:
-        Whether it worked; only glibc can do this.
+    Raises:
+        GanzooError: The device is none.
     """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
+    if precision == "tf32" and device.type != "cuda":
+        raise GanzooError(
+            f"train.precision=tf32 is a number format of CUDA GPUs, and this training is on {device.type}.",
+            "Use train.precision=auto, or fp32.",
+        )
+
+
+def fix_workspace() -> None:
+    """Have cuBLAS add in one order. It reads the setting once, when CUDA starts.
+
+    Raises:
+        GanzooError: CUDA has started already, or the user set another workspace.
+    """
+    if not torch.cuda.is_available() or os.environ.get(WORKSPACE) in FIXED_WORKSPACES:
+        return
+    if WORKSPACE in os.environ or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        found = f"is {os.environ[WORKSPACE]}" if WORKSPACE in os.environ else "was not set before CUDA started"
+        raise GanzooError(
+            f"train.deterministic needs another cuBLAS workspace: {WORKSPACE} {found}.",
+            f"Set {WORKSPACE}={FIXED_WORKSPACES[0]} before Python starts.",
+        )
+    os.environ[WORKSPACE] = FIXED_WORKSPACES[0]
+
+
+@contextmanager
+def numerics(config: TrainConfig, precision: str, device: torch.device) -> Iterator[None]:
+    """A recipe's arithmetic, for one step.
+
+    Args:
+        config: Its ``train`` section.
+        precision: What ``train.precision`` became.
+        device: Where the step is taken.
+
+    Raises:
+        GanzooError: ``train.deterministic``, and an operation has no deterministic implementation there.
+    """
+    if device.type != "cuda" and not config.deterministic:
+        yield
+        return
+    products = torch.get_float32_matmul_precision()
+    algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        if config.deterministic:
+            torch.use_deterministic_algorithms(True)
+        with torch.backends.cudnn.flags(
+            enabled=torch.backends.cudnn.enabled,
+            benchmark=config.cudnn_benchmark,
+            deterministic=config.deterministic,
+            allow_tf32=precision == "tf32",
+        ):
+            yield
+    except RuntimeError as error:
+        found = _NO_SUCH_KERNEL.match(str(error)) if config.deterministic else None
+        if found is None:
+            raise
+        raise GanzooError(
+            f"train.deterministic: torch has no deterministic '{found['operation']}' on {device.type}, and this recipe "
+            "uses it.",
+            "Set train.deterministic=false, or leave out the part that uses it (an augmentation, a resampling).",
+        ) from error
+    finally:
+        torch.set_float32_matmul_precision(products)
+        if config.deterministic:
+            torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """The seed of one stream: drawing more from one stream never changes another."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def stream(seed: int, purpose: str, device: torch.device) -> torch.Generator:
+    """The random number generator for one purpose, on ``device``."""
+    return torch.Generator(device).manual_seed(derive_seed(seed, purpose))
+
+
+def global_state(device: torch.device) -> dict[str, Tensor]:
+    """The state of torch's default generators (dropout, augmentations, interpolation), uint8."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_global_state(states: dict[str, Tensor], device: torch.device, otherwise: int = 0) -> None:
+    """Restore the result of ``global_state``.
+
+    Args:
+        states: By device.
+        device: Where the training is.
+        otherwise: Seeds the GPU's generator where the states were taken without one.
+    """
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        if "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], device)
+        else:
+            torch.cuda.manual_seed(otherwise)
+
+
+def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) -> None:
+    """Restore a generator's state; one that was taken on another kind of device is replaced by a seed.
+
+    Args:
+        generator: On the device of the training.
+        state: Of its size on that kind of device; a CPU's is some 5,000 bytes, a GPU's 16.
+        otherwise: The seed to go on with where the sizes differ.
+    """
+    if state.shape == generator.get_state().shape:
+        generator.set_state(state)
+    else:
+        generator.manual_seed(otherwise)

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.training.device import resolve_device
-from ganzoo.training.rng import derive_seed, global_state, restore_global_state
+from ganzoo.training.device import derive_seed, global_state, resolve_device, restore_global_state
 
 TIMEOUT = timedelta(minutes=60)
 """For a process that does not answer: more than the longest evaluation, whose metrics the main process computes."""

@@ -12,20 +12,16 @@ sums are added up in another order; the run records each change with its step, a
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from time import monotonic, perf_counter
-from typing import Literal
 
 import torch
 
+from ganzoo.training.device import use_available_cores, user_decides
 from ganzoo.training.trainer import Trainer
 
-VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Where users say how many threads they want; whoever does gets that number."""
 MARGIN = 0.9
 """Another number of threads is taken where its steps need less than this share of the time."""
 SLOW = 1.5
@@ -42,55 +38,6 @@ SHARE, LONGEST_WAIT = 40, 120.0
 """Measuring takes at most one part in so many of a training's time; seconds until the next one at most."""
 
 
-def available_cores(root: Path = Path("/")) -> int:
-    """The cores that this process may use: of its affinity, and no more than its control group pays for.
-
-    Args:
-        root: Where ``proc`` and ``sys`` are.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *_quotas(root)]))
-
-
-def _quotas(root: Path) -> list[int]:
-    """Limits of the control groups of this process and of those around them, in whole cores, rounded up."""
-    groups = {""}
-    try:
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            path = Path(line.split(":", 2)[2].lstrip("/"))
-            groups |= {str(path), *map(str, path.parents)}
-    except (OSError, IndexError, ValueError):
-        pass
-    found = []
-    for group in groups:
-        for files in (("sys/fs/cgroup", "cpu.max"), ("sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
-            base, *names = files
-            try:
-                numbers = " ".join((root / base / group / name).read_text() for name in names).split()
-                quota, period = int(numbers[0]), int(numbers[1])
-            except (OSError, IndexError, ValueError):
-                continue  # there is none, or it is "max"
-            if quota > 0 and period > 0:
-                found.append(-(-quota // period))
-    return found
-
-
-def use_available_cores(wanted: int | Literal["auto"] = "auto") -> None:
-    """Use as many threads as a recipe wants, or no more than there are cores for this process.
-
-    torch counts the machine's cores, and would run 64 threads in a container that may use two. What the environment
-    says (``OMP_NUM_THREADS``) stands.
-    """
-    if wanted != "auto":
-        torch.set_num_threads(wanted)
-    elif not _user_decides() and torch.get_num_threads() > available_cores():
-        torch.set_num_threads(available_cores())
-
-
-def _user_decides() -> bool:
-    return any(variable in os.environ for variable in VARIABLES)
-
-
 def settle_threads() -> None:
     """Choose a number of threads for work that is not made of training steps, such as scoring, by a short measurement.
 
@@ -98,7 +45,7 @@ def settle_threads() -> None:
     """
     use_available_cores()
     most = torch.get_num_threads()
-    if _user_decides() or most == 1:
+    if user_decides() or most == 1:
         return
     left, right = torch.ones(64, 512), torch.ones(512, 512)
 
@@ -167,7 +114,7 @@ class ThreadTuner:
         self.most = most or torch.get_num_threads()
         self._adapts = (
             trainer.recipe.train.threads == "auto"
-            and not _user_decides()
+            and not user_decides()
             and trainer.processes.size == 1
             and trainer.device.type == "cpu"
             and trainer.engine.name == "eager"

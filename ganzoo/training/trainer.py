@@ -18,7 +18,17 @@ from ganzoo.config.schema import Recipe, initial
 from ganzoo.data.sampler import build_sampler
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.device import autocast, keep_freed_memory, resolve_precision
+from ganzoo.training.device import (
+    autocast,
+    derive_seed,
+    fix_workspace,
+    keep_freed_memory,
+    numerics,
+    refuse_tf32_elsewhere,
+    resolve_precision,
+    restore_stream,
+    stream,
+)
 from ganzoo.training.distributed import (
     ALONE,
     Processes,
@@ -28,13 +38,10 @@ from ganzoo.training.distributed import (
     sync_batch_norm,
     training_seed,
 )
-from ganzoo.training.engines import CAPTURING, Engine, choose_engine
-from ganzoo.training.engines.base import snapshot
-from ganzoo.training.health import GradientWatch, Meters
-from ganzoo.training.numerics import fix_workspace, numerics, refuse_tf32_elsewhere
+from ganzoo.training.engines.base import Engine, snapshot
+from ganzoo.training.engines.choice import CAPTURING, choose_engine
 from ganzoo.training.optim import Ema, RoleOptimizer, Schedules, build_optimizers
-from ganzoo.training.rng import derive_seed, restore_stream, stream
-from ganzoo.training.step import PhaseStep, StepGroup, TrainingStep, scheduled
+from ganzoo.training.step import GradientWatch, Meters, PhaseStep, StepGroup, TrainingStep, scheduled
 
 MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16
 """Samples in a batch, and batches, that the averaged weights' statistics are measured with."""

@@ -4,7 +4,7 @@ import pytest
 
 import flatness
 from ganzoo.config.loading import load_recipe
-from ganzoo.training.profile import STEP, kind_of, shares_of_a_step
+from ganzoo.training.health import STEP, kind_of, shares_of_a_step
 from ganzoo.training.trainer import Trainer
 
 

@@ -88,8 +88,8 @@ def pretending(captured: bool) -> Iterator[None]:
     import torch.cuda.amp.common
 
     from ganzoo.training import optim, trainer
+    from ganzoo.training.device import stream
     from ganzoo.training.engines import cudagraph
-    from ganzoo.training.rng import stream
 
     stand_ins: list[tuple[Any, str, Any]] = [
         (trainer, "stream", lambda seed, purpose, device: stream(seed, purpose, CPU)),
@@ -129,7 +129,7 @@ def choose_engine(
     name: str, device: torch.device, latents: torch.Generator, log: Callable[[str], None], processes: int = 1
 ) -> Any:
     """The real engines; ``cudagraph`` with a recorder for tensors without values."""
-    from ganzoo.training.engines import choose_engine
+    from ganzoo.training.engines.choice import choose_engine
     from ganzoo.training.engines.cudagraph import CaptureEngine
 
     if name != "cudagraph":

@@ -10,7 +10,7 @@ from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
 from ganzoo.training.distributed import ALONE, Processes
-from ganzoo.training.engines import choose_engine
+from ganzoo.training.engines.choice import choose_engine
 from ganzoo.training.engines.cudagraph import WARM_UP, CaptureEngine
 from ganzoo.training.trainer import Trainer
 

@@ -10,11 +10,10 @@ from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
-from ganzoo.training import engine_choice
 from ganzoo.training import trainer as training
 from ganzoo.training.distributed import Processes
-from ganzoo.training.engine_choice import measure_engines, recorded_engine, settle_engine
-from ganzoo.training.engines import CAPTURING, choose_engine
+from ganzoo.training.engines import choice as engine_choice
+from ganzoo.training.engines.choice import CAPTURING, choose_engine, measure_engines, recorded_engine, settle_engine
 from ganzoo.training.engines.compile import CompileEngine
 from ganzoo.training.engines.cudagraph import CaptureEngine
 from ganzoo.training.trainer import Trainer

@@ -10,7 +10,7 @@ from ganzoo import ImageDataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
-from ganzoo.training.engines import choose_engine
+from ganzoo.training.engines.choice import choose_engine
 from ganzoo.training.trainer import Trainer
 
 SMALL = [

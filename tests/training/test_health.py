@@ -9,7 +9,8 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch, variety
 from ganzoo.registry.loading import load_zoo
-from ganzoo.training.health import WATCH_EVERY, GradientWatch, broken_networks
+from ganzoo.training.health import broken_networks
+from ganzoo.training.step import WATCH_EVERY, GradientWatch
 from ganzoo.training.trainer import Trainer
 
 SMALL = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16"]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ganzoo.training.health import Meters
+from ganzoo.training.step import Meters
 
 
 def test_means_by_phase_since_the_last_flush():

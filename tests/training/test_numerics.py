@@ -12,8 +12,8 @@ from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
-from ganzoo.training import numerics as settings
-from ganzoo.training.numerics import WORKSPACE, fix_workspace, numerics
+from ganzoo.training import device as settings
+from ganzoo.training.device import WORKSPACE, fix_workspace, numerics
 
 CUDA = torch.device("cuda", 0)
 SETTINGS = {

@@ -12,7 +12,8 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 from ganzoo.training import threads
-from ganzoo.training.threads import ThreadTuner, available_cores, settle_threads
+from ganzoo.training.device import VARIABLES, available_cores
+from ganzoo.training.threads import ThreadTuner, settle_threads
 from ganzoo.training.trainer import Trainer
 
 TINY = [
@@ -29,7 +30,7 @@ TINY = [
 @pytest.fixture
 def two_threads(monkeypatch):
     """A process that may use two threads, and whose user has said nothing of their number."""
-    for variable in threads.VARIABLES:
+    for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -1,4 +1,4 @@
-"""What an engine is, the one that changes nothing, and how the others fall back to it."""
+"""What an engine is, and what engines share that fall back to running a phase as it is written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from ganzoo.training.rng import global_state, restore_global_state
+from ganzoo.training.device import global_state, restore_global_state
 from ganzoo.training.step import StepFn, StepGroup
 
 LONGEST_REASON = 160
@@ -25,16 +25,6 @@ class Engine(Protocol):
     def __call__(self, group: StepGroup) -> StepFn:
         """Called for each group before training, and again when a training is restored."""
         ...
-
-
-class EagerEngine:
-    """Runs the group as it is written."""
-
-    name = "eager"
-
-    def __call__(self, group: StepGroup) -> StepFn:
-        """The group itself."""
-        return group
 
 
 def snapshot(modules: Sequence[nn.Module], device: torch.device) -> Callable[[], None]:

@@ -13,7 +13,6 @@ from ganzoo.api.objective import Batch
 from ganzoo.errors import RunError, is_out_of_memory
 from ganzoo.training.engines.base import (
     LONGEST_REASON,
-    EagerEngine,
     Engine,
     fallback_message,
     name_with_fallbacks,
@@ -49,7 +48,7 @@ class CaptureEngine:
         device: Where the networks are.
         latents: What latent codes are drawn with.
         log: Called with a sentence on what could not be captured.
-        inner: What makes the function that is captured: the group as it is written, or one with compiled losses.
+        inner: Makes the function that is captured, one with compiled losses say; None captures the group as it is.
     """
 
     def __init__(
@@ -64,20 +63,20 @@ class CaptureEngine:
         self._device = device
         self._latents = latents
         self._log = log
-        self._inner = inner or EagerEngine()
+        self._inner = inner
         self._captured: dict[str, bool] = {}
 
     @property
     def name(self) -> str:
         """``cudagraph`` or ``compile-cudagraph``, with the phases that run eagerly."""
-        inner = self._inner.name
+        inner = "eager" if self._inner is None else self._inner.name
         if self._captured and not any(self._captured.values()):
             return inner
         return name_with_fallbacks("cudagraph" if inner == "eager" else "compile-cudagraph", self._captured)
 
     def __call__(self, group: StepGroup) -> StepFn:
         """The group, captured at its fourth call."""
-        work = self._inner(group)
+        work = group if self._inner is None else self._inner(group)
         best: StepFn | None = None
         taken = 0
 

@@ -1,8 +1,8 @@
-"""``train.engine=auto`` on a GPU: a few steps with each engine, taken back, and then the fastest.
+"""Which engine a training uses: the one that ``train.engine`` names, or what ``auto`` becomes.
 
-What is faster depends on the GPU, on the CPU that starts its kernels and on the networks, so it is measured where the
-training runs. The state before is restored to the bit, and a resumed run keeps the engine that the run recorded:
-engines round differently. On a CPU nothing is measured: see ``engines.choose_engine``.
+``auto`` on a GPU: a few steps with each engine, taken back, and then the fastest. What is faster depends on the GPU, on
+the CPU that starts its kernels and on the networks, so it is measured where the training runs. The state before is
+restored to the bit, and a resumed run keeps the engine that the run recorded: engines round differently.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ import torch
 
 from ganzoo.config.schema import EngineName
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.training.engines.base import LONGEST_REASON
+from ganzoo.training.engines.base import LONGEST_REASON, Engine
 from ganzoo.training.engines.cudagraph import WARM_UP
+from ganzoo.training.step import StepFn, StepGroup
 
 if TYPE_CHECKING:
     from ganzoo.training.trainer import Trainer
 
+CAPTURING = ("cudagraph", "compile-cudagraph")
+"""Engines that capture optimizer steps too."""
 MARGIN: Final = 0.9
 """Another engine than eager is taken where its steps need less than this share of eager's time."""
 FEWEST_STEPS: Final = 200
@@ -32,6 +35,63 @@ COMPILED_SECONDS: Final = 600.0
 """Compiling, which takes a minute or more, is tried where the steps that are left would take longer than this."""
 BLOCKS, BLOCK_SECONDS, BLOCK_STEPS = 5, 0.1, 16
 """An engine's time is the median of so many blocks, each of so many seconds or steps, whichever is less."""
+
+
+class EagerEngine:
+    """Runs the group as it is written."""
+
+    name = "eager"
+
+    def __call__(self, group: StepGroup) -> StepFn:
+        """The group itself."""
+        return group
+
+
+def choose_engine(
+    name: str, device: torch.device, latents: torch.Generator, log: Callable[[str], None], processes: int = 1
+) -> Engine:
+    """The engine that a recipe asks for.
+
+    ``auto`` is eager here. On a CPU that is the choice: matrix products take most of the time, compiled or not, and
+    compiling takes longer than most trainings gain by it. On a GPU a run measures: ``settle_engine``.
+
+    Args:
+        name: One of ``auto``, ``eager``, ``compile``, ``cudagraph``, ``compile-cudagraph``.
+        device: Where the networks are.
+        latents: What latent codes are drawn with.
+        log: Called with a sentence on what ``auto`` became, and on what an engine could not do.
+        processes: How many train together.
+
+    Raises:
+        GanzooError: The engine needs another device, or trains in one process.
+    """
+    if name in CAPTURING:
+        if processes > 1:
+            raise GanzooError(
+                f"The engine '{name}' trains in one process, and this training has several.",
+                "Use train.engine=eager or compile, or start it without torchrun.",
+            )
+        if device.type != "cuda":
+            raise GanzooError(
+                f"The engine '{name}' needs a CUDA device, and this training is on {device.type}.",
+                "Use train.engine=auto, or train.device=cuda where torch sees a GPU.",
+            )
+        from ganzoo.training.engines.cudagraph import CaptureEngine, CudaGraphs
+
+        inner = None if name == "cudagraph" else _compiling(device, log)
+        return CaptureEngine(CudaGraphs(device, latents), device, latents, log, inner)
+    if name == "compile":
+        return _compiling(device, log)
+    if name == "auto" and device.type == "cpu":
+        log("Engine eager: on a CPU, compiling mostly takes longer than it saves; train.engine=compile tries it.")
+    return EagerEngine()
+
+
+def _compiling(device: torch.device, log: Callable[[str], None]) -> Engine:
+    # Here, because torch's compiler takes long to import.
+    from ganzoo.training.engines.compile import CompileEngine
+
+    return CompileEngine(device, log)
 
 
 @dataclass(frozen=True)
