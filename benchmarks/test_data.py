@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch.utils.data import DataLoader, Dataset
 
 from ganzoo import ImageDataset
-from ganzoo.data.sampler import ResidentSampler
+from ganzoo.data import ResidentSampler
 from summary import throughput
 
 BATCH = 128

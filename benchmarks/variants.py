@@ -21,9 +21,9 @@ from pydantic import Field, ValidationError
 from ganzoo.config.schema import Section
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
-from ganzoo.registry import strict_yaml
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.registry.validation import issues
+from ganzoo.registry.strict import issues
 from ganzoo.studies.matrix import Job, Matrix
 from ganzoo.studies.records import Ledger, RunRecord, Score, ScoredRun
 from ganzoo.studies.worker import Bench, Settings, Watcher
@@ -55,7 +55,7 @@ class Variants(Section):
         Raises:
             GanzooError: It cannot be read, or says something else.
         """
-        data = strict_yaml.read_mapping(path)
+        data = strict.read_mapping(path)
         try:
             return cls.model_validate(data)
         except ValidationError as error:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch.utils.data import Dataset as TorchDataset
 
 import ganzoo
-from ganzoo.data.datasets import as_dataset
+from ganzoo.data import as_dataset
 from ganzoo.errors import GanzooError
 
 QUICK = {"images": 160, "batch_size": 16, "log_every": 80, "device": "cpu"}

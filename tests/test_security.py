@@ -16,8 +16,7 @@ from ganzoo.errors import GanzooError, one_line
 from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.files import parse_json, read_lines, temporary_name, write_atomically
 from ganzoo.registry.packages import installed
-from ganzoo.registry.strict_yaml import parse
-from ganzoo.registry.validation import ValidationFailed
+from ganzoo.registry.strict import ValidationFailed, parse
 from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder

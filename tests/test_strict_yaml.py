@@ -7,7 +7,7 @@ import string
 import pytest
 
 from ganzoo.errors import GanzooError
-from ganzoo.registry.strict_yaml import MAX_BYTES, dump, parse, read_mapping
+from ganzoo.registry.strict import MAX_BYTES, dump, parse, read_mapping
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ class Arguments:
 
 def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     """A run, and the scores of each kind of its weights."""
-    from ganzoo.data.datasets import VALIDATION
+    from ganzoo.data import VALIDATION
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import load

@@ -245,9 +245,9 @@ def in_words(schema: dict[str, Any]) -> str:
 
 def show_yaml(facts: dict[str, Any], comment: str = "") -> None:
     """Facts as YAML, below a comment."""
-    from ganzoo.registry import strict_yaml
+    from ganzoo.registry import strict
 
-    _print_yaml("\n".join(filter(None, [comment, strict_yaml.dump(facts)])))
+    _print_yaml("\n".join(filter(None, [comment, strict.dump(facts)])))
 
 
 def _print_yaml(text: str) -> None:

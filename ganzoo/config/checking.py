@@ -25,7 +25,7 @@ from ganzoo.config.schema import (
 )
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.registry.registry import Options
-from ganzoo.registry.validation import ValidationFailed, ValidationIssue, issues
+from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo

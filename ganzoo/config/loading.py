@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from ganzoo.config.checking import against_zoo, canonical, optimizer_options
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.registry import strict_yaml
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import check_name
-from ganzoo.registry.validation import KeyPath, ValidationFailed, ValidationIssue, issues
+from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
 OWN_PICTURES = "image-folder"
 """The dataset that a path stands for."""
@@ -40,7 +40,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
         GanzooError: Anything is wrong with it, naming the file, the key and what was probably meant.
     """
     path = _find(source, zoo)
-    data = strict_yaml.read_mapping(path)
+    data = strict.read_mapping(path)
     return _recipe_of(_renamed(data, zoo) if migrate else data, path.stem, path, zoo, overrides)
 
 
@@ -81,7 +81,7 @@ def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from YAML text instead of a file; see ``load_recipe``."""
-    data = strict_yaml.parse(text, f"recipe '{name}'")
+    data = strict.parse(text, f"recipe '{name}'")
     return _recipe_of(data if isinstance(data, dict) else {}, name, f"recipe '{name}'", zoo, overrides)
 
 
@@ -168,9 +168,9 @@ class Override:
         path = tuple(key.strip() for key in dotted.split("."))
         if not equals or not all(path):
             raise GanzooError(f"--set {text} must have the form a.b=c.", "For example: --set train.images=100000.")
-        if len(path) > strict_yaml.MAX_DEPTH:
+        if len(path) > strict.MAX_DEPTH:
             raise GanzooError(f"--set {text[:60]}... is {len(path)} levels deep, more than any recipe.")
-        return cls(text, path, strict_yaml.parse(value, f"--set {text}"))
+        return cls(text, path, strict.parse(value, f"--set {text}"))
 
     def concerns(self, place: KeyPath) -> bool:
         """Whether a mistake at ``place`` may come from it: one of the two paths begins with the other."""

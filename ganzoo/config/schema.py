@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from ganzoo.registry import strict_yaml
+from ganzoo.registry import strict
 
 FOREIGN_EXTRACTORS = (
     "inception-v3-compat",
@@ -171,7 +171,7 @@ class DatasetConfig(Component):
 
     Attributes:
         validation: Training images that are set apart and scored against, in place of the test images, while something
-            is tuned. See ``ganzoo.data.datasets``.
+            is tuned. See ``ganzoo.data``.
         count: Train with so many images alone, the first of a seeded order; 0 is all that there are.
     """
 
@@ -405,7 +405,7 @@ class Recipe(Section):
 
     def to_yaml(self) -> str:
         """The recipe as a file that ``load_recipe`` reads back to the same."""
-        return strict_yaml.dump(self.plain())
+        return strict.dump(self.plain())
 
     def in_precision(self, precision: str) -> Recipe:
         """The same recipe with ``train.precision`` settled."""

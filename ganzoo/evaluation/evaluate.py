@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Images, Part
 from ganzoo.config.checking import headline, how_to_score
-from ganzoo.data.datasets import VALIDATION, as_dataset
+from ganzoo.data import VALIDATION, as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
@@ -23,7 +23,7 @@ from ganzoo.registry.loading import Zoo, load_zoo
 if TYPE_CHECKING:
     import numpy as np
 
-    from ganzoo.data.datasets import Data
+    from ganzoo.data import Data
 
 logger = logging.getLogger(__name__)
 WHO = "Got"

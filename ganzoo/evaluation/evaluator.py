@@ -13,7 +13,7 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset, Part
 from ganzoo.api.metric import MetricInputs, ModelMetric, TrainedModel
 from ganzoo.config.checking import how_to_score
-from ganzoo.data.datasets import load_part, part_of
+from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract_together

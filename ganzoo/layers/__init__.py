@@ -4,9 +4,18 @@
 """
 
 from ganzoo.layers.blocks import (
+    ConditionalBatchNorm,
+    Conditioning,
+    Crop,
     Depth,
+    GeneratorConditioning,
+    Head,
+    ImageTanh,
+    LabelAware,
+    LabelSequential,
     MinibatchStd,
     Norm,
+    PadToEven,
     ResidualDown,
     ResidualUp,
     SelfAttention,
@@ -15,26 +24,15 @@ from ganzoo.layers.blocks import (
     UpConv2d,
     Width,
     as_trunk,
-    image_norm,
-    vector_norm,
-    xavier_conv2d,
-)
-from ganzoo.layers.conditioning import (
-    ConditionalBatchNorm,
-    Conditioning,
-    GeneratorConditioning,
-    Head,
-    LabelAware,
-    LabelSequential,
     batch_norm,
+    image_norm,
     label_inputs,
+    vector_norm,
     with_label,
+    xavier_conv2d,
 )
 from ganzoo.layers.images import (
     Blur,
-    Crop,
-    ImageTanh,
-    PadToEven,
     channel_pyramid,
     per_sample,
     pyramid_sizes,

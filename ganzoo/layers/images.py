@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate, pad
+from torch.nn.functional import conv2d, interpolate
 
 from ganzoo.api.objective import Spec
 
@@ -30,42 +30,6 @@ def pyramid_sizes(spec: Spec) -> list[tuple[int, int]]:
 def channel_pyramid(spec: Spec, width: int, widest: int) -> list[int]:
     """Channels of each of ``pyramid_sizes``: ``width`` at the image's, doubled by each halving up to ``widest``."""
     return [min(width * 2**level, widest) for level in reversed(range(len(pyramid_sizes(spec))))]
-
-
-class ImageTanh(nn.Module):
-    """A generator's last layer: the tanh of pixels, in single precision at least.
-
-    In bfloat16 the tanh is exactly ±1 from 3.5 on and its slope is 0, so a pixel that got there would stay there.
-    """
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Any shape."""
-        return torch.tanh(pixels.to(torch.promote_types(pixels.dtype, torch.float32)))
-
-
-class PadToEven(nn.Module):
-    """Puts a row or a column of zeros behind an odd side, so that halving rounds up."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """From (n, c, h, w) to (n, c, h or h + 1, w or w + 1)."""
-        height, width = maps.shape[2:]
-        return pad(maps, (0, width % 2, 0, height % 2)) if height % 2 or width % 2 else maps
-
-
-class Crop(nn.Module):
-    """Cuts off what doubling a side that was rounded up has too much.
-
-    Args:
-        size: (height, width) that is left.
-    """
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.size = size
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """From (n, c, h, w) to (n, c, *size)."""
-        return maps[..., : self.size[0], : self.size[1]]
 
 
 class Blur(nn.Module):

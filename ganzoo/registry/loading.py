@@ -28,7 +28,7 @@ from ganzoo.api import hookspecs
 from ganzoo.api.metric import Metric
 from ganzoo.api.priors import Prior
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.registry import strict_yaml
+from ganzoo.registry import strict
 from ganzoo.registry.packages import (
     OURS,
     allowed,
@@ -311,7 +311,7 @@ def _file_callback(
 
     def register(path: Path, *, aliases: Sequence[str] = ()) -> None:
         path = Path(path)
-        text = strict_yaml.read_mapping(path)
+        text = strict.read_mapping(path)
         summary = text.get(SUMMARIES[kind], "")
         add(path.stem, lambda: path, summary=summary, paper=text.get("paper"), aliases=aliases)
 

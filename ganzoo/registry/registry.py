@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, Validation
 
 from ganzoo.api.bounds import FLOAT32, INT64
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.validation import ValidationFailed, ValidationIssue, issues
+from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 
 RESERVED = ("name", "options")
 """Keys of a component that are ganzoo's own."""

@@ -15,7 +15,7 @@ from ganzoo.config.checking import HEADLINES
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import excess
 from ganzoo.files import begins_like, write_atomically
-from ganzoo.registry import strict_yaml
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.ranking import MetricKey, whole
 from ganzoo.reports.run_figures import (
@@ -126,7 +126,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
 def _metrics(run: RunFolder) -> Sequence[str]:
     """What the run's recipe asks to be scored by; unknown counts as something."""
     try:
-        plain = strict_yaml.read_mapping(run.path / "recipe.yaml")
+        plain = strict.read_mapping(run.path / "recipe.yaml")
         return tuple((plain.get("evaluate") or {}).get("metrics", ("?",)))
     except (GanzooError, AttributeError, TypeError):
         return ("?",)

@@ -24,7 +24,7 @@ from torch import Tensor
 from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import HEADLINE, Recipe
-from ganzoo.data.datasets import IN_MEMORY, as_dataset
+from ganzoo.data import IN_MEMORY, as_dataset
 from ganzoo.evaluation import pretrained
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder, reading
@@ -33,7 +33,7 @@ from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 
 if TYPE_CHECKING:
-    from ganzoo.data.datasets import Data
+    from ganzoo.data import Data
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from ganzoo.api.dataset import Dataset, Part, cache_folder
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
-from ganzoo.data.datasets import load_part
+from ganzoo.data import load_part
 from ganzoo.errors import GanzooError
 from ganzoo.files import (
     default_folder,
@@ -33,7 +33,7 @@ from ganzoo.files import (
     temporary_name,
     write_atomically,
 )
-from ganzoo.registry import strict_yaml
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import Checkpoint, load_latest, save_checkpoint
 from ganzoo.runs.schemas import RUN, read_description, read_events, read_scores, sealed
@@ -373,7 +373,7 @@ class RunFolder:
     def _own_protocol(self) -> dict[str, Any]:
         """The recipe's own protocol, read without the plugins that the recipe needs; empty where it cannot be read."""
         try:
-            plain = strict_yaml.read_mapping(self.path / "recipe.yaml")
+            plain = strict.read_mapping(self.path / "recipe.yaml")
             recipe = Recipe.model_validate({"name": self.info["recipe"], **plain})
         except (GanzooError, ValueError):
             return {}

@@ -21,7 +21,7 @@ from ganzoo.api.dataset import Dataset, Part
 from ganzoo.build import build_objective
 from ganzoo.config.loading import parse_recipe
 from ganzoo.config.schema import Recipe
-from ganzoo.data.datasets import load_part, part_of
+from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.requests import fitting_metrics, written

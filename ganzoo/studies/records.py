@@ -21,7 +21,7 @@ from ganzoo.config.identity import training_digest
 from ganzoo.errors import GanzooError
 from ganzoo.files import locked_append, numbered_lines, refuse_links, write_atomically
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.validation import issues
+from ganzoo.registry.strict import issues
 from ganzoo.runs.folder import RunFolder, job_folder
 from ganzoo.runs.provenance import hardware_in_words
 from ganzoo.runs.schemas import LARGEST, Name

@@ -19,10 +19,10 @@ from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import HEADLINE, Images, MetricName, Recipe, Section, combination
 from ganzoo.errors import GanzooError, nearest, unknown
-from ganzoo.registry import strict_yaml
+from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import check_name
-from ganzoo.registry.validation import ValidationFailed, issues
+from ganzoo.registry.strict import ValidationFailed, issues
 from ganzoo.studies.matrix import Job, job_of
 
 BASELINE: Final = "baseline"
@@ -202,7 +202,7 @@ class Search(Section):
         sobol = torch.quasirandom.SobolEngine(len(self.ranges), scramble=True, seed=0)  # type: ignore[no-untyped-call]
         changes = [
             tuple(
-                f"{key}={strict_yaml.dump(found.value(min(position, 1 - 1e-9))).removesuffix(_END).strip()}"
+                f"{key}={strict.dump(found.value(min(position, 1 - 1e-9))).removesuffix(_END).strip()}"
                 for (key, found), position in zip(self.ranges.items(), point.tolist(), strict=True)
             )
             for point in sobol.draw(self.trials - 1)
@@ -438,7 +438,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
         GanzooError: Anything is wrong with it, naming the file, the key and what was probably meant.
     """
     path = _find(source, zoo)
-    data = strict_yaml.read_mapping(path)
+    data = strict.read_mapping(path)
     check_name("study", path.stem)
     if "name" in data:
         raise GanzooError(f"{path}: the study has no key 'name'.", "A study takes its name from its file.")

@@ -20,7 +20,7 @@ from torch.nn.utils import get_total_norm
 
 from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
 from ganzoo.config.schema import Recipe
-from ganzoo.data.sampler import Sampler
+from ganzoo.data import Sampler
 from ganzoo.errors import GanzooError, RunError, nearest
 from ganzoo.training.distributed import Replicas
 from ganzoo.training.optim import Ema

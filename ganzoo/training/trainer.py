@@ -15,7 +15,7 @@ from ganzoo.api.dataset import Dataset
 from ganzoo.api.objective import Networks, Phase
 from ganzoo.build import assemble
 from ganzoo.config.schema import Recipe, initial
-from ganzoo.data.sampler import build_sampler
+from ganzoo.data import build_sampler
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.device import (

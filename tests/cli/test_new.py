@@ -9,7 +9,7 @@ import pytest
 from ganzoo import GanzooError
 from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.strict_yaml import read_mapping
+from ganzoo.registry.strict import read_mapping
 from ganzoo.scaffold import check_name, rendered, write
 
 

@@ -12,7 +12,7 @@ from ganzoo import Dataset, evaluate, train
 from ganzoo.cli import app
 from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
-from ganzoo.data.datasets import part_of
+from ganzoo.data import part_of
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 

@@ -6,7 +6,7 @@ import torch
 from ganzoo.api.dataset import ImageDataset
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
-from ganzoo.data.datasets import part_of
+from ganzoo.data import part_of
 from ganzoo.errors import GanzooError
 
 

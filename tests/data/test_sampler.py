@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ganzoo.api.dataset import ImageDataset
-from ganzoo.data.sampler import SHARE, ResidentSampler, StreamedSampler, build_sampler
+from ganzoo.data import SHARE, ResidentSampler, StreamedSampler, build_sampler
 from ganzoo.errors import GanzooError
 
 PAIR = ((ResidentSampler, "cpu"), (StreamedSampler, "cuda"))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import ganzoo
-from ganzoo.data.datasets import as_dataset
+from ganzoo.data import as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import identity
 

@@ -6,7 +6,7 @@ from torch.nn.functional import mse_loss, softplus
 
 from ganzoo import Dataset, Objective, Phase
 from ganzoo.config.loading import load_recipe
-from ganzoo.data.sampler import ResidentSampler, StreamedSampler
+from ganzoo.data import ResidentSampler, StreamedSampler
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry

@@ -11,7 +11,7 @@ from ganzoo import Images
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
-from ganzoo.registry import strict_yaml
+from ganzoo.registry import strict
 from targets import Target
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Targets:
         self.zoo = zoo
         self.texts = [entry.create().read_text("utf-8") for entry in zoo.recipes]
         self.places = [
-            place for text in self.texts for place in mutations.places(strict_yaml.parse(text, "a registered recipe"))
+            place for text in self.texts for place in mutations.places(strict.parse(text, "a registered recipe"))
         ]
         self.names = [entry.name for entry in zoo.recipes]
 
@@ -66,10 +66,10 @@ class Targets:
     def assembly(self, random: Random, folder: Path) -> None:
         """Build an accepted recipe for a shape that may not fit."""
         path = folder / "odd.yaml"
-        data = strict_yaml.parse(random.choice(self.texts), "a registered recipe")
+        data = strict.parse(random.choice(self.texts), "a registered recipe")
         for _ in range(20):
             _change_number(random, data)
-            path.write_text(strict_yaml.dump(data), "utf-8")
+            path.write_text(strict.dump(data), "utf-8")
             try:
                 recipe = load_recipe(path, self.zoo)
             except Exception:
@@ -85,7 +85,7 @@ class Targets:
             return mutations.content(random, text.encode())
         if kind == 1:
             return mutations.text(random, text).encode("utf-8", "surrogatepass")
-        data = mutations.structure(random, strict_yaml.parse(text, "a registered recipe"))
+        data = mutations.structure(random, strict.parse(text, "a registered recipe"))
         return mutations.as_json(data) if kind == 2 else _dumped(data)
 
     def _override(self, random: Random) -> str:
@@ -106,7 +106,7 @@ class Targets:
 
 
 def _dumped(data: Any) -> bytes:
-    return strict_yaml.dump(data).encode("utf-8", "surrogatepass")
+    return strict.dump(data).encode("utf-8", "surrogatepass")
 
 
 def _change_number(random: Random, data: Any) -> None:

@@ -12,7 +12,7 @@ from scipy.signal import correlate2d
 
 import ganzoo_plugins.extractors.mnist_ae as module
 from ganzoo import Features, GanzooError
-from ganzoo.data.datasets import part_of
+from ganzoo.data import part_of
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract
 from ganzoo_plugins.datasets.datasets import mnist

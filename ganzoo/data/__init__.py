@@ -1,1 +1,0 @@
-"""Datasets, and the sampler that keeps them on the training device."""
