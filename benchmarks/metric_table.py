@@ -19,8 +19,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from ganzoo import ImageDataset
 from ganzoo.evaluation.evaluator import Evaluator
-from ganzoo.evaluation.metrics import better
 from ganzoo.evaluation.reference import REAL_SEED
+from ganzoo.evaluation.requests import better
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.provenance import environment

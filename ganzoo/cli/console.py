@@ -1,23 +1,47 @@
-"""What is printed with rich: its console behind the door to the terminal, and scores as a table.
+"""What is printed with rich: its console behind the door to the terminal, scores as a table, and a run's progress.
 
 Apart from ``terminal.py``, because rich takes a moment to import.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import rich.console
 from rich.box import SIMPLE_HEAD
 from rich.console import ConsoleOptions, RenderableType
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ganzoo.api.tracker import Tracker
 from ganzoo.errors import visible
-from ganzoo.evaluation.metrics import better, copies
-from ganzoo.evaluation.protocol import describe, excess
+from ganzoo.evaluation.metrics import copies
+from ganzoo.evaluation.protocol import describe, excess, in_brief
+from ganzoo.evaluation.requests import better
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from ganzoo.config.schema import Recipe
+    from ganzoo.registry.loading import Zoo
+    from ganzoo.runs.folder import RunFolder
+    from ganzoo.runs.loop import Callbacks
 
 Record = dict[str, Any]
 
@@ -98,3 +122,139 @@ def score_cells(record: Record) -> list[str]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
+
+
+class Bars:
+    """rich's bars on a terminal, and sentences above them.
+
+    Args:
+        columns: Of each bar.
+        over: Seconds that the estimate of the time left looks back.
+
+    Attributes:
+        console: Standard error.
+        bars: Shown on a terminal alone.
+    """
+
+    def __init__(self, *columns: ProgressColumn, over: float = 30.0) -> None:
+        self.console = Console(stderr=True)
+        hidden = not self.console.is_terminal
+        self.bars = Progress(*columns, console=self.console, disable=hidden, speed_estimate_period=over)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def warn_of(self, zoo: Zoo) -> None:
+        """One line for each plugin that could not be loaded; the rest goes on."""
+        for problem in zoo.problems:
+            self.say(problem.sentence, "yellow")
+
+    def say(self, sentence: str, style: str | None = None) -> None:
+        """Print a sentence above the bars."""
+        self.console.print(sentence, style=style, soft_wrap=True)
+
+
+SECONDS_BETWEEN_LINES = 60.0
+"""Without a terminal."""
+
+
+class RunProgress(Bars, Tracker):
+    """A progress bar with speed, time left, losses and the last score, and a table at the end."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            BarColumn(bar_width=16),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[speed]}", markup=False),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}", markup=False),
+            TextColumn("{task.fields[score]}", style="cyan", markup=False),
+        )
+        self._total = 0
+        self._lined: tuple[float, float, int] | None = None  # the last line, and where the first step ended
+        self._task: TaskID | None = None
+
+    def callbacks(self) -> Callbacks:
+        """This bar, told of a run's progress."""
+        from ganzoo.runs.loop import Callbacks
+
+        return Callbacks(trackers=(self,), on_step=self._on_step, log=partial(self.say, style="yellow"))
+
+    def begin(self, recipe: Recipe, folder: Path) -> None:
+        """Show the bar."""
+        self.console.print(f"{recipe.name}: {recipe.summary}")
+        self.console.print(f"Run folder: {folder}", soft_wrap=True)
+        self._total, self._lined = recipe.train.images, None
+        self._task = self.bars.add_task(recipe.name, total=recipe.train.images, speed="", losses="", score="")
+        self.bars.start()
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Show the newest losses, speed or score."""
+        if self._task is None:
+            return
+        if record["event"] == "train":
+            losses = " ".join(f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss"))
+            self.bars.update(self._task, speed=f"{record['images_per_second']:,.0f} images/s", losses=losses)
+        elif record["event"] == "score":
+            text = f"{record['metric']} {record['value']:.2f} ({record['weights']})"
+            self.bars.update(self._task, score=text)
+            if not self.console.is_terminal:
+                self.console.print(f"{record['images']:,} images: {text}")
+
+    def summarise(self, finished: RunFolder) -> None:
+        """The closing table: final scores with real vs real and protocol, throughput, and where the run is."""
+        title, scores = f"{finished.info['recipe']}: {finished.info['reason']}", finished.final_scores()
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+        table.add_column("metric", no_wrap=True)
+        for heading in ("weights", *SCORE_HEADINGS):
+            table.add_column(heading)
+        for score in scores:
+            table.add_row(arrowed(score), score["weights"], *score_cells(score))
+        if scores:
+            self.console.print(table)
+            for how in dict.fromkeys(in_brief(score["protocol"]) for score in scores):
+                self.console.print(how, soft_wrap=True)
+        else:
+            self.console.print(f"{title}. No scores: see above.")
+        info = finished.info
+        how = f"{info['engine']}, {info['precision']}, {info['environment']['device']}"
+        self.console.print(
+            f"{info['images']:,} images in {info['seconds']:.1f} s of training, "
+            f"{info['images_per_second']:,.0f} images/s ({how})",
+        )
+        from ganzoo.runs.diagnosis import examine
+
+        diagnosis = examine(finished)
+        for line in diagnosis.lines():
+            style = "yellow" if diagnosis.findings else None
+            self.console.print(line, style=style, soft_wrap=True)
+        self.console.print(f"Saved to {finished.path}", soft_wrap=True)
+        if grids := sorted((finished.path / "samples").glob("*.png")):
+            self.console.print(f"Samples: {grids[-1]}", soft_wrap=True)
+        place = shlex.quote(str(finished.path))
+        self.console.print(
+            f"Next: `ganzoo report {place}`, or `ganzoo sample {place} --out samples.png`", soft_wrap=True
+        )
+
+    def _on_step(self, images: int) -> None:
+        if self._task is not None:
+            self.bars.update(self._task, completed=images)
+            self._line_a_minute(images)
+
+    def _line_a_minute(self, images: int) -> None:
+        """How far the training is, where no terminal shows a bar: a log file, a batch queue."""
+        now = time.monotonic()
+        if self._lined is None:
+            self._lined = (now, now, images)
+        last, began, before = self._lined
+        if self.console.is_terminal or now - last < SECONDS_BETWEEN_LINES:
+            return
+        self._lined = (now, began, before)
+        rate = (images - before) / (now - began)  # evaluation included: this is about waiting
+        left = max(0.0, self._total - images) / max(rate, 1e-9) / 60
+        self.console.print(f"{images:,} of {self._total:,} images, about {left:,.0f} min left", soft_wrap=True)

@@ -48,7 +48,7 @@ def run(
 
     Several processes train one run with torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
     """
-    from ganzoo.cli.progress import RunProgress
+    from ganzoo.cli.console import RunProgress
     from ganzoo.errors import Interrupted, Terminated
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.loop import Diverged

@@ -1,22 +1,18 @@
-"""ganzoo's own metrics, registered through the hook that plugins use; and how metrics are asked for by name."""
+"""ganzoo's own metrics: their formulas, and what each is called with. ``requests.py`` gives them their names."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from math import sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganzoo.api.hookspecs import Register, hookimpl
-from ganzoo.api.metric import Better, Metric, MetricInputs, ModelMetric
+from ganzoo.api.metric import Metric, MetricInputs, ModelMetric
 from ganzoo.evaluation import intervals, torch_fidelity
 from ganzoo.evaluation.neighbours import CPU, Manifolds, manifolds, nearest_neighbours, radii
-
-if TYPE_CHECKING:
-    from ganzoo.registry.loading import Zoo
 
 COVERED_FROM = 0.1
 """A class is covered from this part of its share among real images on; below, it may be misread noise."""
@@ -484,83 +480,3 @@ class ReconstructionDistance(ModelMetric):
         real = inputs.real.dataset
         again = real.modality.from_network(inputs.model.apply(self.calls, real))
         return torch_fidelity.frechet_distance(inputs.see(again).statistics, inputs.real.features.statistics)
-
-
-KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991"
-NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, arXiv:2002.09797"
-SRIVASTAVA = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
-
-Row = tuple[str, type[Metric], str, str | None]
-OURS: tuple[Row, ...] = (
-    (
-        "fid",
-        FrechetDistance,
-        "Fréchet distance between Gaussians fitted to the features",
-        "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv:1706.08500",
-    ),
-    (
-        "fid-infinity",
-        FrechetDistanceAtInfinity,
-        "FID extrapolated to infinitely many samples",
-        "Chong and Forsyth 2020, Effectively Unbiased FID and Inception Score, arXiv:1911.07023",
-    ),
-    (
-        "kid",
-        KernelDistance,
-        "Kernel distance between the features, unbiased",
-        "Bińkowski et al. 2018, Demystifying MMD GANs, arXiv:1801.01401",
-    ),
-    (
-        "is",
-        ClassifierScore,
-        "Classifier score: sure about each image, even over classes",
-        "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498",
-    ),
-    ("precision", Precision, "Share of samples among real images", KYNKAANNIEMI),
-    ("recall", Recall, "Share of real images among samples", KYNKAANNIEMI),
-    ("density", Density, "Real neighbourhoods around a sample, relative to what is expected", NAEEM),
-    ("coverage", Coverage, "Share of real neighbourhoods that hold a sample", NAEEM),
-    ("class-coverage", ClassCoverage, "Share of the real images' classes that the samples show", None),
-    ("class-entropy", ClassEntropy, "Entropy of the samples' classes in nats", None),
-    ("accuracy", Accuracy, "Share of samples that show the class that was asked for", None),
-    (
-        "memorisation",
-        Memorisation,
-        "Share of samples closer to a training image than that is to any other",
-        "Alaa et al. 2022, How Faithful is your Synthetic Data?, arXiv:2102.08921",
-    ),
-    ("modes", Modes, "Number of modes that have a sample", SRIVASTAVA),
-    (
-        "kl",
-        ModeDivergence,
-        "KL divergence of the samples' modes from evenness, in nats",
-        "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163",
-    ),
-    ("quality", Quality, "Share of samples that belong to a mode", SRIVASTAVA),
-    ("reconstruction-fid", ReconstructionDistance, "Fréchet distance between real images and reconstructions", None),
-)
-"""Name, class, summary and paper, in the order in which ``all@...`` gives them."""
-
-
-@hookimpl
-def register_metrics(register: Register[Metric]) -> None:
-    """Ours."""
-    for name, metric, summary, paper in OURS:
-        register(name, metric, summary=summary, paper=paper)
-
-
-def better(name: str, zoo: Zoo | None = None) -> Better:
-    """Which way a metric is better; lower for one that is not installed.
-
-    Args:
-        name: What stands before the ``@``.
-        zoo: Where others' metrics are looked up; the installed plugins by default.
-    """
-    ours = {name: metric.better for name, metric, _, _ in OURS}
-    if name in ours:
-        return ours[name]
-    if zoo is None:
-        from ganzoo.registry.loading import load_zoo
-
-        zoo = load_zoo()
-    return zoo.metric(name).better if name in zoo.metrics else "lower"

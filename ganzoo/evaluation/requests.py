@@ -1,4 +1,6 @@
-"""What is to be measured: a metric in an extractor's features, each found by its name; and what fits a dataset."""
+"""What can be measured: ganzoo's own metrics by name, registered through the hook that plugins use; requests for
+metrics and extractors, each found by its name; and what fits a dataset.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ganzoo.api.metric import Extractor, Metric
+from ganzoo.api.hookspecs import Register, hookimpl
+from ganzoo.api.metric import Better, Extractor, Metric
 from ganzoo.config.checking import how_to_score
 from ganzoo.config.schema import FOREIGN_EXTRACTORS
 from ganzoo.errors import GanzooError, nearest, unknown
 from ganzoo.evaluation import pretrained
-from ganzoo.evaluation.metrics import OURS
+from ganzoo.evaluation.metrics import (
+    Accuracy,
+    ClassCoverage,
+    ClassEntropy,
+    ClassifierScore,
+    Coverage,
+    Density,
+    FrechetDistance,
+    FrechetDistanceAtInfinity,
+    KernelDistance,
+    Memorisation,
+    ModeDivergence,
+    Modes,
+    Precision,
+    Quality,
+    Recall,
+    ReconstructionDistance,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +40,87 @@ if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
 
+KYNKAANNIEMI = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991"
+NAEEM = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, arXiv:2002.09797"
+SRIVASTAVA = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
+
+Row = tuple[str, type[Metric], str, str | None]
+OURS: tuple[Row, ...] = (
+    (
+        "fid",
+        FrechetDistance,
+        "Fréchet distance between Gaussians fitted to the features",
+        "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, arXiv:1706.08500",
+    ),
+    (
+        "fid-infinity",
+        FrechetDistanceAtInfinity,
+        "FID extrapolated to infinitely many samples",
+        "Chong and Forsyth 2020, Effectively Unbiased FID and Inception Score, arXiv:1911.07023",
+    ),
+    (
+        "kid",
+        KernelDistance,
+        "Kernel distance between the features, unbiased",
+        "Bińkowski et al. 2018, Demystifying MMD GANs, arXiv:1801.01401",
+    ),
+    (
+        "is",
+        ClassifierScore,
+        "Classifier score: sure about each image, even over classes",
+        "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498",
+    ),
+    ("precision", Precision, "Share of samples among real images", KYNKAANNIEMI),
+    ("recall", Recall, "Share of real images among samples", KYNKAANNIEMI),
+    ("density", Density, "Real neighbourhoods around a sample, relative to what is expected", NAEEM),
+    ("coverage", Coverage, "Share of real neighbourhoods that hold a sample", NAEEM),
+    ("class-coverage", ClassCoverage, "Share of the real images' classes that the samples show", None),
+    ("class-entropy", ClassEntropy, "Entropy of the samples' classes in nats", None),
+    ("accuracy", Accuracy, "Share of samples that show the class that was asked for", None),
+    (
+        "memorisation",
+        Memorisation,
+        "Share of samples closer to a training image than that is to any other",
+        "Alaa et al. 2022, How Faithful is your Synthetic Data?, arXiv:2102.08921",
+    ),
+    ("modes", Modes, "Number of modes that have a sample", SRIVASTAVA),
+    (
+        "kl",
+        ModeDivergence,
+        "KL divergence of the samples' modes from evenness, in nats",
+        "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163",
+    ),
+    ("quality", Quality, "Share of samples that belong to a mode", SRIVASTAVA),
+    ("reconstruction-fid", ReconstructionDistance, "Fréchet distance between real images and reconstructions", None),
+)
+"""Name, class, summary and paper, in the order in which ``all@...`` gives them."""
+
 ALL = "all"
 """Stands for every metric that applies: ``all@mnist-cnn``."""
+
+
+@hookimpl
+def register_metrics(register: Register[Metric]) -> None:
+    """Ours."""
+    for name, metric, summary, paper in OURS:
+        register(name, metric, summary=summary, paper=paper)
+
+
+def better(name: str, zoo: Zoo | None = None) -> Better:
+    """Which way a metric is better; lower for one that is not installed.
+
+    Args:
+        name: What stands before the ``@``.
+        zoo: Where others' metrics are looked up; the installed plugins by default.
+    """
+    ours = {name: metric.better for name, metric, _, _ in OURS}
+    if name in ours:
+        return ours[name]
+    if zoo is None:
+        from ganzoo.registry.loading import load_zoo
+
+        zoo = load_zoo()
+    return zoo.metric(name).better if name in zoo.metrics else "lower"
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 CORE = (
     EntryPoint("ganzoo-priors", "ganzoo.api.priors", "ganzoo"),
-    EntryPoint("ganzoo-metrics", "ganzoo.evaluation.metrics", "ganzoo"),
+    EntryPoint("ganzoo-metrics", "ganzoo.evaluation.requests", "ganzoo"),
 )
 """Modules of ganzoo itself that register something, through the same hooks as everybody. They are always loaded."""
 

@@ -11,8 +11,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.config.checking import HEADLINES
-from ganzoo.evaluation.metrics import better
 from ganzoo.evaluation.protocol import NOT_COMPARED, describe, excess
+from ganzoo.evaluation.requests import better
 from ganzoo.studies.records import RunRecord, ScoredRun
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, Final, Literal
 
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.metrics import better
+from ganzoo.evaluation.requests import better
 from ganzoo.runs.folder import RunFolder
 
 MIN_VARIETY: Final = {"classes": 0.5, "distance": 0.5, "nearest": 0.25}

@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from ganzoo.cli.progress import RunProgress
+from ganzoo.cli.console import RunProgress
 from ganzoo.cli.reports import doctor
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError

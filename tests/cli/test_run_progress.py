@@ -4,14 +4,14 @@ import io
 
 import pytest
 
-from ganzoo.cli import progress
-from ganzoo.cli.progress import RunProgress
+from ganzoo.cli import console
+from ganzoo.cli.console import RunProgress
 from ganzoo.config.loading import load_recipe
 
 
 def test_a_line_a_minute_without_a_terminal(zoo, tmp_path, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
     with RunProgress() as shown:
         shown.console.file = io.StringIO()
         shown.begin(load_recipe("vanilla-ring", zoo, ["train.images=100000"]), tmp_path)

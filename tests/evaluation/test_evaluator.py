@@ -12,8 +12,8 @@ from ganzoo import ImageDataset, ModelMetric
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.features import extract
-from ganzoo.evaluation.metrics import OURS
 from ganzoo.evaluation.protocol import comparable, describe, identity
+from ganzoo.evaluation.requests import OURS
 from ganzoo.evaluation.torch_fidelity import frechet_distance
 from ganzoo.registry.registry import Entry
 

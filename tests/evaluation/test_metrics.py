@@ -10,10 +10,10 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation import intervals, torch_fidelity
 from ganzoo.evaluation import metrics as functions
 from ganzoo.evaluation.features import extract
-from ganzoo.evaluation.metrics import OURS, better, memorised
+from ganzoo.evaluation.metrics import memorised
 from ganzoo.evaluation.neighbours import manifolds, radii
 from ganzoo.evaluation.reference import RealImages
-from ganzoo.evaluation.requests import parse_metric, parse_metrics
+from ganzoo.evaluation.requests import OURS, better, parse_metric, parse_metrics
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import metric_table
-from ganzoo.evaluation.metrics import OURS
+from ganzoo.evaluation.requests import OURS
 
 PAGE = metric_table.PAGE.read_text(encoding="utf-8")
 
