@@ -33,7 +33,7 @@ from ganzoo.runs.provenance import changes, data_digest, description, environmen
 from ganzoo.runs.schemas import MOST_THREADS
 from ganzoo.training.device import fix_workspace, resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes
-from ganzoo.training.engines.choice import recorded_engine, settle_engine
+from ganzoo.training.engines.choice import EngineChoice, recorded_engine, settle_engine
 from ganzoo.training.threads import ThreadTuner
 from ganzoo.training.trainer import Trainer
 
@@ -161,15 +161,8 @@ def resume(
         recipe = data_dir = None
         if run is not None:
             run.refuse_another_recipe()
-            recipe = run.recipe(zoo, overrides)
-            # What `auto` was when the run began: another machine might choose otherwise.
-            recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
+            recipe = _as_begun(run, run.recipe(zoo, overrides), processes)
             data_dir = run.data_dir(recipe) if dataset is None else None
-            device = processes.device(recipe.train.device)
-            if recipe.train.precision == "tf32" and device.type != "cuda":
-                recipe = recipe.in_precision("fp32")
-            if recipe.train.engine == "auto":
-                recipe = recipe.with_engine(recorded_engine(run.info, device, processes.size) or "auto")
             if processes.size != run.info.get("processes", 1):
                 callbacks.log("The number of processes has changed, so the weights will differ from an unbroken run's.")
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
@@ -189,24 +182,42 @@ def resume(
                 )
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
-            planned = _resume_threads(run, state, callbacks)
-            found = environment(parts.trainer.device)
-            for sentence in changes(run.info, found, shared, zoo, data_digest(parts.dataset)):
-                callbacks.log(one_line(sentence))
-            began = run.info.get("began_with") or run.info.get("environment")
-            run.update(
-                status="running",
-                environment=found,
-                began_with=began,
-                precision=parts.trainer.precision,
-                engine=parts.trainer.engine.name,
-                processes=processes.size,
-                **({"engine_choice": choice.plain()} if choice is not None else {}),
-            )
             if dataset is None:
                 run.accept_paths(shared, data_dir)
+            planned = _resume_threads(run, state, callbacks)
+            _record_resumption(run, parts, choice, zoo, callbacks)
             run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})
         return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
+
+
+def _as_begun(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
+    """A run's recipe with what `auto` was when it began: another machine might choose otherwise."""
+    device = processes.device(recipe.train.device)
+    recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
+    if recipe.train.precision == "tf32" and device.type != "cuda":
+        recipe = recipe.in_precision("fp32")
+    if recipe.train.engine == "auto":
+        recipe = recipe.with_engine(recorded_engine(run.info, device, processes.size) or "auto")
+    return recipe
+
+
+def _record_resumption(
+    run: RunFolder, parts: Parts, choice: EngineChoice | None, zoo: Zoo, callbacks: Callbacks
+) -> None:
+    """Note what the run goes on with, and say what has changed since it began."""
+    trainer = parts.trainer
+    found = environment(trainer.device)
+    for sentence in changes(run.info, found, trainer.recipe, zoo, data_digest(parts.dataset)):
+        callbacks.log(one_line(sentence))
+    run.update(
+        status="running",
+        environment=found,
+        began_with=run.info.get("began_with") or run.info.get("environment"),
+        precision=trainer.precision,
+        engine=trainer.engine.name,
+        processes=trainer.processes.size,
+        **({"engine_choice": choice.plain()} if choice is not None else {}),
+    )
 
 
 def _shared_task(

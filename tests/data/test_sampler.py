@@ -194,12 +194,12 @@ def test_what_goes_wrong_while_a_batch_is_gathered_is_raised_where_it_is_wanted(
 @pytest.mark.parametrize("room", [True, False])
 def test_a_dataset_is_streamed_where_a_gpu_has_no_room_for_it(monkeypatch, room):
     dataset, told, made = numbered(50), [], []
-    for name in ("sampler.ResidentSampler", "sampler.StreamedSampler"):
+    for name in ("ResidentSampler", "StreamedSampler"):
         monkeypatch.setattr(f"ganzoo.data.{name}", lambda *given, name=name, **options: made.append(name))
     free = int(dataset.images.nbytes / SHARE) + (1 if room else -8)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
     build_sampler(dataset, 5, seed=0, device=torch.device("cuda"), log=told.append)
-    assert made == ["sampler.ResidentSampler" if room else "sampler.StreamedSampler"]
+    assert made == ["ResidentSampler" if room else "StreamedSampler"]
     assert len(told) == (0 if room else 1)
 
 
