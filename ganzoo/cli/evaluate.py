@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json, say
+from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, WhichCheckpoint, print_json, say
 from ganzoo.errors import GanzooError, RunError, one_line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ganzoo.api.dataset import Part
     from ganzoo.evaluation.protocol import Protocol
     from ganzoo.registry.loading import Zoo
-    from ganzoo.runs.folder import RunFolder
+    from ganzoo.runs.folder import RunFolder, Which
 
 Record = dict[str, Any]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -66,6 +66,7 @@ def evaluate(
     weights: Annotated[
         Literal["ema", "raw"] | None, typer.Option(help="Which weights of a run; all it has by default.")
     ] = None,
+    checkpoint: WhichCheckpoint = "last",
     extractor_weights: Annotated[
         Path | None, typer.Option(help="The file of a downloaded extractor's weights.", metavar="FILE")
     ] = None,
@@ -116,6 +117,7 @@ def evaluate(
         everything,
         samples,
         weights,
+        checkpoint,
         extractor_weights,
         seed,
         interval,
@@ -194,6 +196,7 @@ class Arguments:
     everything: bool
     samples: int | None
     weights: Weights | None
+    checkpoint: Which
     extractor_weights: Path | None
     seed: int
     interval: bool
@@ -220,7 +223,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     from ganzoo.runs.generator import load
 
     zoo = load_zoo()
-    generator = load(what, zoo=zoo, device=given.device)
+    generator = load(what, checkpoint=given.checkpoint, zoo=zoo, device=given.device)
     recipe = generator.recipe
     name = given.dataset or recipe.dataset.name
     own = name == recipe.dataset.name
@@ -274,6 +277,8 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
 
     if given.weights is not None:
         raise GanzooError(f"{what} is not a run, so it has no '{given.weights}' weights.", "Leave --weights out.")
+    if given.checkpoint != "last":
+        raise GanzooError(f"{what} is not a run, so it has no checkpoints.", "Leave --checkpoint out.")
     function, n = is_function(what), given.samples or SAMPLES
     pictures = call(what, n, given.seed) if function else read_pictures(Path(what))
     pictures = pictures.at_most(n, given.seed, "requested" if given.samples else "default")

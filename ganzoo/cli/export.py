@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.terminal import AllowPaths, DataDir, print_json, say
+from ganzoo.cli.terminal import AllowPaths, DataDir, WhichCheckpoint, print_json, say
 from ganzoo.errors import GanzooError
 
 
@@ -17,6 +17,7 @@ def export(
     weights: Annotated[
         Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
     ] = None,
+    checkpoint: WhichCheckpoint = "last",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
@@ -31,7 +32,7 @@ def export(
     from ganzoo.reports import export as exporting
     from ganzoo.runs.generator import load
 
-    n_bytes = exporting.export(load(run, device=torch.device("cpu")), out, weights)
+    n_bytes = exporting.export(load(run, checkpoint=checkpoint, device=torch.device("cpu")), out, weights)
     if as_json:
         print_json({"out": str(out), "bytes": n_bytes})
     else:

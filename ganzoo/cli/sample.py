@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.terminal import AllowPaths, DataDir, print_json, say
+from ganzoo.cli.terminal import AllowPaths, DataDir, WhichCheckpoint, print_json, say
 from ganzoo.errors import GanzooError
 
 DEFAULT = 64
@@ -34,6 +34,7 @@ def sample(
     weights: Annotated[
         Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
     ] = None,
+    checkpoint: WhichCheckpoint = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
@@ -47,7 +48,7 @@ def sample(
     from ganzoo.runs.generator import load
     from ganzoo.training.device import resolve_device
 
-    generator = load(run, device=resolve_device(device))
+    generator = load(run, checkpoint=checkpoint, device=resolve_device(device))
     modality = generator.assembly.spec.modality
     if out.suffix not in modality.suffixes:
         known = " or ".join(f"--out FILE{suffix}" for suffix in modality.suffixes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -70,6 +70,10 @@ AllowCode = Annotated[
     typer.Option(
         "--allow-code", callback=_allow_code, help="Let an extractor run code that is downloaded: dinov2-* does."
     ),
+]
+
+WhichCheckpoint = Annotated[
+    Literal["last", "best"], typer.Option(help="best is the one that train.keep_best kept for its score.")
 ]
 
 AllowPaths = Annotated[

@@ -163,7 +163,7 @@ def _at(value: Any, key: str) -> Any:
 
 
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
-    """What is wrong with ``evaluate.metrics`` and ``train.until``: metrics and extractors come from plugins."""
+    """What is wrong with ``evaluate.metrics``, ``train.until`` and ``train.keep_best``: metrics come from plugins."""
     extractors = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
     metrics = [entry.name for entry in zoo.metrics]
     for index, name in enumerate(recipe.evaluate.metrics):
@@ -198,6 +198,14 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
             yield ValidationIssue(section, f"waits for '{until.metric}' to fall, but lower is not better there")
         elif until.above is not None and better in ("lower", "neither"):
             yield ValidationIssue(section, f"waits for '{until.metric}' to rise, but higher is not better there")
+        elif until.patience is not None and better == "neither":
+            yield ValidationIssue(section, f"waits for '{until.metric}' to improve, but it has no better direction")
+    if (best := recipe.train.keep_best) is not None:
+        if best not in recipe.evaluate.metrics:
+            listed = f"There are {', '.join(recipe.evaluate.metrics)}." if recipe.evaluate.metrics else ""
+            yield ValidationIssue(("train", "keep_best"), f"is '{best}', which is not in evaluate.metrics", listed)
+        elif (name := best.partition("@")[0]) in metrics and zoo.metric(name).better == "neither":
+            yield ValidationIssue(("train", "keep_best"), f"is '{best}', which has no better direction")
 
 
 NOT_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize")

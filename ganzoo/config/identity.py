@@ -10,7 +10,7 @@ from typing import Any, Final
 from ganzoo.config.schema import Recipe
 
 DESCRIPTIVE: Final = ("summary", "paper", "trackers")
-WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds")
+WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds", "keep_best")
 """Of ``train``. The seed is part of a record's key instead, so that runs of one digest are repetitions."""
 DEFAULTS: Final = {
     "sync_batch_norm": False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -220,40 +220,62 @@ class PhaseOverride(Section):
 
 
 class Until(Section):
-    """Train until a score is good enough.
+    """Train until a score is good enough, or no longer improves. Exactly one of the three is set.
 
     Attributes:
         metric: One of ``evaluate.metrics``.
         below: The training ends when the score is lower, where lower is better.
         above: The training ends when the score is higher, where higher is better.
+        patience: The training ends when so many evaluations in a row have not improved on the best score before them.
+        min_delta: An improvement is larger than this; goes with ``patience``.
     """
 
     metric: MetricName
     below: Annotated[float, Field(gt=0, le=1e12)] | None = None
     above: Annotated[float, Field(ge=-1e12, le=1e12)] | None = None
+    patience: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    min_delta: Annotated[float, Field(ge=0, le=1e12)] = 0.0
 
     @model_validator(mode="after")
-    def _one_bound(self) -> Until:
-        if (self.below is None) == (self.above is None):
-            raise combination("needs either 'below' or 'above'")
+    def _one_end(self) -> Until:
+        if [self.below, self.above, self.patience].count(None) != 2:
+            raise combination("needs either 'below' or 'above' or 'patience'")
+        if self.min_delta and self.patience is None:
+            raise combination("has 'min_delta', which goes with 'patience'")
         return self
 
-    def is_met(self, value: float) -> bool:
-        """Whether a score is good enough."""
+    def is_met(self, values: Sequence[float], better: Literal["lower", "higher"]) -> bool:
+        """Whether the training may end.
+
+        Args:
+            values: The scores of all evaluations so far, oldest first; at least one.
+            better: Which way the metric is better.
+        """
         if self.below is not None:
-            return value < self.below
-        return self.above is not None and value > self.above
+            return values[-1] < self.below
+        if self.above is not None:
+            return values[-1] > self.above
+        assert self.patience is not None
+        losses = [-value if better == "higher" else value for value in values]
+        before, recent = losses[: -self.patience], losses[-self.patience :]
+        return bool(before) and min(recent) >= min(before) - self.min_delta
 
     @property
     def in_words(self) -> str:
         """``fid@mnist-cnn fell below 2``."""
         if self.below is not None:
             return f"{self.metric} fell below {self.below:g}"
-        return f"{self.metric} rose above {self.above:g}"
+        if self.above is not None:
+            return f"{self.metric} rose above {self.above:g}"
+        evaluations = "1 evaluation" if self.patience == 1 else f"{self.patience} evaluations"
+        return f"{self.metric} has not improved for {evaluations}"
 
     @model_serializer(mode="wrap")
-    def _without_the_other_bound(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in handler(self).items() if value is not None}
+    def _what_is_set(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None and (key, value) != NO_DELTA}
+
+
+NO_DELTA = ("min_delta", 0.0)
 
 
 def _each_metric_once_in_until(until: tuple[Until, ...]) -> tuple[Until, ...]:
@@ -293,6 +315,7 @@ class TrainConfig(Section):
         cudnn_benchmark: cuDNN times its kernels for each shape and takes the fastest; the choice varies between runs.
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
         until: Ends the training early: a score, or a list of scores that all have to be good enough at once.
+        keep_best: One of ``evaluate.metrics``: the checkpoint with the best such score is kept beside the newest ones.
         log_every_images: Images between two log records.
         checkpoint_seconds: Seconds between two checkpoints.
     """
@@ -310,6 +333,7 @@ class TrainConfig(Section):
     cudnn_benchmark: bool = False
     sync_batch_norm: bool = False
     until: UntilAll | None = None
+    keep_best: MetricName | None = None
     log_every: Images = 25_600
     checkpoint_seconds: Annotated[float, Field(ge=0, le=10**9)] = 60.0
 
@@ -395,8 +419,12 @@ class Recipe(Section):
         for until in self.train.conditions:
             if until.metric not in self.evaluate.metrics and HEADLINE not in self.evaluate.metrics:
                 raise combination(f"The metric of train.until, '{until.metric}', is missing from evaluate.metrics")
-        if self.train.conditions and self.evaluate.every_images is None:
-            raise combination("Set evaluate.every_images: train.until needs scores during training")
+        best = self.train.keep_best
+        if best is not None and best not in self.evaluate.metrics and HEADLINE not in self.evaluate.metrics:
+            raise combination(f"The metric of train.keep_best, '{best}', is missing from evaluate.metrics")
+        if (self.train.conditions or best is not None) and self.evaluate.every_images is None:
+            asking = "train.until" if self.train.conditions else "train.keep_best"
+            raise combination(f"Set evaluate.every_images: {asking} needs scores during training")
         return self
 
     def plain(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -43,6 +43,8 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK = ".lock"
+Which = Literal["last", "best"]
+"""Of a run's checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,8 @@ def is_locked(folder: Path) -> bool:
 
 
 FOLDERS = ("samples", "checkpoints")
+BEST = "best"
+"""The folder of the checkpoint that ``train.keep_best`` keeps; made when there is one."""
 FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl")
 
 
@@ -255,6 +259,8 @@ class RunFolder:
             for folder in FOLDERS:
                 (self.path / folder).mkdir(exist_ok=True)
                 sweep(self.path / folder, sole_writer=True)
+            if (self.path / BEST).is_dir():
+                sweep(self.path / BEST, sole_writer=True)
             for name in ("run.json", "recipe.yaml"):
                 sweep(self.path, name, sole_writer=True)
             sweep(self.path)
@@ -267,7 +273,7 @@ class RunFolder:
         Raises:
             GanzooError: A file or folder that ganzoo writes is a link.
         """
-        for name in (*FOLDERS, *FILES, LOCK, ".events.jsonl.lock", ".scores.jsonl.lock"):
+        for name in (*FOLDERS, BEST, *FILES, LOCK, ".events.jsonl.lock", ".scores.jsonl.lock"):
             refuse_links(self.path / name, self.path)
 
     def update(self, **changes: Any) -> None:
@@ -383,6 +389,16 @@ class RunFolder:
         """Write a checkpoint; the newest two are kept."""
         return save_checkpoint(self.path / "checkpoints", tensors, state)
 
+    def save_best(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
+        """Write the checkpoint with the best score so far, in the place of the one before."""
+        return save_checkpoint(self.path / BEST, tensors, state, keep=1)
+
+    def best(self) -> dict[str, Any] | None:
+        """``{"metric", "value", "images"}`` of the checkpoint with the best score; None where it is not kept."""
+        known = self.info.get("best")
+        kept = known and (self.path / BEST / f"{known['images']:012d}.json").exists()
+        return known if kept else None
+
     def find_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest whole checkpoint or None, and a sentence for each damaged one that was passed over."""
         return load_latest(self.path / "checkpoints")
@@ -396,6 +412,22 @@ class RunFolder:
         checkpoint, _ = self.find_checkpoint()
         if checkpoint is None:
             raise GanzooError(f"The run {self.path} has no checkpoint yet.", "Train it a little longer.")
+        return checkpoint
+
+    def checkpoint(self, which: Which = "last") -> Checkpoint:
+        """The newest whole checkpoint, or the one with the best score.
+
+        Raises:
+            GanzooError: There is none.
+        """
+        if which == "last":
+            return self.latest_checkpoint()
+        checkpoint = load_latest(self.path / BEST)[0] if (self.path / BEST).is_dir() else None
+        if checkpoint is None:
+            raise GanzooError(
+                f"The run {self.path} has no best checkpoint.",
+                "Train with --set train.keep_best=METRIC to keep one, or use the last checkpoint.",
+            )
         return checkpoint
 
 

@@ -15,7 +15,7 @@ from ganzoo.build import Assembly, assemble
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
-from ganzoo.runs.folder import RunFolder, reading
+from ganzoo.runs.folder import RunFolder, Which, reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ Weights = Literal["ema", "raw"]
 
 @dataclass(frozen=True)
 class TrainedGenerator:
-    """Draws samples from the newest checkpoint of a run. Make one with ``ganzoo.load``.
+    """Draws samples from a checkpoint of a run. Make one with ``ganzoo.load``.
 
     Attributes:
         run: The run folder.
@@ -210,28 +210,30 @@ class TrainedGenerator:
 def load(
     run: str | Path | RunFolder,
     *,
+    checkpoint: Which = "last",
     zoo: Zoo | None = None,
     device: torch.device | None = None,
     data_dir: str | Path | None = None,
     allow_paths: bool = False,
 ) -> TrainedGenerator:
-    """The generator that a run trained, from its newest whole checkpoint.
+    """The generator that a run trained.
 
     Args:
         run: The run folder.
+        checkpoint: ``last`` is the newest whole one, ``best`` the one that ``train.keep_best`` kept.
         zoo: Where the recipe's names are looked up; the installed plugins by default.
         device: Where it draws; a GPU where there is one by default.
         data_dir: Where dataset files are, for a generator that starts from images.
         allow_paths: Whether a run that was not started here may read whatever paths it names.
 
     Raises:
-        GanzooError: It is no run, it has no checkpoint yet, or a plugin it needs is not there.
+        GanzooError: It is no run, it has no such checkpoint, or a plugin it needs is not there.
     """
     with reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):
         folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     zoo = zoo or load_zoo()
     recipe = folder.recipe(zoo)
-    checkpoint = folder.latest_checkpoint()
+    saved = folder.checkpoint(checkpoint)
     # Fresh weights are drawn and then replaced: nobody else's random numbers may move because of that.
     with torch.random.fork_rng(devices=[]):
         modality = _modality(folder, recipe, zoo)
@@ -240,7 +242,7 @@ def load(
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assembly.networks.to(device)
     assembly.objective.to(device)
-    return TrainedGenerator(folder, recipe, checkpoint, assembly, device, zoo)
+    return TrainedGenerator(folder, recipe, saved, assembly, device, zoo)
 
 
 def _modality(run: RunFolder, recipe: Recipe, zoo: Zoo) -> Modality:

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -177,9 +177,9 @@ class TrainingLoop:
         self._log(f"Of a step's time: {', '.join(f'{kind} {share:.0%}' for share, kind in listed)}.")
         self._log_event("profile", shares={kind: round(share, 4) for kind, share in shares.items()})
 
-    def _crossed(self, every: int | None) -> bool:
-        """Whether the last step crossed a multiple of ``every`` images."""
-        images = self.trainer.images
+    def _crossed(self, every: int | None, images: int | None = None) -> bool:
+        """Whether the step that ended at ``images``, by default the last, crossed a multiple of ``every`` images."""
+        images = self.trainer.images if images is None else images
         return every is not None and images // every > (images - self.trainer.images_per_step) // every
 
     def _stop_requested(self) -> bool:
@@ -250,6 +250,7 @@ class TrainingLoop:
                 if processes.any(bool(missing)):
                     self._score(weights, missing)
             self._log_scores()
+            self._keep_best()
         if processes.any(self._is_reached()):
             self.reached = self.reached or "the requested score"
         self._evaluated = trainer.images
@@ -336,15 +337,52 @@ class TrainingLoop:
                 logged.add((score["metric"], score["weights"]))
                 self._log_event("score", **{key: score[key] for key in LOGGED if key in score})
 
+    def _curve(self, metric: str) -> dict[int, float]:
+        """The run's own scores of the reported weights so far, by images: those of its evaluations, and no others."""
+        if self.run is None:
+            return {}
+        wanted = self._protocols(self.trainer.kinds_of_weights[0])[metric]
+        every, now = self.trainer.recipe.evaluate.every_images, self.trainer.images
+        found = {
+            score["images"]: float(score["value"])
+            for score in self.run.scores()
+            if identity(score["protocol"]) == wanted
+            and (score["images"] == now or (score["images"] < now and self._crossed(every, score["images"])))
+        }
+        return dict(sorted(found.items()))
+
+    def _better(self, metric: str) -> Literal["lower", "higher"]:
+        (better,) = {one.metric.better for one in self.evaluator.requests if one.name == metric}
+        return "higher" if better == "higher" else "lower"
+
+    def _keep_best(self) -> None:
+        """Save the state of this evaluation beside the newest checkpoints if its score is the best one so far."""
+        metric, processes = self.trainer.recipe.train.keep_best, self.trainer.processes
+        if metric is None:
+            return
+        value = self._curve(metric).get(self.trainer.images)
+        improved = False
+        if self.run is not None and value is not None:
+            known = self.run.best()
+            sign = 1 if self._better(metric) == "lower" else -1
+            improved = known is None or known["metric"] != metric or sign * value < sign * known["value"]
+        if not processes.any(improved):
+            return
+        tensors, state = self.trainer.checkpoint()  # by all processes: each adds its random state
+        if self.run is not None:
+            self.run.save_best(tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()})
+            self.run.update(best={"metric": metric, "value": value, "images": self.trainer.images})
+
     def _is_reached(self) -> bool:
         """Whether every score of ``train.until`` is good enough: those of its own protocol, and no others."""
-        conditions, weights = self.trainer.recipe.train.conditions, self.trainer.kinds_of_weights[0]
+        conditions = self.trainer.recipe.train.conditions
         if not conditions or self.run is None:
             return False
-        wanted = self._protocols(weights)
-        found = {identity(score["protocol"]): score["value"] for score in self._scores_here()}
-        values = [(until, found.get(wanted[until.metric])) for until in conditions]
-        if all(value is not None and until.is_met(value) for until, value in values):
+        curves = [(until, self._curve(until.metric)) for until in conditions]
+        if all(
+            self.trainer.images in curve and until.is_met(list(curve.values()), self._better(until.metric))
+            for until, curve in curves
+        ):
             self.reached = " and ".join(until.in_words for until in conditions)
         return bool(self.reached)
 

@@ -231,6 +231,16 @@ class _Environment(BaseModel):
     versions: dict[str, str | None] | None = None
 
 
+class _Best(BaseModel):
+    """The score that ``train.keep_best`` kept a checkpoint for."""
+
+    model_config = ConfigDict(strict=True)
+
+    metric: str
+    value: Number
+    images: Images
+
+
 class _Facts(BaseModel):
     """The facts of run.json that ganzoo itself goes by; a run.json from before there was one does not have it."""
 
@@ -248,6 +258,7 @@ class _Facts(BaseModel):
     recipe_digests: list[str] = []
     process: _Process | None = None
     seed: int | None = None
+    best: _Best | None = None
     precision: Literal["fp32", "tf32", "bf16"] | None = None
     images: Images | None = None
     seconds: Seconds | None = None

@@ -42,6 +42,7 @@ CHANGEABLE = (
     "train.engine",
     "train.images",
     "train.until",
+    "train.keep_best",
     "train.log_every",
     "train.checkpoint_seconds",
     "evaluate.",
@@ -307,6 +308,9 @@ def _build(
         for until in recipe.train.conditions:
             if until.metric not in metrics:
                 raise GanzooError(f"train.until waits for '{until.metric}'. {sentences[0]}", "Wait for another score.")
+        best = recipe.train.keep_best
+        if best is not None and best not in metrics:
+            raise GanzooError(f"train.keep_best names '{best}'. {sentences[0]}", "Name another score.")
         for sentence in sentences:
             callbacks.log(sentence)
         evaluator = Evaluator(

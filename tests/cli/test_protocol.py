@@ -233,8 +233,10 @@ def test_training_ends_where_every_condition_is_met(above, images, tmp_path):
     [
         ("{metric: recall@mnist-cnn, below: 3}", "to fall, but lower is not better there"),
         ("{metric: fid@mnist-cnn, above: 3}", "to rise, but higher is not better there"),
-        ("{metric: fid@mnist-cnn}", "needs either 'below' or 'above'"),
-        ("{metric: fid@mnist-cnn, below: 3, above: 1}", "needs either 'below' or 'above'"),
+        ("{metric: fid@mnist-cnn}", "needs either 'below' or 'above' or 'patience'"),
+        ("{metric: fid@mnist-cnn, below: 3, above: 1}", "needs either 'below' or 'above' or 'patience'"),
+        ("{metric: fid@mnist-cnn, below: 3, min_delta: 1}", "has 'min_delta', which goes with 'patience'"),
+        ("{metric: kid@mnist-cnn, patience: 3}", "waits for 'kid@mnist-cnn', which is not in evaluate.metrics"),
         ("{metric: kid@mnist-cnn, below: 3}", "waits for 'kid@mnist-cnn', which is not in evaluate.metrics"),
         ("[{metric: fid@mnist-cnn, below: 3}, {metric: fid@mnist-cnn, below: 2}]", "names a metric twice"),
     ],
@@ -242,6 +244,19 @@ def test_training_ends_where_every_condition_is_met(above, images, tmp_path):
 def test_conditions_that_cannot_be_met_are_refused(until, sentence, zoo):
     with pytest.raises(GanzooError, match=sentence.replace("(", r"\(")):
         load_recipe("vanilla-mnist", zoo, [f"train.until={until}", "evaluate.every_images=64"])
+
+
+@pytest.mark.parametrize(
+    ("best", "every", "sentence"),
+    [
+        ("kid@mnist-cnn", 64, "keep_best is 'kid@mnist-cnn', which is not in evaluate.metrics"),
+        ("fid@mnist-cnn", "null", "Set evaluate.every_images: train.keep_best needs scores during training"),
+        ("spread@mnist-cnn", 64, "which is not in evaluate.metrics"),
+    ],
+)
+def test_a_best_checkpoint_needs_a_score_that_is_measured_as_it_trains(best, every, sentence, zoo):
+    with pytest.raises(GanzooError, match=sentence):
+        load_recipe("vanilla-mnist", zoo, [f"train.keep_best={best}", f"evaluate.every_images={every}"])
 
 
 def test_intervals_stand_beside_final_scores_and_not_along_the_curve(tuned, tmp_path):

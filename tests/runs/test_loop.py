@@ -10,10 +10,13 @@ import time
 import pytest
 import torch
 
+from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import Until
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
+from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks, TrainingLoop
 from ganzoo.runs.start import resume, start
 from ganzoo.training import device as precision
@@ -183,6 +186,61 @@ def test_training_ends_when_it_is_good_enough(tmp_path):
     run = start(recipe, zoo, tmp_path / "run")
     assert run.info["images"] == 3200
     assert "fell below" in run.info["reason"]
+
+
+def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monkeypatch):
+    """Scores rise, fall, and stay there: the best is the second, and the training ends two evaluations later."""
+    values = iter([0.1, 0.5, 0.3, 0.4, 0.9])
+    score = TrainingLoop._score
+
+    def scripted(self, weights, missing):
+        score(self, weights, missing)
+        file = self.run.path / "scores.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        if weights == "ema":
+            lines[-1]["value"] = next(values)
+        file.write_text("".join(f"{json.dumps({k: v for k, v in line.items() if k != 'schema'})}\n" for line in lines))
+
+    monkeypatch.setattr(TrainingLoop, "_score", scripted)
+    zoo = load_zoo()
+    small = ["train.images=2560", "evaluate.every_images=512", "evaluate.samples=50", "evaluate.metrics=[quality@ring]"]
+    until, keep = "train.until={metric: quality@ring, patience: 2}", "train.keep_best=quality@ring"
+    recipe = load_recipe("vanilla-ring", zoo, [*small, until, keep])
+    run = start(recipe, zoo, tmp_path / "run")
+    assert (run.info["images"], run.info["reason"]) == (2048, "quality@ring has not improved for 2 evaluations")
+    assert run.info["best"] == {"metric": "quality@ring", "value": 0.5, "images": 1024}
+    kept = sorted(path.name for path in (run.path / "best").iterdir())
+    assert kept == ["000000001024.json", "000000001024.safetensors"]
+    best, last = load(run.path, checkpoint="best"), load(run.path)
+    assert (best.checkpoint.state["images"], last.checkpoint.state["images"]) == (1024, 2048)
+    assert not torch.equal(best.sample(4), last.sample(4))
+    plain, keeping = (load_recipe("vanilla-ring", zoo, [*small, *more]) for more in ((), (keep,)))
+    assert training_digest(plain) == training_digest(keeping) != training_digest(recipe)
+
+
+def test_without_a_best_checkpoint_one_sentence_says_how_to_keep_one(whole):
+    with pytest.raises(GanzooError, match=r"has no best checkpoint\. Train with --set train\.keep_best=METRIC"):
+        load(whole, checkpoint="best")
+
+
+@pytest.mark.parametrize(
+    ("values", "better", "patience", "min_delta", "met"),
+    [
+        ([3, 2, 2], "lower", 1, 0.0, True),
+        ([3, 2], "lower", 1, 0.0, False),
+        ([3, 2, 2.5], "lower", 2, 0.0, False),
+        ([3, 2, 2.5, 2.2], "lower", 2, 0.0, True),
+        ([3, 2, 1.95], "lower", 1, 0.1, True),
+        ([0.1, 0.2, 0.3], "higher", 2, 0.0, False),
+        ([0.3, 0.2, 0.1], "higher", 2, 0.0, True),
+        ([0.3], "higher", 1, 0.0, False),
+    ],
+)
+def test_a_plateau_is_no_improvement_on_the_best_for_as_long_as_patience_lasts(
+    values, better, patience, min_delta, met
+):
+    until = Until(metric="fid@mnist-cnn", patience=patience, min_delta=min_delta)
+    assert until.is_met(values, better) is met
 
 
 def test_divergence_keeps_the_last_good_checkpoint(tmp_path):
