@@ -235,8 +235,8 @@ class RunProgress(Bars, Tracker):
             self.console.print(line, style=style, soft_wrap=True)
         self.console.print(f"Saved to {finished.path}", soft_wrap=True)
         if best := finished.best():
-            score = f"{best['metric']} {best['value']:.2f} after {best['images']:,} images"
-            self.console.print(f"Best checkpoint: {score}; --checkpoint best uses it", soft_wrap=True)
+            kept = f"{best['metric']} {best['value']:.2f} after {best['images']:,} images"
+            self.console.print(f"Best checkpoint: {kept}; --checkpoint best uses it", soft_wrap=True)
         if grids := sorted((finished.path / "samples").glob("*.png")):
             self.console.print(f"Samples: {grids[-1]}", soft_wrap=True)
         place = shlex.quote(str(finished.path))
