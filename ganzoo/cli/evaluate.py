@@ -92,24 +92,12 @@ def evaluate(
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.cli.console import show_scores
-    from ganzoo.evaluation.protocol import counterparts
-    from ganzoo.runs.folder import scores_in
     from ganzoo.training.device import resolve_device
     from ganzoo.training.threads import settle_threads
 
-    others = None if against is None else scores_in(against)
+    comparison = None if against is None else Comparison(against)
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # before minutes are spent on scores
         raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
-    compared: dict[tuple[str, str | None], float | None] = {}
-
-    def compare(coming: Sequence[tuple[str, Protocol]]) -> None:
-        if others is None or against is None:
-            return
-        values, refused = counterparts(coming, others, against)
-        compared.update({(name, how["weights"]): value for (name, how), value in zip(coming, values, strict=True)})
-        for sentence in refused:
-            _warn(sentence)
-
     given = Arguments(
         dataset,
         split,
@@ -125,7 +113,7 @@ def evaluate(
         crop,
         resolve_device(device),
         data_dir,
-        compare,
+        comparison or (lambda coming: None),
     )
     if given.device.type == "cpu":
         settle_threads()
@@ -136,12 +124,39 @@ def evaluate(
     if as_json:
         print_json({"scores": records})
     else:
-        beside = [compared.get((record["metric"], record["weights"])) for record in records]
-        show_scores(records, None if others is None else beside, str(against))
+        show_scores(records, None if comparison is None else comparison.beside(records), str(against))
     for error in unsaved[:-1]:
         _warn(str(error))
     if unsaved:
         raise unsaved[-1]
+
+
+class Comparison:
+    """Scores to compare with, of another run or file, that were measured in the same way.
+
+    Args:
+        against: The run or scores file.
+    """
+
+    def __init__(self, against: Path) -> None:
+        from ganzoo.runs.folder import scores_in
+
+        self._against = against
+        self._others = scores_in(against)
+        self._found: dict[tuple[str, str | None], float | None] = {}
+
+    def __call__(self, coming: Sequence[tuple[str, Protocol]]) -> None:
+        """Find the counterparts of scores before minutes are spent on them; raises where none can be compared."""
+        from ganzoo.evaluation.protocol import counterparts
+
+        values, refused = counterparts(coming, self._others, self._against)
+        self._found.update({(name, how["weights"]): value for (name, how), value in zip(coming, values, strict=True)})
+        for sentence in refused:
+            _warn(sentence)
+
+    def beside(self, records: Sequence[Record]) -> list[float | None]:
+        """The counterpart of each score."""
+        return [self._found.get((record["metric"], record["weights"])) for record in records]
 
 
 def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError | None:

@@ -11,11 +11,14 @@ from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
+    from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
     from ganzoo.runs.folder import RunFolder
+    from ganzoo.training.distributed import Processes
 
 
-NEW = "new"
+NEW, DONE = "new", "done"
+"""The status of a folder without a run, and that of a run that needs nothing more."""
 
 
 def run(
@@ -49,12 +52,11 @@ def run(
     Several processes train one run with torchrun: torchrun --nproc-per-node 2 -m ganzoo run RECIPE
     """
     from ganzoo.cli.console import RunProgress
-    from ganzoo.errors import Interrupted, Terminated
     from ganzoo.registry.loading import load_zoo
-    from ganzoo.runs.loop import Diverged
+    from ganzoo.runs.folder import free_folder
     from ganzoo.runs.start import resume as resume_run
     from ganzoo.runs.start import start
-    from ganzoo.training.distributed import LostContact, joined
+    from ganzoo.training.distributed import joined
 
     if data is not None and resume is not None:
         raise GanzooError("--data chooses the pictures of a new run.", "A resumed run keeps its own: drop --data.")
@@ -70,48 +72,31 @@ def run(
     if device is not None:
         overrides.append(f"train.device={device}")
     with joined() as processes:
-        begun = False
-        if continue_:
-            assert out is not None
+        status = NEW
+        if continue_ and out is not None:
             # What the main process sees: a folder may reach the others late.
             status = processes.broadcast_bytes(_status(out).encode() if processes.is_main else b"").decode()
-            if status == "done":
-                if processes.is_main:
-                    _done_already(out, as_json=as_json)
-                return
-            begun = status != NEW
-            if begun:
-                resume, out = out, None
         if not processes.is_main:
-            # The same program, without a folder to write to; what concerns all processes, the main one says.
-            try:
-                if resume is not None:
-                    resume_run(None, load_zoo(), processes=processes)
-                else:
-                    start(None, load_zoo(), None, processes=processes)
-            except (Diverged, Interrupted, LostContact, Terminated) as error:
-                raise SystemExit(error.exit_code) from None
+            if status != DONE:
+                _take_part(processes, resuming=resume is not None or status != NEW)
+            return
+        if status == DONE and out is not None:
+            _done_already(out, as_json=as_json)
             return
         with RunProgress() as progress:
             zoo = load_zoo()
             progress.warn_of(zoo)
-            callbacks = progress.callbacks()
+            if status != NEW and out is not None:
+                # The command is the same each time, so it says nothing new.
+                _refuse_another_training(out, recipe, data, overrides, zoo)
+                resume, recipe, out, overrides = out, None, None, []
             if resume is not None:
-                opened = _opened(resume, None if begun else recipe, out)
-                if begun:  # the command is the same each time, so it says nothing new
-                    _refuse_another_training(opened, recipe, data, overrides, zoo)
-                    overrides = []
-                progress.begin(opened.recipe(zoo, overrides), resume)
-                finished = resume_run(resume, zoo, overrides=overrides, callbacks=callbacks, processes=processes)
-            elif recipe is not None:
-                from ganzoo.config.loading import OWN_PICTURES, load_recipe
-                from ganzoo.config.own_pictures import recipe_for
-                from ganzoo.runs.folder import free_folder
-
-                resolved = (
-                    load_recipe(recipe, zoo, overrides) if data is None else recipe_for(data, recipe, zoo, overrides)
+                progress.begin(_opened(resume, recipe, out).recipe(zoo, overrides), resume)
+                finished = resume_run(
+                    resume, zoo, overrides=overrides, callbacks=progress.callbacks(), processes=processes
                 )
-                chose_length = any(override.startswith(("train.images=", "train=")) for override in overrides)
+            elif recipe is not None:
+                resolved = _recipe(recipe, data, overrides, zoo)
                 folder = out or free_folder(resolved.name)
                 progress.begin(resolved, folder)
                 finished = start(
@@ -119,11 +104,10 @@ def run(
                     zoo,
                     folder,
                     data_dir=data_dir,
-                    callbacks=callbacks,
+                    callbacks=progress.callbacks(),
                     processes=processes,
                     profile=profile and processes.size == 1,
-                    # A recipe's length fits its own dataset; on other pictures it may take hours.
-                    announce=resolved.dataset.name == OWN_PICTURES and not chose_length and processes.size == 1,
+                    announce=_length_is_unknown(resolved, overrides) and processes.size == 1,
                 )
             else:
                 raise GanzooError("`ganzoo run` needs a recipe.", "See `ganzoo list recipes`, or give --resume RUN.")
@@ -147,6 +131,23 @@ def _status(folder: Path) -> str:
     return str(RunFolder.open(folder).info.get("status")) if (folder / "run.json").exists() else NEW
 
 
+def _take_part(processes: Processes, *, resuming: bool) -> None:
+    """Run the same program, without a folder to write to; what concerns all processes, the main one says."""
+    from ganzoo.errors import Interrupted, Terminated
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.runs.loop import Diverged
+    from ganzoo.runs.start import resume, start
+    from ganzoo.training.distributed import LostContact
+
+    try:
+        if resuming:
+            resume(None, load_zoo(), processes=processes)
+        else:
+            start(None, load_zoo(), None, processes=processes)
+    except (Diverged, Interrupted, LostContact, Terminated) as error:
+        raise SystemExit(error.exit_code) from None
+
+
 def _done_already(folder: Path, *, as_json: bool) -> None:
     from ganzoo.cli.terminal import say
     from ganzoo.runs.folder import RunFolder
@@ -157,8 +158,24 @@ def _done_already(folder: Path, *, as_json: bool) -> None:
         say(f"The run {folder} is done.", err=True)
 
 
+def _recipe(recipe: str, data: Path | None, overrides: list[str], zoo: Zoo) -> Recipe:
+    """The recipe that the command names, on the user's own pictures where it names those."""
+    from ganzoo.config.loading import load_recipe
+    from ganzoo.config.own_pictures import recipe_for
+
+    return load_recipe(recipe, zoo, overrides) if data is None else recipe_for(data, recipe, zoo, overrides)
+
+
+def _length_is_unknown(recipe: Recipe, overrides: list[str]) -> bool:
+    """Whether nobody chose how long to train: a recipe's length fits its own dataset; on others it may take hours."""
+    from ganzoo.config.loading import OWN_PICTURES
+
+    chosen = any(override.startswith(("train.images=", "train=")) for override in overrides)
+    return recipe.dataset.name == OWN_PICTURES and not chosen
+
+
 def _refuse_another_training(
-    run: RunFolder, recipe: str | None, data: Path | None, overrides: list[str], zoo: Zoo
+    folder: Path, recipe: str | None, data: Path | None, overrides: list[str], zoo: Zoo
 ) -> None:
     """Refuse to go on with a run of other settings than the command's.
 
@@ -166,16 +183,14 @@ def _refuse_another_training(
         GanzooError: They would give other weights.
     """
     from ganzoo.config.identity import training_digest
-    from ganzoo.config.loading import load_recipe
-    from ganzoo.config.own_pictures import recipe_for
+    from ganzoo.runs.folder import RunFolder
 
     assert recipe is not None
-    begun = run.recipe(zoo)
-    asked = recipe_for(data, recipe, zoo, overrides) if data is not None else load_recipe(recipe, zoo, overrides)
+    begun = RunFolder.open(folder).recipe(zoo)
+    asked = _recipe(recipe, data, overrides, zoo)
     if training_digest(asked) != training_digest(begun) or asked.train.seed != begun.train.seed:
         raise GanzooError(
-            f"The run {run.path} was started with other settings.",
-            "Give another --out, or the same command as before.",
+            f"The run {folder} was started with other settings.", "Give another --out, or the same command as before."
         )
 
 
