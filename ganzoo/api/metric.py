@@ -295,7 +295,7 @@ class ModelMetric(Metric):
     """A number that says how well a trained model does what it is for on real images, beside drawing samples.
 
     It calls a method of the objective's, ``method(networks, images, label)``, on the reference images, and needs no
-    samples. ``compute`` uses ``inputs.model`` and ``inputs.real.dataset``. Real images have no such score, so there is
+    samples. ``compute`` uses ``outputs`` and ``inputs.real.dataset``. Real images have no such score, so there is
     no real vs real beside it. Where it needs features, they come from ``inputs.see``.
 
     Attributes:
@@ -309,6 +309,12 @@ class ModelMetric(Metric):
     alone = True
     needs_features = False
     needs_classes: bool = False
+
+    def outputs(self, inputs: MetricInputs) -> Tensor:
+        """What ``calls`` gives for the reference images, in their order, on the CPU; computed once for all metrics."""
+        model = inputs.model
+        assert model is not None, "a metric of a model is given one"
+        return inputs.shared(f"outputs of {self.calls}", lambda: model.apply(self.calls, inputs.real.dataset))
 
     def obstacle_in_model(self, objective: Objective | None, dataset: Dataset) -> str | None:
         """Why it cannot be computed of this objective's networks on this dataset, as a phrase; None where it can."""

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from ganzoo.cli.terminal import AllowPaths, DataDir, WhichCheckpoint, print_json, say
+from ganzoo.cli.terminal import (
+    AllowPaths,
+    DataDir,
+    RunPath,
+    WhichCheckpoint,
+    WhichWeights,
+    WrittenAsJson,
+    print_json,
+    refuse_missing_folder,
+    say,
+)
 from ganzoo.errors import GanzooError
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    run: RunPath,
     out: Annotated[Path, typer.Option(help="FILE.onnx, or FILE.html: a page that draws offline in any browser.")],
-    weights: Annotated[
-        Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
-    ] = None,
+    weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    as_json: WrittenAsJson = False,
 ) -> None:
     """Export a run's generator as ONNX, or as one HTML page to explore it with."""
-    if not out.parent.is_dir():
-        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+    refuse_missing_folder(out)
     if out.suffix not in (".onnx", ".html"):
         raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx or FILE.html.")
     import torch

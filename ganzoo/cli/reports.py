@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json, say
+from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, WrittenAsJson, print_json, say
 from ganzoo.errors import one_line
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def leaderboard(
             help="Run folders of `ganzoo bench`, where `ganzoo eval` may have added scores; runs/bench by default."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    as_json: WrittenAsJson = False,
 ) -> None:
     """Make the leaderboard's pages from the records of `ganzoo bench`."""
     from ganzoo.files import default_folder

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AllowPaths, DataDir, WhichCheckpoint, print_json, say
+from ganzoo.cli.terminal import (
+    AllowPaths,
+    DataDir,
+    RunPath,
+    WhichCheckpoint,
+    WhichWeights,
+    WrittenAsJson,
+    print_json,
+    refuse_missing_folder,
+    say,
+)
 from ganzoo.errors import GanzooError
 
 DEFAULT = 64
@@ -17,7 +27,7 @@ MOST_COLUMNS = 40
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    run: RunPath,
     out: Annotated[Path, typer.Option(help="FILE.png to look at, FILE.npz for `images` and `labels`.")],
     n: Annotated[
         int | None,
@@ -31,18 +41,15 @@ def sample(
     ] = None,
     scale: Annotated[int, typer.Option(help="Draw each pixel of a PNG this wide and high.", min=1, max=32)] = 1,
     seed: Annotated[int, typer.Option(help="Of the latent codes.", min=0, max=2**63 - 1)] = 0,
-    weights: Annotated[
-        Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")
-    ] = None,
+    weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    as_json: WrittenAsJson = False,
 ) -> None:
     """Draw images from a run's newest checkpoint. A conditional recipe's PNG has a class in each column."""
-    if not out.parent.is_dir():
-        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+    refuse_missing_folder(out)
     from ganzoo.api.dataset import png
     from ganzoo.files import write_atomically
     from ganzoo.runs.generator import load

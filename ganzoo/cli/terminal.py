@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ganzoo.errors import visible
+from ganzoo.errors import GanzooError, visible
 
 
 def say(text: object = "", *, err: bool = False, colour: str | None = None) -> None:
@@ -85,4 +85,16 @@ AllowPaths = Annotated[
     ),
 ]
 
+RunPath = Annotated[Path, typer.Argument(help="The run folder.")]
+
+WhichWeights = Annotated[Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")]
+
 DataDir = Annotated[Path | None, typer.Option(callback=_read_from, help="Where dataset files already are.")]
+
+WrittenAsJson = Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")]
+
+
+def refuse_missing_folder(out: Path) -> None:
+    """Raise where a file cannot be written because its folder does not exist, before anything is computed."""
+    if not out.parent.is_dir():
+        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")

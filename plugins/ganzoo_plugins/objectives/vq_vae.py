@@ -47,16 +47,11 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo.layers import Depth, UpConv2d, Width, with_label
+from ganzoo.layers import Crop, Depth, ImageTanh, UpConv2d, Width, with_label
 
 PAPER = "van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv:1711.00937"
 FIRST_KERNEL = 7
 """Of the PixelCNN's first layer."""
-
-
-def grid_of(spec: Spec) -> tuple[int, int]:
-    """A quarter of an image's height and width, rounded up: the rows and columns of the paper's networks."""
-    return -(-spec.height // 4), -(-spec.width // 4)
 
 
 class Residual(nn.Module):
@@ -76,23 +71,37 @@ class Residual(nn.Module):
         return maps + added
 
 
-class Encoder(nn.Module):
-    """From images (n, c, h, w) to codes (n, latent): a vector for each place of the grid, row by row.
+class OnGrid(nn.Module):
+    """A network with a code vector for each place of a grid: a quarter of an image's height and width, rounded up.
 
     A latent code that does not give each place as many numbers is filled up to where it ends.
 
     Args:
         spec: Image, latent and class sizes.
-        width: Channels of the hidden layers, 256 in the paper.
 
     Attributes:
         grid: Rows and columns of places.
+        numbers: In the vector of a place.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.grid = rows, columns = -(-spec.height // 4), -(-spec.width // 4)
+        self.numbers = -(-spec.latent // (rows * columns))
+
+
+class Encoder(OnGrid):
+    """From images (n, c, h, w) to codes (n, latent): a vector for each place of the grid, row by row.
+
+    Args:
+        spec: Image, latent and class sizes.
+        width: Channels of the hidden layers, 256 in the paper.
     """
 
     def __init__(self, spec: Spec, *, width: Width = 256) -> None:
-        super().__init__()
-        self.grid = rows, columns = grid_of(spec)
-        self.latent, self.classes = spec.latent, spec.classes
+        super().__init__(spec)
+        rows, columns = self.grid
         self.padding = (0, 4 * columns - spec.width, 0, 4 * rows - spec.height)
         self.layers = nn.Sequential(
             nn.Conv2d(spec.channels + spec.classes, width, 4, 2, 1),
@@ -101,31 +110,25 @@ class Encoder(nn.Module):
             Residual(width),
             Residual(width),
             nn.ReLU(),
-            nn.Conv2d(width, -(-spec.latent // (rows * columns)), 1),
+            nn.Conv2d(width, self.numbers, 1),
         )
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Codes (n, latent) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""
-        maps: Tensor = self.layers(with_label(pad(images, self.padding), label, self.classes))
-        return maps.permute(0, 2, 3, 1).flatten(1)[:, : self.latent]
+        maps: Tensor = self.layers(with_label(pad(images, self.padding), label, self.spec.classes))
+        return maps.permute(0, 2, 3, 1).flatten(1)[:, : self.spec.latent]
 
 
-class Generator(nn.Module):
+class Generator(OnGrid):
     """From codes (n, latent), a vector for each place of the grid, to images (n, c, h, w) in [-1, 1].
 
     Args:
         spec: Image, latent and class sizes.
         width: Channels of the hidden layers, 256 in the paper.
-
-    Attributes:
-        grid: Rows and columns of places.
     """
 
     def __init__(self, spec: Spec, *, width: Width = 256) -> None:
-        super().__init__()
-        self.spec = spec
-        self.grid = rows, columns = grid_of(spec)
-        self.numbers = -(-spec.latent // (rows * columns))
+        super().__init__(spec)
         self.layers = nn.Sequential(
             nn.Conv2d(self.numbers + spec.classes, width, 3, 1, 1),
             Residual(width),
@@ -134,6 +137,8 @@ class Generator(nn.Module):
             UpConv2d(width, width),
             nn.ReLU(),
             UpConv2d(width, spec.channels),
+            Crop((spec.height, spec.width)),
+            ImageTanh(),
         )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -142,8 +147,7 @@ class Generator(nn.Module):
         filled = pad(z, (0, rows * columns * self.numbers - z.shape[1]))
         maps = filled.view(len(z), rows, columns, self.numbers).permute(0, 3, 1, 2)
         images: Tensor = self.layers(with_label(maps, label, self.spec.classes))
-        # In half precision tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
-        return torch.tanh(images[..., : self.spec.height, : self.spec.width].float())
+        return images
 
 
 class Codebook(nn.Embedding):
