@@ -49,7 +49,7 @@ def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, ove
     parsed = [Override.parse(text) for text in overrides]
     data = _with_own_pictures(apply_overrides(data, parsed, zoo), zoo)
     found = list(_old_keys(data, zoo))
-    given = _renamed(data, zoo)
+    given = _with_own_count(_renamed(data, zoo), zoo)
     if "name" in given:
         found.append(ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name"))
         del given["name"]
@@ -77,6 +77,19 @@ def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
     options = given if isinstance(given, dict) else {}
     place = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - pathlib keeps the ".." of a path
     return {**data, "dataset": {"size": "auto", "channels": "auto", **options, "name": OWN_PICTURES, "path": place}}
+
+
+def _with_own_count(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
+    """A dataset's own option ``count`` among its options: where it has one, a recipe's ``count`` is not the core's."""
+    given = data.get("dataset")
+    if not isinstance(given, dict) or "count" not in given or not _has_own_count(given.get("name"), zoo):
+        return data
+    core = {key: given[key] for key in given if key in ("name", "validation")}
+    return {**data, "dataset": {**core, "options": {key: given[key] for key in given if key not in core}}}
+
+
+def _has_own_count(name: Any, zoo: Zoo) -> bool:
+    return isinstance(name, str) and name in zoo.datasets and "count" in zoo.datasets.get(name).options.types
 
 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
@@ -203,7 +216,7 @@ def _set(data: dict[str, Any], override: Override, earlier: Iterable[Override], 
         return
     if last == "name" and parents and inner.get("name") != override.value:
         wanted = {other.path[len(parents)] for other in earlier if _below(other, parents)}
-        kept = _kept(override, zoo)
+        kept = _kept(override, inner.get("name"), zoo)
         for option in inner.keys() - wanted:
             if option not in kept:
                 del inner[option]
@@ -215,15 +228,18 @@ def _below(override: Override, parents: Sequence[str]) -> bool:
     return len(override.path) > depth and list(override.path[:depth]) == parents
 
 
-def _kept(override: Override, zoo: Zoo) -> Container[str]:
-    """The keys that mean the same under the new name."""
+def _kept(override: Override, before: Any, zoo: Zoo) -> Container[str]:
+    """The keys that mean the same under the new name as under the one before."""
     section, name = override.path[0], override.value
     if section == "prior" and isinstance(name, str) and name in zoo.priors:
         return zoo.priors.get(name).options.types
     if section == "optimizers" and isinstance(name, str):
         with suppress(GanzooError):  # an unknown name is refused later, with its place
             return optimizer_options(canonical(name)).types
-    return {"networks": ("spectral_norm",), "dataset": ("validation", "count")}.get(section, ())
+    if section == "dataset":
+        own = any(_has_own_count(dataset, zoo) for dataset in (before, name))
+        return ("validation",) if own else ("validation", "count")
+    return ("spectral_norm",) if section == "networks" else ()
 
 
 def _enter(inner: Any, override: Override, path: tuple[str, ...], key: str) -> Any:

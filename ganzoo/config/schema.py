@@ -172,7 +172,8 @@ class DatasetConfig(Component):
     Attributes:
         validation: Training images that are set apart and scored against, in place of the test images, while something
             is tuned. See ``ganzoo.data``.
-        count: Train with so many images alone, the first of a seeded order; 0 is all that there are.
+        count: Train with so many images alone, the first of a seeded order; 0 is all that there are. Where the dataset
+            has an option of this name, a recipe's ``count`` is that option.
     """
 
     validation: Annotated[int, Field(ge=0, le=10**9)] = 0

@@ -229,9 +229,7 @@ class Entry(Generic[T]):
         Raises:
             GanzooError: The factory's options cannot be checked.
         """
-        reserved = {"dataset": ("validation", "count"), **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",))}.get(
-            self.kind, ()
-        )
+        reserved = {"dataset": ("validation",), **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",))}.get(self.kind, ())
         return Options(f"{self.kind} '{self.name}'", self.factory, reserved)
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -380,6 +380,8 @@ class RunFolder:
         """The recipe's own protocol, read without the plugins that the recipe needs; empty where it cannot be read."""
         try:
             plain = strict.read_mapping(self.path / "recipe.yaml")
+            if isinstance(plain.get("dataset"), dict):
+                plain["dataset"].pop("count", None)  # no matter here, and a plugin's own may be anything
             recipe = Recipe.model_validate({"name": self.info["recipe"], **plain})
         except (GanzooError, ValueError):
             return {}
