@@ -9,7 +9,9 @@ import torch
 
 from ganzoo import Images
 from ganzoo.build import assemble
+from ganzoo.checks.catalogue import plugin_checks
 from ganzoo.config.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -39,6 +41,21 @@ def test_the_plugin_registers_a_hinge_loss():
     # By hand: (0 + 0.5) / 2 for the real ones and (0 + 1) / 2 for the fakes; -(-3 + 0) / 2 for the generator.
     assert loss.discriminator(real, fake).item() == 0.75
     assert loss.generator(None, fake).item() == 1.5
+
+
+def test_the_plugin_passes_its_checks(tmp_path, monkeypatch):
+    metadata = tmp_path / "my_hinge-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-hinge\nVersion: 1.0\n")
+    entry_points = "[ganzoo]\nmy-hinge = my_hinge\n"
+    (metadata / "entry_points.txt").write_text(entry_points)
+    (tmp_path / "my_hinge.py").write_text(block("test: plugin"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    checks = plugin_checks("my-hinge", load_zoo.__wrapped__())
+    assert {"summary", "docstring", "directions", "used-by-a-recipe"} <= {check.check for check in checks}
+    for check in checks:
+        check.run()
+    assert sys.modules.pop("my_hinge").Hinge
 
 
 def test_the_python_example_runs_as_it_stands(tmp_path):
