@@ -122,7 +122,7 @@ class Tutorial:
     """The loop of ``tutorial_loop``.
 
     Args:
-        data: The folder that torchvision's MNIST lies in.
+        data: The folder that holds torchvision's MNIST.
         seed: Of its weights, batches and noise.
         device: Where it trains.
     """
@@ -173,7 +173,7 @@ class Peer:
 
     Args:
         package: Which.
-        data: The folder that torchvision's MNIST lies in.
+        data: The folder that holds torchvision's MNIST.
         seed: Of its weights, batches and noise.
         device: Where it trains.
     """

@@ -1,4 +1,4 @@
-"""How many images a second each registered generator draws, untrained, in the sizes of MNIST."""
+"""Images/s that each registered generator draws, untrained, in the sizes of MNIST."""
 
 from __future__ import annotations
 

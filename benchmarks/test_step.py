@@ -1,4 +1,4 @@
-"""How many real images a second training takes in, by recipe, engine and number format.
+"""Training speed in real images/s, by recipe, engine and number format.
 
 Evaluation and pictures are excluded. A round is the same work in every run, whatever the machine's speed: so times can
 be compared between number formats in one table, and by --benchmark-compare between two runs.

@@ -54,7 +54,7 @@ class TutorialLoop:
     """Trains for as many batches as it is asked to, going on where it stopped.
 
     Args:
-        root: The folder that torchvision's MNIST lies in.
+        root: The folder that holds torchvision's MNIST.
         device: Where it trains.
     """
 

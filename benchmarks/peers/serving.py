@@ -195,7 +195,7 @@ def serve(build: Build, batch: int) -> None:
         batch: How many images its documentation trains on at a time.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True, help="the folder that torchvision's MNIST lies in")
+    parser.add_argument("--data", type=Path, required=True, help="the folder that holds torchvision's MNIST")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="0 leaves it to torch")

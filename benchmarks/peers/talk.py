@@ -39,7 +39,7 @@ class PeerProcess:
 
     Args:
         package: Which.
-        data: The folder that torchvision's MNIST lies in.
+        data: The folder that holds torchvision's MNIST.
         seed: Of its weights, its batches and its noise.
         device: Where it trains.
         batch: Images at a time; what its documentation has where None.

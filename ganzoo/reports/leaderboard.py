@@ -203,6 +203,8 @@ SIDE = 96
 """Of a plot of points, in pixels."""
 BEST = 8
 """Recipes in the picture of the best."""
+MARGIN, TITLE_HEIGHT = 8, 42
+"""Around a grid in that picture and above it, in pixels."""
 
 
 def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
@@ -255,20 +257,35 @@ def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
 
 @own_settings()
 def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
+    """Grids pixel for pixel, smaller ones as many times enlarged as fits, so that rows and columns are aligned."""
+    import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    tallest = max(image.height for _, image in found)
+    times = [max(1, tallest // image.height) for _, image in found]
+    images = [image.resize((image.width * k, image.height * k), 0) for k, (_, image) in zip(times, found, strict=True)]
     columns = min(4, len(found))
     rows = -(-len(found) // columns)
-    sheet = Figure(figsize=(2.6 * columns, 2.95 * rows), dpi=100, layout="constrained", facecolor="white")
-    for number, (place, image) in enumerate(found, 1):
-        axes = sheet.add_subplot(rows, columns, number)
-        axes.imshow(image.convert("RGB"), interpolation="nearest")
-        axes.set_axis_off()
-        name, score = shortened(place.contender.newest.recipe, 30), figure(place.value.mean if place.value else None)
-        axes.set_title(f"{name}\n{score}", fontsize=9, parse_math=False)
-    buffer = BytesIO()
+    across, down = (
+        max(image.width for image in images) + 2 * MARGIN,
+        max(image.height for image in images) + TITLE_HEIGHT,
+    )
+    width, height = columns * across, rows * down + MARGIN
+    sheet = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
     FigureCanvasAgg(sheet)
+    for number, ((place, _), image) in enumerate(zip(found, images, strict=True)):
+        middle, top = number % columns * across + across // 2, height - number // columns * down
+        sheet.figimage(
+            np.asarray(image.convert("RGB")),
+            middle - image.width // 2,
+            top - TITLE_HEIGHT - image.height,
+            origin="upper",
+        )
+        name, score = shortened(place.contender.newest.recipe, 30), figure(place.value.mean if place.value else None)
+        where = (middle / width, (top - TITLE_HEIGHT + 4) / height)
+        sheet.text(*where, f"{name}\n{score}", fontsize=9, ha="center", va="bottom", parse_math=False)
+    buffer = BytesIO()
     sheet.savefig(buffer, format="png", metadata={"Software": SOFTWARE})
     return buffer.getvalue()
 
@@ -314,12 +331,14 @@ class Sheet:
         rows: In the order of the first table.
         plots: For each table, quality against each cost.
         views: The first view of the headline against each other one.
+        shown_as: For each view of the headline the table that has the same column, or None.
     """
 
     ranking: Ranking
     rows: tuple[Row, ...]
     plots: tuple[tuple[Markup | Absent, ...], ...]
     views: tuple[Markup | Absent, ...]
+    shown_as: tuple[int | None, ...]
 
 
 def read_rankings(results: Path) -> list[Ranking]:
@@ -438,4 +457,6 @@ def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
         tuple(quality_against(table, cost, f"plot-{number}-{index}-{cost.name}") for cost in COSTS)
         for index, table in enumerate(ranking.tables)
     ]
-    return Sheet(ranking, tuple(rows), tuple(plots), views)
+    keys = [table.metric.key for table in ranking.tables]
+    shown_as = tuple(keys.index(view.metric.key) if view.metric.key in keys else None for view in ranking.views)
+    return Sheet(ranking, tuple(rows), tuple(plots), views, shown_as)

@@ -19,6 +19,7 @@ from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.ranking import MetricKey, whole
 from ganzoo.reports.run_figures import (
+    ROWS,
     Records,
     by_protocol,
     frames,
@@ -43,6 +44,8 @@ STATES: Mapping[str, str] = {
 MARKS = ("script-src 'sha256-", ": report</title>")
 """What the beginning of every report has, those of earlier versions included."""
 KINDS: Mapping[str, str] = {"ema": "averaged (ema)", "raw": "raw"}
+MOST_NAMED = 40
+"""Columns of a grid that have a name above them."""
 
 T = TypeVar("T")
 
@@ -101,14 +104,18 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
 
 def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) -> dict[str, Any]:
     """Everything the template shows; what cannot be shown is ``Absent``."""
-    events, scores = run.events(), whole(run.scores())
+    events, scores, recipe = run.events(), whole(run.scores()), _attempt(lambda: run.recipe(zoo))
+    conditional = not isinstance(recipe, Absent) and recipe.conditional
+    names = [str(name) for name in run.info.get("class_names", ())] if conditional else []
     last = max((event["images"] for event in events if isinstance(event.get("images"), int)), default=0)
     return {
         "run": run.info,
         "folder": run.path.resolve().name,
         "state": STATES.get(str(run.info.get("status")), str(run.info.get("status"))),
         "images": last,
-        "recipe": _attempt(lambda: run.recipe(zoo)),
+        "recipe": recipe,
+        "class_names": names if len(names) <= MOST_NAMED else [],
+        "row_classes": [names[row % len(names)] for row in range(ROWS)] if names else [],
         "yaml": _yaml(run),
         "frames": frames(run.path / "samples", events),
         "losses": loss_plots(events),

@@ -76,11 +76,21 @@ def code(text: str) -> str:
     return f"{fence} {plain} {fence}" if longest else f"{fence}{plain}{fence}"
 
 
+_ARXIV = re.compile(r"arXiv:((?:[a-z-]+/\d{7}|\d{4}\.\d{4,5})(?:v\d+)?)")
+
+
+def linked(text: str) -> Markup:
+    """Text, escaped, whose arXiv numbers are links."""
+    address = r'<a href="https://arxiv.org/abs/\1" rel="noreferrer">arXiv:\1</a>'
+    return Markup(_ARXIV.sub(address, str(Markup.escape(text))))  # noqa: S704 - escaped, and numbers alone go in
+
+
 FILTERS: Mapping[str, Callable[[Any], str]] = {
     "figure": figure,
     "count": count,
     "short": short,
     "duration": duration,
+    "linked": linked,
 }
 """For the templates."""
 

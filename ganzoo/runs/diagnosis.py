@@ -36,6 +36,19 @@ FEWEST_DEVIATIONS: Final = 5.0
 STILL_FALLING: Final = 0.9
 """What is left of a score's distance to real vs real since the evaluation before, if it is still improving."""
 
+ADVICE: Final[Mapping[str, str]] = {
+    "diverged": "Start over with a lower learning rate, with train.precision=fp32, or with a regularizer such as r1.",
+    "saturation": "Lower the {phase}'s learning rate, make it smaller, or add a regularizer such as r1.",
+    "vanishing": "Choose a loss that does not saturate (non-saturating, hinge), or weaken the discriminator with a "
+    "lower learning rate or a regularizer such as r1.",
+    "exploding": "Lower the learning rate, normalise (spectral_norm: true), or add a regularizer such as r1.",
+    "collapse": "If this run was short, train longer: every generator starts like this; otherwise lower the learning "
+    "rates, increase the batch size, or add a regularizer such as r1.",
+    "ema-lag": "Train longer (train.images), or average over fewer steps (a lower train.ema).",
+    "poor": "Compare the recipe's settings with its paper, or start from a recipe that works (`ganzoo leaderboard`).",
+}
+"""What to do about each kind of finding."""
+
 Events = Sequence[Mapping[str, Any]]
 Series = Mapping[str, Sequence[float]]
 """Logged values by name, in order."""
@@ -46,7 +59,7 @@ class Finding:
     """One problem of a run.
 
     Attributes:
-        kind: ``diverged``, ``collapse``, ``saturation``, ``vanishing``, ``exploding``, ``ema-lag`` or ``poor``.
+        kind: A key of ``ADVICE``.
         sentence: What is wrong, with the number.
         advice: What to do, in one sentence.
     """
@@ -62,7 +75,7 @@ def _divergence(events: Events) -> list[Finding] | str:
             "diverged",
             f"Training stopped after {event['images']:,} images, where {listed(event['broken'])} "
             f"{'was' if len(event['broken']) == 1 else 'were'} no longer finite.",
-            "Start over with a lower learning rate, with train.precision=fp32, or with a regularizer such as r1.",
+            ADVICE["diverged"],
         )
         for event in events
         if event["event"] == "diverged"
@@ -83,8 +96,7 @@ def _collapse(events: Events) -> list[Finding] | str:
         Finding(
             "collapse",
             f"The samples are too similar: {listed([_shortfall(what, last, now) for what in low])}.",
-            "If this run was short, train longer: every generator starts like this; otherwise lower the learning "
-            "rates, increase the batch size, or add a regularizer such as r1.",
+            ADVICE["collapse"],
         )
     ]
 
@@ -114,7 +126,7 @@ def _saturation(events: Events) -> list[Finding] | str:
             "saturation",
             f"The {phase} makes no mistakes: its loss fell to {_recent(logged[f'{phase}.loss']):.2g}, and below "
             f"{SATURATED_LOSS} the generator learns little from it.",
-            f"Lower the {phase}'s learning rate, make it smaller, or add a regularizer such as r1.",
+            ADVICE["saturation"].format(phase=phase),
         )
         for phase in _saturated_phases(logged)
     ]
@@ -150,15 +162,12 @@ def _gradients(events: Events) -> list[Finding] | str:
         owner = f"the {role}" if phase == role else f"the {role} in the {phase}'s phase"
         went = f"its norm went from {norms[name][0]:.2g} to {_recent(norms[name]):.2g}"
         if change > EXPLODED:
-            advice = "Lower the learning rate, normalise (spectral_norm: true), or add a regularizer such as r1."
-            exploding.append(Finding("exploding", f"The gradient of {owner} exploded: {went}.", advice))
+            sentence = f"The gradient of {owner} exploded: {went}."
+            exploding.append(Finding("exploding", sentence, ADVICE["exploding"]))
         # A saturated discriminator has no gradient; that would be the same finding twice.
         elif change < VANISHED and phase not in saturated:
-            advice = (
-                "Choose a loss that does not saturate (non-saturating, hinge), or weaken the discriminator with a "
-                "lower learning rate or a regularizer such as r1."
-            )
-            vanishing.append(Finding("vanishing", f"The gradient of {owner} vanished: {went}.", advice))
+            sentence = f"The gradient of {owner} vanished: {went}."
+            vanishing.append(Finding("vanishing", sentence, ADVICE["vanishing"]))
     return [*exploding, *vanishing]
 
 
@@ -175,7 +184,7 @@ def _ema_lag(events: Events) -> list[Finding] | str:
             "ema-lag",
             f"The averaged weights lag behind: their {ema['metric']} is {ema['value']:.2f}, "
             f"that of the raw weights {raw['value']:.2f}.",
-            "Train longer (train.images), or average over fewer steps (a lower train.ema).",
+            ADVICE["ema-lag"],
         )
     ]
 
@@ -236,7 +245,7 @@ def _poor(events: Events) -> list[Finding] | str:
         Finding(
             "poor",
             f"The samples are far from real ones, and no closer than at the evaluation before: {trend.far}.",
-            "Compare the recipe's settings with its paper, or start from a recipe that works (`ganzoo leaderboard`).",
+            ADVICE["poor"],
         )
         for trend in trends
         if trend.far

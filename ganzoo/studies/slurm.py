@@ -59,7 +59,9 @@ def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], 
     except ImportError as error:
         raise GanzooError("--launcher slurm needs submitit.", "pip install 'ganzoo-bench[cluster]'") from error
     if shutil.which("sbatch") is None:
-        raise GanzooError("There is no sbatch here.", "Submit from a machine of the cluster, or leave out --launcher.")
+        raise GanzooError(
+            "sbatch is not installed here.", "Submit from a machine of the cluster, or leave out --launcher."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     executor = submitit.SlurmExecutor(folder=folder.resolve())
     try:

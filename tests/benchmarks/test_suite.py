@@ -57,7 +57,7 @@ def test_both_tables_have_the_same_numbers_and_a_slowdown_fails_the_comparison(t
     assert done.returncode == 0, done.stdout
     measured = json.loads((tmp_path / "before.json").read_text())["benchmarks"]
     assert "test_step[vanilla-mnist-eager-fp32]" in {one["name"] for one in measured}
-    # The table of times and the one of images a second are about the same work, and so in the same order.
+    # The table of times and the one of images/s are about the same work, and so in the same order.
     assert {one["extra_info"]["images"] for one in measured} == {2_560}
     lines = [line.split() for line in done.stdout.splitlines()]
     for one in measured:

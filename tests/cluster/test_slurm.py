@@ -38,7 +38,7 @@ claims:
 def test_without_slurm_one_sentence_says_so(tmp_path, monkeypatch):
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'ganzoo-bench[cluster]'")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(GanzooError, match="There is no sbatch here"):
+    with pytest.raises(GanzooError, match="sbatch is not installed here"):
         slurm.submit(["study", "run", "losses"], 1, {}, tmp_path)
 
 

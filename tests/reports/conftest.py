@@ -222,7 +222,7 @@ def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright.")
     path = shutil.which("chromium")
     if path is None:
-        pytest.skip("There is no Chromium here: apt-get install chromium.")
+        pytest.skip("Chromium is not installed: apt-get install chromium.")
     quiet = ("background-networking", "component-update", "sync")
     flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
     with sync_api.sync_playwright() as playwright:

@@ -110,6 +110,25 @@ def test_the_samples_are_scrubbed_by_key_and_played(visit, made_report):
     seen.no_trouble()
 
 
+def test_curves_are_drawn_once_by_images_or_seconds_at_a_switch(visit, made_report):
+    seen = visit(made_report, scripts=False)
+    titles = seen.page.locator(".curves svg:visible > title")
+    by_images = titles.all_text_contents()
+    assert by_images
+    assert all(title.endswith("over images shown") for title in by_images)
+    seen.page.get_by_role("radio", name="seconds of training").check()
+    assert titles.all_text_contents() == [title.replace("images shown", "seconds of training") for title in by_images]
+    seen.no_trouble()
+
+
+def test_the_score_is_beside_the_rank_and_seen_on_a_phone(visit, index):
+    page = visit(index, width=390).page
+    headings = page.locator(".sheet:not([hidden]) thead th:visible").all_inner_texts()
+    assert [text.split()[0] for text in headings[:3]] == ["Rank", "fid@mnist-cnn", "Recipe"]
+    score = page.locator(".sheet:not([hidden]) tbody tr td:nth-child(2)").first.bounding_box()
+    assert 0 < score["x"] < score["x"] + score["width"] < 390
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("which", ["index", "made_report"])

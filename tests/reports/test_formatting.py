@@ -1,6 +1,6 @@
 import pytest
 
-from ganzoo.reports.templates import code, count, duration, figure, markdown, short
+from ganzoo.reports.templates import code, count, duration, figure, linked, markdown, short
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,11 @@ def test_text_in_markdown_stays_text():
 def test_code_holds_its_backticks():
     assert code("run x") == "`run x`"
     assert code("a `b`` c") == "``` a `b`` c ```"
+
+
+def test_arxiv_numbers_are_links_and_nothing_else_is():
+    assert linked("A 2016, B, arXiv:1606.03657") == (
+        'A 2016, B, <a href="https://arxiv.org/abs/1606.03657" rel="noreferrer">arXiv:1606.03657</a>'
+    )
+    assert 'href="https://arxiv.org/abs/math/0309285v2"' in linked("arXiv:math/0309285v2")
+    assert linked('<b>arXiv:"x https://a.b') == "&lt;b&gt;arXiv:&#34;x https://a.b"

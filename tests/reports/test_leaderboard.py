@@ -123,7 +123,7 @@ def test_a_board_without_scores_and_pictures_has_a_page_all_the_same(failed, wri
 def test_the_committed_pages_are_those_of_the_committed_records():
     results = ROOT / "results"
     if not (results / "runs.jsonl").is_file():
-        pytest.skip("There is no results/runs.jsonl yet: `ganzoo bench` writes it.")
+        pytest.skip("results/runs.jsonl does not exist: `ganzoo bench` writes it.")
     made = read_rankings(results)
     remedy = "run `ganzoo leaderboard results/ --readme README.md`"
     assert (results / "README.md").read_text("utf-8") == whole_page(made), remedy

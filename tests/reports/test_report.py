@@ -96,6 +96,14 @@ evaluate: {metrics: [modes@ring], samples: 100}
     assert 'width="384" height="384"' in page
 
 
+def test_the_columns_of_a_conditional_recipe_are_named(copy, toy_zoo):
+    recipe = (copy / "recipe.yaml").read_text()
+    (copy / "recipe.yaml").write_text(recipe.replace("conditional: false", "conditional: true"))
+    page = text_of(copy, toy_zoo, draw=False)
+    for name in "abcd":
+        assert page.count(f'<span title="{name}">{name}</span>') == 3
+
+
 def test_without_drawing_no_checkpoint_is_read(copy, toy_zoo):
     shutil.rmtree(copy / "checkpoints")
     assert text_of(copy, toy_zoo, draw=False).count("made without drawing samples") == 2

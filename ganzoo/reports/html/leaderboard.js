@@ -38,6 +38,7 @@
   const showMetric = () => {
     const sheet = current();
     sheet.querySelectorAll("[data-table]").forEach((part) => { part.hidden = part.dataset.table !== metric.value; });
+    sheet.querySelectorAll("[data-unless]").forEach((part) => { part.hidden = part.dataset.unless === metric.value; });
     sort(sheet.querySelector("th[data-table]:not([hidden])") ?? sheet.querySelector("th[aria-sort]"), false);
     filter();
   };
