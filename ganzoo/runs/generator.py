@@ -50,8 +50,9 @@ class TrainedGenerator:
     @property
     def weights(self) -> tuple[Weights, ...]:
         """The kinds of weights there are, the one to report first."""
-        has_ema = any(name.startswith("ema.") for name in self.checkpoint.tensors)
-        return ("ema", "raw") if has_ema else ("raw",)
+        there = {name.partition(".")[0] for name in self.checkpoint.tensors}
+        kinds: dict[Weights, str] = {"ema": "ema", "raw": "networks"}
+        return tuple(kind for kind, prefix in kinds.items() if prefix in there)
 
     @property
     def classes(self) -> int:

@@ -12,6 +12,7 @@ beside the run folder keeps a second process out of it until then.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import runpy
@@ -36,13 +37,16 @@ from ganzoo.api.dataset import cache_folder
 from ganzoo.errors import GanzooError
 from ganzoo.files import child_python, read_lines, refuse_links
 from ganzoo.registry.loading import Zoo
+from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.matrix import Job
-from ganzoo.studies.records import Ledger, Outcome, ScoredRun, collect, final_picture, kept_run
+from ganzoo.studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, final_picture, kept_run
+from ganzoo.studies.weights import keep_weights, kept_weights
 from ganzoo.training.device import resolve_device
 from ganzoo.training.signals import StopRequests
 
+logger = logging.getLogger(__name__)
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 STOPPED: Final = (130, 143, -signal.SIGINT, -signal.SIGTERM)
@@ -285,6 +289,8 @@ class Settings:
         retry: Resume what failed.
         extra: More arguments of ``ganzoo run``, for each job.
         any_hardware: A run that was made on other hardware counts too.
+        weights: Where the reported weights of every run are kept, for metrics that are asked for later; None keeps
+            none beside the run folders.
     """
 
     work: Path
@@ -294,6 +300,7 @@ class Settings:
     retry: bool = False
     extra: tuple[str, ...] = ()
     any_hardware: bool = False
+    weights: Path | None = None
 
 
 class Bench:
@@ -355,25 +362,49 @@ class Bench:
         asked = job.digest, job.dataset, job.seed
         run = self.ledger.find(*asked, hardware_in_words(_environment(job.recipe.train.device)))
         if run is None and (other := self.ledger.find(*asked)) is not None:
-            return other if self.settings.any_hardware or kept_run(other.record, self.settings.work) else None
+            return other if self.settings.any_hardware or self._kept(other.record) else None
         return run
 
     def _is_to_repeat(self, run: ScoredRun) -> bool:
         return self.settings.force or (self.settings.retry and run.record.status == "failed")
 
     def _up_to_date(self, run: ScoredRun) -> ScoredRun:
-        """The run with the scores that ``ganzoo eval`` added to its folder since."""
-        kept = kept_run(run.record, self.settings.work) if run.record.status == "done" else None
-        return run if kept is None else self.ledger.add_scores(run, kept.scores())
+        """The run with the scores that ``ganzoo eval`` added to its folders since; its weights are kept from now on."""
+        if run.record.status != "done":
+            return run
+        if (trained := kept_run(run.record, self.settings.work)) is not None:
+            run = self.ledger.add_scores(run, trained.scores())
+            self._keep(trained, run.record)
+        if (kept := self._kept(run.record)) is not None:
+            run = self.ledger.add_scores(run, kept.scores())
+        return run
+
+    def _kept(self, record: RunRecord) -> RunFolder | None:
+        """Where a run's weights are: kept for later, or in the folder that it was trained in."""
+        weights = self.settings.weights
+        kept = None if weights is None else kept_weights(record, weights)
+        return kept or kept_run(record, self.settings.work)
+
+    def _keep(self, run: RunFolder, record: RunRecord) -> None:
+        """Keep a run's weights, unless they are kept; where that fails, the run itself is still as good."""
+        weights = self.settings.weights
+        if weights is None or kept_weights(record, weights) is not None:
+            return
+        try:
+            keep_weights(run, record, weights)
+        except (GanzooError, OSError) as error:
+            logger.warning("The weights of %s were not kept in %s: %s", run.path, weights, error)
 
     def _has_weights(self, task: Task, run: ScoredRun) -> bool:
-        if kept_run(run.record, self.settings.work) is not None:
+        if self._kept(run.record) is not None:
             return True
         names, folder = ", ".join(task.missing), task.job.folder(self.settings.work)
+        remedy = "Train it again with --force, or point --work to the run folders."
+        if self.settings.weights is not None:
+            remedy = f"Point --weights-dir to where they are; {self.settings.weights} does not have them."
         self._give_up(
             task.job,
-            f"Cannot score {names}: the weights were not kept (no such run in {folder}). "
-            "Train it again with --force, or point --work to the run folders.",
+            f"Cannot score {names}: the weights were not kept (no such run in {folder}). {remedy}",
         )
         return False
 
@@ -442,6 +473,8 @@ class Bench:
     def _start(self, task: Task, claim: FileLock) -> None:
         settings = self.settings
         folder = task.job.folder(settings.work)
+        if task.missing and (run := self._recorded(task.job)) and (kept := self._kept(run.record)):
+            folder = kept.path
         if settings.force and not task.missing and folder.exists():
             with lock(folder):
                 shutil.rmtree(folder)
@@ -470,6 +503,8 @@ class Bench:
         if not outcome.stopped:
             record, scores = collect(job, child.folder, outcome, _environment(job.recipe.train.device), self.zoo)
             run = self.ledger.append(record, scores, final_picture(child.folder))
+            if record.status == "done" and (trained := kept_run(record, self.settings.work)) is not None:
+                self._keep(trained, record)
         self.watcher.ended(job, run)
         return run
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import pytest
@@ -12,60 +13,78 @@ import pytest
 from ganzoo.cli.bench import part_of
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines
+from ganzoo.studies.matrix import Matrix
 from ganzoo.studies.records import Ledger
-from ganzoo.studies.worker import Gpu, visible_gpus
+from ganzoo.studies.worker import Bench, Gpu, Settings, Watcher, visible_gpus
 
 TINY = [
     "networks.generator.hidden=[8]",
     "networks.discriminator.hidden=[8]",
     "train.batch_size=64",
-    "train.images=6400",
+    "train.images=32000",
+    "train.log_every=3200",
+    "train.checkpoint_seconds=0",
     "train.precision=fp32",
     "train.threads=1",
     "evaluate.samples=200",
+    "evaluate.every_images=null",
 ]
 
 
-def worker(folder, *options):
-    words = [word for override in TINY for word in ("--set", override)]
-    seeds = [word for seed in range(4) for word in ("--seed", str(seed))]
-    places = ["--results", str(folder / "results"), "--work", str(folder / "work")]
-    command = [sys.executable, "-m", "ganzoo", "bench", "vanilla-ring", *words, *seeds, *places, *options]
-    return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+class Following(Watcher):
+    """Remembers which seeds were begun here, and does something at the first."""
+
+    def __init__(self, at_first):
+        self.begun, self.at_first = [], at_first
+
+    def began(self, job):
+        if not self.begun:
+            self.at_first()
+        self.begun.append(job.seed)
 
 
 @pytest.mark.slow
-def test_workers_share_a_matrix_and_one_that_is_killed_loses_and_doubles_nothing(tmp_path):
-    first, second, third = (worker(tmp_path) for _ in range(3))
-    (tmp_path / "results").mkdir(exist_ok=True)
-    while not list(tmp_path.glob("work/*/*/seed-*/run.json")):
-        assert second.poll() is None
-    os.killpg(first.pid, signal.SIGKILL)
-    first.communicate()
-    for process in (second, third):
-        _, told = process.communicate(timeout=280)
-        assert process.returncode == 0, told
-        assert "4 of 4 done, 0 failed" in told
-    lines = read_lines(tmp_path / "results" / "runs.jsonl")
-    assert Counter(line["seed"] for line in lines) == {0: 1, 1: 1, 2: 1, 3: 1}
-    rows = [json.dumps(row, sort_keys=True) for row in read_lines(tmp_path / "results" / "scores.jsonl")]
+def test_workers_share_a_matrix_and_one_that_is_killed_loses_and_doubles_nothing(zoo, tmp_path):
+    results, work = tmp_path / "results", tmp_path / "work"
+    words = [word for override in TINY for word in ("--set", override)]
+    command = [sys.executable, "-m", "ganzoo", "bench", "vanilla-ring", *words, "--seed", "0", "--seed", "1"]
+    other = subprocess.Popen(
+        [*command, "--results", str(results), "--work", str(work)],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not list(work.glob("*/*/seed-0-*/run.json")):
+        assert other.poll() is None
+        time.sleep(0.01)
+    following = Following(at_first=lambda: os.killpg(other.pid, signal.SIGKILL))
+    jobs = Matrix(["vanilla-ring"], seeds=[0, 1], overrides=TINY).jobs(zoo)
+    runs = Bench(zoo, Ledger(results), Settings(work), following).run(jobs)
+    assert other.wait() == -signal.SIGKILL
+    assert following.begun == [1, 0]  # what the other had claimed came last, once it was dead
+    assert [run.record.status for run in runs] == ["done", "done"]
+    assert Counter(line["seed"] for line in read_lines(results / "runs.jsonl")) == {0: 1, 1: 1}
+    rows = [json.dumps(row, sort_keys=True) for row in read_lines(results / "scores.jsonl")]
     assert len(rows) == len(set(rows))
 
 
 def test_a_claim_is_held_by_one_and_freed_by_whoever_dies(tmp_path):
     ledger, other = Ledger(tmp_path), Ledger(tmp_path)
+    claim = ledger.claim("ab", 0)
     code = (
-        "import sys; from pathlib import Path; from ganzoo.studies.records import Ledger; "
-        "claim = Ledger(Path(sys.argv[1])).claim('ab', 0); claim.acquire(); print('held', flush=True); sys.stdin.read()"
+        "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); "
+        "print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, claim.lock_file],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(TimeoutError):
-        ledger.claim("ab", 0).acquire()
+        claim.acquire()
     with ledger.claim("ab", 1):
         pass
     holder.kill()

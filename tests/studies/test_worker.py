@@ -1,4 +1,7 @@
-"""Real matrices in real processes: done, failed, skipped, interrupted, resumed, and scored by one metric more."""
+"""Real matrices in real processes: done, failed, skipped, interrupted, resumed, and scored by one metric more.
+
+The bench itself runs in this process, its trainings in theirs, except where a signal ends the bench.
+"""
 
 import json
 import shutil
@@ -10,34 +13,36 @@ import time
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
-from ganzoo.config.checking import HEADLINES
+from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
-from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.generator import load
 from ganzoo.studies.matrix import Matrix
-from ganzoo.studies.records import Ledger, RunRecord, kept_run, read_runs
+from ganzoo.studies.records import Ledger, RunRecord, collect_added_scores, kept_run, read_runs
+from ganzoo.studies.weights import kept_folder, kept_weights
 from ganzoo.studies.worker import Bench, Settings, Watcher
 
 TINY = [
     "networks.generator.hidden=[16]",
     "networks.discriminator.hidden=[16]",
     "train.batch_size=32",
-    "train.images=32000",
+    "train.images=1280",
     "train.log_every=320",
     "train.checkpoint_seconds=0",
     "train.precision=fp32",
-    "evaluate.every_images=16000",
+    "evaluate.every_images=640",
+    "evaluate.metrics=[fid@mnist-cnn]",
     "evaluate.samples=200",
 ]
-HEADLINE = HEADLINES["mnist"]
+METRICS = ("fid@mnist-cnn",)
 
 
-def bench(folder, *patterns, options=()):
+def words(folder, *patterns, options=()):
     settings = [word for override in TINY for word in ("--set", override)]
     places = ["--results", str(folder / "results"), "--work", str(folder / "work")]
-    command = [sys.executable, "-m", "ganzoo", "bench", *patterns, *settings, *places, "--threads", "1", *options]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return ["bench", *patterns, *settings, *places, "--threads", "1", *options]
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +62,9 @@ def files(zoo, tmp_path_factory):
 def matrix(files, tmp_path_factory):
     """Two that fail and one that does not, two at a time: the folder, and the JSON that was printed."""
     folder = tmp_path_factory.mktemp("bench")
-    process = bench(folder, *files, "vanilla-mnist", options=["--json", "--jobs", "2"])
-    printed, told = process.communicate(timeout=300)
-    assert process.returncode == 1, told
+    ended = CliRunner().invoke(app, words(folder, *files, "vanilla-mnist", options=["--json", "--jobs", "2"]))
+    printed, told = ended.stdout, ended.stderr
+    assert ended.exit_code == 1, told
     assert told.splitlines()[0] == "3 to train, 0 already done"
     assert "1 of 3 done, 2 failed" in told
     assert "Traceback" not in told
@@ -69,7 +74,7 @@ def matrix(files, tmp_path_factory):
 def test_failures_are_recorded_in_their_own_words_and_the_other_job_trains(matrix):
     _, records = matrix
     diverging, missing, done = map(recorded, records)
-    assert [len(record["scores"]) for record in records] == [0, 0, 2 * len(HEADLINE)]
+    assert [len(record["scores"]) for record in records] == [0, 0, 2 * len(METRICS)]
     assert [diverging.recipe, missing.recipe, done.recipe] == ["diverging", "missing", "vanilla-mnist"]
     for failed in (diverging, missing):
         assert (failed.status, failed.plugin, failed.samples) == ("failed", None, None)
@@ -97,15 +102,15 @@ def test_a_record_holds_what_its_run_left(matrix):
     assert record.wall_seconds > record.seconds
     (kept,) = [one for one in read_runs(folder / "results") if one.record == record]
     assert list(kept.curve) == run.scores()
-    assert list(kept.scores) == records[-1]["scores"] == run.final_scores() == run.scores()[-2 * len(HEADLINE) :]
+    assert list(kept.scores) == records[-1]["scores"] == run.final_scores() == run.scores()[-2 * len(METRICS) :]
     assert [(p["images"], p["weights"], p["metric"]) for p in kept.curve] == [
-        (images, weights, metric) for images in (16000, 32000) for weights in ("ema", "raw") for metric in HEADLINE
+        (images, weights, metric) for images in (640, 1280) for weights in ("ema", "raw") for metric in METRICS
     ]
     assert record.started == run.info["started"]
     # tests/training/test_flops.py works this out.
     assert record.flops_per_image == 232_448
     picture = folder / "results" / record.samples
-    assert picture.read_bytes() == (run.path / "samples" / f"{32000:012d}.png").read_bytes()
+    assert picture.read_bytes() == (run.path / "samples" / f"{1280:012d}.png").read_bytes()
     with Image.open(picture) as grid:
         assert grid.size == (242, 242)
 
@@ -135,7 +140,7 @@ class Onlooker(Watcher):
         ({"retry": True}, [], ["diverging", "missing"]),
         ({"force": True}, [], ["diverging", "missing", "vanilla-mnist"]),
         ({}, ["train.seed=1"], ["diverging", "missing", "vanilla-mnist"]),
-        ({}, ["train.images=32032"], ["diverging", "missing", "vanilla-mnist"]),
+        ({}, ["train.images=1312"], ["diverging", "missing", "vanilla-mnist"]),
         ({}, ["train.log_every=640"], []),
         ({}, ["evaluate.samples=300"], []),
         ({}, ["evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]"], []),
@@ -152,12 +157,6 @@ def test_only_what_has_no_record_is_trained_or_what_is_asked_for(zoo, matrix, fi
     assert seen.value.args == (todo, known, lacking)
 
 
-def state_of(run):
-    """Modification times of all that training writes."""
-    files = [*run.glob("checkpoints/*"), *run.glob("samples/*"), run / "events.jsonl", run / "run.json"]
-    return {path: path.stat().st_mtime_ns for path in files}
-
-
 @pytest.fixture
 def finished(matrix, tmp_path):
     """A copy of a finished bench of one recipe: the folder, and the run folder in it."""
@@ -169,30 +168,36 @@ def finished(matrix, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_metric_more_is_scored_from_the_kept_weights_and_nothing_is_trained(finished, zoo):
+def test_one_metric_more_is_scored_from_the_kept_weights_without_the_run_folder(finished, zoo):
     folder, run = finished
-    before, known = state_of(run), RunFolder.open(run).scores()
-    more = ["--set", "evaluate.metrics=[headline, kid@mnist-cnn]"]
-    process = bench(folder, "vanilla-mnist", options=["--json", *more])
-    printed, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    assert told.splitlines()[0] == "0 to train, 1 already done, 1 of them lack a score"
-    assert "kid@mnist-cnn" in told
-    assert state_of(run) == before
-    scores = json.loads(printed)["records"][0]["scores"]
-    assert [(score["metric"], score["weights"]) for score in scores] == [
-        (metric, weights) for weights in ("ema", "raw") for metric in (*HEADLINE, "kid@mnist-cnn")
-    ]
-    assert RunFolder.open(run).scores()[: len(known)] == known
-    (kept,) = [one for one in read_runs(folder / "results") if one.record.recipe == "vanilla-mnist"]
-    assert list(kept.scores) == scores
-    kid = kept.score("kid@mnist-cnn")
-    assert kid["protocol"]["n_fake"] == 200
+    trained, settings = load(run, zoo=zoo), Settings(folder / "work", weights=folder / "weights")
+
+    def job(*more):
+        return Matrix(["vanilla-mnist"], overrides=[*TINY, *more]).jobs(zoo)
+
+    Bench(zoo, Ledger(folder / "results"), settings).run(job())
+    (path,) = folder.glob("weights/vanilla-mnist/mnist/seed-0-*/run.json")
+    kept = load(path.parent, zoo=zoo)
+    assert {name.partition(".")[0] for name in kept.checkpoint.tensors} == {"ema"}
+    assert kept.weights == ("ema",)
+    assert torch.equal(kept.sample(8), trained.sample(8))
+    shutil.rmtree(run)
+    more = "evaluate.metrics=[fid@mnist-cnn, class-coverage@mnist-cnn]"
+    (scored,) = Bench(zoo, Ledger(folder / "results"), settings).run(job(more))
+    assert not run.exists()
+    score = scored.score("class-coverage@mnist-cnn")
+    assert (score["weights"], score["protocol"]["n_fake"]) == ("ema", 200)
+    (recorded,) = [one for one in read_runs(folder / "results") if one.record.recipe == "vanilla-mnist"]
+    assert recorded == scored
+    assert len(recorded.scores) == 2 * len(METRICS) + 1
     # And it is not measured twice.
-    jobs = Matrix(["vanilla-mnist"], overrides=[*TINY, more[1]]).jobs(zoo)
     with pytest.raises(Seen) as seen:
-        Bench(zoo, Ledger(folder / "results"), Settings(folder / "work"), Onlooker()).run(jobs)
+        Bench(zoo, Ledger(folder / "results"), settings, Onlooker()).run(job(more))
     assert seen.value.args == ([], ["vanilla-mnist"], [])
+    # Another training of the same recipe and seed does not replace these weights.
+    again = recorded.record.model_copy(update={"started": "2020-01-01T00:00:00+00:00"})
+    assert kept_folder(again, folder / "weights") != path.parent
+    assert kept_weights(again, folder / "weights") is None
 
 
 def test_weights_that_were_not_kept_cannot_be_scored_and_the_sentence_says_what_to_do(finished, zoo):
@@ -216,15 +221,14 @@ def test_weights_that_were_not_kept_cannot_be_scored_and_the_sentence_says_what_
     assert not run.exists()
 
 
-def test_what_eval_added_to_a_run_is_collected_by_the_leaderboard_and_by_the_same_bench(finished, zoo):
+def test_what_eval_added_to_a_run_is_collected_for_the_leaderboard_and_by_the_same_bench(finished, zoo):
     folder, run = finished
     opened = RunFolder.open(run)
     own = next(score for score in opened.final_scores() if score["metric"] == "fid@mnist-cnn")
     added = {**own, "metric": "kid@mnist-cnn", "value": 0.25, "protocol": {**own["protocol"], "metric": "kid"}}
     opened.append_score(added)
     other = {**own, "value": 999.0, "protocol": {**own["protocol"], "split": "train"}}
-    write_leaderboard(folder / "results", None, folder / "work")
-    assert "kid@mnist-cnn" in (folder / "results" / "README.md").read_text()
+    assert collect_added_scores(Ledger(folder / "results"), folder / "work") == 1
     opened.append_score(other)
     (known,) = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work")).run(
         Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
@@ -245,37 +249,34 @@ def test_a_folder_that_holds_another_training_since_is_not_scored_for_the_record
 
 
 @pytest.mark.slow
-def test_a_bench_cut_off_leaves_nothing_running_and_goes_on_to_the_same_bits(matrix, tmp_path):
-    shown = 0
-    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        process = bench(tmp_path, "vanilla-mnist")
-        run = wait_for_training(tmp_path, shown)
-        process.send_signal(number)
-        _, told = process.communicate(timeout=60)
-        assert process.returncode == code, told
-        # Nobody told a job to end whose bench was killed, and still it does, and saves.
-        wait_for(lambda: RunFolder.open(run).info["status"] == "interrupted")  # noqa: B023
-        shown = RunFolder.open(run).latest_checkpoint().state["images"]
-        assert 0 < shown < 32_000
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.full)])
+def test_a_bench_cut_off_leaves_nothing_running_and_goes_on_to_the_same_bits(matrix, zoo, tmp_path, number):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ganzoo", *words(tmp_path, "vanilla-mnist")],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    run = wait_for_training(tmp_path)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number), told
+    # Nobody told a job to end whose bench was killed, and still it does, and saves.
+    wait_for(lambda: RunFolder.open(run).info["status"] == "interrupted")
+    assert 0 < RunFolder.open(run).latest_checkpoint().state["images"] < 1280
     assert read_runs(tmp_path / "results") == []
 
-    process = bench(tmp_path, "vanilla-mnist")
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    (resumed,) = read_runs(tmp_path / "results")
+    jobs = Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
+    (resumed,) = Bench(zoo, Ledger(tmp_path / "results"), Settings(tmp_path / "work", threads=1)).run(jobs)
     assert resumed.record.wall_seconds is None
     assert [score["value"] for score in resumed.scores] == [score["value"] for score in matrix[1][-1]["scores"]]
     assert_same_weights(run, next(matrix[0].glob("work/vanilla-mnist/mnist/seed-0-*/run.json")).parent)
 
 
-def wait_for_training(folder, beyond):
-    """The run folder, once it has a checkpoint after more images than that."""
-
-    def newest():
-        saved = sorted(folder.glob("work/*/*/seed-*/checkpoints/*.json"))
-        return saved[-1] if saved and int(saved[-1].stem) > beyond else None
-
-    return wait_for(newest).parents[1]
+def wait_for_training(folder):
+    """The run folder, once it has a checkpoint."""
+    return wait_for(lambda: next(folder.glob("work/*/*/seed-*/checkpoints/*.json"), None)).parents[1]
 
 
 def wait_for(condition):

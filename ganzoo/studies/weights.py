@@ -1,0 +1,70 @@
+"""What a study keeps of every run: the weights that it reports, so that one metric more trains nothing.
+
+A kept run is a run folder without what only training needs. `ganzoo eval`, `sample` and `export` take it as they take
+the run itself; it cannot be resumed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from ganzoo.errors import GanzooError
+from ganzoo.files import refuse_links, sweep, temporary_name
+from ganzoo.runs.checkpoint import save_checkpoint
+from ganzoo.runs.folder import RunFolder, job_folder
+from ganzoo.studies.records import RunRecord
+
+COPIED = ("recipe.yaml", "scores.jsonl", "run.json")
+
+
+def kept_folder(record: RunRecord, weights: Path) -> Path:
+    """Where the weights of a recorded run are kept: apart from those of another training of the same recipe and seed.
+
+    Args:
+        record: The run.
+        weights: The folder for the weights of all runs.
+    """
+    folder = job_folder(weights, record.recipe, record.dataset, record.seed, record.digest)
+    return folder.with_name(f"{folder.name}-{re.sub(r'[^0-9]', '', record.started or '')}")
+
+
+def kept_weights(record: RunRecord, weights: Path) -> RunFolder | None:
+    """The kept run of a record, or None."""
+    try:
+        run = RunFolder.open(kept_folder(record, weights))
+    except GanzooError:
+        return None
+    return run if run.info.get("started") == record.started and run.info.get("images") == record.images else None
+
+
+def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
+    """Copy a finished run without its optimizers, the weights that are not reported, pictures and events.
+
+    The copy appears whole or not at all.
+
+    Args:
+        run: The run folder.
+        record: What is recorded of it.
+        weights: The folder for the weights of all runs.
+
+    Raises:
+        GanzooError: The run has no whole checkpoint, or something that would be written is a link.
+        OSError: The disk is full, or the folder read-only.
+    """
+    checkpoint, folder = run.latest_checkpoint(), refuse_links(kept_folder(record, weights), weights)
+    reported = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("ema.")} or {
+        name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("networks.")
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder.parent, folder.name)
+    prepared = temporary_name(folder)
+    try:
+        save_checkpoint(prepared / "checkpoints", reported, checkpoint.state)
+        for name in COPIED:
+            shutil.copyfile(run.path / name, prepared / name)
+        shutil.rmtree(folder, ignore_errors=True)
+        prepared.rename(folder)
+    finally:
+        shutil.rmtree(prepared, ignore_errors=True)
