@@ -50,6 +50,7 @@ class AdversarialAutoencoder(Objective):
     """
 
     roles = {"generator": "generator", "encoder": "encoder"}  # noqa: RUF012
+    samples_with = ("generator", "encoder")
 
     def __init__(self, *, hidden: Sequence[Width] = (1000, 1000)) -> None:
         super().__init__()
@@ -67,10 +68,14 @@ class AdversarialAutoencoder(Objective):
             Phase("encoder", ("encoder",), self.encoder_loss),
         ]
 
-    def encode(self, networks: Networks, batch: Batch) -> Tensor:
-        """Codes (n, latent) of the real images, float32."""
-        codes: Tensor = networks["encoder"](batch.real, *self.condition(batch.label))
-        return codes.float()
+    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """E(x) (n, latent) of images (n, c, h, w), float32."""
+        found: Tensor = networks["encoder"](images, *self.condition(label))
+        return found.float()
+
+    def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """G(E(x)), images (n, c, h, w)."""
+        return self.generate(networks, self.codes(networks, images, label), label)
 
     def judge(self, networks: Networks, codes: Tensor, label: Tensor) -> Tensor:
         """Logits (n,) of codes (n, latent), float32."""
@@ -79,20 +84,20 @@ class AdversarialAutoencoder(Objective):
 
     def reconstruction_loss(self, networks: Networks, batch: Batch) -> Losses:
         """Mean squared error of pixels."""
-        again = self.generate(networks, self.encode(networks, batch), batch.label)
+        again = self.reconstruct(networks, batch.real, batch.label)
         return {"loss": mse_loss(again.float(), batch.real)}
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
         """Codes of the prior are the real ones; those of images carry no graph."""
         with torch.no_grad():
-            codes = self.encode(networks, batch)
+            codes = self.codes(networks, batch.real, batch.label)
         drawn, encoded = self.judge(networks, batch.z, batch.label), self.judge(networks, codes, batch.label)
         loss = softplus(-drawn).mean() + softplus(encoded).mean()
         return {"loss": loss, "prior_logits": drawn.mean(), "encoded_logits": encoded.mean()}
 
     def encoder_loss(self, networks: Networks, batch: Batch) -> Losses:
         """-E[log D_z(E(x))]."""
-        codes = self.encode(networks, batch)
+        codes = self.codes(networks, batch.real, batch.label)
         return {"loss": softplus(-self.judge(networks, codes, batch.label)).mean(), "code_variance": codes.var()}
 
 

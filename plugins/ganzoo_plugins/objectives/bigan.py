@@ -65,6 +65,7 @@ class BiGAN(Objective):
     """
 
     roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}  # noqa: RUF012
+    samples_with = ("generator", "encoder")
     inferring: ClassVar[tuple[str, ...]] = ("encoder",)
 
     def __init__(self, *, hidden: Sequence[Width] = (512, 256)) -> None:
@@ -84,9 +85,17 @@ class BiGAN(Objective):
         ]
 
     def encode(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """Codes (n, latent) of images (n, c, h, w)."""
-        codes: Tensor = networks["encoder"](images, *self.condition(label))
-        return codes.float()
+        """Codes (n, latent) of images (n, c, h, w) for the game."""
+        return self.codes(networks, images, label)
+
+    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """E(x) (n, latent) of images (n, c, h, w), or the mean of the codes that E draws."""
+        found: Tensor = networks["encoder"](images, *self.condition(label))
+        return found.float()
+
+    def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """G(E(x)), images (n, c, h, w)."""
+        return self.generate(networks, self.codes(networks, images, label), label)
 
     def judge(self, networks: Networks, images: Tensor, z: Tensor, label: Tensor) -> Tensor:
         """s, float32 logits (n,) of pairs of images (n, c, h, w) and codes (n, latent)."""

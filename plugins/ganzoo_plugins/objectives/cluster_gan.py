@@ -147,10 +147,14 @@ class ClusterGAN(Objective):
         game = -fake.mean() if self.wasserstein else softplus(-fake).mean()
         return {"loss": game + self.weights[0] * noise + self.weights[1] * code, "noise": noise, "code": code}
 
+    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """E(x) (n, latent) of images (n, c, h, w): the noise, then logits of each categorical code."""
+        found: Tensor = networks["encoder"](images, *self.condition(label))
+        return found.float()
+
     def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """Logits (n, K) of the first categorical code of images (n, c, h, w)."""
-        found: Tensor = networks["encoder"](images, *self.condition(label))
-        return found[:, self.prior.dim : self.prior.dim + self.prior.categorical[0]].float()
+        return self.codes(networks, images, label)[:, self.prior.dim : self.prior.dim + self.prior.categorical[0]]
 
 
 def contingency(clusters: Tensor, classes: Tensor) -> Tensor:

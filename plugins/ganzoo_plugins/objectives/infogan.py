@@ -274,11 +274,18 @@ class InfoGAN(Objective):
         parts = {"information": weighted, "categorical": categorical, "continuous": continuous}
         return trunk.head(features, *condition).float(), parts
 
-    def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """Logits (n, K) of the first categorical code of images (n, c, h, w), by Q.
+    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """What Q says of the codes of images (n, c, h, w): logits of the categorical ones, then means of the others.
 
         Batch normalisation takes the statistics of these images. Its running ones are of real and of drawn images in
         turn, and fit neither.
+        """
+        trunk, recognition = (deepcopy(networks[role]).train() for role in ("discriminator", "recognition"))
+        found: Tensor = recognition(cast("Trunk", trunk).features(images, *self.condition(label)))
+        return found.float()
+
+    def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """Logits (n, K) of the first categorical code of images (n, c, h, w), by Q.
 
         Raises:
             GanzooError: There is no categorical code.
@@ -287,10 +294,7 @@ class InfoGAN(Objective):
             raise GanzooError(
                 "Only a categorical code finds clusters, and this prior has none.", "Leave the metric out."
             )
-        trunk, recognition = (deepcopy(networks[role]).train() for role in ("discriminator", "recognition"))
-        features = cast("Trunk", trunk).features(images, *self.condition(label))
-        predicted: Tensor = recognition(features)
-        return predicted[:, : self.prior.categorical[0]].float()
+        return self.codes(networks, images, label)[:, : self.prior.categorical[0]]
 
 
 @hookimpl

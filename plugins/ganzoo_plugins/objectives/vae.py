@@ -115,9 +115,14 @@ class VAE(Objective):
         divergence = q.divergence().mean()
         return {"loss": error + divergence, "error": error, "divergence": divergence}
 
+    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """μ(x) (n, latent) of images (n, c, h, w)."""
+        found: Tensor = networks["encoder"](images, *self.condition(label))
+        return found.float()
+
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """G(μ(x)), images (n, c, h, w)."""
-        return self.generate(networks, networks["encoder"](images, *self.condition(label)).float(), label)
+        return self.generate(networks, self.codes(networks, images, label), label)
 
 
 @hookimpl

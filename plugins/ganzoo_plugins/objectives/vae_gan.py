@@ -53,6 +53,7 @@ class VAEGAN(Objective):
     """
 
     roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}  # noqa: RUF012
+    samples_with = ("generator", "encoder")
 
     def __init__(self, *, weight: Weight = 1e-2) -> None:
         super().__init__()
@@ -75,14 +76,14 @@ class VAEGAN(Objective):
 
     def encoder_loss(self, networks: Networks, batch: Batch) -> Losses:
         """L_prior + L_like."""
-        q, again = self.reconstruct(networks, batch)
+        q, again = self.redraw(networks, batch)
         error, _ = self.error(networks, again, batch)
         divergence = q.divergence().mean()
         return {"loss": divergence + error, "divergence": divergence, "error": error}
 
     def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
         """γ L_like - E[log D(x̃)] - E[log D(G(z))]."""
-        _, again = self.reconstruct(networks, batch)
+        _, again = self.redraw(networks, batch)
         error, reconstructed = self.error(networks, again, batch)
         drawn = self.judge(networks, self.generate(networks, batch.z, batch.label), batch.label)
         game = softplus(-reconstructed).mean() + softplus(-drawn).mean()
@@ -91,17 +92,26 @@ class VAEGAN(Objective):
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
         """-V, the images carrying no graph."""
         with torch.no_grad():
-            _, again = self.reconstruct(networks, batch)
+            _, again = self.redraw(networks, batch)
             images = self.generate(networks, batch.z, batch.label)
         real, reconstructed, drawn = (self.judge(networks, x, batch.label) for x in (batch.real, again, images))
         loss = softplus(-real).mean() + softplus(reconstructed).mean() + softplus(drawn).mean()
         means = {"real_logits": real.mean(), "reconstructed_logits": reconstructed.mean(), "fake_logits": drawn.mean()}
         return {"loss": loss, **means}
 
-    def reconstruct(self, networks: Networks, batch: Batch) -> tuple[Posterior, Tensor]:
+    def redraw(self, networks: Networks, batch: Batch) -> tuple[Posterior, Tensor]:
         """q(z|x) of the real images, and x̃ (n, c, h, w)."""
         q = posterior(networks, batch.real, self.condition(batch.label))
         return q, self.generate(networks, q.sample(), batch.label)
+
+    def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """μ(x) (n, latent) of images (n, c, h, w)."""
+        found: Tensor = networks["encoder"](images, *self.condition(label))
+        return found.float()
+
+    def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
+        """G(μ(x)), images (n, c, h, w)."""
+        return self.generate(networks, self.codes(networks, images, label), label)
 
     def error(self, networks: Networks, again: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """L_like, averaged over images, and the logits (n,) of reconstructions (n, c, h, w), float32."""

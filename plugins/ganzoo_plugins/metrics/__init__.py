@@ -1,0 +1,1 @@
+"""Metrics that stand alone; those of one method are in its module."""

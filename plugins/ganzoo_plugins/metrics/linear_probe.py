@@ -1,0 +1,96 @@
+"""Linear probe: how many held-out images a linear classifier of an encoder's codes puts into a wrong class.
+
+Alain & Bengio 2017, "Understanding intermediate layers using linear classifier probes", arXiv:1610.01644. On codes
+z_i of the training images, scaled to mean 0 and variance 1 in each dimension, it is the softmax regression
+
+    min_{W, b}  -1/n Σ_i log softmax(W z_i + b)[y_i] + λ/2 ‖W‖²
+
+with λ = 1e-4. The minimum is unique in W, and L-BFGS (Liu & Nocedal 1989) finds it from zero, without random numbers.
+The paper probes layers of a network as it trains; here it is the codes of a finished encoder, as the literature on
+unsupervised encoders does.
+
+It is asked of objectives with a method ``codes(networks, images, label)``, which gives (n, width) and draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ganzoo import GanzooError, Metric, MetricInputs, ModelMetric, Register, hookimpl
+
+PAPER = "Alain & Bengio 2017, Understanding intermediate layers using linear classifier probes, arXiv:1610.01644"
+PENALTY: Final = 1e-4
+STEPS: Final = 200
+
+
+def softmax_regression(codes: Tensor, labels: Tensor, penalty: float = PENALTY) -> tuple[Tensor, Tensor]:
+    """The minimum of the equation above.
+
+    Args:
+        codes: z (n, width) float64.
+        labels: y (n,) int64, every class from 0 to K - 1.
+        penalty: λ.
+
+    Returns:
+        W (K, width) and b (K,).
+    """
+    found = torch.zeros(int(labels.max()) + 1, codes.shape[1] + 1, dtype=codes.dtype, requires_grad=True)
+    solver = torch.optim.LBFGS(
+        [found], max_iter=STEPS, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+    )
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        weight, bias = found[:, :-1], found[:, -1]
+        value = cross_entropy(codes @ weight.T + bias, labels) + penalty / 2 * weight.square().sum()
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    with torch.enable_grad():
+        solver.step(loss)  # type: ignore[no-untyped-call]
+    return found.detach()[:, :-1], found.detach()[:, -1]
+
+
+class LinearProbe(ModelMetric):
+    """Share of held-out images that a linear classifier of their codes puts into a wrong class."""
+
+    better = "lower"
+    range = "0 to 1"
+    calls = "codes"
+    does = "encodes images"
+    needs_classes = True
+    held_out = True
+
+    def compute(self, inputs: MetricInputs) -> float:
+        """One minus the accuracy of a classifier that was fitted to codes of the training images."""
+        model, real, train = inputs.model, inputs.real.dataset, inputs.training_set().dataset
+        assert model is not None
+        assert real.labels is not None
+        if train.labels is None:
+            raise GanzooError(f"The training images of '{train.name}' have no labels.", "Leave out 'linear-probe'.")
+        known, unseen = (model.apply(self.calls, part).flatten(1).double() for part in (train, real))
+        mean, deviation = known.mean(0), known.std(0, correction=0).clamp(min=1e-12)
+        weight, bias = softmax_regression((known - mean) / deviation, train.labels)
+        guessed = ((unseen - mean) / deviation @ weight.T + bias).argmax(1)
+        return float(guessed.ne(real.labels).double().mean())
+
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+        """Of a share of images: two standard errors to each side."""
+        error = 1.96 * (value * (1 - value) / len(inputs.real.dataset)) ** 0.5
+        return max(0.0, value - error), min(1.0, value + error)
+
+    def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
+        """What the classifier was fitted to."""
+        return {"probe": "softmax regression", "penalty": PENALTY, "n_probe": len(inputs.training_set().dataset)}
+
+
+@hookimpl
+def register_metrics(register: Register[Metric]) -> None:
+    """The error of a linear classifier of codes."""
+    summary = "Share of held-out images that a linear classifier of their codes puts into a wrong class"
+    register("linear-probe", LinearProbe, summary=summary, paper=PAPER)
