@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from ganzoo.errors import GanzooError
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
     from ganzoo.reports.study_report import StudyPage
+    from ganzoo.studies.cost import Cost
     from ganzoo.studies.study import Study
 
 app = typer.Typer(help="Put papers' claims to the test: a baseline, variants, seeds, verdicts.", no_args_is_help=True)
@@ -35,23 +37,51 @@ def list_studies(as_json: AsJson = False) -> None:
 
 
 @app.command("show")
-def show_study(name: Annotated[str, typer.Argument(help="A name or a YAML file.")], as_json: AsJson = False) -> None:
-    """Show a study: its question, its rows with their commands, and its claims."""
+def show_study(
+    name: Annotated[str, typer.Argument(help="A name or a YAML file.")],
+    quick: Quick = False,
+    timed: Annotated[
+        bool, typer.Option("--time/--no-time", help="Time a few steps of each row, to estimate what the study costs.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Show a study: its question, its rows with their commands, its claims, and what it costs on this machine."""
     from ganzoo.cli.listing import show_yaml, warn_of_problems
     from ganzoo.registry.loading import load_zoo
-    from ganzoo.studies.study import load_study
+    from ganzoo.studies.cost import cost_of
 
     zoo = load_zoo()
     warn_of_problems(zoo)
-    study = load_study(name, zoo)
-    cells, trials = study.cells(zoo), study.trials(zoo)
-    trainings = sum(len(cell.jobs) for cell in cells) + sum(len(trial.jobs) for trial in trials)
+    (study,) = _studies([name], zoo, quick=quick)
+    cost = cost_of(study, zoo, timed=timed)
     plain = study.model_dump(mode="json", exclude_defaults=True)
     if as_json:
-        commands = [{"row": c.row, "setting": c.setting or None, "command": c.jobs[0].command} for c in cells]
-        print_json({**plain, "trainings": trainings, "cells": commands}, indent=1)
+        commands = [
+            {"row": c.row, "setting": c.setting or None, "command": c.jobs[0].command} for c in study.cells(zoo)
+        ]
+        print_json({**plain, "cost": asdict(cost), "cells": commands}, indent=1)
     else:
-        show_yaml(plain, f"# {trainings:,} trainings, {len(cells)} rows and settings")
+        show_yaml(plain, "\n".join(f"# {line}" for line in _cost_in_words(study, cost)))
+
+
+def _cost_in_words(study: Study, cost: Cost) -> list[str]:
+    """Lines: what is trained, what that takes here, and how fast each row is."""
+    from ganzoo.reports.templates import duration, short
+
+    cells = len(study.rows) * len(study.setting_names)
+    trials = f", and {cost.trials:,} trials of a search" if cost.trials else ""
+    lines = [f"{cost.trainings:,} trainings of {cells:,} rows and settings{trials}: {short(cost.images)} images"]
+    if cost.seconds is not None:
+        side_by_side = (
+            f"; {cost.workers} side by side: {duration(cost.seconds / cost.workers)}" if cost.workers > 1 else ""
+        )
+        lines.append(
+            f"about {duration(cost.seconds)} of training with {study.threads} thread"
+            f"{'' if study.threads == 1 else 's'}{side_by_side}, by a few steps of each row on this machine"
+        )
+        lines.append(", ".join(f"{row} {1 / seconds:,.0f}" for row, seconds in cost.per_image.items()) + " images/s")
+    lines.append(f"samples are scored {cost.scorings:,} times on top of that")
+    return lines
 
 
 @app.command("run")
@@ -63,6 +93,13 @@ def run_studies(
     quick: Quick = False,
     results: Results = None,
     work: Annotated[Path | None, typer.Option(help="Where the run folders go; runs/studies by default.")] = None,
+    weights_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the generator of every run is kept, so that a metric that is added to a study trains nothing; "
+            "a cache folder by default."
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=1024, help="Processes at a time.")] = 1,
     shard: Shard = None,
     retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
@@ -82,6 +119,7 @@ def run_studies(
 
     Any number of these commands share the work of one results folder, on one machine or on many.
     """
+    from ganzoo.api.dataset import cache_folder
     from ganzoo.cli.progress import BenchProgress
     from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
@@ -94,7 +132,7 @@ def run_studies(
     zoo = load_zoo()
     studies = _studies(names, zoo, quick=quick, seeds=seeds)
     if launcher is not None:
-        _launch(launcher, workers, slurm or [], results, work)
+        _launch(launcher, workers, slurm or [], results, work, weights_dir)
         return
     settings = Settings(
         work,
@@ -102,6 +140,7 @@ def run_studies(
         retry=retry,
         extra=(*(("--data-dir", str(data_dir)) if data_dir else ()), *(("--allow-code",) if allow_code else ())),
         any_hardware=True,
+        weights=weights_dir or cache_folder("weights"),
     )
     with BenchProgress() as progress:
         progress.warn_of(zoo)
@@ -175,7 +214,9 @@ def _tell(pages: list[StudyPage], as_json: bool) -> None:
         say(f"Saved to {page.path}", err=True)
 
 
-def _launch(launcher: str, workers: int, parameters: list[str], results: Path, work: Path) -> None:
+def _launch(
+    launcher: str, workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None
+) -> None:
     """Submit workers that run this command without ``--launcher``."""
     import sys
 
@@ -185,13 +226,15 @@ def _launch(launcher: str, workers: int, parameters: list[str], results: Path, w
     if launcher != "slurm":
         raise unknown("launcher", launcher, ["slurm"])
     command: list[str] = []
-    words = iter(sys.argv[1:])
+    places = {"--results": results, "--work": work, "--weights-dir": weights_dir}
+    words, left_out = iter(sys.argv[1:]), ("--launcher", "--workers", "--slurm", *places)
     for word in words:
-        if word in ("--launcher", "--workers", "--slurm", "--results", "--work"):
+        if word in left_out:
             next(words, None)
-        elif not word.startswith(("--launcher=", "--workers=", "--slurm=", "--results=", "--work=")):
+        elif not word.startswith(tuple(f"{name}=" for name in left_out)):
             command.append(word)
-    command += ["--results", str(results.resolve()), "--work", str(work.resolve())]
+    for name, place in places.items():
+        command += [name, str(place.resolve())] if place is not None else []
     given: dict[str, Any] = {}
     for parameter in parameters:
         key, equals, value = parameter.partition("=")

@@ -338,7 +338,7 @@ def _forest(study: Study, judged: Sequence[Verdict]) -> Markup | None:
 
 
 def _short(claim: Claim) -> str:
-    than = "" if claim.than == BASELINE else f" over {claim.than}"
+    than = "" if claim.than == BASELINE else f" over {claim.than_on or claim.than}"
     where = f", {claim.at}" if claim.at else ""
     return shortened(f"{claim.better}{than}{where}", 34)
 

@@ -197,15 +197,19 @@ def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
 
 
 def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
-    measure = found.study.measure(claim.on)
+    measure, other = found.study.measure(claim.on), found.study.measure(claim.than_on or claim.on)
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
     try:
-        better, than = (_logs(found, row, settings, measure, zoo) for row in (claim.better, claim.than))
+        better = _logs(found, claim.better, settings, measure, zoo)
+        than = _logs(found, claim.than, settings, other, zoo)
         others = [
             _logs(found, row, settings, measure, zoo)[0]
             for row in found.study.rows
-            # With the baseline, all rows are compared; with another row, those that a claim sets beside it.
-            if row not in (claim.better, claim.than) and (claim.than == BASELINE or _is_claimed(found, claim, row))
+            # With the baseline, all rows are compared; with another row, those that a claim sets beside it. Where it is
+            # measured by something else, it is compared with one row alone.
+            if row not in (claim.better, claim.than)
+            and measure is other
+            and (claim.than == BASELINE or _is_claimed(found, claim, row))
         ]
     except ValueError as error:
         return Comparison((), (), trouble=str(error))

@@ -42,10 +42,12 @@ class Variant(Section):
     Attributes:
         recipe: A registered recipe in place of the study's baseline, or None.
         overrides: Changes of it, as behind ``--set``.
+        settings: More changes, in the settings of these names, such as a length of training of the row's own.
     """
 
     recipe: str | None = None
     overrides: Overrides = ()
+    settings: dict[Label, Overrides] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -111,6 +113,8 @@ class Claim(Section):
         better: The row that should be better.
         than: The row that it should be better than.
         on: The measure.
+        than_on: The measure of the row that it should be better than, where that is another one: ``better`` and
+            ``than`` may then be the same row.
         at: The setting; None means the average over all settings.
     """
 
@@ -119,6 +123,7 @@ class Claim(Section):
     better: str
     than: str = BASELINE
     on: str
+    than_on: str | None = None
     at: str | None = None
 
 
@@ -223,7 +228,7 @@ class Quick(Section):
         trials: Of a search.
     """
 
-    overrides: Overrides = ("train.images=6400", "evaluate.samples=1000")
+    overrides: Overrides = ("train.images=1280", "evaluate.samples=500", "evaluate.every_images=640")
     seeds: Annotated[int, Field(ge=2, le=100)] = 2
     trials: Annotated[int, Field(ge=2, le=100)] = 2
 
@@ -236,7 +241,8 @@ class Study(Section):
         question: One line, ending with a question mark.
         paper: Whose question it is, or None.
         baseline: The registered recipe of the baseline, and of variants that name none.
-        overrides: Changes of every training. Those of a variant come after them, those of a setting last.
+        overrides: Changes of every training. Those of a variant come after them, then those of a setting, and last
+            those of a variant in a setting.
         settings: Under which every row is trained: overrides by name. None: as it stands.
         variants: The other rows, by name.
         seeds: Of each variant.
@@ -298,15 +304,22 @@ class Study(Section):
         return self.model_copy(update={"seeds": n, "baseline_seeds": None})
 
     def in_small(self) -> Study:
-        """The study as ``--quick`` runs it; its name says so."""
+        """The study as ``--quick`` runs it; its name says so. What it changes comes last, after variants and trials."""
+        short = self.quick.overrides
         first = dict(list(self.settings.items())[:1])
-        search = self.search and self.search.model_copy(update={"trials": self.quick.trials, "seeds": 1})
+        search = self.search and self.search.model_copy(
+            update={"trials": self.quick.trials, "seeds": 1, "overrides": (*self.search.overrides, *short)}
+        )
+        variants = {
+            row: variant.model_copy(update={"overrides": (*variant.overrides, *short), "settings": {}})
+            for row, variant in self.variants.items()
+        }
         return self.model_copy(
             update={
                 "name": f"{self.name}-quick",
-                "overrides": (*self.overrides, *self.quick.overrides),
-                # Settings come last: a length of training in one would win over the short one.
-                "settings": {name: (*changes, *self.quick.overrides) for name, changes in first.items()},
+                "overrides": (*self.overrides, *short),
+                "settings": {name: (*changes, *short) for name, changes in first.items()},
+                "variants": variants,
                 "claims": tuple(claim for claim in self.claims if claim.at is None or claim.at in first),
                 "seeds": self.quick.seeds,
                 "baseline_seeds": self.quick.seeds,
@@ -360,10 +373,12 @@ class Study(Section):
     ) -> tuple[Job, ...]:
         variant = self.rows[row]
         pins = [f"train.precision={self.precision}", f"train.threads={self.threads}"]
-        given = [*self.overrides, *variant.overrides, *self.settings.get(setting, ()), *changes, *pins]
+        in_setting = (*self.settings.get(setting, ()), *variant.settings.get(setting, ()))
+        given = [*self.overrides, *variant.overrides, *in_setting, *changes, *pins]
         source = variant.recipe or self.baseline
         try:
-            metrics = self._metrics(load_recipe(source, zoo, [*given, "evaluate.metrics=[]"]), zoo)
+            # What decides which metrics fit is the loss, the labels and the dataset.
+            metrics = self._metrics(load_recipe(source, zoo, [*given, "train.until=null", "evaluate.metrics=[]"]), zoo)
             first = job_of(source, zoo, [*given, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
             where = f"row '{row}'" + (f" in '{setting}'" if setting else "")
@@ -483,16 +498,26 @@ def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
         yield "two measures have the same name.", "Give one of them another 'name'."
     for measure in study.measures:
         zoo.metrics.get(measure.metric.partition("@")[0])
+    for row, variant in study.variants.items():
+        for setting in variant.settings:
+            if setting not in study.settings:
+                yield (
+                    f"the variant '{row}' names the setting '{setting}', which is none.",
+                    nearest(setting, study.settings),
+                )
     for index, claim in enumerate(study.claims):
         where = f"claims.{index}"
         for key, row in (("better", claim.better), ("than", claim.than)):
             if row not in study.rows:
                 yield f"{where}.{key} is '{row}', which is no row.", nearest(row, study.rows)
-        if claim.better == claim.than:
+        if claim.better == claim.than and claim.than_on in (None, claim.on):
             yield f"{where} compares '{claim.better}' with itself.", ""
-        if claim.on not in names:
-            yield f"{where}.on is '{claim.on}', which is no measure.", nearest(claim.on, names)
-        elif study.measure(claim.on).better(zoo) == "neither":
-            yield f"{where}.on is '{claim.on}', of which neither more nor less is better.", ""
+        for key, measure_name in (("on", claim.on), ("than_on", claim.than_on)):
+            if measure_name is None:
+                continue
+            if measure_name not in names:
+                yield f"{where}.{key} is '{measure_name}', which is no measure.", nearest(measure_name, names)
+            elif study.measure(measure_name).better(zoo) == "neither":
+                yield f"{where}.{key} is '{measure_name}', of which neither more nor less is better.", ""
         if claim.at is not None and claim.at not in study.settings:
             yield f"{where}.at is '{claim.at}', which is no setting.", nearest(claim.at, study.settings)

@@ -65,7 +65,7 @@ def test_in_small_it_is_one_setting_and_few_seeds(write, zoo):
     small = write().in_small()
     cells = small.cells(zoo)
     assert [(cell.setting, len(cell.jobs)) for cell in cells] == [("few", 2)] * 3
-    assert {job.recipe.train.images for cell in cells for job in cell.jobs} == {6400}
+    assert {job.recipe.train.images for cell in cells for job in cell.jobs} == {1280}
     assert len(small.claims) == 2
 
 

@@ -196,30 +196,33 @@ class Mapping(nn.Module):
 class StyledConv(nn.Module):
     """A modulated 3x3 convolution, noise, bias, activation; drawn noise is torch's own, so that a seed repeats it."""
 
-    def __init__(self, inputs: int, outputs: int, style: int, size: tuple[int, int], *, up: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, style: int, size: tuple[int, int], *, noise: bool = True, up: bool = False
+    ) -> None:
         super().__init__()
         self.conv = ModulatedConv2d(inputs, outputs, style, up=up)
         self.crop = Crop(size)
-        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
         self.activation = Activation()
 
     def forward(self, maps: Tensor, w: Tensor) -> Tensor:
         """From (n, inputs, h, w) to (n, outputs, *size): h and w, or twice that, or one less than twice."""
         maps = self.crop(self.conv(maps, w))
-        noise = torch.randn_like(maps[:, :1]) * self.noise_strength
-        return cast("Tensor", self.activation(maps + noise + self.bias.to(maps.dtype)))
+        if self.noise_strength is not None:
+            maps = maps + torch.randn_like(maps[:, :1]) * self.noise_strength
+        return cast("Tensor", self.activation(maps + self.bias.to(maps.dtype)))
 
 
 class Resolution(nn.Module):
     """One resolution of G: its convolutions, and what they add to the image. The first one doubles nothing."""
 
     def __init__(
-        self, inputs: int, outputs: int, style: int, colours: int, size: tuple[int, int], *, first: bool
+        self, inputs: int, outputs: int, style: int, colours: int, size: tuple[int, int], *, noise: bool, first: bool
     ) -> None:
         super().__init__()
-        convs = [] if first else [StyledConv(inputs, outputs, style, size, up=True)]
-        self.convs = nn.ModuleList([*convs, StyledConv(outputs, outputs, style, size)])
+        convs = [] if first else [StyledConv(inputs, outputs, style, size, noise=noise, up=True)]
+        self.convs = nn.ModuleList([*convs, StyledConv(outputs, outputs, style, size, noise=noise)])
         self.crop = Crop(size)
         self.to_image = ModulatedConv2d(outputs, colours, style, kernel=1, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(colours, 1, 1))
@@ -235,14 +238,14 @@ class Resolution(nn.Module):
 class Synthesis(nn.Module):
     """From w (n, style) to images (n, c, h, w) in [-1, 1]."""
 
-    def __init__(self, spec: Spec, width: int, widest: int, style: int) -> None:
+    def __init__(self, spec: Spec, width: int, widest: int, style: int, *, noise: bool) -> None:
         super().__init__()
         channels, sizes = channel_pyramid(spec, width, widest), pyramid_sizes(spec)
         self.constant = nn.Parameter(torch.randn(channels[0], *sizes[0]))
         levels = zip(channels[:1] + channels[:-1], channels, sizes, strict=True)
         self.resolutions = nn.ModuleList(
             [
-                Resolution(inputs, outputs, style, spec.channels, size, first=not level)
+                Resolution(inputs, outputs, style, spec.channels, size, noise=noise, first=not level)
                 for level, (inputs, outputs, size) in enumerate(levels)
             ]
         )
@@ -265,6 +268,7 @@ class Generator(nn.Module):
         widest: Where the doubling stops.
         style: Width of w, and of the mapping network (512 in the paper).
         mapping_layers: Layers of the mapping network.
+        noise: Whether every convolution adds noise of its own.
 
     Attributes:
         mapping: From codes and labels to w (n, style).
@@ -272,11 +276,18 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, spec: Spec, *, width: Width = 32, widest: Width = 512, style: Width = 128, mapping_layers: Depth = 8
+        self,
+        spec: Spec,
+        *,
+        width: Width = 32,
+        widest: Width = 512,
+        style: Width = 128,
+        mapping_layers: Depth = 8,
+        noise: bool = True,
     ) -> None:
         super().__init__()
         self.mapping = Mapping(spec, style, mapping_layers)
-        self.synthesis = Synthesis(spec, width, widest, style)
+        self.synthesis = Synthesis(spec, width, widest, style, noise=noise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""

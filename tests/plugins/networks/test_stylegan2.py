@@ -72,6 +72,10 @@ def test_noise_starts_at_zero_strength_and_can_be_learned() -> None:
     generator(z).sum().backward()
     strengths = [m.noise_strength for m in generator.modules() if isinstance(m, StyledConv)]
     assert all(strength.grad != 0 for strength in strengths)
+    without = Generator(spec(1, 28, 28), width=4, noise=False)
+    lacking, unknown = without.load_state_dict(generator.state_dict(), strict=False)
+    assert (lacking, len(unknown)) == ([], len(strengths))
+    assert torch.equal(without(z), generator(z))  # noise of no strength is none
 
 
 def test_noise_is_one_map_with_the_learned_deviation() -> None:

@@ -1,0 +1,94 @@
+"""What a study costs on this machine: images, scorings, and seconds by a few timed steps of every row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ganzoo.data import load_part
+from ganzoo.registry.loading import Zoo
+from ganzoo.studies.matrix import Job
+from ganzoo.studies.study import Study
+from ganzoo.training.device import available_cores
+from ganzoo.training.trainer import Trainer
+
+WARM_UP = 2
+"""Steps before those that are timed: the first ones allocate."""
+SECONDS = 0.5
+"""For which steps of a row are timed, one step at least."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study trains and scores in all.
+
+    Attributes:
+        trainings: Of rows, settings and seeds.
+        trials: Trainings of its search.
+        images: Real images shown, trials included.
+        scorings: How often samples are scored, trials included.
+        seconds: Of training alone, one training after the other; None where nothing was timed.
+        per_image: Seconds of each row for an image, in the first setting; empty where nothing was timed.
+        workers: Trainings that fit on the cores of this machine side by side.
+    """
+
+    trainings: int
+    trials: int
+    images: int
+    scorings: int
+    seconds: float | None
+    per_image: Mapping[str, float]
+    workers: int
+
+
+def cost_of(study: Study, zoo: Zoo, *, timed: bool) -> Cost:
+    """Count a study's trainings and, if asked, time a few steps of each row.
+
+    Raises:
+        GanzooError: A recipe is unknown, or refused with its overrides.
+    """
+    cells, trials = study.cells(zoo), study.trials(zoo)
+    jobs = [(cell.row, job) for cell in cells for job in cell.jobs]
+    jobs += [(trial.row, job) for trial in trials for job in trial.jobs]
+    first = {cell.row: cell.jobs[0] for cell in cells if cell.setting == study.setting_names[0]}
+    per_image = {row: _seconds_per_image(job, study.threads, zoo) for row, job in first.items()} if timed else {}
+    return Cost(
+        trainings=sum(len(cell.jobs) for cell in cells),
+        trials=sum(len(trial.jobs) for trial in trials),
+        images=sum(job.recipe.train.images for _, job in jobs),
+        scorings=sum(_scorings(job) for _, job in jobs),
+        seconds=sum(per_image[row] * job.recipe.train.images for row, job in jobs) if timed else None,
+        per_image=per_image,
+        workers=max(1, available_cores() // study.threads),
+    )
+
+
+def _scorings(job: Job) -> int:
+    every = job.recipe.evaluate.every_images or job.recipe.train.images
+    return -(-job.recipe.train.images // every)
+
+
+def _seconds_per_image(job: Job, threads: int, zoo: Zoo) -> float:
+    """Seconds of a thread where that is a CPU's: what else the machine does at the moment does not count."""
+    recipe, dataset = job.recipe, job.recipe.dataset
+    before = torch.get_num_threads()
+    data = load_part(zoo.datasets.get(dataset.name), dataset.options, None, "train", dataset.validation, dataset.count)
+    try:
+        torch.set_num_threads(threads)
+        trainer = Trainer(recipe, zoo, dataset=data)
+        clock = time.process_time if trainer.device.type == "cpu" else time.perf_counter
+        share = threads if trainer.device.type == "cpu" else 1
+        for _ in range(WARM_UP):
+            trainer.step()
+        trainer.meters.flush()
+        began, steps = clock(), 0
+        while steps == 0 or clock() - began < SECONDS * share:
+            trainer.step()
+            trainer.meters.flush()
+            steps += 1
+        return (clock() - began) / share / steps / trainer.images_per_step
+    finally:
+        torch.set_num_threads(before)
