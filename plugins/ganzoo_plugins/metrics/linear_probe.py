@@ -92,5 +92,5 @@ class LinearProbe(ModelMetric):
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
     """The error of a linear classifier of codes."""
-    summary = "Share of held-out images that a linear classifier of their codes puts into a wrong class"
+    summary = "Error of a linear classifier of codes on held-out images"
     register("linear-probe", LinearProbe, summary=summary, paper=PAPER)
