@@ -16,12 +16,13 @@ from typing import Annotated, Any
 
 import typer
 
+from ganzoo.cli.animate import animate
 from ganzoo.cli.authors import check, new
 from ganzoo.cli.bench import bench
 from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.export import export
 from ganzoo.cli.listing import list_, plugins, show
-from ganzoo.cli.reports import doctor, leaderboard, report
+from ganzoo.cli.reports import compare, doctor, leaderboard, report
 from ganzoo.cli.run import run
 from ganzoo.cli.sample import sample
 from ganzoo.cli.study import app as study
@@ -44,9 +45,11 @@ app.command("check")(check)
 app.command("new")(new)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
+app.command("animate")(animate)
 app.command("export")(export)
 app.command("doctor")(doctor)
 app.command("report")(report)
+app.command("compare")(compare)
 app.command("bench")(bench)
 app.command("leaderboard")(leaderboard)
 app.add_typer(study, name="study")

@@ -76,6 +76,24 @@ def report(
         say(f"Saved to {path}", err=True)
 
 
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two run folders or more.")],
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
+) -> None:
+    """Make a page of several runs side by side: samples, scores by protocol, curves, settings that differ."""
+    from ganzoo.errors import GanzooError
+    from ganzoo.reports.comparison import write_comparison
+
+    if not out.parent.is_dir():
+        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+    path = write_comparison(runs, out)
+    if as_json:
+        print_json({"page": str(path)})
+    else:
+        say(f"Saved to {path}", err=True)
+
+
 def leaderboard(
     results: Annotated[
         Path | None, typer.Argument(help="The folder with runs.jsonl and scores.jsonl; results by default.")

@@ -227,13 +227,22 @@ class Neighbours:
 
 def frames(samples: Path, events: Sequence[Mapping[str, Any]]) -> Frames | Absent:
     """The pictures that a run left."""
-    paths = sorted(path for path in samples.glob("*.png") if path.stem.isdecimal())
-    most = min(len(paths), MOST_FRAMES)
-    chosen = [paths[round(index * (len(paths) - 1) / max(1, most - 1))] for index in range(most)]
-    found = [frame for path in chosen if (frame := _frame(path, events)) is not None]
+    kept = len(_pictures(samples))
+    found = [frame for path in chosen_pictures(samples, MOST_FRAMES) if (frame := _frame(path, events)) is not None]
     if not found:
         return Absent("The run left no pictures of samples.")
-    return Frames(tuple(found), len(paths))
+    return Frames(tuple(found), kept)
+
+
+def _pictures(samples: Path) -> list[Path]:
+    return sorted(path for path in samples.glob("*.png") if path.stem.isdecimal())
+
+
+def chosen_pictures(samples: Path, most: int) -> list[Path]:
+    """At most so many of the pictures of a run's samples, evenly chosen, the first and the last among them."""
+    paths = _pictures(samples)
+    most = min(len(paths), most)
+    return [paths[round(index * (len(paths) - 1) / max(1, most - 1))] for index in range(most)]
 
 
 def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:

@@ -38,13 +38,8 @@ class TensorBoard(Tracker):
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Every number of a record under ``event/key``; a score under ``score/metric/weights``."""
-        event, step = record.get("event", "log"), record.get("images", 0)
-        if {"metric", "value"} <= record.keys():
-            tag = f"{event}/{record['metric']}/{record.get('weights', 'all')}"
-            self.writer.add_scalar(tag, record["value"], step)
-            return
-        for tag, value in numbers(str(event), record):
-            self.writer.add_scalar(tag, value, step)
+        for tag, value in tagged(record):
+            self.writer.add_scalar(tag, value, record.get("images", 0))
 
     def picture(self, images: int, path: Path) -> None:
         """The sample grid, as an image."""
@@ -58,6 +53,15 @@ class TensorBoard(Tracker):
     def close(self) -> None:
         """Writes what is left."""
         self.writer.close()
+
+
+def tagged(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers in a record by ``event/key``; of a score, its value by ``score/metric/weights``."""
+    event = record.get("event", "log")
+    if {"metric", "value"} <= record.keys():
+        yield f"{event}/{record['metric']}/{record.get('weights', 'all')}", record["value"]
+    else:
+        yield from numbers(str(event), record)
 
 
 def numbers(prefix: str, record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -1,0 +1,59 @@
+"""``ganzoo animate``: a run as a moving picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ganzoo.cli.terminal import AllowPaths, DataDir, WhichCheckpoint, print_json, say
+from ganzoo.errors import GanzooError
+
+
+def animate(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    out: Annotated[
+        Path | None, typer.Option(help="FILE.gif or FILE.webp; training.gif or walk.gif in the run folder by default.")
+    ] = None,
+    walk: Annotated[
+        bool, typer.Option("--walk", help="A walk through latent space instead of the sample grids of the training.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the walk's latent codes.", min=0, max=2**63 - 1)] = 0,
+    weights: Annotated[
+        Literal["ema", "raw"] | None, typer.Option(help="Of the walk; by default ema, where the run kept it.")
+    ] = None,
+    checkpoint: WhichCheckpoint = "last",
+    device: Annotated[str, typer.Option(help="Where a walk is drawn: auto, cpu, cuda, cuda:1, ...")] = "auto",
+    data_dir: DataDir = None,
+    allow_paths: AllowPaths = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Make a GIF or WebP of a run's training, or of a walk through its latent space."""
+    from ganzoo.files import refuse_links, write_atomically
+    from ganzoo.reports import animation
+    from ganzoo.runs.folder import RunFolder
+    from ganzoo.runs.generator import load
+    from ganzoo.training.device import resolve_device
+
+    if out is not None and out.suffix not in animation.SUFFIXES:
+        raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")
+    if out is not None and not out.parent.is_dir():
+        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+    if walk:
+        generator = load(run, checkpoint=checkpoint, device=resolve_device(device))
+        frames, seconds = animation.walk(generator, weights, seed=seed)
+    else:
+        frames, seconds = animation.training(RunFolder.open(run))
+    target = out or refuse_links(run / ("walk.gif" if walk else "training.gif"), run)
+    content = animation.encoded(frames, seconds, target.suffix)
+    try:
+        write_atomically(target, content)
+    except OSError as error:
+        raise GanzooError(f"Could not write {target} ({error.strerror}).", "Give another --out.") from error
+    if as_json:
+        print_json(
+            {"out": str(target), "frames": len(frames), "seconds": round(sum(seconds), 2), "bytes": len(content)}
+        )
+    else:
+        say(f"Saved {target} ({len(frames)} frames, {sum(seconds):.1f} s, {len(content) / 1e6:.1f} MB).", err=True)

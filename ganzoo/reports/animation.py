@@ -1,0 +1,148 @@
+"""``ganzoo animate``: a run's sample grids, or a walk through its latent space, as one moving picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from ganzoo.api.dataset import Images
+from ganzoo.api.reading import open_picture
+from ganzoo.errors import GanzooError
+from ganzoo.reports.run_figures import between, chosen_pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ganzoo.runs.folder import RunFolder
+    from ganzoo.runs.generator import TrainedGenerator, Weights
+
+SUFFIXES = (".gif", ".webp")
+MOST_FRAMES = 120
+SECONDS, SLOWEST, FASTEST, PAUSE = 6.0, 0.4, 0.05, 1.5
+"""Of a training: in all, a frame at most and at least, and the last frame besides."""
+ROWS, COLUMNS, MOST_COLUMNS = 4, 8, 10
+"""Of a walk; a conditional generator has a class in each column."""
+STOPS, STEPS, STEP_SECONDS = 5, 14, 0.06
+"""Random codes that each walk passes on its way back to its beginning; frames from one to the next, and their time."""
+SMALL = 480
+"""Pictures are enlarged by a whole number up to this width or height."""
+STRIP, BAR, INK, LINE = 22, 3, (200, 200, 200), (90, 150, 210)
+
+
+def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
+    """A run's sample grids in order, each with the images shown until then, and how long each is shown, in seconds.
+
+    Raises:
+        GanzooError: It has fewer than two grids.
+    """
+    found = [(images, picture) for images, picture in _grids(run.path / "samples")]
+    # A grid of another size would be cut off; runs of one recipe have none.
+    found = [(images, picture) for images, picture in found if picture.size == found[-1][1].size]
+    if len(found) < 2:
+        raise GanzooError(
+            f"The run {run.path} has {'one grid' if found else 'no grid'} of samples, which does not move.",
+            "Set evaluate.every_images to keep a grid at each evaluation, or use --walk.",
+        )
+    last = found[-1][0]
+    frames = [_captioned(_enlarged(picture), f"{images:,} images", images / last) for images, picture in found]
+    each = min(SLOWEST, max(FASTEST, SECONDS / len(frames)))
+    return frames, [each] * (len(frames) - 1) + [each + PAUSE]
+
+
+def _grids(samples: Path) -> Iterator[tuple[int, Image.Image]]:
+    for path in chosen_pictures(samples, MOST_FRAMES):
+        try:
+            with open_picture(path, ("PNG",)) as picture:
+                yield int(path.stem), picture.convert("L" if picture.mode == "L" else "RGB")
+        except GanzooError:
+            continue  # cut short by a crash
+
+
+def walk(
+    generator: TrainedGenerator, weights: Weights | None = None, *, seed: int = 0
+) -> tuple[list[Image.Image], list[float]]:
+    """Samples that change as each moves through latent space, from code to code and back to its first one.
+
+    Between Gaussian codes the way leads along the sphere, see ``run_figures.between``.
+
+    Args:
+        generator: Of a run that draws images from codes.
+        weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+        seed: Of the codes.
+
+    Raises:
+        GanzooError: It draws no images.
+    """
+    spec = generator.assembly.spec
+    if not isinstance(spec.modality, Images):
+        raise GanzooError(f"A walk shows images, and this run draws {spec.modality}.", "Leave --walk out.")
+    columns = min(spec.classes, MOST_COLUMNS) or COLUMNS
+    n = ROWS * columns
+    random = torch.Generator().manual_seed(seed)
+    stops = spec.prior.sample(STOPS * n, random, torch.device("cpu")).view(STOPS, n, -1)
+    ways = [
+        torch.stack([between(spec.prior, a, b, STEPS + 1)[:-1] for a, b in zip(start, end, strict=True)], 1)
+        for start, end in zip(stops, stops.roll(-1, 0), strict=True)
+    ]
+    codes = torch.cat(ways)
+    labels = torch.arange(columns).repeat(ROWS) if spec.classes else None
+    names = generator.class_names[:columns] if spec.classes else ()
+    frames = []
+    for moment in codes:
+        pixels = spec.modality.picture(generator.decode(moment, labels, weights), columns)
+        grid = Image.fromarray((pixels[0] if pixels.shape[0] == 1 else pixels.permute(1, 2, 0)).numpy())
+        frames.append(_headed(_enlarged(grid), names))
+    return frames, [STEP_SECONDS] * len(frames)
+
+
+def encoded(frames: Sequence[Image.Image], seconds: Sequence[float], suffix: str) -> bytes:
+    """An endless GIF or lossless WebP of frames of one size.
+
+    Args:
+        frames: At least one, grey or RGB.
+        seconds: How long each is shown.
+        suffix: One of ``SUFFIXES``.
+    """
+    buffer = BytesIO()
+    times = [round(1000 * one) for one in seconds]
+    first, *rest = frames
+    if suffix == ".gif":
+        first.save(buffer, "GIF", save_all=True, append_images=rest, duration=times, loop=0, optimize=True)
+    else:
+        first.save(buffer, "WEBP", save_all=True, append_images=rest, duration=times, loop=0, lossless=True, method=4)
+    return buffer.getvalue()
+
+
+def _enlarged(picture: Image.Image) -> Image.Image:
+    factor = max(1, round(SMALL / max(picture.size)))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+def _captioned(picture: Image.Image, caption: str, share: float) -> Image.Image:
+    """A picture above a caption, and a bar as long as a share of its width."""
+    canvas = Image.new("RGB", (picture.width, picture.height + BAR + STRIP))
+    canvas.paste(picture)
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, picture.height, max(0, round(share * picture.width) - 1), picture.height + BAR - 1), fill=LINE)
+    draw.text((4, picture.height + BAR + 2), caption, fill=INK, font=ImageFont.load_default(14))
+    return canvas
+
+
+def _headed(picture: Image.Image, names: Sequence[str]) -> Image.Image:
+    """A picture below the names of its columns, as far as they fit."""
+    if not names:
+        return picture
+    canvas = Image.new("RGB", (picture.width, picture.height + STRIP))
+    canvas.paste(picture, (0, STRIP))
+    draw, font, width = ImageDraw.Draw(canvas), ImageFont.load_default(14), picture.width / len(names)
+    for index, name in enumerate(names):
+        shown = name
+        while len(shown) > 1 and draw.textlength(shown, font) > width - 4:
+            shown = shown[:-1]
+        draw.text(((index + 0.5) * width, STRIP / 2), shown, fill=INK, font=font, anchor="mm")
+    return canvas

@@ -1,0 +1,233 @@
+"""``ganzoo compare``: the curves, samples, scores and settings of a few runs side by side, on one page."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganzoo.config.identity import DESCRIPTIVE
+from ganzoo.errors import GanzooError
+from ganzoo.files import begins_like, write_atomically
+from ganzoo.registry import strict
+from ganzoo.reports.plots import Line, curves, spread_out
+from ganzoo.reports.ranking import MetricKey, whole
+from ganzoo.reports.run_figures import AXES, FEWEST, Frame, Plots, by_protocol, frames
+from ganzoo.reports.run_report import KINDS, STATES, FinalScore, final_table
+from ganzoo.reports.templates import Absent, page
+from ganzoo.runs.folder import RunFolder
+
+MARK = "<title>ganzoo: comparison</title>"
+MOST_RUNS = 12
+"""Beyond that, nobody tells the curves apart."""
+
+Records = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the runs.
+
+    Attributes:
+        name: Its folder's name, or as much of its path as tells it from the others.
+        info: Its run.json.
+        state: Its status in words.
+        images: Real images shown.
+        grid: Its newest samples, or why there are none.
+        final: Its final scores, by metric and protocol.
+        scores: All its scores.
+        events: What it logged.
+        settings: Its recipe, flattened: ``train.images`` to ``60000``.
+    """
+
+    name: str
+    info: Mapping[str, Any]
+    state: str
+    images: int
+    grid: Frame | Absent
+    final: Mapping[str, FinalScore]
+    scores: Records
+    events: Records
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """A metric under one protocol.
+
+    Attributes:
+        metric: The metric and its protocol.
+        floor: Real vs real, or None.
+        cells: For each run, its score or None.
+        best: Of the cells' values, the best one; None where fewer than two are known, or no direction is better.
+    """
+
+    metric: MetricKey
+    floor: float | None
+    cells: Sequence[FinalScore | None]
+    best: float | None
+
+
+def write_comparison(paths: Sequence[Path], out: Path) -> Path:
+    """Compare runs on a page that needs nothing else.
+
+    Args:
+        paths: Run folders, finished or not.
+        out: The page; one of an earlier comparison is replaced.
+
+    Raises:
+        GanzooError: There are too few or too many, one is no run, or the page's place is taken by another file.
+    """
+    if not 2 <= len(paths) <= MOST_RUNS:
+        raise GanzooError(
+            f"Cannot compare {len(paths)} run{'' if len(paths) == 1 else 's'}.", f"Give 2 to {MOST_RUNS} run folders."
+        )
+    resolved = [path.resolve() for path in paths]
+    if twice := [str(paths[resolved.index(path)]) for path, n in Counter(resolved).items() if n > 1]:
+        raise GanzooError(f"{twice[0]} is named twice.", "Name each run once.")
+    if os.path.lexists(out) and not begins_like(out, MARK):
+        raise GanzooError(f"{out} is not of `ganzoo compare`, so it is not overwritten.", "Give another --out.")
+    names = _names(resolved)
+    made = page("compare.html", None, facts([_side(path, name) for path, name in zip(paths, names, strict=True)]))
+    try:
+        write_atomically(out, made.encode(errors="backslashreplace"))
+    except OSError as error:
+        raise GanzooError(f"Could not write {out} ({error.strerror}).", "Give another --out.") from error
+    return out
+
+
+def facts(sides: Sequence[Side]) -> dict[str, Any]:
+    """Everything the template shows."""
+    keys = dict.fromkeys(key for side in sides for key in side.settings)
+    settings = [(key, [side.settings.get(key, "–") for side in sides]) for key in keys]
+    return {
+        "sides": sides,
+        "kinds": KINDS,
+        "rows": _rows(sides),
+        "curves": _score_curves(sides),
+        "losses": _loss_curves(sides),
+        "settings": [(key, values) for key, values in settings if len(set(values)) > 1],
+    }
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    deepest = max(len(path.parts) for path in paths)
+    for parts in range(1, deepest):
+        names = ["/".join(path.parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _side(path: Path, name: str) -> Side:
+    run = RunFolder.open(path)
+    events = run.events()
+    found = frames(run.path / "samples", events)
+    final = final_table(whole(run.final_scores()))
+    try:
+        recipe = strict.read_mapping(run.path / "recipe.yaml")
+        settings = dict(_flat({key: value for key, value in recipe.items() if key not in DESCRIPTIVE}))
+    except GanzooError:
+        settings = {}
+    return Side(
+        name,
+        run.info,
+        STATES.get(str(run.info.get("status")), str(run.info.get("status"))),
+        max((event["images"] for event in events), default=0),
+        found if isinstance(found, Absent) else found.shown[-1],
+        {} if isinstance(final, Absent) else {score.metric.key: score for score in final},
+        whole(run.scores()),
+        events,
+        settings,
+    )
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, Mapping) for inner in value):
+        for index, inner in enumerate(value):
+            yield from _flat(inner, f"{path}[{index}]")
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _rows(sides: Sequence[Side]) -> list[ScoreRow]:
+    """One row for each metric and protocol that a run has; those that several have come first."""
+    keys = dict.fromkeys(key for side in sides for key in side.final)
+    rows = []
+    for key in keys:
+        cells = [side.final.get(key) for side in sides]
+        known = [cell for cell in cells if cell is not None]
+        metric = known[0].metric
+        values = [cell.values[cell.reported] for cell in known]
+        best = None
+        if len(known) > 1 and metric.better != "neither":
+            best = (min if metric.better == "lower" else max)(values)
+        rows.append(ScoreRow(metric, known[0].floor, cells, best))
+    return sorted(rows, key=lambda row: -sum(cell is not None for cell in row.cells))
+
+
+def _score_curves(sides: Sequence[Side]) -> list[Plots]:
+    """For each metric and protocol that has a curve, a line for each run, of its reported weights."""
+    found: dict[MetricKey, list[tuple[str, Records]]] = {}
+    for side in sides:
+        for some in by_protocol(side.scores):
+            kind = "ema" if any(score["weights"] == "ema" for score in some) else some[0]["weights"]
+            at_each = {score["images"]: score for score in some if score["weights"] == kind}
+            if len(at_each) >= FEWEST and not some[0]["protocol"].get("sample_seed"):
+                ordered = [at_each[images] for images in sorted(at_each)]
+                found.setdefault(MetricKey.of(some[0]), []).append((side.name, ordered))
+    plots = []
+    for number, (metric, lines) in enumerate(found.items()):
+        floor = lines[0][1][-1].get("floor")
+        values = [score["value"] for _, some in lines for score in some]
+        pictures = tuple(
+            curves(
+                [Line(name, [s[along] for s in some], [s["value"] for s in some]) for name, some in lines],
+                title=f"{metric.name} over {label}",
+                x=label,
+                y=metric.name,
+                name=f"score-{number}-{along}",
+                floor=floor,
+                log=spread_out([*values, floor or 0]),
+            )
+            for along, label in AXES.items()
+        )
+        plots.append(Plots(metric.name, f"{metric.direction}; {metric.protocol}", pictures))
+    return plots
+
+
+def _loss_curves(sides: Sequence[Side]) -> list[Plots]:
+    """For each phase's loss that several runs have, a line for each run."""
+    found: dict[str, list[Line]] = {}
+    for side in sides:
+        logged = [event for event in side.events if event["event"] == "train"]
+        for name in dict.fromkeys(key for event in logged for key in event if key.endswith(".loss")):
+            some = [event for event in logged if name in event]
+            if len(some) >= FEWEST:
+                line = Line(side.name, [event["images"] for event in some], [event[name] for event in some])
+                found.setdefault(name, []).append(line)
+    return [
+        Plots(
+            name.removesuffix(".loss"),
+            "",
+            (
+                curves(
+                    lines,
+                    title=f"Loss of {name.removesuffix('.loss')} over images shown",
+                    x=AXES["images"],
+                    y="loss",
+                    name=f"loss-{number}",
+                ),
+            ),
+        )
+        for number, (name, lines) in enumerate(found.items())
+        if len(lines) > 1
+    ]

@@ -1,0 +1,117 @@
+"""Sends a run's numbers and sample grids to Weights & Biases (a recipe's ``trackers: [wandb]``).
+
+``{name: wandb, mode: offline}`` writes into ``wandb/`` inside the run folder without a network; ``wandb sync`` sends it
+later. ``{name: wandb, library: trackio}`` speaks to trackio instead, which has the same interface and keeps everything
+on this machine. The step is the number of real images shown, so that runs of different batch sizes share an axis. A
+resumed run goes on in the same place. The recipe is sent as the configuration; code, git repositories and what the
+terminal shows are not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field
+
+from ganzoo import GanzooError, Register, Tracker, hookimpl
+from ganzoo_plugins.trackers.tensorboard import tagged
+
+Name = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class WeightsAndBiases(Tracker):
+    """Logs to wandb, or to a library with its interface.
+
+    Args:
+        folder: The run folder.
+        project: Where runs are gathered.
+        entity: The user or team; the account's default where None. For wandb.
+        mode: ``online`` needs ``wandb login``; None is what ``WANDB_MODE`` says, or online. For wandb.
+        library: ``wandb`` or ``trackio``.
+
+    Raises:
+        GanzooError: The library is not installed, or does not start: no account, no network.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        project: Name = "ganzoo",
+        entity: Name | None = None,
+        mode: Literal["online", "offline"] | None = None,
+        library: Literal["wandb", "trackio"] = "wandb",
+    ) -> None:
+        try:
+            self.library = import_module(library)
+        except ImportError as error:
+            extra = "'ganzoo-bench[wandb]'" if library == "wandb" else library
+            raise GanzooError(
+                f"The tracker 'wandb' needs the package {library}, which is not installed.",
+                f"pip install {extra}, or remove it from the recipe's trackers.",
+            ) from error
+        recipe = folder / "recipe.yaml"
+        given: dict[str, Any] = {
+            "project": project,
+            "name": folder.resolve().name,
+            "config": yaml.safe_load(recipe.read_text("utf-8")) if recipe.exists() else {},
+            "resume": "allow",
+        }
+        if library == "wandb":
+            quiet = self.library.Settings(
+                silent=True, console="off", disable_git=True, disable_code=True, x_save_requirements=False
+            )
+            given |= {"entity": entity, "mode": mode, "dir": str(folder), "id": _identity(folder), "settings": quiet}
+        else:
+            given |= {"auto_log_gpu": False, "embed": False}
+        try:
+            self.run = self.library.init(**given)
+        except Exception as error:  # its errors have no base class that all versions share
+            reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
+            raise GanzooError(
+                f"The tracker 'wandb' did not start: {reason}.",
+                "Run `wandb login` first, or give it mode: offline."
+                if library == "wandb"
+                else "Remove it from the recipe's trackers.",
+            ) from error
+        if library == "wandb":
+            self.run.define_metric("*", step_metric="images")
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Every number of a record under ``event/key``; a score under ``score/metric/weights``."""
+        self._send(record.get("images", 0), dict(tagged(record)))
+
+    def picture(self, images: int, path: Path) -> None:
+        """The sample grid, as an image."""
+        self._send(images, {"samples": self.library.Image(str(path), caption=f"{images:,} images")})
+
+    def close(self) -> None:
+        """Waits until everything is written or sent."""
+        self.run.finish()
+
+    def _send(self, images: int, values: Mapping[str, Any]) -> None:
+        if values:
+            # Not as a step: wandb drops steps below the last one, which a resumed run logs again.
+            self.run.log({"images": images, **values})
+
+
+def _identity(folder: Path) -> str | None:
+    """The same for a run and for its resumption, wherever its folder was moved to."""
+    with suppress(OSError, ValueError):
+        info = json.loads((folder / "run.json").read_bytes())
+        said = json.dumps([info.get(key) for key in ("recipe", "seed", "started")])
+        return sha256(said.encode()).hexdigest()[:16]
+    return None
+
+
+@hookimpl
+def register_trackers(register: Register[Tracker]) -> None:
+    """Weights & Biases."""
+    register("wandb", WeightsAndBiases, summary="Numbers and sample grids for Weights & Biases, or trackio")

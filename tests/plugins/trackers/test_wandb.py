@@ -1,0 +1,87 @@
+"""The tracker for Weights & Biases: offline with the real package, and what it says where there is none."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ganzoo import GanzooError
+from ganzoo_plugins.trackers.wandb import WeightsAndBiases
+
+
+@pytest.mark.parametrize(("library", "remedy"), [("wandb", r"ganzoo-bench\[wandb\]"), ("trackio", "install trackio")])
+def test_a_missing_package_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library, remedy) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(GanzooError, match=f"needs the package {library}, which is not installed.*{remedy}"):
+        WeightsAndBiases(tmp_path, library=library)
+
+
+def log_a_run(tracker: WeightsAndBiases, folder: Path) -> None:
+    grid = folder / "grid.png"
+    Image.new("L", (8, 4)).save(grid)
+    tracker.log({"event": "start", "images": 0})
+    tracker.log({"event": "train", "images": 128, "losses": {"generator": 0.5}})
+    tracker.log({"event": "score", "images": 256, "metric": "fid@mnist-cnn", "weights": "ema", "value": 3.0})
+    tracker.picture(256, grid)
+    tracker.close()
+
+
+def records(content: bytes):
+    """The records of a .wandb file: a header of 7 bytes, then LevelDB's log format, in blocks of 32 KiB."""
+    at, parts = 7, b""
+    while at + 7 <= len(content):
+        if 32_768 - at % 32_768 < 7:
+            at += 32_768 - at % 32_768
+            continue
+        length, kind = struct.unpack("<HB", content[at + 4 : at + 7])
+        parts += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield parts
+            parts = b""
+
+
+def test_offline_files_hold_what_was_logged(tmp_path: Path) -> None:
+    wandb = pytest.importorskip("wandb", reason="wandb is not installed: pip install 'ganzoo-bench[wandb]'.")
+    from wandb.proto import wandb_internal_pb2
+
+    (tmp_path / "recipe.yaml").write_text("dataset: ring\ntrain: {images: 256}\n")
+    (tmp_path / "run.json").write_text(json.dumps({"recipe": "vanilla-ring", "seed": 0, "started": "today"}))
+    tracker = WeightsAndBiases(tmp_path, mode="offline")
+    log_a_run(tracker, tmp_path)
+    wandb.teardown()  # its service writes the last records when it ends
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    rows, config = [], {}
+    for data in records(file.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.HasField("history"):
+            rows.append(
+                {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            )
+        if record.HasField("run"):
+            config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+    assert [(row["images"], row.get("train/losses/generator")) for row in rows] == [
+        (128, 0.5),
+        (256, None),
+        (256, None),
+    ]
+    assert rows[1]["score/fid@mnist-cnn/ema"] == 3.0
+    assert rows[2]["samples/width"] == 8
+    assert config["train"] == {"images": 256}
+    assert list(tmp_path.glob("wandb/offline-run-*/files/media/images/*.png"))
+    again = WeightsAndBiases(tmp_path, mode="offline")
+    assert again.run.id == tracker.run.id
+    again.close()
+
+
+def test_trackio_takes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    pytest.importorskip("trackio", reason="trackio is not installed: pip install trackio.")
+    log_a_run(WeightsAndBiases(tmp_path, library="trackio"), tmp_path)
+    assert list((tmp_path / "trackio").glob("ganzoo*.db"))

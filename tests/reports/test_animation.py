@@ -1,0 +1,82 @@
+"""``ganzoo animate``: what moves in the pictures, and where it starts and ends."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganzoo.cli.animate import animate
+from ganzoo.errors import GanzooError
+from ganzoo.reports import animation
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.generator import load
+
+LABELLED = ["conditional=true", "train.images=16", "evaluate.metrics=[]", "evaluate.every_images=null"]
+
+
+@pytest.fixture
+def copy(run, tmp_path):
+    return shutil.copytree(run, tmp_path / "copy")
+
+
+def grid(path):
+    with Image.open(path) as picture:
+        return np.array(picture.convert("L"))
+
+
+def test_a_training_is_its_grids_in_order_each_with_its_images(copy, capsys):
+    animate(copy)
+    assert capsys.readouterr().err.startswith(f"Saved {copy}/training.gif (3 frames, ")
+    paths = sorted((copy / "samples").glob("*.png"))
+    first = grid(paths[0])
+    with Image.open(copy / "training.gif") as gif:
+        assert (gif.n_frames, gif.info["loop"]) == (3, 0)
+        factor = gif.width // first.shape[1]
+        assert gif.height == factor * first.shape[0] + animation.BAR + animation.STRIP
+        for index, path in enumerate(paths):
+            gif.seek(index)
+            shown = np.array(gif.convert("L"))[: factor * first.shape[0] : factor, ::factor]
+            assert np.abs(shown.astype(int) - grid(path)).max() <= 2  # of 256 colours, some are the caption's
+            durations = gif.info["duration"]
+        assert durations == 1900  # the last one stays
+    frames, seconds = animation.training(RunFolder.open(copy))
+    assert frames[0].tobytes() != frames[1].tobytes()
+    assert (len(seconds), seconds[-1]) == (3, 1.9)
+
+
+def test_what_a_crash_left_is_passed_over_and_one_grid_does_not_move(copy):
+    paths = sorted((copy / "samples").glob("*.png"))
+    paths[1].write_bytes(paths[1].read_bytes()[:40])
+    assert len(animation.training(RunFolder.open(copy))[0]) == 2
+    paths[0].unlink()
+    with pytest.raises(GanzooError, match=r"has one grid of samples, which does not move\. Set evaluate\.every_images"):
+        animate(copy)
+
+
+def test_a_walk_comes_back_to_its_beginning_with_a_class_in_each_column(train, toy_zoo, tmp_path):
+    generator = load(train(tmp_path, *LABELLED), zoo=toy_zoo)
+    frames, seconds = animation.walk(generator, seed=3)
+    assert len(frames) == len(seconds) == animation.STOPS * animation.STEPS
+    codes = generator.assembly.spec.prior.sample(
+        animation.STOPS * 16, torch.Generator().manual_seed(3), torch.device("cpu")
+    ).view(animation.STOPS, 16, -1)
+    labels = torch.arange(4).repeat(4)
+    for stop in (0, 2):
+        picture = generator.assembly.spec.modality.picture(generator.decode(codes[stop], labels), 4)[0].numpy()
+        shown = np.array(frames[stop * animation.STEPS].convert("L"))
+        factor = shown.shape[1] // picture.shape[1]
+        assert (shown[animation.STRIP :: factor, ::factor] == picture).all()
+    assert np.array(frames[0])[: animation.STRIP].any()  # the classes' names
+    near, far = (np.abs(np.array(frames[0], float) - np.array(frames[at], float)).mean() for at in (-1, 3 * 14))
+    assert near < far
+    (tmp_path / "walk.webp").write_bytes(animation.encoded(frames, seconds, ".webp"))
+    with Image.open(tmp_path / "walk.webp") as webp:
+        assert webp.n_frames == len(frames)
+        assert (np.array(webp.convert("RGB")) == np.array(frames[0])).all()
+
+
+def test_other_endings_are_refused_before_anything_is_drawn(tmp_path):
+    with pytest.raises(GanzooError, match=r"to a\.mp4\. Give --out FILE\.gif or FILE\.webp"):
+        animate(tmp_path, out=tmp_path / "a.mp4")

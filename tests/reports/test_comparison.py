@@ -1,0 +1,80 @@
+"""``ganzoo compare``: what stands beside what."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from ganzoo.errors import GanzooError
+from ganzoo.reports.comparison import write_comparison
+
+WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
+WIDE += "e.getBoundingClientRect().right > innerWidth + 1).map(e => e.outerHTML.slice(0, 80))"
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory):
+    """A run beside one of its copies that was measured and set otherwise, and one of a stranger without scores."""
+    folder = tmp_path_factory.mktemp("compared")
+    shutil.copytree(run, folder / "a" / "run")
+    other = shutil.copytree(run, folder / "b" / "run")
+    lines = [json.loads(line) for line in (other / "scores.jsonl").read_text().splitlines()]
+    for line in lines:
+        line.pop("schema")  # from before scores were sealed
+        line["value"] /= 2
+    split = [{**line, "protocol": {**line["protocol"], "split": "train"}} for line in lines]
+    (other / "scores.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, *split]))
+    recipe = (other / "recipe.yaml").read_text()
+    (other / "recipe.yaml").write_text(recipe.replace("batch_size: 16", "batch_size: 8"))
+    stranger = shutil.copytree(run, folder / "<script>c</script>")
+    (stranger / "scores.jsonl").unlink()
+    return write_comparison([folder / "a/run", folder / "b/run", stranger], folder / "page.html")
+
+
+def test_scores_stand_in_one_row_by_protocol_and_the_best_is_bold(page):
+    text = page.read_text()
+    table = text[text.index("<tbody>") : text.index("</tbody>")]
+    rows = [re.findall(r"<td class=\"number\">(.*?)</td>", row, re.DOTALL) for row in table.split("<tr>")[1:]]
+    own, train = rows
+    assert "<strong>" not in own[0]
+    assert "<strong>" in own[1]
+    assert own[2] == "–"
+    value = float(re.match(r"[\d.,]+", own[0]).group().replace(",", ""))
+    assert float(re.search(r"<strong>([\d.,]+)", own[1]).group(1).replace(",", "")) == pytest.approx(
+        value / 2, rel=0.01
+    )
+    assert [cell == "–" for cell in train[:3]] == [True, False, True]
+    assert "toy train images" in table
+
+
+def test_the_settings_that_differ_are_listed_and_no_others(page):
+    text = page.read_text()
+    table = text[text.index('<table class="settings">') :]
+    rows = re.findall(r"<code>(.*?)</code></th><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td>", table)
+    assert rows == [("train.batch_size", "16", "8", "16")]
+    assert "<script>" not in text
+    assert "a/run" in text
+    assert "b/run" in text
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_in_a_browser(visit, page, width, scheme):
+    seen = visit(page, width=width, scheme=scheme)
+    assert seen.page.evaluate(WIDE) == []
+    assert seen.page.locator(".sides img").count() == 3
+    assert seen.page.locator("svg:visible").count() == 6  # two scores over images and over seconds, two losses
+    assert seen.page.locator("img:not([alt])").count() == 0
+    seen.no_trouble()
+
+
+def test_what_cannot_be_compared_is_one_sentence(run, tmp_path):
+    with pytest.raises(GanzooError, match="Cannot compare 1 run. Give 2 to 12"):
+        write_comparison([run], tmp_path / "page.html")
+    with pytest.raises(GanzooError, match="is named twice"):
+        write_comparison([run, run / ".." / run.name], tmp_path / "page.html")
+    (tmp_path / "page.html").write_text("my own")
+    with pytest.raises(GanzooError, match="is not of `ganzoo compare`, so it is not overwritten"):
+        write_comparison([run, shutil.copytree(run, tmp_path / "copy")], tmp_path / "page.html")
+    with pytest.raises(GanzooError, match="not a run folder"):
+        write_comparison([run, tmp_path], tmp_path / "other.html")
