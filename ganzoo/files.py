@@ -147,7 +147,10 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
     pattern = "*" if name == "*" else glob.escape(name)
     for temporary in folder.glob(f".{pattern}.*.tmp"):
         if sole_writer or not _may_be_alive(temporary):
-            _remove(temporary)
+            if temporary.is_dir():
+                shutil.rmtree(temporary, ignore_errors=True)
+            else:
+                temporary.unlink(missing_ok=True)
 
 
 def _may_be_alive(temporary: Path) -> bool:
@@ -173,13 +176,6 @@ def _age(file: Path) -> float:
     with suppress(OSError):
         return time.time() - file.stat().st_mtime
     return 0.0
-
-
-def _remove(temporary: Path) -> None:
-    if temporary.is_dir():
-        shutil.rmtree(temporary, ignore_errors=True)
-    else:
-        temporary.unlink(missing_ok=True)
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:

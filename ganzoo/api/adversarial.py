@@ -326,9 +326,8 @@ class AdversarialGame(Objective):
             for known, found in seen:
                 if known is images:
                     return found
-            found = _features(discriminator, images, condition)
-            seen.append((images, found))
-            return found
+            seen.append((images, discriminator.features(images, *condition)))  # type: ignore[operator]
+            return seen[-1][1]
 
         def critic(images: Tensor) -> Tensor:
             if self._reads_features:
@@ -357,11 +356,6 @@ class AdversarialGame(Objective):
             features=features,
             player=player,
         )
-
-
-def _features(discriminator: nn.Module, images: Tensor, condition: tuple[Tensor, ...]) -> Tensor:
-    found: Tensor = discriminator.features(images, *condition)  # type: ignore[operator]
-    return found
 
 
 def _total(adversarial: Tensor, terms: Sequence[Regularizer], context: RegularizerContext) -> dict[str, Tensor]:

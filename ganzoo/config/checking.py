@@ -281,7 +281,10 @@ def optimizer_options(name: str) -> Options:
         inspect.Parameter("decay", keyword, default="constant", annotation=Literal["constant", "linear", "cosine"]),
         inspect.Parameter("lazy_scaling", keyword, default=False, annotation=bool),
     ]
-    hints = _hints(kind)
+    try:
+        hints = get_type_hints(vars(kind)["__init__"])
+    except (NameError, TypeError):  # names that torch imports for type checkers only
+        hints = {}
     for parameter in inspect.signature(kind).parameters.values():
         if parameter.name not in NOT_OPTIONS:
             annotation = BOUNDS.get(parameter.name) or _type(parameter.default, hints.get(parameter.name))
@@ -304,13 +307,6 @@ def check_optimizer(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     checked = optimizer_options(name).check(options)
     return {key: value for key, value in checked.items() if value is not False or key in options}
-
-
-def _hints(kind: type[torch.optim.Optimizer]) -> dict[str, Any]:
-    try:
-        return get_type_hints(vars(kind)["__init__"])
-    except (NameError, TypeError):  # names that torch imports for type checkers only
-        return {}
 
 
 def _type(default: Any, hint: Any) -> Any:
@@ -359,7 +355,8 @@ def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
     listed = HEADLINES.get(dataset) or [
         f"{metric}@{extractor}" for extractor in list(extractors_of(dataset, zoo))[:1] for metric in OF_OTHERS
     ]
-    return tuple(name for name in listed if _is_installed(name, zoo))
+    parts = {name: name.split("@") for name in listed}
+    return tuple(name for name, (metric, where) in parts.items() if metric in zoo.metrics and where in zoo.extractors)
 
 
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
@@ -378,8 +375,3 @@ def how_to_score(dataset: str, zoo: Zoo) -> str:
         f"Install a plugin whose extractor was fitted to it, or name an extractor of any images, such as "
         f"fid@{FOREIGN_EXTRACTORS[0]}."
     )
-
-
-def _is_installed(name: str, zoo: Zoo) -> bool:
-    metric, _, extractor = name.partition("@")
-    return metric in zoo.metrics and extractor in zoo.extractors

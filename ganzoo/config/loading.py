@@ -215,17 +215,14 @@ def _set(data: dict[str, Any], override: Override, earlier: Iterable[Override], 
         inner[_index(inner, override, last)] = override.value
         return
     if last == "name" and parents and inner.get("name") != override.value:
-        wanted = {other.path[len(parents)] for other in earlier if _below(other, parents)}
+        depth = len(parents)
+        below = [other.path for other in earlier if len(other.path) > depth and list(other.path[:depth]) == parents]
+        wanted = {path[depth] for path in below}
         kept = _kept(override, inner.get("name"), zoo)
         for option in inner.keys() - wanted:
             if option not in kept:
                 del inner[option]
     inner[last] = override.value
-
-
-def _below(override: Override, parents: Sequence[str]) -> bool:
-    depth = len(parents)
-    return len(override.path) > depth and list(override.path[:depth]) == parents
 
 
 def _kept(override: Override, before: Any, zoo: Zoo) -> Container[str]:

@@ -75,7 +75,9 @@ def manifolds(
     pairs = _Pairs(fake, real, device)
     nearer = coverage_radii.to(device).square() * (1 - TIE)
     among_real, among_fake = (radii.to(device).square() * (1 + TIE) for radii in (precision_radii, recall_radii))
-    groups = _order(len(fake)).to(device).tensor_split(min(GROUPS, len(fake)))
+    # In random order: samples come sorted, and a group of similar ones would be no sample of them.
+    order = torch.randperm(len(fake), generator=torch.Generator().manual_seed(SEED))
+    groups = order.to(device).tensor_split(min(GROUPS, len(fake)))
     held = torch.zeros(len(fake), dtype=torch.int64, device=device)
     precise = torch.zeros(len(fake), dtype=torch.bool, device=device)
     covered, recalled = (torch.zeros(len(groups), len(real), dtype=torch.bool, device=device) for _ in range(2))
@@ -228,8 +230,3 @@ def _smallest(gaps: Tensor, k: int) -> Tensor:
     left = torch.arange(width * FOLD, m, device=gaps.device).expand(rows, -1)
     columns = torch.cat([columns, left], 1)
     return columns.gather(1, gaps.gather(1, columns).topk(k, dim=1, largest=False).indices)
-
-
-def _order(n: int) -> Tensor:
-    """A random order: samples come sorted, and a group of similar ones would be no sample of them."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(SEED))

@@ -82,7 +82,12 @@ class RealImages:
     def features(self) -> Features:
         """Their features, from the cache where it has them."""
         assert self.extractor is not None, "features come from an extractor"
-        tensors = remembered("features", self.key, self._compute)
+
+        def compute() -> dict[str, Tensor]:
+            found = self.see(self.dataset.images)
+            return {"values": found.values, **({} if found.logits is None else {"logits": found.logits})}
+
+        tensors = remembered("features", self.key, compute)
         projection = self.extractor.projection
         return Features(tensors["values"], tensors.get("logits"), None if projection is None else projection.cpu())
 
@@ -99,10 +104,6 @@ class RealImages:
     @cached_property
     def _radii(self) -> dict[int, Tensor]:
         return {}
-
-    def _compute(self) -> dict[str, Tensor]:
-        found = self.see(self.dataset.images)
-        return {"values": found.values} if found.logits is None else {"values": found.values, "logits": found.logits}
 
 
 def remembered_number(kind: str, key: Key, compute: Callable[[], float]) -> float:

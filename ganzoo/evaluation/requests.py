@@ -245,7 +245,10 @@ def fitting_metrics(
         Those that fit, and a sentence for each extractor that does not; where nothing fits, one that says what to do.
     """
     kept, sentences = [], []
-    for extractor, names in _by_extractor(metrics).items():
+    by_extractor: dict[str, list[str]] = {}
+    for name in metrics:
+        by_extractor.setdefault(name.partition("@")[2], []).append(name)
+    for extractor, names in by_extractor.items():
         if not extractor:  # metrics of the trained model, which need none
             kept += names
             continue
@@ -267,13 +270,6 @@ def fitting_metrics(
     if not kept:
         sentences.append(f"This run gets no scores. {how_to_score(dataset.world, zoo)}")
     return [name for name in metrics if name in kept], sentences
-
-
-def _by_extractor(metrics: Sequence[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for name in metrics:
-        found.setdefault(name.partition("@")[2], []).append(name)
-    return found
 
 
 def written(shape: Shape) -> str:

@@ -79,16 +79,12 @@ def variety(features: Features) -> dict[str, float]:
     n = len(distances)
     nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()
     found = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
-    classes = _classes(features.logits) if features.logits is not None else torch.empty(0)
+    logits = torch.empty(0, 1) if features.logits is None else features.logits
+    classes = logits[logits.amax(1) > -math.inf].argmax(1)  # an extractor that puts an image into none gives -inf
     if 2 * len(classes) >= n:
         share = classes.bincount().double() / len(classes)
         found["classes"] = torch.special.entr(share).sum().exp().item()
     return found
-
-
-def _classes(logits: Tensor) -> Tensor:
-    """The predicted class of each image, int64; an extractor that puts one into no class gives it -inf throughout."""
-    return logits[logits.amax(1) > -math.inf].argmax(1)
 
 
 def _first(features: Features, n: int) -> Features:

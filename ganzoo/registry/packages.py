@@ -31,7 +31,10 @@ def installed() -> list[EntryPoint]:
         GanzooError: The metadata of some package cannot be read.
     """
     try:
-        return sorted(entry_points(group="ganzoo"), key=_order)
+        return sorted(
+            entry_points(group="ganzoo"),
+            key=lambda point: (distribution_name(point) != OURS, distribution_name(point), point.name),
+        )
     except (OSError, ValueError, TypeError) as error:
         culprit = _damaged()
         raise GanzooError(
@@ -127,10 +130,6 @@ def _folders(package: str) -> list[str]:
 
 def _locations(spec: ModuleSpec | None) -> list[str]:
     return list(spec.submodule_search_locations or ()) if spec else []
-
-
-def _order(point: EntryPoint) -> tuple[bool, str, str]:
-    return distribution_name(point) != OURS, distribution_name(point), point.name
 
 
 def distribution_name(point: EntryPoint) -> str:

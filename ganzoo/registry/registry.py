@@ -275,7 +275,12 @@ class Registry(Generic[T]):
                 f"registered by plugin '{taken.plugin}' ({taken.distribution}).",
                 "Names are unique within a kind; rename one.",
             )
-        _check_description(entry)
+        if not isinstance(entry.summary, str) or not entry.summary.strip() or "\n" in entry.summary.strip():
+            raise GanzooError(f"The {entry.kind} '{entry.name}' needs a one-line summary.")
+        if entry.paper is not None and (not isinstance(entry.paper, str) or not entry.paper.strip()):
+            raise GanzooError(
+                f"The {entry.kind} '{entry.name}' has a paper that is not text.", "Give a citation or None."
+            )
         for alias in entry.aliases:
             check_name(entry.kind, alias)
         if not callable(entry.factory):
@@ -346,10 +351,3 @@ def one_kind(word: str) -> str:
         if word.lower() in (kind, plural):
             return kind
     raise unknown("kind", word, KINDS.values())
-
-
-def _check_description(entry: Entry[Any]) -> None:
-    if not isinstance(entry.summary, str) or not entry.summary.strip() or "\n" in entry.summary.strip():
-        raise GanzooError(f"The {entry.kind} '{entry.name}' needs a one-line summary.")
-    if entry.paper is not None and (not isinstance(entry.paper, str) or not entry.paper.strip()):
-        raise GanzooError(f"The {entry.kind} '{entry.name}' has a paper that is not text.", "Give a citation or None.")

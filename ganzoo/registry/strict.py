@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any, get_args
 
@@ -85,7 +87,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if value is None:
         raise GanzooError(f"{path} is empty.")
     if not isinstance(value, dict):
-        raise GanzooError(f"{path} must hold a mapping of keys to values, not a {_word(value)}.")
+        found = "list" if isinstance(value, list) else "single value"
+        raise GanzooError(f"{path} must hold a mapping of keys to values, not a {found}.")
     return value
 
 
@@ -138,10 +141,6 @@ def _surprise(event: yaml.Event, depth: int, documents: int) -> str:
 
 def _place(source: str, mark: Any) -> str:
     return source if mark is None else f"{source}, line {mark.line + 1}, column {mark.column + 1}"
-
-
-def _word(value: Any) -> str:
-    return "list" if isinstance(value, list) else "single value"
 
 
 KeyPath = tuple[str | int, ...]
@@ -272,7 +271,7 @@ def issues(error: ValidationError, model: type[BaseModel], data: Any, noun: str 
             found.append(ValidationIssue(path_in(data, loc), verdict, whole=verdict[0].isupper()))
         else:
             path = path_in(data, loc)
-            values[path] = _at(data, path)
+            values[path] = reduce(getitem, path, data)
             expected.setdefault(path, []).append(_expected(details))
     # A union reports each of its members; together they are one mistake.
     for path, wanted in expected.items():
@@ -308,9 +307,10 @@ def path_in(data: Any, loc: KeyPath) -> KeyPath:
     """A location without the parts that pydantic added: tags and types of unions, which are no keys of ``data``."""
     path: list[str | int] = []
     for part in loc:
-        inside, data = _step(data, part)
-        if inside:
+        in_list = isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data)
+        if in_list or (isinstance(data, Mapping) and part in data):
             path.append(part)
+            data = data[part]
     return tuple(path)
 
 
@@ -321,14 +321,6 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _step(data: Any, part: str | int) -> tuple[bool, Any]:
-    if isinstance(data, Mapping) and part in data:
-        return True, data[part]
-    if isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data):
-        return True, data[part]
-    return False, data
-
-
 def _without_echoes(found: list[ValidationIssue]) -> list[ValidationIssue]:
     """A misspelt key is one mistake, although the key that was meant is missing too."""
     hints = {(issue.path, issue.remedy) for issue in found}
@@ -337,12 +329,6 @@ def _without_echoes(found: list[ValidationIssue]) -> list[ValidationIssue]:
         for issue in found
         if not issue.verdict.startswith("needs") or (issue.path, f"Did you mean '{issue.key}'?") not in hints
     ]
-
-
-def _at(data: Any, path: KeyPath) -> Any:
-    for part in path:
-        data = data[part]
-    return data
 
 
 def _expected(details: ErrorDetails) -> str:

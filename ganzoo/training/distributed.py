@@ -134,7 +134,9 @@ class Processes:
             flat = torch.cat([tensor.reshape(-1) for tensor in alike])
             with _in_contact():
                 dist.broadcast(flat, 0)
-            _unflatten(flat, alike)
+            parts = torch.split(flat, [tensor.numel() for tensor in alike])
+            for tensor, part in zip(alike, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
 
     def broadcast_bytes(self, content: bytes = b"") -> bytes:
         """The main process's bytes. What is sent is JSON, YAML or safetensors, so that nobody unpickles anything."""
@@ -194,12 +196,6 @@ def _in_memory_order(tensor: Tensor) -> Tensor:
     if tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor.as_strided((tensor.numel(),), (1,))
     return tensor.reshape(-1)
-
-
-def _unflatten(flat: Tensor, tensors: Sequence[Tensor]) -> None:
-    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
-    for tensor, part in zip(tensors, parts, strict=True):
-        tensor.copy_(part.view_as(tensor))
 
 
 class Replicas:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
@@ -35,21 +34,15 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
     with torch.random.fork_rng(), FakeTensorMode(allow_non_fake_inputs=True):
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
         groups = scheduled(assembly.objective.phases(), recipe)
-        batch = _batch(recipe, assembly)
-        total = sum(_flops(group, assembly, batch) * _share(group[0]) for group in groups)
+        n, spec = recipe.train.batch_size, assembly.spec
+        z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
+        columns = {name: torch.zeros(n, *shape) for name, shape in spec.columns}
+        images, label = torch.zeros(n, *spec.shape), torch.zeros(n, dtype=torch.int64)
+        batch = Batch.of({"image": images, "label": label, **columns}, z)
+        # How often a group runs in a step, on average over the training.
+        shares = [group[0].repeat / group[0].every_steps * (group[0].end - group[0].begin) for group in groups]
+        total = sum(share * _flops(group, assembly, batch) for share, group in zip(shares, groups, strict=True))
     return total / (recipe.train.batch_size * max(group[0].repeat for group in groups))
-
-
-def _share(phase: Phase) -> float:
-    """How often a phase runs in a step, on average over the training."""
-    return phase.repeat / phase.every_steps * (phase.end - phase.begin)
-
-
-def _batch(recipe: Recipe, assembly: Assembly) -> Batch:
-    n, spec = recipe.train.batch_size, assembly.spec
-    z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
-    columns = {name: torch.zeros(n, *shape) for name, shape in spec.columns}
-    return Batch.of({"image": torch.zeros(n, *spec.shape), "label": torch.zeros(n, dtype=torch.int64), **columns}, z)
 
 
 def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch) -> int:
@@ -62,14 +55,10 @@ def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch) -> int:
             batch = replace(batch, fake=assembly.objective.fakes(networks, batch))
         for phase in group:
             trained = [p for role in phase.trains for p in networks[role].parameters()]
-            require_gradients(trained, _others(assembly.networks, trained))
+            known = {id(parameter) for parameter in trained}
+            require_gradients(trained, [p for p in assembly.networks.parameters() if id(p) not in known])
             phase.loss(networks, batch)["loss"].backward()  # type: ignore[no-untyped-call]
     return counter.get_total_flops()
-
-
-def _others(networks: nn.ModuleDict, trained: list[nn.Parameter]) -> list[nn.Parameter]:
-    known = {id(parameter) for parameter in trained}
-    return [parameter for parameter in networks.parameters() if id(parameter) not in known]
 
 
 class _NoTracker(ModuleTracker):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import get_total_norm
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -30,14 +30,13 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
     """The roles of networks that hold a NaN or an infinity; waits for the device."""
-    held = {role: _floats(network) for role, network in networks.items()}
+    held = {
+        role: [t.detach() for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()]
+        for role, network in networks.items()
+    }
     largest = {role: get_total_norm(tensors, math.inf) for role, tensors in held.items() if tensors}
     finite = torch.stack(list(largest.values())).isfinite().tolist() if largest else []
     return [role for role, whole in zip(largest, finite, strict=True) if not whole]
-
-
-def _floats(network: nn.Module) -> list[Tensor]:
-    return [t.detach() for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()]
 
 
 def shares_of_a_step(trainer: Trainer, steps: int = 40) -> dict[str, float]:

@@ -377,13 +377,12 @@ def _optimizer(optimizer: RoleOptimizer, options: Mapping[str, object], total: i
         rate = Schedule.of(lr, total)
         setters.append(lambda images: optimizer.set_lr(rate.at(images)))
     if isinstance(betas, Sequence) and any(isinstance(beta, ScheduleConfig) for beta in betas):
-        each = [Schedule.of(b if isinstance(b, ScheduleConfig) else _constant(b), total) for b in betas]
+        each = [
+            Schedule.of(b if isinstance(b, ScheduleConfig) else ScheduleConfig(start=b, shape="constant"), total)
+            for b in betas
+        ]
         setters.append(lambda images: optimizer.set_betas([schedule.at(images) for schedule in each]))
     return setters
-
-
-def _constant(value: float) -> ScheduleConfig:
-    return ScheduleConfig(start=value, shape="constant")
 
 
 def _buffer(
