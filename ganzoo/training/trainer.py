@@ -121,7 +121,7 @@ class Trainer:
         """Take the next steps with this engine, from the state that the training is in.
 
         Args:
-            name: As in ``train.engine``; ``auto`` is eager, see ``engine_choice.settle_engine``.
+            name: As in ``train.engine``; ``auto`` is eager, see ``engines.choice.settle_engine``.
             log: Called with what the engine has to say, instead of the trainer's own.
 
         Raises:
