@@ -345,7 +345,15 @@ class Dataset:
             object.__setattr__(self, "world", self.name)
         who = f"Dataset '{self.name}' ({self.split})"
         if self.modality is None:
-            object.__setattr__(self, "modality", self._guessed(who))
+            try:
+                object.__setattr__(self, "modality", of_samples(self.images))
+            except GanzooError as error:
+                raise GanzooError(
+                    f"{who} returned images of shape {'x'.join(map(str, self.images.shape))} and type "
+                    f"{self.images.dtype}.",
+                    "A dataset plugin returns uint8 images (n, 1 or 3, height, width), float32 points (n, 1, 1, d), "
+                    "or names its modality.",
+                ) from error
         images, labels, modality = self.images, self.labels, self.modality
         if images.dtype != modality.stored or tuple(images.shape[1:]) != modality.shape or images.numel() == 0:
             raise GanzooError(
@@ -368,16 +376,6 @@ class Dataset:
                     f"{who} has {len(column):,} rows in its column '{name}' for {len(images):,} images.",
                     "Every column has one row for each image.",
                 )
-
-    def _guessed(self, who: str) -> Modality:
-        try:
-            return of_samples(self.images)
-        except GanzooError as error:
-            raise GanzooError(
-                f"{who} returned images of shape {'x'.join(map(str, self.images.shape))} and type {self.images.dtype}.",
-                "A dataset plugin returns uint8 images (n, 1 or 3, height, width), float32 points (n, 1, 1, d), "
-                "or names its modality.",
-            ) from error
 
     def __len__(self) -> int:
         return len(self.images)

@@ -74,7 +74,10 @@ def bench(
     from ganzoo.studies.matrix import Matrix
     from ganzoo.studies.records import Ledger
     from ganzoo.studies.worker import Bench, Settings
+    from ganzoo.training.device import available_cores
 
+    if jobs > 1 and threads is None and "OMP_NUM_THREADS" not in os.environ:
+        threads = max(1, available_cores() // jobs)
     results = results or default_folder("results")
     work = work or default_folder("runs", "bench")
     zoo = load_zoo()
@@ -83,7 +86,7 @@ def bench(
     settings = Settings(
         work,
         parallel=jobs,
-        threads=threads or (_share(jobs) if jobs > 1 else None),
+        threads=threads,
         force=force,
         retry=retry,
         extra=(*(("--data-dir", str(data_dir)) if data_dir else ()), *(("--allow-code",) if allow_code else ())),
@@ -113,10 +116,3 @@ def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
     if not 1 <= first <= step:
         raise GanzooError(f"--shard {shard} must have the form k/n, k being from 1 to n.", "For example: --shard 1/4.")
     return list(jobs[first - 1 :: step])
-
-
-def _share(jobs: int) -> int | None:
-    """Threads of each of several trainings, unless the environment has them."""
-    from ganzoo.training.device import available_cores
-
-    return None if "OMP_NUM_THREADS" in os.environ else max(1, available_cores() // jobs)

@@ -102,16 +102,9 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, str) and source in zoo.recipes:
         return zoo.recipes.get(source).create()
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or isinstance(source, Path) or _is_file(path):
+    if path.suffix in (".yaml", ".yml") or isinstance(source, Path) or os.path.isfile(path):  # noqa: PTH113 - False for a name that is too long
         return path
     return zoo.recipes.get(str(source)).create()  # raises, naming the nearest
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # too long for a name, or in a folder that may not be searched
-        return False
 
 
 def _sections_with_old_keys(

@@ -284,7 +284,10 @@ def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
     """The keys that a model knows at one of pydantic's locations, which may hold the tags of unions."""
     models = [model]
     for part in loc:
-        inner = [found for m in models for found in models_in(_annotation(m, part))]
+        below = [
+            field.annotation for m in models for n, field in m.model_fields.items() if (field.alias or n) == str(part)
+        ]
+        inner = [found for annotation in below for found in models_in(annotation)]
         tagged = [m for m in models if "name" in m.model_fields and m.model_fields["name"].default == part]
         models = inner or tagged or models
     return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
@@ -337,8 +340,3 @@ def _expected(details: ErrorDetails) -> str:
         return f"valid ({details['msg'][:1].lower()}{details['msg'][1:]})"
     context = details.get("ctx", {})
     return template.format_map({key: f"{x:g}" if isinstance(x, float) else x for key, x in context.items()})
-
-
-def _annotation(model: type[BaseModel], part: str | int) -> Any:
-    named = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-    return named.get(str(part))

@@ -20,7 +20,6 @@ from ganzoo.runs.folder import RunFolder, Which, reading
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ganzoo.api.dataset import Dataset
     from ganzoo.config.schema import Recipe
     from ganzoo.runs.checkpoint import Checkpoint
 
@@ -164,16 +163,12 @@ class TrainedGenerator:
             )
         found = {} if source is None else {"source": source}
         if missing := [name for name in names if name not in found]:
-            columns = self._dataset().columns
+            try:
+                columns = self.run.dataset(self.recipe, self.zoo, self.recipe.dataset.scored_split).columns
+            except GanzooError:  # it has no images that it is scored against
+                columns = self.run.dataset(self.recipe, self.zoo, "train").columns
             found |= {name: columns[name] for name in missing if name in columns}
         return found
-
-    def _dataset(self) -> Dataset:
-        """The images it was scored against, or the training images where there are none."""
-        try:
-            return self.run.dataset(self.recipe, self.zoo, self.recipe.dataset.scored_split)
-        except GanzooError:
-            return self.run.dataset(self.recipe, self.zoo, "train")
 
     def class_number(self, label: int | str) -> int:
         """The number of a class that is given by its name or number; a name wins where classes are called by numbers.
@@ -204,7 +199,13 @@ class TrainedGenerator:
         roles = self.assembly.objective.samples_with
         networks = {role: self.assembly.networks[role] for role in roles}
         for role, network in networks.items():
-            _fill(network, self.checkpoint.weights(f"{prefix}.{role}"), role, self.run)
+            try:
+                network.load_state_dict(self.checkpoint.weights(f"{prefix}.{role}"))
+            except RuntimeError as error:
+                raise GanzooError(
+                    f"The {role} in the checkpoint of {self.run.path} is not the one that its recipe describes.",
+                    "Install the versions of the plugins that run.json names.",
+                ) from error
         return networks
 
 
@@ -252,13 +253,3 @@ def _modality(run: RunFolder, recipe: Recipe, zoo: Zoo) -> Modality:
     name = run.info.get("modality", "images" if run.info.get("quantised", True) else "points")
     known = recorded(name, run.info["shape"])
     return known or run.dataset(recipe, zoo).modality
-
-
-def _fill(network: nn.Module, weights: Mapping[str, Tensor], role: str, run: RunFolder) -> None:
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise GanzooError(
-            f"The {role} in the checkpoint of {run.path} is not the one that its recipe describes.",
-            "Install the versions of the plugins that run.json names.",
-        ) from error

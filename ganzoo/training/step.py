@@ -322,7 +322,11 @@ class GradientWatch:
         """Read the gradients of a phase that has just had its turn; does not wait for the device."""
         parameters = self._parameters[phase.name]
         if parameters:
-            self._meters.add(phase.name, {role: _gradient_norm(some) for role, some in parameters.items()})
+            norms = {}
+            for role, some in parameters.items():
+                gradients = [p.grad for p in some if p.grad is not None]
+                norms[role] = get_total_norm(gradients) if gradients else some[0].new_zeros(())
+            self._meters.add(phase.name, norms)
 
     def snapshot(self) -> Callable[[], None]:
         """The norms noted until this moment, as a function that rolls back to them."""
@@ -331,8 +335,3 @@ class GradientWatch:
     def flush(self) -> dict[str, float]:
         """Mean norms since the last flush, as ``{"<phase>.<role>": ...}``, and start anew; waits for the device."""
         return self._meters.flush()
-
-
-def _gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return get_total_norm(gradients) if gradients else parameters[0].new_zeros(())

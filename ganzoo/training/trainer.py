@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset
-from ganzoo.api.objective import Networks, Phase
+from ganzoo.api.objective import Networks
 from ganzoo.build import assemble
 from ganzoo.config.schema import Recipe, initial
 from ganzoo.data import build_sampler
@@ -132,12 +132,33 @@ class Trainer:
     def _prepare(self, engine: Engine, name: str) -> None:
         """Optimizers, groups and schedules for an engine, which keep the state that the training is in."""
         captured_on = self.device if name in CAPTURING else None
+        networks = dict(self.networks.items())
         phases = [phase for group in self._phases for phase in group]
-        optimizers = build_optimizers(self.recipe, dict(self.networks.items()), phases, captured_on)
+        optimizers = build_optimizers(self.recipe, networks, phases, captured_on)
         for role, before in self.optimizers.items():
             optimizers[role].load(before.tensors())
         self.engine, self.optimizers = engine, optimizers
-        self.step_groups = [self._group(phases) for phases in self._phases]
+        context = partial(autocast, self.precision, self.device)
+        self.step_groups = [
+            StepGroup(
+                [
+                    PhaseStep(
+                        phase,
+                        self.networks,
+                        [optimizers[role].inner for role in phase.trains],
+                        context,
+                        self._replicas,
+                        self.meters,
+                    )
+                    for phase in group
+                ],
+                self.objective,
+                networks,
+                self._draw_latents,
+                context,
+            )
+            for group in self._phases
+        ]
         total = self.total_steps * self.images_per_step
         self.schedules = Schedules.build(self.recipe, self.objective, optimizers, self.ema, total, self.device)
         self._step = self._prepared_step()
@@ -166,21 +187,6 @@ class Trainer:
             self.restore(tensors, state)
             for rollback in rollbacks:
                 rollback()
-
-    def _group(self, phases: Sequence[Phase]) -> StepGroup:
-        context = partial(autocast, self.precision, self.device)
-        steps = [
-            PhaseStep(
-                phase,
-                self.networks,
-                [self.optimizers[role].inner for role in phase.trains],
-                context,
-                self._replicas,
-                self.meters,
-            )
-            for phase in phases
-        ]
-        return StepGroup(steps, self.objective, dict(self.networks.items()), self._draw_latents, context)
 
     def _draw_latents(self) -> Tensor:
         """This process's rows of the next latent codes, which are drawn for all processes alike."""
