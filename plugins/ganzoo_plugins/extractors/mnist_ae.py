@@ -23,18 +23,15 @@ others: docs/metrics.md.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ganzoo import Extractor, GanzooError, Register, hookimpl
+from ganzoo import Extractor, Register, hookimpl
+from ganzoo_plugins.extractors.bundled import Bundled
 
 BLACK, WHITE = 16, 240
 """Levels up to the one are black, from the other on white: nobody tells them apart."""
@@ -66,7 +63,7 @@ class Encoder(nn.Module):
         return first, second, self.last(second.flatten(1))
 
 
-class Autoencoder(Extractor):
+class Autoencoder(Bundled):
     """The encoder of an autoencoder, at native 28x28.
 
     Args:
@@ -77,9 +74,9 @@ class Autoencoder(Extractor):
     """
 
     directions: Tensor
-    name: ClassVar[str]
     weights: ClassVar[str]
-    shape = (1, 28, 28)
+    """The file, which is named after the first twelve digits of its digest."""
+    made_by = "ganzoo_plugins.extractors.mnist_ae_training"
     width = LAST + 2 * FIRST + 2 * SECOND + GREYS
 
     def __init__(self, weights: Path | None = None) -> None:
@@ -87,21 +84,7 @@ class Autoencoder(Extractor):
         weights = weights or Path(__file__).with_name(self.weights)
         self.encoder = Encoder()
         self.register_buffer("directions", torch.zeros(self.width, DIRECTIONS))
-        try:
-            content = weights.read_bytes()
-            self.load_state_dict(load(content))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise GanzooError(
-                f"The weights of '{self.name}' in {weights} cannot be read.",
-                "Install ganzoo-bench again, or fit them: `python -m ganzoo_plugins.extractors.mnist_ae_training`.",
-            ) from error
-        self._digest = sha256(content).hexdigest()
-        convert_conv2d_weight_memory_format(self.eval().requires_grad_(False), torch.channels_last)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the weights file, whose name begins with its first twelve digits."""
-        return self._digest
+        self.read_weights(weights)
 
     @property
     def projection(self) -> Tensor:
@@ -120,12 +103,7 @@ class Autoencoder(Extractor):
         Raises:
             GanzooError: The images have another shape or type.
         """
-        if images.dtype != torch.uint8 or images.shape[1:] != self.shape:
-            shape = "x".join(map(str, images.shape))
-            raise GanzooError(
-                f"The extractor '{self.name}' was given images of shape {shape} and type {images.dtype}.",
-                "It judges uint8 images of shape (n, 1, 28, 28) and never resamples.",
-            )
+        self.refuse_unfit(images)
         with torch.autocast(images.device.type, enabled=False):
             return features(self.encoder, images), None
 

@@ -11,16 +11,13 @@ it, so that nothing depends on the batch or on train mode.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
-from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from ganzoo import Extractor, GanzooError, Register, hookimpl
+from ganzoo import Extractor, Register, hookimpl
+from ganzoo_plugins.extractors.bundled import Bundled
 
 WEIGHTS = Path(__file__).with_name("mnist-cnn.safetensors")
 FASHION_WEIGHTS = Path(__file__).with_name("fashion-mnist-cnn.safetensors")
@@ -44,7 +41,7 @@ def trunk() -> nn.Sequential:
     )
 
 
-class MnistCnn(Extractor):
+class MnistCnn(Bundled):
     """A convolutional classifier of MNIST digits.
 
     Args:
@@ -55,7 +52,7 @@ class MnistCnn(Extractor):
     """
 
     name = "mnist-cnn"
-    shape = (1, 28, 28)
+    made_by = "ganzoo_plugins.extractors.mnist_cnn_training"
     width = 128
     classes = 10
     worlds = ("mnist",)
@@ -64,22 +61,7 @@ class MnistCnn(Extractor):
         super().__init__()
         self.trunk = trunk()
         self.head = nn.Linear(self.width, self.classes)
-        try:
-            content = weights.read_bytes()
-            self.load_state_dict(load(content))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise GanzooError(
-                f"The weights of '{self.name}' in {weights} cannot be read.",
-                "Install ganzoo-bench again, or train them: `python -m ganzoo_plugins.extractors.mnist_cnn_training`.",
-            ) from error
-        self._digest = sha256(content).hexdigest()
-        # Twice as fast on a CPU, where this runs inside trainings.
-        convert_conv2d_weight_memory_format(self.eval().requires_grad_(False), torch.channels_last)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the weights file."""
-        return self._digest
+        self.read_weights(weights)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features and class logits.
@@ -93,12 +75,7 @@ class MnistCnn(Extractor):
         Raises:
             GanzooError: The images have another shape or type.
         """
-        if images.dtype != torch.uint8 or images.shape[1:] != self.shape:
-            shape = "x".join(map(str, images.shape))
-            raise GanzooError(
-                f"The extractor '{self.name}' was given images of shape {shape} and type {images.dtype}.",
-                "It judges uint8 images of shape (n, 1, 28, 28) and never resamples.",
-            )
+        self.refuse_unfit(images)
         with torch.autocast(images.device.type, enabled=False):
             features: Tensor = self.trunk(images.to(torch.float32) / 255)
             return features, self.head(features)
