@@ -160,8 +160,7 @@ def _done_already(folder: Path, *, as_json: bool) -> None:
 
 def _recipe(recipe: str, data: Path | None, overrides: list[str], zoo: Zoo) -> Recipe:
     """The recipe that the command names, on the user's own pictures where it names those."""
-    from ganzoo.config.loading import load_recipe
-    from ganzoo.config.own_pictures import recipe_for
+    from ganzoo.config.loading import load_recipe, recipe_for
 
     return load_recipe(recipe, zoo, overrides) if data is None else recipe_for(data, recipe, zoo, overrides)
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ganzoo import cli
-from ganzoo.config.own_pictures import recipe_for
+from ganzoo.config.loading import recipe_for
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 from ganzoo_plugins.datasets.image_folder import image_folder

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ganzoo import cli, load
-from ganzoo.config.own_pictures import recipe_for
+from ganzoo.config.loading import recipe_for
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.reports.export import TOLERANCE, to_html, to_onnx
 from ganzoo.runs.start import start
