@@ -112,13 +112,13 @@ TORCHRUN = (BIN / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "ga
     [
         (BIN / "ganzoo", "list", "losses"),
         (BIN / "ganzoo", "report", "RUN"),
-        (BIN / "ganzoo", "check", "hinge"),
+        pytest.param((BIN / "ganzoo", "check", "hinge"), marks=pytest.mark.full),
         (BIN / "ganzoo", "bench", "RECIPE", "--results", "OUT/results", "--work", "OUT/work"),
         (BIN / "ganzoo", "eval", "RUN", "--metric", "modes@ring", "--samples", "10"),
         (*MODULE, "run", "RECIPE", "--out", "OUT/run"),
-        pytest.param((*TORCHRUN, "run", "RECIPE", "--out", "OUT/run"), marks=pytest.mark.slow),
+        pytest.param((*TORCHRUN, "run", "RECIPE", "--out", "OUT/run"), marks=pytest.mark.full),
         pytest.param((BIN / "ganzoo", "run", "RECIPE", "--out", "OUT/run", "--set", "train.engine=compile"),
-                     marks=pytest.mark.slow),
+                     marks=pytest.mark.full),
     ],
     ids=["list", "report", "check", "bench", "eval", "python-m", "torchrun", "compile"],
 )  # fmt: skip

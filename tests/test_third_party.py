@@ -166,6 +166,7 @@ def test_everything_it_adds_is_listed_with_where_it_comes_from(with_demo):
     assert "ganzoo-demo-plugin 1.2.3" in with_demo.ganzoo("plugins", "--json").stdout
 
 
+@pytest.mark.full
 def test_its_recipe_joins_the_matrix(with_demo, tmp_path):
     changes = [word for override in ("train.images=256", *SHORT[1:]) for word in ("--set", override)]
     places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]

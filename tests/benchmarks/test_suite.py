@@ -49,7 +49,7 @@ def suite(storage: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(600)
 def test_both_tables_have_the_same_numbers_and_a_slowdown_fails_the_comparison(tmp_path: Path) -> None:
     (tmp_path / "planted.py").write_text(SLOW)

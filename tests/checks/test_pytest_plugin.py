@@ -17,7 +17,7 @@ def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
+@pytest.mark.parametrize("workers", [[], pytest.param(["-n", "2"], marks=pytest.mark.full)], ids=["alone", "xdist"])
 def test_each_check_is_a_test(tmp_path: Path, workers: list[str]) -> None:
     done = pytest_in(tmp_path, "--ganzoo-plugin", "hinge", "-k", WORDS, *workers)
     assert done.returncode == 0, done.stdout + done.stderr

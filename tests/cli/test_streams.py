@@ -49,7 +49,14 @@ def shell(script, *, environment=None, **options):
     return done
 
 
-@pytest.mark.parametrize("how", [">&-", ">&- 2>&- <&-", "| true"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(">&-", marks=pytest.mark.full),
+        ">&- 2>&- <&-",
+        pytest.param("| true", marks=pytest.mark.full),
+    ],
+)
 def test_scores_are_saved_where_nobody_reads_them(run, how):
     before = len(RunFolder.open(run).scores())
     done = shell(f"set -o pipefail; {GANZOO} eval {run} --device cpu --json --out {run}.jsonl {how}")
@@ -58,14 +65,26 @@ def test_scores_are_saved_where_nobody_reads_them(run, how):
     assert len(Path(f"{run}.jsonl").read_text().splitlines()) == 6
 
 
-@pytest.mark.parametrize("command", ["list", "show vanilla-mnist", "plugins", "--help"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list",
+        *(pytest.param(other, marks=pytest.mark.full) for other in ("show vanilla-mnist", "plugins", "--help")),
+    ],
+)
 def test_a_reader_that_leaves_after_a_line_is_no_failure_of_ours(command):
     done = shell(f"{GANZOO} {command} | head -1")
     assert done.stderr == b""
     assert done.stdout.count(b"\n") == 1
 
 
-@pytest.mark.parametrize("command", ["eval {run} --device cpu", "doctor {run}", "list losses", "show vanilla-mnist"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "eval {run} --device cpu",
+        *(pytest.param(other, marks=pytest.mark.full) for other in ("doctor {run}", "list losses")),
+    ],
+)
 def test_an_encoding_without_the_letters_escapes_them(run, command):
     done = shell(f"{GANZOO} {command.format(run=run)}", environment=ASCII)
     assert done.returncode == 0, done.stderr

@@ -1,10 +1,11 @@
 """A GPU without a card, in any build of torch: tensors on ``cuda:0`` have a shape, a type and a device, and no values.
 
-``python tests/cuda/fake_device.py [PATTERN] [--swap] [--plant FAULT]`` builds the real Trainer of each recipe there, in
-each precision and with each engine, takes steps, saves, restores, and prints a JSON object: the CPU seconds it took,
-and for each recipe what went wrong; it exits with 1 if anything did. What it finds: a tensor left on the CPU, a value
-read by the host, a copy between host and device within a step, types that clash under CUDA's own autocast lists, and
-state that a step changes and no checkpoint holds.
+``python tests/cuda/fake_device.py [PATTERN] [--swap | --captured] [--plant FAULT...]`` builds the real Trainer of each
+recipe there, in each precision and with each engine, takes steps, saves, restores, and prints a JSON object: the CPU
+seconds it took, and for each recipe what went wrong; it exits with 1 if anything did. What it finds: a tensor left on
+the CPU, a value read by the host, a copy between host and device within a step, types that clash under CUDA's own
+autocast lists, and state that a step changes and no checkpoint holds. ``--captured`` leaves out the recipes for real
+GPUs, whose networks take half of the time and are here in small as well.
 
 torch's FakeTensorMode has all this, but a build for CPUs alone has no device guard for CUDA, and its autograd engine
 asks for an accelerator. ``install`` puts both there, for as long as the process lives; so this runs in one of its own.
@@ -16,6 +17,7 @@ import argparse
 import atexit
 import ctypes
 import fnmatch
+import itertools
 import json
 import sys
 import time
@@ -38,7 +40,7 @@ CPU = torch.device("cpu")
 ROWS, BATCH = 2048, 16
 """Of the dataset: no epoch ends within the steps, for the next one's order is copied to the device, as it should be."""
 WAYS, SWAPPED = (("fp32", "eager"), ("bf16", "cudagraph")), (("bf16", "eager"), ("fp32", "cudagraph"))
-"""Precision and engine; ``--swap`` takes the other two."""
+"""Precision and engine; ``--swap`` takes the other two, and ``--captured`` the second alone."""
 NO_SYMBOLS = 3
 """The exit code where this build of torch has not what ``install`` needs."""
 MACHINERY = ("cudagraph.py", "base.py")
@@ -315,7 +317,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("pattern", nargs="?", default="*")
     parser.add_argument("--swap", action="store_true")
-    parser.add_argument("--plant")
+    parser.add_argument("--captured", action="store_true")
+    parser.add_argument("--plant", nargs="*", default=[None])
     given = parser.parse_args()
     try:
         install()
@@ -327,20 +330,21 @@ def main() -> None:
 
     torch.set_num_threads(1)
     zoo, known, found = load_zoo(), {}, {}
-    for entry in zoo.recipes:
-        if not fnmatch.fnmatch(entry.name, given.pattern):
-            continue
-        found[entry.name] = {}
-        for precision, engine in SWAPPED if given.swap else WAYS:
+    ways = SWAPPED if given.swap else WAYS[1:] if given.captured else WAYS
+    small = [entry.name for entry in zoo.recipes if not (given.captured and entry.name.endswith("-gpu"))]
+    for name, plant in itertools.product(fnmatch.filter(small, given.pattern), given.plant):
+        key = name if plant is None else plant
+        found[key] = {}
+        for precision, engine in ways:
             way = [f"train.precision={precision}", f"train.engine={engine}", f"train.batch_size={BATCH}"]
-            recipe = load_recipe(entry.name, zoo, [*way, *lazily_twice(entry.name, zoo)])
+            recipe = load_recipe(name, zoo, [*way, *lazily_twice(name, zoo)])
             try:
-                wrong = problems(recipe, zoo, first_rows(recipe, zoo, known), given.plant)
+                wrong = problems(recipe, zoo, first_rows(recipe, zoo, known), plant)
             except Exception as error:
                 frames = traceback.extract_tb(error.__traceback__)
                 where = [f"{Path(f.filename).name}:{f.lineno}" for f in frames if "ganzoo" in f.filename][-2:]
                 wrong = [f"{type(error).__name__}: {' '.join(str(error).split())[:300]} ({', '.join(where)})"]
-            found[entry.name][f"{precision} {engine}"] = wrong
+            found[key][f"{precision} {engine}"] = wrong
     print(json.dumps({"seconds": round(time.process_time(), 1), "recipes": found}))
     sys.exit(int(any(wrong for ways in found.values() for wrong in ways.values())))
 

@@ -28,22 +28,21 @@ def run(*words):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # a minute and a half of one core; more on a busy machine
-def test_every_recipe_trains_is_captured_saved_and_restored_on_it(zoo):
-    found = run()
+@pytest.mark.timeout(1800)  # about a minute of one core; more on a busy machine
+@pytest.mark.parametrize("words", [["--captured"], pytest.param([], marks=pytest.mark.full)], ids=["captured", "both"])
+def test_every_recipe_trains_is_captured_saved_and_restored_on_it(zoo, words):
+    found = run(*words)
     wrong = {name: ways for name, ways in found["recipes"].items() if any(ways.values())}
     assert wrong == {}
-    assert set(found["recipes"]) == {entry.name for entry in zoo.recipes}
-    assert found["seconds"] < 180, "twice what it may take"
+    left_out = {entry.name for entry in zoo.recipes if words and entry.name.endswith("-gpu")}
+    assert set(found["recipes"]) == {entry.name for entry in zoo.recipes} - left_out
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found_eager_and_captured(fault):
-    ways = run("vanilla-mnist", "--plant", fault)["recipes"]["vanilla-mnist"]
-    assert set(ways) == {"fp32 eager", "bf16 cudagraph"}
-    for problems in ways.values():
-        assert any(FAULTS[fault] in problem for problem in problems), problems
-
-
-def test_without_a_fault_the_same_recipe_has_none():
+def test_planted_faults_are_found_eager_and_captured_and_without_one_there_is_none():
+    found = run("vanilla-mnist", "--plant", *FAULTS)["recipes"]
+    assert set(found) == set(FAULTS)
+    for fault, ways in found.items():
+        assert set(ways) == {"fp32 eager", "bf16 cudagraph"}
+        for problems in ways.values():
+            assert any(FAULTS[fault] in problem for problem in problems), problems
     assert run("vanilla-mnist", "--swap")["recipes"]["vanilla-mnist"] == {"bf16 eager": [], "fp32 cudagraph": []}

@@ -34,6 +34,12 @@ def dataset():
     return few
 
 
+@pytest.fixture(autouse=True)
+def quick_averages(monkeypatch):
+    """Statistics of averaged weights from one batch: the same code as from many."""
+    monkeypatch.setattr("ganzoo.training.trainer.MEASURED_BATCHES", 1)
+
+
 def trainer_of(name, dataset):
     rejection: GanzooError | None = None
     for batch in BATCH_SIZES:

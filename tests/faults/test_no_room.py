@@ -36,6 +36,7 @@ def last_error_line(result: subprocess.CompletedProcess[str]) -> str:
     return result.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.full  # the same as a full disk, by another error
 def test_a_file_size_limit_ends_a_run_with_one_message_and_the_run_resumes(tmp_path: Path) -> None:
     run = tmp_path / "run"
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (200_000, 200_000))

@@ -109,7 +109,9 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("at", [64, 1600, 3200, 5000])
+@pytest.mark.parametrize(
+    "at", [pytest.param(64, marks=pytest.mark.full), 1600, pytest.param(3200, marks=pytest.mark.full), 5000]
+)
 def test_a_run_cut_off_anywhere_resumes_to_the_same_bits_and_scores(whole, tmp_path, at):
     def kill(images):
         if images >= at:
@@ -154,7 +156,12 @@ def test_an_evaluation_cut_off_between_checkpoint_and_score_is_made_up_for(whole
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.full),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.full),
+    ],
 )
 def test_signals_to_a_real_process(whole, tmp_path, number, code):
     folder = tmp_path / "run"

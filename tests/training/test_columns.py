@@ -100,7 +100,7 @@ def test_a_captured_training_is_the_eager_one_to_the_bit(zoo, monkeypatch, make_
         assert torch.equal(captured.networks.state_dict()[name], value), name
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_compiled_training_follows_the_eager_curve(zoo):
     _, wanted = trained(zoo, "eager", 4)
     compiled, found = trained(zoo, "compile", 4)

@@ -46,30 +46,6 @@ def torchrun(*arguments, **environment):
     )
 
 
-LEAVING = """
-import sys
-from pathlib import Path
-from ganzoo.training.distributed import joined
-
-with joined() as processes:
-    import torchvision  # as reading MNIST does: it imports nearly all of torch
-    assert processes.any(processes.rank == 1)
-    during = {path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
-after = {path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
-assert any("gloo" in name for name in during), during
-assert not any("gloo" in name for name in after), after
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
-def test_no_thread_of_the_group_outlives_it(tmp_path):
-    """One that does aborts its process at times, where it lets go of a tensor while the interpreter ends."""
-    script = tmp_path / "leaving.py"
-    script.write_text(LEAVING)
-    process = subprocess.run([sys.executable, *LAUNCHER, str(script)], capture_output=True, text=True, timeout=250)
-    assert process.returncode == 0, process.stderr
-
-
 def settings(*overrides):
     return [part for override in (*TINY, *overrides) for part in ("--set", override)]
 
@@ -101,10 +77,26 @@ def assert_close(first, second):
             assert torch.equal(found[name], value), name
 
 
-def test_two_processes_train_as_one_with_the_same_batch_and_resume(tmp_path):
+def assert_scores_are_those_of_one(run):
+    """What one process scores with the same weights."""
+    found = {score["weights"]: score["value"] for score in run.scores()}
+    assert set(found) == {"ema", "raw"}
+    assert len(run.scores()) == 2
+    zoo = load_zoo()
+    generator = load(run.path)
+    evaluator = Evaluator(["fid@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
+    for weights, value in found.items():
+        images = generator.sample(1100, seed=0, weights=weights)
+        (again,) = evaluator.score(images, sample_seed=0, weights=weights)
+        assert again.value == pytest.approx(value, rel=1e-6)  # sums by another number of threads
+
+
+def test_two_processes_train_as_one_with_the_same_batch_score_as_one_and_resume(tmp_path):
     whole = one(tmp_path / "one")
-    half = two(tmp_path / "two", f"train.images={STEPS // 2 * BATCH}")
+    scored = "evaluate={metrics: [fid@mnist-cnn], samples: 1100}"
+    half = two(tmp_path / "two", f"train.images={STEPS // 2 * BATCH}", scored)
     assert half.info["processes"] == 2
+    assert_scores_are_those_of_one(half)
     seen = half.latest_checkpoint().tensors
     assert not torch.equal(seen["random.cpu"], seen["ranks.1.random.cpu"])
     code, told = ended(torchrun("--resume", str(tmp_path / "two"), "--set", f"train.images={STEPS * BATCH}"))
@@ -127,6 +119,7 @@ def test_batch_normalisation_over_all_processes_is_that_of_one(tmp_path):
     assert any("running_var" in name for name in shared.latest_checkpoint().tensors)
 
 
+@pytest.mark.full
 def test_phases_that_share_fakes_train_with_batch_normalisation(tmp_path):
     """Buffers are averaged only once no backward pass needs them as they were."""
     run = two(tmp_path / "two", "networks.generator.norm=batch", "train.share_fakes=true")
@@ -134,7 +127,9 @@ def test_phases_that_share_fakes_train_with_batch_normalisation(tmp_path):
 
 
 TOGETHER = """
+from pathlib import Path
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.evaluation.sampling import BATCH, draw
@@ -142,6 +137,17 @@ from ganzoo.registry.loading import load_zoo
 from ganzoo.config.loading import load_recipe
 from ganzoo.training.distributed import joined
 from ganzoo.training.trainer import Trainer
+
+class Gathered(TorchDispatchMode):
+    rows = 0
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        if function.overloadpacket is torch.ops.aten.index_select and found.dim() == 4:
+            self.rows += len(found)
+        return found
+
+def threads():
+    return {path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
 
 torch.set_num_threads(1)
 zoo = load_zoo()
@@ -166,30 +172,28 @@ with joined() as processes:
     wanted = extract("mnist-cnn", reader, alone, cpu)
     assert torch.equal(seen.values, wanted.values)
     assert torch.equal(seen.logits, wanted.logits)
+
+    # Each process gathers its own rows of a batch alone.
+    small = ["train.batch_size=32", "train.device=cpu", "networks.generator.norm=none"]
+    trainer = Trainer(load_recipe("vanilla-mnist", zoo, small), zoo, dataset=dataset, processes=processes)
+    with Gathered() as gathered:
+        trainer.step()
+    assert gathered.rows == 16, gathered.rows
     processes.any(True)
+    during = threads()
+# A thread of the group that outlives it aborts its process at times, where it lets go of a tensor while the interpreter
+# ends.
+if during:
+    assert any("gloo" in name for name in during), during
+    assert not any("gloo" in name for name in threads()), threads()
 """
 
 
-def test_samples_and_features_come_from_all_processes_and_are_those_of_one(tmp_path):
+def test_samples_features_and_rows_are_shared_and_no_thread_of_the_group_outlives_it(tmp_path):
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     process = subprocess.run([sys.executable, *LAUNCHER, str(script)], capture_output=True, text=True, timeout=250)
     assert process.returncode == 0, process.stderr
-
-
-def test_a_score_of_two_processes_is_that_of_one_with_the_same_weights(tmp_path):
-    folder = tmp_path / "two"
-    run = two(folder, "evaluate={metrics: [fid@mnist-cnn], samples: 1100, every_images: 320}")
-    last = {score["weights"]: score["value"] for score in run.scores() if score["images"] == STEPS * BATCH}
-    assert set(last) == {"ema", "raw"}
-    assert len(run.scores()) == 4
-    zoo = load_zoo()
-    generator = load(folder)
-    evaluator = Evaluator(["fid@mnist-cnn"], zoo.datasets.get("mnist"), {}, None, zoo, torch.device("cpu"))
-    for weights, value in last.items():
-        images = generator.sample(1100, seed=0, weights=weights)
-        (again,) = evaluator.score(images, sample_seed=0, weights=weights)
-        assert again.value == pytest.approx(value, rel=1e-6)  # sums by another number of threads
 
 
 BROKEN = """
@@ -275,41 +279,6 @@ def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next
     with pytest.raises(Terminated):
         Steps(parts, None, (), Callbacks(), 0.0, SimpleNamespace(after_step=lambda seconds: None)).train()
     assert (Interrupted.asked, trainer.steps) == (2, 16)
-
-
-OWN_ROWS = """
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from ganzoo.config.loading import load_recipe
-from ganzoo.registry.loading import load_zoo
-from ganzoo.training.distributed import joined
-from ganzoo.training.trainer import Trainer
-
-class Gathered(TorchDispatchMode):
-    rows = 0
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **(kwargs or {}))
-        if function.overloadpacket is torch.ops.aten.index_select and found.dim() == 4:
-            self.rows += len(found)
-        return found
-
-zoo = load_zoo()
-recipe = load_recipe("vanilla-mnist", zoo, ["train.batch_size=32", "train.device=cpu", "networks.generator.norm=none"])
-dataset = zoo.datasets.get("mnist").create("train", None)
-with joined() as processes:
-    trainer = Trainer(recipe, zoo, dataset=dataset, processes=processes)
-    with Gathered() as gathered:
-        trainer.step()
-    assert gathered.rows == 16, gathered.rows
-    processes.any(True)
-"""
-
-
-def test_each_process_gathers_its_own_rows_alone(tmp_path):
-    script = tmp_path / "own_rows.py"
-    script.write_text(OWN_ROWS)
-    process = subprocess.run([sys.executable, *LAUNCHER, str(script)], capture_output=True, text=True, timeout=250)
-    assert process.returncode == 0, process.stderr
 
 
 @pytest.fixture

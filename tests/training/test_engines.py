@@ -51,13 +51,18 @@ def curve(trainer, steps=5):
     ("recipe", "overrides"),
     [
         ("wgan-gp-mnist", ["networks.generator.norm=batch", "phases={discriminator: {repeat: 2}}"]),
-        (
+        pytest.param(
             "infogan-mnist",
             ["networks.generator={name: mlp, hidden: [16, 16]}", "networks.discriminator={name: mlp, hidden: [16]}"],
+            marks=pytest.mark.full,
         ),
-        ("vanilla-mnist", []),
-        ("r1-mnist", ["augmentation={name: ada, start: 0.5, noise: true, cutout: true}"]),
-        ("r1-mnist", ["augmentation=diffaugment"]),
+        pytest.param("vanilla-mnist", [], marks=pytest.mark.full),
+        pytest.param(
+            "r1-mnist",
+            ["augmentation={name: ada, start: 0.5, noise: true, cutout: true}"],
+            marks=pytest.mark.full,
+        ),
+        pytest.param("r1-mnist", ["augmentation=diffaugment"], marks=pytest.mark.full),
     ],
     ids=[
         "batch-norm-and-gradient-penalty",
