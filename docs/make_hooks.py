@@ -44,7 +44,7 @@ def callback(protocol: type) -> str:
 def hook(kind: str, name: str) -> str:
     """One hook: the kind it adds, its exact signature, and its docstring."""
     function = getattr(hookspecs, name)
-    return f"## {kind}: `{name}`\n\n```python\n{signature(name)}\n```\n\n{inspect.getdoc(function)}\n"
+    return f"## {kind}: `{name}`\n\n```python\n{signature(name)}: ...\n```\n\n{inspect.getdoc(function)}\n"
 
 
 def signature(name: str) -> str:

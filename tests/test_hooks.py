@@ -50,7 +50,7 @@ def test_every_hook_is_documented_with_its_exact_signature(maker: ModuleType) ->
     page = (DOCS / "hooks.md").read_text(encoding="utf-8")
     assert specified()
     for name in specified():
-        assert f"```python\n{maker.signature(name)}\n```" in page, name
+        assert f"```python\n{maker.signature(name)}: ...\n```" in page, name
 
 
 def test_the_page_is_the_one_that_the_command_writes(maker: ModuleType) -> None:

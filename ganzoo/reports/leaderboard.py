@@ -25,7 +25,7 @@ from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores
 TITLE = "# Leaderboard\n\nMade by `ganzoo leaderboard`"
 SOFTWARE = "ganzoo leaderboard"
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
-SHORT = 10
+SHORT = 5
 """Recipes of each dataset in the main README."""
 EXCESS = (
     "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
@@ -417,7 +417,7 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
 
 
 def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool) -> str:
-    """A README with the short table of these leaderboards between its markers.
+    """A README with the short table of these leaderboards between its markers, and the picture if it has none.
 
     Raises:
         GanzooError: It cannot be read, or has no markers.
@@ -427,6 +427,8 @@ def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_pictu
     except (OSError, ValueError) as error:
         raise GanzooError(f"{readme} cannot be read.", "Give the README that has the markers.") from error
     there = Path(os.path.relpath(results.resolve(), readme.resolve().parent)).as_posix()
+    elsewhere = text.partition(BEGIN)[0] + text.partition(END)[2]
+    has_picture = has_picture and f"({there}/samples.png)" not in elsewhere
     return between_markers(text, summary(made, there, has_picture), str(readme))
 
 

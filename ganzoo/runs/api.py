@@ -79,7 +79,7 @@ class Run:
         """The trained generator, from the newest checkpoint."""
         return load(self.folder)
 
-    def sample(self, n: int, seed: int = 0, label: int | None = None) -> Tensor:
+    def sample(self, n: int, seed: int = 0, label: int | str | None = None) -> Tensor:
         """Draw n samples: uint8 (n, c, h, w) for images. See ``TrainedGenerator.sample``."""
         return self.generator.sample(n, seed, label)
 

@@ -1,0 +1,403 @@
+"""The documentation site's generated pages: a hook of MkDocs, which mkdocs.yml names.
+
+Commands come from typer, modules, kinds, recipes and studies from the registry, the Python API from ``ganzoo.__all__``,
+remedies from the diagnosis: nothing is written twice. README.md, SECURITY.md, the plugin guide and the tables in
+results/ become pages as they are. A link that leads out of the site becomes plain text.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os.path
+import re
+import sys
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+import ganzoo
+from ganzoo.cli import app
+from ganzoo.cli.listing import in_words
+from ganzoo.config.loading import load_recipe
+from ganzoo.registry.loading import PluginInfo, load_zoo
+from ganzoo.registry.registry import KINDS, Entry
+from ganzoo.reports.templates import markdown as plain
+from ganzoo.runs.diagnosis import ADVICE
+
+ROOT = Path(__file__).parents[1]
+PAGES = {
+    "README.md": "index.md",
+    "SECURITY.md": "security.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "plugins/README.md": "plugin-guide.md",
+    "docs/first-steps.ipynb": "first-steps.md",
+    "results/README.md": "results/tables.md",
+    **{f"results/{name}.md": f"results/{name}.md" for name in ("peers", "profile", "time-to-fid")},
+    "results/flagship-ablation/README.md": "results/flagship-ablation.md",
+}
+"""Files of the repository that are pages of the site, besides those in docs/."""
+HEADINGS = {"recipe": "Recipe", "study": "Study"}
+INTRODUCTIONS = {
+    "generators": "From latent codes to images.",
+    "discriminators": "From images to one logit each.",
+    "encoders": "From images to codes.",
+    "losses": "What is minimised: functions of logits, or objectives with phases of their own.",
+    "regularizers": "Terms that are added to a loss.",
+    "augmentations": "Changes to what the discriminator sees, real and generated alike.",
+    "datasets": "What is trained on.",
+    "priors": "What latent codes are drawn from.",
+    "extractors": "Networks in whose features images are compared.",
+    "metrics": "Scores, named `metric@extractor`.",
+    "trackers": "Where a run's losses, scores and grids are sent besides its folder.",
+    "recipes": "Each trains with `ganzoo run NAME`. Pictures are samples of committed runs, where there are any.",
+    "studies": "Questions put to several recipes: [how studies work](../studies.md).",
+}
+ARXIV = re.compile(r"(?<![\w/[])arXiv:((?:[a-z-]+/\d{7}|\d{4}\.\d{4,5})(?:v\d+)?)")
+LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+FENCED = re.compile(r"(^```.*?^```$|``.+?``|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
+
+
+# What MkDocs calls.
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Fill in the parts of the navigation that are generated: ``{Title: generated: name}`` in mkdocs.yml."""
+    zoo = load_zoo()
+    if zoo.problems:
+        raise SystemExit("\n".join(problem.sentence for problem in zoo.problems))
+    parts: dict[str, list[Any]] = {
+        "commands": [{name: f"commands/{name.replace(' ', '-')}.md"} for name in commands()],
+        "kinds": [{plural.capitalize(): f"zoo/{plural}.md"} for plural in KINDS.values()],
+        "modules": [{plugin.name: _module_page(plugin.name)} for plugin in ours()],
+        "api": [{_title(home): f"api/{home}.md"} for home in api()],
+    }
+
+    def filled(nav: Any) -> Any:
+        if isinstance(nav, list):
+            return [one for item in nav for one in (parts[item["generated"]] if _asked(item) else [filled(item)])]
+        return {title: filled(inside) for title, inside in nav.items()} if isinstance(nav, dict) else nav
+
+    config.nav = filled(config.nav)
+    return config
+
+
+def _asked(item: Any) -> bool:
+    return isinstance(item, dict) and list(item) == ["generated"]
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages, the repository's own, and the pictures that any of them show."""
+    for source, target in PAGES.items():
+        path = ROOT / source
+        content = notebook(path) if path.suffix == ".ipynb" else path.read_text("utf-8")
+        files.append(File.generated(config, target, content=content))
+    pages = {f"commands/{name.replace(' ', '-')}.md": command_page(name) for name in commands()}
+    pages |= {f"zoo/{plural}.md": kind_page(kind) for kind, plural in KINDS.items()}
+    pages |= {_module_page(plugin.name): module_page(plugin) for plugin in ours()}
+    pages |= {f"api/{home}.md": api_page(home) for home in api()}
+    for target, content in pages.items():
+        files.append(File.generated(config, target, content=content))
+    for picture in [
+        *ROOT.glob("results/*.png"),
+        *ROOT.glob("results/samples/*.png"),
+        *ROOT.glob("results/ruler/*.svg"),
+    ]:
+        target = picture.relative_to(ROOT).as_posix()
+        files.append(File.generated(config, target, abs_src_path=str(picture)))
+    files.append(File.generated(config, "leaderboard.html", abs_src_path=str(ROOT / "results" / "index.html")))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point the repository's links at the site's pages, link arXiv numbers, and put in what is generated."""
+    here = page.file.src_uri
+    own = {target: source for source, target in PAGES.items()}
+    origin = own.get(here) or (f"docs/{here}" if (ROOT / "docs" / here).is_file() else None)
+    markdown = markdown.replace("<!-- generated: remedies -->", remedies())
+    parts = FENCED.split(markdown)
+    for index in range(0, len(parts), 2):
+        if origin is not None:
+            parts[index] = LINK.sub(lambda found: _relinked(found, origin, here, files), parts[index])
+        parts[index] = ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", parts[index])
+    return "".join(parts)
+
+
+def _relinked(found: re.Match[str], origin: str, here: str, files: Files) -> str:
+    """A link of the repository as a link of the site."""
+    bang, text, address = found.groups()
+    path, _, anchor = address.partition("#")
+    if "://" in address or not path:
+        return found[0]
+    target = os.path.normpath((PurePosixPath(origin).parent / path).as_posix())
+    modules = {(ROOT / "plugins" / f"{plugin.value.replace('.', '/')}.py"): plugin.name for plugin in ours()}
+    if target in ("results", "plugins"):
+        target = f"{target}/README.md"
+    elif target == "results/index.html":
+        target = "leaderboard.html"
+    module = modules.get(ROOT / target)
+    there = _module_page(module) if module else PAGES.get(target, target.removeprefix("docs/"))
+    if files.get_file_from_path(there) is None:
+        return text  # in the repository only
+    where = os.path.relpath(there, PurePosixPath(here).parent)
+    return f"{bang}[{text}]({where}{f'#{anchor}' if anchor else ''})"
+
+
+# Commands.
+
+
+@cache
+def commands() -> dict[str, Any]:
+    """Every command by what is typed behind `ganzoo`, those of groups too."""
+    found = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        found |= {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()} or {name: command}
+    return found
+
+
+def command_page(name: str) -> str:
+    """What `--help` says, as a page."""
+    command = commands()[name]
+    context = command.context_class(command, info_name=f"ganzoo {name}")
+    usage = " ".join([f"ganzoo {name}", *command.collect_usage_pieces(context)])
+    lines = [f"# ganzoo {name}", "", inspect.cleandoc(command.help or ""), "", "```text", usage, "```", ""]
+    for title, kind in (("Arguments", "argument"), ("Options", "option")):
+        records = [one.get_help_record(context) for one in command.params if one.param_type_name == kind]
+        if rows := [(names, about) for names, about in filter(None, records)]:
+            lines += [f"## {title}", "", "| | |", "| --- | --- |"]
+            lines += [
+                f"| {_code_cell(names)} | {_cell(about.replace('<=9223372036854775807]', '<2^63]'))} |"
+                for names, about in rows
+            ]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text in a table, backticks being code."""
+    parts = re.split(r"(`[^`]+`)", " ".join(str(text).split()))
+    return "".join(part.replace("|", "&#124;") if index % 2 else plain(part) for index, part in enumerate(parts))
+
+
+def _code_cell(text: str) -> str:
+    return f"<code>{text.strip().replace('|', '&#124;').replace('<', '&lt;').replace('[', '&#91;')}</code>"
+
+
+# The zoo.
+
+
+@cache
+def ours() -> tuple[PluginInfo, ...]:
+    """The plugins of this repository, by name."""
+    found = [plugin for plugin in load_zoo().plugins if plugin.distribution.startswith("ganzoo-bench ")]
+    return tuple(sorted(found, key=lambda plugin: plugin.name))
+
+
+def _module_page(name: str) -> str:
+    return f"zoo/modules/{name}.md"
+
+
+@cache
+def uses() -> dict[tuple[str, str], list[str]]:
+    """Which recipes use what, by kind and name."""
+    zoo, found = load_zoo(), {}
+    for entry in zoo.recipes:
+        recipe = load_recipe(entry.name, zoo)
+        parts = [("loss", recipe.loss.name), ("dataset", recipe.dataset.name), ("prior", recipe.prior.name)]
+        parts += [("regularizer", term.name) for term in recipe.regularizers]
+        parts += [("augmentation", recipe.augmentation.name)] if recipe.augmentation else []
+        for role, network in recipe.networks.items():
+            kinds = [kind for kind in ("generator", "discriminator", "encoder") if kind in role] or [
+                kind for kind in ("generator", "discriminator", "encoder") if network.name in zoo.registry(kind)
+            ]
+            parts += [(kind, network.name) for kind in kinds[:1]]
+        for part in dict.fromkeys(parts):
+            found.setdefault(part, []).append(entry.name)
+    return found
+
+
+def picture_of(recipe: str) -> str | None:
+    """Samples of a committed run of a recipe, relative to the site."""
+    for path in sorted((ROOT / "results" / "samples").glob(f"{recipe}-*-0.png")):
+        dataset = path.stem.removeprefix(f"{recipe}-").removesuffix("-0")
+        if dataset in load_zoo().datasets:
+            return path.relative_to(ROOT).as_posix()
+    return None
+
+
+def _anchor(entry: Entry[Any]) -> str:
+    return f"{entry.kind}-{entry.name}"
+
+
+def kind_page(kind: str) -> str:
+    """Everything of one kind: a table, or recipes with their pictures."""
+    plural = KINDS[kind]
+    entries = [entry for entry in load_zoo().registry(plural) if entry.plugin in {plugin.name for plugin in ours()}]
+    lines = [f"# {plural.capitalize()}", "", INTRODUCTIONS.get(plural, ""), ""]
+    if kind == "recipe":
+        lines += ['<div class="gallery" markdown>', ""]
+        for entry in entries:
+            link = f"modules/{entry.plugin}.md#{_anchor(entry)}"
+            picture = picture_of(entry.name)
+            shown = f"[![Samples of {entry.name}](../{picture}){{ loading=lazy }}]({link})<br>" if picture else ""
+            lines.append(f"- {shown}**[{entry.name}]({link})**<br>{_cell(entry.summary)}")
+        return "\n".join([*lines, "", "</div>", ""])
+    lines += ["| name | what it is | paper |", "| --- | --- | --- |"]
+    for entry in entries:
+        link = f"[{entry.name}](modules/{entry.plugin}.md#{_anchor(entry)})"
+        lines.append(f"| {link} | {_cell(entry.summary)} | {_cell(entry.paper or '')} |")
+    return "\n".join([*lines, ""])
+
+
+def module_page(plugin: PluginInfo) -> str:
+    """A module: its docstring, what it registers with all options, and its recipes with pictures."""
+    module = sys.modules[plugin.value.partition(":")[0]]
+    lines = [f"# {plugin.name}", "", f"`{plugin.value}`", "", _prose(inspect.getdoc(module) or ""), ""]
+    for entry in plugin.registered:
+        lines += [f"## {HEADINGS.get(entry.kind, entry.kind.capitalize())}: {entry.name} {{ #{_anchor(entry)} }}", ""]
+        lines += [_cell(entry.summary) + ".", ""]
+        if entry.paper:
+            lines += [_cell(entry.paper) + ".", ""]
+        lines += _of_file(entry) if entry.kind in HEADINGS else _of_factory(entry)
+    return "\n".join(lines)
+
+
+def _of_file(entry: Entry[Any]) -> list[str]:
+    command = "run" if entry.kind == "recipe" else "study run"
+    lines = ["```bash", f"ganzoo {command} {entry.name}", "```", ""]
+    if picture := picture_of(entry.name):
+        lines += [f"![Samples of {entry.name}](../../{picture}){{ .samples loading=lazy }}", ""]
+    return [*lines, "```yaml", entry.factory().read_text("utf-8").rstrip(), "```", ""]
+
+
+def _of_factory(entry: Entry[Any]) -> list[str]:
+    factory = entry.factory
+    while hasattr(factory, "func"):
+        factory = factory.func
+    about, described = _described(factory)
+    lines = [_prose(about), ""] if about else []
+    if entry.options.types:
+        schema = entry.options.schema()
+        lines += ["| option | type | default | |", "| --- | --- | --- | --- |"]
+        for name in entry.options.types:
+            default = repr(entry.options.defaults[name]) if name in entry.options.defaults else "required"
+            cells = (_code_cell(name), _code_cell(in_words(schema[name])), _code_cell(default))
+            lines.append(f"| {' | '.join(cells)} | {_cell(described.get(name, ''))} |")
+        lines.append("")
+    if used := uses().get((entry.kind, entry.name)):
+        owner = {one.name: one.plugin for one in load_zoo().recipes}
+        named = [f"[{name}]({owner[name]}.md#recipe-{name})" for name in used]
+        lines += [f"Used by {', '.join(named)}.", ""]
+    return lines
+
+
+def _described(factory: Any) -> tuple[str, dict[str, str]]:
+    """A docstring without its sections, and what its Args say, those of base classes too."""
+    texts = [factory] if not isinstance(factory, type) else [one for one in factory.__mro__ if one.__doc__]
+    described: dict[str, str] = {}
+    for text in reversed(texts):
+        section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", inspect.cleandoc(text.__doc__ or ""), re.MULTILINE)
+        items = re.findall(
+            r"^    \**(\w+)(?: \([^)]*\))?: (.*(?:\n {6,}.*)*)", section[1] if section else "", re.MULTILINE
+        )
+        described |= dict(items)
+    about = (
+        inspect.cleandoc(vars(factory).get("__doc__") or "") if isinstance(factory, type) else inspect.getdoc(factory)
+    )
+    return re.split(r"^(?:Args|Returns|Raises|Attributes):$", about or "", flags=re.MULTILINE)[0].strip(), described
+
+
+def _prose(text: str) -> str:
+    """A docstring as Markdown: its indented equations are code already; stars and angles outside of code are text."""
+    paragraphs = text.split("\n\n")
+    done = []
+    for paragraph in paragraphs:
+        if paragraph.startswith("    "):
+            done.append(f"```text\n{inspect.cleandoc(paragraph)}\n```")
+            continue
+        parts = re.split(r"(``.+?``|`[^`]+`)", paragraph)
+        parts[::2] = [part.replace("<", "&lt;").replace("*", r"\*").replace("|", r"\|") for part in parts[::2]]
+        done.append("".join(parts))
+    return "\n\n".join(done)
+
+
+# The Python API, remedies, the notebook.
+
+
+@cache
+def api() -> dict[str, list[str]]:
+    """The public names by the page they are on."""
+    titles = {
+        "runs": "running",
+        "evaluation": "running",
+        "errors": "running",
+        "adversarial": "losses-and-regularizers",
+        "objective": "objectives",
+        "dataset": "datasets",
+        "reading": "datasets",
+        "metric": "metrics",
+        "bounds": "options",
+        "hookspecs": "hooks",
+        "tracker": "trackers",
+    }
+    found: dict[str, list[str]] = {"running": []}
+    for name in ganzoo.__all__:
+        home = ganzoo._HOME.get(name, f"ganzoo.{name}").split(".")
+        key = home[2] if home[1] == "api" else home[1]
+        found.setdefault(titles.get(key, key), []).append(
+            ".".join([*home, name]) if name in ganzoo._HOME else ".".join(home)
+        )
+    return found
+
+
+def _title(name: str) -> str:
+    return name.replace("-", " ").capitalize()
+
+
+def api_page(home: str) -> str:
+    """Public names with their signatures and docstrings, for mkdocstrings."""
+    lines = [f"# {_title(home)}", ""]
+    for path in api()[home]:
+        module = sys.modules.get(path)
+        names = [f"{vars(module)[name].__module__}.{name}" for name in _classes(module)] if module else [path]
+        if module:
+            lines += [f"`{path}`: {(inspect.getdoc(module) or '').splitlines()[0]}", ""]
+        lines += [f"::: {name}\n" for name in names]
+    return "\n".join(lines)
+
+
+def _classes(module: Any) -> list[str]:
+    """What a module offers: its ``__all__``, or its own functions."""
+    named = getattr(module, "__all__", None) or [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__
+    ]
+    return [
+        name
+        for name in named
+        if isinstance(value := getattr(module, name), type) or inspect.isfunction(value)
+        if value.__module__.startswith("ganzoo.")
+    ]
+
+
+def remedies() -> str:
+    """The diagnosis' findings, each with what to do."""
+    rows = [f"| `{kind}` | {_cell(advice.format(phase='discriminator'))} |" for kind, advice in ADVICE.items()]
+    return "\n".join(["| finding | what to do |", "| --- | --- |", *rows])
+
+
+def notebook(path: Path) -> str:
+    """A notebook's cells as Markdown."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells]
+    return "\n\n".join(
+        text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```"
+        for cell, text in zip(cells, texts, strict=True)
+    )

@@ -1,0 +1,201 @@
+"""Every code block of the README and the documentation runs: here, or in the test that is named.
+
+Commands are parsed by the command line itself, with every name looked up, and not started; the test
+marked `full` runs those that train, with trainings cut short.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+
+import ganzoo
+from ganzoo.cli import app
+from ganzoo.config.loading import load_recipe
+from ganzoo.registry.strict import read_mapping
+from ganzoo.studies.study import load_study
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "plugins" / "README.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+BLOCK = re.compile(r"(?:^<!-- (?P<mark>.+?) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+IN_OTHER_TESTS = {
+    ("docs/tutorial.md", "bash"): "test_tutorial.py",
+    ("docs/tutorial.md", "python"): "test_tutorial.py",
+    ("plugins/README.md", "python"): "contract/test_plugin_guide.py",
+    ("docs/hooks.md", "text"): "test_hooks.py",
+}
+OTHER_PROGRAMS = re.compile(
+    r"python3 -m venv|pip install|\. \.venv/bin/activate|pre-commit install|pytest( |$)|ruff (check|format)|mypy$"
+    r"|lint-imports$|\.ci/(run|full|versions)$|mkdocs serve|wait$|done$"
+)
+"""What .ci/run and .ci/full run, and the shell's own words."""
+SHORT = ["train.images=512", "train.batch_size=64", "evaluate.samples=100", "evaluate.every_images=256"]
+
+
+@dataclass(frozen=True)
+class Block:
+    page: str
+    mark: str
+    language: str
+    text: str
+
+
+BLOCKS = [
+    Block(page.relative_to(ROOT).as_posix(), found["mark"] or "", found["language"], found["text"])
+    for page in PAGES
+    for found in BLOCK.finditer(page.read_text("utf-8"))
+]
+HERE = [block for block in BLOCKS if (block.page, block.language) not in IN_OTHER_TESTS]
+
+
+def of(language):
+    found = [block for block in HERE if block.language == language]
+    return pytest.mark.parametrize("block", found, ids=[f"{block.page}-{n}" for n, block in enumerate(found)])
+
+
+def test_no_block_is_of_a_language_that_no_test_knows():
+    assert {block.language for block in HERE} <= {"bash", "python", "yaml", "json"}
+    for test in IN_OTHER_TESTS.values():
+        assert (ROOT / "tests" / test).is_file()
+
+
+@of("json")
+def test_json_is_json(block):
+    decoder, text = json.JSONDecoder(), block.text.strip()
+    while text:
+        found, end = decoder.raw_decode(text)
+        assert isinstance(found, dict)
+        text = text[end:].strip()
+
+
+@of("yaml")
+def test_recipes_and_studies_are_accepted_and_parts_of_them_where_they_belong(block, zoo, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(block.text)
+    found = read_mapping(file)
+    if "question" in found or "search" in found:
+        study = {"question": "Q?", "baseline": "dcgan-mnist", "measures": ["fid@mnist-cnn"]}
+        file.write_text(json.dumps({**study, **found}))
+        assert load_study(file, zoo).name == "mine"
+    elif "dataset" in found:
+        assert load_recipe(file, zoo).name == "mine"
+    else:
+        overrides = [f"{key}={json.dumps(value)}" for key, value in flat(found)]
+        recipe = load_recipe("vanilla-mnist", zoo, ["evaluate.every_images=1000", *overrides])
+        assert recipe.name == "vanilla-mnist"
+
+
+def flat(mapping, prefix=""):
+    """Dotted keys with their values; components, which have a name, stay whole."""
+    for key, value in mapping.items():
+        if isinstance(value, dict) and not {"name", "metric"} & set(value):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@of("python")
+def test_python_runs_as_it_stands(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = {name: getattr(ganzoo, name) for name in ganzoo.__all__}
+    known |= {"Path": Path, "__name__": "documentation", "nn": __import__("torch").nn}
+    exec(compile(block.text, block.page, "exec", dont_inherit=True), known)
+    if "ganzoo.train" in block.text:
+        assert (tmp_path / "runs" / "python" / "scores.jsonl").is_file()
+
+
+def commands(text):
+    """Each command of a block, as words, without what only starts it."""
+    for line in text.replace("\\\n", " ").splitlines():
+        for part in re.split(r"&&|;| & |&$", line):
+            words = shlex.split(part, comments=True)
+            while words and (words[0] in ("do", "done", "srun") or words[0] == "for"):
+                words = [] if words[0] == "for" else words[1:]
+            if words and words[0] == "torchrun":
+                words = ["ganzoo", *words[words.index("ganzoo") + 1 :]]
+            if words:
+                words[0] = words[0].removeprefix(".venv/bin/")
+                yield words
+
+
+@of("bash")
+def test_commands_are_what_the_command_line_takes(block, zoo):
+    for words in commands(block.text):
+        if words[0] != "ganzoo":
+            assert OTHER_PROGRAMS.match(" ".join(words)), words
+            continue
+        command, (name, *rest) = typer.main.get_command(app), words[1:]
+        command = command.commands[name]
+        if name == "study":
+            name, *rest = rest
+            command = command.commands[name]
+            name = f"study {name}"
+        given = command.make_context(name, rest).params
+        if name == "run" and given["recipe"] and not given["data"]:
+            load_recipe(given["recipe"], zoo, given["set_"] or [])
+        if name in ("study run", "study show"):
+            asked = given["names"] if "names" in given else [given["name"]]
+            assert set(asked) <= {entry.name for entry in zoo.studies}
+
+
+WRAPPER = """\
+#!/bin/sh
+command=$1
+case "$*" in
+  *--resume*) exec {python} -m ganzoo "$@" ;;
+  run*) exec {python} -m ganzoo "$@" {short} ;;
+  *) exec {python} -m ganzoo "$@" ;;
+esac
+"""
+TRAINING = [block for block in HERE if block.language == "bash" and re.search(r"(?<!-m )ganzoo run", block.text)]
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("block", TRAINING, ids=[f"{block.page}-{n}" for n, block in enumerate(TRAINING)])
+def test_commands_that_train_do_so(block, tmp_path):
+    """In a folder with pictures, by a `ganzoo` that cuts trainings short."""
+    if "newcomer" in block.mark:
+        pytest.skip(".ci/run and a newcomer run it")
+    for number in range(80):
+        (tmp_path / "photos" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (number, 2 * number, 0)).save(
+            tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        )
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    short = " ".join(f"--set {setting}" for setting in SHORT)
+    (programs / "ganzoo").write_text(WRAPPER.format(python=sys.executable, short=short))
+    (programs / "srun").write_text('#!/bin/sh\nexec "$@"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    text = block.text.replace("/shared/", f"{tmp_path}/")
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("runs/*/run.json"))
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_the_notebook_runs(tmp_path):
+    nbformat = pytest.importorskip("nbformat", reason="Jupyter is not installed: pip install 'ganzoo-bench[docs]'.")
+    nbclient = pytest.importorskip("nbclient")
+    notebook = nbformat.read(ROOT / "docs" / "first-steps.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)  # it is committed as written, not as run
+    nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in shown)
