@@ -231,6 +231,20 @@ class Objective(nn.Module):
         """What pictures of a run's progress show of each code: samples (n, views, *shape), drawn side by side."""
         return self.generate_from(networks, z, label, columns).unsqueeze(1)
 
+    def discriminate(self, networks: Networks, samples: Tensor, label: Tensor) -> Tensor | None:
+        """What the discriminator says of samples (n, *shape) with labels (n,): logits (n,), for pictures alone.
+
+        None where no network of that name gives one number for each sample. A discriminator that judges several
+        samples at once says how many by an attribute ``packing``; each is then judged in the company of its copies.
+        """
+        discriminator = networks.get("discriminator")
+        if discriminator is None:
+            return None
+        copies = int(getattr(discriminator, "packing", 1))
+        condition = (one.repeat(copies) for one in self.condition(label))
+        logits: Tensor = discriminator(samples.repeat(copies, *[1] * (samples.dim() - 1)), *condition)
+        return logits.flatten()[: len(samples)] if logits.numel() == copies * len(samples) else None
+
     def fakes(self, networks: Networks, batch: Batch) -> Tensor:
         """What ``generate`` makes of a batch's codes, labels and columns."""
         return self.generate_from(networks, batch.z, batch.label, batch.columns(self.generates_from))

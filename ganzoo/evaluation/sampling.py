@@ -96,6 +96,36 @@ def draw(
     return images.flatten(0, 1), None if labels is None else asked
 
 
+PLANE = 48
+"""Points in each direction at which a discriminator is asked about the plane."""
+
+
+def discriminator_field(objective: Objective, networks: Networks, device: torch.device) -> Tensor | None:
+    """What the discriminator says of a grid of points over [-1, 1] x [-1, 1], in evaluation mode.
+
+    Neither the global random state nor any module's train mode is touched.
+
+    Args:
+        objective: For samples that are points of the plane.
+        networks: All of them, on ``device``.
+        device: Where the networks are.
+
+    Returns:
+        float32 (PLANE, PLANE) on the CPU, the rows from top to bottom; None where it cannot be asked.
+    """
+    axis = torch.linspace(-1, 1, PLANE)
+    down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
+    points = torch.stack([across, down], -1).view(-1, *objective.spec.shape).to(device)
+    label = torch.zeros(len(points), dtype=torch.int64, device=device)
+    autocast = torch.autocast(device.type, enabled=False)
+    with torch.no_grad(), autocast, evaluating(networks), _seeded(0, device):
+        try:
+            logits = objective.discriminate(networks, points, label)
+        except Exception:  # a stranger's discriminator that takes something else: a picture ends no training
+            return None
+    return None if logits is None else logits.float().cpu().view(PLANE, PLANE)
+
+
 def _cycled(objective: Objective, columns: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
     """The columns that the objective generates from, repeated to n rows."""
     missing = [name for name in objective.generates_from if not len(columns.get(name, ()))]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +30,8 @@ from ganzoo.runs.generator import TrainedGenerator
 
 if TYPE_CHECKING:
     from ganzoo.api.priors import Prior
+    from ganzoo.config.schema import Recipe
+    from ganzoo.runs.folder import RunFolder
 
 AXES: Mapping[str, str] = {"images": "images shown", "seconds": "seconds of training"}
 FEWEST = 2
@@ -49,16 +54,22 @@ class Plots:
     pictures: tuple[Markup, ...]
 
 
-def loss_plots(events: Records) -> Plots | Absent:
-    """Each phase's loss, or why there is no curve."""
+def loss_lines(events: Records, along: str = "images") -> list[Line]:
+    """Each phase's loss over images or seconds."""
     logged = [event for event in events if event.get("event") == "train"]
     names = [name for name in _names(logged) if name.endswith(".loss")]
-    series = {name.removesuffix(".loss"): [event for event in logged if name in event] for name in names}
-    if max(map(len, series.values()), default=0) < FEWEST:
+    return [
+        _line(name.removesuffix(".loss"), [event for event in logged if name in event], along, name) for name in names
+    ]
+
+
+def loss_plots(events: Records) -> Plots | Absent:
+    """Each phase's loss, or why there is no curve."""
+    if max((len(line.x) for line in loss_lines(events)), default=0) < FEWEST:
         return Absent("The run ended before it had logged two losses, so there is no curve.")
     pictures = tuple(
         curves(
-            [_line(name, some, along, f"{name}.loss") for name, some in series.items()],
+            loss_lines(events, along),
             title=f"Losses over {label}",
             x=label,
             y="loss",
@@ -256,6 +267,67 @@ def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
     seconds = [event["seconds"] for event in events if event.get("images") == images and "seconds" in event]
     picture = Picture.encoded(path.read_bytes(), *image.size)
     return Frame(images, seconds[0] if seconds else (0.0 if images == 0 else None), picture)
+
+
+REPLAYED, REAL_POINTS, MOST_MODES = 80, 400, 100
+"""Moments of a training in the plane that are replayed at most, real points shown, and modes."""
+
+
+def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -> str | None:
+    """What the page replays of a training in the plane, as JSON; None for any other.
+
+    Points are base64 of little-endian pairs of 16 bits, 0 for -1 and 65535 for 1, and fields base64 of bytes, from the
+    second to the 98th percentile.
+    """
+    shown = [(images, kept) for images, kept in run.planes() if _is_plane(kept)]
+    if len(shown) < FEWEST:
+        return None
+    most = min(len(shown), REPLAYED)
+    shown = [shown[round(index * (len(shown) - 1) / (most - 1))] for index in range(most)]
+    frames = [
+        {
+            "images": images,
+            "samples": _sixteen_bits(kept["samples"]),
+            "field": _eight_bits(kept["field"]) if "field" in kept else None,
+        }
+        for images, kept in shown
+    ]
+    real, modes = torch.zeros(0, 2), torch.zeros(0, 2)
+    if not isinstance(recipe, Absent):
+        with suppress(GanzooError):
+            dataset = run.dataset(recipe, zoo)
+            real = dataset.images[:REAL_POINTS].flatten(1)
+            if dataset.labels is not None and 1 < len(dataset.classes) <= MOST_MODES:
+                of_modes = [dataset.images[dataset.labels == mode] for mode in range(len(dataset.classes))]
+                modes = torch.stack([some.flatten(1).mean(0) for some in of_modes if len(some)])
+    losses = loss_lines(events)
+    return json.dumps(
+        {
+            "frames": frames,
+            "real": _sixteen_bits(real),
+            "modes": _sixteen_bits(modes),
+            "losses": [{"name": one.name, "x": one.x, "y": [round(y, 4) for y in one.y]} for one in losses],
+        },
+        separators=(",", ":"),
+    )
+
+
+def _is_plane(kept: Mapping[str, Tensor]) -> bool:
+    samples, field = kept.get("samples"), kept.get("field")
+    whole = samples is not None and samples.dim() == 2 and samples.shape[1] == 2 and 0 < len(samples) <= 10_000
+    square = field is None or (field.dim() == 2 and field.shape[0] == field.shape[1] <= 256)
+    return whole and square and all(bool(one.isfinite().all()) for one in kept.values())
+
+
+def _sixteen_bits(points: Tensor) -> str:
+    levels = ((points.float().clamp(-1, 1) + 1) / 2 * 65535).round().to(torch.int32)
+    return base64.b64encode(levels.numpy().astype("<u2").tobytes()).decode()
+
+
+def _eight_bits(field: Tensor) -> str:
+    low, high = torch.quantile(field.float(), torch.tensor([0.02, 0.98])).tolist()
+    levels = ((field.float() - low) / max(high - low, 1e-12) * 255).clamp(0, 255).round().to(torch.uint8)
+    return base64.b64encode(levels.numpy().tobytes()).decode()
 
 
 def interpolation(generator: TrainedGenerator) -> Picture | Absent:

@@ -27,6 +27,7 @@ from ganzoo.reports.run_figures import (
     interpolation,
     loss_plots,
     neighbours,
+    replay,
     score_plots,
 )
 from ganzoo.reports.templates import Absent, page
@@ -96,7 +97,7 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     target = run.path / "report.html"
     if os.path.lexists(target) and not begins_like(target, *MARKS):
         raise GanzooError(f"{target} is not of `ganzoo report`, so it is not overwritten.", "Move it, then try again.")
-    made = page("report.html", "report.js", facts(run, zoo, device=device, draw=draw))
+    made = page("report.html", ("report.js", "replay.js"), facts(run, zoo, device=device, draw=draw))
     # The run's path may hold bytes that are no text.
     write_atomically(target, made.encode(errors="backslashreplace"))
     return target
@@ -118,6 +119,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "row_classes": [names[row % len(names)] for row in range(ROWS)] if names else [],
         "yaml": _yaml(run),
         "frames": frames(run.path / "samples", events),
+        "replay": replay(run, events, recipe, zoo),
         "losses": loss_plots(events),
         "curves": score_plots(scores),
         "final": final_table(whole(run.final_scores()), scored=bool(_metrics(run))),

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -138,7 +138,7 @@ class Picture:
         return cls(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height)
 
 
-def page(template: str, script: str | None, context: Mapping[str, Any]) -> str:
+def page(template: str, scripts: str | Sequence[str] | None, context: Mapping[str, Any]) -> str:
     """Render a page.
 
     Values come from strangers' plugins and run folders: all are escaped, and a policy in the page allows no script
@@ -146,11 +146,12 @@ def page(template: str, script: str | None, context: Mapping[str, Any]) -> str:
 
     Args:
         template: The name of the HTML template.
-        script: The name of the JavaScript file that goes with it, or None.
+        scripts: The names of the JavaScript files that go with it, or None.
         context: What the template shows.
     """
     environment = _environment()
-    source = _source(environment, script) if script is not None else ""
+    names = (scripts,) if isinstance(scripts, str) else scripts or ()
+    source = "\n".join(_source(environment, name) for name in names)
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     # Both are files of this package.
     own = {"style": Markup(_source(environment, "style.css")), "script": Markup(source)}  # noqa: S704

@@ -17,7 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part, cache_folder
 from ganzoo.config.loading import load_recipe
@@ -149,6 +154,7 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+MOST_BYTES_OF_A_PLANE = 1_000_000
 FOLDERS = ("samples", "checkpoints")
 BEST = "best"
 """The folder of the checkpoint that ``train.keep_best`` keeps; made when there is one."""
@@ -390,6 +396,20 @@ class RunFolder:
     def save_checkpoint(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
         """Write a checkpoint; the newest two are kept."""
         return save_checkpoint(self.path / "checkpoints", tensors, state)
+
+    def save_plane(self, images: int, samples: Tensor, field: Tensor | None) -> None:
+        """Keep samples (n, 2) and the discriminator's field (k, k) or None of one point of a training in the plane."""
+        kept = {"samples": samples} | ({} if field is None else {"field": field})
+        limit = torch.finfo(torch.float16).max
+        halves = {name: values.clamp(-limit, limit).half().contiguous() for name, values in kept.items()}
+        write_atomically(self.path / "samples" / f"{images:012d}.safetensors", save_tensors(halves))
+
+    def planes(self) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """What ``save_plane`` kept, in order; damaged files are left out."""
+        for path in sorted((self.path / "samples").glob("*.safetensors")):
+            with suppress(OSError, SafetensorError, LookupError, RuntimeError, ValueError, TypeError):
+                if path.stem.isdecimal() and path.stat().st_size < MOST_BYTES_OF_A_PLANE:
+                    yield int(path.stem), load_tensors(path.read_bytes())
 
     def save_best(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
         """Write the checkpoint with the best score so far, in the place of the one before."""

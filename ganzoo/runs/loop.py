@@ -10,20 +10,21 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset, png
+from ganzoo.api.dataset import Dataset, Points, png
 from ganzoo.api.metric import TrainedModel
 from ganzoo.api.tracker import Tracker
 from ganzoo.errors import RunError
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.requests import MetricRequest
-from ganzoo.evaluation.sampling import draw
+from ganzoo.evaluation.sampling import discriminator_field, draw
 from ganzoo.evaluation.variety import SAMPLES, VarietyWatch
 from ganzoo.files import write_atomically
 from ganzoo.runs.folder import RunFolder
@@ -34,6 +35,8 @@ from ganzoo.training.threads import ThreadTuner
 from ganzoo.training.trainer import Trainer
 
 GRID_ROWS = 8
+REPLAYED, REPLAY_SAMPLES = 60, 500
+"""Points of a training in the plane that its report replays, and samples of each."""
 PROFILED_AT = 50
 """Steps before a profile: memory is allocated, and the number of threads chosen."""
 CHECK_SIGNALS_EVERY = 8
@@ -121,6 +124,8 @@ class TrainingLoop:
         self._evaluated = -1
         self._stop = StopRequests()
         self._threads = threads
+        modality = self.trainer.objective.spec.modality
+        self._in_plane = isinstance(modality, Points) and modality.shape[-1] == 2
         self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
         self._log = callbacks.log
 
@@ -133,6 +138,7 @@ class TrainingLoop:
             Diverged: A loss, a gradient or a weight is no longer finite; the last good checkpoint is kept.
         """
         trainer, every = self.trainer, self.trainer.recipe.evaluate.every_images
+        config = trainer.recipe.train
         with self._stop:
             if self.run is not None:
                 with self._stop.at_once(*self._stopped()):
@@ -141,6 +147,7 @@ class TrainingLoop:
                     self._variety = VarietyWatch.of(extractors, self._dataset, trainer.device)
             if trainer.images == 0:
                 self._draw_grid()
+                self._record_plane()
             elif self._crossed(every):
                 self._evaluate()  # a crash may have cut it off
             while trainer.steps < trainer.total_steps and not self.reached:
@@ -154,11 +161,13 @@ class TrainingLoop:
                     self._log_profile()
                 self._on_step(trainer.images)
                 evaluate = self._crossed(every)
-                if self._crossed(trainer.recipe.train.log_every) or evaluate:
+                if self._crossed(config.log_every) or evaluate:
                     self._log_means()
-                    overdue = time.monotonic() - self._saved_at > trainer.recipe.train.checkpoint_seconds
+                    overdue = time.monotonic() - self._saved_at > config.checkpoint_seconds
                     if trainer.processes.any(overdue) or evaluate:
                         self._save()
+                    if evaluate or self._crossed(max(config.log_every, config.images // REPLAYED)):
+                        self._record_plane()
                 if evaluate:
                     self._evaluate()
                 if self._stop_requested():
@@ -168,6 +177,7 @@ class TrainingLoop:
             if self._evaluated != trainer.images:
                 self._log_means()
                 self._save()
+                self._record_plane()
                 self._evaluate()
         self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
 
@@ -266,6 +276,17 @@ class TrainingLoop:
         write_atomically(path, png(modality.picture(images, columns)))
         for tracker in self._trackers:
             tracker.picture(self.trainer.images, path)
+
+    def _record_plane(self) -> None:
+        """Of a training in the plane, keep what its report replays: samples, and the discriminator's field."""
+        if self.run is None or not self._in_plane:
+            return
+        trainer = self.trainer
+        networks = dict(trainer.networks.items())
+        field = discriminator_field(trainer.objective, networks, trainer.device)
+        with suppress(RunError):  # of NaN, which the next checkpoint says better
+            samples, _ = self._samples(trainer.kinds_of_weights[0], REPLAY_SAMPLES)
+            self.run.save_plane(trainer.images, samples.flatten(1), field)
 
     def _samples(
         self, weights: str, n: int, part: tuple[int, int] = (0, 1), *, overview: bool = False
