@@ -109,13 +109,17 @@ def leaderboard(
     ] = None,
     as_json: WrittenAsJson = False,
 ) -> None:
-    """Make the leaderboard's pages from the records of `ganzoo bench`."""
+    """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
     from ganzoo.files import default_folder
+    from ganzoo.registry.loading import load_zoo
     from ganzoo.reports.leaderboard import write_leaderboard
+    from ganzoo.reports.study_report import STUDIES, answers
+    from ganzoo.studies.records import RUNS
 
     results = results or default_folder("results")
     work = work or default_folder("runs", "bench")
-    written = write_leaderboard(results, readme, work)
+    found = answers(results, load_zoo()) if (results / STUDIES / RUNS).is_file() else []
+    written = write_leaderboard(results, readme, work, found)
     files = [str(path) for path in written.files]
     if as_json:
         print_json({"files": files, "recipes": written.recipes})

@@ -1,8 +1,12 @@
-"""The leaderboard's files, made from ``runs.jsonl`` and ``scores.jsonl``: index.html, README.md and samples.png."""
+"""The front page of results: what studies found, samples of every recipe, and the leaderboard.
+
+Made from ``runs.jsonl`` and ``scores.jsonl``, and from those of the studies: index.html, README.md and samples.png.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,11 +26,20 @@ from ganzoo.reports.ranking import DISAGREE, Contender, Place, Ranking, Spread, 
 from ganzoo.reports.templates import NOTHING, Absent, Picture, code, count, duration, figure, markdown, page, short
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores, read_runs
 
-TITLE = "# Leaderboard\n\nMade by `ganzoo leaderboard`"
+TITLE = "# Results\n\nMade by `ganzoo leaderboard`"
+MARKS = {
+    "README.md": (TITLE, "# Leaderboard\n\nMade by `ganzoo leaderboard`"),
+    "index.html": ("<title>ganzoo: results</title>", "<title>ganzoo: leaderboard</title>"),
+}
+"""By which pages of ours are told from files of somebody else's; the second are an earlier version's."""
 SOFTWARE = "ganzoo leaderboard"
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 5
-"""Recipes of each dataset in the main README."""
+"""Recipes of each ranking in the main README while no study has results; one of each when some has."""
+FEW = 5
+"""Verdicts in the main README."""
+UNANSWERED = "No study has results yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
+EFFECT = "An effect is how many times better the one is than the other, with its 95% interval."
 EXCESS = (
     "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
     "standard deviation of that over draws of real images, where it was measured. Read a column downwards: the numbers "
@@ -50,11 +63,62 @@ FULL = {
 }
 
 
-def whole_page(made: Sequence[Ranking]) -> str:
+@dataclass(frozen=True)
+class Finding:
+    """A claim that a study has put to the test.
+
+    Attributes:
+        verdict: ``holds``, ``does not hold`` or ``cannot tell``.
+        says: The claim.
+        paper: Whose it is.
+        effect: In words, with its interval.
+        decided: Whether the verdict is one of the first two.
+    """
+
+    verdict: str
+    says: str
+    paper: str
+    effect: str
+    decided: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A study with results.
+
+    Attributes:
+        name: The study.
+        question: What it asks.
+        page: Its page, relative to the results; None where it has not been made.
+        findings: Of its claims, in their order.
+    """
+
+    name: str
+    question: str
+    page: str | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def in_short(self) -> str:
+        """How many claims have which verdict: ``1 holds, 3 cannot tell``."""
+        counts = Counter(finding.verdict for finding in self.findings)
+        return ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "no claims: see its table"
+
+
+def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
     """``results/README.md``."""
     parts = [
         f"{TITLE} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
-        "[index.html](index.html) has the same with plots, and sorts. Scores are only ranked against scores of the "
+        "[index.html](index.html) has the same with pictures and plots, and sorts.",
+        "## What papers claim",
+        *([EFFECT] if answers else [UNANSWERED]),
+    ]
+    for answer in answers:
+        link = f"[{markdown(answer.question)}]({answer.page})" if answer.page else markdown(answer.question)
+        parts += [f"### {link}", _findings(answer.findings) if answer.findings else f"{answer.in_short.capitalize()}."]
+    parts += [
+        "## Leaderboard",
+        "Scores are only ranked against scores of the "
         f"same protocol, given above each table. {SEEDS} The reported score is in bold. {EXCESS}",
     ]
     for ranking in made:
@@ -66,21 +130,36 @@ def whole_page(made: Sequence[Ranking]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def summary(made: Sequence[Ranking], results: str, has_picture: bool) -> str:
-    """What stands between the markers of the main README.
+def _findings(findings: Iterable[Finding]) -> str:
+    rows = [[f"**{one.verdict}**", markdown(one.says), markdown(one.effect), markdown(one.paper)] for one in findings]
+    return _table({"verdict": "left", "claim": "left", "effect": "left", "paper": "left"}, rows)
+
+
+def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
+    """What stands between the markers of the main README: a few verdicts, and the best recipes.
 
     Args:
         made: The leaderboards.
         results: The path from the README to the results.
         has_picture: Whether ``samples.png`` is there.
+        answers: What studies found.
     """
     parts = [f"![Samples of the best recipes]({results}/samples.png)"] if has_picture else []
-    for ranking in made:
-        if ranking.tables:
-            parts += [f"**{markdown(ranking.title)}**", *_headline(ranking, SHORT)]
-    if parts:
+    # Those that say yes or no come first, and each study has its say before one has a second.
+    few = sorted(
+        ((not one.decided, number, one) for answer in answers for number, one in enumerate(answer.findings)),
+        key=lambda found: found[:2],
+    )[:FEW]
+    if few:
+        parts += ["**What papers claim, put to the test**", _findings(one for *_, one in few), EFFECT]
+    best = [ranking for ranking in made if ranking.tables]
+    for ranking in best:
+        title = f"{ranking.title}: the best recipe" if few else ranking.title
+        parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
+    if best:
         parts.append(EXCESS)
-    parts.append(f"All recipes, with speed, size and the command for each: [{results}]({results}/README.md).")
+    studies = "All studies and recipes" if answers else "All recipes"
+    parts.append(f"{studies}, with speed, size and the command for each: [{results}]({results}/README.md).")
     return "\n\n".join(parts)
 
 
@@ -360,13 +439,16 @@ def _recorded(results: Path) -> list[ScoredRun]:
     return runs
 
 
-def write_leaderboard(results: Path, readme: Path | None = None, work: Path | None = None) -> Written:
+def write_leaderboard(
+    results: Path, readme: Path | None = None, work: Path | None = None, answers: Sequence[Answer] = ()
+) -> Written:
     """Make the pages of a results folder.
 
     Args:
         results: Where ``runs.jsonl`` and ``scores.jsonl`` are.
         readme: A file to put the short table into, between its markers; None to leave all others alone.
         work: Where ``ganzoo bench`` keeps run folders: scores that ``ganzoo eval`` added to one are collected first.
+        answers: What studies found, see ``study_report.answers``.
 
     Raises:
         GanzooError: There are no records, ``readme`` has no markers, or a file of theirs is somebody else's.
@@ -376,9 +458,12 @@ def write_leaderboard(results: Path, readme: Path | None = None, work: Path | No
     made = read_rankings(results)
     refuse_foreign(results, except_for=readme)
     picture = best_samples(made, results)
-    contents = {results / "index.html": html(made, results), results / "README.md": whole_page(made)}
+    contents = {
+        results / "index.html": html(made, results, answers),
+        results / "README.md": whole_page(made, answers),
+    }
     if readme is not None:
-        contents[readme] = rewritten(readme, made, results, has_picture=picture is not None)
+        contents[readme] = rewritten(readme, made, results, has_picture=picture is not None, answers=answers)
     for path, text in contents.items():
         write_atomically(path, text.encode(errors="backslashreplace"))
     files = [*contents]
@@ -398,12 +483,11 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
     Raises:
         GanzooError: A file there is somebody else's.
     """
-    pages = {"README.md": TITLE, "index.html": "<title>ganzoo: leaderboard</title>"}
-    own = {name: begins_like(results / name, mark) for name, mark in pages.items()}
+    own = {name: any(begins_like(results / name, mark) for mark in marks) for name, marks in MARKS.items()}
     with suppress(GanzooError), open_picture(results / "samples.png", ("PNG",)) as picture:
         # Earlier versions left no mark in it, but always made the pages as well.
         own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
-    for name in (*pages, "samples.png"):
+    for name in (*MARKS, "samples.png"):
         path = results / name
         if (
             os.path.lexists(path)
@@ -416,7 +500,9 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
             )
 
 
-def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool) -> str:
+def rewritten(
+    readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool, answers: Sequence[Answer] = ()
+) -> str:
     """A README with the short table of these leaderboards between its markers, and the picture if it has none.
 
     Raises:
@@ -429,13 +515,14 @@ def rewritten(readme: Path, made: Sequence[Ranking], results: Path, *, has_pictu
     there = Path(os.path.relpath(results.resolve(), readme.resolve().parent)).as_posix()
     elsewhere = text.partition(BEGIN)[0] + text.partition(END)[2]
     has_picture = has_picture and f"({there}/samples.png)" not in elsewhere
-    return between_markers(text, summary(made, there, has_picture), str(readme))
+    return between_markers(text, summary(made, there, has_picture, answers), str(readme))
 
 
-def html(made: Sequence[Ranking], results: Path) -> str:
+def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ()) -> str:
     """``index.html``: needs no other file, and no network."""
     sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
-    return page("leaderboard.html", "leaderboard.js", {"sheets": sheets, "excess": EXCESS, "disagree": DISAGREE})
+    context = {"sheets": sheets, "answers": answers, "excess": EXCESS, "disagree": DISAGREE}
+    return page("leaderboard.html", "leaderboard.js", {**context, "effect": EFFECT})
 
 
 def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:

@@ -15,17 +15,19 @@ from markupsafe import Markup
 from ganzoo.errors import GanzooError
 from ganzoo.files import refuse_links, write_atomically
 from ganzoo.registry.loading import Zoo
-from ganzoo.reports.leaderboard import grid_of, thumbnail
+from ganzoo.reports.leaderboard import Answer, Finding, grid_of, thumbnail
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
 from ganzoo.reports.templates import Picture, markdown, page
 from ganzoo.studies.findings import CellFound, Found, Values, curve, find, verdicts
-from ganzoo.studies.records import Ledger, ScoredRun
+from ganzoo.studies.records import RUNS, Ledger, ScoredRun
 from ganzoo.studies.study import BASELINE, Claim, Measure, Study, load_study
 from ganzoo.studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
 
 MARK = "<title>ganzoo study: "
 """By which a page of ours is told from a file of somebody else's."""
 INDEX = "# Studies\n\nMade by `ganzoo study report`"
+STUDIES = "studies"
+"""The folder of the studies' results below that of the others."""
 MOST_PLOTTED = 4
 """Settings whose curves are drawn."""
 
@@ -120,6 +122,36 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
     if not quick:
         _write(ledger.folder / "README.md", INDEX, index(pages))
     return pages[: len(studies)]
+
+
+def answers(results: Path, zoo: Zoo) -> list[Answer]:
+    """What the studies of a results folder found, for its front page: those with verdicts first.
+
+    Args:
+        results: The folder; studies have theirs in ``studies`` below it.
+        zoo: Where studies are looked up.
+    """
+    folder = results / STUDIES
+    if not (folder / RUNS).is_file():
+        return []
+    ledger = Ledger(folder)
+    found = [find(study, ledger, zoo) for study in started(ledger, zoo)]
+    made = []
+    for one, judged in zip(found, verdicts(found, zoo), strict=True):
+        page = f"{STUDIES}/{one.study.name}.html"
+        findings = tuple(
+            Finding(
+                verdict.outcome.value,
+                claim.says,
+                claim.paper,
+                _effect(verdict),
+                decided=verdict.outcome is not Outcome.CANNOT_TELL,
+            )
+            for claim, verdict in zip(one.study.claims, judged, strict=True)
+        )
+        there = page if (results / page).is_file() else None
+        made.append(Answer(one.study.name, one.study.question, there, findings))
+    return sorted(made, key=lambda answer: (not any(one.decided for one in answer.findings), answer.name))
 
 
 def _write(path: Path, mark: str, text: str) -> None:

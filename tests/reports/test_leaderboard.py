@@ -16,15 +16,19 @@ from ganzoo.errors import GanzooError
 from ganzoo.reports.leaderboard import (
     BEGIN,
     END,
+    Answer,
+    Finding,
     between_markers,
     grid_of,
     html,
     read_rankings,
     rewritten,
+    summary,
     thumbnail,
     whole_page,
     write_leaderboard,
 )
+from ganzoo.reports.study_report import answers
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,6 +88,37 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
     assert "- `ganzoo run beta --seed 1`" in text
     assert len(re.findall(r"(?<!\\)\|", next(line for line in text.splitlines() if "stranger" in line))) == 13
     assert "<script" not in text
+    assert text.index("## What papers claim") < text.index("No study has results yet") < text.index("## Leaderboard")
+
+
+def answered(name, *verdicts, page=None):
+    """A study's answer; claims are numbered."""
+    findings = [
+        Finding(one, f"{name} {i}", "Someone 2020", "×1.20", one != "cannot tell") for i, one in enumerate(verdicts)
+    ]
+    return Answer(name, f"Is {name} & so <on>?", page, tuple(findings))
+
+
+def test_the_front_page_has_the_verdicts_first_then_pictures_then_the_table(results):
+    found = [
+        answered("a", "holds", "cannot tell", "holds", page="studies/a.html"),
+        answered("b", "does not hold"),
+        answered("c"),
+    ]
+    made = read_rankings(results)
+    page, text, short = html(made, results, found), whole_page(made, found), summary(made, "results", True, found)
+    order = [page.index(one) for one in ("Is a &amp; so", "a 0", "does not hold", 'id="gallery"', 'id="leaderboard"')]
+    assert order == sorted(order)
+    assert '<a href="studies/a.html">Is a &amp; so &lt;on&gt;?</a>' in page
+    assert "2 holds, 1 cannot tell" in page
+    assert "### [Is a &amp; so &lt;on&gt;?](studies/a.html)" in text
+    assert "No claims: see its table." in text
+    # Decided ones first, each study once before one has a second; then the best recipe of each ranking.
+    claims = [line.split(" | ")[1] for line in short.splitlines() if line.startswith("| **")]
+    assert claims == ["a 0", "b 0", "a 2", "a 1"]
+    assert "| 1 | gamma |" in short
+    assert "| 2 | beta |" not in short
+    assert "All studies and recipes" in short
 
 
 def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
@@ -120,16 +155,16 @@ def test_a_board_without_scores_and_pictures_has_a_page_all_the_same(failed, wri
     assert "It broke." in (tmp_path / "results" / "index.html").read_text()
 
 
-def test_the_committed_pages_are_those_of_the_committed_records():
+def test_the_committed_pages_are_those_of_the_committed_records(zoo):
     results = ROOT / "results"
     if not (results / "runs.jsonl").is_file():
         pytest.skip("results/runs.jsonl does not exist: `ganzoo bench` writes it.")
-    made = read_rankings(results)
+    made, found = read_rankings(results), answers(results, zoo)
     remedy = "run `ganzoo leaderboard results/ --readme README.md`"
-    assert (results / "README.md").read_text("utf-8") == whole_page(made), remedy
+    assert (results / "README.md").read_text("utf-8") == whole_page(made, found), remedy
     has_picture = (results / "samples.png").is_file()
     readme = ROOT / "README.md"
-    assert readme.read_text("utf-8") == rewritten(readme, made, results, has_picture=has_picture), remedy
+    assert readme.read_text("utf-8") == rewritten(readme, made, results, has_picture=has_picture, answers=found), remedy
 
 
 def test_the_wheel_ships_the_templates():
