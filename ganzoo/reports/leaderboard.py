@@ -39,6 +39,7 @@ SHORT = 5
 FEW = 5
 """Verdicts in the main README."""
 UNANSWERED = "No study has results yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
+SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
 EFFECT = "An effect is how many times better the one is than the other, with its 95% interval."
 EXCESS = (
     "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
@@ -100,9 +101,10 @@ class Answer:
 
     @property
     def in_short(self) -> str:
-        """How many claims have which verdict: ``1 holds, 3 cannot tell``."""
+        """How many claims have which verdict: ``2 hold, 1 does not hold``."""
         counts = Counter(finding.verdict for finding in self.findings)
-        return ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) or "no claims: see its table"
+        told = [f"{n} {verdict if n == 1 else SEVERAL.get(verdict, verdict)}" for verdict, n in counts.items()]
+        return ", ".join(told) or "no claims: see its table"
 
 
 def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:

@@ -116,7 +116,7 @@ def test_critical_values_are_students_for_one_row_and_dunnetts_tabulated_ones_fo
 @pytest.mark.parametrize("noises", [(0.1,) * 5, (0.1, 0.1, 0.1, 0.1, 0.5), (0.02, 0.1, 0.1, 0.1, 0.4)])
 def test_where_no_method_is_better_at_most_one_study_in_twenty_says_that_one_is(noises):
     """The family-wise error rate of four claims, also where the rows' noise differs."""
-    random, wrong, studies = np.random.default_rng(0), 0, 80
+    random, wrong, studies = np.random.default_rng(0), 0, 60
     for _ in range(studies):
         control = random.normal(0, noises[0], 10)
         rows = [random.normal(0, noise, 5) for noise in noises[1:]]
@@ -126,7 +126,7 @@ def test_where_no_method_is_better_at_most_one_study_in_twenty_says_that_one_is(
 
 
 def test_where_every_method_is_ten_percent_better_at_most_one_study_in_twenty_says_that_one_is_not():
-    random, wrong, studies = np.random.default_rng(1), 0, 80
+    random, wrong, studies = np.random.default_rng(1), 0, 60
     for _ in range(studies):
         control = random.normal(0, 0.03, 10)
         rows = [random.normal(math.log(SMALLEST), 0.03, 5) for _ in range(4)]
