@@ -23,6 +23,9 @@ EverySteps = Annotated[int, Field(ge=1, le=1_000_000)]
 ImageCount = Annotated[int, Field(ge=1, le=10**12)]
 """Real images shown, as the length of a training is counted."""
 
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""Units or channels of a layer, or numbers in a latent code."""
+
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share of a whole, or a probability."""
 

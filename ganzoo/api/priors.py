@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ganzoo.api.bounds import Width
 from ganzoo.api.hookspecs import Register, hookimpl
 
-Width = Annotated[int, Field(ge=1, le=65_536)]
 Categories = Annotated[int, Field(ge=2, le=10_000)]
 
 

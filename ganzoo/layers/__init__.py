@@ -3,6 +3,7 @@
 ``from ganzoo import layers``, or ``from ganzoo.layers import Head, Width``.
 """
 
+from ganzoo.api.bounds import Width
 from ganzoo.layers.blocks import (
     ConditionalBatchNorm,
     Conditioning,
@@ -22,7 +23,6 @@ from ganzoo.layers.blocks import (
     Slope,
     Trunk,
     UpConv2d,
-    Width,
     as_trunk,
     batch_norm,
     image_norm,

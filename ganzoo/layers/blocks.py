@@ -26,9 +26,6 @@ from ganzoo.api.objective import Spec
 from ganzoo.errors import GanzooError
 from ganzoo.functional import one_hot
 
-Width = Annotated[int, Field(ge=1, le=65_536)]
-"""Units or channels of a layer, as an option."""
-
 Depth = Annotated[int, Field(ge=1, le=1000)]
 """Layers or blocks in a row, as an option."""
 
