@@ -1,6 +1,7 @@
 """What a modality makes of samples: pictures, quantisation, files."""
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -26,8 +27,11 @@ def test_each_image_lies_in_its_cell_with_a_black_gap():
     assert picture.int().sum() == 12 * (10 + 20 + 30 + 40 + 50)
 
 
-def test_a_square_is_chosen_where_columns_are_not_given():
-    assert grid(torch.zeros(64, 1, 28, 28, dtype=torch.uint8)).shape == (1, 8 * 30 + 2, 8 * 30 + 2)
+@pytest.mark.parametrize(
+    ("n", "across", "down"), [(64, 8, 8), (60, 10, 6), (50, 10, 5), (10, 4, 3), (3, 2, 2), (1, 1, 1)]
+)
+def test_a_square_or_whole_rows_are_chosen_where_columns_are_not_given(n, across, down):
+    assert grid(torch.zeros(n, 1, 28, 28, dtype=torch.uint8)).shape == (1, down * 30 + 2, across * 30 + 2)
 
 
 def test_png_files_hold_the_same_pixels(tmp_path):

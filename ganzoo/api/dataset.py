@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from math import isqrt
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -89,7 +90,7 @@ class Modality(ABC):
 
         Args:
             samples: Stored samples (n, *shape).
-            columns: Samples in a row; about the square root of n where None.
+            columns: Samples in a row; about the square root of n where None, more where that fills the last row.
 
         Returns:
             uint8 (1 or 3, height, width).
@@ -145,7 +146,9 @@ class Images(Modality):
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
         """The images side by side on black, two pixels apart."""
         n, channels, height, width = samples.shape
-        columns = columns or max(1, round(n**0.5 + 0.499))
+        square = isqrt(n - 1) + 1 if n else 1
+        # No gaps in the last row, unless the picture would be more than twice as wide as high.
+        columns = columns or next((k for k in range(square, isqrt(2 * n) + 1) if n % k == 0), square)
         rows = -(-n // columns)
         canvas = samples.new_zeros(channels, rows * (height + GAP) + GAP, columns * (width + GAP) + GAP)
         for index, image in enumerate(samples):
