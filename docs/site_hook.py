@@ -231,6 +231,15 @@ def picture_of(recipe: str) -> str | None:
     return None
 
 
+def _picture_with(entry: Entry[Any]) -> tuple[str, str] | None:
+    """A recipe that uses an entry, its module's own before others, and its picture; None for what draws nothing."""
+    if entry.kind in ("dataset", "prior", "extractor", "metric", "tracker", "study"):
+        return None
+    plugins = {one.name: one.plugin for one in load_zoo().recipes}
+    used = sorted(uses().get((entry.kind, entry.name), []), key=lambda name: plugins[name] != entry.plugin)
+    return next(((name, found) for name in used if (found := picture_of(name))), None)
+
+
 def _anchor(entry: Entry[Any]) -> str:
     return f"{entry.kind}-{entry.name}"
 
@@ -248,10 +257,18 @@ def kind_page(kind: str) -> str:
             shown = f"[![Samples of {entry.name}](../{picture}){{ loading=lazy }}]({link})<br>" if picture else ""
             lines.append(f"- {shown}**[{entry.name}]({link})**<br>{_cell(entry.summary)}")
         return "\n".join([*lines, "", "</div>", ""])
-    lines += ["| name | what it is | paper |", "| --- | --- | --- |"]
+    pictures = {entry.name: _picture_with(entry) for entry in entries}
+    shown = any(pictures.values())
+    lines += [
+        f"{'| ' if shown else ''}| name | what it is | paper |",
+        f"{'| --- ' if shown else ''}| --- | --- | --- |",
+    ]
     for entry in entries:
         link = f"[{entry.name}](modules/{entry.plugin}.md#{_anchor(entry)})"
-        lines.append(f"| {link} | {_cell(entry.summary)} | {_cell(entry.paper or '')} |")
+        found = pictures[entry.name]
+        picture = f"![Samples of {found[0]}](../{found[1]}){{ .thumb loading=lazy }}" if found else ""
+        cells = [*([picture] if shown else []), link, _cell(entry.summary), _cell(entry.paper or "")]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
