@@ -112,6 +112,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         target = picture.relative_to(ROOT).as_posix()
         files.append(File.generated(config, target, abs_src_path=str(picture)))
     files.append(File.generated(config, "leaderboard.html", abs_src_path=str(ROOT / "results" / "index.html")))
+    for study in ROOT.glob("results/studies/*.html"):  # where the page above leads to
+        files.append(File.generated(config, f"studies/{study.name}", abs_src_path=str(study)))
     return files
 
 
@@ -141,6 +143,8 @@ def _relinked(found: re.Match[str], origin: str, here: str, files: Files) -> str
         target = f"{target}/README.md"
     elif target == "results/index.html":
         target = "leaderboard.html"
+    elif target.startswith("results/studies/"):
+        target = target.removeprefix("results/")
     module = modules.get(ROOT / target)
     there = _module_page(module) if module else PAGES.get(target, target.removeprefix("docs/"))
     if files.get_file_from_path(there) is None:

@@ -306,18 +306,14 @@ class Study(Section):
     def in_small(self) -> Study:
         """The study as ``--quick`` runs it; its name says so. What it changes comes last, after variants and trials."""
         short = self.quick.overrides
-        first = dict(list(self.settings.items())[:1])
+        first = dict(list(self.settings.items())[:1]) or {EVERYWHERE: ()}
         search = self.search and self.search.model_copy(
             update={"trials": self.quick.trials, "seeds": 1, "overrides": (*self.search.overrides, *short)}
         )
-        variants = {
-            row: variant.model_copy(update={"overrides": (*variant.overrides, *short), "settings": {}})
-            for row, variant in self.variants.items()
-        }
+        variants = {row: variant.model_copy(update={"settings": {}}) for row, variant in self.variants.items()}
         return self.model_copy(
             update={
                 "name": f"{self.name}-quick",
-                "overrides": (*self.overrides, *short),
                 "settings": {name: (*changes, *short) for name, changes in first.items()},
                 "variants": variants,
                 "claims": tuple(claim for claim in self.claims if claim.at is None or claim.at in first),
