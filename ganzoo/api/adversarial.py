@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal, NoReturn
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -134,20 +134,17 @@ class Regularizer(nn.Module):
 
     def __init__(self, *, weight: Weight = 1.0, every_steps: EverySteps = 1, **renamed: Any) -> None:
         super().__init__()
+        name = type(self).__name__
+        if "every" in renamed:
+            raise GanzooError(
+                f"{name} passes every= to Regularizer, which now calls it every_steps=.", "Rename it in the plugin."
+            )
         if renamed:
-            self._refuse(renamed)
+            raise TypeError(f"{name} passes {', '.join(renamed)} to Regularizer, which takes weight and every_steps")
         if every_steps < 1:
             raise GanzooError(f"every_steps must be at least 1, not {every_steps}.")
         self.weight = weight
         self.every_steps = every_steps
-
-    def _refuse(self, unknown: Mapping[str, object]) -> NoReturn:
-        name = type(self).__name__
-        if "every" in unknown:
-            raise GanzooError(
-                f"{name} passes every= to Regularizer, which now calls it every_steps=.", "Rename it in the plugin."
-            )
-        raise TypeError(f"{name} passes {', '.join(unknown)} to Regularizer, which takes weight and every_steps")
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module] | None:
         """Called once, before training: make buffers as large as a network, or refuse one that does not fit.
@@ -257,7 +254,11 @@ class AdversarialGame(Objective):
     def _player(self, player: Player, loss: PlayerLoss, context_of: ContextFn) -> list[Phase]:
         terms = [term for term in self._terms if term.side in (player, "both")]
         every_step = [term for term in terms if term.every_steps == 1]
-        after = partial(_after_step, terms)
+
+        def after(networks: Networks) -> None:
+            for term in terms:
+                term.after_step(networks)
+
         lazy = [
             Phase(
                 f"{player}/{term.label}",
@@ -281,7 +282,10 @@ class AdversarialGame(Objective):
     def discriminator_loss(self, terms: Sequence[Regularizer], networks: Networks, batch: Batch) -> Losses:
         """The discriminator's loss on one batch, with its regularizers."""
         context = self.discriminator_context(networks, batch)
-        real, fake = self._logits(networks, context)
+        if self._reads_features or not getattr(networks["discriminator"], "per_image", False):
+            real, fake = context.critic(context.real), context.critic(context.fake)
+        else:  # where each image is looked at alone, one pass is faster than two
+            real, fake = context.critic(torch.cat([context.real, context.fake])).chunk(2)
         if self.augmentation is not None:
             self.augmentation.observe(real.detach())
         logged = {"real_logits": real.mean(), "fake_logits": fake.mean()}
@@ -297,13 +301,6 @@ class AdversarialGame(Objective):
         for term in terms:
             fake = term.select(fake)
         return _total(self.loss.generator(real, fake), terms, context)
-
-    def _logits(self, networks: Networks, context: RegularizerContext) -> tuple[Tensor, Tensor]:
-        """Real and fake logits: of one pass where each image is looked at alone, which is faster than two."""
-        if self._reads_features or not getattr(networks["discriminator"], "per_image", False):
-            return context.critic(context.real), context.critic(context.fake)
-        real, fake = context.critic(torch.cat([context.real, context.fake])).chunk(2)
-        return real, fake
 
     def discriminator_context(self, networks: Networks, batch: Batch) -> RegularizerContext:
         """What the discriminator is shown: fakes carry no graph."""
@@ -375,8 +372,3 @@ def _lazy_loss(term: Regularizer, context_of: ContextFn, networks: Networks, bat
     if penalty is None:
         raise GanzooError(f"The regularizer '{term.label}' has no penalty that could be lazy.", "Set every_steps: 1.")
     return {"loss": term.weight * term.every_steps * penalty, "penalty": penalty}
-
-
-def _after_step(terms: Sequence[Regularizer], networks: Networks) -> None:
-    for term in terms:
-        term.after_step(networks)
