@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ganzoo.api.dataset import Dataset
 from ganzoo.data import load_part
 from ganzoo.registry.loading import Zoo
 from ganzoo.studies.matrix import Job
@@ -54,7 +55,8 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool) -> Cost:
     jobs = [(cell.row, job) for cell in cells for job in cell.jobs]
     jobs += [(trial.row, job) for trial in trials for job in trial.jobs]
     first = {cell.row: cell.jobs[0] for cell in cells if cell.setting == study.setting_names[0]}
-    per_image = {row: _seconds_per_image(job, study.threads, zoo) for row, job in first.items()} if timed else {}
+    datasets: dict[str, Dataset] = {}
+    per_image = {row: _seconds_per_image(job, study.threads, zoo, datasets) for row, job in first.items() if timed}
     return Cost(
         trainings=sum(len(cell.jobs) for cell in cells),
         trials=sum(len(trial.jobs) for trial in trials),
@@ -71,14 +73,23 @@ def _scorings(job: Job) -> int:
     return -(-job.recipe.train.images // every)
 
 
-def _seconds_per_image(job: Job, threads: int, zoo: Zoo) -> float:
-    """Seconds of a thread where that is a CPU's: what else the machine does at the moment does not count."""
-    recipe, dataset = job.recipe, job.recipe.dataset
-    before = torch.get_num_threads()
-    data = load_part(zoo.datasets.get(dataset.name), dataset.options, None, "train", dataset.validation, dataset.count)
+def _seconds_per_image(job: Job, threads: int, zoo: Zoo, datasets: dict[str, Dataset]) -> float:
+    """Seconds of a thread where that is a CPU's: what else the machine does at the moment does not count.
+
+    Args:
+        job: The training.
+        threads: CPU threads.
+        zoo: Where its names are looked up.
+        datasets: Those that are loaded already, by the recipe's section about them.
+    """
+    asked = job.recipe.dataset
+    key, before = asked.model_dump_json(), torch.get_num_threads()
+    if key not in datasets:
+        entry = zoo.datasets.get(asked.name)
+        datasets[key] = load_part(entry, asked.options, None, "train", asked.validation, asked.count)
     try:
         torch.set_num_threads(threads)
-        trainer = Trainer(recipe, zoo, dataset=data)
+        trainer = Trainer(job.recipe, zoo, dataset=datasets[key])
         clock = time.process_time if trainer.device.type == "cpu" else time.perf_counter
         share = threads if trainer.device.type == "cpu" else 1
         for _ in range(WARM_UP):

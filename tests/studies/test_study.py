@@ -3,8 +3,11 @@
 import hashlib
 
 import pytest
+from typer.testing import CliRunner
 
+from ganzoo.cli import app
 from ganzoo.errors import GanzooError
+from ganzoo.studies import cost
 from ganzoo.studies.findings import curve, find, in_order, value_of, verdicts
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import Ledger, RunRecord
@@ -69,9 +72,31 @@ def test_in_small_it_is_one_setting_and_few_seeds(write, zoo):
     assert len(small.claims) == 2
 
 
+def test_a_row_may_train_longer_in_one_setting_and_nothing_does_in_small(write, zoo):
+    study = write(("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {all: [train.images=128000]}}"))
+    images = {(cell.row, cell.setting): cell.jobs[0].recipe.train.images for cell in study.cells(zoo)}
+    assert images.pop(("hinge", "all")) == 128_000
+    assert set(images.values()) == {64_000}
+    assert {cell.jobs[0].recipe.train.images for cell in study.in_small().cells(zoo)} == {1280}
+
+
+def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, monkeypatch):
+    monkeypatch.setattr(cost, "SECONDS", 0)  # a step of each row will do
+    study = write(("seeds: 3", "seeds: 2\nbaseline_seeds: 2"))
+    found = cost.cost_of(study, zoo, timed=True)
+    assert (found.trainings, found.trials, found.images, found.scorings) == (12, 0, 12 * 64_000, 12)
+    assert found.per_image.keys() == {"baseline", "r1", "hinge"}
+    assert found.seconds == pytest.approx(4 * 64_000 * sum(found.per_image.values()))
+    assert min(found.per_image.values()) > 0
+    shown = CliRunner().invoke(app, ["study", "show", "few-images", "--no-time"]).stdout
+    assert shown.startswith("# 90 trainings of 15 rows and settings, and 45 trials of a search: 31.5 M images\n")
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
+        (("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {al: []}}"), "the setting 'al', which is none"),
+        (("than: r1, on", "than: r1, than_on: fid, on"), "claims.1.than_on is 'fid', which is no measure"),
         (("help?", "help."), "question must be"),
         (("better: hinge", "better: hingd"), "'hingd', which is no row. Did you mean 'hinge'?"),
         (("on: fid@mnist-cnn, at: few", "on: fid@mnist, at: few"), "'fid@mnist', which is no measure"),
@@ -170,6 +195,20 @@ def test_records_become_values_and_verdicts(write, zoo, tmp_path):
     # Two halves of 64,000 images, a second for each thousand.
     quickly = found.cells[0].values(study.measure("quickly"))
     assert set(quickly.by_seed.values()) == {64.0}
+
+
+def test_a_row_may_be_compared_with_itself_by_another_measure(write, zoo, tmp_path):
+    study = write(
+        ("better: hinge, than: r1, on: fid@mnist-cnn", "better: r1, than: r1, on: fid@mnist-cnn, than_on: quickly")
+    )
+    ledger = Ledger(tmp_path / "results")
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            recorded(ledger, job, [100.0, noisy(20.0, job)])
+    ((_, itself),) = verdicts([find(study, ledger, zoo)], zoo)
+    assert itself.outcome is Outcome.HOLDS
+    assert itself.effect == pytest.approx(64 / 20, rel=0.05)  # a score of 20 against 64 seconds
+    assert itself.seeds == (3, 3)
 
 
 def test_a_run_that_failed_or_never_got_there_counts_as_such(write, zoo, tmp_path):

@@ -70,6 +70,12 @@ def test_where_scores_do_not_carry_a_verdict_the_reason_is_said(comparison, why)
     assert why in found.why
 
 
+def test_a_row_at_the_limit_of_a_measure_is_compared_by_the_noise_of_the_other():
+    (found,) = judge([Comparison((math.log(1000),) * 5, logs(math.log(800), 10, 2))])
+    assert found.outcome is Outcome.HOLDS
+    assert found.effect == pytest.approx(1.25)
+
+
 def test_one_claim_more_makes_it_harder_for_all():
     just = Comparison(logs(0.071, 5, 1), logs(0, 10, 2))
     (alone,) = judge([just])
