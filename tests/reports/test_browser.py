@@ -32,7 +32,7 @@ def heading(page, text):
 
 def test_a_stranger_changes_nothing_and_nothing_leaves_the_page(visit, index):
     seen = visit(index)
-    assert seen.page.title() == "ganzoo: leaderboard"
+    assert seen.page.title() == "ganzoo: results"
     assert names(seen.page) == ["gamma", "beta", "alpha", MARKUP, "delta"]
     seen.no_trouble()
 
