@@ -42,6 +42,9 @@ OTHER_PROGRAMS = re.compile(
 """What .ci/run and .ci/full run, and the shell's own words."""
 SHORT = ["train.images=512", "train.batch_size=64", "evaluate.samples=100", "evaluate.every_images=256"]
 
+LONG = ("docs/python.md",)
+"""Pages whose Python trains for more than a moment."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -61,7 +64,14 @@ HERE = [block for block in BLOCKS if (block.page, block.language) not in IN_OTHE
 
 def of(language):
     found = [block for block in HERE if block.language == language]
-    return pytest.mark.parametrize("block", found, ids=[f"{block.page}-{n}" for n, block in enumerate(found)])
+    marks = [pytest.mark.full if language == "python" and block.page in LONG else () for block in found]
+    return pytest.mark.parametrize(
+        "block",
+        [
+            pytest.param(block, marks=mark, id=f"{block.page}-{n}")
+            for n, (block, mark) in enumerate(zip(found, marks, strict=True))
+        ],
+    )
 
 
 def test_no_block_is_of_a_language_that_no_test_knows():
