@@ -43,7 +43,7 @@ PAGES = {
     "results/flagship-ablation/README.md": "results/flagship-ablation.md",
 }
 """Files of the repository that are pages of the site, besides those in docs/."""
-HEADINGS = {"recipe": "Recipe", "study": "Study"}
+HEADINGS = {"recipe": "Recipe", "study": "Study", "pretrained": "Pretrained"}
 INTRODUCTIONS = {
     "generators": "From latent codes to images.",
     "discriminators": "From images to one logit each.",
@@ -57,6 +57,7 @@ INTRODUCTIONS = {
     "metrics": "Scores, named `metric@extractor`.",
     "trackers": "Where a run's losses, scores and grids are sent besides its folder.",
     "recipes": "Each trains with `ganzoo run NAME`. Pictures are samples of committed runs, where there are any.",
+    "pretrained": "Generators that are ready to draw, as `zoo:NAME`: [what a card says](../pretrained.md).",
     "studies": "Questions put to several recipes: [how studies work](../studies.md).",
 }
 ARXIV = re.compile(r"(?<![\w/[])arXiv:((?:[a-z-]+/\d{7}|\d{4}\.\d{4,5})(?:v\d+)?)")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer, RegularizerContext
     from ganzoo.api.bounds import EverySteps, ImageCount, Scale, Share, Shift, Weight
     from ganzoo.api.dataset import Audio, Dataset, ImageDataset, Images, Modality, Points, Split, cache_folder
-    from ganzoo.api.hookspecs import Register, RegisterRecipe, RegisterStudy, hookimpl
+    from ganzoo.api.hookspecs import Register, RegisterPretrained, RegisterRecipe, RegisterStudy, hookimpl
     from ganzoo.api.metric import Extractor, Features, Metric, MetricInputs, ModelMetric, TrainedModel
     from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
     from ganzoo.api.priors import CodesPrior, GaussianPrior, Prior, UniformPrior
@@ -51,6 +51,7 @@ _HOME = {
     "Points": "ganzoo.api.dataset",
     "Prior": "ganzoo.api.priors",
     "Register": "ganzoo.api.hookspecs",
+    "RegisterPretrained": "ganzoo.api.hookspecs",
     "RegisterRecipe": "ganzoo.api.hookspecs",
     "RegisterStudy": "ganzoo.api.hookspecs",
     "Regularizer": "ganzoo.api.adversarial",
@@ -113,6 +114,7 @@ __all__ = [
     "Points",
     "Prior",
     "Register",
+    "RegisterPretrained",
     "RegisterRecipe",
     "RegisterStudy",
     "Regularizer",

@@ -15,7 +15,9 @@ from ganzoo.registry.loading import HOOKS, load_zoo
 DOCS = Path(__file__).parents[1] / "docs"
 FILE = "summary: A recipe\nquestion: A study?\npaper: Someone 2020\n"
 REGISTERS = dict.fromkeys(HOOKS, 'register("probe", make, summary="A probe")')
-FILES = dict.fromkeys(("register_recipes", "register_studies"), 'register(Path(__file__).with_name("probe.yaml"))')
+FILES = dict.fromkeys(
+    ("register_recipes", "register_studies", "register_pretrained"), 'register(Path(__file__).with_name("probe.yaml"))'
+)
 REGISTERS |= FILES
 PLUGIN = """\
 from pathlib import Path

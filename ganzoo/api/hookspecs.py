@@ -68,6 +68,13 @@ class RegisterStudy(Protocol):
         """Register the YAML file at ``path``; error messages for ``aliases`` lead to it."""
 
 
+class RegisterPretrained(Protocol):
+    """Adds one pretrained generator; its name is the file's, its summary and paper stand inside."""
+
+    def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
+        """Register the card at ``path``, a JSON file with its weights beside it; see docs/pretrained.md."""
+
+
 @hookspec
 def register_generators(register: Register[nn.Module]) -> None:
     """Add generators: ``factory(spec, *, options...)`` gives a module from z (n, latent) to images in [-1, 1]."""
@@ -138,3 +145,11 @@ def register_recipes(register: RegisterRecipe) -> None:
 @hookspec
 def register_studies(register: RegisterStudy) -> None:
     """Add studies: ``register(path)`` for each YAML file. docs/studies.md says what stands in one."""
+
+
+@hookspec
+def register_pretrained(register: RegisterPretrained) -> None:
+    """Add pretrained generators: ``register(path)`` for each card ``NAME.json``, which people use as ``zoo:NAME``.
+
+    ``ganzoo export RUN --out NAME.safetensors`` makes the card and, beside it, the weights.
+    """

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ganzoo.checks import data_checks, entries, isolation, losses, networks, recipes, studies
+from ganzoo.checks import data_checks, entries, isolation, losses, networks, pretrained, recipes, studies
 from ganzoo.checks.entries import CheckFailed
 from ganzoo.checks.toys import seed
 from ganzoo.errors import GanzooError, unknown
@@ -111,6 +111,7 @@ CHECKS: tuple[Check, ...] = (
     Check("deterministic", LOSS_PARTS, _entry_only(losses.deterministic)),
     Check("valid", ("recipe",), recipes.load),
     Check("valid", ("study",), studies.load),
+    Check("valid", ("pretrained",), pretrained.draws),
     Check("capturable", ("recipe",), _at_sizes(recipes.capturable)),
     Check("gradients", ("recipe",), recipes.gradients),
     Check("roles", ("recipe",), recipes.roles),

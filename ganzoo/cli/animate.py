@@ -12,7 +12,7 @@ from ganzoo.errors import GanzooError
 
 
 def animate(
-    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    run: Annotated[Path, typer.Argument(help="The run folder, or zoo:NAME.")],
     out: Annotated[
         Path | None, typer.Option(help="FILE.gif or FILE.webp; training.gif or walk.gif in the run folder by default.")
     ] = None,
@@ -34,12 +34,15 @@ def animate(
     from ganzoo.reports import animation
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.generator import load
+    from ganzoo.runs.weights import zoo_name
     from ganzoo.training.device import resolve_device
 
     if out is not None and out.suffix not in animation.SUFFIXES:
         raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")
     if out is not None and not out.parent.is_dir():
         raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+    if zoo_name(run) is not None and (out is None or not walk):
+        raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
     if walk:
         generator = load(run, checkpoint=checkpoint, device=resolve_device(device))
         frames, seconds = animation.walk(generator, weights, seed=seed)

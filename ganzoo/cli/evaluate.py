@@ -35,8 +35,8 @@ def evaluate(
     what: Annotated[
         str,
         typer.Argument(
-            help="A run folder, a folder of PNGs, an .npz with uint8 `images` (and `labels`), or module:function, "
-            "which is called as function(n, seed) and returns uint8 images."
+            help="A run folder, zoo:NAME, a folder of PNGs, an .npz with uint8 `images` (and `labels`), or "
+            "module:function, which is called as function(n, seed) and returns uint8 images."
         ),
     ],
     dataset: Annotated[
@@ -92,6 +92,7 @@ def evaluate(
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.cli.console import show_scores
+    from ganzoo.runs.weights import zoo_name
     from ganzoo.training.device import resolve_device
     from ganzoo.training.threads import settle_threads
 
@@ -117,8 +118,10 @@ def evaluate(
     )
     if given.device.type == "cpu":
         settle_threads()
-    is_run = (Path(what) / "run.json").exists()
+    pretrained = zoo_name(what) is not None
+    is_run = pretrained or (Path(what) / "run.json").exists()
     run, records = _score_run(Path(what), given) if is_run else (None, _score_pictures(what, given))
+    run = None if pretrained else run  # whose card stays as it was made
     # Saved before they are shown: whoever reads standard output may be gone.
     unsaved = [error for error in (_add_to_run(run, records), _append(out, records)) if error is not None]
     if as_json:

@@ -23,23 +23,36 @@ from ganzoo.errors import GanzooError
 
 def export(
     run: RunPath,
-    out: Annotated[Path, typer.Option(help="FILE.onnx, or FILE.html: a page that draws offline in any browser.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="FILE.onnx; FILE.html, a page that draws offline in any browser; or NAME.safetensors, a pretrained "
+            "generator in half precision, with its card."
+        ),
+    ],
     weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
     as_json: WrittenAsJson = False,
 ) -> None:
-    """Export a run's generator as ONNX, or as one HTML page to explore it with."""
+    """Export a run's generator as ONNX, as one HTML page to explore it with, or as a pretrained generator."""
     refuse_missing_folder(out)
-    if out.suffix not in (".onnx", ".html"):
-        raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx or FILE.html.")
+    if out.suffix not in (".onnx", ".html", ".safetensors"):
+        raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx, FILE.html or NAME.safetensors.")
     import torch
 
     from ganzoo.reports import export as exporting
     from ganzoo.runs.generator import load
+    from ganzoo.runs.weights import publish, zoo_name
 
-    n_bytes = exporting.export(load(run, checkpoint=checkpoint, device=torch.device("cpu")), out, weights)
+    generator = load(run, checkpoint=checkpoint, device=torch.device("cpu"))
+    if out.suffix == ".safetensors":
+        if zoo_name(run) is not None:
+            raise GanzooError(f"{run} is a pretrained generator already.", "Give a run folder.")
+        n_bytes = publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
+    else:
+        n_bytes = exporting.export(generator, out, weights)
     if as_json:
         print_json({"out": str(out), "bytes": n_bytes})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,10 @@ def run(
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Override a value: --set train.images=20000", metavar="KEY=VALUE"),
+    ] = None,
+    init_from: Annotated[
+        str | None,
+        typer.Option(help="Begin with the weights of a run folder or of zoo:NAME, to fine-tune them.", metavar="RUN"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Shorthand for --set train.seed=N.", min=0, max=2**63 - 1)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
@@ -66,7 +71,11 @@ def run(
         raise GanzooError(
             "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
         )
+    if init_from is not None and resume is not None:
+        raise GanzooError("--init-from begins a new run.", "A resumed run goes on with its own weights: drop it.")
     overrides = list(set_ or ())
+    if init_from is not None:
+        overrides.append(f"train.init_from={json.dumps(init_from)}")
     if seed is not None:
         overrides.append(f"train.seed={seed}")
     if device is not None:
@@ -183,10 +192,11 @@ def _refuse_another_training(
     """
     from ganzoo.config.identity import training_digest
     from ganzoo.runs.folder import RunFolder
+    from ganzoo.runs.weights import pinned
 
     assert recipe is not None
     begun = RunFolder.open(folder).recipe(zoo)
-    asked = _recipe(recipe, data, overrides, zoo)
+    asked, _ = pinned(_recipe(recipe, data, overrides, zoo), zoo)
     if training_digest(asked) != training_digest(begun) or asked.train.seed != begun.train.seed:
         raise GanzooError(
             f"The run {folder} was started with other settings.", "Give another --out, or the same command as before."

@@ -85,7 +85,7 @@ AllowPaths = Annotated[
     ),
 ]
 
-RunPath = Annotated[Path, typer.Argument(help="The run folder.")]
+RunPath = Annotated[Path, typer.Argument(help="The run folder, or zoo:NAME.")]
 
 WhichWeights = Annotated[Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")]
 

@@ -18,6 +18,8 @@ DEFAULTS: Final = {
     "threads": "auto",
     "deterministic": False,
     "cudnn_benchmark": False,
+    "init_from": None,
+    "freeze": [],
 }
 """Of ``train``. Left out while they have these values, so that adding such a choice changes no digest."""
 
@@ -35,6 +37,8 @@ def training_digest(recipe: Recipe) -> str:
     for choice, default in DEFAULTS.items():
         if train[choice] == default:
             del train[choice]
+    if (begun := train.get("init_from")) is not None and begun["sha256"] is not None:
+        train["init_from"] = begun["sha256"]  # wherever the weights are
     asked["train"] = train
     if recipe.train.until is not None:
         # until names its metric itself; of evaluate there remain the cadence and the samples.

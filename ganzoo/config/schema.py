@@ -294,6 +294,23 @@ UntilAll = Annotated[
 ]
 
 
+class InitFrom(Section):
+    """Where a training gets its first weights from. A bare text will do: ``init_from: zoo:flagship-mnist``.
+
+    Attributes:
+        source: A run folder, or ``zoo:NAME``.
+        sha256: Of the weights, in hexadecimal; null takes what is there, and a run writes down what that was.
+    """
+
+    source: Annotated[str, Field(min_length=1, max_length=4096)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, data: Any) -> Any:
+        return {"source": data} if isinstance(data, str) else data
+
+
 EngineName = Literal["eager", "compile", "cudagraph", "compile-cudagraph"]
 
 
@@ -315,6 +332,9 @@ class TrainConfig(Section):
             operation that has none ends the training with its name.
         cudnn_benchmark: cuDNN times its kernels for each shape and takes the fastest; the choice varies between runs.
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
+        init_from: Begins with the weights of another run or of a pretrained generator, not with random ones. Networks
+            that it lacks begin as usual; optimizers always do.
+        freeze: Parameters that are not trained, as patterns of their names: ``discriminator.layers.0.*``.
         until: Ends the training early: a score, or a list of scores that all have to be good enough at once.
         keep_best: One of ``evaluate.metrics``: the checkpoint with the best such score is kept beside the newest ones.
         log_every_images: Images between two log records.
@@ -333,6 +353,8 @@ class TrainConfig(Section):
     deterministic: bool = False
     cudnn_benchmark: bool = False
     sync_batch_norm: bool = False
+    init_from: InitFrom | None = None
+    freeze: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field((), strict=False)
     until: UntilAll | None = None
     keep_best: MetricName | None = None
     log_every: Images = 25_600

@@ -191,6 +191,7 @@ KINDS: Mapping[str, str] = {
     "tracker": "trackers",
     "recipe": "recipes",
     "study": "studies",
+    "pretrained": "pretrained",
 }
 """What a plugin can add, in the order it is listed: the word for one and for several."""
 

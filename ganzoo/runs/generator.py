@@ -16,6 +16,7 @@ from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder, Which, reading
+from ganzoo.runs.weights import published, zoo_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -221,7 +222,7 @@ def load(
     """The generator that a run trained.
 
     Args:
-        run: The run folder.
+        run: The run folder, or ``zoo:NAME`` for a pretrained generator.
         checkpoint: ``last`` is the newest whole one, ``best`` the one that ``train.keep_best`` kept.
         zoo: Where the recipe's names are looked up; the installed plugins by default.
         device: Where it draws; a GPU where there is one by default.
@@ -231,11 +232,14 @@ def load(
     Raises:
         GanzooError: It is no run, it has no such checkpoint, or a plugin it needs is not there.
     """
-    with reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):
-        folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
     zoo = zoo or load_zoo()
-    recipe = folder.recipe(zoo)
-    saved = folder.checkpoint(checkpoint)
+    name = None if isinstance(run, RunFolder) else zoo_name(run)
+    with reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):
+        if name is not None:
+            folder, recipe, saved = published(name, zoo)
+        else:
+            folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+            recipe, saved = folder.recipe(zoo), folder.checkpoint(checkpoint)
     # Fresh weights are drawn and then replaced: nobody else's random numbers may move because of that.
     with torch.random.fork_rng(devices=[]):
         modality = _modality(folder, recipe, zoo)

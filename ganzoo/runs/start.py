@@ -31,6 +31,7 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
 from ganzoo.runs.provenance import changes, data_digest, description, environment, now
 from ganzoo.runs.schemas import MOST_THREADS
+from ganzoo.runs.weights import initialise, pinned
 from ganzoo.training.device import fix_workspace, resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.engines.choice import EngineChoice, recorded_engine, settle_engine
@@ -85,11 +86,17 @@ def start(
     callbacks = callbacks or Callbacks()
     if out is not None:
         RunFolder.refuse_used(out)
+    recipe, given = (None, {}) if recipe is None else pinned(recipe, zoo)
     resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
     use_available_cores(resolved.train.threads)
     parts = _build(resolved, zoo, data_dir, dataset, callbacks, processes)
+    if resolved.train.init_from is not None:
+        given = given if processes.size == 1 else load_tensors(processes.broadcast_bytes(save_tensors(given)))
+        initialise(parts.trainer, given, resolved.train.init_from.source, callbacks.log)
     with _out_of_memory_as_sentence():
         choice = settle_engine(parts.trainer, callbacks.log)
+    # What it began with is kept from the start, because its source may be gone when the run is resumed.
+    first = None if resolved.train.init_from is None else parts.trainer.checkpoint()
     if recipe is None or out is None:
         return _train(parts, None, zoo, callbacks)
     # The folder holds what was asked for; what `auto` became is provenance, in run.json.
@@ -99,6 +106,8 @@ def start(
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
+        if first is not None:
+            run.save_checkpoint(*first)
         if announce:
             callbacks.log(_announcement(parts.trainer, parts.dataset))
         return _train(parts, run, zoo, callbacks, profile=profile)
@@ -276,6 +285,11 @@ def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> M
         state = json.loads(processes.broadcast_bytes(json.dumps(state).encode()))
         content = processes.broadcast_bytes(save_tensors(tensors) if tensors else b"")
         tensors = tensors or (load_tensors(content) if content else {})
+    if state is None and trainer.recipe.train.init_from is not None:
+        raise GanzooError(
+            "The run was killed before it had kept the weights that it starts from.",
+            "Start it again, with another --out.",
+        )
     if state is None:
         return {}
     trainer.restore(tensors, state)

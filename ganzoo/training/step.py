@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import torch
@@ -146,6 +147,7 @@ class PhaseStep:
         autocast: The context that the loss runs in.
         replicas: The same networks in other processes.
         meters: Where losses are noted.
+        fixed: Parameters that are not trained, whatever the phase.
 
     Attributes:
         trained: The parameters that get gradients.
@@ -160,9 +162,11 @@ class PhaseStep:
         autocast: Callable[[], torch.autocast],
         replicas: Replicas,
         meters: Meters,
+        fixed: Sequence[nn.Parameter] = (),
     ) -> None:
         self.phase = phase
-        self.trained = [p for role in phase.trains for p in networks[role].parameters()]
+        left_out = {id(parameter) for parameter in fixed}
+        self.trained = [p for role in phase.trains for p in networks[role].parameters() if id(p) not in left_out]
         members = {id(parameter) for parameter in self.trained}
         self._frozen = [p for p in networks.parameters() if id(p) not in members]
         self._networks = dict(networks.items())
@@ -211,6 +215,31 @@ class PhaseStep:
             with torch.no_grad():
                 self.phase.after(self._networks)
         self._meters.add(self.phase.name, losses)
+
+
+def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: Recipe) -> list[nn.Parameter]:
+    """The parameters that ``train.freeze`` names.
+
+    Raises:
+        GanzooError: A pattern names none, or a phase would have nothing left to train.
+    """
+    named = dict(networks.named_parameters())
+    fixed: set[str] = set()
+    for pattern in recipe.train.freeze:
+        found = {name for name in named if fnmatchcase(name, pattern)}
+        if not found:
+            raise GanzooError(
+                f"train.freeze: no parameter is called '{pattern}'.",
+                nearest(pattern, list(named)) or f"There are {', '.join(list(named)[:6])}, ...",
+            )
+        fixed |= found
+    for phase in phases if fixed else ():
+        own = [name for name in named if name.partition(".")[0] in phase.trains]
+        if own and fixed.issuperset(own):
+            raise GanzooError(
+                f"train.freeze leaves the phase '{phase.name}' nothing to train.", "Freeze fewer parameters."
+            )
+    return [named[name] for name in named if name in fixed]
 
 
 def require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:

@@ -41,7 +41,15 @@ from ganzoo.training.distributed import (
 from ganzoo.training.engines.base import Engine, snapshot
 from ganzoo.training.engines.choice import CAPTURING, choose_engine
 from ganzoo.training.optim import Ema, RoleOptimizer, Schedules, build_optimizers
-from ganzoo.training.step import GradientWatch, Meters, PhaseStep, StepGroup, TrainingStep, scheduled
+from ganzoo.training.step import (
+    GradientWatch,
+    Meters,
+    PhaseStep,
+    StepGroup,
+    TrainingStep,
+    frozen_parameters,
+    scheduled,
+)
 
 MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16
 """Samples in a batch, and batches, that the averaged weights' statistics are measured with."""
@@ -112,6 +120,7 @@ class Trainer:
         self._measured_after: int | None = None
         self.meters = Meters()
         self._phases = scheduled(self.objective.phases(), recipe)
+        self._fixed = frozen_parameters(self.networks, [phase for group in self._phases for phase in group], recipe)
         self.gradients = GradientWatch([phase for group in self._phases for phase in group], networks)
         self.optimizers: dict[str, RoleOptimizer] = {}
         self._prepare(engine, config.engine)
@@ -149,6 +158,7 @@ class Trainer:
                         context,
                         self._replicas,
                         self.meters,
+                        self._fixed,
                     )
                     for phase in group
                 ],

@@ -105,7 +105,9 @@ def test_list_of_everything_has_a_heading_for_each_kind(call, zoo):
     _, out, err = call("list")
     assert err == ""
     blocks = [block.splitlines() for block in out.strip().split("\n\n")]
-    assert [heading for heading, *_ in blocks] == [KINDS[registry.kind] for registry in zoo.registries()]
+    assert [heading for heading, *_ in blocks] == [
+        KINDS[registry.kind] for registry in zoo.registries() if any(True for _ in registry)
+    ]
     for entry in (zoo.losses.get("minimax"), zoo.recipes.get("vanilla-mnist"), zoo.datasets.get("mnist")):
         assert entry.name in out
         assert entry.summary in out

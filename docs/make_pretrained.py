@@ -1,0 +1,85 @@
+"""Writes docs/pretrained.md: what pretrained generators are, and a table made from the cards of ours.
+
+Run python docs/make_pretrained.py after adding or replacing one.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ganzoo.reports.templates import code, count, figure, markdown
+
+PAGE = Path(__file__).with_name("pretrained.md")
+CARDS = Path(__file__).parents[1] / "plugins" / "ganzoo_plugins" / "pretrained"
+INTRODUCTION = """# Pretrained generators
+
+Wherever a command or `ganzoo.load` takes a run folder to draw from, it takes `zoo:NAME` as well:
+
+```
+ganzoo list pretrained
+ganzoo sample zoo:NAME --out samples.png
+ganzoo eval zoo:NAME
+ganzoo animate zoo:NAME --walk --out walk.gif
+ganzoo export zoo:NAME --out page.html
+```
+
+## Fine-tuning
+
+```
+ganzoo run RECIPE --init-from zoo:NAME
+ganzoo run RECIPE --init-from runs/earlier --set 'train.freeze=["discriminator.trunk.0.*"]'
+```
+
+`--init-from` begins with the weights of a run or of a pretrained generator, where the recipe's networks have the same
+sizes. A run has all its networks and averages; a pretrained generator has the generator alone, so that its
+discriminator begins anew. Optimizers always do. `train.freeze` names parameters that are not trained, by patterns with
+`*`; `ganzoo.load(RUN).assembly.networks` shows their names. Freezing the lower layers of the discriminator is FreezeD
+(Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation go on moving in frozen layers.
+
+Both settings change the weights, so they are part of a run's identity. The run records the SHA-256 of the weights that
+it began with, not where they were, and keeps them in its first checkpoint.
+
+## Making one
+
+```
+ganzoo export runs/mine --out my_plugin/NAME.safetensors
+```
+
+writes the weights that samples are drawn with, matrices in half precision, and `NAME.json`, the card: scores with their
+whole protocols, training images and seconds, the command that repeats the training, seed, hardware, versions and the
+whole recipe, all from the run's own record, and how far samples moved by the halving. A plugin registers the card by
+`register_pretrained`; see [hooks](hooks.md). First-party ones are in `plugins/ganzoo_plugins/pretrained/`, each below
+3 MiB.
+
+## Those that come with ganzoo
+
+"""
+
+
+def page() -> str:
+    """The page's text."""
+    cards = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(CARDS.glob("*.json"))}
+    if not cards:
+        return INTRODUCTION + "There are none yet.\n"
+    rows = [
+        "| name | scores (real vs real) | trained on | size | made by |",
+        "| --- | --- | --- | --- | --- |",
+        *(_row(name, card) for name, card in cards.items()),
+    ]
+    return INTRODUCTION + "\n".join(rows) + "\n"
+
+
+def _row(name: str, card: dict[str, Any]) -> str:
+    scores = "<br>".join(
+        f"{markdown(score['metric'])} {figure(score['value'])} ({figure(score.get('floor'))})"
+        for score in card["scores"]
+    )
+    training, size = card["training"], f"{card['weights']['bytes'] / 2**20:.2f} MiB"
+    trained = f"{count(training['images'])} images of {markdown(card['recipe']['dataset']['name'])}"
+    return f"| {code('zoo:' + name)} | {scores} | {trained} | {size} | {code(training['command'])} |"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,237 @@
+"""Pretrained generators, and weights that a training starts from.
+
+A pretrained generator is two files beside each other, which a plugin registers: ``NAME.safetensors``, the weights that
+samples are drawn with, their matrices in half precision; and ``NAME.json``, its card, made from the run's own record.
+People write ``zoo:NAME``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import load_recipe, parse_recipe
+from ganzoo.config.schema import InitFrom, Recipe
+from ganzoo.errors import GanzooError, unknown
+from ganzoo.evaluation.protocol import identity
+from ganzoo.files import parse_json, write_atomically
+from ganzoo.registry import strict
+from ganzoo.registry.loading import Zoo
+from ganzoo.registry.registry import NAME
+from ganzoo.runs.checkpoint import Checkpoint
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.provenance import in_words, now
+
+if TYPE_CHECKING:
+    from ganzoo.runs.generator import TrainedGenerator, Weights
+    from ganzoo.training.trainer import Trainer
+
+PREFIX = "zoo:"
+CARD = 1
+"""The schema of cards."""
+COMPARED = 64
+"""Samples that are drawn with whole and with half weights."""
+RECORDED = ("recipe", "seed", "started", "shape", "modality", "classes", "class_names", "columns", "parameters")
+"""What a card repeats of run.json."""
+SCORED = ("metric", "value", "floor", "sd", "interval", "weights", "protocol")
+PREFIXES: Mapping[str, str] = {"ema": "ema", "raw": "networks"}
+
+
+def zoo_name(source: str | Path) -> str | None:
+    """The name in ``zoo:NAME``; None for anything else."""
+    text = str(source)
+    return text.removeprefix(PREFIX) if text.startswith(PREFIX) else None
+
+
+def published(name: str, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
+    """A pretrained generator: what its card says of its run, the recipe, and the weights.
+
+    Raises:
+        GanzooError: There is none of that name, or its files do not fit each other.
+    """
+    if name not in zoo.pretrained:
+        known = [entry.name for entry in zoo.pretrained]
+        raise unknown("pretrained generator", name, known, zoo.pretrained.hint, zoo.pretrained.aliases)
+    file: Path = zoo.pretrained.get(name).create()
+    weights = file.with_suffix(".safetensors")
+    try:
+        card = parse_json(file.read_bytes())
+        content = weights.read_bytes()
+        if hashlib.sha256(content).hexdigest() != card["weights"]["sha256"]:
+            raise ValueError("the weights are not those that the card was made for")
+        checkpoint = Checkpoint(load_tensors(content), {"images": card["training"]["images"], "steps": 0}, weights)
+        recipe = parse_recipe(strict.dump(card["recipe"]), card["run"]["recipe"], zoo)
+        return RunFolder(weights, {**card["run"], "status": "done"}), recipe, checkpoint
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
+        raise GanzooError(
+            f"The pretrained generator '{name}' cannot be read: {error}.", "Install the plugin that brought it again."
+        ) from error
+
+
+def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights | None = None) -> dict[str, Any]:
+    """Write ``NAME.safetensors`` and its card ``NAME.json``.
+
+    Args:
+        generator: Of a run.
+        out: ``NAME.safetensors``.
+        zoo: Where the run's recipe is looked up, for the command that repeats it.
+        weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+
+    Returns:
+        The card.
+
+    Raises:
+        GanzooError: The name is not one that can be registered, or the run has no such weights.
+    """
+    if not NAME.fullmatch(out.stem):
+        raise GanzooError(
+            f"'{out.stem}' cannot be the name of a pretrained generator.",
+            "Use lower-case words and digits, joined by hyphens.",
+        )
+    kind = weights or generator.weights[0]
+    whole = {
+        name: tensor
+        for role in generator.assembly.objective.samples_with
+        for name, tensor in generator.checkpoint.tensors.items()
+        if name.startswith(f"{PREFIXES[kind]}.{role}.")
+    }
+    kept = {name: _halved(tensor) for name, tensor in whole.items()}
+    drawn = generator.sample(COMPARED, weights=kind).float()
+    halved = replace(generator, checkpoint=replace(generator.checkpoint, tensors=kept))
+    apart = (halved.sample(COMPARED, weights=kind).float() - drawn).abs()
+    content = save_tensors({name: tensor.contiguous() for name, tensor in kept.items()})
+    run, recipe, state = generator.run, generator.recipe, generator.checkpoint.state
+    found = {
+        (score["metric"], identity(score["protocol"])): {key: score[key] for key in SCORED if key in score}
+        for score in run.scores()
+        if score["images"] == state["images"] and score["weights"] == kind
+    }
+    environment = run.info.get("began_with") or run.info.get("environment")
+    card = {
+        "schema": CARD,
+        "summary": recipe.summary,
+        "paper": recipe.paper,
+        "weights": {
+            "kind": kind,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "numbers": sum(tensor.numel() for tensor in kept.values()),
+            "samples_compared": COMPARED,
+            "largest_difference_of_half_precision": float(apart.max()),
+            "mean_difference_of_half_precision": float(apart.mean()),
+        },
+        "training": {
+            "images": state["images"],
+            "seconds": round(float(state.get("seconds", 0.0)), 1),
+            "command": _command(recipe, zoo),
+            "hardware": in_words(environment) if environment else None,
+            "precision": run.info.get("precision"),
+            "engine": run.info.get("engine"),
+            "versions": (environment or {}).get("versions"),
+        },
+        "scores": list(found.values()),
+        "run": {key: run.info[key] for key in RECORDED if key in run.info},
+        "recipe": recipe.plain(),
+        "made": now(),
+    }
+    write_atomically(out, content)
+    write_atomically(out.with_suffix(".json"), (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
+    return card
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """Matrices in half precision; vectors, such as running variances, take little room and stay as they are."""
+    if not tensor.is_floating_point() or tensor.dim() < 2 or tensor.abs().max() > torch.finfo(torch.float16).max:
+        return tensor
+    return tensor.half()
+
+
+def _command(recipe: Recipe, zoo: Zoo) -> str:
+    seed = recipe.train.seed
+    if recipe.name in zoo.recipes and training_digest(load_recipe(recipe.name, zoo)) == training_digest(recipe):
+        return f"ganzoo run {shlex.quote(recipe.name)} --seed {seed}"
+    return f"ganzoo run FILE.yaml --seed {seed}, with the recipe of this card as the file"
+
+
+def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
+    """The recipe with the digest of the weights that it starts from, and those weights; ``{}`` where it starts anew.
+
+    Raises:
+        GanzooError: They are not found, or not those that the recipe says.
+    """
+    start = recipe.train.init_from
+    if start is None:
+        return recipe, {}
+    name = zoo_name(start.source)
+    checkpoint = RunFolder.open(start.source).latest_checkpoint() if name is None else published(name, zoo)[2]
+    tensors = {key: value for key, value in checkpoint.tensors.items() if key.startswith(("networks.", "ema."))}
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        digest.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
+        digest.update(tensors[key].contiguous().view(-1).view(torch.uint8).numpy().data)
+    found = digest.hexdigest()
+    if start.sha256 not in (None, found):
+        raise GanzooError(
+            f"The weights of {start.source} are not those that train.init_from.sha256 names.",
+            "Remove sha256 to start from what is there now.",
+        )
+    train = recipe.train.model_copy(update={"init_from": InitFrom(source=start.source, sha256=found)})
+    return recipe.model_copy(update={"train": train}), tensors
+
+
+def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
+    """Give a trainer's networks, and their averages, the weights of another run; optimizers begin anew.
+
+    Args:
+        trainer: At its first step.
+        tensors: ``networks.<role>.*`` and ``ema.<role>.*``; where one of the two is missing, the other stands for both.
+        source: What sentences call them.
+        log: Called with what could not be taken over.
+
+    Raises:
+        GanzooError: None of the networks is there, or one has other sizes.
+    """
+    averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
+    anew = []
+    for role, network in trainer.networks.items():
+        found = {
+            prefix: {
+                key.removeprefix(f"{prefix}.{role}."): value
+                for key, value in tensors.items()
+                if key.startswith(f"{prefix}.{role}.")
+            }
+            for prefix in ("networks", "ema")
+        }
+        trained, average = found["networks"] or found["ema"], found["ema"] or found["networks"]
+        if not trained:
+            anew.append(role)
+            continue
+        try:
+            network.load_state_dict(trained)
+            if role in averaged:
+                averaged[role].load_state_dict(average)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300].rstrip(".")
+            raise GanzooError(
+                f"The {role} of {source} does not fit the recipe '{trainer.recipe.name}': {reason}.",
+                "Start from a run of the same networks.",
+            ) from error
+    if len(anew) == len(trainer.networks):
+        raise GanzooError(
+            f"{source} has none of the networks of the recipe '{trainer.recipe.name}'.",
+            f"It needs one of: {', '.join(trainer.networks)}.",
+        )
+    if anew:
+        log(f"{source} has no {' and no '.join(anew)}: trained from its random beginning.")

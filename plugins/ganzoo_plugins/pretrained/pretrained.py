@@ -1,0 +1,12 @@
+"""Registers every pretrained generator in this folder."""
+
+from pathlib import Path
+
+from ganzoo import RegisterPretrained, hookimpl
+
+
+@hookimpl
+def register_pretrained(register: RegisterPretrained) -> None:
+    """The cards beside this file."""
+    for path in sorted(Path(__file__).parent.glob("*.json")):
+        register(path)

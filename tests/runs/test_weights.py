@@ -1,0 +1,190 @@
+"""Pretrained generators, and trainings that begin with others' weights."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganzoo import cli
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import load_recipe
+from ganzoo.errors import GanzooError
+from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.registry import Entry
+from ganzoo.runs.checkpoint import read_checkpoint
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.generator import load
+from ganzoo.runs.loop import Callbacks
+from ganzoo.runs.start import resume, start
+from ganzoo.runs.weights import published
+
+SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
+SMALL += ["evaluate.metrics=[quality@ring]", "evaluate.every_images=null", "train.checkpoint_seconds=0"]
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def recipe_of(zoo, *overrides):
+    return load_recipe("vanilla-ring", zoo, [*SMALL, *overrides])
+
+
+def command(*arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    assert not left.value.code
+
+
+@pytest.fixture(scope="module")
+def source(zoo, tmp_path_factory):
+    return start(recipe_of(zoo, "train.seed=3"), zoo, tmp_path_factory.mktemp("source") / "run")
+
+
+@pytest.fixture(scope="module")
+def card(source, tmp_path_factory):
+    """Exported by the command."""
+    out = tmp_path_factory.mktemp("zoo") / "tiny-ring.safetensors"
+    command("export", source.path, "--out", out)
+    return out.with_suffix(".json")
+
+
+@pytest.fixture
+def registered(card):
+    zoo = load_zoo()
+    zoo.pretrained.add(Entry("pretrained", "tiny-ring", lambda: card, "Tiny", None, "tests", "tests 0"))
+    yield zoo
+    zoo.pretrained.discard("tiny-ring")
+
+
+def test_a_card_says_what_the_run_recorded(card, source):
+    told = json.loads(card.read_text())
+    (score,) = [score for score in source.final_scores() if score["weights"] == "ema"]
+    assert [(one["value"], one["protocol"]) for one in told["scores"]] == [(score["value"], score["protocol"])]
+    assert told["training"]["images"] == 512
+    assert told["training"]["versions"]["torch"] == torch.__version__
+    assert told["training"]["command"].startswith("ganzoo run FILE.yaml --seed 3")  # shorter than the zoo's recipe
+    assert told["recipe"]["train"]["images"] == 512
+    assert told["run"]["class_names"] == source.info["class_names"]
+
+
+def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_room(registered, card, source, tmp_path, capsys):
+    ours, whole = load("zoo:tiny-ring"), load(source.path)
+    assert ours.weights == ("ema",)
+    apart = (ours.sample(100) - whole.sample(100)).abs().max()
+    assert 0 < apart < 2e-3
+    told = json.loads(card.read_text())["weights"]
+    assert told["largest_difference_of_half_precision"] == pytest.approx(
+        (ours.sample(64) - whole.sample(64)).abs().max().item()
+    )
+    assert told["bytes"] < 0.6 * 4 * told["numbers"]
+    for arguments in (
+        ["sample", "zoo:tiny-ring", "--out", tmp_path / "z.npz", "--json"],
+        ["eval", "zoo:tiny-ring", "--samples", 50, "--no-interval", "--json"],
+    ):
+        command(*arguments)
+    drawn, scored = capsys.readouterr().out.splitlines()
+    assert json.loads(drawn)["images"] == 512
+    assert json.loads(scored)["scores"][0]["weights"] == "ema"
+    for entry in registered.pretrained:
+        assert entry.create().with_suffix(".safetensors").stat().st_size < 3 * 2**20
+
+
+def test_unknown_and_damaged_ones_are_one_sentence(registered, card, tmp_path):
+    with pytest.raises(GanzooError, match=r"Unknown pretrained generator 'tiny-rin'\. Did you mean 'tiny-ring'\?"):
+        load("zoo:tiny-rin")
+    copy = shutil.copytree(card.parent, tmp_path / "zoo") / card.name
+    copy.with_suffix(".safetensors").write_bytes(card.with_suffix(".safetensors").read_bytes()[:-1])
+    registered.pretrained.add(Entry("pretrained", "damaged", lambda: copy, "Damaged", None, "tests", "tests 0"))
+    try:
+        with pytest.raises(GanzooError, match="'damaged' cannot be read: the weights are not those"):
+            load("zoo:damaged")
+    finally:
+        registered.pretrained.discard("damaged")
+
+
+def first_and_last(run):
+    return (read_checkpoint(path).tensors for path in sorted((run.path / "checkpoints").glob("*.safetensors")))
+
+
+def test_a_run_begins_with_another_s_weights_and_leaves_frozen_ones_as_they_are(zoo, source, tmp_path):
+    moved = shutil.copytree(source.path, tmp_path / "moved")
+    overrides = [f"train.init_from={moved}", 'train.freeze=["discriminator.trunk.0.*"]', "train.images=256"]
+    run = start(recipe_of(zoo, *overrides), zoo, tmp_path / "run")
+    first, last = first_and_last(run)
+    given = source.latest_checkpoint().tensors
+    weights = [name for name in given if name.startswith(("networks.", "ema."))]
+    assert all(torch.equal(first[name], given[name]) for name in weights)
+    same = {name for name in weights if torch.equal(first[name], last[name])}
+    assert same == {name for name in weights if name.startswith("networks.discriminator.trunk.0.")}
+    # Wherever the weights were, the training is the same; without them it is another.
+    named = run.recipe(zoo)
+    elsewhere = recipe_of(
+        zoo, f"train.init_from={{source: gone, sha256: {named.train.init_from.sha256}}}", *overrides[1:]
+    )
+    assert training_digest(elsewhere) == training_digest(named) != training_digest(recipe_of(zoo, *overrides[1:]))
+
+
+def test_a_run_that_was_cut_off_needs_its_source_no_more(zoo, source, tmp_path):
+    moved = shutil.copytree(source.path, tmp_path / "moved")
+    recipe = recipe_of(zoo, f"train.init_from={moved}")
+    whole = start(recipe, zoo, tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(images):
+        raise Killed
+
+    with pytest.raises(Killed):
+        start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=kill))
+    shutil.rmtree(moved)
+    resume(tmp_path / "run", zoo)
+    ours, theirs = (RunFolder.open(run.path if run else tmp_path / "run").latest_checkpoint() for run in (whole, None))
+    assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    with pytest.raises(GanzooError, match="killed before it had kept the weights"):
+        resume(tmp_path / "run", zoo, overrides=["train.images=1024"])
+
+
+def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registered, tmp_path):
+    said = []
+    recipe = recipe_of(registered, "train.init_from=zoo:tiny-ring", "train.images=256")
+    run = start(recipe, registered, tmp_path / "run", callbacks=Callbacks(log=said.append))
+    assert "zoo:tiny-ring has no discriminator: trained from its random beginning." in said
+    first, _ = first_and_last(run)
+    given = published("tiny-ring", registered)[2].tensors
+    for name, tensor in given.items():
+        assert torch.equal(first[name], tensor.float())
+        assert torch.equal(first[name.replace("ema.", "networks.", 1)], tensor.float())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ["networks.generator.hidden=[8]"],
+            "The generator of .* does not fit the recipe 'vanilla-ring': .*size mismatch",
+        ),
+        (['train.freeze=["discriminator.*"]'], "leaves the phase 'discriminator' nothing to train"),
+        (['train.freeze=["discriminator.trnk.0.weight"]'], "no parameter is called .*Did you mean"),
+        ([f"train.init_from.sha256={'0' * 64}"], "are not those that train.init_from.sha256 names"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_a_folder_is_made(zoo, source, tmp_path, overrides, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        start(recipe_of(zoo, f"train.init_from={{source: {source.path}}}", *overrides), zoo, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_page_is_the_one_that_the_command_writes(card, monkeypatch):
+    spec = importlib.util.spec_from_file_location("make_pretrained", DOCS / "make_pretrained.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    assert (DOCS / "pretrained.md").read_text("utf-8") == maker.page(), "run python docs/make_pretrained.py"
+    monkeypatch.setattr(maker, "CARDS", card.parent)
+    assert "| `zoo:tiny-ring` | quality@ring " in maker.page()
