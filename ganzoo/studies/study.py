@@ -247,7 +247,7 @@ class Study(Section):
         variants: The other rows, by name.
         seeds: Of each variant.
         baseline_seeds: Of the baseline, which every variant is compared with; twice ``seeds`` by default.
-        precision: Of every training, so that all workers make the same runs.
+        precision: Of every training whose row or setting says nothing else, so that all workers make the same runs.
         threads: CPU threads of every training, for the same reason.
         measures: What is measured; the first decides a search.
         claims: What is tested.
@@ -370,7 +370,7 @@ class Study(Section):
         variant = self.rows[row]
         pins = [f"train.precision={self.precision}", f"train.threads={self.threads}"]
         in_setting = (*self.settings.get(setting, ()), *variant.settings.get(setting, ()))
-        given = [*self.overrides, *variant.overrides, *in_setting, *changes, *pins]
+        given = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
         source = variant.recipe or self.baseline
         try:
             # What decides which metrics fit is the loss, the labels and the dataset.

@@ -73,7 +73,10 @@ def test_in_small_it_is_one_setting_and_few_seeds(write, zoo):
 
 
 def test_a_row_may_train_longer_in_one_setting_and_nothing_does_in_small(write, zoo):
-    study = write(("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {all: [train.images=128000]}}"))
+    longer = "[train.images=128000, train.precision=bf16]"
+    study = write(("{recipe: hinge-mnist}", f"{{recipe: hinge-mnist, settings: {{all: {longer}}}}}"))
+    precise = {cell.jobs[0].recipe.train.precision: cell.row for cell in study.cells(zoo)}
+    assert precise["bf16"] == "hinge"  # what is pinned for all may be a row's own question
     images = {(cell.row, cell.setting): cell.jobs[0].recipe.train.images for cell in study.cells(zoo)}
     assert images.pop(("hinge", "all")) == 128_000
     assert set(images.values()) == {64_000}
