@@ -85,7 +85,8 @@ def register_discriminators(register: Register[nn.Module]) -> None:
     """Add discriminators or critics: ``factory(spec, *, options...)`` gives a module from images to logits (n,).
 
     One that looks at each image alone, without batch normalisation or the like, may have an attribute ``per_image``
-    that is true: real and fake images are then judged in one pass, which is faster than two.
+    that is true: real and fake images are then judged in one pass, which is faster than two. One that judges several
+    images at once has their number as an attribute ``packing``, for the pictures of a training in the plane.
     """
 
 

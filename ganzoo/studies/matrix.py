@@ -16,6 +16,7 @@ from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.folder import job_folder
+from ganzoo.runs.weights import pinned
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +142,6 @@ def job_of(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
     Raises:
         GanzooError: The recipe is refused.
     """
-    recipe = load_recipe(source, zoo, overrides)
+    recipe, _ = pinned(load_recipe(source, zoo, overrides), zoo)  # by the weights it begins with, as a run records them
     plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
     return Job(recipe, source, tuple(overrides), plugin, training_digest(recipe))

@@ -63,7 +63,7 @@ def test_the_command_and_its_refusals(trained, tmp_path, monkeypatch, capsys):
 
     assert call("--out", tmp_path / "model.pt") == (
         2,
-        "Cannot export to model.pt. Give --out FILE.onnx or FILE.html.\n",
+        "Cannot export to model.pt. Give --out FILE.onnx, FILE.html or NAME.safetensors.\n",
     )
     code, err = call("--out", tmp_path / "model.onnx")
     assert (code, err.startswith(f"Saved {tmp_path / 'model.onnx'}")) == (0, True)

@@ -21,6 +21,7 @@ from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 from ganzoo.runs.weights import published
+from ganzoo.studies.matrix import job_of
 
 SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
 SMALL += ["evaluate.metrics=[quality@ring]", "evaluate.every_images=null", "train.checkpoint_seconds=0"]
@@ -122,6 +123,7 @@ def test_a_run_begins_with_another_s_weights_and_leaves_frozen_ones_as_they_are(
     assert same == {name for name in weights if name.startswith("networks.discriminator.trunk.0.")}
     # Wherever the weights were, the training is the same; without them it is another.
     named = run.recipe(zoo)
+    assert job_of("vanilla-ring", zoo, [*SMALL, *overrides]).digest == training_digest(named)
     elsewhere = recipe_of(
         zoo, f"train.init_from={{source: gone, sha256: {named.train.init_from.sha256}}}", *overrides[1:]
     )
