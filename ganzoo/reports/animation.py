@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ganzoo.api.dataset import Images
 from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
-from ganzoo.reports.run_figures import between, chosen_pictures
+from ganzoo.reports.run_figures import between, chosen_pictures, is_plane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,10 +37,12 @@ STRIP, BAR, INK, LINE = 22, 3, (200, 200, 200), (90, 150, 210)
 def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
     """A run's sample grids in order, each with the images shown until then, and how long each is shown, in seconds.
 
+    Of a training in the plane, whatever its report replays.
+
     Raises:
         GanzooError: It has fewer than two grids.
     """
-    found = [(images, picture) for images, picture in _grids(run.path / "samples")]
+    found = list(_planes(run)) or list(_grids(run.path / "samples"))
     # A grid of another size would be cut off; runs of one recipe have none.
     found = [(images, picture) for images, picture in found if picture.size == found[-1][1].size]
     if len(found) < 2:
@@ -52,6 +54,19 @@ def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
     frames = [_captioned(_enlarged(picture), f"{images:,} images", images / last) for images, picture in found]
     each = min(SLOWEST, max(FASTEST, SECONDS / len(frames)))
     return frames, [each] * (len(frames) - 1) + [each + PAUSE]
+
+
+def _planes(run: RunFolder) -> Iterator[tuple[int, Image.Image]]:
+    """Dots on black, the plane being [-1, 1] x [-1, 1]."""
+    for images, kept in run.planes():
+        if not is_plane(kept):
+            continue
+        picture = Image.new("L", (SMALL, SMALL))
+        draw = ImageDraw.Draw(picture)
+        for x, y in kept["samples"].float().clamp(-1, 1).tolist():
+            across, down = (x + 1) / 2 * (SMALL - 1), (1 - y) / 2 * (SMALL - 1)
+            draw.ellipse((across - 2, down - 2, across + 2, down + 2), fill=255)
+        yield images, picture
 
 
 def _grids(samples: Path) -> Iterator[tuple[int, Image.Image]]:

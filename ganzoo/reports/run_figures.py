@@ -279,7 +279,7 @@ def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -
     Points are base64 of little-endian pairs of 16 bits, 0 for -1 and 65535 for 1, and fields base64 of bytes, from the
     second to the 98th percentile.
     """
-    shown = [(images, kept) for images, kept in run.planes() if _is_plane(kept)]
+    shown = [(images, kept) for images, kept in run.planes() if is_plane(kept)]
     if len(shown) < FEWEST:
         return None
     most = min(len(shown), REPLAYED)
@@ -312,7 +312,8 @@ def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -
     )
 
 
-def _is_plane(kept: Mapping[str, Tensor]) -> bool:
+def is_plane(kept: Mapping[str, Tensor]) -> bool:
+    """Whether a file of a training in the plane holds what ganzoo keeps there."""
     samples, field = kept.get("samples"), kept.get("field")
     whole = samples is not None and samples.dim() == 2 and samples.shape[1] == 2 and 0 < len(samples) <= 10_000
     square = field is None or (field.dim() == 2 and field.shape[0] == field.shape[1] <= 256)

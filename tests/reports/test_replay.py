@@ -8,6 +8,7 @@ import torch
 
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.sampling import PLANE, discriminator_field
+from ganzoo.reports import animation
 from ganzoo.reports.run_figures import replay
 from ganzoo.reports.run_report import write_report
 from ganzoo.reports.templates import Absent
@@ -81,6 +82,14 @@ def test_what_the_page_is_given_is_small_and_leaves_damaged_files_out(run, zoo):
     assert radii == pytest.approx([2.0] * 8, abs=0.01)
     assert [line["name"] for line in facts["losses"]] == ["discriminator", "generator"]
     assert replay(run, [], Absent("gone"), zoo) is not None
+
+
+def test_an_animation_shows_each_log_point_s_samples(run):
+    frames, _ = animation.training(run)
+    assert len(frames) == 6
+    x, y = dict(run.planes())[2560]["samples"][0].float().tolist()
+    place = ((x + 1) / 2 * (animation.SMALL - 1), (1 - y) / 2 * (animation.SMALL - 1))
+    assert frames[-1].getpixel(tuple(map(round, place))) == (255, 255, 255)
 
 
 def test_pictures_have_no_replay(zoo, tmp_path):
