@@ -124,8 +124,6 @@ class TrainingLoop:
         self._evaluated = -1
         self._stop = StopRequests()
         self._threads = threads
-        modality = self.trainer.objective.spec.modality
-        self._in_plane = isinstance(modality, Points) and modality.shape[-1] == 2
         self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
         self._log = callbacks.log
 
@@ -279,9 +277,12 @@ class TrainingLoop:
 
     def _record_plane(self) -> None:
         """Of a training in the plane, keep what its report replays: samples, and the discriminator's field."""
-        if self.run is None or not self._in_plane:
-            return
         trainer = self.trainer
+        if self.run is None:
+            return
+        modality = trainer.objective.spec.modality
+        if not isinstance(modality, Points) or modality.shape[-1] != 2:
+            return
         networks = dict(trainer.networks.items())
         field = discriminator_field(trainer.objective, networks, trainer.device)
         with suppress(RunError):  # of NaN, which the next checkpoint says better

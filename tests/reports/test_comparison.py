@@ -63,7 +63,9 @@ def test_the_page_in_a_browser(visit, page, width, scheme):
     seen = visit(page, width=width, scheme=scheme)
     assert seen.page.evaluate(WIDE) == []
     assert seen.page.locator(".sides img").count() == 3
-    assert seen.page.locator("svg:visible").count() == 6  # two scores over images and over seconds, two losses
+    assert seen.page.locator("svg:visible").count() == 4  # two scores over images, two losses
+    seen.page.locator("#along-seconds").check()
+    assert "over seconds of training" in seen.page.locator("svg:visible").first.text_content()
     assert seen.page.locator("img:not([alt])").count() == 0
     seen.no_trouble()
 
