@@ -112,7 +112,7 @@ class Modality(ABC):
 
             arrays = {"images": self.array(samples).numpy()} | ({} if labels is None else {"labels": labels.numpy()})
             buffer = BytesIO()
-            np.savez_compressed(buffer, allow_pickle=False, **arrays)
+            np.savez_compressed(buffer, **arrays)
             write_atomically(path, buffer.getvalue())
 
     def array(self, samples: Tensor) -> Tensor:

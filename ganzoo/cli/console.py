@@ -147,7 +147,8 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bars.stop()
+        if not self.bars.disable:  # rich before 14 ends its line even so
+            self.bars.stop()
 
     def warn_of(self, zoo: Zoo) -> None:
         """One line for each plugin that could not be loaded; the rest goes on."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from operator import getitem
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -295,7 +295,7 @@ def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The models that an annotation mentions: the members of a union, the values of a mapping."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for argument in get_args(annotation) for found in models_in(argument)]
 

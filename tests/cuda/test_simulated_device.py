@@ -56,7 +56,7 @@ def library(tmp_path_factory):
 
 def on_it(library, *words, **environment):
     """A command on the simulated device, or on the CPU without a library."""
-    start = ["-P", str(SIMULATED), str(library)] if library else ["-m", "ganzoo"]
+    start = [str(SIMULATED), str(library)] if library else ["-m", "ganzoo"]
     words = words if library else words[1:]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "400", **environment}
     return subprocess.run(

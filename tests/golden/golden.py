@@ -122,9 +122,7 @@ def record_all(chosen: Iterable[str]) -> dict[str, Any]:
 def _by(python: str, chosen: list[str]) -> dict[str, Any]:
     """The same by another interpreter, whose ``ganzoo`` is the one it has installed."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [python, "-P", __file__, "dump", *chosen], stdout=subprocess.PIPE, text=True, check=True, env=env
-    )
+    done = subprocess.run([python, __file__, "dump", *chosen], stdout=subprocess.PIPE, text=True, check=True, env=env)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
