@@ -189,7 +189,7 @@ def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
 
 @contextmanager
 def _known_operators() -> Iterator[None]:
-    """End a block at an operator that this version of torch cannot run without values: that tells nothing of the code."""
+    """End a block at an operator that this torch cannot run without values, which tells nothing of the code."""
     try:
         yield
     except NotImplementedError as error:
