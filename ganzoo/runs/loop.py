@@ -161,11 +161,12 @@ class TrainingLoop:
                 evaluate = self._crossed(every)
                 if self._crossed(config.log_every) or evaluate:
                     self._log_means()
+                    # Before the checkpoint, from which a run that is cut off in between goes on.
+                    if evaluate or self._crossed(max(config.log_every, config.images // REPLAYED)):
+                        self._record_plane()
                     overdue = time.monotonic() - self._saved_at > config.checkpoint_seconds
                     if trainer.processes.any(overdue) or evaluate:
                         self._save()
-                    if evaluate or self._crossed(max(config.log_every, config.images // REPLAYED)):
-                        self._record_plane()
                 if evaluate:
                     self._evaluate()
                 if self._stop_requested():
@@ -174,8 +175,8 @@ class TrainingLoop:
                     raise self._stop.error(*self._stopped())
             if self._evaluated != trainer.images:
                 self._log_means()
-                self._save()
                 self._record_plane()
+                self._save()
                 self._evaluate()
         self._log_event("end", seconds=self.seconds, reason=self.reached or "all images shown")
 
@@ -278,16 +279,16 @@ class TrainingLoop:
     def _record_plane(self) -> None:
         """Of a training in the plane, keep what its report replays: samples, and the discriminator's field."""
         trainer = self.trainer
-        if self.run is None:
-            return
         modality = trainer.objective.spec.modality
         if not isinstance(modality, Points) or modality.shape[-1] != 2:
             return
         networks = dict(trainer.networks.items())
         field = discriminator_field(trainer.objective, networks, trainer.device)
         with suppress(RunError):  # of NaN, which the next checkpoint says better
+            # By all processes, which measure the average's statistics together where batch normalisation spans them.
             samples, _ = self._samples(trainer.kinds_of_weights[0], REPLAY_SAMPLES)
-            self.run.save_plane(trainer.images, samples.flatten(1), field)
+            if self.run is not None:
+                self.run.save_plane(trainer.images, samples.flatten(1), field)
 
     def _samples(
         self, weights: str, n: int, part: tuple[int, int] = (0, 1), *, overview: bool = False
