@@ -322,6 +322,9 @@ def main() -> None:
     given = parser.parse_args()
     try:
         install()
+        real = torch.zeros(1)
+        with FakeTensorMode(allow_non_fake_inputs=True):  # a build for CUDA may ask for a driver even so
+            real.to(DEVICE)
     except (AttributeError, OSError, RuntimeError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(NO_SYMBOLS) from None

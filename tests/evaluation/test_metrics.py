@@ -250,7 +250,12 @@ def test_which_way_is_better_is_known_of_ours_and_asked_of_the_zoo_for_others(me
 
 def test_ours_are_registered_like_everybody_s(zoo):
     assert [entry.name for entry in zoo.metrics.in_order()][: len(OURS)] == [name for name, *_ in OURS]
-    assert {entry.plugin for entry in zoo.metrics} == {"ganzoo-metrics", "cluster-gan", "semi-supervised"}
+    assert {entry.plugin for entry in zoo.metrics} == {
+        "ganzoo-metrics",
+        "cluster-gan",
+        "linear-probe",
+        "semi-supervised",
+    }
     assert {zoo.metrics.get(name).plugin for name, *_ in OURS} == {"ganzoo-metrics"}
     assert zoo.metrics.get("fid").distribution.startswith("ganzoo-bench ")
 
