@@ -110,7 +110,9 @@ class Modality(ABC):
         else:
             import numpy as np
 
-            arrays = {"images": self.array(samples).numpy()} | ({} if labels is None else {"labels": labels.numpy()})
+            arrays: dict[str, Any] = {"images": self.array(samples).numpy()}
+            if labels is not None:
+                arrays["labels"] = labels.numpy()
             buffer = BytesIO()
             np.savez_compressed(buffer, **arrays)
             write_atomically(path, buffer.getvalue())
