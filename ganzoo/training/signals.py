@@ -12,6 +12,10 @@ from typing import Any
 from ganzoo.errors import GanzooError, Interrupted, Terminated
 
 
+class _AtOnce(BaseException):
+    """Leaves the block ``at_once``. No ``Exception``, so that code that tolerates failures does not catch it."""
+
+
 class StopRequests:
     """While active, records the first SIGINT or SIGTERM; a second Ctrl-C stops at once."""
 
@@ -49,9 +53,12 @@ class StopRequests:
         try:
             if self.received:
                 raise self.error(sentence, remedy)
-            yield
-        finally:
-            self._exit_message = None
+            try:
+                yield
+            finally:
+                self._exit_message = None
+        except _AtOnce:
+            raise self.error(sentence, remedy) from None
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         if self.received is signal.SIGINT and number == signal.SIGINT:
@@ -59,4 +66,4 @@ class StopRequests:
         first = self.received is None
         self.received = self.received or signal.Signals(number)
         if first and self._exit_message is not None:
-            raise self.error(*self._exit_message)
+            raise _AtOnce

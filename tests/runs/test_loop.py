@@ -13,13 +13,14 @@ import torch
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Until
-from ganzoo.errors import GanzooError, RunError
+from ganzoo.errors import GanzooError, Interrupted, RunError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks, TrainingLoop
 from ganzoo.runs.start import resume, start
 from ganzoo.training import device as precision
+from ganzoo.training.signals import StopRequests
 
 TINY = [
     "networks.generator.hidden=[32]",
@@ -186,6 +187,19 @@ def test_signals_to_a_real_process(whole, tmp_path, number, code):
         env=environment,
     )
     assert_same_weights(whole, folder)
+
+
+def test_a_request_to_stop_is_not_mistaken_for_a_file_that_cannot_be_read():
+    def read():
+        with StopRequests() as requests, requests.at_once("Stopped.", "Resume."):
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(5)
+            except Exception as error:
+                raise GanzooError("The file is damaged.") from error
+
+    with pytest.raises(Interrupted, match="Stopped"):
+        read()
 
 
 def test_training_ends_when_it_is_good_enough(tmp_path):

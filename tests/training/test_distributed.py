@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ganzoo import load
+from ganzoo.api.dataset import Images
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError, Terminated
 from ganzoo.evaluation.evaluator import Evaluator
@@ -275,6 +276,7 @@ def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next
     recipe = load_recipe("vanilla-mnist", load_zoo())
     trainer = SimpleNamespace(processes=Interrupted(0, 2), steps=0, total_steps=100, images=0, recipe=recipe)
     trainer.step = lambda: setattr(trainer, "steps", trainer.steps + 1)
+    trainer.objective = SimpleNamespace(spec=SimpleNamespace(modality=Images(1, 28, 28)))
     parts = SimpleNamespace(trainer=trainer, sources={}, evaluator=None, dataset=None)
     with pytest.raises(Terminated):
         Steps(parts, None, (), Callbacks(), 0.0, SimpleNamespace(after_step=lambda seconds: None)).train()
