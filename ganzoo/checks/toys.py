@@ -28,7 +28,7 @@ ON_DEVICE = (
 )
 DEVICE = torch.device("meta")
 """What stands in for a GPU. It is not the CPU, and every build of torch has it."""
-COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_, torch.ops.aten.lift_fresh)
 
 
 class ToyGenerator(nn.Module):
@@ -204,7 +204,9 @@ class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = function(*args, **(kwargs or {}))
         if function.overloadpacket in COPIES:
             places = {leaf.device.type for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)}
-            if len(places) > 1:
+            # Since torch 2.15, torch.tensor(number, device=...) is no copy but lifts what was copied already.
+            lifted = function.overloadpacket is torch.ops.aten.lift_fresh and places != {"cpu"}
+            if len(places) > 1 or lifted:
                 raise RuntimeError("a tensor is copied between the CPU and the device")
         return result
 

@@ -324,7 +324,7 @@ def main() -> None:
         install()
         real = torch.zeros(1)
         with FakeTensorMode(allow_non_fake_inputs=True):  # a build for CUDA may ask for a driver even so
-            real.to(DEVICE)
+            real.to(DEVICE).requires_grad_().sum().backward()
     except (AttributeError, OSError, RuntimeError, ValueError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         raise SystemExit(NO_SYMBOLS) from None
