@@ -38,6 +38,10 @@ class Interrupted(GanzooError):
     exit_code = 130
 
 
+class StopAtOnce(BaseException):
+    """Ctrl-C or SIGTERM while nothing is left to save. No ``Exception``: what tolerates failures must let it pass."""
+
+
 class Terminated(GanzooError):
     """SIGTERM stopped the run, which saved its state first (exit code 143)."""
 
@@ -83,7 +87,7 @@ def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (GanzooError, KeyboardInterrupt):
+    except (GanzooError, KeyboardInterrupt, StopAtOnce):
         raise
     except BaseException as error:
         if is_out_of_memory(error) or (isinstance(error, SystemExit) and error.code in (130, 143)):

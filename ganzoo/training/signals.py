@@ -9,11 +9,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-from ganzoo.errors import GanzooError, Interrupted, Terminated
-
-
-class _AtOnce(BaseException):
-    """Leaves the block ``at_once``. No ``Exception``, so that code that tolerates failures does not catch it."""
+from ganzoo.errors import GanzooError, Interrupted, StopAtOnce, Terminated
 
 
 class StopRequests:
@@ -57,7 +53,7 @@ class StopRequests:
                 yield
             finally:
                 self._exit_message = None
-        except _AtOnce:
+        except StopAtOnce:
             raise self.error(sentence, remedy) from None
 
     def _record(self, number: int, frame: FrameType | None) -> None:
@@ -66,4 +62,4 @@ class StopRequests:
         first = self.received is None
         self.received = self.received or signal.Signals(number)
         if first and self._exit_message is not None:
-            raise _AtOnce
+            raise StopAtOnce

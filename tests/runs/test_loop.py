@@ -13,7 +13,7 @@ import torch
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Until
-from ganzoo.errors import GanzooError, Interrupted, RunError
+from ganzoo.errors import GanzooError, Interrupted, RunError, foreign_code
 from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import load
@@ -189,12 +189,13 @@ def test_signals_to_a_real_process(whole, tmp_path, number, code):
     assert_same_weights(whole, folder)
 
 
-def test_a_request_to_stop_is_not_mistaken_for_a_file_that_cannot_be_read():
+def test_a_request_to_stop_is_not_mistaken_for_a_file_that_cannot_be_read_or_a_plugin_that_fails():
     def read():
         with StopRequests() as requests, requests.at_once("Stopped.", "Resume."):
             try:
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(5)
+                with foreign_code("The extractor failed", "Mend it."):
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(5)
             except Exception as error:
                 raise GanzooError("The file is damaged.") from error
 
