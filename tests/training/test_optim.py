@@ -112,8 +112,9 @@ def test_options_are_checked_against_the_constructor(name, options, words):
 
 
 def test_what_torch_refuses_is_a_sentence():
-    with pytest.raises(GanzooError, match="The optimizer 'muon' cannot train this network: .*2D"):
-        RoleOptimizer(nn.Conv2d(1, 1, 3), "muon", {"lr": 1e-3})
+    if hasattr(torch.optim, "Muon"):  # since torch 2.9
+        with pytest.raises(GanzooError, match="The optimizer 'muon' cannot train this network: .*2D"):
+            RoleOptimizer(nn.Conv2d(1, 1, 3), "muon", {"lr": 1e-3})
     with pytest.raises(GanzooError, match="cannot train this network: Nesterov"):
         RoleOptimizer(nn.Linear(1, 1), "sgd", {"lr": 1e-3, "nesterov": True})
 

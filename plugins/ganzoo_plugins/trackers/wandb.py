@@ -50,7 +50,7 @@ class WeightsAndBiases(Tracker):
         library: Literal["wandb", "trackio"] = "wandb",
     ) -> None:
         try:
-            self.library = import_module(library)
+            self.client = import_module(library)
         except ImportError as error:
             extra = "'ganzoo-bench[wandb]'" if library == "wandb" else library
             raise GanzooError(
@@ -65,14 +65,14 @@ class WeightsAndBiases(Tracker):
             "resume": "allow",
         }
         if library == "wandb":
-            quiet = self.library.Settings(
+            quiet = self.client.Settings(
                 silent=True, console="off", disable_git=True, disable_code=True, x_save_requirements=False
             )
             given |= {"entity": entity, "mode": mode, "dir": str(folder), "id": _identity(folder), "settings": quiet}
         else:
             given |= {"auto_log_gpu": False, "embed": False}
         try:
-            self.run = self.library.init(**given)
+            self.run = self.client.init(**given)
         except Exception as error:  # its errors have no base class that all versions share
             reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
             raise GanzooError(
@@ -90,7 +90,7 @@ class WeightsAndBiases(Tracker):
 
     def picture(self, images: int, path: Path) -> None:
         """The sample grid, as an image."""
-        self._send(images, {"samples": self.library.Image(str(path), caption=f"{images:,} images")})
+        self._send(images, {"samples": self.client.Image(str(path), caption=f"{images:,} images")})
 
     def close(self) -> None:
         """Waits until everything is written or sent."""
