@@ -123,6 +123,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "losses": loss_plots(events),
         "curves": score_plots(scores),
         "final": final_table(whole(run.final_scores()), scored=bool(_metrics(run))),
+        "best": run.best(),
         "kinds": KINDS,
         "health": health_plots(events),
         "diagnosis": examine(run),

@@ -15,6 +15,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Until
 from ganzoo.errors import GanzooError, Interrupted, RunError, foreign_code
 from ganzoo.registry.loading import load_zoo
+from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks, TrainingLoop
@@ -236,6 +237,8 @@ def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monk
     best, last = load(run.path, checkpoint="best"), load(run.path)
     assert (best.checkpoint.state["images"], last.checkpoint.state["images"]) == (1024, 2048)
     assert not torch.equal(best.sample(4), last.sample(4))
+    page = write_report(run.path, zoo, draw=False).read_text("utf-8")
+    assert "Best checkpoint: quality@ring 0.500 after 1,024 images" in page
     plain, keeping = (load_recipe("vanilla-ring", zoo, [*small, *more]) for more in ((), (keep,)))
     assert training_digest(plain) == training_digest(keeping) != training_digest(recipe)
 
