@@ -40,7 +40,6 @@ PAGES = {
     "docs/first-steps.ipynb": "first-steps.md",
     "results/README.md": "results/tables.md",
     **{f"results/{name}.md": f"results/{name}.md" for name in ("peers", "profile", "time-to-fid")},
-    "results/flagship-ablation/README.md": "results/flagship-ablation.md",
 }
 """Files of the repository that are pages of the site, besides those in docs/."""
 HEADINGS = {"recipe": "Recipe", "study": "Study", "pretrained": "Pretrained"}
