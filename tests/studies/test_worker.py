@@ -272,7 +272,8 @@ def test_a_bench_cut_off_saves_and_goes_on_to_the_same_bits(matrix, zoo, tmp_pat
     with pytest.raises(Interrupted, match="Stopped, and saved"):
         bench(Interrupting())
     assert RunFolder.open(run).info["status"] == "interrupted"
-    assert 0 < RunFolder.open(run).latest_checkpoint().state["images"] < 1280
+    # All of them, where so short a training is over before the signal arrives: then its last scores are cut off.
+    assert 0 < RunFolder.open(run).latest_checkpoint().state["images"] <= 1280
     assert read_runs(tmp_path / "results") == []
     (resumed,) = bench()
     assert resumed.record.wall_seconds is None
