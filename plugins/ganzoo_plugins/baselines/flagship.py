@@ -22,9 +22,9 @@ DCGAN's generator against the same discriminator covered more of the real images
 more digits pale or broken. The study has it as a variant, next to conditional batch normalisation in the perceptron.
 
 The projection, the learning rate, the length of the average and the two generators were compared on validation images,
-one seed each, so small differences mean nothing. All other settings go back to an earlier search that looked at the test
-images, and other recipes had no such search. Labels are given to it that unconditional recipes do without. Its rank says
-what tuning reaches, not which idea is best.
+one seed each, so small differences mean nothing. All other settings go back to an earlier search that looked at test
+images, and other recipes had no such search. Labels are given to it that unconditional recipes do without. Its rank
+says what tuning reaches, not which idea is best.
 """
 
 from __future__ import annotations
