@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -27,6 +28,7 @@ from ganzoo.cli.listing import in_words
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import PluginInfo, load_zoo
 from ganzoo.registry.registry import KINDS, Entry
+from ganzoo.reports.export import to_html
 from ganzoo.reports.templates import markdown as plain
 from ganzoo.runs.diagnosis import ADVICE
 
@@ -42,6 +44,8 @@ PAGES = {
     **{f"results/{name}.md": f"results/{name}.md" for name in ("peers", "profile", "time-to-fid")},
 }
 """Files of the repository that are pages of the site, besides those in docs/."""
+EXPLORED = "flagship-mnist"
+"""The pretrained generator whose page to draw with is part of the site; each such page has some ten megabytes."""
 HEADINGS = {"recipe": "Recipe", "study": "Study", "pretrained": "Pretrained"}
 INTRODUCTIONS = {
     "generators": "From latent codes to images.",
@@ -114,6 +118,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, "leaderboard.html", abs_src_path=str(ROOT / "results" / "index.html")))
     for study in ROOT.glob("results/studies/*.html"):  # where the page above leads to
         files.append(File.generated(config, f"studies/{study.name}", abs_src_path=str(study)))
+    if EXPLORED in load_zoo().pretrained:
+        page = to_html(ganzoo.load(f"zoo:{EXPLORED}", device=torch.device("cpu")))
+        files.append(File.generated(config, f"explore/{EXPLORED}.html", content=page))
     return files
 
 
@@ -294,6 +301,10 @@ def _of_file(entry: Entry[Any]) -> list[str]:
     lines = ["```bash", f"ganzoo {command} {entry.name}", "```", ""]
     if picture := picture_of(entry.name):
         lines += [f"![Samples of {entry.name}](../../{picture}){{ .samples loading=lazy }}", ""]
+    if entry.name == EXPLORED and EXPLORED in load_zoo().pretrained:
+        page = f"../../explore/{EXPLORED}.html"
+        frame = f'<iframe class="explore" loading="lazy" src="{page}" title="Draw with {EXPLORED}"></iframe>'
+        lines += [f"[Draw with it]({page}) here, or on a page of its own:", "", frame, ""]
     return [*lines, "```yaml", entry.factory().read_text("utf-8").rstrip(), "```", ""]
 
 
