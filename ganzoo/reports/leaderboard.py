@@ -214,17 +214,24 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
     first = ranking.views[0]
     names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
     yield f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.metric.protocol)}."
+    shown = first.scored[:most]
+    machines = list(dict.fromkeys(where(place.contender) for place in shown))
+    several = len(machines) > 1
     rows = []
-    for place in first.scored[:most]:
+    for place in shown:
         one = id(place.contender)
         cells = []
         for number, view in enumerate(ranking.views):
             there = next(other for other in view.places if id(other.contender) == one)
             above = f"({there.excess_in_words})" if there.excess_in_words else None
             cells.append(" ".join(filter(None, (_spread(there.value), above, ranking.marks.get((one, number))))))
-        rows.append([str(place.rank), _name(place.contender), *cells, _mean(place.contender.seconds, duration)])
+        took = _mean(place.contender.seconds, duration)
+        machine = f" ({machines.index(where(place.contender)) + 1})" if several else ""
+        rows.append([str(place.rank), _name(place.contender), *cells, took + machine])
     aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
     yield _table({**aligned, "training": "right"}, rows)
+    told = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
+    yield f"Trained in {'; '.join(told)}.{' Times with different numbers cannot be compared.' if several else ''}"
     if ranking.marks:
         yield DISAGREE
 
