@@ -24,6 +24,12 @@ RESERVED = ("name", "options")
 _PREFIX = "option_"
 
 
+class _NoOptions(BaseModel):
+    """Of a factory without options: most have none, and a model takes a millisecond to make."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
 class Options:
     """The options of one factory, checked against its annotations.
 
@@ -82,9 +88,8 @@ class Options:
             _PREFIX + name: (kind, Field(default=... if name not in self.defaults else None, alias=name))
             for name, kind in types.items()
         }
-        config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         try:
-            return create_model("Options", __config__=config, **fields)
+            return create_model("Options", __base__=_NoOptions, **fields) if fields else _NoOptions
         except (PydanticUserError, TypeError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise GanzooError(f"The {self.subject} has an option whose type cannot be checked: {reason}.") from error
