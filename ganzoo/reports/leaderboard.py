@@ -213,10 +213,14 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
         return
     first = ranking.views[0]
     names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
-    yield f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.metric.protocol)}."
     shown = first.scored[:most]
     machines = list(dict.fromkeys(where(place.contender) for place in shown))
     several = len(machines) > 1
+    told = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
+    yield (
+        f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.metric.protocol)}. "
+        f"Trained in {'; '.join(told)}.{' Times with different numbers cannot be compared.' if several else ''}"
+    )
     rows = []
     for place in shown:
         one = id(place.contender)
@@ -230,8 +234,6 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
         rows.append([str(place.rank), _name(place.contender), *cells, took + machine])
     aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
     yield _table({**aligned, "training": "right"}, rows)
-    told = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
-    yield f"Trained in {'; '.join(told)}.{' Times with different numbers cannot be compared.' if several else ''}"
     if ranking.marks:
         yield DISAGREE
 

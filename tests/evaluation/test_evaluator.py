@@ -523,13 +523,17 @@ def test_features_of_two_processes_are_those_of_one(toy_zoo, noise, n):
     expected = evaluator_of(toy_zoo).features(images)["tiny"]
     board, found = Board(), {}
 
-    def run(rank):
-        entry = Entry("dataset", "missing", missing, "x", None, "tests", "0")
-        evaluator = Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU, reference=False)
-        found[rank] = evaluator.features(images, Ranks(rank, board))["tiny"]
-
     def missing(split, folder):
         raise AssertionError("real images were loaded")
+
+    entry = Entry("dataset", "missing", missing, "x", None, "tests", "0")
+    # Made one after the other, as processes do: threads share the random numbers that a network begins with.
+    evaluators = [Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU, reference=False) for _ in range(2)]
+    for evaluator in evaluators:
+        evaluator.features(noise(3))
+
+    def run(rank):
+        found[rank] = evaluators[rank].features(images, Ranks(rank, board))["tiny"]
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(2)]
     for thread in threads:
