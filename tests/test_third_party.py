@@ -25,10 +25,10 @@ class Environment:
     def python(self):
         return self.folder / "bin" / "python"
 
-    def install(self, distribution, *options):
-        """Build it and install it, from what is on this machine: the network is not asked."""
+    def install(self, *distributions):
+        """Build them and install them, from what is on this machine: the network is not asked."""
         offline = ["--no-index", "--no-deps", "--no-build-isolation"]
-        self.call("-m", "pip", "install", "-q", *offline, *options, distribution).check_returncode()
+        self.call("-m", "pip", "install", "-q", *offline, *distributions).check_returncode()
 
     def ganzoo(self, *arguments):
         return self.call("-m", "ganzoo", *arguments)
@@ -213,10 +213,27 @@ def test_without_it_its_recipe_is_unknown(environment, tmp_path):
     assert_one_sentence(environment.run("demo-mnist", tmp_path / "run", []), "Unknown recipe 'demo-mnist'")
 
 
-def test_one_that_fails_to_import_is_named_and_the_rest_goes_on(environment, distribution, tmp_path):
-    environment.install(distribution("torn-plugin", "torn", "raise RuntimeError('a cable is loose')\n"))
-    (problem,) = problems(environment)
-    assert all(word in problem for word in ("torn", "torn-plugin 0.3.0", "a cable is loose"))
+def test_broken_ones_are_named_and_the_rest_goes_on(environment, distribution, tmp_path):
+    """One that fails to import, one that takes a name of ours, two of one name each, and two of one entry point."""
+    environment.install(
+        distribution("torn-plugin", "torn", "raise RuntimeError('a cable is loose')\n"),
+        distribution("greedy-plugin", "greedy", LOSS.format(name="non-saturating")),
+        *(distribution(name, name, LOSS.format(name="twin-loss")) for name in ("first-plugin", "second-plugin")),
+        *(distribution(name, "twin", LOSS.format(name=f"{name}-loss")) for name in ("third-plugin", "fourth-plugin")),
+    )
+    found = problems(environment)
+    for words in (
+        ("torn", "torn-plugin 0.3.0", "a cable is loose"),
+        ("non-saturating", "greedy", "vanilla"),
+        ("twin-loss", "first-plugin", "second-plugin"),
+        ("'twin'", "third-plugin", "fourth-plugin"),
+    ):
+        (problem,) = [one for one in found if words[0] in one and words[1] in one]
+        assert all(word in problem for word in words)
+    assert len(found) == 4
+    owners = [(entry["name"], entry["plugin"]) for entry in environment.json("list", "losses")]
+    assert [plugin for name, plugin in owners if name == "twin-loss"] == ["first-plugin"]
+    assert [plugin for name, plugin in owners if name == "non-saturating"] == ["vanilla"]
     done = environment.run("vanilla-mnist", tmp_path / "run", TINY)
     assert done.returncode == 0, done.stderr
     assert "a cable is loose" in done.stderr
@@ -240,37 +257,12 @@ def test_of_two_modules_in_a_package_the_broken_one_is_named_and_the_other_train
 
 
 def test_a_module_that_is_added_to_an_editable_package_needs_no_reinstall(environment, package):
-    environment.install(package(first=LOSS.format(name="first-loss")), "--editable")
+    environment.install("--editable", package(first=LOSS.format(name="first-loss")))
     assert added(environment) == {"first": "first-loss"}
     package(second_one=LOSS.format(name="second-loss"))
     assert added(environment) == {"first": "first-loss", "second-one": "second-loss"}
     failures = environment.json("check", "second-one", code=1)["failures"]
     assert {failure["check"] for failure in failures} == {"docstring", "paper"}
-
-
-def test_two_that_register_one_name_are_both_named(environment, distribution):
-    for name in ("first-plugin", "second-plugin"):
-        environment.install(distribution(name, name, LOSS.format(name="twin-loss")))
-    (problem,) = problems(environment)
-    assert all(word in problem for word in ("twin-loss", "first-plugin", "second-plugin"))
-    assert [entry["plugin"] for entry in environment.json("list", "losses") if entry["name"] == "twin-loss"] == [
-        "first-plugin"
-    ]
-
-
-def test_two_with_one_entry_point_are_both_named(environment, distribution):
-    for name in ("first-plugin", "second-plugin"):
-        environment.install(distribution(name, "twin", LOSS.format(name=f"{name}-loss")))
-    (problem,) = problems(environment)
-    assert all(word in problem for word in ("'twin'", "first-plugin", "second-plugin"))
-
-
-def test_one_that_takes_a_name_of_ours_does_not_get_it(environment, distribution):
-    environment.install(distribution("greedy-plugin", "greedy", LOSS.format(name="non-saturating")))
-    (problem,) = problems(environment)
-    assert all(word in problem for word in ("non-saturating", "greedy", "vanilla"))
-    (entry,) = [entry for entry in environment.json("list", "losses") if entry["name"] == "non-saturating"]
-    assert entry["plugin"] == "vanilla"
 
 
 def problems(environment):

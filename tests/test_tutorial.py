@@ -32,7 +32,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, **OFFLINE, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(900)  # installs twice, checks twice and trains, in processes of their own
 def test_the_tutorial_works_as_it_is_written(environment: dict[str, str], tmp_path: Path) -> None:
     said = ""

@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).with_name("kill_storm.py")
 
 @pytest.mark.parametrize(
     ("chosen", "kills"),
-    [(("run", "report", "new"), 9), pytest.param(("bench", "leaderboard"), 4, marks=pytest.mark.full)],
+    [(("run", "report", "new"), 5), pytest.param(("bench", "leaderboard"), 4, marks=pytest.mark.full)],
     ids=["quick", "bench"],
 )
 def test_kills_change_nothing(chosen, kills):

@@ -191,7 +191,7 @@ class Again:
         return work
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_compiled_losses_are_captured_where_the_training_is_long_enough(begin, monkeypatch):
     """As far as a CPU can tell: that what is captured is what was compiled, and that losses are the same."""
     monkeypatch.setattr(engine_choice, "COMPILED_SECONDS", 0.0)

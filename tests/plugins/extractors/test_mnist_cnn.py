@@ -122,6 +122,7 @@ class TestSensitivity:
 
 
 class TestTraining:
+    @pytest.mark.full
     def test_it_learns_and_two_trainings_give_the_same_file(self, digits, tmp_path):
         images, labels = digits["train"].images[:5000], digits["train"].labels[:5000]
         reports = []
