@@ -65,6 +65,7 @@ INTRODUCTIONS = {
 }
 ARXIV = re.compile(r"(?<![\w/[])arXiv:((?:[a-z-]+/\d{7}|\d{4}\.\d{4,5})(?:v\d+)?)")
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+BOLD_OR_STAR = re.compile(r"(?<![\w)])(\*\*\S[^*]*\S\*\*)(?!\w)|\*")
 FENCED = re.compile(r"(^```.*?^```$|``.+?``|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
 
@@ -346,7 +347,7 @@ def _described(factory: Any) -> tuple[str, dict[str, str]]:
 
 
 def _prose(text: str) -> str:
-    """A docstring as Markdown: its indented equations are code already; stars and angles outside of code are text."""
+    """A docstring as Markdown: indented equations are code; single stars and angles outside of code are text."""
     paragraphs = text.split("\n\n")
     done = []
     for paragraph in paragraphs:
@@ -354,7 +355,8 @@ def _prose(text: str) -> str:
             done.append(f"```text\n{inspect.cleandoc(paragraph)}\n```")
             continue
         parts = re.split(r"(``.+?``|`[^`]+`)", paragraph)
-        parts[::2] = [part.replace("<", "&lt;").replace("*", r"\*").replace("|", r"\|") for part in parts[::2]]
+        texts = [part.replace("<", "&lt;").replace("|", r"\|") for part in parts[::2]]
+        parts[::2] = [BOLD_OR_STAR.sub(lambda found: found[1] or r"\*", text) for text in texts]
         done.append("".join(parts))
     return "\n\n".join(done)
 
