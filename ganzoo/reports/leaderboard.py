@@ -36,6 +36,8 @@ SOFTWARE = "ganzoo leaderboard"
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 5
 """Recipes of each ranking in the main README while no study has results; one of each when some has."""
+LARGEST = 2
+"""Rankings in the main README while no study has results: those of the most recipes."""
 FEW = 5
 """Verdicts in the main README."""
 UNANSWERED = "No study has results yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
@@ -155,6 +157,9 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
     if few:
         parts += ["**What papers claim, put to the test**", _findings(one for *_, one in few), EFFECT]
     best = [ranking for ranking in made if ranking.tables]
+    if not few:
+        largest = sorted(best, key=lambda ranking: -len(ranking.contenders))[:LARGEST]
+        best = [ranking for ranking in best if ranking in largest]
     for ranking in best:
         title = f"{ranking.title}: the best recipe" if few else ranking.title
         parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
