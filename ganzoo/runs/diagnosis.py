@@ -359,7 +359,7 @@ def diagnose(events: Events) -> Diagnosis:
     far = next((trend.far for trend in trends if trend.far), None)
     young = ""
     if early:
-        young = f"it has trained for {seconds:.0f} seconds"
+        young = f"it has trained for {seconds:.0f} s"
     elif far is not None and not improving and all(trend.evaluations < 2 for trend in trends):
         young = f"there is one evaluation, and {far}"
     return Diagnosis(tuple(findings), tuple(name for name in RULES if name not in unjudged), unjudged, improving, young)

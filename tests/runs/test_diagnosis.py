@@ -210,7 +210,7 @@ def test_half_a_minute_is_too_young_to_say(seconds, verdict):
     diagnosis = diagnose(trained(seconds))
     assert diagnosis.verdict == verdict
     assert diagnosis.lines()[0].startswith(
-        {"young": f"too young to say: it has trained for {seconds:.0f} seconds.", "healthy": "healthy:"}[verdict]
+        {"young": f"too young to say: it has trained for {seconds:.0f} s.", "healthy": "healthy:"}[verdict]
     )
 
 
