@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from ganzoo.config.identity import training_digest
+from ganzoo.config.identity import DESCRIPTIVE, training_digest
 from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.config.schema import InitFrom, Recipe
 from ganzoo.errors import GanzooError, unknown
@@ -159,10 +160,30 @@ def _halved(tensor: Tensor) -> Tensor:
 
 
 def _command(recipe: Recipe, zoo: Zoo) -> str:
-    seed = recipe.train.seed
-    if recipe.name in zoo.recipes and training_digest(load_recipe(recipe.name, zoo)) == training_digest(recipe):
-        return f"ganzoo run {shlex.quote(recipe.name)} --seed {seed}"
-    return f"ganzoo run FILE.yaml --seed {seed}, with the recipe of this card as the file"
+    """What trains these weights again: the registered recipe, changed, or else the card's own."""
+    seed = ("--seed", str(recipe.train.seed))
+    if recipe.name in zoo.recipes:
+        changed = [
+            f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+            for key, value in _changed(load_recipe(recipe.name, zoo).plain(), recipe.plain())
+            if key.partition(".")[0] not in (*DESCRIPTIVE, "evaluate") and key != "train.seed"
+        ]
+        with suppress(GanzooError):  # the registered recipe may have become one that takes no such change
+            if training_digest(load_recipe(recipe.name, zoo, changed)) == training_digest(recipe):
+                return shlex.join(
+                    ["ganzoo", "run", recipe.name, *(word for one in changed for word in ("--set", one)), *seed]
+                )
+    return f"ganzoo run FILE.yaml {shlex.join(seed)}, with the recipe of this card as the file"
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of ``after`` that are others than before, by their dotted keys."""
+    for key, value in after.items():
+        known = before.get(key)
+        if isinstance(known, Mapping) and isinstance(value, Mapping) and known.get("name") == value.get("name"):
+            yield from _changed(known, value, f"{prefix}{key}.")
+        elif value != known:
+            yield f"{prefix}{key}", value
 
 
 def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
-from ganzoo.runs.weights import published
+from ganzoo.runs.weights import _command, published
 from ganzoo.studies.matrix import job_of
 
 SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
@@ -67,9 +68,20 @@ def test_a_card_says_what_the_run_recorded(card, source):
     assert [(one["value"], one["protocol"]) for one in told["scores"]] == [(score["value"], score["protocol"])]
     assert told["training"]["images"] == 512
     assert told["training"]["versions"]["torch"] == torch.__version__
-    assert told["training"]["command"].startswith("ganzoo run FILE.yaml --seed 3")  # shorter than the zoo's recipe
+    words = shlex.split(told["training"]["command"])
+    assert words[:3] == ["ganzoo", "run", "vanilla-ring"]
+    assert words[-2:] == ["--seed", "3"]
+    again = load_recipe("vanilla-ring", load_zoo(), words[4:-2:2])
+    assert training_digest(again) == training_digest(recipe_of(load_zoo()))
     assert told["recipe"]["train"]["images"] == 512
     assert told["run"]["class_names"] == source.info["class_names"]
+
+
+def test_a_card_of_a_recipe_that_is_no_change_of_a_registered_one_asks_for_its_file(zoo):
+    recipe = recipe_of(zoo, "train.seed=3")
+    other = recipe.model_copy(update={"name": "of-mine"})
+    assert _command(other, zoo) == "ganzoo run FILE.yaml --seed 3, with the recipe of this card as the file"
+    assert _command(recipe_of(zoo, "loss=hinge"), zoo).startswith("ganzoo run vanilla-ring --set 'loss={")
 
 
 def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_room(registered, card, source, tmp_path, capsys):
