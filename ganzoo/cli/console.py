@@ -231,7 +231,7 @@ class RunProgress(Bars, Tracker):
         from ganzoo.runs.diagnosis import examine
 
         diagnosis = examine(finished)
-        for line in diagnosis.lines():
+        for line in diagnosis.lines(unjudged=False):  # the doctor and the report tell those who ask
             style = "yellow" if diagnosis.findings else None
             self.console.print(line, style=style, soft_wrap=True)
         self.console.print(f"Saved to {finished.path}", soft_wrap=True)

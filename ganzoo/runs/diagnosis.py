@@ -314,8 +314,8 @@ class Diagnosis:
             return "improving"
         return "healthy" if set(self.judged) - {"divergence"} else "unknown"
 
-    def lines(self) -> list[str]:
-        """The diagnosis as text: a line per finding, or lines that say what was judged and what was not."""
+    def lines(self, *, unjudged: bool = True) -> list[str]:
+        """The diagnosis as text: a line per finding, or what was judged and, if asked for, what was not."""
         if self.findings:
             return [f"{found.kind}: {found.sentence} {found.advice}" for found in self.findings]
         no_sign = f"no sign of {listed(self.judged, 'or')}."
@@ -325,7 +325,9 @@ class Diagnosis:
             "healthy": f"healthy: {no_sign}",
         }
         lines = [said[self.verdict]] if self.verdict in said else []
-        return [*lines, *(f"not judged: {what}, {reason}." for what, reason in self.unjudged.items())]
+        if unjudged:
+            lines += (f"not judged: {what}, {reason}." for what, reason in self.unjudged.items())
+        return lines
 
 
 def examine(run: RunFolder) -> Diagnosis:

@@ -227,6 +227,7 @@ def test_what_every_run_shows_at_first_is_no_finding_of_a_run_of_seconds(seen, w
     assert (young.verdict, young.findings) == ("young", ())
     assert young.unjudged[what].startswith("as every run begins like this: the ")
     assert f"not judged: {what}, {young.unjudged[what]}." in young.lines()
+    assert young.lines(unjudged=False) == young.lines()[:1]
     assert (old.verdict, len(old.findings)) == ("sick", 1)
 
 
