@@ -17,7 +17,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.scores import SAMPLE_SEED
 from summary import throughput
 
-IMAGES = 25_600
+IMAGES = 12_800
 SEEDS = (0, 1, 2)
 SAMPLES = 10_000
 
