@@ -27,6 +27,7 @@ from ganzoo.studies.matrix import job_of
 SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
 SMALL += ["evaluate.metrics=[quality@ring]", "evaluate.every_images=null", "train.checkpoint_seconds=0"]
 DOCS = Path(__file__).parents[2] / "docs"
+PRETRAINED = DOCS.parent / "plugins" / "ganzoo_plugins" / "pretrained"
 
 
 def recipe_of(zoo, *overrides):
@@ -202,3 +203,11 @@ def test_the_page_is_the_one_that_the_command_writes(card, monkeypatch):
     assert (DOCS / "pretrained.md").read_text("utf-8") == maker.page(), "run python docs/make_pretrained.py"
     monkeypatch.setattr(maker, "CARDS", card.parent)
     assert "| `zoo:tiny-ring` | quality@ring " in maker.page()
+
+
+def test_ours_are_of_whole_trainings_and_scored():
+    cards = {path.stem: json.loads(path.read_text("utf-8")) for path in PRETRAINED.glob("*.json")}
+    assert cards
+    for name, told in cards.items():
+        assert told["training"]["images"] >= told["recipe"]["train"]["images"], f"{name} was exported as it trained"
+        assert {score["metric"] for score in told["scores"]} >= {"fid@mnist-ae", "fid@mnist-cnn"}, name
