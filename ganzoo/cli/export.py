@@ -51,6 +51,9 @@ def export(
         if zoo_name(run) is not None:
             raise GanzooError(f"{run} is a pretrained generator already.", "Give a run folder.")
         n_bytes = publish(generator, out, generator.zoo, weights)["weights"]["bytes"]
+        if generator.run.info.get("status") != "done":
+            shown = generator.checkpoint.state["images"]
+            say(f"The run has not ended: these are its weights after {shown:,} images. Export again then.", err=True)
     else:
         n_bytes = exporting.export(generator, out, weights)
     if as_json:

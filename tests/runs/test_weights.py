@@ -85,6 +85,17 @@ def test_a_card_of_a_recipe_that_is_no_change_of_a_registered_one_asks_for_its_f
     assert _command(recipe_of(zoo, "loss=hinge"), zoo).startswith("ganzoo run vanilla-ring --set 'loss={")
 
 
+def test_exporting_a_run_that_has_not_ended_says_so(source, tmp_path, capsys):
+    copy = tmp_path / "run"
+    shutil.copytree(source.path, copy)
+    for status in ("done", "interrupted"):
+        facts = json.loads((copy / "run.json").read_text())
+        (copy / "run.json").write_text(json.dumps({**facts, "status": status}))
+        command("export", copy, "--out", tmp_path / "ring.safetensors")
+        said = "The run has not ended: these are its weights after 512 images." in capsys.readouterr().err
+        assert said == (status != "done")
+
+
 def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_room(registered, card, source, tmp_path, capsys):
     ours, whole = load("zoo:tiny-ring"), load(source.path)
     assert ours.weights == ("ema",)
