@@ -13,9 +13,10 @@ golden = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(golden)
 
 RECORDED = json.loads(golden.LOSSES.read_text())
-TOLERANCES = (5e-3, 0.15)
+TOLERANCES = (1e-2, 0.15)
 """Relative, at the first log point and later. CPUs add up in different orders, and the first steps of Adam are as long
-as its learning rate, however small a gradient is. ``golden.py compare`` compares bits.
+as its learning rate, however small a gradient is: the path length of stylegan2-mnist-gpu differs most between two CPUs
+at the first log point, by more than half of this. ``golden.py compare`` compares bits.
 """
 
 
