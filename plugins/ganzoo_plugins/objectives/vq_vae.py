@@ -16,7 +16,10 @@ so that 28x28 pixels are 7x7 places. The prior is a gated PixelCNN (van den Oord
 Generation with PixelCNN Decoders", arXiv:1606.05328) with one stack of masked convolutions in place of the two that
 keep every place above in sight; its first kernel is large enough to see nearly all of a small grid.
 
-Differences: squares are means over numbers. Dec ends in tanh. The latent code is where chance comes from: its first P
+Differences: squares are means over numbers. Dec ends in tanh. The encoder ends in batch normalisation (Łańcucki et al.
+2020, "Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): the vectors of a fresh encoder hardly
+differ from one another, so that a few codes would take them all, and in some runs keep them: every image comes back the
+same. The latent code is where chance comes from: its first P
 numbers, made uniform, choose each symbol by the inverse of its cumulative distribution. One code gives one image, and
 ``ganzoo sample --seed`` can be repeated. Any encoder and generator will do: a network without a ``grid`` has its P =
 latent / ``code_width`` places in one row.
@@ -111,6 +114,7 @@ class Encoder(OnGrid):
             Residual(width),
             nn.ReLU(),
             nn.Conv2d(width, self.numbers, 1),
+            nn.BatchNorm2d(self.numbers, affine=False),
         )
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
@@ -153,7 +157,7 @@ class Generator(OnGrid):
 class Codebook(nn.Embedding):
     """K code vectors; called with indices (n, P) it gives vectors (n, P, code_width).
 
-    They begin close together, where a fresh encoder's vectors are too, so that no code is left out of reach.
+    They begin close together, in the middle of the encoder's vectors, so that no code is left out of reach.
     """
 
     def __init__(self, codes: int, code_width: int) -> None:

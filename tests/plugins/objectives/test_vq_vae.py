@@ -43,6 +43,19 @@ def test_the_nearest_code_is_the_nearest() -> None:
         assert found.item() == distances.index(min(distances))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_fresh_encoder_reaches_most_codes(seed: int) -> None:
+    """Where all images begin at a few codes, the decoder learns their mean, and the encoder no way to part them."""
+    torch.manual_seed(seed)
+    strokes = torch.full((64, 1, 28, 28), -1.0)
+    for image in strokes:
+        row, column = torch.randint(4, 16, (2,)).tolist()
+        image[:, row : row + 8, column : column + 3] = 1.0
+    spec = Spec((1, 28, 28), UniformPrior(dim=784))
+    vectors = vq_vae.Encoder(spec, width=32)(strokes).view(64, 49, 16)
+    assert len(Codebook(64, 16).nearest(vectors).unique()) > 32
+
+
 def test_the_loss_is_the_paper_s_three_terms() -> None:
     objective, networks = built(commitment=0.5)
     seen = batch()
