@@ -236,7 +236,6 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
         (setting, _table(found, setting, folder, zoo)) for setting in study.setting_names if _has(found, setting)
     ]
     name = study.name.removesuffix("-quick") if quick else study.name
-    planned = sum(cell.planned for cell in found.cells)
     few = min([len(cell.runs) for cell in found.cells if cell.runs] or [0])
     context = {
         "study": study,
@@ -255,7 +254,7 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
         "trials": _trials(found),
         "is_searching": found.is_searching,
         "runs": len(runs),
-        "planned": planned,
+        "planned": found.planned,
         "seconds": sum(run.record.seconds for run in runs),
         "searched": sum(len(one.trial.jobs) for one in found.trials if one.done),
         "machines": sorted({_machine(run) for run in runs}),

@@ -115,6 +115,11 @@ class Found:
         return [run for cell in self.cells for run in cell.runs.values()]
 
     @property
+    def planned(self) -> int:
+        """Runs that it asks for."""
+        return sum(cell.planned for cell in self.cells)
+
+    @property
     def is_searching(self) -> bool:
         """Whether a trial is still to be made."""
         return not all(trial.done for trial in self.trials)
@@ -197,6 +202,12 @@ def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
 
 
 def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
+    # Who looks after each run, and stops at a difference, finds more of them than there are.
+    if found.is_searching:
+        return Comparison((), (), trouble="Its search has not ended.")
+    if len(found.runs) < found.planned:
+        there = f"{len(found.runs)} of {found.planned}"
+        return Comparison((), (), trouble=f"A verdict waits for all runs: {there} are there.")
     measure, other = found.study.measure(claim.on), found.study.measure(claim.than_on or claim.on)
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
     try:

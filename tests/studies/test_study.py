@@ -200,6 +200,21 @@ def test_records_become_values_and_verdicts(write, zoo, tmp_path):
     assert set(quickly.by_seed.values()) == {64.0}
 
 
+def test_a_verdict_waits_for_every_run(write, zoo, tmp_path):
+    study, ledger = write(), Ledger(tmp_path / "results")
+    means = {"baseline": 40.0, "r1": 20.0, "hinge": 40.0}
+    jobs = [(job, means[cell.row]) for cell in study.cells(zoo) for job in cell.jobs]
+    for job, mean in jobs[:-1]:
+        recorded(ledger, job, [100.0, noisy(mean, job)])
+    (told,) = verdicts([find(study, ledger, zoo)], zoo)
+    assert {one.outcome for one in told} == {Outcome.CANNOT_TELL}
+    assert {one.why for one in told} == {"A verdict waits for all runs: 23 of 24 are there."}
+    # A run that diverged is one of them: the study is whole, and says what became of it.
+    recorded(ledger, jobs[-1][0], [100.0, 90.0], error="Training diverged.")
+    (told,) = verdicts([find(study, ledger, zoo)], zoo)
+    assert told[0].outcome is Outcome.HOLDS
+
+
 def test_a_row_may_be_compared_with_itself_by_another_measure(write, zoo, tmp_path):
     study = write(
         ("better: hinge, than: r1, on: fid@mnist-cnn", "better: r1, than: r1, on: fid@mnist-cnn, than_on: quickly")
