@@ -40,7 +40,9 @@ LARGEST = 2
 """Rankings in the main README while no study has results: those of the most recipes."""
 FEW = 5
 """Verdicts in the main README."""
-UNANSWERED = "No study has results yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
+UNANSWERED = (
+    "No study has all its runs yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
+)
 SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
 EFFECT = "An effect is how many times better the one is than the other, with its 95% interval."
 EXCESS = (
@@ -127,7 +129,8 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
     ]
     for ranking in made:
         parts.append(f"## {markdown(ranking.title)}")
-        parts += _headline(ranking, len(ranking.contenders)) if len(ranking.views) > 1 else ()
+        if len(ranking.views) > 1:
+            parts += [*_headline(ranking, len(ranking.contenders)), *([DISAGREE] if ranking.marks else [])]
         parts += [part for table in ranking.tables for part in _section(table)]
         parts += _failures(ranking)
     parts += ["## How to reproduce each figure", *_commands(made)]
@@ -157,14 +160,13 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
     if few:
         parts += ["**What papers claim, put to the test**", _findings(one for *_, one in few), EFFECT]
     best = [ranking for ranking in made if ranking.tables]
-    if not few:
-        largest = sorted(best, key=lambda ranking: -len(ranking.contenders))[:LARGEST]
-        best = [ranking for ranking in best if ranking in largest]
+    largest = sorted(best, key=lambda ranking: -len(ranking.contenders))[:LARGEST]
+    best = [ranking for ranking in best if ranking in largest]
     for ranking in best:
         title = f"{ranking.title}: the best recipe" if few else ranking.title
         parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
     if best:
-        parts.append(EXCESS)
+        parts.append(f"{DISAGREE} {EXCESS}" if any(ranking.marks for ranking in best) else EXCESS)
     studies = "All studies and recipes" if answers else "All recipes"
     parts.append(f"{studies}, with speed, size and the command for each: [{results}]({results}/README.md).")
     return "\n\n".join(parts)
@@ -239,8 +241,6 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
         rows.append([str(place.rank), _name(place.contender), *cells, took + machine])
     aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
     yield _table({**aligned, "training": "right"}, rows)
-    if ranking.marks:
-        yield DISAGREE
 
 
 def _failures(ranking: Ranking) -> Iterable[str]:

@@ -125,7 +125,7 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
 
 
 def answers(results: Path, zoo: Zoo) -> list[Answer]:
-    """What the studies of a results folder found, for its front page: those with verdicts first.
+    """What the studies of a results folder that have all their runs found, for its front page: verdicts first.
 
     Args:
         results: The folder; studies have theirs in ``studies`` below it.
@@ -138,6 +138,8 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
     found = [find(study, ledger, zoo) for study in started(ledger, zoo)]
     made = []
     for one, judged in zip(found, verdicts(found, zoo), strict=True):
+        if not one.is_whole:
+            continue
         page = f"{STUDIES}/{one.study.name}.html"
         findings = tuple(
             Finding(

@@ -124,6 +124,11 @@ class Found:
         """Whether a trial is still to be made."""
         return not all(trial.done for trial in self.trials)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every training that it asks for is recorded."""
+        return not self.is_searching and len(self.runs) >= self.planned
+
     def cell(self, row: str, setting: str) -> CellFound | None:
         """One of them."""
         return next((one for one in self.cells if (one.cell.row, one.cell.setting) == (row, setting)), None)
@@ -205,7 +210,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     # Who looks after each run, and stops at a difference, finds more of them than there are.
     if found.is_searching:
         return Comparison((), (), trouble="Its search has not ended.")
-    if len(found.runs) < found.planned:
+    if not found.is_whole:
         there = f"{len(found.runs)} of {found.planned}"
         return Comparison((), (), trouble=f"A verdict waits for all runs: {there} are there.")
     measure, other = found.study.measure(claim.on), found.study.measure(claim.than_on or claim.on)
