@@ -207,12 +207,6 @@ def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
 
 
 def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
-    # Who looks after each run, and stops at a difference, finds more of them than there are.
-    if found.is_searching:
-        return Comparison((), (), trouble="Its search has not ended.")
-    if not found.is_whole:
-        there = f"{len(found.runs)} of {found.planned}"
-        return Comparison((), (), trouble=f"A verdict waits for all runs: {there} are there.")
     measure, other = found.study.measure(claim.on), found.study.measure(claim.than_on or claim.on)
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
     try:
@@ -229,6 +223,14 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         ]
     except ValueError as error:
         return Comparison((), (), trouble=str(error))
+    # Who looks after each run, and stops at a difference, finds more of them than there are.
+    waiting = ""
+    if found.is_searching:
+        waiting = "Its search has not ended."
+    elif not found.is_whole:
+        waiting = f"A verdict waits for all runs: {len(found.runs)} of {found.planned} are there."
+    if waiting:
+        return Comparison(better[0], than[0], trouble=waiting)
     return Comparison(better[0], than[0], others, better[1], than[1])
 
 
