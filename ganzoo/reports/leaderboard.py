@@ -37,7 +37,7 @@ BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 5
 """Recipes of each ranking in the main README while no study has results; one of each when some has."""
 LARGEST = 2
-"""Rankings in the main README while no study has results: those of the most recipes."""
+"""Rankings in the main README: those of the most recipes."""
 FEW = 5
 """Verdicts in the main README."""
 UNANSWERED = (
