@@ -244,6 +244,8 @@ class Metric(ABC):
         alone: Whether it uses the samples alone, never the reference.
         needs_features: Whether it is computed in an extractor's features. One that needs none, which only a
             ``ModelMetric`` may be, is asked for by its name alone: ``test-error``.
+        resolution: The step between its values where it counts: 1. Studies take rounding for noise, so that a row whose
+            seeds all count the same can be compared with another.
     """
 
     better: Better
@@ -255,6 +257,7 @@ class Metric(ABC):
     rejecting: Literal["refuses", "takes", "needs"] = "refuses"
     alone: bool = False
     needs_features: bool = True
+    resolution: float = 0.0
 
     @abstractmethod
     def compute(self, inputs: MetricInputs) -> float:

@@ -413,6 +413,7 @@ class Modes(Metric):
     range = "0 to the number of modes"
     needs_logits = alone = True
     rejecting = "takes"
+    resolution = 1.0
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``modes_found``."""

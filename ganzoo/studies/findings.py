@@ -213,7 +213,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         better = _logs(found, claim.better, settings, measure, zoo)
         than = _logs(found, claim.than, settings, other, zoo)
         others = [
-            _logs(found, row, settings, measure, zoo)[0]
+            _logs(found, row, settings, measure, zoo).values
             for row in found.study.rows
             # With the baseline, all rows are compared; with another row, those that a claim sets beside it. Where it is
             # measured by something else, it is compared with one row alone.
@@ -230,8 +230,16 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     elif not found.is_whole:
         waiting = f"A verdict waits for all runs: {len(found.runs)} of {found.planned} are there."
     if waiting:
-        return Comparison(better[0], than[0], trouble=waiting)
-    return Comparison(better[0], than[0], others, better[1], than[1])
+        return Comparison(better.values, than.values, trouble=waiting)
+    return Comparison(
+        better.values,
+        than.values,
+        others,
+        better_failed=better.failed,
+        than_failed=than.failed,
+        better_rounding=better.rounding,
+        than_rounding=than.rounding,
+    )
 
 
 def _is_claimed(found: Found, claim: Claim, row: str) -> bool:
@@ -241,8 +249,23 @@ def _is_claimed(found: Found, claim: Claim, row: str) -> bool:
     )
 
 
-def _logs(found: Found, row: str, settings: Sequence[str], measure: Measure, zoo: Zoo) -> tuple[list[float], int]:
-    """Logarithms of a row's scores, larger being better, and how many of its runs have none.
+@dataclass(frozen=True)
+class _Logs:
+    """A row's scores as a claim compares them.
+
+    Attributes:
+        values: Logarithms, larger being better, one for each seed.
+        failed: Runs that have none.
+        rounding: The least standard deviation that the values have, which the measure may have rounded away.
+    """
+
+    values: Sequence[float] = ()
+    failed: int = 0
+    rounding: float = 0.0
+
+
+def _logs(found: Found, row: str, settings: Sequence[str], measure: Measure, zoo: Zoo) -> _Logs:
+    """A row's scores.
 
     Over several settings, a seed counts with the mean of its logarithms, if it has a run in each.
 
@@ -251,29 +274,32 @@ def _logs(found: Found, row: str, settings: Sequence[str], measure: Measure, zoo
     """
     cells = [found.cell(row, setting) for setting in settings]
     if any(cell is None for cell in cells):
-        return [], 0
+        return _Logs()
     sign = 1 if measure.better(zoo) == "higher" else -1
+    step = measure.resolution(zoo)
     runs = [cell.runs for cell in cells if cell is not None]
-    logs, failed = [], 0
+    logs, rounded, failed = [], [], 0
     for seed in sorted(set(runs[0]).intersection(*runs[1:])):
         values = [value_of(one[seed], measure) for one in runs]
         known = [
-            sign * math.log(_positive(value, one[seed], measure))
+            _positive(value, one[seed], measure, step)
             for one, value in zip(runs, values, strict=True)
             if value is not None
         ]
         if len(known) == len(values):
-            logs.append(fmean(known))
+            logs.append(sign * fmean(map(math.log, known)))
+            # A value may lie anywhere within a step: evenly spread, that is a deviation of 1/√12 of it.
+            rounded.append(fmean((step / value) ** 2 / 12 for value in known) / len(known))
         else:
             failed += 1
-    return logs, failed
+    return _Logs(logs, failed, math.sqrt(fmean(rounded)) if rounded else 0.0)
 
 
-def _positive(value: float, run: ScoredRun, measure: Measure) -> float:
-    """A score that has a logarithm: a share of none counts as one sample's."""
+def _positive(value: float, run: ScoredRun, measure: Measure, step: float) -> float:
+    """A score that has a logarithm: a count of none counts as one, a share of none as one sample's."""
     if value < 0:
         raise ValueError(f"Scores of {measure.name} are negative here, and have no logarithm.")
-    return value or 1 / int(run.record.protocol.get("n_fake", 10_000))
+    return value or step or 1 / int(run.record.protocol.get("n_fake", 10_000))
 
 
 def in_order(study: Study, cells: Sequence[Cell]) -> Iterator[Job]:

@@ -103,6 +103,10 @@ class Measure(Section):
         """Which values are better."""
         return "lower" if self.is_time else zoo.metric(self.metric.partition("@")[0]).better
 
+    def resolution(self, zoo: Zoo) -> float:
+        """The step between its values: 1 for a count, 0 where there is none."""
+        return 0.0 if self.is_time else zoo.metric(self.metric.partition("@")[0]).resolution
+
 
 class Claim(Section):
     """A sentence of a paper, as a comparison of two rows.

@@ -12,12 +12,14 @@ methods alike. A claim says that one row beats another; its effect is how many t
 
 Dunnett's test takes the noise of all rows to be the same. A method that sometimes collapses breaks that, so Welch's
 test, which does not assume it, has to agree: of the two, the larger p-value and the wider interval count.
+
+A measure that counts may give all seeds of a row one value, and all of another row another. They are not without noise:
+it was rounded away, and a row has at least as much as rounding hides.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -57,6 +59,8 @@ class Comparison:
         others: Those of the study's other rows that are compared with the same row.
         better_failed: Runs of the first row that have no score, because they diverged or never got there.
         than_failed: And of the second.
+        better_rounding: The least standard deviation of the first row's logarithms: what its measure rounds away.
+        than_rounding: And of the second's.
         trouble: A sentence if the scores cannot be compared at all.
     """
 
@@ -65,6 +69,8 @@ class Comparison:
     others: Sequence[Sequence[float]] = ()
     better_failed: int = 0
     than_failed: int = 0
+    better_rounding: float = 0.0
+    than_rounding: float = 0.0
     trouble: str = ""
 
 
@@ -126,29 +132,35 @@ def holm(p: Sequence[float]) -> list[float]:
 def _test(comparison: Comparison) -> _Tested | None:
     """Dunnett's and Welch's tests; None where there is nothing to test."""
     better, than = np.asarray(comparison.better), np.asarray(comparison.than)
-    if comparison.trouble or min(len(better), len(than)) < 2 or max(np.ptp(better), np.ptp(than)) == 0:
+    if comparison.trouble or min(len(better), len(than)) < 2:
         return None
-    rows = [better, *(np.asarray(other) for other in comparison.others if len(other) >= 2)]
     effect, margin = float(better.mean() - than.mean()), math.log(SMALLEST)
+    variances = [
+        max(float(row.var(ddof=1)), rounding**2)
+        for row, rounding in ((better, comparison.better_rounding), (than, comparison.than_rounding))
+    ]
+    # Where both rows are at the same limit of a measure, it cannot tell them apart.
+    if max(variances) == 0 or max(abs(better - than[0]).max(), np.ptp(than)) == 0:
+        return None
+    sizes = [len(better), len(than)]
 
-    dunnett = Dunnett(tuple(map(len, rows)), len(than))
-    squares = sum(float(((row - row.mean()) ** 2).sum()) for row in (*rows, than))
-    error = math.sqrt(squares / dunnett.freedom * (1 / len(better) + 1 / len(than)))
-    allowance = dunnett.critical(1 - LEVEL) * error
+    others = [np.asarray(other) for other in comparison.others if len(other) >= 2]
+    dunnett = Dunnett((len(better), *map(len, others)), len(than))
+    squares = sum(v * (n - 1) for v, n in zip(variances, sizes, strict=True))
+    squares += sum(float(((other - other.mean()) ** 2).sum()) for other in others)
+    pooled = math.sqrt(squares / dunnett.freedom * sum(1 / n for n in sizes))
+    allowance = dunnett.critical(1 - LEVEL) * pooled
 
-    with warnings.catch_warnings():
-        # A row whose seeds all score the same, as at a measure's limit, has no noise to lose precision in.
-        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
-        welch, below = (
-            stats.ttest_ind(better - shift, than, equal_var=False, alternative=alternative)
-            for shift, alternative in ((0.0, "two-sided"), (margin, "less"))
-        )
-        low, high = welch.confidence_interval(1 - LEVEL)
+    # By hand, since scipy's takes no variance of ours.
+    parts = [v / n for v, n in zip(variances, sizes, strict=True)]
+    own = math.sqrt(sum(parts))
+    welch = stats.t(sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, sizes, strict=True)))
+    allowance = max(allowance, float(welch.ppf(1 - LEVEL / 2)) * own)
     return _Tested(
         effect,
-        (min(effect - allowance, float(low)), max(effect + allowance, float(high))),
-        max(1 - dunnett.within(abs(effect) / error), float(welch.pvalue)),
-        max(1 - dunnett.within((margin - effect) / error, two_sided=False), float(below.pvalue)),
+        (effect - allowance, effect + allowance),
+        max(1 - dunnett.within(abs(effect) / pooled), 2 * float(welch.sf(abs(effect) / own))),
+        max(1 - dunnett.within((margin - effect) / pooled, two_sided=False), float(welch.sf((margin - effect) / own))),
     )
 
 
@@ -239,7 +251,7 @@ def _untested(comparison: Comparison) -> Verdict:
         failed = comparison.better_failed + comparison.than_failed
         why = f"{_runs(failed)} failed." if failed else "It takes two seeds of each at least."
         return Verdict(Outcome.CANNOT_TELL, why, seeds=seeds)
-    # Neither row varies: there is no noise to measure a difference by.
+    # Neither row varies.
     effect = math.exp(comparison.better[0] - comparison.than[0])
     return Verdict(
         Outcome.CANNOT_TELL, "All seeds score the same, as where a measure is at its limit.", effect, seeds=seeds

@@ -126,19 +126,19 @@ def test_a_recipe_that_is_refused_is_named_with_its_row(write, zoo):
 PROTOCOL = {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0}
 
 
-def recorded(ledger, job: Job, values, *, error=None, split="test"):
+def recorded(ledger, job: Job, values, *, error=None, split="test", metric="fid@mnist-cnn"):
     """Record a job with scores at equal distances, one second for a thousand images."""
-    protocol = {**PROTOCOL, "split": split}
+    protocol = {**PROTOCOL, "dataset": job.recipe.dataset.name, "split": split}
     images = job.recipe.train.images
     scores = [
         {
-            "metric": "fid@mnist-cnn",
+            "metric": metric,
             "weights": "ema",
             "value": value,
             "floor": 0.1,
             "images": images * (i + 1) // len(values),
             "seconds": images * (i + 1) / len(values) / 1000,
-            "protocol": {"metric": "fid", **protocol},
+            "protocol": {"metric": metric.partition("@")[0], **protocol},
         }
         for i, value in enumerate(values)
     ]
@@ -146,7 +146,7 @@ def recorded(ledger, job: Job, values, *, error=None, split="test"):
         {
             "schema": 2,
             "recipe": job.recipe.name,
-            "dataset": "mnist",
+            "dataset": job.recipe.dataset.name,
             "seed": job.seed,
             "digest": job.digest,
             "plugin": None,
@@ -227,6 +227,25 @@ def test_a_row_may_be_compared_with_itself_by_another_measure(write, zoo, tmp_pa
     assert itself.outcome is Outcome.HOLDS
     assert itself.effect == pytest.approx(64 / 20, rel=0.05)  # a score of 20 against 64 seconds
     assert itself.seeds == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("kept", "lost", "outcome", "effect"),
+    [(8, 0, Outcome.HOLDS, 8), (8, 1, Outcome.HOLDS, 8), (8, 8, Outcome.CANNOT_TELL, 1)],
+)
+def test_seeds_that_count_the_same_differ_by_what_is_rounded_away(tmp_path, zoo, kept, lost, outcome, effect):
+    path = tmp_path / "ring.yaml"
+    path.write_text(
+        "question: Which keeps all?\nbaseline: vanilla-ring\nvariants: {pacgan: {recipe: pacgan-ring}}\nseeds: 3\n"
+        "measures: [modes@ring]\nclaims: [{says: It helps, paper: Nobody, better: pacgan, on: modes@ring}]\n"
+    )
+    study, ledger = load_study(path, zoo), Ledger(tmp_path / "results")
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            recorded(ledger, job, [kept if cell.row == "pacgan" else lost], metric="modes@ring")
+    ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
+    assert told.outcome is outcome
+    assert told.effect == pytest.approx(effect)
 
 
 def test_a_run_that_failed_or_never_got_there_counts_as_such(write, zoo, tmp_path):

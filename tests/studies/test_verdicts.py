@@ -92,6 +92,25 @@ def test_a_row_of_wild_seeds_does_not_borrow_the_calm_of_the_others():
     assert pooled.pvalue[0] < LEVEL  # the pooled deviation takes it for calm
     (found,) = judge([Comparison(wild, calm, others)])
     assert found.outcome is Outcome.CANNOT_TELL
+    welch = stats.ttest_ind(wild, calm, equal_var=False)
+    assert found.p == pytest.approx(welch.pvalue)
+    assert found.interval == pytest.approx(np.exp(welch.confidence_interval(0.95)))
+
+
+def test_no_row_has_less_noise_than_its_measure_rounds_away():
+    rows = (math.log(8),) * 5, (math.log(4),) * 5
+    (without,) = judge([Comparison(*rows)])
+    assert without.outcome is Outcome.CANNOT_TELL
+    step = 1 / math.sqrt(12)
+    (found,) = judge([Comparison(*rows, better_rounding=step / 8, than_rounding=step / 4)])
+    assert found.outcome is Outcome.HOLDS
+    assert found.effect == pytest.approx(2)
+    error = step * math.sqrt((1 / 8**2 + 1 / 4**2) / 5)
+    assert math.log(found.interval[1] / 2) > stats.norm.ppf(0.975) * error
+    # It adds nothing where the seeds differ by more.
+    noisy = Comparison(logs(0.5, 5, 1), logs(0, 10, 2))
+    rounded = Comparison(logs(0.5, 5, 1), logs(0, 10, 2), better_rounding=NOISE / 2, than_rounding=NOISE / 2)
+    assert judge([noisy]) == judge([rounded])
 
 
 def test_holm_as_in_his_paper_and_in_r():
