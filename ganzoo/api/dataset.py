@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import refuse_links, write_atomically
@@ -195,15 +196,16 @@ class Points(Modality):
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
         """Grey dots on black, brighter where more points fall on a pixel; the first two coordinates, right and up.
 
-        What lies outside of [-1, 1] is drawn on the border. Returns uint8 (1, 384, 384): 0 where there are no points,
-        96 for a single one, up to 255 where there are most.
+        A dot is 3x3 pixels, so that a thumbnail shows it too. What lies outside of [-1, 1] is drawn on the border.
+        Returns uint8 (1, 384, 384): 0 where there are no points, 96 for a single one, up to 255 where there are most.
         """
         places = ((samples.flatten(0, -2)[:, :2] + 1) / 2 * (PLOT - 1)).round().clamp(0, PLOT - 1).long()
         across, down = places[:, 0], PLOT - 1 - places[:, 1]
         count = (down * PLOT + across).bincount(minlength=PLOT**2).float()
         # By logarithms, so that one point alone is seen beside hundreds on one pixel.
-        brightness = 96 + 159 * count.log() / count.max().clamp(min=2).log()
-        return brightness.where(count > 0, 0).round().to(torch.uint8).view(1, PLOT, PLOT)
+        brightness = (96 + 159 * count.log() / count.max().clamp(min=2).log()).where(count > 0, 0)
+        dots = F.max_pool2d(brightness.view(1, PLOT, PLOT), kernel_size=3, stride=1, padding=1)
+        return dots.round().to(torch.uint8)
 
     def array(self, samples: Tensor) -> Tensor:
         """(n, 1, d)."""
