@@ -112,7 +112,7 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
     together = [*studies, *(one for one in started(ledger, zoo, quick=quick) if one.name not in names)]
     found = [find(study, ledger, zoo) for study in together]
     judged = verdicts(found, zoo)
-    claims = sum(map(len, judged))
+    claims = sum(verdict.p is not None for outcomes in judged for verdict in outcomes)
     pages = []
     for one, outcome in zip(found, judged, strict=True):
         path = ledger.folder / f"{one.study.name}.html"

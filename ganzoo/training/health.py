@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
@@ -49,6 +50,8 @@ def shares_of_a_step(trainer: Trainer, steps: int = 40) -> dict[str, float]:
         trainer: Past its first steps, which allocate memory.
         steps: How many are looked at.
     """
+    # Unless it was asked for, the profiler's library does not write its own log to the terminal.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     with trainer.rehearsal(), profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(steps):
             with record_function(STEP):
