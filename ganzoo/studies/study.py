@@ -361,7 +361,7 @@ class Study(Section):
         search = self.search
         apart = (f"dataset.validation={search.validation}", *search.overrides)
         return [
-            Trial(row, setting, number, changes, self._jobs(row, setting, (*changes, *apart), zoo, search.seeds))
+            Trial(row, setting, number, changes, self._jobs(row, setting, (*changes, *apart), zoo, trials=search.seeds))
             for number, changes in enumerate(search.settings())
             for setting in self.setting_names
             for row in self.rows
@@ -369,8 +369,9 @@ class Study(Section):
         ]
 
     def _jobs(
-        self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, seeds: int | None = None
+        self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, trials: int | None = None
     ) -> tuple[Job, ...]:
+        """The trainings of a cell; or so many of a trial, which is scored only by what decides it."""
         variant = self.rows[row]
         pins = [f"train.precision={self.precision}", f"train.threads={self.threads}"]
         in_setting = (*self.settings.get(setting, ()), *variant.settings.get(setting, ()))
@@ -378,20 +379,21 @@ class Study(Section):
         source = variant.recipe or self.baseline
         try:
             # What decides which metrics fit is the loss, the labels and the dataset.
-            metrics = self._metrics(load_recipe(source, zoo, [*given, "train.until=null", "evaluate.metrics=[]"]), zoo)
+            recipe = load_recipe(source, zoo, [*given, "train.until=null", "evaluate.metrics=[]"])
+            metrics = self._metrics(self.measures if trials is None else self.measures[:1], recipe, zoo)
             first = job_of(source, zoo, [*given, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
             where = f"row '{row}'" + (f" in '{setting}'" if setting else "")
             raise GanzooError(f"The study '{self.name}', {where}: {error.sentence}", error.remedy) from error
         title = f"{self.name}: {row}" + (f", {setting}" if setting else "")
         first = replace(first, title=title, pictured=f"{self.name} {row} {setting}".strip())
-        return tuple(first.with_seed(seed) for seed in range(self.seeds_of(row) if seeds is None else seeds))
+        return tuple(first.with_seed(seed) for seed in range(self.seeds_of(row) if trials is None else trials))
 
-    def _metrics(self, recipe: Recipe, zoo: Zoo) -> list[str]:
+    def _metrics(self, measures: Sequence[Measure], recipe: Recipe, zoo: Zoo) -> list[str]:
         """The metrics to ask of a cell: those that need labels or an encoder only where there are some."""
         names = [
             name
-            for measure in self.measures
+            for measure in measures
             for name in (headline(recipe.dataset.name, zoo) if measure.metric == HEADLINE else (measure.metric,))
         ]
         return [name for name in dict.fromkeys(names) if _fits(name, recipe, zoo)]

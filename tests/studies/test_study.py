@@ -285,7 +285,7 @@ search:
     train.batch_size: [64, 128]
   trials: 9
   validation: 1000
-measures: [fid@mnist-cnn]
+measures: [fid@mnist-cnn, recall@mnist-cnn]
 claims: [{says: It helps, paper: Nobody, better: tuned, on: fid@mnist-cnn}]
 """
 
@@ -300,6 +300,7 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert 1e-4 <= rates[0] < 2.5e-4 < 4e-3 < rates[-1] <= 1e-2  # spread over the whole range
     assert {trial.jobs[0].recipe.train.batch_size for trial in trials[1:]} == {64, 128}
     assert {trial.jobs[0].recipe.dataset.validation for trial in trials} == {1000}
+    assert {trial.jobs[0].recipe.evaluate.metrics for trial in trials} == {("fid@mnist-cnn",)}  # it alone decides
     assert [t.changes for t in trials] == [t.changes for t in study.trials(zoo)]  # the same for every worker
     assert [cell.cell.row for cell in find(study, ledger, zoo).cells] == ["baseline"]
     for trial in trials:
@@ -310,6 +311,7 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert not found.is_searching
     tuned = found.cell("tuned", "").cell.jobs[0]
     assert tuned.recipe.dataset.validation == 0
+    assert tuned.recipe.evaluate.metrics == ("fid@mnist-cnn", "recall@mnist-cnn")
     winner = trials[4].jobs[0].recipe
     assert tuned.recipe.optimizers == winner.optimizers
     assert tuned.recipe.train.batch_size == winner.train.batch_size
