@@ -16,6 +16,7 @@ from torch.nn.modules.module import (
 )
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.overrides import TorchFunctionMode
 
 from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
 from ganzoo.api.dataset import Modality
@@ -187,6 +188,18 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
             hook.remove()
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves a tensor as it is where it would be filled with normal numbers: on the meta device that fills nothing, but
+    makes torch load its compiler, which takes more than a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.init.normal_:
+            return args[0] if args else kwargs["tensor"]
+        return args[0] if func is Tensor.normal_ else func(*args, **kwargs)
+
+
 def check_memory(name: str, build: Callable[[], object], memory: int | None = None) -> None:
     """Let ``memory_guard`` see a network on the meta device, where tensors have no data, before the real one is built.
 
@@ -200,7 +213,8 @@ def check_memory(name: str, build: Callable[[], object], memory: int | None = No
     Raises:
         GanzooError: The network is too large.
     """
-    with memory_guard(name, memory), suppress(Exception), torch.random.fork_rng(devices=[]), torch.device("meta"):
+    alone = torch.random.fork_rng(devices=[])
+    with memory_guard(name, memory), suppress(Exception), alone, torch.device("meta"), _Unfilled():
         build()
 
 

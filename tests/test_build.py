@@ -1,5 +1,8 @@
 """Networks too large for memory are rejected; convolutions use channels_last and give the same results."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -125,6 +128,22 @@ def test_networks_that_do_not_fit_into_memory_are_rejected_before_they_are_built
         check_memory("generator 'wide'", lambda: nn.Linear(10**9, 10**9), memory=4_000)
     check_memory("generator 'fits'", lambda: nn.Linear(24, 40), memory=4_000)
     assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("fill", ["normal_", "kaiming_normal_", "trunc_normal_", "orthogonal_"])
+def test_looking_at_a_network_s_size_does_not_load_torchs_compiler(fill):
+    """It would take more than a second of every `ganzoo sample`."""
+    code = f"""
+import sys
+from torch import nn
+from ganzoo.build import check_memory
+seen = []
+check_memory("generator", lambda: seen.append(nn.init.{fill}(nn.Linear(24, 40).weight)))
+assert seen[0].is_meta and seen[0].shape == (40, 24), seen
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_building_leaves_every_network_in_training_mode(zoo):
