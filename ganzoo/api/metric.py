@@ -118,6 +118,8 @@ CPU = torch.device("cpu")
 T = TypeVar("T")
 Better = Literal["lower", "higher", "neither"]
 """Which way a score is better; ``neither`` where real images' own score is best."""
+Scale = Literal["ratio", "count", "share"]
+"""How two scores compare: by their ratio, or, of shares from 0 to 1, by the ratio of their odds."""
 
 
 class Reference(Protocol):
@@ -244,8 +246,8 @@ class Metric(ABC):
         alone: Whether it uses the samples alone, never the reference.
         needs_features: Whether it is computed in an extractor's features. One that needs none, which only a
             ``ModelMetric`` may be, is asked for by its name alone: ``test-error``.
-        resolution: The step between its values where it counts: 1. Studies take rounding for noise, so that a row whose
-            seeds all count the same can be compared with another.
+        scale: How studies compare two of its values: by their ``ratio``; a ``count`` too, whose rounding they take for
+            noise; a ``share``, from 0 to 1, by its odds, since near 1 there is no room for a ratio.
     """
 
     better: Better
@@ -257,7 +259,7 @@ class Metric(ABC):
     rejecting: Literal["refuses", "takes", "needs"] = "refuses"
     alone: bool = False
     needs_features: bool = True
-    resolution: float = 0.0
+    scale: Scale = "ratio"
 
     @abstractmethod
     def compute(self, inputs: MetricInputs) -> float:

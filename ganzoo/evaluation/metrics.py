@@ -262,6 +262,7 @@ class Precision(_Neighbours):
     """Share of samples among real images (Kynkäänniemi et al. 2019)."""
 
     range = "0 to 1"
+    scale = "share"
     neighbours = PRC_NEIGHBOURS
 
     def compute(self, inputs: MetricInputs) -> float:
@@ -277,6 +278,7 @@ class Recall(_Neighbours):
     """Share of real images among samples (Kynkäänniemi et al. 2019)."""
 
     range = "0 to 1"
+    scale = "share"
     neighbours = PRC_NEIGHBOURS
 
     def compute(self, inputs: MetricInputs) -> float:
@@ -307,6 +309,7 @@ class Coverage(_Neighbours):
     """Share of real neighbourhoods that hold a sample (Naeem et al. 2020)."""
 
     range = "0 to 1"
+    scale = "share"
     neighbours = NEIGHBOURS
 
     def compute(self, inputs: MetricInputs) -> float:
@@ -323,6 +326,7 @@ class ClassCoverage(Metric):
 
     better = "higher"
     range = "0 to 1"
+    scale = "share"
     needs_logits = True
 
     def compute(self, inputs: MetricInputs) -> float:
@@ -368,6 +372,7 @@ class Accuracy(Metric):
 
     better = "higher"
     range = "0 to 1"
+    scale = "share"
     needs_logits = needs_labels = held_out = alone = True
 
     def compute(self, inputs: MetricInputs) -> float:
@@ -386,6 +391,7 @@ class Memorisation(Metric):
 
     better = "lower"
     range = "0 to 1, 1 for copies"
+    scale = "share"
     held_out = True
 
     def compute(self, inputs: MetricInputs) -> float:
@@ -413,7 +419,7 @@ class Modes(Metric):
     range = "0 to the number of modes"
     needs_logits = alone = True
     rejecting = "takes"
-    resolution = 1.0
+    scale = "count"
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``modes_found``."""
@@ -453,6 +459,7 @@ class Quality(Metric):
 
     better = "higher"
     range = "0 to 1"
+    scale = "share"
     needs_logits = alone = True
     rejecting = "needs"
 

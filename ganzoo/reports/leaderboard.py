@@ -44,7 +44,7 @@ UNANSWERED = (
     "No study has all its runs yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
 )
 SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
-EFFECT = "An effect is how many times better the one is than the other, with its 95% interval."
+EFFECT = "An effect is how many times better the one is than the other, by the odds of a share, with its 95% interval."
 EXCESS = (
     "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
     "standard deviation of that over draws of real images, where it was measured. Read a column downwards: the numbers "

@@ -18,7 +18,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.reports.leaderboard import Answer, Finding, grid_of, thumbnail
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
 from ganzoo.reports.templates import Picture, markdown, page
-from ganzoo.studies.findings import CellFound, Found, Values, curve, find, verdicts
+from ganzoo.studies.findings import CellFound, Found, Values, curve, find, logarithm, verdicts
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun
 from ganzoo.studies.study import BASELINE, Claim, Measure, Study, load_study
 from ganzoo.studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
@@ -170,7 +170,8 @@ def index(pages: Sequence[StudyPage]) -> str:
     """``README.md``: every study's question, with the verdict on each claim."""
     parts = [
         f"{INDEX} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl). Each study has a page with its "
-        "table, pictures and curves. An effect is how many times better a method is, with its 95% interval."
+        "table, pictures and curves. An effect is how many times better a method is, by the odds of a share, with its "
+        "95% interval."
     ]
     for one in sorted(pages, key=lambda page: page.found.study.name):
         study = one.found.study
@@ -282,7 +283,7 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
         changes = [*variant.overrides, *(won.trial.changes if won else ())]
         words = [*([variant.recipe or study.baseline] if variant.recipe or name == BASELINE else []), *changes]
         values = [
-            (cell.values(one), None if name == BASELINE else _times_better(cell, baseline, one, zoo))
+            (cell.values(one, one.scale(zoo)), None if name == BASELINE else _times_better(cell, baseline, one, zoo))
             for one in study.measures
         ]
         rows.append(TableRow(name, " ".join(words), _picture(cell, folder), cell, values))
@@ -290,14 +291,16 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
 
 
 def _times_better(cell: CellFound, baseline: CellFound | None, measure: Measure, zoo: Zoo) -> float | None:
-    """The ratio of the geometric means, above 1 where the cell is better."""
+    """The ratio of the geometric means, of odds where the measure is a share; above 1 where the cell is better."""
     if baseline is None:
         return None
     ours, theirs = cell.values(measure).known, baseline.values(measure).known
     better = measure.better(zoo)
     if not ours or not theirs or min(*ours, *theirs) <= 0 or better == "neither":
         return None
-    difference = fmean(map(math.log, ours)) - fmean(map(math.log, theirs))
+    scale = measure.scale(zoo)
+    means = [fmean(logarithm(value, scale) for value in known) for known in (ours, theirs)]
+    difference = means[0] - means[1]
     return math.exp(difference if better == "higher" else -difference)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from ganzoo.api.metric import Scale
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.scores import is_own
 from ganzoo.studies.matrix import Job
@@ -24,9 +25,11 @@ class Values:
 
     Attributes:
         by_seed: The value of each run, None where a run has none: it failed, or never reached the mark.
+        scale: How two of them compare.
     """
 
     by_seed: Mapping[int, float | None]
+    scale: Scale = "ratio"
 
     @property
     def known(self) -> list[float]:
@@ -53,7 +56,7 @@ class Values:
         """By how much two seeds differ, as a factor: the exponential of the deviation of logarithms."""
         if len(self.known) < 2 or min(self.known) <= 0:
             return None
-        return math.exp(stdev(map(math.log, self.known)))
+        return math.exp(stdev(logarithm(value, self.scale) for value in self.known))
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,9 @@ class CellFound:
         """Runs that the study asks for."""
         return len(self.cell.jobs)
 
-    def values(self, measure: Measure) -> Values:
-        """A measure of every recorded run."""
-        return Values({seed: value_of(run, measure) for seed, run in self.runs.items()})
+    def values(self, measure: Measure, scale: Scale = "ratio") -> Values:
+        """A measure of every recorded run; ``scale`` is the measure's, where values are compared."""
+        return Values({seed: value_of(run, measure) for seed, run in self.runs.items()}, scale)
 
 
 @dataclass(frozen=True)
@@ -276,30 +279,39 @@ def _logs(found: Found, row: str, settings: Sequence[str], measure: Measure, zoo
     if any(cell is None for cell in cells):
         return _Logs()
     sign = 1 if measure.better(zoo) == "higher" else -1
-    step = measure.resolution(zoo)
+    scale = measure.scale(zoo)
     runs = [cell.runs for cell in cells if cell is not None]
     logs, rounded, failed = [], [], 0
     for seed in sorted(set(runs[0]).intersection(*runs[1:])):
         values = [value_of(one[seed], measure) for one in runs]
-        known = [
-            _positive(value, one[seed], measure, step)
-            for one, value in zip(runs, values, strict=True)
-            if value is not None
-        ]
+        known = [value for value in values if value is not None]
+        if any(value < 0 for value in known):
+            raise ValueError(f"Scores of {measure.name} are negative here, and have no logarithm.")
         if len(known) == len(values):
-            logs.append(sign * fmean(map(math.log, known)))
-            # A value may lie anywhere within a step: evenly spread, that is a deviation of 1/√12 of it.
-            rounded.append(fmean((step / value) ** 2 / 12 for value in known) / len(known))
+            drawn = [int(one[seed].record.protocol.get("n_fake", 10_000)) for one in runs]
+            logs.append(sign * fmean(logarithm(value, scale, n) for value, n in zip(known, drawn, strict=True)))
+            if scale == "count":
+                # What was counted may lie anywhere within a step: evenly spread, that is a deviation of 1/√12.
+                rounded.append(fmean(1 / max(value, 1) ** 2 / 12 for value in known) / len(known))
         else:
             failed += 1
     return _Logs(logs, failed, math.sqrt(fmean(rounded)) if rounded else 0.0)
 
 
-def _positive(value: float, run: ScoredRun, measure: Measure, step: float) -> float:
-    """A score that has a logarithm: a count of none counts as one, a share of none as one sample's."""
-    if value < 0:
-        raise ValueError(f"Scores of {measure.name} are negative here, and have no logarithm.")
-    return value or step or 1 / int(run.record.protocol.get("n_fake", 10_000))
+def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
+    """What scores are compared by: the logarithm of a score, or of a share's odds.
+
+    A count of none counts as one; of another score, none is 1 / n, and all of a share is one sample less than all.
+
+    Args:
+        value: At least 0.
+        scale: Of its metric.
+        n: Samples that were scored.
+    """
+    if scale == "share":
+        share = min(max(value, 1 / n), 1 - 1 / n)
+        return math.log(share / (1 - share))
+    return math.log(value or (1 if scale == "count" else 1 / n))
 
 
 def in_order(study: Study, cells: Sequence[Cell]) -> Iterator[Job]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 import torch
 from pydantic import Field, ValidationError, model_validator
 
-from ganzoo.api.metric import ModelMetric
+from ganzoo.api.metric import ModelMetric, Scale
 from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import HEADLINE, Images, MetricName, Recipe, Section, combination
@@ -103,9 +103,9 @@ class Measure(Section):
         """Which values are better."""
         return "lower" if self.is_time else zoo.metric(self.metric.partition("@")[0]).better
 
-    def resolution(self, zoo: Zoo) -> float:
-        """The step between its values: 1 for a count, 0 where there is none."""
-        return 0.0 if self.is_time else zoo.metric(self.metric.partition("@")[0]).resolution
+    def scale(self, zoo: Zoo) -> Scale:
+        """How two of its values compare."""
+        return "ratio" if self.is_time else zoo.metric(self.metric.partition("@")[0]).scale
 
 
 class Claim(Section):

@@ -1,7 +1,8 @@
 """Whether claims hold: comparisons of log scores between seeds, corrected for how many claims are tested.
 
 A score's logarithm turns "10% better" into the same difference at every score, and makes the noise of good and of bad
-methods alike. A claim says that one row beats another; its effect is how many times better the one is.
+methods alike. Of a share, such as an accuracy, it is the logarithm of the odds, or near 1 nothing could be 10% better.
+A claim says that one row beats another; its effect is how many times better the one is.
 
 - **holds**: the difference is significant at 5%, by Dunnett's test (Dunnett 1955, A multiple comparison procedure for
   comparing several treatments with a control) within the study and Holm's correction (Holm 1979, A simple sequentially

@@ -248,6 +248,26 @@ def test_seeds_that_count_the_same_differ_by_what_is_rounded_away(tmp_path, zoo,
     assert told.effect == pytest.approx(effect)
 
 
+def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
+    """0.95 cannot become 10% more, but the odds can be better than twice as good."""
+    study = write(
+        ("measures:\n  - fid@mnist-cnn\n", "measures:\n  - recall@mnist-cnn\n"),
+        ("on: fid@mnist-cnn, at", "on: recall@mnist-cnn, at"),
+        ("than: r1, on: fid@mnist-cnn}", "than: r1, on: recall@mnist-cnn}"),
+    )
+    ledger = Ledger(tmp_path / "results")
+    missed = {"baseline": 0.05, "r1": 0.025, "hinge": 0.0}
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            recorded(ledger, job, [1 - noisy(missed[cell.row], job)], metric="recall@mnist-cnn")
+    found = find(study, ledger, zoo)
+    ((better, perfect),) = verdicts([found], zoo)
+    assert better.outcome is Outcome.HOLDS
+    assert better.effect == pytest.approx((0.975 / 0.025) / (0.95 / 0.05), rel=0.05)
+    # All of 10,000 right counts as all but one.
+    assert perfect.effect == pytest.approx(9_999 / (0.975 / 0.025), rel=0.05)
+
+
 def test_a_run_that_failed_or_never_got_there_counts_as_such(write, zoo, tmp_path):
     study, ledger = write(), Ledger(tmp_path / "results")
     baseline, r1, _ = (cell.jobs for cell in study.cells(zoo)[:3])

@@ -61,6 +61,7 @@ class LinearProbe(ModelMetric):
 
     better = "lower"
     range = "0 to 1"
+    scale = "share"
     calls = "codes"
     does = "encodes images"
     needs_classes = True

@@ -194,6 +194,7 @@ class ClusteringAccuracy(ModelMetric):
 
     better = "higher"
     range = "0 to 1"
+    scale = "share"
     calls = "cluster"
     does = "finds clusters"
     needs_classes = True

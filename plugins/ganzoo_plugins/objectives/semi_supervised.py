@@ -348,6 +348,7 @@ class TestError(ModelMetric):
 
     better = "lower"
     range = "0 to 1"
+    scale = "share"
     calls = "classify"
     does = "classifies images"
     needs_classes = True
