@@ -87,7 +87,9 @@ def test_a_run_without_any_sign_is_healthy_or_too_young_to_say(healthy):
     assert facts["findings"] == []
     young = RunFolder.open(healthy).info["seconds"] < YOUNG
     assert facts["verdict"] in ({"young"} if young else {"young", "improving", "healthy"})
-    assert {"collapse", "saturation", "vanishing or exploding gradients"} <= set(facts["judged"])
+    # Samples that are too similar are no sign in a run's first minute, and on some CPUs these still are.
+    always = {"saturation", "vanishing or exploding gradients"}
+    assert always | (set() if young else {"collapse"}) <= set(facts["judged"])
     assert (facts["recipe"], facts["status"], facts["images"]) == ("r1-mnist", "done", 12800)
     told = invoke(healthy).stdout.splitlines()
     assert told[0] == "r1-mnist: done after 12,800 images"
