@@ -11,8 +11,8 @@ turns to one of G's: ``phases: {discriminator: {repeat: 5}}``. To cluster images
 
 The encoder is any of this zoo's: its first columns are z_n, the others logits of z_c, as the prior ``codes`` lays them
 out. σ is an option, and what the prior draws is scaled before G sees it. ‖z_n - E(G(z))‖² is a mean over z_n's numbers.
-``game: non-saturating`` plays the game of the first GAN instead, without a penalty; the recipe does, which takes fewer
-steps.
+``game: non-saturating`` plays the game of the first GAN instead, without a penalty. The recipe
+does so, because it takes fewer steps.
 """
 
 from __future__ import annotations
