@@ -202,7 +202,8 @@ class _Pairs:
         """
         doubt = 2 * self._rounding * (self._b_lengths.max() + self._a_lengths[rows])
         nearest = gaps.gather(1, found)
-        return nearest.amax(1) <= nearest.kthvalue(k, dim=1).values + doubt
+        unclear: Tensor = nearest.amax(1) <= nearest.kthvalue(k, dim=1).values + doubt
+        return unclear
 
     def in_float64(self, rows: Tensor) -> Tensor:
         """Squared distances of these rows of ``a``, (rows, m), by float64 matrix products."""
