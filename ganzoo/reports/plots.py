@@ -142,9 +142,10 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    # Within two decades, whole powers of ten alone would be one or two ticks.
+    # Within two decades, whole powers of ten alone would be one or two ticks; within a factor of five, so would these.
     steps = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
-    axis.set_major_locator(ticker.LogLocator(10, steps, numticks=10))
+    decades = ticker.LogLocator(10, steps, numticks=10)
+    axis.set_major_locator(ticker.MaxNLocator(6) if high < 5 * low else decades)
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_formatter(ticker.NullFormatter())
 

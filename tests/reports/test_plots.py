@@ -1,7 +1,9 @@
 import re
 import xml.etree.ElementTree as ET
 
-from ganzoo.reports.plots import SERIES, Line, curves, spread_out
+import pytest
+
+from ganzoo.reports.plots import SERIES, Line, curves, drawing, logarithmic, spread_out
 
 NAME = "a $b$ --> <script>x</script> 数"
 
@@ -43,6 +45,17 @@ def test_logarithmic_axes_have_plain_numbers_and_no_values_below_zero():
         curves([Line("a", [5, 6], [-1, 100])], title="t", x="x", y="y", name="p", log=True)
     )  # a logarithmic axis has no 0
     assert "0" in {element.text for element in ET.fromstring(negative).iter("{http://www.w3.org/2000/svg}text")}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.78, 1.63), (0.93, 1.12), (2, 70), (0.003, 4)])
+def test_a_logarithmic_axis_has_at_least_two_ticks(low, high):
+    with drawing(4, 2) as (_, axes):
+        axes.plot([low, high], [0, 1])
+        logarithmic(axes, "x")
+        shown = [value for value in axes.get_xticks() if low <= value <= high]
+        labels = axes.xaxis.get_major_formatter().format_ticks(shown)
+    assert len(set(labels)) >= 2
+    assert [float(label) for label in labels] == pytest.approx(shown)
 
 
 def test_values_are_spread_out_beyond_a_factor_of_ten():
