@@ -121,6 +121,7 @@ def test_the_front_page_has_the_verdicts_first_then_pictures_then_the_table(resu
     assert "| 1 | gamma |" in short
     assert "| 2 | beta |" not in short
     assert "All studies and recipes" in short
+    assert short.count("Read a column downwards") == 1  # however many tables
 
 
 def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
+from ganzoo.reports.study_report import answers
 from ganzoo.studies import cost
 from ganzoo.studies.findings import curve, find, in_order, value_of, verdicts
 from ganzoo.studies.matrix import Job
@@ -213,6 +214,16 @@ def test_a_verdict_waits_for_every_run(write, zoo, tmp_path):
     recorded(ledger, jobs[-1][0], [100.0, 90.0], error="Training diverged.")
     (told,) = verdicts([find(study, ledger, zoo)], zoo)
     assert told[0].outcome is Outcome.HOLDS
+
+
+def test_the_front_page_leaves_out_a_study_under_way(zoo, tmp_path):
+    ledger = Ledger(tmp_path / "studies")
+    jobs = [job for cell in load_study("ring", zoo).cells(zoo) for job in cell.jobs]
+    for job in jobs[:-1]:
+        recorded(ledger, job, [8], metric="modes@ring")
+    assert answers(tmp_path, zoo) == []
+    recorded(ledger, jobs[-1], [8], metric="modes@ring")
+    assert [answer.name for answer in answers(tmp_path, zoo)] == ["ring"]
 
 
 def test_a_row_may_be_compared_with_itself_by_another_measure(write, zoo, tmp_path):
