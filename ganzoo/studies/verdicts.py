@@ -12,7 +12,8 @@ A claim says that one row beats another; its effect is how many times better the
 - **cannot tell**: neither, which few seeds mostly end in.
 
 Dunnett's test takes the noise of all rows to be the same. A method that sometimes collapses breaks that, so Welch's
-test, which does not assume it, has to agree: of the two, the larger p-value and the wider interval count.
+test, which does not assume it, has to agree: of the two, the larger p-value and the wider interval count. So a wild row
+also widens the intervals of calm ones; where their own seeds would be clear, the reason that is given says so.
 
 A measure that counts may give all seeds of a row one value, and all of another row another. They are not without noise:
 it was rounded away, and a row has at least as much as rounding hides.
@@ -102,6 +103,8 @@ class _Tested:
 
     effect: float
     interval: tuple[float, float]
+    own_interval: tuple[float, float]
+    """By the noise of the two rows alone: Welch's."""
     p_better: float
     p_small: float
 
@@ -156,10 +159,12 @@ def _test(comparison: Comparison) -> _Tested | None:
     parts = [v / n for v, n in zip(variances, sizes, strict=True)]
     own = math.sqrt(sum(parts))
     welch = stats.t(sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, sizes, strict=True)))
-    allowance = max(allowance, float(welch.ppf(1 - LEVEL / 2)) * own)
+    own_allowance = float(welch.ppf(1 - LEVEL / 2)) * own
+    allowance = max(allowance, own_allowance)
     return _Tested(
         effect,
         (effect - allowance, effect + allowance),
+        (effect - own_allowance, effect + own_allowance),
         max(1 - dunnett.within(abs(effect) / pooled), 2 * float(welch.sf(abs(effect) / own))),
         max(1 - dunnett.within((margin - effect) / pooled, two_sided=False), float(welch.sf((margin - effect) / own))),
     )
@@ -239,6 +244,12 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float) -> str:
         return f"{_runs(comparison.better_failed)} of the method failed, which the scores of the others do not show."
     if tested.interval[1] < math.log(SMALLEST) and comparison.than_failed:
         return f"{_runs(comparison.than_failed)} of what it is compared with failed."
+    low, high = tested.own_interval
+    if comparison.others and (low > 0 or high < math.log(SMALLEST)):
+        return (
+            "The noise of all rows together, which Dunnett's test counts with, hides the answer. By the noise of these "
+            f"two alone, the effect would lie between ×{math.exp(low):.2f} and ×{math.exp(high):.2f}."
+        )
     if min(len(comparison.better), len(comparison.than)) <= FEW_SEEDS:
         return f"With {FEW_SEEDS} seeds or fewer, the noise between seeds mostly hides the answer."
     return "The noise between seeds hides the answer; more seeds would show it."

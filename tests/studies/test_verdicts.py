@@ -97,6 +97,17 @@ def test_a_row_of_wild_seeds_does_not_borrow_the_calm_of_the_others():
     assert found.interval == pytest.approx(np.exp(welch.confidence_interval(0.95)))
 
 
+def test_where_a_wild_row_hides_what_two_calm_ones_show_the_reason_says_so():
+    calm, control = logs(-0.3, 5, 1, noise=0.05), logs(0, 10, 2, noise=0.05)
+    (found,) = judge([Comparison(calm, control, [logs(0, 5, 3, noise=0.9)])])
+    assert found.outcome is Outcome.CANNOT_TELL
+    low, high = np.exp(stats.ttest_ind(calm, control, equal_var=False).confidence_interval(0.95))
+    assert high < SMALLEST < found.interval[1]
+    assert f"between ×{low:.2f} and ×{high:.2f}" in found.why
+    (found,) = judge([Comparison(logs(0, 5, 1, noise=0.9), control)])
+    assert found.why == "The noise between seeds hides the answer; more seeds would show it."
+
+
 def test_no_row_has_less_noise_than_its_measure_rounds_away():
     rows = (math.log(8),) * 5, (math.log(4),) * 5
     (without,) = judge([Comparison(*rows)])
