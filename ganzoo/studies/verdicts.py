@@ -12,8 +12,8 @@ A claim says that one row beats another; its effect is how many times better the
 - **cannot tell**: neither, which few seeds mostly end in.
 
 Dunnett's test takes the noise of all rows to be the same. A method that sometimes collapses breaks that, so Welch's
-test, which does not assume it, has to agree: of the two, the larger p-value and the wider interval count. So a wild row
-also widens the intervals of calm ones; where their own seeds would be clear, the reason that is given says so.
+test, which does not assume it, has to agree: of the two, the larger p-value and the wider interval count. So other
+rows, wild ones above all, widen the interval of two; where these alone would be clear, the reason given says so.
 
 A measure that counts may give all seeds of a row one value, and all of another row another. They are not without noise:
 it was rounded away, and a row has at least as much as rounding hides.
@@ -244,15 +244,21 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float) -> str:
         return f"{_runs(comparison.better_failed)} of the method failed, which the scores of the others do not show."
     if tested.interval[1] < math.log(SMALLEST) and comparison.than_failed:
         return f"{_runs(comparison.than_failed)} of what it is compared with failed."
-    low, high = tested.own_interval
-    if comparison.others and (low > 0 or high < math.log(SMALLEST)):
+    failed = comparison.better_failed or comparison.than_failed
+    if _is_clear(tested.own_interval) and not _is_clear(tested.interval) and not failed:
+        low, high = map(math.exp, tested.own_interval)
         return (
-            "The noise of all rows together, which Dunnett's test counts with, hides the answer. By the noise of these "
-            f"two alone, the effect would lie between ×{math.exp(low):.2f} and ×{math.exp(high):.2f}."
+            "Dunnett's test, which counts the noise and the number of all rows, leaves it open. These two rows alone "
+            f"would put the effect between ×{low:.2f} and ×{high:.2f}."
         )
     if min(len(comparison.better), len(comparison.than)) <= FEW_SEEDS:
         return f"With {FEW_SEEDS} seeds or fewer, the noise between seeds mostly hides the answer."
     return "The noise between seeds hides the answer; more seeds would show it."
+
+
+def _is_clear(interval: tuple[float, float]) -> bool:
+    """Whether it has no place for both no effect and one that counts."""
+    return interval[0] > 0 or interval[1] < math.log(SMALLEST)
 
 
 def _untested(comparison: Comparison) -> Verdict:

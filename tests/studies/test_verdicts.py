@@ -83,6 +83,7 @@ def test_one_claim_more_makes_it_harder_for_all():
     assert alone.outcome is Outcome.HOLDS
     assert among.outcome is Outcome.CANNOT_TELL
     assert among.p == pytest.approx(10 * alone.p)
+    assert among.why == "The noise between seeds hides the answer; more seeds would show it."
 
 
 def test_a_row_of_wild_seeds_does_not_borrow_the_calm_of_the_others():
