@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 TINY = 1e-12
 """Added under a square root whose argument may be exactly zero; a norm of 1 changes by 5e-13."""
@@ -65,3 +68,66 @@ def one_hot(index: Tensor, classes: int) -> Tensor:
     torch's own looks whether there is such an index, and on some devices waits for the answer.
     """
     return (index.unsqueeze(-1) == torch.arange(classes, device=index.device)).long()
+
+
+class _Convolution(torch.autograd.Function):
+    """A partial derivative of A(x, w, g) = Σ g · (x * w), by the one of the three that is None: A is linear in each.
+
+    By g it is the convolution itself, by x and by w they are its gradients. Those of all three, and so every derivative
+    of whatever order, are again one of the three.
+    """
+
+    @staticmethod
+    def forward(x: Any, w: Any, g: Any, shape: torch.Size | None, padding: int, groups: int) -> Any:
+        if x is None:
+            return conv2d_input(shape, w, g, padding=padding, groups=groups)  # type: ignore[no-untyped-call]
+        if w is None:
+            return conv2d_weight(x, shape, g, padding=padding, groups=groups)  # type: ignore[no-untyped-call]
+        return conv2d(x, w, padding=padding, groups=groups)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:3])
+        ctx.options = inputs[4:]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        three = [gradients[0] if tensor is None else tensor for tensor in ctx.saved_tensors]
+        partial: list[Tensor | None] = [None] * 6
+        for index, (tensor, needed) in enumerate(zip(three, ctx.needs_input_grad, strict=False)):
+            if needed:
+                others = [*three[:index], None, *three[index + 1 :]]
+                partial[index] = _convolution(*others, tensor.shape, *ctx.options)
+        return tuple(partial)
+
+
+_convolution: Callable[..., Tensor] = _Convolution.apply
+
+
+def grouped_conv2d(
+    maps: Tensor, weight: Tensor, bias: Tensor | None = None, *, padding: int = 0, groups: int
+) -> Tensor:
+    """``torch.nn.functional.conv2d``, with gradients of gradients that do not grow with the number of groups.
+
+    torch's own second derivative, which R1, R2 and path lengths ask for, calls the device several times for each group:
+    thousands of times where each map is a group. A CPU is no faster without these calls, and keeps torch's own, as does
+    a phase that is compiled.
+
+    Args:
+        maps: Maps (n, inputs, h, w).
+        weight: Kernels (outputs, inputs / groups, k, k).
+        bias: Values (outputs,).
+        padding: Zeros on each side.
+        groups: Into how many the maps are divided, each with kernels of its own.
+
+    Returns:
+        Maps (n, outputs, h + 2 · padding - k + 1, w + 2 · padding - k + 1).
+    """
+    if maps.is_cpu or torch.compiler.is_compiling():
+        return conv2d(maps, weight, bias, padding=padding, groups=groups)
+    kind = maps.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)  # here, for derivatives may be taken where autocast is off
+        maps, weight = maps.to(dtype), weight.to(dtype)
+    result = _convolution(maps, weight, None, None, padding, groups)
+    return result if bias is None else result + bias.to(result.dtype)[:, None, None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganzoo import functional
 
@@ -104,3 +106,71 @@ def test_one_hot_is_torch_s_and_does_not_look_at_values() -> None:
     assert functional.one_hot(torch.tensor([3, -1]), 3).tolist() == [[0, 0, 0]] * 2
     with FakeTensorMode(allow_non_fake_inputs=True):
         assert functional.one_hot(index, 3).shape == (2, 2, 3)
+
+
+SIZES = [(3, 1, 1, 4), (4, 2, 0, 2), (3, 2, 1, 1), (5, 1, 0, 3)]
+
+
+def grouped(kernel: int, per_group: int, groups: int) -> tuple[torch.Tensor, torch.Tensor]:
+    maps = torch.randn(2, per_group * groups, 5, 6, dtype=torch.float64, requires_grad=True)
+    return maps, torch.randn(2 * groups, per_group, kernel, kernel, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize(("kernel", "per_group", "padding", "groups"), SIZES)
+def test_the_convolution_in_groups_and_its_derivatives_are_torch_s(kernel, per_group, padding, groups) -> None:
+    maps, weight = grouped(kernel, per_group, groups)
+    found = []
+    for convolve in (
+        lambda x, w: functional._convolution(x, w, None, None, padding, groups),
+        lambda x, w: nn.functional.conv2d(x, w, padding=padding, groups=groups),
+    ):
+        result = convolve(maps, weight)
+        slopes = torch.autograd.grad(result.tanh().sum(), (maps, weight), create_graph=True)
+        penalty = slopes[0].square().sum() + slopes[1].cos().sum()
+        found.append([result, *slopes, *torch.autograd.grad(penalty, (maps, weight))])
+    for ours, torchs in zip(*found, strict=True):
+        assert torch.allclose(ours, torchs, rtol=1e-10, atol=1e-10)
+
+
+def test_the_convolution_in_groups_agrees_with_finite_differences_to_the_third_order() -> None:
+    def slopes(x: torch.Tensor, w: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        result = functional._convolution(x, w, None, None, 1, 2)
+        return torch.autograd.grad(result.sin().sum(), (x, w), create_graph=True)
+
+    maps = torch.randn(1, 2, 3, 2, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(slopes, (maps, weight))
+    assert gradgradcheck(slopes, (maps, weight))
+
+
+class Counted(TorchDispatchMode):
+    calls = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_away_from_the_cpu_a_penalty_takes_as_many_calls_for_many_groups_as_for_one() -> None:
+    def calls(groups: int) -> int:
+        maps, weight = (leaf.to("meta").float().detach().requires_grad_() for leaf in grouped(3, 2, groups))
+        bias = torch.zeros(2 * groups, device="meta")
+
+        def critic(x: torch.Tensor) -> torch.Tensor:
+            result = functional.grouped_conv2d(x, weight, bias, padding=1, groups=groups)
+            assert result.shape == (2, 2 * groups, 5, 6)
+            return result.tanh().flatten(1).sum(1)
+
+        with Counted() as counted:
+            functional.squared_norm(functional.input_gradient(critic, maps)).sum().backward()
+        assert weight.grad.shape == weight.shape
+        return counted.calls
+
+    assert calls(64) == calls(1)
+
+
+def test_on_the_cpu_a_convolution_in_groups_is_torch_s_to_the_bit() -> None:
+    maps, weight = grouped(3, 2, 4)
+    bias = torch.randn(8, dtype=torch.float64)
+    ours = functional.grouped_conv2d(maps, weight, bias, padding=1, groups=4)
+    assert torch.equal(ours, nn.functional.conv2d(maps, weight, bias, padding=1, groups=4))

@@ -24,7 +24,7 @@ from torch.nn.functional import (
 
 from ganzoo.api.objective import Spec
 from ganzoo.errors import GanzooError
-from ganzoo.functional import one_hot
+from ganzoo.functional import grouped_conv2d, one_hot
 
 Depth = Annotated[int, Field(ge=1, le=1000)]
 """Layers or blocks in a row, as an option."""
@@ -219,6 +219,36 @@ class UpConv2d(nn.ConvTranspose2d):
         weight = pixel_unshuffle(self.weight, 2).contiguous(memory_format=torch.channels_last)
         blocks = conv_transpose2d(input, weight, bias)
         return pixel_shuffle(blocks.contiguous(), 2)[..., 1:-1, 1:-1]
+
+
+class GroupedConv2d(nn.Conv2d):
+    """A convolution in groups for networks whose gradients are penalised; see ``functional.grouped_conv2d``.
+
+    Args:
+        channels: Of the input.
+        wider: Channels of the output.
+        kernel: Side of the kernel, or (height, width).
+        groups: Into how many both are divided.
+        padding: Zeros on each side.
+        bias: Whether one is added.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        wider: int,
+        kernel: int | tuple[int, int],
+        *,
+        groups: int,
+        padding: int = 0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(channels, wider, kernel, padding=padding, groups=groups, bias=bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """From (n, channels, h, w) to (n, wider, h, w), smaller where the padding is less than the kernel needs."""
+        padding = cast("int", self.padding[0])
+        return grouped_conv2d(input, self.weight, self.bias, padding=padding, groups=self.groups)
 
 
 def xavier_conv2d(channels: int, wider: int, kernel: int = 3, *, gain: float = 1.0, bias: bool = True) -> nn.Conv2d:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, interpolate
+from torch.nn.functional import interpolate
 
+from ganzoo import functional
 from ganzoo.api.objective import Spec
 
 
@@ -54,7 +55,8 @@ class Blur(nn.Module):
         channels = maps.shape[1]
         kernel = self.kernel.to(maps.dtype).expand(channels, 1, -1, -1)
         # On a CPU a depthwise convolution with a stride is slower than one that computes what is thrown away.
-        return conv2d(maps, kernel, padding=self.padding, groups=channels)[..., :: self.step, :: self.step]
+        blurred = functional.grouped_conv2d(maps, kernel, padding=self.padding, groups=channels)
+        return blurred[..., :: self.step, :: self.step]
 
 
 def upsample2x(maps: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ from ganzoo.layers import (
     Conditioning,
     Crop,
     Depth,
+    GroupedConv2d,
     Head,
     ImageTanh,
     PadToEven,
@@ -82,7 +83,7 @@ class Residual(nn.Module):
         self.layers = nn.Sequential(
             linear_scale(nn.Conv2d(channels, inner, 1), gain),
             nn.LeakyReLU(SLOPE),
-            linear_scale(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // math.gcd(inner, group)), gain),
+            linear_scale(GroupedConv2d(inner, inner, 3, padding=1, groups=inner // math.gcd(inner, group)), gain),
             nn.LeakyReLU(SLOPE),
             linear_scale(nn.Conv2d(inner, channels, 1, bias=False), gain=0.0),
         )
@@ -178,7 +179,7 @@ class Discriminator(nn.Module):
             layers += [Residual(maps, group, blocks * len(channels)) for _ in range(blocks)]
         self.feature_width = channels[-1]
         pixels = linear_scale(
-            nn.Conv2d(channels[-1], channels[-1], pyramid_sizes(spec)[0], groups=channels[-1], bias=False)
+            GroupedConv2d(channels[-1], channels[-1], pyramid_sizes(spec)[0], groups=channels[-1], bias=False)
         )
         self.layers = nn.Sequential(*layers, pixels, nn.Flatten())
         self.head = Head(self.feature_width, spec.classes, conditioning)
