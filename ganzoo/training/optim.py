@@ -222,6 +222,7 @@ class Ema:
                 module.synced = False
         self._measured_buffers = [b for module, _ in measured for b in module.buffers(recurse=False)]
         self._trained_buffers = [b for _, source in measured for b in source.buffers(recurse=False)]
+        self._reached = True
         own = {id(buffer) for buffer in self._measured_buffers}
         copied = zip(self.networks.buffers(), (b for network in followed for b in network.buffers()), strict=True)
         others = [pair for pair in copied if id(pair[0]) not in own]
@@ -251,6 +252,12 @@ class Ema:
         if not self._measured:
             return
         torch._foreach_copy_(self._measured_buffers, self._trained_buffers)
+        if not self._reached:
+            return
+        calls: list[nn.Module] = []
+        hooks = [
+            module.register_forward_pre_hook(lambda module, given: calls.append(module)) for module in self._measured
+        ]
         norms = [module for module in self._measured if isinstance(module, _BatchNorm)]
         momenta = [norm.momentum for norm in norms]
         for module in self._measured:
@@ -262,7 +269,12 @@ class Ema:
                     # own way to it, no momentum at all, waits for the device.
                     norm.momentum = 1 / (index + 1)
                 generate(index)
+                if not calls:  # all are in an encoder, and drawing more of what may be slow to draw would be in vain
+                    self._reached = False
+                    break
         finally:
+            for hook in hooks:
+                hook.remove()
             for module in self._measured:
                 module.eval()
             for norm, momentum in zip(norms, momenta, strict=True):

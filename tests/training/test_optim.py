@@ -187,6 +187,17 @@ def test_averaged_weights_have_statistics_of_their_own():
     assert network[1].num_batches_tracked == 40
 
 
+def test_where_no_statistics_are_passed_nothing_more_is_drawn_and_they_stay_the_trained_networks():
+    encoder, drawn = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), []
+    ema = Ema({"generator": nn.Linear(3, 2), "encoder": encoder}, decay=0.9)
+    for step in range(3):
+        encoder(torch.randn(5, 2))
+        ema.update(step)
+        ema.measure(lambda index: drawn.append(ema.networks["generator"](torch.randn(4, 3))), 20)
+        assert torch.equal(ema.networks["encoder"][1].running_mean, encoder[1].running_mean)
+    assert len(drawn) == 1
+
+
 def test_ema_networks_are_frozen_and_in_evaluation_mode():
     ema = Ema({"generator": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))}, decay=0.9)
     assert not any(p.requires_grad for p in ema.networks.parameters())
