@@ -4,8 +4,7 @@
 recipe there, in each precision and with each engine, takes steps, saves, restores, and prints a JSON object: the CPU
 seconds it took, and for each recipe what went wrong; it exits with 1 if anything did. What it finds: a tensor left on
 the CPU, a value read by the host, a copy between host and device within a step, types that clash under CUDA's own
-autocast lists, and state that a step changes and no checkpoint holds. ``--captured`` leaves out the recipes for real
-GPUs, whose networks take half of the time and are here in small as well.
+autocast lists, and state that a step changes and no checkpoint holds.
 
 torch's FakeTensorMode has all this, but a build for CPUs alone has no device guard for CUDA, and its autograd engine
 asks for an accelerator. ``install`` puts both there, for as long as the process lives; so this runs in one of its own.
@@ -345,8 +344,8 @@ def main() -> None:
     torch.set_num_threads(1)
     zoo, known, found = load_zoo(), {}, {}
     ways = SWAPPED if given.swap else WAYS[1:] if given.captured else WAYS
-    small = [entry.name for entry in zoo.recipes if not (given.captured and entry.name.endswith("-gpu"))]
-    for name, plant in itertools.product(fnmatch.filter(small, given.pattern), given.plant):
+    names = [entry.name for entry in zoo.recipes]
+    for name, plant in itertools.product(fnmatch.filter(names, given.pattern), given.plant):
         key = name if plant is None else plant
         found[key] = {}
         for precision, engine in ways:
