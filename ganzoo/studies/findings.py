@@ -12,7 +12,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.runs.scores import is_own
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import Ledger, Score, ScoredRun
-from ganzoo.studies.study import BASELINE, EVERYWHERE, Cell, Claim, Measure, Study, Trial
+from ganzoo.studies.study import EVERYWHERE, Cell, Claim, Measure, Study, Trial
 from ganzoo.studies.verdicts import Comparison, Verdict, judge
 
 Place = tuple[str, str]
@@ -215,15 +215,6 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     try:
         better = _logs(found, claim.better, settings, measure, zoo)
         than = _logs(found, claim.than, settings, other, zoo)
-        others = [
-            _logs(found, row, settings, measure, zoo).values
-            for row in found.study.rows
-            # With the baseline, all rows are compared; with another row, those that a claim sets beside it. Where it is
-            # measured by something else, it is compared with one row alone.
-            if row not in (claim.better, claim.than)
-            and measure is other
-            and (claim.than == BASELINE or _is_claimed(found, claim, row))
-        ]
     except ValueError as error:
         return Comparison((), (), trouble=str(error))
     # Who looks after each run, and stops at a difference, finds more of them than there are.
@@ -237,18 +228,10 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     return Comparison(
         better.values,
         than.values,
-        others,
         better_failed=better.failed,
         than_failed=than.failed,
         better_rounding=better.rounding,
         than_rounding=than.rounding,
-    )
-
-
-def _is_claimed(found: Found, claim: Claim, row: str) -> bool:
-    return any(
-        (other.better, other.than, other.on, other.at) == (row, claim.than, claim.on, claim.at)
-        for other in found.study.claims
     )
 
 
