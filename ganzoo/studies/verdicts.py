@@ -174,9 +174,7 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: i
     failed = comparison.better_failed or comparison.than_failed
     is_clear = tested.interval[0] > 0 or tested.interval[1] < math.log(SMALLEST)
     if is_clear and not failed:
-        return (
-            f"Alone the test would tell, but one in twenty tells something by chance, and {claims} claims are tested."
-        )
+        return f"Clear on its own, but not after Holm's correction for the {claims} claims tested."
     if min(len(comparison.better), len(comparison.than)) <= FEW_SEEDS:
         return f"With {FEW_SEEDS} seeds or fewer, the noise between seeds mostly hides the answer."
     return "The noise between seeds hides the answer; more seeds would show it."
