@@ -1,8 +1,8 @@
 """ADA: augmentation whose probability follows how much the discriminator overfits.
 
 Karras, Aittala, Hellsten, Laine, Lehtinen & Aila 2020, "Training Generative Adversarial Networks with
-Limited Data", arXiv:2006.06676. Every transformation is applied to each image with probability p. Section
-3.1, equation 1:
+Limited Data", arXiv:2006.06676. Every transformation is applied to each image with probability p. Section 3,
+equation 1:
 
     r_t = E[sign(D_train)]
 
@@ -111,7 +111,7 @@ class ADA(Augmentation):
         angle = (2 * torch.rand(len(images), device=images.device) - 1) * self.rotation * self.chosen(images)
         scale = self.sometimes(images, 0.2).exp2()
         mirror = 1 - 2.0 * (self.chosen(images) & self.chosen(images, 0.5)) if self.flip else torch.ones_like(scale)
-        right, down = self.sometimes(images, 0.125), self.sometimes(images, 0.125)
+        right, down = self.sometimes(images, 0.125, 2)
         height, width = images.shape[2:]
         middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
         # Where each pixel of the result comes from, counted in pixels from the middle of the image.
@@ -127,9 +127,9 @@ class ADA(Augmentation):
         """For each image, whether something falls to it: bool (n,), with probability p or ``share``."""
         return torch.rand(len(images), device=images.device) < (self.p if share is None else share)
 
-    def sometimes(self, images: Tensor, deviation: float) -> Tensor:
-        """For each image, a number from N(0, deviation²) with probability p, else 0: (n,)."""
-        return torch.randn(len(images), device=images.device) * deviation * self.chosen(images)
+    def sometimes(self, images: Tensor, deviation: float, *size: int) -> Tensor:
+        """For each image, numbers from N(0, deviation²) with probability p, else zeros: (*size, n)."""
+        return torch.randn(*size, len(images), device=images.device) * deviation * self.chosen(images)
 
 
 @hookimpl

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import pi
+from math import pi, prod
 
 import pytest
 import torch
@@ -22,8 +22,9 @@ class Fixed(ADA):
         self.draws = draws
         self.turned = angle != 0 or mirror
 
-    def sometimes(self, images: Tensor, deviation: float) -> Tensor:
-        return torch.full((len(images),), self.draws.pop(0))
+    def sometimes(self, images: Tensor, deviation: float, *size: int) -> Tensor:
+        draws = torch.tensor([self.draws.pop(0) for _ in range(prod(size))])
+        return draws.view(*size, 1).expand(*size, len(images))
 
     def chosen(self, images: Tensor, share: float | None = None) -> Tensor:
         return torch.full((len(images),), self.turned)
@@ -58,6 +59,14 @@ def test_translation_moves_right_and_down_by_a_share_of_the_size() -> None:
     moved_row, moved_column = centre(warp(blob(), right=3 / 28, down=-2 / 28))
     assert (moved_row, moved_column) == (pytest.approx(row - 2, abs=1e-4), pytest.approx(column + 3, abs=1e-4))
     assert torch.allclose(warp(blob(), right=3 / 28), blob().roll(3, 3), atol=1e-4)
+
+
+def test_an_image_is_moved_along_both_axes_or_not_at_all() -> None:
+    torch.manual_seed(0)
+    right, down = ADA(p=0.3).sometimes(torch.empty(1000, 1, 28, 28), 0.125, 2)
+    assert torch.equal(right != 0, down != 0)
+    assert (right != 0).float().mean().item() == pytest.approx(0.3, abs=0.05)
+    assert torch.corrcoef(torch.stack([right, down])[:, right != 0])[0, 1].abs() < 0.2
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (28, 40)])
