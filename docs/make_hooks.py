@@ -28,7 +28,7 @@ training starts. Positional parameters are supplied by ganzoo.
 def page() -> str:
     """The page as it should be."""
     parts = [INTRODUCTION, callback(hookspecs.Register), callback(hookspecs.RegisterRecipe)]
-    parts += [callback(hookspecs.RegisterStudy)]
+    parts += [callback(hookspecs.RegisterStudy), callback(hookspecs.RegisterPretrained)]
     parts += [hook(kind, f"register_{plural}") for kind, plural in KINDS.items()]
     return "\n".join(parts)
 

@@ -104,7 +104,9 @@ MOST_LISTED = 30
 """Known words that a hint lists; more would hide the sentence."""
 
 
-def nearest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
+def nearest(
+    word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None, listing: str = "ganzoo list"
+) -> str:
     """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words where none is close.
 
     Words that the given one is the beginning of come first: ``vanilla`` leads to ``vanilla-mnist``.
@@ -113,6 +115,7 @@ def nearest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None =
         word: As it was typed.
         known: What would have been right.
         aliases: Other words for some of them.
+        listing: The command that shows them, named where they are too many for a sentence.
     """
     known, aliases = sorted(known), aliases or {}
     lower = re.sub(r"[_ ]", "-", word.lower())
@@ -125,12 +128,17 @@ def nearest(word: str, known: Iterable[str], aliases: Mapping[str, str] | None =
     if close:
         return f"Did you mean '{aliases.get(close[0], close[0])}'?"
     if len(known) > MOST_LISTED:
-        return f"`ganzoo list` shows all {len(known)}."
+        return f"`{listing}` shows all {len(known)}."
     return f"Known: {', '.join(known)}." if known else ""
 
 
 def unknown(
-    kind: str, name: str, known: Iterable[str], hint: str = "", aliases: Mapping[str, str] | None = None
+    kind: str,
+    name: str,
+    known: Iterable[str],
+    hint: str = "",
+    aliases: Mapping[str, str] | None = None,
+    listing: str = "ganzoo list",
 ) -> GanzooError:
     """The error for a name that nobody registered."""
-    return GanzooError(f"Unknown {kind} '{name}'.", f"{nearest(name, known, aliases)} {hint}".strip())
+    return GanzooError(f"Unknown {kind} '{name}'.", f"{nearest(name, known, aliases, listing)} {hint}".strip())

@@ -33,9 +33,9 @@ def {hook}(register):
 """
 
 
-@pytest.fixture(scope="module")
-def maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_hooks", DOCS / "make_hooks.py")
+def maker(name: str) -> ModuleType:
+    """A script of docs/ that writes a page."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -48,16 +48,18 @@ def specified() -> set[str]:
     return {name for name, found in vars(hookspecs).items() if hasattr(found, "ganzoo_spec")}
 
 
-def test_every_hook_is_documented_with_its_exact_signature(maker: ModuleType) -> None:
+def test_every_hook_is_documented_with_its_exact_signature() -> None:
+    signature = maker("make_hooks").signature
     page = (DOCS / "hooks.md").read_text(encoding="utf-8")
     assert specified()
     for name in specified():
-        assert f"```python\n{maker.signature(name)}: ...\n```" in page, name
+        assert f"```python\n{signature(name)}: ...\n```" in page, name
 
 
-def test_the_page_is_the_one_that_the_command_writes(maker: ModuleType) -> None:
-    written = (DOCS / "hooks.md").read_text(encoding="utf-8")
-    assert written == maker.page(), "run python docs/make_hooks.py"
+@pytest.mark.parametrize("name", ["hooks", "keys"])
+def test_the_page_is_the_one_that_the_command_writes(name: str) -> None:
+    written = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    assert written == maker(f"make_{name}").page(), f"run python docs/make_{name}.py"
 
 
 def test_every_hook_is_tested() -> None:

@@ -29,7 +29,7 @@ def block(mark):
 def test_the_recipe_is_accepted_and_fits_together(zoo, tmp_path):
     (tmp_path / "mine.yaml").write_text(block("summary:"))
     recipe = load_recipe(tmp_path / "mine.yaml", zoo, ["regularizers.0.weight=2"])
-    assert recipe.train.images == 500_000
+    assert recipe.train.images == 100_000
     assembly = assemble(recipe, zoo, Images(1, 28, 28), 10)
     assert set(assembly.networks) == {"generator", "discriminator"}
     assert assembly.objective.regularizers[0].weight == 2

@@ -141,7 +141,7 @@ def plugin_checks(name: str, zoo: Zoo) -> list[PluginCheck]:
     failed = [problem for problem in zoo.problems if name in (problem.plugin, _package(problem.distribution))]
     if not loaded and not failed:
         known = {plugin.name for plugin in zoo.plugins} | {problem.plugin for problem in zoo.problems}
-        raise unknown("plugin", name, known, "See `ganzoo plugins`.")
+        raise unknown("plugin", name, known, listing="ganzoo plugins")
     checks = [PluginCheck(p.plugin, f"plugin-{p.plugin}", "loads", partial(_failed_to_load, p)) for p in failed]
     for plugin in loaded:
         checks += _checks_of(plugin, zoo)

@@ -40,7 +40,7 @@ def animate(
     if out is not None and out.suffix not in animation.SUFFIXES:
         raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")
     if out is not None and not out.parent.is_dir():
-        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+        raise GanzooError(f"No such folder: {out.parent}.", "Create it first, or give another --out.")
     if zoo_name(run) is not None and (out is None or not walk):
         raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
     if walk:

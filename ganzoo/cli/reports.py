@@ -35,7 +35,7 @@ def doctor(
 
 
 def facts(folder: RunFolder, diagnosis: Diagnosis) -> dict[str, Any]:
-    """A diagnosis as JSON: ``{"run", "recipe", "status", "images", "verdict", "findings", "judged", "unjudged"}``."""
+    """A diagnosis as JSON: the run, its recipe, status and images, the verdict, and all fields of ``Diagnosis``."""
     return {
         "run": str(folder.path),
         "recipe": folder.info["recipe"],
@@ -77,7 +77,7 @@ def report(
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two run folders or more.")],
+    runs: Annotated[list[Path], typer.Argument(help="Two to twelve run folders.")],
     out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
     as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
 ) -> None:
@@ -86,7 +86,7 @@ def compare(
     from ganzoo.reports.comparison import write_comparison
 
     if not out.parent.is_dir():
-        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+        raise GanzooError(f"No such folder: {out.parent}.", "Create it first, or give another --out.")
     path = write_comparison(runs, out)
     if as_json:
         print_json({"page": str(path)})

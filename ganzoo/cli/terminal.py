@@ -97,4 +97,4 @@ WrittenAsJson = Annotated[bool, typer.Option("--json", help="Print what was writ
 def refuse_missing_folder(out: Path) -> None:
     """Raise where a file cannot be written because its folder does not exist, before anything is computed."""
     if not out.parent.is_dir():
-        raise GanzooError(f"No such folder: {out.parent}", "Create it first, or give another --out.")
+        raise GanzooError(f"No such folder: {out.parent}.", "Create it first, or give another --out.")

@@ -221,7 +221,7 @@ class PhaseOverride(Section):
 
 
 class Until(Section):
-    """Train until a score is good enough, or no longer improves. Exactly one of the three is set.
+    """Train until a score is good enough, or no longer improves: exactly one of ``below``, ``above`` and ``patience``.
 
     Attributes:
         metric: One of ``evaluate.metrics``.
@@ -337,7 +337,7 @@ class TrainConfig(Section):
         freeze: Parameters that are not trained, as patterns of their names: ``discriminator.layers.0.*``.
         until: Ends the training early: a score, or a list of scores that all have to be good enough at once.
         keep_best: One of ``evaluate.metrics``: the checkpoint with the best such score is kept beside the newest ones.
-        log_every_images: Images between two log records.
+        log_every: Images between two log records.
         checkpoint_seconds: Seconds between two checkpoints.
     """
 

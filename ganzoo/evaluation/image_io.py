@@ -183,7 +183,7 @@ def _read(path: Path) -> Pictures:
         return read_npz(path)
     if not path.exists():
         raise GanzooError(
-            f"No such file or folder: {path}", "Give a run folder, a folder of PNGs, an .npz file or module:function."
+            f"No such file or folder: {path}.", "Give a run folder, a folder of PNGs, an .npz file or module:function."
         )
     raise GanzooError(f"{path} is neither a run, a folder of PNGs nor an .npz file.", NPZ_REMEDY)
 

@@ -168,7 +168,7 @@ def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Ext
         if not weights.exists():
             _download(row)
     elif not weights.is_file():
-        raise GanzooError(f"No such file: {weights}", f"'{name}' is published at {row.url}.")
+        raise GanzooError(f"No such file: {weights}.", f"'{name}' is published at {row.url}.")
     elif row.load is _dinov2 and weights.resolve() != row.cached.resolve():
         raise GanzooError(
             f"The weights of '{name}' are read from torch's cache alone, not from {weights}.",

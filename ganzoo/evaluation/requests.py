@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Extractor, Metric
-from ganzoo.config.checking import how_to_score
+from ganzoo.config.checking import headline, how_to_score
 from ganzoo.config.schema import FOREIGN_EXTRACTORS
 from ganzoo.errors import GanzooError, nearest, unknown
 from ganzoo.evaluation import pretrained
@@ -268,7 +268,10 @@ def fitting_metrics(
                 "(evaluate.anyway: true scores all the same, and marks the scores for good)."
             )
     if not kept:
-        sentences.append(f"This run gets no scores. {how_to_score(dataset.world, zoo)}")
+        remedy = how_to_score(dataset.world, zoo)
+        if not metrics and headline(dataset.world, zoo):
+            remedy = "Ask for the dataset's headline: --set evaluate.metrics=[headline]."
+        sentences.append(f"This run gets no scores. {remedy}")
     return [name for name in metrics if name in kept], sentences
 
 

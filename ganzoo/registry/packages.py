@@ -70,7 +70,7 @@ def allowed() -> list[EntryPoint]:
     pairs = [(point, _names(point) | {plugin_name(module) for module in modules_of(point)}) for point in points]
     known = {name for _, names in pairs for name in names}
     for word in sorted(wanted - known):
-        raise unknown("plugin", word, known, "GANZOO_PLUGINS names it.")
+        raise unknown("plugin", word, known, "GANZOO_PLUGINS names it.", listing="ganzoo plugins")
     return [point for point, names in pairs if point not in external or names & wanted]
 
 

@@ -45,7 +45,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "collapse": "If this run was short, train longer: every generator starts like this; otherwise lower the learning "
     "rates, increase the batch size, or add a regularizer such as r1.",
     "ema-lag": "Train longer (train.images), or average over fewer steps (a lower train.ema).",
-    "poor": "Compare the recipe's settings with its paper, or start from a recipe that works (`ganzoo leaderboard`).",
+    "poor": "Compare the recipe's settings with its paper, or start from one that works: `ganzoo list pretrained`.",
 }
 """What to do about each kind of finding."""
 
