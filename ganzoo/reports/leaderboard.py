@@ -44,7 +44,11 @@ UNANSWERED = (
     "No study has all its runs yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
 )
 SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
-EFFECT = "An effect is how many times better the one is than the other, by the odds of a share, with its 95% interval."
+EFFECT = (
+    "Effect: how many times better the method scores than what it is compared with, by geometric means over seeds (of "
+    "a share such as an accuracy, by its odds); below 1 it is worse. In round brackets: its 95% confidence interval, "
+    "each claim's by itself; verdicts are corrected for the number of claims."
+)
 EXCESS = (
     "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
     "standard deviation of that over draws of real images, where it was measured. Read a column downwards: the numbers "
@@ -76,6 +80,7 @@ class Finding:
         verdict: ``holds``, ``does not hold`` or ``cannot tell``.
         says: The claim.
         paper: Whose it is.
+        on: The measure that decides.
         effect: In words, with its interval.
         decided: Whether the verdict is one of the first two.
     """
@@ -83,6 +88,7 @@ class Finding:
     verdict: str
     says: str
     paper: str
+    on: str
     effect: str
     decided: bool
 
@@ -138,8 +144,8 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
 
 
 def _findings(findings: Iterable[Finding]) -> str:
-    rows = [[f"**{one.verdict}**", markdown(one.says), markdown(one.effect), markdown(one.paper)] for one in findings]
-    return _table({"verdict": "left", "claim": "left", "effect": "left", "paper": "left"}, rows)
+    rows = [[f"**{one.verdict}**", *map(markdown, (one.says, one.on, one.effect, one.paper))] for one in findings]
+    return _table(dict.fromkeys(("verdict", "claim", "by", "effect", "paper"), "left"), rows)
 
 
 def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
@@ -166,7 +172,8 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
         title = f"{ranking.title}: the best recipe" if few else ranking.title
         parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
     if best:
-        parts.append(f"{DISAGREE} {EXCESS}" if any(ranking.marks for ranking in best) else EXCESS)
+        disagree = [DISAGREE] if any(ranking.marks for ranking in best) else []
+        parts.append(" ".join([*disagree, SEEDS, EXCESS]))
     studies = "All studies and recipes" if answers else "All recipes"
     parts.append(f"{studies}, with speed, size and the command for each: [{results}]({results}/README.md).")
     return "\n\n".join(parts)

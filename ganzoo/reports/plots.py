@@ -120,9 +120,11 @@ def curves(
         floor: A horizontal line, or None.
         log: Whether the vertical axis is logarithmic; only where every value is positive.
     """
-    with drawing(4.9, 2.7) as (figure, axes):
+    columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
+    with drawing(4.9, 2.3 + 0.16 * -(-len(lines) // columns)) as (figure, axes):
         for index, line in enumerate(lines):
-            style: dict[str, Any] = {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index % len(DASHES)]}
+            colour, dash = SERIES[index % len(SERIES)], DASHES[index // len(SERIES) % len(DASHES)]
+            style: dict[str, Any] = {"color": colour, "linestyle": dash}
             mark = "o" if len(line.x) < 30 else None
             axes.plot(line.x, line.y, label=shortened(line.name), marker=mark, markersize=3, linewidth=1.4, **style)
         if floor is not None:
@@ -132,7 +134,6 @@ def curves(
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-        columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
         figure.legend(loc="outside upper left", ncols=columns, handlelength=2.2)
         return svg(figure, title, name)
 

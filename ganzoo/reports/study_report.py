@@ -15,9 +15,9 @@ from markupsafe import Markup
 from ganzoo.errors import GanzooError
 from ganzoo.files import refuse_links, write_atomically
 from ganzoo.registry.loading import Zoo
-from ganzoo.reports.leaderboard import Answer, Finding, grid_of, thumbnail
+from ganzoo.reports.leaderboard import EFFECT, Answer, Finding, grid_of, thumbnail
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
-from ganzoo.reports.templates import Picture, markdown, page
+from ganzoo.reports.templates import Picture, figure, markdown, page
 from ganzoo.studies.findings import CellFound, Found, Values, curve, find, logarithm, verdicts
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun
 from ganzoo.studies.study import BASELINE, Claim, Measure, Study, load_study
@@ -97,7 +97,8 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
 def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[StudyPage]:
     """Make ``<study>.html`` of each study, and ``README.md``, the index of all studies with runs.
 
-    Verdicts are corrected for the claims of all studies that share the results folder.
+    Verdicts are corrected for the claims of all studies that share the results folder, so pages that other studies have
+    there are made again.
 
     Args:
         studies: Whose pages.
@@ -112,11 +113,11 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
     together = [*studies, *(one for one in started(ledger, zoo, quick=quick) if one.name not in names)]
     found = [find(study, ledger, zoo) for study in together]
     judged = verdicts(found, zoo)
-    claims = sum(verdict.p is not None for outcomes in judged for verdict in outcomes)
+    claims = sum(map(len, judged))
     pages = []
     for one, outcome in zip(found, judged, strict=True):
         path = ledger.folder / f"{one.study.name}.html"
-        if one.study.name in names:
+        if one.study.name in names or path.exists():
             _write(path, MARK, html(one, outcome, claims, ledger.folder, zoo, quick=quick))
         pages.append(StudyPage(one, outcome, path))
     if not quick:
@@ -146,6 +147,7 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
                 verdict.outcome.value,
                 claim.says,
                 claim.paper,
+                claim.on,
                 _effect(verdict),
                 decided=verdict.outcome is not Outcome.CANNOT_TELL,
             )
@@ -170,17 +172,16 @@ def index(pages: Sequence[StudyPage]) -> str:
     """``README.md``: every study's question, with the verdict on each claim."""
     parts = [
         f"{INDEX} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl). Each study has a page with its "
-        "table, pictures and curves. An effect is how many times better a method is, by the odds of a share, with its "
-        "95% interval."
+        f"table, pictures and curves. {EFFECT}"
     ]
     for one in sorted(pages, key=lambda page: page.found.study.name):
         study = one.found.study
         rows = [
-            f"| **{verdict.outcome.value}** | {markdown(claim.says)} | {_effect(verdict)} | "
+            f"| **{verdict.outcome.value}** | {markdown(claim.says)} | {markdown(claim.on)} | {_effect(verdict)} | "
             f"{verdict.seeds[0]} and {verdict.seeds[1]} | {markdown(claim.paper)} |"
             for claim, verdict in zip(study.claims, one.verdicts, strict=True)
         ]
-        table = ["| verdict | claim | effect | seeds | paper |", "| --- | --- | --- | --- | --- |", *rows]
+        table = ["| verdict | claim | by | effect | seeds | paper |", "| --- | --- | --- | --- | --- | --- |", *rows]
         parts += [f"## [{markdown(study.question)}]({study.name}.html)", *(["\n".join(table)] if rows else [])]
         parts.append(f"`ganzoo study run {study.name}`")
     return "\n\n".join(parts) + "\n"
@@ -190,7 +191,7 @@ def _effect(verdict: Verdict) -> str:
     if verdict.effect is None or verdict.interval is None:
         return "–"
     low, high = verdict.interval
-    return f"×{verdict.effect:.2f} ({low:.2f} to {high:.2f})"
+    return f"×{figure(verdict.effect)} ({figure(low)} to {figure(high)})"
 
 
 @dataclass(frozen=True)
@@ -212,10 +213,12 @@ class TableRow:
     values: Sequence[tuple[Values, float | None]]
 
     @property
-    def seconds(self) -> float | None:
-        """Mean training time."""
-        times = [run.record.seconds for run in self.cell.runs.values()]
-        return fmean(times) if times else None
+    def times(self) -> dict[str, float]:
+        """Mean training time in seconds by hardware, that of the most runs first."""
+        by_hardware: dict[str, list[float]] = {}
+        for run in self.cell.runs.values():
+            by_hardware.setdefault(run.record.hardware, []).append(run.record.seconds)
+        return {where: fmean(times) for where, times in sorted(by_hardware.items(), key=lambda found: -len(found[1]))}
 
     @property
     def errors(self) -> list[str]:
@@ -242,11 +245,12 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
     few = min([len(cell.runs) for cell in found.cells if cell.runs] or [0])
     context = {
         "study": study,
-        "claims": list(zip(study.claims, judged, strict=True)),
+        "claims": [(claim, verdict, _means(found, claim)) for claim, verdict in zip(study.claims, judged, strict=True)],
         "all_claims": claims,
         "effect": _effect,
-        "tone": {Outcome.HOLDS: "good", Outcome.DOES_NOT_HOLD: "bad", Outcome.CANNOT_TELL: "soft"},
+        "tone": {Outcome.HOLDS: "good", Outcome.DOES_NOT_HOLD: "bad"},
         "forest": _forest(study, judged),
+        "about_effects": EFFECT,
         "smallest": f"{SMALLEST - 1:.0%}",
         "few_seeds": FEW_SEEDS,
         "few": 0 < few <= FEW_SEEDS,
@@ -260,12 +264,26 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
         "planned": found.planned,
         "seconds": sum(run.record.seconds for run in runs),
         "searched": sum(len(one.trial.jobs) for one in found.trials if one.done),
+        "lost": found.without_winner,
+        "several_machines": len({run.record.hardware for run in runs}) > 1,
+        "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
         "machines": sorted({_machine(run) for run in runs}),
         "protocols": _protocols(found),
         "command": f"ganzoo study run {shlex.quote(name)}{' --quick' if quick else ''}",
         "commands": [(one.cell.row, one.cell.setting, one.cell.jobs[0].command) for one in found.cells],
     }
     return page("study.html", None, context)
+
+
+def _means(found: Found, claim: Claim) -> tuple[float, float] | None:
+    """The mean scores that a claim compares; None where it is about several settings, or a row has none."""
+    settings = (claim.at,) if claim.at is not None else found.study.setting_names
+    if len(settings) > 1:
+        return None
+    sides = (claim.better, claim.on), (claim.than, claim.than_on or claim.on)
+    cells = [(found.cell(row, settings[0]), found.study.measure(on)) for row, on in sides]
+    ours, theirs = (None if cell is None else cell.values(measure).mean for cell, measure in cells)
+    return None if ours is None or theirs is None else (ours, theirs)
 
 
 def _has(found: Found, setting: str) -> bool:
@@ -296,7 +314,7 @@ def _times_better(cell: CellFound, baseline: CellFound | None, measure: Measure,
         return None
     ours, theirs = cell.values(measure).known, baseline.values(measure).known
     better = measure.better(zoo)
-    if not ours or not theirs or min(*ours, *theirs) <= 0 or better == "neither":
+    if not ours or not theirs or min(*ours, *theirs) < 0 or better == "neither":
         return None
     scale = measure.scale(zoo)
     means = [fmean(logarithm(value, scale) for value in known) for known in (ours, theirs)]
@@ -357,12 +375,19 @@ def _forest(study: Study, judged: Sequence[Verdict]) -> Markup | None:
     ]
     if not shown:
         return None
-    colours = {Outcome.HOLDS: SERIES[2], Outcome.DOES_NOT_HOLD: SERIES[5], Outcome.CANNOT_TELL: REAL}
-    with drawing(5.2, 0.75 + 0.3 * len(shown)) as (figure, axes):
+    styles = {
+        Outcome.HOLDS: (SERIES[2], "o"),
+        Outcome.DOES_NOT_HOLD: (SERIES[5], "X"),
+        Outcome.CANNOT_TELL: (REAL, "D"),
+    }
+    with drawing(5.2, 1.0 + 0.3 * len(shown)) as (figure, axes):
+        labelled = set()
         for at, (_, verdict, effect, (low, high)) in enumerate(shown):
-            colour = colours[verdict.outcome]
+            colour, marker = styles[verdict.outcome]
+            label = verdict.outcome.value if verdict.outcome not in labelled else None
+            labelled.add(verdict.outcome)
             axes.plot([low, high], [at, at], color=colour, linewidth=1.6)
-            axes.plot([effect], [at], color=colour, marker="o", markersize=5)
+            axes.plot([effect], [at], color=colour, marker=marker, markersize=5, linestyle="", label=label)
         axes.axvline(1, color=INK, linewidth=0.8)
         axes.axvline(SMALLEST, color=INK, linewidth=0.8, linestyle=":")
         axes.set_yticks(range(len(shown)), [_short(claim) for claim, *_ in shown])
@@ -370,6 +395,7 @@ def _forest(study: Study, judged: Sequence[Verdict]) -> Markup | None:
         axes.grid(visible=False, axis="y")
         logarithmic(axes, "x")
         axes.set_xlabel("times better (dotted: 10% better)")
+        figure.legend(loc="outside upper left", ncols=3, handletextpad=0.2)
         return svg(figure, "The effect of each claim, with its 95% interval", "effects")
 
 

@@ -53,7 +53,7 @@ class Values:
 
     @property
     def noise(self) -> float | None:
-        """By how much two seeds differ, as a factor: the exponential of the deviation of logarithms."""
+        """The factor by which seeds scatter: the exponential of the standard deviation of logarithms."""
         if len(self.known) < 2 or min(self.known) <= 0:
             return None
         return math.exp(stdev(logarithm(value, self.scale) for value in self.known))
@@ -102,7 +102,7 @@ class Found:
 
     Attributes:
         study: The study.
-        cells: In the order of settings and rows; without the rows whose search has not ended.
+        cells: In the order of settings and rows; without rows whose search has not ended, or found nothing.
         trials: Of its search.
         winners: The settings that the search found, by row and setting.
     """
@@ -131,6 +131,14 @@ class Found:
     def is_whole(self) -> bool:
         """Whether every training that it asks for is recorded."""
         return not self.is_searching and len(self.runs) >= self.planned
+
+    @property
+    def without_winner(self) -> list[Place]:
+        """Rows and settings of which every trial failed, so that nothing was trained."""
+        if self.is_searching:
+            return []
+        tried = dict.fromkeys((one.trial.row, one.trial.setting) for one in self.trials)
+        return [one for one in tried if one not in self.winners]
 
     def cell(self, row: str, setting: str) -> CellFound | None:
         """One of them."""
@@ -212,19 +220,25 @@ def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
 def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     measure, other = found.study.measure(claim.on), found.study.measure(claim.than_on or claim.on)
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
+    sides = [(claim.better, measure), (claim.than, other)]
     try:
-        better = _logs(found, claim.better, settings, measure, zoo)
-        than = _logs(found, claim.than, settings, other, zoo)
+        better, than = (_logs(found, row, settings, one, zoo) for row, one in sides)
     except ValueError as error:
         return Comparison((), (), trouble=str(error))
-    # Who looks after each run, and stops at a difference, finds more of them than there are.
-    waiting = ""
+    # Whoever looks after each run, and stops at a difference, finds differences that are not there.
+    waits = ""
     if found.is_searching:
-        waiting = "Its search has not ended."
+        waits = "Its search has not ended."
     elif not found.is_whole:
-        waiting = f"A verdict waits for all runs: {len(found.runs)} of {found.planned} are there."
-    if waiting:
-        return Comparison(better.values, than.values, trouble=waiting)
+        waits = f"It waits for all runs of the study: {len(found.runs)} of {found.planned} are there."
+    elif missing := sum(_unscored(found, row, settings, one) for row, one in sides):
+        waits = f"It waits for scores: {missing} of the finished runs {'has' if missing == 1 else 'have'} none yet."
+    lost = [row for row, _ in sides for setting in settings if (row, setting) in found.without_winner]
+    trouble = f"All trials of {lost[0]} failed." if lost else ""
+    if any(one.is_clocked for _, one in sides):
+        runs = [run for row, _ in sides for setting in settings for run in _runs(found, row, setting)]
+        if len({run.record.hardware for run in runs}) > 1:
+            trouble = "Its runs were made on different machines, whose times cannot be compared."
     return Comparison(
         better.values,
         than.values,
@@ -232,6 +246,26 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         than_failed=than.failed,
         better_rounding=better.rounding,
         than_rounding=than.rounding,
+        trouble=trouble,
+        waits=waits,
+    )
+
+
+def _runs(found: Found, row: str, setting: str) -> list[ScoredRun]:
+    cell = found.cell(row, setting)
+    return [] if cell is None else list(cell.runs.values())
+
+
+def _unscored(found: Found, row: str, settings: Sequence[str], measure: Measure) -> int:
+    """Finished runs of a row that lack a final score they were asked for, such as one of a measure that was added."""
+    if not measure.is_final:
+        return 0
+    cells = [cell for setting in settings if (cell := found.cell(row, setting)) is not None]
+    return sum(
+        run.record.status == "done" and value_of(run, measure) is None
+        for cell in cells
+        for run in cell.runs.values()
+        if measure.metric in cell.cell.jobs[0].recipe.evaluate.metrics
     )
 
 

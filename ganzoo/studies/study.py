@@ -43,11 +43,13 @@ class Variant(Section):
         recipe: A registered recipe in place of the study's baseline, or None.
         overrides: Changes of it, as behind ``--set``.
         settings: More changes, in the settings of these names, such as a length of training of the row's own.
+        search: More changes of its trials, after those of every trial.
     """
 
     recipe: str | None = None
     overrides: Overrides = ()
     settings: dict[Label, Overrides] = Field(default_factory=dict)
+    search: Overrides = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -98,6 +100,11 @@ class Measure(Section):
     def is_time(self) -> bool:
         """Whether it is a time until a score is reached."""
         return self.below is not None or self.above is not None
+
+    @property
+    def is_clocked(self) -> bool:
+        """Whether it depends on how fast the machine is."""
+        return self.is_time or self.at_seconds is not None
 
     def better(self, zoo: Zoo) -> Literal["lower", "higher", "neither"]:
         """Which values are better."""
@@ -255,6 +262,7 @@ class Study(Section):
         threads: CPU threads of every training, for the same reason.
         measures: What is measured; the first decides a search.
         claims: What is tested.
+        notes: What a reader of the results has to know, a sentence or two each.
         search: Tunes the rows first.
         quick: What ``--quick`` does.
     """
@@ -272,6 +280,7 @@ class Study(Section):
     threads: Annotated[int, Field(ge=1, le=4096)] = 1
     measures: Annotated[tuple[Measure, ...], Field(strict=False, min_length=1)]
     claims: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
+    notes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     search: Search | None = None
     quick: Quick = Field(default_factory=lambda: Quick.model_validate({}))
 
@@ -314,7 +323,8 @@ class Study(Section):
         search = self.search and self.search.model_copy(
             update={"trials": self.quick.trials, "seeds": 1, "overrides": (*self.search.overrides, *short)}
         )
-        variants = {row: variant.model_copy(update={"settings": {}}) for row, variant in self.variants.items()}
+        plain = {"settings": {}, "search": ()}
+        variants = {row: variant.model_copy(update=plain) for row, variant in self.variants.items()}
         return self.model_copy(
             update={
                 "name": f"{self.name}-quick",
@@ -360,13 +370,14 @@ class Study(Section):
             return []
         search = self.search
         apart = (f"dataset.validation={search.validation}", *search.overrides)
-        return [
-            Trial(row, setting, number, changes, self._jobs(row, setting, (*changes, *apart), zoo, trials=search.seeds))
-            for number, changes in enumerate(search.settings())
-            for setting in self.setting_names
-            for row in self.rows
-            if self.is_tuned(row)
-        ]
+        trials = []
+        for number, changes in enumerate(search.settings()):
+            for setting in self.setting_names:
+                for row, variant in self.rows.items():
+                    if self.is_tuned(row):
+                        jobs = self._jobs(row, setting, (*changes, *apart, *variant.search), zoo, trials=search.seeds)
+                        trials.append(Trial(row, setting, number, changes, jobs))
+        return trials
 
     def _jobs(
         self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, trials: int | None = None

@@ -4,12 +4,15 @@ A score's logarithm turns "10% better" into the same difference at every score, 
 methods alike. Of a share, such as an accuracy, it is the logarithm of the odds, or near 1 nothing could be 10% better.
 A claim says that one row beats another; its effect is how many times better the one is.
 
-- **holds**: the difference is significant at 5%, by Welch's test (Welch 1947, The generalization of 'Student's' problem
-  when several different population variances are involved) and Holm's correction (Holm 1979, A simple sequentially
-  rejective multiple test procedure) across all claims.
-- **does not hold**: the 95% confidence interval of the effect lies wholly below ``SMALLEST``, the effect that counts,
-  which was stated beforehand, and that too stands Holm's correction.
+- **does not hold**: the effect is significantly smaller than ``SMALLEST``, the effect that counts, which was stated
+  beforehand: at 5%, one-sided, by Welch's test (Welch 1947, The generalization of 'Student's' problem when several
+  different population variances are involved) and Holm's correction (Holm 1979, A simple sequentially rejective
+  multiple test procedure) across all claims. An effect that is there, but is too small, does not hold either.
+- **holds**: otherwise, where the one is significantly better, at 5%, two-sided, by the same test and correction.
 - **cannot tell**: neither, which few seeds mostly end in.
+
+Holm's correction counts claims that wait for their runs as well, as tests that found nothing. So the runs of one study
+take no verdict of another back; only a study that is added makes all of them harder.
 
 Dunnett's test, the usual one for many rows and one control, takes the noise of all rows to be the same. A method that
 collapses with some seeds has many times the noise of others, and would hide what their seeds show. Welch's test takes
@@ -43,6 +46,7 @@ class Outcome(str, Enum):
     HOLDS = "holds"
     DOES_NOT_HOLD = "does not hold"
     CANNOT_TELL = "cannot tell"
+    WAITS = "not tested yet"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Comparison:
         better_rounding: The least standard deviation of the first row's logarithms: what its measure rounds away.
         than_rounding: And of the second's.
         trouble: A sentence if the scores cannot be compared at all.
+        waits: A sentence while runs or scores are missing.
     """
 
     better: Sequence[float]
@@ -66,6 +71,7 @@ class Comparison:
     better_rounding: float = 0.0
     than_rounding: float = 0.0
     trouble: str = ""
+    waits: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,11 +79,12 @@ class Verdict:
     """The outcome of a claim.
 
     Attributes:
-        outcome: One of three.
+        outcome: One of four.
         why: A sentence for the reader.
         effect: How many times better the one is than the other; None without two seeds of each.
         interval: Its 95% confidence interval, which knows nothing of the other claims.
-        p: Of the difference, corrected across all claims.
+        p: Corrected across all claims: that the effect is as large as ``SMALLEST``, where the claim does not hold, else
+            that there is none.
         seeds: Runs behind it: of the first row and of the second.
     """
 
@@ -102,11 +109,11 @@ class _Tested:
 def judge(comparisons: Sequence[Comparison]) -> list[Verdict]:
     """The verdicts of all claims of all studies that share a results folder, in their order."""
     tested = [_test(one) for one in comparisons]
-    done = [one for one in tested if one is not None]
-    better, small = iter(holm([one.p_better for one in done])), iter(holm([one.p_small for one in done]))
+    better = holm([1.0 if one is None else one.p_better for one in tested])
+    small = holm([1.0 if one is None else one.p_small for one in tested])
     return [
-        _untested(comparison) if one is None else _verdict(comparison, one, next(better), next(small), len(done))
-        for comparison, one in zip(comparisons, tested, strict=True)
+        _untested(comparison) if one is None else _verdict(comparison, one, p_better, p_small, len(comparisons))
+        for comparison, one, p_better, p_small in zip(comparisons, tested, better, small, strict=True)
     ]
 
 
@@ -126,7 +133,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def _test(comparison: Comparison) -> _Tested | None:
     """Welch's test of two hypotheses, by hand, since scipy's takes no variance of ours; None where nothing varies."""
     better, than = np.asarray(comparison.better), np.asarray(comparison.than)
-    if comparison.trouble or min(len(better), len(than)) < 2:
+    if comparison.trouble or comparison.waits or min(len(better), len(than)) < 2:
         return None
     effect, margin = float(better.mean() - than.mean()), math.log(SMALLEST)
     variances = [
@@ -150,31 +157,35 @@ def _test(comparison: Comparison) -> _Tested | None:
 
 
 def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: float, claims: int) -> Verdict:
-    small = p_small < LEVEL and tested.interval[1] < math.log(SMALLEST) and not comparison.than_failed
-    holds = p_better < LEVEL and tested.effect > 0 and not comparison.better_failed
-    if small:
-        outcome = Outcome.DOES_NOT_HOLD
-        why = (
-            "If there is an effect, it is smaller than 10%." if tested.effect > 0 else "The effect is not 10% or more."
-        )
-    elif holds:
+    low, high = tested.interval
+    p = p_better
+    if p_small < LEVEL and high < math.log(SMALLEST) and not comparison.than_failed:
+        outcome, p = Outcome.DOES_NOT_HOLD, p_small
+        if high < 0:
+            why = "It is worse, not better."
+        elif low > 0:
+            why = "There is an effect, but it is smaller than 10%."
+        else:
+            why = "If there is an effect, it is smaller than 10%."
+    elif p_better < LEVEL and tested.effect > 0 and not comparison.better_failed:
         outcome, why = Outcome.HOLDS, "The difference is more than the noise between seeds."
     else:
         outcome, why = Outcome.CANNOT_TELL, _why_not(comparison, tested, p_better, claims)
-    low, high = tested.interval
     seeds = len(comparison.better), len(comparison.than)
-    return Verdict(outcome, why, math.exp(tested.effect), (math.exp(low), math.exp(high)), p_better, seeds)
+    return Verdict(outcome, why, math.exp(tested.effect), (math.exp(low), math.exp(high)), p, seeds)
 
 
 def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: int) -> str:
     if p_better < LEVEL and tested.effect > 0:
-        return f"{_runs(comparison.better_failed)} of the method failed, which the scores of the others do not show."
+        return f"{_without(comparison.better_failed, ' of the method')}, which the scores of the others do not show."
     if tested.interval[1] < math.log(SMALLEST) and comparison.than_failed:
-        return f"{_runs(comparison.than_failed)} of what it is compared with failed."
-    failed = comparison.better_failed or comparison.than_failed
-    is_clear = tested.interval[0] > 0 or tested.interval[1] < math.log(SMALLEST)
-    if is_clear and not failed:
-        return f"Clear on its own, but not after Holm's correction for the {claims} claims tested."
+        return f"{_without(comparison.than_failed, ' of what it is compared with')}."
+    corrected = f"but not after Holm's correction for {claims} claims."
+    if not (comparison.better_failed or comparison.than_failed):
+        if tested.interval[0] > 0:
+            return f"Significantly better on its own, {corrected}"
+        if tested.interval[1] < math.log(SMALLEST):
+            return f"Significantly less than 10% better on its own, {corrected}"
     if min(len(comparison.better), len(comparison.than)) <= FEW_SEEDS:
         return f"With {FEW_SEEDS} seeds or fewer, the noise between seeds mostly hides the answer."
     return "The noise between seeds hides the answer; more seeds would show it."
@@ -182,18 +193,22 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: i
 
 def _untested(comparison: Comparison) -> Verdict:
     seeds = len(comparison.better), len(comparison.than)
+    if comparison.waits:
+        return Verdict(Outcome.WAITS, comparison.waits, seeds=seeds)
     if comparison.trouble:
         return Verdict(Outcome.CANNOT_TELL, comparison.trouble, seeds=seeds)
     if min(seeds) < 2:
         failed = comparison.better_failed + comparison.than_failed
-        why = f"{_runs(failed)} failed." if failed else "It takes two seeds of each at least."
+        why = f"{_without(failed)}." if failed else "It takes two seeds of each at least."
         return Verdict(Outcome.CANNOT_TELL, why, seeds=seeds)
     # Neither row varies.
-    effect = math.exp(comparison.better[0] - comparison.than[0])
-    return Verdict(
-        Outcome.CANNOT_TELL, "All seeds score the same, as where a measure is at its limit.", effect, seeds=seeds
-    )
+    difference = comparison.better[0] - comparison.than[0]
+    why = "All seeds score the same, as where a measure is at its limit."
+    if difference:
+        why = "Neither row varies between seeds, so there is no noise to compare the difference with."
+    return Verdict(Outcome.CANNOT_TELL, why, math.exp(difference), seeds=seeds)
 
 
-def _runs(n: int) -> str:
-    return f"{n} run{'' if n == 1 else 's'}"
+def _without(n: int, whose: str = "") -> str:
+    runs = f"{n} run{'' if n == 1 else 's'}{whose} {'has' if n == 1 else 'have'}"
+    return f"{runs} no score (failed, or never reached the mark)"

@@ -96,7 +96,8 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
 def answered(name, *verdicts, page=None):
     """A study's answer; claims are numbered."""
     findings = [
-        Finding(one, f"{name} {i}", "Someone 2020", "×1.20", one != "cannot tell") for i, one in enumerate(verdicts)
+        Finding(one, f"{name} {i}", "Someone 2020", "fid@mnist-cnn", "×1.20", one != "cannot tell")
+        for i, one in enumerate(verdicts)
     ]
     return Answer(name, f"Is {name} & so <on>?", page, tuple(findings))
 

@@ -127,7 +127,7 @@ def test_a_recipe_that_is_refused_is_named_with_its_row(write, zoo):
 PROTOCOL = {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0}
 
 
-def recorded(ledger, job: Job, values, *, error=None, split="test", metric="fid@mnist-cnn"):
+def recorded(ledger, job: Job, values, *, error=None, split="test", metric="fid@mnist-cnn", cpu="Test CPU"):
     """Record a job with scores at equal distances, one second for a thousand images."""
     protocol = {**PROTOCOL, "dataset": job.recipe.dataset.name, "split": split}
     images = job.recipe.train.images
@@ -166,7 +166,7 @@ def recorded(ledger, job: Job, values, *, error=None, split="test", metric="fid@
             "engine": "eager",
             "precision": "fp32",
             "threads": 1,
-            "environment": {"cpu": "Test CPU", "gpu": None, "versions": {"torch": "2"}},
+            "environment": {"cpu": cpu, "gpu": None, "versions": {"torch": "2"}},
             "samples": None,
             "finished": "2026-01-01T00:00:00+00:00",
             "command": job.command,
@@ -208,12 +208,40 @@ def test_a_verdict_waits_for_every_run(write, zoo, tmp_path):
     for job, mean in jobs[:-1]:
         recorded(ledger, job, [100.0, noisy(mean, job)])
     (told,) = verdicts([find(study, ledger, zoo)], zoo)
-    assert {one.outcome for one in told} == {Outcome.CANNOT_TELL}
-    assert {one.why for one in told} == {"A verdict waits for all runs: 23 of 24 are there."}
+    assert {one.outcome for one in told} == {Outcome.WAITS}
+    assert {one.why for one in told} == {"It waits for all runs of the study: 23 of 24 are there."}
     # A run that diverged is one of them: the study is whole, and says what became of it.
     recorded(ledger, jobs[-1][0], [100.0, 90.0], error="Training diverged.")
     (told,) = verdicts([find(study, ledger, zoo)], zoo)
     assert told[0].outcome is Outcome.HOLDS
+
+
+def test_a_verdict_waits_for_scores_of_a_measure_that_was_added(write, zoo, tmp_path):
+    ledger, later = Ledger(tmp_path / "results"), ("  - fid@mnist-cnn\n", "  - fid@mnist-cnn\n  - recall@mnist-cnn\n")
+    claimed = ("better: r1, on: fid@mnist-cnn, at", "better: r1, on: recall@mnist-cnn, at")
+    study = write(later, claimed)
+    jobs = [(job, cell.row == "r1" and job.seed == 0) for cell in study.cells(zoo) for job in cell.jobs]
+    runs = [recorded(ledger, job, [noisy(40.0, job)], error="It diverged." if failed else None) for job, failed in jobs]
+    ((r1, hinge),) = verdicts([find(study, ledger, zoo)], zoo)
+    assert r1.outcome is Outcome.WAITS
+    assert r1.why == "It waits for scores: 8 of the finished runs have none yet."  # 6 of the baseline, 2 of r1
+    assert hinge.outcome is not Outcome.WAITS
+    for run in runs:
+        if run.record.status == "done":
+            ledger.add_scores(run, [{**run.curve[-1], "metric": "recall@mnist-cnn", "value": 0.5}])
+    ledger.refresh()
+    ((r1, _),) = verdicts([find(study, ledger, zoo)], zoo)
+    assert r1.outcome is Outcome.CANNOT_TELL
+
+
+def test_times_of_different_machines_are_not_compared(write, zoo, tmp_path):
+    study, ledger = write(("better: r1, on: fid@mnist-cnn, at", "better: r1, on: quickly, at")), Ledger(tmp_path / "r")
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            recorded(ledger, job, [noisy(40.0, job)], cpu="A CPU" if job.seed else "Another")
+    ((r1, hinge),) = verdicts([find(study, ledger, zoo)], zoo)
+    assert "different machines" in r1.why
+    assert hinge.effect is not None  # scores do not depend on the machine
 
 
 def test_the_front_page_leaves_out_a_study_under_way(zoo, tmp_path):
@@ -346,3 +374,22 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     winner = trials[4].jobs[0].recipe
     assert tuned.recipe.optimizers == winner.optimizers
     assert tuned.recipe.train.batch_size == winner.train.batch_size
+
+
+def test_a_row_may_have_trials_of_a_length_of_its_own_and_one_whose_trials_all_fail_is_named(zoo, tmp_path):
+    variants = "variants:\n  r1: {overrides: ['regularizers=[r1]'], search: [train.images=4000]}\n"
+    text = variants + SEARCH.replace("trials: 9", "trials: 2\n  overrides: [train.images=2000]").replace("tuned", "r1")
+    (tmp_path / "rates.yaml").write_text(text)
+    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    trials = study.trials(zoo)
+    assert {(trial.row, trial.jobs[0].recipe.train.images) for trial in trials} == {("baseline", 2000), ("r1", 4000)}
+    for trial in trials:
+        error = "Training diverged." if trial.row == "r1" else None
+        recorded(ledger, trial.jobs[0], [9.0], error=error, split="validation")
+    found = find(study, ledger, zoo)
+    assert found.without_winner == [("r1", "")]
+    for job in found.cell("baseline", "").cell.jobs:
+        recorded(ledger, job, [noisy(9.0, job)])
+    ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
+    assert told.outcome is Outcome.CANNOT_TELL
+    assert told.why == "All trials of r1 failed."

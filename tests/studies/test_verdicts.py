@@ -43,7 +43,30 @@ def test_an_effect_that_is_certain_but_smaller_than_was_stated_does_not_hold():
     found = verdict(math.log(1.04), noise=0.005)
     assert found.outcome is Outcome.DOES_NOT_HOLD
     assert found.p < LEVEL
+    assert found.interval[0] > 1
     assert found.interval[1] < SMALLEST
+    assert found.why == "There is an effect, but it is smaller than 10%."
+
+
+def test_what_does_not_hold_has_the_p_of_the_test_that_says_so():
+    better, than = logs(0, 5, 1), logs(0, 10, 2)
+    (found,) = judge([Comparison(better, than)])
+    assert found.outcome is Outcome.DOES_NOT_HOLD
+    shifted = [value - math.log(SMALLEST) for value in better]
+    assert found.p == pytest.approx(stats.ttest_ind(shifted, than, equal_var=False, alternative="less").pvalue)
+    assert verdict(-0.5).why == "It is worse, not better."
+
+
+def test_claims_that_wait_are_counted_so_that_their_runs_take_no_verdict_back():
+    just = Comparison(logs(0.085, 5, 1), logs(0, 10, 2))
+    waiting = [Comparison((), (), waits="It waits.")] * 9
+    before, *untested = judge([just, *waiting])
+    assert {one.outcome for one in untested} == {Outcome.WAITS}
+    assert before.outcome is Outcome.CANNOT_TELL
+    for p in (0.5, 1e-3):
+        later = [Comparison(logs(stats.norm.isf(p / 2) * NOISE, 5, 3 + i), logs(0, 10, 2)) for i in range(9)]
+        after, *_ = judge([just, *later])
+        assert after.p <= before.p
 
 
 def test_three_seeds_cannot_tell_what_ten_can():
@@ -57,11 +80,12 @@ def test_three_seeds_cannot_tell_what_ten_can():
     ("comparison", "why"),
     [
         (Comparison((1.0,), logs(0, 10, 2)), "two seeds"),
-        (Comparison((), (), better_failed=3), "3 runs failed"),
+        (Comparison((), (), better_failed=3), "3 runs have no score"),
         (Comparison((7.0,) * 5, (7.0,) * 5), "All seeds score the same"),
+        (Comparison((8.0,) * 5, (7.0,) * 5), "Neither row varies between seeds"),
         (Comparison((), (), trouble="No logarithm."), "No logarithm"),
-        (Comparison(logs(1, 5, 1), logs(0, 10, 2), better_failed=1), "1 run of the method failed"),
-        (Comparison(logs(-1, 5, 1), logs(0, 10, 2), than_failed=2), "2 runs of what it is compared with failed"),
+        (Comparison(logs(1, 5, 1), logs(0, 10, 2), better_failed=1), "1 run of the method has no score"),
+        (Comparison(logs(-1, 5, 1), logs(0, 10, 2), than_failed=2), "2 runs of what it is compared with have no score"),
     ],
 )
 def test_where_scores_do_not_carry_a_verdict_the_reason_is_said(comparison, why):
@@ -84,7 +108,7 @@ def test_one_claim_more_makes_it_harder_for_all():
     assert among.outcome is Outcome.CANNOT_TELL
     assert among.p == pytest.approx(10 * alone.p)
     assert among.interval == alone.interval
-    assert among.why == "Clear on its own, but not after Holm's correction for the 10 claims tested."
+    assert among.why == "Significantly better on its own, but not after Holm's correction for 10 claims."
     (wild,) = judge([Comparison(logs(0, 5, 1, noise=0.9), logs(0, 10, 2))])
     assert wild.why == "The noise between seeds hides the answer; more seeds would show it."
 
@@ -93,7 +117,7 @@ def test_noise_is_each_rows_own_as_in_welchs_test_of_scipy():
     wild, calm, control = logs(0.5, 5, 1, noise=0.6), logs(-0.3, 5, 3, noise=0.02), logs(0, 10, 2, noise=0.05)
     found = judge([Comparison(row, control) for row in (wild, calm)])
     welch = [stats.ttest_ind(row, control, equal_var=False) for row in (wild, calm)]
-    assert [one.p for one in found] == pytest.approx(holm([one.pvalue for one in welch]))
+    assert found[0].p == pytest.approx(holm([one.pvalue for one in welch])[0])
     for one, reference in zip(found, welch, strict=True):
         assert one.interval == pytest.approx(np.exp(reference.confidence_interval(0.95)))
     assert [one.outcome for one in found] == [Outcome.CANNOT_TELL, Outcome.DOES_NOT_HOLD]
