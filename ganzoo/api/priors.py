@@ -61,7 +61,7 @@ class GaussianPrior(Prior):
 
 @dataclass(frozen=True, kw_only=True)
 class UniformPrior(Prior):
-    """z ~ U(-1, 1), as in the original GAN and DCGAN papers.
+    """z ~ U(-1, 1), as in DCGAN's code.
 
     Args:
         dim: Width of a latent code.

@@ -1,4 +1,4 @@
-"""Instance noise: blur real and fake until they overlap.
+"""Instance noise: noise on real and fake images, until the two distributions overlap.
 
 Sønderby, Caballero, Theis, Shi & Huszár 2017, "Amortised MAP Inference for Image Super-resolution",
 arXiv:1610.04490, section 3.3, and Arjovsky & Bottou 2017, "Towards Principled Methods for Training
@@ -42,7 +42,7 @@ class InstanceNoise(Augmentation):
 
     def observe(self, real_logits: Tensor) -> None:
         """Lower the level by what these images are worth."""
-        self.level.sub_(self.fall * len(real_logits)).clamp_(min=0)
+        self.level.sub_(self.fall * len(real_logits) * self.processes).clamp_(min=0)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, c, h, w) plus noise."""

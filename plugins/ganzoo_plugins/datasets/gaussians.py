@@ -1,4 +1,4 @@
-"""Two worlds of known modes in the plane: mixtures of equally likely, narrow Gaussians.
+"""Known modes in the plane: two mixtures of equally likely, narrow Gaussians.
 
 ring: Metz et al. 2017, "Unrolled Generative Adversarial Networks", arXiv:1611.02163, appendix A: eight Gaussians of
 standard deviation 0.02, their means equally spaced on a circle of radius 2.
@@ -13,11 +13,11 @@ d_k <= 3σ, and to none otherwise. Hence the logits
     l_k = -d_k² / (2σ²)  where d_k <= 3σ,  -inf elsewhere
 
 whose softmax is the posterior over modes. ``modes`` counts those that have a sample, ``quality`` is the share of
-samples that belong to one. In the plane a Gaussian has exp(-9/2) of its mass beyond 3σ: the truth itself has a quality
-of 0.9889, and a generator above that draws too close to the means.
+samples that belong to one. In the plane a Gaussian has exp(-9/2) of its mass beyond 3σ: real points have a quality of
+0.9889, and a generator above that draws too close to the means.
 
 Generators draw within [-1, 1], so the planes are scaled down, by 2.5 and 5; features are in the papers' units again.
-The papers draw new points for every batch; here a training set of 100,000 stands for that.
+Unrolled GAN's authors draw new points for every batch; here, as in PacGAN's code, there is a training set of 100,000.
 """
 
 from __future__ import annotations
@@ -158,6 +158,6 @@ def register_extractors(register: Register[Extractor]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The original GAN in both worlds."""
+    """The original GAN on both."""
     for name in ("vanilla-ring", "vanilla-grid"):
         register(Path(__file__).with_name(f"{name}.yaml"))

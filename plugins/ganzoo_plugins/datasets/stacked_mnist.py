@@ -1,4 +1,4 @@
-"""Stacked MNIST: a world of 1,000 known modes, to see how many of them a generator loses.
+"""Stacked MNIST: 1,000 known modes, to see how many of them a generator loses.
 
 Metz et al. 2017, "Unrolled Generative Adversarial Networks", arXiv:1611.02163, section 3.3.1: three digits, drawn at
 random from MNIST, are the red, green and blue channel of one image. Each combination of three digits is a mode. A
@@ -12,8 +12,8 @@ channels, mode 100r + 10g + b has the logit
 
 which is its log-probability where the channels are independent. The counts, 128,000 images to train on and 26,000 to
 judge by, are those of VEEGAN's experiments; train images are made of MNIST's train digits alone, and test images of its
-test digits. MNIST's own digits are not equally frequent, and 26,000 samples do not hit 1,000 modes evenly: the truth
-itself has a small ``kl``, which is what real images score.
+test digits. MNIST's own digits are not equally frequent, and 26,000 samples do not hit 1,000 modes evenly: real images
+have a small ``kl`` themselves.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 Nowozin, Cseke & Tomioka 2016, "f-GAN: Training Generative Neural Samplers using Variational Divergence
 Minimization", arXiv:1606.00709. For convex f with f(1) = 0, D_f(P‖Q) = ∫ q f(p/q) is bounded from below (equation 4)
-by F, which D maximises and G minimises (equation 6):
+by F, which D maximises and G minimises (equation 7):
 
     F = E_{x∼P}[g_f(V(x))] - E_{x∼Q}[f*(g_f(V(x)))]
 
-V is the logit, P the data, Q the generator's images. With table 2's output activation g_f and conjugate f*, where
-f*(g_f(v)) is worked out so that nothing overflows on the way, and the v for which the bound is the divergence:
+V is the logit, P the data, Q the generator's images. With table 2's output activation g_f and conjugate f* (the
+supplement's for total variation), where f*(g_f(v)) is worked out so that nothing overflows on the way, and the v for
+which the bound is the divergence:
 
                       D_f(P‖Q)          g_f(v)                    f*(t)            f*(g_f(v))             best v
     kl                ∫ p log(p/q)      v                         e^(t - 1)        e^(v - 1)              1 + log(p/q)
@@ -17,9 +18,9 @@ f*(g_f(v)) is worked out so that nothing overflows on the way, and the v for whi
     jensen-shannon    2 JS(P, Q)        log 2 - log(1 + e^(-v))   -log(2 - e^t)    log(1 + e^v) - log 2   log(p/q)
     total-variation   1/2 ∫ |p - q|     1/2 tanh(v)               t                1/2 tanh(v)            ±∞
 
-g_f increases, as section 3.1 asks: large logits mean real. An exponent above 20 goes on along its tangent, because one
-outlier would overflow a float32; the bound is unchanged unless a density ratio is beyond e^20. The table's row "GAN" is
-this zoo's ``minimax``. Not here: the divergences that stand in the supplement alone.
+g_f increases, as section 2.4 asks: large logits mean real. An exponent above 20 goes on along its tangent, because one
+outlier would overflow a float32; the bound is unchanged unless a density ratio is above e^20 or below e^-20. The
+table's row "GAN" is this zoo's ``minimax``. Not here: the supplement's other divergences.
 """
 
 from __future__ import annotations

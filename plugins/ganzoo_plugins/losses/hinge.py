@@ -1,4 +1,4 @@
-"""The hinge loss, with spectral normalisation: SNGAN's, SAGAN's and BigGAN's.
+"""The hinge loss: SNGAN's, SAGAN's and BigGAN's.
 
 Found by Lim & Ye 2017 ("Geometric GAN", arXiv:1705.02894) and Tran et al. 2017 (arXiv:1702.08896); it became the
 custom with Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv:1802.05957,

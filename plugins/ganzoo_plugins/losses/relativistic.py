@@ -13,7 +13,7 @@ and both players minimise, G with the roles of x and y exchanged (appendix A),
     hinge:          E_x[max(0, 1 - c_x)] + E_y[max(0, 1 + c_y)]
 
 Since G's loss depends on real images as well, their logits are computed in its phase too. The pairwise form,
-without averages, is ``relativistic-pairing`` of the module r3gan. Not here: the paper's standard-CNN networks.
+without averages, is ``relativistic-pairing`` of the module r3gan. Not here: the paper's convolutional networks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Relativistic(AdversarialLoss):
 
     @abstractmethod
     def cost(self, above: Tensor, below: Tensor) -> Tensor:
-        """What it costs that ``above`` (n,) is not above zero and ``below`` (n,) not below it, each (n,)."""
+        """The cost (n,) of distances ``above`` (n,), which should be positive, and ``below`` (n,), negative."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """Real images shall look more real than fakes do on average, and fakes less than real images do."""

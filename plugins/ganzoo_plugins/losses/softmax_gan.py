@@ -8,7 +8,8 @@ every image to have the same (equations 6 to 8, with D = -μ):
     L_G = -1/(2n) Σ_B log p(x) = -1/(2n) Σ_B D(x) + log Z
 
 D is the logit. log(2n) is subtracted from both, so that an undecided D costs nothing whatever the batch; gradients are
-unchanged. G is not to be judged more real than the data: where it is, it is pushed back.
+unchanged. A fake with more than an equal share of the batch is pushed down again: G aims at equal scores, not at the
+highest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Discriminators that are autoencoders: what they can't reconstruct is not real.
 
-Zhao, Mathieu & LeCun 2017, "Energy-based Generative Adversarial Network", arXiv:1609.03126, equation 3, and
-Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, equation 1, judge an image by
+Zhao, Mathieu & LeCun 2017, "Energy-based Generative Adversarial Network", arXiv:1609.03126, equation 13, and
+Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, section 3.1, judge an image by
 
     euclidean:  E(x) = ‖x - Dec(Enc(x))‖₂           (EBGAN)
     absolute:   E(x) = mean over pixels of |x - Dec(Enc(x))|     (BEGAN with η = 1)

@@ -1,8 +1,8 @@
 """The conditional DCGAN of the authors' own experiment on MNIST.
 
 Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
-Networks", arXiv:1511.06434, section 5.1: a permutation-invariant nearest-neighbour classifier is tested on digits that
-a conditional GAN drew. The paper does not describe the networks; these are those of the authors' code
+Networks", arXiv:1511.06434, section 8.1: a nearest-neighbour classifier that knows nothing but the digits of a
+conditional GAN is tested on real ones. The paper does not describe the networks; these are those of the authors' code
 (``train_cond_dcgan.py``). Unlike the paper's networks for larger images they have fully connected layers, and every
 layer is told the label y again, as columns behind vectors and as constant maps behind maps:
 
@@ -12,8 +12,10 @@ layer is told the label y again, as columns behind vectors and as constant maps 
 Batch normalisation follows every layer but G's last and D's first and last, then ReLU in G and LeakyReLU(0.2) in D.
 Kernels are 5x5, weights start from N(0, 0.02²).
 
-What differs: images are in [-1, 1] and G ends in a tanh, where the authors have [0, 1] and a sigmoid. Where a side is
-no multiple of four, D pads with zeros and G crops. The authors' weight decay of 2.5e-5 can be set in a recipe.
+What differs: batch normalisation learns scales and shifts, which the paper found better left out; layers without it
+have biases, and the authors' have none. Images are in [-1, 1] and G ends in a tanh, where the authors have [0, 1] and a
+sigmoid. Where a side is no multiple of four, D pads with zeros and G crops. The authors' weight decay of 2.5e-5 can be
+set in a recipe.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ D gets m samples of one kind as a single input, m times as many channels, and gi
     D(x_1, ..., x_m),    all of them real, or all of them fakes
 
 A generator that misses modes makes packs of fakes that are more alike than packs of real samples are. Nothing else of D
-is changed, only its first layer is m times as wide; loss and generator stay as they are. The paper writes PacDCGAN2 for
-DCGAN with m = 2.
+is changed, only its first layer has m times as many inputs; loss and generator stay as they are. The paper writes
+PacDCGAN2 for DCGAN with m = 2.
 
 What differs: a pack's logit stands for each of its samples, so that losses, which are means, stay what they are. A
 batch that is no multiple of m fills its last packs up with its first samples. Samples of one pack are n/m places apart

@@ -23,8 +23,8 @@ begins with a learned basis of the coarsest grid, whose maps the code weights; D
 pixel and map.
 
 What differs: a halving rounds up (28x28 is 28, 14, 7, 4), G ends in a tanh, because ganzoo's images are in
-[-1, 1], and D projects on the label itself (Miyato & Koyama 2018). Not here: the paper's schedules of γ, β2, the
-learning rate and the EMA.
+[-1, 1], and D projects on the label itself (Miyato & Koyama 2018). Not here: the paper's augmentation, and its
+schedules of γ, β2, the learning rate and the EMA.
 """
 
 from __future__ import annotations
@@ -237,6 +237,6 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The loss on small convolutional networks, and the paper's networks for a CPU and for a GPU."""
+    """The loss on multilayer perceptrons, and the paper's residual networks for a CPU and for a GPU."""
     for name in ("r3gan-mnist", "r3gan-resnet-mnist", "r3gan-mnist-gpu"):
         register(Path(__file__).with_name(f"{name}.yaml"))

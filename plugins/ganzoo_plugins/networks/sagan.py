@@ -8,8 +8,8 @@ and Miyato & Koyama's, with one layer more in each, through which every place se
 ``layers.SelfAttention`` is that layer. It stands where the grid is half the image's, in the region where the paper
 finds it to help most; channels double whenever the grid is halved. Where a recipe is conditional, G's batch
 normalisation depends on the label and D projects on it. Spectral normalisation on both networks (the recipe's
-``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. f(x) and h(x) are pooled as in the
-authors' code, though not in the equation.
+``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. As in the authors' code and not in
+the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an eighth.
 """
 
 from __future__ import annotations
@@ -76,6 +76,6 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """At a width that a CPU trains in minutes, and at the paper's."""
+    """At a width that a CPU trains in minutes, and at the authors'."""
     for name in ("sagan-mnist.yaml", "sagan-mnist-gpu.yaml"):
         register(Path(__file__).with_name(name))

@@ -31,9 +31,10 @@ code. There w enters each layer on its own and the lengths are averaged over lay
 share. a is a constant to the gradient. Where a generator has no mapping network w is the code itself.
 
 Not here: style mixing, truncation, and a w for each layer. What differs: G ends in a tanh, because ganzoo's images are
-in [-1, 1]; the image is doubled bilinearly up to its very edge; a halving rounds up (28x28 is 28, 14, 7, 4). A
-label is embedded and goes into f behind z, as in Karras et al. 2020 (StyleGAN2-ADA, arXiv:2006.06676); D projects on it
-(Miyato & Koyama 2018), without that paper's mapping network for labels.
+in [-1, 1]; the image is doubled bilinearly with its edge repeated, where the authors' code pads with zeros; a halving
+rounds up (28x28 is 28, 14, 7, 4). A label is embedded and goes into f behind z, as in Karras et al. 2020
+(StyleGAN2-ADA, arXiv:2006.06676); D projects on it (Miyato & Koyama 2018), without that paper's mapping network for
+labels.
 """
 
 from __future__ import annotations

@@ -8,14 +8,14 @@ Donahue, Krähenbühl & Darrell 2017, "Adversarial Feature Learning", arXiv:1605
     bigan:  z_x = E(x)
     ali:    z_x ~ N(μ(x), diag σ²(x)), by reparametrisation
 
-At the optimum both sorts of pairs have the same joint distribution, and E inverts G. G and E learn in one phase, from
-the game with its labels swapped, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))] with s the
-logit.
+At the optimum both sorts of pairs have the same joint distribution, and BiGAN's E inverts G. G and E learn in one
+phase, from the game with its labels swapped, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))]
+with s the logit.
 
 Any discriminator of images that shares its features f becomes one of pairs, s(x, z) = D(x) + J(f(x), z), where J is a
 perceptron that the objective adds. D(x), a function of the image alone, is part of the sum so that every layer of the
 recipe's network is used (Donahue & Simonyan 2019, arXiv:1907.02544, have such terms too). ALI's generator is
-deterministic here.
+deterministic, as in the authors' code for images.
 """
 
 from __future__ import annotations

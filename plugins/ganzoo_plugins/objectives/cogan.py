@@ -1,4 +1,4 @@
-"""Coupled GANs: two domains learned together, though nobody ever saw a pair.
+"""Coupled GANs: two domains learned together, without a single pair.
 
 Liu & Tuzel 2016, "Coupled Generative Adversarial Networks", arXiv:1606.07536. Two games at once,
 
@@ -8,8 +8,9 @@ with one z for both generators and shared weights: all of G1 and G2 but the last
 and all of D1 and D2 but the first layers. Samples of the joint distribution are (G1(z), G2(z)).
 
 Domain 1 is the dataset, domain 2 its ``negative`` or its ``edges``, two of the paper's tasks, made on the device from
-the other half of the batch: no image is ever shown in both domains. Edges are where an image and its dilation by 3x3
-differ. What is evaluated is domain 1.
+the other half of the batch, so that no image is paired with its counterpart. The paper divides the training set once;
+here every batch is divided anew, and in time most images are seen in both domains. Edges are where an image and its
+dilation by 3x3 differ. What is evaluated is domain 1.
 
 Any networks do: G2 and D2 are G1 and D1 called with other parameters in the layers that are not shared, which is all
 that the roles ``second_generator`` and ``second_discriminator`` hold. G's part of the game is non-saturating.

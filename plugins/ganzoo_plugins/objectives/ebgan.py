@@ -5,12 +5,12 @@ on the data. Equations 1 and 2, with the margin m:
 
     L_D = E_x[D(x)] + E_z[max(0, m - D(G(z)))]        L_G = E_z[D(G(z))]
 
-and equation 4, the pulling-away term on the codes S_i = Enc(G(z_i)) of a batch of N fakes, EBGAN-PT's term of L_G:
+and equation 14, the pulling-away term on the codes S_i = Enc(G(z_i)) of a batch of N fakes, EBGAN-PT's term of L_G:
 
     1/(N (N - 1)) Σ_i Σ_{j≠i} (S_i · S_j / (‖S_i‖ ‖S_j‖))²
 
 The energy is minus the logit; it is non-negative, and L_D bounded, with a discriminator of the module autoencoder, as
-in the paper (equation 3), and with no other. The pulling-away term is a regularizer that goes with any loss and any
+in the paper (equation 13), and with no other. The pulling-away term is a regularizer that goes with any loss and any
 discriminator that has codes or features. The paper uses the weight 0.1.
 """
 

@@ -1,27 +1,27 @@
 """InfoGAN: latent codes that mean something, found without labels.
 
 Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative
-Adversarial Nets", arXiv:1606.03657. Equation 6, with the lower bound of equation 5 on the information
-between codes c and images:
+Adversarial Nets", arXiv:1606.03657. Equation 6, with the lower bound of equation 5 on the information between codes c
+and images:
 
     min_{G, Q} max_D  V(D, G) - λ L_I(G, Q),    L_I = E_{c, x = G(z, c)}[log Q(c | x)] + H(c) ≤ I(c; G(z, c))
 
-Q(c | x) is a softmax for each categorical code and a Gaussian of deviation 1 for each continuous one (the
-authors' MNIST code fixes it too: a learned one makes the bound, a differential entropy, grow without
-limit).
+Q(c | x) is a softmax for each categorical code and a Gaussian of deviation 1 for each continuous one (the authors'
+MNIST code fixes it too: a learned one makes the bound, a differential entropy, grow without limit).
 
-Q shares D's trunk and adds a small head. In the generator's phase G and the head learn from L_I while all
-of D is frozen. The shared layers are as much Q's as D's, so in the discriminator's phase, as in the
-authors' code, they learn from V and from L_I. V's generator part is non-saturating, as in the authors'
-code. λ is two options, one for each sort of code. The noise beside the codes is Gaussian instead of
-uniform.
+Q shares D's trunk and adds a small head, whose hidden layer leaks 0.2. In the generator's phase G and the head learn
+from L_I while all of D is frozen. The shared layers are as much Q's as D's, so in the discriminator's phase, as in the
+authors' code, they learn from V and from L_I. In the authors' code the head learns in D's phase alone, at D's rate, and
+every rectifier leaks 0.01. V's generator part is non-saturating, as there. λ is two options, one for each sort of code.
+The noise beside the codes is Gaussian instead of uniform.
 
 The networks are those of appendix C.1 for MNIST: D is convolutions of 64 and 128 channels and a layer of 1024 units,
 all but the first batch-normalised, with LeakyReLU(0.1); G is layers of 1024 and 7x7x128 units, a transposed convolution
 of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4, strides 2.
-Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, compare seven losses on them. Images of other sizes are
-halved twice as well, padded with zeros to a multiple of four for D; all widths are multiples of one. G ends in tanh
-instead of a sigmoid, as images here are in [-1, 1]. Weights start as DCGAN's; the paper does not say.
+Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, compare GANs' losses on them, all but BEGAN's. Images of
+other sizes are halved twice as well, padded with zeros to a multiple of four for D; all widths are multiples of one. G
+ends in tanh instead of a sigmoid, as images here are in [-1, 1]. The output of G's second linear layer is normalised by
+map, where the authors' code does it by unit. Weights start as DCGAN's, much as in the authors' code.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
         images = self.layers(with_label(z, label, self.label_inputs), label)
-        # In half precision tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
+        # In bfloat16 tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
         return torch.tanh(images[..., : self.spec.height, : self.spec.width].float())
 
 

@@ -7,8 +7,10 @@ s(x) = log Σ_k exp l_k(x) the probability of a real image is D(x) = Z(x) / (Z(x
     L_supervised   = -E log p(y | x, y < K + 1)                = E[s(x) - l_y(x)]        over labelled images
     L_unsupervised = -E log D(x) - E log(1 - D(G(z)))          = E softplus(-s(x)) + E softplus(s(G(z)))
 
-G minimises ‖E f(x) - E f(G(z))‖² on D's features (``feature-matching``, the paper's, here a mean over features), or
-E softplus(-s(G(z))) (``non-saturating``), of which the paper says that it draws better and helps classifying less.
+G minimises ‖E f(x) - E f(G(z))‖² on D's features (``feature-matching``, the paper's first choice, here a mean over
+features), or E softplus(-s(G(z))) (``non-saturating``). The paper's second choice is minibatch discrimination, which
+draws better and classifies worse; it is not here.
+
 Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 a logit
 of its own, which is one number too many: only differences of logits count.
 
@@ -16,8 +18,8 @@ The networks are those of the authors' code for MNIST. G has two layers of 500 s
 D has layers of 1000, 500, 250, 250 and 250 rectifiers with weight normalisation (Salimans & Kingma 2016,
 arXiv:1602.07868) and Gaussian noise on the pixels and on every hidden layer. The scales of the normalised weights do
 not learn, or D would grow out of its noise. The authors take them and the first biases from a batch, so that every
-layer's outputs begin with mean 0 and variance 1; here they are constants to the same end, and biases begin at 0. D sees
-pixels from 0 to 1, as there.
+layer's outputs begin with mean 0 and variance 1; here they are constants to the same end, and hidden biases begin at 0.
+D sees pixels from 0 to 1, as there.
 
 Labels: the first ``labels_per_class`` images of each class that training meets are kept in a pool, a buffer that is
 checkpointed, and every supervised batch is drawn from it. The order of the data, hence the pool, follows from the
@@ -130,7 +132,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent)."""
-        # In half precision tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
+        # In bfloat16 tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
         return torch.tanh(self.layers(z).float()).view(-1, *self.shape)
 
 

@@ -1,7 +1,7 @@
 """Unrolled GAN: the generator knows how the discriminator is going to answer.
 
 Metz, Poole, Pfau & Sohl-Dickstein 2017, "Unrolled Generative Adversarial Networks", arXiv:1611.02163. With f(θ_G, θ_D)
-the value that D maximises, K steps of D's ascent are made in thought,
+the value that D maximises, D's ascent is unrolled for K steps,
 
     θ_D^0 = θ_D,    θ_D^{k+1} = θ_D^k + η ∇_{θ_D} f(θ_G, θ_D^k),
 
@@ -9,12 +9,12 @@ and G descends on the surrogate f_K(θ_G, θ_D) = f(θ_G, θ_D^K(θ_G, θ_D)), w
 
     df_K/dθ_G = ∂f(θ_G, θ_D^K)/∂θ_G + ∂f(θ_G, θ_D^K)/∂θ_D^K · dθ_D^K/dθ_G
 
-D itself then takes one ordinary step. K = 0 is the ordinary game.
+D itself takes one ordinary step, before G does. K = 0 is the ordinary game.
 
-The steps in thought are plain gradient steps of size η (``step_size``), as in the equations; the paper's experiments
+The unrolled steps are plain gradient steps of size η (``step_size``), as in the equations; the paper's experiments
 unroll Adam. All K see the batch and the codes of G's own turn. With ``generator: non-saturating`` G minimises
 -E log D(G(z)) after the steps instead of f itself. D should have no batch normalisation: its running averages would
-follow the steps in thought too.
+follow the unrolled steps too.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Unrolled(Objective):
 
     Args:
         steps: K.
-        step_size: η. Where it is too large for D, the steps in thought climb too far and G learns from noise.
+        step_size: η. Where it is too large for D, the unrolled steps overshoot and G learns from noise.
         generator: Whether G minimises f itself, or the non-saturating loss.
     """
 

@@ -9,8 +9,8 @@ in nats an image, with one z for each x by reparametrisation and the divergence 
     bernoulli:  log p(x|z) = Σ t log y + (1 - t) log(1 - y)      t, y: x and G(z) rescaled from [-1, 1] to [0, 1]
     gaussian:   log p(x|z) = -Σ ((x - G(z))² / σ_x² + log 2πσ_x²) / 2      σ_x fixed
 
-Grey t are not binarised; the Bernoulli term is then a cross-entropy and no likelihood, as everywhere this baseline is
-trained on MNIST. Sampled images are the means G(z), without the noise of p(x|z), and look smooth for it.
+Grey t are not binarised; the Bernoulli term is then a cross-entropy and no likelihood, as is common for this baseline
+on MNIST. Sampled images are the means G(z), without the noise of p(x|z), and look smooth for it.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ class VAE(Objective):
     def bound(self, networks: Networks, batch: Batch) -> Losses:
         """Minus the evidence lower bound, averaged over images."""
         q = posterior(networks, batch.real, self.condition(batch.label))
-        # In half precision tanh is exactly ±1 from 3.5 on and its slope 0: dark ink that the decoder missed would teach
-        # it nothing, where the cross-entropy means it to teach the most.
+        # In bfloat16 tanh is exactly ±1 from 3.5 on and its slope 0: ink that the decoder missed would teach it
+        # nothing, where the cross-entropy means it to teach the most.
         with torch.autocast(batch.real.device.type, enabled=False):
             means = self.generate(networks, q.sample(), batch.label)
             error = negative_log_likelihood(batch.real, means, self.likelihood, self.deviation).mean()
@@ -133,5 +133,5 @@ def register_losses(register: Register[Objective]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """Fully connected networks, as in the paper."""
+    """Digits, with InfoGAN's convolutions."""
     register(Path(__file__).with_name("vae-mnist.yaml"))

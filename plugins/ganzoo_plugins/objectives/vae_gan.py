@@ -10,10 +10,10 @@ arXiv:1512.09300. With x̃ = G(z_x), z_x ~ q(z|x), and D_l the discriminator's f
     generator:      min  γ L_like + its part of V
     discriminator:  max  V
 
-so that no signal of the game reaches the encoder, and none of the error of reconstruction the discriminator. L_like is
+so that the game gives the encoder no gradient, and the reconstruction error gives the discriminator none. L_like is
 minus the log likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over features, less its constant. The
 generator's part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its
-last hidden layer. Phases follow one another with a batch and a draw each, where the paper takes all gradients from one.
+last hidden layer. Each phase has a batch and a draw of its own, where the paper takes all gradients from one.
 """
 
 from __future__ import annotations

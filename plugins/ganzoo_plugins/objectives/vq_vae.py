@@ -14,15 +14,14 @@ half the prior's: ``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
 The networks are those of section 4.1: two strided convolutions of 4x4 and two residual blocks, and the same in reverse,
 so that 28x28 pixels are 7x7 places. The prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image
 Generation with PixelCNN Decoders", arXiv:1606.05328) with one stack of masked convolutions in place of the two that
-keep every place above in sight; its first kernel is large enough to see nearly all of a small grid.
+keep every place above in sight; a wide first kernel and the blocks behind it see nearly all of a small grid. Learned
+vectors of the places and a layer normalisation before the logits are added.
 
 Differences: squares are means over numbers. Dec ends in tanh. The encoder ends in batch normalisation (Łańcucki et al.
-2020, "Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): the vectors of a fresh encoder hardly
-differ from one another, so that a few codes would take them all, and in some runs keep them: every image comes back the
-same. The latent code is where chance comes from: its first P
-numbers, made uniform, choose each symbol by the inverse of its cumulative distribution. One code gives one image, and
-``ganzoo sample --seed`` can be repeated. Any encoder and generator will do: a network without a ``grid`` has its P =
-latent / ``code_width`` places in one row.
+2020, "Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): a fresh encoder's vectors hardly
+differ, so that a few codes would take them all (codebook collapse). The prior is sampled by inverse transform: the
+first P latent numbers, made uniform, choose the symbols, so that one code gives one image. Any encoder and generator
+will do: a network without a ``grid`` has its P = latent / ``code_width`` places in one row.
 """
 
 from __future__ import annotations

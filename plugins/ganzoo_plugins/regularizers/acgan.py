@@ -48,8 +48,7 @@ class AuxiliaryClassifier(Regularizer):
     Args:
         weight: Factor of the cross-entropy, on both sides.
         every_steps: Steps between applications.
-        on_fakes: Whether D's side classifies fakes too, as in the paper. Without, a fake that no class fits does not
-            pull at C.
+        on_fakes: Whether D's side classifies fakes too, as in the paper. If not, C learns from real images alone.
     """
 
     side = "both"

@@ -10,7 +10,7 @@ which moves fakes along the normal w. On the logits that is the ``hinge`` loss f
 is the term 1/2 ‖w‖², which keeps the margin 2/‖w‖ wide; it is the regularizer of this module. As hinge averages where
 the SVM sums, ``weight`` stands for 1/(n C): n the batch size, C the paper's constant.
 
-Not here: an exact SVM solution in each step. w and b take gradient steps with the rest.
+As in the authors' code no SVM is solved exactly: w and b take gradient steps with the rest.
 """
 
 from __future__ import annotations

@@ -9,11 +9,12 @@ Algorithm 2, zCR, with z' = z + N(0, σ²), σ = 0.03, joins D's loss and G's:
 
     D:  λ_dis E_z[(D(G(z)) - D(G(z')))²],   λ_dis = 5         G:  -λ_gen E_z[‖G(z) - G(z')‖²],   λ_gen = 0.5
 
-D ignores small moves in latent space, and G, which is rewarded for making them visible, spreads out. Each player
-has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe lists both.
-G's squared norm is a mean over pixels, as in common code, so that a weight means the same at any image size. T shifts
-as in the module consistency; the paper also mirrors. In a recipe with an augmentation, D's part compares G(z) and
-G(z') as they are, before it: an augmentation drawn for each would be the larger difference.
+D ignores small moves in latent space, and G, which is rewarded for making them visible, spreads out. Each player has
+its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe lists both. ICR is a
+recipe that lists ``balanced-consistency`` as well. G's squared norm is a mean over pixels, as in common code, so that a
+weight means the same at any image size. T shifts as in the module consistency; the paper also mirrors. In a recipe with
+an augmentation, D's part compares G(z) and G(z') as they are, before it: an augmentation drawn for each would be the
+larger difference.
 """
 
 from __future__ import annotations
@@ -143,4 +144,4 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 def register_recipes(register: RegisterRecipe) -> None:
     """The non-saturating loss with bCR, and with zCR."""
     register(Path(__file__).with_name("balanced-consistency-mnist.yaml"), aliases=("bcr-mnist",))
-    register(Path(__file__).with_name("latent-consistency-mnist.yaml"), aliases=("icrgan-mnist", "zcr-mnist"))
+    register(Path(__file__).with_name("latent-consistency-mnist.yaml"), aliases=("zcr-mnist",))

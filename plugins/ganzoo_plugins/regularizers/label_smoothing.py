@@ -5,10 +5,9 @@ D's cross-entropy on real images becomes 1 - s; that on fakes stays 0. With D(x)
 
     BCE(σ(D(x)), 1 - s) = softplus(-D(x)) + s D(x)
 
-so that smoothing is the ordinary loss plus the penalty s E[D(x)], and a regularizer whose ``weight`` is s:
-an optimal D then stops at D(x) = log((1 - s) / s) instead of growing without limit. That holds for the
-losses with cross-entropy, ``non-saturating`` and ``minimax``. Any other loss takes the same term, which then just
-pulls real logits down.
+so that smoothing is the ordinary loss plus the penalty s E[D(x)], and a regularizer whose ``weight`` is s: an optimal D
+then nowhere exceeds log((1 - s) / s), instead of growing without limit. That holds for the losses with cross-entropy,
+``non-saturating`` and ``minimax``. Any other loss takes the same term, which then just pulls real logits down.
 """
 
 from __future__ import annotations

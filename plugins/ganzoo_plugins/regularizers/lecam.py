@@ -5,9 +5,9 @@ arXiv:2104.03310. With moving averages α_R and α_F of the logits of real image
 
     R_LC = E_x[(D(x) - α_F)²] + E_z[(D(G(z)) - α_R)²],    γ = 0.99
 
-For the Wasserstein loss this is a LeCam divergence between the two distributions, which behaves where data
-are few. λ depends on the size of D's logits: the authors' scripts set 0.3 for BigGAN on CIFAR, and 1e-6 (CIFAR) or
-3e-7 (FFHQ) for StyleGAN2.
+With the Wasserstein loss, and if the averages were fixed and λ small, a G that faces the best D would minimise a LeCam
+divergence, which is bounded. λ depends on the size of D's logits: the authors' scripts set 0.3 for BigGAN on CIFAR, and
+1e-6 (CIFAR) or 3e-7 (FFHQ) for StyleGAN2.
 
 The averages are plain means at first, so that they are never the zeros that they started from; the authors' BigGAN
 begins after 1,000 steps instead. Their code also counts only real logits above the fakes' average α_F, and only fake

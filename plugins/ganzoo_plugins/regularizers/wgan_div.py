@@ -5,7 +5,7 @@ D large on real images (the paper's sign is the opposite):
 
     min_G max_D  E_x[D(x)] - E_z[D(G(z))] - k E_x̂[‖∇_x̂ D(x̂)‖^p],    k = 2, p = 6
 
-x̂ is a random point between a real image and a fake. The difference of means is the
+The authors' code has k = 10. x̂ is a random point between a real image and a fake. The difference of means is the
 ``wasserstein`` loss. In a recipe with an augmentation T the slope is that of D∘T.
 """
 

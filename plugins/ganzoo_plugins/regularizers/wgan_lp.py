@@ -1,7 +1,6 @@
 """WGAN-LP: a critic may be flatter than the Lipschitz bound, but not steeper.
 
-Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", arXiv:1709.08894. The
-penalty:
+Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", arXiv:1709.08894. The penalty is
 
     λ E_x̂[max(0, ‖∇_x̂ D(x̂)‖₂ - 1)²]
 
@@ -27,7 +26,7 @@ class LipschitzPenalty(Regularizer):
     """Punishes critic slopes over 1 between real and fake images.
 
     Args:
-        weight: λ. The paper finds that less depends on it than on WGAN-GP's.
+        weight: λ. The paper finds results less sensitive to it than to WGAN-GP's.
         every_steps: Steps between applications.
     """
 
