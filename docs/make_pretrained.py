@@ -22,7 +22,7 @@ ganzoo list pretrained
 ganzoo sample zoo:NAME --out samples.png
 ganzoo eval zoo:NAME
 ganzoo animate zoo:NAME --walk --out walk.gif
-ganzoo export zoo:NAME --out page.html
+ganzoo export zoo:NAME --out page.html      # needs pip install '.[export]'
 ```
 
 ## Fine-tuning

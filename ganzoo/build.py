@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,8 +14,8 @@ from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_parameter_registration_hook,
 )
-from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
 from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
@@ -24,7 +24,7 @@ from ganzoo.api.objective import Objective, Spec
 from ganzoo.api.priors import Prior
 from ganzoo.api.reading import machine_memory
 from ganzoo.config.schema import Component, NetworkConfig, Recipe
-from ganzoo.errors import GanzooError, is_out_of_memory
+from ganzoo.errors import GanzooError, foreign_code, is_out_of_memory
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 
@@ -32,7 +32,16 @@ T = TypeVar("T")
 BYTES_PER_WEIGHT = 4
 MOST_TENSORS = 3_000
 """Weights and buffers of one network, as tensors: a thousand layers, which take seconds to build."""
-SPECTRAL_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+SPECTRAL_LAYERS = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Embedding,
+)
 SIZES_FROM_SPEC = "Take every size from the spec."
 
 
@@ -276,14 +285,12 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
             )
 
     def expect(what: str, shape: tuple[int, ...], forward: Callable[[], Tensor]) -> Tensor:
-        try:
+        with foreign_code(f"The networks {listed} fail to produce {what}", SIZES_FROM_SPEC):
             output = forward()
-        except (RuntimeError, TypeError, ValueError) as error:
-            if is_out_of_memory(error):
-                raise
+        if not isinstance(output, Tensor):
             raise GanzooError(
-                f"The networks {listed} fail to produce {what}: {_one_line(error)}.", SIZES_FROM_SPEC
-            ) from error
+                f"The networks {listed} produce {what} of type {type(output).__name__}.", "Return a tensor."
+            )
         if tuple(output.shape) != shape:
             raise GanzooError(
                 f"The networks {listed} produce {what} of shape {tuple(output.shape)}, not {shape}.", SIZES_FROM_SPEC
@@ -297,8 +304,7 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
             z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
             label = torch.zeros(2, dtype=torch.int64)
             columns = {column: torch.zeros(2, *shapes[column]) for column in objective.generates_from}
-            shape = (2, *spec.image_shape)
-            fake = expect("images", shape, lambda: objective.generate_from(networks, z, label, columns))
+            fake = expect("images", (2, *spec.shape), lambda: objective.generate_from(networks, z, label, columns))
             if isinstance(objective, AdversarialGame):
                 expect("logits", (2,), lambda: networks["discriminator"](fake, *objective.condition(label)))
     finally:
@@ -317,11 +323,11 @@ def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
         networks: Networks, changed in place.
         probe: Runs them; raises GanzooError if one fails.
     """
-    convert_conv2d_weight_memory_format(networks, torch.channels_last)
+    _store_convolutions(networks, torch.channels_last)
     try:
         probe()
     except GanzooError:
-        convert_conv2d_weight_memory_format(networks, torch.contiguous_format)
+        _store_convolutions(networks, torch.contiguous_format)
         return
     for network in networks.children():
         if any(isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in network.modules()):
@@ -330,6 +336,20 @@ def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
                     module.register_forward_hook(_output_channels_last)
                 elif isinstance(module, nn.Flatten):
                     module.register_forward_pre_hook(_gradient_channels_last)
+
+
+def _store_convolutions(networks: nn.Module, memory_format: torch.memory_format) -> None:
+    """Convert the weights that convolutions learn: those behind a parametrization, where there is one."""
+    for module in networks.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            weights: Iterable[Tensor]
+            if is_parametrized(module, "weight"):
+                weights = module.get_submodule("parametrizations.weight").parameters(recurse=False)
+            else:
+                weights = [module.weight]
+            for weight in weights:
+                if weight.dim() == 4:
+                    weight.data = weight.detach().clone(memory_format=memory_format)
 
 
 def _output_channels_last(module: nn.Module, inputs: tuple[Any, ...], maps: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from ganzoo import Images
-from ganzoo.build import assemble, check_memory, use_channels_last
+from ganzoo.build import _add_spectral_norm, assemble, check_memory, use_channels_last
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
@@ -168,3 +170,52 @@ def test_building_leaves_every_network_in_training_mode(zoo):
         zoo.discriminators.discard("viewing")
     assert assembly.networks["discriminator"].maps.weight.is_contiguous()
     assert all(module.training for module in assembly.networks.modules())
+
+
+def test_behind_a_spectral_norm_what_is_learnt_is_converted_there_and_back():
+    normed = nn.ModuleList([spectral_norm(nn.Conv2d(3, 8, 3))])
+    images, vector = torch.randn(2, 3, 9, 9), normed[0].parametrizations.weight[0]._u.clone()
+    learnt = normed[0].parametrizations.weight.original
+    values = learnt.detach().clone()
+    use_channels_last(normed, lambda: None)
+    assert torch.equal(normed[0].parametrizations.weight[0]._u, vector)  # nothing was computed
+    assert is_channels_last(learnt)
+    assert is_channels_last(normed[0](images))
+
+    def refuses():
+        raise GanzooError("It calls view.")
+
+    use_channels_last(normed, refuses)
+    assert learnt.is_contiguous()
+    assert torch.equal(learnt, values)
+
+
+def test_spectral_norm_takes_every_kind_of_convolution():
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    network = nn.ModuleList([*(kind(2, 3, 2) for kind in kinds), nn.Linear(2, 3), nn.Embedding(2, 3)])
+    _add_spectral_norm(network, "discriminator", "all")
+    assert all(is_parametrized(layer, "weight") for layer in network)
+
+
+@pytest.mark.parametrize(
+    ("forward", "words"),
+    [
+        (lambda self, z: {}["image"], "fail to produce images: KeyError: 'image'"),
+        (lambda self, z: [z], "produce images of type list"),
+    ],
+)
+def test_a_plugin_s_mistake_is_a_sentence_before_training(zoo, forward, words):
+    class Mistaken(nn.Module):
+        def __init__(self, spec):
+            super().__init__()
+
+    Mistaken.forward = forward
+    recipe = load_recipe("vanilla-mnist", zoo)
+    zoo.generators.add(Entry("generator", "mistaken", Mistaken, "Wrong", None, "tests", "0"))
+    try:
+        config = recipe.networks["generator"].model_copy(update={"name": "mistaken", "options": {}})
+        networks = {**recipe.networks, "generator": config}
+        with pytest.raises(GanzooError, match=words):
+            assemble(recipe.model_copy(update={"networks": networks}), zoo, Images(1, 28, 28), 10)
+    finally:
+        zoo.generators.discard("mistaken")

@@ -1,11 +1,14 @@
 """What a modality makes of samples: pictures, quantisation, files."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ganzoo import Images, Points
+import ganzoo
+from ganzoo import Audio, GanzooError, Images, Points
 from ganzoo.api.dataset import GAP, png
 
 
@@ -57,3 +60,21 @@ def test_a_point_in_the_middle_lies_in_the_middle():
     assert sorted(set(rows.tolist())) == [383 - 192 - 1, 383 - 192, 383 - 192 + 1]
     assert sorted(set(columns.tolist())) == [191, 192, 193]
     assert len(rows) == 9
+
+
+def test_sounds_are_trained_on_scored_by_nobody_and_drawn(tmp_path):
+    waves = torch.rand(48, 1, 64) * 2 - 1
+    sounds = ganzoo.Dataset("sounds", "train", waves, modality=Audio(1, 64))
+    small = {"generator": {"name": "mlp", "hidden": [16]}, "discriminator": {"name": "mlp", "hidden": [16]}}
+    train = {"images": 64, "batch_size": 16, "log_every": 32, "device": "cpu"}
+    recipe = ganzoo.recipe("vanilla-mnist", networks=small, train=train)
+    run = ganzoo.train(recipe, dataset=sounds, out=tmp_path / "run")
+    assert ganzoo.Run.open(run.path).info["shape"] == [1, 64]
+    drawn = ganzoo.load(run.path).sample(5)
+    assert (drawn.dtype, tuple(drawn.shape)) == (torch.float32, (5, 1, 64))
+    assert sorted(path.name for path in (run.path / "samples").iterdir()) == ["000000000000.png", "000000000064.png"]
+    # A stranger's run.json cannot make pictures of them.
+    facts = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps({**facts, "modality": "images"}))
+    with pytest.raises(GanzooError, match="a shape of 2 dimensions is not one of images"):
+        ganzoo.Run.open(run.path)

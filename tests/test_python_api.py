@@ -142,3 +142,28 @@ def test_images_are_evaluated_without_a_run(mnist_test, tmp_path):
 def test_an_old_name_works_and_says_the_new_one():
     with pytest.warns(FutureWarning, match=r"ganzoo.Turn is now called ganzoo.RegularizerContext\."):
         assert ganzoo.Turn is ganzoo.RegularizerContext
+
+
+def test_a_run_is_resumed_with_its_own_recipe_alone(tmp_path):
+    recipe = ganzoo.recipe("vanilla-ring", train=QUICK, evaluate={"samples": 20})
+
+    def stop(shown: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ganzoo.train(recipe, out=tmp_path / "run", on_step=stop)
+    other = ganzoo.recipe("vanilla-ring", train={**QUICK, "batch_size": 8})
+    for wrong in ("vanilla-grid", Path("mine.yaml"), ganzoo.recipe("vanilla-grid")):
+        with pytest.raises(GanzooError, match="is of the recipe 'vanilla-ring', not '"):
+            ganzoo.train(wrong, resume_from=tmp_path / "run")
+    for wrong in (other, ganzoo.recipe("vanilla-ring", train={**QUICK, "seed": 1})):
+        with pytest.raises(GanzooError, match="was started with other settings. Give the name 'vanilla-ring'"):
+            ganzoo.train(wrong, resume_from=tmp_path / "run")
+    for more in ({"out": tmp_path / "run"}, {"anyway": True}, {"dataset": "grid"}):
+        with pytest.raises(GanzooError, match="A resumed run keeps its folder, its dataset"):
+            ganzoo.train(recipe, resume_from=tmp_path / "run", **more)
+    assert ganzoo.train(recipe, resume_from=tmp_path / "run").info["status"] == "done"
+
+
+def test_text_of_any_script_and_sign_is_taken_over():
+    assert ganzoo.recipe("vanilla-mnist", summary="\U0001f4a1 und Süßes").summary == "\U0001f4a1 und Süßes"

@@ -125,11 +125,14 @@ class Regularizer(nn.Module):
             set it in ``__init__``.
         label: What it is logged as; ganzoo sets it to the registered name.
         reads_features: Whether it calls ``context.features``. A discriminator without ``features`` is then refused.
+        processes: How many processes train together, each on its share of every batch; ganzoo sets it. What counts
+            images multiplies by it.
     """
 
     side: Player | Literal["both"] = "discriminator"
     label: str = "penalty"
     reads_features: ClassVar[bool] = False
+    processes: int = 1
     weight: float | Tensor
 
     def __init__(self, *, weight: Weight = 1.0, every_steps: EverySteps = 1, **renamed: Any) -> None:
@@ -185,9 +188,12 @@ class Augmentation(nn.Module):
     Attributes:
         scheduled: Float options that a recipe may give a schedule. Each is an attribute of the same name; where the
             recipe does give one, the attribute is a scalar buffer that is changed in place before each step.
+        processes: How many processes train together, each on its share of every batch; ganzoo sets it. What counts
+            images multiplies by it.
     """
 
     scheduled: ClassVar[tuple[str, ...]] = ()
+    processes: int = 1
 
     def observe(self, real_logits: Tensor) -> None:
         """Called without gradients in each discriminator phase with the real logits (n,) (adaptive augmentation)."""

@@ -75,7 +75,7 @@ def run(
         raise GanzooError("--init-from begins a new run.", "A resumed run goes on with its own weights: drop it.")
     overrides = list(set_ or ())
     if init_from is not None:
-        overrides.append(f"train.init_from={json.dumps(init_from)}")
+        overrides.append(f"train.init_from={json.dumps(init_from, ensure_ascii=False)}")
     if seed is not None:
         overrides.append(f"train.seed={seed}")
     if device is not None:

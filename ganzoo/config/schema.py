@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -164,6 +164,15 @@ def initial(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map(initial, value))
     return value.start if isinstance(value, ScheduleConfig) else value
+
+
+def _schedules(value: Any) -> Iterator[ScheduleConfig]:
+    """The schedules in a value, however it is nested."""
+    if isinstance(value, ScheduleConfig):
+        yield value
+    elif isinstance(value, (Mapping, list, tuple)):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _schedules(inner)
 
 
 class DatasetConfig(Component):
@@ -449,6 +458,15 @@ class Recipe(Section):
             asking = "train.until" if self.train.conditions else "train.keep_best"
             raise combination(f"Set evaluate.every_images: {asking} needs scores during training")
         return self
+
+    @property
+    def follows_length(self) -> bool:
+        """Whether a learning rate, or anything else with a schedule, depends on ``train.images``."""
+        components = [*self.optimizers.values(), *self.regularizers, self.augmentation]
+        options = [component.options for component in components if component is not None]
+        lasting = [one for one in _schedules([*options, self.train.ema]) if one.images is None]
+        decays = any(one.options.get("decay", "constant") != "constant" for one in self.optimizers.values())
+        return decays or any(one.shape != "constant" for one in lasting)
 
     def plain(self) -> dict[str, Any]:
         """The recipe as its file holds it: mappings, lists, text, numbers. Its name is the file's."""

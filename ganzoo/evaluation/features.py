@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -11,9 +10,10 @@ from torch import Tensor
 from ganzoo.api.metric import Features
 from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.evaluation.sampling import BATCH, WHOLE
+from ganzoo.reproducibility import full_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from ganzoo.api.metric import Extractor
 
@@ -135,18 +135,3 @@ def extract_together(
             if tensor is not None and processes is not None:
                 processes.all_reduce_sum(tensor)
     return found
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """No autocast and no TF32: a score must not depend on how its run was trained."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with (
-            torch.autocast(device.type, enabled=False),
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-        ):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)

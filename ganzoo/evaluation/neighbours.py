@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ganzoo.evaluation.features import full_precision
+from ganzoo.reproducibility import full_precision
 
 BLOCK = 2**22
 """Distances held at once on a CPU: 16 MB of float32. With fewer, all other points are read for a handful of rows."""

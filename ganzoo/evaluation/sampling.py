@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,9 +10,10 @@ from torch import Tensor
 from ganzoo.api.bounds import INT64
 from ganzoo.api.metric import evaluating
 from ganzoo.errors import GanzooError, RunError
+from ganzoo.reproducibility import full_precision, seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from ganzoo.api.objective import Networks, Objective
 
@@ -33,12 +33,12 @@ def draw(
     labels: Tensor | None = None,
     classes: int = 0,
     codes: Tensor | None = None,
-    columns: Mapping[str, Tensor] | None = None,
+    sources: Mapping[str, Tensor] | None = None,
     batch_size: int = BATCH,
     part: tuple[int, int] = WHOLE,
     overview: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Draw images in evaluation mode; the same arguments give the same images.
+    """Draw images in evaluation mode and full precision; the same arguments give the same images.
 
     Neither the global random state nor any module's train mode is touched. Latent codes are drawn on the
     CPU, so that every device is fed the same ones.
@@ -52,7 +52,7 @@ def draw(
         labels: int64 (n,), the class of each image; evenly cycled where None and ``classes`` is set.
         classes: Number of classes of a conditional objective, 0 otherwise.
         codes: Latent codes (n, latent) in place of drawn ones.
-        columns: What the objective generates from besides codes (its ``generates_from``), m rows each, cycled.
+        sources: What the objective generates from besides codes (its ``generates_from``), m rows each, cycled.
         batch_size: Images at a time.
         part: (k, m) draws every m-th batch, from the k-th on, and leaves the other images zero: m processes draw parts
             that add up to the whole.
@@ -80,13 +80,13 @@ def draw(
     modality = objective.spec.modality
     views, generate = (objective.views, objective.overview) if overview else (1, objective.generate_from)
     images = torch.zeros(n, views, *modality.shape, dtype=modality.stored)
-    given = _cycled(objective, columns or {}, n)
+    given = _cycled(objective, sources or {}, n)
     first, every = part
-    with torch.no_grad(), torch.autocast(device.type, enabled=False), evaluating(networks):
+    with torch.no_grad(), full_precision(device), evaluating(networks):
         for start in range(first * batch_size, n, every * batch_size):
             rows = slice(start, start + batch_size)
             # Each batch for itself, so that a batch does not depend on who draws the ones before it.
-            with _seeded(seed + start, device):
+            with seeded(seed + start, device):
                 starts = {name: column[rows].to(device) for name, column in given.items()}
                 outputs = generate(networks, codes[rows].to(device), asked[rows].to(device), starts)
             if outputs.isnan().any():
@@ -117,8 +117,7 @@ def discriminator_field(objective: Objective, networks: Networks, device: torch.
     down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
     points = torch.stack([across, down], -1).view(-1, *objective.spec.shape).to(device)
     label = torch.zeros(len(points), dtype=torch.int64, device=device)
-    autocast = torch.autocast(device.type, enabled=False)
-    with torch.no_grad(), autocast, evaluating(networks), _seeded(0, device):
+    with torch.no_grad(), full_precision(device), evaluating(networks), seeded(0, device):
         try:
             logits = objective.discriminate(networks, points, label)
         except Exception:  # a stranger's discriminator that takes something else: a picture ends no training
@@ -126,26 +125,13 @@ def discriminator_field(objective: Objective, networks: Networks, device: torch.
     return None if logits is None else logits.float().cpu().view(PLANE, PLANE)
 
 
-def _cycled(objective: Objective, columns: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
-    """The columns that the objective generates from, repeated to n rows."""
-    missing = [name for name in objective.generates_from if not len(columns.get(name, ()))]
+def _cycled(objective: Objective, sources: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
+    """What the objective generates from, repeated to n rows."""
+    missing = [name for name in objective.generates_from if not len(sources.get(name, ()))]
     if missing:
         raise GanzooError(
             f"This generator starts from '{missing[0]}', which was not given.",
             f"Pass {missing[0]}=..., a tensor with one row for each sample.",
         )
     rows = torch.arange(n)
-    return {name: columns[name][rows % len(columns[name])] for name in objective.generates_from}
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """A seeded global random state on the CPU and on ``device``, the old one afterwards."""
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        # torch.manual_seed would reseed every GPU, also those that are not restored.
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
+    return {name: sources[name][rows % len(sources[name])] for name in objective.generates_from}

@@ -197,19 +197,19 @@ IMAGE_CHANNELS = 4
 
 
 class UpConv2d(nn.ConvTranspose2d):
-    """A 4x4 transposed convolution with stride 2: feature maps (n, channels, h, w) to (n, narrower, 2h, 2w).
+    """A 4x4 transposed convolution with stride 2: feature maps (n, in_channels, h, w) to (n, out_channels, 2h, 2w).
 
     To the few channels of an image it is computed as what it is on 2x2 blocks of pixels, taken as channels: a 2x2
     convolution without a stride. The sums are the same, and its kernels more than twice as fast.
 
     Args:
-        channels: Of the input.
-        narrower: Channels of the output.
+        in_channels: Of the input.
+        out_channels: Channels of the output.
         bias: Whether one is added.
     """
 
-    def __init__(self, channels: int, narrower: int, *, bias: bool = True) -> None:
-        super().__init__(channels, narrower, 4, 2, 1, bias=bias)
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 4, 2, 1, bias=bias)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Twice as high and wide."""
@@ -225,8 +225,8 @@ class GroupedConv2d(nn.Conv2d):
     """A convolution in groups for networks whose gradients are penalised; see ``functional.grouped_conv2d``.
 
     Args:
-        channels: Of the input.
-        wider: Channels of the output.
+        in_channels: Of the input.
+        out_channels: Channels of the output.
         kernel: Side of the kernel, or (height, width).
         groups: Into how many both are divided.
         padding: Zeros on each side.
@@ -235,25 +235,27 @@ class GroupedConv2d(nn.Conv2d):
 
     def __init__(
         self,
-        channels: int,
-        wider: int,
+        in_channels: int,
+        out_channels: int,
         kernel: int | tuple[int, int],
         *,
         groups: int,
         padding: int = 0,
         bias: bool = True,
     ) -> None:
-        super().__init__(channels, wider, kernel, padding=padding, groups=groups, bias=bias)
+        super().__init__(in_channels, out_channels, kernel, padding=padding, groups=groups, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """From (n, channels, h, w) to (n, wider, h, w), smaller where the padding is less than the kernel needs."""
+        """From (n, in_channels, h, w) to (n, out_channels, h, w), smaller where the kernel needs more padding."""
         padding = cast("int", self.padding[0])
         return grouped_conv2d(input, self.weight, self.bias, padding=padding, groups=self.groups)
 
 
-def xavier_conv2d(channels: int, wider: int, kernel: int = 3, *, gain: float = 1.0, bias: bool = True) -> nn.Conv2d:
+def xavier_conv2d(
+    in_channels: int, out_channels: int, kernel: int = 3, *, gain: float = 1.0, bias: bool = True
+) -> nn.Conv2d:
     """A convolution that keeps the grid, its weights uniform (Glorot & Bengio 2010) and its biases zero."""
-    layer = nn.Conv2d(channels, wider, kernel, padding=kernel // 2, bias=bias)
+    layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
     nn.init.xavier_uniform_(layer.weight, gain)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
@@ -267,30 +269,30 @@ class ResidualUp(LabelAware):
     1x1, so it comes before its values are repeated: the same numbers for a quarter of the work.
 
     Args:
-        channels: Of the maps that come in.
-        wider: Of the maps that leave.
+        in_channels: Of the maps that come in.
+        out_channels: Of the maps that leave.
         size: (height, width) of the maps that leave: twice as large as those that come in, or one less.
         classes: Number of classes that normalisation depends on, 0 for none.
     """
 
-    def __init__(self, channels: int, wider: int, size: tuple[int, int], classes: int = 0) -> None:
+    def __init__(self, in_channels: int, out_channels: int, size: tuple[int, int], classes: int = 0) -> None:
         super().__init__()
         self.residual = LabelSequential(
-            batch_norm(channels, classes),
+            batch_norm(in_channels, classes),
             nn.ReLU(),
             nn.UpsamplingNearest2d(scale_factor=2),
             Crop(size),
-            xavier_conv2d(channels, wider, gain=sqrt(2), bias=False),
-            batch_norm(wider, classes),
+            xavier_conv2d(in_channels, out_channels, gain=sqrt(2), bias=False),
+            batch_norm(out_channels, classes),
             nn.ReLU(),
-            xavier_conv2d(wider, wider, gain=sqrt(2)),
+            xavier_conv2d(out_channels, out_channels, gain=sqrt(2)),
         )
         self.shortcut = nn.Sequential(
-            xavier_conv2d(channels, wider, 1), nn.UpsamplingNearest2d(scale_factor=2), Crop(size)
+            xavier_conv2d(in_channels, out_channels, 1), nn.UpsamplingNearest2d(scale_factor=2), Crop(size)
         )
 
     def forward(self, maps: Tensor, label: Tensor | None = None) -> Tensor:
-        """From (n, channels, h, w) and, where there are classes, labels (n,) to (n, wider, *size)."""
+        """From (n, in_channels, h, w) and, where there are classes, labels (n,) to (n, out_channels, *size)."""
         added: Tensor = self.residual(maps, label)
         return added + cast("Tensor", self.shortcut(maps))
 
@@ -302,24 +304,24 @@ class ResidualDown(nn.Module):
     convolutions, not after: the same numbers for a quarter of the work.
 
     Args:
-        channels: Of the maps that come in.
-        wider: Of the maps that leave.
+        in_channels: Of the maps that come in.
+        out_channels: Of the maps that leave.
         halve: Whether the grid is halved; odd sides are padded with zeros and so rounded up.
         first: Whether the maps are the image itself, whose negative values are not rectified away.
     """
 
-    def __init__(self, channels: int, wider: int, *, halve: bool = True, first: bool = False) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, halve: bool = True, first: bool = False) -> None:
         super().__init__()
         self.first, self.halve = first, halve
-        hidden = wider if first else channels
-        self.into = xavier_conv2d(channels, hidden, gain=sqrt(2))
-        self.out_of = xavier_conv2d(hidden, wider, gain=sqrt(2))
-        changes = halve or channels != wider
-        self.shortcut = xavier_conv2d(channels, wider, 1) if changes else nn.Identity()
+        hidden = out_channels if first else in_channels
+        self.into = xavier_conv2d(in_channels, hidden, gain=sqrt(2))
+        self.out_of = xavier_conv2d(hidden, out_channels, gain=sqrt(2))
+        changes = halve or in_channels != out_channels
+        self.shortcut = xavier_conv2d(in_channels, out_channels, 1) if changes else nn.Identity()
         self.pad = PadToEven() if halve else nn.Identity()
 
     def forward(self, maps: Tensor) -> Tensor:
-        """From (n, channels, h, w) to (n, wider, h, w), or to (n, wider, h / 2, w / 2)."""
+        """From (n, in_channels, h, w) to (n, out_channels, h, w), or to (n, out_channels, h / 2, w / 2)."""
         maps = self.pad(maps)
         added: Tensor = self.out_of(relu(self.into(maps if self.first else relu(maps))))
         if self.halve:

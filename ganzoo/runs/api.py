@@ -22,18 +22,24 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ganzoo.config.checking import headline
-from ganzoo.config.loading import load_recipe
+from ganzoo.config.identity import training_digest
+from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.config.schema import HEADLINE, Recipe
 from ganzoo.data import IN_MEMORY, as_dataset
+from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
-from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
+from ganzoo.runs.weights import pinned
 
 if TYPE_CHECKING:
     from ganzoo.data import Data
+
+OF_MEMORY = f"dataset.name={IN_MEMORY}"
+"""What a dataset given in Python changes of a recipe."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping) and "name" not in value:
             found += _overrides(value, f"{prefix}{key}.")
         else:
-            found.append(f"{prefix}{key}={json.dumps(value, default=str)}")
+            found.append(f"{prefix}{key}={json.dumps(value, default=str, ensure_ascii=False)}")
     return found
 
 
@@ -140,7 +146,8 @@ def train(
         anyway: Score in extractors that were fitted to another dataset too, which marks the scores for good.
         on_step: Called after each step with the number of images shown.
         log: Called with sentences for the person who waits.
-        resume_from: A run folder to go on with; ``recipe`` has to be the one that it was started with.
+        resume_from: A run folder to go on with. ``recipe`` has to be the one that it was started with, or its name;
+            ``out``, ``anyway`` and a dataset's name are left out.
         allow_code: Whether an extractor that the recipe names may run code that is downloaded: DINOv2's is.
         allow_paths: Whether a run to resume that was not started here may read whatever paths it names.
 
@@ -160,6 +167,12 @@ def train(
             images = as_dataset(dataset)
             given = replace(images, name=IN_MEMORY, split="train", world=images.world)
         if resume_from is not None:
+            if out is not None or anyway or isinstance(dataset, str):
+                raise GanzooError(
+                    "A resumed run keeps its folder, its dataset and how it is scored.",
+                    "Leave out `out`, `anyway` and a dataset's name, or start a new run without `resume_from`.",
+                )
+            _refuse_another_recipe(RunFolder.open(resume_from), recipe, zoo, in_memory=given is not None)
             finished = resume(Path(resume_from), zoo, dataset=given, callbacks=callbacks)
             assert finished is not None
             return Run(finished)
@@ -174,7 +187,7 @@ def train(
             else:
                 wanted = _with(wanted, ["dataset=" + json.dumps(dataset)])
         elif given is not None:
-            wanted = _with(wanted, [f"dataset.name={IN_MEMORY}"])
+            wanted = _with(wanted, [OF_MEMORY])
         if anyway:
             wanted = _with(wanted, ["evaluate.anyway=true"])
         folder = Path(out) if out is not None else free_folder(wanted.name)
@@ -190,8 +203,27 @@ def train(
         return Run(finished)
 
 
+def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *, in_memory: bool) -> None:
+    """Refuse to resume a run with another recipe than its own: by name, or where settings are given, by those.
+
+    Raises:
+        GanzooError: It is another.
+    """
+    name = recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem
+    if name != run.info["recipe"]:
+        raise GanzooError(
+            f"The run {run.path} is of the recipe '{run.info['recipe']}', not '{name}'.",
+            "Give its own recipe, or start a new run without `resume_from`.",
+        )
+    if isinstance(recipe, Recipe):
+        begun, asked = run.recipe(zoo), pinned(_with(recipe, [OF_MEMORY]) if in_memory else recipe, zoo)[0]
+        if training_digest(asked) != training_digest(begun) or asked.train.seed != begun.train.seed:
+            raise GanzooError(
+                f"The run {run.path} was started with other settings.",
+                f"Give the name '{name}' to resume it as it is, or start a new run without `resume_from`.",
+            )
+
+
 def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The same recipe with changes, checked again."""
-    from ganzoo.config.loading import parse_recipe
-
     return parse_recipe(recipe.to_yaml(), recipe.name, load_zoo(), overrides)

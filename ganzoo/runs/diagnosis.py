@@ -155,6 +155,8 @@ def _gradients(events: Events) -> list[Finding] | str:
     if not norms:
         return f"this takes {MIN_LOG_POINTS} log points"
     saturated = _saturated_phases(_series(event for event in events if event["event"] == "train"))
+    # What begins at zero has no factor to change by, unless it stays there.
+    norms = {name: values for name, values in norms.items() if values[0] or not _recent(values)}
     changes = {name: _recent(values) / values[0] if values[0] else 0.0 for name, values in norms.items()}
     exploding, vanishing = [], []
     for name, change in changes.items():

@@ -83,7 +83,13 @@ def _own_key() -> bytes:
     """A secret of this user's, which tells runs that were started here from those that were sent."""
     file = cache_folder("key") / "own-runs"
     if not file.exists():
-        write_atomically(file, secrets.token_bytes(32))
+        new = temporary_name(file)
+        write_atomically(new, secrets.token_bytes(32))
+        try:
+            with suppress(FileExistsError):  # another process was quicker, and its key is the user's
+                os.link(new, file)
+        finally:
+            new.unlink()
     return file.read_bytes()
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,10 @@ from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder, Which, reading
-from ganzoo.runs.weights import published, zoo_name
+from ganzoo.runs.weights import PREFIXES, published, zoo_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from ganzoo.config.schema import Recipe
     from ganzoo.runs.checkpoint import Checkpoint
@@ -51,8 +52,7 @@ class TrainedGenerator:
     def weights(self) -> tuple[Weights, ...]:
         """The kinds of weights there are, the one to report first."""
         there = {name.partition(".")[0] for name in self.checkpoint.tensors}
-        kinds: dict[Weights, str] = {"ema": "ema", "raw": "networks"}
-        return tuple(kind for kind, prefix in kinds.items() if prefix in there)
+        return tuple(kind for kind in get_args(Weights) if PREFIXES[kind] in there)
 
     @property
     def classes(self) -> int:
@@ -112,7 +112,7 @@ class TrainedGenerator:
             device=self.device,
             labels=None if number is None else torch.full((n,), number),
             classes=self.classes,
-            columns=self._columns(source),
+            sources=self._sources(source),
         )
 
     def decode(
@@ -143,7 +143,7 @@ class TrainedGenerator:
             labels=labels,
             classes=self.classes,
             codes=codes,
-            columns=self._columns(source),
+            sources=self._sources(source),
         )[0]
 
     def model(self, weights: Weights | None = None) -> TrainedModel:
@@ -154,7 +154,7 @@ class TrainedGenerator:
         """
         return TrainedModel(self.assembly.objective, self._networks(weights or self.weights[0]), self.device)
 
-    def _columns(self, source: Tensor | None) -> dict[str, Tensor]:
+    def _sources(self, source: Tensor | None) -> dict[str, Tensor]:
         """What it generates from besides codes: the argument, and the dataset's columns."""
         names = self.assembly.objective.generates_from
         if source is not None and "source" not in names:
@@ -191,23 +191,28 @@ class TrainedGenerator:
             raise GanzooError(f"Unknown class {label}.", f"The classes are 0 to {self.classes - 1}.")
         return int(label)
 
-    def _networks(self, weights: str) -> Mapping[str, nn.Module]:
+    def _networks(self, weights: Weights) -> Mapping[str, nn.Module]:
         if weights not in self.weights:
             raise GanzooError(
                 f"The run {self.run.path} has no '{weights}' weights.", f"It has: {', '.join(self.weights)}."
             )
-        prefix = "ema" if weights == "ema" else "networks"
         roles = self.assembly.objective.samples_with
         networks = {role: self.assembly.networks[role] for role in roles}
         for role, network in networks.items():
-            try:
-                network.load_state_dict(self.checkpoint.weights(f"{prefix}.{role}"))
-            except RuntimeError as error:
-                raise GanzooError(
-                    f"The {role} in the checkpoint of {self.run.path} is not the one that its recipe describes.",
-                    "Install the versions of the plugins that run.json names.",
-                ) from error
+            with _described_by_its_recipe(role, self.run):
+                network.load_state_dict(self.checkpoint.weights(f"{PREFIXES[weights]}.{role}"))
         return networks
+
+
+@contextmanager
+def _described_by_its_recipe(role: str, run: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise GanzooError(
+            f"The {role} in the checkpoint of {run.path} is not the one that its recipe describes.",
+            "Install the versions of the plugins that run.json names.",
+        ) from error
 
 
 def load(
@@ -245,6 +250,9 @@ def load(
         modality = _modality(folder, recipe, zoo)
         columns = tuple((name, tuple(shape)) for name, shape in folder.info.get("columns", {}).items())
         assembly = assemble(recipe, zoo, modality, folder.info["classes"], columns)
+    with _described_by_its_recipe("objective", folder):
+        # Not strictly: published weights have no such state, and old runs may lack what a plugin keeps since.
+        assembly.objective.load_state_dict(saved.weights("objective"), strict=False)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assembly.networks.to(device)
     assembly.objective.to(device)

@@ -204,8 +204,9 @@ class TrainingLoop:
         return bool(number)
 
     def _stopped(self) -> tuple[str, str]:
-        where = f" {self.run.path}" if self.run is not None else ""
-        return f"Stopped after {self.trainer.images:,} images, and saved.", f"Resume with `ganzoo run --resume{where}`."
+        images, where = self.trainer.images, f" {self.run.path}" if self.run is not None else ""
+        sentence = f"Stopped after {images:,} images, and saved." if images else "Stopped before the first step."
+        return sentence, f"Resume with `ganzoo run --resume{where}`."
 
     def _log_means(self) -> None:
         began = time.perf_counter()
@@ -279,16 +280,16 @@ class TrainingLoop:
     def _record_plane(self) -> None:
         """Of a training in the plane, keep what its report replays: samples, and the discriminator's field."""
         trainer = self.trainer
+        if self.run is None:
+            return
         modality = trainer.objective.spec.modality
         if not isinstance(modality, Points) or modality.shape[-1] != 2:
             return
         networks = dict(trainer.networks.items())
         field = discriminator_field(trainer.objective, networks, trainer.device)
         with suppress(RunError):  # of NaN, which the next checkpoint says better
-            # By all processes, which measure the average's statistics together where batch normalisation spans them.
             samples, _ = self._samples(trainer.kinds_of_weights[0], REPLAY_SAMPLES)
-            if self.run is not None:
-                self.run.save_plane(trainer.images, samples.flatten(1), field)
+            self.run.save_plane(trainer.images, samples.flatten(1), field)
 
     def _samples(
         self, weights: str, n: int, part: tuple[int, int] = (0, 1), *, overview: bool = False
@@ -302,7 +303,7 @@ class TrainingLoop:
             seed=SAMPLE_SEED,
             device=trainer.device,
             classes=trainer.objective.spec.classes,
-            columns=self._sources,
+            sources=self._sources,
             part=part,
             overview=overview,
         )
@@ -354,10 +355,13 @@ class TrainingLoop:
             return
         own = {wanted for weights in self.trainer.kinds_of_weights for wanted in self._protocols(weights).values()}
         here = [event for event in self.run.events() if event["images"] == self.trainer.images]
-        logged = {(event.get("metric"), event.get("weights")) for event in here if event["event"] == "score"}
+        # By value too: the same metric may have been scored by another protocol, with more samples.
+        keys = ("metric", "weights", "value")
+        logged = {tuple(event.get(key) for key in keys) for event in here if event["event"] == "score"}
         for score in self._scores_here():
-            if identity(score["protocol"]) in own and (score["metric"], score["weights"]) not in logged:
-                logged.add((score["metric"], score["weights"]))
+            key = tuple(score[key] for key in keys)
+            if identity(score["protocol"]) in own and key not in logged:
+                logged.add(key)
                 self._log_event("score", **{key: score[key] for key in LOGGED if key in score})
 
     def _curve(self, metric: str) -> dict[int, float]:

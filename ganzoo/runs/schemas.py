@@ -63,6 +63,9 @@ Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Images = Annotated[int, Field(ge=0, le=10**15)]
 
 
+Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
+
+
 class _Shape(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -80,8 +83,8 @@ class _Event(_Shape):
     gradients: dict[str, Number] = {}
     variety: dict[str, Number] = {}
     real_variety: dict[str, Number] = {}
-    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = 1
-    planned_threads: list[Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]] = []
+    threads: Threads = 1
+    planned_threads: list[Annotated[tuple[Images, Threads], Field(strict=False)]] = []
     broken: Annotated[list[str], Field(min_length=1)] = ["a network"]
 
     @model_validator(mode="after")
@@ -123,7 +126,7 @@ class _State(_Shape):
     images: Images
     steps: Annotated[int, Field(ge=0, le=10**15)] = 0
     seconds: Seconds = 0.0
-    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] | None = None
+    threads: Threads | None = None
 
 
 def is_state(value: object) -> bool:
@@ -197,17 +200,19 @@ def _digest(record: Mapping[str, Any]) -> str:
 
 
 MOST_VALUES = 2**26
-"""Of one image: 8192 by 8192 grey pixels."""
+"""Of one sample: an image of 8192 by 8192 grey pixels."""
+DIMENSIONS: Mapping[str | None, int] = {"images": 3, "points": 3, "audio": 2, None: 3}
+"""Of a sample, by modality; None is what runs recorded from before there were others. A plugin's may have any."""
 
 
 def _imaginable(shape: list[int]) -> list[int]:
     if prod(shape) > MOST_VALUES:
-        raise ValueError(f"an image of more than {MOST_VALUES:,} values")
+        raise ValueError(f"a sample of more than {MOST_VALUES:,} values")
     return shape
 
 
 Size = Annotated[int, Field(ge=1)]
-Shape = Annotated[list[Size], Field(min_length=3, max_length=3), AfterValidator(_imaginable)]
+Shape = Annotated[list[Size], Field(min_length=1, max_length=8), AfterValidator(_imaginable)]
 
 
 Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]
@@ -268,6 +273,12 @@ class _Facts(BaseModel):
     data_digest: str | None = None
     environment: _Environment | None = None
     began_with: _Environment | None = None
+
+    @model_validator(mode="after")
+    def _shape_is_of_its_modality(self) -> _Facts:
+        if len(self.shape) != DIMENSIONS.get(self.modality, len(self.shape)):
+            raise ValueError(f"a shape of {len(self.shape)} dimensions is not one of {self.modality or 'images'}")
+        return self
 
 
 def read_description(path: Path) -> dict[str, Any]:

@@ -95,8 +95,8 @@ def start(
         initialise(parts.trainer, given, resolved.train.init_from.source, callbacks.log)
     with _out_of_memory_as_sentence():
         choice = settle_engine(parts.trainer, callbacks.log)
-    # What it began with is kept from the start, because its source may be gone when the run is resumed.
-    first = None if resolved.train.init_from is None else parts.trainer.checkpoint()
+        # What it began with is kept from the start, because its source may be gone when the run is resumed.
+        first = None if resolved.train.init_from is None else parts.trainer.checkpoint()
     if recipe is None or out is None:
         return _train(parts, None, zoo, callbacks)
     # The folder holds what was asked for; what `auto` became is provenance, in run.json.
@@ -108,9 +108,7 @@ def start(
         run.log({"event": "start", "images": 0})
         if first is not None:
             run.save_checkpoint(*first)
-        if announce:
-            callbacks.log(_announcement(parts.trainer, parts.dataset))
-        return _train(parts, run, zoo, callbacks, profile=profile)
+        return _train(parts, run, zoo, callbacks, profile=profile, announce=announce)
 
 
 def _announcement(trainer: Trainer, dataset: Dataset) -> str:
@@ -178,8 +176,8 @@ def resume(
         shared, data_dir = _shared_task(recipe, data_dir, zoo, processes)
         use_available_cores(shared.train.threads)
         parts = _build(shared, zoo, data_dir, dataset, callbacks, processes)
-        state = _restore(parts.trainer, run, callbacks)
         with _out_of_memory_as_sentence():
+            state = _restore(parts.trainer, run, callbacks)
             choice = settle_engine(parts.trainer, callbacks.log)
         most, planned = torch.get_num_threads(), []
         if run is not None:
@@ -190,14 +188,37 @@ def resume(
                     f"The run {run.path} is done.",
                     "Train further with --set train.images=N, or score more with --set evaluate.metrics=[...].",
                 )
+            before, now = run.recipe(zoo).train.images, shared.train.images
+            length = {} if before == now else {"train_images": now, "train_images_before": before}
+            if length:
+                _refuse_or_warn_of_another_length(parts.trainer, callbacks)
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
             if dataset is None:
                 run.accept_paths(shared, data_dir)
             planned = _resume_threads(run, state, callbacks)
             _record_resumption(run, parts, choice, zoo, callbacks)
-            run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned})
+            run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned, **length})
         return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
+
+
+def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) -> None:
+    """Where a run is resumed with another ``train.images``: its past was not that of a run of this length.
+
+    Raises:
+        GanzooError: The run has shown more images already.
+    """
+    recipe, phases = trainer.recipe, [step.phase for group in trainer.step_groups for step in group.phases]
+    if recipe.train.images < trainer.images:
+        raise GanzooError(
+            f"The run has shown {trainer.images:,} images, more than train.images={recipe.train.images}.",
+            "Give a larger number.",
+        )
+    if recipe.follows_length or any((phase.begin, phase.end) != (0, 1) for phase in phases):
+        callbacks.log(
+            f"What follows train.images (learning rates, schedules, phases) is from here on that of "
+            f"{recipe.train.images:,} images, so this is not one straight run of as many."
+        )
 
 
 def _as_begun(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
@@ -358,11 +379,13 @@ def _train(
     most_threads: int | None = None,
     planned_threads: Sequence[tuple[int, int]] = (),
     profile: bool = False,
+    announce: bool = False,
 ) -> RunFolder | None:
     trainer = parts.trainer
     tuner = ThreadTuner(trainer, most_threads, planned_threads, callbacks.log)
     if run is None:
-        TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
+        with _out_of_memory_as_sentence():
+            TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
         return None
     named = [
         zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
@@ -371,6 +394,8 @@ def _train(
     loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
     try:
         with _out_of_memory_as_sentence():
+            if announce:
+                callbacks.log(_announcement(trainer, parts.dataset))
             loop.train()
     except (Interrupted, Terminated):
         run.update(status="interrupted", ended=now())

@@ -48,6 +48,7 @@ RECORDED = ("recipe", "seed", "started", "shape", "modality", "classes", "class_
 """What a card repeats of run.json."""
 SCORED = ("metric", "value", "floor", "sd", "interval", "weights", "protocol")
 PREFIXES: Mapping[str, str] = {"ema": "ema", "raw": "networks"}
+"""What the names of a checkpoint's tensors begin with, by kind of weights."""
 
 
 def zoo_name(source: str | Path) -> str | None:
@@ -164,7 +165,7 @@ def _command(recipe: Recipe, zoo: Zoo) -> str:
     seed = ("--seed", str(recipe.train.seed))
     if recipe.name in zoo.recipes:
         changed = [
-            f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+            f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'), ensure_ascii=False)}"
             for key, value in _changed(load_recipe(recipe.name, zoo).plain(), recipe.plain())
             if key.partition(".")[0] not in (*DESCRIPTIVE, "evaluate") and key != "train.seed"
         ]

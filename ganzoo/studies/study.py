@@ -323,7 +323,7 @@ class Study(Section):
         search = self.search and self.search.model_copy(
             update={"trials": self.quick.trials, "seeds": 1, "overrides": (*self.search.overrides, *short)}
         )
-        plain = {"settings": {}, "search": ()}
+        plain: dict[str, Any] = {"settings": {}, "search": ()}
         variants = {row: variant.model_copy(update=plain) for row, variant in self.variants.items()}
         return self.model_copy(
             update={

@@ -254,30 +254,6 @@ def stream(seed: int, purpose: str, device: torch.device) -> torch.Generator:
     return torch.Generator(device).manual_seed(derive_seed(seed, purpose))
 
 
-def global_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of torch's default generators (dropout, augmentations, interpolation), uint8."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_global_state(states: dict[str, Tensor], device: torch.device, otherwise: int = 0) -> None:
-    """Restore the result of ``global_state``.
-
-    Args:
-        states: By device.
-        device: Where the training is.
-        otherwise: Seeds the GPU's generator where the states were taken without one.
-    """
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda":
-        if "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], device)
-        else:
-            torch.cuda.manual_seed(otherwise)
-
-
 def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) -> None:
     """Restore a generator's state; one that was taken on another kind of device is replaced by a seed.
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.training.device import derive_seed, global_state, resolve_device, restore_global_state
+from ganzoo.reproducibility import global_state, restore_global_state
+from ganzoo.training.device import derive_seed, resolve_device
 
 TIMEOUT = timedelta(minutes=60)
 """For a process that does not answer: more than the longest evaluation, whose metrics the main process computes."""
@@ -203,7 +204,7 @@ class Replicas:
 
     Gradients are averaged, so that a step is that of the whole batch. So are buffers that change (running averages,
     an augmentation's strength), with the gradients: what follows from one process's images becomes what follows from
-    everyone's, and a phase's ``after`` sees it so.
+    everyone's. A phase's ``after`` sees it so; where phases share fakes, only that of the last does.
 
     Args:
         processes: All of them.
@@ -290,24 +291,24 @@ class SyncedBatchNorm(_BatchNorm):
     """Batch normalisation whose mean and variance are those of all processes' images together.
 
     torch's own ``SyncBatchNorm`` exists on GPUs alone, and forbids a second derivative. Every process has as many
-    images, and calls the layer in the same order.
+    images, and calls the layer in the same order. In evaluation mode each calls it alone, when it likes.
 
     Attributes:
-        synced: Whether processes take part; an average's copy, which each process calls when it likes, says False.
+        synced: Whether processes take part while training; an average's copy, which each calls alone, says False.
     """
 
     synced = True
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (n, channels, ...), n images in this process."""
-        if not self.synced or (not self.training and self.running_mean is not None):
+        if not (self.synced and self.training):
             return super().forward(input)
         over, x = [0, *range(2, input.dim())], input.float()
         mean = _mean_of_all(x.mean(over))
         shape = [1, -1, *[1] * (input.dim() - 2)]
         centred = x - mean.view(shape)
         variance = _mean_of_all(centred.square().mean(over))
-        if self.training and self.running_mean is not None:
+        if self.running_mean is not None:
             self._update_statistics(mean, variance, x.numel() // x.shape[1] * dist.get_world_size())
         out = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
@@ -356,9 +357,18 @@ def sync_batch_norm(network: nn.Module) -> None:
     """Put a ``SyncedBatchNorm`` with the same state in the place of each batch normalisation below a module."""
     for name, child in network.named_children():
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-            tracks = child.track_running_stats
-            new = SyncedBatchNorm(child.num_features, child.eps, child.momentum, child.affine, tracks)
-            new.load_state_dict(child.state_dict())
+            tracks, state = child.track_running_stats, child.state_dict()
+            like = next(iter(state.values()), torch.empty(0))  # the weight, or else the running mean
+            new = SyncedBatchNorm(
+                child.num_features,
+                child.eps,
+                child.momentum,
+                child.affine,
+                tracks,
+                device=like.device,
+                dtype=like.dtype,
+            )
+            new.load_state_dict(state)
             setattr(network, name, new.train(child.training))
         else:
             sync_batch_norm(child)

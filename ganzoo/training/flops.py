@@ -10,15 +10,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
 
-from ganzoo.api.dataset import ImageDataset
+from ganzoo.api.dataset import Dataset
 from ganzoo.api.objective import Batch, Phase
 from ganzoo.build import Assembly, assemble
 from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.step import require_gradients, scheduled
+from ganzoo.training.step import batches_per_step, require_gradients, scheduled
 
 
-def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
+def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
     """Floating-point operations of a training step for each real image it shows.
 
     Matrix products and convolutions count, forward and backward, a multiplication and an addition as two; what is done
@@ -31,7 +31,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
         zoo: Where its names are looked up.
         dataset: The training images, for their sizes.
     """
-    with torch.random.fork_rng(), FakeTensorMode(allow_non_fake_inputs=True):
+    with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
         groups = scheduled(assembly.objective.phases(), recipe)
         n, spec = recipe.train.batch_size, assembly.spec
@@ -42,7 +42,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> float:
         # How often a group runs in a step, on average over the training.
         shares = [group[0].repeat / group[0].every_steps * (group[0].end - group[0].begin) for group in groups]
         total = sum(share * _flops(group, assembly, batch) for share, group in zip(shares, groups, strict=True))
-    return total / (recipe.train.batch_size * max(group[0].repeat for group in groups))
+    return total / (recipe.train.batch_size * batches_per_step(groups))
 
 
 def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch) -> int:

@@ -32,7 +32,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
     """The roles of networks that hold a NaN or an infinity; waits for the device."""
     held = {
-        role: [t.detach() for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()]
+        role: [t.detach() for t in (*network.parameters(), *network.buffers()) if t.is_floating_point() and t.numel()]
         for role, network in networks.items()
     }
     largest = {role: get_total_norm(tensors, math.inf) for role, tensors in held.items() if tensors}

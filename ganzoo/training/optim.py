@@ -137,7 +137,7 @@ class RoleOptimizer:
 
 
 def lazy_scale(role: str, phases: Sequence[Phase]) -> float:
-    """By how much lazy phases lengthen a role's training: the share of its optimizer steps that other phases take.
+    """What makes up for lazy phases: the share of a role's optimizer steps that its every-step phases take.
 
     A penalty on each k-th step, as a step of its own, makes k + 1 steps of k. StyleGAN2 makes up for it (Karras et al.
     2020, arXiv:1912.04958, appendix B) with the learning rate c λ and the decay rates β₁^c and β₂^c, c = k/(k + 1): as
@@ -196,7 +196,8 @@ def build_optimizers(
 class Ema:
     """Exponential moving average of networks: parameters averaged, statistics measured, other buffers copied.
 
-    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten.
+    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten; not where
+    a training begins with averages that another one made.
 
     Running statistics of batch normalisation and the vectors of spectral normalisation belong to the weights that they
     were found with. The trained network's do not fit the averaged weights, so ``measure`` finds the averages' own, as
@@ -205,10 +206,12 @@ class Ema:
     Args:
         networks: The networks to follow, by role.
         decay: Weight of the old average in each step, in [0, 1). May be changed between two updates.
+        ramp: Whether the decay ramps up.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:
+    def __init__(self, networks: Mapping[str, nn.Module], decay: float, *, ramp: bool = True) -> None:
         self.decay = decay
+        self._ramp = ramp
         self.networks = nn.ModuleDict({role: copy.deepcopy(network) for role, network in networks.items()})
         self.networks.eval().requires_grad_(False)
         followed = list(networks.values())
@@ -232,7 +235,7 @@ class Ema:
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the averages towards the networks after the ``step``-th step, counted from 0."""
-        decay = min(self.decay, (1 + step) / (10 + step))
+        decay = min(self.decay, (1 + step) / (10 + step)) if self._ramp else self.decay
         average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         average(self._averages, self._sources, step)
         if self._buffers:

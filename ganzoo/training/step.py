@@ -10,10 +10,9 @@ numbers and writes to no weight, so that a watched run trains to the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +43,7 @@ class TrainingStep:
         gradients: Where gradient norms are noted.
         ema: The moving average, or None.
         total: Steps in the whole training.
+        batches: Real batches in one step.
     """
 
     sampler: Sampler
@@ -52,11 +52,7 @@ class TrainingStep:
     gradients: GradientWatch
     ema: Ema | None
     total: int
-
-    @cached_property
-    def batches(self) -> int:
-        """Real batches in one step."""
-        return max(group.repeat for group in self.groups)
+    batches: int
 
     def __call__(self, index: int) -> None:
         """Take the ``index``-th step, counted from 0."""
@@ -147,7 +143,7 @@ class PhaseStep:
         autocast: The context that the loss runs in.
         replicas: The same networks in other processes.
         meters: Where losses are noted.
-        fixed: Parameters that are not trained, whatever the phase.
+        frozen: Parameters that are not trained, whatever the phase.
 
     Attributes:
         trained: The parameters that get gradients.
@@ -162,13 +158,13 @@ class PhaseStep:
         autocast: Callable[[], torch.autocast],
         replicas: Replicas,
         meters: Meters,
-        fixed: Sequence[nn.Parameter] = (),
+        frozen: Sequence[nn.Parameter] = (),
     ) -> None:
         self.phase = phase
-        left_out = {id(parameter) for parameter in fixed}
+        left_out = {id(parameter) for parameter in frozen}
         self.trained = [p for role in phase.trains for p in networks[role].parameters() if id(p) not in left_out]
         members = {id(parameter) for parameter in self.trained}
-        self._frozen = [p for p in networks.parameters() if id(p) not in members]
+        self._untrained = [p for p in networks.parameters() if id(p) not in members]
         self._networks = dict(networks.items())
         self._optimizers = optimizers
         self._autocast = autocast
@@ -185,7 +181,7 @@ class PhaseStep:
 
     def begin(self) -> None:
         """Gradients on for the networks that the phase trains and off for all others; old ones are dropped."""
-        require_gradients(self.trained, self._frozen)
+        require_gradients(self.trained, self._untrained)
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
 
@@ -224,7 +220,7 @@ def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: 
         GanzooError: A pattern names none, or a phase would have nothing left to train.
     """
     named = dict(networks.named_parameters())
-    fixed: set[str] = set()
+    frozen: set[str] = set()
     for pattern in recipe.train.freeze:
         found = {name for name in named if fnmatchcase(name, pattern)}
         if not found:
@@ -232,19 +228,19 @@ def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: 
                 f"train.freeze: no parameter is called '{pattern}'.",
                 nearest(pattern, list(named)) or f"There are {', '.join(list(named)[:6])}, ...",
             )
-        fixed |= found
-    for phase in phases if fixed else ():
+        frozen |= found
+    for phase in phases if frozen else ():
         own = [name for name in named if name.partition(".")[0] in phase.trains]
-        if own and fixed.issuperset(own):
+        if own and frozen.issuperset(own):
             raise GanzooError(
                 f"train.freeze leaves the phase '{phase.name}' nothing to train.", "Freeze fewer parameters."
             )
-    return [named[name] for name in named if name in fixed]
+    return [named[name] for name in named if name in frozen]
 
 
-def require_gradients(trained: Sequence[nn.Parameter], frozen: Sequence[nn.Parameter]) -> None:
+def require_gradients(trained: Sequence[nn.Parameter], untrained: Sequence[nn.Parameter]) -> None:
     """Gradients for some parameters, and none for others."""
-    for parameter in frozen:
+    for parameter in untrained:
         parameter.requires_grad = False
     for parameter in trained:
         parameter.requires_grad = True
@@ -287,6 +283,11 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]
             )
     groups = [sharing if phase.shares_fakes else (phase,) for phase in changed]
     return [group for index, group in enumerate(groups) if group not in groups[:index]]
+
+
+def batches_per_step(groups: Iterable[Iterable[Phase]]) -> int:
+    """Real batches that one step of these phases shows: as many as the phase needs that repeats most."""
+    return max(phase.repeat for group in groups for phase in group)
 
 
 class Meters:
@@ -332,8 +333,10 @@ class Meters:
         return means
 
 
-class GradientWatch:
+class GradientWatch(Meters):
     """Norms of the gradients that a phase left behind, by phase and network.
+
+    ``flush`` gives their means, as ``{"<phase>.<role>": ...}``.
 
     Args:
         phases: The phases that will be noted.
@@ -341,11 +344,11 @@ class GradientWatch:
     """
 
     def __init__(self, phases: Sequence[Phase], networks: Mapping[str, nn.Module]) -> None:
+        super().__init__()
         self._parameters = {
             phase.name: {role: parameters for role in phase.trains if (parameters := list(networks[role].parameters()))}
             for phase in phases
         }
-        self._meters = Meters()
 
     def note(self, phase: Phase) -> None:
         """Read the gradients of a phase that has just had its turn; does not wait for the device."""
@@ -355,12 +358,4 @@ class GradientWatch:
             for role, some in parameters.items():
                 gradients = [p.grad for p in some if p.grad is not None]
                 norms[role] = get_total_norm(gradients) if gradients else some[0].new_zeros(())
-            self._meters.add(phase.name, norms)
-
-    def snapshot(self) -> Callable[[], None]:
-        """The norms noted until this moment, as a function that rolls back to them."""
-        return self._meters.snapshot()
-
-    def flush(self) -> dict[str, float]:
-        """Mean norms since the last flush, as ``{"<phase>.<role>": ...}``, and start anew; waits for the device."""
-        return self._meters.flush()
+            self.add(phase.name, norms)

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganzoo.api.adversarial import Augmentation, Regularizer
 from ganzoo.api.dataset import Dataset
 from ganzoo.api.objective import Networks
 from ganzoo.build import assemble
 from ganzoo.config.schema import Recipe, initial
 from ganzoo.data import build_sampler
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, is_out_of_memory
 from ganzoo.registry.loading import Zoo
+from ganzoo.reproducibility import full_precision, seeded
 from ganzoo.training.device import (
     autocast,
     derive_seed,
@@ -38,7 +40,7 @@ from ganzoo.training.distributed import (
     sync_batch_norm,
     training_seed,
 )
-from ganzoo.training.engines.base import Engine, snapshot
+from ganzoo.training.engines.base import Engine
 from ganzoo.training.engines.choice import CAPTURING, choose_engine
 from ganzoo.training.optim import Ema, RoleOptimizer, Schedules, build_optimizers
 from ganzoo.training.step import (
@@ -47,6 +49,7 @@ from ganzoo.training.step import (
     PhaseStep,
     StepGroup,
     TrainingStep,
+    batches_per_step,
     frozen_parameters,
     scheduled,
 )
@@ -106,21 +109,24 @@ class Trainer:
         self.networks = self.assembly.networks.to(self.device)
         if config.sync_batch_norm and processes.size > 1:
             sync_batch_norm(self.networks)
+        for module in self.objective.modules():
+            if isinstance(module, Augmentation | Regularizer):
+                module.processes = processes.size
         self._replicas = Replicas(processes, (self.networks, self.objective))
         networks = dict(self.networks.items())
         averaged = {role: self.networks[role] for role in self.objective.samples_with}
-        self.ema = Ema(averaged, initial(config.ema)) if config.ema is not None else None
+        ramp = config.init_from is None
+        self.ema = Ema(averaged, initial(config.ema), ramp=ramp) if config.ema is not None else None
 
         data_seed = derive_seed(config.seed, "data")
         rows = processes.rows(config.batch_size)
         self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
-        cycled = torch.arange(MEASURED_SAMPLES) % len(dataset)
-        self._starts = {name: dataset.columns[name][cycled].to(self.device) for name in self.objective.generates_from}
+        self._sources = {name: dataset.columns[name] for name in self.objective.generates_from}
         self.steps = 0
         self._measured_after: int | None = None
         self.meters = Meters()
         self._phases = scheduled(self.objective.phases(), recipe)
-        self._fixed = frozen_parameters(self.networks, [phase for group in self._phases for phase in group], recipe)
+        self._frozen = frozen_parameters(self.networks, [phase for group in self._phases for phase in group], recipe)
         self.gradients = GradientWatch([phase for group in self._phases for phase in group], networks)
         self.optimizers: dict[str, RoleOptimizer] = {}
         self._prepare(engine, config.engine)
@@ -158,7 +164,7 @@ class Trainer:
                         context,
                         self._replicas,
                         self.meters,
-                        self._fixed,
+                        self._frozen,
                     )
                     for phase in group
                 ],
@@ -211,12 +217,13 @@ class Trainer:
             self.gradients,
             self.ema,
             self.total_steps,
+            batches_per_step(self._phases),
         )
 
     @property
     def images_per_step(self) -> int:
         """Real images shown in one step."""
-        return self.recipe.train.batch_size * max(group.repeat for group in self.step_groups)
+        return self.recipe.train.batch_size * batches_per_step(self._phases)
 
     @property
     def images(self) -> int:
@@ -263,14 +270,17 @@ class Trainer:
 
         def generate(index: int) -> None:
             codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)
-            label = (torch.arange(n) % max(1, spec.classes)).to(self.device)
-            objective.generate_from(networks, codes, label, self._starts)
+            label = (index * n + torch.arange(n)) % max(1, spec.classes)
+            # Each batch from all over the dataset, which may be sorted.
+            place = torch.arange(n) * MEASURED_BATCHES + index
+            sources = {
+                name: column[place * len(column) // (n * MEASURED_BATCHES)].to(self.device)
+                for name, column in self._sources.items()
+            }
+            objective.generate_from(networks, codes, label.to(self.device), sources)
 
-        rollback = snapshot((), self.device)
-        torch.manual_seed(derive_seed(0, "statistics"))
-        with torch.autocast(self.device.type, enabled=False):
+        with seeded(derive_seed(0, "statistics"), self.device), full_precision(self.device):
             self.ema.measure(generate, MEASURED_BATCHES)
-        rollback()
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON state from which ``restore`` goes on to the same bits."""
@@ -315,6 +325,8 @@ class Trainer:
             restore_stream(self.latents, tensors["latents"], derive_seed(otherwise, "latents"))
             restore_random(tensors, self.processes, self.device, otherwise)
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+            if is_out_of_memory(error):
+                raise
             reason = " ".join(str(error).split())[:200]
             raise GanzooError(
                 f"The checkpoint does not fit the recipe '{self.recipe.name}': {reason}.",

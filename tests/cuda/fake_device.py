@@ -89,6 +89,8 @@ def pretending(captured: bool) -> Iterator[None]:
     """FakeTensorMode, and what else the trainer asks a GPU for: generators, memory, autocast's consent."""
     import torch.cuda.amp.common
 
+    from ganzoo import reproducibility
+    from ganzoo.reproducibility import seeded_state
     from ganzoo.training import optim, trainer
     from ganzoo.training.device import stream
     from ganzoo.training.engines import cudagraph
@@ -100,6 +102,7 @@ def pretending(captured: bool) -> Iterator[None]:
         (cudagraph, "FakeTensorMode", lambda **options: nullcontext()),
         (cudagraph, "WARM_UP", 1),
         (torch.cuda, "mem_get_info", lambda device=None: (2**35, 2**36)),
+        (reproducibility, "seeded_state", lambda seed, device: seeded_state(seed, CPU)),
         (torch.cuda, "get_rng_state", lambda device="cuda": torch.zeros(16, dtype=torch.uint8)),
         (torch.cuda, "set_rng_state", lambda state, device="cuda": None),
         (torch.cuda, "is_bf16_supported", lambda including_emulation=True: True),
@@ -262,7 +265,7 @@ def problems(recipe: Any, zoo: Any, dataset: Any, plant: str | None) -> list[str
         held = {place(tensor) for tensor in saved.values()}
         # Set anew from the images shown, or counted since the last log point.
         groups = [group for optimizer in trainer.optimizers.values() for group in optimizer.inner.param_groups]
-        passing = [*trainer.meters._sums.values(), *trainer.gradients._meters._sums.values()]
+        passing = [*trainer.meters._sums.values(), *trainer.gradients._sums.values()]
         passing += tensors([(group["lr"], group.get("betas")) for group in groups])
         passing += [] if trainer.schedules.setters == () else trainer.objective.buffers()
         passing += [] if trainer.ema is None else trainer.ema.networks.buffers()

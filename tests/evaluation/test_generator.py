@@ -114,3 +114,15 @@ def test_a_run_on_points_draws_points(run, zoo):
         expected = networks["generator"].eval()(torch.randn(20, 100, generator=torch.Generator().manual_seed(7)))
     assert points.dtype == torch.float32
     assert torch.equal(points, expected)
+
+
+def test_the_objective_s_own_state_is_that_of_the_checkpoint(tmp_path, zoo):
+    path, _ = make_run(tmp_path / "run", zoo, "augmentation={name: ada, p: null}")
+    checkpoint = RunFolder.open(path).latest_checkpoint()
+    adapted = {**checkpoint.tensors, "objective.augmentation.p": torch.tensor(0.25)}
+    RunFolder.open(path).save_checkpoint(adapted, checkpoint.state)
+    assert load(path, zoo=zoo, device=CPU).assembly.objective.augmentation.p.item() == 0.25
+    misfit = {**adapted, "objective.augmentation.p": torch.zeros(3)}
+    RunFolder.open(path).save_checkpoint(misfit, checkpoint.state)
+    with pytest.raises(GanzooError, match=r"The objective in the checkpoint of .* is not the one that its recipe"):
+        load(path, zoo=zoo, device=CPU)

@@ -129,3 +129,20 @@ def test_points_are_drawn_as_the_network_gives_them():
         networks["generator"][0].bias.fill_(float("nan"))
     with pytest.raises(RunError, match="NaN"):
         draw(objective, networks, 2, seed=2, device=CPU)
+
+
+def test_images_are_drawn_in_full_precision_whatever_is_set():
+    class Watching(Noisy):
+        def forward(self, z, label=None):
+            seen.add((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+            return super().forward(z, label)
+
+    seen, (objective, _) = set(), small_objective()
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        draw(objective, {"generator": Watching()}, 4, seed=0, device=CPU)
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == {("highest", False)}

@@ -148,6 +148,7 @@ def test_gradients_that_vanish_or_explode():
     assert kinds(gradients(1.0, 900, 900, 900)) == []
     assert kinds(gradients(1.0, 1100, 1100, 1100)) == ["exploding"]
     assert kinds(gradients(0.0, 0.0, 0.0, 0.0)) == ["vanishing"]
+    assert kinds(gradients(0.0, 0.2, 0.3, 0.2)) == []  # began at zero
     assert kinds(gradients(1.0, 5e-4, 5e-4)) == []  # too few log points
 
 

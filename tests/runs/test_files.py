@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from ganzoo.checks.isolation import import_problems
 from ganzoo.files import DAY, append_lines, child_python, read_lines, sweep, temporary_name, write_atomically
+from ganzoo.runs.folder import _own_key
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path, monkeypatch):
@@ -114,3 +116,21 @@ def test_the_import_check_of_plugins_ignores_the_working_folder(tmp_path, monkey
     plugin = next(plugin for plugin in zoo.plugins if plugin.name == "hinge")
     assert import_problems([plugin]) == {"hinge": []}
     assert not marker.exists()
+
+
+def test_of_two_processes_that_make_the_user_s_key_the_first_one_s_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
+    key = _own_key()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda self: False)  # as the second saw it, before the first was done
+        assert _own_key() == key
+    assert [path.name for path in (tmp_path / "key").iterdir()] == ["own-runs"]
+
+
+def test_the_user_s_key_is_not_made_through_a_link(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
+    (tmp_path / "key").mkdir()
+    (tmp_path / "key" / "own-runs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError):
+        _own_key()
+    assert not (tmp_path / "elsewhere").exists()

@@ -10,18 +10,22 @@ import time
 import pytest
 import torch
 
+from ganzoo import AdversarialLoss
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Until
 from ganzoo.errors import GanzooError, Interrupted, RunError, foreign_code
 from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.registry import Entry
 from ganzoo.reports.run_report import write_report
 from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import load
-from ganzoo.runs.loop import Callbacks, TrainingLoop
+from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
+from ganzoo.runs.schemas import is_event
 from ganzoo.runs.start import resume, start
 from ganzoo.training import device as precision
 from ganzoo.training.signals import StopRequests
+from ganzoo.training.trainer import Trainer
 
 TINY = [
     "networks.generator.hidden=[32]",
@@ -365,3 +369,83 @@ def test_one_metric_more_scores_the_kept_weights_and_trains_nothing(whole, tmp_p
     scored = [(s["metric"], s["weights"]) for s in run.scores()]
     assert len(scored) == len(set(scored)) == 4
     assert run.info["images"] == 640
+
+
+def test_more_samples_score_a_finished_run_again_and_say_so(tmp_path):
+    recipe, zoo = tiny("train.images=640", "evaluate.every_images=null")
+    start(recipe, zoo, tmp_path / "run")
+    run = resume(tmp_path / "run", zoo, overrides=["evaluate.samples=300"])
+    said = [(e["metric"], e["weights"], e["value"]) for e in run.events() if e["event"] == "score"]
+    assert said == [(s["metric"], s["weights"], s["value"]) for s in run.scores()]
+    assert len(said) == 4
+
+
+FURTHER = ["train.images=640", "evaluate.every_images=null", "evaluate.metrics=[]"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "follows"),
+    [
+        ([], False),
+        (["optimizers.default.lr={start: 1e-3, end: 1e-4, images: 320}"], False),
+        (["optimizers.default.lr={start: 1e-3, end: 1e-4}"], True),
+        (["optimizers.default.betas=[{start: 0.5, end: 0.9}, 0.999]"], True),
+        (["optimizers.default.decay=cosine"], True),
+        (["train.ema={start: 0.9, end: 0.99}"], True),
+        (["regularizers=[{name: top-k, decay: 0.9}]"], False),
+        (["regularizers=[{name: r1, weight: {start: 1, end: 0}}]"], True),
+        (["train.share_fakes=false", "phases={generator: {begin: 0.5}}"], True),
+    ],
+)
+def test_training_further_says_where_the_past_followed_another_length(tmp_path, settings, follows):
+    recipe, zoo = tiny(*FURTHER, *settings)
+    start(recipe, zoo, tmp_path / "run")
+    with pytest.raises(GanzooError, match=r"has shown 640 images, more than train\.images=320\."):
+        resume(tmp_path / "run", zoo, overrides=["train.images=320", "evaluate.samples=100"])
+    said = []
+    callbacks = Callbacks(log=said.append)
+    run = resume(tmp_path / "run", zoo, overrides=["train.images=768"], callbacks=callbacks)
+    assert any("not one straight run" in sentence for sentence in said) is follows
+    (event,) = [event for event in run.events() if event["event"] == "resume"]
+    assert (event["train_images_before"], event["train_images"]) == (640, 768)
+
+
+class TooLarge(AdversarialLoss):
+    def discriminator(self, real, fake):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    def generator(self, real, fake):
+        return -fake.mean()
+
+
+@pytest.mark.parametrize("announce", [False, True])
+def test_out_of_memory_is_a_sentence_wherever_the_first_step_is_taken(tmp_path, announce):
+    zoo = load_zoo()
+    zoo.losses.add(Entry("loss", "too-large", TooLarge, "Too large", "2026", "tests", "tests 0"))
+    try:
+        recipe, _ = tiny(*FURTHER, "loss=too-large")
+        for folder in (tmp_path / "run", None):  # the second as in processes that are not main
+            with pytest.raises(RunError, match=r"Out of memory: CUDA out of memory.*Lower train\.batch_size"):
+                start(recipe, zoo, folder, announce=announce)
+    finally:
+        zoo.losses.discard("too-large")
+    assert RunFolder.open(tmp_path / "run").info["status"] == "failed"
+
+
+def test_before_the_first_step_nothing_is_said_to_be_saved_and_other_processes_draw_nothing(zoo):
+    recipe = load_recipe("vanilla-ring", zoo, ["train.batch_size=16"])
+    dataset = zoo.datasets.get("ring").create("train", None)
+    trainer = Trainer(recipe, zoo, dataset=dataset)
+    loop = TrainingLoop(Parts(dataset, {}, None, trainer), None, (), Callbacks(), 0.0, None)
+    assert loop._stopped()[0] == "Stopped before the first step."
+    trainer.step()
+    assert loop._stopped()[0] == "Stopped after 16 images, and saved."
+    trainer.objective.generate_from = pytest.fail
+    loop._record_plane()
+
+
+@pytest.mark.parametrize(
+    ("planned", "whole"), [([[640, 2]], True), ([[640, 2_000_000_000]], False), ([[640]], False), ([["640", 2]], False)]
+)
+def test_an_event_s_planned_threads_are_pairs_within_bounds(planned, whole):
+    assert is_event({"event": "resume", "images": 320, "planned_threads": planned}) is whole

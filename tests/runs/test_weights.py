@@ -141,6 +141,9 @@ def test_a_run_begins_with_another_s_weights_and_leaves_frozen_ones_as_they_are(
     run = start(recipe_of(zoo, *overrides), zoo, tmp_path / "run")
     first, last = first_and_last(run)
     given = source.latest_checkpoint().tensors
+    weight = next(name.removeprefix("ema.") for name in given if name.startswith("ema.") and name.endswith("weight"))
+    average, trained = ((last[f"{kind}.{weight}"] - first[f"{kind}.{weight}"]).norm() for kind in ("ema", "networks"))
+    assert 0 < average < trained / 50  # the average that was taken over is kept
     weights = [name for name in given if name.startswith(("networks.", "ema."))]
     assert all(torch.equal(first[name], given[name]) for name in weights)
     same = {name for name in weights if torch.equal(first[name], last[name])}

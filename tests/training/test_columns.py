@@ -151,3 +151,22 @@ def test_columns_are_checked():
         Dataset("odd", "train", images, columns={"source": torch.zeros(3, 2)})
     with pytest.raises(GanzooError, match="a column called 'label'"):
         Dataset("odd", "train", images, columns={"label": torch.zeros(4)})
+
+
+def test_the_average_s_statistics_are_measured_from_all_over_the_dataset(zoo):
+    """In every batch: a dataset may be sorted."""
+    levels = torch.arange(5000.0).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+    images = torch.zeros(5000, 1, 8, 8, dtype=torch.uint8)
+    dataset = Dataset("inverted", "train", images, columns={"source": levels.contiguous()})
+    recipe = load_recipe("vanilla-mnist", zoo, [*SETTINGS, "networks.generator.hidden=[8, 8]"])
+    trainer = Trainer(recipe, zoo, dataset=dataset)
+    seen, generate = [], trainer.objective.generate_from
+
+    def noted(networks, codes, label, columns):
+        seen.append(columns["source"][:, 0, 0, 0])
+        return generate(networks, codes, label, columns)
+
+    trainer.objective.generate_from = noted
+    trainer.sampling_networks("ema")
+    assert len(torch.cat(seen).unique()) == len(seen) * training.MEASURED_SAMPLES == 2048
+    assert all(rows.min() < 50 and rows.max() > 4950 for rows in seen)

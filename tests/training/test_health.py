@@ -102,6 +102,9 @@ def test_a_single_broken_number_is_found_in_weights_and_in_buffers(value):
         networks["buffers"][1].running_var[0] = value
     assert broken_networks(networks) == ["weights", "buffers"]
     assert broken_networks({"tanh": torch.nn.Tanh()}) == []
+    empty = torch.nn.Module()
+    empty.register_buffer("seen", torch.empty(0))
+    assert broken_networks({"empty": empty}) == []
 
 
 def test_large_but_finite_weights_are_whole():

@@ -202,3 +202,13 @@ def test_ema_networks_are_frozen_and_in_evaluation_mode():
     ema = Ema({"generator": nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))}, decay=0.9)
     assert not any(p.requires_grad for p in ema.networks.parameters())
     assert not any(module.training for module in ema.networks.modules())
+
+
+def test_averages_that_another_training_made_are_not_forgotten():
+    network = nn.Linear(1, 1)
+    ema = Ema({"generator": network}, decay=0.9, ramp=False)
+    before = ema.networks["generator"].weight.clone()
+    with torch.no_grad():
+        network.weight.add_(1.0)
+    ema.update(0)
+    torch.testing.assert_close(ema.networks["generator"].weight, before + 0.1)

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from ganzoo import Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
+from ganzoo.training.distributed import Processes, SyncedBatchNorm, sync_batch_norm
 from ganzoo.training.trainer import Trainer
 
 SMALL = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=16"]
@@ -139,3 +141,69 @@ def test_an_optimizer_whose_numbers_overflow_is_a_sentence(mnist):
     trained = trainer(mnist, "optimizers.default={name: adamax, lr: 1.0e+38, betas: [0.9, 0.999]}")
     with pytest.raises(GanzooError, match=r"The optimizer of \w+ computes numbers beyond single precision\. Lower"):
         trained.step()
+
+
+def test_synced_batch_normalisation_is_of_its_layer_s_kind_and_alone_in_evaluation():
+    tracking = torch.nn.BatchNorm1d(3, device="meta", dtype=torch.float64)
+    bare = torch.nn.BatchNorm2d(3, affine=False, track_running_stats=False)
+    network = torch.nn.Sequential(tracking, bare)
+    sync_batch_norm(network)
+    assert all(isinstance(layer, SyncedBatchNorm) for layer in network)
+    for name, tensor in tracking.state_dict().items():
+        found = network[0].state_dict()[name]
+        assert (found.device, found.dtype) == (tensor.device, tensor.dtype)
+    images = torch.randn(4, 3, 2, 2)
+    torch.testing.assert_close(network[1].eval()(images), bare(images))  # no group of processes is needed
+
+
+def drawn_for_statistics(trained):
+    """Labels, sources and precision of each batch that the average's statistics are measured with."""
+    seen, generate = [], trained.objective.generate_from
+
+    def noted(networks, codes, label, columns):
+        seen.append((label, columns, torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return generate(networks, codes, label, columns)
+
+    trained.objective.generate_from = noted
+    trained.sampling_networks("ema")
+    return seen
+
+
+def test_the_average_s_statistics_are_of_every_class_and_in_full_precision():
+    images = torch.randint(256, (300, 1, 28, 28), dtype=torch.uint8)
+    many = Dataset("many", "train", images, torch.arange(300), tuple(map(str, range(300))))
+    trained = trainer(many, "conditional=true", "networks.generator.hidden=[8, 8]")
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        seen = drawn_for_statistics(trained)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.cat([labels for labels, *_ in seen]).unique().tolist() == list(range(300))
+    assert {(products, tf32) for *_, products, tf32 in seen} == {("highest", False)}
+
+
+class Pair(Processes):
+    """Two processes, as the first of them sees it where nothing is exchanged."""
+
+    def broadcast(self, tensors):
+        pass
+
+
+def test_what_counts_images_knows_of_other_processes(mnist):
+    zoo = load_zoo()
+    settings = ["augmentation=ada", "regularizers=[top-k]", "networks.generator.norm=none"]
+    recipe = load_recipe("vanilla-mnist", zoo, [*SMALL, *settings])
+    trained = Trainer(recipe, zoo, dataset=mnist, processes=Pair(0, 2))
+    assert (trained.objective.augmentation.processes, trained.objective.regularizers[0].processes) == (2, 2)
+    assert trainer(mnist, *settings).objective.augmentation.processes == 1
+
+
+def test_a_device_too_full_for_a_checkpoint_is_no_misfit(mnist):
+    class TooMuch(dict):
+        def items(self):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    trained = trainer(mnist)
+    with pytest.raises(torch.OutOfMemoryError):
+        trained.restore(TooMuch(), {})

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from ganzoo.training.device import global_state, restore_global_state
+from ganzoo.reproducibility import global_state, restore_global_state
 from ganzoo.training.step import StepFn, StepGroup
 
 LONGEST_REASON = 160

@@ -90,7 +90,7 @@ class ADA(Augmentation):
         self.batches += 1
         due = self.batches >= self.interval
         direction = (self.signs / self.batches - self.target).sign()
-        step = direction * self.batches * (len(real_logits) / self.images)
+        step = direction * self.batches * (len(real_logits) * self.processes / self.images)
         self.p.copy_(torch.where(due, self.p + step, self.p).clamp(0, 1))
         self.signs.mul_(~due)
         self.batches.mul_(~due)

@@ -64,7 +64,7 @@ class TopK(Regularizer):
         k = self.size(n)
         rank = fake_logits.detach().argsort(descending=True).argsort()
         factor = torch.where(rank < k, n / k, 0.0)
-        self.seen += n
+        self.seen += n * self.processes
         kept = fake_logits.detach()
         return kept + (fake_logits - kept) * factor
 

@@ -208,3 +208,10 @@ def test_p_survives_a_resumed_training(interrupted) -> None:
     assert all(torch.equal(a, b) for a, b in zip(whole.networks.parameters(), rest.networks.parameters(), strict=True))
     for name, tensor in state.items():
         assert torch.equal(tensor, rest.objective.augmentation.state_dict()[name]), name
+
+
+def test_images_are_those_of_all_processes() -> None:
+    ada = ADA(images=1000, interval=1)
+    ada.processes = 2
+    ada.observe(torch.ones(10))
+    assert ada.p.item() == pytest.approx(20 / 1000)

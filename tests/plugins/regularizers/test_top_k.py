@@ -74,3 +74,10 @@ def test_k_survives_a_resumed_training(interrupted) -> None:
     assert term.seen.item() == 6 * 16
     assert int(term.size(16)) == round(16 * 0.7**3)
     assert all(torch.equal(a, b) for a, b in zip(whole.networks.parameters(), rest.networks.parameters(), strict=True))
+
+
+def test_images_are_those_of_all_processes() -> None:
+    term = TopK()
+    term.processes = 2
+    term.select(torch.randn(10))
+    assert term.seen.item() == 20
