@@ -77,7 +77,7 @@ class Finding:
     """A claim that a study has put to the test.
 
     Attributes:
-        verdict: ``holds``, ``does not hold`` or ``cannot tell``.
+        verdict: ``holds``, ``does not hold``, ``cannot tell`` or ``not tested yet``.
         says: The claim.
         paper: Whose it is.
         on: The measure that decides.

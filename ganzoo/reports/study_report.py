@@ -149,7 +149,7 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
                 claim.paper,
                 claim.on,
                 _effect(verdict),
-                decided=verdict.outcome is not Outcome.CANNOT_TELL,
+                decided=verdict.outcome in (Outcome.HOLDS, Outcome.DOES_NOT_HOLD),
             )
             for claim, verdict in zip(one.study.claims, judged, strict=True)
         )
