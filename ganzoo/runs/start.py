@@ -212,7 +212,7 @@ def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) ->
     if recipe.train.images < trainer.images:
         raise GanzooError(
             f"The run has shown {trainer.images:,} images, more than train.images={recipe.train.images}.",
-            "Give a larger number.",
+            f"Give train.images={trainer.images} to end it here, or a larger number.",
         )
     if recipe.follows_length or any((phase.begin, phase.end) != (0, 1) for phase in phases):
         callbacks.log(

@@ -265,7 +265,8 @@ def test_a_killed_run_says_that_it_was_killed(tmp_path, ganzoo):
     assert json.loads(ganzoo("doctor", run, "--json")[1])["status"] == "killed"
     assert ganzoo("report", run, "--no-draw")[0] == 0
     assert "Killed; can be resumed" in (run / "report.html").read_text()
-    assert ganzoo("run", "--resume", run, "--set", "train.images=64")[0] == 0
+    shown = max(int(checkpoint.stem) for checkpoint in run.glob("checkpoints/*.json"))
+    assert ganzoo("run", "--resume", run, "--set", f"train.images={shown}")[0] == 0
     assert json.loads(ganzoo("doctor", run, "--json")[1])["status"] == "done"
 
 
