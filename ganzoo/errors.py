@@ -32,6 +32,10 @@ class RunError(GanzooError):
     exit_code = 1
 
 
+class Diverged(RunError):
+    """A loss, a gradient, a weight or a sample is no longer finite."""
+
+
 class Interrupted(GanzooError):
     """Ctrl-C stopped the run, which saved its state first (exit code 130)."""
 

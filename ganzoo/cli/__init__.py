@@ -113,7 +113,8 @@ def main() -> None:
             _drop_output()
             _exit(f"{NO_SPACE[error.errno]}. Everything saved is intact: free some space and resume the run.", 1)
         if error.errno in NO_ACCESS:
-            _exit(f"Cannot write {error.filename or 'a file'}: {error.strerror}. Choose a writable folder.", 1)
+            what, remedy = error.filename or "a file", "Check its permissions, or choose another folder."
+            _exit(f"Cannot open {what}: {error.strerror}. {remedy}", 1)
         if error.filename is None:
             raise
         _exit(one_line(f"{error.filename} cannot be read or written: {error.strerror}."), 1)

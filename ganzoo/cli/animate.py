@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.terminal import AllowPaths, DataDir, WhichCheckpoint, print_json, say
+from ganzoo.cli.terminal import AllowPaths, DataDir, WhichCheckpoint, print_json, refuse_missing_folder, say
 from ganzoo.errors import GanzooError
 
 
@@ -39,10 +39,14 @@ def animate(
 
     if out is not None and out.suffix not in animation.SUFFIXES:
         raise GanzooError(f"Cannot write an animation to {out.name}.", "Give --out FILE.gif or FILE.webp.")
-    if out is not None and not out.parent.is_dir():
-        raise GanzooError(f"No such folder: {out.parent}.", "Create it first, or give another --out.")
+    if out is not None:
+        refuse_missing_folder(out)
     if zoo_name(run) is not None and (out is None or not walk):
         raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
+    of_walks = {"--seed": seed != 0, "--weights": weights is not None, "--checkpoint": checkpoint != "last"}
+    for option, is_given in of_walks.items():
+        if is_given and not walk:
+            raise GanzooError(f"{option} is for a walk through latent space.", "Leave it out, or add --walk.")
     if walk:
         generator = load(run, checkpoint=checkpoint, device=resolve_device(device))
         frames, seconds = animation.walk(generator, weights, seed=seed)
@@ -59,4 +63,4 @@ def animate(
             {"out": str(target), "frames": len(frames), "seconds": round(sum(seconds), 2), "bytes": len(content)}
         )
     else:
-        say(f"Saved {target} ({len(frames)} frames, {sum(seconds):.1f} s, {len(content) / 1e6:.1f} MB).", err=True)
+        say(f"Saved to {target} ({len(frames)} frames, {sum(seconds):.1f} s, {len(content) / 1e6:.1f} MB).", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -19,7 +20,7 @@ Shard = Annotated[
 ]
 
 FOR_OTHER_HARDWARE = "*-gpu"
-"""How recipes are called that a CPU is too slow for; --all leaves them out."""
+"""How recipes are called that a CPU is too slow for: only a pattern that says so takes them."""
 
 
 def bench(
@@ -29,7 +30,10 @@ def bench(
     all_: Annotated[bool, typer.Option("--all", help="Every registered recipe.")] = False,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(help=f"Patterns of names that --all and patterns leave out; {FOR_OTHER_HARDWARE} by default."),
+        typer.Option(
+            help="Patterns of names that --all and patterns leave out. Recipes called "
+            f"{FOR_OTHER_HARDWARE} are left out too, unless a pattern that contains -gpu means them."
+        ),
     ] = None,
     made_for: Annotated[
         list[str] | None, typer.Option(help="--all and patterns take only recipes whose own dataset this is.")
@@ -81,8 +85,13 @@ def bench(
     results = results or default_folder("results")
     work = work or default_folder("runs", "bench")
     zoo = load_zoo()
-    left_out = exclude if exclude is not None else [FOR_OTHER_HARDWARE] if all_ else []
-    matrix = Matrix(patterns, left_out, made_for or (), dataset or (), seed or (), set_ or ())
+    asked = [pattern for pattern in patterns if "-gpu" in pattern]
+    too_slow = [
+        entry.name
+        for entry in zoo.recipes
+        if fnmatchcase(entry.name, FOR_OTHER_HARDWARE) and not any(fnmatchcase(entry.name, glob) for glob in asked)
+    ]
+    matrix = Matrix(patterns, [*(exclude or ()), *too_slow], made_for or (), dataset or (), seed or (), set_ or ())
     settings = Settings(
         work,
         parallel=jobs,

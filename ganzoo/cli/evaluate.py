@@ -240,6 +240,8 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.generator import load
 
+    if given.crop:
+        raise GanzooError(f"--crop is for pictures from elsewhere, and {what} is a run.", "Leave it out.")
     zoo = load_zoo()
     generator = load(what, checkpoint=given.checkpoint, zoo=zoo, device=given.device)
     recipe = generator.recipe

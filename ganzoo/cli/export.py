@@ -59,4 +59,4 @@ def export(
     if as_json:
         print_json({"out": str(out), "bytes": n_bytes})
     else:
-        say(f"Saved {out} ({n_bytes / 1e6:.1f} MB).", err=True)
+        say(f"Saved to {out} ({n_bytes / 1e6:.1f} MB).", err=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, WrittenAsJson, print_json, say
+from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, WrittenAsJson, print_json, refuse_missing_folder, say
 from ganzoo.errors import one_line
 
 if TYPE_CHECKING:
@@ -82,11 +82,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
 ) -> None:
     """Make a page of several runs side by side: samples, scores by protocol, curves, settings that differ."""
-    from ganzoo.errors import GanzooError
     from ganzoo.reports.comparison import write_comparison
 
-    if not out.parent.is_dir():
-        raise GanzooError(f"No such folder: {out.parent}.", "Create it first, or give another --out.")
+    refuse_missing_folder(out)
     path = write_comparison(runs, out)
     if as_json:
         print_json({"page": str(path)})
@@ -110,6 +108,7 @@ def leaderboard(
     as_json: WrittenAsJson = False,
 ) -> None:
     """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
+    from ganzoo.cli.listing import warn_of_problems
     from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
     from ganzoo.reports.leaderboard import write_leaderboard
@@ -118,7 +117,11 @@ def leaderboard(
 
     results = results or default_folder("results")
     work = work or default_folder("runs", "bench")
-    found = answers(results, load_zoo()) if (results / STUDIES / RUNS).is_file() else []
+    found = []
+    if (results / STUDIES / RUNS).is_file():
+        zoo = load_zoo()
+        warn_of_problems(zoo)  # whose studies would be missing from the page
+        found = answers(results, zoo)
     written = write_leaderboard(results, readme, work, found)
     files = [str(path) for path in written.files]
     if as_json:

@@ -67,6 +67,11 @@ def run(
         raise GanzooError("--data chooses the pictures of a new run.", "A resumed run keeps its own: drop --data.")
     if profile and resume is not None:
         raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
+    if profile and continue_:
+        # Refused now rather than when the same command resumes the run, perhaps at night.
+        raise GanzooError(
+            "--profile looks at the first steps of a run, and --continue may resume one.", "Leave one of the two out."
+        )
     if continue_ and (out is None or recipe is None or resume is not None):
         raise GanzooError(
             "--continue needs a recipe and --out.", "For example: ganzoo run RECIPE --out DIR --continue."
@@ -92,6 +97,8 @@ def run(
         if status == DONE and out is not None:
             _done_already(out, as_json=as_json)
             return
+        if profile and processes.size > 1:
+            raise GanzooError("--profile looks at a single process.", "Leave it out, or start without torchrun.")
         with RunProgress() as progress:
             zoo = load_zoo()
             progress.warn_of(zoo)
@@ -115,7 +122,7 @@ def run(
                     data_dir=data_dir,
                     callbacks=progress.callbacks(),
                     processes=processes,
-                    profile=profile and processes.size == 1,
+                    profile=profile,
                     announce=_length_is_unknown(resolved, overrides) and processes.size == 1,
                 )
             else:
@@ -142,9 +149,8 @@ def _status(folder: Path) -> str:
 
 def _take_part(processes: Processes, *, resuming: bool) -> None:
     """Run the same program, without a folder to write to; what concerns all processes, the main one says."""
-    from ganzoo.errors import Interrupted, Terminated
+    from ganzoo.errors import Diverged, Interrupted, Terminated
     from ganzoo.registry.loading import load_zoo
-    from ganzoo.runs.loop import Diverged
     from ganzoo.runs.start import resume, start
     from ganzoo.training.distributed import LostContact
 

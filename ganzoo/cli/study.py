@@ -10,7 +10,7 @@ import typer
 
 from ganzoo.cli.bench import Shard, part_of
 from ganzoo.cli.terminal import AllowCode, print_json, say
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, RunError
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
@@ -88,7 +88,13 @@ def _cost_in_words(study: Study, cost: Cost) -> list[str]:
 def run_studies(
     names: Names,
     seeds: Annotated[
-        int | None, typer.Option(min=2, max=1000, help="Seeds of each variant; the baseline gets twice as many.")
+        int | None,
+        typer.Option(
+            min=2,
+            max=1000,
+            help="Train so many seeds of each variant, and twice as many of the baseline. Claims wait while that is "
+            "fewer than the study's own.",
+        ),
     ] = None,
     quick: Quick = False,
     results: Results = None,
@@ -107,7 +113,9 @@ def run_studies(
     launcher: Annotated[
         str | None, typer.Option(help="slurm: submit workers to a cluster instead of working here.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=10_000, help="With --launcher: how many workers.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="With --launcher: how many workers; 1 by default.")
+    ] = None,
     slurm: Annotated[
         list[str] | None,
         typer.Option(help="With --launcher: a parameter of sbatch, such as partition=gpu.", metavar="KEY=VALUE"),
@@ -125,14 +133,20 @@ def run_studies(
     from ganzoo.registry.loading import load_zoo
     from ganzoo.reports.study_report import write_pages
     from ganzoo.studies.findings import find, in_order
+    from ganzoo.studies.matrix import joined
     from ganzoo.studies.records import Ledger
     from ganzoo.studies.worker import Bench, Settings
 
+    if launcher is None and workers is not None:
+        raise GanzooError("--workers needs --launcher slurm; without it, start the command several times.")
+    if launcher is None and slurm:
+        raise GanzooError("--slurm needs --launcher slurm.", "Add that, or leave --slurm out.")
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo()
-    studies = _studies(names, zoo, quick=quick, seeds=seeds)
+    studies = _studies(names, zoo, quick=quick)
+    asked = [study.with_seeds(seeds) if seeds else study for study in studies]
     if launcher is not None:
-        _launch(launcher, workers, slurm or [], results, work, weights_dir)
+        _launch(launcher, workers or 1, slurm or [], results, work, weights_dir)
         return
     settings = Settings(
         work,
@@ -146,23 +160,25 @@ def run_studies(
         progress.warn_of(zoo)
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
-        trials = [job for study in studies for trial in study.trials(zoo) for job in trial.jobs]
+        # Studies that share a baseline share its trainings.
+        trials = joined(job for study in asked for trial in study.trials(zoo) for job in trial.jobs)
         if trials:
             worker.run(part_of(trials, shard))
         ledger.refresh()
-        found = [find(study, ledger, zoo) for study in studies]
+        found = [find(study, ledger, zoo) for study in asked]
         if any(one.is_searching for one in found):
-            raise GanzooError(
-                "Other shards have not finished the search.", "Run the same command again when they have."
-            )
-        planned = [job for one in found for job in in_order(one.study, [cell.cell for cell in one.cells])]
+            sentence = "The search has not ended: a trial was stopped, or could not be scored."
+            if shard is not None:
+                sentence = "Other shards have not finished the search."
+            raise RunError(sentence, "Run the same command again.")
+        planned = joined(job for one in found for job in in_order(one.study, [cell.cell for cell in one.cells]))
         mine = part_of(planned, shard)
         runs = worker.run(mine)
         progress.summarise(mine, runs, results)
     ledger.refresh()
     pages = write_pages(studies, ledger, zoo, quick=quick)
     _tell(pages, as_json)
-    if len(runs) < len(mine) or worker.unscored:
+    if len(runs) < len(mine) or worker.unscored or any(run.record.has_crashed for run in runs):
         raise typer.Exit(1)
 
 
@@ -194,12 +210,11 @@ def report_studies(
     _tell(write_pages(studies, ledger, zoo, quick=quick), as_json)
 
 
-def _studies(names: list[str], zoo: Zoo, *, quick: bool, seeds: int | None = None) -> list[Study]:
+def _studies(names: list[str], zoo: Zoo, *, quick: bool) -> list[Study]:
     from ganzoo.studies.study import load_study
 
     found = [load_study(name, zoo) for name in dict.fromkeys(names)]
-    small = [study.in_small() if quick else study for study in found]
-    return [study.with_seeds(seeds) if seeds else study for study in small]
+    return [study.in_small() if quick else study for study in found]
 
 
 def _tell(pages: list[StudyPage], as_json: bool) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganzoo.api.bounds import INT64
 from ganzoo.api.metric import evaluating
-from ganzoo.errors import GanzooError, RunError
+from ganzoo.errors import Diverged, GanzooError
 from ganzoo.reproducibility import full_precision, seeded
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def draw(
     Raises:
         GanzooError: ``n`` is less than one, the seed is negative or has more than 63 bits, or a column that the
             objective generates from is missing.
-        RunError: The generator gives NaN.
+        Diverged: The generator gives NaN.
     """
     if n < 1:
         raise GanzooError(f"Cannot draw {n} images.", "Ask for at least one.")
@@ -90,7 +90,7 @@ def draw(
                 starts = {name: column[rows].to(device) for name, column in given.items()}
                 outputs = generate(networks, codes[rows].to(device), asked[rows].to(device), starts)
             if outputs.isnan().any():
-                raise RunError("The generator draws NaN.", "Its training has diverged; lower the learning rate.")
+                raise Diverged("The generator draws NaN.", "Its training has diverged; lower the learning rate.")
             samples = outputs.flatten(0, 1) if overview else outputs
             images[rows] = modality.from_network(samples).cpu().view(-1, *images.shape[1:])
     return images.flatten(0, 1), None if labels is None else asked

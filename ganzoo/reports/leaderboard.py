@@ -112,9 +112,13 @@ class Answer:
     @property
     def in_short(self) -> str:
         """How many claims have which verdict: ``2 hold, 1 does not hold``."""
-        counts = Counter(finding.verdict for finding in self.findings)
-        told = [f"{n} {verdict if n == 1 else SEVERAL.get(verdict, verdict)}" for verdict, n in counts.items()]
-        return ", ".join(told) or "no claims: see its table"
+        return _counted(self.findings) or "no claims: see its table"
+
+
+def _counted(findings: Iterable[Finding]) -> str:
+    counts = Counter(finding.verdict for finding in findings)
+    told = [f"{n} {verdict if n == 1 else SEVERAL.get(verdict, verdict)}" for verdict, n in counts.items()]
+    return ", ".join(told)
 
 
 def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
@@ -164,7 +168,13 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
         key=lambda found: found[:2],
     )[:FEW]
     if few:
-        parts += ["**What papers claim, put to the test**", _findings(one for *_, one in few), EFFECT]
+        findings = [finding for answer in answers for finding in answer.findings]
+        told = f"of {len(findings)} claims so far, {_counted(findings)}"
+        parts += [
+            f"**What papers claim, put to the test**: {told}. Some of them:",
+            _findings(one for *_, one in few),
+            EFFECT,
+        ]
     best = [ranking for ranking in made if ranking.tables]
     largest = sorted(best, key=lambda ranking: -len(ranking.contenders))[:LARGEST]
     best = [ranking for ranking in best if ranking in largest]

@@ -31,16 +31,18 @@ class Cost:
         label: At the axis.
         of: A contender's cost, None where it is not known.
         formatted: A cost in words.
+        is_clocked: Whether it depends on the machine, so that recipes of two machines are not compared by it.
     """
 
     name: str
     label: str
     of: Callable[[Contender], float | None]
     formatted: Callable[[float], str]
+    is_clocked: bool = False
 
 
 COSTS = (
-    Cost("time", "seconds of training", lambda one: one.seconds.mean if one.seconds else None, duration),
+    Cost("time", "seconds of training", lambda one: one.seconds.mean if one.seconds else None, duration, True),
     Cost("flops", "floating-point operations of training", lambda one: one.flops, short),
 )
 
@@ -71,10 +73,13 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
     points = points_of(table, cost)
     if not points:
         return Absent(f"The {cost.label} of these recipes are not known.")
-    best, floor = front(table, points), table.floor
+    floor = table.floor
+    machines = dict.fromkeys(point.hardware for point in points) if cost.is_clocked else [None]
+    fronts = [front(table, [p for p in points if kind in (None, p.hardware)]) for kind in machines]
 
     def set_axes(axes: Axes) -> None:
-        axes.plot([p.x for p in best], [p.y for p in best], color=SERIES[1], linewidth=1, drawstyle="steps-post")
+        for best in fronts:
+            axes.plot([p.x for p in best], [p.y for p in best], color=SERIES[1], linewidth=1, drawstyle="steps-post")
         # A line far below every point would leave the plot empty between them; the text above the table has it as well.
         if floor is not None and not spread_out([floor, min(point.y for point in points)]):
             axes.axhline(floor, color=REAL, linewidth=1, linestyle=(0, (1, 2)))
@@ -88,8 +93,9 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
     def in_words(point: _Point) -> str:
         return f"{figure(point.y)} after {cost.formatted(point.x)} on {point.hardware}"
 
+    best = [point for one in fronts for point in one]
     order = [*best, *(point for point in points if point not in best)]
-    return _plot(order, best, set_axes, in_words, f"{table.metric.name} over {cost.label}", name)
+    return _plot(order, fronts, set_axes, in_words, f"{table.metric.name} over {cost.label}", name)
 
 
 def views_against_one_another(first: Table, other: Table, name: str) -> Markup | Absent:
@@ -149,21 +155,22 @@ def _badness(table: Table, point: _Point) -> float:
 
 def _plot(
     points: Sequence[_Point],
-    best: Sequence[_Point],
+    fronts: Sequence[Sequence[_Point]],
     set_axes: Callable[[Axes], None],
     in_words: Callable[[_Point], str],
     title: str,
     name: str,
 ) -> Markup:
-    """Points, each with a tooltip; the best are emphasised, and each kind of hardware has its marker.
+    """Points, each with a tooltip; those of the fronts come first and are emphasised; each hardware has its marker.
 
     Names stand beside points where there is room, the first ones first; the rest keep their tooltips.
     """
     hardware = list(dict.fromkeys(point.hardware for point in points))
+    emphasised = sum(map(len, fronts))
     with drawing(5.6, 4.2) as (canvas, axes):
         for number, point in enumerate(points):
             marker = MARKERS[hardware.index(point.hardware) % len(MARKERS)]
-            (dot,) = axes.plot(point.x, point.y, marker, color=SERIES[number < len(best)], markersize=5, zorder=3)
+            (dot,) = axes.plot(point.x, point.y, marker, color=SERIES[number < emphasised], markersize=5, zorder=3)
             dot.set_gid(f"point-{number}")
         axes.margins(x=0.12, y=0.1)
         set_axes(axes)
@@ -178,7 +185,7 @@ def _plot(
             canvas.legend(handles=handles, loc="outside upper left")
         canvas.draw_without_rendering()
         # The line of the best runs to the right from one, then down to the next.
-        steps = [((a.x, a.y), (b.x, a.y), (b.x, b.y)) for a, b in pairwise(best)]
+        steps = [((a.x, a.y), (b.x, a.y), (b.x, b.y)) for best in fronts for a, b in pairwise(best)]
         taken = [_box(axes, (point.x, point.y), (point.x, point.y), 3) for point in points]
         taken += [_box(axes, start, end, 0.5) for a, corner, b in steps for start, end in ((a, corner), (corner, b))]
         inside = axes.get_window_extent()

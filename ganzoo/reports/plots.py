@@ -46,6 +46,8 @@ THEME: Mapping[str, str] = {
     **{colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)},
 }
 DASHES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "v", "D", "P", "X")
+"""Colour alone tells nobody apart who sees two of them as one."""
 
 SETTINGS: Any = {
     "svg.fonttype": "none",  # the reader's fonts, text that can be searched
@@ -80,11 +82,15 @@ class Line:
         name: For the legend.
         x: Increasing.
         y: As many.
+        low: The lower edge of its shade; none where it is empty.
+        high: And the upper.
     """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 @contextmanager
@@ -125,11 +131,13 @@ def curves(
         for index, line in enumerate(lines):
             colour, dash = SERIES[index % len(SERIES)], DASHES[index // len(SERIES) % len(DASHES)]
             style: dict[str, Any] = {"color": colour, "linestyle": dash}
-            mark = "o" if len(line.x) < 30 else None
+            mark = MARKERS[index % len(MARKERS)] if len(line.x) < 30 else None
+            if line.low:
+                axes.fill_between(line.x, line.low, line.high, color=colour, alpha=0.15, linewidth=0)
             axes.plot(line.x, line.y, label=shortened(line.name), marker=mark, markersize=3, linewidth=1.4, **style)
         if floor is not None:
             axes.axhline(floor, color=REAL, linewidth=1, linestyle=(0, (1, 2)), label="real vs real")
-        if log and all(value > 0 for line in lines for value in line.y) and (floor is None or floor > 0):
+        if log and all(value > 0 for line in lines for value in (*line.y, *line.low)) and (floor is None or floor > 0):
             logarithmic(axes, "y")
         axes.set_xlabel(x)
         axes.set_ylabel(y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.reports.leaderboard import EFFECT, Answer, Finding, grid_of, thumbnail
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
 from ganzoo.reports.templates import Picture, figure, markdown, page
-from ganzoo.studies.findings import CellFound, Found, Values, curve, find, logarithm, verdicts
+from ganzoo.studies.findings import CellFound, Found, Values, all_claims, curve, find, verdicts
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun
-from ganzoo.studies.study import BASELINE, Claim, Measure, Study, load_study
+from ganzoo.studies.study import BASELINE, Cell, Claim, Measure, Study, Trial, load_study
 from ganzoo.studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
 
 MARK = "<title>ganzoo study: "
@@ -30,6 +31,8 @@ STUDIES = "studies"
 """The folder of the studies' results below that of the others."""
 MOST_PLOTTED = 4
 """Settings whose curves are drawn."""
+MOST_SHADED = 5
+"""Rows up to which every curve has its seeds' range as a shade; of more, the baseline's alone."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,14 @@ class StudyPage:
 
 
 def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
-    """The registered studies that a results folder has a run of."""
+    """The registered studies that a results folder has a run of; of the baseline alone, it is that of another study."""
     found = []
     for entry in zoo.studies:
         try:
             study = load_study(entry.name, zoo)
             study = study.in_small() if quick else study
-            jobs = [job for cell in study.cells(zoo) for job in cell.jobs]
-            jobs += [job for trial in study.trials(zoo) for job in trial.jobs]
+            asked: list[Cell | Trial] = [*study.cells(zoo), *study.trials(zoo)]
+            jobs = [job for one in asked if one.row != BASELINE for job in one.jobs]
         except GanzooError:  # `ganzoo check` says what is wrong with it
             continue
         if any(ledger.find(job.digest, job.dataset, job.seed) is not None for job in jobs):
@@ -97,8 +100,8 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
 def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[StudyPage]:
     """Make ``<study>.html`` of each study, and ``README.md``, the index of all studies with runs.
 
-    Verdicts are corrected for the claims of all studies that share the results folder, so pages that other studies have
-    there are made again.
+    Verdicts are corrected for all claims together, and may change with the results of any, so pages that other studies
+    have there are made again.
 
     Args:
         studies: Whose pages.
@@ -107,13 +110,16 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
         quick: They are studies in small; the index shows whole ones alone.
 
     Raises:
-        GanzooError: A file of that name is somebody else's.
+        GanzooError: A file of that name is somebody else's, or two studies have one name.
     """
     names = {study.name for study in studies}
+    if len(names) < len(studies):
+        twice = next(name for name, n in Counter(study.name for study in studies).items() if n > 1)
+        raise GanzooError(f"Two of these studies are called '{twice}', and have one page.", "Rename one of the files.")
     together = [*studies, *(one for one in started(ledger, zoo, quick=quick) if one.name not in names)]
     found = [find(study, ledger, zoo) for study in together]
     judged = verdicts(found, zoo)
-    claims = sum(map(len, judged))
+    claims = all_claims(together, zoo)
     pages = []
     for one, outcome in zip(found, judged, strict=True):
         path = ledger.folder / f"{one.study.name}.html"
@@ -178,10 +184,10 @@ def index(pages: Sequence[StudyPage]) -> str:
         study = one.found.study
         rows = [
             f"| **{verdict.outcome.value}** | {markdown(claim.says)} | {markdown(claim.on)} | {_effect(verdict)} | "
-            f"{verdict.seeds[0]} and {verdict.seeds[1]} | {markdown(claim.paper)} |"
+            f"{_behind(one.found, claim, verdict)} | {markdown(claim.paper)} |"
             for claim, verdict in zip(study.claims, one.verdicts, strict=True)
         ]
-        table = ["| verdict | claim | by | effect | seeds | paper |", "| --- | --- | --- | --- | --- | --- |", *rows]
+        table = ["| verdict | claim | by | effect | from | paper |", "| --- | --- | --- | --- | --- | --- |", *rows]
         parts += [f"## [{markdown(study.question)}]({study.name}.html)", *(["\n".join(table)] if rows else [])]
         parts.append(f"`ganzoo study run {study.name}`")
     return "\n\n".join(parts) + "\n"
@@ -245,7 +251,10 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
     few = min([len(cell.runs) for cell in found.cells if cell.runs] or [0])
     context = {
         "study": study,
-        "claims": [(claim, verdict, _means(found, claim)) for claim, verdict in zip(study.claims, judged, strict=True)],
+        "claims": [
+            (claim, verdict, _means(found, claim, zoo), _behind(found, claim, verdict))
+            for claim, verdict in zip(study.claims, judged, strict=True)
+        ],
         "all_claims": claims,
         "effect": _effect,
         "tone": {Outcome.HOLDS: "good", Outcome.DOES_NOT_HOLD: "bad"},
@@ -266,6 +275,8 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
         "searched": sum(len(one.trial.jobs) for one in found.trials if one.done),
         "lost": found.without_winner,
         "several_machines": len({run.record.hardware for run in runs}) > 1,
+        "all_shaded": len(study.rows) <= MOST_SHADED,
+        "usual_hardware": _usual_hardware(found),
         "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
         "machines": sorted({_machine(run) for run in runs}),
         "protocols": _protocols(found),
@@ -275,15 +286,25 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
     return page("study.html", None, context)
 
 
-def _means(found: Found, claim: Claim) -> tuple[float, float] | None:
-    """The mean scores that a claim compares; None where it is about several settings, or a row has none."""
+def _means(found: Found, claim: Claim, zoo: Zoo) -> tuple[float, float] | None:
+    """The geometric means that a claim compares; None where it is about several settings, or a row has none."""
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
     if len(settings) > 1:
         return None
     sides = (claim.better, claim.on), (claim.than, claim.than_on or claim.on)
     cells = [(found.cell(row, settings[0]), found.study.measure(on)) for row, on in sides]
-    ours, theirs = (None if cell is None else cell.values(measure).mean for cell, measure in cells)
+    ours, theirs = (
+        None if cell is None else cell.values(measure, measure.scale(zoo)).middle for cell, measure in cells
+    )
     return None if ours is None or theirs is None else (ours, theirs)
+
+
+def _behind(found: Found, claim: Claim, verdict: Verdict) -> str:
+    """What a verdict rests on, in words."""
+    settings = found.study.setting_names
+    if claim.at is None and len(settings) > 1:
+        return f"{verdict.seeds[0]} of {len(settings)} settings"
+    return f"{verdict.seeds[0]} and {verdict.seeds[1]} seeds"
 
 
 def _has(found: Found, setting: str) -> bool:
@@ -312,13 +333,11 @@ def _times_better(cell: CellFound, baseline: CellFound | None, measure: Measure,
     """The ratio of the geometric means, of odds where the measure is a share; above 1 where the cell is better."""
     if baseline is None:
         return None
-    ours, theirs = cell.values(measure).known, baseline.values(measure).known
-    better = measure.better(zoo)
-    if not ours or not theirs or min(*ours, *theirs) < 0 or better == "neither":
+    better, scale = measure.better(zoo), measure.scale(zoo)
+    ours, theirs = (one.values(measure, scale).logs.values() for one in (cell, baseline))
+    if not ours or not theirs or better == "neither":
         return None
-    scale = measure.scale(zoo)
-    means = [fmean(logarithm(value, scale) for value in known) for known in (ours, theirs)]
-    difference = means[0] - means[1]
+    difference = fmean(ours) - fmean(theirs)
     return math.exp(difference if better == "higher" else -difference)
 
 
@@ -331,20 +350,26 @@ def _picture(cell: CellFound, folder: Path) -> Picture | None:
 def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
     """The first measure's curves over images and over seconds, one pair for each setting."""
     metric = found.study.measures[0].metric
+    hardware = _usual_hardware(found)
     drawn = []
     for number, setting in enumerate(found.study.setting_names[:MOST_PLOTTED]):
         lines: dict[str, list[Line]] = {"images": [], "seconds": []}
         for one in found.cells:
             if one.cell.setting != setting:
                 continue
-            points = [curve(run, metric) for run in one.runs.values() if run.record.status == "done"]
-            shared = min(map(len, points), default=0)
-            if shared < 2:
-                continue
-            for along, found_lines in lines.items():
+            done = [run for run in one.runs.values() if run.record.status == "done"]
+            for along, some in lines.items():
+                # Seconds of different machines have no mean.
+                runs = [run for run in done if along == "images" or run.record.hardware == hardware]
+                points = [curve(run, metric) for run in runs]
+                shared = min(map(len, points), default=0)
+                if shared < 2:
+                    continue
+                values = [[float(of[i]["value"]) for of in points] for i in range(shared)]
                 x = [fmean(float(of[i][along]) for of in points) for i in range(shared)]
-                y = [_geometric_mean([float(of[i]["value"]) for of in points]) for i in range(shared)]
-                found_lines.append(Line(one.cell.row, x, y))
+                is_shaded = one.cell.row == BASELINE or len(found.study.rows) <= MOST_SHADED
+                edges = ([min(of) for of in values], [max(of) for of in values]) if is_shaded else ((), ())
+                some.append(Line(one.cell.row, x, [_geometric_mean(of) for of in values], *edges))
         pair = [
             curves(
                 some,
@@ -360,6 +385,12 @@ def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
         if pair:
             drawn.append((setting, pair))
     return drawn
+
+
+def _usual_hardware(found: Found) -> str:
+    """That of the most runs."""
+    counted = Counter(run.record.hardware for run in found.runs)
+    return counted.most_common(1)[0][0] if counted else ""
 
 
 def _geometric_mean(values: Sequence[float]) -> float:
@@ -390,19 +421,21 @@ def _forest(study: Study, judged: Sequence[Verdict]) -> Markup | None:
             axes.plot([effect], [at], color=colour, marker=marker, markersize=5, linestyle="", label=label)
         axes.axvline(1, color=INK, linewidth=0.8)
         axes.axvline(SMALLEST, color=INK, linewidth=0.8, linestyle=":")
-        axes.set_yticks(range(len(shown)), [_short(claim) for claim, *_ in shown])
+        several = len({claim.on for claim in study.claims}) > 1
+        axes.set_yticks(range(len(shown)), [_short(claim, says_measure=several) for claim, *_ in shown])
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         logarithmic(axes, "x")
-        axes.set_xlabel("times better (dotted: 10% better)")
+        axes.set_xlabel("times better, 95% interval of each claim alone (dotted: 10% better)")
         figure.legend(loc="outside upper left", ncols=3, handletextpad=0.2)
         return svg(figure, "The effect of each claim, with its 95% interval", "effects")
 
 
-def _short(claim: Claim) -> str:
+def _short(claim: Claim, *, says_measure: bool) -> str:
     than = "" if claim.than == BASELINE else f" over {claim.than_on or claim.than}"
     where = f", {claim.at}" if claim.at else ""
-    return shortened(f"{claim.better}{than}{where}", 34)
+    on = f", {claim.on}" if says_measure else ""
+    return shortened(f"{claim.better}{than}{where}{on}", 40)
 
 
 def _trials(found: Found) -> list[Mapping[str, Any]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset, Points, png
 from ganzoo.api.metric import TrainedModel
 from ganzoo.api.tracker import Tracker
-from ganzoo.errors import RunError
+from ganzoo.errors import Diverged, RunError
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.requests import MetricRequest
@@ -43,10 +43,6 @@ CHECK_SIGNALS_EVERY = 8
 """Steps after which several processes ask one another whether to stop: torchrun kills after 30 seconds."""
 LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")
 """What a score's event repeats of it."""
-
-
-class Diverged(RunError):
-    """A loss, a gradient or a weight is no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ class TrainingLoop:
         Raises:
             Interrupted: Ctrl-C; the state is saved.
             Terminated: SIGTERM; the state is saved.
-            Diverged: A loss, a gradient or a weight is no longer finite; the last good checkpoint is kept.
+            Diverged: A loss, a gradient, a weight or a sample is no longer finite; the last good checkpoint is kept.
         """
         trainer, every = self.trainer, self.trainer.recipe.evaluate.every_images
         config = trainer.recipe.train
@@ -248,19 +244,23 @@ class TrainingLoop:
         The checkpoint of this point is on disk, so a request to stop need not wait for the end.
         """
         trainer, processes = self.trainer, self.trainer.processes
-        with self._stop.at_once(*self._stopped()):
-            self._draw_grid()
-            if self._variety is not None:
-                weights = trainer.kinds_of_weights[0]
-                images, _ = self._samples(weights, min(SAMPLES, trainer.recipe.evaluate.samples))
-                measured = self._variety.measure(images)
-                self._log_event("health", weights=weights, features=self._variety.name, **measured)
-            for weights in trainer.kinds_of_weights:
-                missing = self._missing_scores(weights)
-                if processes.any(bool(missing)):
-                    self._score(weights, missing)
-            self._log_scores()
-            self._keep_best()
+        try:
+            with self._stop.at_once(*self._stopped()):
+                self._draw_grid()
+                if self._variety is not None:
+                    weights = trainer.kinds_of_weights[0]
+                    images, _ = self._samples(weights, min(SAMPLES, trainer.recipe.evaluate.samples))
+                    measured = self._variety.measure(images)
+                    self._log_event("health", weights=weights, features=self._variety.name, **measured)
+                for weights in trainer.kinds_of_weights:
+                    missing = self._missing_scores(weights)
+                    if processes.any(bool(missing)):
+                        self._score(weights, missing)
+                self._log_scores()
+                self._keep_best()
+        except Diverged:
+            self._log_event("diverged", broken=["samples"])
+            raise
         if processes.any(self._is_reached()):
             self.reached = self.reached or "the requested score"
         self._evaluated = trainer.images

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from ganzoo.api.metric import Scale
+from ganzoo.config.schema import Recipe
+from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.scores import is_own
+from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import Ledger, Score, ScoredRun
-from ganzoo.studies.study import EVERYWHERE, Cell, Claim, Measure, Study, Trial
+from ganzoo.studies.study import Cell, Claim, Measure, Study, Trial, load_study
 from ganzoo.studies.verdicts import Comparison, Verdict, judge
 
 Place = tuple[str, str]
@@ -26,10 +29,14 @@ class Values:
     Attributes:
         by_seed: The value of each run, None where a run has none: it failed, or never reached the mark.
         scale: How two of them compare.
+        samples: That each was computed from.
+        applies: Whether the row was asked for it; not for what needs labels or an encoder that it has none of.
     """
 
     by_seed: Mapping[int, float | None]
     scale: Scale = "ratio"
+    samples: int = 10_000
+    applies: bool = True
 
     @property
     def known(self) -> list[float]:
@@ -38,8 +45,8 @@ class Values:
 
     @property
     def failed(self) -> int:
-        """Runs without a value."""
-        return len(self.by_seed) - len(self.known)
+        """Runs without a value that should have one."""
+        return len(self.by_seed) - len(self.known) if self.applies else 0
 
     @property
     def mean(self) -> float | None:
@@ -52,11 +59,25 @@ class Values:
         return stdev(self.known) if len(self.known) > 1 else None
 
     @property
+    def logs(self) -> dict[int, float]:
+        """What the known values are compared by, by seed; empty where one is negative, and has no logarithm."""
+        if min(self.known, default=0) < 0:
+            return {}
+        of_seeds = {seed: value for seed, value in self.by_seed.items() if value is not None}
+        return {seed: logarithm(value, self.scale, self.samples) for seed, value in of_seeds.items()}
+
+    @property
+    def middle(self) -> float | None:
+        """The geometric mean, of a share that of its odds: claims compare these. None without a value."""
+        if not self.logs:
+            return None
+        mean = math.exp(fmean(self.logs.values()))
+        return mean / (1 + mean) if self.scale == "share" else mean
+
+    @property
     def noise(self) -> float | None:
         """The factor by which seeds scatter: the exponential of the standard deviation of logarithms."""
-        if len(self.known) < 2 or min(self.known) <= 0:
-            return None
-        return math.exp(stdev(logarithm(value, self.scale) for value in self.known))
+        return math.exp(stdev(self.logs.values())) if len(self.logs) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,26 @@ class CellFound:
 
     def values(self, measure: Measure, scale: Scale = "ratio") -> Values:
         """A measure of every recorded run; ``scale`` is the measure's, where values are compared."""
-        return Values({seed: value_of(run, measure) for seed, run in self.runs.items()}, scale)
+        recipe = self.cell.jobs[0].recipe
+        found = {seed: value_of(run, measure, recipe) for seed, run in self.runs.items()}
+        return Values(found, scale, recipe.evaluate.samples, measure.metric in recipe.evaluate.metrics)
+
+    def unscored(self, measure: Measure) -> int:
+        """Runs that ended well and lack a score that they were asked for, such as one of a measure that was added."""
+        recipe = self.cell.jobs[0].recipe
+        if measure.metric not in recipe.evaluate.metrics:
+            return 0
+        done = [run for run in self.runs.values() if run.record.status == "done"]
+        if measure.is_final:
+            return sum(value_of(run, measure, recipe) is None for run in done)
+        # A measure that was added later has the final score alone, which is no curve.
+        every = recipe.evaluate.every_images
+        return sum(len(curve(run, measure.metric)) < run.record.images // every for run in done) if every else 0
+
+    @property
+    def crashed(self) -> list[ScoredRun]:
+        """Runs that failed without diverging: the machine's fault or a program's, which says nothing of the method."""
+        return [run for run in self.runs.values() if run.record.has_crashed]
 
 
 @dataclass(frozen=True)
@@ -88,7 +128,7 @@ class TrialFound:
     Attributes:
         trial: The settings.
         value: The mean of the first measure on the validation images; None where a run is missing or failed.
-        done: Whether all its runs are recorded.
+        done: Whether all its runs are recorded, and scored if they ended well.
     """
 
     trial: Trial
@@ -146,7 +186,23 @@ class Found:
 
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
-    """Look up a study's trainings."""
+    """Look up a study's trainings: those that it asks for, and those of more seeds that every row has (``--seeds``)."""
+    found = _find(study, ledger, zoo)
+    while found.is_whole and all(_has_another_seed(one.cell, study, ledger) for one in found.cells):
+        study = study.with_seeds(study.seeds + 1)
+        more = _find(study, ledger, zoo)
+        if not more.is_whole:
+            break
+        found = more
+    return found
+
+
+def _has_another_seed(cell: Cell, study: Study, ledger: Ledger) -> bool:
+    job = cell.jobs[0]
+    return ledger.find(job.digest, job.dataset, study.seeds_of(cell.row)) is not None
+
+
+def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
     better = study.measures[0].better(zoo)
     trials = tuple(_trial(trial, study.measures[0], ledger) for trial in study.trials(zoo))
     winners: dict[Place, TrialFound] = {}
@@ -167,9 +223,15 @@ def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
 
 def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
     runs = [_recorded(job, ledger) for job in trial.jobs]
-    values = [None if run is None else value_of(run, measure) for run in runs]
+    values = [
+        None if run is None else value_of(run, measure, job.recipe) for run, job in zip(runs, trial.jobs, strict=True)
+    ]
     known = [value for value in values if value is not None]
-    return TrialFound(trial, fmean(known) if len(known) == len(values) else None, None not in runs)
+    done = all(
+        run is not None and (value is not None or run.record.status == "failed")
+        for run, value in zip(runs, values, strict=True)
+    )
+    return TrialFound(trial, fmean(known) if len(known) == len(values) else None, done)
 
 
 def _is_better(value: float, than: float | None, better: str) -> bool:
@@ -180,13 +242,15 @@ def _recorded(job: Job, ledger: Ledger) -> ScoredRun | None:
     return ledger.find(job.digest, job.dataset, job.seed)
 
 
-def value_of(run: ScoredRun, measure: Measure) -> float | None:
-    """What a run measures; None where it failed, was not scored, or never got there."""
+def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
+    """What a run measures, by the protocol of the recipe; None where it failed, was not scored, or never got there."""
     if run.record.status != "done":
         return None
     if measure.is_final:
-        score = run.score(measure.metric)
-        return score["value"] if score is not None and is_own(score, run.record.protocol) else None
+        own = own_protocol(recipe)
+        # The reported weights come first.
+        found = [score for score in run.scores if score["metric"] == measure.metric and is_own(score, own)]
+        return float(found[0]["value"]) if found else None
     for score in (points := curve(run, measure.metric)):
         if (measure.below is not None and score["value"] < measure.below) or (
             measure.above is not None and score["value"] > measure.above
@@ -212,107 +276,104 @@ def curve(run: ScoredRun, metric: str) -> list[Score]:
 
 
 def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
-    """The verdicts of every claim of every study, corrected for how many there are together."""
-    judged = iter(judge([_comparison(found, claim, zoo) for found in all_found for claim in found.study.claims]))
+    """The verdicts of every claim of every study, corrected for all that were to be tested: see ``all_claims``."""
+    comparisons = [_comparison(found, claim, zoo) for found in all_found for claim in found.study.claims]
+    more = all_claims([found.study for found in all_found], zoo) - len(comparisons)
+    judged = iter(judge([*comparisons, *[Comparison((), (), waits="Not begun.")] * more]))
     return [[next(judged) for _ in found.study.claims] for found in all_found]
 
 
+def all_claims(studies: Sequence[Study], zoo: Zoo) -> int:
+    """How many claims verdicts are corrected for: those of the studies, and of all others of the same plugins.
+
+    They were stated beforehand, whether or not their studies have been run, so no result takes a verdict back.
+    """
+    names = {study.name.removesuffix("-quick") for study in studies}
+    plugins = {entry.plugin for entry in zoo.studies if entry.name in names}
+    others = 0
+    for entry in zoo.studies:
+        if entry.plugin in plugins and entry.name not in names:
+            with suppress(GanzooError):  # `ganzoo check` says what is wrong with it
+                others += len(load_study(entry.name, zoo).claims)
+    return sum(len(study.claims) for study in studies) + others
+
+
 def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
-    measure, other = found.study.measure(claim.on), found.study.measure(claim.than_on or claim.on)
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
-    sides = [(claim.better, measure), (claim.than, other)]
-    try:
-        better, than = (_logs(found, row, settings, one, zoo) for row, one in sides)
-    except ValueError as error:
-        return Comparison((), (), trouble=str(error))
+    sides = [
+        (claim.better, found.study.measure(claim.on)),
+        (claim.than, found.study.measure(claim.than_on or claim.on)),
+    ]
     # Whoever looks after each run, and stops at a difference, finds differences that are not there.
     waits = ""
     if found.is_searching:
         waits = "Its search has not ended."
     elif not found.is_whole:
         waits = f"It waits for all runs of the study: {len(found.runs)} of {found.planned} are there."
-    elif missing := sum(_unscored(found, row, settings, one) for row, one in sides):
-        waits = f"It waits for scores: {missing} of the finished runs {'has' if missing == 1 else 'have'} none yet."
     lost = [row for row, _ in sides for setting in settings if (row, setting) in found.without_winner]
-    trouble = f"All trials of {lost[0]} failed." if lost else ""
-    if any(one.is_clocked for _, one in sides):
-        runs = [run for row, _ in sides for setting in settings for run in _runs(found, row, setting)]
-        if len({run.record.hardware for run in runs}) > 1:
-            trouble = "Its runs were made on different machines, whose times cannot be compared."
+    if waits or lost:
+        return Comparison((), (), waits=waits, trouble=f"All trials of {lost[0]} failed." if lost else "")
+    compared = [
+        [(cell, measure) for setting in settings if (cell := found.cell(row, setting)) is not None]
+        for row, measure in sides
+    ]
+    scores = [[cell.values(one, one.scale(zoo)) for cell, one in side] for side in compared]
+    if crashed := [run for side in compared for cell, _ in side for run in cell.crashed]:
+        waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].record.error} `--retry` resumes it."
+    elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
+        waits = f"It waits for scores: {_runs(missing)} that ended {'has' if missing == 1 else 'have'} none yet."
+    trouble = ""
+    hardware = {run.record.hardware for side in compared for cell, _ in side for run in cell.runs.values()}
+    if any(min(one.known, default=0) < 0 for side in scores for one in side):
+        trouble = f"Scores of {claim.on} are negative here, and have no logarithm."
+    elif len(hardware) > 1 and any(one.is_clocked for _, one in sides):
+        trouble = "Its runs were made on different machines, whose times cannot be compared."
+    elif not all(one.applies for side in scores for one in side):
+        trouble = "A row of it has no such score: it has no labels or no encoder that the measure could ask."
+    failed = [sum(one.failed for one in side) for side in scores]
+    signs = [1 if measure.better(zoo) == "higher" else -1 for _, measure in sides]
+    by_setting = len(settings) > 1
+    # Settings, or the scores of one run, are compared with one another.
+    paired = by_setting or claim.better == claim.than
+    if by_setting:
+        there = [all(side[at].logs for side in scores) for at in range(len(settings))]
+        logs = [
+            [sign * fmean(one.logs.values()) for one, known in zip(side, there, strict=True) if known]
+            for side, sign in zip(scores, signs, strict=True)
+        ]
+    else:
+        (ours,), (theirs,) = scores
+        seeds = [ours.logs.keys() & theirs.logs.keys()] * 2 if paired else [ours.logs.keys(), theirs.logs.keys()]
+        logs = [
+            [sign * one.logs[seed] for seed in sorted(some)]
+            for one, some, sign in zip((ours, theirs), seeds, signs, strict=True)
+        ]
+    rounding = [_rounding(side) for side in scores]
     return Comparison(
-        better.values,
-        than.values,
-        better_failed=better.failed,
-        than_failed=than.failed,
-        better_rounding=better.rounding,
-        than_rounding=than.rounding,
+        logs[0],
+        logs[1],
+        better_failed=failed[0],
+        than_failed=failed[1],
+        better_rounding=rounding[0],
+        than_rounding=rounding[1],
+        paired=paired,
+        of="settings" if by_setting else "seeds",
         trouble=trouble,
         waits=waits,
     )
 
 
-def _runs(found: Found, row: str, setting: str) -> list[ScoredRun]:
-    cell = found.cell(row, setting)
-    return [] if cell is None else list(cell.runs.values())
+def _runs(n: int) -> str:
+    return f"{n} run{'' if n == 1 else 's'}"
 
 
-def _unscored(found: Found, row: str, settings: Sequence[str], measure: Measure) -> int:
-    """Finished runs of a row that lack a final score they were asked for, such as one of a measure that was added."""
-    if not measure.is_final:
-        return 0
-    cells = [cell for setting in settings if (cell := found.cell(row, setting)) is not None]
-    return sum(
-        run.record.status == "done" and value_of(run, measure) is None
-        for cell in cells
-        for run in cell.runs.values()
-        if measure.metric in cell.cell.jobs[0].recipe.evaluate.metrics
-    )
+def _rounding(scores: Sequence[Values]) -> float:
+    """The least standard deviation that the logarithms of a row have, which a measure that counts has rounded away.
 
-
-@dataclass(frozen=True)
-class _Logs:
-    """A row's scores as a claim compares them.
-
-    Attributes:
-        values: Logarithms, larger being better, one for each seed.
-        failed: Runs that have none.
-        rounding: The least standard deviation that the values have, which the measure may have rounded away.
+    What was counted may lie anywhere within a step: evenly spread, that is a deviation of 1/√12.
     """
-
-    values: Sequence[float] = ()
-    failed: int = 0
-    rounding: float = 0.0
-
-
-def _logs(found: Found, row: str, settings: Sequence[str], measure: Measure, zoo: Zoo) -> _Logs:
-    """A row's scores.
-
-    Over several settings, a seed counts with the mean of its logarithms, if it has a run in each.
-
-    Raises:
-        ValueError: A score is negative, in a sentence.
-    """
-    cells = [found.cell(row, setting) for setting in settings]
-    if any(cell is None for cell in cells):
-        return _Logs()
-    sign = 1 if measure.better(zoo) == "higher" else -1
-    scale = measure.scale(zoo)
-    runs = [cell.runs for cell in cells if cell is not None]
-    logs, rounded, failed = [], [], 0
-    for seed in sorted(set(runs[0]).intersection(*runs[1:])):
-        values = [value_of(one[seed], measure) for one in runs]
-        known = [value for value in values if value is not None]
-        if any(value < 0 for value in known):
-            raise ValueError(f"Scores of {measure.name} are negative here, and have no logarithm.")
-        if len(known) == len(values):
-            drawn = [int(one[seed].record.protocol.get("n_fake", 10_000)) for one in runs]
-            logs.append(sign * fmean(logarithm(value, scale, n) for value, n in zip(known, drawn, strict=True)))
-            if scale == "count":
-                # What was counted may lie anywhere within a step: evenly spread, that is a deviation of 1/√12.
-                rounded.append(fmean(1 / max(value, 1) ** 2 / 12 for value in known) / len(known))
-        else:
-            failed += 1
-    return _Logs(logs, failed, math.sqrt(fmean(rounded)) if rounded else 0.0)
+    counted = [value for one in scores if one.scale == "count" for value in one.known]
+    return math.sqrt(fmean(1 / max(value, 1) ** 2 / 12 for value in counted)) if counted else 0.0
 
 
 def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
@@ -337,8 +398,3 @@ def in_order(study: Study, cells: Sequence[Cell]) -> Iterator[Job]:
         for cell in cells:
             if index < len(cell.jobs):
                 yield cell.jobs[index]
-
-
-def place(row: str, setting: str) -> str:
-    """A cell in words."""
-    return row if setting == EVERYWHERE else f"{row}, {setting}"

@@ -116,7 +116,10 @@ class Matrix:
             zoo.datasets.get(name)
         sources = dict.fromkeys(source for pattern in self.patterns for source in self._sources(pattern, zoo))
         if not sources:
-            raise GanzooError("No recipe is left after --exclude and --made-for.", "See `ganzoo list recipes`.")
+            raise GanzooError(
+                "No recipe is left after --exclude and --made-for.",
+                "See `ganzoo list recipes`; those for GPUs need a pattern such as '*-gpu'.",
+            )
         datasets: list[list[str]] = [[f"dataset.name={name}"] for name in self.datasets] or [[]]
         seeds: list[list[str]] = [[f"train.seed={number}"] for number in self.seeds] or [[]]
         found: dict[tuple[str, str, int], Job] = {}
@@ -134,6 +137,21 @@ class Matrix:
             raise GanzooError(f"No recipe matches '{pattern}'.", nearest(pattern.strip("*"), names))
         kept = [name for name in matching if not any(fnmatchcase(name, glob) for glob in self.exclude)]
         return [name for name in kept if not self.made_for or load_recipe(name, zoo).dataset.name in self.made_for]
+
+
+def joined(jobs: Iterable[Job]) -> list[Job]:
+    """Every training once, with the metrics of all that ask for it."""
+    found: dict[tuple[str, str, int, int], Job] = {}
+    for job in jobs:
+        key = job.digest, job.dataset, job.seed, job.recipe.evaluate.samples
+        known = found.setdefault(key, job)
+        metrics = tuple(dict.fromkeys([*known.recipe.evaluate.metrics, *job.recipe.evaluate.metrics]))
+        if metrics != known.recipe.evaluate.metrics:
+            evaluate = known.recipe.evaluate.model_copy(update={"metrics": metrics})
+            recipe = known.recipe.model_copy(update={"evaluate": evaluate})
+            asked = f"evaluate.metrics=[{', '.join(metrics)}]"
+            found[key] = replace(known, recipe=recipe, overrides=(*known.overrides, asked))
+    return list(found.values())
 
 
 def job_of(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:

@@ -120,11 +120,18 @@ class RunRecord(_Run):
         command: What trains the same again.
         started: ISO time, UTC, as in ``run.json``: what tells a training from an earlier one of the same key.
         protocol: By which the run scored itself, see ``own_protocol``.
+        diverged: Whether it failed because a loss, a weight, a sample or a score is not finite.
     """
 
     schema_version: Annotated[Literal[2], Field(alias="schema")] = SCHEMA
     started: str | None
     protocol: dict[str, Any]
+    diverged: bool = False
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether it failed for another reason than the method's: another machine may well train it."""
+        return self.status == "failed" and not self.diverged
 
     @property
     def hardware(self) -> str:
@@ -303,7 +310,7 @@ def _validated(path: Path, schemas: Mapping[int, type[L]]) -> Iterable[L]:
         if not isinstance(schema, int) or schema not in schemas:
             raise GanzooError(
                 f"Line {number} of {path} was written by another version of ganzoo (schema {schema}).",
-                f"This one reads schema {' and '.join(map(str, schemas))}: give another --results.",
+                f"This one reads schema {' and '.join(map(str, schemas))}: give another results folder.",
             )
         try:
             yield schemas[schema].model_validate(line)
@@ -329,7 +336,7 @@ class Ledger:
         try:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise GanzooError(f"{folder} cannot be made ({error.strerror}).", "Give another --results.") from error
+            raise GanzooError(f"{folder} cannot be made ({error.strerror}).", "Give another results folder.") from error
         self._seen: tuple[int, ...] = ()
         self.refresh()
 
@@ -454,6 +461,7 @@ def collect(
         command=job.command,
         started=info.get("started"),
         protocol=own_protocol(trained),
+        diverged=bool(error) and (bool(broken) or any(event["event"] == "diverged" for event in events)),
     )
     return record, scores
 

@@ -11,12 +11,15 @@ A claim says that one row beats another; its effect is how many times better the
 - **holds**: otherwise, where the one is significantly better, at 5%, two-sided, by the same test and correction.
 - **cannot tell**: neither, which few seeds mostly end in.
 
-Holm's correction counts claims that wait for their runs as well, as tests that found nothing. So the runs of one study
-take no verdict of another back; only a study that is added makes all of them harder.
+Holm's correction counts all claims that were to be tested, run or not; those that wait count as tests that found
+nothing. So no result takes a verdict back; only a claim that is added makes all of them harder.
 
 Dunnett's test, the usual one for many rows and one control, takes the noise of all rows to be the same. A method that
 collapses with some seeds has many times the noise of others, and would hide what their seeds show. Welch's test takes
 each row's own noise, and Holm's correction asks nothing of either.
+
+Over several settings, a claim is about settings, and these are what is compared: the two rows' mean scores in each, in
+pairs, by Student's test of their differences. So few seeds in each will do, if there are many settings.
 
 A measure that counts may give all seeds of a row one value, and all of another row another. They are not without noise:
 it was rounded away, and a row has at least as much as rounding hides.
@@ -28,7 +31,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from scipy import stats
@@ -54,12 +57,15 @@ class Comparison:
     """The scores behind a claim.
 
     Attributes:
-        better: Logarithms of the scores of the row that should be better, one for each seed; larger is better.
+        better: Logarithms of the scores of the row that should be better, one for each seed, or for each setting;
+            larger is better.
         than: Those of the row that it should beat.
         better_failed: Runs of the first row that have no score, because they diverged or never got there.
         than_failed: And of the second.
         better_rounding: The least standard deviation of the first row's logarithms: what its measure rounds away.
         than_rounding: And of the second's.
+        paired: The two belong together one by one, as two scores of one run do, or two rows in one setting.
+        of: What they are one for each of.
         trouble: A sentence if the scores cannot be compared at all.
         waits: A sentence while runs or scores are missing.
     """
@@ -70,8 +76,23 @@ class Comparison:
     than_failed: int = 0
     better_rounding: float = 0.0
     than_rounding: float = 0.0
+    paired: bool = False
+    of: Literal["seeds", "settings"] = "seeds"
     trouble: str = ""
     waits: str = ""
+
+    @property
+    def flatters_better(self) -> bool:
+        """Whether runs are missing from the first row's scores that would lower them.
+
+        In pairs, where both rows were trained as often, fewer failures than the other's are part of what is better.
+        """
+        return self.better_failed > (self.than_failed if self.paired else 0)
+
+    @property
+    def flatters_than(self) -> bool:
+        """And from the second's."""
+        return self.than_failed > (self.better_failed if self.paired else 0)
 
 
 @dataclass(frozen=True)
@@ -85,7 +106,7 @@ class Verdict:
         interval: Its 95% confidence interval, which knows nothing of the other claims.
         p: Corrected across all claims: that the effect is as large as ``SMALLEST``, where the claim does not hold, else
             that there is none.
-        seeds: Runs behind it: of the first row and of the second.
+        seeds: Scores behind it, of the first row and of the second: one for each seed, or for each setting.
     """
 
     outcome: Outcome
@@ -131,21 +152,27 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _test(comparison: Comparison) -> _Tested | None:
-    """Welch's test of two hypotheses, by hand, since scipy's takes no variance of ours; None where nothing varies."""
+    """Welch's test, or Student's of pairs, of two hypotheses; None where nothing varies.
+
+    By hand, since scipy's takes no variance of ours.
+    """
     better, than = np.asarray(comparison.better), np.asarray(comparison.than)
     if comparison.trouble or comparison.waits or min(len(better), len(than)) < 2:
         return None
     effect, margin = float(better.mean() - than.mean()), math.log(SMALLEST)
-    variances = [
-        max(float(row.var(ddof=1)), rounding**2)
-        for row, rounding in ((better, comparison.better_rounding), (than, comparison.than_rounding))
-    ]
+    rounding = comparison.better_rounding, comparison.than_rounding
+    if comparison.paired:
+        parts = [max(float((better - than).var(ddof=1)), math.hypot(*rounding) ** 2) / len(better)]
+    else:
+        parts = [
+            max(float(row.var(ddof=1)), hidden**2) / len(row)
+            for row, hidden in zip((better, than), rounding, strict=True)
+        ]
     # Where both rows are at the same limit of a measure, it cannot tell them apart.
-    if max(variances) == 0 or max(abs(better - than[0]).max(), np.ptp(than)) == 0:
+    if sum(parts) == 0 or max(abs(better - than[0]).max(), np.ptp(than)) == 0:
         return None
-    sizes = [len(better), len(than)]
-    parts = [v / n for v, n in zip(variances, sizes, strict=True)]
     error = math.sqrt(sum(parts))
+    sizes = [len(better), len(than)][: len(parts)]
     student = stats.t(sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, sizes, strict=True)))
     allowance = float(student.ppf(1 - LEVEL / 2)) * error
     return _Tested(
@@ -158,17 +185,18 @@ def _test(comparison: Comparison) -> _Tested | None:
 
 def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: float, claims: int) -> Verdict:
     low, high = tested.interval
-    p = p_better
-    if p_small < LEVEL and high < math.log(SMALLEST) and not comparison.than_failed:
+    p, is_clear = p_better, p_better < LEVEL
+    if p_small < LEVEL and high < math.log(SMALLEST) and not comparison.flatters_than:
         outcome, p = Outcome.DOES_NOT_HOLD, p_small
-        if high < 0:
+        if not is_clear:
+            why = "If it is better, then by less than 10%."
+        elif tested.effect < 0:
             why = "It is worse, not better."
-        elif low > 0:
-            why = "There is an effect, but it is smaller than 10%."
         else:
-            why = "If there is an effect, it is smaller than 10%."
-    elif p_better < LEVEL and tested.effect > 0 and not comparison.better_failed:
-        outcome, why = Outcome.HOLDS, "The difference is more than the noise between seeds."
+            why = "There is an effect, but it is smaller than 10%."
+    elif is_clear and tested.effect > 0 and not comparison.flatters_better:
+        noise = "from setting to setting" if comparison.of == "settings" else "between seeds"
+        outcome, why = Outcome.HOLDS, f"The difference is more than the noise {noise}."
     else:
         outcome, why = Outcome.CANNOT_TELL, _why_not(comparison, tested, p_better, claims)
     seeds = len(comparison.better), len(comparison.than)
@@ -178,16 +206,20 @@ def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: 
 def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: int) -> str:
     if p_better < LEVEL and tested.effect > 0:
         return f"{_without(comparison.better_failed, ' of the method')}, which the scores of the others do not show."
-    if tested.interval[1] < math.log(SMALLEST) and comparison.than_failed:
+    if tested.interval[1] < math.log(SMALLEST) and comparison.flatters_than:
         return f"{_without(comparison.than_failed, ' of what it is compared with')}."
     corrected = f"but not after Holm's correction for {claims} claims."
-    if not (comparison.better_failed or comparison.than_failed):
+    if not (comparison.flatters_better or comparison.flatters_than):
         if tested.interval[0] > 0:
             return f"Significantly better on its own, {corrected}"
         if tested.interval[1] < math.log(SMALLEST):
             return f"Significantly less than 10% better on its own, {corrected}"
+    if comparison.of == "settings":
+        return "The noise from setting to setting hides the answer."
     if min(len(comparison.better), len(comparison.than)) <= FEW_SEEDS:
         return f"With {FEW_SEEDS} seeds or fewer, the noise between seeds mostly hides the answer."
+    if comparison.better_failed:
+        return f"{_without(comparison.better_failed, ' of the method')}, and the noise between seeds hides the rest."
     return "The noise between seeds hides the answer; more seeds would show it."
 
 
@@ -199,7 +231,7 @@ def _untested(comparison: Comparison) -> Verdict:
         return Verdict(Outcome.CANNOT_TELL, comparison.trouble, seeds=seeds)
     if min(seeds) < 2:
         failed = comparison.better_failed + comparison.than_failed
-        why = f"{_without(failed)}." if failed else "It takes two seeds of each at least."
+        why = f"{_without(failed)}." if failed else f"It takes two {comparison.of} of each at least."
         return Verdict(Outcome.CANNOT_TELL, why, seeds=seeds)
     # Neither row varies.
     difference = comparison.better[0] - comparison.than[0]

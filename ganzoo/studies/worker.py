@@ -117,13 +117,14 @@ class Task:
 
         Args:
             folder: The run folder.
-            extra: More arguments of ``ganzoo run``.
+            extra: More arguments, of ``ganzoo run`` and ``ganzoo eval``.
         """
         if not self.missing:
             return ["run", str(folder), *self.job.arguments, *extra]
         metrics = [word for name in self.missing for word in ("--metric", name)]
         samples = str(self.job.recipe.evaluate.samples)
-        return ["eval", str(folder), *metrics, "--samples", samples, "--device", self.job.recipe.train.device, "--json"]
+        device = self.job.recipe.train.device
+        return ["eval", str(folder), *metrics, "--samples", samples, "--device", device, "--json", *extra]
 
 
 class Child:
@@ -134,7 +135,7 @@ class Child:
         folder: The run folder, new or begun.
         claim: Held until ``release``.
         threads: CPU threads; None leaves it to torch.
-        extra: More arguments of ``ganzoo run``.
+        extra: More arguments, of ``ganzoo run`` and ``ganzoo eval``.
         gpu: The only one that it sees; None leaves it all.
     """
 
@@ -287,7 +288,7 @@ class Settings:
         threads: CPU threads of each; None leaves it to torch.
         force: Train again what is done.
         retry: Resume what failed.
-        extra: More arguments of ``ganzoo run``, for each job.
+        extra: More arguments of ``ganzoo run`` and ``ganzoo eval``, for each job.
         any_hardware: A run that was made on other hardware counts too.
         weights: Where the reported weights of every run are kept, for metrics that are asked for later; None keeps
             none beside the run folders.
@@ -362,7 +363,9 @@ class Bench:
         asked = job.digest, job.dataset, job.seed
         run = self.ledger.find(*asked, hardware_in_words(_environment(job.recipe.train.device)))
         if run is None and (other := self.ledger.find(*asked)) is not None:
-            return other if self.settings.any_hardware or self._kept(other.record) else None
+            # What crashed elsewhere, for want of memory or of a dataset, may well be trained here.
+            counts = self.settings.any_hardware and not other.record.has_crashed
+            return other if counts or self._kept(other.record) else None
         return run
 
     def _is_to_repeat(self, run: ScoredRun) -> bool:

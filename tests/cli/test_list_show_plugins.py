@@ -259,6 +259,16 @@ def test_a_broken_plugin_is_a_warning_beside_clean_json(site):
     assert done.stderr.count("a cable is loose") == 1
 
 
+def test_the_leaderboard_warns_of_a_plugin_whose_studies_it_cannot_show(site, tmp_path):
+    (tmp_path / "results" / "studies").mkdir(parents=True)
+    (tmp_path / "results" / "studies" / "runs.jsonl").touch()
+    (tmp_path / "results" / "runs.jsonl").write_text('{"schema": 99}\n')
+    done = ganzoo("leaderboard", tmp_path / "results", PYTHONPATH=str(site))
+    assert done.returncode == 2
+    assert done.stderr.count("a cable is loose") == 1
+    assert done.stderr.endswith("This one reads schema 1 and 2: give another results folder.\n")
+
+
 def test_a_misspelt_command_leads_to_the_nearest():
     done = ganzoo("lst")
     assert done.returncode == 2
@@ -293,7 +303,7 @@ def test_help_and_version_need_no_torch():
         (GanzooError("A thing is wrong.", "Mend it."), 2, "A thing is wrong. Mend it."),
         (RunError("It went wrong."), 1, "It went wrong."),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "The disk is full"),
-        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 1, "Cannot write /a/b: Permission denied."),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 1, "Cannot open /a/b: Permission denied. Check"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

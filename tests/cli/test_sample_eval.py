@@ -341,6 +341,14 @@ def test_a_border_is_cut_off_where_that_is_asked_for(app, here):
     assert "A black border was cut off: 28x28 grey is left." in result.stderr
 
 
+def test_a_run_has_no_border_to_cut_off(app, tmp_path):
+    (tmp_path / "run.json").touch()
+    with pytest.raises(GanzooError, match=r"--crop is for pictures from elsewhere, and .* is a run\. Leave it out"):
+        invoke(app, "eval", tmp_path, "--crop")
+    with pytest.raises(GanzooError, match="--crop is for pictures from elsewhere, and zoo:any is a run"):
+        invoke(app, "eval", "zoo:any", "--crop")
+
+
 def test_another_split_is_another_protocol(app, here):
     (test,) = scores_of(app, "cli_noise:noise", *FID, "--samples", 50)
     (train,) = scores_of(app, "cli_noise:noise", *FID, "--samples", 50, "--split", "train")

@@ -28,7 +28,7 @@ def grid(path):
 
 def test_a_training_is_its_grids_in_order_each_with_its_images(copy, capsys):
     animate(copy)
-    assert capsys.readouterr().err.startswith(f"Saved {copy}/training.gif (3 frames, ")
+    assert capsys.readouterr().err.startswith(f"Saved to {copy}/training.gif (3 frames, ")
     paths = sorted((copy / "samples").glob("*.png"))
     first = grid(paths[0])
     with Image.open(copy / "training.gif") as gif:
@@ -80,3 +80,14 @@ def test_a_walk_comes_back_to_its_beginning_with_a_class_in_each_column(train, t
 def test_other_endings_are_refused_before_anything_is_drawn(tmp_path):
     with pytest.raises(GanzooError, match=r"to a\.mp4\. Give --out FILE\.gif or FILE\.webp"):
         animate(tmp_path, out=tmp_path / "a.mp4")
+    with pytest.raises(GanzooError, match="No such folder: .*nowhere"):
+        animate(tmp_path, out=tmp_path / "nowhere" / "a.gif")
+
+
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [("--seed", {"seed": 3}), ("--weights", {"weights": "raw"}), ("--checkpoint", {"checkpoint": "best"})],
+)
+def test_what_only_a_walk_heeds_is_refused_without_one(tmp_path, option, given):
+    with pytest.raises(GanzooError, match=f"{option} is for a walk through latent space. Leave it out, or add --walk"):
+        animate(tmp_path, **given)

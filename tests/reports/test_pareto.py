@@ -28,6 +28,28 @@ def test_every_point_says_what_it_is(record):
     ]
 
 
+def test_times_of_two_machines_have_a_line_each_and_operations_have_one(record):
+    def lines(cost):
+        made = [
+            record(name, value, seconds=seconds, flops_per_image=seconds * 1e6, environment=made_on(cpu))
+            for name, seconds, value, cpu in (
+                ("a", 1, 9.0, "A"),
+                ("b", 2, 4.0, "A"),
+                ("c", 3, 8.0, "B"),
+                ("d", 4, 5.0, "B"),
+            )
+        ]
+        drawn = ET.fromstring(str(quality_against(rankings(made)[0].tables[0], cost, "p")))
+        steps = [path.get("d").count("L") for path in drawn.iterfind(".//{*}path") if path.get("clip-path")]
+        return sorted(steps)[-2:]
+
+    def made_on(cpu):
+        return {"cpu": cpu, "gpu": None, "versions": {}}
+
+    assert lines(TIME) == [2, 2]  # along and down, on each machine
+    assert lines(FLOPS)[-1] == 2  # from a to b alone: what machine B trained is beaten
+
+
 def test_names_that_would_lie_on_one_another_are_left_to_the_tooltips(record):
     crowd = [(f"recipe-{number}", 10 + number / 1000, 5 + number / 1000) for number in range(30)]
     drawn = str(quality_against(trained(record, *crowd, ("far", 9000, 400.0)), TIME, "p"))

@@ -7,10 +7,11 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
-from ganzoo.reports.study_report import answers
+from ganzoo.reports.study_report import answers, started
+from ganzoo.runs.scores import own_protocol
 from ganzoo.studies import cost
-from ganzoo.studies.findings import curve, find, in_order, value_of, verdicts
-from ganzoo.studies.matrix import Job
+from ganzoo.studies.findings import all_claims, curve, find, in_order, value_of, verdicts
+from ganzoo.studies.matrix import Job, joined
 from ganzoo.studies.records import Ledger, RunRecord
 from ganzoo.studies.study import load_study
 from ganzoo.studies.verdicts import Outcome
@@ -124,12 +125,9 @@ def test_a_recipe_that_is_refused_is_named_with_its_row(write, zoo):
     assert "Did you mean 'hinge-mnist'?" in str(found.value)
 
 
-PROTOCOL = {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0}
-
-
 def recorded(ledger, job: Job, values, *, error=None, split="test", metric="fid@mnist-cnn", cpu="Test CPU"):
-    """Record a job with scores at equal distances, one second for a thousand images."""
-    protocol = {**PROTOCOL, "dataset": job.recipe.dataset.name, "split": split}
+    """Record a job with scores at equal distances, one second for a thousand images; an error is one of diverging."""
+    protocol = {**own_protocol(job.recipe), "split": split}
     images = job.recipe.train.images
     scores = [
         {
@@ -172,6 +170,7 @@ def recorded(ledger, job: Job, values, *, error=None, split="test", metric="fid@
             "command": job.command,
             "started": f"2026-01-01T00:00:{job.seed:02}+00:00",
             "protocol": protocol,
+            "diverged": error is not None and "diverged" in error,
         }
     )
     return ledger.append(record, scores)
@@ -196,6 +195,7 @@ def test_records_become_values_and_verdicts(write, zoo, tmp_path):
     assert told[0].effect == pytest.approx(2, rel=0.05)
     assert told[0].seeds == (3, 6)
     assert told[1].effect == pytest.approx(0.5, rel=0.05)
+    assert told[1].seeds == (2, 2)  # it is about both settings
     # Two halves of 64,000 images, a second for each thousand.
     quickly = found.cells[0].values(study.measure("quickly"))
     assert set(quickly.by_seed.values()) == {64.0}
@@ -224,7 +224,7 @@ def test_a_verdict_waits_for_scores_of_a_measure_that_was_added(write, zoo, tmp_
     runs = [recorded(ledger, job, [noisy(40.0, job)], error="It diverged." if failed else None) for job, failed in jobs]
     ((r1, hinge),) = verdicts([find(study, ledger, zoo)], zoo)
     assert r1.outcome is Outcome.WAITS
-    assert r1.why == "It waits for scores: 8 of the finished runs have none yet."  # 6 of the baseline, 2 of r1
+    assert r1.why == "It waits for scores: 8 runs that ended have none yet."  # 6 of the baseline, 2 of r1
     assert hinge.outcome is not Outcome.WAITS
     for run in runs:
         if run.record.status == "done":
@@ -232,6 +232,117 @@ def test_a_verdict_waits_for_scores_of_a_measure_that_was_added(write, zoo, tmp_
     ledger.refresh()
     ((r1, _),) = verdicts([find(study, ledger, zoo)], zoo)
     assert r1.outcome is Outcome.CANNOT_TELL
+
+
+def test_what_crashed_says_nothing_of_a_method_and_waits_to_be_resumed(write, zoo, tmp_path):
+    study, ledger = write(), Ledger(tmp_path / "results")
+    jobs = [(cell, job) for cell in study.cells(zoo) for job in cell.jobs]
+    for cell, job in jobs:
+        crashed = "Out of memory." if (cell.row, cell.setting, job.seed) == ("r1", "few", 0) else None
+        recorded(ledger, job, [noisy(20.0 if cell.row == "r1" else 40.0, job)], error=crashed)
+    ((r1, _),) = verdicts([find(study, ledger, zoo)], zoo)
+    assert r1.outcome is Outcome.WAITS
+    assert r1.why == "1 run failed without diverging: Out of memory. `--retry` resumes it."
+    (again,) = [job for cell, job in jobs if (cell.row, cell.setting, job.seed) == ("r1", "few", 0)]
+    recorded(ledger, again, [noisy(20.0, again)])
+    ((r1, _),) = verdicts([find(study, ledger, zoo)], zoo)
+    assert r1.outcome is Outcome.HOLDS
+
+
+GRID = """\
+question: Which needs no tuning?
+baseline: vanilla-mnist
+settings: {a: [train.batch_size=16], b: [train.batch_size=32], c: [train.batch_size=64], d: [train.batch_size=128]}
+variants: {hinge: {recipe: hinge-mnist}}
+seeds: 2
+baseline_seeds: 2
+measures: [fid@mnist-cnn]
+claims: [{says: It does, paper: Nobody, better: hinge, on: fid@mnist-cnn}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("lost", "outcome", "settings"),
+    [
+        ([], Outcome.HOLDS, 4),
+        ([("baseline", "a", 0), ("hinge", "b", 1)], Outcome.HOLDS, 4),  # a lost run loses no other
+        ([("baseline", "a", 0), ("baseline", "a", 1)], Outcome.HOLDS, 3),
+        ([("hinge", "b", 1)], Outcome.CANNOT_TELL, 4),  # it has nothing to show for what diverged
+    ],
+)
+def test_over_settings_these_are_what_is_compared(tmp_path, zoo, lost, outcome, settings):
+    (tmp_path / "grid.yaml").write_text(GRID)
+    study, ledger = load_study(tmp_path / "grid.yaml", zoo), Ledger(tmp_path / "results")
+    # From setting to setting, scores differ far more than the rows do.
+    at = {"a": 2.0, "b": 20.0, "c": 200.0, "d": 2000.0}
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            score = noisy(at[cell.setting] * (0.5 if cell.row == "hinge" else 1), job)
+            diverged = "It diverged." if (cell.row, cell.setting, job.seed) in lost else None
+            recorded(ledger, job, [score], error=diverged)
+    ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
+    assert told.outcome is outcome
+    assert told.effect == pytest.approx(2, rel=0.1)
+    assert told.seeds == (settings, settings)
+
+
+def test_more_seeds_than_the_file_asks_for_count_once_every_row_has_them(write, zoo, tmp_path):
+    study, ledger = write(), Ledger(tmp_path / "results")
+    more = [(cell.row, job) for cell in study.with_seeds(4).cells(zoo) for job in cell.jobs]
+    for _, job in more[:-1]:
+        recorded(ledger, job, [noisy(40.0, job)])
+    assert find(study, ledger, zoo).planned == 24
+    recorded(ledger, more[-1][1], [40.0])
+    found = find(study, ledger, zoo)
+    assert (found.planned, found.is_whole) == (32, True)
+    assert [len(cell.runs) for cell in found.cells] == [8, 4, 4, 8, 4, 4]
+
+
+def test_a_baseline_that_another_study_trained_begins_none(zoo, tmp_path):
+    ledger = Ledger(tmp_path / "studies")
+    baseline, *_, variant = load_study("ring", zoo).cells(zoo)
+    for job in baseline.jobs:
+        recorded(ledger, job, [8], metric="modes@ring")
+    assert started(ledger, zoo) == []
+    recorded(ledger, variant.jobs[0], [8], metric="modes@ring")
+    assert [study.name for study in started(ledger, zoo)] == ["ring"]
+
+
+def test_all_claims_of_a_plugin_are_counted_and_a_files_own(write, zoo):
+    ours = sum(len(load_study(entry.name, zoo).claims) for entry in zoo.studies)
+    assert all_claims([load_study("ring", zoo)], zoo) == ours
+    assert all_claims([load_study("ring", zoo).in_small()], zoo) == ours
+    assert all_claims([write()], zoo) == 2
+    assert all_claims([write(), load_study("ring", zoo)], zoo) == ours + 2
+
+
+def test_studies_in_one_command_train_what_they_share_once(write, zoo):
+    one, other = write(), write(("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - recall@mnist-cnn\n"))
+    jobs = [job for study in (one, other) for cell in study.cells(zoo) for job in cell.jobs]
+    found = joined(jobs)
+    assert len(found) == len(jobs) / 2
+    assert {job.recipe.evaluate.metrics for job in found} == {("fid@mnist-cnn", "recall@mnist-cnn")}
+    assert all(job.overrides[-1] == "evaluate.metrics=[fid@mnist-cnn, recall@mnist-cnn]" for job in found)
+
+
+def test_a_measure_that_a_row_cannot_be_asked_for_does_not_apply(write, zoo, tmp_path):
+    study = write(
+        ("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - accuracy@mnist-cnn\n"),
+        ("{recipe: hinge-mnist}", "{recipe: hinge-mnist, overrides: [conditional=true]}"),
+        ("better: r1, on: fid@mnist-cnn, at", "better: hinge, on: accuracy@mnist-cnn, at"),
+    )
+    ledger, accuracy = Ledger(tmp_path / "results"), study.measure("accuracy@mnist-cnn")
+    for cell in study.cells(zoo):
+        for job in cell.jobs:
+            run = recorded(ledger, job, [noisy(40.0, job)])
+            if job.recipe.conditional:
+                ledger.add_scores(run, [{**run.curve[-1], "metric": "accuracy@mnist-cnn", "value": 0.9}])
+    ledger.refresh()
+    found = find(study, ledger, zoo)
+    baseline, _, hinge = (one.values(accuracy) for one in found.cells[:3])
+    assert (baseline.applies, baseline.failed, hinge.applies, hinge.failed) == (False, 0, True, 0)
+    ((told, _),) = verdicts([found], zoo)
+    assert (told.outcome, "no such score" in told.why) == (Outcome.CANNOT_TELL, True)
 
 
 def test_times_of_different_machines_are_not_compared(write, zoo, tmp_path):
@@ -256,7 +367,10 @@ def test_the_front_page_leaves_out_a_study_under_way(zoo, tmp_path):
 
 def test_a_row_may_be_compared_with_itself_by_another_measure(write, zoo, tmp_path):
     study = write(
-        ("better: hinge, than: r1, on: fid@mnist-cnn", "better: r1, than: r1, on: fid@mnist-cnn, than_on: quickly")
+        (
+            "better: hinge, than: r1, on: fid@mnist-cnn",
+            "better: r1, than: r1, on: fid@mnist-cnn, at: few, than_on: quickly",
+        )
     )
     ledger = Ledger(tmp_path / "results")
     for cell in study.cells(zoo):
@@ -331,7 +445,7 @@ def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
     job = study.cells(zoo)[0].jobs[0]
     run = recorded(Ledger(tmp_path / "results"), job, [90.0, 60.0, 45.0, 30.0])
     assert [score["value"] for score in curve(run, "fid@mnist-cnn")] == [90, 60, 45, 30]
-    values = {measure.name: value_of(run, measure) for measure in study.measures}
+    values = {measure.name: value_of(run, measure, job.recipe) for measure in study.measures}
     assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0, "soon": 60.0, "early": 90.0}
 
 
@@ -361,6 +475,9 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert {trial.jobs[0].recipe.dataset.validation for trial in trials} == {1000}
     assert {trial.jobs[0].recipe.evaluate.metrics for trial in trials} == {("fid@mnist-cnn",)}  # it alone decides
     assert [t.changes for t in trials] == [t.changes for t in study.trials(zoo)]  # the same for every worker
+    for trial in trials:
+        recorded(ledger, trial.jobs[0], [0.5], metric="recall@mnist-cnn", split="validation")
+    assert find(study, ledger, zoo).is_searching  # none of them has the score that decides
     assert [cell.cell.row for cell in find(study, ledger, zoo).cells] == ["baseline"]
     for trial in trials:
         for job in trial.jobs:

@@ -57,6 +57,26 @@ def test_what_does_not_hold_has_the_p_of_the_test_that_says_so():
     assert verdict(-0.5).why == "It is worse, not better."
 
 
+def test_worse_is_only_called_what_is_so_after_correction():
+    others = [Comparison(logs(0, 5, 3 + i), logs(0, 10, 2)) for i in range(29)]
+    lower = Comparison(logs(-0.1, 5, 1), logs(0, 10, 2))
+    alone, among = judge([lower])[0], judge([lower, *others])[0]
+    assert (alone.why, alone.interval) == ("It is worse, not better.", among.interval)
+    assert among.outcome is Outcome.DOES_NOT_HOLD
+    assert among.why == "If it is better, then by less than 10%."
+
+
+def test_pairs_are_compared_as_students_test_of_scipy_does():
+    than = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    better = than + logs(0.2, 5, 1)
+    (found,) = judge([Comparison(tuple(better), tuple(than), paired=True, of="settings")])
+    reference = stats.ttest_rel(better, than)
+    assert found.p == pytest.approx(reference.pvalue)
+    assert np.log(found.interval) == pytest.approx(tuple(reference.confidence_interval()))
+    assert found.outcome is Outcome.HOLDS
+    assert verdict(0.2, noise=1.4).outcome is Outcome.CANNOT_TELL  # as where the same numbers are no pairs
+
+
 def test_claims_that_wait_are_counted_so_that_their_runs_take_no_verdict_back():
     just = Comparison(logs(0.085, 5, 1), logs(0, 10, 2))
     waiting = [Comparison((), (), waits="It waits.")] * 9

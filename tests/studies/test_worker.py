@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -83,6 +84,12 @@ def test_failures_are_recorded_in_their_own_words_and_the_other_job_trains(matri
     assert diverging.error.startswith("Training diverged: ")
     assert missing.error.startswith("The folder of pictures nowhere cannot be read")
     assert (missing.dataset, missing.images, missing.parameters) == ("image-folder", 0, {})
+    assert (diverging.diverged, diverging.has_crashed, missing.diverged, missing.has_crashed) == (
+        True,
+        False,
+        False,
+        True,
+    )
     assert (done.status, done.error, done.plugin, done.loss) == ("done", None, "vanilla", "non-saturating")
 
 
@@ -157,6 +164,16 @@ def test_only_what_has_no_record_is_trained_or_what_is_asked_for(zoo, matrix, fi
     known = [job.recipe.name for job in jobs if job.recipe.name not in todo]
     lacking = ["vanilla-mnist"] if any(override.startswith("evaluate") for override in overrides) else []
     assert seen.value.args == (todo, known, lacking)
+
+
+def test_what_crashed_on_another_machine_is_trained_here_and_what_diverged_is_not(zoo, matrix, files, monkeypatch):
+    folder, _ = matrix
+    monkeypatch.setattr("ganzoo.studies.worker.hardware_in_words", lambda _: "Another CPU")
+    jobs = Matrix([*files, "vanilla-mnist"], overrides=TINY).jobs(zoo)
+    runner = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work", any_hardware=True), Onlooker())
+    with pytest.raises(Seen) as seen:
+        runner.run(jobs)
+    assert seen.value.args == (["missing"], ["diverging", "vanilla-mnist"], [])
 
 
 @pytest.fixture
@@ -288,12 +305,17 @@ def test_a_bench_that_is_killed_leaves_nothing_running(tmp_path):
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
-    run = wait_for_training(tmp_path)
-    process.kill()
-    process.wait()
-    # Nobody told the job to end, and still it does, and saves.
-    wait_for(lambda: RunFolder.open(run).info["status"] == "interrupted")
+    try:
+        run = wait_for_training(tmp_path)
+        process.kill()
+        process.wait()
+        # Nobody told the job to end, and still it does, and saves.
+        wait_for(lambda: RunFolder.open(run).info["status"] == "interrupted")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert 0 < RunFolder.open(run).latest_checkpoint().state["images"] < 1280
 
 
