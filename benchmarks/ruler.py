@@ -50,7 +50,7 @@ UNWHITENED = "-unwhitened"
 
 
 def default_views(world: str) -> list[str]:
-    """The headline, then what it is compared with."""
+    """The headline's two distances, what they are compared with, and coverage and recall in the autoencoder."""
     fids = [f"fid@{world}-ae", f"fid@{world}-cnn", f"fid@{world}-ae{UNWHITENED}", "fid@pixels"]
     return [*fids, f"coverage@{world}-ae", f"recall@{world}-ae"]
 

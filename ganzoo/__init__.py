@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ganzoo.api.tracker import Tracker
     from ganzoo.errors import GanzooError
     from ganzoo.evaluation.evaluate import evaluate
+    from ganzoo.evaluation.intervals import share_interval
     from ganzoo.runs.api import Run, recipe, recipes, train
     from ganzoo.runs.generator import TrainedGenerator, load
 
@@ -77,6 +78,7 @@ _HOME = {
     "open_picture": "ganzoo.api.reading",
     "open_regular": "ganzoo.api.reading",
     "read_idx": "ganzoo.api.reading",
+    "share_interval": "ganzoo.evaluation.intervals",
     "load": "ganzoo.runs.generator",
     "Run": "ganzoo.runs.api",
     "train": "ganzoo.runs.api",
@@ -144,6 +146,7 @@ __all__ = [
     "read_idx",
     "recipe",
     "recipes",
+    "share_interval",
     "train",
 ]
 

@@ -83,15 +83,7 @@ def assemble(
     Raises:
         GanzooError: The parts do not fit together, or a plugin failed to build one.
     """
-    if recipe.conditional and classes == 0:
-        raise GanzooError(
-            f"Recipe '{recipe.name}' is conditional, but the dataset '{recipe.dataset.name}' has no classes.",
-            "Use a dataset with labels, or set conditional: false.",
-        )
-    prior = _create(zoo.priors.get(recipe.prior.name), recipe.prior)
-    if not isinstance(prior, Prior):
-        raise GanzooError(f"The prior '{recipe.prior.name}' is a {type(prior).__name__}, not a ganzoo.Prior.")
-    spec = Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns, classes)
+    spec = build_spec(recipe, zoo, modality, classes, columns)
     objective = build_objective(recipe, zoo)
     networks = nn.ModuleDict({role: _build_network(role, recipe, objective, zoo, spec) for role in objective.roles})
     try:
@@ -108,6 +100,29 @@ def assemble(
     _probe(assembly, recipe)
     use_channels_last(networks, lambda: _probe(assembly, recipe))
     return assembly
+
+
+def build_spec(
+    recipe: Recipe,
+    zoo: Zoo,
+    modality: Modality,
+    classes: int,
+    columns: tuple[tuple[str, tuple[int, ...]], ...] = (),
+) -> Spec:
+    """The sizes that networks are built for; arguments as for ``assemble``.
+
+    Raises:
+        GanzooError: The recipe is conditional and the dataset has no classes, or the prior is none.
+    """
+    if recipe.conditional and classes == 0:
+        raise GanzooError(
+            f"Recipe '{recipe.name}' is conditional, but the dataset '{recipe.dataset.name}' has no classes.",
+            "Use a dataset with labels, or set conditional: false.",
+        )
+    prior = _create(zoo.priors.get(recipe.prior.name), recipe.prior)
+    if not isinstance(prior, Prior):
+        raise GanzooError(f"The prior '{recipe.prior.name}' is a {type(prior).__name__}, not a ganzoo.Prior.")
+    return Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns, classes)
 
 
 def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:

@@ -129,7 +129,7 @@ def as_dataset(data: Any) -> Dataset:
             ``torchvision.transforms.ToTensor`` makes it from one.
 
     Raises:
-        GanzooError: It is something else, or its images differ in size.
+        GanzooError: It is something else, its images differ in size, or its labels are no classes.
     """
     if isinstance(data, Dataset):
         return data
@@ -137,6 +137,11 @@ def as_dataset(data: Any) -> Dataset:
         return Dataset(IN_MEMORY, "train", _levels(data))
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         images, labels = data
+        if labels.dtype.is_floating_point or labels.dtype.is_complex or labels.dtype == torch.bool:
+            raise GanzooError(
+                f"The labels are of type {str(labels.dtype).removeprefix('torch.')}.",
+                "Labels are whole numbers, one for each image.",
+            )
         numbers = range(int(labels.max()) + 1 if len(labels) else 0)
         return Dataset(IN_MEMORY, "train", _levels(images), labels.long(), tuple(map(str, numbers)))
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +52,12 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
     finally:
         restore_global_state(before, device)
+
+
+def canonical_order(images: Tensor) -> Tensor:
+    """The rows (n, ...) sorted by their bytes, as indices (n,): one order for a set, however its file sorts it."""
+    values = images.contiguous().cpu().numpy().reshape(len(images), -1).view(np.uint8)
+    return torch.from_numpy(np.argsort(values.view(f"V{values.shape[1]}").ravel(), kind="stable"))
 
 
 @contextmanager

@@ -375,6 +375,14 @@ class Dataset:
                 f"{who} returned {tuple(labels.shape)} labels of type {labels.dtype} for {len(images)} images.",
                 "Labels are int64, one for each image.",
             )
+        if labels is not None:
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or (self.classes and high >= len(self.classes)):
+                among = f" for {len(self.classes)} classes" if self.classes else ""
+                raise GanzooError(
+                    f"{who} returned labels from {low} to {high}{among}.",
+                    "A label is the position of its class in `classes`, from 0 on.",
+                )
         for name, column in self.columns.items():
             if name in RESERVED or not name.isidentifier():
                 raise GanzooError(f"{who} has a column called '{name}'.", "Use another name.")

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ganzoo.errors import Diverged
+from ganzoo.reproducibility import canonical_order, full_precision, seeded
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -30,6 +33,7 @@ class Extractor(nn.Module):
         classes: Number of classes it tells apart, 0 where it is no classifier.
         rejects: Whether it may put an image into no class at all.
         resizing: How it resizes images, as a score's protocol says it; ``none`` where it takes them as they are.
+        batch_size: Images at a time, as many as fit into a small GPU's memory.
         worlds: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only where somebody
             insists. Empty for an extractor of any images.
     """
@@ -39,6 +43,7 @@ class Extractor(nn.Module):
     classes: ClassVar[int] = 0
     rejects: ClassVar[bool] = False
     resizing: str = "none"
+    batch_size: ClassVar[int] = 500
     worlds: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -96,11 +101,13 @@ class Features:
     @cached_property
     def statistics(self) -> Statistics:
         """Mean ``mu`` (k,) and covariance ``sigma`` (k, k) of ``projected``, float64; n at least 2."""
+        import numpy as np
         from torch_fidelity.metric_fid import fid_features_to_statistics
 
         # torch-fidelity averages in the type it is given, and a float32 sum of many rows depends on their order.
         found = fid_features_to_statistics(self.projected)
-        return {"mu": self.projected.mean(0, dtype=torch.float64).numpy(), "sigma": found["sigma"]}
+        sigma = np.atleast_2d(found["sigma"])  # numpy's covariance of a single feature is a number
+        return {"mu": self.projected.mean(0, dtype=torch.float64).numpy(), "sigma": sigma}
 
     @property
     def class_logits(self) -> Tensor:
@@ -115,6 +122,8 @@ class Features:
 
 
 CPU = torch.device("cpu")
+SEED = 0
+"""Of the batches that a trained model is given, and of what its networks draw."""
 T = TypeVar("T")
 Better = Literal["lower", "higher", "neither"]
 """Which way a score is better; ``neither`` where real images' own score is best."""
@@ -160,6 +169,10 @@ class TrainedModel:
     def apply(self, name: str, dataset: Dataset) -> Tensor:
         """What a method of the objective's makes of a whole dataset, the networks being in evaluation mode.
 
+        Batches are drawn at random with a fixed seed, and are of one size up to one image: a layer that looks at its
+        whole batch would otherwise see one class alone where a file is sorted by class. The order of the images changes
+        nothing.
+
         Args:
             name: Of ``method(networks, images, label)``, from images (n, *shape) as networks see them and labels (n,),
                 zeros where there are none.
@@ -167,16 +180,26 @@ class TrainedModel:
 
         Returns:
             Its results in the order of the images, on the CPU.
+
+        Raises:
+            Diverged: Some of them are NaN or infinite.
         """
         method, modality = getattr(self.objective, name), dataset.modality
         labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
+        order = canonical_order(dataset.images)
+        order = order[torch.randperm(len(order), generator=torch.Generator().manual_seed(SEED))]
         found = []
-        with torch.no_grad(), evaluating(self.networks), torch.autocast(self.device.type, enabled=False):
-            for start in range(0, len(dataset), self.batch_size):
-                rows = slice(start, start + self.batch_size)
+        with torch.no_grad(), evaluating(self.networks), full_precision(self.device), seeded(SEED, self.device):
+            for rows in order.tensor_split(-(-len(order) // self.batch_size)):
                 images = modality.to_network(dataset.images[rows].to(self.device))
-                found.append(method(self.networks, images, labels[rows].to(self.device)).cpu())
-        return torch.cat(found)
+                outputs = method(self.networks, images, labels[rows].to(self.device))
+                if outputs.is_floating_point() and not outputs.isfinite().all():
+                    raise Diverged(
+                        f"'{name}' of the model gives NaN or infinite values.",
+                        "Its training has diverged; lower the learning rate.",
+                    )
+                found.append(outputs.cpu())
+        return torch.cat(found)[order.argsort()]
 
 
 @contextmanager
@@ -307,6 +330,8 @@ class ModelMetric(Metric):
         calls: The objective's method.
         does: What an objective with this method does, as the end of a sentence: ``classifies images``.
         needs_classes: Whether the reference must have labels.
+        needs_unconditional: Whether the recipe must not be conditional. The networks of one that is are given each
+            image's own label, and a score of how well they find it would read it from their input.
     """
 
     calls: str
@@ -314,19 +339,28 @@ class ModelMetric(Metric):
     alone = True
     needs_features = False
     needs_classes: bool = False
+    needs_unconditional: bool = False
 
     def outputs(self, inputs: MetricInputs) -> Tensor:
-        """What ``calls`` gives for the reference images, in their order, on the CPU; computed once for all metrics."""
+        """What ``calls`` gives for the reference images, in their order, on the CPU.
+
+        Computed once for all metrics that are given these ``inputs``: those of one extractor, or those of none.
+        """
         model = inputs.model
         assert model is not None, "a metric of a model is given one"
         return inputs.shared(f"outputs of {self.calls}", lambda: model.apply(self.calls, inputs.real.dataset))
 
     def obstacle_in_model(self, objective: Objective | None, dataset: Dataset) -> str | None:
-        """Why it cannot be computed of this objective's networks on this dataset, as a phrase; None where it can."""
+        """Why it cannot be computed of this objective's networks on this dataset, as a phrase; None where it can.
+
+        Of the objective, ``spec`` is known, but not yet its networks.
+        """
         if objective is None:
             return "it measures a trained model, not images"
         if not hasattr(objective, self.calls):
             return f"its loss is none that {self.does}"
+        if self.needs_unconditional and objective.spec.classes:
+            return "its encoder is told the classes"
         if self.needs_classes and dataset.labels is None:
             return f"'{dataset.name}' has no labels"
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,8 @@ def evaluate(
         dataset: What they are compared with: the name of a registered dataset, or real images as ``ganzoo.train`` takes
             them: a tensor, a pair of it and labels, or a dataset of torch's. Where only those images are known, one
             half of them scored against the other is real vs real.
-        labels: The class that each image was meant to be, (n,), or None.
+        labels: The class that each image was meant to be, (n,), in place of those that came with the images; None
+            leaves those.
         split: Of a registered dataset: ``test``, ``train``, or ``validation`` for images set apart from the training
             images. Another part of it makes real vs real.
         validation: How many images are set apart, where ``split`` is ``validation``.
@@ -106,9 +108,15 @@ def evaluate(
     modality = evaluator.reference.dataset.modality
     if isinstance(images, Pictures):
         pictures = images
+    elif isinstance(modality, Images):
+        pictures = Pictures(as_pictures(images, WHO))
     else:
-        read = as_pictures(images, WHO) if isinstance(modality, Images) else as_tensor(images, WHO, modality.stored)
-        pictures = Pictures(read, None if labels is None else as_labels(labels, len(read), WHO))
+        pictures = Pictures(as_tensor(images, WHO, modality.stored))
+    if labels is not None:
+        pictures = replace(pictures, labels=as_labels(labels, len(pictures.images), WHO))
+    wrong = modality.check(pictures.images) if pictures.images.dtype == modality.stored else None
+    if wrong:
+        raise GanzooError(f"{WHO} {wrong}.", "Scale them as the dataset does.")
     if isinstance(modality, Images):
         pictures = pictures.fitted(evaluator.shape, crop=crop)
     for sentence in pictures.notes:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from ganzoo.evaluation.features import extract_together
 from ganzoo.evaluation.protocol import Score
 from ganzoo.evaluation.reference import ReferenceData, finite
 from ganzoo.evaluation.requests import MetricRequest, find_extractor, knows, parse_metrics, refuse_other_shape
+from ganzoo.reproducibility import canonical_order
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ class Evaluator:
         anyway: Score in extractors that were fitted to another dataset too; the protocol says so for good.
         extractor_weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
         reference: Whether real images are loaded. A process that only computes features for the main one needs none.
-        objective: What is trained, where metrics of the trained model itself are asked for.
+        objective: What is trained, with its ``spec``, where metrics of the trained model itself are asked for.
 
     Attributes:
         requests: What is measured, in order.
@@ -111,7 +111,7 @@ class Evaluator:
             self.requests = [request for request in self.requests if self._applies(request)]
 
     def prepare(self) -> None:
-        """Look at the real images now, so that the first score of a run costs no more than the later ones."""
+        """Compute real images' features and their Gaussians now. Radii and real vs real wait for the first score."""
         for name in dict.fromkeys(one.extractor for one in self.requests if one.extractor and not one.metric.alone):
             _ = self.reference.real(name).features.statistics
 
@@ -139,7 +139,7 @@ class Evaluator:
         Returns:
             By the extractors' names, in the order of the images, in every process.
         """
-        order = _canonical_order(images)
+        order = canonical_order(images)
         extractors = self._extractors_for(tuple(images.shape[1:]))
         found = extract_together(extractors, images[order], self.device, processes)
         back = order.argsort()
@@ -176,7 +176,8 @@ class Evaluator:
         chosen = self.requests if requests is None else requests
         self._refuse_unfit(images, labels, chosen)
         seen = self.features(images) if features is None else features
-        order = _canonical_order(images)
+        # What is drawn at random inside a metric must not depend on the order of the samples.
+        order = canonical_order(images)
         labels = None if labels is None else labels[order]
         inputs = {name: self._inputs(name, len(images), seen[name][order], labels, model) for name in self._names}
         inputs[""] = self._inputs("", len(images), None, labels, model)
@@ -288,6 +289,7 @@ class Evaluator:
                     f"{min(n, len(self.reference.dataset))}.",
                     "Score more samples, or leave it out.",
                 )
+            self._refuse_small_floor(request, n)
             if not request.metric.needs_labels or (labels is None and not request.by_name):
                 continue
             if labels is None:
@@ -302,6 +304,18 @@ class Evaluator:
                     f"are {len(labels)} from {labels.min()} to {labels.max()}.",
                     "Give the class that each image was meant to be.",
                 )
+
+    def _refuse_small_floor(self, request: MetricRequest, n: int) -> None:
+        """Real vs real takes as many images as the score itself, of which a reference alone has half on each side."""
+        if isinstance(request.metric, ModelMetric):
+            return
+        inputs, _ = self.reference.first_draw(request, n)
+        if min(inputs.n, len(inputs.real.dataset)) < request.metric.least:
+            raise GanzooError(
+                f"Real vs real of '{request.name}' takes at least {request.metric.least} images on each side, and "
+                f"there are {inputs.n} and {len(inputs.real.dataset)}.",
+                "Give more real images, or leave it out.",
+            )
 
 
 def _registered_part(
@@ -323,9 +337,3 @@ def _part_in_memory(dataset: Dataset, validation: int, count: int) -> Callable[[
 
 def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _canonical_order(images: Tensor) -> Tensor:
-    """By their bytes: what is drawn at random inside a metric must not depend on the order of the samples."""
-    pixels = images.contiguous().cpu().numpy().reshape(len(images), -1).view(np.uint8)
-    return torch.from_numpy(np.argsort(pixels.view(f"V{pixels.shape[1]}").ravel(), kind="stable"))

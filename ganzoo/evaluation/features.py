@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ganzoo.api.metric import Features
 from ganzoo.errors import GanzooError, foreign_code
-from ganzoo.evaluation.sampling import BATCH, WHOLE
+from ganzoo.evaluation.sampling import WHOLE
 from ganzoo.reproducibility import full_precision
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def extract(
     extractor: Extractor,
     images: Tensor,
     device: torch.device,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     part: tuple[int, int] = WHOLE,
 ) -> Features:
     """Run an extractor over images, in float32 whatever the training around it uses.
@@ -52,7 +52,8 @@ def extract(
         extractor: On ``device``, in evaluation mode.
         images: In their modality's stored form (n, *shape): uint8 (n, c, h, w), say.
         device: Where the extractor is.
-        batch_size: Images at a time; features do not depend on it beyond rounding.
+        batch_size: Images at a time, the extractor's own number where None; features do not depend on it beyond
+            rounding.
         part: (k, m) takes every m-th batch, from the k-th on, and leaves the other rows zero: m processes compute parts
             that add up to the whole.
 
@@ -60,16 +61,22 @@ def extract(
         GanzooError: The extractor fails, changes its input, or does not return what it declares.
     """
     first, every = part
-    batches = [slice(start, start + batch_size) for start in range(first * batch_size, len(images), every * batch_size)]
+    size = batch_size or extractor.batch_size
+    batches = [slice(start, start + size) for start in range(first * size, len(images), every * size)]
     with torch.no_grad(), full_precision(device):
         seen = [_seen(name, extractor, images[rows].to(device, copy=True)) for rows in batches]  # still on the device
     values = torch.zeros(len(images), extractor.width)
     logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
     for rows, (found, classes) in zip(batches, seen, strict=True):
-        if found.shape != values[rows].shape or not found.isfinite().all():
+        if found.shape != values[rows].shape:
             raise GanzooError(
-                f"The extractor '{name}' returned features of shape {tuple(found.shape)}, or some are not finite.",
-                f"Its plugin promises {extractor.width} finite features for each image.",
+                f"The extractor '{name}' returned features of shape {tuple(found.shape)}.",
+                f"Its plugin promises {extractor.width} features for each image.",
+            )
+        if not found.isfinite().all():
+            raise GanzooError(
+                f"The extractor '{name}' returned features that are NaN or infinite.",
+                "Its plugin promises finite ones for every image.",
             )
         values[rows] = found.cpu().float()
         if logits is None:

@@ -113,7 +113,7 @@ def shape_of(images: Tensor) -> tuple[int, int, int]:
     return channels, height, width
 
 
-NPZ_REMEDY = "Save it with numpy.savez(FILE, images=...): uint8, (n, h, w) or (n, h, w, c)."
+NPZ_REMEDY = "Save it with numpy.savez(FILE, images=...): uint8, (n, h, w), (n, h, w, c) or (n, c, h, w)."
 
 
 def read_npz(path: Path) -> Pictures:
@@ -139,14 +139,13 @@ def read_npz(path: Path) -> Pictures:
 
 
 def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
-    """Images (n, c, h, w) from an array (n, h, w) or (n, h, w, c); points (n, 1, 1, d) from (n, 1, d)."""
+    """Images (n, c, h, w) from an array as ``as_pictures`` takes it; points (n, 1, 1, d) from (n, 1, d)."""
     if array.dtype == "float32" and array.ndim == 3 and array.shape[1] == 1 and 0 not in array.shape:
         return _points(torch.from_numpy(array), path)
-    grey = array.ndim == 3
-    if array.dtype != "uint8" or not (grey or (array.ndim == 4 and array.shape[3] in (1, 3))) or 0 in array.shape:
+    channels = array.ndim == 4 and {array.shape[1], array.shape[3]} & {1, 3}
+    if array.dtype != "uint8" or not (array.ndim == 3 or channels) or 0 in array.shape:
         raise GanzooError(f"The images in {path} are {array.dtype} of shape {array.shape}.", NPZ_REMEDY)
-    images = torch.from_numpy(array)
-    return images[:, None] if grey else images.permute(0, 3, 1, 2)
+    return as_pictures(array, f"The file {path} holds images of")
 
 
 def _points(array: Tensor, path: Path) -> Tensor:
@@ -241,7 +240,7 @@ def _form_in_words(form: tuple[str, tuple[int, int]]) -> str:
 
 NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 LAYOUTS = "Images are uint8, (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3."
-REMEDY = "It is called as function(n, seed) and returns n uint8 images, or (images, labels)."
+REMEDY = "It is called as function(n, seed) and returns n uint8 images or float32 points, or (images, labels)."
 
 
 def is_function(what: str) -> bool:
@@ -265,12 +264,28 @@ def call(what: str, n: int, seed: int) -> Pictures:
         with foreign_code(f"{what}({n}, {seed}) failed", REMEDY):
             returned = function(n, seed)
     images, labels = returned if isinstance(returned, tuple) and len(returned) == 2 else (returned, None)
-    pixels = as_pictures(images, f"{what} returned")
-    if len(pixels) != n:
-        raise GanzooError(f"{what} returned {len(pixels):,} images where {n:,} were asked for.", REMEDY)
-    channels, height, width = pixels.shape[1:]
-    note = f"{n:,} images of {what}, seed {seed}, {written((channels, height, width))}."
-    return Pictures(pixels, None if labels is None else as_labels(labels, n, f"{what} returned"), (note,))
+    points = _are_points(images)
+    read = as_tensor(images, f"{what} returned", torch.float32) if points else as_pictures(images, f"{what} returned")
+    if len(read) != n:
+        raise GanzooError(f"{what} returned {len(read):,} images where {n:,} were asked for.", REMEDY)
+    kind = "points" if points else "images"
+    form = f"{read.shape[-1]} dimensions" if points else written(shape_of(read))
+    note = f"{n:,} {kind} of {what}, seed {seed}, {form}."
+    return Pictures(
+        read.reshape(n, 1, 1, -1) if points else read,
+        None if labels is None else as_labels(labels, n, f"{what} returned"),
+        (note,),
+    )
+
+
+def _are_points(given: Any) -> bool:
+    """Whether something is float32 of the shape (n, 1, 1, d), or (n, 1, d) as .npz files have it: no image is."""
+    import numpy as np
+
+    tensor = isinstance(given, Tensor) and given.dtype == torch.float32 and not given.is_nested
+    if not tensor and not (isinstance(given, np.ndarray) and given.dtype == np.float32):
+        return False
+    return tuple(given.shape[1:-1]) in ((1,), (1, 1))
 
 
 def _function(what: str) -> Callable[[int, int], Any]:

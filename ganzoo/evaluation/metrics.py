@@ -193,10 +193,16 @@ class KernelDistance(Metric):
         """See ``torch_fidelity.kernel_distance``."""
         return self._both(inputs)[0]
 
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """From the spread over subsets; a little wide, since subsets of the real images differ as well."""
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
+        """From the spread over subsets; a little wide, since subsets of the real images differ as well.
+
+        Subsets of a share s of the samples, drawn without replacement, spread by sqrt(1 - s) less than independent
+        sets do. None where each subset is all of them, which tells nothing about others.
+        """
         share = torch_fidelity.kernel_subset(inputs.n, len(inputs.real.dataset)) / inputs.n
-        return intervals.around(value, self._both(inputs)[1] * sqrt(share))
+        if share == 1:
+            return None
+        return intervals.around(value, self._both(inputs)[1] * sqrt(share / (1 - share)))
 
     def _both(self, inputs: MetricInputs) -> tuple[float, float]:
         fake, real = inputs.fake.values, inputs.real.features.values
@@ -271,7 +277,7 @@ class Precision(_Neighbours):
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
         """Of a share of samples."""
-        return intervals.of_mean(self.manifolds(inputs).precise, (0.0, 1.0))
+        return intervals.share_interval(int(self.manifolds(inputs).precise.sum()), inputs.n)
 
 
 class Recall(_Neighbours):
@@ -383,7 +389,7 @@ class Accuracy(Metric):
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
         """Of a share of samples."""
         assert inputs.labels is not None
-        return intervals.of_mean(inputs.fake.class_logits.argmax(1).eq(inputs.labels), (0.0, 1.0))
+        return intervals.share_interval(int(inputs.fake.class_logits.argmax(1).eq(inputs.labels).sum()), inputs.n)
 
 
 class Memorisation(Metric):
@@ -400,7 +406,7 @@ class Memorisation(Metric):
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
         """Of a share of samples."""
-        return intervals.of_mean(self._copied(inputs), (0.0, 1.0))
+        return intervals.share_interval(int(self._copied(inputs).sum()), inputs.n)
 
     def _copied(self, inputs: MetricInputs) -> Tensor:
         train = inputs.training_set().features.values
@@ -469,7 +475,7 @@ class Quality(Metric):
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
         """Of a share of samples."""
-        return intervals.of_mean(inputs.fake.class_logits.amax(1) > -math.inf, (0.0, 1.0))
+        return intervals.share_interval(len(assigned(inputs.fake.class_logits)), inputs.n)
 
 
 class ReconstructionDistance(ModelMetric):

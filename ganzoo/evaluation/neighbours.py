@@ -74,6 +74,7 @@ def manifolds(
     """
     pairs = _Pairs(fake, real, device)
     nearer = coverage_radii.to(device).square() * (1 - TIE)
+    nearer[nearer == 0] = -torch.inf  # nothing is nearer than a duplicate, not even another one
     among_real, among_fake = (radii.to(device).square() * (1 + TIE) for radii in (precision_radii, recall_radii))
     # In random order: samples come sorted, and a group of similar ones would be no sample of them.
     order = torch.randperm(len(fake), generator=torch.Generator().manual_seed(SEED))

@@ -1,7 +1,8 @@
 """Extractors that torch-fidelity brings: Inception V3, DINOv2 and CLIP, whose weights are downloaded.
 
-Grey images are tiled to RGB; each network resizes to the size it was trained on, as TensorFlow 1 did. Their
-scores are those that papers quote, and are never put in one column with those of another extractor.
+Grey images are tiled to RGB; each network resizes to the size it was trained on, as TensorFlow 1 did. Inception's
+scores are those that papers quote; DINOv2's and CLIP's are torch-fidelity's own, and a paper's may come from other
+layers or another resizing. Scores of different extractors never share a column.
 
 Two of them are more than numbers: DINOv2 comes with code, and CLIP's file is a TorchScript program. Naming one, which a
 stranger's recipe can do as well, never runs code: see ``allow_code``.
@@ -107,6 +108,8 @@ class Pretrained(Extractor):
     Raises:
         GanzooError: The file is damaged, another network's, not what it should be, or a program that is not allowed.
     """
+
+    batch_size = 50  # of 299x299 pixels each, whose feature maps fill a small GPU otherwise
 
     def __init__(self, row: Row, weights: Path, shape: tuple[int, ...]) -> None:
         super().__init__()

@@ -63,12 +63,12 @@ class Score:
 
 
 def excess(value: float, floor: float | None, sd: float | None) -> str:
-    """How far a score is above real vs real, and the standard deviation of that: ``+0.19 ± 0.004``.
+    """How far a score is above real vs real, ± the standard deviation of real vs real: ``+0.19 ± 0.004``.
 
     Args:
         value: The score.
         floor: What real images score; None where they have none.
-        sd: Its standard deviation, or None where that is unknown.
+        sd: Its standard deviation over other draws of real images, or None where that is unknown.
     """
     if floor is None:
         return "-"

@@ -40,7 +40,9 @@ Key = Mapping[str, Any]
 
 def content_digest(images: Tensor) -> str:
     """SHA-256 of images (n, c, h, w) uint8 and their shape, in hexadecimal."""
-    return hashlib.sha256(str(tuple(images.shape)).encode() + images.contiguous().numpy().tobytes()).hexdigest()
+    digest = hashlib.sha256(str(tuple(images.shape)).encode())
+    digest.update(images.contiguous().numpy().data)  # without a copy: images may take gigabytes
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -165,10 +167,12 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().numpy().tobytes())
+        digest.update(tensors[name].contiguous().numpy().data)
     return digest.hexdigest()
 
 
+FORMULAS = 1
+"""Raise it when a metric of ours, or its interval, gives another number for the same inputs: it voids cached ones."""
 REAL_SEED = 0
 """Which real images are scored in place of samples: real vs real."""
 MOST_DRAWS = 6
@@ -291,6 +295,8 @@ class ReferenceData:
             key = {
                 **images.key,
                 "metric": request.entry.name,
+                "formulas": FORMULAS,
+                **({"labels": _labels_digest(inputs.labels)} if request.metric.needs_labels else {}),
                 "reference": dict(inputs.real.key),
                 "torch_fidelity": torch_fidelity.version(),
                 **request.metric.settings(inputs),
@@ -322,8 +328,14 @@ def finite(request: MetricRequest, value: float) -> float:
     """
     value = float(value)
     if not math.isfinite(value):
-        raise GanzooError(f"The metric '{request.name}' gave {value}.", "Its plugin must return a finite number.")
+        ours = "These images are too few for it, or their features too large; score more of them, or leave it out."
+        remedy = ours if request.is_ours else "Its plugin must return a finite number."
+        raise GanzooError(f"The metric '{request.name}' gave {value}.", remedy)
     return value
+
+
+def _labels_digest(labels: Tensor | None) -> str | None:
+    return None if labels is None else hashlib.sha256(labels.contiguous().numpy().data).hexdigest()
 
 
 def _shuffled(n: int) -> Tensor:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ganzoo.api.objective import Networks, Objective
 
 BATCH = 500
-"""Images that are drawn, or scored, at a time."""
+"""Images that are drawn at a time."""
 WHOLE = (0, 1)
 """Every batch, from the first on."""
 
@@ -66,7 +66,7 @@ def draw(
     Raises:
         GanzooError: ``n`` is less than one, the seed is negative or has more than 63 bits, or a column that the
             objective generates from is missing.
-        Diverged: The generator gives NaN.
+        Diverged: The generator gives NaN or infinite values.
     """
     if n < 1:
         raise GanzooError(f"Cannot draw {n} images.", "Ask for at least one.")
@@ -89,8 +89,10 @@ def draw(
             with seeded(seed + start, device):
                 starts = {name: column[rows].to(device) for name, column in given.items()}
                 outputs = generate(networks, codes[rows].to(device), asked[rows].to(device), starts)
-            if outputs.isnan().any():
-                raise Diverged("The generator draws NaN.", "Its training has diverged; lower the learning rate.")
+            if not outputs.isfinite().all():
+                raise Diverged(
+                    "The generator draws NaN or infinite values.", "Its training has diverged; lower the learning rate."
+                )
             samples = outputs.flatten(0, 1) if overview else outputs
             images[rows] = modality.from_network(samples).cpu().view(-1, *images.shape[1:])
     return images.flatten(0, 1), None if labels is None else asked

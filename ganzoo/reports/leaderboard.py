@@ -51,8 +51,8 @@ EFFECT = (
 )
 EXCESS = (
     "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
-    "standard deviation of that over draws of real images, where it was measured. Read a column downwards: the numbers "
-    "of two columns have nothing to do with one another."
+    "standard deviation of real vs real over draws of real images, where it was measured. Read a column downwards: the "
+    "numbers of two columns have nothing to do with one another."
 )
 SEEDS = "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in square brackets."
 

@@ -201,7 +201,7 @@ class Place:
 
     @property
     def excess_in_words(self) -> str | None:
-        """The same with its standard deviation: ``+0.19 ± 0.004``."""
+        """The same, ± the standard deviation of real vs real: ``+0.19 ± 0.004``."""
         return None if self.excess is None or self.value is None else excess(self.value.mean, self.floor, self.sd)
 
 

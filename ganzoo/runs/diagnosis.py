@@ -29,10 +29,15 @@ EMA_LAG: Final = 1.25
 YOUNG: Final = 45.0
 """Seconds of training that tell nothing yet about where a run is going."""
 FAR: Final = 100.0
-"""A score this many times what real images score (or, where higher is better, 10% of it) is far from good."""
+"""A score this many times what real images score (or, where higher is better, 10% of it) is far from good.
+
+Only where what they score is more than ``FEWEST_DEVIATIONS`` above 0: with ``kl``, ``kid`` and ``fid-infinity`` it is
+about 0, and a ratio to that says nothing.
+"""
 FAR_BELOW: Final = 0.1
 FEWEST_DEVIATIONS: Final = 5.0
-"""A score nearer to real vs real than so many of its standard deviations need not improve."""
+"""A score nearer to real vs real than so many of its standard deviations need not improve, and real vs real nearer to 0
+may be 0."""
 STILL_FALLING: Final = 0.9
 """What is left of a score's distance to real vs real since the evaluation before, if it is still improving."""
 
@@ -219,7 +224,7 @@ def _trends(events: Events) -> list[_Trend]:
         *earlier, last = curve.values()
         value, real = last["value"], last["floor"]
         far = improving = None
-        if way == "lower" and real > 0 and value > FAR * real:
+        if way == "lower" and real > FEWEST_DEVIATIONS * (last.get("sd") or 0) and value > FAR * real:
             far = f"its {metric} is {value:.3g}, {value / real:,.0f} times what real images score"
         elif way == "higher" and value < FAR_BELOW * real:
             far = f"its {metric} is {value:.3g}, and real images score {real:.3g}"

@@ -18,7 +18,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ganzoo.api.dataset import Dataset, Part
-from ganzoo.build import build_objective
+from ganzoo.build import build_objective, build_spec
 from ganzoo.config.loading import parse_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.data import load_part, part_of
@@ -348,6 +348,8 @@ def _build(
             raise GanzooError(f"train.keep_best names '{best}'. {sentences[0]}", "Name another score.")
         for sentence in sentences:
             callbacks.log(sentence)
+        objective = build_objective(recipe, zoo)
+        objective.spec = build_spec(recipe, zoo, train.modality, len(train.classes), train.column_shapes)
         evaluator = Evaluator(
             metrics,
             entry if dataset is None else dataset,
@@ -360,7 +362,7 @@ def _build(
             count=count,
             anyway=recipe.evaluate.anyway,
             reference=processes.is_main and bool(metrics),
-            objective=build_objective(recipe, zoo),
+            objective=objective,
         )
         trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
         sources = {}

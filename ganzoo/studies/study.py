@@ -417,7 +417,8 @@ def _fits(name: str, recipe: Recipe, zoo: Zoo) -> bool:
         return True
     found = zoo.metric(metric)
     if isinstance(found, ModelMetric):
-        return hasattr(zoo.losses.get(recipe.loss.name).factory, found.calls)
+        told = found.needs_unconditional and recipe.conditional
+        return hasattr(zoo.losses.get(recipe.loss.name).factory, found.calls) and not told
     return recipe.conditional or not found.needs_labels
 
 

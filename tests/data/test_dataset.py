@@ -48,3 +48,18 @@ def test_anything_between_pictures_and_points_is_refused(images):
 def test_points_that_no_generator_can_draw_are_refused(value):
     with pytest.raises(GanzooError, match=r"'odd' \(test\) returned points outside of \[-1, 1\]"):
         ImageDataset("odd", "test", points(0.5, value))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "sentence"),
+    [
+        ([0, -1, 1], ("a", "b"), "labels from -1 to 1 for 2 classes"),
+        ([0, 1, 2], ("a", "b"), "labels from 0 to 2 for 2 classes"),
+        ([0, -1, 1], (), r"labels from -1 to 1\."),
+    ],
+)
+def test_labels_without_a_class_are_refused(labels, classes, sentence):
+    images = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+    with pytest.raises(GanzooError, match=rf"'odd' \(test\) returned {sentence}"):
+        ImageDataset("odd", "test", images, torch.tensor(labels), classes)
+    assert ImageDataset("odd", "test", images, torch.tensor([0, 1, 1]), classes).labels is not None

@@ -7,6 +7,7 @@ import torch
 import ganzoo
 from ganzoo.data import as_dataset
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation.image_io import Pictures
 from ganzoo.evaluation.protocol import identity
 
 
@@ -29,6 +30,22 @@ def test_labels_split_seed_and_interval_are_passed_on(toy_zoo, noise):
     assert (fid.protocol["split"], fid.protocol["sample_seed"]) == ("train", 7)
     assert fid.interval is not None
     assert 0 <= accuracy.value <= 1
+
+
+def test_labels_are_taken_for_pictures_too_and_go_before_their_own(toy_zoo, noise):
+    images, labels = noise(100), torch.arange(100) % 4
+    expected = evaluate(images, toy_zoo, ["accuracy@tiny"], labels=labels)
+    for pictures in (Pictures(images), Pictures(images, labels), Pictures(images, 3 - labels)):
+        assert evaluate(pictures, toy_zoo, ["accuracy@tiny"], labels=labels) == expected
+    assert evaluate(Pictures(images, labels), toy_zoo, ["accuracy@tiny"]) == expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1.5])
+def test_points_that_are_none_are_to_blame_and_not_the_extractor(zoo, value):
+    points = torch.zeros(50, 1, 1, 2)
+    points[3, 0, 0, 1] = value
+    with pytest.raises(GanzooError, match=r"^Got points outside of \[-1, 1\], or NaN\. Scale them"):
+        ganzoo.evaluate(points, ["modes@ring"], "ring", device="cpu", zoo=zoo)
 
 
 def test_what_was_done_to_the_images_is_said(toy_zoo, noise):
@@ -137,6 +154,9 @@ def test_a_torch_dataset_keeps_its_classes_and_split(noise):
         (Pairs(torch.randn(4, 1, 8, 8), torch.zeros(4)), "floats that are not 256 levels between 0 and 1"),
         (Pairs(torch.zeros(4, 2, 8, 8, dtype=torch.uint8), torch.zeros(4)), r"shape \(2, 8, 8\)"),
         (Pairs([torch.zeros(1, 8, 8), torch.zeros(1, 9, 8)], torch.zeros(2)), "differ in size"),
+        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0.9, 1.0])), "The labels are of type float32"),
+        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([True, False])), "The labels are of type bool"),
+        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([-1, 1])), "labels from -1 to 1 for 2 classes"),
     ],
 )
 def test_what_is_no_dataset_of_pictures_is_refused(source, sentence):
@@ -173,7 +193,8 @@ ODD = [
     ),
     (lambda features, logits, images: (features[:0], logits), "returned features of shape (0, 12)"),
     (lambda features, logits, images: (features[:, 1:], logits), "returned features of shape"),
-    (lambda features, logits, images: (features * float("nan"), logits), "or some are not finite"),
+    (lambda features, logits, images: (features * float("nan"), logits), "returned features that are NaN or infinite."),
+    (lambda features, logits, images: (features * float("inf"), logits), "returned features that are NaN or infinite."),
     (lambda features, logits, images: (features, None), "returned no logits"),
     (lambda features, logits, images: (features, logits[:, 1:]), "returned logits of shape"),
 ]

@@ -10,6 +10,7 @@ import torch
 
 from ganzoo import ImageDataset, ModelMetric
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation import reference
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.protocol import comparable, describe, identity
@@ -318,9 +319,9 @@ def test_real_vs_real_deviates_as_other_real_images_do(toy_zoo, noise):
 
 
 def test_where_real_images_are_few_their_interval_gives_the_deviation(toy_zoo, noise):
-    # 600 test images make one set of 600: the deviation is that of a share, the square root of p(1-p)/599.
+    # 600 test images make one set of 600: the deviation is that of a share, about the square root of p(1-p)/600.
     found = scored(toy_zoo, noise(600), ["memorisation@tiny"])["memorisation"]
-    assert found.sd == pytest.approx((found.floor * (1 - found.floor) / 599) ** 0.5, rel=1e-6)
+    assert found.sd == pytest.approx((found.floor * (1 - found.floor) / 600) ** 0.5, rel=0.01)
     assert scored(toy_zoo, noise(600), ["fid-infinity@tiny"])["fid-infinity"].sd is None
 
 
@@ -556,3 +557,61 @@ def test_a_dataset_in_hand_is_the_reference_and_its_halves_make_the_floor(toy_zo
     assert "memorisation" not in scores
     with pytest.raises(GanzooError, match="'memorisation@tiny' cannot be computed: 'toy' came without its other split"):
         Evaluator(["memorisation@tiny"], real, {}, None, toy_zoo, CPU)
+
+
+def test_a_reference_whose_halves_are_too_few_for_real_vs_real_is_refused(toy_zoo, noise):
+    few = ImageDataset("few", "test", noise(11, top=200))
+    evaluator = Evaluator(["precision@tiny"], few, {}, None, toy_zoo, CPU, anyway=True)
+    sentence = r"Real vs real of 'precision@tiny' takes at least 6 images on each side, and there are 5 and 6\."
+    with pytest.raises(GanzooError, match=sentence):
+        evaluator.score(noise(50))
+    for metric in ("fid", "kid"):
+        fewest = Evaluator([f"{metric}@tiny"], few.rows(torch.arange(3)), {}, None, toy_zoo, CPU, anyway=True)
+        with pytest.raises(GanzooError, match="at least 2 images on each side, and there are 1 and 2"):
+            fewest.score(noise(50))
+
+
+def test_a_metric_of_ours_that_gives_no_number_blames_no_plugin(toy_zoo):
+    (request,) = evaluator_of(toy_zoo).requests
+    with pytest.raises(GanzooError, match=r"'fid@tiny' gave nan\. These images are too few for it") as raised:
+        reference.finite(request, float("nan"))
+    assert "plugin" not in str(raised.value)
+
+
+def test_a_cached_floor_belongs_to_its_labels_and_its_formulas(toy_zoo, noise, cache, monkeypatch):
+    turned = 0
+
+    def changing(split, folder):
+        found = split_of(toy_zoo, split)
+        return replace(found, labels=(found.labels + turned) % 4)
+
+    entry = Entry("dataset", "toys", changing, "x", None, "tests", "0")
+
+    def floors():
+        found = Evaluator(["accuracy@tiny", "fid@tiny"], entry, {}, None, toy_zoo, CPU, anyway=True)
+        scores = found.score(noise(200), labels=torch.arange(200) % 4)
+        return [one.floor for one in scores], len(list(cache.glob("floor-*")))
+
+    before, files = floors()
+    assert floors() == (before, files)
+    turned = 1
+    (accuracy, fid), more = floors()
+    assert accuracy != before[0]
+    assert fid == before[1]
+    assert more > files
+    monkeypatch.setattr(reference, "FORMULAS", reference.FORMULAS + 1)
+    assert floors()[1] > more
+
+
+def test_an_extractor_is_shown_as_many_images_as_it_takes(toy_zoo, noise, extractor):
+    seen = []
+
+    class Large(type(extractor)):
+        batch_size = 40
+
+        def forward(self, images):
+            seen.append(len(images))
+            return super().forward(images)
+
+    extract("large", Large().eval(), noise(100), CPU)
+    assert seen == [40, 40, 20]

@@ -51,6 +51,14 @@ def few(n, seed):
     return grey(n - 1, seed)
 
 
+def points(n, seed):
+    return torch.rand(n, 1, 1, 2, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def points_as_saved(n, seed):
+    return points(n, seed)[:, 0].numpy()
+
+
 def floats(n, seed):
     return torch.zeros(n, 6, 8)
 
@@ -173,6 +181,11 @@ def reckless(n, seed):
 VAST = f"returned shape (5, 1000000, 1000000). More than {max_bytes() / 1e9:.0f} GB are not scored."
 
 
+@pytest.fixture(autouse=True)
+def cache():
+    """The session's, which others have filled: features of real images are not what is tested here."""
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """A module in the working folder."""
@@ -219,6 +232,14 @@ def test_every_layout_gives_the_same_pixels(module):
         assert torch.equal(call(f"made_up:{name}", 5, 2).images, grey.images.repeat(1, 3, 1, 1))
     assert not torch.equal(call("made_up:grey", 5, 3).images, grey.images)
     assert torch.equal(call("made_up:Made.here", 5, 2).images, grey.images.flip(2))
+
+
+def test_points_may_be_returned_as_well(module):
+    found = call("made_up:points", 5, 2)
+    assert found.images.shape == (5, 1, 1, 2)
+    assert found.images.dtype == torch.float32
+    assert found.notes == ("5 points of made_up:points, seed 2, 2 dimensions.",)
+    assert torch.equal(call("made_up:points_as_saved", 5, 2).images, found.images)
 
 
 def test_labels_may_come_with_the_images(module):

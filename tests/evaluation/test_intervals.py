@@ -22,6 +22,23 @@ def test_a_mean_has_the_interval_of_a_mean():
     assert intervals.deviation((0.6 - half, 0.6 + half)) == pytest.approx(half / 1.959963984540054)
 
 
+@pytest.mark.parametrize(("k", "n"), [(0, 10_000), (3, 40), (50, 100), (40, 40), (1, 1)])
+def test_a_share_s_ends_are_where_it_would_be_two_standard_errors_off(k, n):
+    """Wilson's interval solves (p - k/n)^2 = z^2 p (1 - p) / n for p."""
+    low, high = intervals.share_interval(k, n)
+    assert 0 <= low <= k / n <= high <= 1
+    assert high - low > 0
+    for end in (low, high):
+        assert (end - k / n) ** 2 == pytest.approx(1.959963984540054**2 * end * (1 - end) / n, rel=1e-6, abs=1e-15)
+
+
+def test_counts_of_a_million_samples_are_drawn_as_counts():
+    counts = torch.tensor([900_000, 99_990, 10])
+    low, high = intervals.of_counts(counts, lambda drawn: float(drawn[2]), 10.0, (0, 1e6))
+    assert 2 <= low < 8
+    assert 12 < high <= 19  # a Poisson's 95% of 10 is 4 to 17
+
+
 def test_a_union_s_interval_is_the_jackknife_written_out():
     reached = torch.rand(7, 50, generator=torch.Generator().manual_seed(0)) < 0.2
     without = [float(torch.cat([reached[:g], reached[g + 1 :]]).any(0).double().mean()) for g in range(7)]

@@ -266,7 +266,8 @@ def test_what_is_no_metric_is_refused_by_its_plugin_s_name(metrics):
         parse_metric("odd@tiny", metrics)
 
 
-def test_every_metric_but_one_has_an_interval_around_its_score(inputs):
+def test_every_metric_but_two_has_an_interval_around_its_score(inputs, monkeypatch):
+    monkeypatch.setattr(torch_fidelity, "KID_SUBSET_SIZE", 40)
     for name, metric in METRICS.items():
         if name in ("accuracy", "quality"):  # shares that are 0 or 1 here or there
             continue
@@ -278,3 +279,30 @@ def test_every_metric_but_one_has_an_interval_around_its_score(inputs):
         low, high = ends
         assert low <= value <= high, name
         assert metric.interval(inputs, value) == ends, name
+
+
+def test_the_kernel_distance_s_interval_is_of_subsets_that_share_samples(inputs, monkeypatch):
+    metric = METRICS["kid"]
+    assert N_REAL < N
+    monkeypatch.setattr(torch_fidelity, "KID_SUBSET_SIZE", 30)
+    value, spread = torch_fidelity.kernel_distance(inputs.fake.values, inputs.real.features.values)
+    # All have half the spread of independent quarters, and that is 1 / sqrt(3/4) of these quarters'.
+    expected = 1.959963984540054 * spread * 0.5 / 0.75**0.5
+    assert metric.interval(inputs, value) == pytest.approx((value - expected, value + expected))
+
+
+def test_a_kernel_distance_whose_subsets_are_all_samples_has_no_interval(inputs, real_images):
+    many = replace(inputs, real=real_images("test", N + 1))
+    assert METRICS["kid"].interval(many, METRICS["kid"].compute(many)) is None
+
+
+def test_an_extractor_of_a_single_feature_has_a_distance_and_its_interval():
+    fake, real = torch.randn(200, 1) + 1, torch.randn(200, 1)
+    statistics = Features(real).statistics
+    assert statistics["sigma"].shape == (1, 1)
+    # Between Gaussians of one dimension it is the difference of means and of deviations, squared.
+    expected = (fake.mean() - real.mean()) ** 2 + (fake.std() - real.std()) ** 2
+    value = torch_fidelity.frechet_distance(Features(fake).statistics, statistics)
+    assert value == pytest.approx(expected.item(), rel=1e-3)
+    low, high = intervals.fid_interval(fake, statistics, value)
+    assert low < value < high

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo import GanzooError, GaussianPrior, ModelMetric, Objective, Spec, TrainedModel
+from ganzoo import GanzooError, GaussianPrior, ImageDataset, ModelMetric, Objective, Spec, TrainedModel
+from ganzoo.errors import Diverged
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.protocol import describe, identity, in_brief
 from ganzoo.evaluation.requests import parse_metrics
@@ -134,3 +135,52 @@ def test_a_loss_that_cannot_do_it_and_images_without_a_model_are_refused(zoo):
     assert "reconstruction-fid" not in every
     assert "fid" in every
     assert "reconstruction-fid" in [one.entry.name for one in evaluator(zoo, ["all@tiny"], Darker()).requests]
+
+
+def test_what_a_model_reads_from_its_own_input_is_refused(zoo):
+    class Found(Guesses):
+        needs_unconditional = True
+
+    zoo.metrics.add(Entry("metric", "found", Found, "Mean guess", None, "somebody-s", "guesses 1.2"))
+    told, untold = Darker(), Darker()
+    told.bind(Spec((1, 8, 8), GaussianPrior(dim=2), classes=4), {})
+    untold.bind(Spec((1, 8, 8), GaussianPrior(dim=2)), {})
+    assert [one.name for one in evaluator(zoo, ["found"], untold).requests] == ["found"]
+    assert [one.name for one in evaluator(zoo, ["guesses"], told).requests] == ["guesses"]
+    with pytest.raises(GanzooError, match=r"'found' cannot be computed: its encoder is told the classes\."):
+        evaluator(zoo, ["found"], told)
+
+
+class Odd(Darker):
+    """Methods that look at a whole batch, draw at random, and overflow."""
+
+    def centre(self, networks, images, label):
+        assert len(images) > 40, "batches are of one size"
+        return images - images.mean(0)
+
+    def blur(self, networks, images, label):
+        return images + torch.randn_like(images)
+
+    def overflow(self, networks, images, label):
+        return images.exp().mul(1e38).square()
+
+
+def test_the_order_of_the_images_changes_nothing_and_no_batch_is_small(noise):
+    trained, images = model(Odd()), noise(141)
+    shuffled = torch.randperm(141)
+    found = trained.apply("centre", ImageDataset("toy", "test", images))
+    assert torch.equal(trained.apply("centre", ImageDataset("toy", "test", images[shuffled])), found[shuffled])
+    by_class = ImageDataset("toy", "test", torch.cat([torch.zeros_like(images), torch.full_like(images, 255)]))
+    assert trained.apply("centre", by_class).abs().amin() > 0.5, "each batch has images of both halves"
+
+
+def test_what_a_model_draws_is_seeded_and_disturbs_nothing(noise):
+    trained, images = model(Odd()), ImageDataset("toy", "test", noise(141))
+    before = torch.get_rng_state()
+    assert torch.equal(trained.apply("blur", images), trained.apply("blur", images))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_model_that_gives_no_numbers_has_diverged(noise):
+    with pytest.raises(Diverged, match=r"'overflow' of the model gives NaN or infinite values\. Its training"):
+        model(Odd()).apply("overflow", ImageDataset("toy", "test", noise(141)))

@@ -165,3 +165,12 @@ def test_the_order_of_samples_only_moves_them_between_groups():
     assert torch.equal(one.held, other.held.flip(0))
     assert torch.equal(one.covered.any(0), other.covered.any(0))
     assert torch.equal(one.recalled.any(0), other.recalled.any(0))
+
+
+def test_nothing_is_nearer_than_duplicates_are_to_one_another():
+    """Six equal points have a ball of radius 0, which holds no sample; precision's holds what is no farther."""
+    real = torch.cat([torch.ones(6, 3), torch.randn(20, 3) + 9])
+    fake = torch.cat([torch.ones(4, 3), torch.randn(20, 3) + 9])
+    assert density_and_coverage(fake, real, 5) == pytest.approx(brute_density_and_coverage(fake, real, 5))
+    assert not look(fake, real).covered.any(0)[:6].any()
+    assert look(fake, real).precise[:4].all()

@@ -1,5 +1,6 @@
 """The cache of references: hit, miss, damage, and a disk that cannot be written."""
 
+import hashlib
 import logging
 
 import pytest
@@ -104,3 +105,15 @@ def test_the_digest_of_images_depends_on_pixels_and_shape():
     assert reference.content_digest(images) == same
     assert reference.content_digest(images.reshape(1, 1, 2, 8)) != same
     assert reference.content_digest(images.flip(3)) != same
+
+
+def test_the_digest_of_images_is_the_one_that_committed_protocols_hold():
+    """Written out with copies, which it does without."""
+    images = torch.arange(48).to(torch.uint8).reshape(3, 1, 4, 4)
+    expected = hashlib.sha256(b"(3, 1, 4, 4)" + images.numpy().tobytes()).hexdigest()
+    assert reference.content_digest(images) == expected
+    assert (
+        reference.content_digest(images.float())
+        == hashlib.sha256(b"(3, 1, 4, 4)" + images.float().numpy().tobytes()).hexdigest()
+    )
+    assert reference.content_digest(images.permute(0, 2, 3, 1)[..., 0][:, None]) == expected

@@ -125,10 +125,11 @@ def test_points_are_drawn_as_the_network_gives_them():
     assert points.dtype == torch.float32
     assert labels is None
     torch.testing.assert_close(points, networks["generator"](z).detach())
-    with torch.no_grad():
-        networks["generator"][0].bias.fill_(float("nan"))
-    with pytest.raises(RunError, match="NaN"):
-        draw(objective, networks, 2, seed=2, device=CPU)
+    for value in ("nan", "inf"):
+        with torch.no_grad():
+            networks["generator"][0].bias.fill_(float(value))
+        with pytest.raises(RunError, match="draws NaN or infinite values"):
+            draw(objective, networks, 2, seed=2, device=CPU)
 
 
 def test_images_are_drawn_in_full_precision_whatever_is_set():

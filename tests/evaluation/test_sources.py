@@ -169,8 +169,9 @@ def test_npz_of_grey_and_of_coloured_images(tmp_path):
     assert torch.equal(pictures.images, torch.from_numpy(GREY)[:, None])
     assert pictures.labels.tolist() == [3, 1, 4, 1, 5]
     colours = np.stack([GREY, GREY + 1, GREY + 2], axis=3)
-    pictures = read_pictures(npz(tmp_path / "rgb.npz", images=colours))
-    assert torch.equal(pictures.images, torch.from_numpy(colours).permute(0, 3, 1, 2))
+    for array in (colours, colours.transpose(0, 3, 1, 2)):
+        pictures = read_pictures(npz(tmp_path / "rgb.npz", images=array))
+        assert torch.equal(pictures.images, torch.from_numpy(colours).permute(0, 3, 1, 2))
     assert pictures.labels is None
 
 
@@ -214,7 +215,8 @@ def test_a_truncated_archive_is_refused(tmp_path):
         ({"pictures": GREY}, "has no array called 'images'"),
         ({"images": GREY.astype(np.float32)}, "float32"),
         ({"images": GREY[0]}, r"\(4, 6\)"),
-        ({"images": np.stack([GREY] * 3, axis=1)}, r"\(5, 3, 4, 6\)"),
+        ({"images": np.stack([GREY] * 2, axis=1)}, r"\(5, 2, 4, 6\)"),
+        ({"images": np.zeros((5, 3, 6, 3), np.uint8)}, r"shape \(5, 3, 6, 3\), in which channels could be"),
         ({"images": GREY[:0]}, r"\(0, 4, 6\)"),
         ({"images": GREY, "labels": np.zeros(4, np.int64)}, r"labels in .* \(4,\)"),
         ({"images": GREY, "labels": np.zeros(5)}, "labels in .* float64"),

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ganzoo import GanzooError, Metric, MetricInputs, ModelMetric, Register, hookimpl
+from ganzoo import GanzooError, Metric, MetricInputs, ModelMetric, Register, hookimpl, share_interval
 
 PAPER = "Alain & Bengio 2017, Understanding intermediate layers using linear classifier probes, arXiv:1610.01644"
 PENALTY: Final = 1e-4
@@ -65,6 +65,7 @@ class LinearProbe(ModelMetric):
     calls = "codes"
     does = "encodes images"
     needs_classes = True
+    needs_unconditional = True
     held_out = True
 
     def compute(self, inputs: MetricInputs) -> float:
@@ -81,9 +82,9 @@ class LinearProbe(ModelMetric):
         return float(guessed.ne(real.labels).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Of a share of images: two standard errors to each side."""
-        error = 1.96 * (value * (1 - value) / len(inputs.real.dataset)) ** 0.5
-        return max(0.0, value - error), min(1.0, value + error)
+        """Of a share of images."""
+        n = len(inputs.real.dataset)
+        return share_interval(value * n, n)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """What the classifier was fitted to."""

@@ -199,6 +199,7 @@ class ClusteringAccuracy(ModelMetric):
     calls = "cluster"
     does = "finds clusters"
     needs_classes = True
+    needs_unconditional = True
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``clustering_accuracy``."""

@@ -26,8 +26,8 @@ map, where the authors' code does it by unit. Weights start as DCGAN's, much as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import log, pi
 from pathlib import Path
 from typing import cast
@@ -35,6 +35,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, pad, softplus
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo import (
     Batch,
@@ -215,6 +216,20 @@ def information(prior: CodesPrior, predicted: Tensor, z: Tensor) -> tuple[Tensor
     return categorical, (log_density + log(2)).sum(1).mean()
 
 
+@contextmanager
+def own_statistics(*networks: nn.Module) -> Iterator[None]:
+    """Let batch normalisation use each batch's own statistics and keep its running ones as they are."""
+    norms = [part for network in networks for part in network.modules() if isinstance(part, _BatchNorm)]
+    before = [(norm.training, norm.track_running_stats) for norm in norms]
+    try:
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        yield
+    finally:
+        for norm, (training, tracking) in zip(norms, before, strict=True):
+            norm.training, norm.track_running_stats = training, tracking
+
+
 class InfoGAN(Objective):
     """The adversarial game with a recognition head. The recipe's prior must be ``codes``.
 
@@ -280,8 +295,9 @@ class InfoGAN(Objective):
         Batch normalisation takes the statistics of these images. Its running ones are of real and of drawn images in
         turn, and fit neither.
         """
-        trunk, recognition = (deepcopy(networks[role]).train() for role in ("discriminator", "recognition"))
-        found: Tensor = recognition(cast("Trunk", trunk).features(images, *self.condition(label)))
+        trunk, recognition = networks["discriminator"], networks["recognition"]
+        with own_statistics(trunk, recognition):
+            found: Tensor = recognition(cast("Trunk", trunk).features(images, *self.condition(label)))
         return found.float()
 
     def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:

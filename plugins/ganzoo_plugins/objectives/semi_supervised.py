@@ -61,6 +61,7 @@ from ganzoo import (
     Weight,
     functional,
     hookimpl,
+    share_interval,
 )
 from ganzoo.layers import Head, Trunk, Width, as_trunk
 
@@ -360,9 +361,9 @@ class TestError(ModelMetric):
         return float(self.wrong(inputs).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Of a share of images: two standard errors to each side."""
-        error = 1.96 * (value * (1 - value) / len(self.wrong(inputs))) ** 0.5
-        return max(0.0, value - error), min(1.0, value + error)
+        """Of a share of images."""
+        wrong = self.wrong(inputs)
+        return share_interval(int(wrong.sum()), len(wrong))
 
     def wrong(self, inputs: MetricInputs) -> Tensor:
         """Which images are misclassified, (n,)."""

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import one_hot
 
-from ganzoo import GaussianPrior, ImageDataset, MetricInputs, Objective, Spec, TrainedModel
+import ganzoo
+from ganzoo import GanzooError, GaussianPrior, ImageDataset, MetricInputs, Objective, Spec, TrainedModel, share_interval
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
 from ganzoo_plugins.metrics.linear_probe import LinearProbe, softmax_regression
@@ -70,10 +71,18 @@ def test_classes_that_a_plane_separates_are_told_apart_and_constant_codes_tell_n
     assert value == pytest.approx(30 / 80)
 
 
+@pytest.mark.parametrize("metric", ["linear-probe", "clustering-accuracy", "clustering-nmi"])
+def test_an_encoder_that_is_told_the_classes_is_refused_before_training(metric, tmp_path):
+    settings = {"conditional": True, "evaluate.metrics": [metric], "dataset.count": 1000}
+    recipe = ganzoo.recipe("cluster-gan-mnist", **settings)
+    with pytest.raises(GanzooError, match=rf"'{metric}' cannot be computed: its encoder is told the classes\."):
+        ganzoo.train(recipe, out=tmp_path / "run")
+
+
 def test_the_probes_interval_is_that_of_a_share():
     images = ImageDataset("toy", "test", torch.zeros(400, 1, 2, 2, dtype=torch.uint8), None, ())
     low, high = LinearProbe().interval(SimpleNamespace(real=SimpleNamespace(dataset=images)), 0.1)
-    assert (low, high) == (pytest.approx(0.1 - 1.96 * 0.015), pytest.approx(0.1 + 1.96 * 0.015))
+    assert (low, high) == share_interval(40, 400)
 
 
 @pytest.mark.parametrize("name", ["aae", "ali", "bigan", "cluster-gan", "infogan", "vae", "vae-gan"])

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
-from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Objective, Spec
+from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, ImageDataset, Objective, Spec, TrainedModel
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
-from ganzoo_plugins.objectives.infogan import InfoGAN, information
+from ganzoo_plugins.objectives.infogan import InfoGAN, information, own_statistics
 
 PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=2)
 SPEC = Spec((1, 4, 4), PRIOR)
@@ -146,3 +146,22 @@ def test_a_prior_without_codes_is_refused_in_a_sentence(prior: GaussianPrior | C
 def test_a_discriminator_without_features_is_refused_in_a_sentence() -> None:
     with pytest.raises(GanzooError, match=r"Flatten has no 'features'.*Use the discriminator .*with features"):
         InfoGAN().bind(SPEC, {"discriminator": nn.Flatten()})
+
+
+def test_real_images_are_encoded_whatever_their_number_and_order() -> None:
+    """A batch of one image would have no statistics, and a sorted file other ones in each batch."""
+    objective, networks = built()
+    images = torch.randint(256, (31, 1, 4, 4), dtype=torch.uint8)
+    model = TrainedModel(objective, networks, torch.device("cpu"), batch_size=15)
+    found = model.apply("codes", ImageDataset("toy", "test", images))
+    order = torch.randperm(31)
+    assert torch.equal(model.apply("codes", ImageDataset("toy", "test", images[order])), found[order])
+
+
+def test_own_statistics_are_of_batch_normalisation_alone() -> None:
+    layers = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(0.9)).eval()
+    x = torch.tensor([[1.0, 5.0], [3.0, 1.0]])
+    with own_statistics(layers):
+        assert torch.allclose(layers(x), torch.tensor([[-1.0, 1.0], [1.0, -1.0]]), atol=1e-4)
+    assert layers[0].running_mean.tolist() == [0, 0]
+    assert torch.allclose(layers(x), x, atol=1e-4)
