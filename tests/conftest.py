@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import signal
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +60,37 @@ def zoo() -> Zoo:
     from ganzoo.registry.loading import load_zoo
 
     return load_zoo()
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """The ``ganzoo`` command in this process: exit code, standard output, standard error."""
+    from ganzoo import cli
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # put back at the end
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
+        # Each call adds a handler, and a sentence would be said once for each of them.
+        monkeypatch.setattr(logging.getLogger("ganzoo"), "handlers", [])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return ended.value.code or 0, told.out, told.err
+
+    yield command
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def fresh_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in this process find what a test installs: each loads all plugins anew, as it would in its own."""
+    from ganzoo.registry import loading
+
+    monkeypatch.setattr(loading, "load_zoo", loading.load_zoo.__wrapped__)
 
 
 @pytest.fixture(scope="session")

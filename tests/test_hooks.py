@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from ganzoo.api import hookspecs
-from ganzoo.registry.loading import HOOKS, load_zoo
+from ganzoo.registry.loading import HOOKS, Zoo, load_zoo
 
 DOCS = Path(__file__).parents[1] / "docs"
 FILE = "summary: A recipe\nquestion: A study?\npaper: Someone 2020\n"
@@ -19,18 +20,15 @@ FILES = dict.fromkeys(
     ("register_recipes", "register_studies", "register_pretrained"), 'register(Path(__file__).with_name("probe.yaml"))'
 )
 REGISTERS |= FILES
-PLUGIN = """\
+BEGINNING = """\
 from pathlib import Path
 
 from ganzoo import hookimpl
 
 def make():
     return "made"
-
-@hookimpl
-def {hook}(register):
-    {registers}
 """
+PLUGIN = BEGINNING + "".join(f"\n@hookimpl\ndef {hook}(register):\n    {line}\n" for hook, line in REGISTERS.items())
 
 
 def maker(name: str) -> ModuleType:
@@ -66,21 +64,25 @@ def test_every_hook_is_tested() -> None:
     assert set(REGISTERS) == specified()
 
 
-@pytest.mark.parametrize("hook", sorted(REGISTERS))
-def test_what_is_registered_through_it_is_found_and_made(
-    hook: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module = f"{hook}_probe"
-    (tmp_path / f"{module}.py").write_text(PLUGIN.format(hook=hook, registers=REGISTERS[hook]), encoding="utf-8")
-    (tmp_path / "probe.yaml").write_text(FILE, encoding="utf-8")
-    metadata = tmp_path / "probe-1.0.dist-info"
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Zoo]]:
+    """A folder with a plugin that implements every hook, and the zoo with what it registers."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "every_hook_probe.py").write_text(PLUGIN, encoding="utf-8")
+    (site / "probe.yaml").write_text(FILE, encoding="utf-8")
+    metadata = site / "probe-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 1.0\n", encoding="utf-8")
-    (metadata / "entry_points.txt").write_text(f"[ganzoo]\nprobe = {module}\n", encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    try:
-        entry = load_zoo.__wrapped__().registry(HOOKS[hook]).get("probe")
-    finally:
-        sys.modules.pop(module, None)
+    (metadata / "entry_points.txt").write_text("[ganzoo]\nprobe = every_hook_probe\n", encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(site))
+        yield site, load_zoo.__wrapped__()
+    sys.modules.pop("every_hook_probe", None)
+
+
+@pytest.mark.parametrize("hook", sorted(REGISTERS))
+def test_what_is_registered_through_it_is_found_and_made(hook: str, probed: tuple[Path, Zoo]) -> None:
+    site, zoo = probed
+    entry = zoo.registry(HOOKS[hook]).get("probe")
     assert (entry.kind, entry.plugin, entry.distribution) == (HOOKS[hook], "probe", "probe 1.0")
-    assert entry.create() == (tmp_path / "probe.yaml" if hook in FILES else "made")
+    assert entry.create() == (site / "probe.yaml" if hook in FILES else "made")

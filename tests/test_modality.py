@@ -69,6 +69,7 @@ def test_sounds_are_trained_on_scored_by_nobody_and_drawn(tmp_path):
     train = {"images": 64, "batch_size": 16, "log_every": 32, "device": "cpu"}
     recipe = ganzoo.recipe("vanilla-mnist", networks=small, train=train)
     run = ganzoo.train(recipe, dataset=sounds, out=tmp_path / "run")
+    assert run.scores == []
     assert ganzoo.Run.open(run.path).info["shape"] == [1, 64]
     drawn = ganzoo.load(run.path).sample(5)
     assert (drawn.dtype, tuple(drawn.shape)) == (torch.float32, (5, 1, 64))

@@ -130,13 +130,14 @@ def test_images_of_several_sizes_are_refused():
         as_dataset(Items())
 
 
-def test_images_are_evaluated_without_a_run(mnist_test, tmp_path):
+def test_images_are_evaluated_without_a_run(mnist_test, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     scores = ganzoo.evaluate(mnist_test.images[:300], metrics=("fid@mnist-cnn",), dataset="mnist")
     (score,) = scores
     assert score.metric == "fid@mnist-cnn"
     assert 0 < score.value < 20
     json.dumps(score.record())
-    assert not list(Path(tmp_path).iterdir())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_old_name_works_and_says_the_new_one():

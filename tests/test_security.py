@@ -100,16 +100,20 @@ def record(**facts):
     return {**line, **facts}
 
 
-@pytest.mark.parametrize("where", ["../secret.png", "/etc/passwd", "samples/../../secret.png", "a\x00b", "x" * 5000])
-def test_pictures_of_results_come_from_their_folder_alone(where, tmp_path):
+OUTSIDE = ["../secret.png", "/etc/passwd", "samples/../../secret.png", "a\x00b", "x" * 5000]
+
+
+@pytest.mark.parametrize(("where", "shown"), [*((where, False) for where in OUTSIDE), ("samples/inside.png", True)])
+def test_pictures_of_results_come_from_their_folder_alone(where, shown, tmp_path):
     results = tmp_path / "results"
-    results.mkdir()
+    (results / "samples").mkdir(parents=True)
     from PIL import Image
 
-    Image.new("L", (66, 66), 123).save(tmp_path / "secret.png")
-    (results / "runs.jsonl").write_text(json.dumps(record(samples=where)) + "\n")
+    for path in (tmp_path / "secret.png", results / "samples" / "inside.png"):
+        Image.new("L", (66, 66), 123).save(path)
+    (results / "runs.jsonl").write_text(json.dumps(record(samples=where, status="done")) + "\n")
     write_leaderboard(results)
-    assert "data:image" not in (results / "index.html").read_text()
+    assert ("data:image" in (results / "index.html").read_text()) == shown
 
 
 def test_a_damaged_distribution_is_named(tmp_path, monkeypatch):
@@ -164,15 +168,20 @@ def test_links_among_samples_and_checkpoints_are_replaced_and_never_followed(run
     assert content(inside) == {"mine": b"somebody's own"}
 
 
-def test_neither_a_picture_nor_a_temporary_is_written_through_a_link(tmp_path):
+def test_neither_a_picture_nor_a_temporary_is_written_through_a_link(tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("somebody's own")
     ledger = Ledger(tmp_path / "results")
     (tmp_path / "results" / "samples" / "x.png").symlink_to(tmp_path / "mine")
     (tmp_path / "grid.png").write_bytes(b"grid")
     ledger.append(RunRecord.model_validate(record(samples="samples/x.png")), (), tmp_path / "grid.png")
-    temporary_name(tmp_path / "x.json").symlink_to(tmp_path / "mine")
-    write_atomically(tmp_path / "x.json", b"{}")
+    temporary = temporary_name(tmp_path / "x.json")
+    temporary.symlink_to(tmp_path / "mine")
+    # As if a stranger could guess the name.
+    monkeypatch.setattr("ganzoo.files.temporary_name", lambda path: temporary)
+    with pytest.raises(FileExistsError):
+        write_atomically(tmp_path / "x.json", b"{}")
     assert (tmp_path / "mine").read_text() == "somebody's own"
+    assert not (tmp_path / "x.json").exists()
     assert (tmp_path / "results" / "samples" / "x.png").read_bytes() == b"grid"
 
 

@@ -1,6 +1,9 @@
 """The commands that say where time goes and whether it stays the same, on lengths that measure nothing."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 import flatness
 from ganzoo.config.loading import load_recipe
@@ -42,11 +45,24 @@ def test_shares_of_a_step_add_up(recipe, zoo, mnist):
     assert shares["convolutions"] == 0
 
 
-def test_sizes_are_compared_on_the_first_images(recipe, zoo, mnist, monkeypatch):
-    monkeypatch.setattr(flatness, "SECONDS", 0.001)
-    monkeypatch.setattr(flatness, "ROUNDS", 1)
-    found = flatness.over_sizes(recipe, zoo, mnist)
-    assert list(found["microseconds_an_image"]) == [1_000, 10_000, 60_000]
-    assert found["largest_over_smallest"] >= 1
-    assert len(flatness.first(mnist, 1_000).images) == 1_000
+def test_the_median_costs_of_training_on_the_first_images_are_compared(recipe, zoo, mnist, monkeypatch):
+    # Of two warm-ups and three rounds each.
+    spent = {1_000: [80.0, 40.0, 9.0, 2.0, 3.0], 10_000: [7.0, 7.0, 2.0, 2.0, 4.0], 60_000: [5.0, 5.0, 6.0, 5.0, 7.0]}
+    given = []
+
+    def begin(recipe, zoo, dataset):
+        given.append(dataset)
+        return SimpleNamespace(images_per_step=64, size=len(dataset.images))
+
+    with monkeypatch.context() as scripted:
+        scripted.setattr(flatness, "ROUNDS", 3)
+        scripted.setattr(flatness, "Trainer", begin)
+        scripted.setattr(flatness, "cost", lambda trainer, steps: spent[trainer.size].pop(0))
+        found = flatness.over_sizes(recipe, zoo, mnist)
+    assert found == {
+        "microseconds_an_image": {1_000: 3.0, 10_000: 2.0, 60_000: 6.0},
+        "largest_over_smallest": 3.0,
+    }
+    assert all(torch.equal(one.images, mnist.images[: len(one.images)]) for one in given)
+    assert flatness.cost(Trainer(recipe, zoo, dataset=given[0]), 1) > 0
     assert flatness.resident_megabytes() > 50

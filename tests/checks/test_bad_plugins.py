@@ -7,19 +7,24 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 BAD = Path(__file__).parents[1] / "bad_plugins"
 NAMES = sorted(path.stem.replace("_", "-") for path in BAD.glob("*.py"))
+COMMANDS = (("raises",), ("duplicate", "--json"), ("hard-code",))
+"""What follows ``ganzoo check``."""
 RUN_CHECKS = """\
-import json, sys
+import contextlib, io, json, sys
 from ganzoo.checks.catalogue import plugin_checks
 from ganzoo.checks.entries import CheckFailed
+from ganzoo.cli import main
 from ganzoo.registry.loading import load_zoo
 
-found = {}
-for name in sys.argv[1:]:
+found, answers = {}, []
+names, commands = map(json.loads, sys.argv[1:])
+for name in names:
     found[name] = failures = []
     for check in plugin_checks(name, load_zoo()):
         # Imports each in a process of its own: once is enough.
@@ -29,7 +34,14 @@ for name in sys.argv[1:]:
             check.run()
         except CheckFailed as error:
             failures.append([check.check, str(error)])
-print(json.dumps(found))
+for command in commands:
+    sys.argv = ["ganzoo", "check", *command]
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as ended:
+            answers.append((ended.code or 0, out.getvalue(), err.getvalue()))
+print(json.dumps([found, answers]))
 """
 
 # For each plugin, a check that fails and parts of its message.
@@ -54,11 +66,21 @@ EXPECTED = {
     "frozen": ("gradients", ["generator 'frozen'", "no gradient: spare.weight, spare.bias"]),
     "normalised": ("per-image", ["discriminator 'normalised'", "sets per_image", "batch normalisation"]),
     "unknown-name": ("valid", ["non-saturatin", "Did you mean 'non-saturating'?"]),
+    "upside-down": ("directions", ["loss 'upside-down'", "logit of a real image down", "flip the sign"]),
+    "sums": ("batch-size", ["loss 'sums'", "gives the discriminator another loss for a doubled batch"]),
+    "any-option": ("options-types", ["loss 'any-option'", "accepts any value for its option 'slope'"]),
+    "weighs-itself": ("weight", ["regularizer 'weighs-itself'", "applies its weight itself"]),
+    "no-penalty": ("finite", ["regularizer 'no-penalty'", "has a weight, but no penalty"]),
+    "ignores-labels": ("labels", ["generator 'ignores-labels'", "takes labels and ignores them"]),
+    "own-seed": ("deterministic", ["generator 'own-seed'", "builds differently from the same seed: weight"]),
+    "one-sided": ("roles", ["recipe 'one-sided-mnist'", "no phase trains: generator"]),
+    "own-draws": ("deterministic", ["recipe 'own-draws-mnist'", "trains differently from the same seed"]),
     "hard-coded": ("shape", ["discriminator 'hard-coded'", "(2, 3, 32, 32)", "spec.image_shape"]),
 }
 ALSO = {
     "global-rng": ("import", ["default dtype from torch.float32 to torch.float64"]),
     "undocumented": ("summary", ["'A loss.'"]),
+    "own-draws": ("deterministic", ["loss 'own-draws'", "different losses from the same seed"]),
 }
 
 
@@ -82,11 +104,23 @@ def run_python(environment: dict[str, str], *command: object) -> subprocess.Comp
 
 
 @pytest.fixture(scope="module")
-def failures(environment: dict[str, str]) -> dict[str, list[list[str]]]:
-    """Each failed check and its message, by plugin."""
-    done = run_python(environment, "-c", RUN_CHECKS, *NAMES)
+def checked(environment: dict[str, str]) -> tuple[dict[str, list[list[str]]], list[tuple[int, str, str]]]:
+    """Each failed check and its message, by plugin; and the exit code and output of each of ``COMMANDS``."""
+    done = run_python(environment, "-c", RUN_CHECKS, json.dumps(NAMES), json.dumps(COMMANDS))
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    failures, answers = json.loads(done.stdout.splitlines()[-1])
+    assert len(answers) == len(COMMANDS)
+    return failures, answers
+
+
+@pytest.fixture
+def failures(checked: tuple[dict[str, list[list[str]]], Any]) -> dict[str, list[list[str]]]:
+    return checked[0]
+
+
+@pytest.fixture
+def answers(checked: tuple[Any, list[tuple[int, str, str]]]) -> list[tuple[int, str, str]]:
+    return checked[1]
 
 
 def test_each_plugin_has_an_expected_failure() -> None:
@@ -105,33 +139,33 @@ def test_the_check_says_what_is_wrong(
     assert any(all(word in sentence for word in words) for sentence in sentences), failures[name]
 
 
-def test_the_command_prints_failures_and_exits_with_1(environment: dict[str, str]) -> None:
-    done = run_python(environment, "-m", "ganzoo", "check", "wrong-shape")
-    assert done.returncode == 1
-    assert "shape (2, 1), not (2,)" in done.stdout
-    assert "checks failed" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+def test_the_command_prints_failures_and_exits_with_1(answers: list[tuple[int, str, str]]) -> None:
+    code, out, err = answers[0]
+    assert code == 1
+    assert "RuntimeError: a cable is loose" in out
+    assert "1 of 1 checks failed." in out
+    assert "Traceback" not in out + err
 
 
-def test_the_command_prints_json(environment: dict[str, str]) -> None:
-    done = run_python(environment, "-m", "ganzoo", "check", "duplicate", "--json")
-    assert done.returncode == 1
-    answer = json.loads(done.stdout)
+def test_the_command_prints_json(answers: list[tuple[int, str, str]]) -> None:
+    code, out, _ = answers[1]
+    assert code == 1
+    answer = json.loads(out)
     assert (answer["plugin"], answer["checks"]) == ("duplicate", 1)
     (failure,) = answer["failures"]
     assert (failure["thing"], failure["check"]) == ("plugin-duplicate", "loads")
     assert "already registered" in failure["sentence"]
 
 
-def test_an_unknown_plugin_gets_a_suggestion(environment: dict[str, str]) -> None:
-    done = run_python(environment, "-m", "ganzoo", "check", "hard-code")
-    assert done.returncode == 2
-    assert "Did you mean 'hard-coded'?" in done.stderr
+def test_an_unknown_plugin_gets_a_suggestion(answers: list[tuple[int, str, str]]) -> None:
+    code, out, err = answers[2]
+    assert (code, out) == (2, "")
+    assert "Did you mean 'hard-coded'?" in err
 
 
 def test_a_first_party_recipe_trains_beside_all_of_them(environment: dict[str, str], tmp_path: Path) -> None:
-    small = ["networks.generator.hidden=[16]", "networks.discriminator.hidden=[16]", "evaluate.samples=256"]
-    changes = [word for change in ["train.images=1000", *small] for word in ("--set", change)]
+    small = ["networks.generator.hidden=[16]", "networks.discriminator.hidden=[16]", "evaluate.metrics=[]"]
+    changes = [word for change in ["train.images=256", *small] for word in ("--set", change)]
     done = run_python(environment, "-m", "ganzoo", "run", "vanilla-mnist", *changes, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "done"

@@ -4,9 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
-
-import pytest
 
 from ganzoo.runs.folder import RunFolder
 
@@ -14,45 +11,46 @@ TINY = [
     "networks.generator.hidden=[8]",
     "networks.discriminator.hidden=[8]",
     "train.batch_size=16",
-    "train.images=1600",
+    "train.images=480",
     "train.checkpoint_seconds=0",
     "train.log_every=160",
     "evaluate.samples=200",
 ]
+# Killed as its second checkpoint takes its place: the first is whole, and there are steps left.
+KILLED = """
+import os, signal, sys
+from ganzoo.cli import main
+def watch(event, details):
+    if event == "os.rename" and str(details[1]).endswith("000000000320.json"):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(watch)
+main()
+"""
 
 
-def command(folder, *options, overrides=TINY):
-    words = [word for override in overrides for word in ("--set", override)]
-    return [sys.executable, "-m", "ganzoo", "run", "vanilla-ring", *words, *options, "--out", str(folder / "run")]
+def words(folder, *overrides):
+    settings = [word for override in (*TINY, *overrides) for word in ("--set", override)]
+    return ["run", "vanilla-ring", *settings, "--continue", "--out", str(folder / "run")]
 
 
-@pytest.mark.slow
-def test_the_same_command_starts_resumes_and_ends_well(tmp_path):
-    line = command(tmp_path, "--continue")
-    process = subprocess.Popen(line, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while not list((tmp_path / "run" / "checkpoints").glob("*.json")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    other = subprocess.run(
-        command(tmp_path, "--continue", overrides=[*TINY, "loss=hinge"]), capture_output=True, text=True, cwd=tmp_path
-    )
-    assert other.returncode == 2
-    assert "was started with other settings" in other.stderr
-    again = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr
+def test_the_same_command_starts_resumes_and_ends_well(tmp_path, call):
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words(tmp_path)], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    code, _, err = call(*words(tmp_path, "loss=hinge"))
+    assert code == 2
+    assert "was started with other settings" in err
+    code, _, err = call(*words(tmp_path))
+    assert code == 0, err
     run = RunFolder.open(tmp_path / "run")
     assert run.info["status"] == "done"
-    assert "resume" in [event["event"] for event in run.events()]
-    done = subprocess.run([*line, "--json"], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["status"] == "done"
+    assert [event["images"] for event in run.events() if event["event"] == "resume"] == [160]
+    code, out, err = call(*words(tmp_path), "--json")
+    assert code == 0, err
+    assert json.loads(out)["status"] == "done"
     assert RunFolder.open(tmp_path / "run").info == run.info
 
 
-def test_it_needs_a_recipe_and_a_folder(tmp_path):
-    line = [sys.executable, "-m", "ganzoo", "run", "vanilla-ring", "--continue"]
-    refused = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
-    assert refused.returncode == 2
-    assert "--continue needs a recipe and --out" in refused.stderr
+def test_it_needs_a_recipe_and_a_folder(call):
+    code, _, err = call("run", "vanilla-ring", "--continue")
+    assert code == 2
+    assert "--continue needs a recipe and --out" in err

@@ -21,43 +21,25 @@ from ganzoo.errors import GanzooError, RunError
 from ganzoo.registry.registry import KINDS
 
 
-def ganzoo(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "ganzoo", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
-
-
 @pytest.fixture
-def site(tmp_path):
-    """A folder for PYTHONPATH that holds a plugin which raises on import."""
+def broken(tmp_path, monkeypatch, fresh_zoo):
+    """A plugin is installed that raises on import."""
     folder = tmp_path / "broken_package-1.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n")
     (folder / "entry_points.txt").write_text("[ganzoo]\nbroken = broken_module\n")
     (tmp_path / "broken_module.py").write_text("print('hello')\nraise RuntimeError('a cable is loose')\n")
-    return tmp_path
+    monkeypatch.syspath_prepend(tmp_path)
 
 
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a command in this process: code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
 
 
 def test_list_as_json_is_everything_and_nothing_else(zoo):
-    done = ganzoo("list", "--json")
+    command = [sys.executable, "-m", "ganzoo", "list", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     listed = json.loads(done.stdout)
     assert all(list(entry) == ["name", "kind", "summary", "paper", "plugin"] for entry in listed)
@@ -75,22 +57,23 @@ def test_list_of_one_kind(call, zoo, kind):
     assert [entry["name"] for entry in json.loads(out)] == [entry.name for entry in zoo.losses]
 
 
-def test_list_of_recipes_is_one_line_each_and_cuts_no_name(zoo):
-    done = ganzoo("list", "recipes", COLUMNS="80")
-    lines = done.stdout.splitlines()
-    assert done.stderr == ""
+def test_list_of_recipes_is_one_line_each_and_cuts_no_name(call, zoo, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = call("list", "recipes")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
     assert [line.split()[0] for line in lines] == [entry.name for entry in zoo.recipes]
     assert max(map(len, lines)) <= 80
-    assert "arXiv" not in done.stdout
+    assert "arXiv" not in out
 
 
-def test_list_into_a_pipe_is_what_a_terminal_of_80_columns_shows():
+def test_list_into_a_pipe_is_what_a_terminal_of_80_columns_shows(call, monkeypatch):
+    monkeypatch.delenv("COLUMNS")
+    _, piped, _ = call("list", "losses")
     command = [sys.executable, "-m", "ganzoo", "list", "losses"]
-    environment = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
-    piped = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment, text=True)
     main, side = os.openpty()
     fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    with subprocess.Popen(command, stdout=side, env=environment) as process:
+    with subprocess.Popen(command, stdout=side) as process:
         os.close(side)
         shown = b""
         with suppress(OSError):  # the other end was closed
@@ -98,7 +81,7 @@ def test_list_into_a_pipe_is_what_a_terminal_of_80_columns_shows():
                 shown += chunk
     os.close(main)
     assert process.returncode == 0
-    assert shown.decode().replace("\r\n", "\n") == piped.stdout
+    assert shown.decode().replace("\r\n", "\n") == piped
 
 
 def test_list_of_everything_has_a_heading_for_each_kind(call, zoo):
@@ -242,38 +225,38 @@ def test_plugins_that_are_all_well(call):
     assert json.loads(out)["problems"] == []
 
 
-def test_plugins_shows_the_broken_one_and_fails(site):
-    done = ganzoo("plugins", "--json", PYTHONPATH=str(site))
-    assert done.returncode == 1
-    shown = json.loads(done.stdout)
+def test_plugins_shows_the_broken_one_and_fails(broken, call):
+    code, out, err = call("plugins", "--json")
+    assert code == 1
+    shown = json.loads(out)
     assert [problem["plugin"] for problem in shown["problems"]] == ["broken"]
     assert "vanilla" in [plugin["plugin"] for plugin in shown["plugins"]]
-    assert "RuntimeError: a cable is loose" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "RuntimeError: a cable is loose" in err
+    assert "Traceback" not in err
 
 
-def test_a_broken_plugin_is_a_warning_beside_clean_json(site):
-    done = ganzoo("list", "--json", PYTHONPATH=str(site))
-    assert done.returncode == 0
-    assert json.loads(done.stdout)
-    assert done.stderr.count("a cable is loose") == 1
+def test_a_broken_plugin_is_a_warning_beside_clean_json(broken, call):
+    code, out, err = call("list", "--json")
+    assert code == 0
+    assert json.loads(out)
+    assert err.count("a cable is loose") == 1
 
 
-def test_the_leaderboard_warns_of_a_plugin_whose_studies_it_cannot_show(site, tmp_path):
+def test_the_leaderboard_warns_of_a_plugin_whose_studies_it_cannot_show(broken, call, tmp_path):
     (tmp_path / "results" / "studies").mkdir(parents=True)
     (tmp_path / "results" / "studies" / "runs.jsonl").touch()
     (tmp_path / "results" / "runs.jsonl").write_text('{"schema": 99}\n')
-    done = ganzoo("leaderboard", tmp_path / "results", PYTHONPATH=str(site))
-    assert done.returncode == 2
-    assert done.stderr.count("a cable is loose") == 1
-    assert done.stderr.endswith("This one reads schema 1 and 2: give another results folder.\n")
+    code, _, err = call("leaderboard", tmp_path / "results")
+    assert code == 2
+    assert err.count("a cable is loose") == 1
+    assert err.endswith("This one reads schema 1 and 2: give another results folder.\n")
 
 
-def test_a_misspelt_command_leads_to_the_nearest():
-    done = ganzoo("lst")
-    assert done.returncode == 2
-    assert "'lst'" in done.stderr
-    assert "'list'" in done.stderr
+def test_a_misspelt_command_leads_to_the_nearest(call):
+    code, _, err = call("lst")
+    assert code == 2
+    assert "'lst'" in err
+    assert "'list'" in err
 
 
 def test_the_version(call):
@@ -291,10 +274,12 @@ def test_help_and_version_need_no_torch():
             heavy = {"torch", "torchvision", "torch_fidelity", "numpy", "PIL", "pydantic"} & set(sys.modules)
             assert not heavy, heavy
         """
+    shown = {}
     for argument in ("--help", "--version"):
-        subprocess.run([sys.executable, "-c", dedent(code), argument], check=True, capture_output=True)
-    shown = ganzoo("--help").stdout
-    assert all(command in shown for command in ("run", "list", "show", "plugins", "sample", "eval"))
+        command = [sys.executable, "-c", dedent(code), argument]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        shown[argument] = done.stdout
+    assert all(command in shown["--help"] for command in ("run", "list", "show", "plugins", "sample", "eval"))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +324,8 @@ def test_a_reader_who_leaves_is_no_traceback():
     command = [sys.executable, "-m", "ganzoo", "list", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
-        assert "Traceback" not in process.stderr.read()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):

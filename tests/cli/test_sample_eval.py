@@ -219,6 +219,16 @@ def scores_of(app, *arguments):
     return json.loads(invoke(app, "eval", *arguments, "--json").stdout)["scores"]
 
 
+def test_all_metrics_of_a_dataset_are_added_to_those_that_are_named(app, tmp_path, zoo):
+    tiny = [*TINY[:2], "train.images=64", "train.batch_size=16", "train.device=cpu", "evaluate.metrics=[]"]
+    run = start(load_recipe("vanilla-ring", zoo, tiny), zoo, tmp_path / "run").path
+    scores = scores_of(app, run, "--metric", "modes@ring", "--all", "--samples", 50)
+    names = {score["metric"] for score in scores}
+    assert names > {"modes@ring", "kl@ring", "quality@ring"}
+    assert len(scores) == len({score["weights"] for score in scores}) * len(names)
+
+
+@pytest.mark.full
 def test_every_metric_at_once(app, conditional_run):
     scores = scores_of(app, conditional_run, "--metric", "coverage@mnist-cnn", "--all", "--samples", 200)
     names = [score["metric"] for score in scores]

@@ -20,10 +20,11 @@ from ganzoo.training.trainer import Trainer
 ZOO = load_zoo()
 ON_LOGITS = [entry.name for entry in ZOO.losses if not isinstance(entry.create(), Objective)]
 SEEDS = range(100)
-ALWAYS = 50
+ALWAYS = 25
 """So many in every run of the tests, all of them in .ci/full."""
+BUILT = 50
 MIN_VALID = 30
-"""Out of those: most parts combine freely."""
+"""Out of so many that are only built: most parts combine freely."""
 
 
 def random_parts(seed: int) -> dict[str, Any]:
@@ -65,7 +66,9 @@ def data() -> ImageDataset:
 
 
 def assert_names_a_part(parts: dict[str, Any], message: str) -> None:
-    """The message names a part that does not fit."""
+    """The message names a part that does not fit; one that quotes a crash would name parts as well."""
+    assert "fail to produce" not in message, (parts, message)
+    assert "could not build" not in message, (parts, message)
     names = [parts[kind] for kind in ("loss", "generator", "discriminator", "augmentation") if parts[kind]]
     assert any(f"'{name}'" in message for name in [*names, *parts["regularizers"]]), (parts, message)
 
@@ -98,7 +101,7 @@ def test_a_random_recipe_trains_or_the_error_names_a_part(seed: int) -> None:
 
 def test_most_combinations_are_valid() -> None:
     built = 0
-    for seed in range(ALWAYS):
+    for seed in range(BUILT):
         with suppress(GanzooError):
             assemble(recipe_of(random_parts(seed)), ZOO, Images(1, 28, 28), 10)
             built += 1

@@ -6,11 +6,20 @@ from typing import Any
 
 import pytest
 
+from ganzoo.build import takes_label
 from ganzoo.checks import networks as checks
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import NETWORK_KINDS
 
 ENTRIES = [entry for kind in NETWORK_KINDS for entry in load_zoo().registry(kind)]
+# Named, because the checks pass on what has neither.
+WITHOUT_LABELS = {
+    ("generator", "semi-supervised"),
+    ("discriminator", "semi-supervised"),
+    ("discriminator", "pac-dcgan"),
+    ("discriminator", "pac-mlp"),
+}
+WITHOUT_FEATURES = {"autoencoder-dcgan", "autoencoder-mlp"}
 networks = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}-{entry.name}")
 shapes = pytest.mark.parametrize("shape", checks.SHAPES, ids=str)
 
@@ -34,6 +43,8 @@ def test_gradients_reach_the_input(entry: Any) -> None:
 
 @networks
 def test_a_network_uses_the_labels_it_takes(entry: Any) -> None:
+    network, _ = checks.build(entry, checks.GREY, 10)
+    assert takes_label(network) == ((entry.kind, entry.name) not in WITHOUT_LABELS)
     checks.labels(entry)
 
 
@@ -52,9 +63,18 @@ def test_half_precision_works(entry: Any) -> None:
     checks.half_precision(entry)
 
 
-@pytest.mark.parametrize("entry", load_zoo().discriminators, ids=lambda entry: entry.name)
-@pytest.mark.parametrize("classes", [0, 10])
+@pytest.mark.parametrize(
+    ("entry", "classes"),
+    [
+        pytest.param(entry, classes, id=f"{classes}-{entry.name}")
+        for classes in (0, 10)
+        for entry in load_zoo().discriminators
+        if not classes or (entry.kind, entry.name) not in WITHOUT_LABELS
+    ],
+)
 def test_a_discriminator_that_shares_features_is_the_head_of_its_features(entry: Any, classes: int) -> None:
+    network, _ = checks.build(entry, checks.GREY, classes)
+    assert hasattr(network, "features") == (entry.name not in WITHOUT_FEATURES)
     checks.shared_features_for(entry, classes)
 
 

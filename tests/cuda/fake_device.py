@@ -1,9 +1,9 @@
 """A GPU without a card, in any build of torch: tensors on ``cuda:0`` have a shape, a type and a device, and no values.
 
-``python tests/cuda/fake_device.py [PATTERN] [--swap | --captured] [--plant FAULT...]`` builds the real Trainer of each
-recipe there, in each precision and with each engine, takes steps, saves, restores, and prints a JSON object: the CPU
-seconds it took, and for each recipe what went wrong; it exits with 1 if anything did. What it finds: a tensor left on
-the CPU, a value read by the host, a copy between host and device within a step, types that clash under CUDA's own
+``python tests/cuda/fake_device.py [PATTERN...] [--swap | --captured] [--plant FAULT...]`` builds the real Trainer of
+each recipe there, in each precision and with each engine, takes steps, saves, restores, and prints a JSON object: the
+CPU seconds it took, and for each recipe what went wrong; it exits with 1 if anything did. What it finds: a tensor left
+on the CPU, a value read by the host, a copy between host and device within a step, types that clash under CUDA's own
 autocast lists, and state that a step changes and no checkpoint holds.
 
 torch's FakeTensorMode has all this, but a build for CPUs alone has no device guard for CUDA, and its autograd engine
@@ -328,7 +328,7 @@ def first_rows(recipe: Any, zoo: Any, known: dict[str, Any]) -> Any:
 def main() -> None:
     """See the module's docstring."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("pattern", nargs="?", default="*")
+    parser.add_argument("patterns", nargs="*", default=["*"])
     parser.add_argument("--swap", action="store_true")
     parser.add_argument("--captured", action="store_true")
     parser.add_argument("--plant", nargs="*", default=[None])
@@ -347,8 +347,8 @@ def main() -> None:
     torch.set_num_threads(1)
     zoo, known, found = load_zoo(), {}, {}
     ways = SWAPPED if given.swap else WAYS[1:] if given.captured else WAYS
-    names = [entry.name for entry in zoo.recipes]
-    for name, plant in itertools.product(fnmatch.filter(names, given.pattern), given.plant):
+    names = [e.name for e in zoo.recipes if any(fnmatch.fnmatch(e.name, pattern) for pattern in given.patterns)]
+    for name, plant in itertools.product(names, given.plant):
         key = name if plant is None else plant
         found[key] = {}
         for precision, engine in ways:

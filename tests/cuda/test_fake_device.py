@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 FAKE = Path(__file__).with_name("fake_device.py")
 NO_SYMBOLS = 3
+PARTS = 2
+NO_CLASS_OF_THEIR_OWN = ("baseline-*", "vanilla-grid", "vanilla-stacked-mnist", "pacgan-stacked-mnist")
+"""Recipes whose networks, losses and regularizers all train in others too."""
 FAULTS = {
+    "none": None,
     "cpu-tensor": "Expected all tensors to be on the same device",
     "host-read": "DataDependentOutputException",
     "copy": "a step makes a copy: _to_copy between cpu and cuda in fake_device.py",
@@ -28,13 +33,18 @@ def run(*words):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # about two minutes of one core; more on a busy machine
-@pytest.mark.parametrize("words", [["--captured"], pytest.param([], marks=pytest.mark.full)], ids=["captured", "both"])
-def test_every_recipe_trains_is_captured_saved_and_restored_on_it(zoo, words):
-    found = run(*words)
+@pytest.mark.timeout(1800)  # about a minute of one core; more on a busy machine
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("ways", ["captured", pytest.param("both", marks=pytest.mark.full)])
+def test_every_recipe_trains_is_captured_saved_and_restored_on_it(zoo, ways, part):
+    names = [entry.name for entry in zoo.recipes]
+    if ways == "captured":
+        names = [name for name in names if not any(fnmatch(name, one) for one in NO_CLASS_OF_THEIR_OWN)]
+    names = names[part::PARTS]
+    found = run(*names, *(["--captured"] if ways == "captured" else []))
     wrong = {name: ways for name, ways in found["recipes"].items() if any(ways.values())}
     assert wrong == {}
-    assert set(found["recipes"]) == {entry.name for entry in zoo.recipes}
+    assert set(found["recipes"]) == set(names)
 
 
 def test_planted_faults_are_found_eager_and_captured_and_without_one_there_is_none():
@@ -43,5 +53,5 @@ def test_planted_faults_are_found_eager_and_captured_and_without_one_there_is_no
     for fault, ways in found.items():
         assert set(ways) == {"fp32 eager", "bf16 cudagraph"}
         for problems in ways.values():
-            assert any(FAULTS[fault] in problem for problem in problems), problems
-    assert run("vanilla-mnist", "--swap")["recipes"]["vanilla-mnist"] == {"bf16 eager": [], "fp32 cudagraph": []}
+            sentence = FAULTS[fault]
+            assert problems == [] if sentence is None else any(sentence in problem for problem in problems), problems

@@ -12,8 +12,8 @@ SCRIPT = Path(__file__).with_name("kill_storm.py")
 
 @pytest.mark.parametrize(
     ("chosen", "kills"),
-    [(("run", "report", "new"), 5), pytest.param(("bench", "leaderboard"), 4, marks=pytest.mark.full)],
-    ids=["quick", "bench"],
+    [(("run", "new"), 4), pytest.param(("report", "bench", "leaderboard"), 5, marks=pytest.mark.full)],
+    ids=["quick", "pages"],
 )
 def test_kills_change_nothing(chosen, kills):
     command = [sys.executable, SCRIPT, "--kills", str(kills), "--seed", "1"]

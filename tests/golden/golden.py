@@ -1,13 +1,13 @@
 """The golden record: what a few steps of every recipe come to, so that a change which moves code moves no bit.
 
-Two uses, both through the command line that users have, so that they hold across any change of the inside:
-
 ``python tests/golden/golden.py compare BASE_PYTHON [HERE_PYTHON]`` trains every recipe with both interpreters, each of
 which has one checkout installed, and compares logged losses and every tensor of the last checkpoint bit for bit. Other
-processors round otherwise, so both run here and now.
+processors round otherwise, so both run here and now; and through the command line that users have, so that it holds
+across any change of the inside.
 
-``python tests/golden/golden.py record`` writes the losses to ``losses.json``, which ``test_golden.py`` compares with
-within a tolerance on any machine. Renew it in the commit that means to change behaviour, and say so there.
+``python tests/golden/golden.py record`` writes losses and distances to ``losses.json``, which ``test_golden.py``
+compares with within a tolerance on any machine. Renew it in the commit that means to change behaviour, and say so
+there.
 
 Everything runs in fp32, eagerly, on the CPU with one thread and seed 0.
 """
@@ -23,9 +23,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ganzoo import Dataset
+    from ganzoo.config.schema import Recipe
+    from ganzoo.registry.loading import Zoo
 
 LOSSES = Path(__file__).with_name("losses.json")
 EVALUATE = ("evaluate.every_images=null", "evaluate.every=null")
@@ -78,7 +83,7 @@ def never_evaluate() -> str:
 
 
 def trained(name: str, folder: Path) -> dict[str, Any]:
-    """A recipe's few steps: its losses at each log point, and a digest of each tensor at the end."""
+    """A recipe's few steps by the command line: its losses at each log point, and a digest of each tensor at last."""
     said = ""
     for batch in BATCHES:
         run = folder / f"{name}-{batch}"
@@ -87,6 +92,43 @@ def trained(name: str, folder: Path) -> dict[str, Any]:
         code, _, said = command("run", name, "--out", str(run), *options)
         if code == 0:
             return {"batch": batch, "losses": _losses(run), "tensors": _tensors(run)}
+    raise SystemExit(f"{name} does not train: {said}")
+
+
+def stepped(name: str, zoo: Zoo, dataset_of: Callable[[Recipe], Dataset]) -> dict[str, Any]:
+    """The same steps by the trainer alone: its losses at each, and how far the first moves the weights of each role.
+
+    Losses that have to agree within a tolerance alone would also be those of weights that stand still.
+    """
+    import torch
+
+    from ganzoo.config.loading import load_recipe
+    from ganzoo.errors import GanzooError
+    from ganzoo.training.trainer import Trainer
+
+    def weights() -> dict[str, torch.Tensor]:
+        return {
+            role: torch.cat([parameter.detach().double().flatten() for parameter in network.parameters()])
+            for role, network in trainer.networks.items()
+        }
+
+    said = ""
+    for batch in BATCHES:
+        settings = (*SETTINGS, EVALUATE[0], f"train.batch_size={batch}", f"train.images={STEPS * batch}")
+        try:
+            recipe = load_recipe(name, zoo, settings)
+            trainer = Trainer(recipe, zoo, dataset=dataset_of(recipe))
+            before = weights()
+            trainer.step()
+        except GanzooError as error:
+            said = error.sentence
+            continue
+        moved = {role: (after - before[role]).norm().item() for role, after in weights().items()}
+        losses = [trainer.flush()]
+        while trainer.steps < trainer.total_steps:
+            trainer.step()
+            losses.append(trainer.flush())
+        return {"batch": batch, "moved": moved, "losses": losses}
     raise SystemExit(f"{name} does not train: {said}")
 
 
@@ -110,13 +152,28 @@ def _tensors(run: Path) -> dict[str, str]:
     }
 
 
-def record_all(chosen: Iterable[str]) -> dict[str, Any]:
-    """The record of many recipes, in a folder that is removed at the end."""
+def train_all(chosen: Iterable[str]) -> dict[str, Any]:
+    """Many recipes by the command line, in a folder that is removed at the end."""
     import torch
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         return {name: trained(name, Path(folder)) for name in chosen}
+
+
+def record_all(chosen: Iterable[str]) -> dict[str, Any]:
+    """What ``losses.json`` holds of many recipes."""
+    import torch
+
+    from ganzoo.registry.loading import load_zoo
+
+    torch.set_num_threads(1)
+    zoo = load_zoo()
+
+    def dataset_of(recipe: Recipe) -> Dataset:
+        return zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
+
+    return {name: stepped(name, zoo, dataset_of) for name in chosen}
 
 
 def _by(python: str, chosen: list[str]) -> dict[str, Any]:
@@ -150,11 +207,11 @@ def main() -> None:
     """See the module's docstring."""
     task, *words = sys.argv[1:] or ["help"]
     if task == "dump":
-        print(json.dumps(record_all(words or names())))
+        print(json.dumps(train_all(words or names())))
     elif task == "record":
         found = record_all(words or names())
         known = json.loads(LOSSES.read_text()) if words and LOSSES.exists() else {}
-        known |= {name: {"batch": one["batch"], "losses": one["losses"]} for name, one in found.items()}
+        known |= found
         lines = [f"{json.dumps(name)}: {json.dumps(known[name])}" for name in sorted(known)]
         LOSSES.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     elif task == "compare" and words:

@@ -1,12 +1,17 @@
-"""A few steps of every recipe come to the losses that were recorded, as closely as processors agree."""
+"""A few steps of every recipe come to what was recorded, as closely as processors agree."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from ganzoo import Dataset
+from ganzoo.config.schema import Recipe
+from ganzoo.registry.loading import Zoo
 
 _spec = importlib.util.spec_from_file_location("golden", Path(__file__).with_name("golden.py"))
 golden = importlib.util.module_from_spec(_spec)
@@ -20,18 +25,39 @@ at the first log point, by more than half of this. ``golden.py compare`` compare
 """
 
 
+@pytest.fixture(scope="session")
+def dataset_of(zoo: Zoo, mnist: Dataset) -> Callable[[Recipe], Dataset]:
+    """The training samples of a recipe, loaded once."""
+    known = {"mnist": mnist}
+
+    def find(recipe: Recipe) -> Dataset:
+        name = recipe.dataset.name
+        if name not in known:
+            known[name] = zoo.datasets.get(name).create("train", None, **recipe.dataset.options)
+        return known[name]
+
+    return find
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.full if name.endswith("-gpu") else ()) for name in sorted(RECORDED)],
 )
-def test_losses_are_those_on_record(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("ganzoo.training.trainer.MEASURED_BATCHES", 1)  # of the average, whose samples nobody draws
-    found, wanted = golden.trained(name, tmp_path), RECORDED[name]
+def test_losses_and_first_steps_are_those_on_record(name, zoo, dataset_of):
+    found, wanted = golden.stepped(name, zoo, dataset_of), RECORDED[name]
     assert found["batch"] == wanted["batch"]
+    # Adam's first step is as long as its learning rate times the root of the number of weights, on any processor.
+    assert found["moved"] == pytest.approx(wanted["moved"], rel=1e-2, abs=1e-6)
     assert len(found["losses"]) == len(wanted["losses"])
     for step, (got, expected) in enumerate(zip(found["losses"], wanted["losses"], strict=True)):
         tolerance = TOLERANCES[min(step, 1)]
-        assert got == pytest.approx(expected, rel=tolerance, abs=tolerance), f"log point {step}"
+        assert got == pytest.approx(expected, rel=tolerance, abs=tolerance), f"step {step}"
+
+
+def test_the_command_line_takes_the_same_steps(zoo, dataset_of, tmp_path):
+    by_command, by_trainer = golden.trained("vanilla-mnist", tmp_path), golden.stepped("vanilla-mnist", zoo, dataset_of)
+    assert by_command["batch"] == by_trainer["batch"]
+    assert by_command["losses"] == by_trainer["losses"]
 
 
 def test_every_recipe_is_on_record():

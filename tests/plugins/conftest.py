@@ -1,4 +1,4 @@
-"""What tests of regularizers and augmentations share: a turn made by hand, and an interrupted training."""
+"""What tests of plugins share: a turn made by hand, a game played once, and an interrupted training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from ganzoo import Batch, ImageDataset, RegularizerContext
+from ganzoo import (
+    AdversarialGame,
+    AdversarialLoss,
+    Batch,
+    GaussianPrior,
+    ImageDataset,
+    Losses,
+    Networks,
+    Regularizer,
+    RegularizerContext,
+    Spec,
+)
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.training.trainer import Trainer
+from ganzoo_plugins.networks.mlp import Discriminator, Generator
 
 Critic = Callable[[Tensor], Tensor]
 SMALL = [
@@ -32,6 +44,21 @@ def context() -> Callable[..., RegularizerContext]:
         return RegularizerContext(more.pop("networks", {}), critic, batch, real, fake, **more)
 
     return make
+
+
+@pytest.fixture
+def play() -> Callable[..., tuple[dict[str, Losses], Networks, Batch]]:
+    """The losses of each phase of a game on one batch of four small pictures; with its networks and the batch."""
+    spec = Spec((1, 4, 4), GaussianPrior(dim=3))
+
+    def losses(loss: AdversarialLoss, *terms: Regularizer) -> tuple[dict[str, Losses], Networks, Batch]:
+        networks = {"generator": Generator(spec, hidden=[8]), "discriminator": Discriminator(spec, hidden=[6])}
+        game = AdversarialGame(loss, terms)
+        game.bind(spec, networks)
+        batch = Batch(torch.rand(4, 1, 4, 4) * 2 - 1, torch.zeros(4, dtype=torch.int64), torch.randn(4, 3))
+        return {phase.name: phase.loss(networks, batch) for phase in game.phases()}, networks, batch
+
+    return losses
 
 
 @pytest.fixture

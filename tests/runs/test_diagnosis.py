@@ -29,8 +29,8 @@ def evaluation(images=5000, samples=500, **shares):
     return {"event": "health", "images": images, "weights": "ema", "variety": variety, "real_variety": REAL}
 
 
-def score(value, weights, images=5000, metric="fid@mnist-cnn", floor=0.1):
-    facts = {"metric": metric, "value": value, "floor": floor, "weights": weights}
+def score(value, weights, images=5000, metric="fid@mnist-cnn", floor=0.1, **more):
+    facts = {"metric": metric, "value": value, "floor": floor, "weights": weights, **more}
     return {"event": "score", "images": images, **facts}
 
 
@@ -272,6 +272,13 @@ def test_where_far_begins_and_improvement_ends():
     assert (verdict(10.0, 9.99), verdict(10.5, 10.1)) == ("healthy", "sick")
     assert (verdict(5.1, 4.7), verdict(5.1, 4.5)) == ("healthy", "improving")  # 0.9 of a distance of 5 is 4.5
     assert verdict(0.5, 0.3) == "healthy"  # within five times real vs real, where scores are noise
+
+
+@pytest.mark.parametrize(("sd", "verdict"), [(0.0001, "healthy"), (0.00007, "sick")])
+def test_a_ratio_to_what_may_be_zero_says_nothing(sd, verdict):
+    kl = {"metric": "kl@ring", "floor": 0.0004, "sd": sd}
+    rested = [score(0.05, "raw", images, **kl) for images in (1000, 2000)]
+    assert diagnose([*trained(60.0), *rested]).verdict == verdict
 
 
 def test_the_reported_weights_are_those_that_are_judged():

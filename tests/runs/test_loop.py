@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -38,6 +39,22 @@ TINY = [
     "evaluate.samples=200",
     "evaluate.metrics=[fid@mnist-cnn]",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_rounds():
+    """The width of an interval is not what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ganzoo.evaluation.intervals.ROUNDS", 3)
+        yield
+
+
+FURTHER = ["train.images=640", "evaluate.every_images=null", "evaluate.metrics=[]"]
+
+
+@pytest.fixture(scope="module")
+def few(mnist):
+    return mnist.rows(torch.arange(640))
 
 
 def tiny(*overrides):
@@ -97,6 +114,7 @@ def test_a_profile_says_where_a_step_goes_and_changes_no_bit(whole, tmp_path, ca
     assert_same_weights(whole, tmp_path / "run")
 
 
+@pytest.mark.full
 def test_training_learns(tmp_path):
     zoo = load_zoo()
     settings = ["train.images=19200", "evaluate.every_images=12800", "evaluate.samples=500", "train.ema=null"]
@@ -162,6 +180,7 @@ def test_an_evaluation_cut_off_between_checkpoint_and_score_is_made_up_for(whole
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # longer than its own waits together
 @pytest.mark.parametrize(
     ("number", "code"),
     [
@@ -175,23 +194,24 @@ def test_signals_to_a_real_process(whole, tmp_path, number, code):
     settings = [part for override in TINY for part in ("--set", override)]
     command = [sys.executable, "-m", "ganzoo", "run", "vanilla-mnist", *settings, "--out", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 60
-    while not list(folder.glob("checkpoints/*.json")) and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 240
+        while not list(folder.glob("checkpoints/*.json")):  # from there on, signals are heard
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=120)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == code, told
     assert "Traceback" not in told
     if number != signal.SIGKILL:
         assert f"ganzoo run --resume {folder}" in told.replace("\n", "")
         assert RunFolder.open(folder).info["status"] == "interrupted"
-    subprocess.run(
-        [sys.executable, "-m", "ganzoo", "run", "--resume", str(folder)],
-        check=True,
-        capture_output=True,
-        env=environment,
-    )
+    resume(folder, load_zoo())
     assert_same_weights(whole, folder)
 
 
@@ -273,15 +293,33 @@ def test_a_plateau_is_no_improvement_on_the_best_for_as_long_as_patience_lasts(
     assert until.is_met(values, better) is met
 
 
-def test_divergence_keeps_the_last_good_checkpoint(tmp_path):
+def test_divergence_before_the_first_checkpoint_leaves_none(tmp_path):
     recipe, zoo = tiny("optimizers.default.lr=1e30")
     with pytest.raises(RunError, match="is not finite"):
         start(recipe, zoo, tmp_path / "run")
     run = RunFolder.open(tmp_path / "run")
     assert run.info["status"] == "failed"
+    assert run.find_checkpoint() == (None, [])
+
+
+@pytest.mark.parametrize("breaks_at", [704, 1280], ids=["losses-tell", "no-loss-has-seen-it"])
+def test_divergence_keeps_the_last_good_checkpoint(tmp_path, few, monkeypatch, breaks_at):
+    step = Trainer.step
+
+    def breaking(trainer):
+        step(trainer)
+        if trainer.images == breaks_at:
+            next(trainer.networks["generator"].parameters()).data.fill_(float("nan"))
+
+    monkeypatch.setattr(Trainer, "step", breaking)
+    recipe, zoo = tiny(*FURTHER, "train.images=6400")
+    with pytest.raises(RunError, match="is not finite after 1,280 images"):
+        start(recipe, zoo, tmp_path / "run", dataset=few)
+    run = RunFolder.open(tmp_path / "run")
+    assert run.info["status"] == "failed"
     checkpoint, damaged = run.find_checkpoint()
-    assert damaged == []
-    assert checkpoint is None or all(t.isfinite().all() for t in checkpoint.tensors.values())
+    assert (checkpoint.state["images"], damaged) == (640, [])
+    assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values())
 
 
 def test_a_folder_in_use_is_never_written_into(whole, tmp_path):
@@ -380,9 +418,6 @@ def test_more_samples_score_a_finished_run_again_and_say_so(tmp_path):
     assert len(said) == 4
 
 
-FURTHER = ["train.images=640", "evaluate.every_images=null", "evaluate.metrics=[]"]
-
-
 @pytest.mark.parametrize(
     ("settings", "follows"),
     [
@@ -397,14 +432,14 @@ FURTHER = ["train.images=640", "evaluate.every_images=null", "evaluate.metrics=[
         (["train.share_fakes=false", "phases={generator: {begin: 0.5}}"], True),
     ],
 )
-def test_training_further_says_where_the_past_followed_another_length(tmp_path, settings, follows):
+def test_training_further_says_where_the_past_followed_another_length(tmp_path, few, settings, follows):
     recipe, zoo = tiny(*FURTHER, *settings)
-    start(recipe, zoo, tmp_path / "run")
+    start(recipe, zoo, tmp_path / "run", dataset=few)
     with pytest.raises(GanzooError, match=r"has shown 640 images, more than train\.images=320\."):
-        resume(tmp_path / "run", zoo, overrides=["train.images=320", "evaluate.samples=100"])
+        resume(tmp_path / "run", zoo, overrides=["train.images=320", "evaluate.samples=100"], dataset=few)
     said = []
     callbacks = Callbacks(log=said.append)
-    run = resume(tmp_path / "run", zoo, overrides=["train.images=768"], callbacks=callbacks)
+    run = resume(tmp_path / "run", zoo, overrides=["train.images=768"], dataset=few, callbacks=callbacks)
     assert any("not one straight run" in sentence for sentence in said) is follows
     (event,) = [event for event in run.events() if event["event"] == "resume"]
     assert (event["train_images_before"], event["train_images"]) == (640, 768)
@@ -419,14 +454,14 @@ class TooLarge(AdversarialLoss):
 
 
 @pytest.mark.parametrize("announce", [False, True])
-def test_out_of_memory_is_a_sentence_wherever_the_first_step_is_taken(tmp_path, announce):
+def test_out_of_memory_is_a_sentence_wherever_the_first_step_is_taken(tmp_path, few, announce):
     zoo = load_zoo()
     zoo.losses.add(Entry("loss", "too-large", TooLarge, "Too large", "2026", "tests", "tests 0"))
     try:
         recipe, _ = tiny(*FURTHER, "loss=too-large")
         for folder in (tmp_path / "run", None):  # the second as in processes that are not main
             with pytest.raises(RunError, match=r"Out of memory: CUDA out of memory.*Lower train\.batch_size"):
-                start(recipe, zoo, folder, announce=announce)
+                start(recipe, zoo, folder, dataset=few, announce=announce)
     finally:
         zoo.losses.discard("too-large")
     assert RunFolder.open(tmp_path / "run").info["status"] == "failed"

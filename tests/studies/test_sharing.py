@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -44,10 +45,15 @@ class Following(Watcher):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # longer than its own waits together
 def test_workers_share_a_matrix_and_one_that_is_killed_loses_and_doubles_nothing(zoo, tmp_path):
     results, work = tmp_path / "results", tmp_path / "work"
     words = [word for override in TINY for word in ("--set", override)]
     command = [sys.executable, "-m", "ganzoo", "bench", "vanilla-ring", *words, "--seed", "0", "--seed", "1"]
+    # All that takes time is made beforehand: the other has to be still at its first job when ours begin.
+    jobs = Matrix(["vanilla-ring"], seeds=[0, 1], overrides=TINY).jobs(zoo)
+    following = Following(at_first=lambda: os.killpg(other.pid, signal.SIGKILL))
+    bench = Bench(zoo, Ledger(results), Settings(work), following)
     other = subprocess.Popen(
         [*command, "--results", str(results), "--work", str(work)],
         cwd=tmp_path,
@@ -55,18 +61,23 @@ def test_workers_share_a_matrix_and_one_that_is_killed_loses_and_doubles_nothing
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    while not list(work.glob("*/*/seed-0-*/run.json")):
-        assert other.poll() is None
-        time.sleep(0.01)
-    following = Following(at_first=lambda: os.killpg(other.pid, signal.SIGKILL))
-    jobs = Matrix(["vanilla-ring"], seeds=[0, 1], overrides=TINY).jobs(zoo)
-    runs = Bench(zoo, Ledger(results), Settings(work), following).run(jobs)
-    assert other.wait() == -signal.SIGKILL
+    try:
+        deadline = time.monotonic() + 240
+        while not list(work.glob("*/*/seed-0-*/run.json")):
+            assert other.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        runs = bench.run(jobs)
+        assert other.wait(60) == -signal.SIGKILL
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(other.pid, signal.SIGKILL)
     assert following.begun == [1, 0]  # what the other had claimed came last, once it was dead
     assert [run.record.status for run in runs] == ["done", "done"]
     assert Counter(line["seed"] for line in read_lines(results / "runs.jsonl")) == {0: 1, 1: 1}
     rows = [json.dumps(row, sort_keys=True) for row in read_lines(results / "scores.jsonl")]
     assert len(rows) == len(set(rows))
+    assert {json.loads(row)["seed"] for row in rows} == {0, 1}
 
 
 def test_a_claim_is_held_by_one_and_freed_by_whoever_dies(tmp_path):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
@@ -21,10 +22,11 @@ from ganzoo.runs.loop import Callbacks, TrainingLoop
 from ganzoo.runs.start import start
 from ganzoo.training.distributed import ALONE, LostContact, Processes, _in_contact
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # longer than the waits of one test together
 
 STEPS, BATCH = 20, 32
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+RUN = ("-m", "ganzoo", "run")
 TINY = [
     "networks.generator.hidden=[16, 16]",
     "networks.generator.norm=none",  # statistics of a part of a batch are not those of the whole
@@ -38,13 +40,24 @@ TINY = [
 ]
 
 
-def torchrun(*arguments, **environment):
-    return subprocess.Popen(
-        [sys.executable, *LAUNCHER, "-m", "ganzoo", "run", *arguments],
+@contextmanager
+def torchrun(*program, **environment):
+    process = subprocess.Popen(
+        [sys.executable, *LAUNCHER, *program],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        # Each rank has a session of its own, which only the launcher knows; it ends them within half a minute.
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def settings(*overrides):
@@ -56,8 +69,13 @@ def ended(process):
     return process.returncode, told
 
 
+def ran(*program, **environment):
+    with torchrun(*program, **environment) as process:
+        return ended(process)
+
+
 def two(folder, *overrides):
-    code, told = ended(torchrun("vanilla-mnist", *settings(*overrides), "--out", str(folder)))
+    code, told = ran(*RUN, "vanilla-mnist", *settings(*overrides), "--out", str(folder))
     assert code == 0, told
     return RunFolder.open(folder)
 
@@ -93,17 +111,20 @@ def assert_scores_are_those_of_one(run):
 
 
 def test_two_processes_train_as_one_with_the_same_batch_score_as_one_and_resume(tmp_path):
-    whole = one(tmp_path / "one")
-    scored = "evaluate={metrics: [fid@mnist-cnn], samples: 1100}"
-    half = two(tmp_path / "two", f"train.images={STEPS // 2 * BATCH}", scored)
+    """With batch normalisation over both, which has to be that of one as well."""
+    norm, scored = "networks.generator.norm=batch", "evaluate={metrics: [fid@mnist-cnn], samples: 1100}"
+    whole = one(tmp_path / "one", norm)
+    shared = (norm, "train.sync_batch_norm=true")
+    half = two(tmp_path / "two", f"train.images={STEPS // 2 * BATCH}", scored, *shared)
     assert half.info["processes"] == 2
     assert_scores_are_those_of_one(half)
     seen = half.latest_checkpoint().tensors
     assert not torch.equal(seen["random.cpu"], seen["ranks.1.random.cpu"])
-    code, told = ended(torchrun("--resume", str(tmp_path / "two"), "--set", f"train.images={STEPS * BATCH}"))
+    code, told = ran(*RUN, "--resume", str(tmp_path / "two"), "--set", f"train.images={STEPS * BATCH}")
     assert code == 0, told
     resumed = RunFolder.open(tmp_path / "two")
     assert_close(resumed, whole)
+    assert any("running_var" in name for name in resumed.latest_checkpoint().tensors)
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
     kinds = [event["event"] for event in resumed.events()]
     assert kinds.count("start") == kinds.count("resume") == 1
@@ -111,13 +132,6 @@ def test_two_processes_train_as_one_with_the_same_batch_score_as_one_and_resume(
     assert [e["images"] for e in logged] == [e["images"] for e in expected]
     for ours, theirs in zip(logged, expected, strict=True):
         assert ours["discriminator.loss"] == pytest.approx(theirs["discriminator.loss"], abs=1e-4)
-
-
-def test_batch_normalisation_over_all_processes_is_that_of_one(tmp_path):
-    norm = "networks.generator.norm=batch"
-    shared = two(tmp_path / "two", norm, "train.sync_batch_norm=true")
-    assert_close(shared, one(tmp_path / "one", norm))
-    assert any("running_var" in name for name in shared.latest_checkpoint().tensors)
 
 
 @pytest.mark.full
@@ -194,8 +208,8 @@ if during:
 def test_samples_features_and_rows_are_shared_and_no_thread_of_the_group_outlives_it(tmp_path):
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
-    process = subprocess.run([sys.executable, *LAUNCHER, str(script)], capture_output=True, text=True, timeout=250)
-    assert process.returncode == 0, process.stderr
+    code, told = ran(str(script))
+    assert code == 0, told
 
 
 BROKEN = """
@@ -225,8 +239,7 @@ def test_a_process_that_fails_ends_all_with_its_message(tmp_path):
     (described / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (described / "entry_points.txt").write_text("[ganzoo]\nbroken = broken\n")
     folder = tmp_path / "run"
-    arguments = ["vanilla-mnist", *settings("loss=broken"), "--out", str(folder)]
-    code, told = ended(torchrun(*arguments, PYTHONPATH=str(site)))
+    code, told = ran(*RUN, "vanilla-mnist", *settings("loss=broken"), "--out", str(folder), PYTHONPATH=str(site))
     assert code == 1
     assert "the second process is out of luck" in told
     assert RunFolder.open(folder).info["status"] != "done"
@@ -234,14 +247,15 @@ def test_a_process_that_fails_ends_all_with_its_message(tmp_path):
 
 def test_sigterm_to_the_launcher_saves(tmp_path):
     folder = tmp_path / "run"
-    process = torchrun("vanilla-mnist", *settings("train.images=100000000"), "--out", str(folder))
-    deadline = time.monotonic() + 200
-    while not (folder / "events.jsonl").exists() or '"train"' not in (folder / "events.jsonl").read_text():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    code, told = ended(process)
+    endless = settings("train.images=100000000")
+    with torchrun(*RUN, "vanilla-mnist", *endless, "--out", str(folder)) as process:
+        deadline = time.monotonic() + 200
+        while not (folder / "events.jsonl").exists() or '"train"' not in (folder / "events.jsonl").read_text():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        code, told = ended(process)
     assert code != 0
     run = RunFolder.open(folder)
     assert run.info["status"] == "interrupted", told

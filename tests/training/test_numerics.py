@@ -1,6 +1,7 @@
 """TF32, cuDNN and determinism: what is refused, what is set while a step is taken, and that it is undone."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from ganzoo import AdversarialLoss, cli
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.registry import Entry
 from ganzoo.training import device as settings
 from ganzoo.training.device import WORKSPACE, fix_workspace, numerics
+from ganzoo.training.trainer import Trainer
 
 CUDA = torch.device("cuda", 0)
 SETTINGS = {
@@ -23,24 +27,6 @@ SETTINGS = {
     "TF32 of convolutions": lambda: torch.backends.cudnn.allow_tf32,
     "products": torch.get_float32_matmul_precision,
 }
-PUTS = """
-import torch
-from ganzoo import AdversarialLoss, hookimpl
-
-
-class Puts(AdversarialLoss):
-    def discriminator(self, real, fake):
-        weights = torch.zeros_like(real).put_(torch.tensor([0, 0]), real[:2].detach())
-        return fake.mean() - real.mean() + 0 * weights.mean()
-
-    def generator(self, real, fake):
-        return -fake.mean()
-
-
-@hookimpl
-def register_losses(register):
-    register("puts", Puts, summary="Writes to one place twice")
-"""
 
 
 def config(*overrides):
@@ -72,47 +58,59 @@ def test_the_choices_are_part_of_what_a_run_is_and_leave_old_digests_as_they_wer
     assert len(set(digests)) == 3
 
 
-def ganzoo(*words, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "ganzoo", "run", *map(str, words)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "400", **environment},
-    )
+@pytest.fixture
+def refused(monkeypatch, capsys, tmp_path):
+    """What ``ganzoo run vanilla-mnist`` with these settings says on its way out with code 2."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def refused(*overrides):
+        words = [word for override in overrides for word in ("--set", override)]
+        monkeypatch.setattr(sys, "argv", ["ganzoo", "run", "vanilla-mnist", *words, "--out", str(tmp_path / "run")])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    yield refused
+    signal.signal(signal.SIGTERM, before)
 
 
-def test_determinism_and_a_choice_by_the_clock_are_refused_together(tmp_path):
-    chosen = ("--set", "train.deterministic=true", "--set", "train.cudnn_benchmark=true")
-    done = ganzoo("vanilla-mnist", *chosen, "--out", tmp_path / "run")
-    assert done.returncode == 2
-    assert "turn one off" in done.stderr
+def test_determinism_and_a_choice_by_the_clock_are_refused_together(refused, tmp_path):
+    assert "turn one off" in refused("train.deterministic=true", "train.cudnn_benchmark=true")
     assert not (tmp_path / "run").exists()
 
 
-def test_tf32_is_refused_on_a_cpu(tmp_path):
-    done = ganzoo("vanilla-mnist", "--device", "cpu", "--set", "train.precision=tf32", "--out", tmp_path / "run")
-    assert done.returncode == 2
-    assert "train.precision=tf32 is a number format of CUDA GPUs, and this training is on cpu." in done.stderr
-    assert "Traceback" not in done.stderr
+def test_tf32_is_refused_on_a_cpu(refused):
+    told = refused("train.device=cpu", "train.precision=tf32")
+    assert "train.precision=tf32 is a number format of CUDA GPUs, and this training is on cpu." in told
 
 
-def test_an_operation_without_a_deterministic_form_is_refused_by_name(tmp_path):
-    site = tmp_path / "site"
-    described = site / "puts-1.0.dist-info"
-    described.mkdir(parents=True)
-    (site / "puts.py").write_text(PUTS)
-    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: puts\nVersion: 1.0\n")
-    (described / "entry_points.txt").write_text("[ganzoo]\nputs = puts\n")
-    small = ("loss=puts", "train.images=64", "train.batch_size=32", "train.device=cpu", "evaluate.metrics=[]")
-    words = ["vanilla-mnist", *(word for one in small for word in ("--set", one))]
-    path = {"PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    assert ganzoo(*words, "--out", tmp_path / "free", **path).returncode == 0
-    done = ganzoo(*words, "--set", "train.deterministic=true", "--out", tmp_path / "bound", **path)
-    assert done.returncode == 2
-    assert "train.deterministic: torch has no deterministic 'put_' on cpu" in done.stderr
-    assert "train.deterministic=false" in done.stderr
-    assert "Traceback" not in done.stderr
+class Puts(AdversarialLoss):
+    """Writes to one place twice."""
+
+    def discriminator(self, real, fake):
+        weights = torch.zeros_like(real).put_(torch.tensor([0, 0]), real[:2].detach())
+        return fake.mean() - real.mean() + 0 * weights.mean()
+
+    def generator(self, real, fake):
+        return -fake.mean()
+
+
+def test_an_operation_without_a_deterministic_form_is_refused_by_name(mnist):
+    zoo = load_zoo()
+    zoo.losses.add(Entry("loss", "puts", Puts, "Writes to one place twice", "2026", "tests", "tests 0"))
+    try:
+        small = ("loss=puts", "train.batch_size=32", "train.device=cpu")
+        free, bound = (
+            Trainer(load_recipe("vanilla-mnist", zoo, [*small, *more]), zoo, dataset=mnist)
+            for more in ((), ("train.deterministic=true",))
+        )
+    finally:
+        zoo.losses.discard("puts")
+    free.step()
+    with pytest.raises(GanzooError, match="torch has no deterministic 'put_' on cpu.*deterministic=false") as caught:
+        bound.step()
+    assert caught.value.exit_code == 2
 
 
 @pytest.fixture
@@ -150,7 +148,8 @@ def test_two_deterministic_runs_on_a_gpu_are_the_same_bits(tmp_path, recipe):
     short = ("train.images=12800", "train.device=cuda", "train.deterministic=true", "evaluate.metrics=[]")
     for name in ("one", "two"):
         words = [word for one in short for word in ("--set", one)]
-        done = ganzoo(recipe, *words, "--out", tmp_path / name)
+        command = [sys.executable, "-m", "ganzoo", "run", recipe, *words, "--out", str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     one, two = (RunFolder.open(Path(tmp_path / name)).latest_checkpoint().tensors for name in ("one", "two"))
     assert [name for name in one if not torch.equal(one[name], two[name])] == []

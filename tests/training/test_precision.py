@@ -14,11 +14,20 @@ def test_what_is_asked_for_is_taken(name):
     assert resolve_precision(name, CPU) == name
 
 
-def test_auto_is_settled_once_for_all_and_draws_no_random_numbers():
+def test_auto_is_measured_once_for_all_and_draws_no_random_numbers(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    multiplied, multiply = [], torch.mm
+    monkeypatch.setattr(torch, "mm", lambda one, other: (multiplied.append(one.dtype), multiply(one, other))[1])
+    precision._faster_on_this_cpu.cache_clear()
     before = torch.get_rng_state()
     found = resolve_precision("auto", CPU)
     assert found in ("fp32", "bf16")
+    measured = len(multiplied)
+    assert set(multiplied) == {torch.float32, torch.bfloat16}
     assert [resolve_precision("auto", CPU) for _ in range(20)] == [found] * 20
+    assert len(multiplied) == measured
     assert torch.equal(torch.get_rng_state(), before)
 
 

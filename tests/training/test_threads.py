@@ -1,7 +1,6 @@
 """CPU threads: what a machine offers, measurements that leave no trace, and changes that a resumed run repeats."""
 
 import os
-import time
 
 import pytest
 import torch
@@ -64,14 +63,21 @@ def test_a_control_group_limits_the_cores(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "recipe", ["vanilla-mnist", "dcgan-mnist", "wgan-gp-mnist", "began-mnist", "sngan-mnist", "ada-mnist", "r1-mnist"]
+    ("recipe", "overrides"),
+    [
+        ("vanilla-mnist", []),
+        ("vanilla-mnist", ["networks.discriminator.spectral_norm=true"]),
+        ("wgan-gp-mnist", []),
+        ("began-mnist", []),
+        ("ada-mnist", []),
+        ("r1-mnist", []),
+    ],
 )
-def test_a_rehearsal_leaves_no_trace(mnist, recipe):
+def test_a_rehearsal_leaves_no_trace(mnist, monkeypatch, recipe, overrides):
+    monkeypatch.setattr("ganzoo.training.trainer.MEASURED_BATCHES", 1)  # of the average, whose samples nobody draws
     zoo = load_zoo()
-    first, second = (
-        Trainer(load_recipe(recipe, zoo, ["train.batch_size=16", "train.precision=fp32"]), zoo, dataset=mnist)
-        for _ in range(2)
-    )
+    settings = load_recipe(recipe, zoo, ["train.batch_size=16", "train.precision=fp32", *overrides])
+    first, second = (Trainer(settings, zoo, dataset=mnist) for _ in range(2))
     for trainer in (first, second):
         torch.manual_seed(0)  # two trainings in one process share torch's own generator
         trainer.step()
@@ -91,14 +97,31 @@ def test_a_rehearsal_leaves_no_trace(mnist, recipe):
     assert first.gradients.flush() == second.gradients.flush()
 
 
-def test_fewer_threads_while_the_machine_is_busy_and_all_of_them_afterwards(mnist, two_threads, monkeypatch):
-    """Steps only wait here, each as long as on a busy or a free machine: what this one is doing must not matter."""
+class Clock:
+    """Time that passes only where a test says so: what this machine is doing must not matter."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    for name in ("monotonic", "perf_counter"):
+        monkeypatch.setattr(threads, name, clock)
+    return clock
+
+
+def test_fewer_threads_while_the_machine_is_busy_and_all_of_them_afterwards(mnist, two_threads, clock, monkeypatch):
+    """Steps take as long as on a busy or a free machine."""
     zoo = load_zoo()
     trainer = Trainer(load_recipe("vanilla-mnist", zoo, TINY), zoo, dataset=mnist)
     busy, said = [True], []
 
     def step():
-        time.sleep(0.02 if torch.get_num_threads() == 1 else 0.2 if busy[0] else 0.01)
+        clock.now += 0.02 if torch.get_num_threads() == 1 else 0.2 if busy[0] else 0.01
 
     monkeypatch.setattr(trainer, "step", step)
     monkeypatch.setattr(threads, "SHARE", 1)
@@ -106,9 +129,9 @@ def test_fewer_threads_while_the_machine_is_busy_and_all_of_them_afterwards(mnis
 
     def train_until_changed():
         for _ in range(500):
-            began = time.perf_counter()
+            began = clock.now
             trainer.step()
-            changed = tuner.after_step(time.perf_counter() - began)
+            changed = tuner.after_step(clock.now - began)
             if changed is not None:
                 return changed
         return None
@@ -190,6 +213,22 @@ def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeyp
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
-def test_scoring_settles_on_a_number_of_threads(two_threads):
+@pytest.mark.parametrize(
+    ("seconds", "settled"), [({1: 0.001, 2: 0.002}, 1), ({1: 0.002, 2: 0.001}, 2), ({1: 0.001, 2: 0.00105}, 2)]
+)
+def test_scoring_takes_fewer_threads_where_they_are_clearly_faster(two_threads, clock, monkeypatch, seconds, settled):
+    def multiply(left, right):
+        clock.now += seconds[torch.get_num_threads()]
+        return left
+
+    monkeypatch.setattr(threads, "use_available_cores", lambda: None)  # of which there may be one
+    monkeypatch.setattr(torch, "mm", multiply)
     settle_threads()
-    assert torch.get_num_threads() in (1, 2)
+    assert torch.get_num_threads() == settled
+
+
+def test_scoring_uses_the_number_that_the_environment_gives(two_threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(threads, "_timed", lambda *given: pytest.fail("measured"))
+    settle_threads()
+    assert torch.get_num_threads() == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import pi, prod
+from math import atan2, pi, prod
 
 import pytest
 import torch
@@ -84,9 +84,16 @@ def test_rotation_keeps_distances_in_pixels(height: int, width: int) -> None:
         assert turned_row**2 + turned_column**2 == pytest.approx(row**2 + column**2, rel=0.05)
 
 
-def test_the_angle_is_bounded() -> None:
-    ada = ADA(start=1.0, rotation=15.0)
-    assert ada.rotation == pytest.approx(pi / 12)
+def test_the_angle_goes_to_the_given_degrees_either_way_and_no_further() -> None:
+    image = blob(row=4)
+    row, column = centre(image)
+    angles = []
+    for turned in warp(image.repeat(300, 1, 1, 1), angle=15.0).split(1):
+        turned_row, turned_column = centre(turned)
+        angles.append(atan2(turned_row * column - turned_column * row, turned_row * row + turned_column * column))
+    degrees = torch.tensor(angles) * 180 / pi
+    assert -15.5 < degrees.min() < -14
+    assert 14 < degrees.max() < 15.5
 
 
 def test_a_flip_mirrors_left_and_right() -> None:

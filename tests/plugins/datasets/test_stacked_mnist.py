@@ -113,7 +113,7 @@ def test_the_judge_sees_the_difference_between_real_images_and_a_collapse(zoo, s
     assert lost_kl.value == pytest.approx(log(1000))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_truth_finds_every_mode(zoo, extractor):
     """What generators are compared with: 26,000 real images."""
     dataset = zoo.datasets.get("stacked-mnist").create("test", None)

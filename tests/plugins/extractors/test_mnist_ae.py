@@ -15,7 +15,6 @@ from ganzoo import Features, GanzooError
 from ganzoo.data import part_of
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract
-from ganzoo_plugins.datasets.datasets import mnist
 from ganzoo_plugins.extractors.mnist_ae import FashionMnistAe, MnistAe, features
 from ganzoo_plugins.extractors.mnist_ae_training import MEAN_WEIGHT, directions, main, moved, train
 from ganzoo_plugins.extractors.splitting import split_off_validation
@@ -30,10 +29,8 @@ def judge():
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return {split: mnist(split, None) for split in ("train", "test")}
+def digits(mnist, mnist_test):
+    return {"train": mnist, "test": mnist_test}
 
 
 class TestWeights:

@@ -8,7 +8,6 @@ from safetensors.torch import load, save
 from torch.nn.functional import conv2d
 
 from ganzoo import GanzooError
-from ganzoo_plugins.datasets.datasets import mnist
 from ganzoo_plugins.extractors.mnist_cnn import WEIGHTS, MnistCnn
 from ganzoo_plugins.extractors.mnist_cnn_training import accuracy, distort, folded, main, normalised, train
 
@@ -19,10 +18,8 @@ def cnn():
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return {split: mnist(split, None) for split in ("train", "test")}
+def digits(mnist, mnist_test):
+    return {"train": mnist, "test": mnist_test}
 
 
 def moments(cnn, images):
@@ -137,7 +134,7 @@ class TestTraining:
         assert MnistCnn(tmp_path / "short.safetensors").digest == sha256(first).hexdigest()
 
     def test_another_seed_gives_another_file(self, digits):
-        images, labels = digits["train"].images[:2000], digits["train"].labels[:2000]
+        images, labels = digits["train"].images[:500], digits["train"].labels[:500]
         files = {train(images, labels, epochs=1, seed=seed, report=lambda _: None) for seed in (1, 2)}
         assert len(files) == 2
 

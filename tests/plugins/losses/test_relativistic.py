@@ -92,5 +92,7 @@ def test_extreme_logits_stay_finite(loss: Relativistic, size: float) -> None:
 
 
 @forms
-def test_the_generator_is_given_real_logits(loss: Relativistic) -> None:
-    assert loss.pairs
+def test_in_a_game_the_generator_is_given_real_logits(loss: Relativistic, play) -> None:
+    losses, networks, batch = play(loss)
+    real, fake = (networks["discriminator"](x) for x in (batch.real, networks["generator"](batch.z)))
+    assert torch.allclose(losses["generator"]["loss"], loss.generator(real, fake))

@@ -52,5 +52,7 @@ def test_extreme_logits_stay_finite(size: float) -> None:
     assert torch.isfinite(real.grad).all()
 
 
-def test_the_generator_is_given_real_logits() -> None:
-    assert LOSS.pairs
+def test_in_a_game_the_generator_is_given_real_logits(play) -> None:
+    losses, networks, batch = play(LOSS)
+    real, fake = (networks["discriminator"](x) for x in (batch.real, networks["generator"](batch.z)))
+    assert torch.allclose(losses["generator"]["loss"], LOSS.generator(real, fake))

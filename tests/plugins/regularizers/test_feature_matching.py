@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ganzoo_plugins.losses.wgan_gp import Wasserstein
 from ganzoo_plugins.regularizers.feature_matching import FeatureMatching
 
 
@@ -19,5 +20,9 @@ def test_it_is_the_squared_distance_of_means(context) -> None:
     assert fake.grad[0, 0, 0].tolist() == pytest.approx([-0.5, 0.5])
 
 
-def test_it_belongs_to_the_generator() -> None:
-    assert FeatureMatching().side == "generator"
+def test_it_joins_the_generator_s_loss_alone(play) -> None:
+    losses, networks, batch = play(Wasserstein(), FeatureMatching(weight=3.0))
+    fakes, judge = networks["generator"](batch.z), networks["discriminator"]
+    distance = (judge.features(batch.real).mean(0) - judge.features(fakes).mean(0)).square().mean()
+    assert torch.allclose(losses["generator"]["loss"], -judge(fakes).mean() + 3 * distance)
+    assert "penalty" not in losses["discriminator"]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from ganzoo import GanzooError, GaussianPrior, RegularizerContext, Spec
+from ganzoo_plugins.losses.wgan_gp import Wasserstein
 from ganzoo_plugins.regularizers.orthogonal import Orthogonal, filters
 
 SPEC = Spec((1, 2, 2), GaussianPrior(dim=1))
@@ -87,6 +88,15 @@ def test_a_network_without_layers_is_refused() -> None:
         Orthogonal(side="discriminator").bind(SPEC, {"generator": nn.Linear(1, 1), "discriminator": nn.Identity()})
 
 
-def test_the_side_is_an_option() -> None:
-    assert Orthogonal().side == "generator"
-    assert Orthogonal(side="discriminator").side == "discriminator"
+@pytest.mark.parametrize(("side", "other"), [("generator", "discriminator"), ("discriminator", "generator")])
+def test_it_joins_the_loss_of_the_side_whose_weights_it_is_about(play, side: str, other: str) -> None:
+    term = Orthogonal(weight=0.5) if side == "generator" else Orthogonal(weight=0.5, side=side)
+    losses, networks, batch = play(Wasserstein(), term)
+    products = [rows @ rows.T for rows in filters(networks[side])]
+    expected = sum((product - product.diag().diag()).square().sum() for product in products) / 2
+    assert torch.allclose(losses[side]["penalty"], expected)
+    assert "penalty" not in losses[other]
+    real, fake = (networks["discriminator"](x).mean() for x in (batch.real, networks["generator"](batch.z)))
+    alone = {"discriminator": fake - real, "generator": -fake}
+    assert torch.allclose(losses[side]["loss"], alone[side] + expected / 2)
+    assert torch.allclose(losses[other]["loss"], alone[other])
