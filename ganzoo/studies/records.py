@@ -133,6 +133,10 @@ class RunRecord(_Run):
         """Whether it failed for another reason than the method's: another machine may well train it."""
         return self.status == "failed" and not self.diverged
 
+    def plain(self) -> dict[str, Any]:
+        """What stands in the file; ``diverged`` only of a run that did."""
+        return self.model_dump(mode="json", by_alias=True, exclude=None if self.diverged else {"diverged"})
+
     @property
     def hardware(self) -> str:
         """The GPU, or the CPU with what it multiplies with, where it was trained on that."""

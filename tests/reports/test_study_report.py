@@ -22,7 +22,7 @@ seeds: 3
 measures: [fid@mnist-cnn]
 claims:
   - {{says: "{MARKUP}", paper: Someone 2018, better: hinge, on: fid@mnist-cnn, at: few}}
-  - {{says: R1 helps, paper: Someone 2019, better: r1, on: fid@mnist-cnn}}
+  - {{says: R1 helps, paper: Someone 2019, better: r1, on: fid@mnist-cnn, at: few}}
   - {{says: Hinge helps everywhere, paper: Someone 2020, better: hinge, on: fid@mnist-cnn, at: all}}
 """
 WIDE = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll, pre, svg, .skip, .unseen') && "
