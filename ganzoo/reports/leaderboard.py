@@ -43,7 +43,13 @@ FEW = 5
 UNANSWERED = (
     "No study has all its runs yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
 )
-SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
+COUNTED = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "cannot tell": ("cannot be told", "cannot be told"),
+    "not tested yet": ("is not tested yet", "are not tested yet"),
+}
+"""What is said of one claim with a verdict, and of several, the clearest first."""
 EFFECT = (
     "Effect: how many times better the method scores than what it is compared with, by geometric means over seeds (of "
     "a share such as an accuracy, by its odds); below 1 it is worse. In round brackets: its 95% confidence interval, "
@@ -117,7 +123,7 @@ class Answer:
 
 def _counted(findings: Iterable[Finding]) -> str:
     counts = Counter(finding.verdict for finding in findings)
-    told = [f"{n} {verdict if n == 1 else SEVERAL.get(verdict, verdict)}" for verdict, n in counts.items()]
+    told = [f"{n} {COUNTED[verdict][n > 1]}" for verdict in COUNTED if (n := counts[verdict])]
     return ", ".join(told)
 
 

@@ -113,7 +113,7 @@ def test_the_front_page_has_the_verdicts_first_then_pictures_then_the_table(resu
     order = [page.index(one) for one in ("Is a &amp; so", "a 0", "does not hold", 'id="gallery"', 'id="leaderboard"')]
     assert order == sorted(order)
     assert '<a href="studies/a.html">Is a &amp; so &lt;on&gt;?</a>' in page
-    assert "2 hold, 1 cannot tell" in page
+    assert "2 hold, 1 cannot be told" in page
     assert "### [Is a &amp; so &lt;on&gt;?](studies/a.html)" in text
     assert "No claims: see its table." in text
     # Decided ones first, each study once before one has a second; then the best recipe of each ranking.
