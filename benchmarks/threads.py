@@ -1,0 +1,93 @@
+"""What `train.threads: auto` keeps of a CPU's speed, alone and beside another program.
+
+    python benchmarks/threads.py vanilla-mnist dcgan-mnist flagship-mnist
+
+Each recipe is trained by `ganzoo run` for about as long each time, in turns: with each fixed number of threads, with
+`auto`, and with `auto` beside a process that keeps one core busy. Of each, the median images a second over the rounds,
+measurements of `auto` included. `of_best_fixed` is that of `auto` over that of the fastest fixed number, both alone;
+`kept_beside_another` is that of `auto` beside the other process over that of `auto` alone. On standard output stands
+one JSON object for each recipe. Measure on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from ganzoo.files import child_python, parse_json
+from ganzoo.training.device import available_cores
+
+ALONE, BESIDE = "auto", "auto beside another"
+TRIAL_IMAGES = 6400
+"""Of the first run, which only tells how many images take as long as a round should."""
+
+
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """A process that keeps one core busy meanwhile."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def trained(recipe: str, threads: str, images: int) -> dict[str, Any]:
+    """The run.json of a training of its own process."""
+    settings = {"device": "cpu", "precision": "fp32", "threads": threads, "images": images}
+    words = [word for key, value in settings.items() for word in ("--set", f"train.{key}={value}")]
+    words += ["--set", f"evaluate.every_images={images}", "--set", "evaluate.metrics=[]"]
+    with tempfile.TemporaryDirectory() as folder:
+        command = child_python("ganzoo", "run", recipe, *words, "--out", str(Path(folder, "run")))
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+        run: dict[str, Any] = parse_json(Path(folder, "run", "run.json").read_bytes())
+        return run
+
+
+def compared(recipe: str, rounds: int, seconds: float) -> dict[str, object]:
+    """Images a second by number of threads, and the two ratios."""
+    first = trained(recipe, "auto", TRIAL_IMAGES)
+    images = max(TRIAL_IMAGES, round(first["images_per_second"] * seconds))
+    fixed = [str(n) for n in range(1, available_cores() + 1)]
+    rates: dict[str, list[float]] = {arm: [] for arm in (*fixed, ALONE, BESIDE)}
+    for _ in range(rounds):
+        for arm, found in rates.items():
+            with busy_process() if arm == BESIDE else nullcontext():
+                run = trained(recipe, arm if arm in fixed else "auto", images)
+            found.append(run["images_per_second"])
+    medians = {arm: statistics.median(found) for arm, found in rates.items()}
+    return {
+        "recipe": recipe,
+        "precision": first["precision"],
+        "images": images,
+        "images_per_second": rates,
+        "of_best_fixed": medians[ALONE] / max(medians[arm] for arm in fixed),
+        "kept_beside_another": medians[BESIDE] / medians[ALONE],
+        "environment": first["environment"],
+    }
+
+
+def main() -> None:
+    """Measure one recipe after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="+")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=30, help="of one training, about")
+    given = parser.parse_args()
+    for recipe in given.recipes:
+        print(json.dumps(compared(recipe, given.rounds, given.seconds)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
