@@ -31,11 +31,11 @@ TRIAL_IMAGES = 6400
 
 
 @contextmanager
-def busy_process() -> Iterator[None]:
+def busy_process() -> Iterator[subprocess.Popen[bytes]]:
     """A process that keeps one core busy meanwhile."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        yield
+        yield process
     finally:
         process.kill()
         process.wait()
