@@ -40,9 +40,8 @@ def test_each_arm_in_turns_and_the_two_ratios(monkeypatch):
 
 
 def test_the_other_program_runs_meanwhile_and_ends():
-    with threads.busy_process() as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.2)
+    with threads.busy_process() as process, pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.2)
     assert process.returncode is not None
 
 
