@@ -252,11 +252,15 @@ def test_a_killed_run_says_that_it_was_killed(tmp_path, ganzoo):
     run = tmp_path / "run"
     endless = [word for override in TINY for word in ("--set", override.replace("=64", "=100000000"))]
     with subprocess.Popen([*GANZOO, "run", "vanilla-ring", *endless, "--out", str(run)]) as process:
-        while not list(run.glob("checkpoints/*.json")):
-            assert process.poll() is None
-            time.sleep(0.1)
-        assert json.loads(ganzoo("doctor", run, "--json")[1])["status"] == "running"
-        process.kill()
+        try:
+            while not list(run.glob("checkpoints/*.json")):
+                assert process.poll() is None
+                time.sleep(0.1)
+            code, out, err = ganzoo("doctor", run, "--json")
+        finally:
+            process.kill()  # leaving the block waits for it
+    assert code == 0, err
+    assert json.loads(out)["status"] == "running"
     assert json.loads(ganzoo("doctor", run, "--json")[1])["status"] == "killed"
     assert ganzoo("report", run, "--no-draw")[0] == 0
     assert "Killed; can be resumed" in (run / "report.html").read_text()
