@@ -266,7 +266,7 @@ def build_sampler(
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     if free is None or size <= SHARE * free:
         return ResidentSampler(dataset, batch_size, seed=seed, device=device, rows=rows)
-    log(f"Streaming dataset '{dataset.name}': its {size / 2**30:.1f} GiB do not fit on the GPU.")
+    log(f"Streaming dataset '{dataset.name}': its {size / 2**30:.1f} GiB are more than half of the GPU's free memory.")
     return StreamedSampler(dataset, batch_size, seed=seed, device=device, rows=rows)
 
 

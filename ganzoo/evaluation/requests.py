@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Extractor, Metric
 from ganzoo.config.checking import headline, how_to_score
@@ -205,9 +207,12 @@ def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = Non
                 f"The extractor '{name}' brings its own weights, so it does not take {weights}.",
                 f"These take a file: {', '.join(FOREIGN_EXTRACTORS)}.",
             )
-        extractor = zoo.extractors.get(name).create()
+        # Layers draw weights before theirs are loaded; a training's random numbers may not move because of that.
+        with torch.random.fork_rng(devices=[]):
+            extractor = zoo.extractors.get(name).create()
     elif name in FOREIGN_EXTRACTORS:
-        extractor = pretrained.build(name, shape, weights)
+        with torch.random.fork_rng(devices=[]):
+            extractor = pretrained.build(name, shape, weights)
     else:
         known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
         raise unknown("extractor", name, known, zoo.extractors.hint)

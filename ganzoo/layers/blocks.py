@@ -37,13 +37,15 @@ Norm = Literal["none", "batch", "layer", "instance"]
 over each map of each sample (Ulyanov et al. 2016); a vector has no maps, so there it is the same as ``layer``."""
 
 Conditioning = Literal["concat", "projection", "none"]
-"""How a discriminator of a conditional recipe learns of the label. ``concat``: as maps behind the image (Mirza and
-Osindero 2014). ``projection``: as a direction that features are projected on (Miyato & Koyama 2018, arXiv:1802.05637).
-``none``: not at all, as where an auxiliary classifier judges classes."""
+"""How a discriminator of a conditional recipe learns of the label. ``concat``: one-hot behind the image (Mirza &
+Osindero 2014), as maps in front of convolutions (Radford et al. 2015). ``projection``: as a direction that features are
+projected on (Miyato & Koyama 2018, arXiv:1802.05637). ``none``: not at all, as where an auxiliary classifier judges
+classes."""
 
 GeneratorConditioning = Literal["concat", "batch-norm"]
 """How a generator learns of the label. ``concat``: behind the latent code (Mirza & Osindero 2014). ``batch-norm``: as
-scales and shifts after each batch normalisation (Dumoulin et al. 2017, arXiv:1610.07629)."""
+scales and shifts after each batch normalisation (de Vries et al. 2017, arXiv:1707.00683, after Dumoulin et al. 2017,
+arXiv:1610.07629, who have them after instance normalisation)."""
 
 
 def with_label(inputs: Tensor, label: Tensor | None, classes: int) -> Tensor:
@@ -103,7 +105,7 @@ class LabelAware(nn.Module):
 
 
 class ConditionalBatchNorm(LabelAware):
-    """Batch normalisation whose scale and shift are the label's (Dumoulin et al. 2017, arXiv:1610.07629).
+    """Batch normalisation whose scale and shift are the label's (de Vries et al. 2017, arXiv:1707.00683).
 
     Args:
         channels: Features or feature maps.
@@ -177,7 +179,7 @@ class PadToEven(nn.Module):
 
 
 class Crop(nn.Module):
-    """Cuts off what doubling a side that was rounded up has too much.
+    """Crops the extra row or column that doubling a rounded-up side leaves.
 
     Args:
         size: (height, width) that is left.
@@ -199,8 +201,8 @@ IMAGE_CHANNELS = 4
 class UpConv2d(nn.ConvTranspose2d):
     """A 4x4 transposed convolution with stride 2: feature maps (n, in_channels, h, w) to (n, out_channels, 2h, 2w).
 
-    To the few channels of an image it is computed as what it is on 2x2 blocks of pixels, taken as channels: a 2x2
-    convolution without a stride. The sums are the same, and its kernels more than twice as fast.
+    For an image's few channels it is computed as a 2x2 convolution with stride 1 to four times the channels, which are
+    then shuffled into 2x2 blocks of pixels. The sums are the same, and the kernels more than twice as fast.
 
     Args:
         in_channels: Of the input.
@@ -360,13 +362,13 @@ class SelfAttention(nn.Module):
 
 
 class MinibatchStd(nn.Module):
-    """Adds a feature map that tells how much images of a batch differ (Karras et al. 2018, arXiv:1710.10196, sec. 3).
+    """Adds a map that measures how much the images of a batch differ (Karras et al. 2018, arXiv:1710.10196, section 3).
 
-    The standard deviation over a group of images, averaged over all features and pixels, as a constant map behind the
-    others. A collapsed generator is then plain to see.
+    The standard deviation over a group of images, of four as in the authors' code, averaged over all features and
+    pixels, as a constant map behind the others. A collapsed generator is then plain to see.
 
     Args:
-        group: Images that are compared with one another; the largest divisor of the batch size that is not larger.
+        group: Images compared with one another; lowered to the largest divisor of the batch size.
     """
 
     def __init__(self, group: int = 4) -> None:

@@ -20,7 +20,7 @@ from ganzoo.api.objective import Spec
 def pyramid_sizes(spec: Spec) -> list[tuple[int, int]]:
     """(height, width) of every resolution, from the coarsest to the image's own.
 
-    Each halving rounds up, and there are as many as leave at least 4x4, but at least one: 28x28 is 4, 7, 14, 28.
+    Sides are halved, rounding up, at least once and then as long as both stay at least 4: 28x28 is 4, 7, 14, 28.
     """
     sizes = [(spec.height, spec.width)]
     while len(sizes) == 1 or min(sizes[0]) > 6:

@@ -80,14 +80,17 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
         GanzooError: Every checkpoint is damaged.
     """
     damaged: list[str] = []
-    paths = sorted(folder.glob("*.safetensors"), reverse=True)
-    for path in paths:
-        try:
-            return read_checkpoint(path), damaged
-        except NewerError:
-            raise
-        except GanzooError as error:
-            damaged.append(error.sentence)
+    paths: list[Path] = []
+    # A run that goes on removes its older checkpoints, perhaps while they are read: then there are newer ones.
+    while (found := sorted(folder.glob("*.safetensors"), reverse=True)) != paths:
+        damaged, paths = [], found
+        for path in paths:
+            try:
+                return read_checkpoint(path), damaged
+            except NewerError:
+                raise
+            except GanzooError as error:
+                damaged.append(error.sentence)
     if len(paths) == 1 and not paths[0].with_suffix(".json").exists():
         return None, damaged
     if damaged:

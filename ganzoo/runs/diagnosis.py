@@ -381,4 +381,4 @@ def _last_checkpoint(run: RunFolder) -> str:
         checkpoint = None
     if checkpoint is None:
         return "It had no checkpoint yet."
-    return f"The last good checkpoint, of {checkpoint.state['images']:,} images, is kept."
+    return f"The last checkpoint, of {checkpoint.state['images']:,} images, is kept."

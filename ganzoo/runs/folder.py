@@ -86,10 +86,14 @@ def _own_key() -> bytes:
         new = temporary_name(file)
         write_atomically(new, secrets.token_bytes(32))
         try:
-            with suppress(FileExistsError):  # another process was quicker, and its key is the user's
-                os.link(new, file)
+            new.chmod(0o600)
+            os.link(new, file)
+        except FileExistsError:
+            pass  # another process was quicker, and its key is the user's
+        except OSError:  # a file system without hard links
+            new.replace(file)
         finally:
-            new.unlink()
+            new.unlink(missing_ok=True)
     return file.read_bytes()
 
 
@@ -251,8 +255,10 @@ class RunFolder:
         info = read_description(path)
         # Whether a process of another host holds a lock cannot be seen from here on every network file system.
         here = (info.get("process") or {}).get("host", socket.gethostname()) == socket.gethostname()
-        if info.get("status") == "running" and here and not is_locked(path):
-            info["status"] = "killed"
+        if info["status"] == "running" and here and not is_locked(path):
+            info = read_description(path)  # it may have ended since it was read
+            if info["status"] == "running":
+                info["status"] = "killed"
         return cls(path, info)
 
     @contextmanager

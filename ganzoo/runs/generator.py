@@ -243,7 +243,11 @@ def load(
         if name is not None:
             folder, recipe, saved = published(name, zoo)
         else:
-            folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+            # Opened anew where it is to be read in another way than it was opened for.
+            if isinstance(run, RunFolder):
+                folder = run if data_dir is None and not allow_paths else RunFolder.open(run.path)
+            else:
+                folder = RunFolder.open(run)
             recipe, saved = folder.recipe(zoo), folder.checkpoint(checkpoint)
     # Fresh weights are drawn and then replaced: nobody else's random numbers may move because of that.
     with torch.random.fork_rng(devices=[]):

@@ -47,7 +47,7 @@ LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Who is told of a run's progress.
+    """Receive a run's progress.
 
     Attributes:
         trackers: Receive every event, besides those that the recipe names.
@@ -129,7 +129,7 @@ class TrainingLoop:
         Raises:
             Interrupted: Ctrl-C; the state is saved.
             Terminated: SIGTERM; the state is saved.
-            Diverged: A loss, a gradient, a weight or a sample is no longer finite; the last good checkpoint is kept.
+            Diverged: A loss, a gradient, a weight or a sample is no longer finite; what was saved before is kept.
         """
         trainer, every = self.trainer, self.trainer.recipe.evaluate.every_images
         config = trainer.recipe.train
@@ -235,7 +235,7 @@ class TrainingLoop:
             self._log_event("diverged", broken=list(broken))
             raise Diverged(
                 f"Training diverged: {', '.join(broken)} is not finite after {self.trainer.images:,} images.",
-                "The last good checkpoint is kept; try a lower learning rate, train.precision=fp32 or a regularizer.",
+                "Try a lower learning rate, train.precision=fp32 or a regularizer; what was saved before is kept.",
             )
 
     def _evaluate(self) -> None:

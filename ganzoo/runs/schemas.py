@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -80,6 +82,7 @@ class _Event(_Shape):
     value: Number = math.nan
     floor: Number | None = None
     weights: str = ""
+    sd: Number | None = None
     gradients: dict[str, Number] = {}
     variety: dict[str, Number] = {}
     real_variety: dict[str, Number] = {}
@@ -293,9 +296,13 @@ def read_description(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     try:
         info = parse_json(file.read_bytes())
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise GanzooError(
             f"{path} is not a run folder (no run.json).", "Give a folder that `ganzoo run` made."
+        ) from error
+    except OSError as error:
+        raise GanzooError(
+            f"{file} cannot be read ({error.strerror}).", "Check its permissions and the disk."
         ) from error
     except ValueError as error:
         raise _damaged(file, "not JSON") from error
@@ -303,7 +310,7 @@ def read_description(path: Path) -> dict[str, Any]:
         raise _damaged(file, "not a mapping")
     refuse_newer(info.get("schema", 0), RUN, str(path))
     try:
-        _Facts.model_validate(info)
+        info.setdefault("status", _Facts.model_validate(info).status)
     except ValidationError as error:
         first = error.errors()[0]
         raise _damaged(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -316,9 +323,23 @@ def refuse_pipes(path: Path) -> None:
     Raises:
         GanzooError: An entry is neither a file nor a folder.
     """
-    for entry in (*path.glob("*"), *path.glob("*/*")):
-        if entry.exists() and not (entry.is_file() or entry.is_dir()):
+    for entry in _entries(path):
+        # One look at each: between two, a run that goes on may have renamed or removed it.
+        try:
+            mode = entry.stat().st_mode
+        except OSError:
+            continue  # gone, or a link to nothing
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise GanzooError(f"{entry} is a pipe, socket or device, not a file.", "Remove it; ganzoo did not make it.")
+
+
+def _entries(path: Path) -> Iterator[Path]:
+    """What a run folder and its folders hold; folders that go away meanwhile hold nothing."""
+    with suppress(OSError):
+        for entry in list(path.iterdir()):
+            yield entry
+            with suppress(OSError):
+                yield from list(entry.iterdir())
 
 
 def _damaged(file: Path, reason: str) -> GanzooError:

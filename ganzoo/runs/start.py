@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,18 @@ REHEARSED, REHEARSED_SECONDS = 20, 2.0
 """Steps, and seconds of them, that tell how long a training will take."""
 
 
+@contextmanager
+def _threads_restored() -> Iterator[None]:
+    """How many CPU threads one run uses is its own affair: the next one in this process finds what this one found."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        use_available_cores()
+
+
+@_threads_restored()
 def start(
     recipe: Recipe | None,
     zoo: Zoo,
@@ -75,7 +87,7 @@ def start(
         out: The run folder to make; new or empty. None in processes that are not main.
         data_dir: Where the user keeps dataset files.
         dataset: Training images to use instead of the recipe's own, in one process.
-        callbacks: Who is told of progress.
+        callbacks: Receive progress.
         processes: The processes that train together.
         profile: Say where the time of a step goes, once it is under way, and log it as an event ``profile``.
         announce: Say what it trains on, and how long it will take, before it starts; in one process alone.
@@ -133,6 +145,7 @@ def _announcement(trainer: Trainer, dataset: Dataset) -> str:
     )
 
 
+@_threads_restored()
 def resume(
     path: Path | None,
     zoo: Zoo,
@@ -151,7 +164,7 @@ def resume(
         zoo: Where the recipe's names are looked up.
         overrides: Changes of the form ``a.b=c``, of ``CHANGEABLE`` alone.
         dataset: Training images to use instead of the recipe's own, in one process.
-        callbacks: Who is told of progress.
+        callbacks: Receive progress.
         processes: The processes that train together.
 
     Raises:
@@ -163,7 +176,7 @@ def resume(
         if not override.startswith(CHANGEABLE):
             raise GanzooError(
                 f"`{override}` cannot be changed after a run has started.",
-                f"On resume, --set takes {', '.join(CHANGEABLE)}.",
+                f"On resume, --set takes {', '.join(CHANGEABLE).replace('evaluate.', 'evaluate.*')}.",
             )
     with run.claimed() if run is not None else nullcontext():
         recipe = data_dir = None
@@ -188,8 +201,8 @@ def resume(
                     f"The run {run.path} is done.",
                     "Train further with --set train.images=N, or score more with --set evaluate.metrics=[...].",
                 )
-            before, now = run.recipe(zoo).train.images, shared.train.images
-            length = {} if before == now else {"train_images": now, "train_images_before": before}
+            before, after = run.recipe(zoo).train.images, shared.train.images
+            length = {} if before == after else {"train_images": after, "train_images_before": before}
             if length:
                 _refuse_or_warn_of_another_length(parts.trainer, callbacks)
             if overrides:
@@ -223,6 +236,8 @@ def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) ->
 
 def _as_begun(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
     """A run's recipe with what `auto` was when it began: another machine might choose otherwise."""
+    if recipe.train.deterministic:
+        fix_workspace()  # before a device is looked for, which starts CUDA
     device = processes.device(recipe.train.device)
     recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
     if recipe.train.precision == "tf32" and device.type != "cuda":
@@ -389,35 +404,35 @@ def _train(
         with _out_of_memory_as_sentence():
             TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
         return None
-    named = [
-        zoo.trackers.get(component.name).create(run.path, **component.options) for component in trainer.recipe.trackers
-    ]
-    trackers = [*named, *callbacks.trackers]
-    loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
-    try:
-        with _out_of_memory_as_sentence():
-            if announce:
-                callbacks.log(_announcement(trainer, parts.dataset))
-            loop.train()
-    except (Interrupted, Terminated):
-        run.update(status="interrupted", ended=now())
-        raise
-    except Exception:
-        run.update(status="failed", ended=now())
-        raise
-    finally:
-        torch.set_num_threads(tuner.most)
+    # Closed last, after the status is on disk: a tracker may upload for long, and may fail.
+    with ExitStack() as closing:
+        trackers = list(callbacks.trackers)
         for tracker in trackers:
-            tracker.close()
-    run.update(
-        status="done",
-        ended=now(),
-        images=trainer.images,
-        seconds=round(loop.seconds, 3),
-        images_per_second=round(trainer.images / loop.seconds, 1) if loop.seconds else None,
-        reason=loop.reached or "all images shown",
-        engine=trainer.engine.name,
-    )
+            closing.callback(tracker.close)
+        try:
+            for component in trainer.recipe.trackers:
+                trackers.append(zoo.trackers.get(component.name).create(run.path, **component.options))
+                closing.callback(trackers[-1].close)
+            loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
+            with _out_of_memory_as_sentence():
+                if announce:
+                    callbacks.log(_announcement(trainer, parts.dataset))
+                loop.train()
+        except (Interrupted, Terminated):
+            run.update(status="interrupted", ended=now())
+            raise
+        except Exception:
+            run.update(status="failed", ended=now())
+            raise
+        run.update(
+            status="done",
+            ended=now(),
+            images=trainer.images,
+            seconds=round(loop.seconds, 3),
+            images_per_second=round(trainer.images / loop.seconds, 1) if loop.seconds else None,
+            reason=loop.reached or "all images shown",
+            engine=trainer.engine.name,
+        )
     return run
 
 

@@ -27,7 +27,7 @@ from ganzoo.errors import GanzooError
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 """Types of devices that train. Torch knows more names, of which some hold no numbers and others need extensions."""
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Where users say how many threads they want; whoever does gets that number."""
+"""Where users say how many threads they want. They get that number, but for a resumed run, which keeps its own."""
 MAX_BF16_TIME = 0.7
 """bf16 pays off up to this share of the fp32 time of a product: autocast's conversions cost part of the gain."""
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
@@ -174,7 +174,7 @@ def refuse_tf32_elsewhere(precision: str, device: torch.device) -> None:
     """Check that TF32 is asked for on a GPU that may have it.
 
     Raises:
-        GanzooError: The device is none.
+        GanzooError: It is not a CUDA device.
     """
     if precision == "tf32" and device.type != "cuda":
         raise GanzooError(

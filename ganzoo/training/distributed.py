@@ -1,4 +1,4 @@
-"""One training by several processes, as torchrun starts them: torch.distributed, and nothing home-made beside it.
+"""One training by several processes, as torchrun starts them: torch.distributed, with gradients in one exchange.
 
 Every process runs the same program, holds the same weights and sees its own rows of each batch. The main process, of
 rank 0, is the only one that writes.
@@ -184,10 +184,11 @@ def _in_contact() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+        # gloo's own checks, such as of sizes, fail with "enforce fail": that is not lost contact.
+        if not isinstance(error, dist.DistError) and ("gloo" not in str(error) or "enforce fail" in str(error)):
             raise
         raise LostContact(
-            "Another process of this training ended, or does not answer.",
+            "Another process of this run ended, or does not answer.",
             "If it did not say why, check that its machine still runs; then resume with --resume.",
         ) from error
 
@@ -326,7 +327,7 @@ class SyncedBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance * n / max(1, n - 1), share)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Whatever the layer in whose place it stands was given."""
+        """Accept any input that the replaced layer accepted."""
 
 
 class _Sum(torch.autograd.Function):
@@ -354,9 +355,13 @@ def _mean_of_all(x: Tensor) -> Tensor:
 
 
 def sync_batch_norm(network: nn.Module) -> None:
-    """Put a ``SyncedBatchNorm`` with the same state in the place of each batch normalisation below a module."""
+    """Put a ``SyncedBatchNorm`` with the same state in the place of torch's batch normalisations below a module.
+
+    Other classes derived from them stay, since what they add would be lost.
+    """
     for name, child in network.named_children():
-        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+        plain = type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        if plain and isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             tracks, state = child.track_running_stats, child.state_dict()
             like = next(iter(state.values()), torch.empty(0))  # the weight, or else the running mean
             new = SyncedBatchNorm(

@@ -1,4 +1,4 @@
-"""How a training fares: weights that are no longer finite, and where the time of a step goes."""
+"""Health of a training run: weights that are no longer finite, and where the time of a step goes."""
 
 from __future__ import annotations
 

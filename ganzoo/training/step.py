@@ -1,8 +1,8 @@
 """The adversarial step, in order of execution: batches, phases, loss, backward, optimizer, average.
 
-``TrainingStep`` runs every phase once. Phases that share fakes form one ``StepGroup`` on one batch; every other
-phase is a group by itself. A ``PhaseStep`` is one step of a phase's optimizers. An engine (``training/engines``) makes
-a faster function of a group, and nothing else.
+``TrainingStep`` runs every phase that is due, as often as it is to be repeated. Phases that share fakes form one
+``StepGroup`` on one batch; every other phase is a group by itself. A ``PhaseStep`` is one step of a phase's optimizers.
+An engine (``training/engines``) makes a faster function of a group, and nothing else.
 
 Losses and gradient norms are noted on the device, and looked at where they are logged. Noting draws from no random
 numbers and writes to no weight, so that a watched run trains to the same bits.
@@ -26,7 +26,7 @@ from ganzoo.training.distributed import Replicas
 from ganzoo.training.optim import Ema
 
 WATCH_EVERY = 16
-"""Steps between readings: each costs a percent or more of its step, and a sickness lasts for hundreds of steps."""
+"""Steps between readings: each costs a percent or more of its step, and a problem lasts for hundreds of steps."""
 
 StepFn = Callable[[Mapping[str, Tensor]], None]
 """What is done with one batch, given by column: latent codes, forward, backward, optimizer step."""
@@ -119,7 +119,7 @@ class StepGroup:
 
     @property
     def repeat(self) -> int:
-        """It runs so often in one step."""
+        """How many times it runs in one step."""
         return self.phases[0].phase.repeat
 
     @property
@@ -351,7 +351,7 @@ class GradientWatch(Meters):
         }
 
     def note(self, phase: Phase) -> None:
-        """Read the gradients of a phase that has just had its turn; does not wait for the device."""
+        """Read the gradients of a phase that has just run; does not wait for the device."""
         parameters = self._parameters[phase.name]
         if parameters:
             norms = {}

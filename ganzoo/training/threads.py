@@ -29,19 +29,20 @@ SLOW = 1.5
 HOPELESS = 3.0
 """A number of threads whose step takes this many times as long as the best one's is measured no further."""
 MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
-"""A number of threads is measured over so much time or so many steps, whichever ends first; one step at least."""
+"""A number of threads is measured over this time or this many steps, whichever ends first; one step at least."""
 RECENT = 8
 """Steps that say whether steps have become slow."""
 WARM_UP = 3
 """Steps before the first measurement: the first ones allocate memory."""
 SHARE, LONGEST_WAIT = 40, 120.0
-"""Measuring takes at most one part in so many of a training's time; seconds until the next one at most."""
+"""Measuring takes at most 1 / ``SHARE`` of a training's time; it is repeated after ``LONGEST_WAIT`` seconds at most."""
 
 
 def settle_threads() -> None:
     """Choose a number of threads for work that is not made of training steps, such as scoring, by a short measurement.
 
-    It takes about a fifth of a second, and nothing where the environment says how many, or there is one core.
+    It takes a tenth of a second for each number that is tried, and nothing where the environment says how many, or
+    there is one core.
     """
     use_available_cores()
     most = torch.get_num_threads()
@@ -72,9 +73,9 @@ def _timed(step: Callable[[], object], seconds: float, most: int, limit: float =
 
     Args:
         step: What is called.
-        seconds: Calls go on for so long,
-        most: or until there were so many,
-        limit: or until one takes so many seconds.
+        seconds: Total time of the calls at most.
+        most: Number of calls at most.
+        limit: A call that takes this many seconds is the last.
     """
     times: list[float] = []
     while len(times) < most and sum(times) < seconds and max(times, default=0.0) < limit:

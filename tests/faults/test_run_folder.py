@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from ganzoo import Tracker
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, RunError
 from ganzoo.runs.folder import RunFolder, reading
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.schemas import NewerError
 from ganzoo.runs.start import resume, start
+from ganzoo.training.device import available_cores
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -108,6 +111,51 @@ def test_a_pipe_is_rejected_without_waiting(run, name):
         RunFolder.open(run)
 
 
+def test_a_run_may_rename_and_remove_files_while_its_folder_is_opened(run, monkeypatch):
+    """What is there at the first look may be gone at the second: a temporary file, an older checkpoint."""
+    first_look = Path.stat
+
+    def gone_afterwards(path, **options):
+        found = first_look(path, **options)
+        if path.name.startswith(".passing"):
+            path.unlink(missing_ok=True)
+        return found
+
+    for folder in ("", "checkpoints"):
+        (run / folder / ".passing.tmp").write_text("")
+    monkeypatch.setattr(Path, "stat", gone_afterwards)
+    assert RunFolder.open(run).info["status"] == "done"
+
+
+def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(run, monkeypatch):
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**info, "status": "running"}))
+    assert RunFolder.open(run).info["status"] == "killed"
+
+    def ends(path):
+        (run / "run.json").write_text(json.dumps(info))
+        return False
+
+    monkeypatch.setattr("ganzoo.runs.folder.is_locked", ends)
+    assert RunFolder.open(run).info["status"] == "done"
+
+
+def test_a_run_json_without_a_status_is_of_a_running_run(run):
+    info = json.loads((run / "run.json").read_text())
+    del info["status"]
+    (run / "run.json").write_text(json.dumps(info))
+    assert RunFolder.open(run).info["status"] == "killed"
+
+
+def test_an_unreadable_run_json_is_not_called_missing(run, monkeypatch):
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    with pytest.raises(GanzooError, match=r"run\.json cannot be read \(Permission denied\)"):
+        RunFolder.open(run)
+
+
 def test_a_run_with_an_edited_recipe_is_not_resumed(run, zoo):
     text = (run / "recipe.yaml").read_text()
     (run / "recipe.yaml").write_text(text.replace("batch_size: 16", "batch_size: 32"))
@@ -143,6 +191,35 @@ def test_a_run_of_the_first_schema_is_read_and_resumed(zoo, tmp_path):
     assert longer.info["images"] == 128
     assert longer.scores()[: len(before)] == before
     assert len(before) > 0
+
+
+def test_one_run_leaves_the_number_of_threads_as_it_was(zoo, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        done = start(load_recipe("vanilla-ring", zoo, [*TINY, "train.threads=1"]), zoo, tmp_path / "run")
+        assert done.info["environment"]["threads"] == 1
+        assert torch.get_num_threads() == min(2, available_cores())
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_tracker_that_fails_at_its_end_leaves_a_finished_run_and_closes_the_others(recipe, zoo, tmp_path):
+    closed = []
+
+    class Fails(Tracker):
+        def log(self, event):
+            pass
+
+        def close(self):
+            closed.append((self, RunFolder.open(tmp_path / "run").info["status"]))
+            raise OSError("no connection")
+
+    trackers = [Fails(), Fails()]
+    with pytest.raises(OSError, match="no connection"):
+        start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(trackers=trackers))
+    assert {status for _, status in closed} == {"done"}
+    assert {tracker for tracker, _ in closed} == set(trackers)
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes")])

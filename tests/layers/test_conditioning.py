@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo import GaussianPrior, Spec
+from ganzoo import GanzooError, GaussianPrior, Spec
 from ganzoo.layers import (
     ConditionalBatchNorm,
     Head,
@@ -102,9 +102,10 @@ def test_a_discriminator_sees_the_label_as_told(module: object, conditioning: st
     assert (features.std(0).max() > 1e-6) == (conditioning == "concat")
 
 
+@pytest.mark.parametrize("norm", ["batch", "none", "layer"])
 @pytest.mark.parametrize("module", [mlp, dcgan], ids=["mlp", "dcgan"])
-def test_a_generator_with_conditional_norm_sees_the_label_there_alone(module: object) -> None:
-    network = module.Generator(SPEC, conditioning="batch-norm").eval()
+def test_a_generator_with_conditional_norm_sees_the_label_there_alone(module: object, norm: str) -> None:
+    network = module.Generator(SPEC, norm=norm, conditioning="batch-norm").eval()
     z = torch.randn(1, 4).expand(3, -1)
     assert network(z, torch.arange(3)).std(0).max() == 0, "all labels start with the same scale and shift"
     norm = next(layer for layer in network.modules() if isinstance(layer, ConditionalBatchNorm))
@@ -113,6 +114,12 @@ def test_a_generator_with_conditional_norm_sees_the_label_there_alone(module: ob
     images = network(z, torch.arange(3))
     assert torch.equal(images[0], images[2])
     assert not torch.equal(images[0], images[1])
+
+
+def test_a_perceptron_without_a_layer_to_normalise_cannot_get_the_label_that_way() -> None:
+    with pytest.raises(GanzooError, match="second hidden layer"):
+        mlp.Generator(SPEC, hidden=[8], conditioning="batch-norm")
+    mlp.Generator(SPEC, hidden=[8], conditioning="concat")
 
 
 @pytest.mark.parametrize("bias", [True, False])

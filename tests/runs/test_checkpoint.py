@@ -49,6 +49,20 @@ def test_only_the_newest_two_are_kept(tmp_path):
     assert names == [f"{i:012d}.{end}" for i in (384, 1024) for end in ("json", "safetensors")]
 
 
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_not_called_damaged(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, tensors(1), {"images": 1}, keep=1)
+    first, read = [True], read_checkpoint
+
+    def replaced(path):
+        if first.pop() if first else False:
+            save_checkpoint(tmp_path, tensors(2), {"images": 2}, keep=1)
+        return read(path)
+
+    monkeypatch.setattr("ganzoo.runs.checkpoint.read_checkpoint", replaced)
+    checkpoint, damaged = load_latest(tmp_path)
+    assert (checkpoint.state["images"], damaged) == (2, [])
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:-10])
 

@@ -34,7 +34,7 @@ FEWEST_STEPS: Final = 200
 COMPILED_SECONDS: Final = 600.0
 """Compiling, which takes a minute or more, is tried where the steps that are left would take longer than this."""
 BLOCKS, BLOCK_SECONDS, BLOCK_STEPS = 5, 0.1, 16
-"""An engine's time is the median of so many blocks, each of so many seconds or steps, whichever is less."""
+"""An engine's time is the median of this many blocks, each of this many seconds or steps, whichever is less."""
 
 
 class EagerEngine:
@@ -68,7 +68,7 @@ def choose_engine(
     if name in CAPTURING:
         if processes > 1:
             raise GanzooError(
-                f"The engine '{name}' trains in one process, and this training has several.",
+                f"The engine '{name}' trains in one process, and this run uses several.",
                 "Use train.engine=eager or compile, or start it without torchrun.",
             )
         if device.type != "cuda":
@@ -161,6 +161,9 @@ def measure_engines(trainer: Trainer) -> EngineChoice:
         seconds["eager"] = _seconds_a_step(trainer)
     for name in ("cudagraph", "compile-cudagraph"):
         left = (trainer.total_steps - trainer.steps) * min(seconds.values())
+        if name.startswith("compile") and trainer.recipe.train.share_fakes:
+            left_out[name] = "compiled phases that share fakes generate them twice"
+            continue
         if name.startswith("compile") and left < COMPILED_SECONDS:
             left_out[name] = "the training is too short for compiling to pay"
             continue

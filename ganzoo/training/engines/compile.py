@@ -29,9 +29,10 @@ COMPILATIONS = 256
 class CompileEngine:
     """Compiles each phase's loss, forward and backward; optimizers are torch's fused ones already.
 
-    A loss that cannot be compiled runs eagerly from its first turn on, with a sentence. Random numbers are those of
+    A loss that cannot be compiled runs eagerly from the start, with a sentence. Random numbers are those of
     eager execution; sums may be taken in another order, so that results agree within rounding. Phases that share fakes
-    are compiled apart, and each generates them from the same latent codes.
+    are compiled apart, and each generates them from the same latent codes: running statistics of G then move twice a
+    step, and noise that G draws itself differs between the two.
 
     Args:
         device: Where the networks are.

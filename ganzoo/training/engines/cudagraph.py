@@ -38,7 +38,7 @@ class CaptureEngine:
     """Replays each group as one piece: latent codes, forward, backward, optimizer step and the note of its losses.
 
     Nothing of it is Python any more then. What stays on the host is the schedule, the choice of real rows, which are
-    copied to where the captured work reads them, and the moving average. The first turns run as they are written; they
+    copied to where the captured work reads them, and the moving average. The first steps run as they are written; they
     are steps of the training like all others, so that nothing has to be undone. A group is tried out on tensors without
     values before: one that cannot be captured goes on as it is written, with a sentence. A capture that breaks off all
     the same ends the training, since it can leave a GPU in disorder.

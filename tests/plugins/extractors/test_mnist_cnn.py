@@ -8,6 +8,7 @@ from safetensors.torch import load, save
 from torch.nn.functional import conv2d
 
 from ganzoo import GanzooError
+from ganzoo.evaluation.requests import find_extractor
 from ganzoo_plugins.extractors.mnist_cnn import WEIGHTS, MnistCnn
 from ganzoo_plugins.extractors.mnist_cnn_training import accuracy, distort, folded, main, normalised, train
 
@@ -163,3 +164,10 @@ class TestTraining:
         with pytest.raises(SystemExit):
             main([])
         assert "--out" in capsys.readouterr().err
+
+
+def test_making_an_extractor_moves_no_random_numbers_of_a_training(zoo):
+    """Other processes than the main one make theirs in the middle of it."""
+    before = torch.get_rng_state()
+    find_extractor("mnist-cnn", zoo, (1, 28, 28))
+    assert torch.equal(torch.get_rng_state(), before)

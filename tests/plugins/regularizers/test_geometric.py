@@ -81,6 +81,13 @@ def test_spectral_normalisation_leaves_no_margin_to_widen() -> None:
         SVMMargin().bind(SPEC, {"discriminator": discriminator})
 
 
+def test_a_projection_on_the_label_is_not_one_linear_head() -> None:
+    spec = Spec((1, 2, 2), GaussianPrior(dim=4), classes=3)
+    SVMMargin().bind(spec, {"discriminator": Discriminator(spec, conditioning="concat")})
+    with pytest.raises(GanzooError, match=r"svm-margin.*mlp"):
+        SVMMargin().bind(spec, {"discriminator": Discriminator(spec, conditioning="projection")})
+
+
 @pytest.mark.parametrize("head", [nn.Flatten(0), nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 1))], ids=["none", "two"])
 def test_a_discriminator_without_one_linear_head_is_refused(head: nn.Module) -> None:
     discriminator = Discriminator(SPEC)
