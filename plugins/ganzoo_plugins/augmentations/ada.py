@@ -15,9 +15,9 @@ From the authors' default pipeline, ``bgc`` (blitting, geometry and colour of ap
 grey images: translation N(0, 0.125²) of the size, scale 2^N(0, 0.2²), rotation, brightness N(0, 0.2²), and contrast
 2^N(0, 0.5²). Two more of the appendix are options, off by default as there: ``noise`` of deviation |N(0, 0.1²)|, and
 ``cutout`` of half the size. Geometry is resampled once, bilinearly with reflected borders, without the paper's wavelet
-filters. Flips are off by default and rotation goes to 15° instead of 180°: a mirrored digit is no digit and a 6 on its
-head is a 9, so what leaks into G at a large p would be wrong. Not here: turns by 90° and translation by whole pixels,
-anisotropic scaling, luma flip, hue and saturation, the filter bank.
+filters. Flips are off by default and rotation goes to 15° instead of 180°: a mirrored digit is not a digit and an
+upside-down 6 is a 9, so what leaks into G at a large p would be wrong. Not here: rotation by 90° and translation by
+whole pixels, anisotropic scaling, luma flip, hue and saturation, the filter bank.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class ADA(Augmentation):
         return images
 
     def warp(self, images: Tensor) -> Tensor:
-        """Rotate, scale, flip and translate. Images that none of these fell to are not resampled."""
+        """Rotate, scale, flip and translate. Images that none of these changes are not resampled."""
         angle = (2 * torch.rand(len(images), device=images.device) - 1) * self.rotation * self.chosen(images)
         scale = self.sometimes(images, 0.2).exp2()
         mirror = 1 - 2.0 * (self.chosen(images) & self.chosen(images, 0.5)) if self.flip else torch.ones_like(scale)
@@ -124,7 +124,7 @@ class ADA(Augmentation):
         return torch.where(per_sample(touched), warped, images)
 
     def chosen(self, images: Tensor, share: float | None = None) -> Tensor:
-        """For each image, whether something falls to it: bool (n,), with probability p or ``share``."""
+        """Whether each image is chosen: bool (n,), with probability p or ``share``."""
         return torch.rand(len(images), device=images.device) < (self.p if share is None else share)
 
     def sometimes(self, images: Tensor, deviation: float, *size: int) -> Tensor:

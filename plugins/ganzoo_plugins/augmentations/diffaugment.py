@@ -50,7 +50,7 @@ class DiffAugment(Augmentation):
     """Random colour, translation and cutout.
 
     Args:
-        policy: Which parts, in order. None leaves images as they are.
+        policy: Which parts, in order. An empty list leaves images as they are.
         shift: Largest translation, as a share of the image's size.
         window: Side of the cutout, as a share of the image's size.
     """

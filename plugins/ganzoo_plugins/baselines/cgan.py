@@ -1,12 +1,13 @@
-"""cGAN: both players are told the label.
+"""cGAN: both players get the label.
 
 Mirza & Osindero 2014, "Conditional Generative Adversarial Nets", arXiv:1411.1784, equation 2:
 
     min_G max_D  E_x[log D(x | y)] + E_z[log(1 - D(G(z | y)))]
 
 The label enters as a one-hot vector beside the latent code in G and beside the image in D: ``conditioning: concat``,
-the default of the networks that offer a choice. Fakes are drawn with the labels of the batch's real images. The paper
-maps z and y through hidden layers of their own before they meet, and has maxout units in D; here one layer sees both.
+the default of ``mlp``, ``dcgan`` and ``sngan-resnet``. Fakes are drawn with the labels of the batch's real images. The
+paper maps z and y through hidden layers of their own before they meet, and has maxout units in D; here one layer sees
+both.
 """
 
 from __future__ import annotations

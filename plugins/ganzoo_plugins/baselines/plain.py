@@ -5,9 +5,10 @@ E[softplus(-D(x))] + E[softplus(D(G(z)))], G minimises E[softplus(-D(G(z)))].
 
 A method's score says little until the same networks, trained by the same optimizer for as many images without the
 method, stand beside it. These recipes are that: each has the networks, the optimizers, the batch, the average and the
-length of its family's recipe, and neither a penalty nor spectral normalisation nor an augmentation. Two families need
-none of their own, because their recipe is plain already: ``dcgan-mnist``, and ``cgan-mnist`` for perceptrons that are
-given labels.
+length of its family's recipe, and neither a penalty nor spectral normalisation nor an augmentation. What most recipes
+of perceptrons share is in ``baseline-mlp-mnist``; a recipe's own prior, optimizer, critic steps or length may differ.
+Two families need none of their own, because their recipe is plain already: ``dcgan-mnist``, and ``cgan-mnist`` for
+perceptrons that are given labels.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Miyato & Koyama 2018, "cGANs with Projection Discriminator", arXiv:1802.05637, e
     D(x, y) = v_yᵀ φ(x) + ψ(φ(x))
 
 which is what an optimal D looks like where p(y | x) is a softmax of features. It is ``conditioning: projection`` of a
-discriminator (``layers.Head``), with any loss. G learns of the label through conditional batch normalisation
+discriminator (``layers.Head``), with any loss. G gets the label through conditional batch normalisation
 (``conditioning: batch-norm``), as in the paper.
 """
 

@@ -9,9 +9,9 @@ boundary (section 3, "continuous variables"):
 With D = σ(s) the difference of logs is the logit s itself, so the loss is E[s²]/2: nothing to overflow, and a gradient
 of s that grows with the distance from the boundary, on either side.
 
-The authors' code for images has two variants more. By default it squares s - log Z, where log Z is a moving average of
-the batch's log E[e^s], so that G seeks the boundary of D as it would be with normalised ratios. The other is the
-cross-entropy of an undecided D, softplus(-s) + s/2. Neither is here.
+The authors' code for images has two more variants. By default it squares s - log Z, where log Z is a moving average of
+the batch's log E[e^s], so that G seeks the level where the ratio, divided by its mean over fakes, is 1. The
+other is the cross-entropy of σ(s) with a target of 1/2, softplus(-s) + s/2. Neither is here.
 
 Not here: the form for discrete data, the paper's other half. It weights the log-likelihoods of discrete samples by
 their normalised ratios, and the networks of this zoo make images of continuous pixels, which have none.

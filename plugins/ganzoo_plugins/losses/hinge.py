@@ -1,7 +1,7 @@
 """The hinge loss: SNGAN's, SAGAN's and BigGAN's.
 
-Found by Lim & Ye 2017 ("Geometric GAN", arXiv:1705.02894) and Tran et al. 2017 (arXiv:1702.08896); it became the
-custom with Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv:1802.05957,
+Introduced by Lim & Ye 2017 ("Geometric GAN", arXiv:1705.02894) and Tran et al. 2017 (arXiv:1702.08896); it became
+standard with Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv:1802.05957,
 equations 16 and 17, and Brock et al. 2019, BigGAN, arXiv:1809.11096:
 
     min_D  E_x[max(0, 1 - D(x))] + E_z[max(0, 1 + D(G(z)))]        min_G  -E_z[D(G(z))]

@@ -27,12 +27,12 @@ Target = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 class LeastSquares(AdversarialLoss):
-    """Squared distance of each logit to its label: fakes far on the right side are pulled back too.
+    """Squared distance of each logit to its label: fakes far on the correct side of the boundary are pulled back too.
 
     Args:
-        a: What D answers to fakes.
-        b: What D answers to real images.
-        c: What G wants D to answer to its fakes.
+        a: D's target for fakes.
+        b: D's target for real images.
+        c: G's target for its fakes.
     """
 
     def __init__(self, *, a: Target = 0.0, b: Target = 1.0, c: Target = 1.0) -> None:

@@ -1,8 +1,8 @@
 """Relativistic average GANs: is this image more real than the other kind is on average?
 
 Jolicoeur-Martineau 2018, "The relativistic discriminator: a key element missing from standard GAN",
-arXiv:1807.00734. With C the logit, x real and y = G(z), section 4.2 replaces C by its distance to the other
-kind's mean,
+arXiv:1807.00734. With C the logit, x real and y = G(z), section 4.2 replaces C by its difference from the
+other kind's mean,
 
     c_x = C(x) - E_y[C(y)]        c_y = C(y) - E_x[C(x)]
 
@@ -12,8 +12,9 @@ and both players minimise, G with the roles of x and y exchanged (appendix A),
     least squares:  E_x[(c_x - 1)²] + E_y[(c_y + 1)²]
     hinge:          E_x[max(0, 1 - c_x)] + E_y[max(0, 1 + c_y)]
 
-Since G's loss depends on real images as well, their logits are computed in its phase too. The pairwise form,
-without averages, is ``relativistic-pairing`` of the module r3gan. Not here: the paper's convolutional networks.
+Since G's loss depends on real images as well, their logits are computed in its phase too. The authors' code halves each
+of these losses; that only matters beside a penalty. The pairwise form, without averages, is ``relativistic-pairing`` of
+the module r3gan. Not here: the paper's convolutional networks.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class Relativistic(AdversarialLoss):
 
     @abstractmethod
     def cost(self, above: Tensor, below: Tensor) -> Tensor:
-        """The cost (n,) of distances ``above`` (n,), which should be positive, and ``below`` (n,), negative."""
+        """The cost (n,) of differences ``above`` (n,), which should be positive, and ``below`` (n,), negative."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Real images shall look more real than fakes do on average, and fakes less than real images do."""
+        """Real images should look more real than fakes do on average, and fakes less than real images do."""
         return self.cost(real - fake.mean(), fake - real.mean()).mean()
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class Relativistic(AdversarialLoss):
 
 
 class RelativisticAverage(Relativistic):
-    """RaSGAN: binary cross-entropy of the distances."""
+    """RaSGAN: binary cross-entropy of the differences."""
 
     def cost(self, above: Tensor, below: Tensor) -> Tensor:
         """-log σ(above) - log(1 - σ(below))."""
@@ -57,7 +58,7 @@ class RelativisticAverage(Relativistic):
 
 
 class RelativisticAverageLeastSquares(Relativistic):
-    """RaLSGAN: distances of 1 and -1 cost nothing."""
+    """RaLSGAN: differences of 1 and -1 cost nothing."""
 
     def cost(self, above: Tensor, below: Tensor) -> Tensor:
         """(above - 1)² + (below + 1)²."""
@@ -65,7 +66,7 @@ class RelativisticAverageLeastSquares(Relativistic):
 
 
 class RelativisticAverageHinge(Relativistic):
-    """RaHingeGAN: distances beyond 1 and -1 cost nothing."""
+    """RaHingeGAN: differences beyond 1 and -1 cost nothing."""
 
     def cost(self, above: Tensor, below: Tensor) -> Tensor:
         """max(0, 1 - above) + max(0, 1 + below)."""

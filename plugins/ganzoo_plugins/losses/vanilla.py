@@ -14,9 +14,9 @@ and the generator minimises
     minimax:         E[log(1 - D(G(z)))] = -E[softplus(s_fake)]
     non-saturating:  -E[log D(G(z))]     =  E[softplus(-s_fake)]      (section 3; "BCE with real labels")
 
-The paper's k steps of D to one of G are the recipe's ``phases.discriminator.repeat``; it uses k = 1. Algorithm 1 draws
-new codes for G's step; the recipe has G learn from D's fakes, ``train.share_fakes``, as the authors' code does, and
-most code since. Set that to false for k > 1.
+The paper's k steps of D to one of G are the recipe's ``phases.discriminator.repeat``; the paper uses k = 1.
+Algorithm 1 draws new codes for G's step. The recipe has G learn from D's fakes, ``train.share_fakes``, as the authors'
+code and most code since do; theirs updates both players at once, where here D moves first. Set it to false for k > 1.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Wasserstein GAN with gradient penalty.
 
 The loss: Arjovsky, Chintala & Bottou 2017, "Wasserstein GAN", arXiv:1701.07875, equation 2. The critic D
-maximises E[D(x)] - E[D(G(z))], which is the earth mover's distance if D is 1-Lipschitz; the generator
-maximises E[D(G(z))].
+maximises E[D(x)] - E[D(G(z))], whose maximum over all 1-Lipschitz D is the earth mover's distance; the
+generator maximises E[D(G(z))].
 
 The constraint: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028, equation
 3:
@@ -10,7 +10,7 @@ The constraint: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", 
     λ E_x̂[(‖∇_x̂ D(x̂)‖₂ - 1)²],    x̂ = εx + (1 - ε)G(z),  ε ~ U(0, 1) for each pair,  λ = 10
 
 The penalty is a regularizer of its own and goes with any loss. In a recipe with an augmentation T it is the slope of
-D∘T, at x̂ between images that nobody augmented. The first paper's weight clipping is the module weight_clipping. Not
+D∘T, at x̂ between unaugmented images. The first paper's weight clipping is the module weight_clipping. Not
 here: the second paper's convolutional and residual networks.
 """
 
@@ -57,7 +57,7 @@ class GradientPenalty(Regularizer):
         weight: λ.
         every_steps: Steps between applications.
         target: The slope that costs nothing; the paper's is 1.
-        one_sided: Punish steeper slopes only (section 4, "Two-sided penalty", discusses both).
+        one_sided: Penalise steeper slopes only (section 4, "Two-sided penalty", discusses both).
     """
 
     def __init__(

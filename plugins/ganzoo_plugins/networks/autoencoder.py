@@ -9,8 +9,8 @@ Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, section 3.1, judge an 
 The logit is -E(x), so that large means real as everywhere, and any loss on logits can be tried with them.
 
 The encoder is the trunk of this zoo's ``mlp`` or ``dcgan`` discriminator with a linear layer to the code, and the
-decoder the generator of the same name. BEGAN's own has exponential linear units, average pooling and nearest-neighbour
-upsampling.
+decoder the generator of the same name. BEGAN's own has exponential linear units, subsampling with stride 2 and
+nearest-neighbour upsampling.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Autoencoder(nn.Module):
         return codes
 
     def reconstruct(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Images (n, c, h, w) as the code remembers them."""
+        """Images (n, c, h, w) reconstructed from their codes."""
         images_again: Tensor = self.decoder(self.encode(images, label), label)
         return images_again
 
@@ -117,6 +117,6 @@ KINDS: dict[str, tuple[Callable[..., nn.Module], str]] = {
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """One of each sort of layers."""
+    """One for each kind of network."""
     for name, (factory, summary) in KINDS.items():
         register(name, factory, summary=summary, paper=PAPER)

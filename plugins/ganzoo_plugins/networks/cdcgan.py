@@ -4,7 +4,7 @@ Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep C
 Networks", arXiv:1511.06434, section 8.1: a nearest-neighbour classifier that knows nothing but the digits of a
 conditional GAN is tested on real ones. The paper does not describe the networks; these are those of the authors' code
 (``train_cond_dcgan.py``). Unlike the paper's networks for larger images they have fully connected layers, and every
-layer is told the label y again, as columns behind vectors and as constant maps behind maps:
+layer gets the label y again, as columns behind vectors and as constant maps behind maps:
 
     G: (z, y) -> 1024 -> (., y) -> 128 x 7 x 7 -> (., y) -> 64 x 14 x 14 -> (., y) -> 1 x 28 x 28
     D: (x, y) -> 64 x 14 x 14 -> (., y) -> 128 x 7 x 7 -> (., y) -> 1024 -> (., y) -> 1
@@ -134,13 +134,17 @@ class Discriminator(nn.Module):
 @hookimpl
 def register_generators(register: Register[nn.Module]) -> None:
     """The authors' generator for MNIST."""
-    register("cdcgan", Generator, summary="DCGAN's authors' for MNIST: every layer is told the label", paper=PAPER)
+    register(
+        "cdcgan", Generator, summary="The DCGAN authors' network for MNIST: every layer gets the label", paper=PAPER
+    )
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
     """The authors' discriminator for MNIST."""
-    register("cdcgan", Discriminator, summary="DCGAN's authors' for MNIST: every layer is told the label", paper=PAPER)
+    register(
+        "cdcgan", Discriminator, summary="The DCGAN authors' network for MNIST: every layer gets the label", paper=PAPER
+    )
 
 
 @hookimpl

@@ -9,8 +9,8 @@ times to 64x64 with 1024, 512, 256, 128 channels.
 Here the number of doublings follows from the image: as many as leave a grid of at least 4x4 to start from, where a
 halving rounds up, so that 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8 -> 16 -> 32. Nothing is resampled: where a
 side is odd, D pads its maps with a row or a column of zeros and G crops. Kernels are 4x4 instead of 5x5: a multiple of
-the stride draws no checkerboard (Odena et al. 2016), and costs a third less. The output of G's linear layer is
-normalised by map, where the authors' code does it by unit.
+the stride avoids the uneven overlap that draws checkerboards (Odena et al. 2016), and costs a third less. The output of
+G's linear layer is normalised by map, where the authors' code does it by unit.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Encoders: from images back to latent codes, and Gaussians around these codes.
 
 Each encoder has the trunk of this zoo's discriminator of the same name, and a linear layer to the code. Its layers but
-the first are batch-normalised by default, which few of the papers that train encoders do; ``norm: none`` leaves it out.
+the first are batch-normalised by default, as in BiGAN, ALI and VAE-GAN; ``norm: none`` leaves it out, as in VAE, AAE
+and ClusterGAN.
 
 A stochastic encoder, q(z|x) = N(μ(x), diag σ²(x)) (Kingma & Welling 2014, arXiv:1312.6114), needs no network of another
 kind: μ is the encoder's output, and the objective adds a second linear layer on the encoder's features for log σ².
@@ -120,6 +121,6 @@ def posterior(networks: Networks, images: Tensor, condition: tuple[Tensor, ...])
 
 @hookimpl
 def register_encoders(register: Register[nn.Module]) -> None:
-    """One of each sort of layers."""
+    """One for each kind of network."""
     register("mlp", fully_connected, summary="Fully connected layers, 784-512-256-latent on MNIST", paper=mlp.PAPER)
     register("dcgan", convolutional, summary="Strided convolutions, native 28x28 and 32x32", paper=dcgan.PAPER)

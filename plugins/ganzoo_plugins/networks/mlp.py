@@ -4,9 +4,10 @@ Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 
 
     G(z) = tanh(W_k a(... a(W_1 z)))        D(x) = w · a(... a(W_1 x))
 
-What differs: a = LeakyReLU(0.2) throughout, where the paper has rectifiers in G and maxout with dropout in D; and G's
-hidden layers but the first are batch-normalised by default, which the paper did not know yet (``norm: none`` leaves it
-out). The sizes 100-128-256-512-1024-784 and 784-512-256-1 are those of the tutorials that most people meet first.
+What differs: a = LeakyReLU(0.2) throughout, where the paper has rectifiers in G and maxout with dropout in D; G ends in
+tanh, as images here are in [-1, 1]; and G's hidden layers but the first are batch-normalised by default, which came a
+year later (``norm: none`` leaves it out). The sizes 100-128-256-512-1024-784 and 784-512-256-1 are those of the
+tutorials that most people meet first.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from ganzoo import Register, Spec, hookimpl
+from ganzoo import GanzooError, Register, Spec, hookimpl
 from ganzoo.layers import (
     ConditionalBatchNorm,
     Conditioning,
@@ -39,13 +40,13 @@ def hidden_layers(
 ) -> tuple[LabelSequential, int]:
     """Linear layers with leaky rectifiers, normalised from the second on, and the width that leaves them.
 
-    With ``classes``, batch normalisation is conditional on the label.
+    With ``classes``, batch normalisation that is conditional on the label takes the place of ``norm``.
     """
     layers: list[nn.Module] = []
     for index, size in enumerate(hidden):
         # The first layer sees the latent code or the image itself, whose scale is information.
-        applied: Norm = norm if index else "none"
-        by_label = classes and applied == "batch"
+        by_label = index > 0 and classes > 0
+        applied: Norm = ("batch" if by_label else norm) if index else "none"
         layers += [
             nn.Linear(width, size, bias=applied != "batch"),
             *([ConditionalBatchNorm(size, classes)] if by_label else vector_norm(applied, size)),
@@ -61,9 +62,12 @@ class Generator(nn.Module):
     Args:
         spec: Image, latent and class sizes.
         hidden: Widths of the hidden layers.
-        norm: Normalisation of every hidden layer but the first.
+        norm: Normalisation of every hidden layer but the first; ``conditioning: batch-norm`` takes its place.
         slope: Slope of the leaky rectifiers below zero.
         conditioning: How labels come in, in a conditional recipe.
+
+    Raises:
+        GanzooError: If labels come in by ``batch-norm`` and there is no second hidden layer to normalise.
     """
 
     def __init__(
@@ -78,6 +82,11 @@ class Generator(nn.Module):
         super().__init__()
         self.spec = spec
         by_norm = spec.classes if conditioning == "batch-norm" else 0
+        if by_norm and len(hidden) < 2:
+            raise GanzooError(
+                "'mlp' with `conditioning: batch-norm` needs a second hidden layer: the first is not normalised.",
+                "Give `hidden` two widths or more, or use `conditioning: concat`.",
+            )
         self.label_inputs = spec.classes - by_norm
         self.trunk, width = hidden_layers(spec.latent + self.label_inputs, hidden, norm, slope, by_norm)
         self.head = nn.Linear(width, spec.pixels)

@@ -9,9 +9,11 @@ A generator that misses modes makes packs of fakes that are more alike than pack
 is changed, only its first layer has m times as many inputs; loss and generator stay as they are. The paper writes
 PacDCGAN2 for DCGAN with m = 2.
 
-What differs: a pack's logit stands for each of its samples, so that losses, which are means, stay what they are. A
-batch that is no multiple of m fills its last packs up with its first samples. Samples of one pack are n/m places apart
-in a batch of n. Labels are not packed, so these discriminators are for unconditional recipes, as in the paper.
+What differs: a batch of n samples makes n/m packs. In the authors' code packs are counted, so that D sees m times as
+many samples in a step; double the batch size to compare as they do. A pack's logit stands for each of its samples, so
+that losses, which are means, stay what they are. A batch that is not a multiple of m fills its last packs up with its
+first samples. Samples of one pack are n/m places apart in a batch of n.
+Labels are not packed, so these discriminators are for unconditional recipes, as in the paper.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ begins with a learned basis of the coarsest grid, whose maps the code weights; D
 pixel and map.
 
 What differs: a halving rounds up (28x28 is 28, 14, 7, 4), G ends in a tanh, because ganzoo's images are in
-[-1, 1], and D projects on the label itself (Miyato & Koyama 2018). Not here: the paper's augmentation, and its
+[-1, 1]; maps are doubled with their edge repeated, where the authors pad with zeros; D's first and last layers have
+biases. Labels enter G one-hot, where the authors embed them, and D adds a projection on them to an unconditional logit
+(Miyato & Koyama 2018), where the authors' logit is the projection alone. Not here: the paper's augmentation, and its
 schedules of γ, β2, the learning rate and the EMA.
 """
 
@@ -112,7 +114,7 @@ class Generator(nn.Module):
     Args:
         spec: Image, latent and class sizes.
         width: Maps at the image's resolution; each halving doubles them.
-        widest: Where the doubling stops (768 in the paper).
+        widest: Where the doubling stops (768 in the authors' code for CIFAR-10 and FFHQ).
         group: Maps in a group of the 3x3 convolutions.
         blocks: Residual blocks at each resolution (2 in the paper).
     """
@@ -147,7 +149,7 @@ class Discriminator(nn.Module):
     Args:
         spec: Image and class sizes.
         width: Maps at the image's resolution; each halving doubles them.
-        widest: Where the doubling stops (768 in the paper).
+        widest: Where the doubling stops (768 in the authors' code for CIFAR-10 and FFHQ).
         group: Maps in a group of the 3x3 convolutions.
         blocks: Residual blocks at each resolution (2 in the paper).
         conditioning: How labels come in, in a conditional recipe.
@@ -202,11 +204,11 @@ class RelativisticPairing(AdversarialLoss):
     pairs = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """E[softplus(fake - real)]: real images shall look more real than fakes."""
+        """E[softplus(fake - real)]: real images should score higher than fakes."""
         return softplus(fake - real).mean()
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """E[softplus(real - fake)]: fakes shall look more real than real images."""
+        """E[softplus(real - fake)]: fakes should score higher than real images."""
         assert real is not None, "pairs is set, so the real logits are always there"
         return softplus(real - fake).mean()
 

@@ -5,11 +5,14 @@ and Miyato & Koyama's, with one layer more in each, through which every place se
 
     y_j = γ o_j + x_j,    o_j = v(Σ_i β_ji h(x_i)),    β_ji = exp(s_ij) / Σ_i exp(s_ij),    s_ij = f(x_i) · g(x_j)
 
-``layers.SelfAttention`` is that layer. It stands where the grid is half the image's, in the region where the paper
-finds it to help most; channels double whenever the grid is halved. Where a recipe is conditional, G's batch
-normalisation depends on the label and D projects on it. Spectral normalisation on both networks (the recipe's
-``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. As in the authors' code and not in
-the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an eighth.
+``layers.SelfAttention`` is that layer. It stands where the grid is half the image's side; the authors settle on a
+quarter, with half close behind. Channels double whenever the grid is halved, and once more in D's next block. Where a
+recipe is conditional, G's batch normalisation depends on the label and D projects on it. Spectral normalisation on both
+networks (the recipe's ``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. As in the
+authors' code and not in the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an eighth.
+
+What differs: the scales of G's conditional normalisation start from N(1, 0.02²) instead of 1; every block of G halves
+the channels, where the authors' first keeps them; and D ends in two blocks that keep the grid, not one.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ class Discriminator(sngan.Discriminator):
 
     Args:
         spec: Image and class sizes.
-        width: Channels of the first block; they double when the grid is halved (64 in the authors' code).
+        width: Channels of the first block; they double up to the first block that keeps the grid (64 in the authors'
+            code).
         conditioning: How labels come in, in a conditional recipe.
 
     Attributes:

@@ -8,11 +8,12 @@ the discriminator is divided by its largest singular value σ(W), found by one s
 That is the recipe's ``spectral_norm: true``, for this and any other network. Here are the networks: in the paper's for
 CIFAR-10, G is a linear layer to a grid of 4x4, residual blocks that double it (256 channels each), batch
 normalisation, a rectifier and a convolution; D is two blocks that halve the grid and two that keep it (128 channels
-each), summed over all places. For STL-10 the channels double whenever the grid is halved: that is ``doubling``.
+each), summed over all places. For STL-10 the channels double whenever the grid is halved, and once more in D's first
+block that keeps it: that is ``doubling``.
 
 Grids follow from the image. G starts at 4x4, as in the paper (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 ->
-32); D halves as long as 7x7 remain (28 -> 14 -> 7; 32 -> 16 -> 8). Where a halving rounds up, D pads with zeros and G
-crops. Weights start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
+32); D halves while at least 7x7 is left (28 -> 14 -> 7; 32 -> 16 -> 8). Where a halving rounds up, D pads with zeros
+and G crops. Weights start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Generator(nn.Module):
     Args:
         spec: Image, latent and class sizes.
         width: Channels of the last block (256 in the paper for CIFAR-10).
-        doubling: Whether each block before it has twice as many, instead of as many.
+        doubling: Whether each block has twice as many channels as the next, or all have ``width``.
         conditioning: How labels come in, in a conditional recipe.
     """
 
@@ -100,7 +101,8 @@ class Discriminator(nn.Module):
     Args:
         spec: Image and class sizes.
         width: Channels of the first block (128 in the paper for CIFAR-10).
-        doubling: Whether channels double when the grid is halved, instead of staying as many.
+        doubling: Whether channels double from block to block, up to the first that keeps the grid; otherwise all have
+            ``width``.
         conditioning: How labels come in, in a conditional recipe.
 
     Attributes:

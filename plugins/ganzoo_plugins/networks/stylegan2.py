@@ -13,7 +13,8 @@ variance of 1 again, expected of inputs of variance 1:
 
     w'_ijk = s_i w_ijk        w''_ijk = w'_ijk / √(Σ_ik w'_ijk² + ε)        (i inputs, j outputs, k the kernel)
 
-Each adds noise of its own to every pixel, of a strength that is learned from zero, in evaluation too. Every resolution
+Each 3x3 convolution adds noise of its own to every pixel, of a strength that is learned from zero, in evaluation too;
+those to the image, of 1x1, neither demodulate nor add noise. Every resolution
 adds to the image (skip connections):
 
     image_0 = rgb_0(x_0),        image_i = double(image_{i-1}) + rgb_i(x_i)
@@ -27,14 +28,15 @@ J = ∂g(w)/∂w and y white noise in the shape of an image, scaled by 1 / √pi
     E_{w, y}[(‖Jᵀ y‖ - a)²],        a a moving average of ‖Jᵀ y‖ (decay 0.99, from zero)
 
 Jᵀ y is the gradient of g(w)·y, so that no Jacobian is ever made. The weight is 2, and ``every_steps`` 4 in the authors'
-code. There w enters each layer on its own and the lengths are averaged over layers; here it is the one w that all
-share. a is a constant to the gradient. Where a generator has no mapping network w is the code itself.
+code. There w enters each layer on its own, and the length is the root mean square over layers, from half of the batch;
+here it is the one w that all share. a is a constant to the gradient. Where a generator has no mapping network w is the
+code itself.
 
 Not here: style mixing, truncation, and a w for each layer. What differs: G ends in a tanh, because ganzoo's images are
 in [-1, 1]; the image is doubled bilinearly with its edge repeated, where the authors' code pads with zeros; a halving
 rounds up (28x28 is 28, 14, 7, 4). A label is embedded and goes into f behind z, as in Karras et al. 2020
-(StyleGAN2-ADA, arXiv:2006.06676); D projects on it (Miyato & Koyama 2018), without that paper's mapping network for
-labels.
+(StyleGAN2-ADA, arXiv:2006.06676); D projects on it (Miyato & Koyama 2018), without StyleGAN2-ADA's mapping
+network for labels.
 """
 
 from __future__ import annotations
@@ -269,7 +271,7 @@ class Generator(nn.Module):
         widest: Where the doubling stops.
         style: Width of w, and of the mapping network (512 in the paper).
         mapping_layers: Layers of the mapping network.
-        noise: Whether every convolution adds noise of its own.
+        noise: Whether every 3x3 convolution adds noise of its own.
 
     Attributes:
         mapping: From codes and labels to w (n, style).

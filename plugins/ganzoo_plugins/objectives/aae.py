@@ -8,9 +8,9 @@ decoder G reconstruct, and a discriminator D_z of codes tells codes drawn from p
     encoder:               min_E      -E_x[log D_z(E(x))]
 
 in that order, as the paper alternates reconstruction and regularisation. E is deterministic, the first of the paper's
-three choices. The squared error is a mean over pixels in [-1, 1]; the two losses of E never meet in one sum, so its
-scale matters to the optimizer alone. Any prior will do: codes with one-hot parts give clusters. Not here: labels
-for D_z in semi-supervised learning. In a conditional recipe all networks are told the label.
+three choices. The squared error is a mean over pixels in [-1, 1]; both phases share E's optimizer, so its scale sets
+what reconstruction weighs beside the game. Any prior will do: codes with one-hot parts give clusters. Not here: labels
+for D_z in semi-supervised learning. In a conditional recipe all networks get the label.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class AdversarialAutoencoder(Objective):
         return {**super().bind(spec, networks), "latent_discriminator": LatentDiscriminator(spec, self.hidden)}
 
     def phases(self) -> list[Phase]:
-        """Reconstruction, then the two turns of the game."""
+        """Reconstruction, then the two phases of the game."""
         return [
             Phase("reconstruction", ("generator", "encoder"), self.reconstruction_loss),
             Phase("latent_discriminator", ("latent_discriminator",), self.discriminator_loss),

@@ -69,7 +69,7 @@ class BEGAN(Objective):
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's turn and the generator's, after which the balance moves."""
+        """The discriminator's phase and the generator's, after which the balance moves."""
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
             Phase("generator", ("generator",), self.generator_loss, after=self.rebalance),

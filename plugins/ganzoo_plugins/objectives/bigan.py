@@ -8,7 +8,7 @@ Donahue, Krähenbühl & Darrell 2017, "Adversarial Feature Learning", arXiv:1605
     bigan:  z_x = E(x)
     ali:    z_x ~ N(μ(x), diag σ²(x)), by reparametrisation
 
-At the optimum both sorts of pairs have the same joint distribution, and BiGAN's E inverts G. G and E learn in one
+At the optimum both kinds of pairs have the same joint distribution, and BiGAN's E inverts G. G and E learn in one
 phase, from the game with its labels swapped, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))]
 with s the logit.
 
@@ -78,7 +78,7 @@ class BiGAN(Objective):
         return {**super().bind(spec, networks), "joint": Joint(trunk.feature_width, spec.latent, self.hidden)}
 
     def phases(self) -> list[Phase]:
-        """The discriminator's turn, then the generator's and the encoder's together."""
+        """The discriminator's phase, then one of the generator and the encoder together."""
         return [
             Phase("discriminator", ("discriminator", "joint"), self.discriminator_loss),
             Phase("generator", ("generator", *self.inferring), self.generator_loss),
@@ -146,7 +146,7 @@ class ALI(BiGAN):
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """Either sort of encoder."""
+    """Both kinds of encoder."""
     register("bigan", BiGAN, summary="D judges pairs of image and code; E inverts G", paper=BIGAN)
     register("ali", ALI, summary="D judges pairs of image and code; E draws its codes", paper=ALI_PAPER)
 

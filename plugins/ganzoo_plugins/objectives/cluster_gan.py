@@ -6,9 +6,10 @@ touch, and with q(x) = x for the Wasserstein game
 
     min_{G, E} max_D  E q(D(x)) + E q(1 - D(G(z))) + β_n E‖z_n - E(G(z_n))‖² + β_c E H(z_c, E(G(z_c)))
 
-H being the cross entropy. D is held by the gradient penalty of ``wgan_gp``, λ E[(‖∇D(x̂)‖ - 1)²], and usually has five
-turns to one of G's: ``phases: {discriminator: {repeat: 5}}``. To cluster images, take the encoder's largest logit; the
-authors' code runs K-means on all that the encoder gives, and scores purity instead of a one-to-one assignment.
+H being the cross entropy. D is kept Lipschitz by the gradient penalty of ``wgan_gp``, λ E[(‖∇D(x̂)‖ - 1)²], and usually
+takes five steps for one of G's: ``phases: {discriminator: {repeat: 5}}``. To cluster images, take the encoder's largest
+logit; the authors' code runs K-means on all that the encoder gives, and scores purity instead of a one-to-one
+assignment.
 
 The encoder is any of this zoo's: its first columns are z_n, the others logits of z_c, as the prior ``codes`` lays them
 out. σ is an option, and what the prior draws is scaled before G sees it. ‖z_n - E(G(z))‖² is a mean over z_n's numbers.
@@ -107,7 +108,7 @@ class ClusterGAN(Objective):
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's turn, then the generator's and the encoder's together."""
+        """The discriminator's phase, then one of the generator and the encoder together."""
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
             Phase("generator", ("generator", "encoder"), self.generator_loss),

@@ -10,7 +10,7 @@ and all of D1 and D2 but the first layers. Samples of the joint distribution are
 Domain 1 is the dataset, domain 2 its ``negative`` or its ``edges``, two of the paper's tasks, made on the device from
 the other half of the batch, so that no image is paired with its counterpart. The paper divides the training set once;
 here every batch is divided anew, and in time most images are seen in both domains. Edges are where an image and its
-dilation by 3x3 differ. What is evaluated is domain 1.
+dilation by 3x3 differ. Only domain 1 is evaluated.
 
 Any networks do: G2 and D2 are G1 and D1 called with other parameters in the layers that are not shared, which is all
 that the roles ``second_generator`` and ``second_discriminator`` hold. G's part of the game is non-saturating.
@@ -98,7 +98,7 @@ class CoGAN(Objective):
         return {"second_generator": Own(generator, last), "second_discriminator": Own(discriminator, first)}
 
     def phases(self) -> list[Phase]:
-        """The discriminators' turn and the generators'."""
+        """The discriminators' phase and the generators'."""
         return [
             Phase("discriminator", ("discriminator", "second_discriminator"), self.discriminator_loss),
             Phase("generator", ("generator", "second_generator"), self.generator_loss),

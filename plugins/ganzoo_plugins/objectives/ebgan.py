@@ -9,8 +9,8 @@ and equation 14, the pulling-away term on the codes S_i = Enc(G(z_i)) of a batch
 
     1/(N (N - 1)) Σ_i Σ_{j≠i} (S_i · S_j / (‖S_i‖ ‖S_j‖))²
 
-The energy is minus the logit; it is non-negative, and L_D bounded, with a discriminator of the module autoencoder, as
-in the paper (equation 13), and with no other. The pulling-away term is a regularizer that goes with any loss and any
+The energy is minus the logit. A discriminator of the module autoencoder makes it non-negative, and so bounds L_D from
+below, as in the paper (equation 13). The pulling-away term is a regularizer that goes with any loss and any
 discriminator that has codes or features. The paper uses the weight 0.1.
 """
 
@@ -43,7 +43,7 @@ PAPER = "Zhao, Mathieu & LeCun 2017, Energy-based Generative Adversarial Network
 
 
 class EBGAN(AdversarialLoss):
-    """Energies below for real images, and above up to a margin for fakes.
+    """Low energies for real images, energies of at least the margin for fakes.
 
     Args:
         margin: m: fakes of a higher energy teach D nothing more.

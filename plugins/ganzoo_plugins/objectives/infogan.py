@@ -9,19 +9,20 @@ and images:
 Q(c | x) is a softmax for each categorical code and a Gaussian of deviation 1 for each continuous one (the authors'
 MNIST code fixes it too: a learned one makes the bound, a differential entropy, grow without limit).
 
-Q shares D's trunk and adds a small head, whose hidden layer leaks 0.2. In the generator's phase G and the head learn
-from L_I while all of D is frozen. The shared layers are as much Q's as D's, so in the discriminator's phase, as in the
-authors' code, they learn from V and from L_I. In the authors' code the head learns in D's phase alone, at D's rate, and
-every rectifier leaks 0.01. V's generator part is non-saturating, as there. λ is two options, one for each sort of code.
-The noise beside the codes is Gaussian instead of uniform.
+Q shares D's trunk and adds a small head, whose hidden layer leaks 0.2 (0.1 in the paper). In the generator's phase G
+and the head learn from L_I while all of D is frozen. The shared layers are as much Q's as D's, so in the
+discriminator's phase, as in the authors' code, they learn from V and from L_I. In the authors' code the head learns in
+D's phase alone, at D's rate, and every rectifier leaks 0.01. V's generator part is non-saturating, as there. λ is two
+options, one for each sort of code. The noise beside the codes is Gaussian instead of uniform.
 
 The networks are those of appendix C.1 for MNIST: D is convolutions of 64 and 128 channels and a layer of 1024 units,
 all but the first batch-normalised, with LeakyReLU(0.1); G is layers of 1024 and 7x7x128 units, a transposed convolution
 of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4, strides 2.
 Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, compare GANs' losses on them, all but BEGAN's. Images of
-other sizes are halved twice as well, padded with zeros to a multiple of four for D; all widths are multiples of one. G
-ends in tanh instead of a sigmoid, as images here are in [-1, 1]. The output of G's second linear layer is normalised by
-map, where the authors' code does it by unit. Weights start as DCGAN's, much as in the authors' code.
+other sizes are halved twice as well, padded with zeros to a multiple of four for D; ``width`` scales every layer of G
+and D, but not the 128 hidden units of Q. G ends in tanh instead of a sigmoid, as images here are in [-1, 1]. The output
+of G's second linear layer is normalised by map, where the authors' code does it by unit. Weights start as DCGAN's, much
+as in the authors' code, but Q's own as torch's.
 """
 
 from __future__ import annotations
@@ -257,7 +258,7 @@ class InfoGAN(Objective):
         return {"recognition": Recognition(trunk.feature_width, spec.prior.width - spec.prior.dim)}
 
     def phases(self) -> list[Phase]:
-        """The discriminator's turn and the generator's; the recognition head learns in both."""
+        """The discriminator's phase and the generator's; the recognition head learns in both."""
         return [
             Phase("discriminator", ("discriminator", "recognition"), self.discriminator_loss),
             Phase("generator", ("generator", "recognition"), self.generator_loss),

@@ -1,4 +1,4 @@
-"""Semi-supervised GAN: a discriminator that tells K classes and "generated", from a handful of labels.
+"""Semi-supervised GAN: a discriminator that tells K classes from one another and from fakes, by a handful of labels.
 
 Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs", arXiv:1606.03498,
 section 5. D gives K logits l_k(x) and the logit of class K + 1, "generated", is fixed at 0, so that with
@@ -14,12 +14,12 @@ draws better and classifies worse; it is not here.
 Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 a logit
 of its own, which is one number too many: only differences of logits count.
 
-The networks are those of the authors' code for MNIST. G has two layers of 500 softplus units with batch normalisation;
-D has layers of 1000, 500, 250, 250 and 250 rectifiers with weight normalisation (Salimans & Kingma 2016,
-arXiv:1602.07868) and Gaussian noise on the pixels and on every hidden layer. The scales of the normalised weights do
-not learn, or D would grow out of its noise. The authors take them and the first biases from a batch, so that every
-layer's outputs begin with mean 0 and variance 1; here they are constants to the same end, and hidden biases begin at 0.
-D sees pixels from 0 to 1, as there.
+The networks are those of the authors' code for MNIST. G has two layers of 500 softplus units with batch normalisation,
+whose scales learn here and are fixed there; D has layers of 1000, 500, 250, 250 and 250 rectifiers with weight
+normalisation (Salimans & Kingma 2016, arXiv:1602.07868) and Gaussian noise on the pixels and on every hidden layer. The
+scales of the normalised weights do not learn, or D would grow out of its noise. The authors take them and the first
+biases from a batch, so that every layer's outputs begin with mean 0 and variance 1; here they are constants to the same
+end, and hidden biases begin at 0. D sees pixels from 0 to 1, as there.
 
 Labels: the first ``labels_per_class`` images of each class that training meets are kept in a pool, a buffer that is
 checkpointed, and every supervised batch is drawn from it. The order of the data, hence the pool, follows from the
@@ -186,8 +186,8 @@ class Discriminator(nn.Module):
 class ClassHead(nn.Linear):
     """From features (n, feature_width) to a logit for each class (n, K), whatever the label.
 
-    Weights have a norm of their own that learns (Salimans & Kingma 2016). A plain layer's would grow as fast as all of
-    them together, and D be sure long before G follows.
+    Weights have a norm of their own that learns (Salimans & Kingma 2016). In a plain layer all
+    weights can grow together, and D becomes certain long before G can follow.
 
     Args:
         feature_width: Number of features.
@@ -204,7 +204,7 @@ class ClassHead(nn.Linear):
 
 
 class Pool(nn.Module):
-    """The first few images of each class, with their labels; places still empty bear the label -1.
+    """The first few images of each class, with their labels; places still empty have the label -1.
 
     Args:
         image_shape: (channels, height, width).
@@ -288,7 +288,7 @@ class SemiSupervised(Objective):
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's turn, the generator's, and now and then that of the classifier without a generator."""
+        """The discriminator's phase, the generator's, and now and then that of the classifier without a generator."""
         loss = self.match_features if self.generator == "feature-matching" else self.fool
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),

@@ -12,7 +12,7 @@ and G descends on the surrogate f_K(θ_G, θ_D) = f(θ_G, θ_D^K(θ_G, θ_D)), w
 D itself takes one ordinary step, before G does. K = 0 is the ordinary game.
 
 The unrolled steps are plain gradient steps of size η (``step_size``), as in the equations; the paper's experiments
-unroll Adam. All K see the batch and the codes of G's own turn. With ``generator: non-saturating`` G minimises
+unroll Adam. All K see the batch and the codes of G's own phase. With ``generator: non-saturating`` G minimises
 -E log D(G(z)) after the steps instead of f itself. D should have no batch normalisation: its running averages would
 follow the unrolled steps too.
 """

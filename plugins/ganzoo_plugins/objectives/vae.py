@@ -4,12 +4,12 @@ Kingma & Welling 2014, "Auto-Encoding Variational Bayes", arXiv:1312.6114. Minim
 
     -E_{z ~ q(z|x)}[log p(x|z)] + KL(q(z|x) ‖ N(0, I)),    q(z|x) = N(μ(x), diag σ²(x)),
 
-in nats an image, with one z for each x by reparametrisation and the divergence in closed form. The likelihood is
+in nats per image, with one z for each x by reparametrisation and the divergence in closed form. The likelihood is
 
     bernoulli:  log p(x|z) = Σ t log y + (1 - t) log(1 - y)      t, y: x and G(z) rescaled from [-1, 1] to [0, 1]
     gaussian:   log p(x|z) = -Σ ((x - G(z))² / σ_x² + log 2πσ_x²) / 2      σ_x fixed
 
-Grey t are not binarised; the Bernoulli term is then a cross-entropy and no likelihood, as is common for this baseline
+Grey t are not binarised; the Bernoulli term is then a cross-entropy, not a likelihood, as is common for this baseline
 on MNIST. Sampled images are the means G(z), without the noise of p(x|z), and look smooth for it.
 """
 

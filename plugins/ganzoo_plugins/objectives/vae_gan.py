@@ -13,7 +13,9 @@ arXiv:1512.09300. With x̃ = G(z_x), z_x ~ q(z|x), and D_l the discriminator's f
 so that the game gives the encoder no gradient, and the reconstruction error gives the discriminator none. L_like is
 minus the log likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over features, less its constant. The
 generator's part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its
-last hidden layer. Each phase has a batch and a draw of its own, where the paper takes all gradients from one.
+last hidden layer. All phases see the same images and draw their own codes, and each sees the networks as
+the phase before left them, where the paper takes all gradients from one pass. The authors compare an earlier,
+convolutional layer, and skip updates of whichever player is too far ahead; not here.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ class VAEGAN(Objective):
         return {**super().bind(spec, networks), "deviation": layer}
 
     def phases(self) -> list[Phase]:
-        """The encoder's turn, the generator's, the discriminator's."""
+        """The encoder's phase, the generator's, the discriminator's."""
         return [
             Phase("encoder", ("encoder", "deviation"), self.encoder_loss),
             Phase("generator", ("generator",), self.generator_loss),

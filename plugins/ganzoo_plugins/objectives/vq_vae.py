@@ -14,10 +14,10 @@ half the prior's: ``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
 The networks are those of section 4.1: two strided convolutions of 4x4 and two residual blocks, and the same in reverse,
 so that 28x28 pixels are 7x7 places. The prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image
 Generation with PixelCNN Decoders", arXiv:1606.05328) with one stack of masked convolutions in place of the two that
-keep every place above in sight; a wide first kernel and the blocks behind it see nearly all of a small grid. Learned
-vectors of the places and a layer normalisation before the logits are added.
+keep every place above in sight; a wide first kernel and the blocks behind it see nearly all of a small grid. It has
+two additions: a learned vector for each place, and layer normalisation before the logits.
 
-Differences: squares are means over numbers. Dec ends in tanh. The encoder ends in batch normalisation (Łańcucki et al.
+Differences: squared norms are means. Dec ends in tanh. The encoder ends in batch normalisation (Łańcucki et al.
 2020, "Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): a fresh encoder's vectors hardly
 differ, so that a few codes would take them all (codebook collapse). The prior is sampled by inverse transform: the
 first P latent numbers, made uniform, choose the symbols, so that one code gives one image. Any encoder and generator
@@ -76,7 +76,7 @@ class Residual(nn.Module):
 class OnGrid(nn.Module):
     """A network with a code vector for each place of a grid: a quarter of an image's height and width, rounded up.
 
-    A latent code that does not give each place as many numbers is filled up to where it ends.
+    If the latent code does not divide evenly over the places, it is padded with zeros.
 
     Args:
         spec: Image, latent and class sizes.
@@ -175,7 +175,7 @@ class CausalConv2d(nn.Module):
     Args:
         channels: Of the input.
         wider: Channels of the output.
-        kernel: Columns that it sees, an odd number; rows are as many as are at or above the middle.
+        kernel: Width of the kernel, odd; it covers the middle row and those above.
         itself: Whether it sees the place itself: a PixelCNN's mask B, and mask A otherwise.
     """
 
@@ -327,7 +327,7 @@ class VQVAE(Objective):
         return {"codebook": Codebook(self.codes, self.code_width), "prior": prior}
 
     def phases(self) -> list[Phase]:
-        """The autoencoder's turns, and then its prior's."""
+        """The autoencoder's phase, and then its prior's."""
         return [
             Phase("autoencoder", ("encoder", "generator", "codebook"), self.autoencoder_loss, end=0.5),
             Phase("prior", ("prior",), self.prior_loss, begin=0.5),
@@ -365,7 +365,7 @@ class VQVAE(Objective):
         return {"loss": cross_entropy(logits.flatten(0, 1), indices.flatten())}
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """Images (n, c, h, w) as their codes remember them."""
+        """Images (n, c, h, w) reconstructed from their codes."""
         codebook = networks["codebook"]
         vectors = codebook(codebook.nearest(self.encode(networks, images, label)))  # type: ignore[operator]
         return self.decode(networks, vectors, label)

@@ -6,7 +6,7 @@ usual loss on the source of an image, both players lower the cross-entropy of a 
     D:  -E[log C(y | x)] - E[log C(y | G(z, y))]          G:  -E[log C(y | G(z, y))]
 
 A regularizer on both sides, so that it joins any loss. C is one linear layer, as in the paper; its features are those
-that D's own head sees. D itself must not be told the label: give it ``conditioning: none``.
+that D's own head sees. D itself must not get the label: give it ``conditioning: none``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Consistency regularization: D shall judge a real image and a slightly changed copy alike.
+"""Consistency regularization: D should judge a real image and a slightly changed copy alike.
 
 Zhang, Zhang, Odena & Lee 2020, "Consistency Regularization for Generative Adversarial Networks",
 arXiv:1910.12027. On the last layer alone, which the paper finds enough:
@@ -6,7 +6,7 @@ arXiv:1910.12027. On the last layer alone, which the paper finds enough:
     λ E_x[(D(x) - D(T(x)))²],    λ = 10
 
 T shifts an image by a few pixels, up to ``shift`` in each direction; the edge is repeated. The paper also
-mirrors images, but a mirrored digit is no digit. It joins the discriminator's loss only.
+mirrors images, but a mirrored digit is not a digit. It joins the discriminator's loss only.
 """
 
 from __future__ import annotations

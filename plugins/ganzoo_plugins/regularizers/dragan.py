@@ -5,9 +5,10 @@ Kodali, Abernethy, Hays & Kira 2017, "On Convergence and Stability of GANs", arX
     λ E_{x, δ}[(‖∇_x D(x + δ)‖₂ - k)²],    λ = 10, k = 1
 
 so that D keeps a slope of 1 near real images and G always has somewhere to go. The paper's δ is Gaussian, N(0, c I).
-Here, as in the authors' code and in the comparisons since (Lucic et al. 2018), δ = α σ u with σ the deviation of all
-pixels of the batch times ``strength``, u ~ U(0, 1) for each pixel and α ~ U(0, 1) for each image: pixels only become
-brighter. D is the logit. In a recipe with an augmentation T the slope is that of D∘T.
+Here, as in the authors' code and in the comparisons since (Lucic et al. 2018), δ = α σ u with σ = ``strength`` (0.5)
+times the standard deviation of all pixels of the batch, u ~ U(0, 1) for each pixel and α ~ U(0, 1) for each image:
+pixels only become brighter. Their notebook's pixels are in [0, 1], where ganzoo's in [-1, 1] make the same k half as
+steep. D is the logit. In a recipe with an augmentation T the slope is that of D∘T.
 """
 
 from __future__ import annotations

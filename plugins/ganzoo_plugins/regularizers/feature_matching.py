@@ -1,11 +1,11 @@
-"""Feature matching: fakes shall look like real images to a layer of D, on average.
+"""Feature matching: on average, fakes should look like real images to a layer of D.
 
 Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs",
 arXiv:1606.03498, section 3.1:
 
     ‖E_x f(x) - E_z f(G(z))‖²
 
-with f(x) what an intermediate layer of D sees in an image. It is a term of the generator's loss here, beside
+with f(x) the activations of an intermediate layer of D. It is a term of the generator's loss here, beside
 whichever loss the recipe names; in the paper it stands instead of that loss, which a large ``weight`` approaches.
 f is the discriminator's ``features``, its last hidden layer, and the norm is a mean over features, so that ``weight``
 does not depend on their number.

@@ -48,13 +48,13 @@ class SVMMargin(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
 
     def bind(self, spec: Spec, networks: Networks) -> None:
-        """Refuses a discriminator that is no linear classifier of its features, or whose normal cannot shrink."""
+        """Refuses a discriminator that is not a linear classifier of its features, or whose normal cannot shrink."""
         layer = last_layer(networks["discriminator"])
         if layer is None:
             raise GanzooError(
                 "'svm-margin' needs a discriminator whose head is one linear layer, and "
                 f"'{type(networks['discriminator']).__module__}' has no such head.",
-                "Use one such as 'dcgan' or 'mlp', or leave the regularizer out.",
+                "Use one such as 'dcgan' or 'mlp', without `conditioning: projection`, or leave the regularizer out.",
             )
         if is_parametrized(layer, "weight"):
             raise GanzooError(
@@ -70,8 +70,10 @@ class SVMMargin(Regularizer):
 
 
 def last_layer(discriminator: nn.Module) -> nn.Linear | None:
-    """The linear layer that is a discriminator's head, if it is one."""
+    """The linear layer that is a discriminator's head, if it is one. With a projection on the label it is more."""
     head = getattr(discriminator, "head", nn.Identity())
+    if any(isinstance(layer, nn.Embedding) for layer in head.modules()):
+        return None
     linear = [layer for layer in head.modules() if isinstance(layer, nn.Linear)]
     return linear[0] if len(linear) == 1 and linear[0].out_features == 1 else None
 

@@ -44,7 +44,7 @@ class HistoricalAveraging(Regularizer):
     Args:
         weight: Factor of the distance in the loss.
         every_steps: Steps between applications.
-        side: The player; list it twice for both.
+        side: The player; list the regularizer once for each.
     """
 
     average: Tensor

@@ -11,10 +11,10 @@ Algorithm 2, zCR, with z' = z + N(0, σ²), σ = 0.03, joins D's loss and G's:
 
 D ignores small moves in latent space, and G, which is rewarded for making them visible, spreads out. Each player has
 its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe lists both. ICR is a
-recipe that lists ``balanced-consistency`` as well. G's squared norm is a mean over pixels, as in common code, so that a
-weight means the same at any image size. T shifts as in the module consistency; the paper also mirrors. In a recipe with
-an augmentation, D's part compares G(z) and G(z') as they are, before it: an augmentation drawn for each would be the
-larger difference.
+recipe that lists ``balanced-consistency`` as well. G's squared norm is a mean over pixels, as in PyTorch-StudioGAN, so
+that a weight means the same at any image size; the equation's sum is 784 times as much on MNIST. T shifts as in the
+module consistency; the paper also mirrors. In a recipe with an augmentation, D's part compares G(z) and G(z') as they
+are, before it: an augmentation drawn for each would be the larger difference.
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ class LabelSmoothing(Regularizer):
     """What smoothing adds to the cross-entropy of real images.
 
     Args:
-        weight: s. The paper's example has real targets of 0.9.
+        weight: s, in [0, 1). The paper's example has real targets of 0.9.
     """
 
-    def __init__(self, *, weight: Annotated[float, Field(ge=0, le=1e6)] = 0.1) -> None:
+    def __init__(self, *, weight: Annotated[float, Field(ge=0, lt=1)] = 0.1) -> None:
         super().__init__(weight=weight)
 
     def penalty(self, context: RegularizerContext) -> Tensor:

@@ -10,9 +10,9 @@ divergence, which is bounded. λ depends on the size of D's logits: the authors'
 1e-6 (CIFAR) or 3e-7 (FFHQ) for StyleGAN2.
 
 The averages are plain means at first, so that they are never the zeros that they started from; the authors' BigGAN
-begins after 1,000 steps instead. Their code also counts only real logits above the fakes' average α_F, and only fake
-logits below the real images' α_R; here, as in the equation, every logit counts. Both averages are buffers, and so
-survive a resumed training.
+begins after 1,000 steps instead, and averages with a decay of 0.9. Their code also counts only real logits above the
+fakes' average α_F, and only fake logits below the real images' α_R; here, as in the equation, every logit counts. Both
+averages are buffers, and so survive a resumed training.
 """
 
 from __future__ import annotations

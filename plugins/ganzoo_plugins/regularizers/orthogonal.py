@@ -1,4 +1,4 @@
-"""Orthogonal regularization: the filters of a layer shall not repeat one another.
+"""Orthogonal regularization: the filters of a layer should not repeat one another.
 
 Brock, Lim, Ritchie & Weston 2017, "Neural Photo Editing with Introspective Adversarial Networks",
 arXiv:1609.07093, and Brock, Donahue & Simonyan 2019, "Large Scale GAN Training for High Fidelity Natural Image
@@ -42,7 +42,7 @@ Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def stored_weight(layer: nn.Module) -> Tensor:
-    """A layer's parameter. To ask a spectrally normalised layer for its weight takes a step of the power iteration."""
+    """A layer's parameter. Reading the weight of a spectrally normalised layer takes a step of power iteration."""
     if parametrize.is_parametrized(layer, "weight"):
         return cast("Tensor", cast("nn.ModuleDict", layer.parametrizations)["weight"].original)
     return cast("Tensor", layer.weight)
@@ -58,13 +58,13 @@ def filters(network: nn.Module) -> Iterator[Tensor]:
 
 
 class Orthogonal(Regularizer):
-    """Punishes the scalar products of each layer's filters.
+    """Penalises the scalar products of each layer's filters.
 
     Args:
         weight: β.
         every_steps: Steps between applications.
-        side: The player whose weights it is about.
-        strict: Filters shall have length 1 too.
+        side: The player whose weights are regularised.
+        strict: Filters should have length 1 too.
     """
 
     def __init__(

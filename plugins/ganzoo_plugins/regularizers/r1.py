@@ -5,9 +5,9 @@ Equations 9 and 10:
 
     R1 = γ/2 E_x[‖∇_x D(x)‖²]  at real images        R2 = γ/2 E_z[‖∇_x D(x)‖²]  at fakes x = G(z)
 
-The regularizers compute the expectations with their factor 1/2, so that a recipe's ``weight`` is γ (the
-paper uses 10). D is the logit. ``every_steps`` applies either lazily, as Karras et al. 2020 (StyleGAN2,
-arXiv:1912.04958) do every 16 steps. The paper's residual networks are not here.
+The regularizers compute the expectations with their factor 1/2, so that a recipe's ``weight`` is γ (10 in the paper;
+the authors' code has no 1/2, so that its 10 is a γ of 20). D is the logit. ``every_steps`` applies either lazily, as
+Karras et al. 2020 (StyleGAN2, arXiv:1912.04958) do every 16 steps. The paper's residual networks are not here.
 
 With an augmentation T the slope is that of D∘T at the image that enters T, as in StyleGAN2-ADA (arXiv:2006.06676) and
 R3GAN (arXiv:2501.05441): where T hides half of the pixels, D's slope there costs nothing. The penalty draws a T of its

@@ -7,7 +7,7 @@ data-to-data cross-entropy on unit features f (a linear projection of D's) and u
                      / ( exp([f_i·v_{y_i} - m_p]_- / τ) + Σ_{j: y_j ≠ y_i} exp([f_i·f_j - m_n]_+ / τ) )
 
 with [·]_- = min(·, 0) and [·]_+ = max(·, 0): an image close enough to its proxy, or far enough from images of other
-classes, pulls no more. On real images for D and on fakes for G. As with ACGAN, D is not told the label.
+classes, pulls no more. On real images for D and on fakes for G. As with ACGAN, D does not get the label.
 
 The defaults are the authors' for CIFAR-10, which like MNIST has ten classes: weight 0.5, 512 dimensions, τ = 0.5,
 m_p = 0.98. Their code derives m_n = 1 - m_p = 0.02 from it; here the two are set apart.

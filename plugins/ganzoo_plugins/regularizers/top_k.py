@@ -33,7 +33,7 @@ class TopK(Regularizer):
     Args:
         share: ν, the smallest k as a share of the batch. 1 changes nothing.
         decay: γ, the factor that k shrinks by.
-        images: Fakes after which it has shrunk by ``decay``; 60,000 is an epoch of MNIST.
+        images: Fakes in an epoch, after which k is multiplied by ``decay``; 60,000 for MNIST.
     """
 
     side = "generator"

@@ -6,7 +6,8 @@ step of the critic:
     w ← w + α RMSProp(w, g_w)        w ← clip(w, -c, c),    c = 0.01
 
 It adds no term to the loss, so it has no ``weight``. All parameters are clipped, biases and the scales of
-normalisations too, as in the authors' code. The Wasserstein loss is in the module wgan_gp.
+normalisations too, as in the authors' code. That code also takes 100 steps of the critic for each of G's first 25, and
+for every 500th; here their number is constant. The Wasserstein loss is in the module wgan_gp.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ PAPER = "Wu et al. 2018, Wasserstein Divergence for GANs, arXiv:1712.01026"
 
 
 class WassersteinDivergence(Regularizer):
-    """Punishes a high power of the critic's slope between real and fake images.
+    """Penalises a high power of the critic's slope between real and fake images.
 
     Args:
         weight: k.

@@ -6,9 +6,10 @@ Networks", arXiv:1902.03984 (GAN-0-GP):
     λ E_x̂[‖∇_x̂ D(x̂)‖²],    x̂ = αx + (1 - α)G(z),  α ~ U(0, 1)
 
 Where WGAN-GP asks for a slope of 1, this asks for a D that is flat in between, so that it generalises instead of
-peaking at each training image. R1 is the same at α = 1 alone, halved. D is the logit, where the paper's is a
-probability, whose gradients are smaller: λ is as large as 100 in the paper, on synthetic data, and 500 by default in
-the authors' code for MNIST. In a recipe with an augmentation T the slope is that of D∘T.
+peaking at each training image. R1 is the same at α = 1 alone, halved. D is the logit. In the authors' code for
+synthetic data and MNIST it is a probability, whose gradients are smaller: λ is as large as 100 in the paper, and 500 by
+default in that code. For ImageNet they used the code of Mescheder et al., which takes the logit. In a recipe with an
+augmentation T the slope is that of D∘T.
 """
 
 from __future__ import annotations
