@@ -55,7 +55,7 @@ class Register(Protocol[T_contra]):
 
 
 class RegisterRecipe(Protocol):
-    """Adds one recipe file; its name is the file's, its summary and paper stand inside."""
+    """Adds one recipe file; its name is the file's, its summary and paper are in the file."""
 
     def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
         """Register the YAML file at ``path``; error messages for ``aliases`` lead to it."""
@@ -69,7 +69,7 @@ class RegisterStudy(Protocol):
 
 
 class RegisterPretrained(Protocol):
-    """Adds one pretrained generator; its name is the file's, its summary and paper stand inside."""
+    """Adds one pretrained generator; its name is the file's, its summary and paper are in the file."""
 
     def __call__(self, path: Path, *, aliases: Sequence[str] = ()) -> None:
         """Register the card at ``path``, a JSON file with its weights beside it; see docs/pretrained.md."""

@@ -19,9 +19,9 @@ def animate(
     walk: Annotated[
         bool, typer.Option("--walk", help="A walk through latent space instead of the sample grids of the training.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the walk's latent codes.", min=0, max=2**63 - 1)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the walk's latent codes.", min=0, max=2**63 - 1)] = 0,
     weights: Annotated[
-        Literal["ema", "raw"] | None, typer.Option(help="Of the walk; by default ema, where the run kept it.")
+        Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights for a walk; ema if the run has them.")
     ] = None,
     checkpoint: WhichCheckpoint = "last",
     device: Annotated[str, typer.Option(help="Where a walk is drawn: auto, cpu, cuda, cuda:1, ...")] = "auto",

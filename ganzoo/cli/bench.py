@@ -36,7 +36,7 @@ def bench(
         ),
     ] = None,
     made_for: Annotated[
-        list[str] | None, typer.Option(help="--all and patterns take only recipes whose own dataset this is.")
+        list[str] | None, typer.Option(help="Restrict --all and patterns to recipes made for this dataset.")
     ] = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="Train on this dataset instead of each recipe's own; may be repeated.")
@@ -52,10 +52,10 @@ def bench(
         Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pictures go; results by default.")
     ] = None,
     work: Annotated[Path | None, typer.Option(help="Where the run folders go; runs/bench by default.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Processes at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")] = 1,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, help="CPU threads of each training; the cores are shared out by default."),
+        typer.Option(min=1, max=1024, help="CPU threads of each training; by default measured, or with --jobs the cores divided."),
     ] = None,
     shard: Shard = None,
     force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,

@@ -52,7 +52,7 @@ def evaluate(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Repeat for several; all@mnist-cnn is every metric that applies. By default the run's own, or the "
+            help="Metric to compute, such as fid@mnist-cnn; may be repeated. all@mnist-cnn is every metric that applies. By default the run's own, or the "
             "headline of the dataset."
         ),
     ] = None,
@@ -64,13 +64,13 @@ def evaluate(
         typer.Option(help="Number of images to score; by default the run's own, or 10000.", min=2, max=1_000_000),
     ] = None,
     weights: Annotated[
-        Literal["ema", "raw"] | None, typer.Option(help="Which weights of a run; all it has by default.")
+        Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights of a run; both by default.")
     ] = None,
     checkpoint: WhichCheckpoint = "last",
     extractor_weights: Annotated[
         Path | None, typer.Option(help="The file of a downloaded extractor's weights.", metavar="FILE")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the samples.", min=0, max=2**63 - 1)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the samples.", min=0, max=2**63 - 1)] = 0,
     interval: Annotated[bool, typer.Option("--interval/--no-interval", help="The 95% interval of each score.")] = True,
     anyway: Annotated[
         bool,
@@ -81,7 +81,7 @@ def evaluate(
     crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
     against: Annotated[
         Path | None,
-        typer.Option(help="A run or scores file to compare with; what was measured differently is named first."),
+        typer.Option(help="A run or scores file to compare with; scores measured differently are named, and not compared."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",

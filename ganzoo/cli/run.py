@@ -40,11 +40,11 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Shorthand for --set train.seed=N.", min=0, max=2**63 - 1)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder to make; runs/<recipe> by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make; by default runs/NAME, or the first free runs/NAME-2, -3, ...")] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     continue_: Annotated[
         bool,
-        typer.Option("--continue", help="With --out: start, or resume, or end well where the run is done."),
+        typer.Option("--continue", help="With --out: start the run, resume it, or exit with 0 if it is done."),
     ] = False,
     data_dir: DataDir = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a training step goes.")] = False,

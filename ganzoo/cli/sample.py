@@ -40,7 +40,7 @@ def sample(
         typer.Option("--class", help="Only this class, by name or number; conditional recipes only.", metavar="CLASS"),
     ] = None,
     scale: Annotated[int, typer.Option(help="Draw each pixel of a PNG this wide and high.", min=1, max=32)] = 1,
-    seed: Annotated[int, typer.Option(help="Of the latent codes.", min=0, max=2**63 - 1)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the latent codes.", min=0, max=2**63 - 1)] = 0,
     weights: WhichWeights = None,
     checkpoint: WhichCheckpoint = "last",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",

@@ -68,12 +68,12 @@ def _read_from(context: typer.Context, data_dir: Path | None) -> Path | None:
 AllowCode = Annotated[
     bool,
     typer.Option(
-        "--allow-code", callback=_allow_code, help="Let an extractor run code that is downloaded: dinov2-* does."
+        "--allow-code", callback=_allow_code, help="Allow an extractor to run downloaded code (dinov2-*)."
     ),
 ]
 
 WhichCheckpoint = Annotated[
-    Literal["last", "best"], typer.Option(help="best is the one that train.keep_best kept for its score.")
+    Literal["last", "best"], typer.Option(help="last, or best: the one that train.keep_best kept.")
 ]
 
 AllowPaths = Annotated[
@@ -81,13 +81,13 @@ AllowPaths = Annotated[
     typer.Option(
         "--allow-paths",
         callback=_allow_paths,
-        help="Let a run that was not started here read the dataset from wherever it names.",
+        help="Allow a run made elsewhere to read its dataset from any path that it names.",
     ),
 ]
 
 RunPath = Annotated[Path, typer.Argument(help="The run folder, or zoo:NAME.")]
 
-WhichWeights = Annotated[Literal["ema", "raw"] | None, typer.Option(help="By default ema, where the run kept it.")]
+WhichWeights = Annotated[Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights; ema if the run has them.")]
 
 DataDir = Annotated[Path | None, typer.Option(callback=_read_from, help="Where dataset files already are.")]
 
