@@ -124,7 +124,8 @@ def laid_around(value: float, resampled: Sequence[float], bounds: Interval = ANY
     found = torch.tensor(resampled, dtype=torch.float64)
     ends = torch.tensor([OUTSIDE / 2, 1 - OUTSIDE / 2], dtype=torch.float64)
     low, high = (found - found.mean()).quantile(ends).tolist()
-    return max(bounds[0], value + low), min(bounds[1], value + high)
+    # The mean is beyond an end where nearly all sets score the same; the score itself never is.
+    return max(bounds[0], value + min(low, 0.0)), min(bounds[1], value + max(high, 0.0))
 
 
 POINTS = 15

@@ -80,3 +80,9 @@ def test_an_interval_of_class_counts_is_as_wide_as_draws_spread():
 def test_what_nothing_was_counted_of_has_no_width():
     assert intervals.of_counts(torch.zeros(3), lambda counts: 0.0, 0.0, (0, 1)) == (0.0, 0.0)
     assert intervals.of_union(torch.ones(1, 5, dtype=torch.bool)) == (1.0, 1.0)
+
+
+def test_an_interval_holds_its_score_where_nearly_all_sets_score_the_same():
+    """One set in fifty lacks one of ten classes: the mean of the sets lies below the score of nearly all of them."""
+    low, high = intervals.laid_around(1.0, [0.9, *[1.0] * 49], (0, 1))
+    assert low <= 1.0 == high

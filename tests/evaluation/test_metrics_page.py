@@ -7,6 +7,7 @@ import pytest
 
 import metric_table
 from ganzoo.evaluation.requests import OURS
+from ganzoo.reports.templates import between_markers
 
 PAGE = metric_table.PAGE.read_text(encoding="utf-8")
 
@@ -26,7 +27,8 @@ def test_every_metric_has_its_place_and_says_which_way_is_better():
 
 
 def test_the_table_is_the_committed_outcome(sets):
-    assert metric_table.replaced(PAGE, metric_table.table({"sets": sets})) == PAGE
+    table = metric_table.table({"sets": sets})
+    assert between_markers(PAGE, metric_table.MARKERS, table, "docs/metrics.md") == PAGE
 
 
 def test_every_set_was_measured_under_one_protocol(sets):

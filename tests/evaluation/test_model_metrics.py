@@ -127,7 +127,7 @@ def test_a_loss_that_cannot_do_it_and_images_without_a_model_are_refused(zoo):
         def phases(self):
             return []
 
-    with pytest.raises(GanzooError, match=r"'guesses' cannot be computed: its loss is none that guesses\."):
+    with pytest.raises(GanzooError, match=r"'guesses' cannot be computed: it needs a loss that guesses\."):
         evaluator(zoo, ["guesses"], Nothing())
     with pytest.raises(GanzooError, match=r"'reconstruction-fid@tiny'.*measures a trained model, not images"):
         evaluator(zoo, ["reconstruction-fid@tiny"])
