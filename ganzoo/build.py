@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,11 @@ from ganzoo.api.dataset import Modality
 from ganzoo.api.objective import Objective, Spec
 from ganzoo.api.priors import Prior
 from ganzoo.api.reading import machine_memory
-from ganzoo.config.schema import Component, NetworkConfig, Recipe
-from ganzoo.errors import GanzooError, foreign_code, is_out_of_memory
+from ganzoo.config.schema import Recipe
+from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import Entry
+from ganzoo.registry.registry import CHECK_OPTIONS, contained
 
-T = TypeVar("T")
 BYTES_PER_WEIGHT = 4
 MOST_TENSORS = 3_000
 """Weights and buffers of one network, as tensors: a thousand layers, which take seconds to build."""
@@ -86,16 +85,9 @@ def assemble(
     spec = build_spec(recipe, zoo, modality, classes, columns)
     objective = build_objective(recipe, zoo)
     networks = nn.ModuleDict({role: _build_network(role, recipe, objective, zoo, spec) for role in objective.roles})
-    try:
-        with memory_guard(f"loss '{recipe.loss.name}'"):
-            networks.update(objective.bind(spec, dict(networks.items())))
-    except GanzooError:
-        raise
-    except Exception as error:  # a plugin may raise anything
-        raise GanzooError(
-            f"The loss '{recipe.loss.name}' could not build its own networks: {_one_line(error)}.",
-            "Check its options with `ganzoo show`; if memory ran out, reduce its sizes.",
-        ) from error
+    loss = f"loss '{recipe.loss.name}'"
+    with contained(f"The {loss} could not build its own networks", CHECK_OPTIONS), memory_guard(loss):
+        networks.update(objective.bind(spec, dict(networks.items())))
     assembly = Assembly(spec, objective, networks)
     _probe(assembly, recipe)
     use_channels_last(networks, lambda: _probe(assembly, recipe))
@@ -112,14 +104,14 @@ def build_spec(
     """The sizes that networks are built for; arguments as for ``assemble``.
 
     Raises:
-        GanzooError: The recipe is conditional and the dataset has no classes, or the prior is none.
+        GanzooError: The recipe is conditional and the dataset has no classes, or what its prior names is not a prior.
     """
     if recipe.conditional and classes == 0:
         raise GanzooError(
             f"Recipe '{recipe.name}' is conditional, but the dataset '{recipe.dataset.name}' has no classes.",
             "Use a dataset with labels, or set conditional: false.",
         )
-    prior = _create(zoo.priors.get(recipe.prior.name), recipe.prior)
+    prior = zoo.priors.get(recipe.prior.name).create(**recipe.prior.initial_options())
     if not isinstance(prior, Prior):
         raise GanzooError(f"The prior '{recipe.prior.name}' is a {type(prior).__name__}, not a ganzoo.Prior.")
     return Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns, classes)
@@ -127,15 +119,16 @@ def build_spec(
 
 def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
     """The recipe's own objective, or an adversarial game of its loss, regularizers and augmentation."""
-    loss = _create(zoo.losses.get(recipe.loss.name), recipe.loss)
+    loss = zoo.losses.get(recipe.loss.name).create(**recipe.loss.initial_options())
     regularizers = []
     for component in recipe.regularizers:
-        regularizer = _create(zoo.regularizers.get(component.name), component)
+        regularizer = zoo.regularizers.get(component.name).create(**component.initial_options())
         regularizer.label = component.name
         regularizers.append(regularizer)
     augmentation = None
     if recipe.augmentation is not None:
-        augmentation = _create(zoo.augmentations.get(recipe.augmentation.name), recipe.augmentation)
+        options = recipe.augmentation.initial_options()
+        augmentation = zoo.augmentations.get(recipe.augmentation.name).create(**options)
     if isinstance(loss, AdversarialLoss):
         return AdversarialGame(loss, regularizers, augmentation, recipe.train.share_fakes)
     if regularizers or augmentation:
@@ -154,8 +147,9 @@ def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
 def _build_network(role: str, recipe: Recipe, objective: Objective, zoo: Zoo, spec: Spec) -> nn.Module:
     config = recipe.networks[role]
     entry = zoo.registry(objective.roles[role]).get(config.name)
-    check_memory(f"{role} '{config.name}'", lambda: entry.create(spec, **config.options))
-    network: nn.Module = _create(entry, config, spec)
+    options = config.initial_options()
+    check_memory(f"{role} '{config.name}'", lambda: entry.create(spec, **options))
+    network: nn.Module = entry.create(spec, **options)
     if spec.classes and not takes_label(network):
         raise GanzooError(
             f"The {role} '{config.name}' takes no labels, but the recipe '{recipe.name}' is conditional.",
@@ -187,12 +181,14 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     memory = memory or machine_memory() or 2**40  # unknown on this system: more than today's machines have
     limit = memory // BYTES_PER_WEIGHT
     weights = tensors = 0
+    too_large = False
 
     def count(module: nn.Module, attribute: str, tensor: Tensor | None) -> None:
-        nonlocal weights, tensors
+        nonlocal weights, tensors, too_large
         weights += 0 if tensor is None else tensor.numel()
         tensors += 1
-        if weights > limit or tensors > MOST_TENSORS:
+        too_large = weights > limit or tensors > MOST_TENSORS
+        if too_large:
             raise _TooLarge
 
     hooks: list[Any] = [
@@ -201,15 +197,18 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     ]
     try:
         yield
-    except _TooLarge:
+    except (_TooLarge, Exception):  # Entry.create makes a sentence of whatever ends it
+        if not too_large:
+            raise
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if too_large:
         if weights > limit:
             many = f"{limit:,} weights, the most that fit into this machine's {memory / 2**30:,.1f} GiB of memory"
         else:
             many = f"{MOST_TENSORS:,} tensors of weights, a thousand layers"
         raise GanzooError(f"The {name} would have more than {many}.", "Reduce its sizes.") from None
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class _Unfilled(TorchFunctionMode):
@@ -240,21 +239,6 @@ def check_memory(name: str, build: Callable[[], object], memory: int | None = No
     alone = torch.random.fork_rng(devices=[])
     with memory_guard(name, memory), suppress(Exception), alone, torch.device("meta"), _Unfilled():
         build()
-
-
-def _create(entry: Entry[T], component: Component | NetworkConfig, *supplied: Any) -> T:
-    try:
-        return entry.create(*supplied, **component.initial_options())
-    except GanzooError:
-        raise
-    except Exception as error:  # a plugin may raise anything
-        if is_out_of_memory(error):
-            raise GanzooError(f"Out of memory: the {entry.kind} '{entry.name}'.", "Reduce its sizes.") from error
-        raise GanzooError(
-            f"The {entry.kind} '{entry.name}' of plugin '{entry.plugin}' could not be built: "
-            f"{type(error).__name__}: {_one_line(error)}.",
-            "Check its options with `ganzoo show`.",
-        ) from error
 
 
 def takes_label(network: nn.Module) -> bool:
@@ -382,7 +366,3 @@ def _gradient_channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> None:
 
 def _channels_last(maps: Tensor) -> Tensor:
     return maps.contiguous(memory_format=torch.channels_last)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -73,14 +74,22 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # Torch's host allocator, and CUDA libraries outside torch's allocator, raise plain RuntimeErrors.
     messages = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
+    return isinstance(error, RuntimeError) and any(message in _text(error) for message in messages)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its class may be a plugin's
+        return ""
 
 
 @contextmanager
 def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
     """Turn whatever somebody else's code raises into a sentence.
 
-    Ctrl-C, a request to terminate, a lack of memory and errors that are a sentence already pass as they are.
+    Ctrl-C, a request to terminate, a lack of memory, a full disk and errors that are a sentence already pass as they
+    are.
 
     Args:
         sentence: What failed, without a full stop; the error follows.
@@ -96,11 +105,9 @@ def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
     except BaseException as error:
         if is_out_of_memory(error) or (isinstance(error, SystemExit) and error.code in (130, 143)):
             raise
-        try:
-            text = str(error)[:1000]
-        except Exception:  # its class is somebody else's code as well
-            text = ""
-        named = f"{type(error).__name__}: {text}".strip().removesuffix(".").removesuffix(":")
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        named = f"{type(error).__name__}: {_text(error)[:1000]}".strip().removesuffix(".").removesuffix(":")
         raise GanzooError(f"{sentence}: {named}.", remedy) from error
 
 

@@ -69,6 +69,17 @@ class OnGenerator(Regularizer):
         return context.fake.square().mean()
 
 
+@pytest.mark.parametrize(
+    ("side", "remedy"), [("discriminater", "Did you mean 'discriminator'?"), ("encoder", "Known: "), (None, "Known: ")]
+)
+def test_a_misspelt_side_is_refused_rather_than_never_applied(side: str | None, remedy: str) -> None:
+    term = Constant(1.0, label="misspelt")
+    term.side = side  # type: ignore[assignment]
+    with pytest.raises(GanzooError, match="The regularizer 'misspelt' has the side") as caught:
+        AdversarialGame(Difference(), [term])
+    assert remedy in str(caught.value)
+
+
 class Generator(nn.Module):
     def __init__(self) -> None:
         super().__init__()

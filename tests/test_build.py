@@ -132,6 +132,12 @@ def test_networks_that_do_not_fit_into_memory_are_rejected_before_they_are_built
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_a_registered_network_that_does_not_fit_into_memory_is_rejected():
+    wide = Entry("generator", "wide", lambda: nn.Linear(10**9, 10**9), "Wide", None, "tests", "0")
+    with pytest.raises(GanzooError, match="^The generator 'wide' would have more than 1,000 weights"):
+        check_memory("generator 'wide'", wide.create, memory=4_000)
+
+
 def test_looking_at_a_network_s_size_does_not_load_torchs_compiler():
     """It would take more than a second of every `ganzoo sample`."""
     fills = ["normal_", "kaiming_normal_", "trunc_normal_", "orthogonal_"]

@@ -1,6 +1,7 @@
 """What a modality makes of samples: pictures, quantisation, files."""
 
 import json
+import wave
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 
 import ganzoo
 from ganzoo import Audio, GanzooError, Images, Points
-from ganzoo.api.dataset import GAP, png
+from ganzoo.api.dataset import GAP, png, recorded
 
 
 def grid(images, columns=None):
@@ -62,16 +63,35 @@ def test_a_point_in_the_middle_lies_in_the_middle():
     assert len(rows) == 9
 
 
+def test_a_recorded_modality_has_its_rate():
+    made = recorded("audio", [1, 64], Audio(1, 64, rate=8000).options())
+    assert isinstance(made, Audio)
+    assert (made.shape, made.rate) == ((1, 64), 8000)
+    assert recorded("audio", [1, 64]) == Audio(1, 64)
+    assert recorded("images", [1, 28, 28], Images(1, 28, 28).options()) == Images(1, 28, 28)
+    assert recorded("a-plugin-s-own", [3]) is None
+
+
+@pytest.mark.parametrize("options", [{"rate": 0}, {"rate": 2**40}, {"rate": "8000"}, {"pitch": 440}])
+def test_a_recorded_modality_that_cannot_be_is_a_sentence(options):
+    with pytest.raises(GanzooError, match="samples per second|no such options"):
+        recorded("audio", [1, 64], options)
+
+
 def test_sounds_are_trained_on_scored_by_nobody_and_drawn(tmp_path):
     waves = torch.rand(48, 1, 64) * 2 - 1
-    sounds = ganzoo.Dataset("sounds", "train", waves, modality=Audio(1, 64))
+    sounds = ganzoo.Dataset("sounds", "train", waves, modality=Audio(1, 64, rate=8000))
     small = {"generator": {"name": "mlp", "hidden": [16]}, "discriminator": {"name": "mlp", "hidden": [16]}}
     train = {"images": 64, "batch_size": 16, "log_every": 32, "device": "cpu"}
     recipe = ganzoo.recipe("vanilla-mnist", networks=small, train=train)
     run = ganzoo.train(recipe, dataset=sounds, out=tmp_path / "run")
     assert run.scores == []
     assert ganzoo.Run.open(run.path).info["shape"] == [1, 64]
-    drawn = ganzoo.load(run.path).sample(5)
+    trained = ganzoo.load(run.path)
+    drawn = trained.sample(5)
+    trained.assembly.spec.modality.write(tmp_path / "five.wav", drawn)
+    with wave.open(str(tmp_path / "five.wav")) as file:
+        assert (file.getframerate(), file.getnframes()) == (8000, 5 * 64)
     assert (drawn.dtype, tuple(drawn.shape)) == (torch.float32, (5, 1, 64))
     assert sorted(path.name for path in (run.path / "samples").iterdir()) == ["000000000000.png", "000000000064.png"]
     # A stranger's run.json cannot make pictures of them.

@@ -158,6 +158,9 @@ def test_a_plugin_may_be_an_object_in_a_module(install):
 
 
 IMPORT = "from ganzoo import hookimpl\n"
+SPEECHLESS = (
+    "class Speechless({base}):\n    def __str__(self):\n        raise ValueError('no words')\nraise Speechless\n"
+)
 GOOD_THEN = 'register("good-loss", dict, summary="A loss")\n'
 
 
@@ -170,17 +173,28 @@ def losses(*body):
     [
         ("raise RuntimeError('a cable\\nis loose')", ["could not be imported", "RuntimeError: a cable is loose"]),
         ("raise SystemExit('gone')", ["could not be imported", "SystemExit: gone"]),
+        ("import pytest\npytest.importorskip('not_there_at_all')", ["could not be imported", "Skipped"]),
+        ("raise MemoryError('too much')", ["could not be imported", "MemoryError: too much"]),
+        (SPEECHLESS.format(base="Exception"), ["could not be imported: Speechless."]),
+        (SPEECHLESS.format(base="RuntimeError"), ["could not be imported"]),
+        (SPEECHLESS.format(base="BaseException"), ["could not be imported: Speechless."]),
+        ("from ganzoo import GanzooError\nraise GanzooError('No jax here.', 'Install it.')", ["No jax here. Install"]),
         ("import not_there_at_all", ["ModuleNotFoundError", "not_there_at_all"]),
         ("def oops(:", ["SyntaxError"]),
         ("x = 1", ["implements no hook", "register_generators"]),
         ("def register_losses(register): ...", ["implements no hook", "register_losses", "@ganzoo.hookimpl"]),
         (
             IMPORT + "@hookimpl\ndef register_loses(register): ...",
-            ["'register_loses'", "no hook", "Did you mean 'register_losses'?"],
+            ["'register_loses'", "not a hook", "Did you mean 'register_losses'?"],
         ),
         (IMPORT + "@hookimpl\ndef register_losses(registrar): ...", ["failed while registering", "registrar"]),
         (losses(GOOD_THEN, "raise ValueError('half way')"), ["failed while registering", "ValueError: half way"]),
         (losses(GOOD_THEN, "raise SystemExit(3)"), ["failed while registering", "SystemExit: 3"]),
+        (losses(GOOD_THEN, "raise BaseException('panic')"), ["failed while registering", "BaseException: panic"]),
+        (
+            losses(GOOD_THEN, 'register("bad", dict, summary="A loss", aliases="lsgan")'),
+            ["'bad'", "aliases='lsgan'", "Write aliases=('lsgan',)"],
+        ),
         (losses(GOOD_THEN, 'register("Bad Name", dict, summary="A loss")'), ["'Bad Name'", "malformed"]),
         (losses(GOOD_THEN, 'register("bad", 3, summary="A loss")'), ["'bad'", "cannot be called"]),
         (losses(GOOD_THEN, 'register("bad", dict, summary="")'), ["'bad'", "summary"]),
@@ -345,6 +359,49 @@ def test_the_allow_list_takes_modules_and_imports_no_others(package, monkeypatch
         zoo()
 
 
+def test_the_allow_list_imports_a_subpackage_only_for_what_is_wanted_in_it(package, monkeypatch):
+    package(
+        "ant",
+        well=LOSS.format(name="well-loss"),
+        deep__in____init__="",
+        deep__in__inner=LOSS.format(name="inner-loss"),
+        torn__in____init__="raise RuntimeError('imported all the same')",
+        torn__in__part=LOSS.format(name="part-loss"),
+    )
+    monkeypatch.setenv("GANZOO_PLUGINS", "well")
+    found = zoo()
+    assert (external(found), found.problems) == ({"well": ["well-loss"]}, [])
+    assert not {"ant_modules.deep", "ant_modules.torn"} & set(sys.modules)
+    monkeypatch.setenv("GANZOO_PLUGINS", "inner")
+    assert external(zoo()) == {"inner": ["inner-loss"]}
+    monkeypatch.setenv("GANZOO_PLUGINS", "part")
+    found = zoo()
+    assert external(found) == {}
+    assert "imported all the same" in next(one.sentence for one in found.problems if one.plugin == "torn")
+
+
+def test_the_allow_list_takes_a_module_by_its_own_spelling(package, monkeypatch):
+    package("ant", MyGan=LOSS.format(name="my-loss"))
+    monkeypatch.setenv("GANZOO_PLUGINS", "MyGan")
+    found = zoo()
+    assert (external(found), found.problems) == ({"MyGan": ["my-loss"]}, [])
+
+
+@pytest.mark.parametrize("word", ["part", "helper"])
+def test_a_module_in_the_allow_list_that_is_not_a_plugin_of_its_own_is_a_problem(package, monkeypatch, word):
+    package("ant", __init__=LOSS.format(name="whole-loss"), part=LOSS.format(name="part-loss"), helper="")
+    monkeypatch.setenv("GANZOO_PLUGINS", word)
+    found = zoo()
+    assert external(found) == {}
+    assert only_problem(found).sentence == (
+        f"GANZOO_PLUGINS names '{word}', a module of ant_modules that is not loaded as a plugin of its own. "
+        "Name 'whole' to load all of its plugins."
+    )
+    monkeypatch.setenv("GANZOO_PLUGINS", f"whole,{word}")
+    found = zoo()
+    assert (external(found), found.problems) == ({"whole": ["whole-loss"]}, [])
+
+
 def test_reading_the_allow_list_imports_nothing(package, monkeypatch):
     package("ant", __init__="raise RuntimeError('imported all the same')", part=LOSS.format(name="part-loss"))
     monkeypatch.setenv("GANZOO_PLUGINS", "hinge")
@@ -410,6 +467,90 @@ def test_ctrl_c_while_a_plugin_is_imported_is_not_the_plugins_fault(install):
     install("slow-package", slow="raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         zoo()
+
+
+@pytest.mark.parametrize("code", ["raise SystemExit(143)", losses("raise SystemExit(143)")])
+def test_a_request_to_terminate_while_plugins_load_ends_the_command(install, code):
+    install("slow-package", slow=code)
+    with pytest.raises(SystemExit) as ended:
+        zoo()
+    assert ended.value.code == 143
+
+
+PROXY = """\
+    class Proxy:
+        @property
+        def __class__(self):
+            raise RuntimeError("outside of a request")
+
+    request = Proxy()
+    """
+
+
+def test_odd_modules_of_a_package_take_nobody_down(package):
+    package(
+        "ant",
+        well=LOSS.format(name="well-loss"),
+        proxy=PROXY,
+        replaced="import sys\nsys.modules[__name__] = 3",
+        tests__in____init__="",
+        tests__in__test_gpu="import pytest\npytest.importorskip('not_there_at_all')",
+        text__in____init__="__path__ = 'text'",
+    )
+    found = zoo()
+    assert external(found) == {"well": ["well-loss"]}
+    sentences = {problem.plugin: problem.sentence for problem in found.problems}
+    assert sentences.keys() == {"test-gpu", "text"}
+    assert "Skipped" in sentences["test-gpu"]
+    assert "ValueError" in sentences["text"]
+
+
+def test_a_plugin_s_object_that_breaks_when_it_is_looked_at_is_a_problem(install):
+    site = install("odd-package", odd=PROXY, well=LOSS.format(name="well-loss"))
+    points = site / "odd_package-1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text().replace("odd_module", "odd_module:request"))
+    found = zoo()
+    assert "RuntimeError: outside of a request" in only_problem(found).sentence
+    assert external(found) == {"well": ["well-loss"]}
+
+
+def test_what_a_plugin_s_factory_raises_is_a_sentence_that_names_the_plugin(install):
+    code = """\
+        from ganzoo import Metric, hookimpl
+
+        class Broken(Metric):
+            better = "lower"
+            range = "0 to 1"
+
+            def __init__(self):
+                raise KeyError("CUDA_HOME")
+
+            def compute(self, inputs):
+                return 0.0
+
+        @hookimpl
+        def register_metrics(register):
+            register("broken-metric", Broken, summary="A metric")
+        """
+    install("ant-package", ant=code)
+    with pytest.raises(GanzooError) as caught:
+        zoo().metric("broken-metric")
+    assert str(caught.value) == (
+        "The metric 'broken-metric' of plugin 'ant' (ant-package 1.0) could not be created: KeyError: 'CUDA_HOME'."
+    )
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_package_with_damaged_metadata_is_a_problem_and_the_others_are_kept(install):
+    site = install("odd-package", odd=LOSS.format(name="odd-loss"))
+    install("well-package", well=LOSS.format(name="well-loss"))
+    (site / "odd_package-1.0.dist-info" / "entry_points.txt").write_bytes(b"[unrelated]\n\xff\xfe = x\n")
+    found = zoo()
+    problem = only_problem(found)
+    assert problem.plugin == "odd_package-1.0"
+    assert all(word in problem.sentence for word in ("odd_package-1.0.dist-info", "is damaged", "Reinstall it"))
+    assert "well-loss" in found.losses
+    assert "minimax" in found.losses
 
 
 def test_damaged_metadata_is_no_end_of_everything(install):

@@ -2,13 +2,14 @@
 
 import copy
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
 
-from ganzoo import Regularizer
-from ganzoo.config.checking import known
-from ganzoo.config.loading import load_recipe
+from ganzoo import Extractor, Objective, Regularizer
+from ganzoo.config.checking import headline, known
+from ganzoo.config.loading import load_recipe, recipe_for
 from ganzoo.config.schema import Component, DatasetConfig, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
@@ -489,6 +490,72 @@ def test_override_refusals(refusal, override, expected):
 def test_an_override_is_not_blamed_for_what_the_file_says(refusal, tmp_path):
     sentence = refusal({"train.imags": 3}, ["train.seed=1"])
     assert sentence == f"{tmp_path / 'small.yaml'}: train has no key 'imags'. Did you mean 'images'?"
+
+
+def test_what_goes_wrong_between_an_override_and_the_file_is_not_the_files_fault(refusal, tmp_path):
+    changes = {"evaluate.metrics": ["accuracy@mnist-cnn"], "conditional": True}
+    clash = "the recipe scores 'accuracy@mnist-cnn', which needs conditional: true."
+    assert refusal(changes, ["conditional=false"]) == f"--set conditional=false: {clash}"
+    both = ["train.seed=1", "conditional=false"]
+    assert refusal(changes, both) == f"--set train.seed=1 --set conditional=false: {clash}"
+    changes["conditional"] = False
+    assert refusal(changes, ["train.seed=1"]) == f"{tmp_path / 'small.yaml'}: {clash}"
+
+
+@pytest.mark.parametrize("name", ["a\x85b", "a\x7fb", "a\x9fb", "a\u2028b", 'a"b', "é 😀"])
+def test_a_folder_of_pictures_may_have_any_name(zoo, tmp_path, name):
+    (tmp_path / name).mkdir()
+    recipe = recipe_for(tmp_path / name, "dcgan", zoo)
+    assert recipe.dataset.options["path"] == str(tmp_path / name)
+
+
+def test_a_folder_of_a_user_who_does_not_exist_is_a_sentence(zoo):
+    with pytest.raises(GanzooError, match=r"No such file or folder: ~nobody-at-all/photos\. Check --data\."):
+        recipe_for(Path("~nobody-at-all/photos"), "dcgan", zoo)
+
+
+def test_somebody_elses_broken_recipe_does_not_keep_a_method_from_its_own(tmp_path):
+    own = load_zoo.__wrapped__()
+    broken = tmp_path / "dcgan-foo.yaml"
+    broken.write_text("summary: x\ndataset: foo\n")
+    own.recipes.add(Entry("recipe", "dcgan-foo", lambda: broken, "Broken", None, "theirs", "theirs 1.0"))
+    assert recipe_for(tmp_path, "dcgan", own).networks["generator"].name == "dcgan"
+
+
+def test_a_function_that_makes_an_objective_has_its_roles(tmp_path):
+    class Coder(Objective):
+        roles: ClassVar = {"encoder": "encoder"}
+
+    own = load_zoo.__wrapped__()
+    own.losses.add(Entry("loss", "coder", lambda: Coder(), "Codes", None, "tests", "tests 1.0"))
+    own.losses.add(Entry("loss", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
+
+    def load(**changes):
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump({**changed({"regularizers": []}), **changes}))
+        return load_recipe(tmp_path / "small.yaml", own)
+
+    assert load(loss="coder", networks={"encoder": "mlp"}).networks.keys() == {"encoder"}
+    with pytest.raises(GanzooError, match="networks has no key 'generator'. The loss 'coder' trains encoder"):
+        load(loss="coder")
+    with pytest.raises(GanzooError, match="The loss 'torn' of plugin 'tests'.*could not be created: KeyError: 'x'"):
+        load(loss="torn")
+
+
+def test_a_function_that_makes_an_extractor_has_its_worlds():
+    class OfFoo(Extractor):
+        worlds = ("foo",)
+
+    own = load_zoo.__wrapped__()
+    own.extractors.add(Entry("extractor", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
+    own.extractors.add(Entry("extractor", "foo-cnn", lambda: OfFoo(), "Of foo", None, "tests", "tests 1.0"))
+    assert headline("foo", own) == ("fid@foo-cnn", "coverage@foo-cnn", "recall@foo-cnn")
+    assert headline("fo", own) == ()
+
+
+def test_a_device_that_yaml_would_not_read_is_refused_as_a_device(call, tmp_path):
+    code, _, said = call("run", "vanilla-ring", "--device", "[cpu", "--out", tmp_path / "run")
+    assert code == 2
+    assert "device '[cpu'" in said
 
 
 def test_the_schema_describes_files():

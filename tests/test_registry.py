@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, StopAtOnce
 from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ def test_malformed_names(name):
 @pytest.mark.parametrize("name", ["a", "r1", "wgan-gp", "3-d"])
 def test_good_names(name):
     assert name in registered(entry(name=name))
+
+
+@pytest.mark.parametrize("worlds", ["fashion-mnist", None, ["mnist"], ("mnist", 3)])
+def test_the_worlds_of_an_extractor_are_a_tuple_of_names(worlds):
+    made = type("Made", (), {"worlds": worlds})
+    sentence = refusal(registered(kind="extractor").add, entry(made, kind="extractor"))
+    assert f"extractor 'thing' has worlds = {worlds!r}. Make it a tuple" in sentence
+    assert "thing" in registered(entry(made))  # the word means nothing elsewhere
 
 
 @pytest.mark.parametrize("summary", ["", "  ", None, "two\nlines"])
@@ -256,6 +264,46 @@ def test_options_may_bear_any_name_that_pydantic_uses():
         return copy, json, model_config, schema
 
     assert entry(shadows).create(**entry(shadows).check({"json": 5})) == (1, 5, 3, 4)
+
+
+class Panic(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyError("a"), ["could not be created: KeyError: 'a'. Check its options with `ganzoo show`."]),
+        (Panic("gone"), ["could not be created: Panic: gone."]),
+        (SystemExit(1), ["could not be created: SystemExit: 1."]),
+        (
+            RuntimeError("CUDA error: no kernel image"),
+            ["could not be created: RuntimeError: CUDA error: no kernel image"],
+        ),
+        (RuntimeError("CUDA out of memory. Tried 2 GiB."), ["CUDA out of memory. Tried 2 GiB. Free some memory"]),
+        (MemoryError(), ["could not be created: MemoryError. Free some memory, or reduce its sizes."]),
+    ],
+)
+def test_what_a_factory_raises_is_a_sentence_that_names_its_plugin(error, words):
+    def failing(*, size: int = 3) -> None:
+        raise error
+
+    with pytest.raises(GanzooError) as caught:
+        entry(failing).create(size=3)
+    sentence = str(caught.value)
+    assert sentence.startswith("The loss 'thing' of plugin 'mine' (mine-package 1.0) could not be created: ")
+    assert all(word in sentence for word in words), sentence
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [GanzooError("No."), KeyboardInterrupt(), StopAtOnce(), SystemExit(143)])
+def test_what_is_a_sentence_or_a_request_to_stop_passes_as_it_is(error):
+    def failing():
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        entry(failing).create()
+    assert caught.value is error
 
 
 def bare(*, size=3):

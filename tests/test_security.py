@@ -15,7 +15,7 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, one_line
 from ganzoo.evaluation.image_io import read_pictures
 from ganzoo.files import parse_json, read_lines, temporary_name, write_atomically
-from ganzoo.registry.packages import installed
+from ganzoo.registry.packages import installed, read_metadata
 from ganzoo.registry.strict import ValidationFailed, parse
 from ganzoo.reports.leaderboard import write_leaderboard
 from ganzoo.reports.run_report import write_report
@@ -124,8 +124,9 @@ def test_a_damaged_distribution_is_named(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     assert [point.name for point in installed()][-1] == "../../x"
     (folder / "entry_points.txt").write_bytes(b"[ganzoo]\n\xff\xfe = x\n")
-    with pytest.raises(GanzooError, match="odd_plugin-1.0.dist-info"):
-        installed()
+    assert "../../x" not in [point.name for point in installed()]
+    (place,) = read_metadata()[1]
+    assert place.endswith("odd_plugin-1.0.dist-info")
 
 
 # Links
@@ -163,7 +164,7 @@ def test_links_among_samples_and_checkpoints_are_replaced_and_never_followed(run
                 link.symlink_to(inside / "mine")
     (run / "report.html").symlink_to(inside / "mine")
     resume(run, zoo, overrides=["train.images=128"])
-    with pytest.raises(GanzooError, match="is not of `ganzoo report`"):
+    with pytest.raises(GanzooError, match="was not made by `ganzoo report`"):
         write_report(run, zoo, draw=False)
     assert content(inside) == {"mine": b"somebody's own"}
 

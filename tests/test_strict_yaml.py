@@ -7,7 +7,7 @@ import string
 import pytest
 
 from ganzoo.errors import GanzooError
-from ganzoo.registry.strict import MAX_BYTES, dump, parse, read_mapping
+from ganzoo.registry.strict import MAX_BYTES, dump, parse, quoted, read_mapping
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,16 @@ def test_files(tmp_path):
 def test_what_is_no_file_is_said(tmp_path, name):
     with pytest.raises(GanzooError, match="No such file"):
         read_mapping(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x85b", "\x85", "a\x7fb\x9fc", "a\u2028b\u2029", "a\r\nb\t", "\ufeffé 😀", '"\\', "x" * 200 + "\x85 y"]
+)
+def test_characters_that_yaml_takes_for_something_else_are_read_back(text):
+    value = {"key": text, text: [text]}
+    assert parse(dump(value), "dumped") == value
+    assert parse(quoted(text), "quoted") == text
+    assert quoted(text).isprintable()
 
 
 def test_everything_that_is_dumped_is_read_back():

@@ -11,14 +11,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ganzoo.api.bounds import EverySteps, Weight
 from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase, Spec
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, nearest
 
 
 class AdversarialLoss(nn.Module):
@@ -42,6 +42,8 @@ class AdversarialLoss(nn.Module):
 
 
 Player = Literal["discriminator", "generator"]
+SIDES = (*get_args(Player), "both")
+"""What a regularizer's ``side`` may be."""
 
 
 def _not_given(inputs: Tensor) -> Tensor:
@@ -222,6 +224,11 @@ class AdversarialGame(Objective):
         share_fakes: bool = False,
     ) -> None:
         super().__init__()
+        for term in regularizers:
+            if term.side not in SIDES:
+                raise GanzooError(
+                    f"The regularizer '{term.label}' has the side {term.side!r}.", nearest(str(term.side), SIDES)
+                )
         self.loss = loss
         self.regularizers = nn.ModuleList(regularizers)
         self.augmentation = augmentation

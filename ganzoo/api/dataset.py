@@ -24,6 +24,8 @@ from ganzoo.files import refuse_links, write_atomically
 
 GAP = 2
 """Black pixels between the images of a grid."""
+MOST_HERTZ = 1_000_000
+"""Samples of sound per second: more than anybody records."""
 PLOT = 384
 """Width and height of a plot of points or sound, in pixels."""
 OVERVIEW = 2500
@@ -65,6 +67,10 @@ class Modality(ABC):
     def __str__(self) -> str:
         """A phrase for messages: ``28x28 grey images``."""
         return f"{self.name} of shape {'x'.join(map(str, self.shape))}"
+
+    def options(self) -> dict[str, int]:
+        """What its constructor takes besides the shape, by keyword, for run.json."""
+        return {}
 
     @abstractmethod
     def to_network(self, samples: Tensor) -> Tensor:
@@ -227,7 +233,13 @@ class Audio(Modality):
 
     def __init__(self, *shape: int, rate: int = 16_000) -> None:
         super().__init__(*shape)
+        if not 1 <= rate <= MOST_HERTZ:
+            raise GanzooError(f"Sound has 1 to {MOST_HERTZ:,} samples per second, not {rate}.")
         self.rate = rate
+
+    def options(self) -> dict[str, int]:
+        """Its rate."""
+        return {"rate": self.rate}
 
     def __str__(self) -> str:
         return f"sounds of {self.shape[-1]:,} samples at {self.rate:,} Hz"
@@ -277,10 +289,24 @@ BUILT_IN: tuple[type[Modality], ...] = (Images, Points, Audio)
 """What a run folder's record is read back to without its dataset."""
 
 
-def recorded(name: str, shape: Sequence[int]) -> Modality | None:
-    """The built-in modality that a run recorded; None where it is a plugin's, which its dataset knows."""
+def recorded(name: str, shape: Sequence[int], options: Mapping[str, int] | None = None) -> Modality | None:
+    """The built-in modality that a run recorded; None where it is a plugin's, which its dataset knows.
+
+    Args:
+        name: Its name.
+        shape: Of one sample.
+        options: As ``Modality.options`` gave them; None for a run from before they were recorded.
+
+    Raises:
+        GanzooError: It has no such options.
+    """
     found = next((kind for kind in BUILT_IN if kind.name == name), None)
-    return found(*shape) if found else None
+    if found is None:
+        return None
+    try:
+        return found(*shape, **(options or {}))
+    except TypeError as error:
+        raise GanzooError(f"The modality '{name}' has no such options as {dict(options or {})}.") from error
 
 
 def of_samples(samples: Tensor) -> Modality:

@@ -358,7 +358,7 @@ class ModelMetric(Metric):
         if objective is None:
             return "it measures a trained model, not images"
         if not hasattr(objective, self.calls):
-            return f"its loss is none that {self.does}"
+            return f"it needs a loss that {self.does}"
         if self.needs_unconditional and objective.spec.classes:
             return "its encoder is told the classes"
         if self.needs_classes and dataset.labels is None:

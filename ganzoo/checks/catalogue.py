@@ -10,13 +10,14 @@ from typing import Any
 import torch
 
 from ganzoo.checks import data_checks, entries, isolation, losses, networks, pretrained, recipes, studies
-from ganzoo.checks.entries import CheckFailed
-from ganzoo.checks.toys import seed
+from ganzoo.checks.entries import CheckFailed, caught
+from ganzoo.checks.toys import SHAPES, seed
 from ganzoo.errors import GanzooError, unknown
 from ganzoo.registry.loading import SUMMARIES, PluginInfo, Problem, Zoo, preserved_global_state
 from ganzoo.registry.registry import KINDS, NETWORK_KINDS, Entry
 
 EntryCheck = Callable[[Entry[Any], Zoo], object]
+UNFORESEEN = "If the plugin is right, report a bug of this check to ganzoo."
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class PluginCheck:
         Raises:
             CheckFailed: The check fails.
         """
-        with preserved_global_state(), torch.random.fork_rng(devices=[]):
+        kind, _, name = self.thing.partition("-")
+        unforeseen = caught(f"The {kind} '{name}' fails in the check '{self.check}'", UNFORESEEN)
+        with preserved_global_state(), torch.random.fork_rng(devices=[]), unforeseen:
             seed(0)
             try:
                 self.function()
@@ -72,7 +75,7 @@ def _entry_only(function: Callable[[Entry[Any]], None]) -> EntryCheck:
 
 def _at_sizes(function: Callable[..., Any]) -> EntryCheck:
     def at_sizes(entry: Entry[Any], zoo: Zoo) -> None:
-        for shape in networks.SHAPES:
+        for shape in SHAPES:
             function(entry, shape=shape) if entry.kind in NETWORK_KINDS else function(entry, zoo, shape=shape)
 
     return at_sizes
@@ -122,7 +125,9 @@ CHECKS: tuple[Check, ...] = (
     Check("without-files", ("dataset",), _entry_only(data_checks.without_files)),
     Check("features", ("extractor",), _entry_only(data_checks.extractor)),
     Check("direction", ("metric",), _entry_only(data_checks.metric)),
+    Check("score", ("metric",), _entry_only(data_checks.score)),
     Check("draws", ("prior",), _entry_only(data_checks.prior)),
+    Check("class", ("tracker",), _entry_only(data_checks.tracker)),
     Check("global-state", tuple(isolation.EXERCISES), isolation.global_state),
 )
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import json
+import math
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import torch
+from torch import Tensor
 
-from ganzoo.api.dataset import ImageDataset
-from ganzoo.api.metric import Better, Extractor, Metric
+from ganzoo.api.dataset import Dataset, ImageDataset, Split
+from ganzoo.api.metric import Better, Extractor, Features, Metric, MetricInputs, ModelMetric, Scale
 from ganzoo.api.priors import Prior
+from ganzoo.api.tracker import Tracker
 from ganzoo.checks.entries import described, plugin_code, require
+from ganzoo.checks.toys import GREY, seed
 from ganzoo.errors import GanzooError
+from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.neighbours import radii
 from ganzoo.registry.registry import Entry
 
 SUPPLIED = {"dataset": ("split", "folder"), "extractor": (), "metric": (), "tracker": ("folder",)}
@@ -44,7 +53,7 @@ def without_files(entry: Entry[Any]) -> None:
     with TemporaryDirectory() as folder:
         try:
             with plugin_code(entry, "in an empty folder", "Raise GanzooError(sentence, remedy) for missing files."):
-                found: Any = entry.create("train", Path(folder), **entry.check({}))
+                found: Any = entry.factory("train", Path(folder), **entry.check({}))
         except GanzooError as error:
             if isinstance(error.__cause__, GanzooError):
                 return
@@ -64,39 +73,65 @@ def without_files(entry: Entry[Any]) -> None:
 def extractor(entry: Entry[Any]) -> None:
     """An extractor returns finite features of its declared width and logits of its classes, and has a stable digest."""
     first, second = _create_extractor(entry), _create_extractor(entry)
+    shape, width, classes, worlds = (getattr(first, name, None) for name in ("shape", "width", "classes", "worlds"))
     require(
-        re.fullmatch(r"[0-9a-f]{8,}", first.digest) is not None and first.digest == second.digest,
-        f"{described(entry)} has the digest {first.digest!r}.",
+        isinstance(shape, (tuple, list)) and shape != () and all(isinstance(size, int) and size > 0 for size in shape),
+        f"{described(entry)} has shape = {shape!r}.",
+        "Set it to the shape of one image: (channels, height, width).",
+    )
+    assert shape is not None
+    require(isinstance(width, int), f"{described(entry)} has width = {width!r}.", "Set it to the number of features.")
+    require(
+        isinstance(classes, int), f"{described(entry)} has classes = {classes!r}.", "Set it to a number, or leave 0."
+    )
+    require(
+        isinstance(worlds, tuple) and all(isinstance(world, str) for world in worlds),
+        f"{described(entry)} has worlds = {worlds!r}.",
+        "Set it to a tuple of the datasets that it was fitted to, such as ('mnist',), or leave ().",
+    )
+    require(
+        not isinstance(entry.factory, type) or getattr(entry.factory, "worlds", None) == worlds,
+        f"{described(entry)} has worlds = {worlds!r}, but its class has not.",
+        "Make worlds an attribute of the class: ganzoo reads it before it builds an extractor.",
+    )
+    with plugin_code(entry, "to say its digest", "Use a hexadecimal digest of its weights."):
+        digests = first.digest, second.digest
+    require(
+        isinstance(digests[0], str) and bool(re.fullmatch(r"[0-9a-f]{8,}", digests[0])) and digests[0] == digests[1],
+        f"{described(entry)} has the digest {digests[0]!r}.",
         "Use a hexadecimal digest of its weights, the same each time.",
     )
-    points = first.shape[:2] == (1, 1)
-    images = torch.rand(4, *first.shape) * 2 - 1 if points else torch.randint(256, (4, *first.shape), dtype=torch.uint8)
+    pictures = len(shape) == 3 and tuple(shape[:2]) != (1, 1)  # points and sounds are stored as networks see them
+    images = torch.randint(256, (4, *shape), dtype=torch.uint8) if pictures else torch.rand(4, *shape) * 2 - 1
     with plugin_code(entry, f"on images of shape {tuple(images.shape)}", "Accept images of the class attribute shape."):
         features, logits = first(images)
+    found = f"{tuple(features.shape)} and type {features.dtype}" if isinstance(features, Tensor) else repr(features)
     require(
-        tuple(features.shape) == (4, first.width)
+        isinstance(features, Tensor)
+        and tuple(features.shape) == (4, width)
         and features.dtype == torch.float32
         and bool(features.isfinite().all()),
-        f"{described(entry)} returns features of shape {tuple(features.shape)} and type {features.dtype}.",
-        f"Return finite float32 features of shape (n, {first.width}).",
+        f"{described(entry)} returns features of shape {found}.",
+        f"Return finite float32 features of shape (n, {width}).",
     )
-    found = 0 if logits is None else logits.shape[1]
-    sentence = f"{described(entry)} returns logits of {found} classes and declares {first.classes}."
-    require(found == first.classes, sentence, "Set classes to the number of logits.")
+    given = None if logits is None else tuple(getattr(logits, "shape", ()))
+    require(
+        given == ((4, classes) if classes else None),
+        f"{described(entry)} returns logits of shape {given} for 4 images and declares {classes} classes.",
+        "Set classes to the number of logits.",
+    )
 
 
 def _create_extractor(entry: Entry[Any]) -> Extractor:
     with plugin_code(entry, "to build", "Build it without options and without the network."):
-        found: Extractor = entry.create()
+        found: Extractor = entry.factory()
     require(isinstance(found, Extractor), f"{described(entry)} is not an Extractor.", "Inherit from ganzoo.Extractor.")
     return found
 
 
 def metric(entry: Entry[Any]) -> None:
-    """A metric is one, and says which way it is better and what its values are."""
-    with plugin_code(entry, "to be built", "A metric is built without options."):
-        found = entry.create()
-    require(isinstance(found, Metric), f"{described(entry)} is not a Metric.", "Inherit from ganzoo.Metric.")
+    """A metric is one, and says which way it is better, what its values are, and what it needs."""
+    found = _create_metric(entry)
     better, words = getattr(found, "better", None), getattr(found, "range", None)
     require(
         better in get_args(Better),
@@ -108,7 +143,119 @@ def metric(entry: Entry[Any]) -> None:
         f"{described(entry)} does not say which values it has.",
         "Set range, such as '0 to 1'.",
     )
-    require(found.least >= 2, f"{described(entry)} has least = {found.least}.", "A distribution takes at least two.")
+    require(
+        isinstance(found.least, int) and found.least >= 2,
+        f"{described(entry)} has least = {found.least!r}.",
+        "A distribution takes at least two.",
+    )
+    choices = {"scale": get_args(Scale), "rejecting": get_args(get_type_hints(Metric)["rejecting"])}
+    for name, allowed in choices.items():
+        value = getattr(found, name)
+        remedy = f"Set it to one of {', '.join(map(repr, allowed))}."
+        require(value in allowed, f"{described(entry)} has {name} = {value!r}.", remedy)
+    for name in ("calls", "does") if isinstance(found, ModelMetric) else ():
+        text = getattr(found, name, None)
+        remedy = "Set calls to the objective's method, and does to what an objective with it does."
+        require(isinstance(text, str) and text != "", f"{described(entry)} has {name} = {text!r}.", remedy)
+
+
+def score(entry: Entry[Any]) -> None:
+    """A metric gives a finite number, the same for the same images, and an interval around it or None.
+
+    Those of trained models are left out: whose model it would have to be is not known.
+    """
+    found = _create_metric(entry)
+    n, features = max(128, found.least), _ToyExtractor(8 if found.needs_logits else 0, found.rejecting != "refuses")
+    samples, real, train = (_ToyReference(_toy_images(split, n), features) for split in ("train", "test", "train"))
+    labels = samples.dataset.labels if found.needs_labels else None
+    with plugin_code(entry, "to say whether it can be computed", "See ganzoo.Metric.obstacle."):
+        if isinstance(found, ModelMetric) or found.obstacle(features, real.dataset) is not None:
+            return
+
+    def inputs() -> MetricInputs:
+        return MetricInputs(n, lambda: samples.features, labels, real, lambda: train, see=features.see)
+
+    with plugin_code(entry, f"on {n} samples", "See ganzoo.MetricInputs for what it is given."):
+        value = float(found.compute(inputs()))
+        seed(1)
+        again = float(found.compute(inputs()))
+    require(math.isfinite(value), f"{described(entry)} gives {value}.", "Return a finite number for any samples.")
+    require(
+        math.isclose(value, again, rel_tol=1e-6),
+        f"{described(entry)} gives {value} and {again} for the same samples.",
+        "Draw with a torch.Generator that it seeds itself.",
+    )
+    with plugin_code(entry, "to give its interval", "Return (low, high), or None."):
+        low, high = found.interval(inputs(), value) or (value, value)
+        require(low <= high, f"{described(entry)} gives the interval {low} to {high}.", "Return (low, high), or None.")
+    remedy = "They are asked for before there are samples, and written as JSON: use n, real and training_set alone."
+    with plugin_code(entry, "to say its settings", remedy):
+        json.dumps(dict(found.settings(MetricInputs(n, _no_samples, None, real, lambda: train))))
+
+
+def _create_metric(entry: Entry[Any]) -> Metric:
+    with plugin_code(entry, "to be built", "A metric is built without options."):
+        found: Metric = entry.factory()
+    require(isinstance(found, Metric), f"{described(entry)} is not a Metric.", "Inherit from ganzoo.Metric.")
+    return found
+
+
+def _no_samples() -> Features:
+    raise GanzooError("There are no samples yet.")
+
+
+class _ToyExtractor(Extractor):
+    """Eight pixels as features; for a classifier as the logits of eight classes too.
+
+    Args:
+        classes: 8 for a classifier, or 0.
+        rejects: Whether it puts an image that begins with a bright pixel into no class.
+    """
+
+    shape = GREY
+    width = 8
+    digest = "70797079"
+
+    def __init__(self, classes: int, rejects: bool) -> None:
+        super().__init__()
+        self.classes, self.rejects = classes, rejects  # type: ignore[misc]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features (n, 8) and logits (n, 8) or None of images (n, 1, 28, 28)."""
+        pixels = images.flatten(1)[:, : self.width].float() / 255
+        rejected = pixels[:, :1] > 0.8 if self.rejects else torch.zeros(len(pixels), 1, dtype=torch.bool)
+        return pixels, pixels.masked_fill(rejected, -math.inf) if self.classes else None
+
+    def see(self, images: Tensor) -> Features:
+        """The features of images."""
+        return extract("toy", self, images, torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class _ToyReference:
+    """Images as the toy extractor sees them. Unlike ``RealImages``, it leaves nothing in the user's cache."""
+
+    dataset: Dataset
+    extractor: _ToyExtractor
+    features: Features = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", self.extractor.see(self.dataset.images))
+
+    @property
+    def key(self) -> Mapping[str, Any]:
+        """What the features of real images depend on."""
+        own = {"dataset": self.dataset.name, "options": {}, "split": self.dataset.split, "count": len(self.dataset)}
+        return {**own, "content": "0" * 64, "extractor": "toy", "extractor_digest": self.extractor.digest}
+
+    def radii(self, k: int) -> Tensor:
+        """The distance of each to the k-th nearest of the others, (n,) float64."""
+        return radii(self.features.values, k)
+
+
+def _toy_images(split: Split, n: int) -> Dataset:
+    images = torch.randint(256, (n, *GREY), dtype=torch.uint8)
+    return Dataset("toy", split, images, torch.arange(n) % 8, tuple("01234567"))
 
 
 def prior(entry: Entry[Any]) -> None:
@@ -116,7 +263,7 @@ def prior(entry: Entry[Any]) -> None:
     if set(entry.options.types) - set(entry.options.defaults):
         return
     with plugin_code(entry, "to be built", "Build it from its defaults."):
-        found = entry.create()
+        found = entry.factory()
     require(isinstance(found, Prior), f"{described(entry)} is not a Prior.", "Inherit from ganzoo.Prior.")
     generator, device = torch.Generator(), torch.device("cpu")
 
@@ -136,3 +283,14 @@ def prior(entry: Entry[Any]) -> None:
         f"{described(entry)} does not draw from its generator alone.",
         "Pass generator=generator to each random function.",
     )
+
+
+def tracker(entry: Entry[Any]) -> None:
+    """A tracker's class is one. It is not built, and nor is what a function makes: that may need a service."""
+    require(
+        not isinstance(entry.factory, type) or issubclass(entry.factory, Tracker),
+        f"{described(entry)} is not a Tracker.",
+        "Inherit from ganzoo.Tracker.",
+    )
+    missing = ", ".join(sorted(getattr(entry.factory, "__abstractmethods__", ())))
+    require(not missing, f"{described(entry)} does not implement {missing}.", "See ganzoo.Tracker.")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import inspect
 import linecache
 import re
+import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ganzoo.errors import GanzooError
-from ganzoo.registry.loading import SUMMARIES
+from ganzoo.errors import GanzooError, StopAtOnce
 from ganzoo.registry.registry import Entry
+from ganzoo.registry.strict import ValidationFailed, ValidationIssue
 
 METHODS = ("loss", "regularizer", "augmentation")
 """Kinds that come from a publication and must cite it."""
@@ -24,7 +25,8 @@ ODD_VALUES: tuple[Any, ...] = ({"no": {"such": ["value"]}}, [[{"no": "such"}]], 
 """Any option with a useful type rejects at least one of these."""
 
 PACKAGE = Path(__file__).parents[1]
-"""Stack frames from ganzoo itself never point at the plugin's mistake."""
+STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+"""Stack frames from there and from ganzoo itself never point at the plugin's mistake."""
 
 
 class CheckFailed(GanzooError):
@@ -57,6 +59,8 @@ def require(condition: bool, sentence: str, remedy: str) -> None:
 def plugin_code(entry: Entry[Any], doing: str, remedy: str) -> Iterator[None]:
     """Turn any exception of a plugin into a failure that names the entry, the exception and the plugin's own line.
 
+    Checks call ``entry.factory`` inside it: ``entry.create`` would wrap the exception in a sentence of its own.
+
     Args:
         entry: Whose code runs inside the block.
         doing: Completes "The loss 'x' fails ...": ``to build for 3x32x32 images``.
@@ -65,21 +69,50 @@ def plugin_code(entry: Entry[Any], doing: str, remedy: str) -> Iterator[None]:
     Raises:
         CheckFailed: The code raised an exception.
     """
+    with caught(f"{described(entry)} fails {doing}", remedy):
+        yield
+
+
+@contextmanager
+def caught(sentence: str, remedy: str) -> Iterator[None]:
+    """Turn whatever a plugin raises into a failure that names the exception and the plugin's own line.
+
+    Ctrl-C and a request to terminate pass. ``sys.exit`` does not: it would end all checks, as passed with ``exit(0)``.
+
+    Args:
+        sentence: What failed, without a full stop; the exception follows.
+        remedy: What to change.
+
+    Raises:
+        CheckFailed: The block raised an exception.
+    """
     try:
         yield
-    except CheckFailed:
+    except (CheckFailed, KeyboardInterrupt, StopAtOnce):
         raise
-    except Exception as error:
-        message = " ".join(str(error).split())[:200].rstrip(".")
+    except BaseException as error:
+        if isinstance(error, SystemExit) and error.code in (130, 143):  # SIGINT and SIGTERM
+            raise
+        try:
+            message = " ".join(str(error).split())[:200].rstrip(".")
+        except Exception:  # the exception's class is the plugin's code as well
+            message = ""
         cause = f"{type(error).__name__}: {message}".rstrip(": ")
-        raise CheckFailed(f"{described(entry)} fails {doing}: {cause}{_location(error)}.", remedy) from error
+        raise CheckFailed(f"{sentence}: {cause}{_location(error)}.", remedy) from error
 
 
 def _location(error: BaseException) -> str:
-    """The innermost frame that belongs neither to torch nor to ganzoo; empty if there is none."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+    """The innermost frame that belongs to none of torch, ganzoo and the standard library; empty if there is none.
+
+    Where ganzoo made a sentence of a plugin's exception, that one's.
+    """
+    frames = [*traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, GanzooError) and error.__cause__ is not None:
+        frames += traceback.extract_tb(error.__cause__.__traceback__)
+    for frame in reversed(frames):
         path = Path(frame.filename)
-        if {"torch", "contextlib.py"} & set(path.parts) or path.is_relative_to(PACKAGE) or not path.is_file():
+        standard = path.is_relative_to(STANDARD_LIBRARY) and "site-packages" not in path.parts
+        if standard or "torch" in path.parts or path.is_relative_to(PACKAGE) or not path.is_file():
             continue
         code = linecache.getline(frame.filename, frame.lineno or 0).strip()
         return f" ({path.name}, line {frame.lineno}: `{code}`)"
@@ -96,10 +129,8 @@ def summary(entry: Entry[Any]) -> None:
     )
 
 
-def paper(entry: Entry[Any], kinds: tuple[str, ...] = METHODS) -> None:
+def paper(entry: Entry[Any]) -> None:
     """A published method cites its paper and year."""
-    if entry.kind not in kinds:
-        return
     require(
         re.search(r"\b(19|20)\d\d\b", entry.paper or "") is not None,
         f"{described(entry)} cites no paper and year.",
@@ -109,8 +140,6 @@ def paper(entry: Entry[Any], kinds: tuple[str, ...] = METHODS) -> None:
 
 def docstring(entry: Entry[Any]) -> None:
     """The factory has a docstring."""
-    if entry.kind in SUMMARIES:
-        return
     require(bool(_docstring(entry.factory)), f"{described(entry)} has no docstring.", "Describe it in one sentence.")
 
 
@@ -128,12 +157,11 @@ def options_documented(entry: Entry[Any]) -> None:
 
 def unknown_option(entry: Entry[Any]) -> None:
     """A misspelt option is rejected by name."""
-    try:
-        entry.check({"no_such_option": 1})
-    except GanzooError as error:
-        if "no_such_option" in str(error):
-            return
-    raise CheckFailed(f"{described(entry)} accepts any option.", "Declare its options as keyword-only parameters.")
+    require(
+        any(issue.key == "no_such_option" for issue in _issues(entry, {"no_such_option": 1})),
+        f"{described(entry)} accepts any option.",
+        "Declare its options as keyword-only parameters.",
+    )
 
 
 def defaults(entry: Entry[Any]) -> None:
@@ -153,18 +181,19 @@ def types(entry: Entry[Any]) -> None:
     """Each option rejects a value of the wrong type."""
     for name in entry.options.types:
         require(
-            any(_rejects(entry, name, value) for value in ODD_VALUES),
+            any(issue.place[:1] == (name,) for value in ODD_VALUES for issue in _issues(entry, {name: value})),
             f"{described(entry)} accepts any value for its option '{name}'.",
             "Annotate it with a type that YAML can express: int, float, bool, str, Literal, Sequence[int].",
         )
 
 
-def _rejects(entry: Entry[Any], name: str, value: Any) -> bool:
+def _issues(entry: Entry[Any], options: Mapping[str, Any]) -> Sequence[ValidationIssue]:
+    """What is wrong with options. An error's text will not do: it counts what is beyond the first few."""
     try:
-        entry.check({name: value})
-    except GanzooError as error:
-        return name in str(error)
-    return False
+        entry.check(options)
+    except ValidationFailed as error:
+        return error.issues
+    return ()
 
 
 def _docstring(factory: Any) -> str:

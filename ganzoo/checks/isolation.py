@@ -8,19 +8,21 @@ computes, uses the network or imports a slow library, and each of these can be s
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import EntryPoint
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganzoo.checks import data_checks, losses, networks, recipes
-from ganzoo.checks.entries import CheckFailed, described
+from ganzoo.checks.entries import CheckFailed, described, plugin_code
 from ganzoo.errors import GanzooError
 from ganzoo.files import child_python
 from ganzoo.registry.loading import GlobalState, PluginInfo, Zoo
@@ -57,7 +59,8 @@ def global_state(entry: Entry[Any], zoo: Zoo) -> None:
     """
     seeds: list[Any] = []
     before = GlobalState.now()
-    with _recorded_seeds(seeds), suppress(GanzooError):  # the check that failed reports that itself
+    # The check that failed reports that itself.
+    with _recorded_seeds(seeds), suppress(GanzooError), plugin_code(entry, "at work", ""):
         EXERCISES[entry.kind](entry, zoo)
     changed = [what for what in GlobalState.now().changed_since(before) if "torch's seed" not in what]
     if seeds:
@@ -68,18 +71,22 @@ def global_state(entry: Entry[Any], zoo: Zoo) -> None:
 
 @contextmanager
 def _recorded_seeds(seeds: list[Any]) -> Iterator[None]:
-    """Record each call of torch.manual_seed; the checks themselves seed in another way."""
-    original = torch.manual_seed
+    """Record each seed that is given to ``torch.manual_seed``, under whatever name a plugin imported it.
 
-    def recording(seed: Any) -> torch.Generator:
-        seeds.append(seed)
-        return original(seed)
+    All its names are one function, which finds the generator in ``torch.random``; the checks themselves use that of
+    ``torch``.
+    """
 
-    torch.manual_seed = recording
-    try:
+    class Recording:
+        def manual_seed(self, seed: int) -> torch.Generator:
+            seeds.append(seed)
+            return torch.default_generator.manual_seed(seed)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch.default_generator, name)
+
+    with patch.object(torch.random, "default_generator", Recording()):
         yield
-    finally:
-        torch.manual_seed = original
 
 
 def import_problems(plugins: Sequence[PluginInfo]) -> dict[str, Problems]:
@@ -92,20 +99,21 @@ def import_problems(plugins: Sequence[PluginInfo]) -> dict[str, Problems]:
     child = subprocess.run(  # noqa: S603 - our own interpreter and module
         child_python("ganzoo.checks.isolation", *arguments), capture_output=True, text=True, check=False
     )
-    if child.returncode != 0:
+    if child.returncode != 0 or not child.stdout:
         last = (child.stderr.strip().splitlines() or ["no output"])[-1]
         names = ", ".join(plugin.name for plugin in plugins)
         raise GanzooError(f"Importing {names} in a child process failed ({child.returncode}): {last}.")
-    answer: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(child.stdout)
     return {name: [(sentence, remedy) for sentence, remedy in found] for name, found in answer.items()}
 
 
 def main(plugins: Sequence[str]) -> None:
     """The child process: import each ``name=module`` or ``name=module:attribute``, then print what it did."""
-    with redirect_stdout(sys.stderr):
+    # For good, because a plugin may print when the process ends, and by its number, because code in C may print too.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
+        os.dup2(2, 1)
         pairs = [plugin.partition("=") for plugin in plugins]
-        found = {name: _import(EntryPoint(name, value, "ganzoo")) for name, _, value in pairs}
-    print(json.dumps(found))
+        json.dump({name: _import(EntryPoint(name, value, "ganzoo")) for name, _, value in pairs}, answer)
 
 
 def _import(point: EntryPoint) -> Problems:

@@ -8,14 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer
+from ganzoo.api.adversarial import SIDES, AdversarialGame, AdversarialLoss, Augmentation, Regularizer
 from ganzoo.api.objective import Objective
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.checks.toys import (
     AS_BUFFER,
+    SEEDED,
+    SHAPES,
     SPEC,
+    Shape,
     fake_device,
-    hidden_state,
+    hidden_words,
     on_device,
     require_no_hidden_state,
     seed,
@@ -31,9 +34,8 @@ SIZES = (0.0, 1.0, 1e4)
 """Magnitudes of logits."""
 STABLE_FORM = "Use a numerically stable form, such as softplus or logsigmoid, and average over the batch."
 AVERAGE = "Average over the batch with .mean(); do not sum."
-SEEDED = "Draw with torch's default generator, which ganzoo seeds."
 LAZY_LOGITS = "A lazy phase has no logits yet: call context.discriminate_real() and context.discriminate_fake()."
-BASE_OPTIONS = "Pass weight and every to Regularizer.__init__."
+BASE_OPTIONS = "Pass weight and every_steps to Regularizer.__init__."
 BASES = {"loss": (AdversarialLoss, Objective), "regularizer": (Regularizer,), "augmentation": (Augmentation,)}
 
 
@@ -41,16 +43,22 @@ def create(entry: Entry[Any], **options: Any) -> Any:
     """A new instance with these options, and defaults for the rest.
 
     Raises:
-        CheckFailed: It does not build, or has the wrong base class.
+        CheckFailed: It does not build, has the wrong base class, or is a regularizer of no player.
     """
     with plugin_code(entry, "to build", "Give every option a default that works."):
-        thing = entry.create(**entry.check(options))
+        thing = entry.factory(**entry.check(options))
     bases = BASES[entry.kind]
     require(
         isinstance(thing, bases),
         f"{described(entry)} is a {type(thing).__name__}.",
         f"Inherit from ganzoo.{' or ganzoo.'.join(base.__name__ for base in bases)}.",
     )
+    if entry.kind == "regularizer":
+        require(
+            thing.side in SIDES,
+            f"{described(entry)} has side = {thing.side!r}.",
+            f"Set it to one of {', '.join(map(repr, SIDES))}.",
+        )
     return thing
 
 
@@ -70,13 +78,10 @@ def finite_at(entry: Entry[Any], size: float) -> None:
     loss = create(entry)
     for sign in (1, -1):
         real, fake = logits(sign * size), logits(-sign * size)
-        for player, value in _losses(entry, loss, real, fake).items():
-            what = f"{described(entry)} at logits around {size:g} gives the {player}"
-            require_scalar(value, what)
-            with plugin_code(entry, "in the backward pass", "Do not detach the logits."):
-                gradients = torch.autograd.grad(value, (real, fake), allow_unused=True)
-            finite = all(bool(gradient.isfinite().all()) for gradient in gradients if gradient is not None)
-            require(finite, f"{what} a gradient that is not finite.", STABLE_FORM)
+        where = f" at logits around {size:g}"
+        for player, value in _losses(entry, loss, real, fake, where).items():
+            finite = all(bool(gradient.isfinite().all()) for gradient in _gradients(entry, value, real, fake))
+            require(finite, f"{described(entry)}{where} gives the {player} a gradient that is not finite.", STABLE_FORM)
 
 
 def require_scalar(value: Tensor, what: str) -> None:
@@ -108,8 +113,8 @@ def directions(entry: Entry[Any]) -> None:
         return
     loss = create(entry)
     real, fake = logits(-0.5), logits(0.5)
-    on_real, on_fake = torch.autograd.grad(_losses(entry, loss, real, fake)["discriminator"], (real, fake))
-    (on_generator,) = torch.autograd.grad(_losses(entry, loss, fake, real)["generator"], real)
+    on_real, on_fake = _gradients(entry, _losses(entry, loss, real, fake)["discriminator"], real, fake)
+    (on_generator,) = _gradients(entry, _losses(entry, loss, fake, real)["generator"], real)
     wrong = {
         "the discriminator's logit of a real image down": on_real.sum() >= 0,
         "the discriminator's logit of a fake up": on_fake.sum() <= 0,
@@ -170,12 +175,12 @@ def round_trip(entry: Entry[Any]) -> None:
     if entry.kind == "loss" and not on_logits(entry):
         return  # its recipe's checks cover it
     (game, networks), (other, others) = _game(entry), _game(entry)
-    before = hidden_state(game)
+    before = hidden_words(game)
     _train(entry, game, networks)
     require_no_hidden_state(entry, before, game)
     with plugin_code(entry, "to load its own state_dict", AS_BUFFER):
         other.load_state_dict(game.state_dict())
-    others.load_state_dict(networks.state_dict())
+        others.load_state_dict(networks.state_dict())
     same = _train(entry, game, networks) == _train(entry, other, others)
     require(same, f"{described(entry)} trains differently after a checkpoint.", AS_BUFFER)
 
@@ -195,7 +200,7 @@ def run_phase(entry: Entry[Any], **options: Any) -> tuple[dict[str, Tensor], nn.
         The logged losses, and the networks with their gradients.
 
     Raises:
-        CheckFailed: The regularizer raises an exception.
+        CheckFailed: The regularizer raises an exception, or its penalty is not a finite scalar.
     """
     every_step = {"every_steps": 1} if is_lazy(entry) else {}  # some are lazy by default
     regularizer = create(entry, **{**every_step, **options})
@@ -204,6 +209,8 @@ def run_phase(entry: Entry[Any], **options: Any) -> tuple[dict[str, Tensor], nn.
     phase = next(p for p in game.phases() if regularizer.side in (p.name.split("/")[0], "both"))
     with plugin_code(entry, "in a phase", "See ganzoo.RegularizerContext for what a regularizer sees."):
         losses = dict(phase.loss(dict(networks.items()), toy_batch()))
+        if entry.name in losses:
+            require_scalar(losses[entry.name], f"{described(entry)} returns")
         losses["loss"].backward()  # type: ignore[no-untyped-call]
     return losses, networks
 
@@ -229,7 +236,6 @@ def penalty(entry: Entry[Any]) -> None:
     )
     if not is_term(entry):
         return
-    require_scalar(losses[entry.name], f"{described(entry)} returns")
     found = [p.grad for p in networks.parameters() if p.grad is not None]
     finite = bool(found) and all(bool(gradient.isfinite().all()) for gradient in found)
     require(finite, f"{described(entry)} gives no gradients, or gradients that are not finite.", STABLE_FORM)
@@ -239,12 +245,13 @@ def weight(entry: Entry[Any]) -> None:
     """The weight is left to ganzoo to apply."""
     if not is_term(entry):
         return
-    (light, _), (heavy, _) = run_phase(entry, weight=2.0), run_phase(entry, weight=5.0)
+    # Of some, a weight is a share, which is less than 1.
+    (light, _), (heavy, _) = run_phase(entry, weight=0.25), run_phase(entry, weight=0.75)
     if entry.name not in light:
         return  # ``penalty`` says that there is none
     require(
         torch.equal(light[entry.name], heavy[entry.name])
-        and torch.allclose(heavy["loss"] - light["loss"], 3 * light[entry.name], atol=1e-5),
+        and torch.allclose(heavy["loss"] - light["loss"], 0.5 * light[entry.name], atol=1e-5),
         f"{described(entry)} applies its weight itself.",
         "Return the unweighted term from penalty(); ganzoo multiplies.",
     )
@@ -254,13 +261,14 @@ def lazy(entry: Entry[Any]) -> None:
     """Applied every k-th step, it is k times as strong."""
     if not is_lazy(entry):
         return
-    game, networks = _regularized_game(entry, create(entry, weight=2.0, every_steps=4))
+    game, networks = _regularized_game(entry, create(entry, weight=0.5, every_steps=4))
     lazy_phases = [phase for phase in game.phases() if "/" in phase.name]
     require(bool(lazy_phases), f"{described(entry)} has no separate phase with every_steps: 4.", BASE_OPTIONS)
     with plugin_code(entry, "with every_steps: 4", LAZY_LOGITS):
         losses = lazy_phases[0].loss(dict(networks.items()), toy_batch())
+        require_scalar(losses["penalty"], f"{described(entry)} returns")
     require(
-        lazy_phases[0].every_steps == 4 and torch.allclose(losses["loss"], 8 * losses["penalty"]),
+        lazy_phases[0].every_steps == 4 and torch.allclose(losses["loss"], 2 * losses["penalty"]),
         f"{described(entry)} is not four times as strong with every_steps: 4.",
         BASE_OPTIONS,
     )
@@ -268,16 +276,21 @@ def lazy(entry: Entry[Any]) -> None:
 
 def augmentation(entry: Entry[Any]) -> None:
     """An augmentation keeps the shape and passes finite gradients, at any size."""
-    for shape in ((1, 28, 28), (3, 32, 32)):
+    for shape in SHAPES:
         augmentation_at(entry, shape)
 
 
-def augmentation_at(entry: Entry[Any], shape: tuple[int, int, int]) -> None:
+def augmentation_at(entry: Entry[Any], shape: Shape) -> None:
     """``augmentation`` for one image shape."""
     augmentation = create(entry)
     images = (torch.rand(4, *shape) * 2 - 1).requires_grad_()
     with plugin_code(entry, f"on images of {shape}", "Take sizes from the images."):
         changed = augmentation(images)
+    require(
+        isinstance(changed, Tensor),
+        f"{described(entry)} returns a {type(changed).__name__}, not a tensor.",
+        "Return the changed images.",
+    )
     require(
         changed.shape == images.shape,
         f"{described(entry)} returns shape {tuple(changed.shape)} for images of shape {tuple(images.shape)}.",
@@ -295,12 +308,24 @@ def logits(mean: float, n: int = 16) -> Tensor:
     return (mean + 0.1 * torch.randn(n)).requires_grad_()
 
 
-def _losses(entry: Entry[Any], loss: AdversarialLoss, real: Tensor, fake: Tensor) -> Mapping[str, Tensor]:
+def _losses(
+    entry: Entry[Any], loss: AdversarialLoss, real: Tensor, fake: Tensor, where: str = ""
+) -> Mapping[str, Tensor]:
+    """Each player's loss, a finite scalar; ``where`` tells the logits in the sentence of one that is none."""
     with plugin_code(entry, "on logits of shape (n,)", "Take logits (n,) and return a scalar."):
-        return {
+        found = {
             "discriminator": loss.discriminator(real, fake),
             "generator": loss.generator(real if loss.pairs else None, fake),
         }
+    for player, value in found.items():
+        require_scalar(value, f"{described(entry)}{where} gives the {player}")
+    return found
+
+
+def _gradients(entry: Entry[Any], loss: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Of a loss by logits: zero by those that it does not use."""
+    with plugin_code(entry, "in the backward pass", "Do not detach the logits."):
+        return torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
 
 
 def _game(entry: Entry[Any]) -> tuple[AdversarialGame, nn.ModuleDict]:

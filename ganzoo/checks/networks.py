@@ -1,37 +1,67 @@
-"""What every registered network must do: outputs of the right shape and range at any size, gradients everywhere."""
+"""What every registered network must do: outputs of the right shape and range at any size, gradients everywhere.
+
+Networks are built for images. One that refuses images of every size is for something else, and is checked with sounds
+or points where it takes those.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ganzoo.api.dataset import Images, Modality
 from ganzoo.api.objective import Spec
 from ganzoo.api.priors import GaussianPrior
 from ganzoo.build import takes_label
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
-from ganzoo.checks.toys import AS_BUFFER, CPU, fake_device, hidden_state, on_device, require_no_hidden_state, seed
+from ganzoo.checks.toys import (
+    AS_BUFFER,
+    CPU,
+    GREY,
+    OTHER_THAN_IMAGES,
+    SHAPES,
+    Shape,
+    fake_device,
+    hidden_words,
+    on_device,
+    require_no_hidden_state,
+    seed,
+)
 from ganzoo.registry.registry import Entry
 
-Shape = tuple[int, int, int]
 Network = Entry[nn.Module]
-GREY, COLOUR = (1, 28, 28), (3, 32, 32)
-SHAPES: tuple[Shape, ...] = (GREY, COLOUR)
-FROM_SPEC = "Take every size from the spec: spec.image_shape, spec.pixels, spec.latent, spec.classes."
+FROM_SPEC = (
+    "Take every size from the spec: spec.image_shape, spec.pixels, spec.latent, spec.classes. A network that is for "
+    "anything but images refuses them with a GanzooError when it is built."
+)
 USE_EVERY_LAYER = "Use every parameter in forward, or remove it; keep fixed tensors in buffers."
 
 
-def build(entry: Network, shape: Shape, classes: int = 0) -> tuple[nn.Module, Spec]:
-    """The network with default options, and its spec.
+def build(
+    entry: Network, shape: Shape, classes: int = 0, options: Mapping[str, Any] | None = None
+) -> tuple[nn.Module, Spec]:
+    """The network and its spec, for images of one shape; where it refuses images, for what takes their place.
 
     Raises:
         CheckFailed: It does not build.
     """
-    spec = Spec(shape, GaussianPrior(dim=16), classes)
-    with plugin_code(entry, f"to build for {_sized(shape)}", FROM_SPEC):
-        network = entry.create(spec, **entry.check({}))
+    try:
+        return _build(entry, Images(*shape), classes, options or {})
+    except CheckFailed:
+        modality = _instead_of_images(entry, shape, classes, options or {})
+        if modality is None:
+            raise
+    return _build(entry, modality, classes, options or {})
+
+
+def _build(entry: Network, modality: Modality, classes: int, options: Mapping[str, Any]) -> tuple[nn.Module, Spec]:
+    spec = Spec(modality.shape, GaussianPrior(dim=16), classes, modality)
+    with plugin_code(entry, f"to build for {sized(modality)}", FROM_SPEC):
+        network = entry.factory(spec, **entry.check(options))
     require(
         isinstance(network, nn.Module),
         f"{described(entry)} is a {type(network).__name__}, not a torch module.",
@@ -40,11 +70,27 @@ def build(entry: Network, shape: Shape, classes: int = 0) -> tuple[nn.Module, Sp
     return network, spec
 
 
+def _instead_of_images(entry: Network, shape: Shape, classes: int, options: Mapping[str, Any]) -> Modality | None:
+    """What a network takes that refuses images of every shape; None for one that takes some, or nothing known here."""
+    with torch.random.fork_rng(devices=[]):
+        for images in SHAPES:
+            with suppress(CheckFailed):
+                _build(entry, Images(*images), classes, options)
+                return None
+        for modality in OTHER_THAN_IMAGES[shape]:
+            with suppress(CheckFailed):
+                network, spec = _build(entry, modality, classes, options)
+                label = (torch.zeros(2, dtype=torch.int64),) if classes and takes_label(network) else ()
+                _require_shape(entry, forward(entry, network, inputs(entry, spec), *label), spec, 2)
+                return modality
+    return None
+
+
 def inputs(entry: Network, spec: Spec, n: int = 2, device: torch.device = CPU) -> Tensor:
-    """Inputs for its kind: codes (n, latent), or images (n, c, h, w) in [-1, 1]."""
+    """Inputs for its kind: codes (n, latent), or samples (n, *shape) in [-1, 1]; images are (n, c, h, w)."""
     if entry.kind == "generator":
         return torch.randn(n, spec.latent, device=device)
-    return torch.rand(n, *spec.image_shape, device=device) * 2 - 1
+    return torch.rand(n, *spec.shape, device=device) * 2 - 1
 
 
 def forward(entry: Network, network: nn.Module, x: Tensor, *label: Tensor) -> Tensor:
@@ -53,7 +99,7 @@ def forward(entry: Network, network: nn.Module, x: Tensor, *label: Tensor) -> Te
     Raises:
         CheckFailed: The network raises an exception, or does not return a tensor.
     """
-    doing = f"on {'codes' if entry.kind == 'generator' else 'images'} of shape {tuple(x.shape)}"
+    doing = f"on {'codes' if entry.kind == 'generator' else 'samples'} of shape {tuple(x.shape)}"
     with plugin_code(entry, doing, FROM_SPEC):
         out: Tensor = network(x, *label)
     require(
@@ -117,11 +163,13 @@ def input_gradients(entry: Network) -> None:
     network, spec = build(entry, GREY)
     x = inputs(entry, spec).requires_grad_()
     out = forward(entry, network, x)
-    (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
+    remedy = "Do not detach or round the input."
+    with plugin_code(entry, "in the backward pass", remedy):
+        (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
     require(
         x.grad is not None and bool((x.grad.abs().flatten(1).sum(1) > 0).all()),
         f"{described(entry)} passes no gradient on to its input.",
-        "Do not detach or round the input.",
+        remedy,
     )
 
 
@@ -150,7 +198,7 @@ def labels(entry: Network) -> None:
 def round_trip(entry: Network) -> None:
     """A checkpoint restores everything it learned."""
     (first, spec), (second, _) = build(entry, GREY), build(entry, GREY)
-    before = hidden_state(first)
+    before = hidden_words(first)
     x = inputs(entry, spec, 4)
     forward(entry, first, x)  # updates any running averages
     require_no_hidden_state(entry, before, first)
@@ -199,9 +247,9 @@ def half_precision(entry: Network) -> None:
 
 def capturable(entry: Network) -> None:
     """Two passes stay on the device, and never wait for it."""
+    _, spec = build(entry, GREY)
     with fake_device(entry) as device:
-        spec = Spec(GREY, GaussianPrior(dim=16))
-        network = entry.create(spec, **entry.check({}))
+        network = entry.factory(spec, **entry.check({}))
         on_device(network, device)
         for _ in range(2):
             network(inputs(entry, spec, 4, device)).sum().backward()
@@ -225,6 +273,9 @@ def shared_features_for(entry: Network, classes: int) -> None:
         features = network.features(images, *label)  # type: ignore[operator]
         logits = network.head(features, *label)  # type: ignore[operator]
         width = network.feature_width
+    for what, found in (("features", features), ("logits of its head", logits)):
+        sentence = f"{described(entry)} returns a {type(found).__name__} as {what}."
+        require(isinstance(found, Tensor), sentence, "Return a tensor.")
     require(
         tuple(features.shape) == (2, width),
         f"{described(entry)} returns features of shape {tuple(features.shape)} and declares (2, {width}).",
@@ -244,13 +295,14 @@ def per_image(entry: Network) -> None:
 
 def per_image_with(entry: Network, options: Mapping[str, Any]) -> None:
     """``per_image`` with options."""
-    spec = Spec(GREY, GaussianPrior(dim=16))
-    network = entry.create(spec, **entry.check(dict(options)))
+    network, spec = build(entry, GREY, options=options)
     if not getattr(network, "per_image", False):
         return
     images = inputs(entry, spec, 4).requires_grad_()
     # In training mode, where batch normalisation uses batch statistics; by gradients, because dropout is random.
-    (gradient,) = torch.autograd.grad(forward(entry, network, images)[0], images)
+    logits = forward(entry, network, images)
+    with plugin_code(entry, "in the backward pass", "Return logits (n,), and do not detach them."):
+        (gradient,) = torch.autograd.grad(logits[0], images, allow_unused=True, materialize_grads=True)
     require(
         not gradient[1:].any(),
         f"{described(entry)} sets per_image, but its logit of one image depends on the others.",
@@ -259,13 +311,14 @@ def per_image_with(entry: Network, options: Mapping[str, Any]) -> None:
 
 
 def _require_shape(entry: Network, out: Tensor, spec: Spec, n: int) -> None:
-    expected = {"generator": (n, *spec.image_shape), "discriminator": (n,), "encoder": (n, spec.latent)}[entry.kind]
+    expected = {"generator": (n, *spec.shape), "discriminator": (n,), "encoder": (n, spec.latent)}[entry.kind]
     require(
         tuple(out.shape) == expected,
-        f"{described(entry)} returns shape {tuple(out.shape)}, not {expected} ({_sized(spec.image_shape)}).",
+        f"{described(entry)} returns shape {tuple(out.shape)}, not {expected} ({sized(spec.modality)}).",
         FROM_SPEC,
     )
 
 
-def _sized(shape: Shape) -> str:
-    return "x".join(map(str, shape)) + " images"
+def sized(modality: Modality) -> str:
+    """``3x32x32 images``."""
+    return f"{'x'.join(map(str, modality.shape))} {modality.name}"

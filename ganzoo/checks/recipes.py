@@ -1,18 +1,29 @@
-"""What every registered recipe must do: build, and take training steps that never wait for the device."""
+"""What every registered recipe must do: build, and take training steps that never wait for the device.
+
+Recipes are built for images. One that refuses images is built for samples as its dataset has them.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from ganzoo.api.dataset import Images
-from ganzoo.build import Assembly, assemble
+from ganzoo.api.dataset import Images, Modality
+from ganzoo.build import Assembly, assemble, build_objective
+from ganzoo.checks import networks
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.checks.toys import (
     AS_BUFFER,
+    GREY,
+    SEEDED,
+    Shape,
     fake_device,
-    hidden_state,
+    hidden_words,
     on_device,
     require_no_hidden_state,
     seed,
@@ -24,11 +35,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
 
-Shape = tuple[int, int, int]
-GREY: Shape = (1, 28, 28)
-SHAPES: tuple[Shape, ...] = (GREY, (3, 32, 32))
 CLASSES = 10
-SEEDED = "Draw with torch's default generator, which ganzoo seeds."
 AS_PHASES = "A phase must train exactly the roles that it names."
 
 
@@ -45,20 +52,45 @@ def load(entry: Entry[Any], zoo: Zoo) -> Recipe:
 
 
 def build(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> Assembly:
-    """The recipe's networks and objective for images of one shape.
+    """The recipe's networks and objective, for images of one shape; where it refuses images, for its dataset's samples.
 
     Raises:
         CheckFailed: They do not build.
     """
     recipe = load(entry, zoo)
-    with plugin_code(entry, f"to build for {'x'.join(map(str, shape))} images", "Its parts must fit together."):
-        return assemble(recipe, zoo, Images(*shape), CLASSES, _columns(recipe, zoo, shape))
+    try:
+        return _assemble(entry, recipe, zoo, Images(*shape))
+    except CheckFailed:
+        modality = _other_than_images(recipe, zoo, shape)
+        if modality is None:
+            raise
+    return _assemble(entry, recipe, zoo, modality)
 
 
-def _columns(recipe: Recipe, zoo: Zoo, shape: Shape) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """The columns that the recipe's objective generates from, each shaped like an image."""
-    names: tuple[str, ...] = getattr(zoo.losses.get(recipe.loss.name).factory, "generates_from", ())
-    return tuple((name, shape) for name in names)
+def _assemble(entry: Entry[Any], recipe: Recipe, zoo: Zoo, modality: Modality) -> Assembly:
+    with plugin_code(entry, f"to build for {networks.sized(modality)}", "Its parts must fit together."):
+        return assemble(recipe, zoo, modality, CLASSES, _columns(recipe, zoo, modality))
+
+
+def _columns(recipe: Recipe, zoo: Zoo, modality: Modality) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The columns that the recipe's objective generates from, each shaped like a sample."""
+    return tuple((name, modality.shape) for name in build_objective(recipe, zoo).generates_from)
+
+
+def _other_than_images(recipe: Recipe, zoo: Zoo, shape: Shape) -> Modality | None:
+    """What a recipe trains on if not on images: its dataset's samples, or where that needs files, its networks'."""
+    dataset = zoo.datasets.get(recipe.dataset.name)
+    with TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+        with suppress(CheckFailed), plugin_code(dataset, "in an empty folder", ""):
+            found = dataset.create("train", Path(folder), **recipe.dataset.options).modality
+            return None if isinstance(found, Images) else found
+        with suppress(GanzooError):
+            for role, kind in build_objective(recipe, zoo).roles.items():
+                network, classes = recipe.networks[role], CLASSES if recipe.conditional else 0
+                _, spec = networks.build(zoo.registry(kind).get(network.name), shape, classes, network.options)
+                if not isinstance(spec.modality, Images):
+                    return spec.modality
+    return None
 
 
 def capturable(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> int:
@@ -67,9 +99,9 @@ def capturable(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> int:
     Returns:
         How many phases ran.
     """
-    recipe = load(entry, zoo)
+    recipe, modality = load(entry, zoo), build(entry, zoo, shape).spec.modality
     with fake_device(entry) as device:
-        assembly = assemble(recipe, zoo, Images(*shape), CLASSES, _columns(recipe, zoo, shape))
+        assembly = assemble(recipe, zoo, modality, CLASSES, _columns(recipe, zoo, modality))
         on_device(assembly.objective, device)
         on_device(assembly.networks, device)
         return sum(1 for _ in take_steps(assembly.objective, assembly.networks, assembly.spec, device=device))
@@ -82,12 +114,13 @@ def gradients(entry: Entry[Any], zoo: Zoo) -> None:
         for phase, losses in take_steps(assembly.objective, assembly.networks, assembly.spec):
             for name, value in losses.items():
                 what = f"{described(entry)}: '{name}' of the phase '{phase.name}' is not a finite scalar."
-                require(value.shape == () and bool(value.isfinite()), what, AS_PHASES)
+                scalar = isinstance(value, Tensor) and value.shape == () and bool(value.isfinite())
+                require(scalar, what, "Return scalar tensors, and look for 0/0 and log 0.")
             for role, network in assembly.networks.items():
                 _require_role(entry, role in phase.trains, phase.name, role, [p.grad for p in network.parameters()])
 
 
-def _require_role(entry: Entry[Any], trained: bool, phase: str, role: str, found: list[torch.Tensor | None]) -> None:
+def _require_role(entry: Entry[Any], trained: bool, phase: str, role: str, found: list[Tensor | None]) -> None:
     where = f"{described(entry)}: the phase '{phase}'"
     if not trained:
         require(not any(g is not None for g in found), f"{where} computes gradients for the frozen {role}.", AS_PHASES)
@@ -102,7 +135,8 @@ def _require_role(entry: Entry[Any], trained: bool, phase: str, role: str, found
 def roles(entry: Entry[Any], zoo: Zoo) -> None:
     """Some phase trains each role, and the roles for sampling exist."""
     assembly = build(entry, zoo)
-    trained = {role for phase in assembly.objective.phases() for role in phase.trains}
+    with plugin_code(entry, "to list its phases", "phases() is called once, after bind."):
+        trained = {role for phase in assembly.objective.phases() for role in phase.trains}
     idle = sorted(set(assembly.networks) ^ trained)
     require(not idle, f"{described(entry)} has networks that no phase trains: {', '.join(idle)}.", AS_PHASES)
     absent = sorted(set(assembly.objective.samples_with) - set(assembly.networks))
@@ -126,7 +160,7 @@ def half_precision(entry: Entry[Any], zoo: Zoo) -> None:
 def round_trip(entry: Entry[Any], zoo: Zoo) -> None:
     """Training resumes from a checkpoint to the same losses."""
     first, second = _build_seeded(entry, zoo), _build_seeded(entry, zoo)
-    before = hidden_state(first.objective)
+    before = hidden_words(first.objective)
     _train(entry, first)
     require_no_hidden_state(entry, before, first.objective)
     with plugin_code(entry, "to load its own state_dict", AS_BUFFER):

@@ -12,12 +12,15 @@ from ganzoo.studies.study import load_study
 
 
 def load(entry: Entry[Any], zoo: Zoo) -> None:
-    """The study and all its trainings are valid.
+    """The study and all its trainings are valid: those of its cells and of its search, in full and with ``--quick``.
 
     Raises:
         CheckFailed: It names something unknown, or one of its recipes is refused.
     """
     try:
-        load_study(entry.name, zoo).cells(zoo)
+        study = load_study(entry.name, zoo)
+        for one in (study, study.in_small()):
+            one.cells(zoo)
+            one.trials(zoo)
     except GanzooError as error:
         raise CheckFailed(f"{described(entry)} is invalid: {error.sentence}", error.remedy) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,12 +13,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss, Augmentation, Regularizer
+from ganzoo.api.dataset import Audio, Modality, Points
 from ganzoo.api.objective import Batch, Objective, Phase, Spec
 from ganzoo.api.priors import GaussianPrior
 from ganzoo.checks.entries import described, plugin_code, require
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
+Shape = tuple[int, int, int]
+GREY: Shape = (1, 28, 28)
+COLOUR: Shape = (3, 32, 32)
+SHAPES = (GREY, COLOUR)
+OTHER_THAN_IMAGES: Mapping[Shape, tuple[Modality, ...]] = {
+    GREY: (Audio(1, 4096), Points(1, 1, 2)),
+    COLOUR: (Audio(1, 16384), Points(1, 1, 3)),
+}
+"""What takes the place of images of a shape for a network that refuses images."""
+SEEDED = "Draw with torch's default generator, which ganzoo seeds."
 SPEC = Spec((1, 28, 28), GaussianPrior(dim=8), classes=3)
 AS_BUFFER = "Keep it with self.register_buffer(...) and change it in place, so that checkpoints hold it."
 ON_DEVICE = (
@@ -226,29 +236,32 @@ def on_device(module: nn.Module, device: torch.device) -> None:
 
 
 def hidden_state(module: nn.Module) -> dict[str, Any]:
-    """Plain attributes that no checkpoint saves: tensors, and numbers that may change.
-
-    Returns:
-        A copy of each number, list, dict or tuple by dotted attribute; tensors, and collections of tensors or modules,
-        as they are.
-    """
+    """Plain attributes that no checkpoint saves: tensors, numbers, and collections, by dotted attribute."""
     found: dict[str, Any] = {}
     for prefix, part in module.named_modules():
         for name, value in vars(part).items():
             if (name.startswith("_") and name in nn.Module().__dict__) or name == "training":
                 continue
             if isinstance(value, (Tensor, bool, int, float, list, dict, tuple)):
-                copyable = not _contains_tensor(value) and not _contains_module(value)
-                found[f"{prefix}.{name}".lstrip(".")] = copy.deepcopy(value) if copyable else value
+                found[f"{prefix}.{name}".lstrip(".")] = value
     return found
 
 
-def require_no_hidden_state(entry: Entry[Any], before: Mapping[str, Any], module: nn.Module) -> None:
+def hidden_words(module: nn.Module) -> dict[str, str]:
+    """``hidden_state`` as text, to tell later whether training changed it.
+
+    Not as copies: those of objects that print their address would always differ, and a graph cannot be copied.
+    Collections of modules are left out, since a module may print its buffers.
+    """
+    return {name: repr(value) for name, value in hidden_state(module).items() if not _contains(value, nn.Module)}
+
+
+def require_no_hidden_state(entry: Entry[Any], before: Mapping[str, str], module: nn.Module) -> None:
     """Fail if a module keeps a tensor outside its buffers, or if training changed one of its plain attributes.
 
     Args:
         entry: Whose modules they are.
-        before: ``hidden_state`` before training.
+        before: ``hidden_words`` before training.
         module: The same module after a few steps.
 
     Raises:
@@ -256,26 +269,21 @@ def require_no_hidden_state(entry: Entry[Any], before: Mapping[str, Any], module
     """
     for name, value in hidden_state(module).items():
         require(
-            not _contains_tensor(value),
+            not _contains(value, Tensor),
             f"{described(entry)} keeps a tensor in the plain attribute '{name}'; checkpoints do not save it, and .to() "
             "does not move it.",
             AS_BUFFER,
         )
         require(
-            name not in before or repr(before[name]) == repr(value),
+            before.get(name) in (None, repr(value)),
             f"{described(entry)} changes its plain attribute '{name}' during training, and checkpoints do not save it.",
             AS_BUFFER,
         )
 
 
-def _contains_tensor(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(_contains_tensor(item) for item in value)
+def _contains(value: Any, kind: type) -> bool:
     if isinstance(value, dict):
-        return any(_contains_tensor(item) for item in value.values())
-    return isinstance(value, Tensor)
-
-
-def _contains_module(value: Any) -> bool:
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return any(isinstance(item, nn.Module) for item in items)
+        value = [*value, *value.values()]
+    if isinstance(value, (list, tuple)):
+        return any(_contains(item, kind) for item in value)
+    return isinstance(value, kind)

@@ -21,7 +21,8 @@ def animate(
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the walk's latent codes.", min=0, max=2**63 - 1)] = 0,
     weights: Annotated[
-        Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights for a walk; ema if the run has them.")
+        Literal["ema", "raw"] | None,
+        typer.Option(help="Averaged (ema) or raw weights for a walk; ema if the run has them."),
     ] = None,
     checkpoint: WhichCheckpoint = "last",
     device: Annotated[str, typer.Option(help="Where a walk is drawn: auto, cpu, cuda, cuda:1, ...")] = "auto",

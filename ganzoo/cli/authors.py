@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +25,7 @@ def new(
     folder = out or Path(name)
     for path in write(name, folder):
         say(path)
-    say(f"\nNext: pip install -e {folder.resolve()}", err=True)
+    say(f"\nNext: pip install -e {shlex.quote(str(folder.resolve()))}", err=True)
     say(f"      ganzoo check {name}\n      ganzoo run {name}-mnist", err=True)
 
 
@@ -31,7 +34,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the failures as JSON.")] = False,
 ) -> None:
     """Check everything that a plugin registers, and say what to change. Exits with 1 if a check fails."""
-    from rich.progress import track
+    from rich.progress import Progress
     from rich.text import Text
 
     from ganzoo.checks.catalogue import plugin_checks
@@ -41,20 +44,25 @@ def check(
 
     checks = plugin_checks(name, load_zoo())
     failures: list[dict[str, str]] = []
-    bar = Console(stderr=True)
-    for case in track(checks, "checking", console=bar, transient=True, disable=as_json or not bar.is_terminal):
-        try:
-            case.run()
-        except CheckFailed as error:
-            what = {"plugin": case.plugin, "thing": case.thing, "check": case.check}
-            failures.append({**what, "sentence": error.sentence, "remedy": error.remedy})
+    console, bar = Console(soft_wrap=True), Console(stderr=True)
+    with Progress(console=bar, transient=True, disable=as_json or not bar.is_terminal) as progress:
+        for case in progress.track(checks, description="checking"):
+            try:
+                with redirect_stdout(sys.stderr):  # what a plugin prints is no result, and no JSON
+                    case.run()
+            except CheckFailed as error:
+                what = {"plugin": case.plugin, "thing": case.thing, "check": case.check}
+                failures.append({**what, "sentence": error.sentence, "remedy": error.remedy})
+                if as_json:
+                    continue
+                if not progress.disable:  # the bar may be on the same terminal, in another stream
+                    progress.stop()
+                place = Text(f"{case.thing} {case.check}: ", "red")
+                console.print(place + Text(f"{error.sentence} {error.remedy}"))
+                progress.start()
     if as_json:
         print_json({"plugin": name, "checks": len(checks), "failures": failures}, indent=1)
     else:
-        console = Console(soft_wrap=True)
-        for one in failures:
-            place = Text(f"{one['thing']} {one['check']}: ", "red")
-            console.print(place + Text(f"{one['sentence']} {one['remedy']}"))
         found = f"{len(failures)} of {len(checks)} checks failed." if failures else f"All {len(checks)} checks passed."
         console.print(Text(found, "red" if failures else "green"))
     if failures:

@@ -55,7 +55,11 @@ def bench(
     jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")] = 1,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, max=1024, help="CPU threads of each training; by default measured, or with --jobs the cores divided."),
+        typer.Option(
+            min=1,
+            max=1024,
+            help="CPU threads of each training; measured by default, or the cores shared out with --jobs.",
+        ),
     ] = None,
     shard: Shard = None,
     force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,

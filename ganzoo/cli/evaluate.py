@@ -52,7 +52,8 @@ def evaluate(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="Metric to compute, such as fid@mnist-cnn; may be repeated. all@mnist-cnn is every metric that applies. By default the run's own, or the "
+            help="Metric to compute, such as fid@mnist-cnn; may be repeated. all@mnist-cnn is every metric that "
+            "applies. By default the run's own, or the "
             "headline of the dataset."
         ),
     ] = None,
@@ -81,7 +82,7 @@ def evaluate(
     crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
     against: Annotated[
         Path | None,
-        typer.Option(help="A run or scores file to compare with; scores measured differently are named, and not compared."),
+        typer.Option(help="A run or scores file to compare with; scores measured differently are not compared."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Append the scores to this file as JSON lines.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +39,10 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Shorthand for --set train.seed=N.", min=0, max=2**63 - 1)] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder to make; by default runs/NAME, or the first free runs/NAME-2, -3, ...")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The run folder to make; runs/NAME by default, or runs/NAME-2 where that is taken."),
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.")] = None,
     continue_: Annotated[
         bool,
@@ -58,6 +60,7 @@ def run(
     """
     from ganzoo.cli.console import RunProgress
     from ganzoo.registry.loading import load_zoo
+    from ganzoo.registry.strict import quoted
     from ganzoo.runs.folder import free_folder
     from ganzoo.runs.start import resume as resume_run
     from ganzoo.runs.start import start
@@ -80,11 +83,11 @@ def run(
         raise GanzooError("--init-from begins a new run.", "A resumed run goes on with its own weights: drop it.")
     overrides = list(set_ or ())
     if init_from is not None:
-        overrides.append(f"train.init_from={json.dumps(init_from, ensure_ascii=False)}")
+        overrides.append(f"train.init_from={quoted(init_from)}")
     if seed is not None:
         overrides.append(f"train.seed={seed}")
     if device is not None:
-        overrides.append(f"train.device={device}")
+        overrides.append(f"train.device={quoted(device)}")
     with joined() as processes:
         status = NEW
         if continue_ and out is not None:
@@ -213,7 +216,7 @@ def _opened(path: Path, recipe_name: str | None, out: Path | None) -> RunFolder:
     """The run to resume.
 
     Raises:
-        GanzooError: It is none, or the command names another folder or recipe as well.
+        GanzooError: It is not a run, or the command also names another folder or recipe.
     """
     from ganzoo.runs.folder import RunFolder
 

@@ -61,7 +61,9 @@ def sample(
         known = " or ".join(f"--out FILE{suffix}" for suffix in modality.suffixes)
         raise GanzooError(f"Samples of this run cannot be written to {out.name}.", f"Give {known}.")
     if scale > 1 and out.suffix != ".png":
-        raise GanzooError(f"--scale enlarges PNGs, and {out.name} is none.", "Leave it out, or give --out FILE.png.")
+        raise GanzooError(
+            f"--scale enlarges PNGs, and {out.name} is not a PNG.", "Leave it out, or give --out FILE.png."
+        )
     classes = 0 if class_ is not None or generator.classes > MOST_COLUMNS else generator.classes
     n = n or (classes * max(1, round(DEFAULT / classes)) if classes else DEFAULT)
     images, labels = generator.sample_labelled(n, seed, class_, weights)

@@ -67,9 +67,7 @@ def _read_from(context: typer.Context, data_dir: Path | None) -> Path | None:
 
 AllowCode = Annotated[
     bool,
-    typer.Option(
-        "--allow-code", callback=_allow_code, help="Allow an extractor to run downloaded code (dinov2-*)."
-    ),
+    typer.Option("--allow-code", callback=_allow_code, help="Allow an extractor to run downloaded code (dinov2-*)."),
 ]
 
 WhichCheckpoint = Annotated[
@@ -87,7 +85,9 @@ AllowPaths = Annotated[
 
 RunPath = Annotated[Path, typer.Argument(help="The run folder, or zoo:NAME.")]
 
-WhichWeights = Annotated[Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights; ema if the run has them.")]
+WhichWeights = Annotated[
+    Literal["ema", "raw"] | None, typer.Option(help="Averaged (ema) or raw weights; ema if the run has them.")
+]
 
 DataDir = Annotated[Path | None, typer.Option(callback=_read_from, help="Where dataset files already are.")]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_type_hints
 
@@ -42,9 +43,7 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
             checked[str(path[0])] = filled
         else:
             lists[str(path[0])].append(filled)
-    factory = zoo.losses.get(recipe.loss.name).factory if recipe.loss.name in zoo.losses else None
-    objective = factory if isinstance(factory, type) and issubclass(factory, Objective) else Objective
-    roles: Mapping[str, str] = objective.roles
+    roles = _roles(checked["loss"], zoo, found)
     players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
     found += [
         ValidationIssue(("networks",), f"needs the key '{role}'", players, role)
@@ -71,6 +70,27 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
     checked["evaluate"] = recipe.evaluate.model_copy(update={"metrics": tuple(dict.fromkeys(metrics))})
     found += _wrong_metrics(recipe.model_copy(update={"evaluate": checked["evaluate"]}), zoo)
     return {**checked, **{key: tuple(value) for key, value in lists.items()}}, found
+
+
+def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[str, str]:
+    """The networks that a loss trains, each with the kind that provides it.
+
+    Args:
+        loss: With its options filled in, unless ``found`` says what is wrong with them.
+        zoo: Where it is looked up.
+        found: Gets what is wrong.
+    """
+    if loss.name not in zoo.losses:
+        return Objective.roles
+    entry = zoo.losses.get(loss.name)
+    made: Any = entry.factory
+    if not isinstance(made, type) and not any(issue.path[:1] == ("loss",) for issue in found):
+        try:
+            made = entry.create(**loss.initial_options())  # a function does not say what it will make
+        except GanzooError as error:
+            found.append(ValidationIssue(("loss",), error.sentence, error.remedy, whole=True))
+    roles: Mapping[str, str] = getattr(made, "roles", Objective.roles)
+    return roles
 
 
 def _filled(
@@ -366,7 +386,11 @@ def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
     """The installed extractors that were fitted to a dataset, in the order in which they were registered."""
     for entry in zoo.extractors.in_order():
-        if dataset in getattr(entry.factory, "worlds", ()):
+        worlds = getattr(entry.factory, "worlds", ())
+        if not isinstance(entry.factory, type):  # a function does not say what it will make
+            with suppress(GanzooError):  # refused where it is asked for
+                worlds = getattr(entry.create(), "worlds", ())
+        if isinstance(worlds, tuple) and dataset in worlds:
             yield entry.name
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -49,7 +48,16 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
 def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, overrides: Sequence[str]) -> Recipe:
     check_name("recipe", name)
     parsed = [Override.parse(text) for text in overrides]
-    data = _with_own_pictures(apply_overrides(data, parsed, zoo), zoo)
+    recipe, found = _checked(apply_overrides(data, parsed, zoo), name, zoo)
+    if recipe is None or found:
+        own = [] if all(issue.place for issue in found) else _checked(data, name, zoo)[1]
+        raise ValidationFailed(found, [_in_words(issue, Path(place), parsed, issue in own) for issue in found])
+    return recipe
+
+
+def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
+    """The recipe of a mapping, and what is wrong with it; None where that is too much for a recipe."""
+    data = _with_own_pictures(data, zoo)
     found = list(_old_keys(data, zoo))
     given = _with_own_count(_renamed(data, zoo), zoo)
     if "name" in given:
@@ -63,9 +71,7 @@ def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, ove
     if recipe is not None:
         checked, more = against_zoo(recipe, zoo)
         recipe, found = recipe.model_copy(update=checked), [*found, *more]
-    if recipe is None or found:
-        raise ValidationFailed(found, [_in_words(issue, Path(place), parsed) for issue in found])
-    return recipe
+    return recipe, found
 
 
 def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
@@ -109,16 +115,19 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     Raises:
         GanzooError: There is no such recipe, folder or archive, or an override is wrong.
     """
-    place = data.expanduser().absolute()
+    place = Path(os.path.expanduser(data)).absolute()  # noqa: PTH111 - pathlib raises where there is no such user
     if not place.exists():
         raise GanzooError(f"No such file or folder: {data}.", "Check --data.")
     source = method
     if method not in zoo.recipes and not method.endswith((".yaml", ".yml")):
-        longer = [entry.name for entry in zoo.recipes if entry.name.startswith(f"{method}-")]
-        named = [name for name in longer if name == f"{method}-{load_recipe(name, zoo).dataset.name}"]
+        named = []
+        for name in (entry.name for entry in zoo.recipes if entry.name.startswith(f"{method}-")):
+            with suppress(GanzooError):  # somebody else's, perhaps
+                if name == f"{method}-{load_recipe(name, zoo).dataset.name}":
+                    named.append(name)
         source = named[0] if len(named) == 1 else method
     base = load_recipe(source, zoo)
-    own = load_recipe(source, zoo, [f"dataset={json.dumps(str(place), ensure_ascii=False)}", *overrides])
+    own = load_recipe(source, zoo, [f"dataset={strict.quoted(str(place))}", *overrides])
     slug = re.sub(r"[^a-z0-9]+", "-", place.stem.lower())[:60].strip("-") or "pictures"
     return own.model_copy(
         update={
@@ -175,9 +184,11 @@ def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
     return renamed
 
 
-def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override]) -> str:
-    to_blame = [override for override in overrides if override.concerns(issue.place)]
-    place = f"--set {to_blame[-1].text}" if to_blame else str(path)
+def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override], in_file: bool) -> str:
+    to_blame = [override for override in overrides if override.concerns(issue.place)][-1:]
+    if not issue.place and not in_file:
+        to_blame = list(overrides)  # parts that do not go together, wherever they are
+    place = " ".join(f"--set {override.text}" for override in to_blame) or str(path)
     return f"{place}: {issue.sentence('the recipe')}"
 
 

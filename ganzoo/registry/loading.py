@@ -27,20 +27,22 @@ import torch
 from ganzoo.api import hookspecs
 from ganzoo.api.metric import Metric
 from ganzoo.api.priors import Prior
-from ganzoo.errors import GanzooError, nearest
+from ganzoo.errors import GanzooError, nearest, one_line
 from ganzoo.files import parse_json
 from ganzoo.registry import strict
 from ganzoo.registry.packages import (
     OURS,
     allowed,
+    allowed_below,
     allowed_module,
     children,
     distribution_name,
     distribution_of,
-    installed,
+    named_in_vain,
     plugin_name,
+    read_metadata,
 )
-from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
+from ganzoo.registry.registry import KINDS, Entry, Registry, contained, one_kind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -156,7 +158,8 @@ def load_zoo() -> Zoo:
     """
     zoo = Zoo()
     first: dict[str, str] = {}
-    theirs = (source for point in allowed() for source in _sources(point))
+    points = allowed()
+    theirs = (source for point in points for source in _sources(point))
     for found in chain(_core(), theirs):
         name, where = found.point.name, f"{found.point.value} ({found.distribution})"
         try:
@@ -166,8 +169,18 @@ def load_zoo() -> Zoo:
             first[name] = where
             zoo.plugins.append(_load(found, zoo))
         except GanzooError as error:
-            zoo.problems.append(Problem(name, found.distribution, _one_line(str(error))))
-    if OURS not in {distribution_name(point) for point in installed()}:
+            zoo.problems.append(Problem(name, found.distribution, one_line(str(error))))
+    for word, point in named_in_vain(points, first):
+        sentence = (
+            f"GANZOO_PLUGINS names '{word}', a module of {point.value} that is not loaded as a plugin of its own."
+        )
+        remedy = f"Name '{point.name}' to load all of its plugins."
+        zoo.problems.append(Problem(word, distribution_of(point), one_line(f"{sentence} {remedy}")))
+    readable, damaged = read_metadata()
+    for place, cause in damaged.items():
+        sentence = f"The metadata of {place} is damaged ({type(cause).__name__}: {cause}). Reinstall it, or remove it."
+        zoo.problems.append(Problem(Path(place).stem, Path(place).stem, one_line(sentence)))
+    if OURS not in {distribution_name(point) for point in readable}:
         missing = f"The distribution {OURS} is not installed, so none of its plugins are found."
         zoo.problems.append(Problem("ganzoo", OURS, missing))
     refused = ", ".join(f"'{problem.plugin}'" for problem in zoo.problems)
@@ -178,11 +191,23 @@ def load_zoo() -> Zoo:
 
 @dataclass(frozen=True)
 class _Source:
-    """A plugin that was found. ``imported`` is what it is, or the exception that importing it ended with."""
+    """What an entry point leads to: a plugin, or a package of plugins.
+
+    Attributes:
+        point: Where it is.
+        distribution: The distribution it came with, and the version.
+        imported: What it is; None where ``error`` says why it could not be imported.
+        looks_like_a_plugin: Whether it has hooks, or functions that were probably meant as some.
+        modules: Dotted names of a package's modules that may be plugins.
+        error: Why it could not be imported.
+    """
 
     point: EntryPoint
     distribution: str
-    imported: Any
+    imported: Any = None
+    looks_like_a_plugin: bool = False
+    modules: tuple[str, ...] = ()
+    error: GanzooError | None = None
 
 
 def _core() -> Iterator[_Source]:
@@ -192,7 +217,7 @@ def _core() -> Iterator[_Source]:
     except PackageNotFoundError:  # run from a source folder that is not installed
         distribution = OURS
     for point in CORE:
-        yield _Source(point, distribution, _import(point))
+        yield _import(point, distribution, point)
 
 
 def _sources(point: EntryPoint) -> list[_Source]:
@@ -200,47 +225,69 @@ def _sources(point: EntryPoint) -> list[_Source]:
 
     What cannot be imported is among them, and so is a package with nothing in it: ``_load`` says what is wrong.
     """
-    whole = _Source(point, distribution_of(point), _import(point))
-    found = sorted(_below(point, whole), key=lambda source: source.point.name) or [whole]
-    return [source for source in found if allowed_module(point, source.point.name)]
+    whole = _import(point, distribution_of(point), point)
+    found = sorted(_below(whole, point), key=lambda source: source.point.name) or [whole]
+    return [source for source in found if source.error or allowed_module(point, source.point.name)]
 
 
-def _below(point: EntryPoint, parent: _Source) -> Iterator[_Source]:
+def _below(package: _Source, root: EntryPoint) -> Iterator[_Source]:
     """The plugins in a package without hooks. A subpackage with hooks is one; what is below it belongs to it."""
-    package = parent.imported
-    if not inspect.ismodule(package) or not hasattr(package, "__path__") or _looks_like_a_plugin(package):
-        return
-    for module, is_package in children(package.__name__, package.__path__):
-        name = plugin_name(module)
-        if not is_package and not allowed_module(point, name):
-            continue
-        child = EntryPoint(name, module, point.group)
-        source = _Source(child, parent.distribution, _import(child))
-        if isinstance(source.imported, BaseException) or _looks_like_a_plugin(source.imported):
+    for module in package.modules:
+        source = _import(EntryPoint(plugin_name(module), module, root.group), package.distribution, root)
+        if source.error or source.looks_like_a_plugin:
             yield source
         else:
-            yield from _below(point, source)
+            yield from _below(source, root)
 
 
-def _import(point: EntryPoint) -> Any:
+def _import(point: EntryPoint, distribution: str, root: EntryPoint) -> _Source:
+    """Import what an entry point names, and look at what it is.
+
+    Args:
+        point: The entry point, or one made up for a module below it.
+        distribution: What it came with.
+        root: The entry point itself.
+    """
     try:
-        with _quiet(), preserved_global_state():
-            return point.load()
-    except (Exception, SystemExit) as error:
-        return error
+        with contained(f"{_named(point, distribution)} could not be imported"), _quiet(), preserved_global_state():
+            imported = point.load()
+            is_plugin = inspect.ismodule(imported) and _looks_like_a_plugin(imported)
+            modules = () if is_plugin else tuple(_modules_in(imported, root))
+            return _Source(point, distribution, imported, is_plugin, modules)
+    except GanzooError as error:
+        return _Source(point, distribution, error=error)
+
+
+def _modules_in(package: Any, root: EntryPoint) -> Iterator[str]:
+    """The modules of a package that the environment allows, and its subpackages that may lead to some."""
+    if not inspect.ismodule(package) or not hasattr(package, "__path__"):
+        return
+    for module, is_package in children(package.__name__, package.__path__):
+        allowed_itself = allowed_module(root, plugin_name(module))
+        if allowed_itself or (is_package and allowed_below(root, module, package.__path__)):
+            yield module
 
 
 def _looks_like_a_plugin(module: ModuleType) -> bool:
     """Whether it has hooks, or functions that were probably meant as some; other modules are helpers."""
-    functions = [member for member in vars(module).values() if inspect.isroutine(member)]
-    return any(hasattr(function, "ganzoo_impl") for function in functions) or bool(_bare(module))
+    return any(hasattr(function, "ganzoo_impl") for function in _functions(module)) or bool(_bare(module))
+
+
+def _functions(module: ModuleType) -> list[Any]:
+    functions = []
+    for member in vars(module).values():
+        # A proxy, such as werkzeug's of a request, may raise where it is asked what it is: then it is not a function.
+        with contextlib.suppress(Exception):
+            if inspect.isroutine(member):
+                functions.append(member)
+    return functions
 
 
 def _bare(plugin: Any) -> list[str]:
     """Names of functions ``register_...`` without ``@hookimpl``, those that a module imports left out."""
     if not inspect.ismodule(plugin):
         return [name for name, _ in inspect.getmembers(plugin, callable) if name.startswith("register_")]
-    functions = [member for member in vars(plugin).values() if inspect.isfunction(member)]
+    functions = [function for function in _functions(plugin) if inspect.isfunction(function)]
     own = [each for each in functions if each.__module__ == plugin.__name__ and not hasattr(each, "ganzoo_impl")]
     return [function.__name__ for function in own if function.__name__.startswith("register_")]
 
@@ -252,25 +299,23 @@ def _load(source: _Source, zoo: Zoo) -> PluginInfo:
     its plugin's name.
     """
     point, distribution, plugin = source.point, source.distribution, source.imported
-    who = f"Plugin '{point.name}' ({distribution})"
-    if isinstance(plugin, BaseException):
-        raise GanzooError(f"{who} could not be imported: {_cause(plugin)}.") from plugin
+    who = _named(point, distribution)
     manager = pluggy.PluginManager("ganzoo")
     manager.add_hookspecs(hookspecs)
     registered: list[Entry[Any]] = []
     try:
-        with _quiet(), preserved_global_state():
+        if source.error:
+            raise source.error
+        with contained(f"{who} failed while registering"), _quiet(), preserved_global_state():
             manager.register(plugin, name=point.name)
             _check_hooks(manager, plugin, who)
             for hook, kind in HOOKS.items():
                 add = _file_callback if kind in SUMMARIES else _callback
                 getattr(manager.hook, hook)(register=add(zoo, kind, point.name, distribution, registered))
-    except (Exception, SystemExit) as error:
+    except GanzooError as error:
         for entry in registered:
             zoo.registry(entry.kind).discard(entry.name)
-        if isinstance(error, GanzooError):
-            raise GanzooError(f"{who} is refused: {error}" if who not in str(error) else str(error)) from error
-        raise GanzooError(f"{who} failed while registering: {_cause(error)}.") from error
+        raise GanzooError(f"{who} is refused: {error}" if who not in str(error) else str(error)) from error
     return PluginInfo(point.name, distribution, registered, point.value)
 
 
@@ -278,7 +323,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
     callers = manager.get_hookcallers(plugin) or []
     for caller in callers:
         if not caller.has_spec():
-            raise GanzooError(f"{who} implements '{caller.name}', which is no hook.", nearest(caller.name, HOOKS))
+            raise GanzooError(f"{who} implements '{caller.name}', which is not a hook.", nearest(caller.name, HOOKS))
     if callers:
         return
     if bare := _bare(plugin):
@@ -299,6 +344,8 @@ def _callback(
         paper: str | None = None,
         aliases: Sequence[str] = (),
     ) -> None:
+        if isinstance(aliases, str):
+            raise GanzooError(f"The {kind} '{name}' has aliases={aliases!r}.", f"Write aliases=({aliases!r},).")
         entry = Entry(kind, name, factory, summary, paper, plugin, distribution, tuple(aliases))
         registry.add(entry)
         registered.append(entry)
@@ -331,17 +378,13 @@ def _card(path: Path) -> dict[str, Any]:
     return text
 
 
+def _named(point: EntryPoint, distribution: str) -> str:
+    return f"Plugin '{point.name}' ({distribution})"
+
+
 def _quiet() -> contextlib.AbstractContextManager[Any]:
     """Standard output belongs to the command: JSON, for a script."""
     return contextlib.redirect_stdout(sys.stderr)
-
-
-def _cause(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_one_line(str(error))}".rstrip(".: ")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _working_directory() -> str:

@@ -16,42 +16,34 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from typing import Any
 
-from ganzoo.errors import GanzooError, one_line, unknown
+from ganzoo.errors import one_line, unknown
 
 OURS = "ganzoo-bench"
 
 
 def installed() -> list[EntryPoint]:
-    """Every plugin that is installed, ours first, then others by package and name.
-
-    Raises:
-        GanzooError: The metadata of some package cannot be read.
-    """
-    try:
-        return sorted(
-            entry_points(group="ganzoo"),
-            key=lambda point: (distribution_name(point) != OURS, distribution_name(point), point.name),
-        )
-    except (OSError, ValueError, TypeError) as error:
-        culprit = _damaged()
-        raise GanzooError(
-            f"The metadata of {culprit or 'an installed package'} is damaged ({type(error).__name__}: {error}).",
-            "Reinstall it, or remove it.",
-        ) from error
+    """Every plugin that is installed, ours first, then others by package and name."""
+    points, _ = read_metadata()
+    return sorted(points, key=lambda point: (distribution_name(point) != OURS, distribution_name(point), point.name))
 
 
-def _damaged() -> str:
-    """The packages whose entry points cannot be read."""
-    found = []
+def read_metadata() -> tuple[list[EntryPoint], dict[str, Exception]]:
+    """The entry points of the group ``ganzoo``; and for packages whose metadata is damaged, what reading it raised."""
+    with suppress(Exception):  # one damaged package is enough for an error, of any kind
+        return list(entry_points(group="ganzoo")), {}
+    points: dict[str, list[EntryPoint]] = {}
+    damaged: dict[str, Exception] = {}
     for distribution in distributions():
         try:
-            _ = list(distribution.entry_points)
-        except (OSError, ValueError, TypeError):
-            found.append(str(getattr(distribution, "_path", "an installed package")))
-    return ", ".join(found)
+            found = [point for point in distribution.entry_points if point.group == "ganzoo"]
+        except Exception as error:
+            damaged[str(getattr(distribution, "_path", "an installed package"))] = error
+        else:  # as entry_points() does it: where a package is installed twice, the first on the path counts
+            points.setdefault(normal(_metadata(distribution, "Name")), found)
+    return [point for found in points.values() for point in found], damaged
 
 
 def allowed() -> list[EntryPoint]:
@@ -62,12 +54,12 @@ def allowed() -> list[EntryPoint]:
     """
     points = installed()
     external = [point for point in points if distribution_name(point) != OURS]
-    if os.environ.get("GANZOO_DISABLE_EXTERNAL_PLUGINS", "").lower() not in ("", "0", "false", "no"):
+    if _external_are_disabled():
         return [point for point in points if point not in external]
     wanted = _wanted()
     if wanted is None:
         return points
-    pairs = [(point, _names(point) | {plugin_name(module) for module in modules_of(point)}) for point in points]
+    pairs = [(point, _names(point) | _modules(point)) for point in points]
     known = {name for _, names in pairs for name in names}
     for word in sorted(wanted - known):
         raise unknown("plugin", word, known, "GANZOO_PLUGINS names it.", listing="ganzoo plugins")
@@ -80,6 +72,42 @@ def allowed_module(point: EntryPoint, name: str) -> bool:
     return wanted is None or distribution_name(point) == OURS or bool((_names(point) | {normal(name)}) & wanted)
 
 
+def allowed_below(point: EntryPoint, package: str, folders: Iterable[str]) -> bool:
+    """Whether the environment allows any module below a package, which an allowed entry point leads to.
+
+    Args:
+        point: The entry point.
+        package: The package's dotted name; it is not imported.
+        folders: Those of the package that it is in.
+    """
+    modules = _below(package, _locations(PathFinder.find_spec(package, list(folders))))
+    return any(allowed_module(point, plugin_name(module)) for module in modules)
+
+
+def named_in_vain(points: Iterable[EntryPoint], found: Iterable[str]) -> Iterator[tuple[str, EntryPoint]]:
+    """The modules that ``GANZOO_PLUGINS`` names without effect, because none of them is a plugin of its own.
+
+    Args:
+        points: What ``allowed`` gave.
+        found: Names of the plugins that they led to.
+
+    Yields:
+        Each name, and the entry point that the module belongs to.
+    """
+    wanted = _wanted()
+    if wanted is None or _external_are_disabled():
+        return
+    names = {normal(name) for name in found}
+    for point in points:
+        if distribution_name(point) != OURS and not _names(point) & wanted:
+            for word in sorted(_modules(point) & wanted - names):
+                yield word, point
+
+
+def _external_are_disabled() -> bool:
+    return os.environ.get("GANZOO_DISABLE_EXTERNAL_PLUGINS", "").lower() not in ("", "0", "false", "no")
+
+
 def _wanted() -> set[str] | None:
     listed = os.environ.get("GANZOO_PLUGINS")
     return None if listed is None else {normal(word) for word in listed.split(",") if word.strip()}
@@ -87,6 +115,10 @@ def _wanted() -> set[str] | None:
 
 def _names(point: EntryPoint) -> set[str]:
     return {normal(point.name), distribution_name(point)}
+
+
+def _modules(point: EntryPoint) -> set[str]:
+    return {normal(plugin_name(module)) for module in modules_of(point)}
 
 
 def modules_of(point: EntryPoint) -> list[str]:
@@ -121,7 +153,7 @@ def _below(package: str, folders: list[str]) -> Iterator[str]:
 
 
 def _folders(package: str) -> list[str]:
-    """The folders of a package, found without importing it or its parents; empty where it is none."""
+    """The folders of a package, found without importing it or its parents; empty if it is not a package."""
     parent = package.rpartition(".")[0]
     path = _folders(parent) if parent else None
     specs = (finder.find_spec(package, path) for finder in sys.meta_path)
@@ -134,18 +166,18 @@ def _locations(spec: ModuleSpec | None) -> list[str]:
 
 def distribution_name(point: EntryPoint) -> str:
     """The package's name in its normal form (PEP 503)."""
-    return normal(_metadata(point, "Name"))
+    return normal(_metadata(point.dist, "Name"))
 
 
 def distribution_of(point: EntryPoint) -> str:
     """The package's name and version."""
-    return f"{_metadata(point, 'Name')} {_metadata(point, 'Version')}"
+    return f"{_metadata(point.dist, 'Name')} {_metadata(point.dist, 'Version')}"
 
 
-def _metadata(point: EntryPoint, key: str) -> str:
+def _metadata(distribution: Distribution | None, key: str) -> str:
     """A field of the package's metadata, which may be damaged."""
     try:
-        metadata: Any = {} if point.dist is None else point.dist.metadata
+        metadata: Any = {} if distribution is None else distribution.metadata
         found = metadata.get(key)
     except (OSError, ValueError):  # missing in newer versions of Python, or no UTF-8
         found = None

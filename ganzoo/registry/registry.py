@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from types import UnionType
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, g
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
 from ganzoo.api.bounds import FLOAT32, INT64
-from ganzoo.errors import GanzooError, unknown
+from ganzoo.errors import GanzooError, foreign_code, unknown
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 
 RESERVED = ("name", "options")
@@ -180,6 +181,30 @@ def _bounded(kind: Any) -> Any:
     return Union[inner] if origin in (Union, UnionType) else origin[inner]  # noqa: UP007 - from a tuple
 
 
+CHECK_OPTIONS = "Check its options with `ganzoo show`."
+
+
+@contextmanager
+def contained(sentence: str, remedy: str = "") -> Iterator[None]:
+    """Run a plugin's own code: whatever it raises becomes a sentence, but for Ctrl-C and a request to terminate.
+
+    Args:
+        sentence: What failed, without a full stop; the error follows.
+        remedy: What to do about it, unless memory ran out.
+
+    Raises:
+        GanzooError: The code raised something, or tried to end the process.
+    """
+    try:
+        with foreign_code(sentence, remedy):
+            yield
+    except (GanzooError, OSError):
+        raise
+    except Exception as error:  # a lack of memory, which foreign_code lets pass, as it does a full disk
+        cause = f"{type(error).__name__}: {error}".rstrip(".: ")
+        raise GanzooError(f"{sentence}: {cause}.", "Free some memory, or reduce its sizes.") from error
+
+
 T = TypeVar("T")
 
 KINDS: Mapping[str, str] = {
@@ -247,8 +272,14 @@ class Entry(Generic[T]):
         return self.options.check(options)
 
     def create(self, *supplied: Any, **options: Any) -> T:
-        """Make one, from what ganzoo supplies and options that ``check`` gave."""
-        return self.factory(*supplied, **options)
+        """Make one, from what ganzoo supplies and options that ``check`` gave.
+
+        Raises:
+            GanzooError: The plugin refused, failed or ran out of memory.
+        """
+        who = f"The {self.kind} '{self.name}' of plugin '{self.plugin}' ({self.distribution})"
+        with contained(f"{who} could not be created", CHECK_OPTIONS if options else ""):
+            return self.factory(*supplied, **options)
 
 
 class Registry(Generic[T]):
@@ -270,8 +301,8 @@ class Registry(Generic[T]):
         """Add an entry.
 
         Raises:
-            GanzooError: Its name is malformed or taken, its summary is empty, its factory cannot be called, or its
-                options cannot be checked.
+            GanzooError: Its name is malformed or taken, its summary is empty, its factory cannot be called, its options
+                cannot be checked, or an extractor's ``worlds`` are not names.
         """
         check_name(entry.kind, entry.name)
         taken = self._entries.get(entry.name)
@@ -296,6 +327,13 @@ class Registry(Generic[T]):
                 "Register a class or a function.",
             )
         _ = entry.options
+        worlds = getattr(entry.factory, "worlds", ())
+        names = isinstance(worlds, tuple) and all(isinstance(world, str) for world in worlds)
+        if entry.kind == "extractor" and not names:
+            raise GanzooError(
+                f"The extractor '{entry.name}' has worlds = {worlds!r}.",
+                'Make it a tuple of datasets\' names, such as ("mnist",), or () if it was fitted to none of them.',
+            )
         self._entries[entry.name] = entry
 
     def discard(self, name: str) -> None:

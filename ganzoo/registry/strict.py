@@ -6,6 +6,7 @@ which key, what was expected, and what was probably meant.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -60,7 +61,12 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def text(self, text: str) -> yaml.ScalarNode:
+        # To YAML, U+0085 ends a line, so unless it is escaped it is read as a space.
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\x85" in text else None)
 
+
+_Dumper.add_representer(str, _Dumper.text)
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in _SCALARS:
     for _class in (_Loader, _Dumper):
@@ -110,6 +116,12 @@ def parse(text: str, source: str) -> Any:
         raise GanzooError(f"{_place(source, mark)}: {error.problem or error.context}.") from error
     except (yaml.YAMLError, ValueError) as error:
         raise GanzooError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from error
+
+
+def quoted(text: str) -> str:
+    """Text as a YAML scalar on one line, which ``parse`` reads back to the same text."""
+    # JSON leaves characters as they are that YAML refuses, or takes for the end of a line.
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in json.dumps(text, ensure_ascii=False))
 
 
 def dump(value: Any) -> str:

@@ -267,5 +267,5 @@ def _modality(run: RunFolder, recipe: Recipe, zoo: Zoo) -> Modality:
     """What the run's samples are: as it recorded, or as its dataset says where a plugin brought the modality."""
     # Runs from before there were modalities say whether they were quantised.
     name = run.info.get("modality", "images" if run.info.get("quantised", True) else "points")
-    known = recorded(name, run.info["shape"])
+    known = recorded(name, run.info["shape"], run.info.get("modality_options"))
     return known or run.dataset(recipe, zoo).modality

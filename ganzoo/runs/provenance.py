@@ -35,6 +35,7 @@ def description(recipe: Recipe, zoo: Zoo, trainer: Trainer, dataset: Dataset, da
         "data_dir": str(data_dir.resolve()) if data_dir else None,
         "shape": list(dataset.shape),
         "modality": dataset.modality.name,
+        "modality_options": dataset.modality.options(),
         "columns": {name: list(shape) for name, shape in dataset.column_shapes},
         "classes": len(dataset.classes),
         "class_names": list(dataset.classes),

@@ -260,6 +260,7 @@ class _Facts(BaseModel):
     class_names: list[str] = []
     quantised: bool = True
     modality: str | None = None
+    modality_options: dict[str, int] = {}
     columns: dict[str, list[int]] = {}
     status: str = "running"
     data_dir: str | None = None

@@ -44,7 +44,18 @@ CARD = 1
 """The schema of cards."""
 COMPARED = 64
 """Samples that are drawn with whole and with half weights."""
-RECORDED = ("recipe", "seed", "started", "shape", "modality", "classes", "class_names", "columns", "parameters")
+RECORDED = (
+    "recipe",
+    "seed",
+    "started",
+    "shape",
+    "modality",
+    "modality_options",
+    "classes",
+    "class_names",
+    "columns",
+    "parameters",
+)
 """What a card repeats of run.json."""
 SCORED = ("metric", "value", "floor", "sd", "interval", "weights", "protocol")
 PREFIXES: Mapping[str, str] = {"ema": "ema", "raw": "networks"}

@@ -1,4 +1,6 @@
-"""Seeds the global generator and changes the default dtype."""
+"""Seeds the global generator, changes the default dtype, and prints when the process ends."""
+
+import atexit
 
 import torch
 
@@ -6,6 +8,7 @@ from ganzoo import AdversarialLoss, hookimpl
 
 torch.manual_seed(0)
 torch.set_default_dtype(torch.float64)
+atexit.register(print, "so long")
 
 
 class Reproducible(AdversarialLoss):

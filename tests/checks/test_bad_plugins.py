@@ -13,10 +13,10 @@ import pytest
 
 BAD = Path(__file__).parents[1] / "bad_plugins"
 NAMES = sorted(path.stem.replace("_", "-") for path in BAD.glob("*.py"))
-COMMANDS = (("raises",), ("duplicate", "--json"), ("hard-code",))
+COMMANDS = (("raises",), ("duplicate", "--json"), ("hard-code",), ("exits",), ("bad-metrics", "--json"))
 """What follows ``ganzoo check``."""
 RUN_CHECKS = """\
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from ganzoo.checks.catalogue import plugin_checks
 from ganzoo.checks.entries import CheckFailed
 from ganzoo.cli import main
@@ -41,7 +41,8 @@ for command in commands:
             main()
         except SystemExit as ended:
             answers.append((ended.code or 0, out.getvalue(), err.getvalue()))
-print(json.dumps([found, answers]))
+print(json.dumps([found, answers]), flush=True)
+os._exit(0)  # before a plugin prints when the process ends
 """
 
 # For each plugin, a check that fails and parts of its message.
@@ -76,12 +77,39 @@ EXPECTED = {
     "one-sided": ("roles", ["recipe 'one-sided-mnist'", "no phase trains: generator"]),
     "own-draws": ("deterministic", ["recipe 'own-draws-mnist'", "trains differently from the same seed"]),
     "hard-coded": ("shape", ["discriminator 'hard-coded'", "(2, 3, 32, 32)", "spec.image_shape"]),
+    "forgets-mean": ("directions", ["loss 'forgets-mean'", "discriminator a loss of shape (16,)", ".mean()"]),
+    "returns-none": ("directions", ["loss 'returns-none'", "the generator a loss of type NoneType"]),
+    "cannot-build": ("per-image", ["fails to build for 1x28x28 images: AttributeError", "cannot_build.py, line 13"]),
+    "detached": ("input-gradients", ["discriminator 'detached'", "in the backward pass", "Do not detach"]),
+    "critic-side": ("finite", ["regularizer 'critic-side' has side = 'critic'", "'generator', 'both'"]),
+    "stashes": ("checkpointable", ["tensor in the plain attribute 'regularizers.0.last'", "register_buffer"]),
+    "bare-extractor": ("features", ["extractor 'bare-extractor' has shape = None"]),
+    "late-worlds": ("features", ["'late-worlds' has worlds = ('mnist',), but its class has not"]),
+    "no-tensor": ("shape", ["augmentation 'no-tensor' returns a tuple, not a tensor"]),
+    "listed-features": ("shared-features", ["'listed-features' returns a list as features"]),
+    "no-phases": ("roles", ["recipe 'no-phases-mnist' fails to list its phases", "no_phases.py, line 12"]),
+    "exits": ("directions", ["loss 'exits' fails on logits", "SystemExit: 0", "exits.py, line 13: `sys.exit(0)`"]),
+    "unhashable": (
+        "weight",
+        ["in the check 'weight': ArithmeticError: no two sides are alike", "unhashable.py, line 10"],
+    ),
+    "reseeds": ("global-state", ["loss 'reseeds' calls torch.manual_seed(0)"]),
+    "required-option": ("options-types", ["accepts any value for its option 'p'"]),
+    "bad-metrics": ("score", ["metric 'raises' fails on 128 samples: AttributeError", "bad_metrics.py, line 17"]),
+    "wrong-trials": ("valid", ["study 'wrong-trials' is invalid", "row 'tuned'", "lrate"]),
 }
-ALSO = {
-    "global-rng": ("import", ["default dtype from torch.float32 to torch.float64"]),
-    "undocumented": ("summary", ["'A loss.'"]),
-    "own-draws": ("deterministic", ["loss 'own-draws'", "different losses from the same seed"]),
-}
+ALSO = (
+    ("global-rng", "import", ["default dtype from torch.float32 to torch.float64"]),
+    ("undocumented", "summary", ["'A loss.'"]),
+    ("own-draws", "deterministic", ["loss 'own-draws'", "different losses from the same seed"]),
+    ("detached", "per-image", ["discriminator 'detached'", "in the backward pass"]),
+    ("late-worlds", "features", ["'worlds-as-text' has worlds = 'mnist'", "('mnist',)"]),
+    ("bad-metrics", "score", ["metric 'not-a-number' gives nan"]),
+    ("bad-metrics", "score", ["metric 'random' gives", "for the same samples", "torch.Generator"]),
+    ("bad-metrics", "direction", ["metric 'not-a-number' has scale = 'logarithm'", "'count'"]),
+    ("bad-metrics", "class", ["tracker 'printer' is not a Tracker"]),
+    ("wrong-trials", "valid", ["study 'wrong-quick' is invalid", "train.imags"]),
+)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +157,7 @@ def test_each_plugin_has_an_expected_failure() -> None:
 
 @pytest.mark.parametrize(
     ("name", "check", "words"),
-    [(name, *expected) for table in (EXPECTED, ALSO) for name, expected in table.items()],
+    [*((name, *expected) for name, expected in EXPECTED.items()), *ALSO],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_check_says_what_is_wrong(
@@ -155,6 +183,21 @@ def test_the_command_prints_json(answers: list[tuple[int, str, str]]) -> None:
     (failure,) = answer["failures"]
     assert (failure["thing"], failure["check"]) == ("plugin-duplicate", "loads")
     assert "already registered" in failure["sentence"]
+
+
+def test_a_plugin_that_exits_fails_like_any_other(answers: list[tuple[int, str, str]]) -> None:
+    code, out, err = answers[3]
+    assert code == 1
+    assert "loss-exits directions: The loss 'exits' fails" in out
+    assert "checks failed." in out.splitlines()[-1]
+    assert "Traceback" not in out + err
+
+
+def test_what_a_plugin_prints_is_not_among_the_json(answers: list[tuple[int, str, str]]) -> None:
+    code, out, err = answers[4]
+    assert code == 1
+    assert {failure["thing"] for failure in json.loads(out)["failures"]} >= {"metric-raises", "tracker-printer"}
+    assert "scored" in err
 
 
 def test_an_unknown_plugin_gets_a_suggestion(answers: list[tuple[int, str, str]]) -> None:

@@ -59,7 +59,7 @@ def test_the_summary_is_one_short_line(entry: Any) -> None:
 
 @pytest.mark.parametrize("entry", [e for e in ENTRIES if e.kind in FROM_PAPERS], ids=entry_id)
 def test_published_methods_cite_their_paper_and_year(entry: Any) -> None:
-    checks.paper(entry, FROM_PAPERS)
+    checks.paper(entry)
 
 
 @pytest.mark.parametrize("entry", [e for e in ENTRIES if e.kind not in ("recipe", "study", "pretrained")], ids=entry_id)

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 import ganzoo_plugins
 from ganzoo import Batch, GaussianPrior, Objective, Phase, Spec
 from ganzoo.checks import recipes as checks
-from ganzoo.checks.toys import take_steps
+from ganzoo.checks.toys import SHAPES, take_steps
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import load_zoo
 
@@ -28,7 +28,7 @@ recipes = pytest.mark.parametrize("name", NAMES)
 recipes_that_fit_a_cpu = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.full] if name.endswith("-gpu") else []) for name in NAMES]
 )
-shapes = pytest.mark.parametrize("shape", checks.SHAPES, ids=str)
+shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
 @pytest.mark.full  # the device without values in tests/cuda finds the same in every recipe, at its own size

@@ -67,7 +67,7 @@ class Targets:
                 os.mkfifo(file)
             else:
                 file.write_bytes(content)
-        self.zoo.datasets.get(name).create("test", folder)
+        self.zoo.datasets.get(name).factory("test", folder)
 
     def archive(self, random: Random, folder: Path) -> None:
         """The packed file, and files already at its destination."""
@@ -85,7 +85,7 @@ class Targets:
     def cifar10(self, random: Random, folder: Path) -> None:
         """Records of the binary version."""
         (folder / "test_batch.bin").write_bytes(mutations.content(random, bytes(2 * 3073)))
-        self.zoo.datasets.get("cifar10").create("test", folder)
+        self.zoo.datasets.get("cifar10").factory("test", folder)
 
     def image_folder(self, random: Random, folder: Path) -> None:
         """A folder of pictures, with or without classes and splits."""
@@ -99,7 +99,7 @@ class Targets:
         path = str(Path(random.choice(PATHS)))
         entry = self.zoo.datasets.get("image-folder")
         options = {"path": path, "size": random.choice((None, None, 8)), "channels": random.choice((1, 3))}
-        entry.create(random.choice(("train", "test")), random.choice((folder, folder, None)), **entry.check(options))
+        entry.factory(random.choice(("train", "test")), random.choice((folder, folder, None)), **entry.check(options))
 
 
 def _trap(random: Random, folder: Path) -> None:

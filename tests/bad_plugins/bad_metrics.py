@@ -1,0 +1,62 @@
+"""Metrics that raise, give NaN, draw at random, print, or have a scale of their own; and a tracker that is none."""
+
+import math
+
+import torch
+
+from ganzoo import Metric, hookimpl
+
+
+class Raises(Metric):
+    """Reads something that no image has."""
+
+    better = "lower"
+    range = "0 and up"
+
+    def compute(self, inputs):
+        return float(inputs.fake.captions.mean())
+
+
+class NotANumber(Metric):
+    """0 / 0."""
+
+    better = "lower"
+    range = "0 and up"
+    scale = "logarithm"
+    rejecting = "maybe"
+
+    def compute(self, inputs):
+        return math.nan
+
+
+class Random(Metric):
+    """Scores one sample."""
+
+    better = "lower"
+    range = "0 and up"
+
+    def compute(self, inputs):
+        print("scored")
+        return float(inputs.fake.values[torch.randint(inputs.n, ()), 0] + torch.rand(()))
+
+
+class Printer:
+    """Prints."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def log(self, record):
+        print(record)
+
+
+@hookimpl
+def register_metrics(register):
+    register("raises", Raises, summary="Of captions")
+    register("not-a-number", NotANumber, summary="0 / 0")
+    register("random", Random, summary="Of one sample")
+
+
+@hookimpl
+def register_trackers(register):
+    register("printer", Printer, summary="Prints")

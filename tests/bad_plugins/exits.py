@@ -1,0 +1,22 @@
+"""Ends the process, as if all was well, where it meets what it did not expect."""
+
+import sys
+
+from ganzoo import AdversarialLoss, hookimpl
+
+
+class Exits(AdversarialLoss):
+    """The Wasserstein loss of no more than one image."""
+
+    def discriminator(self, real, fake):
+        if len(real) > 1:
+            sys.exit(0)
+        return fake.mean() - real.mean()
+
+    def generator(self, real, fake):
+        return -fake.mean()
+
+
+@hookimpl
+def register_losses(register):
+    register("exits", Exits, summary="Of one image alone", paper="Someone 2020")

@@ -1,0 +1,37 @@
+"""Says in its constructor which world an extractor was fitted to; ganzoo asks the class."""
+
+import hashlib
+
+from ganzoo import Extractor, hookimpl
+
+
+class Pixels(Extractor):
+    """The pixels."""
+
+    shape = (1, 28, 28)
+    width = 784
+
+    def __init__(self):
+        super().__init__()
+        self.worlds = ("mnist",)
+
+    @property
+    def digest(self):
+        return hashlib.sha256(b"pixels").hexdigest()
+
+    def forward(self, images):
+        return images.flatten(1).float(), None
+
+
+class OfText(Pixels):
+    """The pixels of one world."""
+
+    def __init__(self):
+        super().__init__()
+        self.worlds = "mnist"
+
+
+@hookimpl
+def register_extractors(register):
+    register("late-worlds", Pixels, summary="The pixels")
+    register("worlds-as-text", lambda: OfText(), summary="The pixels of one world")

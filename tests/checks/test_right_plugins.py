@@ -1,0 +1,235 @@
+"""What is right although it is unusual passes every check; and what a check lets pass is a signal alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ganzoo import AdversarialLoss, Audio, Dataset, GanzooError, Images, Points
+from ganzoo.checks import entries, networks, recipes
+from ganzoo.checks.catalogue import CHECKS, PluginCheck
+from ganzoo.checks.entries import CheckFailed
+from ganzoo.cli import authors
+from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.registry.registry import Entry
+
+
+class Sized(nn.Module):
+    """For sounds and points: takes what ``spec.modality`` is of one kind."""
+
+    modality: type = Audio
+
+    def __init__(self, spec):
+        super().__init__()
+        if not isinstance(spec.modality, self.modality):
+            raise GanzooError(f"This network is not for {spec.modality}.")
+        self.spec = spec
+        self.label = nn.Embedding(max(spec.classes, 1), 8)
+
+
+class Generator(Sized):
+    """Two layers."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.layers = nn.Sequential(nn.Linear(spec.latent, 8), nn.Tanh(), nn.Linear(8, spec.pixels), nn.Tanh())
+        self.by_label = nn.Linear(8, spec.latent) if spec.classes else None
+        if not spec.classes:
+            self.label = None
+
+    def forward(self, z, label=None):
+        z = z if label is None else z + self.by_label(self.label(label))
+        return self.layers(z).view(-1, *self.spec.shape)
+
+
+class Discriminator(Sized):
+    """A convolution along the last dimension."""
+
+    per_image = True
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.first, self.last = nn.Conv1d(1, 8, 2), nn.Linear(8, 1)
+        if not spec.classes:
+            self.label = None
+
+    def forward(self, samples, label=None):
+        hidden = self.first(samples.flatten(1).unsqueeze(1)).relu().mean(2)
+        return self.last(hidden if label is None else hidden + self.label(label)).squeeze(1)
+
+
+class PointGenerator(Generator):
+    """Two layers."""
+
+    modality = Points
+
+
+class PointDiscriminator(Discriminator):
+    """A convolution along the last dimension."""
+
+    modality = Points
+
+
+class Step:
+    """Prints its address, as most objects do."""
+
+
+class WithObjects(AdversarialLoss):
+    """The Wasserstein loss, with plain attributes that nothing changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = [Step(), (Step(),)]
+        self.by_name = {"first": Step(), Step(): 1}
+
+    def discriminator(self, real, fake):
+        return fake.mean() - real.mean()
+
+    def generator(self, real, fake):
+        return -fake.mean()
+
+
+def six_options(*, a: int, b: int, c: int, d: int, e: int, f: int) -> AdversarialLoss:
+    """None of which has a default.
+
+    Args:
+        a: One.
+        b: Two.
+        c: Three.
+        d: Four.
+        e: Five.
+        f: Six.
+    """
+    return WithObjects()
+
+
+def sounds(split: str, folder: Path | None) -> Dataset:
+    """Noise, drawn."""
+    samples = torch.rand(16, 1, 64, generator=torch.Generator().manual_seed(len(split))) * 2 - 1
+    return Dataset("sounds", split, samples, modality=Audio(1, 64))
+
+
+def recordings(split: str, folder: Path | None) -> Dataset:
+    """Sounds in files."""
+    raise GanzooError("There are no recordings.", "Record some.")
+
+
+THINGS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("generator", "sound"): Generator,
+    ("discriminator", "sound"): Discriminator,
+    ("generator", "point"): PointGenerator,
+    ("discriminator", "point"): PointDiscriminator,
+    ("loss", "with-objects"): WithObjects,
+    ("dataset", "sounds"): sounds,
+    ("dataset", "recordings"): recordings,
+}
+RECIPE = """\
+summary: Sounds
+dataset: {dataset}
+networks: {{generator: sound, discriminator: sound}}
+loss: non-saturating
+optimizers:
+  default: {{name: adam, lr: 1e-3}}
+train: {{images: 1000}}
+"""
+RECIPES = ("sounds", "recordings")
+METRICS = ("precision", "accuracy", "modes", "quality", "memorisation", "class-entropy", "kid")
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
+    """Everything that is registered, and these; not the zoo of the other tests."""
+    own, folder = load_zoo.__wrapped__(), tmp_path_factory.mktemp("recipes")
+    for (kind, name), factory in THINGS.items():
+        own.registry(kind).add(Entry(kind, name, factory, "A right one", "Someone 2020", "right", "right 1.0"))
+    for name in RECIPES:
+        path = folder / f"{name}.yaml"
+        path.write_text(RECIPE.format(dataset=name))
+        own.recipes.add(Entry("recipe", name, lambda path=path: path, "Sounds", None, "right", "right 1.0"))
+    return own
+
+
+def failures(zoo: Zoo, kind: str, name: str) -> list[str]:
+    entry, found = zoo.registry(kind).get(name), []
+    for check in CHECKS:
+        if kind in check.kinds:
+            try:
+                PluginCheck("right", f"{kind}-{name}", check.name, partial(check.function, entry, zoo)).run()
+            except CheckFailed as error:
+                found.append(f"{check.name}: {error}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*THINGS, *(("recipe", name) for name in RECIPES), *(("metric", name) for name in METRICS)]
+)
+def test_it_passes_every_check(zoo: Zoo, kind: str, name: str) -> None:
+    assert failures(zoo, kind, name) == []
+
+
+def test_a_recipe_is_built_for_what_its_dataset_has_or_else_its_networks_take(zoo: Zoo) -> None:
+    built = [recipes.build(zoo.recipes.get(name), zoo).spec.modality for name in (*RECIPES, "vanilla-mnist")]
+    assert built == [Audio(1, 64), Audio(1, 4096), Images(1, 28, 28)]
+
+
+def test_a_network_that_takes_images_of_some_size_is_checked_with_images_alone(zoo: Zoo) -> None:
+    def grey(spec: Any) -> nn.Module:
+        if spec.channels != 1:
+            raise GanzooError("Grey images only.")
+        return nn.Sequential(nn.Flatten(), nn.Linear(spec.pixels, 1), nn.Flatten(0))
+
+    entry = Entry("discriminator", "grey", grey, "Grey images only", None, "right", "right 1.0")
+    networks.output_shape(entry)
+    with pytest.raises(CheckFailed, match="to build for 3x32x32 images: GanzooError: Grey images only"):
+        networks.output_shape(entry, networks.SHAPES[1])
+
+
+def test_options_without_defaults_are_told_apart_beyond_the_first_few() -> None:
+    entry = Entry("loss", "six", six_options, "Six options", "Someone 2020", "right", "right 1.0")
+    entries.types(entry)
+    entries.unknown_option(entry)
+
+
+@pytest.mark.parametrize("ended", [KeyboardInterrupt(), SystemExit(130), SystemExit(143)], ids=repr)
+def test_signals_end_the_checks(ended: BaseException) -> None:
+    def check() -> None:
+        raise ended
+
+    with pytest.raises(type(ended)):
+        PluginCheck("right", "loss-right", "finite", check).run()
+
+
+@pytest.mark.parametrize("ended", [SystemExit(0), SystemExit(2), MemoryError(), AssertionError("no")], ids=repr)
+def test_whatever_else_ends_a_check_is_its_failure(ended: BaseException) -> None:
+    def check() -> None:
+        raise ended
+
+    with pytest.raises(CheckFailed, match=r"The loss 'right' fails in the check 'finite': \w+.*test_right_plugins\.py"):
+        PluginCheck("right", "loss-right", "finite", check).run()
+
+
+def test_failures_are_printed_as_they_occur(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise CheckFailed("It fails.", "Mend it.")
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    both = [PluginCheck("slow", "loss-slow", "finite", fail), PluginCheck("slow", "loss-slow", "lazy", interrupt)]
+    monkeypatch.setattr("ganzoo.checks.catalogue.plugin_checks", lambda name, zoo: both)
+    with pytest.raises(KeyboardInterrupt):
+        authors.check("slow")
+    assert capsys.readouterr().out == "loss-slow finite: It fails. Mend it.\n"
+
+
+def test_the_command_after_a_new_plugin_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    authors.new("tiny-new", tmp_path / "my plugins")
+    assert f"pip install -e '{tmp_path.resolve() / 'my plugins'}'" in capsys.readouterr().err
