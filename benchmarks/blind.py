@@ -6,8 +6,8 @@
     python benchmarks/blind.py score --folder FOLDER            # results/blind/scores.json: every view of every set
     python benchmarks/blind.py report                           # rank agreement, printed and into docs/metrics.md
 
-Every set meets ten others. Which sets a pair shows is drawn from a seed and told by nobody before ``score``; ``report``
-needs the committed files alone. Answers are of one viewer.
+Every set meets ten others. A seed decides which sets a pair shows, and nothing names them before ``score``; ``report``
+needs the committed files alone. All answers are one viewer's.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from scipy.stats import kendalltau, spearmanr
 
 from ganzoo import evaluate
 from ganzoo.files import write_atomically
+from ganzoo.reports.templates import between_markers
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "blind"
 PAGE = RESULTS.parent.parent / "docs" / "metrics.md"
-BEGIN, END = "<!-- blind: begin -->", "<!-- blind: end -->"
+MARKERS = BEGIN, END = "<!-- blind: begin -->", "<!-- blind: end -->"
 N = 10_000
 SETS = {
     "vanilla-mnist": (150_000, 500_000),
@@ -112,16 +113,32 @@ def show(folder: Path) -> None:
 
 
 def ask(folder: Path) -> None:
-    """Ask about the pairs that have no answer yet; ``l`` or ``r`` for each question."""
+    """Ask about the pairs that have no answer yet; ``l`` or ``r`` for each question.
+
+    Raises:
+        SystemExit: The file has the answers of somebody else.
+    """
     path = RESULTS / "answers.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    answers: list[dict[str, str]] = json.loads(path.read_text("utf-8"))["answers"] if path.exists() else []
-    viewer = input("who looks? ")
+    viewer = input("who looks? ").strip()
+    known: dict[str, Any] = {"viewer": viewer, "answers": []}
+    if path.exists():
+        known = json.loads(path.read_text("utf-8"))
+    if known["viewer"] != viewer:
+        raise SystemExit(f"{path} has the answers of '{known['viewer']}'. Move it, and begin with the first pair.")
+    answers: list[dict[str, str]] = known["answers"]
     for number in range(len(answers), len(pairs())):
         sheet = folder / "pairs" / f"{number // PAIRS_A_SHEET + 1:02}.png"
-        answer = {q: input(f"{sheet}, pair {number + 1}: more {q}, l or r? ").strip().lower()[:1] for q in QUESTIONS}
-        answers.append({q: {"l": "left", "r": "right"}[side] for q, side in answer.items()})
+        answers.append({q: left_or_right(f"{sheet}, pair {number + 1}: more {q}, l or r? ") for q in QUESTIONS})
         write_atomically(path, (json.dumps({"viewer": viewer, "answers": answers}, indent=1) + "\n").encode())
+
+
+def left_or_right(question: str) -> str:
+    """Ask until the answer is left or right."""
+    while True:
+        answer = input(question).strip().lower()
+        if answer in ("l", "left", "r", "right"):
+            return "left" if answer[0] == "l" else "right"
 
 
 def score(folder: Path) -> None:
@@ -205,8 +222,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.step == "report":
         text = report()
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        write_atomically(PAGE, f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}".encode())
+        write_atomically(PAGE, between_markers(PAGE.read_text(encoding="utf-8"), MARKERS, text, str(PAGE)).encode())
         print(text)
     elif args.folder is None:
         parser.error("--folder is missing")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ganzoo import ImageDataset
+from ganzoo.errors import nearest
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.provenance import environment
 from ganzoo.training.device import resolve_device, use_available_cores
@@ -43,6 +44,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--quick", action="store_true", help="fewer rounds: a look, not a figure to quote")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a recipe that does not exist, rather than measure nothing and call that success."""
+    if patterns := config.getoption("recipe", default=[]):
+        chosen_recipes(patterns)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One benchmark for each recipe and each engine that was asked for."""
     option = metafunc.config.getoption
@@ -54,8 +61,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def chosen_recipes(patterns: list[str]) -> list[str]:
-    """Registered recipes that match; without patterns the everyday ones, and all that other distributions bring."""
+    """Registered recipes that match; without patterns the everyday ones, and all that other distributions bring.
+
+    Raises:
+        UsageError: A pattern matches none.
+    """
     recipes = list(load_zoo().recipes)
+    for pattern in patterns:
+        if not any(fnmatchcase(entry.name, pattern) for entry in recipes):
+            hint = nearest(pattern, [entry.name for entry in recipes])
+            raise pytest.UsageError(f"--recipe {pattern} matches no recipe. {hint}".strip())
     if patterns:
         return [entry.name for entry in recipes if any(fnmatchcase(entry.name, pattern) for pattern in patterns)]
     ours = {entry.distribution for entry in recipes if entry.name in EVERYDAY}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -85,9 +84,8 @@ def over_minutes(trainer: Trainer, minutes: int) -> dict[str, Any]:
 
 
 def first(dataset: ImageDataset, n: int) -> ImageDataset:
-    """The first images of a data set."""
-    labels = None if dataset.labels is None else dataset.labels[:n]
-    return replace(dataset, images=dataset.images[:n], labels=labels)
+    """The first images of a data set, with what belongs to each."""
+    return dataset.rows(torch.arange(min(n, len(dataset))))
 
 
 def steps_in(trainer: Trainer) -> int:

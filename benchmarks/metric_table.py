@@ -23,13 +23,14 @@ from ganzoo.evaluation.reference import REAL_SEED
 from ganzoo.evaluation.requests import better
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import load_zoo
+from ganzoo.reports.templates import between_markers
 from ganzoo.runs.provenance import environment
 from ganzoo.training.device import resolve_device
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTCOME = ROOT / "results" / "metrics-table.json"
 PAGE = ROOT / "docs" / "metrics.md"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+MARKERS = "<!-- table: begin -->", "<!-- table: end -->"
 N = 10_000
 ARROWS = {"lower": "↓", "higher": "↑", "neither": "="}
 
@@ -87,13 +88,6 @@ def written(value: float) -> str:
     return f"{value:.5f}" if 0 < abs(value) < 0.001 else f"{value:.3g}"
 
 
-def replaced(page: str, table: str) -> str:
-    """A page with the table between its marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
-
-
 def main() -> None:
     """Measure, or with --page write the page from the last outcome."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -101,8 +95,8 @@ def main() -> None:
     if not parser.parse_args().page:
         OUTCOME.parent.mkdir(exist_ok=True)
         write_atomically(OUTCOME, (json.dumps(measure(), indent=1, ensure_ascii=False) + "\n").encode())
-    page = PAGE.read_text(encoding="utf-8")
-    write_atomically(PAGE, replaced(page, table(json.loads(OUTCOME.read_text(encoding="utf-8")))).encode())
+    made = table(json.loads(OUTCOME.read_text(encoding="utf-8")))
+    write_atomically(PAGE, between_markers(PAGE.read_text(encoding="utf-8"), MARKERS, made, str(PAGE)).encode())
 
 
 if __name__ == "__main__":

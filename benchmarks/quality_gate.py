@@ -122,6 +122,8 @@ def check(args: argparse.Namespace, zoo: Zoo) -> bool:
     for name in names:
         changed = training_digest(load_recipe(name, zoo)) != known["recipes"][name]["digest"]
         for metric, recorded in known["recipes"][name]["scores"].items():
+            if metric not in scores[name]:
+                raise GanzooError(f"{name} is not scored by {metric} here.", "Install what scores it, or record anew.")
             low, high = recorded["interval"]
             value = centre(metric, scores[name][metric])
             verdict = "ok" if low <= value <= high else "OUTSIDE"
@@ -159,7 +161,7 @@ def trained(
     """Final headline scores of the reported weights, by recipe and metric, in the order of the seeds.
 
     Raises:
-        GanzooError: A training failed.
+        GanzooError: A training failed, or one or a score of it is missing.
     """
     jobs: list[Job] = []
     for name, n in images.items():
@@ -168,7 +170,10 @@ def trained(
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "results")
         settings = Settings(Path(folder) / "work", parallel=parallel, threads=1)
-        runs = Bench(zoo, ledger, settings, Sayer()).run(jobs)
+        bench = Bench(zoo, ledger, settings, Sayer())
+        runs = bench.run(jobs)
+    if len(runs) < len(jobs) or bench.unscored:
+        raise GanzooError(f"{len(runs)} of {len(jobs)} trainings ended, {len(bench.unscored)} of them without a score.")
     found: dict[str, dict[str, list[float]]] = {name: {} for name in images}
     for run in sorted(runs, key=lambda run: seeds.index(run.record.seed)):
         if run.record.status == "failed":
@@ -176,6 +181,9 @@ def trained(
         for score in run.scores:
             if score["weights"] == run.scores[0]["weights"]:
                 found[run.record.recipe].setdefault(score["metric"], []).append(score["value"])
+    for name, metric in {(job.recipe.name, metric) for job in jobs for metric in job.recipe.evaluate.metrics}:
+        if (n := len(found[name].get(metric, ()))) < len(seeds):
+            raise GanzooError(f"{name} has {n} of {len(seeds)} scores of {metric}.")
     return found
 
 

@@ -33,6 +33,7 @@ from ganzoo.evaluation.reference import RealImages
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.reports.templates import between_markers
 from ganzoo.runs.provenance import environment
 from ganzoo_plugins.extractors.splitting import split_off_validation
 from image_faults import FAULTS, INVISIBLE
@@ -306,10 +307,8 @@ def main() -> None:
     if not args.out:
         plot(outcome, path.with_suffix(".svg"))
     if not args.out and (RESULTS / f"{args.dataset}-test.json").exists():
-        begin, end = marks(args.dataset)
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
-        after = rest.partition(end)[2]
-        write_atomically(PAGE, f"{before}{begin}\n{section(args.dataset)}\n{end}{after}".encode())
+        page, found = PAGE.read_text(encoding="utf-8"), section(args.dataset)
+        write_atomically(PAGE, between_markers(page, marks(args.dataset), found, str(PAGE)).encode())
 
 
 if __name__ == "__main__":

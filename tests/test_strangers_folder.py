@@ -21,6 +21,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.evaluation.pretrained import DINOV2_COMMIT
 from ganzoo.runs.folder import RunFolder
 from ganzoo.studies.matrix import Matrix
+from ganzoo.studies.records import Ledger, Outcome, collect, final_picture
 from ganzoo.training.engines.compile import CompileEngine
 
 BIN = Path(sys.executable).parent
@@ -99,12 +100,28 @@ def hostile(tmp_path):
     latex.parent.mkdir()
     latex.write_text(f"#!/bin/sh\ntouch {fired}\nexit 1\n")
     latex.chmod(0o755)
-    (folder / "matplotlibrc").write_text("text.usetex: True\nsavefig.bbox: tight\n")
+    (folder / "matplotlibrc").write_text("text.usetex: True\nsavefig.bbox: tight\nevil: yes\n")
     return folder, fired, {"PATH": f"{latex.parent}:{os.environ['PATH']}"}
 
 
 MODULE = (BIN / "python", "-m", "ganzoo")
 TORCHRUN = (BIN / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "ganzoo")
+
+
+@pytest.fixture(scope="module")
+def job(zoo, trained):
+    """What a bench of the recipe trains."""
+    (found,) = Matrix([str(trained / "tiny.yaml")]).jobs(zoo)
+    return found
+
+
+@pytest.fixture(scope="module")
+def recorded(zoo, trained, job):
+    """The folder with the run and, beside it, results that hold it: of a bench, and of studies."""
+    record, scores = collect(job, trained / "run", Outcome(None, 1.0), {}, zoo)
+    for name in ("results", "studies"):
+        Ledger(trained / name).append(record, scores, final_picture(trained / "run"))
+    return trained
 
 
 @pytest.mark.parametrize(
@@ -133,18 +150,30 @@ def test_nothing_of_the_working_folder_is_imported_or_read_as_configuration(word
     assert sorted(folder.rglob("*")) == before  # nor any bytecode beside it
 
 
-def test_plots_are_drawn_the_same_whatever_a_matplotlibrc_says(hostile, trained):
+@pytest.mark.parametrize(
+    ("words", "page", "settings"),
+    [
+        (("report", "RUN", "--no-draw"), "run/report.html", None),
+        (("leaderboard", "RESULTS"), "results/index.html", None),
+        (("leaderboard", "RESULTS"), "results/index.html", b"\xff"),
+        (("study", "report", "ring", "--results", "STUDIES"), "studies/ring.html", b"\xff"),
+    ],
+)
+def test_plots_are_drawn_the_same_whatever_a_matplotlibrc_says(words, page, settings, hostile, recorded):
     folder, fired, environment = hostile
-    done = ganzoo("report", trained / "run", "--no-draw", cwd=trained)
+    if settings is not None:
+        (folder / "matplotlibrc").write_bytes(settings)
+    words = [recorded / word.lower() if word.isupper() else word for word in words]
+    done = ganzoo(*words, cwd=recorded)
     assert done.returncode == 0, done.stderr
-    page = (trained / "run" / "report.html").read_bytes()
+    made = (recorded / page).read_bytes()
     before = sorted(folder.rglob("*"))
-    done = command(BIN / "ganzoo", "report", trained / "run", "--no-draw", cwd=folder, **environment)
+    done = command(BIN / "ganzoo", *words, cwd=folder, **environment)
     assert not fired.exists(), done.stderr
     assert done.returncode == 0, done.stderr
     assert "evil" not in done.stdout + done.stderr
     assert sorted(folder.rglob("*")) == before
-    assert (trained / "run" / "report.html").read_bytes() == page
+    assert (recorded / page).read_bytes() == made
 
 
 # No link is followed
@@ -155,20 +184,13 @@ def state(folder):
 
 
 @pytest.fixture
-def mine(tmp_path):
+def mine(tmp_path, job):
     """Somebody's own folder outside the stranger's clone, with files that are called as ganzoo calls its own."""
     folder = tmp_path / "mine"
     folder.mkdir()
-    for name in ("notes.txt", "runs.jsonl", "scores.jsonl", "tiny-ring-0.png", "000000000064.png"):
+    for name in ("notes.txt", "runs.jsonl", "scores.jsonl", Path(job.picture("fp32")).name, "000000000064.png"):
         (folder / name).write_text("somebody's own\nand a torn line")
     return folder
-
-
-@pytest.fixture(scope="module")
-def job_folder(zoo, trained):
-    """Where a bench of the recipe trains, below its work folder."""
-    (job,) = Matrix([str(trained / "tiny.yaml")]).jobs(zoo)
-    return str(job.folder(Path()))
 
 
 @pytest.mark.parametrize(
@@ -179,7 +201,7 @@ def job_folder(zoo, trained):
         ("results/runs.jsonl", "notes.txt"),
         ("results/scores.jsonl", "new.txt"),
         ("results/.runs.jsonl.lock", "notes.txt"),
-        ("results/samples/tiny-ring-0.png", "notes.txt"),
+        ("results/PICTURE", "notes.txt"),
         ("runs", ""),
         ("runs/bench", ""),
         ("runs/bench/tiny", ""),
@@ -188,9 +210,9 @@ def job_folder(zoo, trained):
         ("runs/bench/RUN.lock", "notes.txt"),
     ],
 )
-def test_a_bench_in_a_strangers_clone_writes_nothing_through_a_link(link, target, trained, job_folder, mine, tmp_path):
+def test_a_bench_in_a_strangers_clone_writes_nothing_through_a_link(link, target, trained, job, mine, tmp_path):
     clone = tmp_path / "clone"
-    link = clone / link.replace("RUN", job_folder)
+    link = clone / link.replace("RUN", str(job.folder(Path()))).replace("PICTURE", job.picture("fp32"))
     link.parent.mkdir(parents=True)
     link.symlink_to(mine / target)
     before = state(mine)

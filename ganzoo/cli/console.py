@@ -34,6 +34,7 @@ from ganzoo.errors import visible
 from ganzoo.evaluation.metrics import copies
 from ganzoo.evaluation.protocol import describe, excess, in_brief
 from ganzoo.evaluation.requests import better
+from ganzoo.reports.templates import figure
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -181,7 +182,7 @@ class RunProgress(Bars, Tracker):
         self._task: TaskID | None = None
 
     def callbacks(self) -> Callbacks:
-        """This bar, told of a run's progress."""
+        """Callbacks that keep this bar up to date."""
         from ganzoo.runs.loop import Callbacks
 
         return Callbacks(trackers=(self,), on_step=self._on_step, log=partial(self.say, style="yellow"))
@@ -202,7 +203,7 @@ class RunProgress(Bars, Tracker):
             losses = " ".join(f"{k.removesuffix('.loss')} {v:.3f}" for k, v in record.items() if k.endswith(".loss"))
             self.bars.update(self._task, speed=f"{record['images_per_second']:,.0f} images/s", losses=losses)
         elif record["event"] == "score":
-            text = f"{record['metric']} {record['value']:.2f} ({record['weights']})"
+            text = f"{record['metric']} {figure(record['value'])} ({record['weights']})"
             self.bars.update(self._task, score=text)
             if not self.console.is_terminal:
                 self.console.print(f"{record['images']:,} images: {text}")
@@ -236,7 +237,7 @@ class RunProgress(Bars, Tracker):
             self.console.print(line, style=style, soft_wrap=True)
         self.console.print(f"Saved to {finished.path}", soft_wrap=True)
         if best := finished.best():
-            kept = f"{best['metric']} {best['value']:.2f} after {best['images']:,} images"
+            kept = f"{best['metric']} {figure(best['value'])} after {best['images']:,} images"
             self.console.print(f"Best checkpoint: {kept}; --checkpoint best uses it", soft_wrap=True)
         if grids := sorted((finished.path / "samples").glob("*.png")):
             self.console.print(f"Samples: {grids[-1]}", soft_wrap=True)

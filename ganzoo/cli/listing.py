@@ -142,11 +142,16 @@ def show(
     zoo = load_zoo()
     warn_of_problems(zoo)
     found = _found(name, kind, zoo)
+    if recipes := [entry for entry in found if entry.kind == "recipe"]:
+        for other in found:  # a pretrained generator is called like its recipe
+            if other not in recipes:
+                say(f"This is the recipe; see also `ganzoo show {name} --kind {other.kind}`.", err=True)
+        found = recipes
     if as_json and len(found) > 1:
         kinds = ", ".join(entry.kind for entry in found)
         raise GanzooError(f"'{name}' names several kinds: {kinds}.", "Choose with --kind.")
     if set_ and any(entry.kind != "recipe" for entry in found):
-        raise GanzooError(f"--set changes recipes, and '{name}' is a {found[0].kind}.", "Leave it out.")
+        raise GanzooError(f"--set changes recipes, and the {found[0].kind} '{name}' is not one.", "Leave it out.")
     if not found:
         _show_recipe(name, zoo, list(set_ or ()), as_json)
     for entry in found:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 
 from ganzoo.cli.console import Bars
+from ganzoo.reports.templates import figure
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import ScoredRun
 from ganzoo.studies.worker import Watcher
@@ -84,5 +85,5 @@ def _outcome(run: ScoredRun | None) -> str:
         return "stopped, and saved"
     if run.record.status == "failed":
         return f"failed: {run.record.error}"
-    scores = ", ".join(f"{score['metric']} {score['value']:.2f} ({score['weights']})" for score in run.scores)
+    scores = ", ".join(f"{score['metric']} {figure(score['value'])} ({score['weights']})" for score in run.scores)
     return f"{scores or 'done'} after {run.record.images:,} images in {run.record.seconds:.0f} s"

@@ -78,7 +78,7 @@ def report(
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two to twelve run folders.")],
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
+    out: Annotated[Path, typer.Option(help="The HTML page to write.")] = Path("compare.html"),
     as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
 ) -> None:
     """Make a page of several runs side by side: samples, scores by protocol, curves, settings that differ."""
@@ -97,7 +97,8 @@ def leaderboard(
         Path | None, typer.Argument(help="The folder with runs.jsonl and scores.jsonl; results by default.")
     ] = None,
     readme: Annotated[
-        Path | None, typer.Option(help="Also rewrite the short table between the markers of this file.")
+        Path | None,
+        typer.Option(help="Also rewrite the tables between `<!-- leaderboard:begin -->` and `:end` of this file."),
     ] = None,
     work: Annotated[
         Path | None,

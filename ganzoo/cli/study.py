@@ -92,7 +92,7 @@ def run_studies(
         typer.Option(
             min=2,
             max=1000,
-            help="Train so many seeds of each variant, and twice as many of the baseline. Claims wait while that is "
+            help="Train this many seeds of each variant, and twice as many of the baseline. Claims wait while that is "
             "fewer than the study's own.",
         ),
     ] = None,
@@ -102,11 +102,11 @@ def run_studies(
     weights_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Where the generator of every run is kept, so that a metric that is added to a study trains nothing; "
+            help="Where each run's generator is kept, so that metrics added later need no retraining; "
             "a cache folder by default."
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Processes at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")] = 1,
     shard: Shard = None,
     retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
     data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
@@ -118,7 +118,9 @@ def run_studies(
     ] = None,
     slurm: Annotated[
         list[str] | None,
-        typer.Option(help="With --launcher: a parameter of sbatch, such as partition=gpu.", metavar="KEY=VALUE"),
+        typer.Option(
+            help="With --launcher: a SLURM parameter as in submitit, such as partition=gpu.", metavar="KEY=VALUE"
+        ),
     ] = None,
     allow_code: AllowCode = False,
     as_json: AsJson = False,
@@ -236,6 +238,7 @@ def _launch(
     import sys
 
     from ganzoo.errors import unknown
+    from ganzoo.files import refuse_links
     from ganzoo.studies.slurm import submit
 
     if launcher != "slurm":
@@ -258,6 +261,6 @@ def _launch(
                 f"--slurm {parameter} must have the form KEY=VALUE.", "For example: --slurm partition=gpu."
             )
         given[key] = int(value) if value.isdecimal() else value
-    numbers = submit(command, workers, given, work / "slurm")
+    numbers = submit(command, workers, given, refuse_links(work / "slurm", work))
     say(f"Submitted {workers} worker{'' if workers == 1 else 's'}: {', '.join(numbers)}. See `squeue`.", err=True)
     say(f"When they are done: ganzoo study report --results {results}", err=True)

@@ -50,7 +50,7 @@ def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
             f"The run {run.path} has {'one grid' if found else 'no grid'} of samples, which does not move.",
             "Set evaluate.every_images to keep a grid at each evaluation, or use --walk.",
         )
-    last = found[-1][0]
+    last = max(1, found[-1][0])  # a folder may hold 0.png and 00.png alone
     frames = [_captioned(_enlarged(picture), f"{images:,} images", images / last) for images, picture in found]
     each = min(SLOWEST, max(FASTEST, SECONDS / len(frames)))
     return frames, [each] * (len(frames) - 1) + [each + PAUSE]

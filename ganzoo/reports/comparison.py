@@ -90,7 +90,7 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
     if twice := [str(paths[resolved.index(path)]) for path, n in Counter(resolved).items() if n > 1]:
         raise GanzooError(f"{twice[0]} is named twice.", "Name each run once.")
     if os.path.lexists(out) and not begins_like(out, MARK):
-        raise GanzooError(f"{out} is not of `ganzoo compare`, so it is not overwritten.", "Give another --out.")
+        raise GanzooError(f"{out} was not made by `ganzoo compare`, so it is not overwritten.", "Give another --out.")
     names = _names(resolved)
     made = page("compare.html", None, facts([_side(path, name) for path, name in zip(paths, names, strict=True)]))
     try:

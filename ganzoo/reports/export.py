@@ -135,7 +135,7 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "model": _base64(model),
         "wasm": _base64((HTML / "onnxruntime.wasm.gz").read_bytes()),
     }
-    script = (HTML / "onnxruntime.js").read_text() + (HTML / "explorer.js").read_text()
+    script = "".join((HTML / name).read_text("utf-8") for name in ("onnxruntime.js", "explorer.js"))
     images = generator.checkpoint.state["images"]
     kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
     values = {
@@ -143,11 +143,11 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "name": str(escape(generator.recipe.name)),
         "summary": str(escape(generator.recipe.summary)),
         "about": str(escape(f"{kind} weights after {images:,} training images")),
-        "style": (HTML / "explorer.css").read_text(),
+        "style": (HTML / "explorer.css").read_text("utf-8"),
         "facts": json.dumps(facts).replace("<", "\\u003c"),
         "script": script,
     }
-    page = (HTML / "explorer.html").read_text()
+    page = (HTML / "explorer.html").read_text("utf-8")
     head, *rest = page.split("{{ ")
     return head + "".join(values[key] + after for key, after in (part.split(" }}", 1) for part in rest))
 
@@ -173,9 +173,7 @@ def _base64(content: bytes) -> str:
 
 
 def export(generator: TrainedGenerator, out: Path, weights: Weights | None = None) -> int:
-    """Write FILE.onnx or FILE.html; returns its bytes."""
-    if out.suffix not in (".onnx", ".html"):
-        raise GanzooError(f"Cannot export to {out.name}.", "Give --out FILE.onnx or FILE.html.")
+    """Write FILE.onnx, or else a page; returns its bytes."""
     content = to_onnx(generator, weights) if out.suffix == ".onnx" else to_html(generator, weights).encode()
     write_atomically(out, content)
     return len(content)

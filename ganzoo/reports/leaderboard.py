@@ -23,7 +23,19 @@ from ganzoo.files import begins_like, write_atomically
 from ganzoo.reports.pareto import COSTS, quality_against, views_against_one_another
 from ganzoo.reports.plots import own_settings, shortened
 from ganzoo.reports.ranking import DISAGREE, Contender, Place, Ranking, Spread, Table, rankings
-from ganzoo.reports.templates import NOTHING, Absent, Picture, code, count, duration, figure, markdown, page, short
+from ganzoo.reports.templates import (
+    NOTHING,
+    Absent,
+    Picture,
+    between_markers,
+    code,
+    count,
+    duration,
+    figure,
+    markdown,
+    page,
+    short,
+)
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores, read_runs
 
 TITLE = "# Results\n\nMade by `ganzoo leaderboard`"
@@ -33,7 +45,7 @@ MARKS = {
 }
 """By which pages of ours are told from files of somebody else's; the second are an earlier version's."""
 SOFTWARE = "ganzoo leaderboard"
-BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
+MARKERS = BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 5
 """Recipes of each ranking in the main README while no study has results; one of each when some has."""
 LARGEST = 2
@@ -123,8 +135,7 @@ class Answer:
 
 def _counted(findings: Iterable[Finding]) -> str:
     counts = Counter(finding.verdict for finding in findings)
-    told = [f"{n} {COUNTED[verdict][n > 1]}" for verdict in COUNTED if (n := counts[verdict])]
-    return ", ".join(told)
+    return ", ".join(f"{n} {COUNTED[verdict][n > 1]}" for verdict in COUNTED if (n := counts[verdict]))
 
 
 def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
@@ -175,9 +186,9 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
     )[:FEW]
     if few:
         findings = [finding for answer in answers for finding in answer.findings]
-        told = f"of {len(findings)} claims so far, {_counted(findings)}"
+        counted = f"of {len(findings)} claims so far, {_counted(findings)}"
         parts += [
-            f"**What papers claim, put to the test**: {told}. Some of them:",
+            f"**What papers claim, put to the test**: {counted}. Some of them:",
             _findings(one for *_, one in few),
             EFFECT,
         ]
@@ -193,22 +204,6 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
     studies = "All studies and recipes" if answers else "All recipes"
     parts.append(f"{studies}, with speed, size and the command for each: [{results}]({results}/README.md).")
     return "\n\n".join(parts)
-
-
-def between_markers(text: str, content: str, name: str) -> str:
-    """A README with what stands between the markers replaced.
-
-    Raises:
-        GanzooError: The markers are not there, once each and in order.
-    """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or text.count(BEGIN) > 1 or text.count(END) > 1:
-        raise GanzooError(
-            f"{name} does not hold the lines {BEGIN} and {END}, once each and in this order.",
-            "Put them where the table should stand.",
-        )
-    return f"{before}{BEGIN}\n{content}\n{END}{after}"
 
 
 def _section(table: Table) -> Iterable[str]:
@@ -246,10 +241,10 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
     shown = first.scored[:most]
     machines = list(dict.fromkeys(where(place.contender) for place in shown))
     several = len(machines) > 1
-    told = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
+    listed = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
     yield (
         f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.metric.protocol)}. "
-        f"Trained in {'; '.join(told)}.{' Times with different numbers cannot be compared.' if several else ''}"
+        f"Trained in {'; '.join(listed)}.{' Times with different numbers cannot be compared.' if several else ''}"
     )
     rows = []
     for place in shown:
@@ -293,15 +288,15 @@ def _name(contender: Contender) -> str:
 
 
 def _score(place: Place, kind: str) -> str:
-    told = _spread(place.values.get(kind))
-    return f"**{told}**" if kind == place.reported else told
+    score = _spread(place.values.get(kind))
+    return f"**{score}**" if kind == place.reported else score
 
 
 def _spread(spread: Spread | None) -> str:
     if spread is None:
         return NOTHING
-    told = figure(spread.mean)
-    return told if spread.seeds == 1 else f"{told} \\[{figure(spread.low)} to {figure(spread.high)}\\]"
+    mean = figure(spread.mean)
+    return mean if spread.seeds == 1 else f"{mean} \\[{figure(spread.low)} to {figure(spread.high)}\\]"
 
 
 def _mean(spread: Spread | None, in_words: Callable[[float | None], str]) -> str:
@@ -534,7 +529,7 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
             and not (except_for and except_for.exists() and path.samefile(except_for))
         ):
             raise GanzooError(
-                f"{path} is not of `ganzoo leaderboard`, so it is not overwritten.",
+                f"{path} was not made by `ganzoo leaderboard`, so it is not overwritten.",
                 "Move it, or keep the results in a folder of their own.",
             )
 
@@ -554,7 +549,7 @@ def rewritten(
     there = Path(os.path.relpath(results.resolve(), readme.resolve().parent)).as_posix()
     elsewhere = text.partition(BEGIN)[0] + text.partition(END)[2]
     has_picture = has_picture and f"({there}/samples.png)" not in elsewhere
-    return between_markers(text, summary(made, there, has_picture, answers), str(readme))
+    return between_markers(text, MARKERS, summary(made, there, has_picture, answers), str(readme))
 
 
 def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ()) -> str:

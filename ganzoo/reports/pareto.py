@@ -8,9 +8,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
-from matplotlib.transforms import Bbox
 
-from ganzoo.reports.plots import INK, REAL, SERIES, drawing, logarithmic, shortened, spread_out, svg
+from ganzoo.reports.plots import INK, REAL, SERIES, box, drawing, logarithmic, shortened, spread_out, svg
 from ganzoo.reports.ranking import Contender, Place, Table
 from ganzoo.reports.templates import Absent, duration, figure, short
 
@@ -186,8 +185,8 @@ def _plot(
         canvas.draw_without_rendering()
         # The line of the best runs to the right from one, then down to the next.
         steps = [((a.x, a.y), (b.x, a.y), (b.x, b.y)) for best in fronts for a, b in pairwise(best)]
-        taken = [_box(axes, (point.x, point.y), (point.x, point.y), 3) for point in points]
-        taken += [_box(axes, start, end, 0.5) for a, corner, b in steps for start, end in ((a, corner), (corner, b))]
+        taken = [box(axes, (point.x, point.y), (point.x, point.y), 3) for point in points]
+        taken += [box(axes, start, end, 0.5) for a, corner, b in steps for start, end in ((a, corner), (corner, b))]
         inside = axes.get_window_extent()
         for number, point in enumerate(points):
             others = [*taken[:number], *taken[number + 1 :]]
@@ -203,18 +202,11 @@ def _plot(
                     color=INK,
                     annotation_clip=False,
                 )
-                box = label.get_window_extent()
-                fits = inside.contains(box.x0, box.y0) and inside.contains(box.x1, box.y1)
-                if fits and not box.count_overlaps(others):
-                    taken.append(box)
+                room = label.get_window_extent()
+                fits = inside.contains(room.x0, room.y0) and inside.contains(room.x1, room.y1)
+                if fits and not room.count_overlaps(others):
+                    taken.append(room)
                     break
                 label.remove()
         tooltips = {f"point-{number}": f"{point.recipe}: {in_words(point)}" for number, point in enumerate(points)}
         return svg(canvas, f"{title}: {len(points)} recipes", name, tooltips)
-
-
-def _box(axes: Axes, start: tuple[float, float], end: tuple[float, float], margin: float) -> Bbox:
-    """The rectangle around two places of the plot, in pixels."""
-    places = axes.transData.transform([start, end])
-    (left, low), (right, high) = places.min(axis=0), places.max(axis=0)
-    return Bbox.from_extents(left - margin, low - margin, right + margin, high + margin)

@@ -1,7 +1,5 @@
 """Plots as SVG inside a page, in the colours of the page's own theme."""
 
-# ruff: noqa: E402
-
 from __future__ import annotations
 
 import os
@@ -18,17 +16,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
-# On import, matplotlib takes the settings of a file ``matplotlibrc`` in the working folder, which may be a stranger's.
-_here = Path.cwd()
-os.chdir(sys.prefix)
+# On import, matplotlib reads a file ``matplotlibrc`` in the working folder, which may be a stranger's. So it is first
+# imported here: other modules take what they need of it from this one, or import it when they draw.
+try:
+    _here: Path | None = Path.cwd()
+    os.chdir(sys.prefix)
+except FileNotFoundError:  # the working folder was deleted, so nothing is in it
+    _here = None
 try:
     import matplotlib
 finally:
-    os.chdir(_here)
+    if _here is not None:
+        os.chdir(_here)
 
 from matplotlib import ticker
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from ganzoo.reports.templates import short
 
@@ -184,6 +188,13 @@ def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | Non
     drawn = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", drawn, count=1)
     drawn = drawn.replace(">", f'><title id="{name}-title">{escape(title)}</title>', 1)
     return Markup(drawn)  # noqa: S704 (matplotlib escapes text, and the titles were escaped here)
+
+
+def box(axes: Axes, start: tuple[float, float], end: tuple[float, float], margin: float) -> Bbox:
+    """The rectangle around two places of a plot, in pixels."""
+    places = axes.transData.transform([start, end])
+    (left, low), (right, high) = places.min(axis=0), places.max(axis=0)
+    return Bbox.from_extents(left - margin, low - margin, right + margin, high + margin)
 
 
 def shortened(name: str, width: int = 28) -> str:

@@ -119,13 +119,13 @@ def health_plots(events: Records) -> list[Plots]:
     watched = [event for event in events if event.get("event") == "health"]
     gradients = [{"images": event["images"], **_owned(event["gradients"])} for event in watched if "gradients" in event]
     shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
-    told = {
+    drawn = {
         "Gradient norms": ("Of each network, in each phase.", gradients, "norm"),
         "Variety of samples": ("As a share of the variety of as many real images: 1 is best.", shares, "share"),
     }
     return [
         Plots(heading, note, (_over_images(heading, records, y),))
-        for heading, (note, records, y) in told.items()
+        for heading, (note, records, y) in drawn.items()
         if len(records) >= FEWEST
     ]
 
@@ -173,7 +173,7 @@ NEIGHBOURS = 16
 ROWS, STEPS = 6, 11
 SEED = 1
 """Not that of the grids and scores, so that these are other codes."""
-NO_PICTURES = "This run draws points in the plane, not pictures; the plots of its samples show them all."
+NO_PICTURES = "This run draws {}, not pictures."
 
 
 @dataclass(frozen=True)
@@ -335,7 +335,7 @@ def interpolation(generator: TrainedGenerator) -> Picture | Absent:
     """Rows of images, each from one code to another; a conditional generator keeps to one class in a row."""
     spec = generator.assembly.spec
     if not isinstance(spec.modality, Images):
-        return Absent(NO_PICTURES)
+        return Absent(NO_PICTURES.format(spec.modality))
     ends = spec.prior.sample(2 * ROWS, torch.Generator().manual_seed(SEED), torch.device("cpu"))
     codes = torch.cat([between(spec.prior, a, b, STEPS) for a, b in ends.view(ROWS, 2, -1)])
     labels = torch.arange(ROWS).remainder(spec.classes).repeat_interleave(STEPS) if spec.classes else None
@@ -379,8 +379,8 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
     """Samples beside their nearest training images, in the features of the recipe's first metric."""
     recipe = generator.recipe
     named = [metric.partition("@")[2] for metric in recipe.evaluate.metrics if "@" in metric]
-    if not isinstance(generator.assembly.spec.modality, Images):
-        return Absent(NO_PICTURES)
+    if not isinstance(modality := generator.assembly.spec.modality, Images):
+        return Absent(NO_PICTURES.format(modality))
     if not named:
         return Absent("The recipe has no metrics, so there are no features to compare images in.")
     samples = generator.sample(NEIGHBOURS, seed=SEED)

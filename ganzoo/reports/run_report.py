@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,7 +95,9 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     run = RunFolder.open(path)
     target = run.path / "report.html"
     if os.path.lexists(target) and not begins_like(target, *MARKS):
-        raise GanzooError(f"{target} is not of `ganzoo report`, so it is not overwritten.", "Move it, then try again.")
+        raise GanzooError(
+            f"{target} was not made by `ganzoo report`, so it is not overwritten.", "Move it, then try again."
+        )
     made = page("report.html", ("report.js", "replay.js"), facts(run, zoo, device=device, draw=draw))
     # The run's path may hold bytes that are no text.
     write_atomically(target, made.encode(errors="backslashreplace"))
@@ -128,7 +129,6 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "health": health_plots(events),
         "diagnosis": examine(run),
         "environment": environment(run.info),
-        "command": f"ganzoo run {shlex.quote(str(run.info['recipe']))} --seed {run.info.get('seed', 0)}",
         **_drawn(run, zoo, device, draw),
     }
 

@@ -19,6 +19,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.reports.leaderboard import EFFECT, Answer, Finding, grid_of, thumbnail
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
 from ganzoo.reports.templates import Picture, figure, markdown, page
+from ganzoo.runs.scores import own_protocol
 from ganzoo.studies.findings import CellFound, Found, Values, all_claims, curve, find, verdicts
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun
 from ganzoo.studies.study import BASELINE, Cell, Claim, Measure, Study, Trial, load_study
@@ -168,7 +169,7 @@ def _write(path: Path, mark: str, text: str) -> None:
     refuse_links(path, path.parent)
     if path.exists() and mark not in path.read_bytes()[:4000].decode("utf-8", "replace"):
         raise GanzooError(
-            f"{path} is not of `ganzoo study`, so it is not overwritten.",
+            f"{path} was not made by `ganzoo study`, so it is not overwritten.",
             "Move it, or keep the results of studies in a folder of their own.",
         )
     write_atomically(path, text.encode(errors="backslashreplace"))
@@ -357,11 +358,12 @@ def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
         for one in found.cells:
             if one.cell.setting != setting:
                 continue
+            own = own_protocol(one.cell.jobs[0].recipe)
             done = [run for run in one.runs.values() if run.record.status == "done"]
             for along, some in lines.items():
                 # Seconds of different machines have no mean.
                 runs = [run for run in done if along == "images" or run.record.hardware == hardware]
-                points = [curve(run, metric) for run in runs]
+                points = [curve(run, metric, own) for run in runs]
                 shared = min(map(len, points), default=0)
                 if shared < 2:
                     continue
@@ -468,10 +470,11 @@ def _protocols(found: Found) -> list[str]:
     from ganzoo.evaluation.protocol import in_brief
 
     names = {measure.metric for measure in found.study.measures}
-    told = {
-        f"{score['metric']}: {in_brief(score['protocol'])}"
-        for run in found.runs
-        for score in run.scores[: 2 * len(names)]
-        if score["metric"] in names
-    }
-    return sorted(told)
+    return sorted(
+        {
+            f"{score['metric']}: {in_brief(score['protocol'])}"
+            for run in found.runs
+            for score in run.scores[: 2 * len(names)]
+            if score["metric"] in names
+        }
+    )

@@ -18,6 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from ganzoo.errors import GanzooError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -47,7 +49,8 @@ def short(value: float | None) -> str:
     """A number in three digits at most, with its unit: ``1.51 M``, ``20 k``, ``0.5``."""
     if value is None:
         return NOTHING
-    size, unit = next(((size, unit) for size, unit in _SHORT if abs(value) >= size), (1.0, ""))
+    rounded = float(f"{value:.3g}")  # 999,900 is 1 M
+    size, unit = next(((size, unit) for size, unit in _SHORT if abs(rounded) >= size), (1.0, ""))
     return f"{value / size:.3g}{unit}"
 
 
@@ -74,6 +77,29 @@ def code(text: str) -> str:
     longest = max((len(run) for run in re.findall("`+", plain)), default=0)
     fence = "`" * (longest + 1)
     return f"{fence} {plain} {fence}" if longest else f"{fence}{plain}{fence}"
+
+
+def between_markers(text: str, markers: tuple[str, str], content: str, name: str) -> str:
+    """A document in which what stands between two markers is replaced.
+
+    Args:
+        text: The document.
+        markers: What it holds before and after.
+        content: What is put between them.
+        name: Of the document, for the error.
+
+    Raises:
+        GanzooError: The markers are not there, once each and in order.
+    """
+    begin, end = markers
+    before, has_begin, rest = text.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not (has_begin and has_end) or text.count(begin) > 1 or text.count(end) > 1:
+        raise GanzooError(
+            f"{name} does not hold the lines {begin} and {end}, once each and in this order.",
+            "Put them where the table should stand.",
+        )
+    return f"{before}{begin}\n{content}\n{end}{after}"
 
 
 _ARXIV = re.compile(r"arXiv:((?:[a-z-]+/\d{7}|\d{4}\.\d{4,5})(?:v\d+)?)")

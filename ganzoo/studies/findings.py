@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 from ganzoo.api.metric import Scale
 from ganzoo.config.schema import Recipe
@@ -112,8 +113,8 @@ class CellFound:
         if measure.is_final:
             return sum(value_of(run, measure, recipe) is None for run in done)
         # A measure that was added later has the final score alone, which is no curve.
-        every = recipe.evaluate.every_images
-        return sum(len(curve(run, measure.metric)) < run.record.images // every for run in done) if every else 0
+        own, every = own_protocol(recipe), recipe.evaluate.every_images
+        return sum(len(curve(run, measure.metric, own)) < run.record.images // every for run in done) if every else 0
 
     @property
     def crashed(self) -> list[ScoredRun]:
@@ -246,12 +247,12 @@ def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
     """What a run measures, by the protocol of the recipe; None where it failed, was not scored, or never got there."""
     if run.record.status != "done":
         return None
+    own = own_protocol(recipe)
     if measure.is_final:
-        own = own_protocol(recipe)
         # The reported weights come first.
         found = [score for score in run.scores if score["metric"] == measure.metric and is_own(score, own)]
         return float(found[0]["value"]) if found else None
-    for score in (points := curve(run, measure.metric)):
+    for score in (points := curve(run, measure.metric, own)):
         if (measure.below is not None and score["value"] < measure.below) or (
             measure.above is not None and score["value"] > measure.above
         ):
@@ -261,18 +262,24 @@ def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
     return float(within[-1]["value"]) if within else None
 
 
-def curve(run: ScoredRun, metric: str) -> list[Score]:
-    """A run's own scores by a metric while it trained, of the weights that it reports, in order."""
-    final = run.score(metric)
-    own = [
+def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
+    """A run's scores by a metric and a protocol while it trained, of the weights that it reports, in order.
+
+    Args:
+        run: The run, which may have scored itself by another protocol: one study's samples are not another's.
+        metric: Such as ``fid@mnist-cnn``.
+        own: The protocol, as ``own_protocol`` gives it.
+    """
+    final = [score for score in run.scores if score["metric"] == metric and is_own(score, own)]
+    points = [
         score
         for score in run.curve
-        if final is not None
-        and (score["metric"], score["weights"]) == (metric, final["weights"])
+        if final
+        and (score["metric"], score["weights"]) == (metric, final[0]["weights"])
         and score.get("seconds") is not None
-        and is_own(score, run.record.protocol)
+        and is_own(score, own)
     ]
-    return sorted(own, key=lambda score: int(score["images"]))
+    return sorted(points, key=lambda score: int(score["images"]))
 
 
 def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:

@@ -30,8 +30,8 @@ class Job:
         plugin: The plugin that brought the recipe; None for a file.
         digest: Of what changes the weights, see ``training_digest``.
         title: What a person reads in place of recipe and dataset; None says those.
-        pictured: What its picture is called; None calls it after recipe and dataset. In a study, variants of a recipe
-            would overwrite one another's.
+        pictured: What its picture is called; None calls it after recipe, dataset and seed. In a study, variants of a
+            recipe have names of their own.
     """
 
     recipe: Recipe
@@ -57,11 +57,14 @@ class Job:
         """For a person: recipe, dataset and seed."""
         return f"{self.title or f'{self.recipe.name} on {self.dataset}'}, seed {self.seed}"
 
-    @property
-    def picture(self) -> str | None:
-        """Its picture, relative to the results. A study keeps one for each row, which shows what the others would."""
+    def picture(self, precision: str | None) -> str | None:
+        """Its picture, relative to the results. A study keeps one for each row, which shows what the others would.
+
+        Args:
+            precision: What it was trained in. Like the digest, it keeps the pictures of two records apart.
+        """
         if self.pictured is None:
-            return f"samples/{self.recipe.name}-{self.dataset}-{self.seed}.png"
+            return f"samples/{self.recipe.name}-{self.dataset}-{self.seed}-{self.digest[:8]}-{precision}.png"
         name = re.sub(r"[^a-z0-9.]+", "-", self.pictured.lower()).strip("-.")
         return f"samples/{name}-{self.digest[:8]}.png" if self.seed == 0 else None
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ganzoo.config.identity import training_digest
+from ganzoo.config.schema import combination
 from ganzoo.errors import GanzooError
 from ganzoo.files import locked_append, numbered_lines, refuse_links, write_atomically
 from ganzoo.registry.loading import Zoo
@@ -48,6 +49,15 @@ Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, le=10**15)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
+
+
+def _with_versions(environment: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(environment.get("versions"), dict | None):
+        raise combination("has 'versions' that are not a mapping")
+    return environment
+
+
+Environment = Annotated[dict[str, Any], AfterValidator(_with_versions)]
 
 
 class _Line(BaseModel):
@@ -82,7 +92,7 @@ class _Run(_Line):
     engine: str | None
     precision: str | None
     threads: int
-    environment: dict[str, Any]
+    environment: Environment
     samples: str | None
     finished: str
     command: str
@@ -460,7 +470,7 @@ def collect(
         precision=info.get("precision"),
         threads=made_with["threads"],
         environment=dict(made_with),
-        samples=None if error else job.picture,
+        samples=None if error else job.picture(info.get("precision")),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=job.command,
         started=info.get("started"),

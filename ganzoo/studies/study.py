@@ -389,8 +389,9 @@ class Study(Section):
         given = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
         source = variant.recipe or self.baseline
         try:
-            # What decides which metrics fit is the loss, the labels and the dataset.
-            recipe = load_recipe(source, zoo, [*given, "train.until=null", "evaluate.metrics=[]"])
+            # What decides which metrics fit is the loss, the labels and the dataset; no key may name a metric yet.
+            unscored = ["train.until=null", "train.keep_best=null", "evaluate.metrics=[]"]
+            recipe = load_recipe(source, zoo, [*given, *unscored])
             metrics = self._metrics(self.measures if trials is None else self.measures[:1], recipe, zoo)
             first = job_of(source, zoo, [*given, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
@@ -417,8 +418,8 @@ def _fits(name: str, recipe: Recipe, zoo: Zoo) -> bool:
         return True
     found = zoo.metric(metric)
     if isinstance(found, ModelMetric):
-        told = found.needs_unconditional and recipe.conditional
-        return hasattr(zoo.losses.get(recipe.loss.name).factory, found.calls) and not told
+        gets_labels = found.needs_unconditional and recipe.conditional
+        return hasattr(zoo.losses.get(recipe.loss.name).factory, found.calls) and not gets_labels
     return recipe.conditional or not found.needs_labels
 
 
@@ -512,26 +513,31 @@ def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
         yield "two measures have the same name.", "Give one of them another 'name'."
     for measure in study.measures:
         zoo.metrics.get(measure.metric.partition("@")[0])
+    if study.search is not None and study.measures[0].better(zoo) == "neither":
+        yield (
+            f"its search is decided by '{names[0]}', of which neither more nor less is better.",
+            "Put another measure first.",
+        )
     for row, variant in study.variants.items():
         for setting in variant.settings:
             if setting not in study.settings:
                 yield (
-                    f"the variant '{row}' names the setting '{setting}', which is none.",
+                    f"the variant '{row}' names the setting '{setting}', but there is no such setting.",
                     nearest(setting, study.settings),
                 )
     for index, claim in enumerate(study.claims):
         where = f"claims.{index}"
         for key, row in (("better", claim.better), ("than", claim.than)):
             if row not in study.rows:
-                yield f"{where}.{key} is '{row}', which is no row.", nearest(row, study.rows)
+                yield f"{where}.{key} is '{row}', but there is no such row.", nearest(row, study.rows)
         if claim.better == claim.than and claim.than_on in (None, claim.on):
             yield f"{where} compares '{claim.better}' with itself.", ""
         for key, measure_name in (("on", claim.on), ("than_on", claim.than_on)):
             if measure_name is None:
                 continue
             if measure_name not in names:
-                yield f"{where}.{key} is '{measure_name}', which is no measure.", nearest(measure_name, names)
+                yield f"{where}.{key} is '{measure_name}', but there is no such measure.", nearest(measure_name, names)
             elif study.measure(measure_name).better(zoo) == "neither":
                 yield f"{where}.{key} is '{measure_name}', of which neither more nor less is better.", ""
         if claim.at is not None and claim.at not in study.settings:
-            yield f"{where}.at is '{claim.at}', which is no setting.", nearest(claim.at, study.settings)
+            yield f"{where}.at is '{claim.at}', but there is no such setting.", nearest(claim.at, study.settings)

@@ -337,11 +337,8 @@ class Bench:
             Interrupted: Ctrl-C; the running jobs have saved.
             Terminated: SIGTERM; the running jobs have saved.
         """
-        work = self.settings.work
-        for folder in (job.folder(work) for job in jobs):
-            logs = (log_of(folder, scoring=scoring) for scoring in (False, True))
-            for path in (folder, folder.with_name(f"{folder.name}.lock"), *logs):
-                refuse_links(path, work)
+        for job in jobs:
+            _refuse_links_beside(job.folder(self.settings.work), self.settings.work)
         self.ledger.refresh()
         again = {job: run for job in jobs if (run := self._found(job)) is not None and self._is_to_repeat(run)}
         self._old = again
@@ -399,7 +396,9 @@ class Bench:
             logger.warning("The weights of %s were not kept in %s: %s", run.path, weights, error)
 
     def _has_weights(self, task: Task, run: ScoredRun) -> bool:
-        if self._kept(run.record) is not None:
+        if (kept := self._kept(run.record)) is not None:
+            places = filter(None, (self.settings.weights, self.settings.work))
+            _refuse_links_beside(kept.path, next(place for place in places if kept.path.is_relative_to(place)))
             return True
         names, folder = ", ".join(task.missing), task.job.folder(self.settings.work)
         remedy = "Train it again with --force, or point --work to the run folders."
@@ -521,6 +520,13 @@ class Bench:
         else:
             self.watcher.scored(job, run)
         return run
+
+
+def _refuse_links_beside(folder: Path, place: Path) -> None:
+    """Raise where a run folder below ``place``, its lock or a log of it is a link: a child writes them all."""
+    logs = (log_of(folder, scoring=scoring) for scoring in (False, True))
+    for path in (folder, folder.with_name(f"{folder.name}.lock"), *logs):
+        refuse_links(path, place)
 
 
 def _missing(job: Job, run: ScoredRun) -> tuple[str, ...]:

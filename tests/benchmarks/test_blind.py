@@ -53,7 +53,7 @@ def test_answers_of_somebody_who_is_sure_give_that_order_back():
 
 def test_questions_are_kept_one_by_one(tmp_path, monkeypatch):
     monkeypatch.setattr(blind, "RESULTS", tmp_path)
-    said = iter(["me", "l", "r", "Right", "left"])
+    said = iter(["me", "l", "", "x", "r", "Right", "look", "left"])
 
     def answer(prompt):
         try:
@@ -70,6 +70,10 @@ def test_questions_are_kept_one_by_one(tmp_path, monkeypatch):
         {"legibility": "left", "variety": "right"},
         {"legibility": "right", "variety": "left"},
     ]
+    monkeypatch.setattr("builtins.input", lambda prompt: "somebody else")
+    with pytest.raises(SystemExit, match="has the answers of 'me'"):
+        blind.ask(tmp_path)
+    assert json.loads((tmp_path / "answers.json").read_text(encoding="utf-8")) == kept
 
 
 class TestCommitted:

@@ -1,5 +1,6 @@
 """The commands that say where time goes and whether it stays the same, on lengths that measure nothing."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -64,5 +65,7 @@ def test_the_median_costs_of_training_on_the_first_images_are_compared(recipe, z
         "largest_over_smallest": 3.0,
     }
     assert all(torch.equal(one.images, mnist.images[: len(one.images)]) for one in given)
+    pairs = replace(mnist, columns={"source": mnist.images.flip(0)})
+    assert torch.equal(flatness.first(pairs, 9).columns["source"], pairs.columns["source"][:9])
     assert flatness.cost(Trainer(recipe, zoo, dataset=given[0]), 1) > 0
     assert flatness.resident_megabytes() > 50

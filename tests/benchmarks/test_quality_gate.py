@@ -3,11 +3,13 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from scipy.stats import t
 
 import quality_gate
+from ganzoo.errors import GanzooError
 from quality_gate import centre, intervals_of
 
 FILE = Path(__file__).parents[2] / "results" / "quality-gate.json"
@@ -62,6 +64,41 @@ def test_what_the_file_does_not_have_is_a_sentence(tmp_path):
     assert "has no intervals for vanilla-mnist" in outcome("check", "vanilla-mnist", "--file", file)
     assert "needs the names of recipes" in outcome("record", "--file", file)
     assert "There are no intervals" in outcome("check", "--file", tmp_path / "none.json")
+
+
+class Halfway(quality_gate.Bench):
+    """Trains nothing, and loses so many runs, or so many of their scores; some it could not score again."""
+
+    lost, lost_scores, failed = 0, 0, 0
+
+    def run(self, jobs):
+        self.unscored += jobs[: self.failed]
+        runs = []
+        for job in jobs[self.lost :]:
+            metrics = job.recipe.evaluate.metrics[self.lost_scores if job.seed == 0 else 0 :]
+            scores = tuple({"metric": metric, "weights": "ema", "value": 1.0} for metric in metrics)
+            record = SimpleNamespace(recipe=job.recipe.name, seed=job.seed, status="done")
+            runs.append(SimpleNamespace(record=record, scores=scores))
+        return runs
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"lost": 1}, "2 of 3 trainings ended, 0 of them without a score."),
+        ({"failed": 1}, "3 of 3 trainings ended, 1 of them without a score."),
+        ({"lost_scores": 1}, "vanilla-mnist has 2 of 3 scores of "),
+        ({}, None),
+    ],
+)
+def test_a_training_or_a_score_that_is_missing_is_refused(zoo, monkeypatch, facts, sentence):
+    monkeypatch.setattr(quality_gate, "Bench", type("Bench", (Halfway,), facts))
+    given = {"vanilla-mnist": 640}, [0, 1, 2], 100, 1, (), zoo
+    if sentence is None:
+        assert {len(values) for values in quality_gate.trained(*given)["vanilla-mnist"].values()} == {3}
+    else:
+        with pytest.raises(GanzooError, match=sentence):
+            quality_gate.trained(*given)
 
 
 @pytest.mark.skipif(not FILE.exists(), reason="no intervals are committed")

@@ -49,6 +49,13 @@ def suite(storage: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_recipe_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    done = suite(tmp_path, "--recipe", "vanilla-mnits")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--recipe vanilla-mnits matches no recipe. Did you mean 'vanilla-mnist'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_both_tables_have_the_same_numbers_and_a_slowdown_fails_the_comparison(tmp_path: Path) -> None:

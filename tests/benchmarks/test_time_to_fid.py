@@ -14,7 +14,8 @@ from fid_table import first_below, markdown, spread
 from ganzoo import ImageDataset
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.registry.loading import Zoo
-from time_to_fid import METRIC, follow, main, parse, train_for
+from ganzoo.runs.provenance import environment
+from time_to_fid import METRIC, Entrant, follow, main, parse, settles, train_for
 
 SHORT = ["--seeds", "0", "--seconds", "0.02", "--every", "0.01", "--samples", "300", "--device", "cpu"]
 
@@ -74,6 +75,21 @@ def test_a_mark_is_passed_at_the_first_score_below_it(zoo: Zoo, mnist: ImageData
     assert follow(Metronome(mnist.images), evaluator, args, []) == "time"
     args.seconds = 9
     assert follow(Metronome(mnist.images, steps_left=3), evaluator, args, []) == "schedule"
+
+
+def test_a_training_that_ended_at_an_easy_mark_does_not_answer_for_a_harder_one() -> None:
+    entrant = Entrant("recipe", "vanilla-mnist", 0, Metronome, "d")
+    args = parse(["--seconds", "9", "--marks", "50"])
+    there = environment(torch.device("cpu"))
+    known = {**line("vanilla-mnist", 0, (1.0, 40, 49.0)), "environment": there, "every": 20.0, "samples": 10_000}
+    known |= {"facts": {"digest": "d"}, "kind": "recipe", "limit": 9.0, "ended": "marks"}
+    assert settles(known, entrant, args, torch.device("cpu"))
+    args.marks = [50, 10]
+    assert not settles(known, entrant, args, torch.device("cpu"))
+    assert settles({**known, "ended": "time"}, entrant, args, torch.device("cpu"))
+    assert settles({**known, "ended": "schedule"}, entrant, args, torch.device("cpu"))
+    args.seconds = 10
+    assert not settles({**known, "ended": "time"}, entrant, args, torch.device("cpu"))
 
 
 @pytest.mark.full

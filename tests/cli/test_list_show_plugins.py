@@ -159,6 +159,19 @@ def test_show_prints_a_recipe_that_can_be_saved_and_run(call, zoo, tmp_path):
     assert (code, again) == (0, out)
 
 
+def test_show_prefers_the_recipe_to_a_pretrained_generator_of_that_name(call, zoo, tmp_path):
+    told = "This is the recipe; see also `ganzoo show dcgan-mnist --kind pretrained`.\n"
+    code, out, err = call("show", "dcgan-mnist", "--set", "train.seed=1")
+    assert (code, err) == (0, told)
+    (tmp_path / "mine.yaml").write_text(out)
+    assert load_recipe(tmp_path / "mine.yaml", zoo).train.seed == 1
+    code, out, err = call("show", "dcgan-mnist", "--json")
+    assert (code, err) == (0, told)
+    assert call("show", "dcgan-mnist", "--kind", "recipe", "--json") == (0, out, "")
+    code, out, err = call("show", "dcgan-mnist", "--kind", "pretrained", "--json")
+    assert (code, err, json.loads(out)["kind"]) == (0, "", "pretrained")
+
+
 def test_show_counts_the_parameters_of_every_network(call):
     _, out, _ = call("show", "infogan-mnist", "--json")
     shown = json.loads(out)
@@ -205,7 +218,8 @@ def test_show_of_a_name_that_several_kinds_have(call):
         (["dcgann"], "Unknown name 'dcgann'. Did you mean 'dcgan'?"),
         (["minimax", "--kind", "generator"], "Unknown generator 'minimax'."),
         (["minimax", "--kind", "looses"], "Unknown kind 'looses'. Did you mean 'losses'?"),
-        (["minimax", "--set", "a=b"], "--set changes recipes, and 'minimax' is a loss. Leave it out."),
+        (["minimax", "--set", "a=b"], "--set changes recipes, and the loss 'minimax' is not one. Leave it out."),
+        (["dcgan-mnist", "--kind", "pretrained", "--set", "a=b"], "--set changes recipes, and the pretrained "),
         (["vanilla-mnist", "--set", "train.imags=1"], "--set train.imags=1: train has no key 'imags'."),
         (["missing.yaml"], "No such file: missing.yaml."),
     ],

@@ -28,6 +28,19 @@ def test_a_line_a_minute_without_a_terminal(zoo, tmp_path, monkeypatch):
     ]
 
 
+def test_small_scores_have_three_digits(zoo, tmp_path):
+    with RunProgress() as shown:
+        shown.console.file = io.StringIO()
+        shown.begin(load_recipe("vanilla-ring", zoo), tmp_path)
+        for metric, value in (("memorisation", 0.004), ("kid", 0.0003), ("fid", 12.345)):
+            shown.log({"event": "score", "metric": metric, "value": value, "weights": "ema", "images": 1_000})
+    assert [line for line in shown.console.file.getvalue().splitlines() if "(ema)" in line] == [
+        "1,000 images: memorisation 0.00400 (ema)",
+        "1,000 images: kid 3.00e-04 (ema)",
+        "1,000 images: fid 12.3 (ema)",
+    ]
+
+
 @pytest.mark.parametrize("name", ["ring", "with a space"])
 def test_the_end_names_the_samples_and_what_to_do_next(zoo, tmp_path, name):
     from ganzoo.runs.start import start

@@ -119,7 +119,7 @@ def test_a_class_is_asked_for_by_its_name(conditional_run, tmp_path):
         (["--out", "a.jpg"], r"Samples of this run cannot be written to a\.jpg"),
         (["--out", "nowhere/a.png"], "No such folder: nowhere"),
         (["--out", "a.png", "--class", 3], "unconditional"),
-        (["--out", "a.npz", "--scale", 3], "--scale enlarges PNGs, and a.npz is none"),
+        (["--out", "a.npz", "--scale", 3], "--scale enlarges PNGs, and a.npz is not a PNG"),
         (["--out", "a.png", "--device", "abacus"], "abacus"),
     ],
 )

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from typer.testing import CliRunner
 
+from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_lines
 from ganzoo.studies import slurm
@@ -40,6 +43,23 @@ def test_without_slurm_one_sentence_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GanzooError, match="sbatch is not installed here"):
         slurm.submit(["study", "run", "losses"], 1, {}, tmp_path)
+
+
+def test_nothing_is_submitted_through_a_link(tmp_path, monkeypatch):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "slurm").symlink_to(mine)
+    words = ["study", "run", "ring", "--launcher", "slurm", "--work", str(tmp_path / "work")]
+    ended = CliRunner().invoke(app, [*words, "--results", str(tmp_path / "results")])
+    assert f"{tmp_path / 'work' / 'slurm'} is a link" in str(ended.exception)
+    monkeypatch.setitem(sys.modules, "submitit", ModuleType("submitit"))
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "1_0_log.out").symlink_to(mine / "notes.txt")
+    with pytest.raises(GanzooError, match=r"1_0_log\.out is a link to something outside"):
+        slurm.submit(["study", "run", "ring"], 1, {}, tmp_path / "slurm")
+    assert not any(mine.iterdir())
 
 
 def free_ports(n):

@@ -200,7 +200,7 @@ def test_a_leaderboard_overwrites_only_its_own_files(results, tmp_path, ganzoo, 
         (results / name).write_text("My own notes: made by `ganzoo leaderboard`, some of them.\n")
     before = (results / name).read_bytes()
     code, _, err = ganzoo("leaderboard", results, "--work", tmp_path / "none")
-    assert (code, f"{results / name} is not of `ganzoo leaderboard`" in err) == (2, True)
+    assert (code, f"{results / name} was not made by `ganzoo leaderboard`" in err) == (2, True)
     assert (results / name).read_bytes() == before
     made = {"README.md", "index.html", "samples.png"} - {name}
     assert not any((results / other).exists() for other in made)
@@ -213,7 +213,7 @@ def test_a_leaderboard_overwrites_only_its_own_files(results, tmp_path, ganzoo, 
 def test_a_leaderboard_neither_waits_for_a_pipe_nor_replaces_it(results, tmp_path, ganzoo, name):
     os.mkfifo(results / name)
     code, _, err = ganzoo("leaderboard", results, "--work", tmp_path / "none")
-    assert (code, f"{results / name} is not of `ganzoo leaderboard`" in err) == (2, True)
+    assert (code, f"{results / name} was not made by `ganzoo leaderboard`" in err) == (2, True)
 
 
 @pytest.mark.parametrize("what", ["notes", "pipe", "link", "folder"])
@@ -230,7 +230,7 @@ def test_a_report_overwrites_only_a_report(run, tmp_path, ganzoo, what):
     before = (os.lstat(page).st_mode, page.read_bytes() if what == "notes" else None)
     code, _, err = ganzoo("report", run, "--no-draw")
     sentence = (
-        "is a pipe, socket or device, not a file." if what == "pipe" else "is not of `ganzoo report`, so it is not"
+        "is a pipe, socket or device, not a file." if what == "pipe" else "was not made by `ganzoo report`, so it"
     )
     assert (code, f"{page} {sentence}" in err) == (2, True)
     assert (os.lstat(page).st_mode, page.read_bytes() if what == "notes" else None) == before

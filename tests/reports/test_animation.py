@@ -55,6 +55,15 @@ def test_what_a_crash_left_is_passed_over_and_one_grid_does_not_move(copy):
         animate(copy)
 
 
+def test_grids_of_no_images_are_frames_too(copy):
+    first, *rest = sorted((copy / "samples").glob("*.png"))
+    for path in rest:
+        path.unlink()
+    shutil.copy(first, copy / "samples" / "00.png")
+    first.rename(copy / "samples" / "0.png")
+    assert len(animation.training(RunFolder.open(copy))[0]) == 2
+
+
 def test_a_walk_comes_back_to_its_beginning_with_a_class_in_each_column(train, toy_zoo, tmp_path):
     generator = load(train(tmp_path, *LABELLED), zoo=toy_zoo)
     frames, seconds = animation.walk(generator, seed=3)

@@ -94,6 +94,15 @@ def test_every_control_has_a_name_and_every_cell_a_heading(visit, index):
     assert page.eval_on_selector_all("select, input, button", unnamed) == 0
 
 
+def test_frames_are_not_read_aloud_while_they_play(visit, made_report):
+    page = visit(made_report).page
+    spoken = """() => [1, 2].map(() => {
+        document.getElementById("play").click();
+        return document.getElementById("stage").getAttribute("aria-live");
+    })"""
+    assert page.evaluate(spoken) == ["off", None]
+
+
 def test_the_samples_are_scrubbed_by_key_and_played(visit, made_report):
     seen = visit(made_report)
     page = seen.page

@@ -76,7 +76,7 @@ def test_what_cannot_be_compared_is_one_sentence(run, tmp_path):
     with pytest.raises(GanzooError, match="is named twice"):
         write_comparison([run, run / ".." / run.name], tmp_path / "page.html")
     (tmp_path / "page.html").write_text("my own")
-    with pytest.raises(GanzooError, match="is not of `ganzoo compare`, so it is not overwritten"):
+    with pytest.raises(GanzooError, match="was not made by `ganzoo compare`, so it is not overwritten"):
         write_comparison([run, shutil.copytree(run, tmp_path / "copy")], tmp_path / "page.html")
     with pytest.raises(GanzooError, match="not a run folder"):
         write_comparison([run, tmp_path], tmp_path / "other.html")

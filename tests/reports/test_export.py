@@ -79,6 +79,14 @@ def test_points_have_no_page(zoo, tmp_path):
         to_html(load(run))
 
 
+def test_a_page_without_classes_has_no_group_of_them(run, toy_zoo, tmp_path, visit):
+    path = tmp_path / "page.html"
+    path.write_text(to_html(load(run, zoo=toy_zoo)))
+    page = visit(path).page
+    page.wait_for_selector("body[data-ready=true]", timeout=120_000)
+    assert page.get_by_role("group").count() == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_the_page_draws_in_a_browser_what_torch_draws(trained, tmp_path, visit, width, scheme):
@@ -103,6 +111,10 @@ def test_the_page_draws_in_a_browser_what_torch_draws(trained, tmp_path, visit, 
         return Array.from(copy.getImageData(0, 0, 8, 12).data);
     }"""
     first = page.evaluate(read)
+    page.locator("#grid").press("ArrowRight")  # to the next sample of the grid
+    assert float(page.get_by_role("slider", name="Direction 1").input_value()) == pytest.approx(4 / 7, abs=0.05)
+    page.get_by_role("button", name="Back to the middle").click()
+    page.wait_for_function(f"first => ({read})().join() === first.join()", arg=first)
     page.locator("#pin-a").click()
     page.get_by_role("button", name="dog").click()
     page.get_by_role("slider", name="Direction 1").fill("2")

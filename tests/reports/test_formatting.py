@@ -21,6 +21,8 @@ def test_a_figure_has_three_digits_that_count(value, told):
 
 def test_numbers_have_units():
     assert [short(value) for value in (1_508_240, 20_000, 0.5, None)] == ["1.51 M", "20 k", "0.5", "–"]
+    # What three digits round up to the next unit has that unit.
+    assert [short(value) for value in (999_499, 999_936, 999.6, -999_936)] == ["999 k", "1 M", "1 k", "-1 M"]
     assert [duration(value) for value in (3.78, 750, 11_520, None)] == ["3.8 s", "12.5 min", "3.2 h", "–"]
     assert count(1_200_000.4) == "1,200,000"
 

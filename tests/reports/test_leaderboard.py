@@ -16,9 +16,9 @@ from ganzoo.errors import GanzooError
 from ganzoo.reports.leaderboard import (
     BEGIN,
     END,
+    MARKERS,
     Answer,
     Finding,
-    between_markers,
     grid_of,
     html,
     read_rankings,
@@ -29,6 +29,7 @@ from ganzoo.reports.leaderboard import (
     write_leaderboard,
 )
 from ganzoo.reports.study_report import answers
+from ganzoo.reports.templates import between_markers
 
 ROOT = Path(__file__).parents[2]
 
@@ -142,7 +143,7 @@ def test_the_readme_is_changed_between_its_markers_alone(results, tmp_path):
 @pytest.mark.parametrize("text", ["none", f"{END} {BEGIN}", f"{BEGIN} {BEGIN} {END}", BEGIN])
 def test_a_readme_without_its_markers_is_left_alone(text):
     with pytest.raises(GanzooError, match="once each and in this order"):
-        between_markers(text, "new", "README.md")
+        between_markers(text, MARKERS, "new", "README.md")
 
 
 def test_results_without_records_are_one_sentence(tmp_path):

@@ -92,7 +92,7 @@ train: {images: 64, batch_size: 32, log_every: 32, precision: fp32, device: cpu}
 evaluate: {metrics: [modes@ring], samples: 100}
 """
     page = text_of(train(tmp_path, name="points", recipe=recipe), toy_zoo)
-    assert page.count("This run draws points in the plane") == 2
+    assert page.count("This run draws points of 2 dimensions, not pictures.") == 2
     assert 'width="384" height="384"' in page
 
 

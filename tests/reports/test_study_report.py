@@ -1,14 +1,15 @@
 """A study's page in a real Chromium, and the index of all studies."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from ganzoo.errors import GanzooError
-from ganzoo.reports.study_report import write_pages
+from ganzoo.reports.study_report import html, write_pages
 from ganzoo.studies.records import Ledger, RunRecord, ScoredRun
-from ganzoo.studies.study import load_study
+from ganzoo.studies.study import BASELINE, load_study
 
 MARKUP = "<script>document.title = 'owned'</script> & more"
 STUDY = f"""\
@@ -40,12 +41,12 @@ def made(zoo, record, score, tmp_path_factory):
         for job in cell.jobs:
             value = means.get((cell.row, cell.setting), 40.0) * math.exp(0.05 * math.sin(7 * job.seed + len(cell.row)))
             facts = {**record("vanilla-mnist", 0.0, seed=job.seed).record.plain()}
-            facts |= {"digest": job.digest, "samples": job.picture, "started": f"{job.digest[:4]}{job.seed}"}
+            facts |= {"digest": job.digest, "samples": job.picture("fp32"), "started": f"{job.digest[:4]}{job.seed}"}
             points = [{**score(value * (3 - i)), "images": 500 * (i + 1), "seconds": 5.0 * (i + 1)} for i in range(3)]
             run = ScoredRun(RunRecord.model_validate(facts), tuple(points))
             ledger.append(run.record, run.curve)
-            if job.picture:
-                Image.effect_noise((242, 242), 60).save(ledger.folder / job.picture)
+            if run.record.samples:
+                Image.effect_noise((242, 242), 60).save(ledger.folder / run.record.samples)
     (page,) = write_pages([study], ledger, zoo)
     return page
 
@@ -74,6 +75,14 @@ def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, m
     assert page.locator("img:not([alt])").count() == 0
 
 
+def test_seed_noise_is_the_baselines_and_missing_where_the_baseline_is(made, zoo):
+    def noted(found):
+        return html(found, made.verdicts, 3, made.path.parent, zoo).count("the factor by which the baseline's seeds")
+
+    lost = replace(made.found, cells=tuple(one for one in made.found.cells if one.cell.row != BASELINE))
+    assert (noted(made.found), noted(lost)) == (2, 0)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_only_tables_scroll_sideways(visit, made, width, scheme):
@@ -88,6 +97,6 @@ def test_the_index_says_the_verdicts_and_somebody_elses_file_is_left_alone(made,
     assert "| **holds** | &lt;script&gt;" in index
     assert "`ganzoo study run helps`" in index
     made.path.write_text("mine")
-    with pytest.raises(GanzooError, match="is not of `ganzoo study`"):
+    with pytest.raises(GanzooError, match="was not made by `ganzoo study`"):
         write_pages([made.found.study], Ledger(made.path.parent), zoo)
     assert made.path.read_text() == "mine"

@@ -23,11 +23,12 @@ def test_every_recipe_with_every_dataset_and_seed_in_order(zoo):
     ]
 
 
-def test_seeds_share_a_digest_datasets_do_not_and_no_two_share_a_folder(zoo):
+def test_seeds_share_a_digest_datasets_do_not_and_no_two_share_a_folder_or_a_picture(zoo):
     jobs = Matrix(["vanilla-mnist"], datasets=["mnist", "stacked-mnist"], seeds=[0, 1]).jobs(zoo)
     jobs += Matrix(["vanilla-mnist"], datasets=["mnist"], seeds=[0], overrides=["train.images=1280"]).jobs(zoo)
     assert [jobs[0].digest == job.digest for job in jobs] == [True, True, False, False, False]
     assert len({job.folder(Path("work")) for job in jobs}) == 5
+    assert len({job.picture(precision) for job in jobs for precision in ("fp32", "bf16")}) == 10
 
 
 def test_a_pattern_means_every_name_that_fits_it_once(zoo):

@@ -156,6 +156,7 @@ def test_no_file_is_no_records(tmp_path):
         ({"schema": 3}, r"Line 1 of .* another version of ganzoo \(schema 3\)\. This one reads schema 1 and 2"),
         ({"sed": 1}, "Line 1 of .* is damaged: it has no key 'sed'. Did you mean 'seed'?"),
         ({"images": "many"}, "is damaged: images must be"),
+        ({"environment": {"versions": ["torch"]}}, "is damaged: environment has 'versions' that are not a mapping"),
         ({"status": "perhaps"}, "is damaged: status must be 'done' or 'failed'"),
     ],
 )

@@ -100,23 +100,38 @@ def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, mon
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {al: []}}"), "the setting 'al', which is none"),
-        (("than: r1, on", "than: r1, than_on: fid, on"), "claims.1.than_on is 'fid', which is no measure"),
+        (
+            ("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {al: []}}"),
+            "the variant 'hinge' names the setting 'al', but there is no such setting.",
+        ),
+        (("than: r1, on", "than: r1, than_on: fid, on"), "claims.1.than_on is 'fid', but there is no such measure"),
         (("help?", "help."), "question must be"),
-        (("better: hinge", "better: hingd"), "'hingd', which is no row. Did you mean 'hinge'?"),
-        (("on: fid@mnist-cnn, at: few", "on: fid@mnist, at: few"), "'fid@mnist', which is no measure"),
-        (("at: few", "at: fwe"), "'fwe', which is no setting. Did you mean 'few'?"),
+        (("better: hinge", "better: hingd"), "'hingd', but there is no such row. Did you mean 'hinge'?"),
+        (("on: fid@mnist-cnn, at: few", "on: fid@mnist, at: few"), "'fid@mnist', but there is no such measure"),
+        (("at: few", "at: fwe"), "'fwe', but there is no such setting. Did you mean 'few'?"),
         (("than: r1", "than: hinge"), "compares 'hinge' with itself"),
         (("seeds: 3", "seeds: 1"), "seeds must be at least 2"),
         (("seeds: 3", "seed: 3"), "has no key 'seed'"),
         (("- fid@mnist-cnn\n", "- fud@mnist-cnn\n"), "Unknown metric 'fud'. Did you mean 'fid'?"),
         (("below: 50", "below: 50, above: 3"), "more than one of"),
+        (
+            ("measures:\n", "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - class-entropy@mnist-cnn\n"),
+            "its search is decided by 'class-entropy@mnist-cnn', of which neither more nor less is better. Put another",
+        ),
     ],
 )
 def test_a_mistake_is_named(write, change, sentence):
     with pytest.raises(GanzooError) as found:
         write(change)
     assert sentence in str(found.value)
+
+
+def test_a_row_whose_recipe_waits_for_a_score_and_keeps_the_best_is_trained_so(write, zoo):
+    waits = "train.until={metric: fid@mnist-cnn, below: 5}"
+    kept = f'["{waits}", train.keep_best=fid@mnist-cnn, evaluate.every_images=6400]'
+    row = write(("{recipe: hinge-mnist}", f"{{recipe: hinge-mnist, overrides: {kept}}}")).cells(zoo)[2]
+    assert row.jobs[0].recipe.train.keep_best == "fid@mnist-cnn"
+    assert row.jobs[0].recipe.train.conditions
 
 
 def test_a_recipe_that_is_refused_is_named_with_its_row(write, zoo):
@@ -434,6 +449,21 @@ def test_a_run_that_failed_or_never_got_there_counts_as_such(write, zoo, tmp_pat
     assert (len(quickly.known), quickly.failed) == (0, 3)
 
 
+@pytest.mark.parametrize("point", ["at_images: 40000", "at_seconds: 40", "below: 65"])
+def test_a_curve_of_fewer_samples_answers_no_study_of_more(write, zoo, tmp_path, point):
+    ledger = Ledger(tmp_path / "results")
+    measure = ("name: quickly, metric: fid@mnist-cnn, below: 50", f"name: quickly, metric: fid@mnist-cnn, {point}")
+    every = "overrides: [train.images=64000, evaluate.every_images=16000]"
+    many = write(measure, ("overrides: [train.images=64000]", every))
+    few = write(measure, ("overrides: [train.images=64000]", every.replace("]", ", evaluate.samples=1000]")))
+    (job, same), asked = (study.cells(zoo)[0].jobs[0] for study in (few, many)), few.measure("quickly")
+    assert job.digest == same.digest
+    recorded(ledger, job, [90, 60, 45, 30])
+    cells = [find(study, ledger, zoo).cells[0] for study in (few, many)]
+    assert [next(iter(cell.values(asked).by_seed.values())) is None for cell in cells] == [False, True]
+    assert [cell.unscored(asked) for cell in cells] == [0, 1]
+
+
 def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
     study = write(
         (
@@ -444,7 +474,7 @@ def test_measures_within_a_time_and_number_of_images(write, zoo, tmp_path):
     )
     job = study.cells(zoo)[0].jobs[0]
     run = recorded(Ledger(tmp_path / "results"), job, [90.0, 60.0, 45.0, 30.0])
-    assert [score["value"] for score in curve(run, "fid@mnist-cnn")] == [90, 60, 45, 30]
+    assert [score["value"] for score in curve(run, "fid@mnist-cnn", own_protocol(job.recipe))] == [90, 60, 45, 30]
     values = {measure.name: value_of(run, measure, job.recipe) for measure in study.measures}
     assert values == {"fid@mnist-cnn": 30.0, "quickly": 48.0, "soon": 60.0, "early": 90.0}
 

@@ -5,6 +5,7 @@ The bench itself runs in this process, its trainings in theirs, except where a s
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
-from ganzoo.errors import Interrupted
+from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 from ganzoo.studies.matrix import Matrix
@@ -217,6 +218,27 @@ def test_one_metric_more_is_scored_from_the_kept_weights_without_the_run_folder(
     again = recorded.record.model_copy(update={"started": "2020-01-01T00:00:00+00:00"})
     assert kept_folder(again, folder / "weights") != path.parent
     assert kept_weights(again, folder / "weights") is None
+
+
+@pytest.mark.parametrize("ending", [".eval.log", ".lock", ""])
+def test_nothing_is_written_beside_kept_weights_through_a_link(finished, zoo, ending):
+    folder, run = finished
+    settings = Settings(folder / "work", weights=folder / "weights")
+    Bench(zoo, Ledger(folder / "results"), settings).run(Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo))
+    (path,) = folder.glob("weights/vanilla-mnist/mnist/seed-0-*")
+    shutil.rmtree(run)
+    link, mine = path.with_name(f"{path.name}{ending}"), folder / "mine"
+    if ending:
+        mine.write_text("somebody's own")
+    else:
+        path.rename(mine)
+    link.symlink_to(mine)
+    more = "evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]"
+    with pytest.raises(GanzooError, match=f"{re.escape(str(link))} is a link"):
+        Bench(zoo, Ledger(folder / "results"), settings).run(
+            Matrix(["vanilla-mnist"], overrides=[*TINY, more]).jobs(zoo)
+        )
+    assert not ending or mine.read_text() == "somebody's own"
 
 
 def test_weights_that_were_not_kept_cannot_be_scored_and_the_sentence_says_what_to_do(finished, zoo):

@@ -165,6 +165,7 @@ function show(t) {
   return frame();
 }
 
+if (!facts.classes.length) at("classes").remove();
 facts.classes.forEach((name, k) => {
   const button = document.createElement("button");
   button.textContent = name;
@@ -186,10 +187,14 @@ const pointed = (event) => {
 };
 at("pad").addEventListener("pointerdown", (event) => { at("pad").setPointerCapture(event.pointerId); pointed(event); });
 at("pad").addEventListener("pointermove", (event) => { if (event.buttons) pointed(event); });
-at("pad").addEventListener("keydown", (event) => {
-  const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] }[event.key];
-  if (step && step[0] < along.length) { event.preventDefault(); move([[step[0], along[step[0]] + 0.1 * step[1]]]); }
-});
+for (const [id, size] of [["pad", 0.1], ["grid", 2 * SPREAD / (SIDE - 1)]]) // in the grid, to the next sample
+  at(id).addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] }[event.key];
+    if (!step || step[0] >= along.length) return;
+    event.preventDefault();
+    stop();
+    move([[step[0], along[step[0]] + size * step[1]]]);
+  });
 at("next").addEventListener("click", () => {
   stop();
   number = (number + 1) % (codes.length / facts.latent);

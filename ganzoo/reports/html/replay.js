@@ -88,7 +88,12 @@
     step.setAttribute("aria-valuetext", said);
     stage.textContent = said;
   };
-  const stop = () => { clearInterval(timer); timer = null; play.textContent = "Play"; };
+  const stop = () => {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "Play";
+    stage.removeAttribute("aria-live");
+  };
   const advance = () => {
     const next = Number(step.value) + 1;
     if (next < frames.length) show(next);
@@ -106,6 +111,7 @@
     if (timer !== null) return stop();
     if (Number(step.value) >= frames.length - 1) show(0);
     play.textContent = "Pause";
+    stage.setAttribute("aria-live", "off");  // or every frame is read aloud
     timer = setInterval(advance, Math.min(600, 8000 / frames.length));
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show(Number(step.value)));

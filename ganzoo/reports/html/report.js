@@ -18,6 +18,7 @@
     clearInterval(timer);
     timer = null;
     play.textContent = "Play";
+    stage.removeAttribute("aria-live");
   };
   const advance = () => {
     const next = Number(step.value) + 1;
@@ -30,6 +31,7 @@
     if (timer !== null) return stop();
     if (Number(step.value) >= frames.length - 1) show(0);
     play.textContent = "Pause";
+    stage.setAttribute("aria-live", "off");  // or every frame is read aloud
     // The whole training in six seconds at most.
     timer = setInterval(advance, Math.min(600, 6000 / frames.length));
   });
