@@ -1,4 +1,4 @@
-"""From a recipe to networks and an objective."""
+"""Building a recipe's networks and objective."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ganzoo.registry.registry import CHECK_OPTIONS, contained
 
 BYTES_PER_WEIGHT = 4
 MOST_TENSORS = 3_000
-"""Weights and buffers of one network, as tensors: a thousand layers, which take seconds to build."""
+"""The most weight and buffer tensors of one network: those of a thousand layers, which take seconds to build."""
 SPECTRAL_LAYERS = (
     nn.Linear,
     nn.Conv1d,
@@ -77,7 +77,7 @@ def assemble(
         zoo: The registries of everything the recipe names.
         modality: The kind of the dataset's samples.
         classes: Number of classes of the dataset; 0 without labels.
-        columns: Names and shapes of the dataset's further columns.
+        columns: Names and shapes of the dataset's additional columns.
 
     Raises:
         GanzooError: The parts do not fit together, or a plugin failed to build one.
@@ -104,7 +104,7 @@ def build_spec(
     """The sizes that networks are built for; arguments as for ``assemble``.
 
     Raises:
-        GanzooError: The recipe is conditional and the dataset has no classes, or what its prior names is not a prior.
+        GanzooError: The recipe is conditional and the dataset has no classes, or its prior is not a ``Prior``.
     """
     if recipe.conditional and classes == 0:
         raise GanzooError(
@@ -118,7 +118,7 @@ def build_spec(
 
 
 def build_objective(recipe: Recipe, zoo: Zoo) -> Objective:
-    """The recipe's own objective, or an adversarial game of its loss, regularizers and augmentation."""
+    """The recipe's own objective, or an ``AdversarialGame`` of its loss, regularizers and augmentation."""
     loss = zoo.losses.get(recipe.loss.name).create(**recipe.loss.initial_options())
     regularizers = []
     for component in recipe.regularizers:
@@ -168,11 +168,11 @@ class _TooLarge(BaseException):
 def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     """Reject a network whose weights alone would not fit into memory, or that has more layers than any network needs.
 
-    Weights and buffers are counted where a module registers them, before values are written to them: a million small
-    layers are rejected like one giant.
+    Weights and buffers are counted as modules register them, before values are written to them: a million small layers
+    are rejected just like a single huge one.
 
     Args:
-        name: Whose networks are built in the ``with`` block, for the message.
+        name: What the ``with`` block builds, for the message.
         memory: Available bytes; default: this machine's memory.
 
     Raises:
@@ -197,7 +197,7 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
     ]
     try:
         yield
-    except (_TooLarge, Exception):  # Entry.create makes a sentence of whatever ends it
+    except (_TooLarge, Exception):  # Entry.create turns any exception into a GanzooError
         if not too_large:
             raise
     finally:
@@ -212,8 +212,8 @@ def memory_guard(name: str, memory: int | None = None) -> Iterator[None]:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves a tensor as it is where it would be filled with normal numbers: on the meta device that fills nothing, but
-    makes torch load its compiler, which takes more than a second.
+    """Skips filling a tensor with normal random numbers: on the meta device this fills nothing, but makes torch load
+    its compiler, which takes more than a second.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -224,7 +224,7 @@ class _Unfilled(TorchFunctionMode):
 
 
 def check_memory(name: str, build: Callable[[], object], memory: int | None = None) -> None:
-    """Let ``memory_guard`` see a network on the meta device, where tensors have no data, before the real one is built.
+    """Build a network on the meta device, where tensors have no data, under ``memory_guard``, before the real build.
 
     Any other failure is left to the real build.
 
@@ -338,7 +338,7 @@ def use_channels_last(networks: nn.Module, probe: Callable[[], None]) -> None:
 
 
 def _store_convolutions(networks: nn.Module, memory_format: torch.memory_format) -> None:
-    """Convert the weights that convolutions learn: those behind a parametrization, where there is one."""
+    """Convert the weights that convolutions learn: those behind a parametrization, if there is one."""
     for module in networks.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             weights: Iterable[Tensor]
@@ -356,8 +356,8 @@ def _output_channels_last(module: nn.Module, inputs: tuple[Any, ...], maps: Tens
 
 
 def _gradient_channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """Convert the gradient that comes back through nn.Flatten, which is contiguous. An activation whose maps and
-    gradient differ in format takes ten times as long. A compiler chooses its own formats.
+    """Convert the gradient that nn.Flatten passes back, which is contiguous: an activation takes ten times as long if
+    its maps and their gradient differ in format. A compiler chooses its own formats.
     """
     maps = inputs[0]
     if maps.dim() == 4 and maps.requires_grad and not torch.compiler.is_compiling():

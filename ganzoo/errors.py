@@ -44,7 +44,7 @@ class Interrupted(GanzooError):
 
 
 class StopAtOnce(BaseException):
-    """Ctrl-C or SIGTERM while nothing is left to save. No ``Exception``: what tolerates failures must let it pass."""
+    """Ctrl-C or SIGTERM with nothing left to save. Not an ``Exception``: code that tolerates failures lets it pass."""
 
 
 class Terminated(GanzooError):
@@ -62,7 +62,7 @@ def one_line(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Text, lines and all, with control characters and changes of writing direction escaped."""
+    """Text with control characters and changes of writing direction escaped; line breaks stay."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or one == "\n" else ascii(one)[1:-1] for one in text)
@@ -86,10 +86,10 @@ def _text(error: BaseException) -> str:
 
 @contextmanager
 def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
-    """Turn whatever somebody else's code raises into a sentence.
+    """Convert any exception in plugin or library code into a ``GanzooError``.
 
-    Ctrl-C, a request to terminate, a lack of memory, a full disk and errors that are a sentence already pass as they
-    are.
+    Ctrl-C, a request to terminate, out of memory, a full disk and errors that are a ``GanzooError`` already pass
+    unchanged.
 
     Args:
         sentence: What failed, without a full stop; the error follows.
@@ -112,21 +112,21 @@ def foreign_code(sentence: str, remedy: str) -> Iterator[None]:
 
 
 MOST_LISTED = 30
-"""Known words that a hint lists; more would hide the sentence."""
+"""The most known words that a hint lists; more would bury the message."""
 
 
 def nearest(
     word: str, known: Iterable[str], aliases: Mapping[str, str] | None = None, listing: str = "ganzoo list"
 ) -> str:
-    """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words where none is close.
+    """A hint for a misspelt word: ``"Did you mean 'dcgan'?"``, or the known words if none is close.
 
-    Words that the given one is the beginning of come first: ``vanilla`` leads to ``vanilla-mnist``.
+    Words that begin with the given one come first: ``vanilla`` leads to ``vanilla-mnist``.
 
     Args:
-        word: As it was typed.
-        known: What would have been right.
+        word: The word as typed.
+        known: The valid words.
         aliases: Other words for some of them.
-        listing: The command that shows them, named where they are too many for a sentence.
+        listing: The command that lists them, named if they are too many for a sentence.
     """
     known, aliases = sorted(known), aliases or {}
     lower = re.sub(r"[_ ]", "-", word.lower())
@@ -151,5 +151,5 @@ def unknown(
     aliases: Mapping[str, str] | None = None,
     listing: str = "ganzoo list",
 ) -> GanzooError:
-    """The error for a name that nobody registered."""
+    """The error for an unknown name."""
     return GanzooError(f"Unknown {kind} '{name}'.", f"{nearest(name, known, aliases, listing)} {hint}".strip())

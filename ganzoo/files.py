@@ -1,4 +1,4 @@
-"""Files that survive a crash and lead nowhere else, checked JSON, and children that ignore the working folder."""
+"""Crash-safe files, refusal of links, checked JSON, and child processes that do not import from the working folder."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def refuse_links(path: Path, within: Path) -> Path:
     """Check that a path can be written without leaving a folder: a stranger's clone may hold links to your own files.
 
     Args:
-        path: What is going to be made or written; it need not exist.
-        within: The folder that somebody named, which may itself be a link or lie behind one.
+        path: The path to be written; it need not exist.
+        within: The folder that the user named, which may itself be a link or be reached through one.
 
     Returns:
         The path.
@@ -52,19 +52,19 @@ def refuse_links(path: Path, within: Path) -> Path:
 
 
 def default_folder(*parts: str) -> Path:
-    """A folder below the working folder that nobody named, such as ``runs``.
+    """A default folder below the working folder, such as ``runs``.
 
     Raises:
-        GanzooError: It is a link, or lies behind one.
+        GanzooError: It is a link, or is reached through one.
     """
     return refuse_links(Path(*parts), Path())
 
 
 def refuse_links_out(folder: Path) -> None:
-    """Check that nothing in a folder is a link to somewhere outside it, so that reading it reads the folder alone.
+    """Check that no link in a folder leads outside it, so that reading the folder reads nothing else.
 
     Raises:
-        GanzooError: Something is.
+        GanzooError: A link leads outside.
     """
     inside = folder.resolve()
     for place, folders, files in os.walk(folder):
@@ -85,7 +85,7 @@ def _target(link: Path) -> Path:
 
 
 def begins_like(path: Path, *marks: str) -> bool:
-    """Whether a file of that name is one of ours: it is no link, and has these texts near its beginning."""
+    """Whether a file is one of ours: not a link, and with these texts near its beginning."""
     try:
         if path.is_symlink() or not path.is_file():
             return False
@@ -99,7 +99,7 @@ def begins_like(path: Path, *marks: str) -> bool:
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content, through a temporary file, fsync and rename: a crash leaves the old file or the new one.
 
-    What a process that was killed while it wrote the same file left behind is removed.
+    Temporary files that killed processes left behind while writing the same file are removed.
 
     Raises:
         OSError: The disk is full or the folder read-only; the old file is unchanged.
@@ -115,7 +115,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             temporary.replace(path)
             break
         except FileNotFoundError:
-            # Swept by a process that took it for a dead one's: in containers, ids and host names may be alike.
+            # Removed by a process that took its writer for dead: in containers, ids and host names may be the same.
             if not attempts_left:
                 raise
         finally:
@@ -126,7 +126,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 def temporary_name(path: Path) -> Path:
     """A new temporary name for ``path``: hidden, in the same folder, with the writer's process id and host.
 
-    No two are alike: in containers that share a folder, process ids are alike, and so may be host names.
+    It is always unique: containers that share a folder have the same process ids, and maybe the same host names.
     """
     return path.with_name(f".{path.name}.{os.getpid()}-{_host()}-{uuid.uuid4().hex[:12]}.tmp")
 
@@ -157,7 +157,7 @@ def _may_be_alive(temporary: Path) -> bool:
     """Whether the process that writes a temporary file may still do so."""
     writer, _, place = temporary.name.split(".")[-2].partition("-")
     if place and place.partition("-")[0] != _host():
-        # A process id says nothing about another machine or container; but nobody writes for a whole day.
+        # A process id means nothing for another machine or container, but no write takes a whole day.
         return _age(temporary) < DAY
     if not writer.isascii() or not writer.isdigit() or os.name == "nt":
         return True  # not our file; and on Windows, os.kill(pid, 0) would kill the process
@@ -167,12 +167,12 @@ def _may_be_alive(temporary: Path) -> bool:
         return False
     except PermissionError:
         return True
-    # A process of this id: this one, another of a container whose host name is alike, or none of the two but dead.
+    # A process with this id is alive: this one, a writer in a container with the same host name, or an unrelated one.
     return int(writer) != os.getpid() or _age(temporary) < MINUTE
 
 
 def _age(file: Path) -> float:
-    """Seconds since it was written; 0 where that cannot be asked."""
+    """Seconds since it was written; 0 if unknown."""
     with suppress(OSError):
         return time.time() - file.stat().st_mtime
     return 0.0
@@ -189,13 +189,13 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
         durable: Return only once the lines are on the disk.
 
     Raises:
-        GanzooError: The file is a link: what it leads to is not ours.
+        GanzooError: The file is a link, so its target is not ours.
         OSError: The disk is full or the file cannot be written; none of the lines were added.
     """
     refuse_links(path, path.parent)
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     left = memoryview(lines.encode())
-    # Unbuffered: closing a buffered file would write once more what a full disk has just refused.
+    # Unbuffered: closing a buffered file would retry the write that a full disk has just refused.
     with path.open("a+b", buffering=0) as file:
         descriptor = file.fileno()
         _drop_torn_line(descriptor)
@@ -212,7 +212,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
 
 
 def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: bool = False) -> None:
-    """Append JSON lines to a file that other processes append to as well: they take turns, and no line is lost.
+    """Append JSON lines to a file that other processes append to as well; a lock prevents losing lines.
 
     Args:
         path: The file; its lock is the hidden ``.NAME.lock`` beside it.
@@ -220,7 +220,7 @@ def locked_append(path: Path, records: Iterable[Mapping[str, Any]], *, durable: 
         durable: Wait until they are on the disk.
 
     Raises:
-        GanzooError: The file or its lock is a link: what it leads to is not ours.
+        GanzooError: The file or its lock is a link, so its target is not ours.
         OSError: The disk is full or the folder cannot be written; none of the lines were added.
     """
     with FileLock(refuse_links(path.with_name(f".{path.name}.lock"), path.parent)):
@@ -242,7 +242,7 @@ def numbered_lines(
 
     Args:
         path: The file.
-        is_whole: Whether a record has all that it needs; a line whose record does not is damaged.
+        is_whole: Whether a record is complete; the line of an incomplete record counts as damaged.
     """
     if not path.exists():
         return []
@@ -263,10 +263,10 @@ def _warn_damaged(path: Path, numbers: tuple[int, ...]) -> None:
 
 
 def parse_json(content: bytes) -> Any:
-    """Parse JSON, but only integers of 64 bits and text that can be encoded again.
+    """Parse JSON; refuse integers beyond 64 bits, and text that cannot be encoded again.
 
     Raises:
-        ValueError: It is not such JSON, or not JSON at all.
+        ValueError: It is not JSON, is nested too deeply, or holds something refused.
     """
     try:
         value = json.loads(content, parse_int=_int64)

@@ -17,8 +17,8 @@ TINY = 1e-12
 def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """The gradient of a critic's summed outputs with respect to its inputs, itself differentiable.
 
-    One helper, because the two ways each fail somewhere: inside a compiled phase only ``torch.func.grad`` traces,
-    in eager mode it fails through train-mode batch normalisation.
+    Neither of the two ways works everywhere: inside a compiled phase, only ``torch.func.grad`` can be traced; in eager
+    mode, it fails on batch normalisation in training mode.
 
     Args:
         critic: From images (n, ...) to outputs (n,).
@@ -38,13 +38,13 @@ def input_gradient(critic: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor
 def squared_norm(x: Tensor) -> Tensor:
     """Squared Euclidean norm of each sample: (n, ...) to (n,), in float32 at least.
 
-    Where training is in bfloat16, G's images are, and so are gradients at them: too coarse to add up squares in.
+    In bfloat16 training, G's images and the gradients at them are bfloat16, which is too coarse to sum squares in.
     """
     return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32)).square().sum(1)
 
 
 def norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample, (n, ...) to (n,), with a finite slope where a sample is zero."""
+    """Euclidean norm of each sample, (n, ...) to (n,), with a finite slope even if a sample is zero."""
     return (squared_norm(x) + TINY).sqrt()
 
 
@@ -63,18 +63,18 @@ def interpolate(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def one_hot(index: Tensor, classes: int) -> Tensor:
-    """One-hot vectors: int64 (...) to int64 (..., classes), zeros where an index is no class.
+    """One-hot vectors: int64 (...) to int64 (..., classes), all zeros for an index that is not a class.
 
-    torch's own looks whether there is such an index, and on some devices waits for the answer.
+    torch's own function checks for such indices, and on some devices waits for the result.
     """
     return (index.unsqueeze(-1) == torch.arange(classes, device=index.device)).long()
 
 
 class _Convolution(torch.autograd.Function):
-    """A partial derivative of A(x, w, g) = Σ g · (x * w), by the one of the three that is None: A is linear in each.
+    """The partial derivative of A(x, w, g) = Σ g · (x * w) with respect to the argument that is None.
 
-    By g it is the convolution itself, by x and by w they are its gradients. Those of all three, and so every derivative
-    of whatever order, are again one of the three.
+    A is linear in each. The derivative with respect to g is the convolution itself; those with respect to x and w are
+    its gradients. The gradients of all three are again among the three, and so are derivatives of any order.
     """
 
     @staticmethod
@@ -107,18 +107,18 @@ _convolution: Callable[..., Tensor] = _Convolution.apply
 def grouped_conv2d(
     maps: Tensor, weight: Tensor, bias: Tensor | None = None, *, padding: int = 0, groups: int
 ) -> Tensor:
-    """``torch.nn.functional.conv2d``, with gradients of gradients that do not grow with the number of groups.
+    """``torch.nn.functional.conv2d``, with a second derivative whose cost does not grow with the number of groups.
 
-    torch's own second derivative, which R1, R2 and path lengths ask for, calls the device several times for each group:
-    thousands of times where each map is a group. A CPU is no faster without these calls, and keeps torch's own, as does
-    a phase that is compiled.
+    torch's own second derivative, which R1, R2 and path lengths need, calls the device several times for each group:
+    thousands of times if each map is a group. A CPU is no faster without these calls, so it uses torch's own, as does
+    a compiled phase.
 
     Args:
         maps: Maps (n, inputs, h, w).
         weight: Kernels (outputs, inputs / groups, k, k).
         bias: Values (outputs,).
         padding: Zeros on each side.
-        groups: Into how many the maps are divided, each with kernels of its own.
+        groups: Number of groups that the maps are divided into, each with its own kernels.
 
     Returns:
         Maps (n, outputs, h + 2 · padding - k + 1, w + 2 · padding - k + 1).
@@ -127,7 +127,7 @@ def grouped_conv2d(
         return conv2d(maps, weight, bias, padding=padding, groups=groups)
     kind = maps.device.type
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)  # here, for derivatives may be taken where autocast is off
+        dtype = torch.get_autocast_dtype(kind)  # here, because derivatives may be taken with autocast off
         maps, weight = maps.to(dtype), weight.to(dtype)
     result = _convolution(maps, weight, None, None, padding, groups)
     return result if bias is None else result + bias.to(result.dtype)[:, None, None]

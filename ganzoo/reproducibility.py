@@ -1,4 +1,4 @@
-"""Computations that give the same numbers again: random states that are seeded and restored, and full precision."""
+"""Reproducible computations: seeding and restoring random states, and full precision."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 def global_state(device: torch.device) -> dict[str, Tensor]:
-    """The state of torch's default generators (dropout, augmentations, interpolation), uint8, by type of device.
+    """The state of torch's default generators (dropout, augmentations, interpolation), uint8, by device type.
 
-    That of the CPU, and that of ``device`` where it is an accelerator.
+    Includes the CPU's, and that of ``device`` if it is an accelerator.
     """
     states = {"cpu": torch.get_rng_state()}
     if device.type != "cpu":
@@ -25,9 +25,9 @@ def restore_global_state(states: Mapping[str, Tensor], device: torch.device, oth
     """Restore the result of ``global_state``.
 
     Args:
-        states: By type of device.
+        states: By device type.
         device: The accelerator, or the CPU.
-        otherwise: Seeds the accelerator's generator where the states were taken without one of its type.
+        otherwise: Seeds the accelerator's generator if ``states`` has none of its type.
     """
     torch.set_rng_state(states["cpu"])
     if device.type != "cpu":
@@ -42,9 +42,9 @@ def seeded_state(seed: int, device: torch.device) -> Tensor:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeded default generators on the CPU and on ``device``, and their old states afterwards.
+    """Seed the default generators of the CPU and of ``device`` for the block, then restore their states.
 
-    ``torch.manual_seed`` would seed every accelerator, also those that are not restored.
+    ``torch.manual_seed`` would seed every accelerator, including those that are not restored.
     """
     before = global_state(device)
     restore_global_state({"cpu": seeded_state(seed, torch.device("cpu"))}, device, seed)
@@ -55,7 +55,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def canonical_order(images: Tensor) -> Tensor:
-    """The rows (n, ...) sorted by their bytes, as indices (n,): one order for a set, however its file sorts it."""
+    """Indices (n,) that sort the rows (n, ...) by their bytes: one order for a set, whatever the order in its file."""
     values = images.contiguous().cpu().numpy().reshape(len(images), -1).view(np.uint8)
     return torch.from_numpy(np.argsort(values.view(f"V{values.shape[1]}").ravel(), kind="stable"))
 

@@ -1,1 +1,1 @@
-"""What plugins import, by way of ``ganzoo`` itself."""
+"""Definitions of the public names; plugins import them from ``ganzoo``."""

@@ -1,8 +1,8 @@
 """The adversarial objective: any loss on logits, with any regularizers and any augmentation.
 
-An ``AdversarialLoss`` is two functions on logits. ``AdversarialGame`` makes an objective of it, with one phase for the
-discriminator and one for the generator; a ``Regularizer`` adds a term to either's loss, and an ``Augmentation`` changes
-what the discriminator sees.
+An ``AdversarialLoss`` is two functions on logits. ``AdversarialGame`` builds an objective from it, with one phase for
+the discriminator and one for the generator; a ``Regularizer`` adds a term to either player's loss, and an
+``Augmentation`` changes what the discriminator sees.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class AdversarialLoss(nn.Module):
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """What the discriminator minimises, from real logits (n,) and fake logits (n,)."""
+        """The discriminator's loss, from real logits (n,) and fake logits (n,)."""
 
     @abstractmethod
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """What the generator minimises, from fake logits (n,) and, where ``pairs`` is set, real logits (n,)."""
+        """The generator's loss, from fake logits (n,) and, if ``pairs`` is set, real logits (n,)."""
 
 
 Player = Literal["discriminator", "generator"]
 SIDES = (*get_args(Player), "both")
-"""What a regularizer's ``side`` may be."""
+"""Valid values of a regularizer's ``side``."""
 
 
 def _not_given(inputs: Tensor) -> Tensor:
@@ -56,23 +56,25 @@ def _unchanged(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class RegularizerContext:
-    """What a regularizer sees of one phase.
+    """What a regularizer gets from one phase.
 
     Attributes:
         networks: All networks, by role.
         critic: The discriminator as a function of images alone, (n, c, h, w) to float32 logits (n,).
-        batch: The phase's batch; ``batch.real`` are the real images before the augmentation.
-        real: Real images (n, c, h, w) as the discriminator saw them, that is after the augmentation.
-        fake: Fake images (n, c, h, w), likewise; carries the generator's graph in a generator phase only.
-        clean_fake: The same fakes before the augmentation; by default ``fake``.
-        augment: The augmentation, (n, c, h, w) to the same size, drawn anew in each call. Without one, the identity.
-        real_logits: Logits (n,) of ``real``; None where the phase did not need them.
-        fake_logits: Logits (n,) of ``fake``; None where the phase did not need them.
+        batch: The phase's batch; ``batch.real`` holds the real images before augmentation.
+        real: Real images (n, c, h, w) as the discriminator sees them, after augmentation.
+        fake: Fake images (n, c, h, w), also after augmentation; they carry the generator's graph only in a generator
+            phase.
+        clean_fake: The same fakes before augmentation; defaults to ``fake``.
+        augment: The augmentation, (n, c, h, w) to the same size, with new random draws in each call; the identity if
+            the recipe has none.
+        real_logits: Logits (n,) of ``real``; None if the phase did not compute them.
+        fake_logits: Logits (n,) of ``fake``; None if the phase did not compute them.
         condition: Extra positional arguments of the networks: the batch's labels in a conditional recipe.
-        generate: The generator as a function of latent codes alone, (n, latent) to images that nobody augmented.
+        generate: The generator as a function of latent codes alone, (n, latent) to images without augmentation.
         features: The discriminator's features (n, feature_width) as a function of images alone; those of ``real`` and
-            ``fake`` are computed once. For regularizers with ``reads_features``.
-        player: Whose loss the penalty joins.
+            ``fake`` are computed only once. For regularizers with ``reads_features``.
+        player: The player whose loss the penalty is added to.
     """
 
     networks: Networks
@@ -94,41 +96,42 @@ class RegularizerContext:
             object.__setattr__(self, "clean_fake", self.fake)
 
     def augmented_critic(self, images: Tensor) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) that nobody augmented, through the augmentation.
+        """Augment images (n, c, h, w), and return their logits (n,).
 
-        What a gradient penalty differentiates, at ``batch.real`` and ``clean_fake``: with an augmentation T, D∘T is the
-        function that is held smooth (StyleGAN2-ADA, R3GAN). The slope of D at T(x) is another number.
+        Gradient penalties differentiate this function, at ``batch.real`` and ``clean_fake``: with an augmentation T,
+        they keep D∘T smooth (StyleGAN2-ADA, R3GAN). The gradient of D at T(x) is a different quantity.
         """
         return self.critic(self.augment(images))
 
     def discriminate_real(self) -> Tensor:
-        """Logits (n,) of ``real``, computed now where the phase did not need them."""
+        """Logits (n,) of ``real``, computed now if the phase did not compute them."""
         return self.critic(self.real) if self.real_logits is None else self.real_logits
 
     def discriminate_fake(self) -> Tensor:
-        """Logits (n,) of ``fake``, computed now where the phase did not need them."""
+        """Logits (n,) of ``fake``, computed now if the phase did not compute them."""
         return self.critic(self.fake) if self.fake_logits is None else self.fake_logits
 
 
 class Regularizer(nn.Module):
-    """Something that holds one player back: a term of its loss, a limit on its weights, a choice among its samples.
+    """Constrains one player: a term in its loss, a limit on its weights, or a selection among its samples.
 
-    A term overrides ``penalty``; the other methods are for what is no term. State (running averages) is a registered
-    buffer that is changed in place, so that it is checkpointed with the rest.
+    A loss term overrides ``penalty``; other constraints override the other methods. Keep state, such as running
+    averages, in registered buffers that change in place, so that checkpoints include it.
 
     Args:
-        weight: Factor of the penalty in the loss. A recipe may give a schedule; the weight is then a scalar buffer
-            that is changed in place before each step.
-        every_steps: Lazy regularisation: apply the penalty on each ``every_steps``-th step, that many times as
-            strongly, as an optimizer step of its own (Karras et al. 2020, StyleGAN2, section 3.1).
+        weight: Factor of the penalty in the loss. A recipe may schedule it; it is then a scalar buffer that is updated
+            in place before each step.
+        every_steps: Lazy regularisation: if above 1, apply the penalty only on every ``every_steps``-th step,
+            multiplied by that number, in a separate optimizer step (Karras et al. 2020, StyleGAN2, section 3.1).
 
     Attributes:
-        side: The player it belongs to, or ``both`` (``context.player`` tells which). An instance may choose:
-            set it in ``__init__``.
-        label: What it is logged as; ganzoo sets it to the registered name.
-        reads_features: Whether it calls ``context.features``. A discriminator without ``features`` is then refused.
-        processes: How many processes train together, each on its share of every batch; ganzoo sets it. What counts
-            images multiplies by it.
+        side: The player that it constrains, or ``both`` (``context.player`` says which). To choose per instance, set
+            it in ``__init__``.
+        label: Its name in the logs; ganzoo sets it to the registered name.
+        reads_features: Whether it calls ``context.features``; if so, ganzoo refuses a discriminator without
+            ``features``.
+        processes: Number of processes that train together, each on its share of every batch; ganzoo sets it. Code that
+            counts images must multiply by it.
     """
 
     side: Player | Literal["both"] = "discriminator"
@@ -152,28 +155,28 @@ class Regularizer(nn.Module):
         self.every_steps = every_steps
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module] | None:
-        """Called once, before training: make buffers as large as a network, or refuse one that does not fit.
+        """Called once, before training: create buffers of a network's size, or refuse a network that does not fit.
 
         Args:
             spec: Image, latent and class sizes.
             networks: All networks, by role.
 
         Returns:
-            Networks to add, by role (a classifier on the discriminator's features), or None. They learn in the phase
-            of the regularizer's side; the discriminator's, where that is ``both``.
+            Networks to add, by role (a classifier on the discriminator's features), or None. They are trained in the
+            phase of the regularizer's side, or in the discriminator's if the side is ``both``.
 
         Raises:
             GanzooError: A network lacks what the regularizer needs.
         """
 
     def penalty(self, context: RegularizerContext) -> Tensor | None:
-        """The penalty before weighting, a scalar; None where nothing joins the loss."""
+        """The penalty before weighting, a scalar, or None to add nothing to the loss."""
         return None
 
     def select(self, fake_logits: Tensor) -> Tensor:
-        """The fake logits (n,) as the generator's loss shall see them (asked on the generator's side alone).
+        """The fake logits (n,) that the generator's loss receives; called only in the generator's phase.
 
-        What comes back has the same shape, because some losses compare real and fake pair by pair.
+        The result must have the same shape, because some losses compare real and fake logits pair by pair.
         """
         return fake_logits
 
@@ -182,16 +185,16 @@ class Regularizer(nn.Module):
 
 
 class Augmentation(nn.Module):
-    """A differentiable change of images, applied to real and fake alike before the discriminator sees them.
+    """A differentiable image transformation, applied to real and fake images before the discriminator sees them.
 
     ``forward`` takes images (n, c, h, w) in [-1, 1] and returns as many of the same size. Values may leave that range
     where clamping would stop gradients (noise, brightness).
 
     Attributes:
-        scheduled: Float options that a recipe may give a schedule. Each is an attribute of the same name; where the
-            recipe does give one, the attribute is a scalar buffer that is changed in place before each step.
-        processes: How many processes train together, each on its share of every batch; ganzoo sets it. What counts
-            images multiplies by it.
+        scheduled: Float options that a recipe may schedule. Each is an attribute of the same name; if scheduled, it is
+            a scalar buffer that is updated in place before each step.
+        processes: Number of processes that train together, each on its share of every batch; ganzoo sets it. Code that
+            counts images must multiply by it.
     """
 
     scheduled: ClassVar[tuple[str, ...]] = ()
@@ -206,14 +209,14 @@ ContextFn = Callable[[Networks, Batch], RegularizerContext]
 
 
 class AdversarialGame(Objective):
-    """A discriminator and a generator who take turns (Goodfellow et al. 2014, Algorithm 1).
+    """A discriminator and a generator, trained alternately (Goodfellow et al. 2014, Algorithm 1).
 
     Args:
         loss: What each player minimises.
-        regularizers: Terms added to either player's loss, by the name they are logged under.
-        augmentation: Applied to everything the discriminator sees.
-        share_fakes: The generator is judged on the images that the discriminator has just learnt from, which saves a
-            pass through it. Otherwise each draws its own.
+        regularizers: Constraints on either player, each logged under its ``label``.
+        augmentation: Applied to all images that the discriminator sees.
+        share_fakes: Train the generator on the same fakes as the discriminator, which saves a pass through the
+            generator. Otherwise each phase generates its own.
     """
 
     def __init__(
@@ -238,7 +241,7 @@ class AdversarialGame(Objective):
         self._added: dict[Regularizer, tuple[str, ...]] = {}
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Learn the sizes, and show the networks to the regularizers, who may add some of their own."""
+        """Record the sizes, and bind the regularizers, which may add networks."""
         added = dict(super().bind(spec, networks))
         for term in self._terms:
             if term.reads_features and not hasattr(networks["discriminator"], "features"):
@@ -297,7 +300,7 @@ class AdversarialGame(Objective):
         context = self.discriminator_context(networks, batch)
         if self._reads_features or not getattr(networks["discriminator"], "per_image", False):
             real, fake = context.critic(context.real), context.critic(context.fake)
-        else:  # where each image is looked at alone, one pass is faster than two
+        else:  # if the discriminator judges each image separately, one pass is faster than two
             real, fake = context.critic(torch.cat([context.real, context.fake])).chunk(2)
         if self.augmentation is not None:
             self.augmentation.observe(real.detach())
@@ -316,13 +319,13 @@ class AdversarialGame(Objective):
         return _total(self.loss.generator(real, fake), terms, context)
 
     def discriminator_context(self, networks: Networks, batch: Batch) -> RegularizerContext:
-        """What the discriminator is shown: fakes carry no graph."""
+        """The context of a discriminator phase: fakes carry no graph."""
         with torch.no_grad():
             fake = self.fakes(networks, batch) if batch.fake is None else batch.fake.detach()
         return self._context("discriminator", networks, batch, fake)
 
     def generator_context(self, networks: Networks, batch: Batch) -> RegularizerContext:
-        """What the generator is judged on: fakes carry its graph."""
+        """The context of a generator phase: fakes carry the generator's graph."""
         fake = self.fakes(networks, batch) if batch.fake is None else batch.fake
         return self._context("generator", networks, batch, fake)
 

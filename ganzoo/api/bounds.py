@@ -1,8 +1,7 @@
-"""What numbers an option may be.
+"""Bounds of numeric options.
 
-An author states a bound in the annotation of an option, ``Annotated[float, Field(gt=0, le=1)]``, or takes one of these
-by name. Where none is stated, a number has to be one that tensors can hold: a whole one of 64 bits, another one of
-single precision.
+A plugin's author states a bound in an option's annotation, ``Annotated[float, Field(gt=0, le=1)]``, or uses one of
+these types. A number without a bound must fit into a tensor: an integer into int64, any other number into float32.
 """
 
 from __future__ import annotations
@@ -15,22 +14,22 @@ INT64 = (-(2**63), 2**63 - 1)
 FLOAT32 = (-3.4028234663852886e38, 3.4028234663852886e38)
 
 Weight = Annotated[float, Field(ge=-1e9, le=1e9)]
-"""A factor of a term of a loss."""
+"""The factor of a loss term."""
 
 EverySteps = Annotated[int, Field(ge=1, le=1_000_000)]
-"""Steps between two times that something is done."""
+"""An interval in steps; 1 is every step."""
 
 ImageCount = Annotated[int, Field(ge=1, le=10**12)]
-"""Real images shown, as the length of a training is counted."""
+"""A number of real images shown, the unit of training length."""
 
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """Units or channels of a layer, or numbers in a latent code."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-"""A share of a whole, or a probability."""
+"""A fraction, or a probability."""
 
 Shift = Annotated[int, Field(ge=0, le=4096)]
-"""Pixels that an image is moved by; those of a smaller image leave the frame."""
+"""Pixels to move an image by; an image smaller than that leaves the frame."""
 
 Scale = Annotated[float, Field(ge=0, le=1e6)]
-"""A standard deviation, a margin or another length, in units of what it is compared with."""
+"""A standard deviation, a margin or another length, in the units of the quantity it is compared with."""

@@ -1,8 +1,8 @@
-"""Samples in memory, as a dataset plugin hands them over, and what one of them is: its modality.
+"""Datasets in memory, as dataset plugins return them, and modalities: what a sample is.
 
-A dataset names its modality, and everything after that asks the modality instead of testing for images. ``Images`` and
-``Points`` are pictures and points of the plane; ``Audio`` is mono sound. A plugin adds its own by subclassing
-``Modality`` and giving it to its ``Dataset``.
+A dataset names its modality, and all later code asks the modality instead of testing for images. ``Images`` are
+pictures, ``Points`` are points in a d-dimensional space, and ``Audio`` is mono sound. A plugin adds a modality by
+subclassing ``Modality`` and passing an instance to its ``Dataset``.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from ganzoo.files import refuse_links, write_atomically
 GAP = 2
 """Black pixels between the images of a grid."""
 MOST_HERTZ = 1_000_000
-"""Samples of sound per second: more than anybody records."""
+"""The highest sample rate of sound, per second: more than anybody records."""
 PLOT = 384
 """Width and height of a plot of points or sound, in pixels."""
 OVERVIEW = 2500
-"""Points in an overview: enough to see how densely they lie."""
+"""Points in an overview: enough to show their density."""
 
 
 class Modality(ABC):
     """One kind of sample. Networks see float32 in [-1, 1]; datasets and files hold the stored form.
 
-    Two modalities are equal if they are of one class and shape.
+    Two modalities are equal if their class and shape are equal.
 
     Args:
-        shape: Of one sample, as networks see it and datasets store it, without the batch.
+        shape: Shape of one sample, for networks and in datasets, without the batch dimension.
 
     Attributes:
-        name: What run.json records.
+        name: The name in run.json.
         stored: The type that datasets hold and sampling returns.
-        quantisation: How samples are quantised, as a score's protocol says it; ``none`` where they are not.
-        suffixes: The endings of the files that ``write`` can make.
+        quantisation: How samples are quantised, as a score's protocol records it; ``none`` if they are not.
+        suffixes: The file suffixes that ``write`` supports.
     """
 
     name: ClassVar[str]
@@ -69,7 +69,7 @@ class Modality(ABC):
         return f"{self.name} of shape {'x'.join(map(str, self.shape))}"
 
     def options(self) -> dict[str, int]:
-        """What its constructor takes besides the shape, by keyword, for run.json."""
+        """The constructor's keyword arguments besides the shape, for run.json."""
         return {}
 
     @abstractmethod
@@ -78,13 +78,13 @@ class Modality(ABC):
 
     @abstractmethod
     def from_network(self, outputs: Tensor) -> Tensor:
-        """What a generator drew, (n, *shape) nominally in [-1, 1], as stored samples on the same device.
+        """A generator's outputs (n, *shape), nominally in [-1, 1], as stored samples on the same device.
 
-        NaN is the caller's to refuse.
+        The caller must refuse NaN.
         """
 
     def check(self, samples: Tensor) -> str | None:
-        """What is wrong with stored samples beyond their type and shape, as a phrase; None where nothing is."""
+        """What is wrong with stored samples besides their type and shape, as a phrase; None if nothing is."""
         return None
 
     def overview_size(self, columns: int, rows: int) -> int:
@@ -97,7 +97,7 @@ class Modality(ABC):
 
         Args:
             samples: Stored samples (n, *shape).
-            columns: Samples in a row; about the square root of n where None, more where that fills the last row.
+            columns: Samples per row. None means about the square root of n, or more if that fills the last row.
 
         Returns:
             uint8 (1 or 3, height, width).
@@ -107,8 +107,8 @@ class Modality(ABC):
         """Write samples to one file, atomically.
 
         Args:
-            path: Its ending, one of ``suffixes``, decides the format: ``.png`` is a picture of all of them, ``.npz``
-                holds the arrays ``images`` and, where they are known, ``labels``.
+            path: Its suffix, one of ``suffixes``, decides the format: ``.png`` is a picture of all samples, ``.npz``
+                holds the arrays ``images`` and, if they are known, ``labels``.
             samples: Stored samples (n, *shape), on the CPU.
             labels: int64 (n,), or None.
         """
@@ -130,9 +130,9 @@ class Modality(ABC):
 
 
 class Images(Modality):
-    """Pictures of 256 levels: ``Images(channels, height, width)``, channels being 1 or 3.
+    """Pictures with 256 levels: ``Images(channels, height, width)``, with 1 or 3 channels.
 
-    Stored as uint8; -1 is 0 and 1 is 255.
+    Stored as uint8: -1 becomes 0, and 1 becomes 255.
     """
 
     name = "images"
@@ -171,7 +171,7 @@ class Images(Modality):
 
 
 class Points(Modality):
-    """Points of a d-dimensional space: ``Points(1, 1, d)``, so that networks for images take them too.
+    """Points in a d-dimensional space: ``Points(1, 1, d)``, a shape that networks for images accept too.
 
     Stored as float32 in [-1, 1] and never quantised: 256 levels are too coarse to tell the modes of a mixture apart.
     """
@@ -196,19 +196,19 @@ class Points(Modality):
         return None if bool((samples.abs() <= 1).all()) else "points outside of [-1, 1], or NaN"
 
     def overview_size(self, columns: int, rows: int) -> int:
-        """Many more than images: one point alone says little."""
+        """Many more than for images: a single point says little."""
         return OVERVIEW
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
-        """Grey dots on black, brighter where more points fall on a pixel; the first two coordinates, right and up.
+        """Grey dots on black, brighter where more points fall on a pixel, at their first two coordinates (right, up).
 
-        A dot is 3x3 pixels, so that a thumbnail shows it too. What lies outside of [-1, 1] is drawn on the border.
+        A dot is 3x3 pixels, so that it shows in a thumbnail too. Points outside [-1, 1] are drawn on the border.
         Returns uint8 (1, 384, 384): 0 where there are no points, 96 for a single one, up to 255 where there are most.
         """
         places = ((samples.flatten(0, -2)[:, :2] + 1) / 2 * (PLOT - 1)).round().clamp(0, PLOT - 1).long()
         across, down = places[:, 0], PLOT - 1 - places[:, 1]
         count = (down * PLOT + across).bincount(minlength=PLOT**2).float()
-        # By logarithms, so that one point alone is seen beside hundreds on one pixel.
+        # On a log scale, so that a single point is visible beside a pixel with hundreds.
         brightness = (96 + 159 * count.log() / count.max().clamp(min=2).log()).where(count > 0, 0)
         dots = F.max_pool2d(brightness.view(1, PLOT, PLOT), kernel_size=3, stride=1, padding=1)
         return dots.round().to(torch.uint8)
@@ -257,7 +257,7 @@ class Audio(Modality):
         return None if bool((samples.abs() <= 1).all()) else "sound outside of [-1, 1], or NaN"
 
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
-        """Waveforms on black, one above the other: each column of pixels spans its lowest to its highest value."""
+        """Waveforms on black, one above the other; each column of pixels spans the range of the values it covers."""
         height = 48
         canvas = torch.zeros(1, len(samples) * (height + GAP) + GAP, PLOT, dtype=torch.uint8)
         level = torch.linspace(1, -1, height)[:, None]
@@ -286,19 +286,19 @@ class Audio(Modality):
 
 
 BUILT_IN: tuple[type[Modality], ...] = (Images, Points, Audio)
-"""What a run folder's record is read back to without its dataset."""
+"""The modalities that a run folder's record is enough to restore, without its dataset."""
 
 
 def recorded(name: str, shape: Sequence[int], options: Mapping[str, int] | None = None) -> Modality | None:
-    """The built-in modality that a run recorded; None where it is a plugin's, which its dataset knows.
+    """The built-in modality that a run recorded; None for a plugin's, which only its dataset knows.
 
     Args:
         name: Its name.
         shape: Of one sample.
-        options: As ``Modality.options`` gave them; None for a run from before they were recorded.
+        options: As ``Modality.options`` returned them; None for old runs, which did not record them.
 
     Raises:
-        GanzooError: It has no such options.
+        GanzooError: The modality has no such options.
     """
     found = next((kind for kind in BUILT_IN if kind.name == name), None)
     if found is None:
@@ -310,7 +310,7 @@ def recorded(name: str, shape: Sequence[int], options: Mapping[str, int] | None 
 
 
 def of_samples(samples: Tensor) -> Modality:
-    """The modality of stored samples that came without one.
+    """The modality of stored samples that do not name one.
 
     Raises:
         GanzooError: They are neither uint8 (n, 1 or 3, h, w) nor float32 (n, 1, 1, d).
@@ -336,32 +336,32 @@ def png(picture: Tensor) -> bytes:
 
 
 Split = Literal["train", "test"]
-"""What a dataset plugin is asked for."""
+"""The splits that a dataset plugin provides."""
 Part = Literal["train", "validation", "test"]
-"""What scores refer to: ``validation`` is a part of the training images that is not trained on."""
+"""The parts that scores refer to: ``validation`` is held out from the training images."""
 RESERVED = ("image", "label", "z", "fake", "real")
-"""Names that a further column may not have."""
+"""Names that an additional column may not have."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The samples of one split, on the CPU: named columns of equally many rows.
+    """The samples of one split, on the CPU: named columns with the same number of rows.
 
     A dataset plugin registers a factory ``(split, folder, *, options...) -> Dataset``, where ``folder`` is the user's
     ``--data-dir`` or None.
 
     Attributes:
         name: The registered name.
-        split: ``"train"``, ``"test"``, or ``"validation"`` for a part of the training images that is not trained on.
+        split: ``"train"``, ``"test"``, or ``"validation"`` for held-out training images.
         images: The samples, in their modality's stored form (n, *shape): uint8 (n, 1 or 3, h, w) for images, float32
             (n, 1, 1, d) in [-1, 1] for points.
         labels: int64 (n,), or None.
-        classes: Names of the classes, in the order of the labels; empty where there are none.
-        columns: Further columns by name, each (n, ...): ``source`` is what a translating generator starts from.
-            A batch carries them as they are.
-        modality: What a sample is; images or points, by type and shape, where it is not given.
-        world: What the samples show, as extractors know it: the name of the dataset that an extractor was fitted to,
-            such as ``mnist`` for a thousand digits out of it. The dataset's own name where it is not given.
+        classes: Names of the classes, in the order of the labels; empty if there are none.
+        columns: Additional columns by name, each (n, ...): ``source`` is the input of a translating generator.
+            Batches carry them unchanged.
+        modality: What a sample is. Default: images or points, inferred from type and shape.
+        world: The dataset that the samples come from, by the name in extractors' ``worlds``: ``mnist`` for a thousand
+            of its digits. Default: the dataset's own name.
     """
 
     name: str
@@ -428,11 +428,11 @@ class Dataset:
 
     @property
     def column_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Names of the further columns, each with the shape of one row."""
+        """Names of the additional columns, each with the shape of one row."""
         return tuple((name, tuple(column.shape[1:])) for name, column in self.columns.items())
 
     def rows(self, chosen: Tensor) -> Dataset:
-        """The rows of these indices, int64 (m,)."""
+        """The rows with these indices, int64 (m,)."""
         return replace(
             self,
             images=self.images[chosen],
@@ -442,7 +442,7 @@ class Dataset:
 
 
 ImageDataset = Dataset
-"""What it was called while every dataset was of images."""
+"""The old name of ``Dataset``, from when every dataset held images."""
 
 
 def cache_folder(*parts: str) -> Path:

@@ -1,4 +1,4 @@
-"""What measures samples: extractors turn images into features, and metrics compare those with real images'."""
+"""Measuring samples: extractors compute features of images, and metrics compare them with those of real images."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Extractor(nn.Module):
     """A fixed feature extractor that scores are computed in.
 
     Attributes:
-        shape: The images it takes, (channels, height, width); anything else is refused, never resampled.
+        shape: The image size that it accepts, (channels, height, width); others are refused, never resampled.
         width: Number of features.
-        classes: Number of classes it tells apart, 0 where it is no classifier.
-        rejects: Whether it may put an image into no class at all.
-        resizing: How it resizes images, as a score's protocol says it; ``none`` where it takes them as they are.
-        batch_size: Images at a time, as many as fit into a small GPU's memory.
-        worlds: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only where somebody
-            insists. Empty for an extractor of any images.
+        classes: Number of classes that it distinguishes; 0 if it is not a classifier.
+        rejects: Whether it may reject an image, that is, assign it to no class.
+        resizing: How it resizes images, as a score's protocol records it; ``none`` if it does not.
+        batch_size: Images per batch: as many as fit into a small GPU's memory.
+        worlds: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only if the user insists
+            (``--anyway``). Empty for an extractor for any images.
     """
 
     shape: ClassVar[tuple[int, ...]]
@@ -53,9 +53,9 @@ class Extractor(nn.Module):
 
     @property
     def projection(self) -> Tensor | None:
-        """What features are multiplied by before Gaussians are fitted to them, (width, k): whitened coordinates, say.
+        """A matrix (width, k) to multiply features by before Gaussians are fitted to them, for instance to whiten them.
 
-        Everything but Fréchet distances takes the features as they are. None where Fréchet distances do too.
+        Only Fréchet distances use it; None if they use the features unchanged, as everything else does.
         """
         return None
 
@@ -67,19 +67,19 @@ class Extractor(nn.Module):
             images: uint8 (n, c, h, w); an extractor for points takes float32 in [-1, 1].
 
         Returns:
-            Features (n, width) float32, and logits (n, classes) float32 or None. Logits are -inf throughout where an
-            image belongs to no class.
+            Features (n, width) float32, and logits (n, classes) float32 or None. All logits of an image that belongs
+            to no class are -inf.
         """
 
 
 @dataclass(frozen=True)
 class Features:
-    """What an extractor sees in a set of images.
+    """An extractor's outputs for a set of images.
 
     Attributes:
         values: (n, width) float32, on the CPU.
-        logits: (n, classes) float32, on the CPU; None where the extractor is no classifier.
-        projection: The extractor's own, (width, k) on the CPU, or None.
+        logits: (n, classes) float32, on the CPU; None if the extractor is not a classifier.
+        projection: The extractor's ``projection``, (width, k) on the CPU, or None.
     """
 
     values: Tensor
@@ -104,17 +104,17 @@ class Features:
         import numpy as np
         from torch_fidelity.metric_fid import fid_features_to_statistics
 
-        # torch-fidelity averages in the type it is given, and a float32 sum of many rows depends on their order.
+        # torch-fidelity averages in the input's type, and a float32 sum of many rows depends on their order.
         found = fid_features_to_statistics(self.projected)
         sigma = np.atleast_2d(found["sigma"])  # numpy's covariance of a single feature is a number
         return {"mu": self.projected.mean(0, dtype=torch.float64).numpy(), "sigma": sigma}
 
     @property
     def class_logits(self) -> Tensor:
-        """The logits of an extractor that is a classifier.
+        """The logits, for an extractor that is a classifier.
 
         Raises:
-            ValueError: It is none; a metric with ``needs_logits`` is never given one.
+            ValueError: It is not a classifier; a metric with ``needs_logits`` never gets such an extractor.
         """
         if self.logits is None:
             raise ValueError("The extractor is no classifier, so it gives no logits.")
@@ -123,20 +123,20 @@ class Features:
 
 CPU = torch.device("cpu")
 SEED = 0
-"""Of the batches that a trained model is given, and of what its networks draw."""
+"""Seeds the order of a trained model's batches, and the random numbers of its networks."""
 T = TypeVar("T")
 Better = Literal["lower", "higher", "neither"]
-"""Which way a score is better; ``neither`` where real images' own score is best."""
+"""Whether lower or higher scores are better; ``neither`` if the score of real images is best."""
 Scale = Literal["ratio", "count", "share"]
-"""How two scores compare: by their ratio, or, of shares from 0 to 1, by the ratio of their odds."""
+"""How two scores compare: by their ratio, or, for shares from 0 to 1, by the ratio of their odds."""
 
 
 class Reference(Protocol):
-    """Real images as one extractor sees them; what is expensive comes from a cache."""
+    """Real images and one extractor's features of them; expensive results come from a cache."""
 
     @property
     def dataset(self) -> Dataset:
-        """The images, with labels where there are any."""
+        """The images, with labels if they have any."""
 
     @property
     def key(self) -> Mapping[str, Any]:
@@ -147,18 +147,18 @@ class Reference(Protocol):
         """Their features."""
 
     def radii(self, k: int) -> Tensor:
-        """The distance of each to the k-th nearest of the others, (n,) float64."""
+        """The distance from each image to the k-th nearest of the others, (n,) float64."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What was trained.
+    """A trained model.
 
     Attributes:
-        objective: What was optimised.
-        networks: By role, at least ``objective.samples_with``, on ``device``.
-        device: Where they are.
-        batch_size: Images at a time.
+        objective: The objective that was optimised.
+        networks: Networks by role, at least those in ``objective.samples_with``, on ``device``.
+        device: The device of the networks.
+        batch_size: Images per batch.
     """
 
     objective: Objective
@@ -167,22 +167,22 @@ class TrainedModel:
     batch_size: int = 500
 
     def apply(self, name: str, dataset: Dataset) -> Tensor:
-        """What a method of the objective's makes of a whole dataset, the networks being in evaluation mode.
+        """Apply one of the objective's methods to a whole dataset, with the networks in evaluation mode.
 
-        Batches are drawn at random with a fixed seed, and are of one size up to one image: a layer that looks at its
-        whole batch would otherwise see one class alone where a file is sorted by class. The order of the images changes
-        nothing.
+        Batches are drawn at random with a fixed seed, because in a file sorted by class, a layer that looks at its
+        whole batch would otherwise see a single class. Batch sizes differ by at most one image. The order of the
+        dataset does not affect the results.
 
         Args:
-            name: Of ``method(networks, images, label)``, from images (n, *shape) as networks see them and labels (n,),
-                zeros where there are none.
+            name: The method's name. It is called as ``method(networks, images, label)``, with images (n, *shape) as
+                networks see them and labels (n,), zeros if there are none.
             dataset: The images.
 
         Returns:
-            Its results in the order of the images, on the CPU.
+            The results, in the order of the images, on the CPU.
 
         Raises:
-            Diverged: Some of them are NaN or infinite.
+            Diverged: Some results are NaN or infinite.
         """
         method, modality = getattr(self.objective, name), dataset.modality
         labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
@@ -204,7 +204,7 @@ class TrainedModel:
 
 @contextmanager
 def evaluating(networks: Networks) -> Iterator[None]:
-    """Evaluation mode, and each module's own mode afterwards."""
+    """Put networks into evaluation mode for the block, then restore each module's mode."""
     modes = [(module, module.training) for network in networks.values() for module in network.modules()]
     try:
         for network in networks.values():
@@ -217,18 +217,18 @@ def evaluating(networks: Networks) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class MetricInputs:
-    """What a metric is computed from: samples and real images, as one extractor sees them.
+    """A metric's inputs: samples and real images, with one extractor's features of them.
 
     Attributes:
         n: Number of samples, at least 2.
-        extract: Gives the samples' features; called at most once.
-        labels: int64 (n,), the classes that were asked for, or None.
+        extract: Returns the samples' features; called at most once.
+        labels: int64 (n,), the requested classes, or None.
         real: The reference: real images that the samples are compared with.
-        training_set: Gives the images the generator was trained on. They are many: ask only where you need them.
-        device: Where large computations, such as distances between all images, are best done. What is handed over and
-            what is handed back is on the CPU.
-        model: What was trained, for a ``ModelMetric``; None where only its samples are known.
-        see: Gives the features of any images, in their modality's stored form.
+        training_set: Returns the images that the generator was trained on. There are many: call it only if needed.
+        device: The device for large computations, such as distances between all images. Inputs and results are on the
+            CPU.
+        model: The trained model, for a ``ModelMetric``; None if only its samples are available.
+        see: Returns the features of any images, given in their modality's stored form.
     """
 
     n: int
@@ -247,7 +247,7 @@ class MetricInputs:
         return self.extract()
 
     def shared(self, name: str, compute: Callable[[], T]) -> T:
-        """What ``compute`` gives, computed once for all metrics that ask under this name."""
+        """The result of ``compute``, computed once for all metrics that ask for it by this name."""
         if name not in self._shared:
             self._shared[name] = compute()
         found: T = self._shared[name]
@@ -258,19 +258,20 @@ class Metric(ABC):
     """A number that says how samples compare with real images.
 
     Attributes:
-        better: Which way is better.
-        range: Its values in words: ``0 to 1``.
-        least: The fewest images it takes, of samples and of real ones.
+        better: Whether lower or higher values are better.
+        range: Its range in words: ``0 to 1``.
+        least: The fewest samples, and the fewest real images, that it accepts.
         needs_logits: Whether the extractor must be a classifier.
-        needs_labels: Whether samples must come with the classes that were asked for.
-        held_out: Whether its floor must be of real images that nothing was trained on.
-        rejecting: What it makes of an extractor that may put an image into no class: such a metric ``refuses`` it,
-            ``takes`` it as well, or ``needs`` one.
-        alone: Whether it uses the samples alone, never the reference.
-        needs_features: Whether it is computed in an extractor's features. One that needs none, which only a
-            ``ModelMetric`` may be, is asked for by its name alone: ``test-error``.
-        scale: How studies compare two of its values: by their ``ratio``; a ``count`` too, whose rounding they take for
-            noise; a ``share``, from 0 to 1, by its odds, since near 1 there is no room for a ratio.
+        needs_labels: Whether samples must come with the requested classes.
+        held_out: Whether its floor (real vs real) must use real images that nothing was trained on.
+        rejecting: How it treats an extractor that may assign an image to no class (``Extractor.rejects``): it
+            ``refuses`` it, ``takes`` it too, or ``needs`` one.
+        alone: Whether it does without the reference's features.
+        needs_features: Whether it is computed on an extractor's features. Only a ``ModelMetric`` may do without; it is
+            then requested by its name alone: ``test-error``.
+        scale: How studies compare two of its values: by their ``ratio``; as a ``count``, by the ratio too, with
+            rounding treated as noise; as a ``share`` from 0 to 1, by the ratio of odds, because near 1 plain ratios
+            hardly differ.
     """
 
     better: Better
@@ -291,23 +292,23 @@ class Metric(ABC):
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """What the score depends on besides images and extractor, as JSON: part of its protocol.
 
-        It is asked for before there are samples: of ``inputs`` it may use ``n``, ``real`` and ``training_set``.
+        Called before samples exist: it may use only ``n``, ``real`` and ``training_set`` of ``inputs``.
         """
         return {}
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """Where the score would be with other samples of the same generator, 95%; None where that is unknown.
+        """The 95% interval of the score over other samples of the same generator; None if unknown.
 
-        It stands beside every final score, so it should cost little more than the score itself.
+        It is computed for every final score, so it should cost little more than the score itself.
 
         Args:
             inputs: As for ``compute``.
-            value: What ``compute`` gave.
+            value: What ``compute`` returned.
         """
         return None
 
     def obstacle(self, extractor: Extractor, dataset: Dataset) -> str | None:
-        """Why it cannot be computed with this extractor on this dataset, as a phrase; None where it can."""
+        """Why it cannot be computed with this extractor on this dataset, as a phrase; None if it can."""
         if self.needs_logits and not extractor.classes:
             return "its extractor is no classifier"
         if self.needs_logits and extractor.rejects and self.rejecting == "refuses":
@@ -320,18 +321,18 @@ class Metric(ABC):
 
 
 class ModelMetric(Metric):
-    """A number that says how well a trained model does what it is for on real images, beside drawing samples.
+    """A number that says how well a trained model does a task on real images, such as classifying them.
 
-    It calls a method of the objective's, ``method(networks, images, label)``, on the reference images, and needs no
-    samples. ``compute`` uses ``outputs`` and ``inputs.real.dataset``. Real images have no such score, so there is
-    no real vs real beside it. Where it needs features, they come from ``inputs.see``.
+    It calls a method of the objective, ``method(networks, images, label)``, on the reference images, and needs no
+    samples. ``compute`` uses ``outputs`` and ``inputs.real.dataset``. Real images have no such score, so it has no
+    real vs real. If it needs features, they come from ``inputs.see``.
 
     Attributes:
         calls: The objective's method.
         does: What an objective with this method does, as the end of a sentence: ``classifies images``.
         needs_classes: Whether the reference must have labels.
-        needs_unconditional: Whether the recipe must not be conditional. The networks of one that is are given each
-            image's own label, and a score of how well they find it would read it from their input.
+        needs_unconditional: Whether the recipe must be unconditional. In a conditional recipe, the networks receive
+            each image's label, so a score of how well they predict it would only measure their input.
     """
 
     calls: str
@@ -342,18 +343,18 @@ class ModelMetric(Metric):
     needs_unconditional: bool = False
 
     def outputs(self, inputs: MetricInputs) -> Tensor:
-        """What ``calls`` gives for the reference images, in their order, on the CPU.
+        """The results of ``calls`` for the reference images, in order, on the CPU.
 
-        Computed once for all metrics that are given these ``inputs``: those of one extractor, or those of none.
+        Computed once for all metrics that share these ``inputs``: those with the same extractor, or without any.
         """
         model = inputs.model
         assert model is not None, "a metric of a model is given one"
         return inputs.shared(f"outputs of {self.calls}", lambda: model.apply(self.calls, inputs.real.dataset))
 
     def obstacle_in_model(self, objective: Objective | None, dataset: Dataset) -> str | None:
-        """Why it cannot be computed of this objective's networks on this dataset, as a phrase; None where it can.
+        """Why it cannot be computed for this objective's networks on this dataset, as a phrase; None if it can.
 
-        Of the objective, ``spec`` is known, but not yet its networks.
+        The objective has its ``spec`` at this point, but no networks yet.
         """
         if objective is None:
             return "it measures a trained model, not images"

@@ -1,4 +1,4 @@
-"""What is optimised: an ``Objective`` is a list of phases over named networks, built for the sizes of a ``Spec``.
+"""Objectives: an ``Objective`` is a list of phases over named networks, built for the sizes in a ``Spec``.
 
 Most papers need less: an ``AdversarialLoss``, two functions on logits (``ganzoo/api/adversarial.py``).
 """
@@ -22,13 +22,13 @@ class Spec:
     """Sizes that come from the dataset and the prior, never hard-coded in a network.
 
     Attributes:
-        shape: Of one sample: (channels, height, width) for images, (1, 1, d) for points, (1, length) for sound.
-        prior: Where latent codes come from.
-        classes: Number of classes a conditional network is asked for; 0 where the recipe is unconditional.
-        modality: What a sample is; images of ``shape`` where it is not given.
-        columns: Shapes of the further columns that each row of the dataset has: ``{"source": (1, 28, 28)}``.
-        dataset_classes: Number of classes of the dataset, whether or not the networks are told, 0 where it has no
-            labels; None where that is unknown.
+        shape: Shape of one sample: (channels, height, width) for images, (1, 1, d) for points, (1, length) for sound.
+        prior: The distribution of latent codes.
+        classes: Number of classes that networks are conditioned on; 0 if the recipe is unconditional.
+        modality: What a sample is. Default: images of ``shape``.
+        columns: Name and row shape of each additional column of the dataset: ``(("source", (1, 28, 28)),)``.
+        dataset_classes: Number of classes of the dataset, even if the recipe is unconditional; 0 if it has no labels,
+            None if unknown.
     """
 
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class Spec:
 
     @property
     def pixels(self) -> int:
-        """Numbers in one sample: channels * height * width for images."""
+        """Values in one sample: channels * height * width for images."""
         count = 1
         for size in self.shape:
             count *= size
@@ -60,7 +60,7 @@ class Spec:
         """(channels, height, width).
 
         Raises:
-            GanzooError: The samples are no images.
+            GanzooError: The samples are not images.
         """
         return self.channels, self.height, self.width
 
@@ -106,17 +106,17 @@ Losses = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """What one phase sees, all on the training device: named columns of n rows each.
+    """The data of one phase, on the training device: named columns of n rows each.
 
     Attributes:
         real: Real samples (n, *shape) in [-1, 1]; images are (n, c, h, w).
-        label: Their classes (n,), int64; zeros where the dataset has none. Fakes are drawn with the same labels, so
-            that real and fake are comparable pair by pair.
-        z: Latent codes (n, latent), drawn anew for every phase, or once for all phases that share fakes.
-        source: What a translating generator starts from (n, ...), where the dataset has such a column.
-        fake: The samples (n, *shape) that the generator made of ``z``, with its graph, where phases share them; None
-            where the phase is to generate its own.
-        extra: The dataset's further columns, by name.
+        label: Their classes (n,), int64; zeros if the dataset has none. Fakes get the same labels, so that real and
+            fake samples can be compared pair by pair.
+        z: Latent codes (n, latent), drawn separately for every phase, or once for all phases that share fakes.
+        source: The input of a translating generator (n, ...), if the dataset has such a column.
+        fake: The samples (n, *shape) that the generator made from ``z``, with its graph, if phases share them; None if
+            the phase generates its own.
+        extra: The dataset's additional columns, by name.
     """
 
     real: Tensor
@@ -128,13 +128,13 @@ class Batch:
 
     @classmethod
     def of(cls, columns: Mapping[str, Tensor], z: Tensor) -> Batch:
-        """A sampler's columns with latent codes."""
+        """A batch of a sampler's columns and latent codes."""
         own = ("image", "label", "source")
         extra = {name: column for name, column in columns.items() if name not in own}
         return cls(columns["image"], columns["label"], z, columns.get("source"), extra=extra)
 
     def columns(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """Some of the dataset's further columns, by name.
+        """Some of the dataset's additional columns, by name.
 
         Raises:
             KeyError: The dataset has no such column.
@@ -145,20 +145,20 @@ class Batch:
 
 @dataclass(frozen=True)
 class Phase:
-    """What some optimizers minimise, and when.
+    """A loss, the networks that it trains, and when it runs.
 
     Attributes:
         name: For logs, and for a recipe's ``phases`` section.
         trains: Roles whose parameters it updates; all others are frozen meanwhile.
         loss: From networks and batch to ``{"loss": ..., ...}``, all scalars. No host synchronisation inside.
-        repeat: How often it runs in one step, each time on the next real batch (critic iterations).
-        every_steps: It runs on each ``every_steps``-th step only (lazy regularisation).
-        begin: The share of the training after which it begins to run: 0.5 for a prior that is fitted to codes which an
-            earlier phase has learned by then.
+        repeat: How many times it runs in one step, each time on the next real batch (critic iterations).
+        every_steps: It runs only on every ``every_steps``-th step (lazy regularisation).
+        begin: The share of the training after which it begins to run: 0.5, for instance, to fit a prior to codes that
+            an earlier phase has learned by then.
         end: The share of the training after which it stops.
-        after: Called without gradients after the optimizers stepped (weight clipping, balance terms).
-        shares_fakes: Whether it takes ``batch.fake``, generated once a step for all phases that do, which then have
-            their turns one after another on one batch. The phase that trains the generator is the last of them.
+        after: Called without gradients after the optimizers' step (weight clipping, balance terms).
+        shares_fakes: Whether it uses ``batch.fake``. Phases that do run one after another on the same batch, with
+            fakes generated once per step. The phase that trains the generator is the last of them.
     """
 
     name: str
@@ -173,17 +173,17 @@ class Phase:
 
 
 class Objective(nn.Module):
-    """A list of phases over named networks, with whatever state they need as registered buffers.
+    """A list of phases over named networks; state that they need is in registered buffers.
 
-    A module, so that its buffers (BEGAN's k, ADA's p, running averages) are checkpointed with the rest.
+    It is a module, so that checkpoints include its buffers (BEGAN's k, ADA's p, running averages).
 
     Attributes:
         roles: The networks a recipe must name, each with the kind that provides it.
-        samples_with: The roles that drawing samples needs, and the objective's other methods that metrics call; each
+        samples_with: The roles needed to draw samples, and by the objective's other methods that metrics call; each
             gets an exponential moving average.
         generates_from: Columns of the dataset that ``generate`` takes as keyword arguments besides codes and labels:
             ``("source",)`` for a translating generator.
-        views: How many samples ``overview`` draws of one code: 2 for pairs of two domains.
+        views: How many samples ``overview`` draws from each code: 2 for pairs from two domains.
     """
 
     roles: ClassVar[Mapping[str, Literal["generator", "discriminator", "encoder"]]] = {
@@ -196,13 +196,13 @@ class Objective(nn.Module):
     spec: Spec
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Learn the sizes, and add networks of one's own (a recognition head, a classifier).
+        """Record the sizes, and return additional networks (a recognition head, a classifier).
 
-        Called once, before training. Override to return the networks to add, by role; call ``super().bind`` first.
+        Called once, before training. To add networks, override this method and call ``super().bind`` first.
 
         Args:
             spec: Image, latent and class sizes.
-            networks: The networks that the recipe named.
+            networks: The networks that the recipe names.
 
         Returns:
             The additional networks, by role.
@@ -221,21 +221,21 @@ class Objective(nn.Module):
     def generate(self, networks: Networks, z: Tensor, label: Tensor) -> Tensor:
         """Samples (n, *shape) in [-1, 1] from latent codes (n, latent) and labels (n,).
 
-        An objective with ``generates_from`` overrides it with one more keyword for each name there:
+        An objective with ``generates_from`` overrides this with one more keyword argument for each name there:
         ``generate(self, networks, z, label, source=None)``.
         """
         samples: Tensor = networks["generator"](z, *self.condition(label))
         return samples
 
     def overview(self, networks: Networks, z: Tensor, label: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
-        """What pictures of a run's progress show of each code: samples (n, views, *shape), drawn side by side."""
+        """Samples (n, views, *shape) for pictures of a run's progress; the views of a code are shown side by side."""
         return self.generate_from(networks, z, label, columns).unsqueeze(1)
 
     def discriminate(self, networks: Networks, samples: Tensor, label: Tensor) -> Tensor | None:
-        """What the discriminator says of samples (n, *shape) with labels (n,): logits (n,), for pictures alone.
+        """The discriminator's logits (n,) for samples (n, *shape) with labels (n,); only pictures use them.
 
-        None where no network of that name gives one number for each sample. A discriminator that judges several
-        samples at once says how many by an attribute ``packing``; each is then judged in the company of its copies.
+        None if no network of that name returns one number for each sample. A discriminator that judges several samples
+        at once states how many in its attribute ``packing``; each sample is then judged together with copies of itself.
         """
         discriminator = networks.get("discriminator")
         if discriminator is None:
@@ -246,7 +246,7 @@ class Objective(nn.Module):
         return logits.flatten()[: len(samples)] if logits.numel() == copies * len(samples) else None
 
     def fakes(self, networks: Networks, batch: Batch) -> Tensor:
-        """What ``generate`` makes of a batch's codes, labels and columns."""
+        """Samples that ``generate`` makes from a batch's codes, labels and columns."""
         return self.generate_from(networks, batch.z, batch.label, batch.columns(self.generates_from))
 
     def generate_from(self, networks: Networks, z: Tensor, label: Tensor, columns: Mapping[str, Tensor]) -> Tensor:

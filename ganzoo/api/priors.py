@@ -23,7 +23,7 @@ class Prior(ABC):
     ``prior`` section may set.
 
     Attributes:
-        name: What error messages call it.
+        name: Its name in error messages.
     """
 
     name: ClassVar[str] = "custom"
@@ -110,7 +110,7 @@ class CodesPrior(Prior):
         columns = [torch.randn(n, self.dim, generator=generator, device=device)]
         for classes in self.categorical:
             drawn = torch.randint(classes, (n, 1), generator=generator, device=device)
-            # torch's one_hot looks at values on some devices, and so waits for them.
+            # On some devices torch's one_hot reads values, and so waits for the device.
             columns.append((drawn == torch.arange(classes, device=device)).float())
         columns.append(torch.rand(n, self.continuous, generator=generator, device=device) * 2 - 1)
         return torch.cat(columns, dim=1)
@@ -118,7 +118,7 @@ class CodesPrior(Prior):
 
 @hookimpl
 def register_priors(register: Register[Prior]) -> None:
-    """The three that need no plugin."""
+    """The three built-in priors."""
     register("gaussian", GaussianPrior, summary="Standard normal latent codes")
     register("uniform", UniformPrior, summary="Latent codes uniform in [-1, 1)")
     register(

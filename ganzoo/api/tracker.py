@@ -1,4 +1,4 @@
-"""Where a run's events go besides its own folder."""
+"""Trackers, which receive a run's events in addition to its own folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Tracker(ABC):
-    """Sends what a run logs to a service or a file format of one's own. Called between steps, never inside one."""
+    """Sends a run's log to a service, or writes it in another file format. Called between steps, never inside one."""
 
     @abstractmethod
     def log(self, record: Mapping[str, Any]) -> None:

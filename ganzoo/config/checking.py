@@ -1,7 +1,7 @@
-"""A recipe against what is installed: its components' options, its optimizers, its metrics, and the headline.
+"""Checks a recipe against what is installed: its components' options, optimizers, metrics, and the headline.
 
-Optimizers are the classes of ``torch.optim`` that step without a closure, each with its own options. The headline are
-the few metrics that a dataset's samples are judged by, side by side; the first one ranks.
+Optimizers are the classes of ``torch.optim`` that step without a closure, each with its own options. The headline
+metrics are the few that a dataset's samples are judged by, side by side; the first one ranks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[ValidationIssue]]:
-    """Every component with its options filled in, by the recipe's fields; and what is wrong with the recipe."""
+    """The recipe's fields with every component's options filled in, and what is wrong with the recipe."""
     found: list[ValidationIssue] = []
     lists: dict[str, list[Component]] = {"regularizers": [], "trackers": []}
     checked: dict[str, Any] = {}
@@ -61,7 +61,7 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
         if role in recipe.networks
     }
     checked["optimizers"] = {role: _optimizer(one, role, found) for role, one in recipe.optimizers.items()}
-    # Each metric is named, since what `headline` stands for depends on the dataset and on the plugins.
+    # `headline` is expanded here, since it depends on the dataset and on the plugins.
     metrics = [
         name
         for given in recipe.evaluate.metrics
@@ -76,9 +76,9 @@ def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[s
     """The networks that a loss trains, each with the kind that provides it.
 
     Args:
-        loss: With its options filled in, unless ``found`` says what is wrong with them.
+        loss: The loss, with its options filled in unless ``found`` says what is wrong with them.
         zoo: Where it is looked up.
-        found: Gets what is wrong.
+        found: Issues are added here.
     """
     if loss.name not in zoo.losses:
         return Objective.roles
@@ -86,7 +86,7 @@ def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[s
     made: Any = entry.factory
     if not isinstance(made, type) and not any(issue.path[:1] == ("loss",) for issue in found):
         try:
-            made = entry.create(**loss.initial_options())  # a function does not say what it will make
+            made = entry.create(**loss.initial_options())  # a function does not declare what it makes
         except GanzooError as error:
             found.append(ValidationIssue(("loss",), error.sentence, error.remedy, whole=True))
     roles: Mapping[str, str] = getattr(made, "roles", Objective.roles)
@@ -133,10 +133,10 @@ def _checked(
     Args:
         component: As the recipe gives it.
         check: From given options to all of them; raises ``ValidationFailed``.
-        scheduled: Options that may be a schedule, or a list with schedules. Its start and its end each have to be
-            what the option may be.
+        scheduled: Options that may be a schedule, or a list with schedules. A schedule's start and end must each be a
+            valid value of the option.
         path: Where in the recipe it is.
-        found: Gets what is wrong.
+        found: Issues are added here.
     """
     before = len(found)
     given = {
@@ -160,7 +160,7 @@ def _checked(
 
 
 def _with_schedules(value: Any, path: tuple[str | int, ...], found: list[ValidationIssue]) -> Any:
-    """A value whose mappings are turned into schedules, inside a list too."""
+    """A value with its mappings converted to schedules, inside a list too."""
     if isinstance(value, (list, tuple)):
         return tuple(_with_schedules(item, (*path, index), found) for index, item in enumerate(value))
     if is_schedule(value):
@@ -229,7 +229,7 @@ def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
 
 
 NOT_OPTIONS = ("params", "lr", "foreach", "fused", "capturable", "differentiable", "maximize")
-"""Parameters of torch's constructors that ganzoo sets itself; ``lr`` is one that every recipe must give."""
+"""Parameters of torch's constructors that ganzoo sets itself; ``lr`` comes from the recipe, which must give it."""
 
 SCHEDULED = ("lr", "betas")
 """Options that may change during training."""
@@ -242,7 +242,7 @@ REFUSED: Mapping[str, str] = {
 Share = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1e38)]  # beyond that, single precision overflows
 OWN = ("decay", "lazy_scaling")
-"""Options of ganzoo's, which torch's classes do not know."""
+"""ganzoo's own options, which torch's classes do not know."""
 BOUNDS: Mapping[str, Any] = {
     "alpha": Share,
     "beta2_decay": Annotated[float, Field(ge=-10, le=0)],
@@ -255,7 +255,7 @@ BOUNDS: Mapping[str, Any] = {
     "rho": Share,
     "weight_decay": Annotated[float, Field(ge=0, le=1e6)],
 }
-"""What well-known options may be, where torch's annotations do not say."""
+"""Types and bounds of well-known options, which torch's annotations do not state."""
 ANY_NUMBER = Annotated[float, Field(ge=-1e12, le=1e12)]
 NOT_NEGATIVE = Annotated[float, Field(ge=0, le=1e12)]
 
@@ -289,7 +289,7 @@ def canonical(name: str) -> str:
 
 @cache
 def optimizer_options(name: str) -> Options:
-    """What a recipe may set of an optimizer: ``lr``, ``decay``, ``lazy_scaling``, and the options of torch's class.
+    """The options that a recipe may give an optimizer: ``lr``, ``decay``, ``lazy_scaling``, and those of torch's class.
 
     Args:
         name: As ``canonical`` gives it.
@@ -311,7 +311,7 @@ def optimizer_options(name: str) -> Options:
             parameters.append(parameter.replace(kind=keyword, annotation=annotation))
 
     def factory(**options: Any) -> None:
-        """Stands for torch's class, with annotations that can be checked."""
+        """Stands in for torch's class, with annotations that can be checked."""
 
     factory.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return Options(f"optimizer '{name}'", factory)
@@ -320,7 +320,7 @@ def optimizer_options(name: str) -> Options:
 def check_optimizer(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with defaults filled in.
 
-    Switches that nobody turned on are left out, so that a recipe stays readable by versions of torch that lack them.
+    Switches that are off and not given are left out, so that versions of torch without them can still read the recipe.
 
     Raises:
         ValidationFailed: An option is unknown, missing, or of the wrong type.
@@ -357,13 +357,13 @@ HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
     "ring": ("modes@ring", "kl@ring", "quality@ring"),
     "grid": ("modes@grid", "kl@grid", "quality@grid"),
 }
-"""By dataset. What names an extractor that is not installed is left out.
+"""The headline metrics of each dataset. Metrics with an extractor that is not installed are left out.
 
-Coverage and recall are the classifier's. The battery and the blind test of docs/metrics.md measured the autoencoder's
-in their place, so what they say of coverage and recall is not known to hold for these.
+Coverage and recall use the classifier's features. The battery and the blind test of docs/metrics.md measured them with
+the autoencoder's instead, so their findings on coverage and recall may not hold for these.
 """
 OF_OTHERS: Final = ("fid", "coverage", "recall")
-"""For a dataset that is not listed: these, in the first extractor that was fitted to it."""
+"""The headline metrics of a dataset that is not listed, with the first extractor that was fitted to it."""
 
 
 def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
@@ -374,7 +374,7 @@ def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
         zoo: Where metrics and extractors are looked up.
 
     Returns:
-        Names such as ``fid@mnist-cnn``; empty where no installed extractor was fitted to the dataset.
+        Names such as ``fid@mnist-cnn``; empty if no installed extractor was fitted to the dataset.
     """
     listed = HEADLINES.get(dataset) or [
         f"{metric}@{extractor}" for extractor in list(extractors_of(dataset, zoo))[:1] for metric in OF_OTHERS
@@ -387,8 +387,8 @@ def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
     """The installed extractors that were fitted to a dataset, in the order in which they were registered."""
     for entry in zoo.extractors.in_order():
         worlds = getattr(entry.factory, "worlds", ())
-        if not isinstance(entry.factory, type):  # a function does not say what it will make
-            with suppress(GanzooError):  # refused where it is asked for
+        if not isinstance(entry.factory, type):  # a function does not declare what it makes
+            with suppress(GanzooError):  # it is refused when it is requested
                 worlds = getattr(entry.create(), "worlds", ())
         if isinstance(worlds, tuple) and dataset in worlds:
             yield entry.name

@@ -1,4 +1,4 @@
-"""What makes two runs repetitions of one another: everything that was asked for and changes the weights."""
+"""What makes two runs repetitions of one another: every requested setting that changes the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ganzoo.config.schema import Recipe
 
 DESCRIPTIVE: Final = ("summary", "paper", "trackers")
 WITHOUT_EFFECT: Final = ("seed", "device", "log_every", "checkpoint_seconds", "keep_best")
-"""Of ``train``. The seed is part of a record's key instead, so that runs of one digest are repetitions."""
+"""Keys of ``train``. The seed is part of a record's key instead, so that runs with the same digest are repetitions."""
 DEFAULTS: Final = {
     "sync_batch_norm": False,
     "share_fakes": False,
@@ -21,15 +21,16 @@ DEFAULTS: Final = {
     "init_from": None,
     "freeze": [],
 }
-"""Of ``train``. Left out while they have these values, so that adding such a choice changes no digest."""
+"""Keys of ``train``, left out while they have these values, so that adding such a key changes no digest."""
 
 
 def training_digest(recipe: Recipe) -> str:
     """SHA-256, hexadecimal, of everything in a resolved recipe that changes the weights.
 
-    How a run is scored is no part of it: another metric or sample count needs no other training. Only where
-    ``train.until`` ends the training do its metric, the cadence and the samples count, since they change the weights.
-    What ``auto`` became (precision, engine, threads) is not part of it either; a record states that beside the digest.
+    How a run is scored is not part of it: another metric or sample count needs no other training. Only if
+    ``train.until`` ends the training do its metric, the evaluation interval and the samples count, since they change
+    the weights. What ``auto`` resolved to (precision, engine, threads) is not part of it either; a record states it
+    beside the digest.
     """
     asked = {key: value for key, value in _with_first_names(recipe.plain()).items() if key not in DESCRIPTIVE}
     evaluate: dict[str, Any] = asked.pop("evaluate")
@@ -38,25 +39,25 @@ def training_digest(recipe: Recipe) -> str:
         if train[choice] == default:
             del train[choice]
     if (begun := train.get("init_from")) is not None and begun["sha256"] is not None:
-        train["init_from"] = begun["sha256"]  # wherever the weights are
+        train["init_from"] = begun["sha256"]  # their location does not matter
     asked["train"] = train
     if recipe.train.until is not None:
-        # until names its metric itself; of evaluate there remain the cadence and the samples.
+        # until names its own metric, so only the interval and the samples remain of evaluate.
         asked["stopping"] = {key: value for key, value in evaluate.items() if key not in ("metrics", "anyway")}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
-    """``Recipe.plain()`` with the keys that its digest was first computed with, so that old records keep theirs."""
+    """``Recipe.plain()`` with the keys that digests were first computed with, so that old records keep theirs."""
     plain = copy.deepcopy(plain)
     steps = [*plain["regularizers"], *plain["phases"].values()]
     for section, key in [(plain["evaluate"], "every_images"), *((section, "every_steps") for section in steps)]:
         if key in section:
             section["every"] = section.pop(key)
-    for phase in plain["phases"].values():  # both keys are new since then
+    for phase in plain["phases"].values():  # both keys were added since then
         for key in ("begin", "end"):
             if phase.get(key, 0) is None:
                 del phase[key]
     if plain["augmentation"] and plain["augmentation"].get("p", 0) is None:
-        del plain["augmentation"]["p"]  # an option of ADA since then
+        del plain["augmentation"]["p"]  # an option that ADA got since then
     return plain

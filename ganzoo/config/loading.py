@@ -38,7 +38,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
         The recipe, with every option filled in.
 
     Raises:
-        GanzooError: Anything is wrong with it, naming the file, the key and what was probably meant.
+        GanzooError: The recipe is invalid; the message names the file, the key and what was probably meant.
     """
     path = _find(source, zoo)
     data = strict.read_mapping(path)
@@ -56,7 +56,7 @@ def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, ove
 
 
 def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
-    """The recipe of a mapping, and what is wrong with it; None where that is too much for a recipe."""
+    """The recipe of a mapping, and what is wrong with it; None if the mistakes prevent making one."""
     data = _with_own_pictures(data, zoo)
     found = list(_old_keys(data, zoo))
     given = _with_own_count(_renamed(data, zoo), zoo)
@@ -75,7 +75,7 @@ def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, 
 
 
 def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """``dataset: ./photos`` as the dataset of one's own pictures, in whatever size and colours they have."""
+    """``dataset: ./photos`` as the dataset of the user's own pictures, in the size and colours that they have."""
     given = data.get("dataset")
     name = given.get("name") if isinstance(given, dict) else given
     if not isinstance(name, str) or name in zoo.datasets or OWN_PICTURES not in zoo.datasets:
@@ -88,7 +88,7 @@ def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
 
 
 def _with_own_count(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """A dataset's own option ``count`` among its options: where it has one, a recipe's ``count`` is not the core's."""
+    """Move ``count`` to the dataset's options if it has one of that name, which then replaces the core's ``count``."""
     given = data.get("dataset")
     if not isinstance(given, dict) or "count" not in given or not _has_own_count(given.get("name"), zoo):
         return data
@@ -101,10 +101,10 @@ def _has_own_count(name: Any, zoo: Zoo) -> bool:
 
 
 def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe that trains a method on pictures of one's own: ``ganzoo run dcgan --data ./photos``.
+    """The recipe that trains a method on the user's own pictures: ``ganzoo run dcgan --data ./photos``.
 
     Args:
-        data: A folder of pictures, of one folder for each class, or a zip archive of either.
+        data: A folder of pictures, a folder with one folder for each class, or a zip archive of either.
         method: A recipe's name or file, or a name without its dataset: ``dcgan`` for ``dcgan-mnist``.
         zoo: Where names are looked up.
         overrides: Changes of the form ``a.b=c``.
@@ -122,7 +122,7 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
     if method not in zoo.recipes and not method.endswith((".yaml", ".yml")):
         named = []
         for name in (entry.name for entry in zoo.recipes if entry.name.startswith(f"{method}-")):
-            with suppress(GanzooError):  # somebody else's, perhaps
+            with suppress(GanzooError):  # another plugin's recipe may be invalid
                 if name == f"{method}-{load_recipe(name, zoo).dataset.name}":
                     named.append(name)
         source = named[0] if len(named) == 1 else method
@@ -155,7 +155,7 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
 def _sections_with_old_keys(
     data: Mapping[str, Any], zoo: Zoo
 ) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any], str]]:
-    """Every mapping that still says ``every``: its path, itself, and what the key is called now."""
+    """Every mapping that still has the key ``every``: its path, the mapping, and the key's new name."""
     own = {entry.name for entry in zoo.regularizers if "every" in entry.options.types}
     regularizers, phases = data.get("regularizers"), data.get("phases")
     places: list[tuple[tuple[str | int, ...], Any, str]] = [(("evaluate",), data.get("evaluate"), "every_images")]
@@ -175,7 +175,7 @@ def _old_keys(data: Mapping[str, Any], zoo: Zoo) -> Iterator[ValidationIssue]:
 
 
 def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """A copy with today's keys where the old ones were."""
+    """A copy with old keys replaced by today's."""
     renamed = copy.deepcopy(dict(data))
     for _, section, new in _sections_with_old_keys(renamed, zoo):
         items = {new if key == "every" else key: value for key, value in section.items()}
@@ -187,21 +187,21 @@ def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
 def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override], in_file: bool) -> str:
     to_blame = [override for override in overrides if override.concerns(issue.place)][-1:]
     if not issue.place and not in_file:
-        to_blame = list(overrides)  # parts that do not go together, wherever they are
+        to_blame = list(overrides)  # parts that do not fit together, wherever they are
     place = " ".join(f"--set {override.text}" for override in to_blame) or str(path)
     return f"{place}: {issue.sentence('the recipe')}"
 
 
 COMPONENTS = ("dataset", "prior", "networks", "loss", "regularizers", "augmentation", "optimizers", "trackers")
-"""Sections that name something."""
+"""Sections that name a component."""
 
 
 @dataclass(frozen=True)
 class Override:
-    """One ``a.b=c``.
+    """One override, ``a.b=c``.
 
     Attributes:
-        text: As it was given.
+        text: The override as given.
         path: Keys and list indices, as text.
         value: What to put there.
     """
@@ -232,13 +232,13 @@ class Override:
 
 
 def apply_overrides(data: dict[str, Any], overrides: Sequence[Override], zoo: Zoo) -> dict[str, Any]:
-    """A recipe's mapping with overrides applied in their order.
+    """A recipe's mapping with overrides applied in order.
 
-    Another name drops the old component's options, except those that another override set. A new prior or optimizer
-    keeps the options that it has too.
+    A new name drops the old component's options, except those that an earlier override set. A new prior or optimizer
+    also keeps the options that it shares with the old one.
 
     Raises:
-        GanzooError: A path leads through something that has nothing below it.
+        GanzooError: A path leads through a value that has no keys, or to a list index that does not exist.
     """
     data = copy.deepcopy(data)
     for index, override in enumerate(overrides):
@@ -266,7 +266,7 @@ def _set(data: dict[str, Any], override: Override, earlier: Iterable[Override], 
 
 
 def _kept(override: Override, before: Any, zoo: Zoo) -> Container[str]:
-    """The keys that mean the same under the new name as under the one before."""
+    """The keys that mean the same under the new name as under the old one."""
     section, name = override.path[0], override.value
     if section == "prior" and isinstance(name, str) and name in zoo.priors:
         return zoo.priors.get(name).options.types
@@ -295,12 +295,12 @@ def _enter(inner: Any, override: Override, path: tuple[str, ...], key: str) -> A
 
 
 def _new(inner: dict[str, Any], override: Override, path: tuple[str, ...]) -> dict[str, Any]:
-    """What an override starts from below a key that the recipe lacks."""
+    """The initial value of a key that an override needs and the recipe lacks."""
     *parents, key = path
     if parents == ["networks"]:
         raise GanzooError(f"--set {override.text}: networks has no key '{key}'.", nearest(key, inner))
     if parents == ["optimizers"]:
-        # A role without settings of its own starts from those it had so far.
+        # A role without its own settings starts from the default ones, which applied so far.
         return copy.deepcopy(inner.get("default", {}))
     return {"name": "gaussian"} if path == ("prior",) else {}
 

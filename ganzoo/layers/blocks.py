@@ -1,6 +1,6 @@
 """Layers and blocks: labels, normalisation, convolutions, residual blocks, self-attention, shared features.
 
-Labels come behind a network's inputs, in its normalisation, or in a discriminator's last layer.
+Labels are appended to a network's inputs, or enter its normalisation or a discriminator's last layer.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from ganzoo.errors import GanzooError
 from ganzoo.functional import grouped_conv2d, one_hot
 
 Depth = Annotated[int, Field(ge=1, le=1000)]
-"""Layers or blocks in a row, as an option."""
+"""Number of consecutive layers or blocks, as an option."""
 
 Slope = Annotated[float, Field(ge=0, le=1)]
-"""Of a leaky rectifier's negative half, as an option."""
+"""Negative slope of a leaky ReLU, as an option."""
 
 Norm = Literal["none", "batch", "layer", "instance"]
 """``batch``: over the batch (Ioffe & Szegedy 2015). ``layer``: over a sample's features (Ba et al. 2016). ``instance``:
 over each map of each sample (Ulyanov et al. 2016); a vector has no maps, so there it is the same as ``layer``."""
 
 Conditioning = Literal["concat", "projection", "none"]
-"""How a discriminator of a conditional recipe learns of the label. ``concat``: one-hot behind the image (Mirza &
-Osindero 2014), as maps in front of convolutions (Radford et al. 2015). ``projection``: as a direction that features are
-projected on (Miyato & Koyama 2018, arXiv:1802.05637). ``none``: not at all, as where an auxiliary classifier judges
-classes."""
+"""How a discriminator of a conditional recipe receives the label. ``concat``: one-hot, appended to the image (Mirza &
+Osindero 2014), as constant maps before convolutions (Radford et al. 2015). ``projection``: as a direction that features
+are projected on (Miyato & Koyama 2018, arXiv:1802.05637). ``none``: not at all, for instance if an auxiliary classifier
+judges classes."""
 
 GeneratorConditioning = Literal["concat", "batch-norm"]
-"""How a generator learns of the label. ``concat``: behind the latent code (Mirza & Osindero 2014). ``batch-norm``: as
-scales and shifts after each batch normalisation (de Vries et al. 2017, arXiv:1707.00683, after Dumoulin et al. 2017,
-arXiv:1610.07629, who have them after instance normalisation)."""
+"""How a generator receives the label. ``concat``: appended to the latent code (Mirza & Osindero 2014). ``batch-norm``:
+as scales and shifts after each batch normalisation (de Vries et al. 2017, arXiv:1707.00683, following Dumoulin et al.
+2017, arXiv:1610.07629, who put them after instance normalisation)."""
 
 
 def with_label(inputs: Tensor, label: Tensor | None, classes: int) -> Tensor:
-    """Inputs with their one-hot labels behind them, as columns or as constant maps (Mirza & Osindero 2014).
+    """Append one-hot labels to inputs, as columns or as constant maps (Mirza & Osindero 2014).
 
     Args:
         inputs: Vectors (n, d) or images (n, c, h, w).
-        label: Classes (n,), int64. Not looked at where ``classes`` is 0.
-        classes: Number of classes; 0 returns the inputs as they are.
+        label: Classes (n,), int64. Ignored if ``classes`` is 0.
+        classes: Number of classes; 0 returns the inputs unchanged.
 
     Returns:
         (n, d + classes) or (n, c + classes, h, w).
@@ -67,12 +67,12 @@ def with_label(inputs: Tensor, label: Tensor | None, classes: int) -> Tensor:
 
 
 def label_inputs(spec: Spec, conditioning: Conditioning) -> int:
-    """Label maps behind a discriminator's images: one for each class under ``concat``, otherwise none."""
+    """Number of label maps appended to a discriminator's images: one for each class under ``concat``, otherwise 0."""
     return spec.classes if conditioning == "concat" else 0
 
 
 class Head(nn.Module):
-    """A discriminator's last layer: a linear function of the features, and what the label adds to it.
+    """A discriminator's last layer: a linear function of the features, plus the label's term under ``projection``.
 
     Under ``projection`` the logit is w · φ(x) + b + v_y · φ(x), with an embedding v of the classes (Miyato & Koyama
     2018, arXiv:1802.05637).
@@ -80,7 +80,7 @@ class Head(nn.Module):
     Args:
         width: Number of features.
         classes: Number of classes, 0 in an unconditional recipe.
-        conditioning: Whether the label is projected on.
+        conditioning: ``projection`` adds the label's term; other values do not.
     """
 
     def __init__(self, width: int, classes: int = 0, conditioning: Conditioning = "none") -> None:
@@ -92,7 +92,7 @@ class Head(nn.Module):
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
 
     def forward(self, features: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,) from features (n, width) and, where labels are projected on, labels (n,)."""
+        """Logits (n,) from features (n, width) and, under ``projection``, labels (n,)."""
         logits: Tensor = self.linear(features).squeeze(1)
         if self.embedding is not None:
             assert label is not None, "a head built for classes needs labels"
@@ -105,7 +105,7 @@ class LabelAware(nn.Module):
 
 
 class ConditionalBatchNorm(LabelAware):
-    """Batch normalisation whose scale and shift are the label's (de Vries et al. 2017, arXiv:1707.00683).
+    """Batch normalisation whose scale and shift depend on the label (de Vries et al. 2017, arXiv:1707.00683).
 
     Args:
         channels: Features or feature maps.
@@ -120,7 +120,7 @@ class ConditionalBatchNorm(LabelAware):
 
     def forward(self, x: Tensor, label: Tensor) -> Tensor:
         """From (n, channels) or (n, channels, h, w) and labels (n,) to the same shape as x."""
-        # No view to a shape: an exported graph would keep this batch's.
+        # Not a view to a fixed shape: an exported graph would keep this batch's size.
         maps = x if x.dim() == 4 else x[:, :, None, None]
         scale, shift = self.scale[label, :, None, None], self.shift[label, :, None, None]
         normalised = torch.addcmul(shift, self.norm(maps), scale)
@@ -138,7 +138,7 @@ class LabelSequential(nn.Sequential):
 
 
 def batch_norm(channels: int, classes: int = 0) -> nn.Module:
-    """Batch normalisation of maps (n, channels, h, w), conditional on the label where there are classes."""
+    """Batch normalisation of maps (n, channels, h, w), conditional on the label if there are classes."""
     return ConditionalBatchNorm(channels, classes) if classes else nn.BatchNorm2d(channels)
 
 
@@ -170,7 +170,7 @@ class ImageTanh(nn.Module):
 
 
 class PadToEven(nn.Module):
-    """Puts a row or a column of zeros behind an odd side, so that halving rounds up."""
+    """Pads an odd side with one row or column of zeros, so that halving rounds up."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """From (n, c, h, w) to (n, c, h or h + 1, w or w + 1)."""
@@ -182,7 +182,7 @@ class Crop(nn.Module):
     """Crops the extra row or column that doubling a rounded-up side leaves.
 
     Args:
-        size: (height, width) that is left.
+        size: (height, width) of the result.
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -195,26 +195,27 @@ class Crop(nn.Module):
 
 
 IMAGE_CHANNELS = 4
-"""As many as an image has at most; kernels are slow with so few."""
+"""Transposed convolutions to at most this many channels, as images have, are slow."""
 
 
 class UpConv2d(nn.ConvTranspose2d):
     """A 4x4 transposed convolution with stride 2: feature maps (n, in_channels, h, w) to (n, out_channels, 2h, 2w).
 
-    For an image's few channels it is computed as a 2x2 convolution with stride 1 to four times the channels, which are
-    then shuffled into 2x2 blocks of pixels. The sums are the same, and the kernels more than twice as fast.
+    For the few channels of an image, it is computed as a 2x2 convolution with stride 1 to four times as many channels,
+    which are then shuffled into 2x2 blocks of pixels. The sums are the same, and the kernels are more than twice as
+    fast.
 
     Args:
-        in_channels: Of the input.
+        in_channels: Channels of the input.
         out_channels: Channels of the output.
-        bias: Whether one is added.
+        bias: Whether to add a bias.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
         super().__init__(in_channels, out_channels, 4, 2, 1, bias=bias)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Twice as high and wide."""
+        """From (n, in_channels, h, w) to (n, out_channels, 2h, 2w)."""
         if self.out_channels > IMAGE_CHANNELS or output_size is not None:
             return super().forward(input, output_size)
         bias = None if self.bias is None else self.bias.repeat_interleave(4)
@@ -224,15 +225,15 @@ class UpConv2d(nn.ConvTranspose2d):
 
 
 class GroupedConv2d(nn.Conv2d):
-    """A convolution in groups for networks whose gradients are penalised; see ``functional.grouped_conv2d``.
+    """A grouped convolution for networks under gradient penalties; see ``functional.grouped_conv2d``.
 
     Args:
         in_channels: Of the input.
         out_channels: Channels of the output.
         kernel: Side of the kernel, or (height, width).
-        groups: Into how many both are divided.
+        groups: Number of groups that input and output channels are divided into.
         padding: Zeros on each side.
-        bias: Whether one is added.
+        bias: Whether to add a bias.
     """
 
     def __init__(
@@ -248,7 +249,7 @@ class GroupedConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel, padding=padding, groups=groups, bias=bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """From (n, in_channels, h, w) to (n, out_channels, h, w), smaller where the kernel needs more padding."""
+        """From (n, in_channels, h, w) to (n, out_channels, h, w), smaller if the kernel needs more padding."""
         padding = cast("int", self.padding[0])
         return grouped_conv2d(input, self.weight, self.bias, padding=padding, groups=self.groups)
 
@@ -256,7 +257,7 @@ class GroupedConv2d(nn.Conv2d):
 def xavier_conv2d(
     in_channels: int, out_channels: int, kernel: int = 3, *, gain: float = 1.0, bias: bool = True
 ) -> nn.Conv2d:
-    """A convolution that keeps the grid, its weights uniform (Glorot & Bengio 2010) and its biases zero."""
+    """A convolution that keeps the size of the maps, with uniform weights (Glorot & Bengio 2010) and zero biases."""
     layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)
     nn.init.xavier_uniform_(layer.weight, gain)
     if layer.bias is not None:
@@ -265,16 +266,16 @@ def xavier_conv2d(
 
 
 class ResidualUp(LabelAware):
-    """SNGAN's residual block of a generator (Miyato et al. 2018, arXiv:1802.05957): doubles the grid.
+    """SNGAN's residual block for generators (Miyato et al. 2018, arXiv:1802.05957): doubles the resolution.
 
-    Normalise, rectify, repeat each value 2x2, convolve; normalise, rectify, convolve. The shortcut's convolution is
-    1x1, so it comes before its values are repeated: the same numbers for a quarter of the work.
+    Normalise, ReLU, repeat each value 2x2, convolve; normalise, ReLU, convolve. The shortcut's convolution is 1x1, so
+    it comes before the repetition: the same numbers for a quarter of the work.
 
     Args:
-        in_channels: Of the maps that come in.
-        out_channels: Of the maps that leave.
-        size: (height, width) of the maps that leave: twice as large as those that come in, or one less.
-        classes: Number of classes that normalisation depends on, 0 for none.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        size: (height, width) of the output: twice the input's, or one less.
+        classes: Number of classes that normalisation is conditional on; 0 for none.
     """
 
     def __init__(self, in_channels: int, out_channels: int, size: tuple[int, int], classes: int = 0) -> None:
@@ -294,22 +295,23 @@ class ResidualUp(LabelAware):
         )
 
     def forward(self, maps: Tensor, label: Tensor | None = None) -> Tensor:
-        """From (n, in_channels, h, w) and, where there are classes, labels (n,) to (n, out_channels, *size)."""
+        """From (n, in_channels, h, w) and, if there are classes, labels (n,) to (n, out_channels, *size)."""
         added: Tensor = self.residual(maps, label)
         return added + cast("Tensor", self.shortcut(maps))
 
 
 class ResidualDown(nn.Module):
-    """SNGAN's residual block of a discriminator (Miyato et al. 2018, arXiv:1802.05957): nothing is normalised.
+    """SNGAN's residual block for discriminators (Miyato et al. 2018, arXiv:1802.05957), without normalisation.
 
-    Rectify, convolve, rectify, convolve, and average 2x2 values where the grid is halved. Averages come before 1x1
-    convolutions, not after: the same numbers for a quarter of the work.
+    ReLU, convolve, ReLU, convolve, and 2x2 average pooling if ``halve``. The shortcut pools before its 1x1 convolution,
+    not after: the same numbers for a quarter of the work.
 
     Args:
-        in_channels: Of the maps that come in.
-        out_channels: Of the maps that leave.
-        halve: Whether the grid is halved; odd sides are padded with zeros and so rounded up.
-        first: Whether the maps are the image itself, whose negative values are not rectified away.
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        halve: Whether to halve the resolution; odd sides are padded with zeros, so halving rounds up.
+        first: Whether the input is the image itself; the first ReLU, which would drop its negative values, is then
+            left out.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, halve: bool = True, first: bool = False) -> None:
@@ -332,16 +334,16 @@ class ResidualDown(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every place looks at every other (Zhang et al. 2019, arXiv:1805.08318).
+    """Every position attends to every other (Zhang et al. 2019, arXiv:1805.08318).
 
-    With s_ij = f(x_i) · g(x_j) and β_j = softmax over i of s_ij, each place j gets o_j = v(Σ_i β_ji h(x_i)), and leaves
-    as y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions: f and g to an eighth of the channels, h to a half, v back.
-    γ starts at zero, so that the network first learns from its neighbourhoods. As in the authors' code and not in
-    the equation, f(x) and h(x) are the largest of 2x2 places each, for a quarter of the work. The softmax is written
-    out, because the fused one cannot be differentiated twice, as gradient penalties do.
+    With s_ij = f(x_i) · g(x_j) and β_j = softmax over i of s_ij, each position j gets o_j = v(Σ_i β_ji h(x_i)), and the
+    output is y_j = γ o_j + x_j. f, g, h and v are 1x1 convolutions: f and g to an eighth of the channels, h to a half,
+    v back. γ starts at zero, so that the network first relies on local neighbourhoods. As in the authors' code but not
+    in the equation, f(x) and h(x) are max-pooled 2x2, for a quarter of the work. Attention is written out, because
+    torch's fused kernel cannot be differentiated twice, as gradient penalties require.
 
     Args:
-        channels: Of the maps that come in and leave.
+        channels: Channels of the input and the output.
     """
 
     def __init__(self, channels: int) -> None:
@@ -364,11 +366,11 @@ class SelfAttention(nn.Module):
 class MinibatchStd(nn.Module):
     """Adds a map that measures how much the images of a batch differ (Karras et al. 2018, arXiv:1710.10196, section 3).
 
-    The standard deviation over a group of images, of four as in the authors' code, averaged over all features and
-    pixels, as a constant map behind the others. A collapsed generator is then plain to see.
+    The map is constant and appended to the others: the standard deviation over a group of images (four, as in the
+    authors' code), averaged over all features and pixels. It makes a collapsed generator easy to detect.
 
     Args:
-        group: Images compared with one another; lowered to the largest divisor of the batch size.
+        group: Images in a group; lowered to the largest divisor of the batch size that is not above it.
     """
 
     def __init__(self, group: int = 4) -> None:
@@ -387,12 +389,12 @@ class MinibatchStd(nn.Module):
 
 
 class Trunk(Protocol):
-    """A network whose ``forward`` is its head on its features.
+    """A network whose ``forward`` applies its head to its features.
 
     Attributes:
         feature_width: Number of features.
         features: From images (n, c, h, w), and labels (n,) in a conditional recipe, to (n, feature_width).
-        head: From features (n, feature_width) to what the network is for.
+        head: From features (n, feature_width) to the network's output.
     """
 
     feature_width: int
@@ -401,15 +403,15 @@ class Trunk(Protocol):
 
 
 def as_trunk(network: nn.Module, role: str, reader: str) -> Trunk:
-    """The network, if it shares its features.
+    """The network as a ``Trunk``, if it exposes its features.
 
     Args:
         network: The network.
-        role: What it is in the recipe.
-        reader: Who asks, as the start of a sentence.
+        role: Its role in the recipe.
+        reader: What needs the features, as the subject of the error message.
 
     Raises:
-        GanzooError: It does not share them.
+        GanzooError: It does not expose them.
     """
     for name in ("features", "feature_width", "head"):
         if not hasattr(network, name):

@@ -1,10 +1,10 @@
-"""Images: their grids, resampling by two, and changes of single images.
+"""Images: their resolutions, resampling by two, and transformations of single images.
 
-Resampling is by the filter [1, 3, 3, 1], as in StyleGAN2 and R3GAN. What is halved is blurred first (Zhang 2019,
-"Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486). As a way to double an image the filter is
-bilinear interpolation: each new pixel is 3/4 of the pixel it lies in and 1/4 of the next, along each axis.
+Resampling uses the filter [1, 3, 3, 1], as in StyleGAN2 and R3GAN. Maps are blurred before they are halved (Zhang 2019,
+"Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486). For doubling, the filter is bilinear
+interpolation: along each axis, a new pixel is 3/4 of the pixel that contains it plus 1/4 of the next nearest.
 
-Changes of single images are differentiable, and never wait for the device.
+The transformations are differentiable, and never wait for the device.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ganzoo.api.objective import Spec
 def pyramid_sizes(spec: Spec) -> list[tuple[int, int]]:
     """(height, width) of every resolution, from the coarsest to the image's own.
 
-    Sides are halved, rounding up, at least once and then as long as both stay at least 4: 28x28 is 4, 7, 14, 28.
+    Sides are halved, rounding up, at least once and then as long as both stay at least 4: 28x28 gives 4, 7, 14, 28.
     """
     sizes = [(spec.height, spec.width)]
     while len(sizes) == 1 or min(sizes[0]) > 6:
@@ -29,17 +29,17 @@ def pyramid_sizes(spec: Spec) -> list[tuple[int, int]]:
 
 
 def channel_pyramid(spec: Spec, width: int, widest: int) -> list[int]:
-    """Channels of each of ``pyramid_sizes``: ``width`` at the image's, doubled by each halving up to ``widest``."""
+    """Channels at each of ``pyramid_sizes``: ``width`` at the image's, doubled with each halving up to ``widest``."""
     return [min(width * 2**level, widest) for level in reversed(range(len(pyramid_sizes(spec))))]
 
 
 class Blur(nn.Module):
-    """Each map filtered with the outer product of [1, 3, 3, 1] / 8 with itself; beyond the edge are zeros.
+    """Filters each map with the outer product of [1, 3, 3, 1] / 8 with itself; beyond the edge are zeros.
 
     Args:
         padding: Zeros on each side; the result is ``2 * padding - 3`` pixels larger than the maps.
-        gain: Factor of the result; 4 where three of four pixels are zeros that upsampling put in.
-        step: Every how many pixels the result is kept; 2 halves maps whose ``padding`` is 1.
+        gain: Factor of the result; 4 if three of four pixels are zeros that upsampling inserted.
+        step: Stride of the result; 2, with a ``padding`` of 1, halves the maps.
     """
 
     kernel: Tensor
@@ -54,13 +54,13 @@ class Blur(nn.Module):
         """From (n, c, h, w) to (n, c, ~h / step, ~w / step)."""
         channels = maps.shape[1]
         kernel = self.kernel.to(maps.dtype).expand(channels, 1, -1, -1)
-        # On a CPU a depthwise convolution with a stride is slower than one that computes what is thrown away.
+        # On a CPU, a strided depthwise convolution is slower than computing all pixels and dropping some.
         blurred = functional.grouped_conv2d(maps, kernel, padding=self.padding, groups=channels)
         return blurred[..., :: self.step, :: self.step]
 
 
 def upsample2x(maps: Tensor) -> Tensor:
-    """From (n, c, h, w) to (n, c, 2h, 2w), bilinearly; at the edge the outermost pixels are repeated."""
+    """From (n, c, h, w) to (n, c, 2h, 2w), bilinearly; beyond the edge, the outermost pixels repeat."""
     return interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -76,7 +76,7 @@ def translate(images: Tensor, down: Tensor, right: Tensor, *, fill: float | None
         images: Images (n, c, h, w).
         down: Pixels to move down, (n,) int64; negative moves up.
         right: Pixels to move right, (n,) int64.
-        fill: What moves in; None repeats the edge.
+        fill: Value of the pixels that move in; None repeats the edge.
 
     Returns:
         Images (n, c, h, w).
@@ -93,23 +93,23 @@ def translate(images: Tensor, down: Tensor, right: Tensor, *, fill: float | None
 
 
 def sample_bilinear(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Images at other places: torch's ``grid_sample`` that can be differentiated twice, as gradient penalties need.
+    """Sample images at given positions: torch's ``grid_sample``, but twice differentiable, as gradient penalties need.
 
     Args:
         images: Images (n, c, h, w).
-        x: From which column each new pixel is taken, (n, height, width), in pixels; 0 is the centre of the first.
-            Without gradients.
-        y: From which row, likewise.
+        x: Source column of each new pixel, (n, height, width), in pixels; 0 is the centre of the first. Without
+            gradients.
+        y: Source row, likewise.
 
     Returns:
-        Images (n, c, height, width), interpolated bilinearly. Beyond its border an image is reflected.
+        Images (n, c, height, width), interpolated bilinearly. Images are reflected at their borders.
     """
     n, channels, height, width = images.shape
     x, y = _reflected(x, width), _reflected(y, height)
     left, top = x.floor(), y.floor()
     across, down = x - left, y - top
     corner = (top * width + left).long()
-    # At the last column and row the next pixel counts nothing, and the same is read instead.
+    # In the last column and row, the next pixel has weight 0; the same pixel is read instead.
     right, below = (left < width - 1).long(), (top < height - 1).long() * width
 
     def taken(offset: Tensor | int, share: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ def sample_bilinear(images: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _reflected(places: Tensor, size: int) -> Tensor:
-    """Places on a line of pixels, reflected at its ends (the outer edges of the pixels), within [0, size - 1]."""
+    """Positions on a line of pixels, reflected at its ends (the outer edges of the pixels), within [0, size - 1]."""
     period = 2 * size
     once = places + 0.5
     once = once - (once / period).floor() * period
@@ -138,10 +138,10 @@ def random_shift(images: Tensor, rows: int, columns: int, *, fill: float | None 
 
 
 def random_windows(images: Tensor, share: float) -> Tensor:
-    """Where a window falls whose centre is anywhere on the image: bool (n, 1, h, w).
+    """Masks of random windows, one for each image, centred anywhere on it: bool (n, 1, h, w).
 
-    The centre is a pixel where the side is odd, and a corner of pixels, border included, where it is even: left and
-    right, top and bottom are covered alike.
+    The centre is a pixel if the window's side is odd, and a corner of pixels, border included, if it is even: so left
+    and right, top and bottom are covered equally often.
 
     Args:
         images: Images (n, c, h, w), for their size.

@@ -1,1 +1,1 @@
-"""What is registered, by whom, and with which options."""
+"""The registry: finds plugins, stores what they register, checks options, reads YAML strictly."""

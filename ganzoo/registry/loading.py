@@ -1,7 +1,7 @@
 """Finding plugins, and collecting what they register.
 
-Plugins are entry points of the group ``ganzoo``; ``distributions`` says which, and in which order. Where an entry point
-names a package without hooks, each module below it that has hooks is a plugin of its own, called after the module.
+Plugins are entry points of the group ``ganzoo``; ``packages`` decides which, and in which order. If an entry point
+names a package without hooks, each module below it that has hooks is a separate plugin, named after the module.
 Modules without hooks are helpers.
 """
 
@@ -58,13 +58,13 @@ CORE = (
     EntryPoint("ganzoo-priors", "ganzoo.api.priors", "ganzoo"),
     EntryPoint("ganzoo-metrics", "ganzoo.evaluation.requests", "ganzoo"),
 )
-"""Modules of ganzoo itself that register something, through the same hooks as everybody. They are always loaded."""
+"""ganzoo's own modules that register something, through the same hooks as plugins. They are always loaded."""
 
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
 """Each hook, with the kind it adds."""
 
 SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
-"""The kinds that are files, with the key that says in one line what a file is."""
+"""The kinds that are files, each with the key of a file's one-line summary."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class PluginInfo:
     """A plugin that was loaded.
 
     Attributes:
-        name: Its entry point's name, or its module's where the entry point names a package.
-        distribution: The distribution it came with, and the version.
-        registered: What it added, in the order it did.
-        value: Where it is, as an entry point says it: ``package.module`` or ``package.module:attribute``.
+        name: Its entry point's name, or its module's if the entry point names a package.
+        distribution: The distribution that provides it, and the version.
+        registered: What it registered, in order.
+        value: Where it is, in the syntax of entry points: ``package.module`` or ``package.module:attribute``.
     """
 
     name: str
@@ -89,8 +89,8 @@ class Problem:
     """A plugin that was refused.
 
     Attributes:
-        plugin: Its entry point's name, or its module's where the entry point names a package.
-        distribution: The distribution it came with, and the version.
+        plugin: Its entry point's name, or its module's if the entry point names a package.
+        distribution: The distribution that provides it, and the version.
         sentence: What is wrong with it, in one line.
     """
 
@@ -133,7 +133,7 @@ class Zoo:
         """A registered metric.
 
         Raises:
-            GanzooError: Nobody registered it, or what was registered is not a metric.
+            GanzooError: No metric of that name is registered, or its factory does not make a ``Metric``.
         """
         entry = self.metrics.get(name)
         metric = entry.create()
@@ -151,7 +151,7 @@ class Zoo:
 
 @cache
 def load_zoo() -> Zoo:
-    """Load every plugin that is installed and allowed, once. A broken one is recorded, and the rest go on.
+    """Load every plugin that is installed and allowed, once. A broken one is recorded, and the rest are loaded.
 
     Raises:
         GanzooError: ``GANZOO_PLUGINS`` names a plugin that is not installed.
@@ -195,9 +195,9 @@ class _Source:
 
     Attributes:
         point: Where it is.
-        distribution: The distribution it came with, and the version.
-        imported: What it is; None where ``error`` says why it could not be imported.
-        looks_like_a_plugin: Whether it has hooks, or functions that were probably meant as some.
+        distribution: The distribution that provides it, and the version.
+        imported: The imported object; None if ``error`` says why it could not be imported.
+        looks_like_a_plugin: Whether it has hooks, or functions that were probably meant to be hooks.
         modules: Dotted names of a package's modules that may be plugins.
         error: Why it could not be imported.
     """
@@ -223,7 +223,7 @@ def _core() -> Iterator[_Source]:
 def _sources(point: EntryPoint) -> list[_Source]:
     """The plugins that an entry point leads to: itself, or the modules below its package, ordered by name.
 
-    What cannot be imported is among them, and so is a package with nothing in it: ``_load`` says what is wrong.
+    They include what cannot be imported, and a package without plugins: ``_load`` reports what is wrong.
     """
     whole = _import(point, distribution_of(point), point)
     found = sorted(_below(whole, point), key=lambda source: source.point.name) or [whole]
@@ -231,7 +231,7 @@ def _sources(point: EntryPoint) -> list[_Source]:
 
 
 def _below(package: _Source, root: EntryPoint) -> Iterator[_Source]:
-    """The plugins in a package without hooks. A subpackage with hooks is one; what is below it belongs to it."""
+    """The plugins in a package without hooks. A subpackage with hooks is one plugin, with all modules below it."""
     for module in package.modules:
         source = _import(EntryPoint(plugin_name(module), module, root.group), package.distribution, root)
         if source.error or source.looks_like_a_plugin:
@@ -241,11 +241,11 @@ def _below(package: _Source, root: EntryPoint) -> Iterator[_Source]:
 
 
 def _import(point: EntryPoint, distribution: str, root: EntryPoint) -> _Source:
-    """Import what an entry point names, and look at what it is.
+    """Import what an entry point names, and determine what it is.
 
     Args:
         point: The entry point, or one made up for a module below it.
-        distribution: What it came with.
+        distribution: The distribution that provides it.
         root: The entry point itself.
     """
     try:
@@ -259,7 +259,7 @@ def _import(point: EntryPoint, distribution: str, root: EntryPoint) -> _Source:
 
 
 def _modules_in(package: Any, root: EntryPoint) -> Iterator[str]:
-    """The modules of a package that the environment allows, and its subpackages that may lead to some."""
+    """The modules of a package that the environment allows, and its subpackages that may contain some."""
     if not inspect.ismodule(package) or not hasattr(package, "__path__"):
         return
     for module, is_package in children(package.__name__, package.__path__):
@@ -269,14 +269,14 @@ def _modules_in(package: Any, root: EntryPoint) -> Iterator[str]:
 
 
 def _looks_like_a_plugin(module: ModuleType) -> bool:
-    """Whether it has hooks, or functions that were probably meant as some; other modules are helpers."""
+    """Whether it has hooks, or functions that were probably meant to be hooks; other modules are helpers."""
     return any(hasattr(function, "ganzoo_impl") for function in _functions(module)) or bool(_bare(module))
 
 
 def _functions(module: ModuleType) -> list[Any]:
     functions = []
     for member in vars(module).values():
-        # A proxy, such as werkzeug's of a request, may raise where it is asked what it is: then it is not a function.
+        # A proxy, such as werkzeug's request, may raise if it is inspected; it is not a function then.
         with contextlib.suppress(Exception):
             if inspect.isroutine(member):
                 functions.append(member)
@@ -284,7 +284,7 @@ def _functions(module: ModuleType) -> list[Any]:
 
 
 def _bare(plugin: Any) -> list[str]:
-    """Names of functions ``register_...`` without ``@hookimpl``, those that a module imports left out."""
+    """Names of functions ``register_...`` without ``@hookimpl``; those that a module imports are left out."""
     if not inspect.ismodule(plugin):
         return [name for name, _ in inspect.getmembers(plugin, callable) if name.startswith("register_")]
     functions = [function for function in _functions(plugin) if inspect.isfunction(function)]
@@ -293,10 +293,10 @@ def _bare(plugin: Any) -> list[str]:
 
 
 def _load(source: _Source, zoo: Zoo) -> PluginInfo:
-    """One plugin, whole or not at all; what it sets for the whole process (default dtype, seed) is set back.
+    """Load one plugin, completely or not at all; process-wide settings that it changes (default dtype, seed) are reset.
 
-    Each has a manager of its own, so that each hook implementation is called separately and what it registers bears
-    its plugin's name.
+    Each plugin has its own manager, so that its hooks are called separately and what they register carries the plugin's
+    name.
     """
     point, distribution, plugin = source.point, source.distribution, source.imported
     who = _named(point, distribution)
@@ -368,7 +368,7 @@ def _file_callback(
 
 
 def _card(path: Path) -> dict[str, Any]:
-    """JSON, which is read many times faster than YAML."""
+    """A JSON file's content; JSON is read many times faster than YAML."""
     try:
         text = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -383,12 +383,12 @@ def _named(point: EntryPoint, distribution: str) -> str:
 
 
 def _quiet() -> contextlib.AbstractContextManager[Any]:
-    """Standard output belongs to the command: JSON, for a script."""
+    """Keep plugins from printing to standard output, which belongs to the command: a script may expect JSON."""
     return contextlib.redirect_stdout(sys.stderr)
 
 
 def _working_directory() -> str:
-    """Its path; empty where it was deleted."""
+    """Its path; empty if it was deleted."""
     try:
         return str(Path.cwd())
     except OSError:
@@ -417,7 +417,7 @@ SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
     "torch's seed": (torch.initial_seed, torch.manual_seed),
     "the working directory": (_working_directory, os.chdir),
 }
-"""Process-wide state that a plugin must leave alone: what reads it, and what sets it."""
+"""Process-wide state that a plugin must leave alone, with the functions that read and set it."""
 
 
 @dataclass(frozen=True)
@@ -466,7 +466,7 @@ class GlobalState:
 
 @contextlib.contextmanager
 def preserved_global_state() -> Iterator[None]:
-    """Restore, at the end of the block, whatever it changed."""
+    """Restore, at the end of the block, the process-wide state that it changed."""
     before = GlobalState.now()
     try:
         yield

@@ -1,10 +1,10 @@
-"""Installed plugins: entry points of the group ``ganzoo``, and the packages that brought them.
+"""Installed plugins: entry points of the group ``ganzoo``, and the packages that provide them.
 
-An entry point names a plugin, or a package whose modules are plugins, each called after its module.
+An entry point names a plugin, or a package whose modules are plugins, each named after its module.
 
-Two environment variables concern those of other packages: ``GANZOO_PLUGINS``, names of entry points, modules or
-packages separated by commas, loads no others (an empty value loads none), and
-``GANZOO_DISABLE_EXTERNAL_PLUGINS=1`` loads none at all.
+Two environment variables restrict the plugins of other packages: ``GANZOO_PLUGINS``, a comma-separated list of entry
+points, modules or packages, loads no others (an empty value loads none), and ``GANZOO_DISABLE_EXTERNAL_PLUGINS=1``
+loads none at all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def installed() -> list[EntryPoint]:
 
 
 def read_metadata() -> tuple[list[EntryPoint], dict[str, Exception]]:
-    """The entry points of the group ``ganzoo``; and for packages whose metadata is damaged, what reading it raised."""
+    """The entry points of the group ``ganzoo``; and for each package with damaged metadata, the error in reading it."""
     with suppress(Exception):  # one damaged package is enough for an error, of any kind
         return list(entry_points(group="ganzoo")), {}
     points: dict[str, list[EntryPoint]] = {}
@@ -41,13 +41,13 @@ def read_metadata() -> tuple[list[EntryPoint], dict[str, Exception]]:
             found = [point for point in distribution.entry_points if point.group == "ganzoo"]
         except Exception as error:
             damaged[str(getattr(distribution, "_path", "an installed package"))] = error
-        else:  # as entry_points() does it: where a package is installed twice, the first on the path counts
+        else:  # like entry_points(): if a package is installed twice, the first on the path counts
             points.setdefault(normal(_metadata(distribution, "Name")), found)
     return [point for found in points.values() for point in found], damaged
 
 
 def allowed() -> list[EntryPoint]:
-    """Ours, and those of the others that the environment allows, wholly or in part.
+    """Our own entry points, and those of others that the environment allows, wholly or in part.
 
     Raises:
         GanzooError: ``GANZOO_PLUGINS`` names a plugin that is not installed.
@@ -67,29 +67,29 @@ def allowed() -> list[EntryPoint]:
 
 
 def allowed_module(point: EntryPoint, name: str) -> bool:
-    """Whether the environment allows the plugin of this name, which an allowed entry point leads to."""
+    """Whether the environment allows the plugin of this name below an allowed entry point."""
     wanted = _wanted()
     return wanted is None or distribution_name(point) == OURS or bool((_names(point) | {normal(name)}) & wanted)
 
 
 def allowed_below(point: EntryPoint, package: str, folders: Iterable[str]) -> bool:
-    """Whether the environment allows any module below a package, which an allowed entry point leads to.
+    """Whether the environment allows any module of a package below an allowed entry point.
 
     Args:
         point: The entry point.
         package: The package's dotted name; it is not imported.
-        folders: Those of the package that it is in.
+        folders: The folders of its parent package.
     """
     modules = _below(package, _locations(PathFinder.find_spec(package, list(folders))))
     return any(allowed_module(point, plugin_name(module)) for module in modules)
 
 
 def named_in_vain(points: Iterable[EntryPoint], found: Iterable[str]) -> Iterator[tuple[str, EntryPoint]]:
-    """The modules that ``GANZOO_PLUGINS`` names without effect, because none of them is a plugin of its own.
+    """The modules that ``GANZOO_PLUGINS`` names without effect, because they are not separate plugins.
 
     Args:
-        points: What ``allowed`` gave.
-        found: Names of the plugins that they led to.
+        points: What ``allowed`` returned.
+        found: Names of the plugins found through them.
 
     Yields:
         Each name, and the entry point that the module belongs to.
@@ -126,7 +126,7 @@ def modules_of(point: EntryPoint) -> list[str]:
 
     Which of them are plugins is only known once they are imported.
     """
-    # The entry point may be malformed, and what finds modules may be anybody's code.
+    # The entry point may be malformed, and an import finder may be third-party code.
     with suppress(Exception):
         if not point.attr:
             return list(_below(point.module, _folders(point.module)))
@@ -141,7 +141,7 @@ def children(package: str, folders: Iterable[str]) -> Iterator[tuple[str, bool]]
 
 
 def plugin_name(module: str) -> str:
-    """What the plugin in a module is called: ``wgan-gp`` in ``some_package.losses.wgan_gp``."""
+    """The name of the plugin in a module: ``wgan-gp`` in ``some_package.losses.wgan_gp``."""
     return module.rpartition(".")[2].replace("_", "-")
 
 
@@ -179,7 +179,7 @@ def _metadata(distribution: Distribution | None, key: str) -> str:
     try:
         metadata: Any = {} if distribution is None else distribution.metadata
         found = metadata.get(key)
-    except (OSError, ValueError):  # missing in newer versions of Python, or no UTF-8
+    except (OSError, ValueError):  # missing, in newer versions of Python, or not UTF-8
         found = None
     return "unknown" if found is None else one_line(str(found))
 

@@ -1,4 +1,4 @@
-"""Names and what they stand for: who registered it, and the options that a recipe may set of it."""
+"""Registered names: what each stands for, who registered it, and which options a recipe may set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PREFIX = "option_"
 
 
 class _NoOptions(BaseModel):
-    """Of a factory without options: most have none, and a model takes a millisecond to make."""
+    """The model of a factory without options: most have none, and making a model takes a millisecond."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -35,13 +35,13 @@ class Options:
     """The options of one factory, checked against its annotations.
 
     A keyword-only parameter without a default is an option that every recipe must set. A class whose ``__init__``
-    takes ``**keywords`` has the options of the class it inherits from too. A number whose author states no
-    bound has to be one that tensors can hold: see ``ganzoo.api.bounds``.
+    takes ``**keywords`` also has the options of the class it inherits from. A number without a bound must fit into a
+    tensor: see ``ganzoo.api.bounds``.
 
     Args:
-        subject: Whose options they are, for error sentences: ``generator 'mlp'``.
+        subject: Whose options they are, for error messages: ``generator 'mlp'``.
         factory: A class or function.
-        reserved: Further names that an option may not have.
+        reserved: Additional names that an option may not have.
 
     Raises:
         GanzooError: An option cannot be checked, or its default is not a value that a recipe can hold.
@@ -65,8 +65,8 @@ class Options:
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options with defaults filled in.
 
-        Numbers, text and booleans are never turned into one another, except whole numbers into floats; lists are
-        accepted where a tuple is annotated.
+        Numbers, text and booleans are never converted into one another, except whole numbers into floats; lists are
+        accepted for tuples.
 
         Raises:
             ValidationFailed: Unknown, missing or wrongly typed options.
@@ -117,7 +117,7 @@ class Options:
 
 
 def _declared(factory: Callable[..., Any]) -> dict[str, tuple[inspect.Parameter, dict[str, Any]]]:
-    """Keyword-only parameters, each with the global names that its annotation was written among."""
+    """Keyword-only parameters, each with the globals in which its annotation is resolved."""
     found: dict[str, tuple[inspect.Parameter, dict[str, Any]]] = {}
     for function in _functions(factory):
         try:
@@ -164,7 +164,7 @@ def _type(subject: str, parameter: inspect.Parameter, names: dict[str, Any]) -> 
 
 
 def _bounded(kind: Any) -> Any:
-    """An annotation whose numbers are limited to what tensors can hold; bounds of the author's own come on top."""
+    """An annotation whose numbers are limited to what tensors can hold, in addition to the author's own bounds."""
     if kind is int:
         return Annotated[int, Field(ge=INT64[0], le=INT64[1])]
     if kind is float:
@@ -186,7 +186,7 @@ CHECK_OPTIONS = "Check its options with `ganzoo show`."
 
 @contextmanager
 def contained(sentence: str, remedy: str = "") -> Iterator[None]:
-    """Run a plugin's own code: whatever it raises becomes a sentence, but for Ctrl-C and a request to terminate.
+    """Run a plugin's code: errors become a ``GanzooError``, except Ctrl-C, a request to terminate and a full disk.
 
     Args:
         sentence: What failed, without a full stop; the error follows.
@@ -200,7 +200,7 @@ def contained(sentence: str, remedy: str = "") -> Iterator[None]:
             yield
     except (GanzooError, OSError):
         raise
-    except Exception as error:  # a lack of memory, which foreign_code lets pass, as it does a full disk
+    except Exception as error:  # out of memory, which foreign_code lets pass, as it does a full disk
         cause = f"{type(error).__name__}: {error}".rstrip(".: ")
         raise GanzooError(f"{sentence}: {cause}.", "Free some memory, or reduce its sizes.") from error
 
@@ -223,7 +223,7 @@ KINDS: Mapping[str, str] = {
     "study": "studies",
     "pretrained": "pretrained",
 }
-"""What a plugin can add, in the order it is listed: the word for one and for several."""
+"""What a plugin can add, in listing order: singular and plural."""
 
 NETWORK_KINDS = ("generator", "discriminator", "encoder")
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -231,7 +231,7 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """One registered thing.
+    """One registered component.
 
     Attributes:
         kind: What it is, one of ``KINDS``.
@@ -239,9 +239,9 @@ class Entry(Generic[T]):
         factory: Makes it. Positional parameters are supplied by ganzoo, keyword-only ones are a recipe's options.
         summary: One line.
         paper: Citation, or None.
-        plugin: The plugin that brought it.
-        distribution: The package that brought it, with its version.
-        aliases: Other names that people type, which error messages lead to this one.
+        plugin: The plugin that registered it.
+        distribution: The package that provides it, with its version.
+        aliases: Other names that people type; error messages point from them to this one.
     """
 
     kind: str
@@ -264,7 +264,7 @@ class Entry(Generic[T]):
         return Options(f"{self.kind} '{self.name}'", self.factory, reserved)
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Options as the factory takes them, defaults filled in.
+        """Options as the factory takes them, with defaults filled in.
 
         Raises:
             GanzooError: An option is unknown, missing or of the wrong type.
@@ -272,7 +272,7 @@ class Entry(Generic[T]):
         return self.options.check(options)
 
     def create(self, *supplied: Any, **options: Any) -> T:
-        """Make one, from what ganzoo supplies and options that ``check`` gave.
+        """Make one, from ganzoo's positional arguments and options that ``check`` returned.
 
         Raises:
             GanzooError: The plugin refused, failed or ran out of memory.
@@ -337,14 +337,14 @@ class Registry(Generic[T]):
         self._entries[entry.name] = entry
 
     def discard(self, name: str) -> None:
-        """Take an entry out again: its plugin was refused later on."""
+        """Remove an entry whose plugin was refused later."""
         self._entries.pop(name, None)
 
     def get(self, name: str) -> Entry[T]:
         """The entry of that name.
 
         Raises:
-            GanzooError: Nobody registered it.
+            GanzooError: The name is not registered.
         """
         if name not in self._entries:
             raise unknown(self.kind, name, self._entries, self.hint, self.aliases)
@@ -352,7 +352,7 @@ class Registry(Generic[T]):
 
     @property
     def aliases(self) -> dict[str, str]:
-        """Names that error messages lead to a registered one. Where several claim an alias, the first name wins."""
+        """Registered names by alias, for error messages. If several entries claim an alias, the first name wins."""
         found: dict[str, str] = {}
         for entry in self:
             for alias in entry.aliases:

@@ -1,7 +1,7 @@
-"""What people write, read strictly: YAML without its surprises, and what is wrong with values, in words.
+"""Strict reading of what users write: YAML without its surprises, and messages on what is wrong with values.
 
-YAML has no anchors, tags or duplicate keys here, and numbers as people write them. A sentence on a wrong value says
-which key, what was expected, and what was probably meant.
+YAML may not have anchors, tags or duplicate keys here, and numbers are read as people write them. A message on a wrong
+value names the key, what was expected, and what was probably meant.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Loader(_Base):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes whatever either YAML 1.1 or this loader would read as something other than text."""
+    """Quotes text that YAML 1.1 or this loader would read as something other than text."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -103,7 +103,7 @@ def parse(text: str, source: str) -> Any:
 
     Args:
         text: The document.
-        source: What error sentences call it.
+        source: Its name in error messages.
 
     Raises:
         GanzooError: A syntax error, or a feature of YAML that recipes do not allow.
@@ -120,7 +120,7 @@ def parse(text: str, source: str) -> Any:
 
 def quoted(text: str) -> str:
     """Text as a YAML scalar on one line, which ``parse`` reads back to the same text."""
-    # JSON leaves characters as they are that YAML refuses, or takes for the end of a line.
+    # JSON does not escape all characters that YAML refuses, or takes for the end of a line.
     return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in json.dumps(text, ensure_ascii=False))
 
 
@@ -130,7 +130,7 @@ def dump(value: Any) -> str:
 
 
 def _refuse_surprises(text: str, source: str) -> None:
-    """Before anything is built, so that neither deep nesting nor expanding aliases cost anything."""
+    """Check events before anything is built, so that neither deep nesting nor expanding aliases cost anything."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
         documents += isinstance(event, yaml.DocumentStartEvent)
@@ -158,7 +158,7 @@ def _place(source: str, mark: Any) -> str:
 KeyPath = tuple[str | int, ...]
 
 SHOWN = 5
-"""At most so many mistakes are listed; the rest are counted."""
+"""The most mistakes that are listed; the rest are counted."""
 
 SYNONYMS: Mapping[str, str] = {
     "beta1": "betas",
@@ -172,7 +172,7 @@ SYNONYMS: Mapping[str, str] = {
     "steps": "images",
     "z_dim": "dim",
 }
-"""What other tools call our keys."""
+"""Other tools' names for our keys."""
 
 EXPECTED: Mapping[str, str] = {
     "bool_type": "true or false",
@@ -196,7 +196,7 @@ EXPECTED: Mapping[str, str] = {
     "tuple_type": "a list",
     "union_tag_invalid": "{expected_tags}",
 }
-"""Pydantic's error types, as what the value must be."""
+"""What a value must be, by pydantic's error type."""
 
 
 @dataclass(frozen=True)
@@ -207,8 +207,8 @@ class ValidationIssue:
         path: The keys and list indices that lead to it.
         verdict: What is wrong: a predicate whose subject is the value at ``path``, or a sentence if ``whole``.
         remedy: What to do about it.
-        key: The key below ``path`` that is missing or too many, if that is the mistake.
-        whole: Whether ``verdict`` is a sentence of its own.
+        key: The missing or unknown key below ``path``, if that is the mistake.
+        whole: Whether ``verdict`` is a complete sentence.
     """
 
     path: KeyPath
@@ -219,11 +219,11 @@ class ValidationIssue:
 
     @property
     def place(self) -> KeyPath:
-        """Where the mistake would be corrected."""
+        """Where to correct the mistake."""
         return self.path if self.key is None else (*self.path, self.key)
 
     def below(self, *path: str | int) -> ValidationIssue:
-        """The same mistake, seen from further up."""
+        """The same mistake, as seen from a mapping further up."""
         return replace(self, path=(*path, *self.path))
 
     def sentence(self, root: str) -> str:
@@ -293,7 +293,7 @@ def issues(error: ValidationError, model: type[BaseModel], data: Any, noun: str 
 
 
 def known_keys(model: type[BaseModel], loc: KeyPath) -> list[str]:
-    """The keys that a model knows at one of pydantic's locations, which may hold the tags of unions."""
+    """The keys that a model knows at one of pydantic's locations, which may include the tags of unions."""
     models = [model]
     for part in loc:
         below = [
@@ -319,7 +319,7 @@ def meant(word: str, known: Iterable[str]) -> str:
 
 
 def path_in(data: Any, loc: KeyPath) -> KeyPath:
-    """A location without the parts that pydantic added: tags and types of unions, which are no keys of ``data``."""
+    """A location without the parts that pydantic added: tags and types of unions, which are not keys of ``data``."""
     path: list[str | int] = []
     for part in loc:
         in_list = isinstance(data, (list, tuple)) and isinstance(part, int) and part < len(data)
@@ -337,7 +337,7 @@ def shown(value: Any) -> str:
 
 
 def _without_echoes(found: list[ValidationIssue]) -> list[ValidationIssue]:
-    """A misspelt key is one mistake, although the key that was meant is missing too."""
+    """Count a misspelt key as one mistake, although the key that was meant is missing too."""
     hints = {(issue.path, issue.remedy) for issue in found}
     return [
         issue

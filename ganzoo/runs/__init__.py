@@ -1,1 +1,1 @@
-"""The run folder: events, pictures and scores on disk."""
+"""Runs: run folders, checkpoints, resume, diagnosis."""

@@ -1,4 +1,4 @@
-"""ganzoo from Python: what a notebook needs, and what the command line itself is made of.
+"""The Python API: open, train and sample runs from a script or a notebook.
 
 import ganzoo
 
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
     from ganzoo.data import Data
 
 OF_MEMORY = f"dataset.name={IN_MEMORY}"
-"""What a dataset given in Python changes of a recipe."""
+"""The override that a dataset given in Python makes to a recipe."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training that has ended, or a run folder that was opened.
+    """A finished training, or an opened run folder.
 
     Attributes:
         folder: The run folder.
@@ -57,7 +57,7 @@ class Run:
         """The run in a folder.
 
         Raises:
-            GanzooError: It is no run folder.
+            GanzooError: It is not a run folder.
         """
         return cls(RunFolder.open(path))
 
@@ -68,15 +68,15 @@ class Run:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """What run.json says: recipe, status, images, seconds, environment, ..."""
+        """The content of run.json: recipe, status, images, seconds, environment, ..."""
         return self.folder.info
 
     @property
     def scores(self) -> list[dict[str, Any]]:
         """Every score, in order: ``{"metric", "value", "floor", "weights", "images", "seconds", "protocol"}``.
 
-        ``floor`` is real vs real, what real images score in place of samples; ``sd`` its standard deviation, and
-        ``interval`` where the score would be with other samples, both where they are known.
+        ``floor`` is real vs real: the score of real images in place of samples. ``sd`` is its standard deviation, and
+        ``interval`` the range of the score over other samples, both only if they are known.
         """
         return self.folder.scores()
 
@@ -103,13 +103,13 @@ def recipe(source: str | Path, **changes: Any) -> Recipe:
         changes: What to change, as nested mappings: ``train={"images": 1000}, loss="hinge"``.
 
     Raises:
-        GanzooError: Anything is wrong with it, naming the key and what was probably meant.
+        GanzooError: The recipe is invalid; the message names the key and what was probably meant.
     """
     return load_recipe(source, load_zoo(), _overrides(changes))
 
 
 def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """``a.b=c`` for each value of nested mappings; one with a ``name`` is a component, which replaces the old one."""
+    """``a.b=c`` for each value of nested mappings; one with a ``name`` is a component, and replaces the old one."""
     found: list[str] = []
     for key, value in changes.items():
         if isinstance(value, Mapping) and "name" not in value:
@@ -132,24 +132,24 @@ def train(
     allow_code: bool = False,
     allow_paths: bool = False,
 ) -> Run:
-    """Train a recipe in this process, score it, and leave a run folder.
+    """Train a recipe in this process, score it, and write a run folder.
 
     Args:
         recipe: A registered name, a YAML file, or what ``ganzoo.recipe`` returned.
         dataset: What to train on instead of the recipe's own dataset: a registered name; images, uint8 (n, c, h, w)
             with c 1 or 3, or a pair of images and labels, int64 (n,); a ``ganzoo.Dataset``; or any torch ``Dataset``
             whose items are images (tensor, array or PIL image) or pairs of image and label. Metrics whose extractor
-            does not take its images, or was fitted to others, are left out, with a sentence to ``log``: images of your
-            own become digits by ``ganzoo.Dataset("mine", "train", images, world="mnist")``.
-        out: The run folder to make, new or empty; the first free one below ``runs/`` by default.
+            does not accept its images, or was fitted to others, are left out, with a message to ``log``. If your own
+            images are MNIST digits, say so: ``ganzoo.Dataset("mine", "train", images, world="mnist")``.
+        out: The run folder to create, new or empty; by default the first free one below ``runs/``.
         data_dir: Where dataset files are.
-        anyway: Score in extractors that were fitted to another dataset too, which marks the scores for good.
+        anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
         on_step: Called after each step with the number of images shown.
-        log: Called with sentences for the person who waits.
-        resume_from: A run folder to go on with. ``recipe`` has to be the one that it was started with, or its name;
-            ``out``, ``anyway`` and a dataset's name are left out.
-        allow_code: Whether an extractor that the recipe names may run code that is downloaded: DINOv2's is.
-        allow_paths: Whether a run to resume that was not started here may read whatever paths it names.
+        log: Called with progress messages.
+        resume_from: A run folder to resume. ``recipe`` must be the recipe that it was started with, or its name; leave
+            out ``out``, ``anyway`` and a dataset's name.
+        allow_code: Whether an extractor that the recipe names may run downloaded code, as DINOv2 does.
+        allow_paths: Whether a resumed run that was not started here may read any path it names.
 
     Returns:
         The finished run.
@@ -178,7 +178,7 @@ def train(
             return Run(finished)
         wanted = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, zoo)
         if isinstance(dataset, str):
-            # A headline that was written out for the recipe's own dataset becomes the other dataset's.
+            # Headline metrics that were expanded for the recipe's own dataset become the other dataset's.
             named = wanted.evaluate.metrics
             of_own = set(headline(wanted.dataset.name, zoo))
             if dataset != wanted.dataset.name and of_own and of_own <= set(named):
@@ -204,10 +204,10 @@ def train(
 
 
 def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo, *, in_memory: bool) -> None:
-    """Refuse to resume a run with another recipe than its own: by name, or where settings are given, by those.
+    """Refuse to resume a run with a recipe other than its own: by its name and, for a ``Recipe``, by its settings.
 
     Raises:
-        GanzooError: It is another.
+        GanzooError: The recipe is another.
     """
     name = recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem
     if name != run.info["recipe"]:
@@ -225,5 +225,5 @@ def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo
 
 
 def _with(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The same recipe with changes, checked again."""
+    """The recipe with changes, checked again."""
     return parse_recipe(recipe.to_yaml(), recipe.name, load_zoo(), overrides)

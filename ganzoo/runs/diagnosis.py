@@ -27,19 +27,19 @@ EXPLODED: Final = 1e3
 EMA_LAG: Final = 1.25
 """FID of the averaged weights relative to the raw weights."""
 YOUNG: Final = 45.0
-"""Seconds of training that tell nothing yet about where a run is going."""
+"""A run with fewer seconds of training than this is too young to judge."""
 FAR: Final = 100.0
-"""A score this many times what real images score (or, where higher is better, 10% of it) is far from good.
+"""A score this many times real vs real (or, if higher is better, 10% of it) is far from good.
 
-Only where what they score is more than ``FEWEST_DEVIATIONS`` above 0: with ``kl``, ``kid`` and ``fid-infinity`` it is
-about 0, and a ratio to that says nothing.
+It counts only if real vs real is more than ``FEWEST_DEVIATIONS`` of its standard deviations above 0: for ``kl``,
+``kid`` and ``fid-infinity`` it is about 0, and a ratio to that means nothing.
 """
 FAR_BELOW: Final = 0.1
 FEWEST_DEVIATIONS: Final = 5.0
-"""A score nearer to real vs real than so many of its standard deviations need not improve, and real vs real nearer to 0
-may be 0."""
+"""A score within this many standard deviations of real vs real need not improve; real vs real within this many of 0 may
+be 0."""
 STILL_FALLING: Final = 0.9
-"""What is left of a score's distance to real vs real since the evaluation before, if it is still improving."""
+"""A score is still improving if its distance to real vs real fell below this share of the previous evaluation's."""
 
 ADVICE: Final[Mapping[str, str]] = {
     "diverged": "Start over with a lower learning rate, with train.precision=fp32, or with a regularizer such as r1.",
@@ -160,7 +160,7 @@ def _gradients(events: Events) -> list[Finding] | str:
     if not norms:
         return f"this takes {MIN_LOG_POINTS} log points"
     saturated = _saturated_phases(_series(event for event in events if event["event"] == "train"))
-    # What begins at zero has no factor to change by, unless it stays there.
+    # A norm that begins at zero has no ratio to its first value, unless it stays there.
     norms = {name: values for name, values in norms.items() if values[0] or not _recent(values)}
     changes = {name: _recent(values) / values[0] if values[0] else 0.0 for name, values in norms.items()}
     exploding, vanishing = [], []
@@ -198,12 +198,12 @@ def _ema_lag(events: Events) -> list[Finding] | str:
 
 @dataclass(frozen=True)
 class _Trend:
-    """Where the scores of one metric, of the reported weights, are going.
+    """The trend of one metric's scores, for the reported weights.
 
     Attributes:
-        far: In words how far the last score is from that of real images; None where it is not far.
-        improving: In words how it came closer since the evaluation before; None where it did not, or there was none.
-        evaluations: How many there were.
+        far: In words, how far the last score is from real vs real; None if it is not far.
+        improving: In words, how it came closer since the previous evaluation; None if it did not, or there was none.
+        evaluations: Number of evaluations.
     """
 
     far: str | None
@@ -230,7 +230,7 @@ def _trends(events: Events) -> list[_Trend]:
             far = f"its {metric} is {value:.3g}, and real images score {real:.3g}"
         if earlier:
             before, sign = earlier[-1], 1 if way == "lower" else -1
-            # Where it was not measured: small beside the scores that young generators have.
+            # If it was not measured: small compared with the scores of young generators.
             noise = last.get("sd") or abs(real) * (1.0 if way == "lower" else 0.01)
             gaps = [sign * (one["value"] - one["floor"]) for one in (before, last)]
             if gaps[1] < STILL_FALLING * gaps[0] and gaps[0] > FEWEST_DEVIATIONS * noise:
@@ -270,7 +270,7 @@ RULES: Mapping[str, Callable[[Events], list[Finding] | str]] = {
 }
 """Each rule returns its findings, or the reason why it could not judge."""
 USUAL_AT_FIRST: Final = ("collapse", "lagging averaged weights", "poor samples that no longer improve")
-"""What every run shows in its first seconds, and is a finding later."""
+"""Rules that every run breaks in its first seconds; later, that is a finding."""
 
 
 def _series(records: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -300,8 +300,8 @@ class Diagnosis:
         findings: The problems, worst first.
         judged: Rules that could judge.
         unjudged: Rules that could not, with the reason.
-        improving: How its scores still improve, as a clause; "" where they do not, or are not known to.
-        young: Why it is too early to judge, as a clause; "" where it is not.
+        improving: How its scores still improve, as a clause; "" if they do not, or this is unknown.
+        young: Why it is too early to judge, as a clause; "" if it is not.
     """
 
     findings: tuple[Finding, ...]

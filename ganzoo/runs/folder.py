@@ -49,16 +49,16 @@ if sys.platform != "win32":
 
 LOCK = ".lock"
 Which = Literal["last", "best"]
-"""Of a run's checkpoints."""
+"""Which of a run's checkpoints."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """What somebody lets the run folders read that they open: a folder may be a stranger's.
+    """What opened run folders may read; a folder may come from a stranger.
 
     Attributes:
-        data_dir: Where dataset files are; it takes the place of the folder that the run recorded.
-        anywhere: Whether paths that a run names may lead anywhere.
+        data_dir: Where dataset files are; it replaces the folder that the run recorded.
+        anywhere: Whether a run may read any path that it names.
     """
 
     data_dir: Path | None = None
@@ -70,7 +70,7 @@ _reader = ContextVar("reader", default=Reader())  # noqa: B039 - it is frozen
 
 @contextmanager
 def reading(data_dir: Path | None = None, *, anywhere: bool = False) -> Iterator[None]:
-    """Let run folders that are opened in this block read from ``data_dir``, or from wherever they name."""
+    """Let run folders opened in this block read from ``data_dir`` or, with ``anywhere``, from any path they name."""
     before = _reader.get()
     token = _reader.set(Reader(data_dir or before.data_dir, anywhere or before.anywhere))
     try:
@@ -80,7 +80,7 @@ def reading(data_dir: Path | None = None, *, anywhere: bool = False) -> Iterator
 
 
 def _own_key() -> bytes:
-    """A secret of this user's, which tells runs that were started here from those that were sent."""
+    """This user's secret key, which distinguishes runs started here from runs received from others."""
     file = cache_folder("key") / "own-runs"
     if not file.exists():
         new = temporary_name(file)
@@ -89,7 +89,7 @@ def _own_key() -> bytes:
             new.chmod(0o600)
             os.link(new, file)
         except FileExistsError:
-            pass  # another process was quicker, and its key is the user's
+            pass  # another process was faster, and its key is the user's
         except OSError:  # a file system without hard links
             new.replace(file)
         finally:
@@ -98,14 +98,14 @@ def _own_key() -> bytes:
 
 
 def _paths(value: Any, base: Path) -> Iterator[Path]:
-    """The files and folders that exist among the texts of a dataset's options, however they are nested."""
+    """The existing files and folders that a dataset's options name, at any nesting level."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
         for item in value:
             yield from _paths(item, base)
     elif isinstance(value, str | Path):
-        with suppress(OSError, ValueError, RuntimeError):  # nothing that a path could be
+        with suppress(OSError, ValueError, RuntimeError):  # not a valid path
             path = base / Path(value).expanduser()
             if path.exists():
                 yield path
@@ -117,12 +117,12 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
 
     Args:
         folder: The folder.
-        process: ``pid`` and ``host`` of its last known holder, for the sentence.
+        process: ``pid`` and ``host`` of its last known holder, for the message.
 
     Raises:
         GanzooError: Another process holds it, or the folder cannot be written.
     """
-    # The timeout is longer than a reader's question, see ``is_locked``.
+    # The timeout is longer than a reader holds the lock in ``is_locked``.
     lock = FileLock(refuse_links(folder / LOCK, folder), timeout=0.2)
     try:
         lock.acquire(poll_interval=0.02)
@@ -143,9 +143,9 @@ def locked(folder: Path, process: Mapping[str, Any] | None = None) -> Iterator[N
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process holds a folder's lock; also True where that cannot be found out.
+    """Whether a process holds a folder's lock; also True if that is unknown.
 
-    The answer is the system's own: process ids are used again, locks end with their process.
+    It asks the operating system: process ids are reused, but locks end with their process.
     """
     if sys.platform == "win32":
         return True
@@ -174,7 +174,7 @@ FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl")
 class RunFolder:
     """A folder with ``recipe.yaml``, ``run.json``, ``events.jsonl``, ``scores.jsonl``, ``samples/``, ``checkpoints/``.
 
-    Make one with ``create`` or ``open``. Whoever trains in it holds its lock (``claimed``); reading needs none.
+    Make one with ``create`` or ``open``. A process that trains in it holds its lock (``claimed``); reading needs none.
     """
 
     def __init__(self, path: Path, info: dict[str, Any]) -> None:
@@ -184,12 +184,12 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
-        """Start a run in a new or empty folder; one that was killed while it was made counts as empty.
+        """Start a run in a new or empty folder; a folder whose creation was interrupted counts as empty.
 
-        A new folder appears with all that it needs, or not at all.
+        A new folder appears complete, or not at all.
 
         Raises:
-            GanzooError: The folder holds something already, or cannot be made.
+            GanzooError: The folder holds something already, or cannot be created.
         """
         cls.refuse_used(path)
         try:
@@ -208,7 +208,7 @@ class RunFolder:
 
     @staticmethod
     def refuse_used(path: Path) -> None:
-        """Check that a run can be made in a folder: it does not exist, is empty, or was killed while it was made.
+        """Check that a run can be created in a folder: it is missing or empty, or its creation was interrupted.
 
         Raises:
             GanzooError: It holds something already.
@@ -227,7 +227,7 @@ class RunFolder:
             run = cls._furnish(prepared, recipe, info)
             prepared.rename(path)
         except OSError:
-            cls.refuse_used(path)  # another process was quicker
+            cls.refuse_used(path)  # another process was faster
             raise
         finally:
             shutil.rmtree(prepared, ignore_errors=True)
@@ -246,14 +246,14 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """Open an existing run. Its status is ``killed`` where it was ``running`` and its process is gone.
+        """Open an existing run. Its status is ``killed`` if it was ``running`` and its process is gone.
 
         Raises:
             GanzooError: There is no run, or its description cannot be read.
         """
         path = Path(path)
         info = read_description(path)
-        # Whether a process of another host holds a lock cannot be seen from here on every network file system.
+        # Some network file systems do not show here whether a process on another host holds a lock.
         here = (info.get("process") or {}).get("host", socket.gethostname()) == socket.gethostname()
         if info["status"] == "running" and here and not is_locked(path):
             info = read_description(path)  # it may have ended since it was read
@@ -265,7 +265,7 @@ class RunFolder:
     def claimed(self) -> Iterator[None]:
         """Be the only process that trains in this folder, until the block ends or the process dies.
 
-        What killed processes left half-written is removed.
+        Files that killed processes left half-written are removed.
 
         Raises:
             GanzooError: Another process trains in it.
@@ -286,7 +286,7 @@ class RunFolder:
             yield
 
     def refuse_links(self) -> None:
-        """Refuse links where ganzoo writes; those that lead out of the folder kept it from being opened.
+        """Refuse links where ganzoo writes; ``open`` has already refused those that lead out of the folder.
 
         Raises:
             GanzooError: A file or folder that ganzoo writes is a link.
@@ -295,34 +295,34 @@ class RunFolder:
             refuse_links(self.path / name, self.path)
 
     def update(self, **changes: Any) -> None:
-        """Change facts of run.json (``status``, ``ended``, ...)."""
+        """Change entries of run.json (``status``, ``ended``, ...)."""
         self.info.update(changes)
         write_atomically(self.path / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False).encode())
 
     def replace_recipe(self, recipe: Recipe) -> None:
-        """Write recipe.yaml anew (a resumed run that trains longer)."""
+        """Rewrite recipe.yaml, for a run that is resumed with changes."""
         content = recipe.to_yaml().encode()
-        # The digest first: whichever of the two recipes a crash leaves, it is one of the run's.
+        # The digest first: whichever of the two recipes a crash leaves, its digest is recorded.
         self.update(recipe_digests=[*self.info.get("recipe_digests", []), _digest(content)])
         write_atomically(self.path / "recipe.yaml", content)
 
     def recipe(self, zoo: Zoo, overrides: Iterable[str] = ()) -> Recipe:
-        """The resolved recipe it was started with."""
+        """The run's resolved recipe, with overrides applied."""
         return load_recipe(self.path / "recipe.yaml", zoo, list(overrides), migrate=True).model_copy(
             update={"name": self.info["recipe"]}
         )
 
     def dataset(self, recipe: Recipe, zoo: Zoo, part: Part = "train") -> Dataset:
-        """One part of the dataset that it was trained on, from the folder that it recorded."""
+        """One part of the dataset that it was trained on, from the folder that ``data_dir`` returns."""
         entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
         return load_part(entry, options, self.data_dir(recipe), part, recipe.dataset.validation, recipe.dataset.count)
 
     def data_dir(self, recipe: Recipe) -> Path | None:
-        """Where its dataset's files are: as the reader said, or as it recorded.
+        """Where its dataset's files are: the reader's folder, or the one that the run recorded.
 
         Raises:
-            GanzooError: Something outside the run folder would be read that neither the reader named nor this user's
-                own run.
+            GanzooError: The run would read something outside its folder that the reader did not name, and this user
+                did not start it.
         """
         recorded = Path(self.info["data_dir"]) if self.info.get("data_dir") else None
         folder = self.reader.data_dir or recorded
@@ -340,9 +340,9 @@ class RunFolder:
         return folder
 
     def accept_paths(self, recipe: Recipe, data_dir: Path | None) -> None:
-        """Remember that this user started or resumed the run with what it reads."""
+        """Record that this user started or resumed the run, and so accepts what it reads."""
         recorded = str(data_dir.resolve()) if data_dir else None
-        with suppress(GanzooError, OSError):  # a cache that cannot be written: the user is asked again
+        with suppress(GanzooError, OSError):  # the cache cannot be written: the user is asked again
             self.update(data_dir=recorded, started_here=_seal(recipe, recorded))
 
     def _started_here(self, recipe: Recipe) -> bool:
@@ -358,7 +358,7 @@ class RunFolder:
             GanzooError: It is missing, damaged or edited.
         """
         file = self.path / "recipe.yaml"
-        digests = self.info.get("recipe_digests")  # runs from before there were any have none
+        digests = self.info.get("recipe_digests")  # old runs have none
         if digests and not (file.is_file() and _digest(file.read_bytes()) in digests):
             raise GanzooError(
                 f"{file} is not as ganzoo wrote it: it was damaged or edited after the run began.",
@@ -370,10 +370,10 @@ class RunFolder:
         locked_append(self.path / "events.jsonl", [record])
 
     def events(self) -> list[dict[str, Any]]:
-        """The records of events.jsonl in order, without those that a crash made void.
+        """The records of events.jsonl in order, without those that a resumed run replaced.
 
-        Damaged ones are left out with a warning. A resumed run goes back to its checkpoint; what was logged beyond it
-        is shown again by the resumed run.
+        Damaged records are left out with a warning. A resumed run goes back to its checkpoint, and logs again what
+        came after it.
         """
         return read_events(self.path / "events.jsonl")
 
@@ -395,11 +395,11 @@ class RunFolder:
         return final_scores(self.scores(), self._own_protocol())
 
     def _own_protocol(self) -> dict[str, Any]:
-        """The recipe's own protocol, read without the plugins that the recipe needs; empty where it cannot be read."""
+        """The recipe's own protocol, read without the plugins that the recipe needs; empty if it cannot be read."""
         try:
             plain = strict.read_mapping(self.path / "recipe.yaml")
             if isinstance(plain.get("dataset"), dict):
-                plain["dataset"].pop("count", None)  # no matter here, and a plugin's own may be anything
+                plain["dataset"].pop("count", None)  # irrelevant here, and a plugin's own option may be anything
             recipe = Recipe.model_validate({"name": self.info["recipe"], **plain})
         except (GanzooError, ValueError):
             return {}
@@ -410,35 +410,35 @@ class RunFolder:
         return save_checkpoint(self.path / "checkpoints", tensors, state)
 
     def save_plane(self, images: int, samples: Tensor, field: Tensor | None) -> None:
-        """Keep samples (n, 2) and the discriminator's field (k, k) or None of one point of a training in the plane."""
+        """Save one point of a training on 2D data: samples (n, 2), and the discriminator's field (k, k) or None."""
         kept = {"samples": samples} | ({} if field is None else {"field": field})
         limit = torch.finfo(torch.float16).max
         halves = {name: values.clamp(-limit, limit).half().contiguous() for name, values in kept.items()}
         write_atomically(self.path / "samples" / f"{images:012d}.safetensors", save_tensors(halves))
 
     def planes(self) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """What ``save_plane`` kept, in order; damaged files are left out."""
+        """What ``save_plane`` saved, in order; damaged files are left out."""
         for path in sorted((self.path / "samples").glob("*.safetensors")):
             with suppress(OSError, SafetensorError, LookupError, RuntimeError, ValueError, TypeError):
                 if path.stem.isdecimal() and path.stat().st_size < MOST_BYTES_OF_A_PLANE:
                     yield int(path.stem), load_tensors(path.read_bytes())
 
     def save_best(self, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
-        """Write the checkpoint with the best score so far, in the place of the one before."""
+        """Write the checkpoint with the best score so far, replacing the previous one."""
         return save_checkpoint(self.path / BEST, tensors, state, keep=1)
 
     def best(self) -> dict[str, Any] | None:
-        """``{"metric", "value", "images"}`` of the checkpoint with the best score; None where it is not kept."""
+        """``{"metric", "value", "images"}`` of the checkpoint with the best score; None if it is not kept."""
         known = self.info.get("best")
         kept = known and (self.path / BEST / f"{known['images']:012d}.json").exists()
         return known if kept else None
 
     def find_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest whole checkpoint or None, and a sentence for each damaged one that was passed over."""
+        """The newest intact checkpoint or None, and a message for each damaged one that was skipped."""
         return load_latest(self.path / "checkpoints")
 
     def latest_checkpoint(self) -> Checkpoint:
-        """The newest whole checkpoint.
+        """The newest intact checkpoint.
 
         Raises:
             GanzooError: There is none.
@@ -449,7 +449,7 @@ class RunFolder:
         return checkpoint
 
     def checkpoint(self, which: Which = "last") -> Checkpoint:
-        """The newest whole checkpoint, or the one with the best score.
+        """The newest intact checkpoint, or the one with the best score.
 
         Raises:
             GanzooError: There is none.
@@ -485,7 +485,7 @@ def scores_in(path: Path) -> list[dict[str, Any]]:
 
 
 def job_folder(work: Path, recipe: str, dataset: str, seed: int, digest: str) -> Path:
-    """Where a job's run folder is; another recipe of the same name has another folder."""
+    """The run folder of a job; another recipe of the same name gets another folder."""
     return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
 
 
@@ -508,12 +508,12 @@ def _is_beginning(entry: Path) -> bool:
     if entry.name in FOLDERS:
         return entry.is_dir() and not any(entry.iterdir())
     if entry.name == "recipe.yaml":
-        return (entry.parent / LOCK).exists()  # otherwise it is somebody's own file
+        return (entry.parent / LOCK).exists()  # otherwise it is the user's own file
     return entry.name == LOCK or entry.name.startswith((".recipe.yaml.", ".run.json."))
 
 
 def _seal(recipe: Recipe, data_dir: str | None) -> str:
-    """What only this user can make, of everything that says where a run reads."""
+    """A signature that only this user can make, of everything that decides where a run reads."""
     said = json.dumps([data_dir, recipe.dataset.model_dump(mode="json")], sort_keys=True, default=str)
     return hmac.new(_own_key(), said.encode(), hashlib.sha256).hexdigest()
 

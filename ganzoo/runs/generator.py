@@ -34,11 +34,11 @@ class TrainedGenerator:
 
     Attributes:
         run: The run folder.
-        recipe: What it was trained by.
+        recipe: The recipe that it was trained with.
         checkpoint: The weights, and how long they were trained.
         assembly: The objective and the networks.
-        device: Where it draws.
-        zoo: Where its dataset is looked up, if it translates what that holds.
+        device: The device that it draws on.
+        zoo: Where its dataset is looked up, if it translates the dataset's samples.
     """
 
     run: RunFolder
@@ -50,18 +50,18 @@ class TrainedGenerator:
 
     @property
     def weights(self) -> tuple[Weights, ...]:
-        """The kinds of weights there are, the one to report first."""
+        """The available kinds of weights, the reported one first."""
         there = {name.partition(".")[0] for name in self.checkpoint.tensors}
         return tuple(kind for kind in get_args(Weights) if PREFIXES[kind] in there)
 
     @property
     def classes(self) -> int:
-        """Number of classes it can be asked for; 0 where it is unconditional."""
+        """Number of classes that it can draw on request; 0 if it is unconditional."""
         return self.assembly.spec.classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of those classes, as its dataset gave them; their numbers where it gave none."""
+        """The names of its classes, as in its dataset; their numbers if the dataset has no names."""
         named = [str(name) for name in self.run.info.get("class_names", ())][: self.classes]
         return (*named, *map(str, range(len(named), self.classes)))
 
@@ -78,15 +78,15 @@ class TrainedGenerator:
 
         Args:
             n: Number of images.
-            seed: Of the latent codes.
-            label: The class of all of them, by its name or number; every class in turn where None. Conditional
+            seed: Seed of the latent codes.
+            label: The class of all images, by its name or number; None cycles through the classes. Conditional
                 generators only.
-            weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
-            source: For a generator that translates, what it starts from, as its dataset's column ``source`` holds it,
-                (m, ...), cycled; the test images' own where None, the training images' where there are none.
+            weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
+            source: For a translating generator, its inputs (m, ...), in the form of its dataset's column ``source``,
+                cycled. None means those of the images that it is scored against, or else of the training images.
 
         Returns:
-            uint8 (n, c, h, w), on the CPU; float32 where the dataset is of points.
+            uint8 (n, c, h, w) for images, on the CPU; float32 for points and sound.
 
         Raises:
             GanzooError: The class or the weights are unknown, or the dataset to start from is missing.
@@ -102,7 +102,7 @@ class TrainedGenerator:
         *,
         source: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """As ``sample``, with the labels int64 (n,) that were asked for; None where it is unconditional."""
+        """Like ``sample``, with the requested labels, int64 (n,), or None if it is unconditional."""
         number = None if label is None else self.class_number(label)
         return draw(
             self.assembly.objective,
@@ -127,8 +127,8 @@ class TrainedGenerator:
 
         Args:
             codes: (n, latent) float32, as the recipe's prior draws them.
-            labels: int64 (n,), each image's class; every class in turn where None. Conditional generators only.
-            weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+            labels: int64 (n,), each image's class; None cycles through the classes. Conditional generators only.
+            weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
             source: As for ``sample``.
 
         Returns:
@@ -147,15 +147,15 @@ class TrainedGenerator:
         )[0]
 
     def model(self, weights: Weights | None = None) -> TrainedModel:
-        """What was trained, for metrics of the model itself.
+        """The trained model, for metrics of the model itself.
 
         Args:
-            weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+            weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
         """
         return TrainedModel(self.assembly.objective, self._networks(weights or self.weights[0]), self.device)
 
     def _sources(self, source: Tensor | None) -> dict[str, Tensor]:
-        """What it generates from besides codes: the argument, and the dataset's columns."""
+        """Its inputs besides codes: the argument, and the dataset's columns."""
         names = self.assembly.objective.generates_from
         if source is not None and "source" not in names:
             raise GanzooError(
@@ -172,10 +172,10 @@ class TrainedGenerator:
         return found
 
     def class_number(self, label: int | str) -> int:
-        """The number of a class that is given by its name or number; a name wins where classes are called by numbers.
+        """The number of a class given by its name or number; if classes are named by numbers, the name wins.
 
         Raises:
-            GanzooError: There is no such class, or none can be asked for.
+            GanzooError: There is no such class, or the generator is unconditional.
         """
         if self.classes == 0:
             raise GanzooError(
@@ -228,14 +228,14 @@ def load(
 
     Args:
         run: The run folder, or ``zoo:NAME`` for a pretrained generator.
-        checkpoint: ``last`` is the newest whole one, ``best`` the one that ``train.keep_best`` kept.
+        checkpoint: ``last`` is the newest intact one, ``best`` the one that ``train.keep_best`` kept.
         zoo: Where the recipe's names are looked up; the installed plugins by default.
-        device: Where it draws; a GPU where there is one by default.
+        device: The device to draw on; by default a GPU if there is one.
         data_dir: Where dataset files are, for a generator that starts from images.
-        allow_paths: Whether a run that was not started here may read whatever paths it names.
+        allow_paths: Whether a run that was not started here may read any path it names.
 
     Raises:
-        GanzooError: It is no run, it has no such checkpoint, or a plugin it needs is not there.
+        GanzooError: It is not a run, has no such checkpoint, or needs a plugin that is missing.
     """
     zoo = zoo or load_zoo()
     name = None if isinstance(run, RunFolder) else zoo_name(run)
@@ -243,19 +243,19 @@ def load(
         if name is not None:
             folder, recipe, saved = published(name, zoo)
         else:
-            # Opened anew where it is to be read in another way than it was opened for.
+            # Reopened if it is to be read in another way than it was opened for.
             if isinstance(run, RunFolder):
                 folder = run if data_dir is None and not allow_paths else RunFolder.open(run.path)
             else:
                 folder = RunFolder.open(run)
             recipe, saved = folder.recipe(zoo), folder.checkpoint(checkpoint)
-    # Fresh weights are drawn and then replaced: nobody else's random numbers may move because of that.
+    # Random weights are drawn and then replaced, which must not change any other random numbers.
     with torch.random.fork_rng(devices=[]):
         modality = _modality(folder, recipe, zoo)
         columns = tuple((name, tuple(shape)) for name, shape in folder.info.get("columns", {}).items())
         assembly = assemble(recipe, zoo, modality, folder.info["classes"], columns)
     with _described_by_its_recipe("objective", folder):
-        # Not strictly: published weights have no such state, and old runs may lack what a plugin keeps since.
+        # Not strictly: published weights have no such state, and old runs may lack state that a plugin has added since.
         assembly.objective.load_state_dict(saved.weights("objective"), strict=False)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     assembly.networks.to(device)
@@ -264,8 +264,8 @@ def load(
 
 
 def _modality(run: RunFolder, recipe: Recipe, zoo: Zoo) -> Modality:
-    """What the run's samples are: as it recorded, or as its dataset says where a plugin brought the modality."""
-    # Runs from before there were modalities say whether they were quantised.
+    """The modality of the run's samples: as recorded, or from its dataset if the modality is a plugin's."""
+    # Runs from before modalities existed record whether they were quantised.
     name = run.info.get("modality", "images" if run.info.get("quantised", True) else "points")
     known = recorded(name, run.info["shape"], run.info.get("modality_options"))
     return known or run.dataset(recipe, zoo).modality

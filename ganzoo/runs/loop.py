@@ -1,7 +1,7 @@
-"""The loop of a run: it trains, saves, scores, and tells whoever listens.
+"""The loop of a run: it trains, saves, scores, and reports to trackers and callbacks.
 
-Where several processes train one run, each takes the same steps and computes its part of every evaluation; the main
-process alone writes.
+If several processes train one run, each takes the same steps and computes its part of every evaluation; only the main
+process writes.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from ganzoo.training.trainer import Trainer
 
 GRID_ROWS = 8
 REPLAYED, REPLAY_SAMPLES = 60, 500
-"""Points of a training in the plane that its report replays, and samples of each."""
+"""How many points of a training on 2D data its report replays, and samples at each."""
 PROFILED_AT = 50
-"""Steps before a profile: memory is allocated, and the number of threads chosen."""
+"""Steps before a profile: by then memory is allocated, and the number of threads chosen."""
 CHECK_SIGNALS_EVERY = 8
-"""Steps after which several processes ask one another whether to stop: torchrun kills after 30 seconds."""
+"""Steps between checks by several processes whether to stop: torchrun kills after 30 seconds."""
 LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")
-"""What a score's event repeats of it."""
+"""The keys of a score that its event repeats."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Callbacks:
     """Receive a run's progress.
 
     Attributes:
-        trackers: Receive every event, besides those that the recipe names.
+        trackers: Receive every event, in addition to the trackers that the recipe names.
         on_step: Called after each step with the number of images shown.
-        log: Called with sentences for the person who waits.
+        log: Called with progress messages.
     """
 
     trackers: Sequence[Tracker] = ()
@@ -62,11 +62,11 @@ class Callbacks:
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run is made of.
+    """The parts of a run.
 
     Attributes:
         dataset: The training images.
-        sources: What the objective generates samples from besides latent codes, by column.
+        sources: The objective's inputs for samples besides latent codes, by column.
         evaluator: Scores the samples.
         trainer: At its first step, or restored from a checkpoint.
     """
@@ -78,20 +78,20 @@ class Parts:
 
 
 class TrainingLoop:
-    """A training from its first step to its last: log points, checkpoints, evaluations, early end, interruption.
+    """A training from first step to last: log points, checkpoints, evaluations, early stopping, interruption.
 
     Args:
-        parts: What the run is made of.
-        run: Where everything is written; None in processes that are not main.
+        parts: The parts of the run.
+        run: The folder to write to; None in processes that are not main.
         trackers: Receive every event.
         callbacks: ``on_step`` is called after each step.
         seconds: Training seconds that earlier processes spent on this run.
         threads: Chooses the number of CPU threads.
-        profile: Say where the time of a step goes, once it is under way.
+        profile: Report where the time of a step goes, once training is under way.
 
     Attributes:
         seconds: Training seconds so far, evaluation excluded.
-        reached: Why training ended early; "" where it did not.
+        reached: Why training ended early; "" if it did not.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class TrainingLoop:
                 evaluate = self._crossed(every)
                 if self._crossed(config.log_every) or evaluate:
                     self._log_means()
-                    # Before the checkpoint, from which a run that is cut off in between goes on.
+                    # Before the checkpoint: a run that is interrupted in between resumes from it.
                     if evaluate or self._crossed(max(config.log_every, config.images // REPLAYED)):
                         self._record_plane()
                     overdue = time.monotonic() - self._saved_at > config.checkpoint_seconds
@@ -196,7 +196,7 @@ class TrainingLoop:
         (number,) = processes.all_reduce_max([float(self._stop.received or 0)])
         if number:
             self._stop.received = signal.Signals(int(number))
-        # What arrived during the exchange stays for the next one: no other process has heard of it.
+        # A signal that arrives during the exchange waits for the next one: no other process knows of it.
         return bool(number)
 
     def _stopped(self) -> tuple[str, str]:
@@ -278,7 +278,7 @@ class TrainingLoop:
             tracker.picture(self.trainer.images, path)
 
     def _record_plane(self) -> None:
-        """Of a training in the plane, keep what its report replays: samples, and the discriminator's field."""
+        """For a training on 2D data, save what its report replays: samples, and the discriminator's field."""
         trainer = self.trainer
         if self.run is None:
             return
@@ -287,14 +287,14 @@ class TrainingLoop:
             return
         networks = dict(trainer.networks.items())
         field = discriminator_field(trainer.objective, networks, trainer.device)
-        with suppress(RunError):  # of NaN, which the next checkpoint says better
+        with suppress(RunError):  # NaN samples, which the next checkpoint reports better
             samples, _ = self._samples(trainer.kinds_of_weights[0], REPLAY_SAMPLES)
             self.run.save_plane(trainer.images, samples.flatten(1), field)
 
     def _samples(
         self, weights: str, n: int, part: tuple[int, int] = (0, 1), *, overview: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Samples of the trained generator and their labels; of several processes each may draw its part."""
+        """Samples of the trained generator and their labels; each of several processes may draw its part."""
         trainer = self.trainer
         return draw(
             trainer.objective,
@@ -309,7 +309,7 @@ class TrainingLoop:
         )
 
     def _score(self, weights: str, missing: Sequence[MetricRequest]) -> None:
-        """Draw samples and look at them together; the main process computes the metrics."""
+        """Draw samples and compute their features together; the main process computes the metrics."""
         trainer, processes = self.trainer, self.trainer.processes
         part = (processes.rank, processes.size)
         images, labels = self._samples(weights, trainer.recipe.evaluate.samples, part)
@@ -324,20 +324,20 @@ class TrainingLoop:
                 weights=weights,
                 labels=labels,
                 model=TrainedModel(trainer.objective, trainer.sampling_networks(weights), trainer.device),
-                # What may be the final scores; the others are points of a curve.
+                # Only for what may be the final scores; the others are points of a curve.
                 interval=self.trainer.steps >= self.trainer.total_steps or bool(self.trainer.recipe.train.conditions),
             )
             self.run.append_score(*(one.record(self.trainer.images, round(self.seconds, 3)) for one in scores))
 
     def _missing_scores(self, weights: str) -> list[MetricRequest]:
-        """The metrics that this run has not been scored by at this point, under its own protocol."""
+        """The metrics that have no score at this point yet, by the run's own protocol."""
         if self.run is None:
             return []
         known, wanted = {identity(score["protocol"]) for score in self._scores_here()}, self._protocols(weights)
         return [request for request in self.evaluator.requests if wanted[request.name] not in known]
 
     def _protocols(self, weights: str) -> dict[str, str]:
-        """The identity of each of the recipe's scores, by metric: everything that it depends on."""
+        """The identity of each of the recipe's scores, by metric: everything that the score depends on."""
         n = self.trainer.recipe.evaluate.samples
         return {
             request.name: identity(self.evaluator.protocol(request, n, SAMPLE_SEED, weights))
@@ -350,7 +350,7 @@ class TrainingLoop:
         return [score for score in self.run.scores() if score["images"] == self.trainer.images]
 
     def _log_scores(self) -> None:
-        """An event for each of the recipe's own scores that has none yet: a crash may have come between the two."""
+        """Log an event for each of the recipe's own scores without one: a crash may have come between the two."""
         if self.run is None:
             return
         own = {wanted for weights in self.trainer.kinds_of_weights for wanted in self._protocols(weights).values()}
@@ -365,7 +365,7 @@ class TrainingLoop:
                 self._log_event("score", **{key: score[key] for key in LOGGED if key in score})
 
     def _curve(self, metric: str) -> dict[int, float]:
-        """The run's own scores of the reported weights so far, by images: those of its evaluations, and no others."""
+        """The run's own scores of the reported weights so far, by images: only those of its evaluations."""
         if self.run is None:
             return {}
         wanted = self._protocols(self.trainer.kinds_of_weights[0])[metric]
@@ -401,7 +401,7 @@ class TrainingLoop:
             self.run.update(best={"metric": metric, "value": value, "images": self.trainer.images})
 
     def _is_reached(self) -> bool:
-        """Whether every score of ``train.until`` is good enough: those of its own protocol, and no others."""
+        """Whether every score in ``train.until`` is good enough, counting only scores by the run's own protocol."""
         conditions = self.trainer.recipe.train.conditions
         if not conditions or self.run is None:
             return False

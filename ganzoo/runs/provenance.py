@@ -1,4 +1,4 @@
-"""What a run was made of and on: recorded when it begins, and compared when it is resumed."""
+"""The software, data and hardware of a run: recorded when it begins, and compared when it is resumed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VERSIONED = ("ganzoo-bench", "torchvision", "torch-fidelity", "numpy")
 
 
 def description(recipe: Recipe, zoo: Zoo, trainer: Trainer, dataset: Dataset, data_dir: Path | None) -> dict[str, Any]:
-    """What run.json says of a new run."""
+    """The content of run.json for a new run."""
     return {
         "recipe": recipe.name,
         "status": "running",
@@ -50,12 +50,12 @@ def description(recipe: Recipe, zoo: Zoo, trainer: Trainer, dataset: Dataset, da
 
 
 def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, zoo: Zoo, digest: str) -> Iterator[str]:
-    """A sentence for each thing that is not as it was when the run began; none of them keeps it from going on.
+    """A sentence for each thing that has changed since the run began; none of them prevents resuming.
 
     Args:
-        info: What run.json says.
+        info: The content of run.json.
         found: Today's ``environment``.
-        recipe: The run's, with its precision settled.
+        recipe: The run's recipe, with its precision resolved.
         zoo: Where its names are looked up.
         digest: Today's ``data_digest``.
     """
@@ -85,7 +85,7 @@ def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, z
 
 
 def data_digest(dataset: Dataset) -> str:
-    """SHA-256 of everything that a dataset trains with: images, labels and further columns, in hexadecimal."""
+    """SHA-256, hexadecimal, of everything in a dataset that is trained on: images, labels and additional columns."""
     digest = hashlib.sha256()
     for name, column in {"image": dataset.images, "label": dataset.labels, **dataset.columns}.items():
         if column is not None:

@@ -24,16 +24,16 @@ SCORE = 1
 
 
 class NewerError(GanzooError):
-    """Raised for what a newer ganzoo wrote in a schema that this one cannot read."""
+    """Raised if a newer ganzoo wrote a file in a schema that this one cannot read."""
 
 
 def refuse_newer(schema: object, known: int, what: str) -> None:
-    """Refuse what this ganzoo cannot read.
+    """Refuse a schema that this ganzoo cannot read.
 
     Args:
-        schema: The number found in it.
-        known: The newest that is read; all older ones are too.
-        what: The beginning of a sentence.
+        schema: The schema number found.
+        known: The newest schema that it reads; it reads all older ones too.
+        what: The subject of the message.
 
     Raises:
         NewerError: It is newer.
@@ -73,7 +73,7 @@ class _Shape(BaseModel):
 
 
 class _Event(_Shape):
-    """A line of events.jsonl, as far as ganzoo reads it; other keys are left alone."""
+    """The keys of a line of events.jsonl that ganzoo reads; other keys are allowed."""
 
     event: str
     images: Images
@@ -124,7 +124,7 @@ class _Score(_Shape):
 
 
 class _State(_Shape):
-    """What stands beside a checkpoint's tensors, as far as it is not the trainer's own."""
+    """The JSON beside a checkpoint's tensors, without the trainer's own keys."""
 
     images: Images
     steps: Annotated[int, Field(ge=0, le=10**15)] = 0
@@ -133,17 +133,17 @@ class _State(_Shape):
 
 
 def is_state(value: object) -> bool:
-    """Whether it is the JSON part of a checkpoint."""
+    """Whether a value is the JSON part of a checkpoint."""
     return isinstance(value, dict) and _fits(_State, value)
 
 
 def is_event(record: Mapping[str, Any]) -> bool:
-    """Whether it is an event with everything that events of its kind have."""
+    """Whether a record is an event with all the keys that its kind requires."""
     return _fits(_Train if record.get("event") == "train" else _Event, record)
 
 
 def is_score(record: Mapping[str, Any]) -> bool:
-    """Whether it is a score with everything that scores have."""
+    """Whether a record is a score with all the keys that scores require."""
     return _fits(_Score, record)
 
 
@@ -159,9 +159,9 @@ Record = dict[str, Any]
 
 
 def read_events(path: Path) -> list[Record]:
-    """The events in order, without those that a crash made void; damaged ones are left out with a warning.
+    """The events in order, without those that a resumed run replaced; damaged ones are left out with a warning.
 
-    A resumed run goes back to its checkpoint; what was logged beyond it is shown again by the resumed run.
+    A resumed run goes back to its checkpoint, and logs again what came after it.
     """
     kept: list[Record] = []
     for record in read_lines(path, is_event):
@@ -172,13 +172,13 @@ def read_events(path: Path) -> list[Record]:
 
 
 def sealed(score: Mapping[str, Any]) -> Record:
-    """A score as it is written: with the number of its schema, and a digest of its content."""
+    """A score as it is written: with its schema number and a digest of its content."""
     numbered = {**score, "schema": SCORE}
     return {**numbered, "digest": _digest(numbered)}
 
 
 def read_scores(path: Path) -> list[Record]:
-    """The scores in order, as they were before they were sealed; damaged ones are left out with a warning.
+    """The scores in order, without their seals; damaged ones are left out with a warning.
 
     Raises:
         NewerError: A newer ganzoo wrote one of them.
@@ -193,7 +193,7 @@ def read_scores(path: Path) -> list[Record]:
 def _is_score(record: Mapping[str, Any]) -> bool:
     if not is_score(record):
         return False
-    if "schema" not in record:  # from before there were seals
+    if "schema" not in record:  # from before seals existed
         return True
     return record.get("digest") == _digest({key: value for key, value in record.items() if key != "digest"})
 
@@ -203,9 +203,9 @@ def _digest(record: Mapping[str, Any]) -> str:
 
 
 MOST_VALUES = 2**26
-"""Of one sample: an image of 8192 by 8192 grey pixels."""
+"""The most values in one sample: those of an 8192x8192 grey image."""
 DIMENSIONS: Mapping[str | None, int] = {"images": 3, "points": 3, "audio": 2, None: 3}
-"""Of a sample, by modality; None is what runs recorded from before there were others. A plugin's may have any."""
+"""Dimensions of a sample, by modality; None is for runs from before modalities existed. A plugin's may have any."""
 
 
 def _imaginable(shape: list[int]) -> list[int]:
@@ -219,7 +219,7 @@ Shape = Annotated[list[Size], Field(min_length=1, max_length=8), AfterValidator(
 
 
 Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]
-"""Of a recipe or a dataset, which becomes part of a path."""
+"""The name of a recipe or a dataset, which becomes part of a path."""
 
 
 class _Process(BaseModel):
@@ -232,7 +232,7 @@ class _Process(BaseModel):
 
 
 class _Environment(BaseModel):
-    """What a run was made with, as far as ganzoo reads it."""
+    """The part of a run's environment that ganzoo reads."""
 
     model_config = ConfigDict(strict=True)
 
@@ -250,7 +250,7 @@ class _Best(BaseModel):
 
 
 class _Facts(BaseModel):
-    """The facts of run.json that ganzoo itself goes by; a run.json from before there was one does not have it."""
+    """The entries of run.json that ganzoo reads; an old run.json lacks the newer ones."""
 
     model_config = ConfigDict(strict=True)
 
@@ -325,7 +325,7 @@ def refuse_pipes(path: Path) -> None:
         GanzooError: An entry is neither a file nor a folder.
     """
     for entry in _entries(path):
-        # One look at each: between two, a run that goes on may have renamed or removed it.
+        # Only one stat of each: before a second, a run in progress may have renamed or removed it.
         try:
             mode = entry.stat().st_mode
         except OSError:
@@ -335,7 +335,7 @@ def refuse_pipes(path: Path) -> None:
 
 
 def _entries(path: Path) -> Iterator[Path]:
-    """What a run folder and its folders hold; folders that go away meanwhile hold nothing."""
+    """The entries of a run folder and of its subfolders; folders that disappear meanwhile count as empty."""
     with suppress(OSError):
         for entry in list(path.iterdir()):
             yield entry

@@ -1,4 +1,4 @@
-"""Which of a run's many scores are its final ones. Reports, records, tables and ``ganzoo run --json`` all ask here."""
+"""Which of a run's many scores are its final ones. Reports, records, tables and ``ganzoo run --json`` all use this."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ganzoo.evaluation.protocol import NOT_COMPARED
 Record = dict[str, Any]
 
 SAMPLE_SEED = 0
-"""Of the samples that a run scores while it trains."""
+"""The seed of the samples that a run scores while it trains."""
 
 OF_SAMPLES = ("n_fake", "sample_seed")
-"""What a score of the trained model itself, which needs no samples, does not depend on."""
+"""Keys that a score of the trained model itself, which needs no samples, does not depend on."""
 
 
 def own_protocol(recipe: Recipe) -> Record:
@@ -45,12 +45,12 @@ def final_scores(scores: Iterable[Record], own: Mapping[str, Any]) -> list[Recor
 
     Args:
         scores: All scores of the run, oldest first.
-        own: The recipe's own protocol; ``{}`` where it is unknown.
+        own: The recipe's own protocol; ``{}`` if it is unknown.
 
     Returns:
-        The scores by the recipe's own protocol first, and of those and of the others the averaged weights first, which
-        are the ones to report. Those of other splits, sample counts or sample seeds (``ganzoo eval RUN --split train``)
-        never replace an own one.
+        Scores by the recipe's own protocol come first; within both groups, scores of the averaged weights, the ones to
+        report, come first. Scores of other splits, sample counts or sample seeds (``ganzoo eval RUN --split train``)
+        never replace one by the own protocol.
     """
     known = list(scores)
     last = max((score["images"] for score in known), default=0)

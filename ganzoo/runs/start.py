@@ -1,7 +1,7 @@
 """``ganzoo run``: start a run from a recipe, or resume one.
 
-Where several processes train one run, all of them run this. The main process alone writes, and shares what only it
-knows: the recipe, and the checkpoint.
+If several processes train one run, all of them run this code. Only the main process writes, and it sends the others
+what only it knows: the recipe, and the checkpoint.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ CHANGEABLE = (
     "evaluate.",
     "trackers",
 )
-"""What ``--set`` may change on resume: nothing that would make the past look different. Another device or engine may
-round differently from here on, and no recipe's meaning depends on it."""
+"""What ``--set`` may change on resume: nothing that would contradict the steps already taken. Another device or engine
+may round differently from then on, but the meaning of a recipe does not depend on it."""
 REHEARSED, REHEARSED_SECONDS = 20, 2.0
-"""Steps, and seconds of them, that tell how long a training will take."""
+"""The most steps, and seconds, to time for an estimate of how long a training will take."""
 
 
 @contextmanager
 def _threads_restored() -> Iterator[None]:
-    """How many CPU threads one run uses is its own affair: the next one in this process finds what this one found."""
+    """Restore the number of CPU threads after a run, so that it does not affect the next run in this process."""
     before = torch.get_num_threads()
     try:
         yield
@@ -82,15 +82,15 @@ def start(
     """Train a recipe from the beginning.
 
     Args:
-        recipe: A validated recipe; None in processes that are not main, which receive it from there.
+        recipe: A validated recipe; None in processes that are not main, which receive it from the main process.
         zoo: Where its names are looked up.
-        out: The run folder to make; new or empty. None in processes that are not main.
+        out: The run folder to create, new or empty; None in processes that are not main.
         data_dir: Where the user keeps dataset files.
-        dataset: Training images to use instead of the recipe's own, in one process.
+        dataset: Training images to use instead of the recipe's own, only with a single process.
         callbacks: Receive progress.
         processes: The processes that train together.
-        profile: Say where the time of a step goes, once it is under way, and log it as an event ``profile``.
-        announce: Say what it trains on, and how long it will take, before it starts; in one process alone.
+        profile: Report where the time of a step goes, once training is under way, and log it as an event ``profile``.
+        announce: Report the dataset and the expected duration before the training starts, only with a single process.
 
     Returns:
         The finished run; None in processes that are not main.
@@ -107,11 +107,11 @@ def start(
         initialise(parts.trainer, given, resolved.train.init_from.source, callbacks.log)
     with _out_of_memory_as_sentence():
         choice = settle_engine(parts.trainer, callbacks.log)
-        # What it began with is kept from the start, because its source may be gone when the run is resumed.
+        # The initial weights are saved at once, because their source may be gone when the run is resumed.
         first = None if resolved.train.init_from is None else parts.trainer.checkpoint()
     if recipe is None or out is None:
         return _train(parts, None, zoo, callbacks)
-    # The folder holds what was asked for; what `auto` became is provenance, in run.json.
+    # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
     described = description(resolved, zoo, parts.trainer, parts.dataset, data_dir)
     chosen = {"engine_choice": choice.plain()} if choice is not None else {}
     run = RunFolder.create(out, recipe, {**described, **chosen})
@@ -124,7 +124,7 @@ def start(
 
 
 def _announcement(trainer: Trainer, dataset: Dataset) -> str:
-    """What it trains on, and how long that will take: a few steps are timed and taken back."""
+    """What it trains on, and how long that will take: a few steps are timed and undone."""
     with trainer.rehearsal():
         trainer.step()  # which compiles and allocates
         trainer.flush()
@@ -155,20 +155,20 @@ def resume(
     callbacks: Callbacks | None = None,
     processes: Processes = ALONE,
 ) -> RunFolder | None:
-    """Resume a run from its newest whole checkpoint: on the same hardware, to the same bits as if it had never stopped.
+    """Resume a run from its newest intact checkpoint; on the same hardware, bit for bit as if it had never stopped.
 
-    Where its plugins, torch, training images or hardware are not those that it began with, it says so and goes on.
+    If its plugins, torch, training images or hardware have changed since it began, it says so and continues.
 
     Args:
-        path: The run folder; None in processes that are not main, which receive its checkpoint from there.
+        path: The run folder; None in processes that are not main, which receive its checkpoint from the main process.
         zoo: Where the recipe's names are looked up.
-        overrides: Changes of the form ``a.b=c``, of ``CHANGEABLE`` alone.
-        dataset: Training images to use instead of the recipe's own, in one process.
+        overrides: Changes of the form ``a.b=c``, only of keys in ``CHANGEABLE``.
+        dataset: Training images to use instead of the recipe's own, only with a single process.
         callbacks: Receive progress.
         processes: The processes that train together.
 
     Raises:
-        GanzooError: It is no run, it is done, another process trains it, or an override would change its past.
+        GanzooError: It is not a run, it is done, another process trains it, or an override may not change on resume.
     """
     callbacks = callbacks or Callbacks()
     run = RunFolder.open(path) if path is not None else None
@@ -195,7 +195,7 @@ def resume(
         most, planned = torch.get_num_threads(), []
         if run is not None:
             done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
-            # Another metric scores the kept weights, and trains nothing.
+            # Another metric only scores the saved weights; it needs no training.
             if done and not any(override.startswith("evaluate.") for override in overrides):
                 raise GanzooError(
                     f"The run {run.path} is done.",
@@ -216,10 +216,10 @@ def resume(
 
 
 def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) -> None:
-    """Where a run is resumed with another ``train.images``: its past was not that of a run of this length.
+    """Check a run that is resumed with another ``train.images``: its steps so far were not those of this length.
 
     Raises:
-        GanzooError: The run has shown more images already.
+        GanzooError: The run has already shown more images.
     """
     recipe, phases = trainer.recipe, [step.phase for group in trainer.step_groups for step in group.phases]
     if recipe.train.images < trainer.images:
@@ -235,9 +235,9 @@ def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) ->
 
 
 def _as_begun(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
-    """A run's recipe with what `auto` was when it began: another machine might choose otherwise."""
+    """A run's recipe with `auto` as resolved when it began: another machine might choose differently."""
     if recipe.train.deterministic:
-        fix_workspace()  # before a device is looked for, which starts CUDA
+        fix_workspace()  # before looking for a device, which starts CUDA
     device = processes.device(recipe.train.device)
     recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
     if recipe.train.precision == "tf32" and device.type != "cuda":
@@ -250,7 +250,7 @@ def _as_begun(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
 def _record_resumption(
     run: RunFolder, parts: Parts, choice: EngineChoice | None, zoo: Zoo, callbacks: Callbacks
 ) -> None:
-    """Note what the run goes on with, and say what has changed since it began."""
+    """Record what the run continues with, and report what has changed since it began."""
     trainer = parts.trainer
     found = environment(trainer.device)
     for sentence in changes(run.info, found, trainer.recipe, zoo, data_digest(parts.dataset)):
@@ -269,7 +269,7 @@ def _record_resumption(
 def _shared_task(
     recipe: Recipe | None, data_dir: Path | None, zoo: Zoo, processes: Processes
 ) -> tuple[Recipe, Path | None]:
-    """The main process's recipe, with its precision settled, and data folder, in all processes."""
+    """The main process's recipe, with its precision resolved, and its data folder, for all processes."""
     if recipe is not None:
         if recipe.train.deterministic:
             fix_workspace()
@@ -289,10 +289,10 @@ def _shared_task(
 
 
 def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbacks) -> list[tuple[int, int]]:
-    """Train with as many CPU threads as the run had at its checkpoint: sums in another order are other bits.
+    """Train with as many CPU threads as the run had at its checkpoint: another order of sums gives other bits.
 
     Returns:
-        The changes that the run made after its checkpoint, to be made again: images shown, and threads from there on.
+        The changes that the run made after its checkpoint, to be repeated: images shown, and threads from there on.
     """
     threads = state.get("threads", (run.info.get("environment") or {}).get("threads"))
     if isinstance(threads, int) and 1 <= threads <= MOST_THREADS and threads != torch.get_num_threads():
@@ -308,7 +308,7 @@ def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbac
 
 
 def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> Mapping[str, Any]:
-    """Go back to the newest whole checkpoint; returns its JSON state, empty where there is none."""
+    """Go back to the newest intact checkpoint; returns its JSON state, empty if there is none."""
     processes = trainer.processes
     checkpoint, state, tensors = None, None, {}
     if run is not None:
@@ -342,7 +342,7 @@ def _build(
     callbacks: Callbacks,
     processes: Processes,
 ) -> Parts:
-    """The trainer last: building the others draws random numbers, which must not shift the training's."""
+    """Build the trainer last: building the others draws random numbers, which must not shift the training's."""
     device = processes.device(recipe.train.device)
     with _out_of_memory_as_sentence():
         entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
@@ -404,7 +404,7 @@ def _train(
         with _out_of_memory_as_sentence():
             TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
         return None
-    # Closed last, after the status is on disk: a tracker may upload for long, and may fail.
+    # Closed last, after the status is on disk: a tracker's upload may take long, and may fail.
     with ExitStack() as closing:
         trackers = list(callbacks.trackers)
         for tracker in trackers:

@@ -1,8 +1,8 @@
 """Pretrained generators, and weights that a training starts from.
 
-A pretrained generator is two files beside each other, which a plugin registers: ``NAME.safetensors``, the weights that
-samples are drawn with, their matrices in half precision; and ``NAME.json``, its card, made from the run's own record.
-People write ``zoo:NAME``.
+A pretrained generator is two files side by side, which a plugin registers: ``NAME.safetensors``, the weights that
+samples are drawn with, with matrices in half precision; and ``NAME.json``, its card, made from the run's own record.
+Users refer to it as ``zoo:NAME``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PREFIX = "zoo:"
 CARD = 1
 """The schema of cards."""
 COMPARED = 64
-"""Samples that are drawn with whole and with half weights."""
+"""Samples drawn with original and with half-precision weights, to compare them."""
 RECORDED = (
     "recipe",
     "seed",
@@ -56,7 +56,7 @@ RECORDED = (
     "columns",
     "parameters",
 )
-"""What a card repeats of run.json."""
+"""The keys of run.json that a card repeats."""
 SCORED = ("metric", "value", "floor", "sd", "interval", "weights", "protocol")
 PREFIXES: Mapping[str, str] = {"ema": "ema", "raw": "networks"}
 """What the names of a checkpoint's tensors begin with, by kind of weights."""
@@ -69,10 +69,10 @@ def zoo_name(source: str | Path) -> str | None:
 
 
 def published(name: str, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
-    """A pretrained generator: what its card says of its run, the recipe, and the weights.
+    """A pretrained generator: its run as the card describes it, the recipe, and the weights.
 
     Raises:
-        GanzooError: There is none of that name, or its files do not fit each other.
+        GanzooError: There is none of that name, or its files do not match.
     """
     if name not in zoo.pretrained:
         known = [entry.name for entry in zoo.pretrained]
@@ -97,16 +97,16 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
     """Write ``NAME.safetensors`` and its card ``NAME.json``.
 
     Args:
-        generator: Of a run.
-        out: ``NAME.safetensors``.
+        generator: A run's generator.
+        out: The path of ``NAME.safetensors``.
         zoo: Where the run's recipe is looked up, for the command that repeats it.
-        weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+        weights: ``ema`` or ``raw``; None means ``ema`` if the run has it.
 
     Returns:
         The card.
 
     Raises:
-        GanzooError: The name is not one that can be registered, or the run has no such weights.
+        GanzooError: The name cannot be registered, or the run has no such weights.
     """
     if not NAME.fullmatch(out.stem):
         raise GanzooError(
@@ -165,14 +165,14 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
 
 
 def _halved(tensor: Tensor) -> Tensor:
-    """Matrices in half precision; vectors, such as running variances, take little room and stay as they are."""
+    """Matrices in half precision; vectors, such as running variances, take little space and stay unchanged."""
     if not tensor.is_floating_point() or tensor.dim() < 2 or tensor.abs().max() > torch.finfo(torch.float16).max:
         return tensor
     return tensor.half()
 
 
 def _command(recipe: Recipe, zoo: Zoo) -> str:
-    """What trains these weights again: the registered recipe, changed, or else the card's own."""
+    """The command that trains these weights again: with the registered recipe and changes, or else the card's own."""
     seed = ("--seed", str(recipe.train.seed))
     if recipe.name in zoo.recipes:
         changed = [
@@ -189,7 +189,7 @@ def _command(recipe: Recipe, zoo: Zoo) -> str:
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of ``after`` that are others than before, by their dotted keys."""
+    """The values of ``after`` that differ from ``before``, by their dotted keys."""
     for key, value in after.items():
         known = before.get(key)
         if isinstance(known, Mapping) and isinstance(value, Mapping) and known.get("name") == value.get("name"):
@@ -199,10 +199,10 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = 
 
 
 def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
-    """The recipe with the digest of the weights that it starts from, and those weights; ``{}`` where it starts anew.
+    """The recipe with the digest of the weights that it starts from, and those weights; ``{}`` if it starts from none.
 
     Raises:
-        GanzooError: They are not found, or not those that the recipe says.
+        GanzooError: The weights are not found, or do not match the digest in the recipe.
     """
     start = recipe.train.init_from
     if start is None:
@@ -225,16 +225,16 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
 
 
 def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
-    """Give a trainer's networks, and their averages, the weights of another run; optimizers begin anew.
+    """Give a trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
 
     Args:
         trainer: At its first step.
-        tensors: ``networks.<role>.*`` and ``ema.<role>.*``; where one of the two is missing, the other stands for both.
-        source: What sentences call them.
-        log: Called with what could not be taken over.
+        tensors: ``networks.<role>.*`` and ``ema.<role>.*``; if one of the two is missing, the other is used for both.
+        source: What messages call the weights.
+        log: Called with a message about the networks that are missing.
 
     Raises:
-        GanzooError: None of the networks is there, or one has other sizes.
+        GanzooError: All networks are missing, or one has other sizes.
     """
     averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
     anew = []

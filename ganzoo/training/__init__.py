@@ -1,1 +1,1 @@
-"""Training: the loop, its optimizers, and what it saves."""
+"""Training: steps, engines, optimizers, several processes, devices."""

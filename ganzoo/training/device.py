@@ -1,7 +1,7 @@
 """What a training computes with: a device, CPU cores, number formats, and streams of random numbers.
 
-How torch rounds (TF32, cuDNN's choice of kernels, the promise of the same bits) is set for the whole process. It holds
-while a step is taken and is what it was afterwards, so that neither scores nor the code around a training depend on it.
+torch's settings for rounding (TF32, cuDNN's choice of kernels, deterministic algorithms) are process-wide. They are set
+for each step and restored afterwards, so that neither scores nor the code around a training depend on them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError
 
 DEVICES = ("cpu", "cuda", "mps", "xpu")
-"""Types of devices that train. Torch knows more names, of which some hold no numbers and others need extensions."""
+"""Types of devices that can train. torch knows more; some of them hold no data, and others need extensions."""
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Where users say how many threads they want. They get that number, but for a resumed run, which keeps its own."""
+"""Environment variables for the number of threads. They are obeyed, except by a resumed run, which keeps its own."""
 MAX_BF16_TIME = 0.7
 """bf16 pays off up to this share of the fp32 time of a product: autocast's conversions cost part of the gain."""
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 FIXED_WORKSPACES = (":4096:8", ":16:8")
-"""With one of these, cuBLAS adds in one order; NVIDIA's documentation of cublasSetWorkspace says so."""
+"""With one of these, cuBLAS adds in a fixed order, as NVIDIA's documentation of cublasSetWorkspace says."""
 _NO_SUCH_KERNEL = re.compile(r"^(?P<operation>\S+).{0,100}? does not have a deterministic implementation")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """From glibc's <malloc.h>."""
@@ -51,7 +51,7 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except Exception as error:  # each backend has its own
+    except Exception as error:  # each backend raises its own
         reason = str(error).splitlines()[0].rstrip(".")
         raise GanzooError(
             f"Cannot use the device '{name}': {reason}.",
@@ -61,17 +61,17 @@ def resolve_device(name: str) -> torch.device:
 
 
 def available_cores(root: Path = Path("/")) -> int:
-    """The cores that this process may use: of its affinity, and no more than its control group pays for.
+    """The number of cores that this process may use: those of its affinity, up to its control groups' quotas.
 
     Args:
-        root: Where ``proc`` and ``sys`` are.
+        root: The folder of ``proc`` and ``sys``.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *_quotas(root)]))
 
 
 def _quotas(root: Path) -> list[int]:
-    """Limits of the control groups of this process and of those around them, in whole cores, rounded up."""
+    """CPU limits of this process's control groups and of their parents, in whole cores, rounded up."""
     groups = {""}
     try:
         for line in (root / "proc/self/cgroup").read_text().splitlines():
@@ -87,17 +87,17 @@ def _quotas(root: Path) -> list[int]:
                 numbers = " ".join((root / base / group / name).read_text() for name in names).split()
                 quota, period = int(numbers[0]), int(numbers[1])
             except (OSError, IndexError, ValueError):
-                continue  # there is none, or it is "max"
+                continue  # no limit, or "max"
             if quota > 0 and period > 0:
                 found.append(-(-quota // period))
     return found
 
 
 def use_available_cores(wanted: int | Literal["auto"] = "auto") -> None:
-    """Use as many threads as a recipe wants, or no more than there are cores for this process.
+    """Use as many threads as a recipe says, or at most as many as this process has cores.
 
-    torch counts the machine's cores, and would run 64 threads in a container that may use two. What the environment
-    says (``OMP_NUM_THREADS``) stands.
+    torch counts the machine's cores, and would run 64 threads in a container that may use two. A number from the
+    environment (``OMP_NUM_THREADS``) stays.
     """
     if wanted != "auto":
         torch.set_num_threads(wanted)
@@ -106,7 +106,7 @@ def use_available_cores(wanted: int | Literal["auto"] = "auto") -> None:
 
 
 def user_decides() -> bool:
-    """Whether the environment says how many threads are used."""
+    """Whether the environment sets the number of threads."""
     return any(variable in os.environ for variable in VARIABLES)
 
 
@@ -151,8 +151,8 @@ def _fast_bf16(device: torch.device) -> bool:
 
 @cache
 def _faster_on_this_cpu() -> bool:
-    """Measured, in about 30 ms, where there is no AMX: bf16 is then half as fast on some CPUs and twice as fast on
-    others. One thread and its own CPU time, so that other programs do not change the answer.
+    """Whether bf16 is faster, measured in about 30 ms: without AMX, it is half as fast on some CPUs and twice as fast
+    on others. It uses one thread and its own CPU time, so that other programs do not change the answer.
     """
     operands = {dtype: torch.ones(512, 512, dtype=dtype) for dtype in (torch.float32, torch.bfloat16)}
     best = dict.fromkeys(operands, float("inf"))
@@ -160,7 +160,7 @@ def _faster_on_this_cpu() -> bool:
     torch.set_num_threads(1)
     try:
         for _ in range(8):
-            # Alternating, so that a moment of a slower clock slows both down.
+            # Alternating, so that a moment with a slower clock affects both.
             for dtype, square in operands.items():
                 start = thread_time()
                 torch.mm(square[:256], square)
@@ -171,10 +171,10 @@ def _faster_on_this_cpu() -> bool:
 
 
 def refuse_tf32_elsewhere(precision: str, device: torch.device) -> None:
-    """Check that TF32 is asked for on a GPU that may have it.
+    """Check that TF32 is requested only on CUDA devices.
 
     Raises:
-        GanzooError: It is not a CUDA device.
+        GanzooError: It is requested on another device.
     """
     if precision == "tf32" and device.type != "cuda":
         raise GanzooError(
@@ -184,7 +184,7 @@ def refuse_tf32_elsewhere(precision: str, device: torch.device) -> None:
 
 
 def fix_workspace() -> None:
-    """Have cuBLAS add in one order. It reads the setting once, when CUDA starts.
+    """Make cuBLAS add in a fixed order. It reads the setting once, when CUDA starts.
 
     Raises:
         GanzooError: CUDA has started already, or the user set another workspace.
@@ -202,11 +202,11 @@ def fix_workspace() -> None:
 
 @contextmanager
 def numerics(config: TrainConfig, precision: str, device: torch.device) -> Iterator[None]:
-    """A recipe's arithmetic, for one step.
+    """A recipe's numerical settings, for one step.
 
     Args:
         config: Its ``train`` section.
-        precision: What ``train.precision`` became.
+        precision: The resolved ``train.precision``.
         device: Where the step is taken.
 
     Raises:
@@ -259,8 +259,8 @@ def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) ->
 
     Args:
         generator: On the device of the training.
-        state: Of its size on that kind of device; a CPU's is some 5,000 bytes, a GPU's 16.
-        otherwise: The seed to go on with where the sizes differ.
+        state: The saved state. Its size depends on the kind of device: about 5,000 bytes for a CPU, 16 for a GPU.
+        otherwise: The seed to continue with if the sizes differ.
     """
     if state.shape == generator.get_state().shape:
         generator.set_state(state)

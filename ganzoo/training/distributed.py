@@ -23,7 +23,7 @@ from ganzoo.reproducibility import global_state, restore_global_state
 from ganzoo.training.device import derive_seed, resolve_device
 
 TIMEOUT = timedelta(minutes=60)
-"""For a process that does not answer: more than the longest evaluation, whose metrics the main process computes."""
+"""How long to wait for a process: more than the longest evaluation, whose metrics the main process computes."""
 
 
 class LostContact(RunError):
@@ -48,7 +48,7 @@ class Processes:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """Where this process trains: of a machine's GPUs, each of its processes takes the one of its ``LOCAL_RANK``.
+        """Where this process trains: each process on a machine takes the GPU of its ``LOCAL_RANK``.
 
         Raises:
             GanzooError: The device is not available, or two processes would share a GPU.
@@ -67,12 +67,12 @@ class Processes:
                 f"This machine has {gpus} GPU{'' if gpus == 1 else 's'}, and process {local + 1} on it has none left.",
                 f"Start at most {gpus} on it (torchrun --nproc-per-node {gpus}), or train with --device cpu.",
             )
-        # Before anything else touches CUDA, which would put a context of every process on the first GPU.
+        # Before anything else touches CUDA, which would create a context on the first GPU for every process.
         torch.cuda.set_device(local)
         return torch.device("cuda", local)
 
     def rows(self, batch_size: int) -> slice:
-        """The rows of a batch that this process sees: all rows are seen once, each by one process.
+        """The rows of a batch that this process sees; each row is seen by exactly one process.
 
         Raises:
             GanzooError: The batch cannot be divided equally.
@@ -115,11 +115,11 @@ class Processes:
         return values.tolist()
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true in any process."""
+        """Whether the flag is true in any process."""
         return bool(self.all_reduce_max([float(flag)])[0])
 
     def all_gather(self, tensor: Tensor) -> list[Tensor]:
-        """Every process's tensor on the CPU, of one shape in all, by rank."""
+        """Every process's tensor, on the CPU and of the same shape in all, by rank."""
         if self.size == 1:
             return [tensor]
         found = [torch.empty_like(tensor) for _ in range(self.size)]
@@ -140,7 +140,7 @@ class Processes:
                 tensor.copy_(part.view_as(tensor))
 
     def broadcast_bytes(self, content: bytes = b"") -> bytes:
-        """The main process's bytes. What is sent is JSON, YAML or safetensors, so that nobody unpickles anything."""
+        """The main process's bytes. Only JSON, YAML and safetensors are sent, so that nothing is unpickled."""
         if self.size == 1:
             return content
         length = int(self.all_reduce_max([len(content) if self.is_main else 0])[0])
@@ -157,29 +157,29 @@ ALONE = Processes()
 @contextmanager
 def joined() -> Iterator[Processes]:
     """The processes that torchrun started, or this one alone, until the block ends."""
-    # Some builds of torch have nothing of the kind.
+    # Some builds of torch lack torch.distributed.
     if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE
         return
-    # Its functions have the group as a default from the moment they are defined. Where one exists by then they keep it,
-    # and with it threads that abort the process if they outlive the interpreter.
+    # Imported before the group exists: its functions take the current group as a default argument, and would keep its
+    # threads, which abort the process if they outlive the interpreter.
     import torch.distributed.nn.functional
 
-    # gloo beside nccl: small agreements on the host need not wait for the GPU.
+    # gloo beside nccl: small exchanges on the host need not wait for the GPU.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     with _in_contact():
         dist.init_process_group(backend, timeout=TIMEOUT)
     yield Processes(dist.get_rank(), dist.get_world_size())
-    # Not after an error: the others may be gone, and leaving in order would wait for them.
+    # Not after an error: the others may be gone, and an orderly shutdown would wait for them.
     dist.destroy_process_group()
 
 
 @contextmanager
 def _in_contact() -> Iterator[None]:
-    """Turn what torch raises where another process is gone into a sentence.
+    """Convert torch's errors about a lost process into ``LostContact``.
 
     Raises:
-        LostContact: It is.
+        LostContact: Another process ended, or does not answer.
     """
     try:
         yield
@@ -194,22 +194,22 @@ def _in_contact() -> Iterator[None]:
 
 
 def _in_memory_order(tensor: Tensor) -> Tensor:
-    """A tensor's numbers as a vector: its own memory where that has no gaps, since copies in another order are slow."""
+    """A tensor's values as a vector: a view if its memory has no gaps, since copies in another order are slow."""
     if tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last):
         return tensor.as_strided((tensor.numel(),), (1,))
     return tensor.reshape(-1)
 
 
 class Replicas:
-    """Networks and objective, kept equal in all processes; in a single process it does nothing.
+    """Keeps networks and objective equal in all processes; does nothing in a single process.
 
-    Gradients are averaged, so that a step is that of the whole batch. So are buffers that change (running averages,
-    an augmentation's strength), with the gradients: what follows from one process's images becomes what follows from
-    everyone's. A phase's ``after`` sees it so; where phases share fakes, only that of the last does.
+    Gradients are averaged, so that a step is that of the whole batch. Buffers that change (running averages, an
+    augmentation's strength) are averaged in the same exchange, so that they reflect the images of all processes. A
+    phase's ``after`` sees averaged buffers; if phases share fakes, only the last one's does.
 
     Args:
-        processes: All of them.
-        modules: What holds weights and buffers; the main process's values hold from now on.
+        processes: All processes.
+        modules: The modules with weights and buffers; all processes start from the main process's values.
     """
 
     def __init__(self, processes: Processes, modules: Sequence[nn.Module]) -> None:
@@ -228,11 +228,11 @@ class Replicas:
         self._whole = [b for b in kept if not b.is_floating_point()]
 
     def average_gradients(self, trained: Sequence[nn.Parameter], *, buffers: bool = True) -> None:
-        """After a backward pass: gradients of these parameters, in one exchange.
+        """Average the gradients of these parameters after a backward pass, in one exchange.
 
         Args:
             trained: The parameters.
-            buffers: Whether all buffers are averaged too; not while another backward pass needs what is in them.
+            buffers: Whether to average all buffers too; not while another backward pass needs their values.
         """
         if self._processes.size > 1:
             gradients = [p.grad for p in trained if p.grad is not None]
@@ -250,7 +250,7 @@ class Replicas:
         """Check that integer buffers, which have no mean, are the same in all processes; waits for the device.
 
         Raises:
-            RunError: They follow from what each process saw.
+            RunError: They differ between processes.
         """
         if self._processes.size == 1 or not self._whole:
             return
@@ -264,7 +264,7 @@ class Replicas:
 
 
 def random_states(processes: Processes, device: torch.device) -> dict[str, Tensor]:
-    """Every process's own generators, for a checkpoint: main's as a single process's, the others' by rank."""
+    """Every process's random state, for a checkpoint: the main one's as a single process's, the others' by rank."""
     states: dict[str, Tensor] = {}
     for name, own in global_state(device).items():
         main, *others = processes.all_gather(own)
@@ -274,7 +274,7 @@ def random_states(processes: Processes, device: torch.device) -> dict[str, Tenso
 
 
 def restore_random(tensors: Mapping[str, Tensor], processes: Processes, device: torch.device, otherwise: int) -> None:
-    """Restore what ``random_states`` gave; a process or GPU that it does not know is seeded by ``otherwise``."""
+    """Restore what ``random_states`` returned; a process or GPU without a state is seeded by ``otherwise``."""
     prefix = "random." if processes.is_main else f"ranks.{processes.rank}.random."
     states = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     if states or processes.is_main:
@@ -284,18 +284,19 @@ def restore_random(tensors: Mapping[str, Tensor], processes: Processes, device: 
 
 
 def training_seed(seed: int, processes: Processes) -> int:
-    """Of torch's own generators in this process: what losses and networks draw differs between processes."""
+    """The seed of torch's default generators in this process: losses and networks draw other numbers in each."""
     return derive_seed(seed, "training" if processes.is_main else f"training/{processes.rank}")
 
 
 class SyncedBatchNorm(_BatchNorm):
-    """Batch normalisation whose mean and variance are those of all processes' images together.
+    """Batch normalisation with the mean and variance over the images of all processes.
 
-    torch's own ``SyncBatchNorm`` exists on GPUs alone, and forbids a second derivative. Every process has as many
-    images, and calls the layer in the same order. In evaluation mode each calls it alone, when it likes.
+    torch's own ``SyncBatchNorm`` works only on GPUs, and forbids a second derivative. Every process has the same number
+    of images, and calls the layer in the same order. In evaluation mode, each process may call it at any time.
 
     Attributes:
-        synced: Whether processes take part while training; an average's copy, which each calls alone, says False.
+        synced: Whether processes exchange statistics while training; False in the copy of a moving average, which each
+            process calls alone.
     """
 
     synced = True
@@ -331,7 +332,7 @@ class SyncedBatchNorm(_BatchNorm):
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over all processes; so is its gradient, since each process's output depends on everyone's input."""
+    """The sum over all processes. Its gradient is summed too, since each process's output depends on every input."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -355,9 +356,9 @@ def _mean_of_all(x: Tensor) -> Tensor:
 
 
 def sync_batch_norm(network: nn.Module) -> None:
-    """Put a ``SyncedBatchNorm`` with the same state in the place of torch's batch normalisations below a module.
+    """Replace torch's batch normalisations below a module by a ``SyncedBatchNorm`` with the same state.
 
-    Other classes derived from them stay, since what they add would be lost.
+    Subclasses of them stay, since what they add would be lost.
     """
     for name, child in network.named_children():
         plain = type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

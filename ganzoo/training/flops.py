@@ -1,4 +1,4 @@
-"""What a step of training costs, counted and not measured."""
+"""The cost of a training step, counted rather than measured."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ganzoo.training.step import batches_per_step, require_gradients, scheduled
 def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
     """Floating-point operations of a training step for each real image it shows.
 
-    Matrix products and convolutions count, forward and backward, a multiplication and an addition as two; what is done
-    element by element, norms and optimizers are left out, as is the custom. A phase counts by the share of steps
-    that it runs in. Nothing is computed: the tensors are fakes that have shapes alone, and torch's random state stays
-    as it is.
+    Matrix products and convolutions count, forward and backward, with a multiplication and an addition as two;
+    elementwise operations, norms and optimizers are left out, as is customary. A phase counts by the share of steps
+    that it runs in. Nothing is computed: the tensors are fake tensors, which have only shapes, and torch's random state
+    is unchanged.
 
     Args:
         recipe: A validated recipe.
@@ -62,7 +62,7 @@ def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch) -> int:
 
 
 class _NoTracker(ModuleTracker):
-    """Counts by module are not wanted, and torch's hooks for them forbid the input gradients that penalties take."""
+    """Turns off counts by module, whose hooks in torch forbid the input gradients that penalties take."""
 
     def __enter__(self) -> _NoTracker:
         return self

@@ -26,7 +26,7 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     "copies and number formats": ("copy_", "cat", "contiguous", "clone", "aten::to", "_to_copy"),
     "Python between operators": (STEP,),
 }
-"""Parts of operators' names, the first that fits; the rest is ``other``."""
+"""Parts of operators' names; the first kind that matches counts, and the rest is ``other``."""
 
 
 def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
@@ -43,14 +43,14 @@ def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
 def shares_of_a_step(trainer: Trainer, steps: int = 40) -> dict[str, float]:
     """Shares of the time of some steps, by kind; they sum to 1.
 
-    The steps are taken back, so that the training goes on to the same bits. The profiler itself costs some of the
-    time, most of it between operators. On a GPU this is the host's time: what is spent on starting operators.
+    The steps are undone, so the training continues bit for bit. The profiler itself takes some of the time, most of it
+    between operators. On a GPU this is the host's time, which is spent on launching operators.
 
     Args:
         trainer: Past its first steps, which allocate memory.
-        steps: How many are looked at.
+        steps: How many steps to profile.
     """
-    # Unless it was asked for, the profiler's library does not write its own log to the terminal.
+    # Keeps the profiler's library from writing its own log to the terminal, unless the user wants it.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     with trainer.rehearsal(), profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(steps):

@@ -1,4 +1,4 @@
-"""Optimizers, schedules of what changes during training, and the moving average of weights."""
+"""Optimizers, schedules, and the moving average of weights."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from ganzoo.errors import GanzooError, nearest
 from ganzoo.training.distributed import SyncedBatchNorm
 
 MEASURED = (_BatchNorm, _SpectralNorm)
-"""Modules whose buffers follow from the weights."""
+"""Modules whose buffers depend on the weights."""
 
 FUSED = ("adam", "adamw", "sgd")
-"""Optimizers whose fused implementation is the fastest, on CPUs too; the others are faster over all tensors at once."""
+"""Optimizers whose fused implementation is the fastest, on CPUs too; the others are faster with ``foreach``."""
 
 
 class RoleOptimizer:
     """The optimizer of one network.
 
     Args:
-        network: What it updates.
+        network: The network that it updates.
         name: An optimizer's name in lower case, see ``ganzoo.config.checking``.
         options: Keyword arguments of torch's class, ``lr`` among them. ``lr``, and each of the betas, may be a
             schedule, which ``Schedules`` applies.
         captured_on: The device that an engine captures steps on; learning rate and scheduled betas are then tensors
-            there. None where the host takes the steps.
-        lazy_scale: c of ``lazy_scale``, the function: every learning rate is multiplied by it, every beta raised to it.
+            there. None if steps are not captured.
+        lazy_scale: c from the function ``lazy_scale``: every learning rate is multiplied by c, and every beta raised to
+            the power c.
 
     Raises:
         GanzooError: torch's class refuses the options or the network's parameters, or cannot be captured.
@@ -77,7 +78,7 @@ class RoleOptimizer:
                         f"The engine 'cudagraph' cannot capture scheduled betas of '{name}'.",
                         "Use train.engine=eager, or Adam.",
                     )
-                # Fused steps read betas as numbers, once.
+                # Fused steps read betas as numbers, only once.
                 speed = {"foreach": True, "capturable": True}
         try:
             self.inner = kind(network.parameters(), **speed, **options)  # type: ignore[arg-type]
@@ -87,7 +88,7 @@ class RoleOptimizer:
                 f"The optimizer '{name}' cannot train this network: {reason}.", "Change its options, or use 'adam'."
             ) from error
         if captured_on is not None:
-            # Not before: constructors check numbers, which the host would wait for.
+            # Not earlier: constructors check these values, so the host would wait for the device.
             for group in self.inner.param_groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=captured_on)
                 if scheduled:
@@ -123,13 +124,13 @@ class RoleOptimizer:
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what ``tensors()`` gave."""
+        """Restore what ``tensors()`` returned."""
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = value
         self.inner.load_state_dict({"state": state, "param_groups": self.inner.state_dict()["param_groups"]})
-        # Fused steps go through memory in order: state needs the layout of its weight.
+        # Fused steps go through memory in order, so state needs the layout of its weight.
         for parameter, entries in self.inner.state.items():
             for key, value in entries.items():
                 if value.shape == parameter.shape and value.stride() != parameter.stride():
@@ -137,15 +138,15 @@ class RoleOptimizer:
 
 
 def lazy_scale(role: str, phases: Sequence[Phase]) -> float:
-    """What makes up for lazy phases: the share of a role's optimizer steps that its every-step phases take.
+    """The correction for lazy phases: the share of a role's optimizer steps that its every-step phases take.
 
-    A penalty on each k-th step, as a step of its own, makes k + 1 steps of k. StyleGAN2 makes up for it (Karras et al.
-    2020, arXiv:1912.04958, appendix B) with the learning rate c λ and the decay rates β₁^c and β₂^c, c = k/(k + 1): as
-    far in as many images, with moments that forget as fast.
+    A penalty on every k-th step, in a separate step, makes k + 1 steps out of k. StyleGAN2 corrects for it (Karras et
+    al. 2020, arXiv:1912.04958, appendix B) with the learning rate c λ and the decay rates β₁^c and β₂^c, c = k/(k + 1):
+    the same progress in the same number of images, with moments that decay as fast.
 
     Args:
-        role: A network's.
-        phases: All phases, in a recipe's number and frequency.
+        role: A network's role.
+        phases: All phases, with the recipe's changes.
 
     Returns:
         c, in (0, 1].
@@ -196,12 +197,12 @@ def build_optimizers(
 class Ema:
     """Exponential moving average of networks: parameters averaged, statistics measured, other buffers copied.
 
-    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten; not where
-    a training begins with averages that another one made.
+    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten; it does
+    not if a training starts from another one's averages.
 
     Running statistics of batch normalisation and the vectors of spectral normalisation belong to the weights that they
-    were found with. The trained network's do not fit the averaged weights, so ``measure`` finds the averages' own, as
-    BigGAN does for sampling ("standing statistics"; Brock et al. 2019, arXiv:1809.11096, appendix A).
+    were computed with. The trained network's do not fit the averaged weights, so ``measure`` computes the averages'
+    own, as BigGAN does for sampling ("standing statistics"; Brock et al. 2019, arXiv:1809.11096, appendix A).
 
     Args:
         networks: The networks to follow, by role.
@@ -243,14 +244,14 @@ class Ema:
 
     @torch.no_grad()
     def measure(self, generate: Callable[[int], object], batches: int) -> None:
-        """Find the averages' own statistics: means over batches, and singular vectors by power iteration.
+        """Measure the averages' own statistics: means over batches, and singular vectors by power iteration.
 
-        Depends on the weights of this moment alone, and not on when statistics were measured before. A module that
-        generating does not reach keeps the trained network's statistics.
+        The result depends only on the current weights, not on earlier measurements. A module that generating does not
+        use keeps the trained network's statistics.
 
         Args:
             generate: Draws the i-th batch of samples with the averaged networks.
-            batches: How many are drawn.
+            batches: How many batches to draw.
         """
         if not self._measured:
             return
@@ -268,11 +269,11 @@ class Ema:
         try:
             for index in range(batches):
                 for norm in norms:
-                    # The mean over all batches so far, in which the trained network's statistics have no part. Torch's
-                    # own way to it, no momentum at all, waits for the device.
+                    # The mean over all batches so far, without the trained network's statistics. torch's own way to do
+                    # this, a momentum of None, waits for the device.
                     norm.momentum = 1 / (index + 1)
                 generate(index)
-                if not calls:  # all are in an encoder, and drawing more of what may be slow to draw would be in vain
+                if not calls:  # all are in an encoder: drawing more batches, which may be slow, would be useless
                     self._reached = False
                     break
         finally:
@@ -298,7 +299,7 @@ class Schedule:
         start: The value until ``delay``.
         end: The value from ``delay + images`` on.
         shape: How it gets from one to the other; ``constant`` stays at ``start``.
-        images: Real images that this takes.
+        images: Real images from ``start`` to ``end``.
         delay: Real images before it begins.
     """
 
@@ -316,7 +317,7 @@ class Schedule:
         return cls(config.start, end, config.shape, images, config.delay)
 
     def at(self, images: int) -> float:
-        """The value once ``images`` real images were shown."""
+        """The value after ``images`` real images."""
         if self.shape == "constant" or images <= self.delay:
             return self.start
         share = min(1.0, (images - self.delay) / self.images)
@@ -328,7 +329,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Schedules:
-    """Every schedule of a recipe, each with the place that its value goes to.
+    """Every schedule of a recipe, each with a function that sets its value.
 
     Attributes:
         setters: Each takes the number of real images shown, and sets one value.
@@ -346,7 +347,7 @@ class Schedules:
         total: int,
         device: torch.device,
     ) -> Schedules:
-        """Connect a recipe's schedules with what they change.
+        """Connect a recipe's schedules with the values that they change.
 
         Scheduled options of regularizers and augmentations become buffers here, so call it before an engine prepares
         any phase.
@@ -403,11 +404,11 @@ def _optimizer(optimizer: RoleOptimizer, options: Mapping[str, object], total: i
 def _buffer(
     module: nn.Module, label: str, name: str, schedule: Schedule, device: torch.device
 ) -> Callable[[int], None]:
-    """Keep a number of a module as a buffer, which captured steps read, and set it in place."""
+    """Make a module's number a buffer, which captured steps read; returns a function that sets it in place."""
     value = vars(module).get(name, getattr(module, name, None))
     if name in vars(module) and isinstance(value, float | int):
         delattr(module, name)
-        # Not persistent: it follows from the images shown, so that no checkpoint needs it.
+        # Not persistent: it follows from the images shown, so checkpoints do not need it.
         module.register_buffer(name, torch.tensor(float(value), device=device), persistent=False)
     elif not isinstance(value, Tensor) or value.dim() != 0:
         raise GanzooError(

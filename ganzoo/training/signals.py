@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as requests to stop between two steps."""
+"""Ctrl-C and SIGTERM as requests to stop between steps."""
 
 from __future__ import annotations
 

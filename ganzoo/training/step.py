@@ -1,11 +1,11 @@
 """The adversarial step, in order of execution: batches, phases, loss, backward, optimizer, average.
 
-``TrainingStep`` runs every phase that is due, as often as it is to be repeated. Phases that share fakes form one
+``TrainingStep`` runs every phase that is due, as many times as it repeats. Phases that share fakes form one
 ``StepGroup`` on one batch; every other phase is a group by itself. A ``PhaseStep`` is one step of a phase's optimizers.
-An engine (``training/engines``) makes a faster function of a group, and nothing else.
+An engine (``training/engines``) only replaces a group with a faster function.
 
-Losses and gradient norms are noted on the device, and looked at where they are logged. Noting draws from no random
-numbers and writes to no weight, so that a watched run trains to the same bits.
+Losses and gradient norms are recorded on the device, and read only when they are logged. Recording draws no random
+numbers and changes no weights, so it does not change the training's bits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WATCH_EVERY = 16
 """Steps between readings: each costs a percent or more of its step, and a problem lasts for hundreds of steps."""
 
 StepFn = Callable[[Mapping[str, Tensor]], None]
-"""What is done with one batch, given by column: latent codes, forward, backward, optimizer step."""
+"""Processes one batch, given by column: latent codes, forward, backward, optimizer step."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class TrainingStep:
         sampler: Real batches: this process's rows of each.
         groups: The phases, in order.
         run: Each group's function, as the engine made it.
-        gradients: Where gradient norms are noted.
+        gradients: Where gradient norms are recorded.
         ema: The moving average, or None.
         total: Steps in the whole training.
         batches: Real batches in one step.
@@ -63,7 +63,7 @@ class TrainingStep:
             # The i-th repeat of each phase sees the i-th real batch.
             for columns in batches[: group.repeat]:
                 run(columns)
-            # Outside of the group's function, which an engine may capture and replay.
+            # Outside the group's function, which an engine may capture and replay.
             if index % WATCH_EVERY == 0:
                 for step in group.phases:
                     self.gradients.note(step.phase)
@@ -77,7 +77,7 @@ class StepGroup:
 
     Attributes:
         phases: Each phase's step, in order.
-        objective: Generates what the phases share.
+        objective: Generates the fakes that the phases share.
         networks: All networks, by role.
         latents: Draws the latent codes (n, latent) of this process.
         autocast: The context that forward passes run in.
@@ -100,7 +100,7 @@ class StepGroup:
             step(batch)
 
     def with_fakes(self, batch: Batch) -> Batch:
-        """The batch with the fakes that its phases share, each of which may train what made them."""
+        """The batch with the fakes that its phases share; gradients are on for all parameters that the phases train."""
         if not self.phases[0].phase.shares_fakes:
             return batch
         require_gradients(self.trained, ())
@@ -129,7 +129,7 @@ class StepGroup:
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
-        """Whatever holds the buffers that a loss may change."""
+        """The modules whose buffers a loss may change."""
         return (*self.networks.values(), self.objective)
 
 
@@ -137,17 +137,17 @@ class PhaseStep:
     """One step of a phase's optimizers.
 
     Args:
-        phase: What is minimised, and whose parameters.
+        phase: The loss, and the networks that it trains.
         networks: All networks, by role.
         optimizers: One for each role that the phase trains.
         autocast: The context that the loss runs in.
         replicas: The same networks in other processes.
-        meters: Where losses are noted.
-        frozen: Parameters that are not trained, whatever the phase.
+        meters: Where losses are recorded.
+        frozen: Parameters that no phase trains.
 
     Attributes:
         trained: The parameters that get gradients.
-        is_last: Whether no phase follows that needs the same batch's graph.
+        is_last: Whether no later phase needs the same batch's graph.
     """
 
     def __init__(
@@ -180,21 +180,21 @@ class PhaseStep:
         self.update(losses)
 
     def begin(self) -> None:
-        """Gradients on for the networks that the phase trains and off for all others; old ones are dropped."""
+        """Turn gradients on for the parameters that the phase trains and off for all others; drop old gradients."""
         require_gradients(self.trained, self._untrained)
         for optimizer in self._optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def loss(self, batch: Batch) -> Losses:
-        """The phase's losses, ``"loss"`` being the one to minimise. May change buffers in place."""
+        """The phase's losses, of which ``"loss"`` is minimised. May change buffers in place."""
         with self._autocast():
             return self.phase.loss(self._networks, batch)
 
     def update(self, losses: Losses) -> None:
-        """Use the gradients, and note the losses; does not wait for the device.
+        """Apply the gradients, and record the losses; does not wait for the device.
 
         Raises:
-            RunError: A number that the optimizer makes of its options is too large for single precision.
+            RunError: A number that the optimizer computes from its options is too large for single precision.
         """
         self._replicas.average_gradients(self.trained, buffers=self.is_last)
         for optimizer in self._optimizers:
@@ -217,7 +217,7 @@ def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: 
     """The parameters that ``train.freeze`` names.
 
     Raises:
-        GanzooError: A pattern names none, or a phase would have nothing left to train.
+        GanzooError: A pattern matches none, or a phase would have nothing left to train.
     """
     named = dict(networks.named_parameters())
     frozen: set[str] = set()
@@ -239,7 +239,7 @@ def frozen_parameters(networks: nn.ModuleDict, phases: Sequence[Phase], recipe: 
 
 
 def require_gradients(trained: Sequence[nn.Parameter], untrained: Sequence[nn.Parameter]) -> None:
-    """Gradients for some parameters, and none for others."""
+    """Turn gradients on for some parameters, and off for others."""
     for parameter in untrained:
         parameter.requires_grad = False
     for parameter in trained:
@@ -247,11 +247,13 @@ def require_gradients(trained: Sequence[nn.Parameter], untrained: Sequence[nn.Pa
 
 
 def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]]:
-    """An objective's phases with the recipe's changes, those that share fakes together where the first of them stands.
+    """An objective's phases in groups, with the recipe's changes.
+
+    Phases that share fakes form one group, in the place of the first; every other phase is a group by itself.
 
     Raises:
-        GanzooError: The recipe changes a phase that does not exist, ends one before it begins, or changes when one runs
-            that shares fakes.
+        GanzooError: The recipe changes a phase that does not exist, ends one before it begins, or changes when a phase
+            runs that shares fakes.
     """
     names = [phase.name for phase in phases]
     for name in recipe.phases:
@@ -286,7 +288,7 @@ def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]
 
 
 def batches_per_step(groups: Iterable[Iterable[Phase]]) -> int:
-    """Real batches that one step of these phases shows: as many as the phase needs that repeats most."""
+    """Real batches that one step of these phases shows: the largest ``repeat`` of any phase."""
     return max(phase.repeat for group in groups for phase in group)
 
 
@@ -299,7 +301,7 @@ class Meters:
         self._one: dict[torch.device, Tensor] = {}
 
     def add(self, phase: str, losses: Mapping[str, Tensor]) -> None:
-        """Add one report of a phase: scalars by name. It is counted on the device too, as a replayed graph does."""
+        """Add a phase's scalars, by name. The count is on the device too, so that a replayed graph increments it."""
         scalars = [value.detach().float() for value in losses.values()]
         device = scalars[0].device
         if phase not in self._sums:
@@ -309,18 +311,18 @@ class Meters:
         self._sums[phase].add_(torch.stack([self._one[device], *scalars]))
 
     def snapshot(self) -> Callable[[], None]:
-        """The sums of this moment, as a function that rolls back to them."""
+        """Save the current sums; returns a function that restores them."""
         sums = {phase: total.clone() for phase, total in self._sums.items()}
 
         def rollback() -> None:
-            # In place, because what an engine captured adds to these tensors.
+            # In place, because captured work adds to these tensors.
             for phase, total in self._sums.items():
                 total.copy_(sums[phase]) if phase in sums else total.zero_()
 
         return rollback
 
     def flush(self) -> dict[str, float]:
-        """The means since the last flush, as ``{"discriminator.loss": ...}``, and start anew."""
+        """Return the means since the last flush, as ``{"discriminator.loss": ...}``, and reset."""
         if not self._sums:
             return {}
         flat = iter(torch.cat(list(self._sums.values())).tolist())
@@ -334,12 +336,12 @@ class Meters:
 
 
 class GradientWatch(Meters):
-    """Norms of the gradients that a phase left behind, by phase and network.
+    """Norms of each phase's gradients, by phase and network.
 
     ``flush`` gives their means, as ``{"<phase>.<role>": ...}``.
 
     Args:
-        phases: The phases that will be noted.
+        phases: The phases to record.
         networks: All networks, by role.
     """
 
@@ -351,7 +353,7 @@ class GradientWatch(Meters):
         }
 
     def note(self, phase: Phase) -> None:
-        """Read the gradients of a phase that has just run; does not wait for the device."""
+        """Record the gradients of a phase that has just run; does not wait for the device."""
         parameters = self._parameters[phase.name]
         if parameters:
             norms = {}

@@ -1,13 +1,13 @@
-"""CPU threads that fit the machine of the moment.
+"""The number of CPU threads, adapted to how busy the machine is.
 
-The threads of one operation wait for one another at its end, thousands of times a second. Where another program uses
-one of the cores, each wait lasts until the system gives the late thread its turn: with a thread on every core a step
-takes many times as long, with fewer threads it takes its fair share. So a training measures its own steps with each
+The threads of one operation wait for one another at its end, thousands of times a second. If another program uses one
+of the cores, each wait lasts until the system schedules the late thread: with a thread on every core, a step takes many
+times as long; with fewer threads, it slows down only in proportion. So a training times its own steps with each
 number of threads: once at its start, again when steps become slow, and from time to time while it uses fewer threads
-than it might.
+than it could.
 
-Measuring changes no weight, since those steps are taken back. Another number of threads does, in the last bits, because
-sums are added up in another order; the run records each change with its step, and a resumed run repeats them.
+The timing changes no weights, since those steps are undone. Another number of threads does, in the last bits, because
+sums are added in another order; the run records each change with its step, and a resumed run repeats it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ganzoo.training.device import use_available_cores, user_decides
 from ganzoo.training.trainer import Trainer
 
 MARGIN = 0.9
-"""Another number of threads is taken where its steps need less than this share of the time."""
+"""Another number of threads is chosen if its steps take less than this share of the current time."""
 SLOW = 1.5
 """Steps that take this many times as long as when they were measured are measured again."""
 HOPELESS = 3.0
@@ -31,7 +31,7 @@ HOPELESS = 3.0
 MEASURED_SECONDS, MEASURED_STEPS = 0.1, 8
 """A number of threads is measured over this time or this many steps, whichever ends first; one step at least."""
 RECENT = 8
-"""Steps that say whether steps have become slow."""
+"""The last steps, which decide whether steps have become slow."""
 WARM_UP = 3
 """Steps before the first measurement: the first ones allocate memory."""
 SHARE, LONGEST_WAIT = 40, 120.0
@@ -39,10 +39,10 @@ SHARE, LONGEST_WAIT = 40, 120.0
 
 
 def settle_threads() -> None:
-    """Choose a number of threads for work that is not made of training steps, such as scoring, by a short measurement.
+    """Choose the number of threads for work other than training steps, such as scoring, by a short measurement.
 
-    It takes a tenth of a second for each number that is tried, and nothing where the environment says how many, or
-    there is one core.
+    It takes a tenth of a second for each number tried, and no time if the environment sets the number or there is only
+    one core.
     """
     use_available_cores()
     most = torch.get_num_threads()
@@ -59,7 +59,7 @@ def settle_threads() -> None:
 
 
 def _ladder(most: int) -> list[int]:
-    """1, 2, 4, ... and all but one, for one busy neighbour, and all."""
+    """1, 2, 4, ..., all but one (for one other busy program), and all."""
     return sorted({most, max(1, most - 1), *(2**k for k in range(most.bit_length()) if 2**k < most)})
 
 
@@ -69,12 +69,12 @@ def _choice(times: Mapping[int, float], current: int) -> int:
 
 
 def _timed(step: Callable[[], object], seconds: float, most: int, limit: float = float("inf")) -> list[float]:
-    """Seconds of each of several calls; the first one is left out where there are others: it wakes the threads.
+    """Seconds of each of several calls; the first one is left out if there are others, because it wakes the threads.
 
     Args:
         step: What is called.
-        seconds: Total time of the calls at most.
-        most: Number of calls at most.
+        seconds: The most time for all calls.
+        most: The most calls.
         limit: A call that takes this many seconds is the last.
     """
     times: list[float] = []
@@ -88,15 +88,15 @@ def _timed(step: Callable[[], object], seconds: float, most: int, limit: float =
 class ThreadTuner:
     """Chooses how many CPU threads a training uses, and changes it when the machine becomes busy or free.
 
-    It leaves alone: a number that the recipe or the environment gives, trainings of several processes, on other
-    devices, and with engines that would have to prepare their steps anew.
+    It changes nothing if the recipe or the environment sets the number, with several processes, on devices other than
+    the CPU, and with engines that would have to prepare their steps again.
 
     Args:
         trainer: At its first step, or restored.
-        most: More threads than that are never used; by default, those that are used now.
+        most: The most threads to use; by default, the current number.
         planned: Changes that an interrupted run made after the checkpoint: images shown, and the number of threads
-            from there on. They are made again at the same steps; nothing is measured before the last of them.
-        log: Called with a sentence for each change.
+            from there on. They are repeated at the same steps; nothing is measured before the last of them.
+        log: Called with a message for each change.
 
     Attributes:
         most: As above.
@@ -129,13 +129,13 @@ class ThreadTuner:
         self._left_to_warm_up = WARM_UP
 
     def after_step(self, seconds: float) -> int | None:
-        """Take note of a step.
+        """Record a step.
 
         Args:
             seconds: How long it took.
 
         Returns:
-            The number of threads from now on, where it changes.
+            The number of threads from now on if it changes, otherwise None.
         """
         current = torch.get_num_threads()
         if self._planned:
@@ -155,7 +155,7 @@ class ThreadTuner:
         return None
 
     def _repeat(self, current: int) -> int | None:
-        """What the run did at this step before it was interrupted."""
+        """Repeat what the run did at this step before it was interrupted."""
         threads = current
         while self._planned and self._planned[0][0] <= self._trainer.images:
             threads = self._planned.pop(0)[1]
@@ -168,7 +168,7 @@ class ThreadTuner:
         for threads in _ladder(self.most):
             torch.set_num_threads(threads)
             limit = HOPELESS * min(times.values(), default=float("inf"))
-            # Each from the same step on, because phases that run now and then make some steps longer.
+            # Each from the same step on, because phases that do not run in every step make some steps longer.
             with self._trainer.rehearsal():
                 times[threads] = statistics.median(_timed(self._trainer.step, MEASURED_SECONDS, MEASURED_STEPS, limit))
         chosen = _choice(times, current)

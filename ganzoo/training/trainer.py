@@ -1,4 +1,4 @@
-"""One trainer for every GAN: it builds what a step needs, takes steps, saves and restores all that they change."""
+"""One trainer for every GAN: it builds what a step needs, takes steps, and saves and restores all that they change."""
 
 from __future__ import annotations
 
@@ -55,27 +55,27 @@ from ganzoo.training.step import (
 )
 
 MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16
-"""Samples in a batch, and batches, that the averaged weights' statistics are measured with."""
+"""Samples in a batch, and batches, for measuring the averaged weights' statistics."""
 
 
 class Trainer:
-    """Everything between a recipe and its next step.
+    """Trains a recipe, step by step.
 
     Args:
         recipe: A validated recipe.
         zoo: Where its names are looked up.
         dataset: The training images.
         device: Overrides the recipe's ``train.device``.
-        log: Called with sentences for the person who waits.
+        log: Called with progress messages.
         processes: The processes that train together, this one among them.
 
     Attributes:
         steps: Steps taken so far.
         networks: All networks, by role.
         objective: What is optimised.
-        engine: What made the step's functions.
+        engine: The engine that made the step's functions.
         meters: Mean losses since the last ``flush``.
-        gradients: Gradient norms since the last flush of theirs.
+        gradients: Mean gradient norms since their own last ``flush``.
         ema: The moving average, or None.
     """
 
@@ -133,11 +133,11 @@ class Trainer:
         torch.manual_seed(training_seed(config.seed, processes))
 
     def use_engine(self, name: str, log: Callable[[str], None] | None = None) -> None:
-        """Take the next steps with this engine, from the state that the training is in.
+        """Take the next steps with this engine, from the training's current state.
 
         Args:
             name: As in ``train.engine``; ``auto`` is eager, see ``engines.choice.settle_engine``.
-            log: Called with what the engine has to say, instead of the trainer's own.
+            log: Called with the engine's messages, instead of the trainer's own ``log``.
 
         Raises:
             GanzooError: It needs another device or a single process, or cannot capture an optimizer.
@@ -145,7 +145,7 @@ class Trainer:
         self._prepare(choose_engine(name, self.device, self.latents, log or self._log, self.processes.size), name)
 
     def _prepare(self, engine: Engine, name: str) -> None:
-        """Optimizers, groups and schedules for an engine, which keep the state that the training is in."""
+        """Build optimizers, groups and schedules for an engine, keeping the training's current state."""
         captured_on = self.device if name in CAPTURING else None
         networks = dict(self.networks.items())
         phases = [phase for group in self._phases for phase in group]
@@ -193,7 +193,7 @@ class Trainer:
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """Take back the steps of a block: the training goes on to the same bits as if there had been none."""
+        """Undo the steps of a block: the training continues bit for bit as if there had been none."""
         tensors, state = self._state()
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         rollbacks = [self.meters.snapshot(), self.gradients.snapshot()]
@@ -205,7 +205,7 @@ class Trainer:
                 rollback()
 
     def _draw_latents(self) -> Tensor:
-        """This process's rows of the next latent codes, which are drawn for all processes alike."""
+        """This process's rows of the next latent codes; every process draws the codes of the whole batch."""
         n = self.recipe.train.batch_size
         return self.objective.spec.prior.sample(n, self.latents, self.device)[self.processes.rows(n)]
 
@@ -239,7 +239,7 @@ class Trainer:
         """The mean losses of all processes since the last flush; waits for the device.
 
         Raises:
-            RunError: The objective keeps integers that follow from what one process saw.
+            RunError: A network or the objective keeps integers that depend on one process's data.
         """
         self._replicas.refuse_diverging_integers()
         return self._replicas.mean(self.meters.flush())
@@ -258,20 +258,20 @@ class Trainer:
         return networks
 
     def _measure_average(self) -> None:
-        """Give the averaged weights statistics of their own, unless they have them since the last step."""
+        """Measure the averaged weights' own statistics, unless that was done since the last step."""
         if self.ema is None or self._measured_after == self.steps:
             return
         self._measured_after = self.steps
         objective, spec = self.objective, self.objective.spec
         networks = dict(self.networks.items()) | dict(self.ema.networks.items())
-        # One seed for all runs: what is measured depends on the weights alone.
+        # One seed for all runs: the statistics depend only on the weights.
         random = torch.Generator().manual_seed(derive_seed(0, "statistics"))
         n = MEASURED_SAMPLES
 
         def generate(index: int) -> None:
             codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)
             label = (index * n + torch.arange(n)) % max(1, spec.classes)
-            # Each batch from all over the dataset, which may be sorted.
+            # Each batch is spread over the whole dataset, which may be sorted.
             place = torch.arange(n) * MEASURED_BATCHES + index
             sources = {
                 name: column[place * len(column) // (n * MEASURED_BATCHES)].to(self.device)
@@ -283,7 +283,7 @@ class Trainer:
             self.ema.measure(generate, MEASURED_BATCHES)
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and JSON state from which ``restore`` goes on to the same bits."""
+        """Tensors and JSON state from which ``restore`` continues bit for bit."""
         self._measure_average()
         return self._state()
 
@@ -303,10 +303,10 @@ class Trainer:
         return tensors, {"images": self.images, "steps": self.steps, "sampler": numbers}
 
     def restore(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Go back to what ``checkpoint`` gave.
+        """Go back to what ``checkpoint`` returned.
 
         Raises:
-            GanzooError: It does not fit this recipe's networks.
+            GanzooError: It does not fit this recipe.
         """
         try:
             self.networks.load_state_dict(_below("networks", tensors))
@@ -318,7 +318,7 @@ class Trainer:
             self.sampler.load_state_dict({**state["sampler"], **_below("sampler", tensors)})
             self.steps = state["steps"]
             self._measured_after = None
-            # What was captured reads and writes optimizer state that is no longer used.
+            # Captured work reads and writes optimizer state that is no longer used.
             self._step = self._prepared_step()
             # For generators of a device, or of a process, that the checkpoint does not know.
             otherwise = derive_seed(self.recipe.train.seed, str(self.steps))

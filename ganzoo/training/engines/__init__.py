@@ -1,1 +1,1 @@
-"""Engines: each makes a faster function of a group of phases. ``train.engine`` names one."""
+"""Engines: each makes a faster function from a group of phases. ``train.engine`` names one."""

@@ -1,4 +1,4 @@
-"""What an engine is, and what engines share that fall back to running a phase as it is written."""
+"""The engine interface, and helpers for engines that fall back to running a phase eagerly."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ LONGEST_REASON = 160
 
 
 class Engine(Protocol):
-    """A function from a group of phases to one that does the same, faster."""
+    """Maps a group of phases to a function that does the same, faster."""
 
     @property
     def name(self) -> str:
-        """What a recipe calls it, and which phases it could not take: ``compile without generator``."""
+        """Its name in a recipe, and the phases that it could not handle: ``compile without generator``."""
         ...
 
     def __call__(self, group: StepGroup) -> StepFn:
@@ -28,7 +28,7 @@ class Engine(Protocol):
 
 
 def snapshot(modules: Sequence[nn.Module], device: torch.device) -> Callable[[], None]:
-    """The modules' buffers and the random state of this moment, as a function that rolls back to them."""
+    """Save the modules' buffers and the random state; returns a function that restores them."""
     buffers = [buffer for module in modules for buffer in module.buffers()]
     values, random = [buffer.clone() for buffer in buffers], global_state(device)
 
@@ -44,8 +44,8 @@ def name_with_fallbacks(engine: str, taken: dict[str, bool]) -> str:
     """An engine's name with the phases that run eagerly.
 
     Args:
-        engine: What a recipe calls it.
-        taken: By phase, whether the engine could take it.
+        engine: Its name in a recipe.
+        taken: By phase, whether the engine could handle it.
     """
     eager = [phase for phase, worked in taken.items() if not worked]
     if not eager:

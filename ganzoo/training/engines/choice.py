@@ -1,8 +1,8 @@
-"""Which engine a training uses: the one that ``train.engine`` names, or what ``auto`` becomes.
+"""Which engine a training uses: the one that ``train.engine`` names, or the one that ``auto`` chooses.
 
-``auto`` on a GPU: a few steps with each engine, taken back, and then the fastest. What is faster depends on the GPU, on
-the CPU that starts its kernels and on the networks, so it is measured where the training runs. The state before is
-restored to the bit, and a resumed run keeps the engine that the run recorded: engines round differently.
+On a GPU, ``auto`` times a few steps with each engine, undoes them, and uses the fastest. Which one that is depends on
+the GPU, on the CPU that launches its kernels and on the networks, so it is measured where the training runs. The
+previous state is restored bit for bit, and a resumed run keeps its recorded engine, because engines round differently.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 CAPTURING = ("cudagraph", "compile-cudagraph")
 """Engines that capture optimizer steps too."""
 MARGIN: Final = 0.9
-"""Another engine than eager is taken where its steps need less than this share of eager's time."""
+"""An engine other than eager is chosen if its steps take less than this share of eager's time."""
 FEWEST_STEPS: Final = 200
 """A training with fewer steps left is eager: measuring takes about as many."""
 COMPILED_SECONDS: Final = 600.0
-"""Compiling, which takes a minute or more, is tried where the steps that are left would take longer than this."""
+"""Compiling, which takes a minute or more, is tried if the remaining steps would take longer than this."""
 BLOCKS, BLOCK_SECONDS, BLOCK_STEPS = 5, 0.1, 16
 """An engine's time is the median of this many blocks, each of this many seconds or steps, whichever is less."""
 
 
 class EagerEngine:
-    """Runs the group as it is written."""
+    """Runs the group unchanged."""
 
     name = "eager"
 
@@ -50,20 +50,20 @@ class EagerEngine:
 def choose_engine(
     name: str, device: torch.device, latents: torch.Generator, log: Callable[[str], None], processes: int = 1
 ) -> Engine:
-    """The engine that a recipe asks for.
+    """The engine that a recipe requests.
 
-    ``auto`` is eager here. On a CPU that is the choice: matrix products take most of the time, compiled or not, and
-    compiling takes longer than most trainings gain by it. On a GPU a run measures: ``settle_engine``.
+    ``auto`` means eager here. On a CPU that is final: matrix products take most of the time, compiled or not, and
+    compiling takes longer than it saves in most trainings. On a GPU, ``settle_engine`` measures and chooses.
 
     Args:
         name: One of ``auto``, ``eager``, ``compile``, ``cudagraph``, ``compile-cudagraph``.
         device: Where the networks are.
-        latents: What latent codes are drawn with.
-        log: Called with a sentence on what ``auto`` became, and on what an engine could not do.
+        latents: The generator that latent codes are drawn with.
+        log: Called with a message on what ``auto`` chose, and on what an engine could not do.
         processes: How many train together.
 
     Raises:
-        GanzooError: The engine needs another device, or trains in one process.
+        GanzooError: The engine needs another device, or supports only one process.
     """
     if name in CAPTURING:
         if processes > 1:
@@ -88,7 +88,7 @@ def choose_engine(
 
 
 def _compiling(device: torch.device, log: Callable[[str], None]) -> Engine:
-    # Here, because torch's compiler takes long to import.
+    # Imported here, because torch's compiler takes long to import.
     from ganzoo.training.engines.compile import CompileEngine
 
     return CompileEngine(device, log)
@@ -96,12 +96,12 @@ def _compiling(device: torch.device, log: Callable[[str], None]) -> Engine:
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What ``auto`` became, and why.
+    """The engine that ``auto`` chose, and why.
 
     Attributes:
-        engine: The fastest, as in ``train.engine``.
-        seconds: A step's, by engine.
-        left_out: Why an engine was not in the choice, by engine.
+        engine: The chosen engine, as in ``train.engine``.
+        seconds: Seconds per step, by engine.
+        left_out: Why an engine was not considered, by engine.
     """
 
     engine: str
@@ -110,7 +110,7 @@ class EngineChoice:
 
     @property
     def sentence(self) -> str:
-        """For the person who waits."""
+        """The choice as a message for the user."""
         times = [f"{seconds * 1e3:.3g} ms with {name}" for name, seconds in self.seconds.items()]
         reasons = [f" Not {name}: {reason}." for name, reason in self.left_out.items()]
         return f"Engine {self.engine}: a step takes {', '.join(times)}.{''.join(reasons)}"
@@ -122,14 +122,14 @@ class EngineChoice:
 
 
 def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence: None) -> EngineChoice | None:
-    """Have a training use the engine that ``train.engine=auto`` stands for.
+    """Choose the engine for ``train.engine=auto``, and make the training use it.
 
     Args:
         trainer: At its first step, or restored.
-        log: Called with a sentence on what ``auto`` became on a GPU.
+        log: Called with a message on what ``auto`` chose on a GPU.
 
     Returns:
-        The choice; None where nothing is measured: the recipe names an engine, the training is not on a GPU, has
+        The choice; None if nothing is measured: the recipe names an engine, or the training is not on a GPU, has
         several processes, or ends soon.
 
     Raises:
@@ -149,7 +149,7 @@ def settle_engine(trainer: Trainer, log: Callable[[str], None] = lambda sentence
 
 
 def measure_engines(trainer: Trainer) -> EngineChoice:
-    """Measure each engine from the same state, and use the fastest; the training goes on as if nothing had been.
+    """Time each engine from the same state, and use the fastest; the training continues as if nothing had happened.
 
     Raises:
         RunError: Trying an engine left the GPU unusable.
@@ -180,12 +180,12 @@ def measure_engines(trainer: Trainer) -> EngineChoice:
 
 
 def recorded_engine(info: Mapping[str, Any], device: torch.device, processes: int) -> str | None:
-    """The engine that a run recorded, as in ``train.engine``; None where it is none that this training can use.
+    """The engine that a run recorded, as in ``train.engine``; None if this training cannot use it.
 
     Args:
         info: The content of run.json.
-        device: Where the run goes on; on another kind of device than before, ``auto`` chooses anew.
-        processes: How many go on with it.
+        device: Where the run continues; on another kind of device than before, ``auto`` chooses again.
+        processes: How many processes continue it.
     """
     name = str(info.get("engine")).partition(" ")[0]  # without the phases that ran eagerly
     before = str((info.get("environment") or {}).get("device")).partition(":")[0]
@@ -219,7 +219,7 @@ def _tried(trainer: Trainer, name: str) -> float | str:
 
 
 def _seconds_a_step(trainer: Trainer) -> float:
-    for _ in range(WARM_UP + 2):  # captures happen in the first of these, and compiling
+    for _ in range(WARM_UP + 2):  # capturing and compiling happen in the first of these
         trainer.step()
     began = _now(trainer.device)
     trainer.step()
@@ -234,13 +234,13 @@ def _seconds_a_step(trainer: Trainer) -> float:
 
 
 def _now(device: torch.device) -> float:
-    """The time at which the device has done what it was asked."""
+    """The time, once the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return perf_counter()
 
 
 def _free() -> None:
-    """Give back the memory of graphs that are no longer used."""
+    """Free the memory of graphs that are no longer used."""
     gc.collect()
     torch.cuda.empty_cache()

@@ -23,20 +23,20 @@ from ganzoo.training.step import PhaseStep, StepFn, StepGroup
 CompiledLoss = Callable[[dict[str, Tensor], Tensor], Losses]
 """From a batch's columns and latent codes to losses."""
 COMPILATIONS = 256
-"""Of one function: all phases' losses are the same few lines of code, which torch allows 8 compilations."""
+"""The most compilations of one function: all phases' losses are the same code, for which torch's own limit is 8."""
 
 
 class CompileEngine:
     """Compiles each phase's loss, forward and backward; optimizers are torch's fused ones already.
 
-    A loss that cannot be compiled runs eagerly from the start, with a sentence. Random numbers are those of
-    eager execution; sums may be taken in another order, so that results agree within rounding. Phases that share fakes
-    are compiled apart, and each generates them from the same latent codes: running statistics of G then move twice a
-    step, and noise that G draws itself differs between the two.
+    A loss that cannot be compiled runs eagerly from the start, with a message. Random numbers are those of eager
+    execution; sums may be computed in another order, so results agree within rounding. Phases that share fakes are
+    compiled separately, and each generates them from the same latent codes: G's running statistics are then updated
+    twice per step, and noise that G draws itself differs between the two.
 
     Args:
         device: Where the networks are.
-        log: Called with a sentence on what could not be compiled.
+        log: Called with a message on what could not be compiled.
     """
 
     def __init__(self, device: torch.device, log: Callable[[str], None]) -> None:
@@ -91,10 +91,10 @@ class CompileEngine:
         z: Tensor,
         rollback: Callable[[], None] | None,
     ) -> Losses | None:
-        """Losses whose gradients are there; None, and everything as it was, where compiling fails.
+        """Losses, after their backward pass; None, with the state restored, if compiling fails.
 
         Args:
-            step: What is attempted.
+            step: The phase's step.
             loss: Its compiled loss.
             columns: The batch.
             z: Its latent codes.
@@ -106,7 +106,7 @@ class CompileEngine:
                 losses = loss(columns, z)
                 losses["loss"].backward()  # type: ignore[no-untyped-call]
         except Exception as error:
-            # A later call compiles again where something has changed, and computes nothing before that.
+            # A later call recompiles if something has changed, and computes nothing before that.
             if rollback is None and not isinstance(error, torch._dynamo.exc.TorchDynamoException):
                 raise
             if rollback is not None:
@@ -119,9 +119,9 @@ class CompileEngine:
 
 
 def _private_cache(log: Callable[[str], None]) -> Path:
-    """Where compiled code is kept: torch unpickles and runs what it finds there, so that nobody else may write to it.
+    """The folder of compiled code: torch unpickles and runs what it finds there, so nobody else may write to it.
 
-    torch's own choice is a folder of /tmp that anybody can guess. ``TORCHINDUCTOR_CACHE_DIR`` moves it.
+    torch's default is a folder in /tmp with a name that anybody can guess. ``TORCHINDUCTOR_CACHE_DIR`` overrides it.
     """
     named = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     folder = Path(named) if named else cache_folder("compiled")
@@ -139,7 +139,7 @@ def _private_cache(log: Callable[[str], None]) -> Path:
 
 @contextmanager
 def _compiling() -> Iterator[None]:
-    """As many compilations as there are phases, and without torch's warnings of its own deprecated parts."""
+    """Allow enough compilations for all phases, and silence torch's warnings about its own deprecated parts."""
     with warnings.catch_warnings(), torch._dynamo.config.patch(recompile_limit=COMPILATIONS):
         warnings.simplefilter("ignore", DeprecationWarning)
         yield

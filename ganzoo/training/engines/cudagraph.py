@@ -1,4 +1,4 @@
-"""The engine that captures groups of phases whole as CUDA graphs, and from then on replays them."""
+"""The engine that captures whole groups of phases as CUDA graphs, and then replays them."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from ganzoo.training.engines.base import (
 from ganzoo.training.step import StepFn, StepGroup
 
 WARM_UP = 3
-"""Turns before a group is captured, in which libraries choose their kernels and optimizers make their state."""
+"""Calls before a group is captured, in which libraries choose their kernels and optimizers create their state."""
 
 
 class Recorder(Protocol):
-    """What captures: ``CudaGraphs``; tests have one for CPUs."""
+    """The interface of ``CudaGraphs``; tests have an implementation for CPUs."""
 
     def aside(self, work: Callable[[], None]) -> None:
-        """Do work the way that prepares its capture."""
+        """Run work in the way that prepares its capture."""
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what work asks of the device, without its being done, and give what does it on the same memory."""
+        """Record work without running it on the device; returns a function that runs it on the same memory."""
 
 
 class CaptureEngine:
-    """Replays each group as one piece: latent codes, forward, backward, optimizer step and the note of its losses.
+    """Replays each group as one graph: latent codes, forward, backward, optimizer step and the recording of its losses.
 
-    Nothing of it is Python any more then. What stays on the host is the schedule, the choice of real rows, which are
-    copied to where the captured work reads them, and the moving average. The first steps run as they are written; they
-    are steps of the training like all others, so that nothing has to be undone. A group is tried out on tensors without
-    values before: one that cannot be captured goes on as it is written, with a sentence. A capture that breaks off all
-    the same ends the training, since it can leave a GPU in disorder.
+    None of this runs in Python then. The host still sets schedules, chooses the real rows, which are copied to where
+    the captured work reads them, and updates the moving average. The first steps run without capture; they are normal
+    training steps, so nothing has to be undone. Before its capture, a group is tried on tensors without values: one
+    that cannot be captured keeps running without capture, with a message. A capture that fails nevertheless ends the
+    training, because it can leave the GPU in a broken state.
 
     Args:
-        recorder: Captures.
+        recorder: Captures the work.
         device: Where the networks are.
-        latents: What latent codes are drawn with.
-        log: Called with a sentence on what could not be captured.
-        inner: Makes the function that is captured, one with compiled losses say; None captures the group as it is.
+        latents: The generator that latent codes are drawn with.
+        log: Called with a message on what could not be captured.
+        inner: Makes the function to capture, for instance one with compiled losses; None captures the group itself.
     """
 
     def __init__(
@@ -92,10 +92,10 @@ class CaptureEngine:
         return run
 
     def attempt(self, group: StepGroup, work: StepFn, columns: Mapping[str, Tensor]) -> StepFn | None:
-        """A function that replays work; None, and everything as it was, where the group cannot be captured.
+        """A function that replays work; None, with the state restored, if the group cannot be captured.
 
         Raises:
-            RunError: The device broke the capture off.
+            RunError: The capture failed on the device.
         """
         rollback, latents = snapshot(group.modules, self._device), self._latents.get_state()
 
@@ -124,7 +124,7 @@ class CaptureEngine:
         return replayed
 
     def _try_out(self, group: StepGroup, columns: Mapping[str, Tensor]) -> None:
-        """Raise where a loss needs to know a value, or a size that depends on one."""
+        """Raise if a loss needs to know a value, or a size that depends on one."""
         batch = Batch.of(columns, group.latents())
         try:
             with FakeTensorMode(allow_non_fake_inputs=True):
@@ -134,12 +134,12 @@ class CaptureEngine:
                     step.loss(batch)["loss"].backward()  # type: ignore[no-untyped-call]
         finally:
             for step in group.phases:
-                step.begin()  # gradients without values
+                step.begin()  # drops gradients, which have no values
 
     def _capture(self, group: StepGroup, work: StepFn, columns: Mapping[str, Tensor]) -> StepFn:
         inputs = {name: column.clone() for name, column in columns.items()}
         replay = self._recorder.capture(lambda: work(inputs))
-        # Kept, so that they stay where the graph writes them, and shown to whoever looks at gradients.
+        # Keep them, so that they stay where the graph writes them, and set them for code that reads gradients.
         gradients = [parameter.grad for parameter in group.trained]
 
         def run(columns: Mapping[str, Tensor]) -> None:
@@ -153,7 +153,7 @@ class CaptureEngine:
 
 
 def _first_reason(error: BaseException) -> str:
-    """The first of the errors that led to this one: ending a broken capture raises another, which says less."""
+    """The first in a chain of errors: ending a broken capture raises another one, which says less."""
     while error.__context__ is not None:
         error = error.__context__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -161,15 +161,15 @@ def _first_reason(error: BaseException) -> str:
 
 
 class CudaGraphs:
-    """Captures work on one device: everything that it asks of the GPU, to be asked for again as a whole.
+    """Captures work on one GPU as CUDA graphs, each of which is replayed as a whole.
 
-    Each graph has a pool of memory of its own, so that none writes over what another left, whatever the order of their
-    replays. What is to outlive the next replay of the same graph has to be in memory from before the capture, or in a
-    tensor that is kept. Graphs are replayed one after another on one stream.
+    Each graph has its own memory pool, so that none overwrites another's results, in whatever order they are replayed.
+    Data that must outlive the next replay of the same graph must be in memory from before the capture, or in a tensor
+    that is kept. Graphs are replayed one after another on one stream.
 
     Args:
         device: The GPU.
-        generator: Random numbers that work draws from, besides the device's own.
+        generator: A generator that work draws from, besides the device's default one.
     """
 
     def __init__(self, device: torch.device, generator: torch.Generator) -> None:
@@ -178,7 +178,7 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def aside(self, work: Callable[[], None]) -> None:
-        """Do work on the stream that it will be captured on: libraries set themselves up at their first calls."""
+        """Run work on the stream that it will be captured on: libraries initialise themselves in their first calls."""
         main = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(main)
         with torch.cuda.stream(self._stream):
@@ -186,10 +186,10 @@ class CudaGraphs:
         main.wait_stream(self._stream)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record what work asks of the GPU, without its being done, and give what does it on the same memory.
+        """Record work without running it on the GPU; returns a function that runs it on the same memory.
 
         Raises:
-            RuntimeError: It waits for the device, or asks for something else that no graph can hold.
+            RuntimeError: It waits for the device, or does something else that no graph can hold.
         """
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
@@ -198,7 +198,7 @@ class CudaGraphs:
             with torch.cuda.graph(graph, stream=self._stream):
                 work()
         except Exception:
-            # Where ending the capture fails too, torch leaves the stream current that was captured on.
+            # If ending the capture fails too, torch leaves the capture's stream current.
             torch.cuda.set_stream(main)
             raise
         return graph.replay
