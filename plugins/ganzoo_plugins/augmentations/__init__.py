@@ -1,1 +1,1 @@
-"""Differentiable changes of what the discriminator sees."""
+"""Differentiable augmentations of the images that the discriminator sees."""

@@ -6,18 +6,18 @@ equation 1:
 
     r_t = E[sign(D_train)]
 
-is 0 while D cannot tell and 1 when it knows the training set by heart. Every ``interval`` batches p moves up where
-r_t exceeds the target and down where it does not, at a speed that takes it from 0 to 1 in ``images`` real
-images (500,000), and never leaves [0, 1]. D_train is the logit, which is positive where D says real; the
-rule means nothing for a critic without such a zero (Wasserstein).
+is 0 when D does not overfit and 1 when it has memorised the training set. Every ``interval`` batches, p goes up if r_t
+exceeds the target and down if it is below, at a speed that takes it from 0 to 1 in ``images`` real images (500,000); it
+stays within [0, 1]. D_train is the logit of training images, which is positive where D says real; the rule means
+nothing for a critic without such a zero (Wasserstein).
 
-From the authors' default pipeline, ``bgc`` (blitting, geometry and colour of appendix B), what makes sense on small
-grey images: translation N(0, 0.125²) of the size, scale 2^N(0, 0.2²), rotation, brightness N(0, 0.2²), and contrast
-2^N(0, 0.5²). Two more of the appendix are options, off by default as there: ``noise`` of deviation |N(0, 0.1²)|, and
-``cutout`` of half the size. Geometry is resampled once, bilinearly with reflected borders, without the paper's wavelet
-filters. Flips are off by default and rotation goes to 15° instead of 180°: a mirrored digit is not a digit and an
-upside-down 6 is a 9, so what leaks into G at a large p would be wrong. Not here: rotation by 90° and translation by
-whole pixels, anisotropic scaling, luma flip, hue and saturation, the filter bank.
+From the authors' default pipeline, ``bgc`` (blitting, geometry and colour of appendix B), this module takes what makes
+sense for small grey images: translation by N(0, 0.125²) of the size, scaling by 2^N(0, 0.2²), rotation, brightness
+N(0, 0.2²), and contrast 2^N(0, 0.5²). Two more from the appendix are options, off by default as in ``bgc``: ``noise``
+of deviation |N(0, 0.1²)|, and ``cutout`` of half the size. All geometry is resampled once, bilinearly with reflected
+borders, without the paper's wavelet filters. Flips are off by default, and rotation is limited to 15° instead of 180°:
+a mirrored digit is not a digit and an upside-down 6 is a 9, so at a large p wrong digits would leak into G. Not here:
+rotation by 90° and translation by whole pixels, anisotropic scaling, luma flip, hue and saturation, the filter bank.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ PAPER = "Karras et al. 2020, Training Generative Adversarial Networks with Limit
 
 
 class ADA(Augmentation):
-    """Random geometry, brightness and contrast, each with an adapting probability.
+    """Random geometry, brightness and contrast, each with an adaptive probability.
 
     Args:
-        target: r_t that p is steered to.
+        target: The r_t that adapting p aims for.
         images: Real images in which p can go from 0 to 1.
-        interval: Batches that r_t is averaged over.
-        start: p at first.
-        p: A fixed probability, or a schedule of it as in R3GAN (arXiv:2501.05441), instead of the adapting one.
+        interval: Batches over which r_t is averaged.
+        start: Initial p.
+        p: A fixed probability, or a schedule of it as in R3GAN (arXiv:2501.05441), instead of the adaptive one.
         rotation: Largest angle in degrees.
-        flip: Mirror images from left to right, too.
-        noise: Add Gaussian noise, too.
-        cutout: Blank a window of half the size, too.
+        flip: Also mirror images horizontally.
+        noise: Also add Gaussian noise.
+        cutout: Also blank a window of half the size.
     """
 
     scheduled = ("p",)
@@ -83,7 +83,7 @@ class ADA(Augmentation):
         self.register_buffer("batches", torch.zeros(()))
 
     def observe(self, real_logits: Tensor) -> None:
-        """Adapt p once ``interval`` batches were seen, unless the recipe sets it."""
+        """Adapt p after every ``interval`` batches, unless the recipe sets it."""
         if not self.adapts:
             return
         self.signs += real_logits.sign().mean()
@@ -96,7 +96,7 @@ class ADA(Augmentation):
         self.batches.mul_(~due)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Each transformation of each image (n, c, h, w), float32, with probability p."""
+        """Images (n, c, h, w), float32, each changed by each transformation with probability p."""
         images = self.warp(images.float())
         images = images + per_sample(self.sometimes(images, 0.2))
         images = images * per_sample(self.sometimes(images, 0.5).exp2())
@@ -107,7 +107,7 @@ class ADA(Augmentation):
         return images
 
     def warp(self, images: Tensor) -> Tensor:
-        """Rotate, scale, flip and translate. Images that none of these changes are not resampled."""
+        """Rotate, scale, flip and translate. Images that none of these change keep their pixels exactly."""
         angle = (2 * torch.rand(len(images), device=images.device) - 1) * self.rotation * self.chosen(images)
         scale = self.sometimes(images, 0.2).exp2()
         mirror = 1 - 2.0 * (self.chosen(images) & self.chosen(images, 0.5)) if self.flip else torch.ones_like(scale)
@@ -140,5 +140,5 @@ def register_augmentations(register: Register[Augmentation]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with R1, adaptively augmented."""
+    """The non-saturating loss with R1 and adaptive augmentation."""
     register(Path(__file__).with_name("ada-mnist.yaml"))

@@ -13,9 +13,9 @@ T is a policy of the paper's three parts, each drawn anew for each image (append
 
 Sizes are rounded to whole pixels, halves up.
 
-Grey images have no saturation, so that colour means brightness and contrast there. Zero is the middle grey
-of images in [-1, 1], as in the authors' code. It is not MNIST's background, and that is welcome: the
-discriminator can see that an image was moved, so G gains nothing by drawing moved digits.
+Grey images have no saturation, so for them ``color`` means brightness and contrast. Zero is mid-grey for images in
+[-1, 1], as in the authors' code. It is not MNIST's background, which is welcome: the discriminator can see that an
+image was shifted, so G gains nothing by generating shifted digits.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class DiffAugment(Augmentation):
     """Random colour, translation and cutout.
 
     Args:
-        policy: Which parts, in order. An empty list leaves images as they are.
+        policy: The parts to apply, in order. An empty list leaves images unchanged.
         shift: Largest translation, as a share of the image's size.
         window: Side of the cutout, as a share of the image's size.
     """

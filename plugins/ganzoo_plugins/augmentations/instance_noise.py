@@ -6,9 +6,9 @@ Generative Adversarial Networks", arXiv:1701.04862, section 3. D is shown
 
     x + σε  and  G(z) + σε',    ε, ε' ~ N(0, I)
 
-so that the two distributions overlap and D cannot be perfect. Both papers anneal σ without fixing how; here
-it falls linearly to zero over ``images`` real images. Noisy images leave [-1, 1]: clamping them would stop
-the gradient at the black background.
+so that the two distributions overlap and D cannot be perfect. Both papers anneal σ without specifying how; here it
+falls linearly to zero over ``images`` real images. Noisy images may leave [-1, 1]: clamping them would stop the
+gradient in the black background.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ PAPER = "Sønderby et al. 2017, Amortised MAP Inference for Image Super-resoluti
 
 
 class InstanceNoise(Augmentation):
-    """Gaussian noise on everything the discriminator sees, fading out.
+    """Gaussian noise on all images that the discriminator sees, fading out.
 
     Args:
-        level: σ at first; images are in [-1, 1].
-        images: Real images after which it is zero.
+        level: Initial σ; images are in [-1, 1].
+        images: Real images after which σ is zero.
     """
 
     level: Tensor
@@ -41,7 +41,7 @@ class InstanceNoise(Augmentation):
         self.register_buffer("level", torch.tensor(float(level)))
 
     def observe(self, real_logits: Tensor) -> None:
-        """Lower the level by what these images are worth."""
+        """Lower σ in proportion to the number of images in this batch."""
         self.level.sub_(self.fall * len(real_logits) * self.processes).clamp_(min=0)
 
     def forward(self, images: Tensor) -> Tensor:

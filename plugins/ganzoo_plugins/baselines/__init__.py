@@ -1,1 +1,1 @@
-"""Recipes put together from other modules' parts."""
+"""Recipes that combine the parts of other modules."""

@@ -4,10 +4,9 @@ Mirza & Osindero 2014, "Conditional Generative Adversarial Nets", arXiv:1411.178
 
     min_G max_D  E_x[log D(x | y)] + E_z[log(1 - D(G(z | y)))]
 
-The label enters as a one-hot vector beside the latent code in G and beside the image in D: ``conditioning: concat``,
-the default of ``mlp``, ``dcgan`` and ``sngan-resnet``. Fakes are drawn with the labels of the batch's real images. The
-paper maps z and y through hidden layers of their own before they meet, and has maxout units in D; here one layer sees
-both.
+The label is a one-hot vector, appended to the latent code in G and to the image in D: ``conditioning: concat``, the
+default of ``mlp``, ``dcgan`` and ``sngan-resnet``. Fakes get the labels of the batch's real images. The paper maps z
+and y through separate hidden layers before it joins them, and has maxout units in D; here the first layer gets both.
 """
 
 from __future__ import annotations
@@ -19,5 +18,5 @@ from ganzoo import RegisterRecipe, hookimpl
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The conditional GAN of multilayer perceptrons."""
+    """The conditional GAN, with MLP networks."""
     register(Path(__file__).with_name("cgan-mnist.yaml"), aliases=("conditional-mnist",))

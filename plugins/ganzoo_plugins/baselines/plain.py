@@ -3,12 +3,12 @@
 Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 3. D minimises
 E[softplus(-D(x))] + E[softplus(D(G(z)))], G minimises E[softplus(-D(G(z)))].
 
-A method's score says little until the same networks, trained by the same optimizer for as many images without the
-method, stand beside it. These recipes are that: each has the networks, the optimizers, the batch, the average and the
-length of its family's recipe, and neither a penalty nor spectral normalisation nor an augmentation. What most recipes
-of perceptrons share is in ``baseline-mlp-mnist``; a recipe's own prior, optimizer, critic steps or length may differ.
-Two families need none of their own, because their recipe is plain already: ``dcgan-mnist``, and ``cgan-mnist`` for
-perceptrons that are given labels.
+A method's score says little without the score of the same networks, trained without the method by the same optimizer on
+as many images. These recipes provide that score. Each has the networks, the optimizers (without ``lazy_scaling``, which
+is for lazy penalties), the batch size, the moving average and the length of its family's recipe, but no penalty, no
+spectral normalisation and no augmentation. ``baseline-mlp-mnist`` has what most MLP recipes share; a recipe's own
+prior, optimizer, critic steps or length may differ. Two families need no extra baseline, because their recipe is
+already plain: ``dcgan-mnist``, and ``cgan-mnist`` for MLPs that get labels.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Miyato & Koyama 2018, "cGANs with Projection Discriminator", arXiv:1802.05637, e
 
     D(x, y) = v_yᵀ φ(x) + ψ(φ(x))
 
-which is what an optimal D looks like where p(y | x) is a softmax of features. It is ``conditioning: projection`` of a
-discriminator (``layers.Head``), with any loss. G gets the label through conditional batch normalisation
-(``conditioning: batch-norm``), as in the paper.
+which is the form of the optimal D if p(y | x) is a softmax of features. A recipe sets it with
+``conditioning: projection`` on a discriminator (``layers.Head``), and can use any loss. G gets the label through
+conditional batch normalisation (``conditioning: batch-norm``), as in the paper.
 """
 
 from __future__ import annotations
@@ -18,5 +18,5 @@ from ganzoo import RegisterRecipe, hookimpl
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The projection discriminator on multilayer perceptrons."""
+    """The projection discriminator, with MLP networks."""
     register(Path(__file__).with_name("projection-mnist.yaml"))

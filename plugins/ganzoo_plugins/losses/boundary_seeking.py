@@ -1,20 +1,20 @@
 """Boundary-seeking GAN, in its form for continuous data.
 
-Hjelm et al. 2018, "Boundary-Seeking Generative Adversarial Networks", arXiv:1702.08431. D is the original GAN's.
-Where D is best, D/(1 - D) is the density ratio of data to fakes, and G has won where it is 1. So G seeks D's decision
-boundary (section 3, "continuous variables"):
+Hjelm et al. 2018, "Boundary-Seeking Generative Adversarial Networks", arXiv:1702.08431. D's loss is the original GAN's.
+For the optimal D, D/(1 - D) is the density ratio of data to fakes, which is 1 where the two agree. So G moves its fakes
+to D's decision boundary (section 3, "continuous variables"):
 
     min_G  1/2 E_z[(log D(G(z)) - log(1 - D(G(z))))²]
 
-With D = σ(s) the difference of logs is the logit s itself, so the loss is E[s²]/2: nothing to overflow, and a gradient
-of s that grows with the distance from the boundary, on either side.
+With D = σ(s), the difference of logs is the logit s itself, so the loss is E[s²]/2. It has no exponential that could
+overflow, and its gradient in s grows with the distance from the boundary, on either side.
 
 The authors' code for images has two more variants. By default it squares s - log Z, where log Z is a moving average of
 the batch's log E[e^s], so that G seeks the level where the ratio, divided by its mean over fakes, is 1. The
 other is the cross-entropy of σ(s) with a target of 1/2, softplus(-s) + s/2. Neither is here.
 
 Not here: the form for discrete data, the paper's other half. It weights the log-likelihoods of discrete samples by
-their normalised ratios, and the networks of this zoo make images of continuous pixels, which have none.
+their normalised ratios; this zoo's networks generate continuous pixels, which have no such likelihoods.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PAPER = "Hjelm et al. 2018, Boundary-Seeking Generative Adversarial Networks, ar
 
 
 class BoundarySeeking(AdversarialLoss):
-    """The original discriminator, and a generator that wants it to be undecided."""
+    """The original discriminator's loss, and a generator that makes D undecided."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """-E[log D(x)] - E[log(1 - D(G(z)))]."""

@@ -1,4 +1,4 @@
-"""f-GAN: a game for each f-divergence.
+"""f-GAN: an adversarial loss for each f-divergence.
 
 Nowozin, Cseke & Tomioka 2016, "f-GAN: Training Generative Neural Samplers using Variational Divergence
 Minimization", arXiv:1606.00709. For convex f with f(1) = 0, D_f(P‖Q) = ∫ q f(p/q) is bounded from below (equation 4)
@@ -6,9 +6,9 @@ by F, which D maximises and G minimises (equation 7):
 
     F = E_{x∼P}[g_f(V(x))] - E_{x∼Q}[f*(g_f(V(x)))]
 
-V is the logit, P the data, Q the generator's images. With table 2's output activation g_f and conjugate f* (the
-supplement's for total variation), where f*(g_f(v)) is worked out so that nothing overflows on the way, and the v for
-which the bound is the divergence:
+V is the logit, P the distribution of the data, Q that of the fakes. The table gives the output activation g_f and the
+conjugate f* of the paper's table 2 (for total variation, of its supplement); f*(g_f(v)), simplified so that no
+intermediate result overflows; and the v at which the bound equals the divergence:
 
                       D_f(P‖Q)          g_f(v)                    f*(t)            f*(g_f(v))             best v
     kl                ∫ p log(p/q)      v                         e^(t - 1)        e^(v - 1)              1 + log(p/q)
@@ -18,9 +18,9 @@ which the bound is the divergence:
     jensen-shannon    2 JS(P, Q)        log 2 - log(1 + e^(-v))   -log(2 - e^t)    log(1 + e^v) - log 2   log(p/q)
     total-variation   1/2 ∫ |p - q|     1/2 tanh(v)               t                1/2 tanh(v)            ±∞
 
-g_f increases, as section 2.4 asks: large logits mean real. An exponent above 20 goes on along its tangent, because one
-outlier would overflow a float32; the bound is unchanged unless a density ratio is above e^20 or below e^-20. The
-table's row "GAN" is this zoo's ``minimax``. Not here: the supplement's other divergences.
+g_f is increasing, as section 2.4 requires, so large logits mean real. Beyond an exponent of 20, e^x continues along its
+tangent, because one outlier would overflow a float32; the bound is unchanged unless a density ratio is above e^20 or
+below e^-20. The row "GAN" of the paper's table is this zoo's ``minimax``. Not here: the supplement's other divergences.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class KL(FGan):
 
 
 class ReverseKL(FGan):
-    """Reverse Kullback-Leibler, f(u) = -log u: makes nothing that the data doesn't have."""
+    """Reverse Kullback-Leibler, f(u) = -log u: avoids fakes that the data doesn't contain."""
 
     def activation(self, v: Tensor) -> Tensor:
         """g_f(v) = -e^(-v)."""
@@ -132,7 +132,7 @@ class JensenShannon(FGan):
 
 
 class TotalVariation(FGan):
-    """Total variation, f(u) = 1/2 |u - 1|: the same either way, so ``non_saturating`` changes nothing."""
+    """Total variation, f(u) = 1/2 |u - 1|. g_f and f*(g_f) are equal, so ``non_saturating`` changes nothing."""
 
     def activation(self, v: Tensor) -> Tensor:
         """g_f(v) = 1/2 tanh(v)."""

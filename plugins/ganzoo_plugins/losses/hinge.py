@@ -6,8 +6,9 @@ equations 16 and 17, and Brock et al. 2019, BigGAN, arXiv:1809.11096:
 
     min_D  E_x[max(0, 1 - D(x))] + E_z[max(0, 1 + D(G(z)))]        min_G  -E_z[D(G(z))]
 
-D is the logit. An image that is right by a margin of 1 teaches D nothing more, while each fake always pulls G with
-the same force. Spectral normalisation is not in here: it is the recipe's ``spectral_norm`` on any network.
+D is the logit. D gets no gradient from an image that it classifies correctly by a margin of 1 or more, while G's
+gradient in a fake's logit is always the same. Spectral normalisation is not part of this module: a recipe sets
+``spectral_norm`` on any network.
 """
 
 from __future__ import annotations

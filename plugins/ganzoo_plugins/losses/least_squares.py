@@ -4,9 +4,10 @@ Mao et al. 2017, "Least Squares Generative Adversarial Networks", arXiv:1611.040
 
     min_D  1/2 E_x[(D(x) - b)²] + 1/2 E_z[(D(G(z)) - a)²]        min_G  1/2 E_z[(D(G(z)) - c)²]
 
-with D the logit, a the label of fakes, b that of real images, and c what G wants D to believe. With b - c = 1 and
-b - a = 2 (equation 8: a = -1, b = 1, c = 0) the game minimises the Pearson χ² divergence between p_data + p_G and
-2 p_G; a = 0, b = c = 1 (equation 9) is the binary coding, which the paper finds as good and which is the default.
+with D the logit, a the label of fakes, b the label of real images, and c the label that G wants D to give its fakes.
+With b - c = 1 and b - a = 2 (equation 8: a = -1, b = 1, c = 0) the game minimises the Pearson χ² divergence between
+p_data + p_G and 2 p_G; a = 0, b = c = 1 (equation 9) is the 0-1 binary coding, which the paper finds equally good; it
+is the default here.
 
 Not here: the paper's convolutional networks for scenes of 112x112 and for Chinese characters.
 """

@@ -1,8 +1,7 @@
-"""Relativistic average GANs: is this image more real than the other kind is on average?
+"""Relativistic average GANs: does an image look more real than the other kind does on average?
 
-Jolicoeur-Martineau 2018, "The relativistic discriminator: a key element missing from standard GAN",
-arXiv:1807.00734. With C the logit, x real and y = G(z), section 4.2 replaces C by its difference from the
-other kind's mean,
+Jolicoeur-Martineau 2018, "The relativistic discriminator: a key element missing from standard GAN", arXiv:1807.00734.
+With C the logit, x real and y = G(z), section 4.2 replaces C by its difference from the mean over the other kind,
 
     c_x = C(x) - E_y[C(y)]        c_y = C(y) - E_x[C(x)]
 
@@ -12,8 +11,8 @@ and both players minimise, G with the roles of x and y exchanged (appendix A),
     least squares:  E_x[(c_x - 1)²] + E_y[(c_y + 1)²]
     hinge:          E_x[max(0, 1 - c_x)] + E_y[max(0, 1 + c_y)]
 
-Since G's loss depends on real images as well, their logits are computed in its phase too. The authors' code halves each
-of these losses; that only matters beside a penalty. The pairwise form, without averages, is ``relativistic-pairing`` of
+G's loss depends on real images as well, so their logits are computed in its phase too. The authors' code halves each of
+these losses; that only matters beside a penalty. The pairwise form, without averages, is ``relativistic-pairing`` in
 the module r3gan. Not here: the paper's convolutional networks.
 """
 
@@ -31,20 +30,20 @@ PAPER = "Jolicoeur-Martineau 2018, The relativistic discriminator, arXiv:1807.00
 
 
 class Relativistic(AdversarialLoss):
-    """One cost for both players, who exchange the roles of real and fake."""
+    """One cost for both players; G exchanges the roles of real and fake."""
 
     pairs = True
 
     @abstractmethod
     def cost(self, above: Tensor, below: Tensor) -> Tensor:
-        """The cost (n,) of differences ``above`` (n,), which should be positive, and ``below`` (n,), negative."""
+        """The cost (n,) of differences: ``above`` (n,) should be positive, ``below`` (n,) negative."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Real images should look more real than fakes do on average, and fakes less than real images do."""
+        """Real images should score above the mean of the fakes, and fakes below the mean of the real images."""
         return self.cost(real - fake.mean(), fake - real.mean()).mean()
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """The other way round."""
+        """The same cost with the roles exchanged."""
         assert real is not None, "pairs is set, so the real logits are always there"
         return self.discriminator(fake, real)
 

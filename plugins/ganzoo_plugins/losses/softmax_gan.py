@@ -1,15 +1,15 @@
 """Softmax GAN: one softmax over the whole batch instead of a verdict on each image.
 
-Lin 2017, "Softmax GAN", arXiv:1704.06191. Each image of the joint batch B, n real (B+) and n fake (B-), gets a share
-p(x) = e^(D(x)) / Z of one probability, Z = Σ_B e^(D(x)). D wants the real images to have all of it evenly, G wants
-every image to have the same (equations 6 to 8, with D = -μ):
+Lin 2017, "Softmax GAN", arXiv:1704.06191. Each image of the joint batch B, n real (B+) and n fake (B-), gets the
+probability p(x) = e^(D(x)) / Z, with Z = Σ_B e^(D(x)). D's target is 1/n for each real image and 0 for each fake; G's
+target is 1/(2n) for every image (equations 6 to 8, with D = -μ):
 
     L_D = -1/n Σ_{B+} log p(x) = -1/n Σ_{B+} D(x) + log Z
     L_G = -1/(2n) Σ_B log p(x) = -1/(2n) Σ_B D(x) + log Z
 
-D is the logit. log(2n) is subtracted from both, so that an undecided D costs nothing whatever the batch; gradients are
-unchanged. A fake with more than an equal share of the batch is pushed down again: G aims at equal scores, not at the
-highest.
+D is the logit. log(2n) is subtracted from both, so that both losses are 0 for an undecided D at any batch size;
+gradients are unchanged. A fake whose probability exceeds 1/(2n) is pushed down again: G aims at equal scores, not at
+the highest.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ PAPER = "Lin 2017, Softmax GAN, arXiv:1704.06191"
 
 
 class Softmax(AdversarialLoss):
-    """Cross-entropy of the softmax over real and fake images with each player's target."""
+    """Cross-entropy between each player's target and the softmax over real and fake images."""
 
     pairs = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Target: an equal share for each real image, and none for fakes."""
+        """Target: 1/n for each real image, 0 for each fake."""
         return log_mean_exp(torch.cat([real, fake]) - real.mean())
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """Target: an equal share for every image."""
+        """Target: 1/(2n) for every image."""
         assert real is not None, "pairs is set, so the real logits are always there"
         everything = torch.cat([real, fake])
         return log_mean_exp(everything - everything.mean())
 
 
 def log_mean_exp(logits: Tensor) -> Tensor:
-    """Logarithm of the mean of e^x over logits (n,), for any x."""
+    """Logarithm of the mean of e^x over logits (n,), without overflow."""
     return logits.logsumexp(0) - log(len(logits))
 
 

@@ -1,4 +1,4 @@
-"""The original GAN, and the variant of its generator's loss that everyone trains.
+"""The original GAN, and the variant of its generator's loss that everyone uses.
 
 Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661. Equation 1:
 
@@ -14,9 +14,10 @@ and the generator minimises
     minimax:         E[log(1 - D(G(z)))] = -E[softplus(s_fake)]
     non-saturating:  -E[log D(G(z))]     =  E[softplus(-s_fake)]      (section 3; "BCE with real labels")
 
-The paper's k steps of D to one of G are the recipe's ``phases.discriminator.repeat``; the paper uses k = 1.
-Algorithm 1 draws new codes for G's step. The recipe has G learn from D's fakes, ``train.share_fakes``, as the authors'
-code and most code since do; theirs updates both players at once, where here D moves first. Set it to false for k > 1.
+The paper's k, the number of D steps per G step, is the recipe's ``phases.discriminator.repeat``; the paper uses k = 1.
+Algorithm 1 draws new codes for G's step. The recipe instead trains G on the fakes that D has just seen
+(``train.share_fakes``), as do the authors' code and most code since; the authors' code updates both players at once,
+whereas here D is updated first. Set ``share_fakes`` to false for k > 1.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ PAPER = "Goodfellow et al. 2014, Generative Adversarial Nets, arXiv:1406.2661"
 
 
 class Minimax(AdversarialLoss):
-    """Both play for the one value V(D, G). G's gradient vanishes where D is sure of its fakes."""
+    """Both players' losses come from V(D, G). G's gradient vanishes where D confidently rejects its fakes."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """-V(D, G)."""
@@ -44,7 +45,7 @@ class Minimax(AdversarialLoss):
 
 
 class NonSaturating(Minimax):
-    """The same discriminator, and a G whose gradient is strongest where D is sure of its fakes."""
+    """The same loss for D; G's gradient is strongest where D confidently rejects its fakes."""
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         """-E[log D(G(z))]."""

@@ -9,8 +9,8 @@ The constraint: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", 
 
     λ E_x̂[(‖∇_x̂ D(x̂)‖₂ - 1)²],    x̂ = εx + (1 - ε)G(z),  ε ~ U(0, 1) for each pair,  λ = 10
 
-The penalty is a regularizer of its own and goes with any loss. In a recipe with an augmentation T it is the slope of
-D∘T, at x̂ between unaugmented images. The first paper's weight clipping is the module weight_clipping. Not
+The penalty is a separate regularizer, and works with any loss. In a recipe with an augmentation T, the gradient is that
+of D∘T, at points x̂ between unaugmented images. The first paper's weight clipping is the module weight_clipping. Not
 here: the second paper's convolutional and residual networks.
 """
 
@@ -39,7 +39,7 @@ WGAN_GP = "Gulrajani et al. 2017, Improved Training of Wasserstein GANs, arXiv:1
 
 
 class Wasserstein(AdversarialLoss):
-    """The difference of the critic's means. Needs a regularizer that bounds the critic's slope."""
+    """The difference of the critic's means. Needs a regularizer that bounds the critic's gradient."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """E[D(G(z))] - E[D(x)]."""
@@ -51,13 +51,13 @@ class Wasserstein(AdversarialLoss):
 
 
 class GradientPenalty(Regularizer):
-    """Holds the critic's slope between real and fake images at ``target``.
+    """Pulls the norm of the critic's gradient between real and fake images to ``target``.
 
     Args:
         weight: λ.
         every_steps: Steps between applications.
-        target: The slope that costs nothing; the paper's is 1.
-        one_sided: Penalise steeper slopes only (section 4, "Two-sided penalty", discusses both).
+        target: The gradient norm that costs nothing; 1 in the paper.
+        one_sided: Penalise only norms above ``target`` (section 4, "Two-sided penalty", discusses both).
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class GradientPenalty(Regularizer):
         self.one_sided = one_sided
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """E[(‖∇D(x̂)‖ - target)²] over one random point between each real and fake image."""
+        """E[(‖∇D(x̂)‖ - target)²] at one random point between each real image and a fake."""
         between = functional.interpolate(context.batch.real, context.clean_fake)
         gradient = functional.input_gradient(context.augmented_critic, between)
         excess = functional.norm(gradient) - self.target

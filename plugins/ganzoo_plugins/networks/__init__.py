@@ -1,1 +1,1 @@
-"""Generators, discriminators and encoders, with what their papers train them by."""
+"""Generators, discriminators and encoders, with their papers' losses and regularizers."""

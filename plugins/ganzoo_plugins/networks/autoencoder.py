@@ -1,4 +1,4 @@
-"""Discriminators that are autoencoders: what they can't reconstruct is not real.
+"""Discriminators that are autoencoders: what they reconstruct badly counts as fake.
 
 Zhao, Mathieu & LeCun 2017, "Energy-based Generative Adversarial Network", arXiv:1609.03126, equation 13, and
 Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, section 3.1, judge an image by
@@ -6,11 +6,11 @@ Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, section 3.1, judge an 
     euclidean:  E(x) = ‖x - Dec(Enc(x))‖₂           (EBGAN)
     absolute:   E(x) = mean over pixels of |x - Dec(Enc(x))|     (BEGAN with η = 1)
 
-The logit is -E(x), so that large means real as everywhere, and any loss on logits can be tried with them.
+The logit is -E(x), so large means real, as everywhere, and any loss on logits can be used.
 
 The encoder is the trunk of this zoo's ``mlp`` or ``dcgan`` discriminator with a linear layer to the code, and the
-decoder the generator of the same name. BEGAN's own has exponential linear units, subsampling with stride 2 and
-nearest-neighbour upsampling.
+decoder is the generator of the same name. BEGAN's own networks have exponential linear units, subsampling with stride 2
+and nearest-neighbour upsampling.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ganzoo.layers import Norm, Width
 from ganzoo_plugins.networks import dcgan, mlp
 
 PAPER = "Zhao, Mathieu & LeCun 2017, Energy-based Generative Adversarial Network, arXiv:1609.03126"
-TINY = 1e-12  # keeps the square root's slope finite where an image is reconstructed exactly
+TINY = 1e-12  # keeps the square root's gradient finite if an image is reconstructed exactly
 
 Error = Literal["euclidean", "absolute"]
 
 
 class Autoencoder(nn.Module):
-    """From images (n, c, h, w) to logits (n,) that are minus the error of reconstruction.
+    """From images (n, c, h, w) to logits (n,): minus the reconstruction error.
 
     Args:
         trunk: A discriminator with ``features`` and ``feature_width``; its head is not used.
@@ -60,7 +60,7 @@ class Autoencoder(nn.Module):
         return images_again
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """Logits (n,): minus the error of reconstruction, which is never negative."""
+        """Logits (n,), never positive: minus the reconstruction error."""
         difference = (images - self.reconstruct(images, label)).float()
         if self.error == "absolute":
             return -difference.abs().flatten(1).mean(1)
@@ -68,7 +68,7 @@ class Autoencoder(nn.Module):
 
 
 def with_code(spec: Spec, code: int) -> Spec:
-    """The sizes of a decoder: codes in the place of latent variables."""
+    """The decoder's spec: its latent variables are the code."""
     return replace(spec, prior=GaussianPrior(dim=code))
 
 
@@ -80,7 +80,7 @@ def fully_connected(
     norm: Norm = "none",
     error: Error = "euclidean",
 ) -> Autoencoder:
-    """Of multilayer perceptrons; the decoder's layers are the encoder's in reverse.
+    """An autoencoder of MLPs; the decoder's layers are the encoder's in reverse.
 
     Args:
         spec: Image and class sizes.
@@ -96,7 +96,7 @@ def fully_connected(
 def convolutional(
     spec: Spec, *, width: Width = 32, code: Width = 64, norm: Norm = "batch", error: Error = "euclidean"
 ) -> Autoencoder:
-    """Of DCGAN's networks.
+    """An autoencoder of DCGAN's networks.
 
     Args:
         spec: Image and class sizes.

@@ -1,20 +1,20 @@
 """The conditional DCGAN of the authors' own experiment on MNIST.
 
 Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
-Networks", arXiv:1511.06434, section 8.1: a nearest-neighbour classifier that knows nothing but the digits of a
-conditional GAN is tested on real ones. The paper does not describe the networks; these are those of the authors' code
-(``train_cond_dcgan.py``). Unlike the paper's networks for larger images they have fully connected layers, and every
-layer gets the label y again, as columns behind vectors and as constant maps behind maps:
+Networks", arXiv:1511.06434, section 8.1: a nearest-neighbour classifier that has seen only the digits of a conditional
+GAN is tested on real ones. The paper does not describe the networks; these follow the authors' code
+(``train_cond_dcgan.py``). Unlike the paper's networks for larger images, they have fully connected layers, and every
+layer gets the label y again, appended to vectors as columns and to feature maps as constant maps:
 
     G: (z, y) -> 1024 -> (., y) -> 128 x 7 x 7 -> (., y) -> 64 x 14 x 14 -> (., y) -> 1 x 28 x 28
     D: (x, y) -> 64 x 14 x 14 -> (., y) -> 128 x 7 x 7 -> (., y) -> 1024 -> (., y) -> 1
 
-Batch normalisation follows every layer but G's last and D's first and last, then ReLU in G and LeakyReLU(0.2) in D.
-Kernels are 5x5, weights start from N(0, 0.02²).
+All layers but G's last and D's first and last are batch-normalised; activations are ReLU in G and LeakyReLU(0.2) in D.
+Kernels are 5x5, and weights start from N(0, 0.02²).
 
-What differs: batch normalisation learns scales and shifts, which the paper found better left out; layers without it
+What differs: batch normalisation learns scales and shifts, which the paper found better to leave out; layers without it
 have biases, and the authors' have none. Images are in [-1, 1] and G ends in a tanh, where the authors have [0, 1] and a
-sigmoid. Where a side is no multiple of four, D pads with zeros and G crops. The authors' weight decay of 2.5e-5 can be
+sigmoid. If a side is not a multiple of four, D pads with zeros and G crops. The authors' weight decay of 2.5e-5 can be
 set in a recipe.
 """
 
@@ -29,7 +29,7 @@ from ganzoo.layers import Crop, Head, ImageTanh, Norm, PadToEven, Width, image_n
 from ganzoo_plugins.networks.dcgan import PAPER, initialise
 
 HIDDEN = 16
-"""Units of the fully connected layers, in widths: 1024 for a width of 64."""
+"""Units of the fully connected layers, as a multiple of ``width``: 1024 for a width of 64."""
 
 
 def sizes_of(spec: Spec) -> list[tuple[int, int]]:
@@ -87,9 +87,9 @@ class Discriminator(nn.Module):
         norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
 
     Attributes:
-        feature_width: Number of features, the label's columns among them.
+        feature_width: Number of features, including the label's columns.
         head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it looks at each image alone.
+        per_image: Whether it judges each image separately.
     """
 
     def __init__(self, spec: Spec, *, width: Width = 64, norm: Norm = "batch") -> None:

@@ -1,16 +1,16 @@
 """Deep convolutional GAN.
 
-Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative
-Adversarial Networks", arXiv:1511.06434. Section 3's guidelines: strided instead of pooling layers, batch
-normalisation everywhere but G's output and D's input, no hidden fully connected layers, ReLU in G and
-LeakyReLU(0.2) in D, tanh at the end, all weights from N(0, 0.02²). The paper starts at 4x4 and doubles four
-times to 64x64 with 1024, 512, 256, 128 channels.
+Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+Networks", arXiv:1511.06434. Section 3's guidelines: strided convolutions instead of pooling, batch normalisation in all
+layers but G's output and D's input, no hidden fully connected layers, ReLU in G and LeakyReLU(0.2) in D, tanh at G's
+output, all weights from N(0, 0.02²). The paper starts at 4x4 and doubles four times to 64x64 with 1024, 512, 256, 128
+channels.
 
-Here the number of doublings follows from the image: as many as leave a grid of at least 4x4 to start from, where a
-halving rounds up, so that 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8 -> 16 -> 32. Nothing is resampled: where a
-side is odd, D pads its maps with a row or a column of zeros and G crops. Kernels are 4x4 instead of 5x5: a multiple of
-the stride avoids the uneven overlap that draws checkerboards (Odena et al. 2016), and costs a third less. The output of
-G's linear layer is normalised by map, where the authors' code does it by unit.
+Here the number of doublings follows from the image's size: as many as leave a grid of at least 4x4 to start from.
+Halving rounds up, so 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8 -> 16 -> 32. Images are not resampled: if a side
+is odd, D pads its maps with a row or a column of zeros and G crops. Kernels are 4x4 instead of 5x5: a multiple of the
+stride avoids the uneven overlap that causes checkerboard artifacts (Odena et al. 2016), and costs a third less. The
+output of G's linear layer is normalised per map; the authors' code normalises it per unit.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Generator(nn.Module):
         spec: Image, latent and class sizes.
         width: Channels of the last hidden layer; each before it has twice as many (128 in the paper).
         norm: Normalisation of every layer but the last.
-        conditioning: How labels come in, in a conditional recipe; ``batch-norm`` takes the place of ``norm``.
+        conditioning: How labels enter the network in a conditional recipe; ``batch-norm`` replaces ``norm``.
     """
 
     def __init__(
@@ -107,14 +107,15 @@ class Discriminator(nn.Module):
         spec: Image and class sizes.
         width: Channels of the first layer; each layer after it has twice as many.
         norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
-        slope: Slope of the leaky rectifiers below zero.
-        minibatch_std: Show the head how much images of a batch differ, as a last feature map (Karras et al. 2018).
-        conditioning: How labels come in, in a conditional recipe.
+        slope: Negative slope of the LeakyReLUs.
+        minibatch_std: Append a feature map that shows the head how much the images of a batch differ (Karras et al.
+            2018).
+        conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it looks at each image alone.
+        per_image: Whether it judges each image separately.
     """
 
     def __init__(

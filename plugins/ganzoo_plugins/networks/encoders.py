@@ -1,11 +1,11 @@
 """Encoders: from images back to latent codes, and Gaussians around these codes.
 
-Each encoder has the trunk of this zoo's discriminator of the same name, and a linear layer to the code. Its layers but
-the first are batch-normalised by default, as in BiGAN, ALI and VAE-GAN; ``norm: none`` leaves it out, as in VAE, AAE
+Each encoder has the trunk of this zoo's discriminator of the same name, and a linear layer to the code. All layers but
+the first are batch-normalised by default, as in BiGAN, ALI and VAE-GAN; ``norm: none`` turns that off, as in VAE, AAE
 and ClusterGAN.
 
-A stochastic encoder, q(z|x) = N(μ(x), diag σ²(x)) (Kingma & Welling 2014, arXiv:1312.6114), needs no network of another
-kind: μ is the encoder's output, and the objective adds a second linear layer on the encoder's features for log σ².
+A stochastic encoder, q(z|x) = N(μ(x), diag σ²(x)) (Kingma & Welling 2014, arXiv:1312.6114), needs no other kind of
+network: μ is the encoder's output, and the objective adds a second linear layer on the encoder's features for log σ².
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Encoder(nn.Module):
 
     Args:
         spec: Image, latent and class sizes.
-        trunk: A discriminator that shares its features, of which all but the head is used.
+        trunk: A discriminator that shares its features; all of it but the head is used.
 
     Attributes:
         feature_width: Number of features.
@@ -59,7 +59,7 @@ def fully_connected(
         spec: Image, latent and class sizes.
         hidden: Widths of the hidden layers.
         norm: Normalisation of every hidden layer but the first.
-        slope: Slope of the leaky rectifiers below zero.
+        slope: Negative slope of the LeakyReLUs.
     """
     return Encoder(spec, mlp.Discriminator(spec, hidden=hidden, norm=norm, slope=slope))
 
@@ -71,7 +71,7 @@ def convolutional(spec: Spec, *, width: Width = 64, norm: Norm = "batch", slope:
         spec: Image, latent and class sizes.
         width: Channels of the first layer; each layer after it has twice as many.
         norm: Normalisation of every layer but the first.
-        slope: Slope of the leaky rectifiers below zero.
+        slope: Negative slope of the LeakyReLUs.
     """
     return Encoder(spec, dcgan.Discriminator(spec, width=width, norm=norm, slope=slope))
 

@@ -4,10 +4,10 @@ Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 
 
     G(z) = tanh(W_k a(... a(W_1 z)))        D(x) = w · a(... a(W_1 x))
 
-What differs: a = LeakyReLU(0.2) throughout, where the paper has rectifiers in G and maxout with dropout in D; G ends in
-tanh, as images here are in [-1, 1]; and G's hidden layers but the first are batch-normalised by default, which came a
-year later (``norm: none`` leaves it out). The sizes 100-128-256-512-1024-784 and 784-512-256-1 are those of the
-tutorials that most people meet first.
+What differs: a = LeakyReLU(0.2) throughout, where the paper has ReLUs in G and maxout with dropout in D; G ends in
+tanh, because images here are in [-1, 1]; and all of G's hidden layers but the first are batch-normalised by default,
+which came a year later (``norm: none`` turns it off). The sizes 100-128-256-512-1024-784 and 784-512-256-1 are those of
+the tutorials that most people meet first.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ PAPER = "Goodfellow et al. 2014, Generative Adversarial Nets, arXiv:1406.2661"
 def hidden_layers(
     width: int, hidden: Sequence[int], norm: Norm, slope: float, classes: int = 0
 ) -> tuple[LabelSequential, int]:
-    """Linear layers with leaky rectifiers, normalised from the second on, and the width that leaves them.
+    """Linear layers with LeakyReLUs, normalised from the second on, and the width of their output.
 
-    With ``classes``, batch normalisation that is conditional on the label takes the place of ``norm``.
+    With ``classes``, batch normalisation conditional on the label replaces ``norm``.
     """
     layers: list[nn.Module] = []
     for index, size in enumerate(hidden):
@@ -62,12 +62,12 @@ class Generator(nn.Module):
     Args:
         spec: Image, latent and class sizes.
         hidden: Widths of the hidden layers.
-        norm: Normalisation of every hidden layer but the first; ``conditioning: batch-norm`` takes its place.
-        slope: Slope of the leaky rectifiers below zero.
-        conditioning: How labels come in, in a conditional recipe.
+        norm: Normalisation of every hidden layer but the first; ``conditioning: batch-norm`` replaces it.
+        slope: Negative slope of the LeakyReLUs.
+        conditioning: How labels enter the network in a conditional recipe.
 
     Raises:
-        GanzooError: If labels come in by ``batch-norm`` and there is no second hidden layer to normalise.
+        GanzooError: ``conditioning`` is ``batch-norm``, and no second hidden layer exists to normalise.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Discriminator(nn.Module):
         spec: Image and class sizes.
         hidden: Widths of the hidden layers.
         norm: Normalisation of every hidden layer but the first.
-        slope: Slope of the leaky rectifiers below zero.
-        conditioning: How labels come in, in a conditional recipe.
+        slope: Negative slope of the LeakyReLUs.
+        conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it looks at each image alone.
+        per_image: Whether it judges each image separately.
     """
 
     def __init__(

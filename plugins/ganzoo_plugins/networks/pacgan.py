@@ -1,19 +1,19 @@
-"""PacGAN: a discriminator that judges several samples at once sees that they are all alike.
+"""PacGAN: a discriminator that judges several samples at once notices if they are too much alike.
 
-Lin, Khetan, Fanti & Oh 2018, "PacGAN: The power of two samples in generative adversarial networks", arXiv:1712.04086.
-D gets m samples of one kind as a single input, m times as many channels, and gives one logit for all of them:
+Lin, Khetan, Fanti & Oh 2018, "PacGAN: The power of two samples in generative adversarial networks", arXiv:1712.04086. D
+gets m samples of one kind as a single input with m times as many channels, and returns one logit for all of them:
 
     D(x_1, ..., x_m),    all of them real, or all of them fakes
 
-A generator that misses modes makes packs of fakes that are more alike than packs of real samples are. Nothing else of D
-is changed, only its first layer has m times as many inputs; loss and generator stay as they are. The paper writes
-PacDCGAN2 for DCGAN with m = 2.
+If the generator misses modes, the samples in its packs are more alike than those in packs of real samples. Only D's
+first layer changes, to m times as many inputs; the rest of D, the loss and the generator stay the same. The paper
+writes PacDCGAN2 for DCGAN with m = 2.
 
-What differs: a batch of n samples makes n/m packs. In the authors' code packs are counted, so that D sees m times as
-many samples in a step; double the batch size to compare as they do. A pack's logit stands for each of its samples, so
-that losses, which are means, stay what they are. A batch that is not a multiple of m fills its last packs up with its
-first samples. Samples of one pack are n/m places apart in a batch of n.
-Labels are not packed, so these discriminators are for unconditional recipes, as in the paper.
+What differs: a batch of n samples makes n/m packs. The authors' batch size counts packs, so D sees m times as many
+samples per step; for m = 2, double the batch size to compare as they do. Every sample gets the logit of its pack, so
+losses, which are means, keep their value. If n is not a multiple of m, the batch's first samples fill up its last
+packs. Samples of one pack are n/m places apart in the batch. Labels are not packed, so these discriminators are for
+unconditional recipes, as in the paper.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Packed(nn.Module):
 
     Args:
         discriminator: Takes packs (ceil(n / m), m c, h, w).
-        packing: m, how many samples are judged at once.
+        packing: m, the number of samples judged at once.
 
     Attributes:
         feature_width: Number of features.
@@ -65,13 +65,13 @@ class Packed(nn.Module):
         return self.discriminator.features(packed).repeat(self.packing, 1)[:n]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (n,) of images (n, c, h, w): of each, its pack's."""
+        """Logits (n,) of images (n, c, h, w): each image gets its pack's."""
         logits: Tensor = self.head(self.features(images))
         return logits
 
 
 def packed_spec(spec: Spec, packing: int) -> Spec:
-    """What a discriminator of packs is built for."""
+    """The spec of a discriminator of packs: m times as many channels."""
     return Spec((spec.channels * packing, spec.height, spec.width), spec.prior)
 
 
@@ -90,7 +90,7 @@ def perceptron(
         packing: Samples in a pack, the paper's m.
         hidden: Widths of the hidden layers.
         norm: Normalisation of every hidden layer but the first.
-        slope: Slope of the leaky rectifiers below zero.
+        slope: Negative slope of the LeakyReLUs.
     """
     return Packed(mlp.Discriminator(packed_spec(spec, packing), hidden=hidden, norm=norm, slope=slope), packing)
 
@@ -105,14 +105,14 @@ def convolutional(
         packing: Samples in a pack, the paper's m.
         width: Channels of the first layer; each layer after it has twice as many.
         norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
-        slope: Slope of the leaky rectifiers below zero.
+        slope: Negative slope of the LeakyReLUs.
     """
     return Packed(dcgan.Discriminator(packed_spec(spec, packing), width=width, norm=norm, slope=slope), packing)
 
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """Packs for the two sorts of layers that the paper packs."""
+    """Packs for both kinds of networks that the paper packs."""
     register("pac-mlp", perceptron, summary="A perceptron that judges packs of samples", paper=PAPER)
     register("pac-dcgan", convolutional, summary="DCGAN's discriminator, which judges packs of samples", paper=PAPER)
 

@@ -1,32 +1,32 @@
-"""R3GAN: a relativistic loss, which R1 and R2 make converge, and residual networks without normalisation.
+"""R3GAN: a relativistic loss, which converges with R1 and R2, and residual networks without normalisation.
 
 Huang et al. 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline", arXiv:2501.05441. The relativistic
 pairing loss (Jolicoeur-Martineau 2018, arXiv:1807.00734) of its section 2, with D the logit, large on real images:
 
     min_G max_D  E_{x, z}[f(D(x) - D(G(z)))],    f(t) = -log(1 + e^(-t)) = -softplus(-t)
 
-(The paper writes D with the opposite sign.) As in the authors' code, G plays the same loss with the roles exchanged:
+(The paper writes D with the opposite sign.) As in the authors' code, G has the same loss with the roles exchanged:
 
     D minimises E[softplus(D(G(z)) - D(x))]        G minimises E[softplus(D(x) - D(G(z)))]
 
-and each fake is paired with one real image. The gradient penalties R1 and R2 (module r1) complete it.
+and each fake is paired with one real image. The gradient penalties R1 and R2 (module r1) complete the objective.
 
 G and D are one network and its mirror image. Each resolution has residual blocks, inverted bottlenecks whose 3x3
 convolution is grouped:
 
     x + W₃ a(W₂ * a(W₁ x)),        a(x) = LeakyReLU(x + bias),    W₁ and W₃ 1x1, W₂ 3x3 in groups, twice as wide
 
-As in Fix-up initialisation (Zhang, Dauphin & Ma 2019, arXiv:1901.09321) W₃ starts at zero, and W₁ and W₂ at He's size
-times L^(-1/4), L the number of blocks, so that each block is the identity at first. Between resolutions maps are
-doubled bilinearly or halved with [1, 3, 3, 1], and a 1x1 convolution changes their number on the coarser side. G
-begins with a learned basis of the coarsest grid, whose maps the code weights; D ends with a learned weight of each
-pixel and map.
+As in Fix-up initialisation (Zhang, Dauphin & Ma 2019, arXiv:1901.09321) W₃ starts at zero, and W₁ and W₂ with He's
+standard deviation times L^(-1/4), with L the number of blocks, so each block starts as the identity. Between
+resolutions, maps are upsampled bilinearly or downsampled with the filter [1, 3, 3, 1], and a 1x1 convolution on the
+coarser side changes their number. G begins with learned maps at the coarsest resolution, which the latent code weights;
+D ends with a learned weight for each pixel and map.
 
-What differs: a halving rounds up (28x28 is 28, 14, 7, 4), G ends in a tanh, because ganzoo's images are in
-[-1, 1]; maps are doubled with their edge repeated, where the authors pad with zeros; D's first and last layers have
-biases. Labels enter G one-hot, where the authors embed them, and D adds a projection on them to an unconditional logit
-(Miyato & Koyama 2018), where the authors' logit is the projection alone. Not here: the paper's augmentation, and its
-schedules of γ, β2, the learning rate and the EMA.
+What differs: halving rounds up (28x28 is 28, 14, 7, 4); G ends in a tanh, because ganzoo's images are in [-1, 1];
+upsampling repeats edge pixels, where the authors pad with zeros; D's first and last layers have biases. G gets labels
+one-hot, where the authors embed them, and D adds a projection on the label to an unconditional logit (Miyato & Koyama
+2018), where the authors' logit is the projection alone. Not here: the paper's augmentation, and its schedules of γ, β2,
+the learning rate and the EMA.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ def linear_scale(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d |
 
 
 class Residual(nn.Module):
-    """An inverted bottleneck that is the identity at first.
+    """An inverted bottleneck that starts as the identity.
 
     Args:
         channels: Maps in and out; twice as many in between.
-        group: Maps in a group of the 3x3 convolution, or the largest common divisor with how many there are.
+        group: Maps in a group of the 3x3 convolution, lowered to its greatest common divisor with the number of maps.
         blocks: L, blocks in the whole network.
     """
 
@@ -96,7 +96,7 @@ class Residual(nn.Module):
 
 
 class Double(nn.Module):
-    """Twice the resolution."""
+    """Doubles the resolution."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """From (n, c, h, w) to (n, c, 2h, 2w)."""
@@ -104,7 +104,7 @@ class Double(nn.Module):
 
 
 def fewer_or_more(inputs: int, outputs: int) -> list[nn.Module]:
-    """A 1x1 convolution where the number of maps changes."""
+    """A 1x1 convolution if the number of maps changes, otherwise nothing."""
     return [] if inputs == outputs else [linear_scale(nn.Conv2d(inputs, outputs, 1, bias=False))]
 
 
@@ -114,7 +114,7 @@ class Generator(nn.Module):
     Args:
         spec: Image, latent and class sizes.
         width: Maps at the image's resolution; each halving doubles them.
-        widest: Where the doubling stops (768 in the authors' code for CIFAR-10 and FFHQ).
+        widest: Largest number of maps (768 in the authors' code for CIFAR-10 and FFHQ).
         group: Maps in a group of the 3x3 convolutions.
         blocks: Residual blocks at each resolution (2 in the paper).
     """
@@ -149,15 +149,15 @@ class Discriminator(nn.Module):
     Args:
         spec: Image and class sizes.
         width: Maps at the image's resolution; each halving doubles them.
-        widest: Where the doubling stops (768 in the authors' code for CIFAR-10 and FFHQ).
+        widest: Largest number of maps (768 in the authors' code for CIFAR-10 and FFHQ).
         group: Maps in a group of the 3x3 convolutions.
         blocks: Residual blocks at each resolution (2 in the paper).
-        conditioning: How labels come in, in a conditional recipe.
+        conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it looks at each image alone.
+        per_image: Whether it judges each image separately.
     """
 
     def __init__(
@@ -239,6 +239,6 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The loss on multilayer perceptrons, and the paper's residual networks for a CPU and for a GPU."""
+    """The loss with MLP networks, and with the paper's residual networks for a CPU and for a GPU."""
     for name in ("r3gan-mnist", "r3gan-resnet-mnist", "r3gan-mnist-gpu"):
         register(Path(__file__).with_name(f"{name}.yaml"))

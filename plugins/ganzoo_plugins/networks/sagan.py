@@ -1,15 +1,16 @@
 """SAGAN: self-attention in the generator and the discriminator.
 
 Zhang et al. 2019, "Self-Attention Generative Adversarial Networks", arXiv:1805.08318. Residual networks after SNGAN's
-and Miyato & Koyama's, with one layer more in each, through which every place sees every other:
+and Miyato & Koyama's, with one more layer in each, in which every position attends to every other:
 
     y_j = γ o_j + x_j,    o_j = v(Σ_i β_ji h(x_i)),    β_ji = exp(s_ij) / Σ_i exp(s_ij),    s_ij = f(x_i) · g(x_j)
 
-``layers.SelfAttention`` is that layer. It stands where the grid is half the image's side; the authors settle on a
-quarter, with half close behind. Channels double whenever the grid is halved, and once more in D's next block. Where a
-recipe is conditional, G's batch normalisation depends on the label and D projects on it. Spectral normalisation on both
-networks (the recipe's ``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. As in the
-authors' code and not in the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an eighth.
+``layers.SelfAttention`` is that layer. It comes where the grid's side is half the image's; the authors choose a quarter
+of it, with half a close second. Channels double whenever the grid is halved, and once more in D's first block that
+keeps the grid. In a conditional recipe, G's batch normalisation is conditional on the label, and D is a projection
+discriminator. Spectral normalisation of both networks (the recipe's ``spectral_norm: true``), the hinge loss and two
+learning rates are the paper's too. As in the authors' code but not in the paper, f(x) and h(x) are pooled, and h has
+half of the channels instead of an eighth.
 
 What differs: the scales of G's conditional normalisation start from N(1, 0.02²) instead of 1; every block of G halves
 the channels, where the authors' first keeps them; and D ends in two blocks that keep the grid, not one.
@@ -34,12 +35,12 @@ class Generator(sngan.Generator):
     Args:
         spec: Image, latent and class sizes.
         width: Channels of the last block; each before it has twice as many (64 in the authors' code).
-        conditioning: How labels come in, in a conditional recipe.
+        conditioning: How labels enter the network in a conditional recipe.
     """
 
     def __init__(self, spec: Spec, *, width: Width = 64, conditioning: GeneratorConditioning = "batch-norm") -> None:
         super().__init__(spec, width=width, doubling=True, conditioning=conditioning)
-        # Before the last block, which has twice the width to start from.
+        # Before the last block, whose input has twice the width.
         self.blocks.insert(len(self.blocks) - 1, SelfAttention(2 * width))
         for module in self.modules():
             if isinstance(module, ConditionalBatchNorm):
@@ -53,12 +54,12 @@ class Discriminator(sngan.Discriminator):
         spec: Image and class sizes.
         width: Channels of the first block; they double up to the first block that keeps the grid (64 in the authors'
             code).
-        conditioning: How labels come in, in a conditional recipe.
+        conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it looks at each image alone.
+        per_image: Whether it judges each image separately.
     """
 
     def __init__(self, spec: Spec, *, width: Width = 64, conditioning: Conditioning = "projection") -> None:

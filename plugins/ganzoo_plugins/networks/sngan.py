@@ -1,18 +1,18 @@
 """SNGAN's residual networks.
 
 Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv:1802.05957. Every weight W of
-the discriminator is divided by its largest singular value σ(W), found by one step of power iteration in each pass:
+the discriminator is divided by its largest singular value σ(W), estimated by one step of power iteration in each pass:
 
     W_SN = W / σ(W),    so that with 1-Lipschitz activations D's Lipschitz constant is bounded
 
-That is the recipe's ``spectral_norm: true``, for this and any other network. Here are the networks: in the paper's for
-CIFAR-10, G is a linear layer to a grid of 4x4, residual blocks that double it (256 channels each), batch
-normalisation, a rectifier and a convolution; D is two blocks that halve the grid and two that keep it (128 channels
-each), summed over all places. For STL-10 the channels double whenever the grid is halved, and once more in D's first
-block that keeps it: that is ``doubling``.
+A recipe sets ``spectral_norm: true`` for this or any other network. This module has the networks: in the paper's for
+CIFAR-10, G is a linear layer to a 4x4 grid, residual blocks that double it (256 channels each), batch normalisation, a
+ReLU and a convolution; D is two blocks that halve the grid and two that keep it (128 channels each), summed over all
+positions. For STL-10, the channels double whenever the grid is halved, and once more in D's first block that keeps it;
+the option for that is ``doubling``.
 
-Grids follow from the image. G starts at 4x4, as in the paper (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16 ->
-32); D halves while at least 7x7 is left (28 -> 14 -> 7; 32 -> 16 -> 8). Where a halving rounds up, D pads with zeros
+Grid sizes follow from the image's. G starts at 4x4, as in the paper (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16
+-> 32); D halves while at least 7x7 is left (28 -> 14 -> 7; 32 -> 16 -> 8). Where halving rounds up, D pads with zeros
 and G crops. Weights start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
 """
 
@@ -64,7 +64,7 @@ class Generator(nn.Module):
         spec: Image, latent and class sizes.
         width: Channels of the last block (256 in the paper for CIFAR-10).
         doubling: Whether each block has twice as many channels as the next, or all have ``width``.
-        conditioning: How labels come in, in a conditional recipe.
+        conditioning: How labels enter the network in a conditional recipe.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class Discriminator(nn.Module):
         width: Channels of the first block (128 in the paper for CIFAR-10).
         doubling: Whether channels double from block to block, up to the first that keeps the grid; otherwise all have
             ``width``.
-        conditioning: How labels come in, in a conditional recipe.
+        conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it looks at each image alone.
+        per_image: Whether it judges each image separately.
     """
 
     def __init__(

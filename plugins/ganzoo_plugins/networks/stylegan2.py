@@ -1,42 +1,42 @@
-"""StyleGAN2: networks whose convolutions follow a style, and path length regularization.
+"""StyleGAN2: networks whose convolutions a style modulates, and path length regularization.
 
 Karras, Laine, Aittala, Hellsten, Lehtinen & Aila 2020, "Analyzing and Improving the Image Quality of StyleGAN",
 arXiv:1912.04958.
 
 All layers have equalised learning rates (Karras et al. 2018, "Progressive Growing of GANs", arXiv:1710.10196): a layer
-keeps weights from N(0, 1) and multiplies them by 1 / √fan_in whenever it is called, so that Adam's steps are as large,
-in proportion, in every layer. The mapping network's rate is a hundredth of the others'.
+stores weights from N(0, 1) and multiplies them by 1 / √fan_in in each call, so that Adam's steps have the same relative
+size in every layer. The mapping network learns at a hundredth of the others' rate.
 
-G maps the code to w = f(z / √mean(z²)), and w modulates every convolution that leads from a learned constant to the
-image. A style s, an affine function of w, scales the inputs of a convolution; demodulation gives each output map a
-variance of 1 again, expected of inputs of variance 1:
+G maps the code to w = f(z / √mean(z²)), and w modulates every convolution on the way from a learned constant to the
+image. A style s, an affine function of w, scales the inputs of a convolution; demodulation restores the variance of
+each output map to 1, assuming inputs of variance 1:
 
     w'_ijk = s_i w_ijk        w''_ijk = w'_ijk / √(Σ_ik w'_ijk² + ε)        (i inputs, j outputs, k the kernel)
 
-Each 3x3 convolution adds noise of its own to every pixel, of a strength that is learned from zero, in evaluation too;
-those to the image, of 1x1, neither demodulate nor add noise. Every resolution
-adds to the image (skip connections):
+Each 3x3 convolution adds its own noise to every pixel, in evaluation too, with a learned strength that starts at zero;
+the 1x1 convolutions to the image neither demodulate nor add noise. Every resolution adds to the image (skip
+connections):
 
     image_0 = rgb_0(x_0),        image_i = double(image_{i-1}) + rgb_i(x_i)
 
-D halves the image in residual blocks, (main(x) + skip(x)) / √2, and sees how much a batch differs before its last
-convolution. The loss is the non-saturating one with a lazy R1 (module r1).
+D halves the image in residual blocks, (main(x) + skip(x)) / √2, and gets the minibatch standard deviation before its
+last convolution. The loss is non-saturating, with a lazy R1 (module r1).
 
-Path length regularization makes a step of one size in w change the image by one size, wherever it is taken. With
-J = ∂g(w)/∂w and y white noise in the shape of an image, scaled by 1 / √pixels:
+Path length regularization makes a step of fixed size in w change the image by a fixed amount, wherever it is taken.
+With J = ∂g(w)/∂w and y white noise in the shape of an image, scaled by 1 / √pixels:
 
     E_{w, y}[(‖Jᵀ y‖ - a)²],        a a moving average of ‖Jᵀ y‖ (decay 0.99, from zero)
 
-Jᵀ y is the gradient of g(w)·y, so that no Jacobian is ever made. The weight is 2, and ``every_steps`` 4 in the authors'
-code. There w enters each layer on its own, and the length is the root mean square over layers, from half of the batch;
-here it is the one w that all share. a is a constant to the gradient. Where a generator has no mapping network w is the
-code itself.
+Jᵀ y is the gradient of g(w)·y, so the Jacobian is never computed. In the authors' code the weight is 2 and
+``every_steps`` 4; each layer has its own w, and the length is the root mean square over layers, from half of the batch.
+Here all layers share one w. a is a constant to the gradient. For a generator without a mapping network, w is the code
+itself.
 
-Not here: style mixing, truncation, and a w for each layer. What differs: G ends in a tanh, because ganzoo's images are
-in [-1, 1]; the image is doubled bilinearly with its edge repeated, where the authors' code pads with zeros; a halving
-rounds up (28x28 is 28, 14, 7, 4). A label is embedded and goes into f behind z, as in Karras et al. 2020
-(StyleGAN2-ADA, arXiv:2006.06676); D projects on it (Miyato & Koyama 2018), without StyleGAN2-ADA's mapping
-network for labels.
+Not here: style mixing, truncation, and a separate w for each layer. What differs: G ends in a tanh, because ganzoo's
+images are in [-1, 1]; the image is upsampled bilinearly with edge pixels repeated, where the authors' code pads with
+zeros; halving rounds up (28x28 is 28, 14, 7, 4). The embedding of a label is appended to z at the input of f, as in
+Karras et al. 2020 (StyleGAN2-ADA, arXiv:2006.06676); D projects on it (Miyato & Koyama 2018), without StyleGAN2-ADA's
+mapping network for labels.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ class Scaled(nn.Module):
 
 
 def equalised(layer: Layer, rate: float = 1.0) -> Layer:
-    """The layer with an equalised learning rate, drawn anew.
+    """Give a layer an equalised learning rate, and draw its weights anew.
 
     Args:
-        layer: With a weight (outputs, ...), and a bias or none; biases start at zero.
-        rate: Factor of the learning rate; what the layer computes at first does not depend on it.
+        layer: Has a weight (outputs, ...), and may have a bias, which then starts at zero.
+        rate: Factor of the learning rate; it does not change what the layer computes at first.
     """
     weight, bias = layer.weight, getattr(layer, "bias", None)
     assert isinstance(weight, Tensor)
@@ -116,7 +116,7 @@ def equalised(layer: Layer, rate: float = 1.0) -> Layer:
 
 
 class Activation(nn.LeakyReLU):
-    """LeakyReLU(0.2) times √2, which keeps the size of what passes about the same."""
+    """LeakyReLU(0.2) times √2, which keeps the magnitude of activations about the same."""
 
     def __init__(self) -> None:
         super().__init__(0.2)
@@ -127,17 +127,17 @@ class Activation(nn.LeakyReLU):
 
 
 class ModulatedConv2d(nn.Module):
-    """A convolution whose weights are scaled by a style, for each image its own.
+    """A convolution whose weights are scaled by each image's style.
 
-    Scaling the inputs and the outputs is the same as scaling the weights, and lets one convolution serve the batch,
-    which is much faster than a grouped convolution with a group for each image.
+    Scaling the inputs and the outputs is equivalent to scaling the weights, and lets one convolution process the whole
+    batch, which is much faster than a grouped convolution with a group for each image.
 
     Args:
-        inputs: Maps that come in.
-        outputs: Maps that go out.
+        inputs: Input maps.
+        outputs: Output maps.
         style: Width of w.
         kernel: Side of the kernel, odd.
-        up: Double the image: a transposed convolution, then a blur.
+        up: Double the resolution: a transposed convolution, then a blur.
         demodulate: Bring each output map back to unit variance.
     """
 
@@ -154,7 +154,7 @@ class ModulatedConv2d(nn.Module):
         self.demodulate = demodulate
 
     def forward(self, maps: Tensor, w: Tensor) -> Tensor:
-        """From (n, inputs, h, w) and styles' codes (n, style) to (n, outputs, h, w), or twice that size."""
+        """From maps (n, inputs, h, w) and codes w (n, style) to (n, outputs, h, w), or twice that size."""
         weight, style = self.weight, cast("Tensor", self.affine(w))
         out = self.convolve(maps * style[:, :, None, None], weight)
         if not self.demodulate:
@@ -197,7 +197,7 @@ class Mapping(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """A modulated 3x3 convolution, noise, bias, activation; drawn noise is torch's own, so that a seed repeats it."""
+    """A modulated 3x3 convolution, noise, bias, activation; torch draws the noise, so a seed reproduces it."""
 
     def __init__(
         self, inputs: int, outputs: int, style: int, size: tuple[int, int], *, noise: bool = True, up: bool = False
@@ -210,7 +210,7 @@ class StyledConv(nn.Module):
         self.activation = Activation()
 
     def forward(self, maps: Tensor, w: Tensor) -> Tensor:
-        """From (n, inputs, h, w) to (n, outputs, *size): h and w, or twice that, or one less than twice."""
+        """From (n, inputs, h, w) to (n, outputs, *size): the same size, or twice that, or one less than twice."""
         maps = self.crop(self.conv(maps, w))
         if self.noise_strength is not None:
             maps = maps + torch.randn_like(maps[:, :1]) * self.noise_strength
@@ -218,7 +218,7 @@ class StyledConv(nn.Module):
 
 
 class Resolution(nn.Module):
-    """One resolution of G: its convolutions, and what they add to the image. The first one doubles nothing."""
+    """One resolution of G: its convolutions, and what they add to the image. The first does not upsample."""
 
     def __init__(
         self, inputs: int, outputs: int, style: int, colours: int, size: tuple[int, int], *, noise: bool, first: bool
@@ -268,10 +268,10 @@ class Generator(nn.Module):
     Args:
         spec: Image, latent and class sizes.
         width: Maps at the image's resolution; each halving doubles them.
-        widest: Where the doubling stops.
+        widest: Largest number of maps.
         style: Width of w, and of the mapping network (512 in the paper).
         mapping_layers: Layers of the mapping network.
-        noise: Whether every 3x3 convolution adds noise of its own.
+        noise: Whether every 3x3 convolution adds its own noise.
 
     Attributes:
         mapping: From codes and labels to w (n, style).
@@ -324,8 +324,8 @@ class Discriminator(nn.Module):
     Args:
         spec: Image and class sizes.
         width: Maps at the image's resolution; each halving doubles them.
-        widest: Where the doubling stops.
-        conditioning: How labels come in, in a conditional recipe.
+        widest: Largest number of maps.
+        conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
         feature_width: Number of features.
@@ -375,7 +375,7 @@ def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
         noise = torch.randn_like(images) / math.sqrt(images.shape[-2] * images.shape[-1])
         return (images * noise).flatten(1).sum(1)
 
-    # The slope at a zero offset is the one at w, and w keeps its graph, so that the mapping network learns too.
+    # The gradient at a zero offset is the one at w, and w keeps its graph, so that the mapping network learns too.
     return functional.norm(functional.input_gradient(projected, torch.zeros_like(w)))
 
 
@@ -383,7 +383,7 @@ class PathLength(Regularizer):
     """Ties the lengths of paths to their moving average.
 
     Args:
-        weight: Of the penalty.
+        weight: Factor of the penalty.
         every_steps: Steps between applications.
         decay: Weight of the old average in each application.
     """
@@ -399,7 +399,7 @@ class PathLength(Regularizer):
         self.register_buffer("average", torch.zeros(()))
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """E[(‖Jᵀ y‖ - a)²], after a moved towards these lengths."""
+        """E[(‖Jᵀ y‖ - a)²], after updating a with these lengths."""
         generator: Any = context.networks["generator"]
         if hasattr(generator, "mapping") and hasattr(generator, "synthesis"):
             lengths = path_lengths(generator.synthesis, generator.mapping(context.batch.z, *context.condition))
@@ -436,6 +436,6 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """At a width for a CPU, and nearer the paper's."""
+    """At a width for a CPU, and closer to the paper's."""
     register(Path(__file__).with_name("stylegan2-mnist.yaml"))
     register(Path(__file__).with_name("stylegan2-mnist-gpu.yaml"))

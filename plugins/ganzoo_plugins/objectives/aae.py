@@ -1,16 +1,17 @@
-"""Adversarial autoencoder: an adversary makes the codes of images look like the prior's.
+"""Adversarial autoencoder: an adversary makes the codes of images match the prior.
 
 Makhzani, Shlens, Jaitly, Goodfellow & Frey 2016, "Adversarial Autoencoders", arXiv:1511.05644. An encoder E and a
-decoder G reconstruct, and a discriminator D_z of codes tells codes drawn from p(z) from codes of images:
+decoder G reconstruct images, and a discriminator D_z tells codes drawn from the prior p(z) from codes of images:
 
     reconstruction:        min_{E, G}  E_x ‖x - G(E(x))‖²
     latent discriminator:  max_{D_z}   E_z[log D_z(z)] + E_x[log(1 - D_z(E(x)))]
     encoder:               min_E      -E_x[log D_z(E(x))]
 
-in that order, as the paper alternates reconstruction and regularisation. E is deterministic, the first of the paper's
-three choices. The squared error is a mean over pixels in [-1, 1]; both phases share E's optimizer, so its scale sets
-what reconstruction weighs beside the game. Any prior will do: codes with one-hot parts give clusters. Not here: labels
-for D_z in semi-supervised learning. In a conditional recipe all networks get the label.
+in that order: the paper, too, alternates reconstruction and regularisation. E is deterministic, the first of the
+paper's three choices. The squared error is a mean over pixels in [-1, 1]; the first and the last phase share E's
+optimizer, so the error's scale sets the weight of reconstruction relative to the game. Any prior works: codes with
+one-hot parts give clusters. Not here: labels for D_z in semi-supervised learning. In a conditional recipe, all networks
+get the label.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PAPER = "Makhzani et al. 2016, Adversarial Autoencoders, arXiv:1511.05644"
 
 
 class LatentDiscriminator(mlp.Discriminator):
-    """D_z: from codes (n, latent) to logits (n,); a code is an image of one row to it.
+    """D_z: from codes (n, latent) to logits (n,); it treats a code as an image of one row.
 
     Args:
         spec: Latent and class sizes.
@@ -43,7 +44,7 @@ class LatentDiscriminator(mlp.Discriminator):
 
 
 class AdversarialAutoencoder(Objective):
-    """Reconstruction, and a game about codes. The recipe's generator is the decoder.
+    """Reconstruction, and an adversarial game on codes. The recipe's generator is the decoder.
 
     Args:
         hidden: Widths of D_z's hidden layers.
@@ -88,7 +89,7 @@ class AdversarialAutoencoder(Objective):
         return {"loss": mse_loss(again.float(), batch.real)}
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """Codes of the prior are the real ones; those of images carry no graph."""
+        """Codes from the prior count as real; codes of images carry no graph."""
         with torch.no_grad():
             codes = self.codes(networks, batch.real, batch.label)
         drawn, encoded = self.judge(networks, batch.z, batch.label), self.judge(networks, codes, batch.label)

@@ -1,17 +1,17 @@
-"""BEGAN: an autoencoding discriminator and a balance that holds the two players together.
+"""BEGAN: an autoencoding discriminator, and a variable that keeps the two players in balance.
 
 Berthelot, Schumm & Metz 2017, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", arXiv:1703.10717. With
-L(v) = |v - D(v)| the error of reconstruction, section 3.4's objective is
+L(v) = |v - D(v)| the reconstruction error, section 3.4's objective is
 
     L_D = L(x) - k_t L(G(z_D))        L_G = L(G(z_G))
     k_{t+1} = clip(k_t + λ_k (γ L(x) - L(G(z_G))), 0, 1),    k_0 = 0
 
-and section 3.4.1's measure of convergence is M = L(x) + |γ L(x) - L(G(z_G))|, logged as ``convergence``. γ in [0, 1] is
-the diversity that is asked for. k is a buffer, so that it is checkpointed and stays on the device.
+and section 3.4.1's measure of convergence is M = L(x) + |γ L(x) - L(G(z_G))|, logged as ``convergence``. γ in [0, 1]
+sets the diversity of the fakes. k is a buffer, so that it is checkpointed and stays on the device.
 
-L is minus the logit of an autoencoding discriminator (module autoencoder) with error: absolute. Here D's phase comes
-before G's, where the paper computes both gradients first. Not here: halving the learning rate when M stalls, skip
-connections, vanishing residuals.
+L is minus the logit of an autoencoding discriminator (module autoencoder) with ``error: absolute``. Here D is updated
+before G's gradient is computed; the paper computes both gradients first. Not here: halving the learning rate when M
+stalls, skip connections, vanishing residuals.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BEGAN(Objective):
 
     Args:
         diversity: γ, the ratio of a fake's error to a real image's at the equilibrium.
-        gain: λ_k, how fast the balance follows.
+        gain: λ_k, how fast k adapts.
     """
 
     k: Tensor
@@ -59,7 +59,7 @@ class BEGAN(Objective):
             self.register_buffer(name, torch.zeros(()))
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Refuses a discriminator that reconstructs nothing."""
+        """Refuses a discriminator that does not reconstruct images."""
         discriminator = networks["discriminator"]
         if not hasattr(discriminator, "reconstruct"):
             raise GanzooError(
@@ -69,7 +69,7 @@ class BEGAN(Objective):
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase and the generator's, after which the balance moves."""
+        """The discriminator's phase, then the generator's, after which k is updated."""
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
             Phase("generator", ("generator",), self.generator_loss, after=self.rebalance),
@@ -86,7 +86,7 @@ class BEGAN(Objective):
             images = self.generate(networks, batch.z, batch.label)
         real, fake = self.error(networks, batch.real, batch), self.error(networks, images, batch)
         self.real_error.copy_(real.detach())
-        # A copy: the balance moves in place, and nothing may change what backward still needs.
+        # A copy: k changes in place, and backward still needs this value.
         return {"loss": real - self.k.clone() * fake, "real_error": real, "k": self.k.clone()}
 
     def generator_loss(self, networks: Networks, batch: Batch) -> Losses:

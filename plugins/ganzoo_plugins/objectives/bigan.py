@@ -8,13 +8,13 @@ Donahue, Krähenbühl & Darrell 2017, "Adversarial Feature Learning", arXiv:1605
     bigan:  z_x = E(x)
     ali:    z_x ~ N(μ(x), diag σ²(x)), by reparametrisation
 
-At the optimum both kinds of pairs have the same joint distribution, and BiGAN's E inverts G. G and E learn in one
-phase, from the game with its labels swapped, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))]
+At the optimum both kinds of pairs have the same joint distribution, and BiGAN's E inverts G. G and E are trained in one
+phase, on the game with its labels swapped, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))]
 with s the logit.
 
-Any discriminator of images that shares its features f becomes one of pairs, s(x, z) = D(x) + J(f(x), z), where J is a
-perceptron that the objective adds. D(x), a function of the image alone, is part of the sum so that every layer of the
-recipe's network is used (Donahue & Simonyan 2019, arXiv:1907.02544, have such terms too). ALI's generator is
+Any discriminator of images that shares its features f becomes a discriminator of pairs, s(x, z) = D(x) + J(f(x), z),
+where J is an MLP that the objective adds. The sum includes D(x), a function of the image alone, so that every layer of
+the recipe's network is used (Donahue & Simonyan 2019, arXiv:1907.02544, have such terms, too). ALI's generator is
 deterministic, as in the authors' code for images.
 """
 
@@ -38,7 +38,7 @@ ALI_PAPER = "Dumoulin et al. 2017, Adversarially Learned Inference, arXiv:1606.0
 
 
 class Joint(nn.Module):
-    """J: how well an image and a code go together.
+    """J: how well an image and a code match.
 
     Args:
         feature_width: Number of features of an image.
@@ -58,7 +58,7 @@ class Joint(nn.Module):
 
 
 class BiGAN(Objective):
-    """The game about pairs, with an encoder that gives one code for each image.
+    """The game on pairs, with a deterministic encoder.
 
     Args:
         hidden: Widths of J's hidden layers.
@@ -113,7 +113,7 @@ class BiGAN(Objective):
         )
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """-V, the pairs carrying no graph."""
+        """-V; codes and fakes carry no graph."""
         with torch.no_grad():
             codes, images = self.pairs(networks, batch)
         real = self.judge(networks, batch.real, codes, batch.label)
@@ -122,7 +122,7 @@ class BiGAN(Objective):
         return {"loss": loss, "real_logits": real.mean(), "fake_logits": fake.mean()}
 
     def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """The same with labels swapped."""
+        """The game with its labels swapped."""
         codes, images = self.pairs(networks, batch)
         encoder = softplus(self.judge(networks, batch.real, codes, batch.label)).mean()
         generator = softplus(-self.judge(networks, images, batch.z, batch.label)).mean()
@@ -130,7 +130,7 @@ class BiGAN(Objective):
 
 
 class ALI(BiGAN):
-    """The game about pairs, with an encoder that draws its codes."""
+    """The game on pairs, with a stochastic encoder."""
 
     inferring = ("encoder", "deviation")
 

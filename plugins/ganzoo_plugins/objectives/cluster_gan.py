@@ -1,20 +1,20 @@
-"""ClusterGAN: a latent space of clusters, and an encoder that finds them again.
+"""ClusterGAN: a latent space of clusters, and an encoder that recovers them.
 
 Mukherjee, Asnani, Lin & Kannan 2019, "ClusterGAN: Latent Space Clustering in Generative Adversarial Networks",
 arXiv:1809.03627. z = (z_n, z_c) with z_n ~ N(0, σ² I) of small deviation and z_c one-hot, so that the clusters do not
-touch, and with q(x) = x for the Wasserstein game
+touch. With q(x) = x for the Wasserstein game, the objective is
 
     min_{G, E} max_D  E q(D(x)) + E q(1 - D(G(z))) + β_n E‖z_n - E(G(z_n))‖² + β_c E H(z_c, E(G(z_c)))
 
-H being the cross entropy. D is kept Lipschitz by the gradient penalty of ``wgan_gp``, λ E[(‖∇D(x̂)‖ - 1)²], and usually
-takes five steps for one of G's: ``phases: {discriminator: {repeat: 5}}``. To cluster images, take the encoder's largest
-logit; the authors' code runs K-means on all that the encoder gives, and scores purity instead of a one-to-one
+with H the cross-entropy. The gradient penalty of the module wgan_gp, λ E[(‖∇D(x̂)‖ - 1)²], keeps D Lipschitz, and D
+usually takes five steps per G step: ``phases: {discriminator: {repeat: 5}}``. To cluster images, take the encoder's
+largest logit; the authors' code runs K-means on the encoder's whole output, and scores purity instead of a one-to-one
 assignment.
 
-The encoder is any of this zoo's: its first columns are z_n, the others logits of z_c, as the prior ``codes`` lays them
-out. σ is an option, and what the prior draws is scaled before G sees it. ‖z_n - E(G(z))‖² is a mean over z_n's numbers.
-``game: non-saturating`` plays the game of the first GAN instead, without a penalty. The recipe does so, because it
-takes fewer steps.
+Any encoder of this zoo works: its first columns are z_n, the others logits of z_c, in the order of the prior ``codes``.
+σ is an option: the noise that the prior draws is multiplied by it before G sees it. ‖z_n - E(G(z))‖² is a mean over the
+columns of z_n. ``game: non-saturating`` plays the original GAN's game instead, without a penalty. The recipe does so,
+because that takes fewer steps.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ PAPER = "Mukherjee et al. 2019, ClusterGAN: Latent Space Clustering in GANs, arX
 
 
 def recovered(prior: CodesPrior, found: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """How badly an encoder finds codes again.
+    """How badly an encoder recovers codes.
 
     Args:
         prior: Which columns are noise and which are codes.
-        found: What the encoder made of the images, (n, latent).
-        z: What they were drawn from, (n, latent), the noise as the generator saw it.
+        found: The encoder's outputs for the images, (n, latent).
+        z: The codes that the images were generated from, (n, latent), with the noise as the generator saw it.
 
     Returns:
-        The mean squared error of the noise and the cross entropy of the codes in nats, scalars.
+        The mean squared error of the noise and the cross-entropy of the codes in nats, scalars.
     """
     columns = [prior.dim, *prior.categorical]
     (noise, *chosen), (guess, *logits) = torch.split(z, columns, dim=1), torch.split(found, columns, dim=1)
@@ -68,14 +68,14 @@ def recovered(prior: CodesPrior, found: Tensor, z: Tensor) -> tuple[Tensor, Tens
 
 
 class ClusterGAN(Objective):
-    """The adversarial game with an encoder of fakes. The recipe's prior must be ``codes``, without continuous ones.
+    """The adversarial game with an encoder of fakes. The recipe's prior must be ``codes``, without continuous codes.
 
     Args:
         noise_scale: σ, the deviation of the noise beside the codes.
         noise_weight: β_n.
         code_weight: β_c.
-        penalty_weight: λ of the gradient penalty; the Wasserstein game alone has one.
-        game: Which two losses D and G play with.
+        penalty_weight: λ of the gradient penalty; only the Wasserstein game has one.
+        game: The losses of D and G.
     """
 
     roles = {"generator": "generator", "discriminator": "discriminator", "encoder": "encoder"}  # noqa: RUF012
@@ -97,7 +97,7 @@ class ClusterGAN(Objective):
         self.wasserstein = game == "wasserstein"
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Refuses a prior that has no clusters."""
+        """Refuses a prior that has no categorical codes, or that has continuous ones."""
         prior = spec.prior
         if not isinstance(prior, CodesPrior) or not prior.categorical or prior.continuous:
             raise GanzooError(
@@ -129,7 +129,7 @@ class ClusterGAN(Objective):
         return logits.float()
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """What D minimises, the gradient penalty included."""
+        """D's loss, including any gradient penalty."""
         with torch.no_grad():
             images = self.generate(networks, batch.z, batch.label)
         real, fake = self.judge(networks, batch.real, batch), self.judge(networks, images, batch)
@@ -142,7 +142,7 @@ class ClusterGAN(Objective):
         return {"loss": fake.mean() - real.mean() + self.penalty_weight * penalty, "penalty": penalty, **logged}
 
     def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """G's part of the game, and how badly E finds the codes of its images again."""
+        """G's part of the game, and how badly E recovers the codes of fakes."""
         images = self.generate(networks, batch.z, batch.label)
         fake = self.judge(networks, images, batch)
         found = networks["encoder"](images, *self.condition(batch.label)).float()
@@ -173,7 +173,7 @@ def clustering_accuracy(table: Tensor) -> float:
     Args:
         table: Images by cluster and class, (clusters, classes).
     """
-    # Comes with torch-fidelity; slow to import for everybody who looks for plugins.
+    # Comes with torch-fidelity. Imported here, because it would slow down every command that loads plugins.
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
@@ -181,7 +181,7 @@ def clustering_accuracy(table: Tensor) -> float:
 
 
 def normalised_information(table: Tensor) -> float:
-    """The information between clusters and classes, divided by the mean of their entropies: 0 to 1.
+    """Mutual information between clusters and classes, divided by the mean of their entropies: 0 to 1.
 
     Args:
         table: Images by cluster and class, (clusters, classes).

@@ -4,16 +4,17 @@ Liu & Tuzel 2016, "Coupled Generative Adversarial Networks", arXiv:1606.07536. T
 
     min_{G1, G2} max_{D1, D2}  E log D1(x1) + E log(1 - D1(G1(z))) + E log D2(x2) + E log(1 - D2(G2(z)))
 
-with one z for both generators and shared weights: all of G1 and G2 but the last layers, so that one z means one thing,
-and all of D1 and D2 but the first layers. Samples of the joint distribution are (G1(z), G2(z)).
+with one z for both generators, and with shared weights: G1 and G2 share all but their last layers, so that a z means
+the same in both domains, and D1 and D2 share all but their first layers. Samples of the joint distribution are (G1(z),
+G2(z)).
 
-Domain 1 is the dataset, domain 2 its ``negative`` or its ``edges``, two of the paper's tasks, made on the device from
-the other half of the batch, so that no image is paired with its counterpart. The paper divides the training set once;
-here every batch is divided anew, and in time most images are seen in both domains. Edges are where an image and its
-dilation by 3x3 differ. Only domain 1 is evaluated.
+Domain 1 is the dataset; domain 2 is its ``negative`` or its ``edges``, two of the paper's tasks, computed on the device
+from the other half of the batch, so that no image is paired with its counterpart. The paper divides the training set
+once; here every batch is divided anew, so over time most images appear in both domains. Edges are where an image and
+its 3x3 dilation differ. Only domain 1 is evaluated.
 
-Any networks do: G2 and D2 are G1 and D1 called with other parameters in the layers that are not shared, which is all
-that the roles ``second_generator`` and ``second_discriminator`` hold. G's part of the game is non-saturating.
+Any networks work: G2 and D2 are G1 and D1, called with other parameters in the layers that are not shared; the roles
+``second_generator`` and ``second_discriminator`` hold only these parameters. G's loss is non-saturating.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Domain = Literal["edges", "negative"]
 
 
 def edges(images: Tensor) -> Tensor:
-    """Where images (n, c, h, w) in [-1, 1] and their dilations by 3x3 differ, in [-1, 1]."""
+    """Where images (n, c, h, w) in [-1, 1] and their 3x3 dilations differ, in [-1, 1]."""
     return max_pool2d(images, 3, stride=1, padding=1) - images - 1
 
 
@@ -52,7 +53,7 @@ class Own(nn.Module):
 
     Args:
         network: The first network.
-        layers: The names of the layers that are not shared; the second's begin as the first's.
+        layers: The names of the layers that are not shared; the second's start as copies of the first's.
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
@@ -62,7 +63,7 @@ class Own(nn.Module):
         self.parameters_of_layers = nn.ParameterList(p.detach().clone() for p in first.values())
 
     def call(self, network: nn.Module, *inputs: Tensor) -> Tensor:
-        """What the second network makes of the inputs of the first."""
+        """The second network's outputs, for the same inputs as the first's."""
         own = dict(zip(self.names, self.parameters_of_layers, strict=True))
         outputs: Tensor = functional_call(network, own, inputs)
         return outputs
@@ -77,7 +78,7 @@ class CoGAN(Objective):
     """Two games with shared weights.
 
     Args:
-        second: What domain 2 is.
+        second: Domain 2.
         own_layers: How many of a generator's last and of a discriminator's first layers are not shared.
     """
 
@@ -90,7 +91,7 @@ class CoGAN(Objective):
         self.own_layers = own_layers
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the layers that the second generator and the second discriminator have for themselves."""
+        """Adds the layers that the second generator and the second discriminator do not share."""
         super().bind(spec, networks)
         generator, discriminator = networks["generator"], networks["discriminator"]
         last = layers_with_parameters(generator)[-self.own_layers :]
@@ -128,7 +129,7 @@ class CoGAN(Objective):
         ]
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """Both values of the game, negative; each domain has its own half of the real images."""
+        """Minus the values of both games; each domain has its own half of the real images."""
         with torch.no_grad():
             images = self.pair(networks, batch.z, batch.label)
         fake = self.judge(networks, images, (batch.label, batch.label))

@@ -5,13 +5,13 @@ on the data. Equations 1 and 2, with the margin m:
 
     L_D = E_x[D(x)] + E_z[max(0, m - D(G(z)))]        L_G = E_z[D(G(z))]
 
-and equation 14, the pulling-away term on the codes S_i = Enc(G(z_i)) of a batch of N fakes, EBGAN-PT's term of L_G:
+and equation 14, the pulling-away term on the codes S_i = Enc(G(z_i)) of a batch of N fakes, which EBGAN-PT adds to L_G:
 
     1/(N (N - 1)) Σ_i Σ_{j≠i} (S_i · S_j / (‖S_i‖ ‖S_j‖))²
 
 The energy is minus the logit. A discriminator of the module autoencoder makes it non-negative, and so bounds L_D from
-below, as in the paper (equation 13). The pulling-away term is a regularizer that goes with any loss and any
-discriminator that has codes or features. The paper uses the weight 0.1.
+below, as in the paper (equation 13). The pulling-away term is a regularizer that works with any loss, and with any
+discriminator that has codes or features. Its weight is 0.1 in the paper.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EBGAN(AdversarialLoss):
     """Low energies for real images, energies of at least the margin for fakes.
 
     Args:
-        margin: m: fakes of a higher energy teach D nothing more.
+        margin: m; fakes of a higher energy give D no gradient.
     """
 
     def __init__(self, *, margin: Scale = 10.0) -> None:
@@ -72,7 +72,7 @@ def pulling_away(codes: Tensor) -> Tensor:
 
 
 class PullingAway(Regularizer):
-    """Makes the codes that D finds in a batch of fakes orthogonal.
+    """Pushes D's codes of the fakes in a batch towards orthogonality.
 
     Args:
         weight: Factor of the term in the generator's loss.

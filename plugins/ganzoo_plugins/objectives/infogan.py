@@ -1,4 +1,4 @@
-"""InfoGAN: latent codes that mean something, found without labels.
+"""InfoGAN: meaningful latent codes, learned without labels.
 
 Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative
 Adversarial Nets", arXiv:1606.03657. Equation 6, with the lower bound of equation 5 on the information between codes c
@@ -7,22 +7,23 @@ and images:
     min_{G, Q} max_D  V(D, G) - λ L_I(G, Q),    L_I = E_{c, x = G(z, c)}[log Q(c | x)] + H(c) ≤ I(c; G(z, c))
 
 Q(c | x) is a softmax for each categorical code and a Gaussian of deviation 1 for each continuous one (the authors'
-MNIST code fixes it too: a learned one makes the bound, a differential entropy, grow without limit).
+MNIST code fixes it too: with a learned deviation the bound, a differential entropy, grows without limit).
 
-Q shares D's trunk and adds a small head, whose hidden layer leaks 0.2 (0.1 in the paper). In the generator's phase G
-and the head learn from L_I while all of D is frozen. The shared layers are as much Q's as D's, so in the
-discriminator's phase, as in the authors' code, they learn from V and from L_I. In the authors' code the head learns in
-D's phase alone, at D's rate, and every rectifier leaks 0.01. V's generator part is non-saturating, as there. λ is two
-options, one for each sort of code. The noise beside the codes is Gaussian instead of uniform.
+Q shares D's trunk and adds a small head, whose hidden layer has LeakyReLU(0.2) (0.1 in the paper). In the generator's
+phase, G and the head learn from L_I while all of D is frozen. The shared layers are Q's as much as D's, so in the
+discriminator's phase they learn from V and from L_I, as in the authors' code. In that code, the head learns only in D's
+phase, at D's rate, and every LeakyReLU has a slope of 0.01. G's part of V is non-saturating, as there. λ is two
+options, one for each kind of code. The noise beside the codes is Gaussian instead of uniform.
 
-The networks are those of appendix C.1 for MNIST: D is convolutions of 64 and 128 channels and a layer of 1024 units,
-all but the first batch-normalised, with LeakyReLU(0.1); G is layers of 1024 and 7x7x128 units, a transposed convolution
-of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4, strides 2.
-Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, compare GANs' losses on them, all but BEGAN's. Images of
-other sizes are halved twice as well, padded with zeros to a multiple of four for D; ``width`` scales every layer of G
-and D, but not the 128 hidden units of Q. G ends in tanh instead of a sigmoid, as images here are in [-1, 1]. The output
-of G's second linear layer is normalised by map, where the authors' code does it by unit. Weights start as DCGAN's, much
-as in the authors' code, but Q's own as torch's.
+The networks are those of appendix C.1 for MNIST: D has convolutions of 64 and 128 channels and a layer of 1024 units,
+all but the first batch-normalised, with LeakyReLU(0.1); G has layers of 1024 and 7x7x128 units, a transposed
+convolution of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4,
+strides 2. Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, use them to compare the losses of GANs, all
+but BEGAN's. Images of other sizes are halved twice as well; D pads them with zeros to a multiple of four. ``width``
+scales every layer of G and D, but not the 128 hidden units of Q. G ends in tanh instead of a sigmoid, because images
+here are in [-1, 1]. The output of G's second linear layer is normalised per map; the authors' code normalises it per
+unit. Weights start as DCGAN's, much as in the authors' code; those of Q's own layers have torch's default
+initialisation.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ from ganzoo_plugins.networks.encoders import Encoder
 
 PAPER = "Chen et al. 2016, InfoGAN: Interpretable Representation Learning, arXiv:1606.03657"
 HIDDEN = 16
-"""Units of the fully connected layer, in widths: 1024 for a width of 64."""
+"""Units of the fully connected layer, as a multiple of ``width``: 1024 for a width of 64."""
 
 
 def quarters(spec: Spec) -> tuple[int, int]:
@@ -88,7 +89,7 @@ class Generator(nn.Module):
     Args:
         spec: Image, latent and class sizes.
         width: Channels of the last hidden layer, 64 in the paper; all others are multiples of it.
-        conditioning: How labels come in, in a conditional recipe.
+        conditioning: How labels enter the network in a conditional recipe.
     """
 
     def __init__(self, spec: Spec, *, width: Width = 64, conditioning: GeneratorConditioning = "concat") -> None:
@@ -116,7 +117,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
         images = self.layers(with_label(z, label, self.label_inputs), label)
-        # In bfloat16 tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
+        # In bfloat16, tanh is exactly ±1 from ±3.5 on and its gradient 0: a pixel that got there would stay there.
         return torch.tanh(images[..., : self.spec.height, : self.spec.width].float())
 
 
@@ -127,13 +128,13 @@ class Discriminator(nn.Module):
         spec: Image and class sizes.
         width: Channels of the first layer, 64 in the paper; all others are multiples of it.
         norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
-        slope: Slope of the leaky rectifiers below zero.
-        conditioning: How labels come in, in a conditional recipe.
+        slope: Negative slope of the LeakyReLUs.
+        conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it looks at each image alone.
+        per_image: Whether it judges each image separately.
     """
 
     def __init__(
@@ -183,7 +184,7 @@ def encoder(spec: Spec, *, width: Width = 64, norm: Norm = "batch", slope: Slope
         spec: Image, latent and class sizes.
         width: Channels of the first layer; all others are multiples of it.
         norm: Normalisation of every layer but the first.
-        slope: Slope of the leaky rectifiers below zero.
+        slope: Negative slope of the LeakyReLUs.
     """
     return Encoder(spec, Discriminator(spec, width=width, norm=norm, slope=slope))
 
@@ -202,7 +203,7 @@ def information(prior: CodesPrior, predicted: Tensor, z: Tensor) -> tuple[Tensor
     Args:
         prior: Which columns of z are codes.
         predicted: Parameters of Q(c | x), (n, code columns): logits of each categorical code, then means.
-        z: The latent codes (n, latent) that the images were made from.
+        z: The latent codes (n, latent) that the images were generated from.
 
     Returns:
         The categorical codes' part and the continuous codes' part, scalars.
@@ -219,7 +220,7 @@ def information(prior: CodesPrior, predicted: Tensor, z: Tensor) -> tuple[Tensor
 
 @contextmanager
 def own_statistics(*networks: nn.Module) -> Iterator[None]:
-    """Let batch normalisation use each batch's own statistics and keep its running ones as they are."""
+    """Make batch normalisation use each batch's own statistics, and leave its running statistics unchanged."""
     norms = [part for network in networks for part in network.modules() if isinstance(part, _BatchNorm)]
     before = [(norm.training, norm.track_running_stats) for norm in norms]
     try:
@@ -265,7 +266,7 @@ class InfoGAN(Objective):
         ]
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """-V - λ L_I, the images carrying no graph."""
+        """-V - λ L_I; fakes carry no graph."""
         with torch.no_grad():
             images = self.generate(networks, batch.z, batch.label)
         trunk, condition = cast("Trunk", networks["discriminator"]), self.condition(batch.label)
@@ -280,7 +281,7 @@ class InfoGAN(Objective):
         return {"loss": softplus(-fake).mean() - gained["information"], **gained}
 
     def judge(self, networks: Networks, images: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits (n,) of fakes, and what their codes tell: the two parts of L_I and their weighted sum."""
+        """Logits (n,) of fakes, and what they reveal of their codes: the two parts of L_I and their weighted sum."""
         trunk = cast("Trunk", networks["discriminator"])
         condition = self.condition(batch.label)
         features = trunk.features(images, *condition)
@@ -291,10 +292,10 @@ class InfoGAN(Objective):
         return trunk.head(features, *condition).float(), parts
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """What Q says of the codes of images (n, c, h, w): logits of the categorical ones, then means of the others.
+        """Q's outputs for images (n, c, h, w): logits of the categorical codes, then means of the continuous ones.
 
-        Batch normalisation takes the statistics of these images. Its running ones are of real and of drawn images in
-        turn, and fit neither.
+        Batch normalisation uses the statistics of these images: its running statistics come from real images and fakes
+        alternately, and fit neither.
         """
         trunk, recognition = networks["discriminator"], networks["recognition"]
         with own_statistics(trunk, recognition):
@@ -305,7 +306,7 @@ class InfoGAN(Objective):
         """Logits (n, K) of the first categorical code of images (n, c, h, w), by Q.
 
         Raises:
-            GanzooError: There is no categorical code.
+            GanzooError: The prior has no categorical code.
         """
         if not self.prior.categorical:
             raise GanzooError(

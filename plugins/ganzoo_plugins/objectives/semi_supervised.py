@@ -1,35 +1,35 @@
-"""Semi-supervised GAN: a discriminator that tells K classes from one another and from fakes, by a handful of labels.
+"""Semi-supervised GAN: a discriminator that learns to tell K classes and fakes apart from a handful of labels.
 
 Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs", arXiv:1606.03498,
-section 5. D gives K logits l_k(x) and the logit of class K + 1, "generated", is fixed at 0, so that with
-s(x) = log Σ_k exp l_k(x) the probability of a real image is D(x) = Z(x) / (Z(x) + 1) = sigmoid(s(x)), and D minimises
+section 5. D returns K logits l_k(x); the logit of class K + 1, "generated", is fixed at 0. With
+s(x) = log Σ_k exp l_k(x), an image x is real with probability D(x) = Z(x) / (Z(x) + 1) = sigmoid(s(x)), and D minimises
 
     L_supervised   = -E log p(y | x, y < K + 1)                = E[s(x) - l_y(x)]        over labelled images
     L_unsupervised = -E log D(x) - E log(1 - D(G(z)))          = E softplus(-s(x)) + E softplus(s(G(z)))
 
 G minimises ‖E f(x) - E f(G(z))‖² on D's features (``feature-matching``, the paper's first choice, here a mean over
 features), or E softplus(-s(G(z))) (``non-saturating``). The paper's second choice is minibatch discrimination, which
-draws better and classifies worse; it is not here.
+makes better images and a worse classifier; it is not here.
 
 Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 a logit
-of its own, which is one number too many: only differences of logits count.
+of its own, which is redundant: only differences between logits count.
 
 The networks are those of the authors' code for MNIST. G has two layers of 500 softplus units with batch normalisation,
-whose scales learn here and are fixed there; D has layers of 1000, 500, 250, 250 and 250 rectifiers with weight
+whose scales are learned here and fixed there; D has layers of 1000, 500, 250, 250 and 250 ReLUs with weight
 normalisation (Salimans & Kingma 2016, arXiv:1602.07868) and Gaussian noise on the pixels and on every hidden layer. The
-scales of the normalised weights do not learn, or D would grow out of its noise. The authors take them and the first
-biases from a batch, so that every layer's outputs begin with mean 0 and variance 1; here they are constants to the same
-end, and hidden biases begin at 0. D sees pixels from 0 to 1, as there.
+scales of the normalised weights are fixed, or D would outgrow its noise. The authors compute them and the initial
+biases from a batch, so that every layer's outputs start with mean 0 and variance 1; here the scales are constants for
+the same purpose, and hidden biases start at 0. D sees pixels from 0 to 1, as there.
 
-Labels: the first ``labels_per_class`` images of each class that training meets are kept in a pool, a buffer that is
-checkpointed, and every supervised batch is drawn from it. The order of the data, hence the pool, follows from the
-recipe's seed. All other labels are looked at for one thing alone, to log how many of them D would have got right.
+Labels: a checkpointed pool keeps the first ``labels_per_class`` images of each class that training meets, and every
+supervised batch is drawn from it. The order of the data, hence the pool, follows from the recipe's seed. All other
+labels serve only to log D's accuracy.
 
-Beside the game a classifier learns from the pool alone, by L_supervised and nothing else: the role ``alone``, for which
-a recipe names D's network once more. The metrics ``test-error`` and ``supervised-test-error`` are the errors of the two
-on held-out images.
+Beside the game, a second classifier learns from the pool alone, by L_supervised and nothing else: the role ``alone``,
+for which a recipe names D's network once more. The metrics ``test-error`` and ``supervised-test-error`` are the errors
+of D and of that classifier on held-out images.
 
-D's last layer is replaced by one of K logits, with weight normalisation whose scales learn.
+The last layer of both is replaced by one of K logits, with weight normalisation whose scales are learned.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606
 UNKNOWN = -1
 Deviation = Annotated[float, Field(ge=0, le=1e3)]
 PIXEL_SCALE, HIDDEN_SCALE = 2.5, 1.3
-"""Norms of the weights of a layer on noisy pixels, and of one on noisy rectified units, such that outputs begin with a
-variance of about 1."""
+"""Norms of each output's weights, in a layer on noisy pixels and in one on noisy ReLU units, such that outputs start
+with a variance of about 1."""
 ALONE_EVERY = 8
-"""Steps between those of the classifier without a generator, which soon knows its few images by heart."""
+"""The classifier without a generator learns every so many steps; it soon memorises its few images."""
 GeneratorLoss = Literal["feature-matching", "non-saturating"]
 
 
@@ -80,7 +80,7 @@ class Noise(nn.Module):
     """Adds Gaussian noise in training.
 
     Args:
-        deviation: Of the noise.
+        deviation: Standard deviation of the noise.
     """
 
     def __init__(self, deviation: float) -> None:
@@ -95,7 +95,7 @@ class Noise(nn.Module):
 
 
 class NormalisedLinear(nn.Linear):
-    """A linear layer whose weights have a fixed norm (Salimans & Kingma 2016, with scales that do not learn).
+    """A linear layer whose weights have a fixed norm (Salimans & Kingma 2016, with fixed scales).
 
     Args:
         inputs: Width of the input.
@@ -133,7 +133,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent)."""
-        # In bfloat16 tanh is exactly ±1 from 3.5 on and its slope 0: a pixel that got there would stay there.
+        # In bfloat16, tanh is exactly ±1 from ±3.5 on and its gradient 0: a pixel that got there would stay there.
         return torch.tanh(self.layers(z).float()).view(-1, *self.shape)
 
 
@@ -143,13 +143,13 @@ class Discriminator(nn.Module):
     Args:
         spec: Image sizes.
         hidden: Widths of the hidden layers.
-        pixel_noise: Deviation of the noise on pixels, counted from 0 to 1.
+        pixel_noise: Deviation of the noise on pixels, on a scale from 0 to 1.
         hidden_noise: Deviation of the noise on every hidden layer.
 
     Attributes:
         feature_width: Number of features.
         head: From features (n, feature_width) to logits (n,).
-        per_image: Whether it looks at each image alone.
+        per_image: Whether it judges each image separately.
     """
 
     per_image = True
@@ -184,10 +184,10 @@ class Discriminator(nn.Module):
 
 
 class ClassHead(nn.Linear):
-    """From features (n, feature_width) to a logit for each class (n, K), whatever the label.
+    """From features (n, feature_width) to a logit for each class (n, K); the label is ignored.
 
-    Weights have a norm of their own that learns (Salimans & Kingma 2016). In a plain layer all
-    weights can grow together, and D becomes certain long before G can follow.
+    The norm of each class's weights is a learned parameter (Salimans & Kingma 2016). In a plain layer, all weights can
+    grow together, and D becomes certain long before G can follow.
 
     Args:
         feature_width: Number of features.
@@ -219,14 +219,14 @@ class Pool(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], classes: int, per_class: int) -> None:
         super().__init__()
         self.classes, self.per_class = classes, per_class
-        # One place more than there are images: what is not wanted is written there, without asking the device.
+        # One extra place: unwanted images are written there, so that no step waits for the device.
         self.register_buffer("images", torch.zeros(classes * per_class + 1, *image_shape))
         self.register_buffer("labels", torch.full((classes * per_class + 1,), UNKNOWN))
         self.register_buffer("filled", torch.zeros(classes, dtype=torch.int64))
 
     @torch.no_grad()
     def offer(self, images: Tensor, labels: Tensor) -> None:
-        """Keep those images (n, c, h, w) whose class (n,) still has places."""
+        """Keep the images (n, c, h, w) whose class (n,) still has empty places."""
         of_class = functional.one_hot(labels, self.classes)
         order = self.filled + of_class.cumsum(0) - of_class
         order = order.gather(1, labels[:, None]).squeeze(1)
@@ -238,7 +238,7 @@ class Pool(nn.Module):
         self.filled.add_(of_class.sum(0)).clamp_(max=self.per_class)
 
     def draw(self, n: int) -> tuple[Tensor, Tensor]:
-        """Images (n, c, h, w) and labels (n,), drawn evenly from all places."""
+        """Images (n, c, h, w) and labels (n,), drawn uniformly from all places."""
         chosen = torch.randint(self.classes * self.per_class, (n,), device=self.labels.device)
         return self.images[chosen], self.labels[chosen]
 
@@ -269,7 +269,7 @@ class SemiSupervised(Objective):
         self.generator, self.weight = generator, weight
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Gives D its class logits, and makes room for the labelled images."""
+        """Gives both classifiers their class logits, and creates the pool of labelled images."""
         trunk = as_trunk(networks["discriminator"], "discriminator", "A semi-supervised GAN")
         if spec.classes:
             raise GanzooError(
@@ -288,7 +288,7 @@ class SemiSupervised(Objective):
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase, the generator's, and now and then that of the classifier without a generator."""
+        """The discriminator's phase, the generator's, and, less often, that of the classifier without a generator."""
         loss = self.match_features if self.generator == "feature-matching" else self.fool
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
@@ -323,7 +323,7 @@ class SemiSupervised(Objective):
         return {"loss": self.supervised_loss(networks["alone"], len(batch.real))}
 
     def classify(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """Logits (n, K) of images (n, c, h, w), whatever the label."""
+        """Logits (n, K) of images (n, c, h, w); the label is ignored."""
         logits: Tensor = networks["discriminator"](images)
         return logits.float()
 
@@ -347,7 +347,7 @@ class SemiSupervised(Objective):
 
 
 class TestError(ModelMetric):
-    """Share of held-out images that the model puts into a wrong class."""
+    """Share of held-out images that the model misclassifies."""
 
     better = "lower"
     range = "0 to 1"
@@ -361,7 +361,7 @@ class TestError(ModelMetric):
         return float(self.wrong(inputs).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Of a share of images."""
+        """Wilson's 95% interval of the share."""
         wrong = self.wrong(inputs)
         return share_interval(int(wrong.sum()), len(wrong))
 
@@ -373,7 +373,7 @@ class TestError(ModelMetric):
 
 
 class SupervisedTestError(TestError):
-    """The test error of the same network, trained on the labelled images alone: what the unlabelled ones must beat."""
+    """The test error of the same network, trained on the labelled images alone, for comparison."""
 
     calls = "classify_alone"
     does = "trains a classifier on few labels alone"
@@ -381,7 +381,7 @@ class SupervisedTestError(TestError):
 
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
-    """The error of the classifier, and of one that had nothing but the labels."""
+    """The error of D, and of the classifier that learned from the labelled images alone."""
     register("test-error", TestError, summary="Share of held-out images put into a wrong class", paper=PAPER)
     summary = "Test error of the same network, trained on the labelled images alone"
     register("supervised-test-error", SupervisedTestError, summary=summary, paper=PAPER)

@@ -1,4 +1,4 @@
-"""Unrolled GAN: the generator knows how the discriminator is going to answer.
+"""Unrolled GAN: the generator anticipates the discriminator's next steps.
 
 Metz, Poole, Pfau & Sohl-Dickstein 2017, "Unrolled Generative Adversarial Networks", arXiv:1611.02163. With f(θ_G, θ_D)
 the value that D maximises, D's ascent is unrolled for K steps,
@@ -12,9 +12,9 @@ and G descends on the surrogate f_K(θ_G, θ_D) = f(θ_G, θ_D^K(θ_G, θ_D)), w
 D itself takes one ordinary step, before G does. K = 0 is the ordinary game.
 
 The unrolled steps are plain gradient steps of size η (``step_size``), as in the equations; the paper's experiments
-unroll Adam. All K see the batch and the codes of G's own phase. With ``generator: non-saturating`` G minimises
--E log D(G(z)) after the steps instead of f itself. D should have no batch normalisation: its running averages would
-follow the unrolled steps too.
+unroll Adam. All K steps use the batch and the codes of G's own phase. With ``generator: non-saturating``, G minimises
+-E log D(G(z)) after the steps instead of f itself. D should have no batch normalisation: the unrolled steps would
+change its running averages too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Parameters = Mapping[str, Tensor]
 
 
 def cost(real: Tensor, fake: Tensor) -> Tensor:
-    """-f, what D minimises, from real and fake logits (n,)."""
+    """-f, D's loss, from real and fake logits (n,)."""
     return softplus(-real).mean() + softplus(fake).mean()
 
 
@@ -45,7 +45,7 @@ class Unrolled(Objective):
 
     Args:
         steps: K.
-        step_size: η. Where it is too large for D, the unrolled steps overshoot and G learns from noise.
+        step_size: η. If it is too large for D, the unrolled steps overshoot and G learns from noise.
         generator: Whether G minimises f itself, or the non-saturating loss.
     """
 
@@ -61,7 +61,7 @@ class Unrolled(Objective):
         self.saturates = generator == "minimax"
 
     def phases(self) -> list[Phase]:
-        """The discriminator's one true step, and the generator's."""
+        """The discriminator's one ordinary step, then the generator's."""
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
             Phase("generator", ("generator",), self.generator_loss),
@@ -95,7 +95,7 @@ class Unrolled(Objective):
         return parameters
 
     def judge(self, discriminator: nn.Module, parameters: Parameters, images: Tensor, batch: Batch) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) by a discriminator that had these parameters."""
+        """Logits (n,) of images (n, c, h, w) by the discriminator with these parameters."""
         logits: Tensor = functional_call(discriminator, dict(parameters), (images, *self.condition(batch.label)))
         return logits.float()
 
@@ -108,6 +108,6 @@ def register_losses(register: Register[Objective]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """Multilayer perceptrons, unrolled, on digits and on the paper's ring."""
+    """Digits, and the paper's ring, with MLP networks."""
     for name in ("unrolled-mnist", "unrolled-ring"):
         register(Path(__file__).with_name(f"{name}.yaml"))

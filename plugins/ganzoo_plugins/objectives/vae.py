@@ -1,6 +1,6 @@
 """Variational autoencoder: the baseline that has no adversary.
 
-Kingma & Welling 2014, "Auto-Encoding Variational Bayes", arXiv:1312.6114. Minimises minus the evidence lower bound,
+Kingma & Welling 2014, "Auto-Encoding Variational Bayes", arXiv:1312.6114. It minimises minus the evidence lower bound,
 
     -E_{z ~ q(z|x)}[log p(x|z)] + KL(q(z|x) ‖ N(0, I)),    q(z|x) = N(μ(x), diag σ²(x)),
 
@@ -9,8 +9,8 @@ in nats per image, with one z for each x by reparametrisation and the divergence
     bernoulli:  log p(x|z) = Σ t log y + (1 - t) log(1 - y)      t, y: x and G(z) rescaled from [-1, 1] to [0, 1]
     gaussian:   log p(x|z) = -Σ ((x - G(z))² / σ_x² + log 2πσ_x²) / 2      σ_x fixed
 
-Grey t are not binarised; the Bernoulli term is then a cross-entropy, not a likelihood, as is common for this baseline
-on MNIST. Sampled images are the means G(z), without the noise of p(x|z), and look smooth for it.
+Grey t are not binarised; for them, the Bernoulli term is a cross-entropy, not a likelihood, as is common for this
+baseline on MNIST. Sampled images are the means G(z), without the noise of p(x|z), so they look smooth.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Likelihood = Literal["bernoulli", "gaussian"]
 
 
 def gaussian_prior(spec: Spec, reader: str) -> None:
-    """Refuses a prior that the closed form of the divergence does not hold for.
+    """Refuses a prior for which the closed form of the divergence does not hold.
 
     Raises:
         GanzooError: It is not N(0, I).
@@ -69,7 +69,7 @@ def negative_log_likelihood(images: Tensor, means: Tensor, kind: Likelihood, dev
         deviation: σ_x of the Gaussian, on pixels in [-1, 1].
     """
     if kind == "bernoulli":
-        # Rounding may leave [0, 1] by a hair, which the cross-entropy refuses.
+        # Rounding may leave [0, 1] slightly, which the cross-entropy refuses.
         target, mean = (((pixels + 1) / 2).clamp(0, 1) for pixels in (images, means))
         return binary_cross_entropy(mean, target, reduction="none").flatten(1).sum(1)
     constant = log(2 * pi * deviation**2) * images[0].numel()
@@ -80,7 +80,7 @@ class VAE(Objective):
     """The evidence lower bound. The recipe's generator is the decoder.
 
     Args:
-        likelihood: Of pixels.
+        likelihood: The likelihood of pixels.
         deviation: σ_x of the Gaussian likelihood, on pixels in [-1, 1].
     """
 
@@ -101,14 +101,14 @@ class VAE(Objective):
         return {**super().bind(spec, networks), "deviation": layer}
 
     def phases(self) -> list[Phase]:
-        """One: everything learns together."""
+        """One phase, which trains all networks together."""
         return [Phase("autoencoder", ("generator", "encoder", "deviation"), self.bound)]
 
     def bound(self, networks: Networks, batch: Batch) -> Losses:
         """Minus the evidence lower bound, averaged over images."""
         q = posterior(networks, batch.real, self.condition(batch.label))
-        # In bfloat16 tanh is exactly ±1 from 3.5 on and its slope 0: ink that the decoder missed would teach it
-        # nothing, where the cross-entropy means it to teach the most.
+        # In bfloat16, tanh is exactly ±1 from ±3.5 on and its gradient 0: ink that the decoder missed would give no
+        # gradient, just where the cross-entropy's gradient should be largest.
         with torch.autocast(batch.real.device.type, enabled=False):
             means = self.generate(networks, q.sample(), batch.label)
             error = negative_log_likelihood(batch.real, means, self.likelihood, self.deviation).mean()

@@ -10,12 +10,12 @@ arXiv:1512.09300. With x̃ = G(z_x), z_x ~ q(z|x), and D_l the discriminator's f
     generator:      min  γ L_like + its part of V
     discriminator:  max  V
 
-so that the game gives the encoder no gradient, and the reconstruction error gives the discriminator none. L_like is
-minus the log likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over features, less its constant. The
+so that the game gives the encoder no gradient, and the reconstruction error gives the discriminator none. L_like is the
+negative log-likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over features, without its constant. The
 generator's part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its
-last hidden layer. All phases see the same images and draw their own codes, and each sees the networks as
-the phase before left them, where the paper takes all gradients from one pass. The authors compare an earlier,
-convolutional layer, and skip updates of whichever player is too far ahead; not here.
+last hidden layer. All phases see the same images and draw their own codes, and each uses the networks as the previous
+phase left them; the paper takes all gradients from one pass. Not here: the authors compare features of an earlier,
+convolutional layer, and skip updates of whichever player is too far ahead.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ PAPER = "Larsen et al. 2016, Autoencoding beyond pixels using a learned similari
 
 
 class VAEGAN(Objective):
-    """An autoencoder and a game that share their decoder, the recipe's generator.
+    """An autoencoder and an adversarial game that share the decoder, the recipe's generator.
 
     Args:
-        weight: γ, what reconstruction weighs beside the game in the generator's loss.
+        weight: γ, the weight of reconstruction relative to the game in the generator's loss.
     """
 
     roles = {"generator": "generator", "encoder": "encoder", "discriminator": "discriminator"}  # noqa: RUF012
@@ -92,7 +92,7 @@ class VAEGAN(Objective):
         return {"loss": self.weight * error + game, "error": error, "game": game}
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """-V, the images carrying no graph."""
+        """-V; reconstructions and fakes carry no graph."""
         with torch.no_grad():
             _, again = self.redraw(networks, batch)
             images = self.generate(networks, batch.z, batch.label)

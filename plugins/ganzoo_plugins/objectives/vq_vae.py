@@ -1,27 +1,27 @@
-"""VQ-VAE: images as a grid of symbols, and a prior that learns how the symbols follow one another. No adversary at all.
+"""VQ-VAE: images as a grid of symbols, and a learned prior over the symbols, without an adversary.
 
-van den Oord, Vinyals & Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937. The encoder's
-vectors z_e(x), one for each place of a grid, are replaced by the nearest of K code vectors, e, and with sg for "no
-gradient"
+van den Oord, Vinyals & Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937. Each of the
+encoder's vectors z_e(x), one for each position of a grid, is replaced by the nearest of K code vectors, e. With sg for
+"stop gradient", the loss is
 
     L = ‖x - Dec(z_q)‖² + ‖sg[z_e(x)] - e‖² + β ‖z_e(x) - sg[e]‖²,    z_q = z_e + sg[e - z_e]
 
-whose last equation copies the decoder's gradient straight to the encoder. Once the codes have settled, a PixelCNN
-learns p(k_1, ..., k_P) = Π p(k_i | k_1, ..., k_{i-1}) over the indices, row by row, by maximum likelihood; samples are
-drawn from it one by one, then decoded. By default the first half of the training is the autoencoder's and the second
-half the prior's: ``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
+where the last equation copies the decoder's gradient straight to the encoder. Once the codes have settled, a PixelCNN
+learns p(k_1, ..., k_P) = Π p(k_i | k_1, ..., k_{i-1}) over the indices, row by row, by maximum likelihood. To generate
+an image, its symbols are drawn from the prior one by one, then decoded. By default, the first half of the training is
+for the autoencoder and the second half for the prior: ``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
 
-The networks are those of section 4.1: two strided convolutions of 4x4 and two residual blocks, and the same in reverse,
-so that 28x28 pixels are 7x7 places. The prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image
-Generation with PixelCNN Decoders", arXiv:1606.05328) with one stack of masked convolutions in place of the two that
-keep every place above in sight; a wide first kernel and the blocks behind it see nearly all of a small grid. It has
-two additions: a learned vector for each place, and layer normalisation before the logits.
+The networks are those of section 4.1: two strided 4x4 convolutions and two residual blocks, and the same in reverse, so
+that 28x28 pixels become 7x7 positions. The prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image
+Generation with PixelCNN Decoders", arXiv:1606.05328) with one stack of masked convolutions instead of the two that let
+it see every position above; a wide first kernel and the blocks after it see nearly all of a small grid. It has two
+additions: a learned vector for each position, and layer normalisation before the logits.
 
-Differences: squared norms are means. Dec ends in tanh. The encoder ends in batch normalisation (Łańcucki et al.
-2020, "Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): a fresh encoder's vectors hardly
-differ, so that a few codes would take them all (codebook collapse). The prior is sampled by inverse transform: the
-first P latent numbers, made uniform, choose the symbols, so that one code gives one image. Any encoder and generator
-will do: a network without a ``grid`` has its P = latent / ``code_width`` places in one row.
+Differences: squared norms are means. Dec ends in tanh. The encoder ends in batch normalisation (Łańcucki et al. 2020,
+"Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): an untrained encoder's vectors hardly
+differ, so a few codes would capture them all (codebook collapse). The prior is sampled by inverse transform: the first
+P latent variables, transformed to U(0, 1), choose the symbols, so that a latent code determines its image. Any encoder
+and generator work: for networks without a ``grid``, P = latent / ``code_width`` positions form one row.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from ganzoo.layers import Crop, Depth, ImageTanh, UpConv2d, Width, with_label
 
 PAPER = "van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv:1711.00937"
 FIRST_KERNEL = 7
-"""Of the PixelCNN's first layer."""
+"""Width of the kernel of the PixelCNN's first layer."""
 
 
 class Residual(nn.Module):
@@ -74,16 +74,16 @@ class Residual(nn.Module):
 
 
 class OnGrid(nn.Module):
-    """A network with a code vector for each place of a grid: a quarter of an image's height and width, rounded up.
+    """A network with a code vector for each position of a grid: a quarter of an image's sides, rounded up.
 
-    If the latent code does not divide evenly over the places, it is padded with zeros.
+    If the latent code does not divide evenly over the positions, it is padded with zeros.
 
     Args:
         spec: Image, latent and class sizes.
 
     Attributes:
-        grid: Rows and columns of places.
-        numbers: In the vector of a place.
+        grid: Rows and columns.
+        numbers: Numbers in the vector of a position.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -94,7 +94,7 @@ class OnGrid(nn.Module):
 
 
 class Encoder(OnGrid):
-    """From images (n, c, h, w) to codes (n, latent): a vector for each place of the grid, row by row.
+    """From images (n, c, h, w) to codes (n, latent): a vector for each position of the grid, row by row.
 
     Args:
         spec: Image, latent and class sizes.
@@ -123,7 +123,7 @@ class Encoder(OnGrid):
 
 
 class Generator(OnGrid):
-    """From codes (n, latent), a vector for each place of the grid, to images (n, c, h, w) in [-1, 1].
+    """From codes (n, latent), a vector for each position of the grid, to images (n, c, h, w) in [-1, 1].
 
     Args:
         spec: Image, latent and class sizes.
@@ -156,7 +156,7 @@ class Generator(OnGrid):
 class Codebook(nn.Embedding):
     """K code vectors; called with indices (n, P) it gives vectors (n, P, code_width).
 
-    They begin close together, in the middle of the encoder's vectors, so that no code is left out of reach.
+    They start close together, in the middle of the encoder's vectors, so that no code starts out of reach.
     """
 
     def __init__(self, codes: int, code_width: int) -> None:
@@ -170,13 +170,13 @@ class Codebook(nn.Embedding):
 
 
 class CausalConv2d(nn.Module):
-    """A convolution that sees the rows above a place and what is left of it.
+    """A convolution that sees the rows above a position, and the positions to its left.
 
     Args:
-        channels: Of the input.
+        channels: Channels of the input.
         wider: Channels of the output.
         kernel: Width of the kernel, odd; it covers the middle row and those above.
-        itself: Whether it sees the place itself: a PixelCNN's mask B, and mask A otherwise.
+        itself: Whether it sees the position itself (a PixelCNN's mask B) or not (mask A).
     """
 
     mask: Tensor
@@ -199,7 +199,7 @@ class CausalConv2d(nn.Module):
         return conv2d(self.padded(maps), self.weight * self.mask, self.bias)
 
     def at(self, padded: Tensor, row: int, column: int) -> Tensor:
-        """One place (n, wider) of ``forward``, from what ``padded`` gives."""
+        """One position (n, wider) of ``forward``, from the output of ``padded``."""
         window = padded[:, :, row : row + self.above + 1, column : column + 2 * self.beside + 1]
         return linear(window.flatten(1), (self.weight * self.mask).flatten(1), self.bias)
 
@@ -219,7 +219,7 @@ class GatedBlock(nn.Module):
         self.out = nn.Linear(width, width)
 
     def gate(self, seen: Tensor, label: Tensor) -> Tensor:
-        """What is added to x, (..., width), from the convolution's output (..., 2 width)."""
+        """The term added to x, (..., width), from the convolution's output (..., 2 width)."""
         if self.of_class is not None:
             vectors: Tensor = self.of_class(label)
             seen = seen + vectors.view(len(label), *(1,) * (seen.dim() - 2), -1)
@@ -233,7 +233,7 @@ class GatedBlock(nn.Module):
 
 
 class PixelCNN(nn.Module):
-    """p(k_i | k_1, ..., k_{i-1}) for all places of a grid, row by row.
+    """p(k_i | k_1, ..., k_{i-1}) for all positions of a grid, row by row.
 
     Args:
         codes: K.
@@ -263,7 +263,7 @@ class PixelCNN(nn.Module):
     def sample(self, uniform: Tensor, label: Tensor) -> Tensor:
         """Codes (n, P), each chosen by a number in [0, 1) of ``uniform`` (n, P).
 
-        Every layer keeps what it has seen so far, so that all places together cost as much as one call of ``forward``.
+        Every layer keeps its inputs so far, so all positions together cost as much as one call of ``forward``.
         """
         empty = uniform.new_zeros(len(uniform), self.width, *self.grid)
         blocks = [cast("GatedBlock", block) for block in self.blocks]
@@ -283,12 +283,12 @@ class PixelCNN(nn.Module):
 
 
 class VQVAE(Objective):
-    """An autoencoder of symbols and the prior of its symbols; latent columns are P places of equally many numbers.
+    """An autoencoder of symbols, and their prior; the latent code is P positions of equally many numbers.
 
     Args:
         codes: K.
-        code_width: Numbers in a code vector. Where the networks have a grid, each of its places has its share of the
-            latent code instead.
+        code_width: Numbers in a code vector. If the networks have a grid, the latent code is divided over its positions
+            instead.
         commitment: β.
         prior_width: Channels of the PixelCNN.
         prior_depth: Its gated blocks.
@@ -357,7 +357,7 @@ class VQVAE(Objective):
         return {"loss": error + moved + self.commitment * committed, "error": error, "used_codes": used}
 
     def prior_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """-log p(k) in nats, a mean over places."""
+        """-log p(k) in nats, a mean over positions."""
         with torch.no_grad():
             vectors = self.encode(networks, batch.real, batch.label)
             indices = networks["codebook"].nearest(vectors)  # type: ignore[operator]

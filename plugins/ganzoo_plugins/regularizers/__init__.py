@@ -1,1 +1,1 @@
-"""Terms that join either player's loss, and changes to its steps."""
+"""Constraints on either player: terms in its loss, and changes to its steps."""

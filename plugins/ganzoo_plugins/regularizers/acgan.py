@@ -1,12 +1,12 @@
-"""ACGAN: the discriminator also tells which class an image is of.
+"""ACGAN: the discriminator also predicts the class of an image.
 
 Odena, Olah & Shlens 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", arXiv:1610.09585. Besides the
-usual loss on the source of an image, both players lower the cross-entropy of a classifier C on D's features:
+usual real-or-fake loss, both players minimise the cross-entropy of a classifier C on D's features:
 
     D:  -E[log C(y | x)] - E[log C(y | G(z, y))]          G:  -E[log C(y | G(z, y))]
 
-A regularizer on both sides, so that it joins any loss. C is one linear layer, as in the paper; its features are those
-that D's own head sees. D itself must not get the label: give it ``conditioning: none``.
+This is a regularizer on both sides, so it works with any loss. C is one linear layer, as in the paper, on the same
+features as D's own head. D itself must not get the label: give it ``conditioning: none``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PAPER = "Odena, Olah & Shlens 2017, Conditional Image Synthesis with ACGANs, arX
 
 
 def refuse_unlabelled(regularizer: Regularizer, spec: Spec) -> None:
-    """Raise GanzooError where a recipe has no classes to tell apart."""
+    """Raise GanzooError if the recipe has no classes."""
     if not spec.classes:
         raise GanzooError(
             f"The regularizer '{regularizer.label}' tells classes apart, and the recipe is not conditional.",
@@ -48,7 +48,8 @@ class AuxiliaryClassifier(Regularizer):
     Args:
         weight: Factor of the cross-entropy, on both sides.
         every_steps: Steps between applications.
-        on_fakes: Whether D's side classifies fakes too, as in the paper. If not, C learns from real images alone.
+        on_fakes: Whether fakes are classified in D's phase too, as in the paper. If not, C learns from real images
+            alone.
     """
 
     side = "both"
@@ -59,13 +60,13 @@ class AuxiliaryClassifier(Regularizer):
         self.on_fakes = on_fakes
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds C, which learns in D's phase."""
+        """Adds C, which is trained in D's phase."""
         refuse_unlabelled(self, spec)
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"classifier": nn.Linear(width, spec.classes)}
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """-E[log C(y | x)], over the images that the player of this phase answers for."""
+        """-E[log C(y | x)]: of real images and, with ``on_fakes``, of fakes in D's phase; of fakes in G's."""
         if context.player == "generator":
             return self.error(context, context.fake)
         error = self.error(context, context.real)

@@ -1,12 +1,12 @@
 """Consistency regularization: D should judge a real image and a slightly changed copy alike.
 
-Zhang, Zhang, Odena & Lee 2020, "Consistency Regularization for Generative Adversarial Networks",
-arXiv:1910.12027. On the last layer alone, which the paper finds enough:
+Zhang, Zhang, Odena & Lee 2020, "Consistency Regularization for Generative Adversarial Networks", arXiv:1910.12027.
+Applied to the last layer only, which the paper finds sufficient:
 
     λ E_x[(D(x) - D(T(x)))²],    λ = 10
 
-T shifts an image by a few pixels, up to ``shift`` in each direction; the edge is repeated. The paper also
-mirrors images, but a mirrored digit is not a digit. It joins the discriminator's loss only.
+T shifts an image by a few pixels, up to ``shift`` in each direction; edge pixels are repeated. The paper also mirrors
+images, but a mirrored digit is not a digit. Only the discriminator's loss gets this penalty.
 """
 
 from __future__ import annotations

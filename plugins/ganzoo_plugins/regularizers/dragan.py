@@ -1,14 +1,15 @@
-"""DRAGAN: a gradient penalty around the data alone.
+"""DRAGAN: a gradient penalty around the data only.
 
 Kodali, Abernethy, Hays & Kira 2017, "On Convergence and Stability of GANs", arXiv:1705.07215:
 
     λ E_{x, δ}[(‖∇_x D(x + δ)‖₂ - k)²],    λ = 10, k = 1
 
-so that D keeps a slope of 1 near real images and G always has somewhere to go. The paper's δ is Gaussian, N(0, c I).
-Here, as in the authors' code and in the comparisons since (Lucic et al. 2018), δ = α σ u with σ = ``strength`` (0.5)
-times the standard deviation of all pixels of the batch, u ~ U(0, 1) for each pixel and α ~ U(0, 1) for each image:
-pixels only become brighter. Their notebook's pixels are in [0, 1], where ganzoo's in [-1, 1] make the same k half as
-steep. D is the logit. In a recipe with an augmentation T the slope is that of D∘T.
+so that the norm of D's gradient stays near 1 around real images, and G always gets a gradient there. The paper's δ is
+Gaussian, N(0, c I). Here, as in the authors' code and in later comparisons (Lucic et al. 2018), δ = α σ u with
+σ = ``strength`` (0.5) times the standard deviation of all pixels of the batch, u ~ U(0, 1) for each pixel and
+α ~ U(0, 1) for each image: pixels only become brighter. Their notebook's pixels are in [0, 1]; on ganzoo's, in [-1, 1],
+the same D has half the gradient, so the notebook's k = 1 corresponds to k = 0.5 here. D is the logit. In a recipe with
+an augmentation T, the gradient is that of D∘T.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ PAPER = "Kodali et al. 2017, On Convergence and Stability of GANs, arXiv:1705.07
 
 
 class Dragan(Regularizer):
-    """Holds the discriminator's slope at 1 around real images.
+    """Pulls the norm of the discriminator's gradient around real images to ``target``.
 
     Args:
         weight: λ.
         every_steps: Steps between applications.
         strength: Size of the perturbation, in standard deviations of the batch's pixels.
-        target: k, the slope that costs nothing.
+        target: k, the gradient norm that costs nothing.
     """
 
     def __init__(

@@ -1,14 +1,13 @@
-"""Feature matching: on average, fakes should look like real images to a layer of D.
+"""Feature matching: G matches the mean features that a layer of D computes for real images.
 
 Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs",
 arXiv:1606.03498, section 3.1:
 
     ‖E_x f(x) - E_z f(G(z))‖²
 
-with f(x) the activations of an intermediate layer of D. It is a term of the generator's loss here, beside
-whichever loss the recipe names; in the paper it stands instead of that loss, which a large ``weight`` approaches.
-f is the discriminator's ``features``, its last hidden layer, and the norm is a mean over features, so that ``weight``
-does not depend on their number.
+with f(x) the activations of an intermediate layer of D. Here this term is added to the generator's loss that the recipe
+names; in the paper it replaces that loss, which a large ``weight`` approximates. f is the discriminator's ``features``,
+its last hidden layer, and the norm is a mean over features, so that ``weight`` does not depend on their number.
 """
 
 from __future__ import annotations

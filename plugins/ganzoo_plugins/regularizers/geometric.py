@@ -1,16 +1,16 @@
 """Geometric GAN: the generator moves along the normal of a support vector machine's hyperplane.
 
 Lim & Ye 2017, "Geometric GAN", arXiv:1705.02894. D's last layer, D(x) = <w, φ(x)> + b, is a linear classifier of the
-features φ. It is found as a soft-margin SVM, the primal form being
+features φ. The paper finds it as a soft-margin SVM, whose primal form is
 
     min_{w, b}  1/2 ‖w‖² + C Σ_i [max(0, 1 - D(x_i)) + max(0, 1 + D(G(z_i)))]
 
-φ lowers the same hinges, which moves features that violate the margin to their side, and G minimises -E[<w, φ(G(z))>],
-which moves fakes along the normal w. On the logits that is the ``hinge`` loss for all three. What differs from hinge
-is the term 1/2 ‖w‖², which keeps the margin 2/‖w‖ wide; it is the regularizer of this module. As hinge averages where
-the SVM sums, ``weight`` stands for 1/(n C): n the batch size, C the paper's constant.
+φ minimises the same hinges, which moves features that violate the margin to their own side, and G minimises
+-E[<w, φ(G(z))>], which moves fakes along the normal w. On the logits, that is the ``hinge`` loss for all three. Only
+the term 1/2 ‖w‖² is new: it keeps the margin 2/‖w‖ wide, and is the regularizer of this module. Because hinge averages
+where the SVM sums, ``weight`` stands for 1/(n C), with n the batch size and C the paper's constant.
 
-As in the authors' code no SVM is solved exactly: w and b take gradient steps with the rest.
+As in the authors' code, the SVM is not solved exactly: w and b take gradient steps with the rest of D.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PAPER = "Lim & Ye 2017, Geometric GAN, arXiv:1705.02894"
 
 
 class SVMMargin(Regularizer):
-    """Keeps the margin of the discriminator's last, linear layer wide. Goes with the hinge loss.
+    """Keeps the margin of the discriminator's last, linear layer wide. For use with the hinge loss.
 
     Args:
         weight: 1/(n C).
@@ -70,7 +70,7 @@ class SVMMargin(Regularizer):
 
 
 def last_layer(discriminator: nn.Module) -> nn.Linear | None:
-    """The linear layer that is a discriminator's head, if it is one. With a projection on the label it is more."""
+    """A discriminator's head if it is one linear layer to a logit; None otherwise, as under label projection."""
     head = getattr(discriminator, "head", nn.Identity())
     if any(isinstance(layer, nn.Embedding) for layer in head.modules()):
         return None

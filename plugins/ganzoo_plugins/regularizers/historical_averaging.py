@@ -1,13 +1,13 @@
-"""Historical averaging: parameters are pulled to the mean of their own past.
+"""Historical averaging: parameters are pulled towards the mean of their past values.
 
 Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.3. For either
 player with parameters θ:
 
     ‖θ - 1/t Σ_{i=1..t} θ[i]‖²
 
-The idea is fictitious play: players who circle around an equilibrium settle in it. The mean is a buffer as large as
-the network, moved after each step, and starts as the initial parameters θ[1]. The paper gives no weight. The distance
-is a sum over all parameters, hence the small default of 1e-3.
+The idea comes from fictitious play, in which players that circle an equilibrium can settle in it. The mean is a buffer
+as large as the network; it starts at the initial parameters θ[1], and is updated after each step. The paper gives no
+weight. The distance is a sum over all parameters, hence the small default of 1e-3.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def flat(network: nn.Module) -> Tensor:
 
 
 class HistoricalAveraging(Regularizer):
-    """Squared distance of a network's parameters to their historical mean.
+    """Squared distance between a network's parameters and their historical mean.
 
     Args:
         weight: Factor of the distance in the loss.
@@ -70,7 +70,7 @@ class HistoricalAveraging(Regularizer):
         return (flat(context.networks[self.side]) - self.average).square().sum()
 
     def after_step(self, networks: Networks) -> None:
-        """Add these parameters to the mean."""
+        """Update the mean with the current parameters."""
         self.steps += 1
         self.average.lerp_(flat(networks[self.side]), 1 / self.steps)
 

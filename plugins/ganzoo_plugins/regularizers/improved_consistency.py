@@ -1,20 +1,20 @@
 """Improved consistency regularization: balanced (bCR), latent (zCR), and both together (ICR).
 
-Zhao, Singh, Lee, Zhang, Odena & Zhang 2021, "Improved Consistency Regularization for GANs",
-arXiv:2002.04724. Algorithm 1, bCR, joins D's loss:
+Zhao, Singh, Lee, Zhang, Odena & Zhang 2021, "Improved Consistency Regularization for GANs", arXiv:2002.04724.
+Algorithm 1, bCR, adds to D's loss:
 
     λ_real E_x[(D(x) - D(T(x)))²] + λ_fake E_z[(D(G(z)) - D(T(G(z))))²],    λ_real = λ_fake = 10
 
-Algorithm 2, zCR, with z' = z + N(0, σ²), σ = 0.03, joins D's loss and G's:
+Algorithm 2, zCR, adds to both players' losses, with z' = z + N(0, σ²) and σ = 0.03:
 
     D:  λ_dis E_z[(D(G(z)) - D(G(z')))²],   λ_dis = 5         G:  -λ_gen E_z[‖G(z) - G(z')‖²],   λ_gen = 0.5
 
-D ignores small moves in latent space, and G, which is rewarded for making them visible, spreads out. Each player has
-its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe lists both. ICR is a
-recipe that lists ``balanced-consistency`` as well. G's squared norm is a mean over pixels, as in PyTorch-StudioGAN, so
-that a weight means the same at any image size; the equation's sum is 784 times as much on MNIST. T shifts as in the
-module consistency; the paper also mirrors. In a recipe with an augmentation, D's part compares G(z) and G(z') as they
-are, before it: an augmentation drawn for each would be the larger difference.
+D learns to ignore small moves in latent space, and G is rewarded for making them visible, which makes its images more
+diverse. Each player has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe
+lists both. For ICR, it lists ``balanced-consistency`` as well. G's squared norm is a mean over pixels, as in
+PyTorch-StudioGAN, so that a weight means the same at any image size; the equation's sum is 784 times as large on MNIST.
+T shifts as in the module consistency; the paper also mirrors. In a recipe with an augmentation, D's part compares G(z)
+and G(z') before it: a random augmentation of each would change more than z' does.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class LatentConsistency(Regularizer):
 
 
 class LatentDiversity(Regularizer):
-    """Rewards the generator where nearby codes look different.
+    """Rewards the generator for different images from nearby codes.
 
     Args:
         weight: λ_gen.

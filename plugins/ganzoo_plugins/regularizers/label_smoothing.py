@@ -1,13 +1,13 @@
-"""One-sided label smoothing: real images are real with probability 1 - s only.
+"""One-sided label smoothing: D's target for real images is 1 - s instead of 1.
 
 Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.4. The target of
 D's cross-entropy on real images becomes 1 - s; that on fakes stays 0. With D(x) the logit,
 
     BCE(σ(D(x)), 1 - s) = softplus(-D(x)) + s D(x)
 
-so that smoothing is the ordinary loss plus the penalty s E[D(x)], and a regularizer whose ``weight`` is s: an optimal D
-then nowhere exceeds log((1 - s) / s), instead of growing without limit. That holds for the losses with cross-entropy,
-``non-saturating`` and ``minimax``. Any other loss takes the same term, which then just pulls real logits down.
+so smoothing is the ordinary loss plus the penalty s E[D(x)]: a regularizer whose ``weight`` is s. The optimal D then
+never exceeds log((1 - s) / s), instead of growing without limit. This holds for the losses with cross-entropy,
+``non-saturating`` and ``minimax``. Any other loss accepts the same term, which then only pulls real logits down.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606
 
 
 class LabelSmoothing(Regularizer):
-    """What smoothing adds to the cross-entropy of real images.
+    """The term that smoothing adds to the cross-entropy of real images.
 
     Args:
         weight: s, in [0, 1). The paper's example has real targets of 0.9.

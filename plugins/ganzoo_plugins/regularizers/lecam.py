@@ -1,18 +1,18 @@
-"""LeCam regularization: real logits stay near what fakes used to get, and the other way round.
+"""LeCam regularization: real logits stay near the average of past fake logits, and vice versa.
 
 Tseng, Jiang, Liu, Yang & Yang 2021, "Regularizing Generative Adversarial Networks under Limited Data",
 arXiv:2104.03310. With moving averages α_R and α_F of the logits of real images and of fakes (decay γ):
 
     R_LC = E_x[(D(x) - α_F)²] + E_z[(D(G(z)) - α_R)²],    γ = 0.99
 
-With the Wasserstein loss, and if the averages were fixed and λ small, a G that faces the best D would minimise a LeCam
-divergence, which is bounded. λ depends on the size of D's logits: the authors' scripts set 0.3 for BigGAN on CIFAR, and
-1e-6 (CIFAR) or 3e-7 (FFHQ) for StyleGAN2.
+With the Wasserstein loss, fixed averages, a small λ and an optimal D, G would minimise a LeCam divergence, which is
+bounded. The right λ depends on the scale of D's logits: the authors' scripts set 0.3 for BigGAN on CIFAR, and 1e-6
+(CIFAR) or 3e-7 (FFHQ) for StyleGAN2.
 
-The averages are plain means at first, so that they are never the zeros that they started from; the authors' BigGAN
-begins after 1,000 steps instead, and averages with a decay of 0.9. Their code also counts only real logits above the
-fakes' average α_F, and only fake logits below the real images' α_R; here, as in the equation, every logit counts. Both
-averages are buffers, and so survive a resumed training.
+The averages are plain means at first, so that their initial zeros have no influence; the authors' BigGAN instead begins
+after 1,000 steps, and averages with a decay of 0.9. Their code also penalises only real logits above the fakes' average
+α_F, and only fake logits below the real images' α_R; here, as in the equation, every logit counts. Both averages are
+buffers, so a resumed training continues with them.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class LeCam(Regularizer):
             self.register_buffer(name, torch.zeros(()))
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """R_LC, after the averages moved towards these logits."""
+        """R_LC, after updating the averages with these logits."""
         real, fake = context.discriminate_real(), context.discriminate_fake()
         self.follow(real.detach().mean(), fake.detach().mean())
         return (real - self.fake_average).square().mean() + (fake - self.real_average).square().mean()
 
     def follow(self, real: Tensor, fake: Tensor) -> None:
-        """Move the averages: the mean of all steps until that forgets more slowly than ``decay``."""
+        """Update the averages: means over all steps at first, then moving averages with ``decay``."""
         self.steps += 1
         share = (1 / self.steps).clamp(min=1 - self.decay)
         self.real_average.lerp_(real, share)

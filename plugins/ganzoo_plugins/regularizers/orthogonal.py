@@ -1,15 +1,15 @@
 """Orthogonal regularization: the filters of a layer should not repeat one another.
 
-Brock, Lim, Ritchie & Weston 2017, "Neural Photo Editing with Introspective Adversarial Networks",
-arXiv:1609.07093, and Brock, Donahue & Simonyan 2019, "Large Scale GAN Training for High Fidelity Natural Image
-Synthesis" (BigGAN), arXiv:1809.11096, section 3.1. For each layer's weight W, one filter a row:
+Brock, Lim, Ritchie & Weston 2017, "Neural Photo Editing with Introspective Adversarial Networks", arXiv:1609.07093, and
+Brock, Donahue & Simonyan 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis" (BigGAN),
+arXiv:1809.11096, section 3.1. For each layer's weight W, with one filter per row:
 
     strict:  β/2 Σ ‖W Wᵀ - I‖_F²                      relaxed:  β/2 Σ ‖W Wᵀ ⊙ (1 - I)‖_F²,    β = 1e-4
 
-The relaxed form's gradient in W is 2β (W Wᵀ ⊙ (1 - I)) W, as in BigGAN's code; the paper's equation has no 1/2, and
-twice that gradient. The relaxed form leaves the filters' lengths alone. It is BigGAN's and the default, on G's weights
-as there. The first paper sums absolute values instead of squares. W is the weight of every linear and convolutional
-layer, before spectral normalisation where there is one; embeddings are left out, as in BigGAN.
+The gradient of the relaxed form is 2β (W Wᵀ ⊙ (1 - I)) W, as in BigGAN's code; the paper's equation has no 1/2, so its
+gradient is twice as large. The relaxed form does not constrain the filters' lengths. It is BigGAN's and the default
+here, applied to G's weights as in BigGAN. The first paper sums absolute values instead of squares. W is the weight of
+each linear or convolutional layer, before any spectral normalisation; embeddings are left out, as in BigGAN.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def stored_weight(layer: nn.Module) -> Tensor:
-    """A layer's parameter. Reading the weight of a spectrally normalised layer takes a step of power iteration."""
+    """A layer's stored weight; reading ``weight`` under spectral normalisation would run a power iteration."""
     if parametrize.is_parametrized(layer, "weight"):
         return cast("Tensor", cast("nn.ModuleDict", layer.parametrizations)["weight"].original)
     return cast("Tensor", layer.weight)
 
 
 def filters(network: nn.Module) -> Iterator[Tensor]:
-    """The weight of each linear or convolutional layer, one filter a row."""
+    """The weight of each linear or convolutional layer, with one filter per row."""
     for layer in network.modules():
         if isinstance(layer, Transposed):
             yield stored_weight(layer).transpose(0, 1).flatten(1)
@@ -58,13 +58,13 @@ def filters(network: nn.Module) -> Iterator[Tensor]:
 
 
 class Orthogonal(Regularizer):
-    """Penalises the scalar products of each layer's filters.
+    """Penalises the inner products between the filters of each layer.
 
     Args:
         weight: β.
         every_steps: Steps between applications.
         side: The player whose weights are regularised.
-        strict: Filters should have length 1 too.
+        strict: Whether to pull the filters' lengths to 1 too.
     """
 
     def __init__(
@@ -106,5 +106,5 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The hinge loss with an orthogonal generator."""
+    """The hinge loss with an orthogonally regularised generator."""
     register(Path(__file__).with_name("orthogonal-mnist.yaml"))

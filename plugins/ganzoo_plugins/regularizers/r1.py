@@ -1,17 +1,17 @@
-"""Zero-centred gradient penalties on the data alone.
+"""R1 and R2: zero-centred gradient penalties, at real images and at fakes.
 
 Mescheder, Geiger & Nowozin 2018, "Which Training Methods for GANs do actually Converge?", arXiv:1801.04406.
 Equations 9 and 10:
 
     R1 = γ/2 E_x[‖∇_x D(x)‖²]  at real images        R2 = γ/2 E_z[‖∇_x D(x)‖²]  at fakes x = G(z)
 
-The regularizers compute the expectations with their factor 1/2, so that a recipe's ``weight`` is γ (10 in the paper;
-the authors' code has no 1/2, so that its 10 is a γ of 20). D is the logit. ``every_steps`` applies either lazily, as
-Karras et al. 2020 (StyleGAN2, arXiv:1912.04958) do every 16 steps. The paper's residual networks are not here.
+The regularizers include the factor 1/2, so a recipe's ``weight`` is γ (10 in the paper; the authors' code has no 1/2,
+so its 10 is a γ of 20). D is the logit. ``every_steps`` makes either penalty lazy, as Karras et al. 2020 (StyleGAN2,
+arXiv:1912.04958) do with every 16 steps. The paper's residual networks are not here.
 
-With an augmentation T the slope is that of D∘T at the image that enters T, as in StyleGAN2-ADA (arXiv:2006.06676) and
-R3GAN (arXiv:2501.05441): where T hides half of the pixels, D's slope there costs nothing. The penalty draws a T of its
-own.
+With an augmentation T, the gradient is that of D∘T at the image that enters T, as in StyleGAN2-ADA (arXiv:2006.06676)
+and R3GAN (arXiv:2501.05441): if T hides half of the pixels, D's gradient there costs nothing. The penalty draws its own
+T.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAPER = "Mescheder et al. 2018, Which Training Methods for GANs do actually Conv
 
 
 class R1(Regularizer):
-    """Flattens the discriminator around real images.
+    """Penalises the discriminator's gradient at real images.
 
     Args:
         weight: γ.
@@ -37,7 +37,7 @@ class R1(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
 
     def images(self, context: RegularizerContext) -> Tensor:
-        """Where the slope is measured."""
+        """The images at which the gradient is penalised."""
         return context.batch.real
 
     def penalty(self, context: RegularizerContext) -> Tensor:
@@ -47,7 +47,7 @@ class R1(Regularizer):
 
 
 class R2(R1):
-    """Flattens the discriminator around fake images.
+    """Penalises the discriminator's gradient at fakes.
 
     Args:
         weight: γ.
@@ -55,7 +55,7 @@ class R2(R1):
     """
 
     def images(self, context: RegularizerContext) -> Tensor:
-        """Where the slope is measured."""
+        """The images at which the gradient is penalised."""
         return context.clean_fake
 
 

@@ -6,11 +6,12 @@ data-to-data cross-entropy on unit features f (a linear projection of D's) and u
     L = -1/N Σ_i log  exp([f_i·v_{y_i} - m_p]_- / τ)
                      / ( exp([f_i·v_{y_i} - m_p]_- / τ) + Σ_{j: y_j ≠ y_i} exp([f_i·f_j - m_n]_+ / τ) )
 
-with [·]_- = min(·, 0) and [·]_+ = max(·, 0): an image close enough to its proxy, or far enough from images of other
-classes, pulls no more. On real images for D and on fakes for G. As with ACGAN, D does not get the label.
+with [·]_- = min(·, 0) and [·]_+ = max(·, 0): an image close enough to its proxy is not pulled any closer, and one far
+enough from images of other classes is not pushed any further. D minimises L on real images, G on fakes. As with ACGAN,
+D does not get the label.
 
 The defaults are the authors' for CIFAR-10, which like MNIST has ten classes: weight 0.5, 512 dimensions, τ = 0.5,
-m_p = 0.98. Their code derives m_n = 1 - m_p = 0.02 from it; here the two are set apart.
+m_p = 0.98. Their code derives m_n = 1 - m_p = 0.02 from m_p; here the two are separate options.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ PAPER = "Kang, Shim, Cho & Park 2021, Rebooting ACGAN, arXiv:2111.01118"
 
 
 class Proxies(nn.Module):
-    """From D's features to the unit sphere, and one point on it for each class.
+    """Projects D's features to the unit sphere, and holds one point on it for each class.
 
     Args:
         width: Number of features.
@@ -66,7 +67,7 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 def data_to_data_cross_entropy(
     embedded: Tensor, proxy: Tensor, label: Tensor, *, temperature: float, positive: float, negative: float
 ) -> Tensor:
-    """L above.
+    """The loss L of the module's docstring.
 
     Args:
         embedded: f, unit vectors (n, dim).
@@ -89,7 +90,7 @@ class DataToData(Regularizer):
         weight: Factor of the cross-entropy, on both sides.
         every_steps: Steps between applications.
         dim: Dimensions of the embedding.
-        temperature: τ: the smaller, the harder the softmax.
+        temperature: τ; smaller values make the softmax sharper.
         positive: m_p, the cosine at which an image is close enough to its proxy.
         negative: m_n, the cosine below which images of two classes are far enough apart; 1 - m_p in the authors' code.
     """
@@ -112,7 +113,7 @@ class DataToData(Regularizer):
         self.settings = {"temperature": temperature, "positive": positive, "negative": negative}
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the projection and the proxies, which learn in D's phase."""
+        """Adds the projection and the proxies, which are trained in D's phase."""
         refuse_unlabelled(self, spec)
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"proxies": Proxies(width, spec.classes, self.dim)}

@@ -1,16 +1,16 @@
-"""Top-k training: the generator learns from its k best fakes alone.
+"""Top-k training: the generator learns only from its k best fakes.
 
-Sinha, Zhao, Goyal, Raffel & Odena 2020, "Top-k Training of GANs: Improving GAN Performance by Throwing Away
-Bad Samples", arXiv:2002.06224. In the generator's loss only the k largest of the batch's B logits count:
+Sinha, Zhao, Goyal, Raffel & Odena 2020, "Top-k Training of GANs: Improving GAN Performance by Throwing Away Bad
+Samples", arXiv:2002.06224. In the generator's loss, only the k largest of the batch's B logits count:
 
     L_G = 1/k Σ_{i in top k} f(D(G(z_i)))
 
 k starts at B and shrinks by a factor γ = 0.99 every epoch, down to ν B.
 
-The others are kept in the batch and their gradient is cut, and the gradient of the chosen is multiplied by
-B / k, which makes it exactly that of the mean over k, whatever f is. So shapes never depend on k, losses that compare
-real and fake pair by pair work too, and k = B changes nothing. What is logged as the loss is the mean over
-all B. It adds no term to the loss, so it has no ``weight``.
+The other fakes stay in the batch, but their gradient is zeroed, and the gradient of the k best is multiplied by B / k,
+which makes it exactly that of the mean over k, whatever f is. So shapes never depend on k, losses that compare real and
+fake pair by pair work too, and k = B changes nothing. The logged loss is the mean over all B. Top-k adds no term to the
+loss, so it has no ``weight``.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PAPER = "Sinha et al. 2020, Top-k Training of GANs, arXiv:2002.06224"
 
 
 class TopK(Regularizer):
-    """Cuts the gradient of all but the fakes that the discriminator likes best.
+    """Zeroes the gradient of all fakes but the k with the largest logits.
 
     Args:
         share: ν, the smallest k as a share of the batch. 1 changes nothing.
-        decay: γ, the factor that k shrinks by.
+        decay: γ, the factor by which k shrinks.
         images: Fakes in an epoch, after which k is multiplied by ``decay``; 60,000 for MNIST.
     """
 
@@ -59,7 +59,7 @@ class TopK(Regularizer):
         return (batch_size * left).round().clamp(min=1)
 
     def select(self, fake_logits: Tensor) -> Tensor:
-        """The logits (n,), with a gradient in the k largest alone."""
+        """The logits (n,), with a gradient only in the k largest."""
         n = len(fake_logits)
         k = self.size(n)
         rank = fake_logits.detach().argsort(descending=True).argsort()

@@ -5,9 +5,9 @@ step of the critic:
 
     w ← w + α RMSProp(w, g_w)        w ← clip(w, -c, c),    c = 0.01
 
-It adds no term to the loss, so it has no ``weight``. All parameters are clipped, biases and the scales of
-normalisations too, as in the authors' code. That code also takes 100 steps of the critic for each of G's first 25, and
-for every 500th; here their number is constant. The Wasserstein loss is in the module wgan_gp.
+Clipping adds no term to the loss, so it has no ``weight``. All parameters are clipped, including biases and the scales
+of normalisation layers, as in the authors' code. That code also takes 100 critic steps for each of G's first 25 steps
+and for every 500th; here the number is constant. The Wasserstein loss is in the module wgan_gp.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAPER = "Arjovsky, Chintala & Bottou 2017, Wasserstein GAN, arXiv:1701.07875"
 
 
 class WeightClipping(Regularizer):
-    """Keeps every parameter of the critic in a box.
+    """Clips every parameter of the critic to [-c, c].
 
     Args:
         limit: c.

@@ -1,12 +1,12 @@
 """WGAN-div: the Wasserstein divergence, which needs no Lipschitz bound at all.
 
-Wu, Huang, Thoma, Acharya & Van Gool 2018, "Wasserstein Divergence for GANs", arXiv:1712.01026. With
-D large on real images (the paper's sign is the opposite):
+Wu, Huang, Thoma, Acharya & Van Gool 2018, "Wasserstein Divergence for GANs", arXiv:1712.01026. With D large on real
+images (the paper uses the opposite sign):
 
     min_G max_D  E_x[D(x)] - E_z[D(G(z))] - k E_x̂[‖∇_x̂ D(x̂)‖^p],    k = 2, p = 6
 
 The authors' code has k = 10. x̂ is a random point between a real image and a fake. The difference of means is the
-``wasserstein`` loss. In a recipe with an augmentation T the slope is that of D∘T.
+``wasserstein`` loss. In a recipe with an augmentation T, the gradient is that of D∘T.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ PAPER = "Wu et al. 2018, Wasserstein Divergence for GANs, arXiv:1712.01026"
 
 
 class WassersteinDivergence(Regularizer):
-    """Penalises a high power of the critic's slope between real and fake images.
+    """Penalises a high power of the norm of the critic's gradient between real and fake images.
 
     Args:
         weight: k.
         every_steps: Steps between applications.
-        power: p, more than 1.
+        power: p, above 1.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class WassersteinDivergence(Regularizer):
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The divergence's own term."""
+    """The divergence's gradient term."""
     register(
         "wgan-div",
         WassersteinDivergence,

@@ -4,10 +4,10 @@ Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", 
 
     λ E_x̂[max(0, ‖∇_x̂ D(x̂)‖₂ - 1)²]
 
-with x̂ a random point between a real image and a fake. WGAN-GP also penalises slopes under 1, which an
-optimal critic may well have. This is the module wgan_gp's ``gradient-penalty`` with ``one_sided: true``, under the name
-of the paper that argues for it. The paper also tries x̂ around the data, as DRAGAN does; that is not here. In a recipe
-with an augmentation T the slope is that of D∘T.
+with x̂ a random point between a real image and a fake. WGAN-GP also penalises gradient norms below 1, which an optimal
+critic may well have. This is the ``gradient-penalty`` of the module wgan_gp with ``one_sided: true``, under the name of
+the paper that argues for it. The paper also tries x̂ around the data, as DRAGAN does; that is not here. In a recipe
+with an augmentation T, the gradient is that of D∘T.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAPER = "Petzka, Fischer & Lukovnikov 2018, On the regularization of Wasserstein
 
 
 class LipschitzPenalty(Regularizer):
-    """Penalises critic slopes over 1 between real and fake images.
+    """Penalises norms of the critic's gradient above 1 between real and fake images.
 
     Args:
         weight: λ. The paper finds results less sensitive to it than to WGAN-GP's.

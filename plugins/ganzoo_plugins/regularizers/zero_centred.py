@@ -5,11 +5,11 @@ Networks", arXiv:1902.03984 (GAN-0-GP):
 
     λ E_x̂[‖∇_x̂ D(x̂)‖²],    x̂ = αx + (1 - α)G(z),  α ~ U(0, 1)
 
-Where WGAN-GP asks for a slope of 1, this asks for a D that is flat in between, so that it generalises instead of
-peaking at each training image. R1 is the same at α = 1 alone, halved. D is the logit. In the authors' code for
-synthetic data and MNIST it is a probability, whose gradients are smaller: λ is as large as 100 in the paper, and 500 by
-default in that code. For ImageNet they used the code of Mescheder et al., which takes the logit. In a recipe with an
-augmentation T the slope is that of D∘T.
+WGAN-GP pulls the gradient norm to 1; this penalty pulls it to 0, so that D generalises instead of peaking at each
+training image. R1 is half of this penalty at α = 1. Here D is the logit. In the authors' code for synthetic data and
+MNIST it is a probability, whose gradients are smaller: λ is as large as 100 in the paper, and 500 by default in that
+code. For ImageNet they used the code of Mescheder et al., which uses the logit. In a recipe with an augmentation T, the
+gradient is that of D∘T.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAPER = "Thanh-Tung et al. 2019, Improving Generalization and Stability of GANs,
 
 
 class ZeroCentredPenalty(Regularizer):
-    """Flattens the discriminator between real and fake images.
+    """Penalises the discriminator's gradient between real and fake images.
 
     Args:
         weight: λ.
