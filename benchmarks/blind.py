@@ -1,4 +1,4 @@
-"""Twenty sets of samples, judged in pairs by somebody who does not see their names, and how far each view agrees.
+"""Twenty sets of samples, judged in pairs by a viewer who does not see their names, and how well each view agrees.
 
     python benchmarks/blind.py make --folder FOLDER             # short trainings, 10,000 samples of each: an hour
     python benchmarks/blind.py show --folder FOLDER             # the pairs, without names: FOLDER/pairs/*.png
@@ -6,8 +6,8 @@
     python benchmarks/blind.py score --folder FOLDER            # results/blind/scores.json: every view of every set
     python benchmarks/blind.py report                           # rank agreement, printed and into docs/metrics.md
 
-Every set meets ten others. A seed decides which sets a pair shows, and nothing names them before ``score``; ``report``
-needs the committed files alone. All answers are one viewer's.
+Every set is paired with ten others. A seed decides which sets a pair shows, and nothing names them before ``score``;
+``report`` needs only the committed files. All answers are from one viewer.
 """
 
 from __future__ import annotations
@@ -50,17 +50,20 @@ SETS = {
     "weight-clipping-mnist": (250_000,),
     "sngan-mnist": (40_000,),
 }
-"""Recipes of the zoo, and after how many training images: families apart, from bad to good. None chose a view."""
+"""Recipes of the zoo, with numbers of training images: different families, from bad to good.
+
+None of these sets was used to choose a view.
+"""
 NAMES = tuple(f"{recipe}-{images}" for recipe, lengths in SETS.items() for images in lengths)
 QUESTIONS = ("legibility", "variety")
 VIEWS = ("fid@mnist-ae", "fid@mnist-cnn", "coverage@mnist-ae", "recall@mnist-ae")
 ROUNDS, SEED = 10, 7
 SIDE, SCALE, PAIRS_A_SHEET = 8, 1.5, 5
-"""A grid is SIDE x SIDE samples, each shown SCALE times as large."""
+"""A grid has SIDE x SIDE samples, each enlarged SCALE times."""
 
 
 def make(folder: Path) -> None:
-    """Train what is not there yet, and keep uint8 samples."""
+    """Train the sets that are missing, and keep uint8 samples."""
     folder.mkdir(parents=True, exist_ok=True)
     for recipe, lengths in SETS.items():
         for images in lengths:
@@ -76,7 +79,7 @@ def make(folder: Path) -> None:
 
 
 def pairs() -> list[tuple[str, str]]:
-    """Which sets meet, left and right: ROUNDS rounds in which each set stands once, all of different pairs."""
+    """The pairs of sets, left and right: ROUNDS rounds, in each of which every set occurs once; no pair repeats."""
     random = np.random.default_rng(SEED)
     seats = list(random.permutation(NAMES))
     rounds = []
@@ -92,7 +95,7 @@ def pairs() -> list[tuple[str, str]]:
 
 
 def show(folder: Path) -> None:
-    """Draw the pairs: other samples of a set each time."""
+    """Draw the pairs, with other samples of a set each time."""
     random = np.random.default_rng(SEED)
     sets = {name: np.load(folder / f"{name}.npz")["images"].reshape(-1, 28, 28) for name in NAMES}
     width = int(SIDE * 28 * SCALE)
@@ -116,7 +119,7 @@ def ask(folder: Path) -> None:
     """Ask about the pairs that have no answer yet; ``l`` or ``r`` for each question.
 
     Raises:
-        SystemExit: The file has the answers of somebody else.
+        SystemExit: The file has another viewer's answers.
     """
     path = RESULTS / "answers.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +145,7 @@ def left_or_right(question: str) -> str:
 
 
 def score(folder: Path) -> None:
-    """Every view of every set, against the test images."""
+    """Score every set by every view, against the test images."""
     found: dict[str, dict[str, float]] = {}
     for name in NAMES:
         images = torch.from_numpy(np.load(folder / f"{name}.npz")["images"]).view(-1, 1, 28, 28)
@@ -153,14 +156,14 @@ def score(folder: Path) -> None:
 
 
 def strengths(answers: list[dict[str, str]], question: str) -> dict[str, float]:
-    """How good each set is by the answers: Bradley and Terry's model, with a weak Gaussian prior.
+    """The strength of each set according to the answers, by the Bradley-Terry model with a weak Gaussian prior.
 
     Args:
         answers: For each pair, in order, ``left`` or ``right`` by question.
         question: One of ``QUESTIONS``.
 
     Returns:
-        By name, in logits: a set wins against one that is weaker by x with probability 1 / (1 + exp(-x)).
+        Strengths by name, in logits: a set wins against one that is weaker by x with probability 1 / (1 + exp(-x)).
     """
     index = {name: i for i, name in enumerate(NAMES)}
     met = [pair if answer[question] == "left" else pair[::-1] for pair, answer in zip(pairs(), answers, strict=True)]
@@ -181,7 +184,7 @@ def strengths(answers: list[dict[str, str]], question: str) -> dict[str, float]:
 def agreement(
     answers: list[dict[str, str]], scores: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Of each view with each question: Kendall's tau and Spearman's rho over sets, and how many pairs agree."""
+    """For each view and question: Kendall's tau and Spearman's rho over sets, and the share of pairs that agree."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for view in next(iter(scores.values())):
         sign = -1 if view.startswith("fid") else 1
@@ -215,7 +218,7 @@ def report() -> str:
 
 
 def main() -> None:
-    """One of the steps."""
+    """Run one of the steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("step", choices=["make", "show", "ask", "score", "report"])
     parser.add_argument("--folder", type=Path, help="where the samples are")

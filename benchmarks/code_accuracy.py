@@ -1,11 +1,10 @@
-"""Whether a categorical code, found without labels, is the digit.
+"""Whether a categorical code, learned without labels, is the digit.
 
     python benchmarks/code_accuracy.py RUN... --out results/code-accuracy.jsonl
 
-Images are drawn for every value of the code, and a classifier of the dataset says what they are. The clustering
+Images are drawn for every value of the code, and a classifier of the dataset predicts their classes. The clustering
 accuracy is the share of images whose class is that of their code under the best one-to-one assignment of codes to
-classes (the Hungarian algorithm), as is the custom of the clustering literature; ``purity`` lets several codes share a
-class.
+classes (the Hungarian algorithm), as usual in the clustering literature; ``purity`` lets several codes share a class.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def purity(table: np.ndarray) -> float:
 
 
 def contingency(generator: TrainedGenerator, zoo: Zoo, extractor: str) -> np.ndarray:
-    """Images by value of the first categorical code and by class, (codes, classes), of ``SAMPLES`` images."""
+    """Counts of ``SAMPLES`` images by value of the first categorical code and by class, (codes, classes)."""
     prior = generator.assembly.spec.prior
     if not isinstance(prior, CodesPrior) or not prior.categorical:
         raise GanzooError(
@@ -82,7 +81,7 @@ def measure(run: Path, zoo: Zoo, extractor: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure runs, print what they score, and write one JSON line for each."""
+    """Measure runs, print their scores, and write one JSON line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--extractor", default="mnist-cnn")

@@ -1,4 +1,4 @@
-"""What all benchmarks share: when they run, what of, the machine they ran on, one zoo, one MNIST."""
+"""Shared by all benchmarks: when they run, which recipes they measure, the machine they run on, one zoo, one MNIST."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from machine import wait
 from summary import summary
 
 EVERYDAY = ("vanilla-mnist", "dcgan-mnist", "cgan-mnist", "wgan-gp-mnist", "r3gan-mnist")
-"""Measured where nobody asks for other recipes: few enough for a default suite that ends within ten minutes."""
+"""Recipes that are measured by default: few enough for a suite that ends within ten minutes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What narrows or widens the suite."""
+    """Add the options that narrow or widen the suite."""
     group = parser.getgroup("ganzoo benchmarks")
     group.addoption(
         "--recipe",
@@ -61,10 +61,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def chosen_recipes(patterns: list[str]) -> list[str]:
-    """Registered recipes that match; without patterns the everyday ones, and all that other distributions bring.
+    """Registered recipes that match; without patterns, the everyday ones and all recipes of other distributions.
 
     Raises:
-        UsageError: A pattern matches none.
+        UsageError: A pattern matches no recipe.
     """
     recipes = list(load_zoo().recipes)
     for pattern in patterns:
@@ -88,7 +88,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Throughput, scores and ratios, from the same times that the plugin's own table has."""
+    """Print throughput, scores and ratios, from the same times as pytest-benchmark's own table."""
     session = getattr(config, "_benchmarksession", None)
     lines = summary((one.extra_info, one.stats) for one in session.benchmarks if one.stats.data) if session else []
     if lines:
@@ -99,20 +99,20 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    """Beside what pytest-benchmark notes itself: threads, GPU and the versions of everything that computes."""
+    """Add to what pytest-benchmark records: threads, GPU and the versions of everything that computes."""
     machine_info["ganzoo"] = environment(resolve_device(config.getoption("device", default="auto")))
 
 
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> torch.device:
-    """The device that was asked for, or the fastest there is."""
+    """The requested device, or the fastest one available."""
     use_available_cores()
     return resolve_device(request.config.getoption("device"))
 
 
 @pytest.fixture(scope="session")
 def rounds(request: pytest.FixtureRequest) -> int:
-    """How often a thing is measured."""
+    """Number of rounds of each measurement."""
     return 2 if request.config.getoption("quick") else 7
 
 
@@ -130,5 +130,5 @@ def mnist(zoo: Zoo) -> ImageDataset:
 
 @pytest.fixture(scope="session")
 def finished(device: torch.device) -> Callable[[], None]:
-    """Waits until the device has done what it was asked."""
+    """Waits until the device has finished its work."""
     return partial(wait, device)

@@ -1,7 +1,7 @@
-"""Whatever trains a generator of MNIST digits, behind one face: ganzoo's recipes, the tutorial loop and other packages.
+"""Trainings of a generator of MNIST digits, behind one interface: ganzoo's recipes, the tutorial loop, other packages.
 
-Each is timed by the same rule: from before the first step that was asked for until the device has finished the last
-one. Reading a batch, moving it and reporting losses all belong to it, as they do in anybody's training.
+All are timed by the same rule: from before the first requested step until the device has finished the last one. This
+includes reading a batch, moving it and reporting losses, as in any training.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tutorial_loop import BATCH, LATENT, TutorialLoop
 
 
 class Contender(Protocol):
-    """A training that can be held at any step.
+    """A training that can pause at any step.
 
     Attributes:
-        name: How it is called in tables.
-        weights: ``ema`` or ``raw``: which weights samples are drawn with.
+        name: Its name in tables.
+        weights: The weights that samples are drawn with, ``ema`` or ``raw``.
         images_per_step: Real images shown in one step.
-        facts: What tells it from others of its name, as JSON.
+        facts: Facts that distinguish it from others with the same name, as JSON.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Contender(Protocol):
 
     @property
     def steps_left(self) -> int | None:
-        """Steps until its schedule ends; None where it has none."""
+        """Steps until its schedule ends; None if it has none."""
 
     def train(self, steps: int) -> float:
-        """Take so many steps, and give the seconds they took."""
+        """Take this many steps, and return the seconds that they took."""
 
     def sample(self, n: int, seed: int) -> Tensor:
         """Draw images in evaluation mode: uint8 (n, 1, 28, 28) on the CPU."""
@@ -57,14 +57,14 @@ class Contender(Protocol):
         """Floating-point operations of a step for each real image; may train a step."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
 
 
 class Ours:
     """A recipe, trained by ganzoo's trainer.
 
     Args:
-        recipe: With the seed and the batch size that are wanted.
+        recipe: The recipe, with seed and batch size set as wanted.
         zoo: Where its names are looked up.
         dataset: The training images.
         device: Where it trains.
@@ -88,7 +88,7 @@ class Ours:
 
     @property
     def steps_left(self) -> int | None:
-        """None where nothing follows a schedule: such a recipe may train on."""
+        """None if nothing follows a schedule: such a recipe may train on."""
         if not self.trainer.schedules.setters:
             return None
         return self.trainer.total_steps - self.trainer.steps
@@ -104,14 +104,14 @@ class Ours:
         return perf_counter() - began
 
     def sample(self, n: int, seed: int) -> Tensor:
-        """From the weights that the recipe reports."""
+        """Drawn with the weights that the recipe reports."""
         trainer = self.trainer
         networks = trainer.sampling_networks(self.weights)
         spec = trainer.objective.spec
         return draw(trainer.objective, networks, n, seed=seed, device=trainer.device, classes=spec.classes)[0]
 
     def flops_per_image(self) -> float:
-        """Counted without a step."""
+        """Counted without taking a step."""
         return flops_per_image(self.trainer.recipe, self._zoo, self._dataset)
 
     def close(self) -> None:
@@ -123,7 +123,7 @@ class Tutorial:
 
     Args:
         data: The folder that holds torchvision's MNIST.
-        seed: Of its weights, batches and noise.
+        seed: Seed of its weights, batches and noise.
         device: Where it trains.
     """
 
@@ -147,7 +147,7 @@ class Tutorial:
         return perf_counter() - began
 
     def sample(self, n: int, seed: int) -> Tensor:
-        """500 at a time, from latents that every device is given alike."""
+        """Drawn 500 at a time, from the same latent codes on every device."""
         codes = torch.randn(n, LATENT, generator=torch.Generator().manual_seed(seed))
         self.loop.generator.eval()
         with torch.no_grad():
@@ -172,9 +172,9 @@ class Peer:
     """Another package, in its own process.
 
     Args:
-        package: Which.
+        package: The package.
         data: The folder that holds torchvision's MNIST.
-        seed: Of its weights, batches and noise.
+        seed: Seed of its weights, batches and noise.
         device: Where it trains.
     """
 
@@ -188,11 +188,11 @@ class Peer:
         self.facts = {"precision": "fp32", **self.process.greeting}
 
     def train(self, steps: int) -> float:
-        """Timed in its own process: what passes between the two costs it nothing."""
+        """Timed in its own process, so that communication with it does not count."""
         return self.process.train(steps)
 
     def sample(self, n: int, seed: int) -> Tensor:
-        """By way of an .npz file."""
+        """Drawn in its process, and passed on in an .npz file."""
         return self.process.sample(n, seed=seed)
 
     def flops_per_image(self) -> float:

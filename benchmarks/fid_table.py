@@ -12,7 +12,7 @@ Line = Mapping[str, Any]
 
 
 def first_below(curve: Sequence[Mapping[str, Any]], mark: float) -> dict[str, Any] | None:
-    """The first point of a curve that is better than a mark: its seconds and images; None where none is."""
+    """The first point of a curve that is better than a mark: its seconds and images; None if there is none."""
     for point in curve:
         if point["value"] < mark:
             return {"seconds": point["seconds"], "images": point["images"]}
@@ -20,7 +20,7 @@ def first_below(curve: Sequence[Mapping[str, Any]], mark: float) -> dict[str, An
 
 
 def markdown(lines: Sequence[Line], marks: Sequence[float]) -> str:
-    """A section for each machine and way of measuring; of two lines of one contender and seed the later one holds."""
+    """A section for each machine and protocol; of two lines with the same contender and seed, the later one counts."""
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Line]] = {}
     for line in lines:
         who = (line["kind"], line["contender"], line["facts"].get("digest"), line["seed"])
@@ -37,7 +37,7 @@ Made by `python benchmarks/time_to_fid.py`; every curve is in the file beside th
 
 
 def protocol(line: Line) -> tuple[Any, ...]:
-    """What lines must share to stand in one table."""
+    """What lines must have in common to be in one table."""
     machine = line["environment"]
     return (
         hardware_in_words(machine),
@@ -66,7 +66,7 @@ def section(key: tuple[Any, ...], lines: Sequence[Line], marks: Sequence[float])
 
 
 def contenders(lines: Sequence[Line]) -> list[list[Line]]:
-    """Lines of one training, each with another seed, together."""
+    """Lines grouped by training: within a group, only the seeds differ."""
     found: dict[tuple[Any, ...], list[Line]] = {}
     for line in lines:
         found.setdefault((line["kind"], line["contender"], line["facts"].get("digest")), []).append(line)
@@ -74,7 +74,7 @@ def contenders(lines: Sequence[Line]) -> list[list[Line]]:
 
 
 def row(lines: Sequence[Line], marks: Sequence[float]) -> str:
-    """One contender's."""
+    """One contender's row."""
     first = lines[0]
     name = " ".join(filter(None, [first["contender"], first["facts"].get("version")]))
     curves = [line["curve"] for line in lines]
@@ -86,7 +86,7 @@ def row(lines: Sequence[Line], marks: Sequence[float]) -> str:
 
 
 def passed(lines: Sequence[Line], mark: float) -> str:
-    """When a mark was passed; a dash where no seed did within the longest time that was given."""
+    """When a mark was passed; a dash if no seed passed it within the time limit."""
     points = [point for line in lines if (point := first_below(line["curve"], mark))]
     if not points:
         return "–"
@@ -96,7 +96,7 @@ def passed(lines: Sequence[Line], mark: float) -> str:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Mean ± sample deviation; the value alone where there is one."""
+    """Mean ± sample deviation; only the value if there is just one."""
     if not values:
         return "–"
     centre = form.format(mean(values))

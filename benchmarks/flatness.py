@@ -2,8 +2,8 @@
 
     python benchmarks/flatness.py --out results/flatness.json
 
-Alone on the machine. Trains the recipe on the first so many images of its data set, in turns, and compares medians;
-then trains on for some minutes and compares the first of them with the last, and the process's memory too.
+Run it alone on the machine. It trains the recipe on different numbers of images of its data set, in turns, and compares
+medians; then it trains for some minutes, and compares the time and the memory of the last minute with the first's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ganzoo.training.trainer import Trainer
 SIZES = (1_000, 10_000, 60_000)
 ROUNDS = 15
 SECONDS = 0.5
-"""Of training in a round."""
+"""Seconds of training in a round."""
 
 
 def main() -> None:
@@ -84,12 +84,12 @@ def over_minutes(trainer: Trainer, minutes: int) -> dict[str, Any]:
 
 
 def first(dataset: ImageDataset, n: int) -> ImageDataset:
-    """The first images of a data set, with what belongs to each."""
+    """The first images of a data set, with their labels and other columns."""
     return dataset.rows(torch.arange(min(n, len(dataset))))
 
 
 def steps_in(trainer: Trainer) -> int:
-    """Steps that fill a round, after a few that warm everything up."""
+    """Number of steps that fill a round, measured after a few steps of warm-up."""
     cost(trainer, 5)
     return max(1, round(SECONDS / (cost(trainer, 5) * 1e-6 * trainer.images_per_step)))
 
@@ -105,7 +105,7 @@ def cost(trainer: Trainer, steps: int) -> float:
 
 
 def resident_megabytes() -> float:
-    """What this process holds in memory now."""
+    """The memory that this process has resident now, in megabytes."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * 4096 / 1e6
 

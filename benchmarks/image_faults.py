@@ -1,7 +1,7 @@
-"""Real grey images, spoiled in ways that anybody sees, in five rising strengths; and changes that nobody sees.
+"""Real grey images with visible faults, in five increasing strengths, and with invisible changes.
 
-The weakest strength of a fault can just be made out beside the untouched images, the second is plain to see. Everything
-is computed on uint8 images (n, 1, h, w) and drawn from one seeded generator, so that a set is the same everywhere.
+The weakest strength of a fault is just visible beside the untouched images, the second clearly visible. Everything is
+computed from uint8 images (n, 1, h, w) and drawn from one seeded generator, so that a set is the same everywhere.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Fault:
     """One way to spoil a set of images.
 
     Attributes:
-        name: In tables.
-        unit: What a strength counts.
-        strengths: From the weakest to the strongest; a single one for a change that nobody sees.
-        change: Takes float images (n, 1, h, w) from 0 to 255, a strength and a generator, and gives images back.
-        choose: Takes a pool's images and labels, how many are wanted, a strength and a generator, and gives images.
-            For faults of the set, where each image alone is fine.
+        name: Its name in tables.
+        unit: The unit of strengths.
+        strengths: Strengths from the weakest to the strongest; a single one for an invisible change.
+        change: Takes float images (n, 1, h, w) from 0 to 255, a strength and a generator, and returns images.
+        choose: Takes a pool's images and labels, the number of images, a strength and a generator, and returns images.
+            For faults of the whole set, in which each image alone is fine.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Fault:
         """A spoiled set of n images.
 
         Args:
-            images: The pool, uint8 (m, 1, h, w), m at least n; its first n are those that a ``change`` spoils.
+            images: The pool, uint8 (m, 1, h, w), m at least n; a ``change`` spoils its first n.
             labels: The pool's classes, int64 (m,).
-            n: How many.
+            n: Number of images.
             strength: One of ``strengths``, or any other.
-            seed: Of whatever is drawn at random.
+            seed: Seed of everything that is drawn at random.
 
         Returns:
-            uint8 (n, 1, h, w).
+            Images, uint8 (n, 1, h, w).
         """
         generator = torch.Generator().manual_seed(seed)
         if self.choose is not None:
@@ -88,19 +88,19 @@ def noisy(images: Tensor, deviation: float, generator: torch.Generator) -> Tenso
 
 
 def salted(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A share of the pixels turned white."""
+    """A share of the pixels set to white."""
     return images.masked_fill(torch.rand(images.shape, generator=generator) < share, 255)
 
 
 def holes(images: Tensor, radius: float, generator: torch.Generator) -> Tensor:
-    """Two black discs in what is drawn."""
+    """Two black discs in the bright strokes."""
     for _ in range(2):
         images = images * (_distance(images, generator) - radius + 0.5).clamp(0, 1)
     return images
 
 
 def breaks(images: Tensor, width: float, generator: torch.Generator) -> Tensor:
-    """A straight black cut through what is drawn, nine pixels long."""
+    """A straight black cut through the bright strokes, nine pixels long."""
     along, across = _local(images, generator)
     outside = torch.maximum(across.abs() - width / 2, along.abs() - 4.5) + 0.5
     return images * outside.clamp(0, 1)
@@ -112,7 +112,7 @@ def _distance(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _local(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Coordinates (n, 1, h, w) in pixels around a random bright pixel of each image, turned by a random angle."""
+    """Coordinates (n, 1, h, w) in pixels around a random bright pixel of each image, rotated by a random angle."""
     n, _, height, width = images.shape
     weights = (images.flatten(1) > 100).float() + 1e-6
     middle = torch.multinomial(weights, 1, generator=generator)
@@ -123,12 +123,12 @@ def _local(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def shifted(images: Tensor, pixels: float, generator: torch.Generator) -> Tensor:
-    """All to the right, by cubic splines: no blur comes with it."""
+    """All images shifted to the right, by cubic splines, which do not blur."""
     return torch.from_numpy(ndimage.shift(images.numpy(), (0, 0, 0, pixels), order=3))
 
 
 def rotated(images: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
-    """All turned the same way, by cubic splines."""
+    """All images rotated in the same direction, by cubic splines."""
     return torch.from_numpy(ndimage.rotate(images.numpy(), degrees, axes=(2, 3), reshape=False, order=3))
 
 
@@ -148,7 +148,7 @@ def few_levels(images: Tensor, share: float, generator: torch.Generator) -> Tens
 
 
 def broken(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A share of the images are put together from quarters of four."""
+    """A share of the images replaced with quarters of four images, put together."""
     hit = torch.rand(len(images), generator=generator) < share
     four = [images, *(images[torch.randperm(len(images), generator=generator)] for _ in range(3))]
     y, x = images.shape[2] // 2, images.shape[3] // 2
@@ -158,7 +158,7 @@ def broken(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def missing(images: Tensor, labels: Tensor, n: int, classes: float, generator: torch.Generator) -> Tensor:
-    """The last so many classes are not there; half a class is half of its images."""
+    """The last ``classes`` classes left out; of half a class, half of its images."""
     last = int(labels.max()) + 1
     kept = (last - classes - labels).float().clamp(0, 1)
     return images[torch.multinomial(kept, n, generator=generator)]
@@ -171,14 +171,14 @@ def imbalanced(images: Tensor, labels: Tensor, n: int, ratio: float, generator: 
 
 
 def few_distinct(images: Tensor, labels: Tensor, n: int, distinct: float, generator: torch.Generator) -> Tensor:
-    """So many different images of each class, again and again."""
+    """Only ``distinct`` different images of each class, repeated."""
     order = torch.randperm(len(images), generator=generator)
     few = torch.cat([order[labels[order] == label][: int(distinct)] for label in labels.unique()])
     return images[few[torch.arange(n) % len(few)]]
 
 
 def towards_mean(images: Tensor, labels: Tensor, n: int, share: float, generator: torch.Generator) -> Tensor:
-    """Each image a share of the way to the mean of its class."""
+    """Each image moved a share of the way to the mean of its class."""
     found = images[:n].float()
     for label in labels.unique():
         of = labels[:n] == label
@@ -216,7 +216,7 @@ INVISIBLE = (
 
 
 def picture(images: Tensor, labels: Tensor, fault: Fault, seed: int = 0, columns: int = 14) -> np.ndarray:
-    """Rows of one fault: untouched, then each strength; uint8 (rows * h, columns * w)."""
+    """A picture of one fault, uint8 (rows * h, columns * w): a row of untouched images, then one for each strength."""
     rows = [images[:columns]]
     rows += [fault.apply(images, labels, max(columns, 300), s, seed)[:columns] for s in fault.strengths]
     return np.concatenate([np.concatenate(list(row[:, 0].numpy()), axis=1) for row in rows])

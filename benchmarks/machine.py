@@ -1,4 +1,4 @@
-"""What the machine can do at best: the yardstick that training is measured against."""
+"""The machine's peak performance, which training is compared with."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SHAPES = ((128, 1024, 1024), (512, 1024, 1024), (1024, 1024, 1024), (2048, 2048, 2048))
-"""(m, k, n) of matrix products such as training makes, and larger ones; a GPU needs the largest to be busy."""
+"""Sizes (m, k, n) of matrix products as in training, and larger ones; a GPU needs the largest to be busy."""
 
 
 @cache
 def gemm_peak(device: torch.device, precision: str) -> float:
-    """The most floating-point operations a second that a matrix product reaches here, over several shapes.
+    """The highest rate of matrix products of several shapes, in floating-point operations a second.
 
     Args:
-        device: Where.
+        device: The device that multiplies.
         precision: ``fp32`` or ``bf16``.
     """
     return max(_rate(device, DTYPES[precision], shape) for shape in SHAPES)
@@ -41,13 +41,13 @@ def _rate(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int])
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was asked; a clock read earlier measures only the asking."""
+    """Wait until the device has finished its work; a clock read earlier would measure only the launches."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Bytes that the device, or on the CPU this process, had in use at the worst moment so far."""
+    """Peak memory in use so far, in bytes, of the device or, on the CPU, of this process; None if it is unknown."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

@@ -1,4 +1,4 @@
-"""What every metric says about sets of images whose quality anybody can see.
+"""The scores of every metric for sets of images whose quality is obvious.
 
     python benchmarks/metric_table.py
 
@@ -41,7 +41,7 @@ def sets(train: ImageDataset, test: ImageDataset) -> dict[str, Labelled]:
     """Images and labels, from what a person would call best to worst."""
     assert train.labels is not None
     assert test.labels is not None
-    # Real vs real is of the first N of this order.
+    # Real vs real uses the first N of this order.
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(REAL_SEED))
     others, few = order[N : 2 * N], torch.arange(N) % (N // 10)
     noise = torch.randint(0, 256, (N, *test.shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -56,7 +56,7 @@ def sets(train: ImageDataset, test: ImageDataset) -> dict[str, Labelled]:
 
 
 def measure() -> dict[str, Any]:
-    """Every metric of every set."""
+    """Score every set by every metric."""
     zoo, device = load_zoo(), resolve_device("auto")
     entry = zoo.datasets.get("mnist")
     evaluator = Evaluator(["all@mnist-cnn"], entry, {}, None, zoo, device)
@@ -84,7 +84,7 @@ def table(outcome: dict[str, Any]) -> str:
 
 
 def written(value: float) -> str:
-    """Three digits, and no exponent where none is needed."""
+    """Three significant digits; below 0.001, five decimals instead of an exponent."""
     return f"{value:.5f}" if 0 < abs(value) < 0.001 else f"{value:.3g}"
 
 

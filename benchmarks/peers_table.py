@@ -1,6 +1,6 @@
-"""The table of what ``test_peers.py`` measured: ``python benchmarks/peers_table.py results/peers.json``.
+"""Makes a table from the results of ``test_peers.py``: ``python benchmarks/peers_table.py results/peers.json``.
 
-Written beside the file, as Markdown.
+The table is written beside the file, as Markdown.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a training step's time goes: ``python benchmarks/profile_step.py RECIPE... --out results/profile.md``.
 
-Torch's profiler says how long each operator ran in itself; operators are put together by what they are for, and what
-lies between them is Python. The profiler itself costs some of that. Shares are of the CPU's time, so this is for CPUs.
+Torch's profiler measures how long each operator itself runs; operators are grouped by purpose, and the time between
+them is Python's, some of it the profiler's own. Shares are of the CPU's time, so this is for CPUs.
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
 """Whether recipes still train as well as they did: short trainings with three seeds against committed intervals.
 
     python benchmarks/quality_gate.py check                              # against results/quality-gate.json
-    python benchmarks/quality_gate.py record vanilla-mnist wgan-gp-mnist # makes that file anew
+    python benchmarks/quality_gate.py record vanilla-mnist wgan-gp-mnist # rewrites that file
 
-``record`` chooses how many images each recipe is shown, so that a training takes about so many CPU seconds here, and
+``record`` chooses the number of images for each recipe, so that a training takes about ``--cpu-seconds`` here, and
 trains it with each seed, by `ganzoo bench`, one thread, fp32, eager. ``check`` repeats these trainings and compares the
-mean over seeds of each headline score, the logarithm of a Fréchet distance and other scores as they are, with
+mean over seeds of each headline score (of a Fréchet distance, its logarithm) with
 
     mean ± t(99.9%) sd sqrt(2 / seeds)
 
-where sd is the recipe's own deviation between seeds, or the typical one of all recipes where that is larger: the
+where sd is the recipe's own standard deviation between seeds, or the typical one of all recipes if that is larger: the
 geometric mean, so that one recipe whose seeds differ widely does not widen the others' intervals. t has the degrees of
-freedom of all recipes together. On another CPU a training rounds differently and ends as another seed's would,
-which is what this interval allows for. A score that is better than its interval fails too: renew the file, or find out
-what is wrong with the score. Exit code 1 where any score is outside.
+freedom of all recipes together. On another CPU, a training rounds differently and ends as another seed's would; the
+interval allows for that. A score that is better than its interval fails too: record the file again, or find out what is
+wrong with the score. The exit code is 1 if any score is outside its interval.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ from ganzoo.training.trainer import Trainer
 SCHEMA = 1
 CONFIDENCE = 0.999
 LEAST = {"fid": 0.05, "": 0.02}
-"""The least half width of an interval: of a logarithm of a Fréchet distance, and of other scores."""
+"""The smallest half-width of an interval: for the logarithm of a Fréchet distance, and for other scores."""
 HOW = ("train.precision=fp32", "train.engine=eager", "train.threads=1", "train.device=cpu", "train.until=null")
 Scores = Mapping[str, Mapping[str, Sequence[float]]]
-"""By recipe and metric, one for each seed."""
+"""Scores by recipe and metric, one for each seed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def record(args: argparse.Namespace, zoo: Zoo) -> bool:
-    """Train, and write the file; never fails on a score."""
+    """Train, and write the file; returns False, since no score can be outside."""
     if not args.recipes:
         raise GanzooError("`record` needs the names of recipes.", "Name four, say, whose settings are settled.")
     images = {name: images_in(args.cpu_seconds, name, zoo) for name in args.recipes}
@@ -106,7 +106,7 @@ def record(args: argparse.Namespace, zoo: Zoo) -> bool:
 
 
 def check(args: argparse.Namespace, zoo: Zoo) -> bool:
-    """Train again, and say which scores are outside of their intervals; whether any is."""
+    """Train again, and print which scores are outside their intervals; returns whether any is."""
     if not args.file.exists():
         raise GanzooError(f"There are no intervals: {args.file} does not exist.", "Make it with `record`.")
     known = json.loads(args.file.read_text("utf-8"))
@@ -136,7 +136,7 @@ def check(args: argparse.Namespace, zoo: Zoo) -> bool:
 
 
 def images_in(seconds: float, name: str, zoo: Zoo) -> int:
-    """The images that a recipe is shown in so many CPU seconds of one thread, to two digits."""
+    """The number of images that a recipe is shown in ``seconds`` CPU seconds of one thread, to two digits."""
     recipe = load_recipe(name, zoo, HOW)
     dataset = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
     threads = torch.get_num_threads()
@@ -161,7 +161,7 @@ def trained(
     """Final headline scores of the reported weights, by recipe and metric, in the order of the seeds.
 
     Raises:
-        GanzooError: A training failed, or one or a score of it is missing.
+        GanzooError: A training failed or is missing, or lacks a score.
     """
     jobs: list[Job] = []
     for name, n in images.items():
@@ -191,13 +191,13 @@ class Sayer(Watcher):
     """Prints a line for every training that ends."""
 
     def ended(self, job: Job, run: ScoredRun | None) -> None:
-        """The first score, or what went wrong."""
+        """Print the first score, or what went wrong."""
         outcome = f"{run.scores[0]['value']:.3f}" if run and run.scores else (run.record.error if run else "stopped")
         print(f"{job.recipe.name}, seed {job.seed}: {outcome}", flush=True)
 
 
 def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
-    """Where the mean of as many other trainings of each recipe lies, by metric: see the module's docstring."""
+    """Intervals for the mean of as many other trainings, by recipe and metric: see the module's docstring."""
     found: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
     for metric in dict.fromkeys(metric for by_metric in scores.values() for metric in by_metric):
         values = {name: scaled(metric, by[metric]) for name, by in scores.items() if metric in by}
@@ -205,7 +205,7 @@ def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
             raise GanzooError("One training of a recipe has no deviation.", "Give two seeds or more.")
         least = LEAST["fid" if is_distance(metric) else ""]
         own = {name: max(variance(ys), 1e-12) for name, ys in values.items()}
-        # The logarithm of a variance from few values is too small on average, by what digamma says.
+        # The logarithm of a variance from few values is too small on average; digamma gives this bias.
         bias = [digamma((len(ys) - 1) / 2) - math.log((len(ys) - 1) / 2) for ys in values.values()]
         typical = math.exp(fmean(map(math.log, own.values())) - fmean(bias))
         quantile = float(t.ppf((1 + CONFIDENCE) / 2, sum(len(ys) - 1 for ys in values.values())))
@@ -221,7 +221,7 @@ def is_distance(metric: str) -> bool:
 
 
 def scaled(metric: str, values: Sequence[float]) -> list[float]:
-    """On the scale that intervals are made on."""
+    """Values on the scale of the intervals."""
     return [math.log(max(value, 1e-9)) for value in values] if is_distance(metric) else list(values)
 
 

@@ -1,15 +1,15 @@
-"""What a view of images sees: real images, spoiled more and more, scored beside untouched ones.
+"""What a view of images sees: real images with increasing faults, scored beside untouched ones.
 
     python benchmarks/ruler.py --dataset mnist
 
-writes results/ruler/mnist.json, its plot, and the table in docs/metrics.md; ``--page`` only the last two.
-``--view METRIC@EXTRACTOR``, several times, asks those alone and keeps the file's others. The reference are the 10,000
-validation images, because the battery is there to choose; ``--reference test`` writes results/ruler/mnist-test.json,
-whose verdicts stand below the table.
+writes results/ruler/mnist.json, its plot, and the table in docs/metrics.md; with ``--page``, only the last two.
+``--view METRIC@EXTRACTOR``, which may be repeated, measures only those views and keeps the file's others. The reference
+is the 10,000 validation images, because views are chosen by this battery; ``--reference test`` writes
+results/ruler/mnist-test.json, whose verdicts are below the table.
 
-A cell is one fault at one strength: 10,000 training images under it, scored against the reference. Its excess is
-taken over the score of the same images untouched, so that the luck of a draw cancels, and is counted in standard
-deviations of real-vs-real: of the scores of random 10,000 untouched training images. None is a validation image.
+A cell is one fault at one strength: 10,000 training images with that fault, scored against the reference. Its excess
+over the score of the same images untouched, in which the luck of the draw cancels, is given in standard deviations of
+real-vs-real: of the scores of 10,000 random untouched training images. None of them is a validation image.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ RESULTS = Path(__file__).resolve().parent.parent / "results" / "ruler"
 PAGE = RESULTS.parent.parent / "docs" / "metrics.md"
 N = 10_000
 DRAWS, NEIGHBOUR_DRAWS = 30, 6
-"""Of real-vs-real: metrics that look for neighbours take seconds for each."""
+"""Draws of real-vs-real; metrics that search for neighbours take seconds for each, so they have fewer."""
 SEED = 1
 VISIBLE_FROM, INVISIBLE_BELOW = 5.0, 2.0
-"""Standard deviations: of a visible fault at its second strength, and of a change that nobody sees."""
+"""Limits in standard deviations: for a visible fault at its second strength, and for an invisible change."""
 CPU = torch.device("cpu")
 UNWHITENED = "-unwhitened"
 
@@ -57,7 +57,7 @@ def default_views(world: str) -> list[str]:
 
 
 class Pixels(Extractor):
-    """64 principal components of some images' pixels: the plainest view there is, for comparison."""
+    """64 principal components of some images' pixels: the simplest view, for comparison."""
 
     shape = (1, 28, 28)
     width = 64
@@ -87,7 +87,8 @@ def measure(world: str, reference: str, views: list[str]) -> dict[str, Any]:
     Args:
         world: A dataset's name.
         reference: ``test`` or ``validation``.
-        views: ``<metric>@<extractor>``; metrics that look for neighbours see only faults of the whole set.
+        views: ``<metric>@<extractor>``; metrics that search for neighbours are measured only on faults of the whole set
+            of images.
     """
     zoo = load_zoo()
     entry = zoo.datasets.get(world)
@@ -107,7 +108,7 @@ def measure(world: str, reference: str, views: list[str]) -> dict[str, Any]:
         generator = torch.Generator().manual_seed(SEED)
         draws = DRAWS if view.startswith("fid@") else NEIGHBOUR_DRAWS
         drawn = [score(features[torch.randperm(len(pool), generator=generator)[:N]]) for _ in range(draws)]
-        # Draws share images: the fewer there are to draw from, the less they differ.
+        # Draws share images: the smaller the pool, the less they differ.
         sd = float(np.std(drawn, ddof=1)) / (1 - N / len(pool)) ** 0.5
         extractor = extractors[view.partition("@")[2].removesuffix(UNWHITENED)]
         found[view] = {
@@ -137,10 +138,10 @@ def measure(world: str, reference: str, views: list[str]) -> dict[str, Any]:
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Both outcomes' views, the new ones where both have one; the cells are the same images.
+    """The views of both outcomes, the new one if both have the same; the cells have the same images.
 
     Raises:
-        SystemExit: They were measured against something else.
+        SystemExit: The outcomes differ in dataset, reference, count or faults.
     """
     if any(old[key] != new[key] for key in ("dataset", "reference", "n")):
         raise SystemExit("The file has another dataset, reference or count: name another with --out.")
@@ -156,17 +157,17 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def seen(view: str, features: dict[str, Features]) -> Features:
-    """Features of a view's extractor, without their projection where its name asks for that."""
+    """Features of a view's extractor, without their projection if its name ends in ``UNWHITENED``."""
     name = view.partition("@")[2]
     found = features[name.removesuffix(UNWHITENED)]
     return Features(found.values, found.logits) if name.endswith(UNWHITENED) else found
 
 
 def scorer(view: str, real: ImageDataset, extractors: dict[str, Extractor], zoo: Zoo) -> Callable[[Features], float]:
-    """A view's score of features, against real images."""
+    """A function that scores features by a view, against real images."""
     metric, _, name = view.partition("@")
     extractor = extractors[name.removesuffix(UNWHITENED)]
-    if metric == "fid":  # the same number as by the metric, a hundred times faster for many sets
+    if metric == "fid":  # the metric's own number, a hundred times faster for many sets
         features = extract(name, extractor, real.images, CPU)
         distance = DistanceTo(seen(view, {name.removesuffix(UNWHITENED): features}).statistics)
         return lambda fake: distance(*(torch.from_numpy(fake.statistics[name]) for name in ("mu", "sigma")))
@@ -175,7 +176,7 @@ def scorer(view: str, real: ImageDataset, extractors: dict[str, Extractor], zoo:
 
 
 def by_fault(outcome: dict[str, Any], view: str) -> dict[str, list[dict[str, float]]]:
-    """A view's cells by fault, from the weakest strength on; faults that it was not asked about are left out."""
+    """A view's cells by fault, the weakest strength first, without faults that it was not measured on."""
     found: dict[str, list[dict[str, float]]] = {}
     for cell in outcome["cells"]:
         if view in cell["views"]:
@@ -187,9 +188,9 @@ def verdict(outcome: dict[str, Any], view: str) -> dict[str, Any]:
     """Whether a view is a good ruler.
 
     Returns:
-        ``falling``: visible faults that do not cost more with every strength, the first above nothing included;
-        ``blind``: those whose second strength costs no more than ``VISIBLE_FROM`` standard deviations;
-        ``seen``: changes that nobody sees, but which cost ``INVISIBLE_BELOW`` or more; ``faults``: how many were asked.
+        ``falling``: visible faults whose cost does not rise with every strength, starting from 0 at none;
+        ``blind``: visible faults whose second strength costs no more than ``VISIBLE_FROM`` standard deviations;
+        ``seen``: invisible changes that cost ``INVISIBLE_BELOW`` or more; ``faults``: number of visible faults.
     """
     rows = by_fault(outcome, view)
     sign = -1 if view.partition("@")[0] in ("coverage", "recall", "precision", "density") else 1
@@ -221,7 +222,7 @@ def table(outcome: dict[str, Any]) -> str:
 
 
 def verdicts(outcome: dict[str, Any]) -> str:
-    """In Markdown: what each view is blind to."""
+    """In Markdown: the faults that each view is blind to."""
     lines = []
     for view, numbers in outcome["views"].items():
         found = verdict(outcome, view)
@@ -238,7 +239,7 @@ def verdicts(outcome: dict[str, Any]) -> str:
 
 
 def section(world: str) -> str:
-    """What docs/metrics.md says of a dataset, from the committed files."""
+    """The text of docs/metrics.md on a dataset, from the committed files."""
     chosen, test = (
         json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in (world, f"{world}-test")
     )
@@ -246,12 +247,12 @@ def section(world: str) -> str:
 
 
 def written(sds: float) -> str:
-    """One decimal where it matters."""
+    """With one decimal below 20."""
     return f"{sds:.1f}" if abs(sds) < 20 else f"{sds:,.0f}"
 
 
 def plot(outcome: dict[str, Any], path: Path) -> None:
-    """One small picture a fault: the cost of each strength by each Fréchet distance."""
+    """One small plot for each fault: the cost of each strength by each Fréchet distance."""
     mpl.use("svg")
     from matplotlib import pyplot as plt
 
@@ -282,12 +283,12 @@ def plot(outcome: dict[str, Any], path: Path) -> None:
 
 
 def marks(world: str) -> tuple[str, str]:
-    """Between which lines of docs/metrics.md a dataset's table stands."""
+    """The lines of docs/metrics.md before and after a dataset's table."""
     return f"<!-- ruler {world}: begin -->", f"<!-- ruler {world}: end -->"
 
 
 def main() -> None:
-    """Measure, or with --page write plot and page from the last outcome."""
+    """Measure, or with --page write the plot and the page from the last outcome."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--reference", choices=["validation", "test"], default="validation")

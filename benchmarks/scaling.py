@@ -1,10 +1,10 @@
 """How much faster two processes of one thread train than one: ``python benchmarks/scaling.py``, alone on the machine.
 
-Both train the same recipe with the same batch, each in processes of their own, in turns; ``ratio`` is that of the
-medians, and 2 would be perfect. ``cpu_ratio`` is what the work alone allows: as many times the CPU seconds of one
-process as there are processes, over those of all of them together. It is below 2 by what every process does for itself
-(optimizer, averages, Python) and by the exchange of gradients, and depends little on what else runs; where ``ratio`` is
-much smaller, processes wait for one another, or share a core's matrix units. On standard output stands one JSON object.
+Both train the same recipe with the same batch, in separate processes, in turns. ``ratio`` is the ratio of the median
+speeds; 2 would be perfect. ``cpu_ratio`` is the ratio that the work alone allows: the number of processes times the CPU
+seconds of one process alone, over the CPU seconds of all of them together. It is below 2 because every process does
+some work for itself (optimizer, averages, Python) and exchanges gradients, and it depends little on other load. If
+``ratio`` is much smaller, processes wait for one another, or share a core's matrix units. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ ROUNDS = 3
 
 
 def main() -> None:
-    """Measure, or, where torchrun started this, be measured."""
+    """Measure or, if torchrun started this process, be measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    # Convolutions: much to compute for each weight that is exchanged.
+    # Convolutions take much computation for each weight that is exchanged.
     parser.add_argument("--recipe", default="dcgan-mnist")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=30)
@@ -53,7 +53,7 @@ def compare(recipe: str, processes: int) -> dict[str, object]:
 
 
 def measured(processes: int) -> dict[str, Any]:
-    """What so many processes of one thread say of themselves."""
+    """The measurements of a training by this many processes of one thread."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [sys.executable, *launcher, str(Path(__file__).resolve()), *sys.argv[1:]]
     done = subprocess.run(
@@ -64,7 +64,7 @@ def measured(processes: int) -> dict[str, Any]:
 
 
 def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
-    """Train so many steps with the other processes; the main one prints how fast all of them were."""
+    """Train this many steps with the other processes; the main one prints how fast all of them were."""
     import torch
 
     from ganzoo.config.loading import load_recipe
@@ -81,7 +81,7 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
         trainer = Trainer(recipe, zoo, dataset=dataset, processes=processes)
         for _ in range(3):
             trainer.step()
-        processes.any(True)  # everyone is there
+        processes.any(True)  # wait until all processes are here
         began, worked = time.perf_counter(), time.process_time()
         for _ in range(steps):
             trainer.step()

@@ -23,7 +23,7 @@ SETTINGS = ("train.images=64000", "train.precision=fp32", "train.threads=1", "ev
 
 
 def seconds(folder: Path, workers: int, seeds: int) -> float:
-    """Until all workers have ended; checks that each run was recorded once."""
+    """Seconds until all workers have ended; checks that each run was recorded once."""
     words = [word for setting in SETTINGS for word in ("--set", setting)]
     words += [word for seed in range(seeds) for word in ("--seed", str(seed))]
     words += ["--results", str(folder / "results"), "--work", str(folder / "work"), "--threads", "1"]

@@ -1,7 +1,7 @@
-"""What a suite found, for the person who ran it: throughput, scores, and the others beside us.
+"""The results of a suite for the person who ran it: throughput, scores, and comparisons with other packages.
 
-Every rate is a benchmark's images a round over its times, which are those of pytest-benchmark's own table: two tables
-from one measurement cannot disagree.
+Every rate is a benchmark's images in a round over its times, which are those of pytest-benchmark's own table, so the
+two tables cannot disagree.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def throughput(images: float, times: Times) -> dict[str, float]:
     """Images a second: the median of the rounds, and the quartiles around it.
 
     Args:
-        images: Of one round.
-        times: Of the rounds.
+        images: Images in one round.
+        times: Times of the rounds.
     """
     return {
         "images": images,
@@ -93,7 +93,7 @@ def _deviation(values: Sequence[float]) -> float:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The first column from the left, the others from the right, and an empty line behind."""
+    """A table's lines, the first column left-aligned, the others right-aligned, and an empty line after them."""
     if not rows:
         return []
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]

@@ -1,4 +1,4 @@
-"""How fast batches come: the resident sampler beside a DataLoader, on the same images, turn by turn."""
+"""How fast batches are read: the resident sampler against a DataLoader, on the same images, in turns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCHES = 50
 
 
 class Normalised(Dataset[torch.Tensor]):
-    """One image at a time, as float32 in [-1, 1]: what a DataLoader is usually given."""
+    """One image at a time, as float32 in [-1, 1], as a DataLoader usually gets it."""
 
     def __init__(self, images: torch.Tensor) -> None:
         self.images = images

@@ -44,7 +44,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform ==
 
 @pytest.fixture(scope="module")
 def evaluator(zoo: Zoo, device: torch.device) -> Evaluator:
-    """With the scores of real images cached: one score has been made."""
+    """An evaluator that has cached the scores of real images, in a first scoring."""
     found = Evaluator(METRICS, zoo.datasets.get("mnist"), {}, None, zoo, device)
     found.score(zoo.datasets.get("mnist").create("train", None).images[:SAMPLES])
     return found
@@ -52,7 +52,7 @@ def evaluator(zoo: Zoo, device: torch.device) -> Evaluator:
 
 @pytest.fixture(scope="module")
 def sample(zoo: Zoo, device: torch.device) -> Callable[[], Tensor]:
-    """Draws from vanilla-mnist; how well it is trained changes no time."""
+    """Draws from vanilla-mnist, untrained: training does not change the time."""
     recipe = load_recipe("vanilla-mnist", zoo)
     torch.manual_seed(0)
     assembly = assemble(recipe, zoo, Images(1, 28, 28), 10)
@@ -73,7 +73,7 @@ def test_sampled_and_scored(benchmark: BenchmarkFixture, evaluator: Evaluator, s
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [SAMPLES, MANY])
 def test_memory(benchmark: BenchmarkFixture, evaluator: Evaluator, count: int) -> None:
-    """The most memory that a process of its own holds while it scores."""
+    """The peak memory of a separate process while it scores."""
     command = [sys.executable, "-c", PEAK, str(count), *METRICS]
     found = benchmark.pedantic(
         subprocess.run, args=(command,), kwargs={"capture_output": True, "text": True, "check": True}, rounds=1

@@ -1,6 +1,6 @@
-"""What watching a training's health costs it: the same recipe watched and unwatched, in the same minutes.
+"""The cost of watching a training's health: the same recipe watched and unwatched, in the same minutes.
 
-The two take turns round by round, because a machine's speed drifts by more than what is to be measured.
+The two alternate round by round, because a machine's speed drifts by more than the cost to be measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.training.step import WATCH_EVERY, GradientWatch
 from ganzoo.training.trainer import Trainer
 
-STEPS = 2 * WATCH_EVERY  # so that each round holds equally many readings
+STEPS = 2 * WATCH_EVERY  # so that each round has the same number of readings
 ROUNDS = 20
 WARMUP = 2
 ALLOWED = 1.02

@@ -1,9 +1,9 @@
 """ganzoo's training beside other packages' and a tutorial loop's: images and floating-point operations a second.
 
-An image is a real one that was shown. Networks and losses differ, so neither figure alone is the whole of it: images a
-second favours small networks, and operations a second large ones. Both sides take the same batch, and turns, since a
-machine's speed drifts by more than what is to be measured. Once with the precision that ganzoo chooses, and once with
-the other's, fp32.
+Images are the real ones that are shown. Networks and losses differ, so neither figure alone is enough: images a second
+favour small networks, and operations a second large ones. Both sides use the same batch size and alternate, since a
+machine's speed drifts by more than the difference to be measured. Each comparison is made once with the precision that
+ganzoo chooses, and once with the other side's, fp32.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from peers.talk import mnist_folder
 from summary import throughput
 
 IMAGES = {"cpu": 5_120, "cuda": 102_400}
-"""Of one round, by device: the same work in every run, so that two runs can be compared."""
+"""Images in one round, by device: the same work in every run, so that two runs can be compared."""
 LONGEST = 60.0
-"""Seconds that all rounds of the other side may take where a single step of it takes long."""
+"""Seconds that all rounds of the other side may take if a single step of it takes long."""
 SLOW = 5.0
-"""A step that takes so many seconds is not repeated to warm up."""
+"""A step that takes this many seconds is not repeated to warm up."""
 RECIPES = {"tutorial": "vanilla-mnist", **{name: package.recipe for name, package in PEERS.items()}}
-"""ganzoo's nearest to each: fully connected to fully connected, convolutions to convolutions."""
+"""The ganzoo recipe nearest to each: fully connected to fully connected, convolutions to convolutions."""
 
 
 @pytest.fixture
@@ -102,9 +102,9 @@ def compare(ours: list[float], theirs: list[float], our_work: float, their_work:
 
 
 def steps_in(contender: Contender, images: int) -> tuple[int, float]:
-    """Steps of so many images, or fewer where those take too long, and the seconds that they take.
+    """The number of steps for this many images, or fewer if those take too long, and the seconds that they take.
 
-    By the second step: the first one warms everything up.
+    Estimated from the second step, since the first one warms everything up; from the first if that one is slow.
     """
     seconds = contender.train(1)
     if seconds < SLOW:

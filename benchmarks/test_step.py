@@ -24,7 +24,7 @@ from machine import gemm_peak, peak_memory
 from summary import throughput
 
 IMAGES = {"cpu": 2_560, "cuda": 51_200}
-"""Of one round, by device; as many whole steps as come closest."""
+"""Images in one round, by device, rounded to whole steps."""
 Datasets = Callable[[Recipe], ImageDataset]
 
 

@@ -1,4 +1,4 @@
-"""A ganzoo extractor in torch-fidelity's registry, so that its own functions can be held against our scores."""
+"""A ganzoo extractor in torch-fidelity's registry, to compare torch-fidelity's own functions with our scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def register(name: str, extractor: Extractor) -> str:
 
 def _adapted(extractor: Extractor) -> type:
     class Adapted(FeatureExtractorBase):  # type: ignore[misc]
-        """A ganzoo extractor as torch-fidelity wants it: layers by name, float64."""
+        """A ganzoo extractor as torch-fidelity expects it: layers by name, float64."""
 
         def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
             super().__init__(name, features_list)

@@ -1,12 +1,12 @@
-"""What `train.threads: auto` keeps of a CPU's speed, alone and beside another program.
+"""How much of a CPU's speed `train.threads: auto` keeps, alone and beside another program.
 
     python benchmarks/threads.py vanilla-mnist dcgan-mnist flagship-mnist
 
-Each recipe is trained by `ganzoo run` for about as long each time, in turns: with each fixed number of threads, with
-`auto`, and with `auto` beside a process that keeps one core busy. Of each, the median images a second over the rounds,
-measurements of `auto` included. `of_best_fixed` is that of `auto` over that of the fastest fixed number, both alone;
-`kept_beside_another` is that of `auto` beside the other process over that of `auto` alone. On standard output stands
-one JSON object for each recipe. Measure on a machine that does nothing else.
+Each recipe is trained by `ganzoo run` for about the same time, in turns: with each fixed number of threads, with
+`auto`, and with `auto` beside a process that keeps one core busy. Speeds are medians over the rounds in images a
+second, including the measurements that `auto` makes. `of_best_fixed` is the speed with `auto` over that with the
+fastest fixed number, both alone; `kept_beside_another` is the speed with `auto` beside the other process over that with
+`auto` alone. Prints one JSON object for each recipe. Measure on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from ganzoo.training.device import available_cores
 
 ALONE, BESIDE = "auto", "auto beside another"
 TRIAL_IMAGES = 6400
-"""Of the first run, which only tells how many images take as long as a round should."""
+"""Images of the first run, which only measures how many images fill a round."""
 
 
 @contextmanager
 def busy_process() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that keeps one core busy meanwhile."""
+    """A process that keeps one core busy until the block ends."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield process
@@ -42,7 +42,7 @@ def busy_process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def trained(recipe: str, threads: str, images: int) -> dict[str, Any]:
-    """The run.json of a training of its own process."""
+    """Train in a separate process, and return its run.json."""
     settings = {"device": "cpu", "precision": "fp32", "threads": threads, "images": images}
     words = [word for key, value in settings.items() for word in ("--set", f"train.{key}={value}")]
     words += ["--set", f"evaluate.every_images={images}", "--set", "evaluate.metrics=[]"]
@@ -79,7 +79,7 @@ def compared(recipe: str, rounds: int, seconds: float) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure one recipe after the other."""
+    """Measure one recipe after another."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+")
     parser.add_argument("--rounds", type=int, default=5)

@@ -2,9 +2,9 @@
 
     python benchmarks/time_to_fid.py --recipe vanilla-mnist --tutorial --peer torchgan --seeds 0 1 2
 
-trains each contender once for each seed, scores its samples every so many seconds of training, and appends one line
-for each to a JSON-lines file. What stands there already is not measured again. At the end, or at once with --summary,
-it prints the table of means and deviations and writes it beside the file.
+trains each contender once for each seed, scores its samples at regular intervals of training time, and appends one line
+for each to a JSON-lines file. Lines that are there already are not measured again. At the end, or at once with
+--summary, it prints the table of means and deviations and writes it beside the file.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Entrant:
 
     Args:
         kind: ``recipe``, ``tutorial`` or ``peer``.
-        name: How it is called in the table.
-        seed: Of everything it draws at random.
-        begin: Makes it.
-        digest: Of what it trains, where its name does not say that.
+        name: Its name in the table.
+        seed: Seed of everything that it draws at random.
+        begin: Creates the contender.
+        digest: Digest of the training, if the name does not identify it.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """All seeds of all contenders that the file does not have, seed by seed, so that drift meets all alike."""
+    """Measure what the file lacks, seed by seed, so that the machine's drift affects all contenders alike."""
     zoo, device = load_zoo(), resolve_device(args.device)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, device)
@@ -105,7 +105,7 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def entrants(args: argparse.Namespace, zoo: Zoo, device: torch.device) -> Iterator[Entrant]:
-    """Who was asked for; everything that can be refused is refused before the first of them trains.
+    """The requested contenders; everything that can be refused is refused before the first of them trains.
 
     Raises:
         GanzooError: A recipe is unknown or trains on another dataset, or a peer is not installed.
@@ -131,7 +131,7 @@ def entrants(args: argparse.Namespace, zoo: Zoo, device: torch.device) -> Iterat
 
 
 def settles(line: dict[str, Any], entrant: Entrant, args: argparse.Namespace, device: torch.device) -> bool:
-    """Whether a line answers what is asked: of the same training, as often scored, and far enough."""
+    """Whether a line answers the request: the same training, scored as often, and trained far enough."""
     there, here = line["environment"], environment(device)
     same = (
         line["schema"] == SCHEMA
@@ -141,14 +141,14 @@ def settles(line: dict[str, Any], entrant: Entrant, args: argparse.Namespace, de
         and (hardware_in_words(there), there["threads"]) == (hardware_in_words(here), here["threads"])
         and there["versions"]["torch"] == here["versions"]["torch"]
     )
-    # One that ended at a mark says nothing of a harder one, however long it was given.
+    # A training that ended at a mark says nothing about a harder mark, whatever its time limit was.
     lasted = line["ended"] == "time" and line["limit"] >= args.seconds
     far = lasted or first_below(line["curve"], min(args.marks)) is not None
     return same and (far or line["ended"] not in ("time", "marks"))
 
 
 def run(entrant: Entrant, evaluator: Evaluator, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Train one contender with one seed: the line that is written of it."""
+    """Train one contender with one seed, and return its line."""
     contender = entrant.begin()
     curve: list[dict[str, Any]] = []
     try:
@@ -177,7 +177,7 @@ def run(entrant: Entrant, evaluator: Evaluator, args: argparse.Namespace, device
 
 
 def follow(contender: Contender, evaluator: Evaluator, args: argparse.Namespace, curve: list[dict[str, Any]]) -> str:
-    """Train and score by turns; says why it ended: ``marks``, ``time`` or ``schedule``."""
+    """Train and score in turns; returns why it ended: ``marks``, ``time`` or ``schedule``."""
     seconds, steps = 0.0, 0
     while seconds < args.seconds:
         taken, took = train_for(contender, min(args.every, args.seconds - seconds))
@@ -198,13 +198,13 @@ def follow(contender: Contender, evaluator: Evaluator, args: argparse.Namespace,
 
 
 def train_for(contender: Contender, seconds: float) -> tuple[int, float]:
-    """Train about so long, or to the end of the schedule; gives the steps and the seconds it was."""
+    """Train for about this many seconds, or to the end of the schedule; returns the steps and seconds taken."""
     taken, took, ask = 0, 0.0, 1
     while took < seconds and contender.steps_left != 0:
         ask = ask if contender.steps_left is None else min(ask, contender.steps_left)
         took += contender.train(ask)
         taken += ask
-        # Towards the end by what a step has taken so far; at first in leaps, since the first steps are slow.
+        # As many steps as fill the time left at the speed so far, but at most 4 times those taken: the first are slow.
         ask = max(1, min(round((seconds - took) * taken / took), 4 * taken))
     return taken, took
 

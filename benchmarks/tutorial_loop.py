@@ -1,4 +1,4 @@
-"""The training loop of a GAN tutorial, as most people first write it: what ganzoo's speed is compared with.
+"""The training loop of a GAN tutorial, as most people first write it; ganzoo's speed is compared with it.
 
 torchvision's MNIST with ToTensor and Normalize, a DataLoader with its defaults, binary cross-entropy, two Adams. It
 uses nothing of ganzoo. The networks are those of the recipe ``vanilla-mnist``, layer by layer.
@@ -51,7 +51,7 @@ def build_discriminator() -> nn.Module:
 
 
 class TutorialLoop:
-    """Trains for as many batches as it is asked to, going on where it stopped.
+    """Trains for a given number of batches, continuing where it stopped.
 
     Args:
         root: The folder that holds torchvision's MNIST.
@@ -72,7 +72,7 @@ class TutorialLoop:
     def _endless(self) -> Iterator[Tensor]:
         while True:
             for images, _ in self.loader:
-                # Each batch is full, so that as many images are counted as were shown.
+                # Only full batches, so that the number of images shown is known exactly.
                 if len(images) == BATCH:
                     yield images
 
@@ -82,7 +82,7 @@ class TutorialLoop:
             self.step(next(self._batches))
 
     def step(self, images: Tensor) -> tuple[float, float]:
-        """Train the discriminator, then the generator, on one batch; gives both losses, as tutorials print them."""
+        """Train the discriminator, then the generator, on one batch; returns both losses, as tutorials print them."""
         real = images.view(-1, 784).to(self.device)
         ones = torch.ones(len(real), 1, device=self.device)
         zeros = torch.zeros(len(real), 1, device=self.device)

@@ -26,7 +26,7 @@ training starts. Positional parameters are supplied by ganzoo.
 
 
 def page() -> str:
-    """The page as it should be."""
+    """The page's text."""
     parts = [INTRODUCTION, callback(hookspecs.Register), callback(hookspecs.RegisterRecipe)]
     parts += [callback(hookspecs.RegisterStudy), callback(hookspecs.RegisterPretrained)]
     parts += [hook(kind, f"register_{plural}") for kind, plural in KINDS.items()]
@@ -34,7 +34,7 @@ def page() -> str:
 
 
 def callback(protocol: type) -> str:
-    """What a hook is handed: its signature and docstring."""
+    """The callback that a hook gets: its signature and docstring."""
     call = protocol.__call__
     signature = str(inspect.signature(call)).replace("self, ", "").replace("'", "")
     about = inspect.cleandoc(protocol.__doc__ or "")

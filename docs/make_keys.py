@@ -33,11 +33,11 @@ SECTIONS = {
     "`evaluate`": schema.EvaluateConfig,
     "A schedule, in the place of a number": schema.ScheduleConfig,
 }
-LEFT_OUT = {"name", "options"}  # the file's name, and what the introduction says
+LEFT_OUT = {"name", "options"}  # the file's name, and options, which the introduction explains
 
 
 def page() -> str:
-    """The page as it should be."""
+    """The page's text."""
     parts = [INTRODUCTION]
     for title, section in SECTIONS.items():
         about = attributes(section)
@@ -54,14 +54,14 @@ def page() -> str:
 
 
 def attributes(section: type[BaseModel]) -> dict[str, str]:
-    """What the docstring says of each attribute, in one line."""
+    """The docstring's description of each attribute, on one line."""
     block = textwrap.dedent(inspect.cleandoc(section.__doc__ or "").partition("Attributes:\n")[2])
     entries = re.findall(r"^(\w+): (.*(?:\n .*)*)", block, re.MULTILINE)
     return {name: " ".join(text.split()).replace("``", "`").replace("|", r"\|") for name, text in entries}
 
 
 def default(section: type[BaseModel], key: str) -> str:
-    """What stands there where a recipe does not say, as JSON."""
+    """A key's default as JSON, or ``required``."""
     field = section.model_fields[key]
     if field.is_required():
         return "required"

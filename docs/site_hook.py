@@ -1,4 +1,4 @@
-"""The documentation site's generated pages: a hook of MkDocs, which mkdocs.yml names.
+"""The documentation site's generated pages: a hook of MkDocs, named in mkdocs.yml.
 
 Commands come from typer, modules, kinds, recipes and studies from the registry, the Python API from ``ganzoo.__all__``,
 remedies from the diagnosis: nothing is written twice. README.md, SECURITY.md, the plugin guide and the tables in
@@ -45,7 +45,7 @@ PAGES = {
 }
 """Files of the repository that are pages of the site, besides those in docs/."""
 EXPLORED = "flagship-mnist"
-"""The pretrained generator whose page to draw with is part of the site; each such page has some ten megabytes."""
+"""The pretrained generator whose interactive page is part of the site; each such page takes some ten megabytes."""
 HEADINGS = {"recipe": "Recipe", "study": "Study", "pretrained": "Pretrained"}
 INTRODUCTIONS = {
     "generators": "From latent codes to images.",
@@ -69,7 +69,7 @@ BOLD_OR_STAR = re.compile(r"(?<![\w)])(\*\*\S[^*]*\S\*\*)(?!\w)|\*")
 FENCED = re.compile(r"(^```.*?^```$|``.+?``|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 
 
-# What MkDocs calls.
+# Called by MkDocs.
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -117,7 +117,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         target = picture.relative_to(ROOT).as_posix()
         files.append(File.generated(config, target, abs_src_path=str(picture)))
     files.append(File.generated(config, "leaderboard.html", abs_src_path=str(ROOT / "results" / "index.html")))
-    for study in ROOT.glob("results/studies/*.html"):  # where the page above leads to
+    for study in ROOT.glob("results/studies/*.html"):  # the page above links to them
         files.append(File.generated(config, f"studies/{study.name}", abs_src_path=str(study)))
     if EXPLORED in load_zoo().pretrained:
         page = to_html(ganzoo.load(f"zoo:{EXPLORED}", device=torch.device("cpu")))
@@ -126,7 +126,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point the repository's links at the site's pages, link arXiv numbers, and put in what is generated."""
+    """Point the repository's links at the site's pages, link arXiv numbers, and insert the generated remedies."""
     here = page.file.src_uri
     own = {target: source for source, target in PAGES.items()}
     origin = own.get(here) or (f"docs/{here}" if (ROOT / "docs" / here).is_file() else None)
@@ -166,7 +166,7 @@ def _relinked(found: re.Match[str], origin: str, here: str, files: Files) -> str
 
 @cache
 def commands() -> dict[str, Any]:
-    """Every command by what is typed behind `ganzoo`, those of groups too."""
+    """Every command by the words typed after `ganzoo`, including those of groups."""
     found = {}
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
         found |= {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()} or {name: command}
@@ -174,7 +174,7 @@ def commands() -> dict[str, Any]:
 
 
 def command_page(name: str) -> str:
-    """What `--help` says, as a page."""
+    """A command's `--help`, as a page."""
     command = commands()[name]
     context = command.context_class(command, info_name=f"ganzoo {name}")
     usage = " ".join([f"ganzoo {name}", *command.collect_usage_pieces(context)])
@@ -217,7 +217,7 @@ def _module_page(name: str) -> str:
 
 @cache
 def uses() -> dict[tuple[str, str], list[str]]:
-    """Which recipes use what, by kind and name."""
+    """The recipes that use each entry, by its kind and name."""
     zoo, found = load_zoo(), {}
     for entry in zoo.recipes:
         recipe = load_recipe(entry.name, zoo)
@@ -244,7 +244,7 @@ def picture_of(recipe: str) -> str | None:
 
 
 def _picture_with(entry: Entry[Any]) -> tuple[str, str] | None:
-    """A recipe that uses an entry, its module's own before others, and its picture; None for what draws nothing."""
+    """A recipe that uses an entry, preferably of the same module, and its picture; None if there is no such picture."""
     if entry.kind in ("dataset", "prior", "extractor", "metric", "tracker", "study"):
         return None
     plugins = {one.name: one.plugin for one in load_zoo().recipes}
@@ -331,7 +331,7 @@ def _of_factory(entry: Entry[Any]) -> list[str]:
 
 
 def _described(factory: Any) -> tuple[str, dict[str, str]]:
-    """A docstring without its sections, and what its Args say, those of base classes too."""
+    """A docstring without its sections, and the descriptions of its Args, including those of base classes."""
     texts = [factory] if not isinstance(factory, type) else [one for one in factory.__mro__ if one.__doc__]
     described: dict[str, str] = {}
     for text in reversed(texts):
@@ -407,7 +407,7 @@ def api_page(home: str) -> str:
 
 
 def _classes(module: Any) -> list[str]:
-    """What a module offers: its ``__all__``, or its own functions."""
+    """A module's public names: its ``__all__``, or its own functions."""
     named = getattr(module, "__all__", None) or [
         name
         for name, value in vars(module).items()
@@ -422,7 +422,7 @@ def _classes(module: Any) -> list[str]:
 
 
 def remedies() -> str:
-    """The diagnosis' findings, each with what to do."""
+    """The diagnosis's findings as a table, each with what to do."""
     rows = [f"| `{kind}` | {_cell(advice.format(phase='discriminator'))} |" for kind, advice in ADVICE.items()]
     return "\n".join(["| finding | what to do |", "| --- | --- |", *rows])
 

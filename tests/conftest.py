@@ -1,4 +1,4 @@
-"""What all tests share: a cache of their own, one zoo, one MNIST."""
+"""Shared by all tests: a separate cache, one zoo, one MNIST."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ganzoo import ImageDataset
     from ganzoo.registry.loading import Zoo
 
-# What a user may have set, and would change what the tests see.
+# Variables that a user may have set, and that would change what the tests see.
 PERSONAL = ("GANZOO_PLUGINS", "GANZOO_DISABLE_EXTERNAL_PLUGINS", "PYTHONWARNINGS", "FORCE_COLOR")
 OWN_CACHE = pytest.StashKey[str]()
 
@@ -47,7 +47,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _use_one_thread() -> None:
-    """Workers already share the cores out; threads on top of them only wait for one another."""
+    """Workers already share the cores; more threads would only wait for one another."""
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
@@ -70,11 +70,11 @@ def call(
     from ganzoo import cli
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # put back at the end
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # restored at the end
 
     def command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
-        # Each call adds a handler, and a sentence would be said once for each of them.
+        # Each call adds a handler, and each handler would print a message again.
         monkeypatch.setattr(logging.getLogger("ganzoo"), "handlers", [])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -87,7 +87,7 @@ def call(
 
 @pytest.fixture
 def fresh_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands in this process find what a test installs: each loads all plugins anew, as it would in its own."""
+    """Let commands in this process find what a test installs: each loads all plugins again, as a new process would."""
     from ganzoo.registry import loading
 
     monkeypatch.setattr(loading, "load_zoo", loading.load_zoo.__wrapped__)
@@ -107,7 +107,7 @@ def mnist_test(zoo: Zoo) -> ImageDataset:
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    """Tests that draw at random draw the same each time, whatever ran before them."""
+    """Seed every test, so that its random draws do not depend on the tests that ran before."""
     import torch
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The two-player game: whose turn it is, what each player sees, and what joins its loss."""
+"""The two-player game: its phases, what each player sees, and the terms of its loss."""
 
 from __future__ import annotations
 

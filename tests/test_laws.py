@@ -1,4 +1,4 @@
-"""Laws that hold for whatever is written: what is read back is the same."""
+"""Laws that hold for any value: what is written is read back the same."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Numbers that a user may set: what makes no sense, and what no tensor holds, is refused in a sentence."""
+"""Numbers that a user may set: those that make no sense, or that no tensor can hold, are refused with a message."""
 
 from collections.abc import Sequence
 from typing import Annotated

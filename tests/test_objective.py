@@ -1,4 +1,4 @@
-"""What an objective, a regularizer and an augmentation do where nobody overrides anything."""
+"""What an objective, a regularizer and an augmentation do if no method is overridden."""
 
 from __future__ import annotations
 

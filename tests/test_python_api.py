@@ -118,6 +118,36 @@ def test_any_kind_of_image_is_the_same_dataset(kind):
     assert found.labels is None
 
 
+@pytest.mark.parametrize(
+    ("mode", "colour", "stored"),
+    [
+        ("L", 7, [7]),
+        ("1", 1, [255]),
+        ("LA", (7, 255), [7]),
+        ("LA", (7, 0), [255]),
+        ("RGB", (1, 2, 3), [1, 2, 3]),
+        ("RGBA", (1, 2, 3, 0), [255, 255, 255]),
+        ("P", 5, [50, 60, 70]),
+    ],
+)
+def test_pil_images_are_read_as_they_look(mode, colour, stored):
+    image = Image.new(mode, (4, 3), colour)
+    if mode == "P":
+        image.putpalette([channel for index in range(256) for channel in (10 * index % 256, 60, 70)])
+    assert as_dataset([image, image]).images[1, :, 0, 0].tolist() == stored
+
+
+@pytest.mark.parametrize("mode", ["HSV", "LAB", "YCbCr", "CMYK", "I", "F", "I;16"])
+def test_pil_images_of_other_modes_are_refused(mode):
+    with pytest.raises(GanzooError, match=f"PIL images of mode {mode}. Convert them to L or RGB"):
+        as_dataset([Image.new(mode, (4, 3))])
+
+
+def test_half_precision_keeps_256_levels():
+    levels = torch.arange(256).view(1, 1, 16, 16)
+    assert torch.equal(as_dataset((levels / 255).half()).images, levels.to(torch.uint8))
+
+
 def test_images_of_several_sizes_are_refused():
     class Items(TorchDataset):
         def __len__(self):

@@ -1,4 +1,4 @@
-"""Random states of every kind of accelerator come back, and precision does."""
+"""Random states of every kind of accelerator are restored, and so is precision."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What strangers' files may not do: run code, write elsewhere, fill memory, or become part of a page."""
+"""What untrusted files must not do: run code, write elsewhere, fill memory, or become part of a page."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""YAML is read as people write it, and nothing of it that surprises."""
+"""YAML is read as people write it, without the features that surprise them."""
 
 import math
 import random

@@ -1,1 +1,1 @@
-"""Published GAN packages, each in an environment of its own, that ganzoo is measured against."""
+"""Published GAN packages, each in its own environment, that ganzoo is measured against."""

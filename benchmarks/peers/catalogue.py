@@ -1,4 +1,4 @@
-"""Which packages are measured, what each needs, and where its environment lies."""
+"""The packages that are measured, what each needs, and where its environment is."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Package:
     """A published package.
 
     Attributes:
-        name: What it is called here, and by ``--peer``.
+        name: Its name here, and for ``--peer``.
         adapter: The file in this folder that drives it.
-        recipe: ganzoo's nearest.
+        recipe: The nearest recipe of ganzoo.
     """
 
     name: str
@@ -28,12 +28,12 @@ class Package:
 
     @property
     def folder(self) -> Path:
-        """Its environment."""
+        """The folder of its environment."""
         return ENVIRONMENTS / self.name
 
     @property
     def requirements(self) -> Path:
-        """What pip installs, and nothing besides: every version is pinned, every file known by its SHA-256."""
+        """The file of all that pip installs: every version is pinned, and every file by its SHA-256."""
         return REQUIREMENTS / f"{self.name}.txt"
 
     @property
@@ -43,11 +43,11 @@ class Package:
 
     @property
     def outcome(self) -> Path:
-        """What installing it came to: ``{"works": true}``, or why it does not."""
+        """The file with the outcome of its installation: ``{"works": true, ...}``, or why it does not work."""
         return self.folder / "outcome.json"
 
     def missing(self) -> str | None:
-        """Why it cannot be measured, in a sentence; None where it can."""
+        """Why it cannot be measured, in a sentence; None if it can."""
         try:
             outcome = json.loads(self.outcome.read_text(encoding="utf-8"))
         except (OSError, ValueError):

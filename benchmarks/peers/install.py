@@ -1,9 +1,9 @@
-"""Makes the environments of the packages that ganzoo is measured against, each beside the others.
+"""Makes the environments of the packages that ganzoo is measured against, one for each.
 
     python benchmarks/peers/install.py [NAME...]
 
 Each is a virtual environment that sees the torch of the environment this runs in, so that both sides compute with the
-same build. What was made before is made anew. Whether a package works is found out by training it on one batch.
+same build. Existing ones are replaced. To find out whether a package works, it is trained on one batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from peers.talk import PeerError, PeerProcess, mnist_folder  # noqa: E402
 
 
 def main() -> None:
-    """Install those that were named, or all."""
+    """Install the named packages, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)}; all by default")
     args = parser.parse_args()
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def install(package: Package) -> bool:
-    """Make a package's environment and try it; what came of it is written there, and said."""
+    """Make a package's environment and try it; the outcome is written there and printed."""
     try:
         build(package)
         greeting = attempt(package)
@@ -51,10 +51,10 @@ def install(package: Package) -> bool:
 
 
 def build(package: Package) -> None:
-    """The environment: what its requirements file names, of which each file is what was published when that was made.
+    """Make the environment from its requirements file, which pins the SHA-256 of every file.
 
-    Builds run in the environment itself, with a setuptools that is pinned too: pip checks no hashes of what it would
-    download to build with. ``-I`` keeps pip from importing modules of the working folder.
+    Builds run in the environment itself, with a setuptools that is pinned too, because pip does not check the hashes of
+    build dependencies that it downloads. ``-I`` keeps pip from importing modules of the working folder.
     """
     venv.EnvBuilder(clear=True, with_pip=True, symlinks=os.name != "nt").create(package.folder)
     ask = [str(package.python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -65,7 +65,7 @@ def build(package: Package) -> None:
         capture_output=True,
         text=True,
     ).stdout.strip()
-    # A path alone: the .pth files of those folders, and with them editable installs, are not followed.
+    # Only paths: the .pth files of those folders, and with them editable installs, are not followed.
     outer = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     (Path(purelib) / "shared-torch.pth").write_text("\n".join(outer) + "\n", encoding="utf-8")
     for file in (REQUIREMENTS / "setuptools.txt", package.requirements):
@@ -73,10 +73,10 @@ def build(package: Package) -> None:
 
 
 def attempt(package: Package) -> dict[str, object]:
-    """Train it on a few images and draw some.
+    """Train the package on a few images, and draw some.
 
     Raises:
-        PeerError: It cannot.
+        PeerError: It cannot train or draw.
     """
     with PeerProcess(package, mnist_folder(), batch=8) as peer:
         peer.train(1)
@@ -85,7 +85,7 @@ def attempt(package: Package) -> dict[str, object]:
 
 
 def reason(error: PeerError | subprocess.CalledProcessError) -> str:
-    """The last line of what went wrong."""
+    """The last line of an error's text."""
     said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return lines[-1] if lines else str(error)

@@ -1,10 +1,10 @@
 """torch-mimicry's DCGAN for 32x32 images, with the settings that its README gives for that size.
 
 Batches of 64, Adam with rate 2e-4 and betas (0, 0.9), a linear decay over 100,000 steps, and five steps of the
-discriminator to each of the generator. It knows three channels alone, so the digits are padded to 32x32 and repeated.
+discriminator for each of the generator. It supports only three channels, so the digits, padded to 32x32, are repeated.
 
-Importing it takes two modules that are not there: ``torch._six``, which torch has dropped, and tensorflow, which only
-its metrics use. Stand-ins take their places; nothing that is measured touches them.
+Importing it needs two modules that are not there: ``torch._six``, which torch has dropped, and tensorflow, which only
+its metrics use. Stand-ins replace them; nothing that is measured uses these.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CRITIC_STEPS = 5
 
 
 def stand_in(name: str, **members: object) -> None:
-    """A module that holds only these."""
+    """Install a stand-in module that has only these members."""
     module = ModuleType(name)
     vars(module).update(members)
     sys.modules[name] = module
@@ -40,7 +40,7 @@ from torch_mimicry.training import Trainer  # noqa: E402
 
 
 def build(args: argparse.Namespace, device: torch.device, scratch: Path) -> Peer:
-    """The README's example, with its DCGAN in the place of its SNGAN."""
+    """The README's example, with the package's DCGAN in place of its SNGAN."""
     generator = dcgan.DCGANGenerator32().to(device)
     discriminator = dcgan.DCGANDiscriminator32().to(device)
     data = padded_mnist(args.data, channels=3)

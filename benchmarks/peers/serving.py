@@ -1,9 +1,9 @@
-"""The peer's side of the talk: trains by the peer's own loop as many batches as it is asked to, and draws samples.
+"""The peer's side of the communication: trains a given number of batches by the peer's own loop, and draws samples.
 
 It runs inside the peer's environment and uses nothing of ganzoo. Every package here trains by "for batch in loader", so
-the loader is where it can be held: asked for a batch beyond those that were ordered, it first answers how long they
-took and waits for the next order. The peer's loop is entered once and never reaches an end of an epoch, so that its
-checkpoints and pictures cost it nothing.
+the loader can pause it: when asked for a batch beyond those that were ordered, the loader first answers how long they
+took, and waits for the next order. The peer's loop is entered once and never reaches the end of an epoch, so that its
+checkpoints and pictures take no time.
 
 Orders come as JSON lines on the standard input, and each is answered by one line on the standard output:
 
@@ -11,7 +11,7 @@ Orders come as JSON lines on the standard input, and each is answered by one lin
     {"do": "count", "batches": 1}                              {"flops": 81788928, "images": 64}
     {"do": "sample", "n": 100, "seed": 0, "path": "a.npz"}     {"path": "a.npz"}
 
-The first line is the peer's own: what it is and how it trains. After ``count`` the networks have been trained on.
+The first line comes without an order: what the peer is and how it trains. ``count`` also trains the networks.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Lambda, Normalize, Pad, ToTensor
 
 PADDING = 2
-"""On each side: from MNIST's 28x28 to the 32x32 that these packages build networks for."""
+"""Pixels on each side: from MNIST's 28x28 to the 32x32 that these packages build networks for."""
 
 AT_ONCE = 100
-"""Images drawn together."""
+"""Number of images drawn together."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Peer:
 
     Attributes:
         distribution: Its name on the package index.
-        networks: Its networks, by role; sampled from in evaluation mode.
-        draw: Gives so many images in [-1, 1], (n, 1, 32, 32).
+        networks: Its networks, by role; samples are drawn in evaluation mode.
+        draw: Draws this many images in [-1, 1], (n, 1, 32, 32).
         train: Enters the package's own training loop with a loader.
         loader: Its batches of real images.
         settings: Where its settings come from, in words.
-        batches_per_step: How many batches one step of its loop takes.
+        batches_per_step: Number of batches in one step of its loop.
     """
 
     distribution: str
@@ -67,12 +67,12 @@ class Peer:
 
 
 class Loader(DataLoader):  # type: ignore[type-arg]
-    """A DataLoader whose batches are only handed on while they are ordered."""
+    """A DataLoader that yields only the batches that are ordered, and waits otherwise."""
 
     desk: Desk | None = None
 
     def __iter__(self) -> Batches:  # type: ignore[override]
-        """The batches of one epoch after the other, without an end."""
+        """The batches of one epoch after another, endlessly."""
         return Batches(self._endless(), self.desk)
 
     def _endless(self) -> Iterator[Any]:
@@ -81,7 +81,7 @@ class Loader(DataLoader):  # type: ignore[type-arg]
 
 
 class Batches:
-    """What a loop goes through. The old ``next`` method gives a batch that nobody ordered: a look ahead."""
+    """The iterator of a training loop. Its old ``next`` method looks ahead: it returns a batch without an order."""
 
     def __init__(self, batches: Iterator[Any], desk: Desk | None) -> None:
         self.batches = batches
@@ -96,7 +96,7 @@ class Batches:
         return self.next()
 
     def next(self) -> Any:
-        """A batch at once; iterators of torch had this method until 1.13."""
+        """A batch, without waiting for an order; torch's iterators had this method until 1.13."""
         return next(self.batches)
 
 
@@ -113,7 +113,7 @@ class Desk:
         self.counter: FlopCounterMode | None = None
 
     def wait_for_order(self) -> None:
-        """Return at once while batches are left; else report on those that were ordered, and take orders."""
+        """Return at once while ordered batches are left; otherwise report on them, and take orders."""
         if self.left == 0:
             if self.ordered:
                 self._report()
@@ -122,12 +122,12 @@ class Desk:
         self.left -= 1
 
     def say(self, **answer: Any) -> None:
-        """One line."""
+        """Print one line."""
         print(json.dumps(answer), file=self.answers, flush=True)
 
     def _take(self, line: str) -> None:
         if not line:
-            raise SystemExit  # whoever gave orders is gone
+            raise SystemExit  # the process that gives orders is gone
         order = json.loads(line)
         if order["do"] == "sample":
             self._sample(order["n"], order["seed"], Path(order["path"]))
@@ -169,7 +169,7 @@ class Desk:
 
 
 def quantised(images: torch.Tensor) -> np.ndarray[Any, Any]:
-    """From (n, 1, 32, 32) in [-1, 1] to uint8 (n, 28, 28): the padding is cut off again."""
+    """From (n, 1, 32, 32) in [-1, 1] to uint8 (n, 28, 28), without the padding."""
     inner = images[:, 0, PADDING:-PADDING, PADDING:-PADDING].float()
     if inner.isnan().any():
         raise ValueError("the generator draws NaN")
@@ -184,15 +184,15 @@ def padded_mnist(folder: Path, channels: int = 1) -> Dataset[Any]:
 
 
 Build = Callable[[argparse.Namespace, torch.device, Path], Peer]
-"""Makes a peer from the command line's arguments, a device and a folder for what it wants to write."""
+"""Makes a peer from the command line's arguments, a device, and a folder for files that it writes."""
 
 
 def serve(build: Build, batch: int) -> None:
-    """What an adapter's file does when it is run.
+    """The main function of an adapter's file.
 
     Args:
         build: Makes the peer.
-        batch: How many images its documentation trains on at a time.
+        batch: The batch size of its documentation.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds torchvision's MNIST")
@@ -204,7 +204,7 @@ def serve(build: Build, batch: int) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     args.data = args.data.resolve()
-    # What packages print must not stand between the answers, from now on to the end.
+    # From now on, what packages print must not come between the answers.
     answers, sys.stdout = sys.stdout, Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     device = torch.device(args.device)
     with TemporaryDirectory() as scratch:
@@ -218,7 +218,7 @@ def serve(build: Build, batch: int) -> None:
 
 
 def introduction(peer: Peer) -> dict[str, Any]:
-    """The first line."""
+    """The first line: what the peer is and how it trains."""
     parameters = {role: sum(p.numel() for p in net.parameters()) for role, net in peer.networks.items()}
     return {
         "package": peer.distribution,

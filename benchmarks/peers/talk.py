@@ -1,4 +1,4 @@
-"""Our side of the talk with a peer's process; ``serving`` is the other."""
+"""Our side of the communication with a peer's process; ``serving`` is the other side."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from ganzoo_plugins.datasets.mnist.archive import unpack
 from peers.catalogue import HERE, Package
 
 ENVIRONMENT = {"MPLBACKEND": "Agg", "TENSORBOARD_LOGGING": "0", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
-"""No windows, no logs beyond what the package's training prints."""
+"""No windows, and no logs besides what the package's training prints."""
 
 
 class PeerError(Exception):
-    """A peer's process ended or answered nonsense; what it said last is the message."""
+    """A peer's process ended or gave an invalid answer; the message is the last line that it printed."""
 
 
 def mnist_folder() -> Path:
-    """A folder as torchvision's own download of MNIST would have left it; unpacked once."""
+    """A folder with MNIST as torchvision's own download leaves it; unpacked once."""
     folder = cache_folder("peers")
     unpack(folder / "MNIST" / "raw")
     return folder
 
 
 class PeerProcess:
-    """A package that trains in a process of its own and waits between orders.
+    """A package that trains in its own process and waits between orders.
 
     Args:
-        package: Which.
+        package: The package.
         data: The folder that holds torchvision's MNIST.
-        seed: Of its weights, its batches and its noise.
+        seed: Seed of its weights, its batches and its noise.
         device: Where it trains.
-        batch: Images at a time; what its documentation has where None.
-        threads: CPU threads; as many as torch takes where 0.
+        batch: Batch size; None takes that of its documentation.
+        threads: CPU threads; 0 leaves them to torch.
 
     Attributes:
-        greeting: What it says of itself: version, batch, parameters, ...
+        greeting: Its description of itself: version, batch, parameters, ...
 
     Raises:
-        PeerError: It cannot be started.
+        PeerError: Its process cannot be started, or does not answer.
     """
 
     def __init__(
@@ -92,11 +92,11 @@ class PeerProcess:
         return self.batch * int(self.greeting["batches_per_step"])
 
     def train(self, steps: int) -> float:
-        """Take so many steps, and give the seconds they took in its own process."""
+        """Take this many steps, and return the seconds that they took in its own process."""
         return float(self._ask(do="train", batches=steps * self.greeting["batches_per_step"])["seconds"])
 
     def flops_per_image(self) -> float:
-        """Floating-point operations of one step for each real image, counted while it is taken."""
+        """Floating-point operations of one step for each real image, counted while the step is taken."""
         answer = self._ask(do="count", batches=self.greeting["batches_per_step"])
         return float(answer["flops"]) / float(answer["images"])
 
@@ -112,7 +112,7 @@ class PeerProcess:
 
     def close(self) -> None:
         """End the process."""
-        with suppress(BrokenPipeError):  # an order that it did not live to read
+        with suppress(BrokenPipeError):  # it ended before it had read an order
             if self._process.stdin is not None:
                 self._process.stdin.close()
         try:

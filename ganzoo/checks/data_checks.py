@@ -1,4 +1,4 @@
-"""What datasets, extractors, metrics, priors and trackers must do, as far as that shows without files and services."""
+"""What datasets, extractors, metrics, priors and trackers must do, as far as checks need no files or services."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _create_extractor(entry: Entry[Any]) -> Extractor:
 
 
 def metric(entry: Entry[Any]) -> None:
-    """A metric is one, and says which way it is better, what its values are, and what it needs."""
+    """A metric is a ``Metric``, and declares which direction is better, which values it has, and what it needs."""
     found = _create_metric(entry)
     better, words = getattr(found, "better", None), getattr(found, "range", None)
     require(
@@ -162,7 +162,7 @@ def metric(entry: Entry[Any]) -> None:
 def score(entry: Entry[Any]) -> None:
     """A metric gives a finite number, the same for the same images, and an interval around it or None.
 
-    Those of trained models are left out: whose model it would have to be is not known.
+    Metrics of trained models are skipped, since the check does not know which model they need.
     """
     found = _create_metric(entry)
     n, features = max(128, found.least), _ToyExtractor(8 if found.needs_logits else 0, found.rejecting != "refuses")
@@ -205,11 +205,11 @@ def _no_samples() -> Features:
 
 
 class _ToyExtractor(Extractor):
-    """Eight pixels as features; for a classifier as the logits of eight classes too.
+    """Eight pixels as features and, for a classifier, as the logits of eight classes.
 
     Args:
         classes: 8 for a classifier, or 0.
-        rejects: Whether it puts an image that begins with a bright pixel into no class.
+        rejects: Whether it assigns images whose first pixel is bright to no class.
     """
 
     shape = GREY
@@ -249,7 +249,7 @@ class _ToyReference:
         return {**own, "content": "0" * 64, "extractor": "toy", "extractor_digest": self.extractor.digest}
 
     def radii(self, k: int) -> Tensor:
-        """The distance of each to the k-th nearest of the others, (n,) float64."""
+        """The distance of each image to its k-th nearest neighbour, (n,) float64."""
         return radii(self.features.values, k)
 
 
@@ -259,7 +259,7 @@ def _toy_images(split: Split, n: int) -> Dataset:
 
 
 def prior(entry: Entry[Any]) -> None:
-    """A prior draws finite float32 codes of its width, from the generator that it is given and from nothing else."""
+    """A prior draws finite float32 codes of its width, using only the generator that it is given."""
     if set(entry.options.types) - set(entry.options.defaults):
         return
     with plugin_code(entry, "to be built", "Build it from its defaults."):
@@ -286,7 +286,7 @@ def prior(entry: Entry[Any]) -> None:
 
 
 def tracker(entry: Entry[Any]) -> None:
-    """A tracker's class is one. It is not built, and nor is what a function makes: that may need a service."""
+    """A tracker's class is a ``Tracker``. No tracker is built, since that may need a service."""
     require(
         not isinstance(entry.factory, type) or issubclass(entry.factory, Tracker),
         f"{described(entry)} is not a Tracker.",

@@ -26,7 +26,7 @@ ODD_VALUES: tuple[Any, ...] = ({"no": {"such": ["value"]}}, [[{"no": "such"}]], 
 
 PACKAGE = Path(__file__).parents[1]
 STANDARD_LIBRARY = sysconfig.get_path("stdlib")
-"""Stack frames from there and from ganzoo itself never point at the plugin's mistake."""
+"""Stack frames in it, and in ganzoo itself, never point at the plugin's mistake."""
 
 
 class CheckFailed(GanzooError):
@@ -49,7 +49,7 @@ def require(condition: bool, sentence: str, remedy: str) -> None:
     """Fail the check unless the condition holds.
 
     Raises:
-        CheckFailed: It does not.
+        CheckFailed: The condition does not hold.
     """
     if not condition:
         raise CheckFailed(sentence, remedy)
@@ -62,7 +62,7 @@ def plugin_code(entry: Entry[Any], doing: str, remedy: str) -> Iterator[None]:
     Checks call ``entry.factory`` inside it: ``entry.create`` would wrap the exception in a sentence of its own.
 
     Args:
-        entry: Whose code runs inside the block.
+        entry: The entry whose code runs inside the block.
         doing: Completes "The loss 'x' fails ...": ``to build for 3x32x32 images``.
         remedy: What to change.
 
@@ -75,9 +75,10 @@ def plugin_code(entry: Entry[Any], doing: str, remedy: str) -> Iterator[None]:
 
 @contextmanager
 def caught(sentence: str, remedy: str) -> Iterator[None]:
-    """Turn whatever a plugin raises into a failure that names the exception and the plugin's own line.
+    """Turn any exception of a plugin into a failure that names the exception and the plugin's own line.
 
-    Ctrl-C and a request to terminate pass. ``sys.exit`` does not: it would end all checks, as passed with ``exit(0)``.
+    Ctrl-C and a request to terminate pass. ``sys.exit`` does not: it would end all checks, and ``exit(0)`` would look
+    as if they had passed.
 
     Args:
         sentence: What failed, without a full stop; the exception follows.
@@ -104,7 +105,7 @@ def caught(sentence: str, remedy: str) -> Iterator[None]:
 def _location(error: BaseException) -> str:
     """The innermost frame that belongs to none of torch, ganzoo and the standard library; empty if there is none.
 
-    Where ganzoo made a sentence of a plugin's exception, that one's.
+    If ganzoo has wrapped a plugin's exception in its own error, the plugin's exception counts.
     """
     frames = [*traceback.extract_tb(error.__traceback__)]
     if isinstance(error, GanzooError) and error.__cause__ is not None:
@@ -188,7 +189,7 @@ def types(entry: Entry[Any]) -> None:
 
 
 def _issues(entry: Entry[Any], options: Mapping[str, Any]) -> Sequence[ValidationIssue]:
-    """What is wrong with options. An error's text will not do: it counts what is beyond the first few."""
+    """The validation issues of options. The error's text is not enough: it only counts those after the first few."""
     try:
         entry.check(options)
     except ValidationFailed as error:

@@ -73,8 +73,8 @@ def global_state(entry: Entry[Any], zoo: Zoo) -> None:
 def _recorded_seeds(seeds: list[Any]) -> Iterator[None]:
     """Record each seed that is given to ``torch.manual_seed``, under whatever name a plugin imported it.
 
-    All its names are one function, which finds the generator in ``torch.random``; the checks themselves use that of
-    ``torch``.
+    All its names refer to one function, which uses the generator in ``torch.random``; the checks themselves use the one
+    in ``torch``.
     """
 
     class Recording:
@@ -90,7 +90,7 @@ def _recorded_seeds(seeds: list[Any]) -> Iterator[None]:
 
 
 def import_problems(plugins: Sequence[PluginInfo]) -> dict[str, Problems]:
-    """What is wrong with importing each plugin, by name. The imports run in a child process.
+    """The problems with importing each plugin, by name. The imports run in a child process.
 
     Raises:
         GanzooError: The child process failed.
@@ -109,7 +109,7 @@ def import_problems(plugins: Sequence[PluginInfo]) -> dict[str, Problems]:
 
 def main(plugins: Sequence[str]) -> None:
     """The child process: import each ``name=module`` or ``name=module:attribute``, then print what it did."""
-    # For good, because a plugin may print when the process ends, and by its number, because code in C may print too.
+    # Redirected for good, because a plugin may print at exit, and by descriptor, because C code may print too.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answer:
         os.dup2(2, 1)
         pairs = [plugin.partition("=") for plugin in plugins]

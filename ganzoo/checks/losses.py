@@ -43,7 +43,7 @@ def create(entry: Entry[Any], **options: Any) -> Any:
     """A new instance with these options, and defaults for the rest.
 
     Raises:
-        CheckFailed: It does not build, has the wrong base class, or is a regularizer of no player.
+        CheckFailed: It does not build, has the wrong base class, or is a regularizer with an unknown side.
     """
     with plugin_code(entry, "to build", "Give every option a default that works."):
         thing = entry.factory(**entry.check(options))
@@ -92,7 +92,7 @@ def require_scalar(value: Tensor, what: str) -> None:
         what: The start of the sentence: "The loss 'x' gives the generator".
 
     Raises:
-        CheckFailed: It is not.
+        CheckFailed: The loss is not.
     """
     require(isinstance(value, Tensor), f"{what} a loss of type {type(value).__name__}.", "Return a tensor.")
     require(value.shape == (), f"{what} a loss of shape {tuple(value.shape)}.", AVERAGE)
@@ -245,10 +245,10 @@ def weight(entry: Entry[Any]) -> None:
     """The weight is left to ganzoo to apply."""
     if not is_term(entry):
         return
-    # Of some, a weight is a share, which is less than 1.
+    # Some weights are shares, which are less than 1.
     (light, _), (heavy, _) = run_phase(entry, weight=0.25), run_phase(entry, weight=0.75)
     if entry.name not in light:
-        return  # ``penalty`` says that there is none
+        return  # ``penalty`` reports this
     require(
         torch.equal(light[entry.name], heavy[entry.name])
         and torch.allclose(heavy["loss"] - light["loss"], 0.5 * light[entry.name], atol=1e-5),
@@ -311,7 +311,7 @@ def logits(mean: float, n: int = 16) -> Tensor:
 def _losses(
     entry: Entry[Any], loss: AdversarialLoss, real: Tensor, fake: Tensor, where: str = ""
 ) -> Mapping[str, Tensor]:
-    """Each player's loss, a finite scalar; ``where`` tells the logits in the sentence of one that is none."""
+    """Each player's loss, checked to be a finite scalar; ``where`` describes the logits in the error message."""
     with plugin_code(entry, "on logits of shape (n,)", "Take logits (n,) and return a scalar."):
         found = {
             "discriminator": loss.discriminator(real, fake),
@@ -323,7 +323,7 @@ def _losses(
 
 
 def _gradients(entry: Entry[Any], loss: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-    """Of a loss by logits: zero by those that it does not use."""
+    """The gradients of a loss with respect to logits; zero for logits that it does not use."""
     with plugin_code(entry, "in the backward pass", "Do not detach the logits."):
         return torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
 

@@ -1,7 +1,7 @@
 """What every registered network must do: outputs of the right shape and range at any size, gradients everywhere.
 
-Networks are built for images. One that refuses images of every size is for something else, and is checked with sounds
-or points where it takes those.
+Networks are built for images. A network that refuses images of every size is checked with audio or points, if it
+accepts those.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ USE_EVERY_LAYER = "Use every parameter in forward, or remove it; keep fixed tens
 def build(
     entry: Network, shape: Shape, classes: int = 0, options: Mapping[str, Any] | None = None
 ) -> tuple[nn.Module, Spec]:
-    """The network and its spec, for images of one shape; where it refuses images, for what takes their place.
+    """The network and its spec, for images of one shape or, if it refuses images, for another modality.
 
     Raises:
-        CheckFailed: It does not build.
+        CheckFailed: The network does not build.
     """
     try:
         return _build(entry, Images(*shape), classes, options or {})
@@ -71,7 +71,7 @@ def _build(entry: Network, modality: Modality, classes: int, options: Mapping[st
 
 
 def _instead_of_images(entry: Network, shape: Shape, classes: int, options: Mapping[str, Any]) -> Modality | None:
-    """What a network takes that refuses images of every shape; None for one that takes some, or nothing known here."""
+    """The modality of a network that refuses images of every shape; None if it accepts some, or no modality fits."""
     with torch.random.fork_rng(devices=[]):
         for images in SHAPES:
             with suppress(CheckFailed):
@@ -181,8 +181,8 @@ def labels(entry: Network) -> None:
     network.eval()
     same, label = inputs(entry, spec, 1), torch.arange(10)
     repeated = same.repeat(10, *[1] * (same.dim() - 1))
-    # Noise within a network is drawn alike. A deep network's first weights may make very little of a label: anything
-    # but the same bits in the same places will do.
+    # Seeded, so that noise within the network is the same. A deep network may hardly react to labels at initialisation,
+    # so any difference in the outputs is enough.
     torch.manual_seed(0)
     out = forward(entry, network, repeated, label)
     torch.manual_seed(0)

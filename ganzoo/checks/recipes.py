@@ -1,6 +1,6 @@
 """What every registered recipe must do: build, and take training steps that never wait for the device.
 
-Recipes are built for images. One that refuses images is built for samples as its dataset has them.
+Recipes are built for images. A recipe that refuses images is built for its dataset's samples.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def load(entry: Entry[Any], zoo: Zoo) -> Recipe:
 
 
 def build(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> Assembly:
-    """The recipe's networks and objective, for images of one shape; where it refuses images, for its dataset's samples.
+    """The recipe's networks and objective, for images of one shape or, if it refuses images, its dataset's samples.
 
     Raises:
         CheckFailed: They do not build.
@@ -78,7 +78,7 @@ def _columns(recipe: Recipe, zoo: Zoo, modality: Modality) -> tuple[tuple[str, t
 
 
 def _other_than_images(recipe: Recipe, zoo: Zoo, shape: Shape) -> Modality | None:
-    """What a recipe trains on if not on images: its dataset's samples, or where that needs files, its networks'."""
+    """The modality of a recipe not for images: its dataset's or, if that needs files, its networks'; else None."""
     dataset = zoo.datasets.get(recipe.dataset.name)
     with TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         with suppress(CheckFailed), plugin_code(dataset, "in an empty folder", ""):
@@ -97,7 +97,7 @@ def capturable(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> int:
     """Two steps stay on the device, and never wait for it.
 
     Returns:
-        How many phases ran.
+        The number of phases that ran.
     """
     recipe, modality = load(entry, zoo), build(entry, zoo, shape).spec.modality
     with fake_device(entry) as device:

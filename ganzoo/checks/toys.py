@@ -28,7 +28,7 @@ OTHER_THAN_IMAGES: Mapping[Shape, tuple[Modality, ...]] = {
     GREY: (Audio(1, 4096), Points(1, 1, 2)),
     COLOUR: (Audio(1, 16384), Points(1, 1, 3)),
 }
-"""What takes the place of images of a shape for a network that refuses images."""
+"""Modalities in place of images of a shape, for networks that refuse images."""
 SEEDED = "Draw with torch's default generator, which ganzoo seeds."
 SPEC = Spec((1, 28, 28), GaussianPrior(dim=8), classes=3)
 AS_BUFFER = "Keep it with self.register_buffer(...) and change it in place, so that checkpoints hold it."
@@ -37,7 +37,7 @@ ON_DEVICE = (
     "`if`, and create tensors on the device of the inputs."
 )
 DEVICE = torch.device("meta")
-"""What stands in for a GPU. It is not the CPU, and every build of torch has it."""
+"""The stand-in for a GPU: it is not the CPU, and every build of torch has it."""
 COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_, torch.ops.aten.lift_fresh)
 
 
@@ -172,8 +172,8 @@ def take_steps(
 def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
     """Run a block on tensors without values, on a device that stands in for a GPU.
 
-    Code fails there that reads a value, or branches on one; that combines a tensor on the CPU with one on the device;
-    and that copies from one to the other. Modules are built on the CPU, and brought to the device by ``on_device``.
+    Code fails there if it reads a value or branches on one, combines a tensor on the CPU with one on the device, or
+    copies from one to the other. Modules are built on the CPU, and moved to the device by ``on_device``.
 
     Yields:
         The device.
@@ -199,7 +199,7 @@ def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
 
 @contextmanager
 def _known_operators() -> Iterator[None]:
-    """End a block at an operator that this torch cannot run without values, which tells nothing of the code."""
+    """End a block at an operator that this torch cannot run without values, which says nothing about the code."""
     try:
         yield
     except NotImplementedError as error:
@@ -214,7 +214,7 @@ class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = function(*args, **(kwargs or {}))
         if function.overloadpacket in COPIES:
             places = {leaf.device.type for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)}
-            # Since torch 2.15, torch.tensor(number, device=...) is no copy but lifts what was copied already.
+            # Since torch 2.15, torch.tensor(number, device=...) does not copy, but lifts a tensor copied before.
             lifted = function.overloadpacket is torch.ops.aten.lift_fresh and places != {"cpu"}
             if len(places) > 1 or lifted:
                 raise RuntimeError("a tensor is copied between the CPU and the device")
@@ -222,8 +222,8 @@ class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def on_device(module: nn.Module, device: torch.device) -> None:
-    """Put a module's parameters and buffers on a device, without values. What it keeps elsewhere stays on the CPU."""
-    placed: dict[int, Any] = {}  # what modules share, they still share
+    """Put a module's parameters and buffers on a device, without values. Tensors kept elsewhere stay on the CPU."""
+    placed: dict[int, Any] = {}  # tensors that modules share stay shared
     for part in module.modules():
         for tensors in (part._parameters, part._buffers):
             for name, old in tensors.items():
@@ -248,9 +248,9 @@ def hidden_state(module: nn.Module) -> dict[str, Any]:
 
 
 def hidden_words(module: nn.Module) -> dict[str, str]:
-    """``hidden_state`` as text, to tell later whether training changed it.
+    """``hidden_state`` as text, to find out later whether training changed it.
 
-    Not as copies: those of objects that print their address would always differ, and a graph cannot be copied.
+    Not as copies: copies of objects that print their address would always differ, and a graph cannot be copied.
     Collections of modules are left out, since a module may print its buffers.
     """
     return {name: repr(value) for name, value in hidden_state(module).items() if not _contains(value, nn.Module)}
@@ -260,7 +260,7 @@ def require_no_hidden_state(entry: Entry[Any], before: Mapping[str, str], module
     """Fail if a module keeps a tensor outside its buffers, or if training changed one of its plain attributes.
 
     Args:
-        entry: Whose modules they are.
+        entry: The entry that the module belongs to.
         before: ``hidden_words`` before training.
         module: The same module after a few steps.
 

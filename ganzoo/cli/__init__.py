@@ -62,7 +62,7 @@ NO_SPACE = {
 ESCAPE = "ganzoo.escape"
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
-"""That of the copy of click that typer carries, which it does not show otherwise."""
+"""The exception class of the copy of click within typer, which does not export it."""
 
 
 def _version(requested: bool) -> None:
@@ -90,11 +90,11 @@ def main() -> None:
     logging.getLogger("ganzoo").addHandler(LogHandler())
     try:
         try:
-            # Otherwise typer prints its errors itself, and what was typed into them past the door to the terminal.
+            # Otherwise typer prints its errors itself, and with them the user's input unescaped.
             code = app(standalone_mode=False)
         finally:
-            sys.excepthook = _show_bug  # now, because typer has put one of its own there
-            # A full disk may only show when the buffer is written, which must not wait for the interpreter's shutdown.
+            sys.excepthook = _show_bug  # only now, because typer installs its own
+            # A full disk may show only when the buffer is flushed, which must not wait for the interpreter's shutdown.
             sys.stdout.flush()
         sys.exit(code)
     except ClickException as error:
@@ -118,7 +118,7 @@ def main() -> None:
         if error.filename is None:
             raise
         _exit(one_line(f"{error.filename} cannot be read or written: {error.strerror}."), 1)
-    except UnicodeEncodeError as error:  # of a path or value that was to be written into a file
+    except UnicodeEncodeError as error:  # a path or value that was to be written into a file
         culprit = ascii(error.object[max(0, error.start - 40) : error.end + 20])
         _exit(f"Not UTF-8, so it cannot be recorded: {culprit}. Use a path without such bytes.", 2)
     except (MemoryError, RuntimeError) as error:
@@ -128,11 +128,11 @@ def main() -> None:
 
 
 def _prepare_streams() -> None:
-    """Standard streams that take any text, and are there.
+    """Make sure that all standard streams are open, and that the output streams accept any text.
 
-    A name or path may hold what the terminal's encoding lacks, or bytes that are no text. It is escaped as in JSON, so
-    that JSON stays what it is. A stream that the caller closed leads nowhere: its number must not fall to the next file
-    that is opened, into which libraries would print.
+    A name or path may contain characters that the terminal's encoding lacks, or bytes that are not text. They are
+    escaped as in JSON, so that JSON stays valid. A stream that the caller closed is replaced by the null device: the
+    next file that is opened must not get its descriptor, since libraries would print into that file.
     """
     codecs.register_error(ESCAPE, _escaped)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -151,7 +151,7 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
 
 
 def _show_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A traceback: it may quote a stranger's file, too."""
+    """Print a traceback, escaped: it may quote an untrusted file."""
     say("".join(traceback.format_exception(kind, error, trace)).rstrip(), err=True)
 
 
@@ -171,8 +171,8 @@ def _drop_output() -> None:
 
 
 def _exit_with_usage(error: Any) -> None:
-    """End as for any mistake of the user's: one sentence, and where to read more."""
-    if type(error).__name__ == "NoArgsIsHelpError":  # whose making has printed the help
+    """Exit as for any mistake of the user: with one sentence, and where to read more."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # its constructor has printed the help
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)
     sentence = error.format_message()

@@ -48,7 +48,7 @@ def check(
     with Progress(console=bar, transient=True, disable=as_json or not bar.is_terminal) as progress:
         for case in progress.track(checks, description="checking"):
             try:
-                with redirect_stdout(sys.stderr):  # what a plugin prints is no result, and no JSON
+                with redirect_stdout(sys.stderr):  # a plugin's prints must not mix with results or JSON
                     case.run()
             except CheckFailed as error:
                 what = {"plugin": case.plugin, "thing": case.thing, "check": case.check}

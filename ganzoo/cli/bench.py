@@ -20,7 +20,7 @@ Shard = Annotated[
 ]
 
 FOR_OTHER_HARDWARE = "*-gpu"
-"""How recipes are called that a CPU is too slow for: only a pattern that says so takes them."""
+"""Names of recipes for which a CPU is too slow; only a pattern that contains -gpu selects them."""
 
 
 def bench(
@@ -68,7 +68,7 @@ def bench(
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON on standard output.")] = False,
 ) -> None:
-    """Train a matrix of recipes, datasets and seeds. What is done is skipped, what was cut off is resumed.
+    """Train a matrix of recipes, datasets and seeds. Finished runs are skipped, interrupted ones resumed.
 
     A metric that a finished run lacks is scored from its kept weights, without training. Any number of these commands
     share the work of one results folder.
@@ -117,10 +117,10 @@ def bench(
 
 
 def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:
-    """Every n-th job, beginning with the k-th, where a shard is k/n; all without one.
+    """Every n-th job, beginning with the k-th, for the shard ``k/n``; all jobs for None.
 
     Raises:
-        GanzooError: It is something else.
+        GanzooError: The shard does not have this form.
     """
     if shard is None:
         return list(jobs)

@@ -1,6 +1,6 @@
-"""What is printed with rich: its console behind the door to the terminal, scores as a table, and a run's progress.
+"""Output with rich: a console that escapes untrusted text, scores as a table, and a run's progress.
 
-Apart from ``terminal.py``, because rich takes a moment to import.
+Separate from ``terminal.py``, because rich takes a moment to import.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Record = dict[str, Any]
 
 
 class Console(rich.console.Console):
-    """rich's, for tables and bars: it takes text as it is, without markup, and escapes what would steer a terminal.
+    """rich's console for tables and bars, without markup, and with everything escaped that could control a terminal.
 
     Args:
         stderr: Whether it prints on standard error.
@@ -59,11 +59,11 @@ class Console(rich.console.Console):
         super().__init__(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """As rich's, which measures text here before it breaks or cuts it."""
+        """Like rich's, with the text escaped: rich measures it here, before it wraps or cuts it."""
         return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """As rich's; it goes through here whatever is printed, whether a table's cell or a bar."""
+        """Like rich's, with the text escaped: everything that is printed passes through here, tables and bars too."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
@@ -73,12 +73,12 @@ SCORE_HEADINGS = ("value", "95%", "real vs\nreal", "above\nreal")
 
 
 def show_scores(records: Sequence[Record], compared: Sequence[float | None] | None, against: str) -> None:
-    """Print scores as a table: which way each is better, what real images score beside it, and the protocol below.
+    """Print scores as a table: each with the better direction and the score of real images, and the protocols below.
 
     Args:
-        records: As in scores.jsonl.
-        compared: For each the value to compare it with, or None; None where nothing is compared.
-        against: Where those are from.
+        records: Scores as in scores.jsonl.
+        compared: For each score, the value to compare it with, or None; None if nothing is compared.
+        against: Where these values come from.
     """
     has_weights = any(record["weights"] for record in records)
     table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
@@ -110,12 +110,12 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
 
 
 def arrowed(record: Record) -> str:
-    """A score's metric, and which way it is better: ``fid@mnist-cnn ↓``."""
+    """A score's metric, with the better direction: ``fid@mnist-cnn ↓``."""
     return f"{record['metric']} {ARROWS[better(record['metric'].partition('@')[0])]}"
 
 
 def score_cells(record: Record) -> list[str]:
-    """A score beside its interval and that of real images, without spaces, so that narrow terminals cut none."""
+    """A score, its interval, real vs real, and the excess over it; no spaces, so that narrow terminals cut nothing."""
     ends = "\N{EN DASH}".join(f"{end:.3g}" for end in record["interval"]) if record.get("interval") else "-"
     above = excess(record["value"], record.get("floor"), record.get("sd")).replace(" ", "")
     return [_number(record["value"]), ends, _number(record.get("floor")), above]
@@ -126,15 +126,15 @@ def _number(value: float | None) -> str:
 
 
 class Bars:
-    """rich's bars on a terminal, and sentences above them.
+    """rich's progress bars on a terminal, and sentences above them.
 
     Args:
-        columns: Of each bar.
-        over: Seconds that the estimate of the time left looks back.
+        columns: Columns of each bar.
+        over: Seconds of past progress from which the time left is estimated.
 
     Attributes:
-        console: Standard error.
-        bars: Shown on a terminal alone.
+        console: The console, on standard error.
+        bars: The bars, shown only on a terminal.
     """
 
     def __init__(self, *columns: ProgressColumn, over: float = 30.0) -> None:
@@ -148,11 +148,11 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.bars.disable:  # rich before 14 ends its line even so
+        if not self.bars.disable:  # if disabled, rich before 14 still prints a line end
             self.bars.stop()
 
     def warn_of(self, zoo: Zoo) -> None:
-        """One line for each plugin that could not be loaded; the rest goes on."""
+        """Print one line for each plugin that could not be loaded."""
         for problem in zoo.problems:
             self.say(problem.sentence, "yellow")
 
@@ -162,7 +162,7 @@ class Bars:
 
 
 SECONDS_BETWEEN_LINES = 60.0
-"""Without a terminal."""
+"""Seconds between two lines of progress without a terminal."""
 
 
 class RunProgress(Bars, Tracker):
@@ -178,7 +178,7 @@ class RunProgress(Bars, Tracker):
             TextColumn("{task.fields[score]}", style="cyan", markup=False),
         )
         self._total = 0
-        self._lined: tuple[float, float, int] | None = None  # the last line, and where the first step ended
+        self._lined: tuple[float, float, int] | None = None  # time of the last line; time and images at the first step
         self._task: TaskID | None = None
 
     def callbacks(self) -> Callbacks:
@@ -209,7 +209,7 @@ class RunProgress(Bars, Tracker):
                 self.console.print(f"{record['images']:,} images: {text}")
 
     def summarise(self, finished: RunFolder) -> None:
-        """The closing table: final scores with real vs real and protocol, throughput, and where the run is."""
+        """Print final scores with real vs real and protocol, throughput, the diagnosis, and where the run is."""
         title, scores = f"{finished.info['recipe']}: {finished.info['reason']}", finished.final_scores()
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
         table.add_column("metric", no_wrap=True)
@@ -232,7 +232,7 @@ class RunProgress(Bars, Tracker):
         from ganzoo.runs.diagnosis import examine
 
         diagnosis = examine(finished)
-        for line in diagnosis.lines(unjudged=False):  # the doctor and the report tell those who ask
+        for line in diagnosis.lines(unjudged=False):  # the doctor and the report show the unjudged
             style = "yellow" if diagnosis.findings else None
             self.console.print(line, style=style, soft_wrap=True)
         self.console.print(f"Saved to {finished.path}", soft_wrap=True)
@@ -252,7 +252,7 @@ class RunProgress(Bars, Tracker):
             self._line_a_minute(images)
 
     def _line_a_minute(self, images: int) -> None:
-        """How far the training is, where no terminal shows a bar: a log file, a batch queue."""
+        """Print the training's progress if no terminal shows a bar, as in a log file or a batch queue."""
         now = time.monotonic()
         if self._lined is None:
             self._lined = (now, now, images)
@@ -260,6 +260,6 @@ class RunProgress(Bars, Tracker):
         if self.console.is_terminal or now - last < SECONDS_BETWEEN_LINES:
             return
         self._lined = (now, began, before)
-        rate = (images - before) / (now - began)  # evaluation included: this is about waiting
+        rate = (images - before) / (now - began)  # evaluation included, since the user waits for that too
         left = max(0.0, self._total - images) / max(rate, 1e-9) / 60
         self.console.print(f"{images:,} of {self._total:,} images, about {left:,.0f} min left", soft_wrap=True)

@@ -122,8 +122,8 @@ def evaluate(
     pretrained = zoo_name(what) is not None
     is_run = pretrained or (Path(what) / "run.json").exists()
     run, records = _score_run(Path(what), given) if is_run else (None, _score_pictures(what, given))
-    run = None if pretrained else run  # whose card stays as it was made
-    # Saved before they are shown: whoever reads standard output may be gone.
+    run = None if pretrained else run  # a pretrained generator's card never changes
+    # Saved before they are shown, since standard output may be closed by now.
     unsaved = [error for error in (_add_to_run(run, records), _append(out, records)) if error is not None]
     if as_json:
         print_json({"scores": records})
@@ -150,7 +150,7 @@ class Comparison:
         self._found: dict[tuple[str, str | None], float | None] = {}
 
     def __call__(self, coming: Sequence[tuple[str, Protocol]]) -> None:
-        """Find the counterparts of scores before minutes are spent on them; raises where none can be compared."""
+        """Find the counterparts of scores before minutes are spent on them; raises an error if none can be compared."""
         from ganzoo.evaluation.protocol import counterparts
 
         values, refused = counterparts(coming, self._others, self._against)
@@ -164,7 +164,7 @@ class Comparison:
 
 
 def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError | None:
-    """Append scores to their run's own, all of them or none; an error that can wait until they are shown."""
+    """Append scores to those of their run, all or none; returns an error that can wait until the scores are shown."""
     if run is None:
         return None
     try:
@@ -181,7 +181,7 @@ def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError
 
 
 def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
-    """Append scores to a file, all of them or none; an error that can wait until they are shown."""
+    """Append scores to a file, all or none; returns an error that can wait until the scores are shown."""
     from ganzoo.files import append_lines, locked_append
 
     if out is None:
@@ -204,9 +204,9 @@ def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the command was given; None is left to the run, or to the defaults above.
+    """The command's arguments; None leaves the choice to the run, or to the defaults above.
 
-    ``compare`` is called with the names and protocols of the scores to come, and says which cannot be compared.
+    ``compare`` is called with the names and protocols of the scores to come, and reports those it cannot compare.
     """
 
     dataset: str | None

@@ -23,7 +23,7 @@ MOST_OF_A_NAME = 28
 
 
 def warn_of_problems(zoo: Zoo) -> None:
-    """One sentence for each plugin that was refused."""
+    """Print one sentence for each plugin that was refused."""
     for problem in zoo.problems:
         say(problem.sentence, err=True, colour="yellow")
 
@@ -69,7 +69,7 @@ def list_(
 
 
 def _matches(entry: Entry[Any], words: Sequence[str]) -> bool:
-    """Whether each of the words is in the name or another name for it, in the summary or in the paper."""
+    """Whether each of the words is in the name, an alias, the summary or the paper."""
     text = " ".join([entry.name, *entry.aliases, entry.summary, entry.paper or ""]).casefold()
     return all(word.casefold() in text for word in words)
 
@@ -143,7 +143,7 @@ def show(
     warn_of_problems(zoo)
     found = _found(name, kind, zoo)
     if recipes := [entry for entry in found if entry.kind == "recipe"]:
-        for other in found:  # a pretrained generator is called like its recipe
+        for other in found:  # a pretrained generator has its recipe's name
             if other not in recipes:
                 say(f"This is the recipe; see also `ganzoo show {name} --kind {other.kind}`.", err=True)
         found = recipes
@@ -249,14 +249,14 @@ def in_words(schema: dict[str, Any]) -> str:
 
 
 def show_yaml(facts: dict[str, Any], comment: str = "") -> None:
-    """Facts as YAML, below a comment."""
+    """Print facts as YAML, below a comment."""
     from ganzoo.registry import strict
 
     _print_yaml("\n".join(filter(None, [comment, strict.dump(facts)])))
 
 
 def _print_yaml(text: str) -> None:
-    """In colour on a terminal; unchanged into a file, where broken lines would no longer be YAML."""
+    """Print in colour on a terminal, and unchanged into a file, where wrapped lines would no longer be YAML."""
     from rich.syntax import Syntax
 
     from ganzoo.cli.console import Console

@@ -1,4 +1,4 @@
-"""What a person sees while a matrix trains. Everything goes to standard error."""
+"""The progress of a matrix in training. Everything goes to standard error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ganzoo.studies.worker import Watcher
 
 
 class BenchProgress(Bars, Watcher):
-    """A bar for the whole and one for each running job on a terminal, and a line for each job that ended."""
+    """On a terminal, a bar for the whole matrix and one for each running job; and a line for each job that ends."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ class BenchProgress(Bars, Watcher):
         self._shown: dict[Job, int] = {}
 
     def planned(self, todo: Sequence[Job], known: Sequence[ScoredRun], to_score: Sequence[Job]) -> None:
-        """Say what there is to do, and what is done."""
+        """Print how many jobs are to be done, and how many are done; show the bars."""
         failed = sum(run.record.status == "failed" for run in known)
         parts = [f"{len(todo)} to train", f"{len(known) - failed} already done"]
         if to_score:
@@ -42,35 +42,35 @@ class BenchProgress(Bars, Watcher):
         self.bars.start()
 
     def began(self, job: Job) -> None:
-        """Show its bar."""
+        """Show the job's bar."""
         self._tasks[job] = self.bars.add_task(job.label, total=job.recipe.train.images)
 
     def advanced(self, job: Job, images: int) -> None:
-        """Move its bar, and that of the whole."""
+        """Move the job's bar, and that of the whole matrix."""
         self.bars.update(self._tasks[job], completed=images)
         self._move_whole(job, images)
 
     def ended(self, job: Job, run: ScoredRun | None) -> None:
-        """One line, and its bar goes."""
+        """Print one line, and remove the job's bar."""
         self.bars.remove_task(self._tasks.pop(job))
         self._move_whole(job, job.recipe.train.images)
         self.say(f"{job.label}: {_outcome(run)}", "red" if run and run.record.status == "failed" else None)
 
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
-        """One line."""
+        """Print one line."""
         self._move_whole(job, job.recipe.train.images)
         self.say(f"{job.label}, by another worker: {_outcome(run)}")
 
     def scored(self, job: Job, run: ScoredRun) -> None:
-        """One line with all its scores."""
+        """Print one line with all its scores."""
         self.say(f"{job.label}: {_outcome(run)}")
 
     def unscored(self, job: Job, reason: str) -> None:
-        """One line."""
+        """Print one line."""
         self.say(f"{job.label}: {reason}", "red")
 
     def summarise(self, planned: Sequence[Job], runs: Sequence[ScoredRun], results: Path) -> None:
-        """The closing line."""
+        """Print the closing line."""
         failed = sum(run.record.status == "failed" for run in runs)
         self.say(f"{len(runs) - failed} of {len(planned)} done, {failed} failed. Saved to {results}")
 

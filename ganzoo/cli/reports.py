@@ -121,7 +121,7 @@ def leaderboard(
     found = []
     if (results / STUDIES / RUNS).is_file():
         zoo = load_zoo()
-        warn_of_problems(zoo)  # whose studies would be missing from the page
+        warn_of_problems(zoo)  # their studies would be missing from the page
         found = answers(results, zoo)
     written = write_leaderboard(results, readme, work, found)
     files = [str(path) for path in written.files]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 NEW, DONE = "new", "done"
-"""The status of a folder without a run, and that of a run that needs nothing more."""
+"""The status of a folder without a run, and that of a finished run."""
 
 
 def run(
@@ -71,7 +71,7 @@ def run(
     if profile and resume is not None:
         raise GanzooError("--profile looks at the first steps of a run.", "Give a recipe instead of --resume.")
     if profile and continue_:
-        # Refused now rather than when the same command resumes the run, perhaps at night.
+        # Refused now rather than when the same command resumes the run later, perhaps unattended.
         raise GanzooError(
             "--profile looks at the first steps of a run, and --continue may resume one.", "Leave one of the two out."
         )
@@ -91,7 +91,7 @@ def run(
     with joined() as processes:
         status = NEW
         if continue_ and out is not None:
-            # What the main process sees: a folder may reach the others late.
+            # The status that the main process sees: others may see a new folder late.
             status = processes.broadcast_bytes(_status(out).encode() if processes.is_main else b"").decode()
         if not processes.is_main:
             if status != DONE:
@@ -106,7 +106,7 @@ def run(
             zoo = load_zoo()
             progress.warn_of(zoo)
             if status != NEW and out is not None:
-                # The command is the same each time, so it says nothing new.
+                # The command is the same each time, so its options change nothing.
                 _refuse_another_training(out, recipe, data, overrides, zoo)
                 resume, recipe, out, overrides = out, None, None, []
             if resume is not None:
@@ -138,20 +138,20 @@ def run(
 
 
 def outcome(finished: RunFolder) -> dict[str, Any]:
-    """What a script wants to know of a finished run: ``{"run", "images", ..., "scores": [the last ones]}``."""
+    """The facts about a finished run for scripts: ``{"run", "images", ..., "scores": [the final ones]}``."""
     facts = {key: finished.info.get(key) for key in ("recipe", "status", "images", "seconds", "images_per_second")}
     return {"run": str(finished.path), **facts, "scores": finished.final_scores()}
 
 
 def _status(folder: Path) -> str:
-    """The status of the run in a folder; ``NEW`` where there is none yet, or only what a kill left."""
+    """The status of the run in a folder; ``NEW`` if there is none yet, or only the remains of a killed process."""
     from ganzoo.runs.folder import RunFolder
 
     return str(RunFolder.open(folder).info.get("status")) if (folder / "run.json").exists() else NEW
 
 
 def _take_part(processes: Processes, *, resuming: bool) -> None:
-    """Run the same program, without a folder to write to; what concerns all processes, the main one says."""
+    """Train along with the main process, without a folder to write to; errors in all processes are reported by it."""
     from ganzoo.errors import Diverged, Interrupted, Terminated
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.start import resume, start
@@ -177,14 +177,14 @@ def _done_already(folder: Path, *, as_json: bool) -> None:
 
 
 def _recipe(recipe: str, data: Path | None, overrides: list[str], zoo: Zoo) -> Recipe:
-    """The recipe that the command names, on the user's own pictures where it names those."""
+    """The recipe that the command names, on the user's own pictures if it names some."""
     from ganzoo.config.loading import load_recipe, recipe_for
 
     return load_recipe(recipe, zoo, overrides) if data is None else recipe_for(data, recipe, zoo, overrides)
 
 
 def _length_is_unknown(recipe: Recipe, overrides: list[str]) -> bool:
-    """Whether nobody chose how long to train: a recipe's length fits its own dataset; on others it may take hours."""
+    """Whether own pictures are to be trained on without a chosen length: the recipe's may be too long for them."""
     from ganzoo.config.loading import OWN_PICTURES
 
     chosen = any(override.startswith(("train.images=", "train=")) for override in overrides)
@@ -194,10 +194,10 @@ def _length_is_unknown(recipe: Recipe, overrides: list[str]) -> bool:
 def _refuse_another_training(
     folder: Path, recipe: str | None, data: Path | None, overrides: list[str], zoo: Zoo
 ) -> None:
-    """Refuse to go on with a run of other settings than the command's.
+    """Refuse to continue a run whose settings differ from the command's.
 
     Raises:
-        GanzooError: They would give other weights.
+        GanzooError: The command's settings would give other weights.
     """
     from ganzoo.config.identity import training_digest
     from ganzoo.runs.folder import RunFolder

@@ -21,9 +21,9 @@ from ganzoo.cli.terminal import (
 from ganzoo.errors import GanzooError
 
 DEFAULT = 64
-"""Images."""
+"""Number of images."""
 MOST_COLUMNS = 40
-"""Classes that get a column each."""
+"""Up to this many classes get a column each."""
 
 
 def sample(

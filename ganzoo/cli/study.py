@@ -65,7 +65,7 @@ def show_study(
 
 
 def _cost_in_words(study: Study, cost: Cost) -> list[str]:
-    """Lines: what is trained, what that takes here, and how fast each row is."""
+    """Lines about the number of trainings, their time on this machine, and the speed of each row."""
     from ganzoo.reports.templates import duration, short
 
     cells = len(study.rows) * len(study.setting_names)
@@ -125,7 +125,7 @@ def run_studies(
     allow_code: AllowCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train what a study has no record of yet, and make its page. What was cut off is resumed.
+    """Train what a study has no record of yet, and make its page. Interrupted runs are resumed.
 
     Any number of these commands share the work of one results folder, on one machine or on many.
     """
@@ -220,7 +220,7 @@ def _studies(names: list[str], zoo: Zoo, *, quick: bool) -> list[Study]:
 
 
 def _tell(pages: list[StudyPage], as_json: bool) -> None:
-    """Verdicts, and where the pages are."""
+    """Print verdicts, and where the pages are."""
     if as_json:
         print_json({"studies": [page.plain() for page in pages]})
         return

@@ -1,7 +1,7 @@
-"""What the commands share: the only door to the terminal, and what only the person there may allow.
+"""Shared by the commands: the only functions that print to the terminal, and options that only its user can set.
 
-What is printed, here and by ``console.py``, may be a stranger's, and must not steer the terminal. What the options
-below allow, no recipe, run folder or cache can.
+Text that is printed here and by ``console.py`` may be untrusted, and must not control the terminal. No recipe, run
+folder or cache can allow what the options below allow.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ganzoo.errors import GanzooError, visible
 
 
 def say(text: object = "", *, err: bool = False, colour: str | None = None) -> None:
-    """Print text, lines and all.
+    """Print text of one or more lines.
 
     Args:
         text: Control characters and changes of writing direction in it are escaped.
-        err: On standard error, where everything goes that is no result.
-        colour: On a terminal.
+        err: Whether to print on standard error, as for everything that is not a result.
+        colour: Its colour on a terminal.
     """
     typer.secho(visible(str(text)), fg=colour, reset=colour is not None, err=err)
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
-    """Print JSON on standard output; what would steer a terminal is escaped as JSON escapes it."""
+    """Print JSON on standard output; characters that could control a terminal are escaped as in JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     typer.echo("".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text))
 
@@ -95,6 +95,6 @@ WrittenAsJson = Annotated[bool, typer.Option("--json", help="Print what was writ
 
 
 def refuse_missing_folder(out: Path) -> None:
-    """Raise where a file cannot be written because its folder does not exist, before anything is computed."""
+    """Raise an error, before anything is computed, if a file to be written is in a folder that does not exist."""
     if not out.parent.is_dir():
         raise GanzooError(f"No such folder: {out.parent}.", "Create it first, or give another --out.")

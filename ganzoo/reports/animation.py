@@ -1,4 +1,4 @@
-"""``ganzoo animate``: a run's sample grids, or a walk through its latent space, as one moving picture."""
+"""``ganzoo animate``: a run's sample grids, or a walk through its latent space, as one animation."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ if TYPE_CHECKING:
 SUFFIXES = (".gif", ".webp")
 MOST_FRAMES = 120
 SECONDS, SLOWEST, FASTEST, PAUSE = 6.0, 0.4, 0.05, 1.5
-"""Of a training: in all, a frame at most and at least, and the last frame besides."""
+"""Seconds of a training's animation: in all, for one frame at most and at least, and extra for the last frame."""
 ROWS, COLUMNS, MOST_COLUMNS = 4, 8, 10
-"""Of a walk; a conditional generator has a class in each column."""
+"""Grid of a walk; a conditional generator has one class in each column."""
 STOPS, STEPS, STEP_SECONDS = 5, 14, 0.06
-"""Random codes that each walk passes on its way back to its beginning; frames from one to the next, and their time."""
+"""Random codes on each walk, which ends where it begins; frames from one code to the next, and seconds of a frame."""
 SMALL = 480
-"""Pictures are enlarged by a whole number up to this width or height."""
+"""Pictures are enlarged by a whole number, to about this width or height."""
 STRIP, BAR, INK, LINE = 22, 3, (200, 200, 200), (90, 150, 210)
 
 
 def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
-    """A run's sample grids in order, each with the images shown until then, and how long each is shown, in seconds.
+    """A run's sample grids in order, captioned with the images shown until then, and the seconds to show each for.
 
-    Of a training in the plane, whatever its report replays.
+    For a training in the plane, the frames are those that its report replays.
 
     Raises:
-        GanzooError: It has fewer than two grids.
+        GanzooError: The run has fewer than two grids.
     """
     found = list(_planes(run)) or list(_grids(run.path / "samples"))
-    # A grid of another size would be cut off; runs of one recipe have none.
+    # A grid of another size would be cut off; a run normally has none.
     found = [(images, picture) for images, picture in found if picture.size == found[-1][1].size]
     if len(found) < 2:
         raise GanzooError(
@@ -57,7 +57,7 @@ def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
 
 
 def _planes(run: RunFolder) -> Iterator[tuple[int, Image.Image]]:
-    """Dots on black, the plane being [-1, 1] x [-1, 1]."""
+    """Samples as dots on black, for the plane [-1, 1] x [-1, 1]."""
     for images, kept in run.planes():
         if not is_plane(kept):
             continue
@@ -75,23 +75,26 @@ def _grids(samples: Path) -> Iterator[tuple[int, Image.Image]]:
             with open_picture(path, ("PNG",)) as picture:
                 yield int(path.stem), picture.convert("L" if picture.mode == "L" else "RGB")
         except GanzooError:
-            continue  # cut short by a crash
+            continue  # truncated by a crash
 
 
 def walk(
     generator: TrainedGenerator, weights: Weights | None = None, *, seed: int = 0
 ) -> tuple[list[Image.Image], list[float]]:
-    """Samples that change as each moves through latent space, from code to code and back to its first one.
+    """Samples that each move through latent space, from code to code and back to the first.
 
-    Between Gaussian codes the way leads along the sphere, see ``run_figures.between``.
+    Between Gaussian codes, the path follows the sphere, see ``run_figures.between``.
 
     Args:
-        generator: Of a run that draws images from codes.
-        weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
-        seed: Of the codes.
+        generator: The generator of a run that draws images from codes.
+        weights: ``ema`` or ``raw``; None is ``ema`` if the run kept it.
+        seed: Seed of the codes.
+
+    Returns:
+        The frames, and the seconds for which to show each.
 
     Raises:
-        GanzooError: It draws no images.
+        GanzooError: The generator draws no images.
     """
     spec = generator.assembly.spec
     if not isinstance(spec.modality, Images):
@@ -116,7 +119,7 @@ def walk(
 
 
 def encoded(frames: Sequence[Image.Image], seconds: Sequence[float], suffix: str) -> bytes:
-    """An endless GIF or lossless WebP of frames of one size.
+    """Encode frames of one size as an endlessly looping GIF or lossless WebP.
 
     Args:
         frames: At least one, grey or RGB.
@@ -139,7 +142,7 @@ def _enlarged(picture: Image.Image) -> Image.Image:
 
 
 def _captioned(picture: Image.Image, caption: str, share: float) -> Image.Image:
-    """A picture above a caption, and a bar as long as a share of its width."""
+    """A picture above a caption and a progress bar that fills a share of its width."""
     canvas = Image.new("RGB", (picture.width, picture.height + BAR + STRIP))
     canvas.paste(picture)
     draw = ImageDraw.Draw(canvas)

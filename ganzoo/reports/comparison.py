@@ -23,7 +23,7 @@ from ganzoo.runs.folder import RunFolder
 
 MARK = "<title>ganzoo: comparison</title>"
 MOST_RUNS = 12
-"""Beyond that, nobody tells the curves apart."""
+"""With more, the curves could not be told apart."""
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -33,7 +33,7 @@ class Side:
     """One of the runs.
 
     Attributes:
-        name: Its folder's name, or as much of its path as tells it from the others.
+        name: Its folder's name, or the end of its path that distinguishes it from the others.
         info: Its run.json.
         state: Its status in words.
         images: Real images shown.
@@ -63,7 +63,7 @@ class ScoreRow:
         metric: The metric and its protocol.
         floor: Real vs real, or None.
         cells: For each run, its score or None.
-        best: Of the cells' values, the best one; None where fewer than two are known, or no direction is better.
+        best: The best of the cells' values; None if fewer than two are known, or no direction is better.
     """
 
     metric: MetricKey
@@ -73,14 +73,15 @@ class ScoreRow:
 
 
 def write_comparison(paths: Sequence[Path], out: Path) -> Path:
-    """Compare runs on a page that needs nothing else.
+    """Compare runs on a self-contained page.
 
     Args:
         paths: Run folders, finished or not.
-        out: The page; one of an earlier comparison is replaced.
+        out: The page; that of an earlier comparison is replaced.
 
     Raises:
-        GanzooError: There are too few or too many, one is no run, or the page's place is taken by another file.
+        GanzooError: There are too few or too many, one is named twice or is not a run, another file is in the page's
+            place, or the page cannot be written.
     """
     if not 2 <= len(paths) <= MOST_RUNS:
         raise GanzooError(
@@ -115,7 +116,7 @@ def facts(sides: Sequence[Side]) -> dict[str, Any]:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """The shortest ends of the paths that distinguish them."""
     deepest = max(len(path.parts) for path in paths)
     for parts in range(1, deepest):
         names = ["/".join(path.parts[-parts:]) for path in paths]

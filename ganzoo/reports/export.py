@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 HTML = Path(__file__).with_name("html")
 TOLERANCE = 1e-5
-"""Between what ONNX Runtime and torch draw from the same codes, in [-1, 1]."""
+"""Largest allowed difference between what ONNX Runtime and torch draw from the same codes, in [-1, 1]."""
 OPSET = 17
 CHECKED = 16
-"""Samples that are compared."""
+"""Number of samples that are compared."""
 CODES = 256
-"""Latent codes in the page, which it starts from."""
+"""Number of latent codes in the page, to start from."""
 DIRECTIONS, MEASURED = 6, 512
-"""Directions in latent space that the page moves along, and samples that they are found with."""
+"""Number of latent directions that the page can move along, and of samples that they are computed from."""
 
 
 class _Graph(nn.Module):
-    """What is exported: from codes, and labels where they count, to what the generator draws, in [-1, 1]."""
+    """The exported function: from codes, and labels if the recipe is conditional, to samples in [-1, 1]."""
 
     def __init__(self, objective: Objective, networks: dict[str, nn.Module]) -> None:
         super().__init__()
@@ -54,12 +54,12 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
     ``sample`` (n, *shape) in [-1, 1].
 
     Args:
-        generator: Of a run.
-        weights: ``ema`` or ``raw``; None is ``ema`` where the run kept it.
+        generator: A run's generator.
+        weights: ``ema`` or ``raw``; None is ``ema`` if the run kept it.
 
     Raises:
         GanzooError: onnx or onnxruntime is not installed, or the generator starts from images.
-        RunError: Its operations cannot be exported, or the graph draws something else than torch.
+        RunError: Its operations cannot be exported, or the graph's samples differ from torch's.
     """
     try:
         import onnx  # noqa: F401 - torch needs it
@@ -85,11 +85,11 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
         "x.shape[0] is exported as it varies, len(x) is not."
     )
     with torch.no_grad(), warnings.catch_warnings(), foreign_code("The generator cannot be exported", remedy):
-        warnings.simplefilter("ignore")  # of the tracer: what it warns of, the comparison below finds
+        warnings.simplefilter("ignore")  # the tracer's: the comparison below finds what it warns of
         torch.onnx.export(
             graph,
             inputs,
-            cast("str", buffer),  # its annotation leaves out the files that it takes
+            cast("str", buffer),  # it also accepts files, which its annotation leaves out
             dynamo=False,
             opset_version=OPSET,
             input_names=names,
@@ -98,7 +98,7 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
         )
     model = buffer.getvalue()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what fails becomes a sentence
+    options.log_severity_level = 4  # failures are reported below
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     for n in (CHECKED, 1):
         given = [one[:n] for one in inputs]
@@ -115,7 +115,7 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
 
 
 def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
-    """A page that draws a generator's samples in the browser, with nothing but itself.
+    """A self-contained page that draws a generator's samples in the browser.
 
     Raises:
         GanzooError: As for ``to_onnx``, or its samples are not images.
@@ -158,7 +158,7 @@ def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:
     codes = spec.prior.sample(MEASURED, torch.Generator().manual_seed(1), torch.device("cpu"))
     labels = torch.arange(MEASURED) % spec.classes if spec.classes else None
     drawn = generator.decode(codes, labels, weights).flatten(1).float()
-    for label in range(spec.classes):  # the class has buttons of its own
+    for label in range(spec.classes):  # remove the class, which has its own buttons
         drawn[label :: spec.classes] -= drawn[label :: spec.classes].mean(0)
     drawn -= drawn.mean(0)
     k = min(DIRECTIONS, codes.shape[1], drawn.shape[1])
@@ -173,7 +173,7 @@ def _base64(content: bytes) -> str:
 
 
 def export(generator: TrainedGenerator, out: Path, weights: Weights | None = None) -> int:
-    """Write FILE.onnx, or else a page; returns its bytes."""
+    """Write an ONNX file if ``out`` ends in .onnx, otherwise a page; returns its size in bytes."""
     content = to_onnx(generator, weights) if out.suffix == ".onnx" else to_html(generator, weights).encode()
     write_atomically(out, content)
     return len(content)

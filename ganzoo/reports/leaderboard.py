@@ -1,6 +1,7 @@
-"""The front page of results: what studies found, samples of every recipe, and the leaderboard.
+"""The front page of results: verdicts of studies, samples of every recipe, and the leaderboard.
 
-Made from ``runs.jsonl`` and ``scores.jsonl``, and from those of the studies: index.html, README.md and samples.png.
+It consists of index.html, README.md and samples.png, made from the ``runs.jsonl`` and ``scores.jsonl`` of the bench and
+of the studies.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ MARKS = {
     "README.md": (TITLE, "# Leaderboard\n\nMade by `ganzoo leaderboard`"),
     "index.html": ("<title>ganzoo: results</title>", "<title>ganzoo: leaderboard</title>"),
 }
-"""By which pages of ours are told from files of somebody else's; the second are an earlier version's."""
+"""Beginnings that distinguish our pages from other files; each second one is that of earlier versions."""
 SOFTWARE = "ganzoo leaderboard"
 MARKERS = BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 5
-"""Recipes of each ranking in the main README while no study has results; one of each when some has."""
+"""Recipes of each ranking in the main README while no study has results; with results, only one of each."""
 LARGEST = 2
-"""Rankings in the main README: those of the most recipes."""
+"""Number of rankings in the main README: those with the most recipes."""
 FEW = 5
-"""Verdicts in the main README."""
+"""Number of verdicts in the main README."""
 UNANSWERED = (
     "No study has all its runs yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
 )
@@ -61,7 +62,7 @@ COUNTED = {
     "cannot tell": ("cannot be told", "cannot be told"),
     "not tested yet": ("is not tested yet", "are not tested yet"),
 }
-"""What is said of one claim with a verdict, and of several, the clearest first."""
+"""The words for a verdict on one claim and on several, the clearest verdict first."""
 EFFECT = (
     "Effect: how many times better the method scores than what it is compared with, by geometric means over seeds (of "
     "a share such as an accuracy, by its odds); below 1 it is worse. In round brackets: its 95% confidence interval, "
@@ -97,9 +98,9 @@ class Finding:
     Attributes:
         verdict: ``holds``, ``does not hold``, ``cannot tell`` or ``not tested yet``.
         says: The claim.
-        paper: Whose it is.
+        paper: The paper that makes it.
         on: The measure that decides.
-        effect: In words, with its interval.
+        effect: The effect in words, with its interval.
         decided: Whether the verdict is one of the first two.
     """
 
@@ -118,8 +119,8 @@ class Answer:
     Attributes:
         name: The study.
         question: What it asks.
-        page: Its page, relative to the results; None where it has not been made.
-        findings: Of its claims, in their order.
+        page: Its page, relative to the results; None if it has not been made.
+        findings: The findings on its claims, in their order.
     """
 
     name: str
@@ -129,7 +130,7 @@ class Answer:
 
     @property
     def in_short(self) -> str:
-        """How many claims have which verdict: ``2 hold, 1 does not hold``."""
+        """The number of claims with each verdict: ``2 hold, 1 does not hold``."""
         return _counted(self.findings) or "no claims: see its table"
 
 
@@ -170,16 +171,16 @@ def _findings(findings: Iterable[Finding]) -> str:
 
 
 def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
-    """What stands between the markers of the main README: a few verdicts, and the best recipes.
+    """The text between the markers of the main README: a few verdicts, and the best recipes.
 
     Args:
         made: The leaderboards.
         results: The path from the README to the results.
-        has_picture: Whether ``samples.png`` is there.
+        has_picture: Whether to show ``samples.png``.
         answers: What studies found.
     """
     parts = [f"![Samples of the best recipes]({results}/samples.png)"] if has_picture else []
-    # Those that say yes or no come first, and each study has its say before one has a second.
+    # Decided claims come first, and every study's first claim comes before any second one.
     few = sorted(
         ((not one.decided, number, one) for answer in answers for number, one in enumerate(answer.findings)),
         key=lambda found: found[:2],
@@ -275,7 +276,7 @@ def _commands(made: Sequence[Ranking]) -> Iterable[str]:
 
 
 def where(contender: Contender) -> str:
-    """Number format, engine, threads and hardware, in one line."""
+    """Precision, engine, threads and hardware, in one line."""
     newest = contender.newest
     threads = f"{newest.threads} thread{'' if newest.threads == 1 else 's'}"
     on_gpu = bool(newest.environment.get("gpu"))
@@ -310,22 +311,22 @@ def _table(headings: dict[str, str], rows: Iterable[Sequence[str]]) -> str:
 
 
 ROWS = 8
-"""Rows of images in the grids that runs leave."""
+"""Rows of images in a run's grids."""
 ACROSS, DOWN = 4, 2
 SIDE = 96
-"""Of a plot of points, in pixels."""
+"""Largest side of a thumbnail of a plot of points, in pixels."""
 BEST = 8
-"""Recipes in the picture of the best."""
+"""Number of recipes in the picture of the best."""
 MARGIN, TITLE_HEIGHT = 8, 42
-"""Around a grid in that picture and above it, in pixels."""
+"""Space beside a grid in that picture and above it, in pixels."""
 
 
 def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
-    """A record's picture, None where there is none that may be shown.
+    """A record's picture; None if there is none that may be shown.
 
     Args:
-        record_samples: Where it is, relative to ``folder``; what leads out of it is not followed.
-        folder: Of the results.
+        record_samples: Its path, relative to ``folder``; a path out of the folder is not followed.
+        folder: The results folder.
     """
     if record_samples is None:
         return None
@@ -341,7 +342,7 @@ def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """Four by two images of a grid, pixel for pixel; a plot of points smaller as a whole."""
+    """Four by two images of a grid, pixel for pixel; a plot of points is scaled down as a whole."""
     pitch, rest = divmod(image.height - GAP, ROWS)
     if rest or pitch > SIDE:
         small = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
@@ -351,9 +352,10 @@ def thumbnail(image: Image.Image) -> Image.Image:
 
 
 def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
-    """One PNG with the samples of the best recipes, each with its name and score; None where there are no pictures.
+    """One PNG with the samples of the best recipes, each with its name and score; None if there are no pictures.
 
-    Of the first dataset's first tables, with labels and without equally many, the best first, each recipe once.
+    They come from the first tables of the first dataset: equally many with labels and without, the best first, each
+    recipe once.
     """
     tables = [ranking.tables[0] for ranking in made if ranking.tables and ranking.dataset == made[0].dataset]
     found: list[tuple[Place, Image.Image]] = []
@@ -370,7 +372,7 @@ def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
 
 @own_settings()
 def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
-    """Grids pixel for pixel, smaller ones as many times enlarged as fits, so that rows and columns are aligned."""
+    """Grids in aligned rows and columns, pixel for pixel; smaller ones are enlarged by the largest factor that fits."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -405,11 +407,11 @@ def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
 
 @dataclass(frozen=True)
 class Written:
-    """What was made.
+    """The files that were made.
 
     Attributes:
-        files: The paths.
-        recipes: How many contenders there are on all leaderboards.
+        files: Their paths.
+        recipes: Number of contenders on all leaderboards.
     """
 
     files: tuple[Path, ...]
@@ -421,11 +423,11 @@ class Row:
     """A contender on the page.
 
     Attributes:
-        contender: Who.
+        contender: The contender.
         picture: Some of its samples, or None.
-        where: What it ran on.
-        places: How it did in each of the ranking's tables.
-        views: How it did in each view of the headline, with a mark where views disagree.
+        where: Precision, engine, threads and hardware of its runs.
+        places: Its place in each of the ranking's tables.
+        views: Its place in each view of the headline, with a mark where views disagree.
     """
 
     contender: Contender
@@ -440,11 +442,11 @@ class Sheet:
     """A ranking on the page.
 
     Attributes:
-        ranking: What it shows.
-        rows: In the order of the first table.
-        plots: For each table, quality against each cost.
-        views: The first view of the headline against each other one.
-        shown_as: For each view of the headline the table that has the same column, or None.
+        ranking: The ranking.
+        rows: Its rows, in the order of the first table.
+        plots: For each table, plots of quality against each cost.
+        views: Plots of the first view of the headline against each other view.
+        shown_as: For each view of the headline, the index of the table that has the same column, or None.
     """
 
     ranking: Ranking
@@ -480,12 +482,13 @@ def write_leaderboard(
 
     Args:
         results: Where ``runs.jsonl`` and ``scores.jsonl`` are.
-        readme: A file to put the short table into, between its markers; None to leave all others alone.
-        work: Where ``ganzoo bench`` keeps run folders: scores that ``ganzoo eval`` added to one are collected first.
+        readme: A file whose text between the markers is replaced with the summary; None for no such file.
+        work: Where ``ganzoo bench`` keeps run folders; scores that ``ganzoo eval`` added to them are collected first.
         answers: What studies found, see ``study_report.answers``.
 
     Raises:
-        GanzooError: There are no records, ``readme`` has no markers, or a file of theirs is somebody else's.
+        GanzooError: There are no records, ``readme`` has no markers, or a file to be overwritten is not the
+            leaderboard's.
     """
     if work is not None and _recorded(results):
         collect_added_scores(Ledger(results), work)
@@ -508,18 +511,18 @@ def write_leaderboard(
 
 
 def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
-    """Refuse to overwrite files that have the names of the leaderboard's and are not its own.
+    """Refuse to overwrite files that have the leaderboard's file names but were not made by it.
 
     Args:
         results: The folder.
         except_for: A file in which only a part is replaced.
 
     Raises:
-        GanzooError: A file there is somebody else's.
+        GanzooError: A file there was not made by the leaderboard.
     """
     own = {name: any(begins_like(results / name, mark) for mark in marks) for name, marks in MARKS.items()}
     with suppress(GanzooError), open_picture(results / "samples.png", ("PNG",)) as picture:
-        # Earlier versions left no mark in it, but always made the pages as well.
+        # Earlier versions did not mark the picture, but always made the pages as well.
         own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
     for name in (*MARKS, "samples.png"):
         path = results / name
@@ -537,7 +540,7 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
 def rewritten(
     readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool, answers: Sequence[Answer] = ()
 ) -> str:
-    """A README with the short table of these leaderboards between its markers, and the picture if it has none.
+    """A README with the summary of these leaderboards between its markers, and the picture if it has none elsewhere.
 
     Raises:
         GanzooError: It cannot be read, or has no markers.
@@ -553,7 +556,7 @@ def rewritten(
 
 
 def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ()) -> str:
-    """``index.html``: needs no other file, and no network."""
+    """``index.html``, which needs no other file and no network."""
     sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
     context = {"sheets": sheets, "answers": answers, "excess": EXCESS, "disagree": DISAGREE}
     return page("leaderboard.html", "leaderboard.js", {**context, "effect": EFFECT})

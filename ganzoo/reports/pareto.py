@@ -1,4 +1,4 @@
-"""Quality against what it cost, and against another view of quality: one point a contender."""
+"""Plots of quality against cost, and against another view of quality, with one point per contender."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^vP"
 CORNERS = ((6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"))
-"""Where a label may stand beside its point: right, left, above, below; in points."""
+"""Possible positions of a label beside its point, in points: right, left, above, below."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What lies along the horizontal axis.
+    """A cost, on the horizontal axis.
 
     Attributes:
-        name: For ids.
-        label: At the axis.
-        of: A contender's cost, None where it is not known.
-        formatted: A cost in words.
-        is_clocked: Whether it depends on the machine, so that recipes of two machines are not compared by it.
+        name: The name in HTML ids.
+        label: The axis label.
+        of: Returns a contender's cost, or None if it is unknown.
+        formatted: Formats a cost for the reader.
+        is_clocked: Whether it depends on the machine, so that it does not compare recipes across machines.
     """
 
     name: str
@@ -62,12 +62,12 @@ class _Point:
 
 
 def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
-    """Quality over a cost, both on logarithmic axes where that is possible.
+    """Quality over a cost, both on logarithmic axes if possible.
 
     Args:
-        table: Whose scores.
-        cost: What lies along the horizontal axis.
-        name: Of the plot within its page.
+        table: The scores.
+        cost: The cost on the horizontal axis.
+        name: Name of the plot within its page.
     """
     points = points_of(table, cost)
     if not points:
@@ -79,7 +79,7 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
     def set_axes(axes: Axes) -> None:
         for best in fronts:
             axes.plot([p.x for p in best], [p.y for p in best], color=SERIES[1], linewidth=1, drawstyle="steps-post")
-        # A line far below every point would leave the plot empty between them; the text above the table has it as well.
+        # A line far below every point would leave the plot mostly empty; the text above the table gives its value too.
         if floor is not None and not spread_out([floor, min(point.y for point in points)]):
             axes.axhline(floor, color=REAL, linewidth=1, linestyle=(0, (1, 2)))
             where = axes.get_yaxis_transform()
@@ -98,12 +98,12 @@ def quality_against(table: Table, cost: Cost, name: str) -> Markup | Absent:
 
 
 def views_against_one_another(first: Table, other: Table, name: str) -> Markup | Absent:
-    """Scores in two views of the headline: where the views agree, points follow a curve.
+    """Scores in two views of the headline: if the views agree, the points follow a curve.
 
     Args:
-        first: Along the horizontal axis.
-        other: Along the vertical axis.
-        name: Of the plot within its page.
+        first: The view on the horizontal axis.
+        other: The view on the vertical axis.
+        name: Name of the plot within its page.
     """
     beside = {id(place.contender): place.value for place in other.scored}
     points = [
@@ -131,7 +131,7 @@ def views_against_one_another(first: Table, other: Table, name: str) -> Markup |
 
 
 def points_of(table: Table, cost: Cost) -> list[_Point]:
-    """The scores of a table over what they cost, where that is known."""
+    """The scores of a table with their costs, as far as the costs are known."""
     return [
         _Point(place, x, place.value.mean)
         for place in table.scored
@@ -140,7 +140,7 @@ def points_of(table: Table, cost: Cost) -> list[_Point]:
 
 
 def front(table: Table, points: Sequence[_Point]) -> list[_Point]:
-    """The points that no other beats at the same cost or less, by rising cost."""
+    """The Pareto front: points that no other point beats at the same cost or less, by rising cost."""
     best: list[_Point] = []
     for point in sorted(points, key=lambda point: (point.x, _badness(table, point))):
         if not best or _badness(table, point) < _badness(table, best[-1]):
@@ -160,9 +160,9 @@ def _plot(
     title: str,
     name: str,
 ) -> Markup:
-    """Points, each with a tooltip; those of the fronts come first and are emphasised; each hardware has its marker.
+    """Points, each with a tooltip; those of the fronts come first and are emphasised; each hardware has its own marker.
 
-    Names stand beside points where there is room, the first ones first; the rest keep their tooltips.
+    Points are labelled with their names if there is room, the first ones first; the others have only their tooltips.
     """
     hardware = list(dict.fromkeys(point.hardware for point in points))
     emphasised = sum(map(len, fronts))
@@ -183,7 +183,7 @@ def _plot(
             ]
             canvas.legend(handles=handles, loc="outside upper left")
         canvas.draw_without_rendering()
-        # The line of the best runs to the right from one, then down to the next.
+        # The front's line goes right from each point, then down to the next.
         steps = [((a.x, a.y), (b.x, a.y), (b.x, b.y)) for best in fronts for a, b in pairwise(best)]
         taken = [box(axes, (point.x, point.y), (point.x, point.y), 3) for point in points]
         taken += [box(axes, start, end, 0.5) for a, corner, b in steps for start, end in ((a, corner), (corner, b))]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
-# On import, matplotlib reads a file ``matplotlibrc`` in the working folder, which may be a stranger's. So it is first
-# imported here: other modules take what they need of it from this one, or import it when they draw.
+# On import, matplotlib reads a file ``matplotlibrc`` in the working folder, which may be untrusted. So its first import
+# is here: other modules import what they need of it from this one, or import it when they draw.
 try:
     _here: Path | None = Path.cwd()
     os.chdir(sys.prefix)
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 INK, LINE, REAL = "#010101", "#010102", "#010103"
 SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115", "#010116")
-"""Colours that no plot has by itself, each replaced by a variable of the style sheet."""
+"""Colours that do not otherwise occur in plots, each replaced by a variable of the style sheet."""
 
 THEME: Mapping[str, str] = {
     INK: "var(--ink-soft)",
@@ -51,12 +51,12 @@ THEME: Mapping[str, str] = {
 }
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "v", "D", "P", "X")
-"""Colour alone tells nobody apart who sees two of them as one."""
+"""Readers with colour blindness cannot distinguish lines by colour alone."""
 
 SETTINGS: Any = {
-    "svg.fonttype": "none",  # the reader's fonts, text that can be searched
-    "svg.hashsalt": "ganzoo",  # the same plot, the same bytes
-    "text.parse_math": False,  # a dollar in a stranger's name is a dollar
+    "svg.fonttype": "none",  # text in the reader's fonts, which can be searched
+    "svg.hashsalt": "ganzoo",  # the same plot gives the same bytes
+    "text.parse_math": False,  # names may contain dollar signs
     "font.size": 8.5,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -83,11 +83,11 @@ class Line:
     """A curve.
 
     Attributes:
-        name: For the legend.
-        x: Increasing.
-        y: As many.
-        low: The lower edge of its shade; none where it is empty.
-        high: And the upper.
+        name: Its name in the legend.
+        x: Increasing values.
+        y: As many values.
+        low: The lower edge of its shaded range; empty for no range.
+        high: The upper edge.
     """
 
     name: str
@@ -99,7 +99,7 @@ class Line:
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Use matplotlib as it comes, whatever a ``matplotlibrc`` says: no LaTeX is started, and all plots look alike."""
+    """Use matplotlib's default settings, not a ``matplotlibrc``: LaTeX never starts, and all plots look alike."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield
@@ -107,9 +107,9 @@ def own_settings() -> Iterator[None]:
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
-    """A figure in the pages' style, in inches."""
+    """A figure in the pages' style, with its size in inches."""
     with own_settings(), matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
-        # Of names in a script that the measuring font lacks, which the reader's font draws all the same.
+        # Matplotlib warns of letters that its own font lacks; the reader's font may have them.
         warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
@@ -123,12 +123,12 @@ def curves(
 
     Args:
         lines: At least one.
-        title: Read aloud in place of the plot.
-        x: What lies along the horizontal axis.
-        y: And along the vertical one.
-        name: Of the plot within its page; letters, digits and hyphens.
-        floor: A horizontal line, or None.
-        log: Whether the vertical axis is logarithmic; only where every value is positive.
+        title: Title for screen readers.
+        x: Label of the horizontal axis.
+        y: Label of the vertical axis.
+        name: Name of the plot within its page; letters, digits and hyphens.
+        floor: Real vs real, drawn as a horizontal line, or None.
+        log: Whether the vertical axis is logarithmic; ignored unless every value is positive.
     """
     columns = 4 if max(len(line.name) for line in lines) <= 8 else 2
     with drawing(4.9, 2.3 + 0.16 * -(-len(lines) // columns)) as (figure, axes):
@@ -155,7 +155,7 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = axis.get_view_interval()
-    # Within two decades, whole powers of ten alone would be one or two ticks; within a factor of five, so would these.
+    # Within two decades, powers of ten give only one or two ticks; within a factor of five, so do these steps.
     steps = (1.0, 2.0, 5.0) if high < 100 * low else (1.0,)
     decades = ticker.LogLocator(10, steps, numticks=10)
     axis.set_major_locator(ticker.MaxNLocator(6) if high < 5 * low else decades)
@@ -168,9 +168,9 @@ def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | Non
 
     Args:
         figure: Drawn with the colours of this module.
-        title: Read aloud in its place.
-        name: Keeps its ids apart from those of other plots of the page.
-        tooltips: Sentences by the ``gid`` of what they belong to.
+        title: Title for screen readers.
+        name: Prefix of its ids, which distinguishes them from those of other plots on the page.
+        tooltips: Tooltip texts, by the ``gid`` of their elements.
     """
     with StringIO() as file:
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -191,18 +191,18 @@ def svg(figure: Figure, title: str, name: str, tooltips: Mapping[str, str] | Non
 
 
 def box(axes: Axes, start: tuple[float, float], end: tuple[float, float], margin: float) -> Bbox:
-    """The rectangle around two places of a plot, in pixels."""
+    """The bounding box of two points of a plot, in pixels, enlarged by a margin."""
     places = axes.transData.transform([start, end])
     (left, low), (right, high) = places.min(axis=0), places.max(axis=0)
     return Bbox.from_extents(left - margin, low - margin, right + margin, high + margin)
 
 
 def shortened(name: str, width: int = 28) -> str:
-    """A name that leaves room for the plot."""
+    """A name cut to a width in characters, to leave room for the plot."""
     return name if len(name) <= width else f"{name[: width - 1]}…"
 
 
 def spread_out(values: Iterable[float]) -> bool:
-    """Whether values span more than a factor of ten, so that a logarithmic axis tells more."""
+    """Whether the positive values span more than a factor of ten, so that a logarithmic axis shows more."""
     some = [value for value in values if value > 0]
     return bool(some) and max(some) > 10 * min(some)

@@ -1,4 +1,4 @@
-"""Which recipe ranks where: scores of one metric and protocol, and the headline metrics side by side."""
+"""Rankings of recipes: by the scores of one metric and protocol, and by the headline metrics side by side."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class MetricKey:
         name: ``<metric>@<extractor>``.
         key: Equal for scores that may be compared, and only for those.
         protocol: The protocol in one line.
-        reference: Equal for scores of as many samples against the same real images, whatever the metric.
+        reference: Equal for scores, by any metric, of the same number of samples against the same real images.
     """
 
     name: str
@@ -50,7 +50,7 @@ class MetricKey:
 
     @classmethod
     def of(cls, score: Mapping[str, Any]) -> MetricKey:
-        """What a score measures."""
+        """The metric and protocol of a score."""
         compared = {key: value for key, value in score["protocol"].items() if key not in NOT_COMPARED}
         key = json.dumps([score["metric"], compared], sort_keys=True, default=str)
         reference = json.dumps([compared.get(one) for one in REFERENCE], default=str)
@@ -58,7 +58,7 @@ class MetricKey:
 
     @property
     def better(self) -> Better:
-        """Which way is better; lower for a metric that is not known."""
+        """Which direction is better; lower for an unknown metric."""
         return better(self.name.partition("@")[0])
 
     @property
@@ -67,14 +67,14 @@ class MetricKey:
         return HEADINGS[self.better]
 
     def badness(self, value: float, floor: float | None) -> float:
-        """What sorts scores from the best to the worst."""
+        """The sort key that orders scores from best to worst."""
         if self.better == "neither":
             return abs(value - (floor or 0.0))
         return value if self.better == "lower" else -value
 
 
 def whole(scores: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The scores that have everything a page shows."""
+    """The scores that have every field that a page shows."""
     return [
         score
         for score in scores
@@ -86,13 +86,13 @@ def whole(scores: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class Spread:
-    """What several seeds gave.
+    """The mean and range of a value over seeds.
 
     Attributes:
-        mean: Over the seeds.
-        low: The lowest.
-        high: The highest.
-        seeds: How many there are.
+        mean: The mean.
+        low: The lowest value.
+        high: The highest value.
+        seeds: Number of seeds.
     """
 
     mean: float
@@ -102,14 +102,14 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Spread | None:
-        """Of those that are known; None where none is."""
+        """The spread of the known values; None if there are none."""
         known = [value for value in values if value is not None]
         return cls(fmean(known), min(known), max(known), len(known)) if known else None
 
 
 @dataclass(frozen=True)
 class Contender:
-    """The runs of one recipe on one dataset, alike in hardware, threads, precision and engine: only their seeds differ.
+    """Runs of one recipe on one dataset with the same hardware, threads, precision and engine: only their seeds differ.
 
     Attributes:
         runs: At least one.
@@ -119,22 +119,22 @@ class Contender:
 
     @property
     def newest(self) -> RunRecord:
-        """The record that stands for all in what does not depend on the seed."""
+        """The newest record, which stands for all in everything that does not depend on the seed."""
         return self.runs[-1].record
 
     @cached_property
     def done(self) -> tuple[ScoredRun, ...]:
-        """The runs that ended well."""
+        """The runs that finished."""
         return tuple(run for run in self.runs if run.record.status == "done")
 
     @cached_property
     def failed(self) -> tuple[ScoredRun, ...]:
-        """Those that did not."""
+        """The runs that failed."""
         return tuple(run for run in self.runs if run.record.status == "failed")
 
     @property
     def trouble(self) -> str | None:
-        """What went wrong in the newest failed run, and in how many, None where all is well."""
+        """What went wrong in the newest failed run, and the number of failures; None if no run failed."""
         if not self.failed:
             return None
         sentence = self.failed[-1].record.error or "It failed without a message."
@@ -157,12 +157,12 @@ class Contender:
 
     @property
     def parameters(self) -> int:
-        """Trainable numbers of all networks."""
+        """Number of trainable parameters of all networks."""
         return sum(self.newest.parameters.values())
 
     @property
     def flops(self) -> float | None:
-        """Floating-point operations of a whole training, None where they could not be counted."""
+        """Floating-point operations of a whole training; None if they could not be counted."""
         per_image = self.newest.flops_per_image
         return None if per_image is None or self.images is None else per_image * self.images.mean
 
@@ -172,13 +172,13 @@ class Place:
     """A contender's result in one metric.
 
     Attributes:
-        contender: Who.
-        rank: From 1; equal scores share one. None where it has no score.
-        values: By kind of weights.
-        reported: The kind of weights that counts; None where there is no score.
-        floor: Real vs real: what real images score, or None.
-        sd: Its standard deviation, or None where that is unknown.
-        interval: The 95% interval of the reported score, where there is one seed and it was computed.
+        contender: The contender.
+        rank: The rank, from 1; equal scores share one. None if it has no score.
+        values: Scores by kind of weights.
+        reported: The kind of weights that counts; None if there is no score.
+        floor: Real vs real: the score of real images, or None.
+        sd: The standard deviation of real vs real; None if it is unknown.
+        interval: The 95% interval of the reported score; None unless there is one seed and it was computed.
     """
 
     contender: Contender
@@ -196,7 +196,7 @@ class Place:
 
     @property
     def excess(self) -> float | None:
-        """How far the reported score is above real vs real; below where it is negative."""
+        """How far the reported score is above real vs real; negative if it is below."""
         return None if self.value is None or self.floor is None else self.value.mean - self.floor
 
     @property
@@ -219,26 +219,28 @@ class Table:
 
     @property
     def scored(self) -> list[Place]:
-        """Those that have a rank."""
+        """The places with a rank."""
         return [place for place in self.places if place.rank is not None]
 
     @property
     def floor(self) -> float | None:
-        """What real images score."""
+        """The score of real images, or None."""
         return next((place.floor for place in self.places if place.floor is not None), None)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The leaderboard of one dataset, of recipes that were given labels or of those that were not.
+    """The leaderboard of one dataset, either of recipes that are given labels or of those that are not.
 
-    Who is given labels draws every class equally often without having learned to, so the two are ranked apart.
+    A recipe that is given labels draws every class equally often without having learned to, so the two are ranked
+    separately.
 
     Attributes:
         dataset: Its name.
         labelled: Whether its recipes are conditional.
-        contenders: In the order of the first table.
-        tables: One for each metric and protocol: the headline's first, which ranks, then the others of the headline.
+        contenders: Contenders in the order of the first table.
+        tables: One for each metric and protocol; the first one ranks. Metrics of the headline come first, except those
+            by which fewer contenders are scored than half of the most.
         views: The headline's tables that share the first one's reference and counts, in order.
     """
 
@@ -272,7 +274,7 @@ class Ranking:
 
 
 def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
-    """A leaderboard for each dataset, without labels and with; the dataset with most contenders first."""
+    """A leaderboard for each dataset, without labels and with; the dataset with the most contenders comes first."""
     grouped: dict[tuple[str, bool], dict[tuple[Any, ...], list[ScoredRun]]] = {}
     sizes: Counter[str] = Counter()
     for run in runs:
@@ -288,7 +290,7 @@ def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
 
 
 def _contender_key(record: RunRecord) -> tuple[Any, ...]:
-    # What `auto` became does not make another run, but another row: a table never mixes it.
+    # If `auto` was resolved differently, runs are the same training but separate rows: a row never mixes them.
     threads = None if record.environment.get("gpu") else record.threads
     return record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
 
@@ -302,7 +304,7 @@ def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> R
     most = max(have.values(), default=0)
 
     def order_of(metric: MetricKey) -> tuple[Any, ...]:
-        # A headline metric that few have been scored by yet ranks nobody.
+        # A headline metric by which few contenders have been scored so far must not come first.
         place = listed.index(metric.name) if metric.name in listed else len(listed)
         return 2 * have[metric] < most, place, -have[metric]
 
@@ -312,7 +314,7 @@ def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> R
 
 
 def _views(tables: Sequence[Table], listed: Sequence[str]) -> Iterator[Table]:
-    """The first table, and of each other metric of the headline the first one with the same reference and counts."""
+    """The first table, and for each other metric of the headline its first table with the same reference and counts."""
     if not tables:
         return
     yield tables[0]
@@ -335,7 +337,7 @@ def _table(metric: MetricKey, contenders: Sequence[Contender]) -> Table:
         replace(place, rank=1 + sum(other < badness[id(place)] for other in badness.values()))
         for place in sorted(scored, key=lambda place: badness[id(place)])
     ]
-    # Those that ended without this score before those that failed.
+    # Contenders that finished without this score come before those that failed.
     rest = sorted((place for place in places if place.value is None), key=lambda place: not place.contender.done)
     return Table(metric, (*ranked, *rest))
 
@@ -350,7 +352,7 @@ def _place(metric: MetricKey, contender: Contender) -> Place:
     floor = sd = None
     ends: list[Any] = []
     for run in contender.done:
-        # One for each kind of weights: of scores with several sample seeds the run's own, which comes first.
+        # One score for each kind of weights: with several sample seeds, that of the run's own, which comes first.
         first: dict[str, dict[str, Any]] = {}
         for score in run.scores:
             if MetricKey.of(score) == metric:

@@ -1,4 +1,4 @@
-"""What a report draws of a run: losses, scores and health as curves, and its samples as pictures."""
+"""The figures of a run's report: curves of losses, scores and health, and pictures of samples."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ Records = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Plots:
-    """One thing over images and over seconds.
+    """One quantity, plotted over images and over seconds.
 
     Attributes:
-        heading: What it is.
-        note: Said below the heading, or empty.
+        heading: The quantity.
+        note: Text below the heading, or empty.
         pictures: The plots.
     """
 
@@ -81,13 +81,13 @@ def loss_plots(events: Records) -> Plots | Absent:
 
 
 def score_plots(records: Records) -> list[Plots]:
-    """Each metric's curve for each kind of weights, with real vs real; a metric that was measured once has none."""
+    """Each metric's curve for each kind of weights, with real vs real; a metric measured only once has no curve."""
     curved = [some for some in by_protocol(records) if len({one["images"] for one in some}) >= FEWEST]
     return [_scores(number, some) for number, some in enumerate(curved)]
 
 
 def by_protocol(records: Records) -> list[Records]:
-    """Scores of one metric, protocol and sample seed together, in the order in which they first appear."""
+    """Scores grouped by metric, protocol and sample seed, in the order of first appearance."""
     groups: dict[tuple[MetricKey, Any], list[Mapping[str, Any]]] = {}
     for record in records:
         groups.setdefault((MetricKey.of(record), record["protocol"].get("sample_seed")), []).append(record)
@@ -115,7 +115,7 @@ def _scores(number: int, records: Records) -> Plots:
 
 
 def health_plots(events: Records) -> list[Plots]:
-    """Gradient norms, and the samples' variety beside that of real images."""
+    """Gradient norms, and the samples' variety as a share of that of real images."""
     watched = [event for event in events if event.get("event") == "health"]
     gradients = [{"images": event["images"], **_owned(event["gradients"])} for event in watched if "gradients" in event]
     shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
@@ -139,7 +139,7 @@ def _over_images(heading: str, records: Records, y: str) -> Markup:
 
 
 def _owned(norms: Mapping[str, float]) -> dict[str, float]:
-    """Norms by their network, and by the phase where that is called otherwise."""
+    """Norms by network, and by phase too if its name differs from the network's."""
     parts = {name: name.rpartition(".") for name in norms}
     return {role if phase == role else f"{role}, {phase}": norms[name] for name, (phase, _, role) in parts.items()}
 
@@ -163,7 +163,7 @@ def _names(records: Records) -> list[str]:
 
 
 def _last_at_each(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """One score for each point: `ganzoo eval` may have measured one again."""
+    """The newest score at each point: `ganzoo eval` may have measured some again."""
     latest = {record["images"]: record for record in records}
     return [latest[images] for images in sorted(latest)]
 
@@ -172,7 +172,7 @@ MOST_FRAMES = 60
 NEIGHBOURS = 16
 ROWS, STEPS = 6, 11
 SEED = 1
-"""Not that of the grids and scores, so that these are other codes."""
+"""Differs from the seed of grids and scores, to draw other codes."""
 NO_PICTURES = "This run draws {}, not pictures."
 
 
@@ -182,7 +182,7 @@ class Frame:
 
     Attributes:
         images: Real images shown until then.
-        seconds: Seconds of training until then, or None where nobody wrote them down.
+        seconds: Seconds of training until then; None if they were not logged.
         picture: The grid or plot.
     """
 
@@ -196,8 +196,8 @@ class Frames:
     """Training progress in samples, in order.
 
     Attributes:
-        shown: At most ``MOST_FRAMES``, the first and the last among them.
-        kept: How many there are in the run folder.
+        shown: At most ``MOST_FRAMES``, including the first and the last.
+        kept: Number of pictures in the run folder.
     """
 
     shown: tuple[Frame, ...]
@@ -211,8 +211,8 @@ class Neighbour:
     Attributes:
         sample: The sample.
         real: The training image.
-        distance: Between their features.
-        near: Whether that is less than from the training image to any other.
+        distance: Distance between their features.
+        near: Whether it is at most the training image's distance to the nearest other training image.
     """
 
     sample: Picture
@@ -226,9 +226,9 @@ class Neighbours:
     """Samples with their nearest training images.
 
     Attributes:
-        pairs: In the order they were drawn.
-        extractor: Whose features were compared.
-        among: How many training images there are.
+        pairs: Pairs in the order in which the samples were drawn.
+        extractor: The extractor whose features were compared.
+        among: Number of training images.
     """
 
     pairs: tuple[Neighbour, ...]
@@ -237,7 +237,7 @@ class Neighbours:
 
 
 def frames(samples: Path, events: Sequence[Mapping[str, Any]]) -> Frames | Absent:
-    """The pictures that a run left."""
+    """The pictures of samples in a run folder, or why there are none."""
     kept = len(_pictures(samples))
     found = [frame for path in chosen_pictures(samples, MOST_FRAMES) if (frame := _frame(path, events)) is not None]
     if not found:
@@ -250,14 +250,14 @@ def _pictures(samples: Path) -> list[Path]:
 
 
 def chosen_pictures(samples: Path, most: int) -> list[Path]:
-    """At most so many of the pictures of a run's samples, evenly chosen, the first and the last among them."""
+    """At most ``most`` of a run's pictures of samples, evenly spaced, including the first and the last."""
     paths = _pictures(samples)
     most = min(len(paths), most)
     return [paths[round(index * (len(paths) - 1) / max(1, most - 1))] for index in range(most)]
 
 
 def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
-    """None where the file is no picture, or was cut short."""
+    """A frame; None if the file is not a picture, or was truncated."""
     images = int(path.stem)
     try:
         with open_picture(path, ("PNG",)) as image:
@@ -270,14 +270,14 @@ def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
 
 
 REPLAYED, REAL_POINTS, MOST_MODES = 80, 400, 100
-"""Moments of a training in the plane that are replayed at most, real points shown, and modes."""
+"""At most this many moments of a training in the plane are replayed, and real points and modes shown."""
 
 
 def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -> str | None:
-    """What the page replays of a training in the plane, as JSON; None for any other.
+    """The data from which the page replays a training in the plane, as JSON; None for any other training.
 
-    Points are base64 of little-endian pairs of 16 bits, 0 for -1 and 65535 for 1, and fields base64 of bytes, from the
-    second to the 98th percentile.
+    Points are base64 of little-endian pairs of uint16, 0 for -1 and 65535 for 1. Fields are base64 of bytes, 0 for the
+    2nd percentile and 255 for the 98th.
     """
     shown = [(images, kept) for images, kept in run.planes() if is_plane(kept)]
     if len(shown) < FEWEST:
@@ -313,7 +313,7 @@ def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -
 
 
 def is_plane(kept: Mapping[str, Tensor]) -> bool:
-    """Whether a file of a training in the plane holds what ganzoo keeps there."""
+    """Whether a file of a training in the plane has valid contents."""
     samples, field = kept.get("samples"), kept.get("field")
     whole = samples is not None and samples.dim() == 2 and samples.shape[1] == 2 and 0 < len(samples) <= 10_000
     square = field is None or (field.dim() == 2 and field.shape[0] == field.shape[1] <= 256)
@@ -332,7 +332,7 @@ def _eight_bits(field: Tensor) -> str:
 
 
 def interpolation(generator: TrainedGenerator) -> Picture | Absent:
-    """Rows of images, each from one code to another; a conditional generator keeps to one class in a row."""
+    """Rows of images, each from one code to another; a conditional generator draws one class in each row."""
     spec = generator.assembly.spec
     if not isinstance(spec.modality, Images):
         return Absent(NO_PICTURES.format(spec.modality))
@@ -343,19 +343,19 @@ def interpolation(generator: TrainedGenerator) -> Picture | Absent:
 
 
 def between(prior: Prior, a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """Codes from one to another, along what the prior makes likely.
+    """Interpolate between two codes along a path that is likely under the prior.
 
-    Gaussian codes lie near a sphere, so they are led along it (White 2016, Sampling Generative Networks,
-    arXiv:1609.04468); uniform ones on a straight line. Of structured codes, the categories stay those of ``a``.
+    Gaussian codes lie near a sphere, so the path follows it (White 2016, Sampling Generative Networks,
+    arXiv:1609.04468); for uniform codes it is a straight line. Structured codes keep the categories of ``a``.
 
     Args:
-        prior: Which both were drawn from.
-        a: (latent,).
-        b: (latent,).
-        steps: At least 2, the ends included.
+        prior: The prior that both were drawn from.
+        a: The first code, (latent,).
+        b: The last code, (latent,).
+        steps: Number of codes, at least 2, including both ends.
 
     Returns:
-        (steps, latent), a first and b last.
+        Codes (steps, latent), from a to b.
     """
     along = torch.linspace(0, 1, steps).unsqueeze(1)
     straight = a + along * (b - a)
@@ -370,7 +370,7 @@ def between(prior: Prior, a: Tensor, b: Tensor, steps: int) -> Tensor:
 
 def _around(a: Tensor, b: Tensor, along: Tensor) -> Tensor:
     angle = torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
-    if angle.sin() < 1e-4:  # on one line through the origin, where there is no one way around
+    if angle.sin() < 1e-4:  # on one line through the origin, the path on the sphere is not unique
         return a + along * (b - a)
     return (((1 - along) * angle).sin() * a + (along * angle).sin() * b) / angle.sin()
 

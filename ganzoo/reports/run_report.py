@@ -1,4 +1,4 @@
-"""``report.html``: everything a run left, on one page that needs nothing else."""
+"""``report.html``: the results of a run on one self-contained page."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ STATES: Mapping[str, str] = {
     "failed": "Failed",
 }
 MARKS = ("script-src 'sha256-", ": report</title>")
-"""What the beginning of every report has, those of earlier versions included."""
+"""Strings at the beginning of every report, including those of earlier versions."""
 KINDS: Mapping[str, str] = {"ema": "averaged (ema)", "raw": "raw"}
 MOST_NAMED = 40
-"""Columns of a grid that have a name above them."""
+"""Largest number of classes whose names are shown above the columns of a grid."""
 
 T = TypeVar("T")
 
@@ -56,11 +56,11 @@ class FinalScore:
 
     Attributes:
         metric: The metric and its protocol.
-        values: By kind of weights, the reported kind first.
-        floor: Real vs real: what real images score, or None.
-        excess: How far the reported value is above that, with its standard deviation.
-        interval: Where the reported value would be with other samples, 95%; None if that was not computed.
-        headline: Whether it is one of the metrics that the dataset's samples are judged by.
+        values: Scores by kind of weights, the reported kind first.
+        floor: Real vs real: the score of real images, or None.
+        excess: How far the reported value is above real vs real, ± the standard deviation of that.
+        interval: 95% interval of the reported value over other samples; None if it was not computed.
+        headline: Whether it is one of the dataset's headline metrics.
     """
 
     metric: MetricKey
@@ -82,15 +82,15 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     Args:
         path: The run folder, finished or not.
         zoo: Where the recipe's names are looked up.
-        device: Where samples are drawn; a GPU where there is one by default.
+        device: Where samples are drawn; by default a GPU if there is one.
         draw: Whether to draw samples from the checkpoint for neighbours and interpolation, which takes seconds.
 
     Returns:
-        Where it is: ``report.html`` in the run folder.
+        The path of the report: ``report.html`` in the run folder.
 
     Raises:
-        GanzooError: There is no run, or a ``report.html`` that is somebody else's. What else is missing is said on the
-            page.
+        GanzooError: There is no run, or its ``report.html`` was not made by ganzoo. The page itself reports anything
+            else that is missing.
     """
     run = RunFolder.open(path)
     target = run.path / "report.html"
@@ -99,13 +99,13 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
             f"{target} was not made by `ganzoo report`, so it is not overwritten.", "Move it, then try again."
         )
     made = page("report.html", ("report.js", "replay.js"), facts(run, zoo, device=device, draw=draw))
-    # The run's path may hold bytes that are no text.
+    # The run's path may contain bytes that are not text.
     write_atomically(target, made.encode(errors="backslashreplace"))
     return target
 
 
 def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) -> dict[str, Any]:
-    """Everything the template shows; what cannot be shown is ``Absent``."""
+    """Everything the template shows; parts that cannot be shown are ``Absent``."""
     events, scores, recipe = run.events(), whole(run.scores()), _attempt(lambda: run.recipe(zoo))
     conditional = not isinstance(recipe, Absent) and recipe.conditional
     names = [str(name) for name in run.info.get("class_names", ())] if conditional else []
@@ -134,7 +134,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
 
 
 def _metrics(run: RunFolder) -> Sequence[str]:
-    """What the run's recipe asks to be scored by; unknown counts as something."""
+    """The metrics that the run's recipe asks for; ``("?",)`` if they are unknown."""
     try:
         plain = strict.read_mapping(run.path / "recipe.yaml")
         return tuple((plain.get("evaluate") or {}).get("metrics", ("?",)))
@@ -150,7 +150,7 @@ def _yaml(run: RunFolder) -> str | Absent:
 
 
 def _drawn(run: RunFolder, zoo: Zoo, device: torch.device | None, draw: bool) -> dict[str, Any]:
-    """What is drawn from the newest checkpoint."""
+    """The figures drawn from the newest checkpoint."""
     generator: TrainedGenerator | Absent = Absent("This report was made without drawing samples (`--no-draw`).")
     if draw:
         generator = _attempt(lambda: load(run, zoo=zoo, device=device))
@@ -175,10 +175,10 @@ def _attempt(make: Callable[[], T]) -> T | Absent:
 def final_table(scores: Records, scored: bool = True) -> list[FinalScore] | Absent:
     """Rows of the table of final scores: one for each metric, protocol and sample seed.
 
-    Those by the recipe's own protocol come first, and of them the headline in its order.
+    The headline metrics by the recipe's own protocol come first, in their order; the other rows keep theirs.
 
     Args:
-        scores: As ``RunFolder.final_scores`` gives them.
+        scores: The scores from ``RunFolder.final_scores``.
         scored: Whether the recipe asks for any score.
     """
     if not scores and not scored:
@@ -217,7 +217,7 @@ def _final(scores: Records) -> FinalScore:
 
 
 def environment(info: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a run was made with, as rows of a table."""
+    """A run's environment and settings, as rows of a table."""
     found = info.get("environment") or {}
     versions = found.get("versions") or {}
     counts = info.get("parameters") or {}

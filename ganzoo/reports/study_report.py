@@ -1,4 +1,4 @@
-"""The page of a study: its question, claims and verdicts first, then what they rest on."""
+"""The page of a study: first its question, claims and verdicts, then the evidence."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ganzoo.studies.study import BASELINE, Cell, Claim, Measure, Study, Trial, l
 from ganzoo.studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
 
 MARK = "<title>ganzoo study: "
-"""By which a page of ours is told from a file of somebody else's."""
+"""Distinguishes our pages from other files."""
 INDEX = "# Studies\n\nMade by `ganzoo study report`"
 STUDIES = "studies"
-"""The folder of the studies' results below that of the others."""
+"""The folder of the studies' results, within the results folder."""
 MOST_PLOTTED = 4
-"""Settings whose curves are drawn."""
+"""Largest number of settings whose curves are drawn."""
 MOST_SHADED = 5
-"""Rows up to which every curve has its seeds' range as a shade; of more, the baseline's alone."""
+"""Up to this many rows, every curve has its seeds' range as a shade; with more, only the baseline's has."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class StudyPage:
     """A study's page.
 
     Attributes:
-        found: What it shows.
-        verdicts: Of its claims, in their order.
-        path: Where it is.
+        found: The study and its results.
+        verdicts: The verdicts on its claims, in their order.
+        path: The page's path.
     """
 
     found: Found
@@ -83,7 +83,7 @@ class StudyPage:
 
 
 def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
-    """The registered studies that a results folder has a run of; of the baseline alone, it is that of another study."""
+    """The registered studies with runs in a results folder. Runs of the baseline alone may be another study's."""
     found = []
     for entry in zoo.studies:
         try:
@@ -101,17 +101,17 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
 def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[StudyPage]:
     """Make ``<study>.html`` of each study, and ``README.md``, the index of all studies with runs.
 
-    Verdicts are corrected for all claims together, and may change with the results of any, so pages that other studies
-    have there are made again.
+    Verdicts are corrected for all claims together, and may change with the results of any study, so the pages that
+    other studies have there are made again.
 
     Args:
-        studies: Whose pages.
+        studies: The studies.
         ledger: The results folder.
         zoo: Where names are looked up.
-        quick: They are studies in small; the index shows whole ones alone.
+        quick: Whether these are ``--quick`` studies; the index shows only full ones.
 
     Raises:
-        GanzooError: A file of that name is somebody else's, or two studies have one name.
+        GanzooError: A file with a page's name was not made by ganzoo, or two studies have the same name.
     """
     names = {study.name for study in studies}
     if len(names) < len(studies):
@@ -133,10 +133,12 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
 
 
 def answers(results: Path, zoo: Zoo) -> list[Answer]:
-    """What the studies of a results folder that have all their runs found, for its front page: verdicts first.
+    """The findings of the studies in a results folder that have all their runs, for its front page.
+
+    Studies with a decided claim come first.
 
     Args:
-        results: The folder; studies have theirs in ``studies`` below it.
+        results: The folder; the studies' results are in its subfolder ``studies``.
         zoo: Where studies are looked up.
     """
     folder = results / STUDIES
@@ -207,10 +209,10 @@ class TableRow:
 
     Attributes:
         name: The row.
-        changes: What it changes, as one types it.
+        changes: Its changes, as on the command line.
         picture: Samples, or None.
-        cell: Its runs.
-        values: For each measure, its values and how many times better than the baseline it is, or None.
+        cell: Its cell, with its runs.
+        values: For each measure, its values, and how many times better than the baseline it is, or None.
     """
 
     name: str
@@ -221,7 +223,7 @@ class TableRow:
 
     @property
     def times(self) -> dict[str, float]:
-        """Mean training time in seconds by hardware, that of the most runs first."""
+        """Mean training time in seconds by hardware, the hardware with the most runs first."""
         by_hardware: dict[str, list[float]] = {}
         for run in self.cell.runs.values():
             by_hardware.setdefault(run.record.hardware, []).append(run.record.seconds)
@@ -229,7 +231,7 @@ class TableRow:
 
     @property
     def errors(self) -> list[str]:
-        """Why runs failed."""
+        """The errors of failed runs."""
         return [run.record.error for run in self.cell.runs.values() if run.record.error]
 
 
@@ -238,11 +240,11 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
 
     Args:
         found: The study and its runs.
-        judged: The verdicts of its claims.
-        claims: How many the verdicts were corrected for.
+        judged: The verdicts on its claims.
+        claims: Number of claims that the verdicts were corrected for.
         folder: The results folder, where pictures are.
         zoo: Where names are looked up.
-        quick: It is a study in small.
+        quick: Whether it is a ``--quick`` study.
     """
     study, runs = found.study, found.runs
     settings = [
@@ -288,7 +290,7 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
 
 
 def _means(found: Found, claim: Claim, zoo: Zoo) -> tuple[float, float] | None:
-    """The geometric means that a claim compares; None where it is about several settings, or a row has none."""
+    """The geometric means that a claim compares; None if it is about several settings, or a row has none."""
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
     if len(settings) > 1:
         return None
@@ -301,7 +303,7 @@ def _means(found: Found, claim: Claim, zoo: Zoo) -> tuple[float, float] | None:
 
 
 def _behind(found: Found, claim: Claim, verdict: Verdict) -> str:
-    """What a verdict rests on, in words."""
+    """The number of settings or seeds behind a verdict, in words."""
     settings = found.study.setting_names
     if claim.at is None and len(settings) > 1:
         return f"{verdict.seeds[0]} of {len(settings)} settings"
@@ -331,7 +333,7 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
 
 
 def _times_better(cell: CellFound, baseline: CellFound | None, measure: Measure, zoo: Zoo) -> float | None:
-    """The ratio of the geometric means, of odds where the measure is a share; above 1 where the cell is better."""
+    """The ratio of the geometric means (of odds, if the measure is a share), above 1 if the cell is better; or None."""
     if baseline is None:
         return None
     better, scale = measure.better(zoo), measure.scale(zoo)
@@ -349,7 +351,7 @@ def _picture(cell: CellFound, folder: Path) -> Picture | None:
 
 
 def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
-    """The first measure's curves over images and over seconds, one pair for each setting."""
+    """The first measure's curves over images and over seconds, one pair of plots for each setting."""
     metric = found.study.measures[0].metric
     hardware = _usual_hardware(found)
     drawn = []
@@ -361,7 +363,7 @@ def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
             own = own_protocol(one.cell.jobs[0].recipe)
             done = [run for run in one.runs.values() if run.record.status == "done"]
             for along, some in lines.items():
-                # Seconds of different machines have no mean.
+                # Seconds on different machines must not be averaged.
                 runs = [run for run in done if along == "images" or run.record.hardware == hardware]
                 points = [curve(run, metric, own) for run in runs]
                 shared = min(map(len, points), default=0)
@@ -390,7 +392,7 @@ def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
 
 
 def _usual_hardware(found: Found) -> str:
-    """That of the most runs."""
+    """The hardware of the most runs."""
     counted = Counter(run.record.hardware for run in found.runs)
     return counted.most_common(1)[0][0] if counted else ""
 
@@ -400,7 +402,7 @@ def _geometric_mean(values: Sequence[float]) -> float:
 
 
 def _forest(study: Study, judged: Sequence[Verdict]) -> Markup | None:
-    """Every claim's effect with its interval, beside no effect and the effect that counts."""
+    """A forest plot: every claim's effect with its interval, with lines at no effect and at ``SMALLEST``."""
     shown = [
         (claim, verdict, verdict.effect, verdict.interval)
         for claim, verdict in zip(study.claims, judged, strict=True)
@@ -441,7 +443,7 @@ def _short(claim: Claim, *, says_measure: bool) -> str:
 
 
 def _trials(found: Found) -> list[Mapping[str, Any]]:
-    """Rows of the table of a search, each row's best trial first."""
+    """Rows of a search's table, the best trial of each row and setting first."""
     rows = []
     for one in found.trials:
         won = found.winners.get((one.trial.row, one.trial.setting))
@@ -466,7 +468,7 @@ def _machine(run: ScoredRun) -> str:
 
 
 def _protocols(found: Found) -> list[str]:
-    """What the final scores depend on, in short."""
+    """The protocols of the final scores, in brief."""
     from ganzoo.evaluation.protocol import in_brief
 
     names = {measure.metric for measure in found.study.measures}

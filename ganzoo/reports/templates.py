@@ -1,6 +1,6 @@
-"""From values to pages: numbers as people read them, and one file each from a template.
+"""Renders pages from templates, each as one file, and formats numbers for them.
 
-Every value is escaped, nothing is fetched, and no foreign script is run.
+Every value is escaped, pages fetch nothing, and they run no foreign script.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
 
 
 def figure(value: float | None) -> str:
-    """Three digits that count: ``126``, ``4.81``, ``0.0532``."""
+    """Three significant digits: ``126``, ``4.81``, ``0.0532``."""
     if value is None:
         return NOTHING
     if value == 0 or not math.isfinite(value):
@@ -41,12 +41,12 @@ def figure(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """A whole number with its thousands: ``1,200,000``."""
+    """A whole number with thousands separators: ``1,200,000``."""
     return NOTHING if value is None else f"{value:,.0f}"
 
 
 def short(value: float | None) -> str:
-    """A number in three digits at most, with its unit: ``1.51 M``, ``20 k``, ``0.5``."""
+    """At most three significant digits, with an SI prefix: ``1.51 M``, ``20 k``, ``0.5``."""
     if value is None:
         return NOTHING
     rounded = float(f"{value:.3g}")  # 999,900 is 1 M
@@ -55,7 +55,7 @@ def short(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A time in its natural unit: ``3.8 s``, ``12.5 min``, ``3.2 h``."""
+    """A time in a suitable unit: ``3.8 s``, ``12.5 min``, ``3.2 h``."""
     if seconds is None:
         return NOTHING
     if seconds < 60:
@@ -64,15 +64,15 @@ def duration(seconds: float | None) -> str:
 
 
 def markdown(text: Any) -> str:
-    """Text that Markdown and the HTML in it leave as it is, on one line."""
+    """Text on one line, escaped for Markdown and for the HTML in it."""
     plain = " ".join(str(text).split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # A word such as https://… would become a link by itself.
+    # A word such as https://… would automatically become a link.
     return _MARKDOWN.sub(r"\\\1", plain).replace("://", ":&#47;&#47;").replace("www.", "www&#46;")
 
 
 def code(text: str) -> str:
-    """Text as code in Markdown, whatever backticks it holds, on one line."""
+    """Text as code in Markdown, on one line; it may contain backticks."""
     plain = " ".join(text.split())
     longest = max((len(run) for run in re.findall("`+", plain)), default=0)
     fence = "`" * (longest + 1)
@@ -80,16 +80,16 @@ def code(text: str) -> str:
 
 
 def between_markers(text: str, markers: tuple[str, str], content: str, name: str) -> str:
-    """A document in which what stands between two markers is replaced.
+    """Replace the text between two markers of a document.
 
     Args:
         text: The document.
-        markers: What it holds before and after.
-        content: What is put between them.
-        name: Of the document, for the error.
+        markers: The marker before the text, and the one after it.
+        content: The new text.
+        name: The document's name, for the error message.
 
     Raises:
-        GanzooError: The markers are not there, once each and in order.
+        GanzooError: The document does not have both markers, once each and in order.
     """
     begin, end = markers
     before, has_begin, rest = text.partition(begin)
@@ -106,7 +106,7 @@ _ARXIV = re.compile(r"arXiv:((?:[a-z-]+/\d{7}|\d{4}\.\d{4,5})(?:v\d+)?)")
 
 
 def linked(text: str) -> Markup:
-    """Text, escaped, whose arXiv numbers are links."""
+    """Escaped text in which arXiv numbers are links."""
     address = r'<a href="https://arxiv.org/abs/\1" rel="noreferrer">arXiv:\1</a>'
     return Markup(_ARXIV.sub(address, str(Markup.escape(text))))  # noqa: S704 - escaped, and numbers alone go in
 
@@ -118,7 +118,7 @@ FILTERS: Mapping[str, Callable[[Any], str]] = {
     "duration": duration,
     "linked": linked,
 }
-"""For the templates."""
+"""Filters of the templates."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Absent:
     """A part that a page cannot show.
 
     Attributes:
-        why: A sentence for the reader.
+        why: The reason, in a sentence for the reader.
     """
 
     why: str
@@ -160,15 +160,15 @@ class Picture:
 
     @classmethod
     def encoded(cls, png: bytes, width: int, height: int) -> Picture:
-        """A picture that is PNG already."""
+        """A picture from a PNG file's bytes."""
         return cls(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height)
 
 
 def page(template: str, scripts: str | Sequence[str] | None, context: Mapping[str, Any]) -> str:
     """Render a page.
 
-    Values come from strangers' plugins and run folders: all are escaped, and a policy in the page allows no script
-    but ours, named by its digest, and no address to be asked for anything.
+    Values come from untrusted plugins and run folders: all are escaped, and the page's content security policy allows
+    no script but ours, named by its digest, and no requests to any address.
 
     Args:
         template: The name of the HTML template.

@@ -1,4 +1,4 @@
-"""What a study costs on this machine: images, scorings, and seconds by a few timed steps of every row."""
+"""The cost of a study on this machine: images, scorings, and seconds, estimated from a few timed steps of each row."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ganzoo.training.device import available_cores
 from ganzoo.training.trainer import Trainer
 
 WARM_UP = 2
-"""Steps before those that are timed: the first ones allocate."""
+"""Untimed steps before the timed ones: the first steps allocate memory."""
 SECONDS = 0.5
-"""For which steps of a row are timed, one step at least."""
+"""Seconds of timed steps for each row; at least one step is timed."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a study trains and scores in all.
+    """The total cost of a study.
 
     Attributes:
-        trainings: Of rows, settings and seeds.
-        trials: Trainings of its search.
+        trainings: Number of trainings of all rows in all settings with all seeds, without trials.
+        trials: Number of trainings in its search.
         images: Real images shown, trials included.
         scorings: How often samples are scored, trials included.
-        seconds: Of training alone, one training after the other; None where nothing was timed.
-        per_image: Seconds of each row for an image, in the first setting; empty where nothing was timed.
-        workers: Trainings that fit on the cores of this machine side by side.
+        seconds: Seconds of training alone, one training after another; None if nothing was timed.
+        per_image: Seconds per image of each row, in the first setting; empty if nothing was timed.
+        workers: Number of trainings that this machine's cores can run at once.
     """
 
     trainings: int
@@ -74,13 +74,13 @@ def _scorings(job: Job) -> int:
 
 
 def _seconds_per_image(job: Job, threads: int, zoo: Zoo, datasets: dict[str, Dataset]) -> float:
-    """Seconds of a thread where that is a CPU's: what else the machine does at the moment does not count.
+    """Seconds of training per image. On a CPU, this is CPU time per thread, which other processes do not inflate.
 
     Args:
         job: The training.
         threads: CPU threads.
         zoo: Where its names are looked up.
-        datasets: Those that are loaded already, by the recipe's section about them.
+        datasets: Cache of loaded datasets, by the recipe's ``dataset`` section as JSON.
     """
     asked = job.recipe.dataset
     key, before = asked.model_dump_json(), torch.get_num_threads()

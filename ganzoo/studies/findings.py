@@ -1,4 +1,4 @@
-"""What the records of a results folder say about a study: its cells' runs and scores, what a search found, verdicts."""
+"""A study's results, from the records in a results folder: its cells' runs and scores, its search, its verdicts."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True)
 class Values:
-    """A measure of a row's seeds.
+    """A measure's values for a row, one for each seed.
 
     Attributes:
-        by_seed: The value of each run, None where a run has none: it failed, or never reached the mark.
-        scale: How two of them compare.
-        samples: That each was computed from.
-        applies: Whether the row was asked for it; not for what needs labels or an encoder that it has none of.
+        by_seed: The value of each run; None if it failed, was not scored, or never reached the threshold.
+        scale: How two of the values compare.
+        samples: Number of samples that each value was computed from.
+        applies: Whether the measure applies to the row; False if it needs labels or an encoder that the row lacks.
     """
 
     by_seed: Mapping[int, float | None]
@@ -41,27 +41,27 @@ class Values:
 
     @property
     def known(self) -> list[float]:
-        """Those that there are."""
+        """The values that are not None."""
         return [value for value in self.by_seed.values() if value is not None]
 
     @property
     def failed(self) -> int:
-        """Runs without a value that should have one."""
+        """Number of runs that should have a value and have none."""
         return len(self.by_seed) - len(self.known) if self.applies else 0
 
     @property
     def mean(self) -> float | None:
-        """The mean; None without a value."""
+        """The mean; None if there are no values."""
         return fmean(self.known) if self.known else None
 
     @property
     def deviation(self) -> float | None:
-        """The standard deviation between seeds; None below two."""
+        """The standard deviation between seeds; None for fewer than two values."""
         return stdev(self.known) if len(self.known) > 1 else None
 
     @property
     def logs(self) -> dict[int, float]:
-        """What the known values are compared by, by seed; empty where one is negative, and has no logarithm."""
+        """Logarithms of the known values (of a share, of its odds), by seed; empty if a value is negative."""
         if min(self.known, default=0) < 0:
             return {}
         of_seeds = {seed: value for seed, value in self.by_seed.items() if value is not None}
@@ -69,7 +69,7 @@ class Values:
 
     @property
     def middle(self) -> float | None:
-        """The geometric mean, of a share that of its odds: claims compare these. None without a value."""
+        """The geometric mean (of a share, through its odds), which claims compare; None if there are no logarithms."""
         if not self.logs:
             return None
         mean = math.exp(fmean(self.logs.values()))
@@ -77,7 +77,7 @@ class Values:
 
     @property
     def noise(self) -> float | None:
-        """The factor by which seeds scatter: the exponential of the standard deviation of logarithms."""
+        """The scatter between seeds as a factor: the exponential of the standard deviation of the logarithms."""
         return math.exp(stdev(self.logs.values())) if len(self.logs) > 1 else None
 
 
@@ -86,8 +86,8 @@ class CellFound:
     """A cell and its runs.
 
     Attributes:
-        cell: What is asked for.
-        runs: Those that are recorded, by seed.
+        cell: The cell, as the study asks for it.
+        runs: Its recorded runs, by seed.
     """
 
     cell: Cell
@@ -95,41 +95,41 @@ class CellFound:
 
     @property
     def planned(self) -> int:
-        """Runs that the study asks for."""
+        """Number of runs that the study asks for."""
         return len(self.cell.jobs)
 
     def values(self, measure: Measure, scale: Scale = "ratio") -> Values:
-        """A measure of every recorded run; ``scale`` is the measure's, where values are compared."""
+        """A measure's value for every recorded run; to compare values, pass the measure's ``scale``."""
         recipe = self.cell.jobs[0].recipe
         found = {seed: value_of(run, measure, recipe) for seed, run in self.runs.items()}
         return Values(found, scale, recipe.evaluate.samples, measure.metric in recipe.evaluate.metrics)
 
     def unscored(self, measure: Measure) -> int:
-        """Runs that ended well and lack a score that they were asked for, such as one of a measure that was added."""
+        """Number of finished runs that lack a score that they should have, as after a measure is added to the study."""
         recipe = self.cell.jobs[0].recipe
         if measure.metric not in recipe.evaluate.metrics:
             return 0
         done = [run for run in self.runs.values() if run.record.status == "done"]
         if measure.is_final:
             return sum(value_of(run, measure, recipe) is None for run in done)
-        # A measure that was added later has the final score alone, which is no curve.
+        # A measure that was added later has only a final score, not a curve.
         own, every = own_protocol(recipe), recipe.evaluate.every_images
         return sum(len(curve(run, measure.metric, own)) < run.record.images // every for run in done) if every else 0
 
     @property
     def crashed(self) -> list[ScoredRun]:
-        """Runs that failed without diverging: the machine's fault or a program's, which says nothing of the method."""
+        """Runs that failed without diverging: the machine or a program failed, which says nothing about the method."""
         return [run for run in self.runs.values() if run.record.has_crashed]
 
 
 @dataclass(frozen=True)
 class TrialFound:
-    """What a search tried.
+    """A trial of a search, with its result.
 
     Attributes:
-        trial: The settings.
-        value: The mean of the first measure on the validation images; None where a run is missing or failed.
-        done: Whether all its runs are recorded, and scored if they ended well.
+        trial: The trial.
+        value: The mean of the first measure on the validation images; None if a run is missing, failed or not scored.
+        done: Whether all its runs are recorded, and scored unless they failed.
     """
 
     trial: Trial
@@ -139,13 +139,13 @@ class TrialFound:
 
 @dataclass(frozen=True)
 class Found:
-    """A study with everything recorded of it.
+    """A study and its recorded results.
 
     Attributes:
         study: The study.
-        cells: In the order of settings and rows; without rows whose search has not ended, or found nothing.
-        trials: Of its search.
-        winners: The settings that the search found, by row and setting.
+        cells: Cells in the order of settings and rows, without those whose search has not ended or found nothing.
+        trials: The trials of its search.
+        winners: The best trial for each row and setting.
     """
 
     study: Study
@@ -155,39 +155,39 @@ class Found:
 
     @property
     def runs(self) -> list[ScoredRun]:
-        """Every run that it compares."""
+        """All recorded runs of its cells."""
         return [run for cell in self.cells for run in cell.runs.values()]
 
     @property
     def planned(self) -> int:
-        """Runs that it asks for."""
+        """Number of runs that its cells ask for."""
         return sum(cell.planned for cell in self.cells)
 
     @property
     def is_searching(self) -> bool:
-        """Whether a trial is still to be made."""
+        """Whether a trial is not done yet."""
         return not all(trial.done for trial in self.trials)
 
     @property
     def is_whole(self) -> bool:
-        """Whether every training that it asks for is recorded."""
+        """Whether every training that the study asks for is recorded."""
         return not self.is_searching and len(self.runs) >= self.planned
 
     @property
     def without_winner(self) -> list[Place]:
-        """Rows and settings of which every trial failed, so that nothing was trained."""
+        """Rows and settings in which every trial failed, so that nothing was trained."""
         if self.is_searching:
             return []
         tried = dict.fromkeys((one.trial.row, one.trial.setting) for one in self.trials)
         return [one for one in tried if one not in self.winners]
 
     def cell(self, row: str, setting: str) -> CellFound | None:
-        """One of them."""
+        """The cell of a row in a setting, or None."""
         return next((one for one in self.cells if (one.cell.row, one.cell.setting) == (row, setting)), None)
 
 
 def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
-    """Look up a study's trainings: those that it asks for, and those of more seeds that every row has (``--seeds``)."""
+    """Look up a study's trainings: those that it asks for, and any further seeds that every row has (``--seeds``)."""
     found = _find(study, ledger, zoo)
     while found.is_whole and all(_has_another_seed(one.cell, study, ledger) for one in found.cells):
         study = study.with_seeds(study.seeds + 1)
@@ -244,7 +244,7 @@ def _recorded(job: Job, ledger: Ledger) -> ScoredRun | None:
 
 
 def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
-    """What a run measures, by the protocol of the recipe; None where it failed, was not scored, or never got there."""
+    """A run's value, by the recipe's protocol; None if it failed, was not scored, or never reached the threshold."""
     if run.record.status != "done":
         return None
     own = own_protocol(recipe)
@@ -263,10 +263,10 @@ def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
 
 
 def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
-    """A run's scores by a metric and a protocol while it trained, of the weights that it reports, in order.
+    """A run's scores during training by one metric and protocol, for the weights that it reports, in order.
 
     Args:
-        run: The run, which may have scored itself by another protocol: one study's samples are not another's.
+        run: The run. It may have scored itself by another protocol, since studies differ in their number of samples.
         metric: Such as ``fid@mnist-cnn``.
         own: The protocol, as ``own_protocol`` gives it.
     """
@@ -283,7 +283,7 @@ def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
 
 
 def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
-    """The verdicts of every claim of every study, corrected for all that were to be tested: see ``all_claims``."""
+    """The verdicts on all claims of all studies, corrected for all that were to be tested: see ``all_claims``."""
     comparisons = [_comparison(found, claim, zoo) for found in all_found for claim in found.study.claims]
     more = all_claims([found.study for found in all_found], zoo) - len(comparisons)
     judged = iter(judge([*comparisons, *[Comparison((), (), waits="Not begun.")] * more]))
@@ -291,9 +291,9 @@ def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
 
 
 def all_claims(studies: Sequence[Study], zoo: Zoo) -> int:
-    """How many claims verdicts are corrected for: those of the studies, and of all others of the same plugins.
+    """Number of claims that verdicts are corrected for: those of these studies, and of all others of the same plugins.
 
-    They were stated beforehand, whether or not their studies have been run, so no result takes a verdict back.
+    All were stated beforehand, whether or not their studies have been run, so no later result revokes a verdict.
     """
     names = {study.name.removesuffix("-quick") for study in studies}
     plugins = {entry.plugin for entry in zoo.studies if entry.name in names}
@@ -311,7 +311,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         (claim.better, found.study.measure(claim.on)),
         (claim.than, found.study.measure(claim.than_on or claim.on)),
     ]
-    # Whoever looks after each run, and stops at a difference, finds differences that are not there.
+    # Testing after each run, and stopping at the first difference, would find differences that do not exist.
     waits = ""
     if found.is_searching:
         waits = "Its search has not ended."
@@ -340,7 +340,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     failed = [sum(one.failed for one in side) for side in scores]
     signs = [1 if measure.better(zoo) == "higher" else -1 for _, measure in sides]
     by_setting = len(settings) > 1
-    # Settings, or the scores of one run, are compared with one another.
+    # The two rows in one setting, or two scores of one run, are compared as a pair.
     paired = by_setting or claim.better == claim.than
     if by_setting:
         there = [all(side[at].logs for side in scores) for at in range(len(settings))]
@@ -375,23 +375,23 @@ def _runs(n: int) -> str:
 
 
 def _rounding(scores: Sequence[Values]) -> float:
-    """The least standard deviation that the logarithms of a row have, which a measure that counts has rounded away.
+    """A lower bound on the standard deviation of a row's logarithms: the noise that a count rounds away.
 
-    What was counted may lie anywhere within a step: evenly spread, that is a deviation of 1/√12.
+    The value behind a count may be anywhere within a step of 1; uniformly distributed, it has a deviation of 1/√12.
     """
     counted = [value for one in scores if one.scale == "count" for value in one.known]
     return math.sqrt(fmean(1 / max(value, 1) ** 2 / 12 for value in counted)) if counted else 0.0
 
 
 def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
-    """What scores are compared by: the logarithm of a score, or of a share's odds.
+    """The logarithm of a score, or of a share's odds: scores are compared by these.
 
-    A count of none counts as one; of another score, none is 1 / n, and all of a share is one sample less than all.
+    To keep it finite, a count of 0 is taken as 1, any other score of 0 as 1 / n, and a share of 1 as 1 - 1 / n.
 
     Args:
-        value: At least 0.
-        scale: Of its metric.
-        n: Samples that were scored.
+        value: The score, at least 0.
+        scale: The scale of its metric.
+        n: Number of samples that were scored.
     """
     if scale == "share":
         share = min(max(value, 1 / n), 1 - 1 / n)
@@ -400,7 +400,7 @@ def logarithm(value: float, scale: Scale, n: int = 10_000) -> float:
 
 
 def in_order(study: Study, cells: Sequence[Cell]) -> Iterator[Job]:
-    """The trainings seed by seed, so that a study that is stopped early has said something of every row."""
+    """The trainings seed by seed, so that a study that is stopped early has results for every row."""
     for index in range(max(study.seeds_of(row) for row in study.rows)):
         for cell in cells:
             if index < len(cell.jobs):

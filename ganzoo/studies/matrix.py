@@ -1,4 +1,4 @@
-"""From patterns on a command line to the trainings that they mean."""
+"""Expands the patterns on a command line into trainings."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Job:
 
     Attributes:
         recipe: Resolved, seed and dataset included.
-        source: What `ganzoo run` takes: the recipe's registered name, or its file.
-        overrides: What `ganzoo run` gets as ``--set``.
-        plugin: The plugin that brought the recipe; None for a file.
-        digest: Of what changes the weights, see ``training_digest``.
-        title: What a person reads in place of recipe and dataset; None says those.
-        pictured: What its picture is called; None calls it after recipe, dataset and seed. In a study, variants of a
-            recipe have names of their own.
+        source: The argument of `ganzoo run`: the recipe's registered name, or its file.
+        overrides: The values of ``--set`` for `ganzoo run`.
+        plugin: The plugin that provides the recipe; None for a file.
+        digest: Digest of everything that changes the weights, see ``training_digest``.
+        title: Title shown in place of recipe and dataset; None shows these.
+        pictured: Name of its picture's file; None builds it from recipe, dataset, seed, digest and precision. In a
+            study, rows that share a recipe need different names.
     """
 
     recipe: Recipe
@@ -58,10 +58,10 @@ class Job:
         return f"{self.title or f'{self.recipe.name} on {self.dataset}'}, seed {self.seed}"
 
     def picture(self, precision: str | None) -> str | None:
-        """Its picture, relative to the results. A study keeps one for each row, which shows what the others would.
+        """Path of its picture, relative to the results. A study keeps only seed 0's, which stands for the others.
 
         Args:
-            precision: What it was trained in. Like the digest, it keeps the pictures of two records apart.
+            precision: The precision of the training. Like the digest, it keeps the pictures of two records apart.
         """
         if self.pictured is None:
             return f"samples/{self.recipe.name}-{self.dataset}-{self.seed}-{self.digest[:8]}-{precision}.png"
@@ -70,12 +70,12 @@ class Job:
 
     @property
     def arguments(self) -> list[str]:
-        """Those of ``ganzoo run``, without the folder."""
+        """The arguments of ``ganzoo run``, without the folder."""
         return [self.source, *(word for override in self.overrides for word in ("--set", override))]
 
     @property
     def command(self) -> str:
-        """What a person types to train the same."""
+        """The shell command that runs this training."""
         return shlex.join(["ganzoo", "run", *self.arguments])
 
     def folder(self, work: Path) -> Path:
@@ -91,15 +91,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Matrix:
-    """What is to be trained: every recipe on every dataset with every seed.
+    """The trainings to run: every recipe on every dataset with every seed.
 
     Attributes:
         patterns: Registered names, globs over them, or YAML files.
-        exclude: Globs of names that a glob does not mean; a recipe named in full is never excluded.
-        made_for: Globs mean recipes of these datasets only, where there are any.
-        datasets: Names to train on instead of each recipe's own dataset.
+        exclude: Globs of names to leave out of what other globs match; a recipe named in full is never excluded.
+        made_for: If not empty, globs match only recipes for these datasets.
+        datasets: Names of datasets to train on instead of each recipe's own.
         seeds: Seeds to train with instead of each recipe's own.
-        overrides: Changes of every recipe, ``a.b=c``.
+        overrides: Changes to every recipe, ``a.b=c``.
     """
 
     patterns: Sequence[str]
@@ -113,7 +113,7 @@ class Matrix:
         """Every training once, recipes in the order of the patterns and names.
 
         Raises:
-            GanzooError: A pattern matches nothing, or a recipe is refused.
+            GanzooError: A pattern matches nothing, no recipe is left, a dataset is unknown, or a recipe is refused.
         """
         for name in (*self.made_for, *self.datasets):
             zoo.datasets.get(name)
@@ -143,7 +143,7 @@ class Matrix:
 
 
 def joined(jobs: Iterable[Job]) -> list[Job]:
-    """Every training once, with the metrics of all that ask for it."""
+    """Merge equal trainings: each occurs once, with the metrics of all jobs that ask for it."""
     found: dict[tuple[str, str, int, int], Job] = {}
     for job in jobs:
         key = job.digest, job.dataset, job.seed, job.recipe.evaluate.samples
@@ -163,6 +163,6 @@ def job_of(source: str, zoo: Zoo, overrides: Sequence[str]) -> Job:
     Raises:
         GanzooError: The recipe is refused.
     """
-    recipe, _ = pinned(load_recipe(source, zoo, overrides), zoo)  # by the weights it begins with, as a run records them
+    recipe, _ = pinned(load_recipe(source, zoo, overrides), zoo)  # with the digest of its initial weights, as a run has
     plugin = zoo.recipes.get(source).plugin if source in zoo.recipes else None
     return Job(recipe, source, tuple(overrides), plugin, training_digest(recipe))

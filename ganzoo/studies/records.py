@@ -1,6 +1,6 @@
-"""Records of runs and of their scores: how they are made from a run folder, kept in a results folder, and read again.
+"""Records of runs and their scores: made from a run folder, stored in a results folder, and read back.
 
-``runs.jsonl`` holds a line for each training, ``scores.jsonl`` a line for each score of one, whenever it was measured.
+``runs.jsonl`` has a line for each training, ``scores.jsonl`` a line for each of its scores, also those measured later.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 RUNS: Final = "runs.jsonl"
 SCORES: Final = "scores.jsonl"
 CLAIMS: Final = ".claims"
-"""Locks of the trainings that somebody works on, see ``Ledger.claim``."""
+"""Folder of the locks on trainings in progress, see ``Ledger.claim``."""
 SCHEMA: Final = 2
-"""Of ``runs.jsonl``. In schema 1, a record held its scores; such lines are still read."""
+"""Schema of ``runs.jsonl``. In schema 1, a record held its scores; such lines can still be read."""
 SCORE_SCHEMA: Final = 1
 
 Key = tuple[str, str, int, str, str | None]
-"""What tells trainings apart: the recipe's digest, the dataset, the seed, the hardware and the precision."""
+"""Identifies a training: the recipe's digest, the dataset, the seed, the hardware and the precision."""
 
 Score = dict[str, Any]
 
@@ -64,12 +64,12 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
     def plain(self) -> dict[str, Any]:
-        """What stands in the file."""
+        """The line in the file."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 class _Run(_Line):
-    """What every schema says of a run."""
+    """The fields that a run has in every schema."""
 
     schema_version: Annotated[int, Field(alias="schema")]
     recipe: Name
@@ -99,38 +99,38 @@ class _Run(_Line):
 
 
 class RunRecord(_Run):
-    """A training: what was asked for, what it took, and what it was made with. Its scores are rows of their own.
+    """A training: its settings, its cost, and the environment it ran in. Its scores are separate rows.
 
     Attributes:
         schema_version: ``schema`` in the file; 2.
         recipe: Its name.
         dataset: The dataset's name.
         seed: ``train.seed``.
-        digest: Of what was asked for, see ``training_digest``; the same for all seeds.
-        plugin: The entry point that brought the recipe; None where it was a file.
-        summary: The recipe's one line.
+        digest: Digest of the settings, see ``training_digest``; the same for all seeds.
+        plugin: The entry point that provides the recipe; None if it is a file.
+        summary: The recipe's one-line summary.
         paper: Citation, or None.
         loss: The loss's name.
-        conditional: Whether the networks got labels.
-        status: ``failed`` where the run diverged, crashed or was killed.
-        error: What went wrong, None where nothing did.
+        conditional: Whether the networks get labels.
+        status: ``done``, or ``failed`` if the run diverged, crashed or was killed.
+        error: What went wrong; None if nothing did.
         images: Real images shown.
         seconds: Seconds of training, evaluation excluded.
-        wall_seconds: Seconds from the process's start to its end; None where several processes shared the run.
-        images_per_second: Images over ``seconds``; None where nothing was trained.
-        parameters: Number of trainable numbers in each network, by role.
+        wall_seconds: Seconds from the process's start to its end; None if the run was resumed in another process.
+        images_per_second: Images over ``seconds``; None if nothing was trained.
+        parameters: Number of trainable parameters of each network, by role.
         flops_per_image: Floating-point operations of matrix products and convolutions, forward and backward, for
-            each real image shown; None where they could not be counted.
-        engine: How phases were executed.
-        precision: ``fp32`` or ``bf16``; None where the run failed before that was settled.
+            each real image shown; None if the run failed or they could not be counted.
+        engine: The engine that executed the phases.
+        precision: ``fp32``, ``tf32`` or ``bf16``; None if the run failed before that was settled.
         threads: CPU threads.
         environment: Hardware and versions, as in ``run.json``.
-        samples: The final grid of samples, relative to the file; None where there is none.
+        samples: Path of the final grid of samples, relative to the file; None if there is none.
         finished: ISO time, UTC.
-        command: What trains the same again.
-        started: ISO time, UTC, as in ``run.json``: what tells a training from an earlier one of the same key.
-        protocol: By which the run scored itself, see ``own_protocol``.
-        diverged: Whether it failed because a loss, a weight, a sample or a score is not finite.
+        command: The command that repeats the training.
+        started: ISO time, UTC, as in ``run.json``; it distinguishes a training from an earlier one with the same key.
+        protocol: The protocol by which the run scored itself, see ``own_protocol``.
+        diverged: Whether it failed because a loss, a weight, a sample or a score was not finite.
     """
 
     schema_version: Annotated[Literal[2], Field(alias="schema")] = SCHEMA
@@ -140,43 +140,43 @@ class RunRecord(_Run):
 
     @property
     def has_crashed(self) -> bool:
-        """Whether it failed for another reason than the method's: another machine may well train it."""
+        """Whether it failed without diverging, so not because of the method: another machine may well train it."""
         return self.status == "failed" and not self.diverged
 
     def plain(self) -> dict[str, Any]:
-        """What stands in the file; ``diverged`` only of a run that did."""
+        """The line in the file; it has ``diverged`` only if the run did."""
         return self.model_dump(mode="json", by_alias=True, exclude=None if self.diverged else {"diverged"})
 
     @property
     def hardware(self) -> str:
-        """The GPU, or the CPU with what it multiplies with, where it was trained on that."""
+        """The GPU or, if it was trained on a CPU, the CPU with its matrix instructions."""
         return hardware_in_words(self.environment)
 
     @property
     def key(self) -> Key:
-        """Of two records with the same key, the later one holds."""
+        """Identifies the training: of two records with the same key, the later one counts."""
         return self.digest, self.dataset, self.seed, self.hardware, self.precision
 
 
 class ScoreRow(_Line):
-    """A score of a run: which training it belongs to, and the score as the run's own ``scores.jsonl`` has it.
+    """A score of a run: the training that it belongs to, and the score as in the run's own ``scores.jsonl``.
 
     Attributes:
         schema_version: ``schema`` in the file; 1.
-        digest: The record's, as are the next six.
+        digest: As in the record, like the next six.
         recipe: The recipe's name.
-        dataset: The dataset that was trained on.
+        dataset: The dataset of the training.
         seed: ``train.seed``.
-        hardware: What was trained on.
-        precision: ``fp32`` or ``bf16``.
+        hardware: The hardware of the training.
+        precision: ``fp32``, ``tf32`` or ``bf16``.
         started: When the training began.
         images: Real images shown until then.
         seconds: Seconds of training until then.
         weights: ``ema`` or ``raw``.
         metric: ``<metric>@<extractor>``.
         value: The score.
-        floor: Real vs real: what real images score in place of samples, or None where that has no meaning.
-        interval: Where the score would be with other samples, 95%; None if that was not computed.
+        floor: Real vs real: the score of real images in place of samples; None if that has no meaning.
+        interval: 95% interval of the score over other samples; None if it was not computed.
         sd: The standard deviation of ``floor`` over draws of real images; None if that was not computed.
         protocol: Everything else the score depends on.
     """
@@ -201,23 +201,23 @@ class ScoreRow(_Line):
 
     @classmethod
     def of(cls, record: RunRecord, score: Mapping[str, Any]) -> ScoreRow:
-        """The row of a score that a run folder holds."""
+        """The row for a score from a run folder."""
         training = {name: getattr(record, name) for name in _OF_TRAINING}
         return cls.model_validate({**training, **{name: score[name] for name in _OF_SCORE if name in score}})
 
     @property
     def training(self) -> tuple[Key, str | None]:
-        """Which training it belongs to."""
+        """The training that it belongs to: its key, and when it started."""
         return (self.digest, self.dataset, self.seed, self.hardware, self.precision), self.started
 
     @property
     def score(self) -> Score:
-        """What the run folder says of it."""
+        """The score as in the run folder."""
         left_out = {key for key in ("interval", "sd") if getattr(self, key) is None}
         return self.model_dump(mode="json", include=set(_OF_SCORE), exclude=left_out)
 
     def plain(self) -> dict[str, Any]:
-        """What stands in the file; without ``sd`` where it is unknown, as in files from before there was one."""
+        """The line in the file; without ``sd`` if it is unknown, as in files of earlier versions."""
         return self.model_dump(mode="json", by_alias=True, exclude={"sd"} if self.sd is None else None)
 
 
@@ -243,7 +243,7 @@ class ScoredRun:
         return tuple(final_scores(self.curve, self.record.protocol))
 
     def score(self, metric: str, weights: str | None = None) -> Score | None:
-        """The final score of a metric: of the given weights, or else the reported one, which comes first."""
+        """The final score by a metric, of the given weights or else of the reported ones, which come first; or None."""
         found = [one for one in self.scores if one["metric"] == metric and weights in (None, one["weights"])]
         return found[0] if found else None
 
@@ -278,7 +278,10 @@ class _OldRecord(_Run):
     curve: tuple[_OldPoint, ...]
 
     def upgraded(self) -> tuple[RunRecord, list[Score]]:
-        """As today. A point of the curve gets the protocol of the final score of its metric and weights."""
+        """Convert to today's schema.
+
+        A point of the curve gets the protocol of the final score of its metric and weights; without one, it is dropped.
+        """
         facts = {name: getattr(self, name) for name in _Run.model_fields if name != "schema_version"}
         own = self.scores[0].protocol if self.scores else {}
         protocol = {key: own[key] for key in ("dataset", "split", "n_fake", "sample_seed") if key in own}
@@ -293,13 +296,13 @@ class _OldRecord(_Run):
 
 
 def read_runs(folder: Path) -> list[ScoredRun]:
-    """The runs of a results folder with their scores, in order, each key's last one only.
+    """The runs of a results folder with their scores, in order; of each key, only the last run.
 
-    Lines that are not JSON are left out with a warning; so are a torn last line and scores of a training that has no
-    record, without one.
+    Lines that are not JSON are skipped with a warning. A torn last line, and scores of a training without a record,
+    are skipped without one.
 
     Raises:
-        GanzooError: A line is of another version, or is damaged.
+        GanzooError: A line was written by another version, or is damaged.
     """
     latest: dict[Key, tuple[RunRecord, list[Score]]] = {}
     known: dict[int, type[RunRecord | _OldRecord]] = {1: _OldRecord, SCHEMA: RunRecord}
@@ -337,10 +340,10 @@ class Ledger:
     """``runs.jsonl``, ``scores.jsonl`` and ``samples/`` in a folder. Several processes may write at once.
 
     Args:
-        folder: Made where it is missing.
+        folder: Created if it is missing.
 
     Raises:
-        GanzooError: The folder cannot be made, something in it is a link, or its records cannot be read.
+        GanzooError: The folder cannot be created, a path that it writes to is a link, or its records cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -355,7 +358,7 @@ class Ledger:
         self.refresh()
 
     def refresh(self) -> None:
-        """Read again what other processes have written since, if they have."""
+        """Read the records again if other processes have written to them."""
         sizes = tuple(map(_size, (self.folder / RUNS, self.folder / SCORES)))
         if sizes != self._seen:
             self._runs = {run.record.key: run for run in read_runs(self.folder)}
@@ -370,23 +373,23 @@ class Ledger:
         return list(self._runs.values())
 
     def find(self, digest: str, dataset: str, seed: int, hardware: str | None = None) -> ScoredRun | None:
-        """The newest run of a recipe on some hardware, or on any, in whatever precision ``auto`` became there."""
+        """The newest run of a recipe on the given hardware, or on any, in the precision that ``auto`` chose there."""
         found = [key for key in self._keys.get((digest, dataset, seed), ()) if hardware in (None, key[3])]
         return self._runs[found[-1]] if found else None
 
     def claim(self, digest: str, seed: int) -> FileLock:
-        """Who holds this lock works on that training, alone among all processes that write to the folder.
+        """A lock whose holder alone, among all processes that write to the folder, works on that training.
 
-        The system releases it when its holder dies, however that happens: nothing goes stale, and no clock is asked.
+        The operating system releases it when its holder dies for any reason: no lock goes stale, and none times out.
         """
         path = refuse_links(self.folder / CLAIMS / f"{seed}-{digest}.lock", self.folder)
         path.parent.mkdir(exist_ok=True)
         return FileLock(path, blocking=False)
 
     def append(self, record: RunRecord, scores: Iterable[Score] = (), picture: Path | None = None) -> ScoredRun:
-        """Write a record, with its scores and its picture before it."""
+        """Write a record, after its picture and its scores."""
         if picture is not None and record.samples is not None:
-            write_atomically(self.folder / record.samples, picture.read_bytes())  # and never through a link
+            write_atomically(self.folder / record.samples, picture.read_bytes())  # never follows a link
         run = self._with_scores(ScoredRun(record, ()), scores)
         locked_append(self.folder / RUNS, [record.plain()], durable=True)
         keys = self._keys.setdefault(record.key[:3], {})
@@ -413,9 +416,9 @@ class Outcome:
     """How a job's process ended.
 
     Attributes:
-        error: What went wrong, in a sentence; None where it ended well.
-        wall_seconds: From its start to its end.
-        stopped: It was asked to end, and saved.
+        error: What went wrong, in a sentence; None if nothing did.
+        wall_seconds: Seconds from its start to its end.
+        stopped: Whether it was asked to stop, and saved.
     """
 
     error: str | None
@@ -429,10 +432,10 @@ def collect(
     """The record and the scores of a job whose process has ended.
 
     Args:
-        job: What was asked for.
-        folder: Its run folder, which may be missing where it failed.
+        job: The job.
+        folder: Its run folder, which may be missing if it failed.
         outcome: How its process ended.
-        environment: Of this process, for a run folder that states none.
+        environment: This process's environment, used if the run folder has none.
         zoo: Where the recipe's names are looked up.
     """
     run = _opened(folder)
@@ -443,7 +446,7 @@ def collect(
     events = run.events() if run else []
     broken = sorted({score["metric"] for score in scores if not math.isfinite(score["value"])})
     error = outcome.error or (f"A score is not finite: {', '.join(broken)}." if broken else None)
-    # Of a whole run, or what was last logged.
+    # From the finished run, or from the last log event.
     logged = [info] if info.get("status") == "done" else [event for event in events if event["event"] == "train"]
     images, seconds = (logged[-1]["images"], logged[-1]["seconds"]) if logged else (0, 0.0)
     resumed = any(event["event"] == "resume" for event in events)
@@ -481,7 +484,7 @@ def collect(
 
 
 def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
-    """The run folder that a record was made from; None where it is gone or holds another training since."""
+    """The run folder that a record was made from; None if it is gone or holds another training by now."""
     run = _opened(job_folder(work, record.recipe, record.dataset, record.seed, record.digest))
     if run is None or run.info.get("started") != record.started or run.info.get("images") != record.images:
         return None
@@ -489,14 +492,14 @@ def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
 
 
 def collect_added_scores(ledger: Ledger, work: Path) -> int:
-    """Add to a ledger the scores that ``ganzoo eval`` has appended to kept run folders since.
+    """Add to a ledger the scores that ``ganzoo eval`` has since appended to its runs' folders.
 
     Args:
-        ledger: Whose runs.
+        ledger: The ledger.
         work: Where ``ganzoo bench`` keeps run folders.
 
     Returns:
-        How many were added.
+        The number of scores added.
     """
     added = 0
     for run in ledger.runs:
@@ -507,23 +510,23 @@ def collect_added_scores(ledger: Ledger, work: Path) -> int:
 
 
 def final_picture(folder: Path) -> Path | None:
-    """The last grid of samples in a run folder."""
+    """The last grid of samples in a run folder, or None."""
     pictures = sorted((folder / "samples").glob("*.png"))
     return pictures[-1] if pictures else None
 
 
 def count_flops(job: Job, zoo: Zoo, run: RunFolder | None) -> float | None:
-    """FLOPs of a training image; None where a plugin does what fake tensors cannot."""
+    """FLOPs per training image; None if counting fails, for example on operations that fake tensors do not support."""
     try:
         where = run.data_dir(job.recipe) if run else None
         dataset = zoo.datasets.get(job.dataset).create("train", where, **job.recipe.dataset.options)
         return flops_per_image(job.recipe, zoo, dataset)
-    except Exception:  # whatever it is, the training went well and its record must not be lost
+    except Exception:  # whatever the cause, the training succeeded, and its record must not be lost
         return None
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, 0 where there is none. Opened, since a network file system may remember an older size."""
+    """Size of a file in bytes; 0 if it is missing. Opens it, since a network file system may cache an older size."""
     try:
         with path.open("rb") as file:
             return os.fstat(file.fileno()).st_size

@@ -13,7 +13,7 @@ from ganzoo.files import child_python, refuse_links_out
 
 
 class Worker:
-    """What a job does: run a command, and be queued again where the cluster needs its machine for another.
+    """The task of a SLURM job: run a command, and be queued again if the cluster preempts the job.
 
     Args:
         command: The arguments of ``ganzoo``.
@@ -23,36 +23,36 @@ class Worker:
         self.command = tuple(command)
 
     def __call__(self) -> None:
-        """Run it.
+        """Run the command.
 
         Raises:
-            RuntimeError: It failed; its own words are in the job's log.
+            RuntimeError: The command failed; its error message is in the job's log.
         """
         code = subprocess.run(child_python("ganzoo", *self.command), check=False).returncode  # noqa: S603
         if code:
             raise RuntimeError(f"ganzoo ended with exit code {code}.")
 
     def checkpoint(self) -> Any:
-        """The job to queue in its place: the same, since everything done is recorded."""
+        """The job to queue in its place: the same command, since finished work is recorded."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(Worker(self.command))
 
 
 def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], folder: Path) -> list[str]:
-    """Submit equal workers, as one job array.
+    """Submit identical workers, as one job array.
 
     Args:
         command: The arguments of ``ganzoo``.
-        workers: How many.
-        parameters: Of ``sbatch``, without their dashes: ``partition``, ``time``, ``gres``, ``cpus_per_task``, ...
-        folder: Where submitit keeps its files and the jobs' logs; every machine has to see it.
+        workers: Number of workers.
+        parameters: Options of ``sbatch``, without dashes: ``partition``, ``time``, ``gres``, ``cpus_per_task``, ...
+        folder: Folder for submitit's files and the jobs' logs; every machine must see it.
 
     Returns:
-        The jobs' numbers.
+        The job IDs.
 
     Raises:
-        GanzooError: submitit or SLURM is missing, something in the folder leads out of it, or SLURM refuses.
+        GanzooError: submitit or SLURM is missing, a link in the folder leads out of it, or SLURM refuses the jobs.
     """
     try:
         import submitit
@@ -63,7 +63,7 @@ def submit(command: Sequence[str], workers: int, parameters: Mapping[str, Any], 
             "sbatch is not installed here.", "Submit from a machine of the cluster, or leave out --launcher."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    refuse_links_out(folder)  # submitit and SLURM write through links, and submitit leaves some of its own
+    refuse_links_out(folder)  # submitit and SLURM follow links when they write; submitit creates some itself
     executor = submitit.SlurmExecutor(folder=folder.resolve())
     try:
         executor.update_parameters(**{"job_name": "ganzoo", "time": 24 * 60, **parameters})

@@ -27,7 +27,7 @@ from ganzoo.studies.matrix import Job, job_of
 
 BASELINE: Final = "baseline"
 TUNED: Final = "tuned"
-"""The variant of a study with ranges and no variants: the baseline with the settings that were found."""
+"""The only variant of a study that has a search but no variants: the baseline with the settings found."""
 EVERYWHERE: Final = ""
 """The name of the only setting of a study without settings."""
 
@@ -37,13 +37,13 @@ Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
 
 
 class Variant(Section):
-    """A row of a study. A list of overrides will do: ``ada: [augmentation=ada]``.
+    """A row of a study. A list of overrides is enough: ``ada: [augmentation=ada]``.
 
     Attributes:
         recipe: A registered recipe in place of the study's baseline, or None.
-        overrides: Changes of it, as behind ``--set``.
-        settings: More changes, in the settings of these names, such as a length of training of the row's own.
-        search: More changes of its trials, after those of every trial.
+        overrides: Changes to it, as for ``--set``.
+        settings: Further changes in settings, by the setting's name, such as the row's own length of training.
+        search: Further changes to its trials, after those of every trial.
     """
 
     recipe: str | None = None
@@ -58,15 +58,15 @@ class Variant(Section):
 
 
 class Measure(Section):
-    """What a run is measured by. A metric's name will do, and means its final score.
+    """A measure of a run. A metric's name is enough, and means its final score.
 
     Attributes:
         metric: Such as ``fid@mnist-cnn``.
-        name: What claims and tables call it; the metric by default.
-        at_seconds: The last score within so many seconds of training, evaluation excluded.
-        at_images: The last score within so many images.
-        below: The seconds of training until the score is first lower than this.
-        above: The seconds of training until it is first higher.
+        name: The name in claims and tables; the metric by default.
+        at_seconds: Measure the last score within this many seconds of training, evaluation excluded.
+        at_images: Measure the last score within this many images.
+        below: Measure the seconds of training until the score is first lower than this.
+        above: Measure the seconds of training until the score is first higher than this.
     """
 
     metric: MetricName
@@ -116,16 +116,16 @@ class Measure(Section):
 
 
 class Claim(Section):
-    """A sentence of a paper, as a comparison of two rows.
+    """A paper's claim, as a comparison of two rows.
 
     Attributes:
         says: The claim in words.
-        paper: Who claims it.
+        paper: The paper that makes it.
         better: The row that should be better.
         than: The row that it should be better than.
         on: The measure.
-        than_on: The measure of the row that it should be better than, where that is another one: ``better`` and
-            ``than`` may then be the same row.
+        than_on: The measure of the row ``than``, if it is another one; ``better`` and ``than`` may then be the same
+            row.
         at: The setting; None means the average over all settings.
     """
 
@@ -139,13 +139,13 @@ class Claim(Section):
 
 
 class Range(Section):
-    """Where a search looks for a number. A list of values will do for a choice.
+    """The range that a search draws a number from. For a choice, a list of values is enough.
 
     Attributes:
         low: The lowest value.
         high: The highest value.
-        log: Equal factors are equally likely, not equal differences.
-        integer: Whole numbers only.
+        log: Whether to sample uniformly in the logarithm.
+        integer: Whether to draw whole numbers only.
         choices: Values to choose from, in place of the other four.
     """
 
@@ -193,14 +193,14 @@ class Range(Section):
 
 
 class Search(Section):
-    """Settings to be found for each row before it is compared: every row gets the same number of trials.
+    """Tunes the settings of each row before it is compared: every row gets the same number of trials.
 
     Attributes:
-        ranges: Where to look, by the key that ``--set`` would have.
-        trials: For each row; the first one is the row as it stands.
-        seeds: Of each trial.
-        validation: Training images that are set apart to judge trials by, see ``dataset.validation``.
-        overrides: Changes of every trial, such as a shorter training.
+        ranges: The ranges to search, by key as for ``--set``.
+        trials: Number of trials for each row; the first is the row unchanged.
+        seeds: Number of seeds of each trial.
+        validation: Number of training images held out to score trials, see ``dataset.validation``.
+        overrides: Changes to every trial, such as a shorter training.
     """
 
     ranges: Annotated[dict[str, Range], Field(min_length=1)]
@@ -212,8 +212,8 @@ class Search(Section):
     def settings(self) -> list[tuple[str, ...]]:
         """The overrides of each trial: the same list on every machine, however many workers share it.
 
-        A scrambled Sobol sequence (Bergstra & Bengio 2012 compare such with random search and grids,
-        https://jmlr.org/papers/v13/bergstra12a.html) covers the ranges evenly at any length.
+        A scrambled Sobol sequence covers the ranges evenly at any length (Bergstra & Bengio 2012 compare such sequences
+        with random search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
         """
         sobol = torch.quasirandom.SobolEngine(len(self.ranges), scramble=True, seed=0)  # type: ignore[no-untyped-call]
         changes = [
@@ -227,16 +227,16 @@ class Search(Section):
 
 
 _END = "...\n"
-"""What YAML writes after a document that is a single value."""
+"""The marker that YAML writes after a document that is a single value."""
 
 
 class Quick(Section):
-    """The study in small, to see that it works: ``--quick``. It is trained in its first setting alone.
+    """A small version of the study, to see that it works: ``--quick``. It trains in the first setting only.
 
     Attributes:
-        overrides: Changes of every training.
-        seeds: Of every row.
-        trials: Of a search.
+        overrides: Changes to every training.
+        seeds: Number of seeds of every row.
+        trials: Number of trials of a search.
     """
 
     overrides: Overrides = ("train.images=1280", "evaluate.samples=500", "evaluate.every_images=640")
@@ -245,26 +245,27 @@ class Quick(Section):
 
 
 class Study(Section):
-    """What a study's file holds.
+    """The contents of a study's file.
 
     Attributes:
-        name: The file's name without its ending.
+        name: The file's name without its suffix.
         question: One line, ending with a question mark.
-        paper: Whose question it is, or None.
+        paper: The paper that the question comes from, or None.
         baseline: The registered recipe of the baseline, and of variants that name none.
-        overrides: Changes of every training. Those of a variant come after them, then those of a setting, and last
+        overrides: Changes to every training. Those of a variant come after them, then those of a setting, and last
             those of a variant in a setting.
-        settings: Under which every row is trained: overrides by name. None: as it stands.
+        settings: The settings in which every row is trained: overrides, by name. If empty, rows are trained unchanged.
         variants: The other rows, by name.
-        seeds: Of each variant.
-        baseline_seeds: Of the baseline, which every variant is compared with; twice ``seeds`` by default.
-        precision: Of every training whose row or setting says nothing else, so that all workers make the same runs.
+        seeds: Number of seeds of each variant.
+        baseline_seeds: Number of seeds of the baseline, which every variant is compared with; twice ``seeds`` by
+            default.
+        precision: Precision of every training whose row or setting sets no other, so that all workers train the same.
         threads: CPU threads of every training, for the same reason.
-        measures: What is measured; the first decides a search.
-        claims: What is tested.
-        notes: What a reader of the results has to know, a sentence or two each.
+        measures: The measures; the first decides a search.
+        claims: The claims to test.
+        notes: What a reader of the results needs to know, a sentence or two each.
         search: Tunes the rows first.
-        quick: What ``--quick`` does.
+        quick: What ``--quick`` changes.
     """
 
     name: str
@@ -301,15 +302,15 @@ class Study(Section):
 
     @property
     def setting_names(self) -> tuple[str, ...]:
-        """At least one."""
+        """Names of the settings, at least one."""
         return tuple(self.settings) or (EVERYWHERE,)
 
     def is_tuned(self, row: str) -> bool:
-        """Whether a search looks for the row's settings: for all rows, or where there are no variants, for `tuned`."""
+        """Whether a search tunes the row: every row or, in a study without variants, only `tuned`."""
         return self.search is not None and (row == TUNED or bool(self.variants))
 
     def seeds_of(self, row: str) -> int:
-        """How many seeds a row is trained with."""
+        """The number of seeds that a row is trained with."""
         return self.baseline_seeds or 2 * self.seeds if row == BASELINE else self.seeds
 
     def with_seeds(self, n: int) -> Study:
@@ -317,7 +318,7 @@ class Study(Section):
         return self.model_copy(update={"seeds": n, "baseline_seeds": None})
 
     def in_small(self) -> Study:
-        """The study as ``--quick`` runs it; its name says so. What it changes comes last, after variants and trials."""
+        """The study as ``--quick`` runs it, named accordingly. Its changes apply last, after variants and trials."""
         short = self.quick.overrides
         first = dict(list(self.settings.items())[:1]) or {EVERYWHERE: ()}
         search = self.search and self.search.model_copy(
@@ -341,7 +342,7 @@ class Study(Section):
         """The measure of that name.
 
         Raises:
-            GanzooError: There is none.
+            GanzooError: No measure has that name.
         """
         for measure in self.measures:
             if measure.name == name:
@@ -349,11 +350,11 @@ class Study(Section):
         raise unknown("measure", name, [measure.name for measure in self.measures])
 
     def cells(self, zoo: Zoo, found: Mapping[tuple[str, str], Sequence[str]] | None = None) -> list[Cell]:
-        """What is trained and compared, one cell for each row in each setting.
+        """The cells to train and compare, one for each row in each setting.
 
         Args:
             zoo: Where names are looked up.
-            found: The settings that a search found, by row and setting; the rows stay as they stand without.
+            found: The settings that a search found, by row and setting; rows without any stay unchanged.
 
         Raises:
             GanzooError: A recipe is unknown, or refused with its overrides.
@@ -365,7 +366,7 @@ class Study(Section):
         ]
 
     def trials(self, zoo: Zoo) -> list[Trial]:
-        """Everything that a search tries; empty where the study has none."""
+        """All trials of the search; empty if the study has none."""
         if self.search is None:
             return []
         search = self.search
@@ -382,14 +383,14 @@ class Study(Section):
     def _jobs(
         self, row: str, setting: str, changes: Sequence[str], zoo: Zoo, *, trials: int | None = None
     ) -> tuple[Job, ...]:
-        """The trainings of a cell; or so many of a trial, which is scored only by what decides it."""
+        """The trainings of a cell or, with ``trials``, that many of a trial, scored only by the deciding measure."""
         variant = self.rows[row]
         pins = [f"train.precision={self.precision}", f"train.threads={self.threads}"]
         in_setting = (*self.settings.get(setting, ()), *variant.settings.get(setting, ()))
         given = [*self.overrides, *pins, *variant.overrides, *in_setting, *changes]
         source = variant.recipe or self.baseline
         try:
-            # What decides which metrics fit is the loss, the labels and the dataset; no key may name a metric yet.
+            # Which metrics fit depends on the loss, the labels and the dataset; no key may name a metric yet.
             unscored = ["train.until=null", "train.keep_best=null", "evaluate.metrics=[]"]
             recipe = load_recipe(source, zoo, [*given, *unscored])
             metrics = self._metrics(self.measures if trials is None else self.measures[:1], recipe, zoo)
@@ -402,7 +403,7 @@ class Study(Section):
         return tuple(first.with_seed(seed) for seed in range(self.seeds_of(row) if trials is None else trials))
 
     def _metrics(self, measures: Sequence[Measure], recipe: Recipe, zoo: Zoo) -> list[str]:
-        """The metrics to ask of a cell: those that need labels or an encoder only where there are some."""
+        """The metrics to score a cell by; those that need labels or an encoder only if the recipe has them."""
         names = [
             name
             for measure in measures
@@ -412,7 +413,7 @@ class Study(Section):
 
 
 def _fits(name: str, recipe: Recipe, zoo: Zoo) -> bool:
-    """Whether a metric can be asked of a recipe; an unknown one is refused with the recipe, in words."""
+    """Whether a metric applies to a recipe. True for an unknown one: loading the recipe refuses it with a message."""
     metric = name.partition("@")[0]
     if metric not in zoo.metrics:
         return True
@@ -440,12 +441,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a search tries for a row in a setting.
+    """A trial of a search, for a row in a setting.
 
     Attributes:
         row: ``baseline`` or a variant.
         setting: The setting's name.
-        number: Of the trial; 0 is the row as it stands.
+        number: The trial's number; 0 is the row unchanged.
         changes: Its overrides.
         jobs: Its trainings, scored on the validation images.
     """
@@ -465,7 +466,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
         zoo: Where names are looked up.
 
     Raises:
-        GanzooError: Anything is wrong with it, naming the file, the key and what was probably meant.
+        GanzooError: The study is invalid; the message names the file, the key and what was probably meant.
     """
     path = _find(source, zoo)
     data = strict.read_mapping(path)
@@ -492,7 +493,7 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
 
 
 def _with_headline(study: Study, zoo: Zoo) -> Study:
-    """``headline`` among the measures stands for the headline metrics of the baseline's dataset."""
+    """Replace ``headline`` among the measures with the headline metrics of the baseline's dataset."""
     if all(measure.metric != HEADLINE for measure in study.measures):
         return study
     first = study.settings.get(study.setting_names[0], ())
@@ -507,7 +508,7 @@ def _with_headline(study: Study, zoo: Zoo) -> Study:
 
 
 def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
-    """What a study names that does not exist, as a sentence and a remedy."""
+    """What is wrong with the names in a study, each as a sentence and a remedy."""
     names = [measure.name for measure in study.measures]
     if len(set(names)) < len(names):
         yield "two measures have the same name.", "Give one of them another 'name'."

@@ -1,28 +1,28 @@
-"""Whether claims hold: comparisons of log scores between seeds, corrected for how many claims are tested.
+"""Whether claims hold: comparisons of log scores between seeds, corrected for the number of claims tested.
 
-A score's logarithm turns "10% better" into the same difference at every score, and makes the noise of good and of bad
-methods alike. Of a share, such as an accuracy, it is the logarithm of the odds, or near 1 nothing could be 10% better.
-A claim says that one row beats another; its effect is how many times better the one is.
+On the logarithm of a score, "10% better" is the same difference at every score, and the noise of good and bad methods
+is comparable. For a share, such as an accuracy, it is the logarithm of the odds; otherwise nothing could be 10% better
+near 1. A claim says that one row beats another; its effect is how many times better that row is.
 
-- **does not hold**: the effect is significantly smaller than ``SMALLEST``, the effect that counts, which was stated
-  beforehand: at 5%, one-sided, by Welch's test (Welch 1947, The generalization of 'Student's' problem when several
-  different population variances are involved) and Holm's correction (Holm 1979, A simple sequentially rejective
-  multiple test procedure) across all claims. An effect that is there, but is too small, does not hold either.
-- **holds**: otherwise, where the one is significantly better, at 5%, two-sided, by the same test and correction.
-- **cannot tell**: neither, which few seeds mostly end in.
+- **does not hold**: the effect is significantly smaller than ``SMALLEST``, the smallest effect that counts, which was
+  stated beforehand: at 5%, one-sided, by Welch's test (Welch 1947, The generalization of 'Student's' problem when
+  several different population variances are involved) and Holm's correction (Holm 1979, A simple sequentially rejective
+  multiple test procedure) across all claims. A claim whose effect is real but too small does not hold either.
+- **holds**: otherwise, if the row is significantly better, at 5%, two-sided, by the same test and correction.
+- **cannot tell**: neither, which is the usual outcome with few seeds.
 
-Holm's correction counts all claims that were to be tested, run or not; those that wait count as tests that found
-nothing. So no result takes a verdict back; only a claim that is added makes all of them harder.
+Holm's correction counts all claims that were to be tested, run or not; those not tested yet count as tests that found
+nothing. So no later result revokes a verdict; only adding a claim makes every verdict harder to reach.
 
-Dunnett's test, the usual one for many rows and one control, takes the noise of all rows to be the same. A method that
-collapses with some seeds has many times the noise of others, and would hide what their seeds show. Welch's test takes
-each row's own noise, and Holm's correction asks nothing of either.
+Dunnett's test, the usual one for many rows and one control, assumes that all rows have the same noise. A method that
+collapses with some seeds has many times the noise of others, and would hide what their seeds show. Welch's test
+estimates each row's noise separately, and Holm's correction makes no assumption about it.
 
-Over several settings, a claim is about settings, and these are what is compared: the two rows' mean scores in each, in
-pairs, by Student's test of their differences. So few seeds in each will do, if there are many settings.
+Over several settings, a claim is about settings, so settings are compared: the two rows' mean scores in each, in pairs,
+by Student's t-test of their differences. Few seeds in each setting are then enough, if there are many settings.
 
-A measure that counts may give all seeds of a row one value, and all of another row another. They are not without noise:
-it was rounded away, and a row has at least as much as rounding hides.
+A measure that counts may give all seeds of one row the same value, and all seeds of another row another value. Their
+noise was rounded away, so each row is taken to have at least the noise that rounding hides.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from scipy import stats
 
 LEVEL: Final = 0.05
 SMALLEST: Final = 1.1
-"""The effect that a claim has to have: 10% better."""
+"""The smallest effect that counts: 10% better."""
 FEW_SEEDS: Final = 3
-"""With so many or fewer, a comparison mostly cannot tell."""
+"""With this many seeds or fewer, a comparison usually cannot tell."""
 
 
 class Outcome(str, Enum):
-    """What a claim's test ended in."""
+    """The outcome of a claim's test."""
 
     HOLDS = "holds"
     DOES_NOT_HOLD = "does not hold"
@@ -59,15 +59,16 @@ class Comparison:
     Attributes:
         better: Logarithms of the scores of the row that should be better, one for each seed, or for each setting;
             larger is better.
-        than: Those of the row that it should beat.
-        better_failed: Runs of the first row that have no score, because they diverged or never got there.
-        than_failed: And of the second.
-        better_rounding: The least standard deviation of the first row's logarithms: what its measure rounds away.
-        than_rounding: And of the second's.
-        paired: The two belong together one by one, as two scores of one run do, or two rows in one setting.
-        of: What they are one for each of.
-        trouble: A sentence if the scores cannot be compared at all.
-        waits: A sentence while runs or scores are missing.
+        than: The same, of the row that it should beat.
+        better_failed: Number of runs of the first row without a score: they diverged or never reached the threshold.
+        than_failed: The same, of the second row.
+        better_rounding: A lower bound on the standard deviation of the first row's logarithms: the noise that its
+            measure rounds away.
+        than_rounding: The same, of the second row.
+        paired: Whether scores belong together in pairs: two scores of one run, or two rows in one setting.
+        of: Whether there is one score for each seed or for each setting.
+        trouble: Why the scores cannot be compared at all, in a sentence; empty if they can.
+        waits: Which runs or scores are missing so far, in a sentence; empty if none are.
     """
 
     better: Sequence[float]
@@ -83,15 +84,15 @@ class Comparison:
 
     @property
     def flatters_better(self) -> bool:
-        """Whether runs are missing from the first row's scores that would lower them.
+        """Whether the first row's scores look better than they should, because failed runs are missing from them.
 
-        In pairs, where both rows were trained as often, fewer failures than the other's are part of what is better.
+        In pairs, failures count only if the first row has more of them: fewer failures are part of what is better.
         """
         return self.better_failed > (self.than_failed if self.paired else 0)
 
     @property
     def flatters_than(self) -> bool:
-        """And from the second's."""
+        """The same, of the second row."""
         return self.than_failed > (self.better_failed if self.paired else 0)
 
 
@@ -100,13 +101,14 @@ class Verdict:
     """The outcome of a claim.
 
     Attributes:
-        outcome: One of four.
-        why: A sentence for the reader.
-        effect: How many times better the one is than the other; None without two seeds of each.
-        interval: Its 95% confidence interval, which knows nothing of the other claims.
-        p: Corrected across all claims: that the effect is as large as ``SMALLEST``, where the claim does not hold, else
-            that there is none.
-        seeds: Scores behind it, of the first row and of the second: one for each seed, or for each setting.
+        outcome: The outcome.
+        why: The reason, in a sentence for the reader.
+        effect: How many times better the first row is than the second; None if scores are missing or cannot be
+            compared, or a row has fewer than two.
+        interval: Its 95% confidence interval, not corrected for other claims; None if nothing was tested.
+        p: P-value, corrected across all claims; None if nothing was tested. The null hypothesis is an effect as large
+            as ``SMALLEST`` if the claim does not hold, otherwise no effect.
+        seeds: Number of scores of the first row and of the second: one for each seed, or for each setting.
     """
 
     outcome: Outcome
@@ -119,7 +121,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Tested:
-    """What the tests of one comparison gave, not corrected for other claims."""
+    """The results of one comparison's tests, not corrected for other claims."""
 
     effect: float
     interval: tuple[float, float]
@@ -142,7 +144,7 @@ def holm(p: Sequence[float]) -> list[float]:
     """Holm's correction: with these p-values, the chance of any wrong rejection at 5% is at most 5%.
 
     Args:
-        p: Of each test, in any order.
+        p: The p-value of each test, in any order.
     """
     corrected, largest = [0.0] * len(p), 0.0
     for rank, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
@@ -152,9 +154,9 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _test(comparison: Comparison) -> _Tested | None:
-    """Welch's test, or Student's of pairs, of two hypotheses; None where nothing varies.
+    """Welch's test, or Student's paired test, of both hypotheses; None if there is nothing to test or nothing varies.
 
-    By hand, since scipy's takes no variance of ours.
+    Written out here, since scipy's ``ttest_ind`` and ``ttest_rel`` do not accept a variance.
     """
     better, than = np.asarray(comparison.better), np.asarray(comparison.than)
     if comparison.trouble or comparison.waits or min(len(better), len(than)) < 2:
@@ -168,7 +170,7 @@ def _test(comparison: Comparison) -> _Tested | None:
             max(float(row.var(ddof=1)), hidden**2) / len(row)
             for row, hidden in zip((better, than), rounding, strict=True)
         ]
-    # Where both rows are at the same limit of a measure, it cannot tell them apart.
+    # If both rows are at the same limit of a measure, the measure cannot tell them apart.
     if sum(parts) == 0 or max(abs(better - than[0]).max(), np.ptp(than)) == 0:
         return None
     error = math.sqrt(sum(parts))

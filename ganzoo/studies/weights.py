@@ -1,7 +1,7 @@
-"""What a study keeps of every run: the weights that it reports, so that one metric more trains nothing.
+"""The reported weights of every run, which a study keeps so that another metric can be scored without training again.
 
-A kept run is a run folder without what only training needs. `ganzoo eval`, `sample` and `export` take it as they take
-the run itself; it cannot be resumed.
+A kept run is a run folder without the files that only training needs. `ganzoo eval`, `sample` and `export` accept it
+like the run itself; it cannot be resumed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COPIED = ("recipe.yaml", "scores.jsonl", "run.json")
 
 
 def kept_folder(record: RunRecord, weights: Path) -> Path:
-    """Where the weights of a recorded run are kept: apart from those of another training of the same recipe and seed.
+    """The folder for a recorded run's weights, separate from that of another training of the same recipe and seed.
 
     Args:
         record: The run.
@@ -40,17 +40,17 @@ def kept_weights(record: RunRecord, weights: Path) -> RunFolder | None:
 
 
 def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
-    """Copy a finished run without its optimizers, the weights that are not reported, pictures and events.
+    """Copy a finished run, without its optimizers, pictures, events, and the weights that it does not report.
 
     The copy appears whole or not at all.
 
     Args:
         run: The run folder.
-        record: What is recorded of it.
+        record: Its record.
         weights: The folder for the weights of all runs.
 
     Raises:
-        GanzooError: The run has no whole checkpoint, or something that would be written is a link.
+        GanzooError: The run has no complete checkpoint, or a path that would be written is a link.
         OSError: The disk is full, or the folder read-only.
     """
     checkpoint, folder = run.latest_checkpoint(), refuse_links(kept_folder(record, weights), weights)

@@ -1,12 +1,12 @@
-"""Works through a matrix: a process for each training or evaluation, records for those that ended, a stop when asked.
+"""Works through a matrix: one process per training or evaluation, a record for each that ended, a stop on request.
 
-Any number of workers share one results folder, on one machine or on many. Whoever starts a training claims it first, by
-a lock in that folder (``Ledger.claim``), and keeps the claim until it is recorded. The others take what is free, wait
-for what is claimed, and go on with it where its worker died.
+Any number of workers share one results folder, on one machine or on many. A worker claims a training before it starts
+it, by a lock in that folder (``Ledger.claim``), and keeps the claim until the training is recorded. The others take
+what is free, wait for what is claimed, and continue it if its worker dies.
 
-A child is started as ``run FOLDER ARGUMENT...`` or ``eval FOLDER ARGUMENT...``, which is the command of that name. Its
-standard input is a leash: when that ends, whoever started the child is gone, and the child saves and ends too. A lock
-beside the run folder keeps a second process out of it until then.
+A child is started as ``run FOLDER ARGUMENT...`` or ``eval FOLDER ARGUMENT...``, and runs the command of that name. Its
+standard input stays open as long as its parent lives; when it closes, the child saves and ends too. A lock beside the
+run folder keeps a second process out of it until then.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ logger = logging.getLogger(__name__)
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 STOPPED: Final = (130, 143, -signal.SIGINT, -signal.SIGTERM)
-"""Exit codes of a child that was asked to end."""
+"""Exit codes of a child that was asked to stop."""
 
 
 def main() -> None:
-    """What a child does: train or score in a run folder, as the command line says."""
+    """A child's program: train or score in a run folder, as its command line says."""
     verb, folder, *arguments = sys.argv[1:]
     threading.Thread(target=_follow_leash, daemon=True).start()
     path = Path(folder)
@@ -65,7 +65,7 @@ def main() -> None:
             if status == "done":
                 return
             if status is None:
-                # What a process left that was killed before there was a run.
+                # Left by a process that was killed before it had created the run.
                 shutil.rmtree(path, ignore_errors=True)
             words = [*arguments, "--out", folder] if status is None else ["--resume", folder]
         else:
@@ -75,17 +75,17 @@ def main() -> None:
 
 
 def lock(folder: Path) -> FileLock:
-    """Held by the process that works on a run folder."""
+    """The lock of a run folder, held by the process that works on it."""
     return FileLock(folder.with_name(f"{folder.name}.lock"))
 
 
 def log_of(folder: Path, *, scoring: bool) -> Path:
-    """What the process that works on a run folder prints."""
+    """The log file of the process that works on a run folder."""
     return folder.with_name(f"{folder.name}{'.eval' if scoring else ''}.log")
 
 
 def _status(folder: Path) -> str | None:
-    """The status in ``run.json``; None where there is no run."""
+    """The status in ``run.json``, or ``damaged``; None if there is no run."""
     try:
         return str(json.loads((folder / "run.json").read_text("utf-8"))["status"])
     except FileNotFoundError:
@@ -95,18 +95,18 @@ def _status(folder: Path) -> str | None:
 
 
 def _follow_leash() -> None:
-    # Not through sys.stdin, whose lock a thread that waits would keep from the interpreter when it ends.
+    # Not through sys.stdin: a waiting thread would hold its lock, which the interpreter needs when it exits.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What one child does.
+    """The task of one child.
 
     Attributes:
         job: The training.
-        missing: Metrics to score its kept weights by; empty where it is to be trained.
+        missing: Metrics to score its kept weights by; empty if it is to be trained.
     """
 
     job: Job
@@ -117,7 +117,7 @@ class Task:
 
         Args:
             folder: The run folder.
-            extra: More arguments, of ``ganzoo run`` and ``ganzoo eval``.
+            extra: Further arguments of ``ganzoo run`` and ``ganzoo eval``.
         """
         if not self.missing:
             return ["run", str(folder), *self.job.arguments, *extra]
@@ -128,15 +128,15 @@ class Task:
 
 
 class Child:
-    """A running task, in a process and process group of its own: what ends it, or Ctrl-C, ends nothing else.
+    """A running task, in its own process and process group: its end ends nothing else, and Ctrl-C does not reach it.
 
     Args:
         task: What to do.
         folder: The run folder, new or begun.
-        claim: Held until ``release``.
-        threads: CPU threads; None leaves it to torch.
-        extra: More arguments, of ``ganzoo run`` and ``ganzoo eval``.
-        gpu: The only one that it sees; None leaves it all.
+        claim: The claim on the training, held until ``release``.
+        threads: CPU threads; None leaves them to torch.
+        extra: Further arguments of ``ganzoo run`` and ``ganzoo eval``.
+        gpu: The only GPU that it sees; None leaves it all GPUs.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Child:
             )
 
     def stop(self, number: signal.Signals) -> None:
-        """Ask it to save and end, once: a second request would not let it save."""
+        """Ask it to save and end. Only the first call does: a second request would not let it save."""
         if not self._asked:
             self._asked = True
             self._process.send_signal(number)
@@ -208,18 +208,18 @@ class Child:
 
 
 POLL_SECONDS: Final = 0.2
-"""Between two looks at the running children."""
+"""Seconds between two looks at the running children."""
 WAIT_SECONDS: Final = 1.0
-"""Between two looks at what other workers have claimed."""
+"""Seconds between two looks at what other workers have claimed."""
 
 
 @dataclass
 class Gpu:
-    """A GPU that a child has to itself, as far as workers on this machine are concerned.
+    """A GPU that one child uses and, if possible, no other worker's child on this machine.
 
     Attributes:
-        name: What ``CUDA_VISIBLE_DEVICES`` says.
-        held: Its lock; None where all GPUs were taken, and it is shared.
+        name: Its name in ``CUDA_VISIBLE_DEVICES``.
+        held: Its lock; None if all GPUs were taken, and it is shared.
     """
 
     name: str
@@ -227,11 +227,11 @@ class Gpu:
 
     @classmethod
     def free(cls, names: Sequence[str], folder: Path) -> Gpu:
-        """The first that no other worker uses; where all are in use, one of them.
+        """The first GPU that no other worker uses; a random one if all are in use.
 
         Args:
-            names: Of the GPUs of this machine.
-            folder: Where this machine's workers keep their locks.
+            names: Names of this machine's GPUs.
+            folder: Folder of the locks of this machine's workers.
         """
         for name in names:
             lock = FileLock(refuse_links(folder / f"{socket.gethostname()}-{name}.lock", folder), blocking=False)
@@ -241,20 +241,20 @@ class Gpu:
         return cls(random.choice(names), None)  # noqa: S311 - only to spread them
 
     def release(self) -> None:
-        """Leave it to others."""
+        """Release the lock, so that others may use the GPU."""
         if self.held is not None:
             self.held.release()
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; empty where there is at most one."""
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them; empty if there is at most one."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     found = list(map(str, range(torch.cuda.device_count()))) if named is None else [*filter(None, named.split(","))]
     return found if len(found) > 1 else []
 
 
 class Watcher:
-    """Follows a bench. Override what is of interest."""
+    """Callbacks that report the progress of a bench. Override those of interest."""
 
     def planned(self, todo: Sequence[Job], known: Sequence[ScoredRun], to_score: Sequence[Job]) -> None:
         """Before anything starts: jobs to train, runs that need no training, and those of them with missing scores."""
@@ -263,10 +263,10 @@ class Watcher:
         """A job's training was started."""
 
     def advanced(self, job: Job, images: int) -> None:
-        """A job in training has shown so many images."""
+        """A job in training has shown this many images."""
 
     def ended(self, job: Job, run: ScoredRun | None) -> None:
-        """A job is trained or failed; None where it was stopped, and has saved."""
+        """A job's training ended or failed; ``run`` is None if it was stopped, and has saved."""
 
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
         """Another worker has recorded a job that this one was to do."""
@@ -275,7 +275,7 @@ class Watcher:
         """The kept weights of a job were scored by the metrics that were missing."""
 
     def unscored(self, job: Job, reason: str) -> None:
-        """They could not be scored, for the reason given in a sentence."""
+        """A job's kept weights could not be scored, for the reason given in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -284,14 +284,14 @@ class Settings:
 
     Attributes:
         work: Where run folders go.
-        parallel: Processes at a time.
-        threads: CPU threads of each; None leaves it to torch.
-        force: Train again what is done.
-        retry: Resume what failed.
-        extra: More arguments of ``ganzoo run`` and ``ganzoo eval``, for each job.
-        any_hardware: A run that was made on other hardware counts too.
-        weights: Where the reported weights of every run are kept, for metrics that are asked for later; None keeps
-            none beside the run folders.
+        parallel: Number of processes at a time.
+        threads: CPU threads of each process; None leaves them to torch.
+        force: Whether to train again what is done.
+        retry: Whether to resume what failed.
+        extra: Further arguments of ``ganzoo run`` and ``ganzoo eval``, for each job.
+        any_hardware: Whether runs on other hardware count too.
+        weights: Where to keep every run's reported weights, for metrics that are asked for later; None keeps no weights
+            besides the run folders.
     """
 
     work: Path
@@ -310,8 +310,8 @@ class Bench:
     Args:
         zoo: Where names are looked up.
         ledger: Where records go.
-        settings: How.
-        watcher: Who follows.
+        settings: How to work through them.
+        watcher: Callbacks; None for none.
 
     Attributes:
         unscored: Jobs that lack a score for good: their weights were not kept, or scoring failed.
@@ -325,15 +325,15 @@ class Bench:
         self.unscored: list[Job] = []
         self._running: list[Child] = []
         self._old: dict[Job, ScoredRun] = {}
-        """Runs from before, which ``force`` or ``retry`` make again: those that are recorded later count."""
+        """Earlier runs, which ``force`` or ``retry`` repeat: only later records count for their jobs."""
 
     def run(self, jobs: Sequence[Job]) -> list[ScoredRun]:
-        """Train what has no record yet, score what lacks a metric, and return the runs of all jobs, in their order.
+        """Train the jobs without a record, score runs that lack a metric, and return the runs of all jobs, in order.
 
         A job whose training was stopped from outside has no run.
 
         Raises:
-            GanzooError: Something that would be written is a link.
+            GanzooError: A path that would be written is a link.
             Interrupted: Ctrl-C; the running jobs have saved.
             Terminated: SIGTERM; the running jobs have saved.
         """
@@ -351,16 +351,16 @@ class Bench:
         return [run for job in jobs if (run := runs.get(job))]
 
     def _recorded(self, job: Job) -> ScoredRun | None:
-        """The run of a job that need not be trained."""
+        """The run of a job that needs no training; None if it needs some."""
         run, old = self._found(job), self._old.get(job)
         return None if run is None or (old is not None and old.record == run.record) else run
 
     def _found(self, job: Job) -> ScoredRun | None:
-        """The newest record of a job: of this hardware, or of any where that counts or its run folder is taken."""
+        """The newest record of a job: on this hardware, or on any if that counts or if its weights are here."""
         asked = job.digest, job.dataset, job.seed
         run = self.ledger.find(*asked, hardware_in_words(_environment(job.recipe.train.device)))
         if run is None and (other := self.ledger.find(*asked)) is not None:
-            # What crashed elsewhere, for want of memory or of a dataset, may well be trained here.
+            # A run that crashed elsewhere, without enough memory or its dataset, may well succeed here.
             counts = self.settings.any_hardware and not other.record.has_crashed
             return other if counts or self._kept(other.record) else None
         return run
@@ -369,7 +369,7 @@ class Bench:
         return self.settings.force or (self.settings.retry and run.record.status == "failed")
 
     def _up_to_date(self, run: ScoredRun) -> ScoredRun:
-        """The run with the scores that ``ganzoo eval`` added to its folders since; its weights are kept from now on."""
+        """The run with the scores that ``ganzoo eval`` has since added to its folders. Also keeps its weights."""
         if run.record.status != "done":
             return run
         if (trained := kept_run(run.record, self.settings.work)) is not None:
@@ -380,13 +380,13 @@ class Bench:
         return run
 
     def _kept(self, record: RunRecord) -> RunFolder | None:
-        """Where a run's weights are: kept for later, or in the folder that it was trained in."""
+        """The folder with a run's weights: the kept copy, or else the folder that it was trained in; or None."""
         weights = self.settings.weights
         kept = None if weights is None else kept_weights(record, weights)
         return kept or kept_run(record, self.settings.work)
 
     def _keep(self, run: RunFolder, record: RunRecord) -> None:
-        """Keep a run's weights, unless they are kept; where that fails, the run itself is still as good."""
+        """Keep a run's weights, unless they are kept already. A failure is only a warning: the run itself is intact."""
         weights = self.settings.weights
         if weights is None or kept_weights(record, weights) is not None:
             return
@@ -415,7 +415,7 @@ class Bench:
         self.watcher.unscored(job, reason)
 
     def _work(self, tasks: Iterable[Task]) -> dict[Job, ScoredRun]:
-        """Do what is free, and wait for what other workers do."""
+        """Do the tasks that are free, and wait for those that other workers do."""
         queue, runs, stopped_any, look_again = list(tasks), dict[Job, ScoredRun](), False, 0.0
         with StopRequests() as stop:
             while self._running or (queue and not stop.received):
@@ -442,7 +442,7 @@ class Bench:
         return runs
 
     def _without_what_others_did(self, queue: Iterable[Task], runs: dict[Job, ScoredRun]) -> list[Task]:
-        """What is left of a queue; a run that another worker recorded may still lack a score that is asked for here."""
+        """The rest of a queue. A run that another worker recorded may still lack a score that is asked for here."""
         left = []
         for task in queue:
             run = self._recorded(task.job)
@@ -487,7 +487,7 @@ class Bench:
             self.watcher.began(task.job)
 
     def _ended(self) -> Iterator[tuple[Child, Outcome]]:
-        """Look at every child once, and give those that have ended."""
+        """Poll every child once, and yield those that have ended."""
         for child in list(self._running):
             outcome = child.poll()
             if outcome is not None:
@@ -497,7 +497,7 @@ class Bench:
                 self.watcher.advanced(child.task.job, child.images)
 
     def _finish(self, child: Child, outcome: Outcome) -> ScoredRun | None:
-        """Record what a child did; None where it was stopped, or only scores are missing as before."""
+        """Record what a child did; returns None if it was stopped."""
         job = child.task.job
         if child.task.missing:
             return None if outcome.stopped else self._finish_scoring(child, outcome)
@@ -523,14 +523,14 @@ class Bench:
 
 
 def _refuse_links_beside(folder: Path, place: Path) -> None:
-    """Raise where a run folder below ``place``, its lock or a log of it is a link: a child writes them all."""
+    """Raise if a run folder below ``place``, its lock or one of its logs is a link: a child writes to all of them."""
     logs = (log_of(folder, scoring=scoring) for scoring in (False, True))
     for path in (folder, folder.with_name(f"{folder.name}.lock"), *logs):
         refuse_links(path, place)
 
 
 def _missing(job: Job, run: ScoredRun) -> tuple[str, ...]:
-    """The metrics that a job asks for and its run has no score of, by the protocol that the job asks for."""
+    """The metrics that a job asks for, but by which its run has no score under the job's protocol."""
     if run.record.status != "done":
         return ()
     own = own_protocol(job.recipe)
@@ -540,11 +540,11 @@ def _missing(job: Job, run: ScoredRun) -> tuple[str, ...]:
 
 @cache
 def _environment(device: str) -> dict[str, Any]:
-    """What a job is trained on, as far as it is known before it starts."""
+    """The environment that a job is trained in, as far as it is known before it starts."""
     try:
         return environment(resolve_device(device))
     except GanzooError:
-        # The job will say so itself; its failure belongs to this machine.
+        # The job will report the error itself; its failure counts for this machine.
         return environment(torch.device("cpu"))
 
 

@@ -1,4 +1,4 @@
-"""Metrics that raise, give NaN, draw at random, print, or have a scale of their own; and a tracker that is none."""
+"""Metrics that raise, give NaN, draw at random, print, or have an unknown scale; and a class that is no Tracker."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Ends the process, as if all was well, where it meets what it did not expect."""
+"""Ends the process with exit code 0, as if all were well, when it gets unexpected input."""
 
 import sys
 

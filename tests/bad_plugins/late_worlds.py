@@ -1,4 +1,4 @@
-"""Says in its constructor which world an extractor was fitted to; ganzoo asks the class."""
+"""Sets an extractor's worlds in its constructor; ganzoo reads them from the class."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Takes a weight, and has no penalty that it could weigh."""
+"""Takes a weight, but has no penalty."""
 
 from ganzoo import Regularizer, hookimpl
 

@@ -1,4 +1,4 @@
-"""An augmentation that returns the images with something else."""
+"""An augmentation that returns the images along with something else."""
 
 from ganzoo import Augmentation, hookimpl
 

@@ -1,4 +1,4 @@
-"""The blind comparison: which sets meet, what the answers come to, and the page made from the committed files."""
+"""The blind comparison: the pairs of sets, the agreement with the answers, and the page made from committed files."""
 
 import json
 

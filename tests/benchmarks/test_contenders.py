@@ -1,4 +1,4 @@
-"""The contenders' common face: what they count and draw."""
+"""The contenders' common interface: what they count and draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other packages' processes: what passes between them and us, with a peer made for it and those that are there."""
+"""Other packages' processes: the communication with them, for a peer made for the test and for the installed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that say where time goes and whether it stays the same, on lengths that measure nothing."""
+"""The commands that profile a step and measure flatness, on runs that are too short to measure anything."""
 
 from dataclasses import replace
 from types import SimpleNamespace

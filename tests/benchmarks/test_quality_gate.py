@@ -1,4 +1,4 @@
-"""The quality gate: its intervals, and that it lets the same training through and a spoilt one not."""
+"""The quality gate: its intervals, and that the same training passes it and a spoilt one fails."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What the automatic number of threads keeps: which trainings are compared, and beside what."""
+"""The benchmark of the automatic number of threads: which trainings it compares, and beside which other program."""
 
 import subprocess
 

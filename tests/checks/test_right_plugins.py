@@ -1,4 +1,4 @@
-"""What is right although it is unusual passes every check; and what a check lets pass is a signal alone."""
+"""Plugins that are unusual but right pass every check; of all exceptions, checks let only signals pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which recipes ``ganzoo bench`` takes for its words."""
+"""Which recipes the arguments of ``ganzoo bench`` select."""
 
 import pytest
 from typer.testing import CliRunner

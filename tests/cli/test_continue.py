@@ -1,4 +1,4 @@
-"""``ganzoo run RECIPE --out DIR --continue``: one line that starts, resumes, and ends well where nothing is left."""
+"""``ganzoo run RECIPE --out DIR --continue``: one command that starts, resumes, and exits with 0 if done."""
 
 import json
 import signal

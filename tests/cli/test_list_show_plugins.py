@@ -1,4 +1,4 @@
-"""``ganzoo list``, ``show`` and ``plugins``, and how the command as a whole answers: as a user runs it."""
+"""``ganzoo list``, ``show`` and ``plugins``, and the behaviour of the command as a whole, as a user runs it."""
 
 import errno
 import fcntl

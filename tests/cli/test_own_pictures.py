@@ -119,7 +119,7 @@ def test_the_size_that_suits_all_pictures(tmp_path, sizes, found):
         ("LA", (0, 0), [255, 255, 255]),  # transparent, so white, and laid on it in colour
         ("RGBA", (200, 0, 0, 0), [255, 255, 255]),
         ("RGBA", (200, 10, 0, 255), [200, 10, 0]),
-        ("I;16", 512, [2]),
+        ("I;16", 0x8000, [128]),
     ],
 )
 def test_grey_colour_and_transparency(tmp_path, mode, colour, shown):

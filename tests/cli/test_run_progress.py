@@ -1,4 +1,4 @@
-"""What ``ganzoo run`` says without a terminal, and at its end."""
+"""What ``ganzoo run`` prints without a terminal, and at its end."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""`ganzoo sample` and `ganzoo eval` on a run that training left, on files, and on mistakes."""
+"""`ganzoo sample` and `ganzoo eval` on a trained run, on files, and on wrong input."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Closed and full streams, encodings without the letters, paths that are no text, caches that cannot be written."""
+"""Closed and full streams, encodings that lack letters, paths that are not text, caches that cannot be written."""
 
 from __future__ import annotations
 

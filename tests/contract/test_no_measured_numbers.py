@@ -1,12 +1,12 @@
-"""No first-party module or recipe has a measured number typed by hand: such numbers are true of one day's code.
+"""No first-party module or recipe has a measured number typed by hand: such numbers hold only for one day's code.
 
-What is read is prose: comments of recipes, comments and docstrings of modules. A sentence of it breaks the rule where
+The test reads prose: comments of recipes, comments and docstrings of modules. A sentence breaks the rule if
 
 - a measure is followed by a number, with at most three words and the signs ``, : = ( ~ @`` between
   ("a Fréchet distance of 122", "accuracy 0.91"), unless it is a section's or an equation's,
 - or a number has a unit of results: per cent, seconds, minutes, hours, images a second, or "times" with a comparison
   ("40 %", "112 s", "1.75 times as long"),
-- or something was seen so far into a training ("after 120,000 images").
+- or it says how far into a training something was seen ("after 120,000 images").
 
 A sentence that names its source, the paper or the authors, may quote their number. Names of metrics (``fid@mnist-cnn``)
 have no number of their own.

@@ -2,12 +2,12 @@
 
 ``python tests/cuda/fake_device.py [PATTERN...] [--swap | --captured] [--plant FAULT...]`` builds the real Trainer of
 each recipe there, in each precision and with each engine, takes steps, saves, restores, and prints a JSON object: the
-CPU seconds it took, and for each recipe what went wrong; it exits with 1 if anything did. What it finds: a tensor left
+CPU seconds it took, and for each recipe what went wrong; it exits with 1 if anything did. It finds: a tensor left
 on the CPU, a value read by the host, a copy between host and device within a step, types that clash under CUDA's own
 autocast lists, and state that a step changes and no checkpoint holds.
 
 torch's FakeTensorMode has all this, but a build for CPUs alone has no device guard for CUDA, and its autograd engine
-asks for an accelerator. ``install`` puts both there, for as long as the process lives; so this runs in one of its own.
+asks for an accelerator. ``install`` provides both for as long as the process lives, so this runs in its own process.
 """
 
 from __future__ import annotations

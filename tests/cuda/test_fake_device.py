@@ -1,4 +1,4 @@
-"""Every recipe on a CUDA device without values: in a step nothing is read or copied, and nothing of it is forgotten."""
+"""Every recipe on a CUDA device without values: steps read and copy no values, and checkpoints hold all state."""
 
 from __future__ import annotations
 

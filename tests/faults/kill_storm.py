@@ -1,12 +1,14 @@
-"""Kill what writes files at random, repeat each command until it is done, and compare with one that was never killed.
+"""Kill processes that write files at random moments, repeat each command until it is done, and compare the results.
+
+They must equal those of a command that was never killed.
 
     python tests/faults/kill_storm.py --kills 500 --seed 0
     python tests/faults/kill_storm.py --kills 50 --only bench
 
-``run`` trains and resumes, ``bench`` works through a matrix, ``workers`` share one, ``report``, ``leaderboard`` and
-``new`` make what the commands of that name make. Each process is a fork of one that has imported all, which takes
-milliseconds instead of seconds, and dies by SIGKILL. Half of the kills come after a random time, those of a bench with
-its children half of the time, as where the machine fails. The others come just before a random file operation in the
+``run`` trains and resumes, ``bench`` works through a matrix, ``workers`` share one, and ``report``, ``leaderboard`` and
+``new`` run the commands of those names. Each process is a fork of one that has imported everything, which takes
+milliseconds instead of seconds, and is killed by SIGKILL. Half of the kills come after a random time; for a bench, half
+of those kill its children too, as if the machine failed. The others come just before a random file operation in the
 folder: these moments matter most, and are too short to hit by chance. The result is printed as JSON.
 """
 

@@ -1,4 +1,4 @@
-"""Records and a run to make pages of, and one browser to look at them with."""
+"""Records and a run to make pages from, and one browser to view them in."""
 
 import hashlib
 import shutil

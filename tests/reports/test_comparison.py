@@ -1,4 +1,4 @@
-"""``ganzoo compare``: what stands beside what."""
+"""``ganzoo compare``: what it shows side by side."""
 
 import json
 import re

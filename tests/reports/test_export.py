@@ -1,4 +1,4 @@
-"""``ganzoo export``: what other programs and browsers draw is what torch draws."""
+"""``ganzoo export``: other programs and browsers draw the same as torch."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Reports of real runs: whole ones, and ones whose parts are missing."""
+"""Reports of real runs, complete ones and ones with parts missing."""
 
 import json
 import math

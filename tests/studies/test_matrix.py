@@ -1,4 +1,4 @@
-"""Which trainings a command line stands for."""
+"""Which trainings a command line selects."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Real matrices in real processes: done, failed, skipped, interrupted, resumed, and scored by one metric more.
 
-The bench itself runs in this process, its trainings in theirs, except where a signal ends the bench.
+The bench itself runs in this process and its trainings in their own, except if a signal ends the bench.
 """
 
 import json

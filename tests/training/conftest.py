@@ -1,7 +1,7 @@
-"""What a CUDA graph does, on a CPU: operators are noted once, and done again on the same memory with the same numbers.
+"""A CUDA graph's behaviour, on a CPU: operators are recorded once, and replayed on the same memory and numbers.
 
-Whatever Python decided while the tape was made is fixed from then on; what was read from tensors is read anew, random
-numbers go on, and a value that Python asks for cannot be had. So it finds out whether a training can be captured.
+Whatever Python decided while the tape was recorded is fixed from then on; tensors are read again in each replay, random
+numbers continue, and Python cannot read a value. So the tape shows whether a training can be captured.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Two real processes on gloo: the same training as one, one that writes, and an end for both."""
+"""Two real processes on gloo: the same training as one process, only one that writes, and an end for both."""
 
 import os
 import signal

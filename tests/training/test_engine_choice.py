@@ -1,4 +1,4 @@
-"""What ``train.engine=auto`` becomes on a GPU: measured, and taken back to the bit. A tape captures here."""
+"""What ``train.engine=auto`` becomes on a GPU: measured, and undone to the bit. Here a tape does the capturing."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Engines compute the same; what cannot be compiled is executed as it is written, with a sentence."""
+"""Engines compute the same; what cannot be compiled runs eagerly, with a message."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Memory that steps use again."""
+"""Memory that steps reuse."""
 
 import platform
 import subprocess

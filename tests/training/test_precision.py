@@ -1,4 +1,4 @@
-"""Number formats: what is asked for, and what ``auto`` finds."""
+"""Number formats: what is requested, and what ``auto`` chooses."""
 
 import pytest
 import torch
