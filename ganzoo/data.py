@@ -1,6 +1,6 @@
-"""From datasets to batches: the parts of registered datasets, images that are given in Python, and random batches.
+"""From datasets to batches: parts of registered datasets, images given in Python, and random batches.
 
-Images for validation are taken from the training images: seeded, stratified, the same ones wherever they are asked for.
+Validation images are held out from the training images by a seeded, stratified draw, so they are the same everywhere.
 Batches need no DataLoader: they come from a dataset on the training device, or are streamed to it.
 """
 
@@ -20,6 +20,7 @@ from ganzoo.api.dataset import Dataset, Part
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch.utils.data import Dataset as TorchDataset
 
     from ganzoo.registry.registry import Entry
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SEED = 0
 VALIDATION = 10_000
-"""How many images are set apart where nobody says how many: as many as MNIST's test images."""
+"""How many images are held out by default: as many as MNIST has test images."""
 
 
 def load_part(
@@ -45,12 +46,12 @@ def load_part(
         entry: The dataset.
         options: Its options, checked.
         data_dir: Where the user keeps dataset files.
-        part: Which one; ``train`` is without the images of ``validation``.
-        validation: How many training images are set apart.
-        count: How many of the others are trained on; 0 is all.
+        part: Which part; ``train`` excludes the images of ``validation``.
+        validation: How many training images are held out.
+        count: How many of the others to train on; 0 means all.
 
     Raises:
-        GanzooError: It cannot be loaded, or no images are set apart for validation.
+        GanzooError: It cannot be loaded, or no images are held out for validation.
     """
     if part == "test":
         return entry.create("test", data_dir, **options)
@@ -59,10 +60,10 @@ def load_part(
 
 
 def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Dataset:
-    """The images to train on, or those set apart for validation, in the order of the training images.
+    """The images to train on, or those held out for validation, in the order of the training images.
 
     Raises:
-        GanzooError: None are set apart for validation, none would be left to train on, or fewer than ``count``.
+        GanzooError: None are held out for validation, none would be left to train on, or fewer than ``count`` are left.
     """
     if part == "validation" and not validation:
         raise GanzooError(
@@ -74,7 +75,7 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
     if validation >= len(train):
         raise GanzooError(
             f"dataset.validation is {validation:,}, and '{train.name}' has {len(train):,} training images.",
-            "Set fewer apart: some have to be left to train on.",
+            "Hold out fewer; some must remain for training.",
         )
     held_out = _held_out(train.labels, len(train), validation)
     if part == "validation":
@@ -83,7 +84,7 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
 
 
 def _first(train: Dataset, count: int) -> Dataset:
-    """The first images of a seeded order, in the order of the training images: a smaller count is part of a larger."""
+    """A seeded choice of images, in the order of the training images; a smaller count is a subset of a larger one."""
     if not count:
         return train
     if count > len(train):
@@ -98,9 +99,9 @@ def _first(train: Dataset, count: int) -> Dataset:
 def _held_out(labels: Tensor | None, total: int, n: int) -> Tensor:
     """Which of the training images are for validation, (total,) bool.
 
-    Each class gives its share, by the largest remainder (the lower class first where two are equal), so that they add
-    up to ``n``: the first images of a permutation, drawn class by class from one generator. Without labels, all images
-    are one class.
+    Each class contributes its share, rounded by largest remainder (ties go to the lower class), so that shares add up
+    to ``n``. The images of a class are the first of a permutation; one generator draws the permutations class by class.
+    Without labels, all images are one class.
     """
     labels = torch.zeros(total, dtype=torch.int64) if labels is None else labels
     classes, sizes = torch.unique(labels, return_counts=True)
@@ -116,20 +117,25 @@ def _held_out(labels: Tensor | None, total: int, n: int) -> Tensor:
 
 
 IN_MEMORY = "in-memory"
-"""The registered name of datasets that were given in Python."""
+"""The registered name of datasets given in Python."""
+
+MAX_CLASSES = 1_000_000
+"""The most classes that labels may count: each has a name, and a larger label is an identifier, not a class."""
 
 
 def as_dataset(data: Any) -> Dataset:
     """A dataset in memory.
 
     Args:
-        data: A dataset of ours; a tensor of images (n, c, h, w), or a pair of it and labels (n,); or a dataset of
-            torch's that has a length, which is read once, whole: its items are images, or begin with an image and its
-            class. An image is uint8 (c, h, w), (h, w) or of PIL, or float in [0, 1] as
-            ``torchvision.transforms.ToTensor`` makes it from one.
+        data: A ``ganzoo.Dataset``; a tensor of images (n, c, h, w), or a pair of images and labels (n,); or a torch
+            ``Dataset`` with a length, which is read once, completely: its items are images, or begin with an image and
+            its class. An image is a uint8 tensor (c, h, w) or (h, w), a uint8 NumPy array (h, w, c) or (h, w), a PIL
+            image, whose transparent pixels become white, or float in [0, 1], as ``torchvision.transforms.ToTensor``
+            makes it from one of these.
 
     Raises:
-        GanzooError: It is something else, its images differ in size, or its labels are no classes.
+        GanzooError: It is something else, its images differ in size or are not grey or RGB, or its labels are not
+            classes.
     """
     if isinstance(data, Dataset):
         return data
@@ -142,8 +148,8 @@ def as_dataset(data: Any) -> Dataset:
                 f"The labels are of type {str(labels.dtype).removeprefix('torch.')}.",
                 "Labels are whole numbers, one for each image.",
             )
-        numbers = range(int(labels.max()) + 1 if len(labels) else 0)
-        return Dataset(IN_MEMORY, "train", _levels(images), labels.long(), tuple(map(str, numbers)))
+        names = _numbered(int(labels.max()) if len(labels) else -1)
+        return Dataset(IN_MEMORY, "train", _levels(images), labels.long(), names)
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:
         raise GanzooError(
             f"Not a dataset: {type(data).__name__}.",
@@ -154,12 +160,18 @@ def as_dataset(data: Any) -> Dataset:
         item = data[index]
         image, *rest = item if isinstance(item, tuple | list) else (item,)
         found.append(_image(image))
-        if rest and (isinstance(rest[0], int) or getattr(rest[0], "shape", None) == ()):
-            classes.append(int(rest[0]))
+        if rest and (isinstance(rest[0], int | float) or getattr(rest[0], "shape", None) == ()):
+            target = torch.as_tensor(rest[0])
+            if target.is_floating_point() or target.is_complex():
+                raise GanzooError(
+                    f"The dataset's item {index} has the target {target.item()}, which is not a class.",
+                    "Classes are whole numbers; leave out other targets.",
+                )
+            classes.append(int(target))
     if len({image.shape for image in found}) > 1:
         raise GanzooError("The images of the dataset differ in size.", "Give images of one size.")
     labelled = len(classes) == len(found) and min(classes) >= 0
-    names = getattr(data, "classes", None) or range(max(classes) + 1 if labelled else 0)
+    names = getattr(data, "classes", None) or _numbered(max(classes) if labelled else -1)
     kind = type(data).__name__
     return Dataset(
         kind.lower(),
@@ -167,15 +179,31 @@ def as_dataset(data: Any) -> Dataset:
         torch.stack(found),
         torch.tensor(classes) if labelled else None,
         tuple(map(str, names)) if labelled else (),
-        # torchvision's classes are called as our datasets are, but for the hyphens: FashionMNIST.
+        # torchvision's class names match our dataset names except for hyphens: FashionMNIST.
         world=re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower(),
     )
+
+
+def _numbered(highest: int) -> tuple[str, ...]:
+    """Names for classes that have none: their numbers from 0 to the highest label; none if that is -1.
+
+    Raises:
+        GanzooError: The labels are too large to be classes.
+    """
+    if highest >= MAX_CLASSES:
+        raise GanzooError(
+            f"The labels go up to {highest:,}, which would be more than {MAX_CLASSES:,} classes.",
+            "Number the classes from 0.",
+        )
+    return tuple(map(str, range(highest + 1)))
 
 
 def _image(given: Any) -> Tensor:
     """uint8 (c, h, w)."""
     import numpy as np
+    from PIL import Image
 
+    given = _opaque(given) if isinstance(given, Image.Image) else given
     image = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
     if not isinstance(given, Tensor) and image.dim() == 3:
         image = image.permute(2, 0, 1)
@@ -184,17 +212,31 @@ def _image(given: Any) -> Tensor:
         raise GanzooError(
             f"The dataset gives images of type {str(image.dtype).removeprefix('torch.')} and shape "
             f"{tuple(image.shape)}.",
-            "An image is uint8 (c, h, w) or (h, w), c being 1 or 3.",
+            "An image is uint8 and grey or RGB: a tensor (c, h, w) or (h, w), or an array (h, w, c) or (h, w).",
         )
     return image
 
 
+def _opaque(picture: Image) -> Image:
+    """A PIL image in grey (L) or RGB, laid on white where it is transparent."""
+    from PIL import Image
+
+    if picture.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
+        raise GanzooError(f"The dataset gives PIL images of mode {picture.mode}.", "Convert them to L or RGB.")
+    opaque = picture
+    if picture.has_transparency_data:
+        opaque = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    return opaque.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+
+
 def _levels(images: Tensor) -> Tensor:
-    """Floats in [0, 1] as the uint8 they were made from; anything else as it is."""
+    """Floats in [0, 1] as the uint8 they were made from; anything else unchanged."""
     if not images.is_floating_point():
         return images
-    levels = (images * 255).round()
-    if not bool(((levels - images * 255).abs() < 1e-3).all()) or levels.min() < 0 or levels.max() > 255:
+    scaled = images.float() * 255  # in bfloat16, whose steps are wider than 1, every product would be a whole number
+    levels = scaled.round()
+    tolerance = 1e-3 if images.element_size() >= 4 else 1 / 16  # half of float16's step below 1, in levels
+    if not bool(((levels - scaled).abs() < tolerance).all()) or levels.min() < 0 or levels.max() > 255:
         raise GanzooError(
             "The dataset's images are floats that are not 256 levels between 0 and 1.",
             "Leave out what normalises them: scores depend on the pixels as they are.",
@@ -203,27 +245,27 @@ def _levels(images: Tensor) -> Tensor:
 
 
 SHARE = 0.5
-"""Of a GPU's free memory that a dataset may take; networks and their feature maps need the rest."""
+"""The share of a GPU's free memory that a dataset may take; networks and their feature maps need the rest."""
 SLOTS = 2
-"""Of a streamed dataset: one is gathered into while the other is copied to the device."""
+"""Host buffers of a streamed dataset: one is filled while the other is copied to the device."""
 
 ALL = slice(None)
-"""Every row of a batch; where several processes train, each wants its own."""
+"""Every row of a batch; if several processes train, each takes its own rows."""
 
 State = dict[str, "Tensor | int"]
 Columns = dict[str, Tensor]
-"""A batch by name: ``image`` float32 in [-1, 1], ``label`` int64, and whatever else the dataset has."""
+"""A batch by name: ``image`` float32 in [-1, 1], ``label`` int64, and the dataset's additional columns."""
 
 
 class Sampler(Protocol):
-    """Gives batches in random order, each epoch each row exactly once."""
+    """Returns batches in random order; each epoch contains each row exactly once."""
 
     def next(self) -> Columns:
         """The next batch, in new memory on the device.
 
         Returns:
-            ``image`` (batch_size, *shape), float32 in [-1, 1]; ``label`` (batch_size,), int64, zeros where the dataset
-            has none; and the dataset's further columns as they are.
+            ``image`` (batch_size, *shape), float32 in [-1, 1]; ``label`` (batch_size,), int64, zeros if the dataset has
+            none; and the dataset's additional columns, unchanged.
         """
         ...
 
@@ -232,10 +274,10 @@ class Sampler(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
-        """Go on with the batches that would have come next when ``state`` was taken.
+        """Continue with the batches that would have come next when ``state`` was taken.
 
         Raises:
-            GanzooError: The state is of a dataset of another size.
+            GanzooError: The state belongs to a dataset of another size.
         """
         ...
 
@@ -249,15 +291,15 @@ def build_sampler(
     log: Callable[[str], None],
     rows: slice = ALL,
 ) -> Sampler:
-    """A dataset's sampler: resident on the device, or streamed where a GPU has no room for the dataset.
+    """A dataset's sampler: resident on the device, or streamed if the dataset does not fit on a GPU.
 
     Args:
-        dataset: Its rows, in the host's memory.
+        dataset: The dataset, in the host's memory.
         batch_size: Rows in a batch.
-        seed: Of the order; the same seed gives the same batches on every device.
-        device: Where batches are wanted.
-        log: Called with a sentence where the dataset is streamed.
-        rows: Which rows of each batch are wanted; the others are not gathered.
+        seed: Seed of the order; the same seed gives the same batches on every device.
+        device: The device of the batches.
+        log: Called with a message if the dataset is streamed.
+        rows: Which rows of each batch to return; the others are not gathered.
 
     Raises:
         GanzooError: The dataset has fewer rows than a batch.
@@ -273,16 +315,16 @@ def build_sampler(
 class Order:
     """The random order in which a dataset's rows are shown, batch after batch.
 
-    Each epoch names each row exactly once; a batch may reach over the border into the next epoch, so that all batches
-    have one size. The order is drawn on the CPU, whatever the device: so it is the same everywhere, and a run can be
-    resumed where its dataset is streamed after it was resident, or on another kind of device. The device gets a copy
-    once an epoch, and neither waits for the other.
+    Each epoch contains each row exactly once; a batch may extend into the next epoch, so that all batches have the same
+    size. The order is always drawn on the CPU, so it is the same for every device, and a run can be resumed on another
+    kind of device, or with its dataset streamed after it was resident. The device gets a copy once per epoch, and
+    neither waits for the other.
 
     Args:
         count: Number of rows.
         batch_size: Rows in a batch.
         seed: The same seed gives the same order.
-        device: Where indices are wanted.
+        device: The device of the indices.
     """
 
     def __init__(self, count: int, batch_size: int, *, seed: int, device: torch.device | str) -> None:
@@ -297,7 +339,7 @@ class Order:
         return torch.randperm(self._count, generator=self._generator)
 
     def _use(self, order: Tensor) -> None:
-        """Go through an order on the CPU. New memory each time: a state that was taken before holds the old one."""
+        """Use a new order, on the CPU. It must be in new memory, because states taken earlier hold the old one."""
         self._order = order
         pinned = order.pin_memory() if self._device.type == "cuda" else order
         self._on_device = pinned.to(self._device, non_blocking=True)
@@ -315,14 +357,14 @@ class Order:
         return torch.cat([rest, self._on_device[: self._cursor]])
 
     def state_dict(self) -> State:
-        """Everything that the next indices depend on: tensors that nobody changes later, and integers."""
+        """Everything that the next indices depend on: tensors that are never changed in place, and integers."""
         return {"order": self._order, "generator": self._generator.get_state(), "cursor": self._cursor}
 
     def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
-        """Go on with the indices that would have come next when ``state`` was taken.
+        """Continue with the indices that would have come next when ``state`` was taken.
 
         Raises:
-            GanzooError: The state is of a dataset of another size.
+            GanzooError: The state belongs to a dataset of another size, or is damaged.
         """
         order = torch.as_tensor(state["order"], device="cpu")
         if order.shape != self._order.shape:
@@ -341,11 +383,11 @@ class ResidentSampler:
     """Batches from a dataset on the device, where samples stay in their stored form until they are drawn.
 
     Args:
-        dataset: Its rows.
+        dataset: The dataset.
         batch_size: Rows in a batch.
-        seed: Of the order; the same seed gives the same batches on every device.
-        device: Where rows are.
-        rows: Which rows of each batch are gathered.
+        seed: Seed of the order; the same seed gives the same batches on every device.
+        device: The device of the dataset and the batches.
+        rows: Which rows of each batch to gather.
 
     Raises:
         GanzooError: The dataset has fewer rows than a batch.
@@ -375,7 +417,7 @@ class ResidentSampler:
 
 
 class _Slot:
-    """Room for one batch on the host, in memory that a GPU copies from by itself, and when that has been done."""
+    """A host buffer for one batch, pinned for a GPU, and the event that records when it has been copied."""
 
     def __init__(self, columns: Columns, batch_size: int, device: torch.device) -> None:
         gpu = device.type == "cuda"
@@ -389,14 +431,14 @@ class _Slot:
 class StreamedSampler:
     """Batches of a dataset that stays in the host's memory, each gathered while the device trains on the one before.
 
-    Order and batches are those of a ``ResidentSampler``, and each goes on from the other's state.
+    Order and batches are those of a ``ResidentSampler``, and each can continue from the other's state.
 
     Args:
-        dataset: Its rows.
+        dataset: The dataset.
         batch_size: Rows in a batch.
-        seed: Of the order.
-        device: Where batches are wanted.
-        rows: Which rows of each batch are gathered.
+        seed: Seed of the order.
+        device: The device of the batches.
+        rows: Which rows of each batch to gather.
 
     Raises:
         GanzooError: The dataset has fewer rows than a batch.
@@ -416,7 +458,7 @@ class StreamedSampler:
         self._prefetch()
 
     def _prefetch(self) -> None:
-        """Choose the next batch, and have it gathered."""
+        """Choose the next batch, and start gathering it."""
         self._state = self._order.state_dict()
         self._slots.append(self._slots.pop(0))
         self._next = self._worker.submit(self._gather, self._slots[-1], self._order.next()[self._rows])
@@ -429,7 +471,7 @@ class StreamedSampler:
         return slot
 
     def next(self) -> Columns:
-        """See ``Sampler``; waits for the host, and not for the device."""
+        """See ``Sampler``; waits for the host, not for the device."""
         slot = self._next.result()
         batch = {name: column.to(self._device, non_blocking=True, copy=True) for name, column in slot.columns.items()}
         if slot.copied is not None:
@@ -438,7 +480,7 @@ class StreamedSampler:
         return batch | {"image": self._modality.to_network(batch["image"])}
 
     def state_dict(self) -> State:
-        """See ``Sampler``: that of the moment before the prefetched batch was chosen."""
+        """See ``Sampler``; the state from before the prefetched batch was chosen."""
         return dict(self._state)
 
     def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
@@ -449,7 +491,7 @@ class StreamedSampler:
 
 
 def _columns(dataset: Dataset, batch_size: int) -> Columns:
-    """All columns of a dataset, labels being zeros where it has none.
+    """All columns of a dataset, with zeros as labels if it has none.
 
     Raises:
         GanzooError: It has fewer rows than a batch.

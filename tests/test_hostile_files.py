@@ -100,7 +100,7 @@ def test_a_program_called_a_picture_reaches_no_interpreter(pictures, tmp_path):
         (tools / name).chmod(0o755)
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
     (pictures / "class" / "0.png").write_bytes(eps)
-    assert "by its content it is no PNG" in train_on(pictures, path=tools)
+    assert "it is not a PNG, JPEG, WEBP, BMP, PPM or TIFF file" in train_on(pictures, path=tools)
     assert not (tmp_path / "ghostscript-ran").exists()
 
 

@@ -1,8 +1,8 @@
-"""Reading pictures and arrays that a stranger may have made, bounded in time, memory and formats.
+"""Reading untrusted pictures and arrays, within limits on time, memory and formats.
 
-Everything that reads them comes through here. Only regular files are opened, so that a pipe cannot block; only formats
-of a list are tried, so that a file's content cannot choose its reader; and sizes are taken from headers, and compared
-with the file and with the machine, before anything is decoded.
+All code that reads them goes through this module. It opens only regular files, so that a pipe cannot block; it tries
+only listed formats, so that a file's content cannot choose its reader; and it compares the sizes in headers with the
+file and the machine before it decodes anything.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import lzma
 import os
 import stat
 import struct
+import sys
 import warnings
 import zipfile
 import zlib
@@ -35,68 +36,82 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "PPM", "TIFF")
-"""Pillow's names of the formats that are read, whatever a file is called."""
+"""Pillow's names of the formats that are read; file names do not matter."""
 
 MAX_PIXELS = 2**26
-"""Pixels of one picture, 67 million: more than cameras take."""
+"""The most pixels in one picture, 67 million: more than cameras take."""
 
 MAX_FLAT_PIXELS = 2**22
-"""Larger pictures than this, 2048x2048, need a byte for every ``PIXELS_PER_BYTE`` pixels: a few kB of a compressed
-nothing would take seconds and hundreds of MB."""
+"""A picture with more pixels than this, 2048x2048, must have a byte for every ``PIXELS_PER_BYTE`` pixels: otherwise a
+blank image, compressed to a few kB, would take seconds and hundreds of MB."""
 
 PIXELS_PER_BYTE = 64
 
 MAX_DEFLATION = 1032
-"""The most that a byte of deflate can expand to."""
+"""The most bytes that one byte of deflate can expand to."""
 
 MAX_ARRAY_HEADER = 10_000
-"""Bytes of an array's description, NumPy's own limit, which it applies only after it has read all of it."""
+"""The most bytes in an array's header: NumPy's own limit, which NumPy checks only after reading the whole header."""
 
 MAX_CODE = 2**24
-"""Bytes that the compressed code of a TorchScript file may expand to."""
+"""The most bytes that the compressed code of a TorchScript file may expand to."""
 
 MAX_ZIPPED = 2_000_000
-"""Files of an archive of pictures."""
+"""The most files in an archive of pictures."""
+
+ZIP_ENTRY = 512
+"""The most bytes, on average, for a file in an archive's list of files: its name, and 46 more."""
 
 MAX_ZIPPED_BYTES = 2**28
-"""Bytes of one of them, more than any picture of ``MAX_PIXELS`` takes uncompressed."""
+"""The most bytes in one of them: more than any picture of ``MAX_PIXELS`` takes uncompressed."""
 
 ARCHIVE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-"""What numpy.savez and savez_compressed write. The others expand without a limit worth the name."""
+"""The methods of numpy.savez and savez_compressed. The others have no useful limit on how far they expand."""
 
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError, ValueError,
     OverflowError,
 )  # fmt: skip
-"""What Python's readers of archives raise."""
+"""The exceptions that Python's archive readers raise."""
 
 
 @cache
 def max_bytes() -> int:
-    """The most that is read into memory at once: half of this machine's memory, and 4 GB on a small one."""
+    """The most bytes to read into memory at once: half of this machine's memory, but at least 4 GB."""
     return max(4 * 10**9, (machine_memory() or 0) // 2)
 
 
-def machine_memory() -> int | None:
-    """Bytes of memory that this machine or container has; None where the system does not say."""
+def machine_memory(root: Path = Path("/")) -> int | None:
+    """Bytes of memory that this process may use, the machine's or less in a container; None if the system does not say.
+
+    Args:
+        root: Where ``/proc`` and ``/sys`` are.
+    """
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
-    with suppress(OSError, ValueError):  # no container, or one without a limit: "max"
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    groups = {""}  # in a container, usually the process's own
+    with suppress(OSError, ValueError, IndexError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            path = Path(line.split(":", 2)[2].lstrip("/"))
+            groups |= {str(path), *map(str, path.parents)}  # a limit also holds for the groups inside
+    for group in groups:
+        for place in (f"sys/fs/cgroup/{group}/memory.max", f"sys/fs/cgroup/memory/{group}/memory.limit_in_bytes"):
+            with suppress(OSError, ValueError):  # version 1 of control groups or version 2, or no limit: "max"
+                memory = min(memory, int((root / place).read_text()))
     return memory
 
 
 def check_bytes(what: object, n_bytes: int) -> None:
-    """Refuse what would take more memory than ``max_bytes``.
+    """Refuse data that would take more memory than ``max_bytes``.
 
     Args:
         what: The file or folder, for the message.
-        n_bytes: What its headers say that it takes.
+        n_bytes: Its size according to its headers.
 
     Raises:
-        GanzooError: It is too much.
+        GanzooError: It is too large.
     """
     if n_bytes > max_bytes():
         raise GanzooError(
@@ -106,7 +121,7 @@ def check_bytes(what: object, n_bytes: int) -> None:
 
 
 def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
-    """Open a regular file, or a link to one, for reading. Pipes and devices are refused instead of waited for.
+    """Open a regular file, or a link to one, for reading. Refuse pipes and devices, which could block.
 
     Args:
         path: The file.
@@ -131,29 +146,44 @@ def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
         raise
 
 
+class _ZipReader(io.BufferedReader):
+    """An archive of any size, of which ``zipfile`` reads the list of files in one piece: a list within limits."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(cast("io.BufferedReader", open_regular(path, at_most=sys.maxsize)).detach())
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As the base class, but refuse what is no list of at most ``MAX_ZIPPED`` files."""
+        if size is not None and size > MAX_ZIPPED * ZIP_ENTRY:
+            raise ValueError("its list of files is too large")
+        content = super().read(size)
+        if content.count(b"PK\1\2") > MAX_ZIPPED:
+            raise GanzooError(f"{self.path} holds more than {MAX_ZIPPED:,} files.", "Divide it.")
+        return content
+
+
 class ZippedFiles:
     """The files of a zip archive, open until the ``with`` block ends.
 
-    Each is read into memory when it is asked for; nothing is unpacked to the disk.
+    Each is read into memory on request; nothing is unpacked to disk.
 
     Args:
         path: The archive.
 
     Attributes:
-        names: Of its files, without folders, as the archive has them.
+        names: Names of its files, as in the archive; folders are left out.
 
     Raises:
-        GanzooError: It is no zip archive, is damaged or encrypted, or holds more than it could without tricks.
+        GanzooError: It is not a zip archive, is damaged, holds too many files, or its files overlap.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with ExitStack() as opened:
             try:
-                file = opened.enter_context(open_regular(path))
+                file = opened.enter_context(_ZipReader(path))
                 n_bytes = os.fstat(file.fileno()).st_size
-                if _count(file, b"PK\1\2") > MAX_ZIPPED:
-                    raise GanzooError(f"{path} holds more than {MAX_ZIPPED:,} files.", "Divide it.")
                 self._archive = opened.enter_context(zipfile.ZipFile(file))
             except DAMAGE as error:
                 raise GanzooError(f"{path} cannot be read as a zip archive ({error}).", "Pack it again.") from error
@@ -170,10 +200,10 @@ class ZippedFiles:
         self._opened.close()
 
     def read(self, name: str) -> tuple[BinaryIO, int]:
-        """A file's content, and the bytes that it takes in the archive.
+        """A file's content, and its compressed size in bytes.
 
         Raises:
-            GanzooError: It is damaged, encrypted, too large, or compressed by another method than deflate.
+            GanzooError: It is damaged, encrypted, too large, or compressed by a method other than deflate.
         """
         info = self._infos[name]
         if info.flag_bits & 1:
@@ -194,7 +224,7 @@ class ZippedFiles:
 
 @dataclass(frozen=True)
 class ZippedFile:
-    """One file of a zip archive, where a path would do as well."""
+    """One file in a zip archive, accepted in place of a path."""
 
     archive: ZippedFiles
     name: str
@@ -203,19 +233,9 @@ class ZippedFile:
         return f"{self.archive.path}/{self.name}"
 
 
-def _count(file: BinaryIO, signature: bytes) -> int:
-    """How often a signature occurs in a file, which is read in blocks and rewound."""
-    found, rest = 0, b""
-    while block := file.read(2**20):
-        found += (rest + block).count(signature)
-        rest = block[1 - len(signature) :]
-    file.seek(0)
-    return found
-
-
 @contextmanager
 def _opened(path: Path | ZippedFile) -> Iterator[tuple[BinaryIO, int]]:
-    """A file and the bytes that it takes on the disk."""
+    """An open file, and its size in bytes on disk or in the archive."""
     if isinstance(path, ZippedFile):
         yield path.archive.read(path.name)
     else:
@@ -225,15 +245,15 @@ def _opened(path: Path | ZippedFile) -> Iterator[tuple[BinaryIO, int]]:
 
 @contextmanager
 def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FORMATS) -> Iterator[Image.Image]:
-    """Open a picture whose size is acceptable. Its pixels are decoded in the ``with`` block, on first use.
+    """Open a picture after checking its size. Its pixels are decoded in the ``with`` block, on first use.
 
     Args:
-        path: The file, or one of an archive; its name says nothing about its format.
+        path: The file, or one in an archive; its name does not decide its format.
         formats: Pillow's names of the formats to try.
 
     Raises:
-        GanzooError: It is no regular file, of no such format, too large, or damaged. Errors of Pillow in the block
-            become this one too.
+        GanzooError: It is not a regular file, has none of the formats, is too large, or is damaged. Pillow's errors in
+            the block become this one too.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -248,8 +268,9 @@ def open_picture(path: Path | ZippedFile, formats: Collection[str] = PICTURE_FOR
     except (GanzooError, MemoryError):
         raise
     except UnidentifiedImageError as error:
+        kinds = " or ".join(", ".join(formats).rsplit(", ", 1))
         raise GanzooError(
-            f"The picture {path} cannot be read: by its content it is no {' or '.join(formats)}.",
+            f"The picture {path} cannot be read: it is not a {kinds} file.",
             "Remove it or write it again.",
         ) from error
     except Exception as error:  # Pillow's readers let each other's exceptions through
@@ -272,12 +293,12 @@ def _check_picture(path: Path | ZippedFile, picture: Image.Image, n_bytes: int) 
 
 
 def read_npz(path: Path, names: Collection[str], remedy: str = "") -> dict[str, np.ndarray[Any, Any]]:
-    """Arrays of plain numbers from a file of ``numpy.savez``; nothing is unpickled.
+    """Arrays of plain numbers from a ``numpy.savez`` file; nothing is unpickled.
 
     Args:
         path: The file.
-        names: Of the arrays; those that are missing are left out.
-        remedy: For the messages: how to write a proper one.
+        names: Names of the arrays; missing ones are left out.
+        remedy: How to write a valid file, for the messages.
 
     Raises:
         GanzooError: The file or an array is damaged, too large, or holds Python objects.
@@ -298,7 +319,7 @@ def read_npz(path: Path, names: Collection[str], remedy: str = "") -> dict[str, 
 def _array(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, n_bytes: int, what: str, remedy: str
 ) -> np.ndarray[Any, Any]:
-    """One array, after its header has shown that it is plain numbers and not too many of them."""
+    """Read one array, after its header has shown that it holds plain numbers, and not too many."""
     import numpy as np
 
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -321,20 +342,20 @@ def _array(
             raise ValueError("it holds less than it says")
         with archive.open(info) as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
-    # NumPy reads the header as Python.
+    # SyntaxError and TokenError, because NumPy parses the header as Python.
     except (ValueError, TypeError, OverflowError, LookupError, SyntaxError, TokenError) as error:
         raise GanzooError(f"{what} cannot be read ({error}).", remedy) from error
     return cast("np.ndarray[Any, Any]", array)
 
 
 def read_idx(path: Path) -> Tensor:
-    """Bytes in MNIST's format, from a file or from the same with ``.gz`` after its name where only that is there.
+    """Read bytes in MNIST's format, from a file or, if only that exists, from its gzipped copy (``.gz`` appended).
 
     Args:
         path: The file, without ``.gz``.
 
     Returns:
-        uint8, of the shape that its header says.
+        uint8, with the shape in its header.
 
     Raises:
         GanzooError: It cannot be read, is damaged, or too large.
@@ -362,11 +383,11 @@ def read_idx(path: Path) -> Tensor:
 
 
 def check_torch_file(path: Path) -> None:
-    """Refuse what ``torch.load`` would block on, or expand to more than the file's size.
+    """Refuse a file that ``torch.load`` would block on, or expand to much more than the file's size.
 
     Raises:
         GanzooError: It is not a regular file, too large, or an archive that expands to much more than its size: torch
-            compresses nothing but the code of TorchScript.
+            compresses only TorchScript code.
         OSError: It cannot be opened.
     """
     with open_regular(path) as file:

@@ -224,11 +224,19 @@ def _pixels(file: Path, form: tuple[str, tuple[int, int]]) -> Tensor:
 
 
 def _form_of(picture: Image.Image, file: Path) -> tuple[str, tuple[int, int]]:
-    """Mode and size of a picture, from its header."""
+    """Mode and size of a picture, which must hold exactly the pixels that are scored."""
+    remedy = "Write it as 8-bit grey or RGB, without palette or transparency."
     if picture.mode not in ("L", "RGB"):
+        raise GanzooError(f"The picture {file} is of mode {picture.mode}.", remedy)
+    if picture.has_transparency_data:
+        raise GanzooError(f"The picture {file} has a transparent colour.", remedy)
+    # Pillow reads 16-bit RGB as RGB and drops the lower byte; only the name of its decoder tells.
+    if any("16" in str(tile[3]) for tile in picture.tile):  # type: ignore[attr-defined]
+        raise GanzooError(f"The picture {file} has 16 bits per channel.", remedy)
+    if picture.getexif().get(0x0112, 1) != 1:
         raise GanzooError(
-            f"The picture {file} is of mode {picture.mode}.",
-            "Write it as 8-bit grey or RGB, without palette or transparency.",
+            f"The picture {file} is stored rotated or mirrored, with an Exif orientation.",
+            "Write its pixels upright, without that tag.",
         )
     return picture.mode, picture.size
 

@@ -28,10 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.api.metric import Extractor
-from ganzoo.api.reading import check_torch_file
-from ganzoo.errors import GanzooError
+from ganzoo.api.reading import check_torch_file, open_regular
+from ganzoo.errors import GanzooError, is_out_of_memory
 
-BROKEN = (OSError, RuntimeError, EOFError, ValueError, KeyError, ImportError, pickle.UnpicklingError)
+BROKEN = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
 """What reading a damaged or foreign weights file raises."""
 logger = logging.getLogger(__name__)
 
@@ -115,11 +115,21 @@ class Pretrained(Extractor):
         super().__init__()
         try:
             check_torch_file(weights)
-            self._digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            digest = hashlib.sha256()
+            with open_regular(weights) as file:
+                while block := file.read(2**20):  # the largest weights take gigabytes
+                    digest.update(block)
+            self._digest = digest.hexdigest()
             if row.load is _clip and self._digest != row.checksum:
                 _refuse_code(row.name, f"{weights} is a TorchScript program other than the published one")
             self.network = row.load(row, weights)
+        except ImportError as error:
+            raise GanzooError(
+                f"The extractor '{row.name}' cannot be imported ({error}).", "Install the package that it needs."
+            ) from error
         except BROKEN as error:
+            if is_out_of_memory(error):
+                raise
             raise GanzooError(
                 f"The weights of '{row.name}' at {weights} are damaged, another network's, or hold more than tensors "
                 f"({type(error).__name__}).",

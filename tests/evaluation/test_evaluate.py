@@ -1,8 +1,9 @@
-"""``ganzoo.evaluate``: images in any layout, against a registered dataset or one in hand."""
+"""``ganzoo.evaluate``: images in any layout, against a registered dataset or a given one."""
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 import ganzoo
 from ganzoo.data import as_dataset
@@ -144,7 +145,7 @@ def test_a_torch_dataset_keeps_its_classes_and_split(noise):
     found = as_dataset(Pairs(noise(8), torch.arange(8) % 4, train=True))
     assert (found.name, found.split, found.classes) == ("pairs", "train", ("a", "b", "c", "d"))
     assert found.labels.tolist() == [0, 1, 2, 3] * 2
-    assert as_dataset(torch.utils.data.TensorDataset(noise(8))).labels is None
+    assert as_dataset(TensorDataset(noise(8))).labels is None
 
 
 @pytest.mark.parametrize(
@@ -157,6 +158,17 @@ def test_a_torch_dataset_keeps_its_classes_and_split(noise):
         ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0.9, 1.0])), "The labels are of type float32"),
         ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([True, False])), "The labels are of type bool"),
         ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([-1, 1])), "labels from -1 to 1 for 2 classes"),
+        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])), "labels go up to 1,000,000,000"),
+        (TensorDataset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])), "labels go up to 1,000"),
+        (
+            TensorDataset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([1.0, 0.7])),
+            "item 0 has the target 1.0",
+        ),
+        ([(torch.zeros(1, 8, 8, dtype=torch.uint8), 0.5)], "item 0 has the target 0.5, which is not a class"),
+        (
+            torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)).bfloat16(),
+            "floats that are not 256 levels",
+        ),
     ],
 )
 def test_what_is_no_dataset_of_pictures_is_refused(source, sentence):

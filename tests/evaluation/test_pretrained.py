@@ -1,4 +1,4 @@
-"""Downloaded extractors: weights are found, fetched or missed with a sentence, never unpickled blindly."""
+"""Downloaded extractors: weights are found, downloaded or reported missing, and never unpickled blindly."""
 
 import hashlib
 import importlib.util
@@ -96,6 +96,24 @@ def test_a_weights_file_that_would_run_code_is_refused(torch_cache):
     torch.save({"fc.bias": Bomb()}, torch_cache / FILE.format("0" * 8))
     with pytest.raises(GanzooError, match="hold more than tensors"):
         find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "sentence"),
+    [
+        (RuntimeError("CUDA out of memory"), RuntimeError, "out of memory"),
+        (ModuleNotFoundError("No module named 'xyz'"), GanzooError, r"cannot be imported \(No module named 'xyz'\)"),
+        (RuntimeError("bad magic number"), GanzooError, "are damaged"),
+    ],
+)
+def test_only_damage_is_called_damage(network, monkeypatch, error, expected, sentence):
+    def fail(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr(pretrained, "_network", fail)
+    with pytest.raises(expected, match=sentence) as caught:
+        find_extractor("inception-v3-compat", Zoo(), (1, 28, 28), network[1])
+    assert ("Delete the file" in str(caught.value)) == (sentence == "are damaged")
 
 
 def test_weights_of_another_network_are_refused(torch_cache):

@@ -1,7 +1,9 @@
-"""Pictures from elsewhere: read as they are, or refused with a sentence."""
+"""Pictures from elsewhere: read as they are, or refused with a message."""
 
 import io
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -125,6 +127,40 @@ def test_palettes_transparency_and_other_depths_are_refused(tmp_path, mode):
     Image.new(mode, (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(GanzooError, match=f"of mode {mode}"):
         read_pictures(tmp_path)
+
+
+def test_a_transparent_colour_is_refused(tmp_path):
+    Image.new("RGB", (4, 4), (1, 2, 3)).save(tmp_path / "a.png", transparency=(1, 2, 3))
+    with pytest.raises(GanzooError, match="a transparent colour.*without palette or transparency"):
+        read_pictures(tmp_path)
+
+
+def test_16_bits_per_channel_are_refused(tmp_path):
+    """Pillow cannot write them, and reads them without their lower bytes."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" + bytes(range(12)))
+    content = chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.mode == "RGB"
+    with pytest.raises(GanzooError, match="has 16 bits per channel.*Write it as 8-bit grey or RGB"):
+        read_pictures(tmp_path)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_picture_that_is_shown_turned_is_refused(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(GREY[0]).save(tmp_path / "a.png", exif=exif)
+    if orientation == 1:
+        assert torch.equal(read_pictures(tmp_path).images[0, 0], torch.from_numpy(GREY[0]))
+    else:
+        with pytest.raises(GanzooError, match="stored rotated or mirrored"):
+            read_pictures(tmp_path)
 
 
 def test_other_picture_formats_beside_pngs_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""What tests of plugins share: a turn made by hand, a game played once, and an interrupted training."""
+"""Shared by tests of plugins: a regularizer's context, the losses of each phase, and an interrupted training."""
 
 from __future__ import annotations
 

@@ -1,19 +1,22 @@
 """Datasets: MNIST from the package, others through torchvision, and folders of pictures.
 
-``folder`` is the user's ``--data-dir``. Where it is given the files have to be there already; where it is
-not, they are downloaded into ganzoo's cache once. Nothing here unpickles. torchvision takes a second to
-import, so each function imports what it needs.
+``folder`` is the user's ``--data-dir``. If it is given, the files must be there already; if not, they are downloaded
+into ganzoo's cache once, by one process at a time. Nothing here unpickles. torchvision takes a second to import, so
+each function imports what it needs.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from filelock import FileLock
 
 from ganzoo import GanzooError, ImageDataset, Register, Split, cache_folder, hookimpl, open_regular, read_idx
 from ganzoo_plugins.datasets.image_folder import image_folder
@@ -40,7 +43,7 @@ def mnist(split: Split, folder: Path | None) -> ImageDataset:
     else:
         raw = _locate("mnist", folder, ("MNIST/raw", "raw", "."), files)
         for file in files:
-            if not intact(raw / file):
+            if not intact(raw / file, zipped=not (raw / file).exists()):
                 raise GanzooError(f"{raw / file} is not MNIST's file of that name.", "Leave --data-dir out.")
     return _read_idx("mnist", split, raw, files, DIGITS)
 
@@ -82,7 +85,8 @@ def emnist(split: Split, folder: Path | None, *, part: Emnist = "balanced") -> I
     files = _idx_files(f"emnist-{part}-{split}")
     classes = [name for name in EMNIST.classes_split_dict[part] if name != "N/A"]
     raw = _idx_folder("emnist", partial(EMNIST, split=part), files, folder, "EMNIST/raw")
-    upright = _read_idx("emnist", split, raw, files, classes, first_label=1 if part == "letters" else 0)
+    first_label = 1 if part == "letters" else 0
+    upright = _read_idx("emnist", split, raw, files, classes, first_label, downloaded=folder is None)
     # The files hold each image column by column.
     images = upright.images.transpose(2, 3).contiguous()
     return ImageDataset("emnist", split, images, upright.labels, upright.classes)
@@ -98,7 +102,7 @@ def _idx_dataset(
     """A dataset in MNIST's format, which torchvision's class ``source`` knows how to download."""
     files = _idx_files("train" if split == "train" else "t10k")
     raw = _idx_folder(name, source, files, folder, f"{source.__name__}/raw", remedy)
-    return _read_idx(name, split, raw, files, classes)
+    return _read_idx(name, split, raw, files, classes, downloaded=folder is None)
 
 
 def _idx_folder(
@@ -107,28 +111,33 @@ def _idx_folder(
     """Where the files are, zipped or not: in the user's folder, or in the cache, downloaded if need be."""
     if folder is not None:
         return _locate(name, folder, (place, "raw", "."), files)
-    cache = cache_folder(name)
-    if not _holds(cache / place, files):
-        fetch = partial(source, str(cache), download=True)
-        _download(name, fetch, cache / place, f"{' and '.join(files)}, zipped or not,", remedy)
-    return cache / place
+    fetch = partial(source, download=True)
+    return _downloaded(name, fetch, place, files, f"{' and '.join(files)}, zipped or not,", remedy)
 
 
-def _holds(folder: Path, files: Sequence[str]) -> bool:
+def _holds(folder: Path, files: Sequence[str], endings: Sequence[str] = ("", ".gz")) -> bool:
     """Whether a folder has all files, each as it is or as .gz."""
-    return all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in files)
+    return all(any((folder / f"{file}{ending}").is_file() for ending in endings) for file in files)
 
 
 def _read_idx(
-    name: str, split: Split, raw: Path, files: Sequence[str], classes: Sequence[str], first_label: int = 0
+    name: str,
+    split: Split,
+    raw: Path,
+    files: Sequence[str],
+    classes: Sequence[str],
+    first_label: int = 0,
+    *,
+    downloaded: bool = False,
 ) -> ImageDataset:
     # Not torchvision's dataset classes: those would load a processed .pt file, if the folder has one.
     try:
         images, numbers = (read_idx(raw / file) for file in files)
     except GanzooError as error:
-        raise _damaged(name, raw, error.sentence) from error
+        raise _damaged(name, raw, error.sentence, downloaded) from error
     if images.dim() != 3 or numbers.dim() != 1:
-        raise _damaged(name, raw, f"{len(images.shape)} and {len(numbers.shape)} axes instead of 3 and 1")
+        reason = f"{len(images.shape)} and {len(numbers.shape)} axes instead of 3 and 1"
+        raise _damaged(name, raw, reason, downloaded)
     images, labels = images.unsqueeze(1), numbers.long() - first_label
     return ImageDataset(name, split, images, labels, tuple(classes))
 
@@ -142,55 +151,82 @@ def cifar10(split: Split, folder: Path | None) -> ImageDataset:
     place, archive = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
     files = [f"data_batch_{part}.bin" for part in range(1, 6)] if split == "train" else ["test_batch.bin"]
     if folder is None:
-        folder = cache_folder("cifar10")
-        if not all((folder / place / file).is_file() for file in files):
-            fetch = partial(_fetch, f"https://www.cs.toronto.edu/~kriz/{archive}", folder)
-            _download("cifar10", fetch, folder / place, f"the .bin files of {archive}")
-    source = _locate("cifar10", folder, (place, "."), files)
+        fetch = partial(_fetch, f"https://www.cs.toronto.edu/~kriz/{archive}")
+        source = _downloaded("cifar10", fetch, place, files, f"the .bin files of {archive}", endings=("",))
+    else:
+        source = _locate("cifar10", folder, (place, "."), files, endings=("",))
     content = bytearray()
     for file in files:
         with open_regular(source / file) as records:
             content += records.read()
     if not content or len(content) % 3073:
-        raise _damaged("cifar10", source, "no whole number of records of 3,073 bytes")
+        reason = f"{len(content):,} bytes are not a whole number of 3,073-byte records"
+        raise _damaged("cifar10", source, reason, downloaded=folder is None)
     rows = torch.frombuffer(content, dtype=torch.uint8).view(-1, 3073)
     images = rows[:, 1:].reshape(-1, 3, 32, 32)
     return ImageDataset("cifar10", split, images, rows[:, 0].long(), CIFAR10)
 
 
-def _fetch(url: str, folder: Path) -> None:
+def _fetch(url: str, folder: str) -> None:
     from torchvision.datasets.utils import download_and_extract_archive
 
-    download_and_extract_archive(url, str(folder), md5="c32a1d4ab5d03f1284b67883e8d87530")
+    download_and_extract_archive(url, folder, md5="c32a1d4ab5d03f1284b67883e8d87530")
 
 
-def _download(name: str, fetch: Callable[[], object], place: Path, files: str, remedy: str = "") -> None:
+def _downloaded(
+    name: str,
+    fetch: Callable[[str], object],
+    place: str,
+    files: Sequence[str],
+    needed: str,
+    remedy: str = "",
+    endings: Sequence[str] = ("", ".gz"),
+) -> Path:
+    """The folder ``place`` of a dataset's cache with all files, which one process at a time downloads.
+
+    torchvision writes under the final names. So that a killed process leaves no half file there, ``fetch`` makes
+    ``place`` in a temporary folder, and its files are then moved.
+    """
+    cache = cache_folder(name)
+    folder = cache / place
+    if _holds(folder, files, endings):
+        return folder
     try:
-        # Standard output is for JSON, and torchvision talks.
-        with redirect_stdout(sys.stderr):
-            fetch()
+        with FileLock(cache / ".download.lock"):
+            for left in cache.glob(".download-*"):  # by killed processes: nobody else holds the lock
+                shutil.rmtree(left, ignore_errors=True)
+            if not _holds(folder, files, endings):
+                # Standard output is for JSON, and torchvision prints.
+                with TemporaryDirectory(prefix=".download-", dir=cache) as temporary, redirect_stdout(sys.stderr):
+                    fetch(temporary)
+                    folder.mkdir(parents=True, exist_ok=True)
+                    for file in (Path(temporary) / place).iterdir():
+                        file.replace(folder / file.name)
     except (OSError, RuntimeError, EOFError) as error:
         raise GanzooError(
             f"Dataset '{name}' cannot be downloaded.",
-            f"Put {files} into {place} yourself, or name their folder with --data-dir.{remedy}",
+            f"Put {needed} into {folder} yourself, or name their folder with --data-dir.{remedy}",
         ) from error
+    return folder
 
 
-def _locate(name: str, folder: Path, places: Sequence[str], files: Sequence[str]) -> Path:
+def _locate(
+    name: str, folder: Path, places: Sequence[str], files: Sequence[str], endings: Sequence[str] = ("", ".gz")
+) -> Path:
     """The first place inside a folder that has all files."""
     for place in places:
-        if _holds(folder / place, files):
+        if _holds(folder / place, files, endings):
             return folder / place
     raise GanzooError(
         f"The files of dataset '{name}' are not in {folder}.",
-        f"Put {', '.join(files)} into it, zipped or not, or leave --data-dir out.",
+        f"Put {', '.join(files)} into it{', zipped or not' if '.gz' in endings else ''}, or leave --data-dir out.",
     )
 
 
-def _damaged(name: str, folder: Path, reason: str) -> GanzooError:
+def _damaged(name: str, folder: Path, reason: str, downloaded: bool) -> GanzooError:
     return GanzooError(
         f"The files of dataset '{name}' in {folder} are damaged or cannot be read: {reason.rstrip('.')}.",
-        "Get them again.",
+        f"Delete {folder}, and they will be downloaded again." if downloaded else "Get them again.",
     )
 
 

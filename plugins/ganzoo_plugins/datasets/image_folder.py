@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import nullcontext
+from functools import cache
 from math import prod
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import torch
 from pydantic import Field
@@ -26,6 +28,9 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".w
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 
+SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
+"""What people call the parts of a dataset, in lower case."""
+
 MOST_ENTRIES = 10_000_000
 """Files and folders below the folder of a class."""
 
@@ -35,6 +40,11 @@ what a network learns without a data centre."""
 
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow's modes without colour."""
+
+LEAST_OF_16_BITS = 2**12
+"""16-bit pictures that are all darker than this hold 12 bits or fewer, and would be nearly black."""
+
+logger = logging.getLogger(__name__)
 
 
 def image_folder(
@@ -51,32 +61,41 @@ def image_folder(
         split: ``"train"`` or ``"test"``: the subfolders of these names, or else nine tenths and one tenth.
         folder: The user's ``--data-dir``, which ``path`` is relative to, or None.
         path: Folder of pictures, or of one folder of pictures for each class; or a zip archive of either, which may
-            have one folder around everything.
+            have folders around everything.
         size: Height and width that pictures are scaled and cropped to; None where all have one size already. ``auto``
             leaves small pictures of one size as they are, and makes squares of the others, as large as all of them
             allow: 64, 32, 16 or 8.
         channels: 1 for grey, 3 for colour; ``auto`` is 1 where no picture has a colour mode.
 
     Raises:
-        GanzooError: There is no picture, or one cannot be read, or they differ in size.
+        GanzooError: There is no picture, or one cannot be read, or they differ in size; or subfolders are called like
+            splits, but not ``train`` and ``test``.
     """
     root = Path(path).expanduser() if folder is None else folder / path
     _refuse_odd(root)
     with ZippedFiles(root) if root.is_file() else nullcontext() as archive:
         if archive is None:
             divided = (root / "train").is_dir() and (root / "test").is_dir()
+            if divided:
+                _warn_unused(root, *(name for name in sorted(SPLIT_NAMES) if (root / name).is_dir()))
             parts = {one: _pictures(root / one) for one in SPLITS} if divided else {split: _pictures(root)}
         else:
             named = _without_outer_folder(archive)
-            divided = {*SPLITS} <= {place[0] for place in named if len(place) > 1}
+            folders = {place[0] for place in named if len(place) > 1}
+            divided = {*SPLITS} <= folders
+            if divided:
+                _warn_unused(root, *sorted(folders))
             parts = {one: _zipped(archive, named, one) for one in SPLITS} if divided else {}
             parts = parts or {split: _zipped(archive, named, None)}
+        files, labels, classes = parts[split]
+        if divided and not files:
+            raise GanzooError(f"The folder {split} in {root} has no pictures.", "Put some into it.")
         if len({classes for _, _, classes in parts.values()}) > 1:
             raise GanzooError(
                 f"The folders train and test in {root} have different classes.",
                 "Give their subfolders the same names.",
             )
-        files, labels, classes = parts[split]
+        _check_classes(root, classes)
         if size == "auto" or channels == "auto":
             found, grey = _common([file for pictures, _, _ in parts.values() for file in pictures])  # both splits alike
             size = found if size == "auto" else size
@@ -85,23 +104,43 @@ def image_folder(
         if not chosen:
             raise GanzooError(
                 f"{root} has no pictures for '{split}'.",
-                "Ten pictures are the least that can be divided in two.",
+                "It takes at least ten pictures to make a training and a test split.",
             )
-        images = _stack([files[index] for index in chosen], size, channels)
+        images = _stack([files[index] for index in chosen], size, channels, split)
     kept = torch.tensor([labels[index] for index in chosen]) if classes else None
     return ImageDataset("image-folder", split, images, kept, classes)
 
 
+def _check_classes(root: Path, classes: Sequence[str]) -> None:
+    """Refuse classes that are splits, and names that no JSON file of a run could hold."""
+    if classes and all(name.lower() in SPLIT_NAMES for name in classes):
+        raise GanzooError(
+            f"Subfolders of {root} are named like splits, not like classes: {', '.join(classes)}.",
+            "Name them train and test, in lower case, or give a folder whose subfolders are classes.",
+        )
+    for name in classes:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # how Python reads bytes that are not UTF-8
+            raise GanzooError(f"The name of the class folder {root / name} is not UTF-8.", "Rename the folder.")
+
+
+@cache  # a dataset is loaded several times; one warning is enough
+def _warn_unused(root: Path, *folders: str) -> None:
+    """Name the splits beside ``train`` and ``test``: nothing reads them."""
+    for name in folders:
+        if name not in SPLITS and name.lower() in SPLIT_NAMES:
+            logger.warning("%s is not read: ganzoo takes validation images from train.", root / name)
+
+
 def _without_outer_folder(archive: ZippedFiles) -> dict[tuple[str, ...], str]:
-    """The archive's pictures by the parts of their paths, without hidden ones and without a folder around them all."""
-    named = {PurePosixPath(name).parts: name for name in archive.names if name.lower().endswith(ENDINGS)}
-    named = {parts: name for parts, name in sorted(named.items()) if not any(map(_is_hidden, parts))}
-    if (
-        named
-        and len({parts[0] if len(parts) > 1 else None for parts in named}) == 1
-        and all(len(parts) > 1 for parts in named)
-    ):
-        return {parts[1:]: name for parts, name in named.items()}
+    """The archive's pictures by the parts of their paths, without hidden ones and without folders around them all."""
+    # Some Windows programs write backslashes, against the format's rules.
+    pictures = [name for name in archive.names if name.lower().endswith(ENDINGS)]
+    named = {PurePosixPath(name.replace("\\", "/")).parts: name for name in pictures}
+    named = {parts: name for parts, name in named.items() if not any(map(_is_hidden, parts))}
+    # The outermost folder may hold the pictures themselves; one inside it would then be their class.
+    least = 2
+    while len({parts[0] for parts in named}) == 1 and all(len(parts) >= least for parts in named):
+        named, least = {parts[1:]: name for parts, name in named.items()}, 3
     return named
 
 
@@ -111,6 +150,8 @@ def _zipped(
     """As ``_pictures``, of an archive."""
     if split is not None:
         named = {parts[1:]: name for parts, name in named.items() if parts[0] == split and len(parts) > 1}
+    # In the order of ``_pictures``, so that a folder and its archive are divided alike.
+    named = {parts: named[parts] for parts in sorted(named, key=lambda one: (one[0], "/".join(one[:-1]), one[-1]))}
     classes = sorted({parts[0] for parts in named if len(parts) > 1})
     if classes and any(len(parts) == 1 for parts in named):
         raise _beside(archive.path, classes)
@@ -133,11 +174,15 @@ def _beside(root: Path, classes: Sequence[str]) -> GanzooError:
 
 def _common(files: Sequence[Picture]) -> tuple[int | None, bool]:
     """The size that suits all pictures (None: the one that they have), and whether none has colour. Reads headers."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
     sizes, grey = set(), True
     for file in files:
         with open_picture(file) as picture:
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the camera was held upright
-            sizes.add(picture.size[::-1] if turned else picture.size)
+            # Pillow's newer versions turn the size of a TIFF themselves, older ones do not; its tags are never turned.
+            stored = (picture.tag_v2[256], picture.tag_v2[257]) if isinstance(picture, TiffImageFile) else picture.size
+            sizes.add(stored[::-1] if turned else stored)
             grey = grey and picture.mode in GREY
     if len(sizes) <= 1 and all(max(size) <= LARGEST_NATIVE for size in sizes):
         return None, grey
@@ -191,6 +236,8 @@ def _files(folder: Path, *, into_subfolders: bool = True) -> list[Picture]:
                 seen += 1
                 if seen > MOST_ENTRIES:
                     raise GanzooError(f"The folder {folder} holds more than {MOST_ENTRIES:,} files.", "Divide it.")
+                if _is_hidden(entry.name):
+                    continue
                 if into_subfolders and entry.is_dir():
                     if entry.is_symlink():
                         raise GanzooError(
@@ -198,7 +245,7 @@ def _files(folder: Path, *, into_subfolders: bool = True) -> list[Picture]:
                             "Copy the folder instead; only the folder of a class may be a link.",
                         )
                     waiting.append(entry.path)
-                elif entry.name.lower().endswith(ENDINGS) and not _is_hidden(entry.name):
+                elif entry.name.lower().endswith(ENDINGS):
                     found.append((inside, entry.name))
     return [Path(inside, name) for inside, name in sorted(found)]
 
@@ -210,13 +257,13 @@ def _share(count: int, split: Split) -> list[int]:
     return sorted(order[held_out:] if split == "train" else order[:held_out])
 
 
-def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3]) -> Tensor:
+def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3], split: Split) -> Tensor:
     """All pictures as uint8 (n, channels, h, w); their headers have said before that they fit into memory."""
     from PIL import ImageOps
     from PIL.Image import Resampling
     from torchvision.transforms.functional import pil_to_tensor
 
-    stacked = torch.empty(0)
+    stacked, brightest = torch.empty(0), -1
     for index, file in enumerate(files):
         with open_picture(file) as picture:
             if index == 0:
@@ -226,7 +273,18 @@ def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3]) 
             if size is None and sorted(picture.size) != sorted(first):
                 raise _of_another_size(file, picture.size, files[0], first)
             ImageOps.exif_transpose(picture, in_place=True)
-            upright = _opaque(picture).convert("L" if channels == 1 else "RGB")
+            if picture.mode == "F" or (picture.mode == "I" and picture.format == "TIFF"):
+                raise GanzooError(
+                    f"The picture {file} has 32 bits per channel, and no level is agreed to be white.",
+                    "Convert it to 8 or 16 bits.",
+                )
+            if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scale
+                levels = picture.convert("I")
+                brightest = max(brightest, cast("tuple[int, int]", levels.getextrema())[1])
+                opaque = levels.point(lambda level: level * (1 / 256) + 0).convert("L")
+            else:
+                opaque = _opaque(picture)
+            upright = opaque.convert("L" if channels == 1 else "RGB")
             if size is not None:
                 upright = ImageOps.fit(upright, (size, size), Resampling.BICUBIC)
             pixels = pil_to_tensor(upright)
@@ -235,15 +293,18 @@ def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3]) 
         if pixels.shape != stacked.shape[1:]:
             raise _of_another_size(file, upright.size, files[0], (stacked.shape[3], stacked.shape[2]))
         stacked[index] = pixels
+    if split == "train" and 0 <= brightest < LEAST_OF_16_BITS:  # the few of a test split may be dark by chance
+        raise GanzooError(
+            f"The 16-bit pictures of {what} are nearly black: their brightest level is {brightest:,} of 65,535.",
+            "Scale them to the full 16 bits, or convert them to 8 bits.",
+        )
     return stacked
 
 
 def _opaque(picture: Image) -> Image:
-    """A picture without transparency, on white, and of eight bits a channel."""
+    """A picture of 8 bits per channel without transparency, on white."""
     from PIL import Image
 
-    if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scale
-        return picture.convert("I").point(lambda level: level * (1 / 256) + 0).convert("L")
     if not picture.has_transparency_data:
         return picture
     white = Image.new("RGBA", picture.size, "white")
@@ -251,8 +312,9 @@ def _opaque(picture: Image) -> Image:
 
 
 def _of_another_size(file: Picture, size: tuple[int, int], first: Picture, wanted: tuple[int, int]) -> GanzooError:
-    found, other = (f"{height}x{width}" for width, height in (size, wanted))
+    (width, height), (other_width, other_height) = size, wanted
     return GanzooError(
-        f"The picture {file} is {found} pixels high and wide, and {first} is {other}.",
+        f"The picture {file} is {width} pixels wide and {height} high, but {first} is {other_width} wide and "
+        f"{other_height} high.",
         "Set dataset.size to scale and crop them all.",
     )

@@ -57,7 +57,7 @@ def train(images: Tensor, *, epochs: int = EPOCHS, seed: int = 0, report: Callab
         images: Training images, uint8 (n, 1, 28, 28).
         epochs: How often each image is shown.
         seed: Of the initial weights and the order.
-        report: Told the squared errors of the three depths after each epoch.
+        report: Called after each epoch with a line that gives the squared errors of the three depths.
 
     Returns:
         The content of a safetensors file for ``Autoencoder``.
@@ -93,7 +93,7 @@ def train(images: Tensor, *, epochs: int = EPOCHS, seed: int = 0, report: Callab
 
 @torch.no_grad()
 def directions(encoder: Encoder, images: Tensor) -> Tensor:
-    """The projection of ``autoencoder``'s docstring, (width, DIRECTIONS) float32.
+    """The projection that ``mnist_ae``'s docstring defines, (width, DIRECTIONS) float32.
 
     Args:
         encoder: A fitted one.

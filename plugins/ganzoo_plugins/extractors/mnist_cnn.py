@@ -4,9 +4,9 @@ A digit is never resampled or tiled to RGB, so what is measured is the digit. Th
 outputs of the last hidden layer after its ReLU, right before the class logits, which is where FID takes the
 features of Inception from (Heusel et al. 2017, arXiv:1706.08500).
 
-The weights are trained on the 60,000 training images alone, by
-``python -m ganzoo_plugins.extractors.mnist_cnn_training --out FILE``. Each layer's batch normalisation is folded into
-it, so that nothing depends on the batch or on train mode.
+The weights of ``mnist-cnn`` are trained on all 60,000 training images and those of ``fashion-mnist-cnn`` on the 50,000
+that are not validation images, by ``python -m ganzoo_plugins.extractors.mnist_cnn_training --out FILE``. Each layer's
+batch normalisation is folded into it, so that nothing depends on the batch or on train mode.
 """
 
 from __future__ import annotations

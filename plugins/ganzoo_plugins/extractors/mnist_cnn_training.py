@@ -51,7 +51,7 @@ def train(
         epochs: How often each image is shown.
         seed: Of the initial weights, the order and the distortions.
         mirrored: Whether half of the images are mirrored, and the others distorted half as much: a shoe stays a shoe.
-        report: Told the loss after each epoch.
+        report: Called after each epoch with a line that gives the loss.
 
     Returns:
         The content of a safetensors file for ``MnistCnn``.

@@ -1,12 +1,15 @@
 """Sends a run's numbers and sample grids to TensorBoard (a recipe's ``trackers: [tensorboard]``).
 
 Written by torch.utils.tensorboard into ``tensorboard/`` inside the run folder. The step is the number of
-real images shown, so that runs of different batch sizes lie on one axis.
+real images shown, so that runs of different batch sizes share an axis. A resumed run replaces what the interrupted
+one logged after the checkpoint.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +37,13 @@ class TensorBoard(Tracker):
                 "The tracker 'tensorboard' needs the package tensorboard, which is not installed.",
                 "pip install 'ganzoo-bench[tensorboard]', or remove it from the recipe's trackers.",
             ) from error
-        self.writer = SummaryWriter(str(folder / "tensorboard"), flush_secs=flush_seconds)
+        resumed = _resumed_at(folder)
+        self.writer = SummaryWriter(
+            str(folder / "tensorboard"),
+            # TensorBoard hides earlier events from this step on. Those of the checkpoint itself are not logged again.
+            purge_step=None if resumed is None else resumed + 1,
+            flush_secs=flush_seconds,
+        )
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Every number of a record under ``event/key``; a score under ``score/metric/weights``."""
@@ -53,6 +62,21 @@ class TensorBoard(Tracker):
     def close(self) -> None:
         """Writes what is left."""
         self.writer.close()
+
+
+def _resumed_at(folder: Path) -> int | None:
+    """After how many images a run was last resumed; None for one that never was."""
+    with suppress(OSError):
+        for line in reversed((folder / "events.jsonl").read_bytes().splitlines()):
+            with suppress(ValueError, RecursionError):  # a line that a crash cut short
+                record = json.loads(line) if b'"resume"' in line else None
+                if (
+                    isinstance(record, dict)
+                    and record.get("event") == "resume"
+                    and isinstance(record.get("images"), int)
+                ):
+                    return int(record["images"])
+    return None
 
 
 def tagged(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

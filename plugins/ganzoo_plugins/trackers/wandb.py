@@ -70,7 +70,10 @@ class WeightsAndBiases(Tracker):
             )
             given |= {"entity": entity, "mode": mode, "dir": str(folder), "id": _identity(folder), "settings": quiet}
         else:
-            given |= {"auto_log_gpu": False, "embed": False}
+            # trackio knows runs by their names alone: two folders of one name would become one run.
+            identity = _identity(folder)
+            name = f"{given['name']}-{identity}" if identity else given["name"]
+            given |= {"name": name, "auto_log_gpu": False, "embed": False}
         try:
             self.run = self.client.init(**given)
         except Exception as error:  # its errors have no base class that all versions share

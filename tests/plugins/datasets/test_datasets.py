@@ -5,6 +5,8 @@ import lzma
 import os
 import struct
 import urllib.request
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -82,25 +84,30 @@ class TestArchive:
 
     def test_what_a_killed_process_left_is_removed(self, raw):
         name = "t10k-labels-idx1-ubyte"
-        (raw / f".{name}.abc").write_bytes(b"half")
+        (raw / f".{name}.tmp").write_bytes(b"half")
         (raw / name).unlink()
         unpack(raw)
         assert sorted(path.name for path in raw.iterdir()) == sorted(SHA256)
 
-    def test_who_is_overtaken_takes_what_the_other_made(self, raw, monkeypatch):
-        """Another process finishes the same file first, and clears away."""
-        name = "t10k-labels-idx1-ubyte"
-        content = (raw / name).read_bytes()
-        (raw / name).unlink()
+    def test_of_several_at_once_one_unpacks(self, tmp_path, monkeypatch):
+        small = {name: digest for name, digest in SHA256.items() if "labels" in name}
+        monkeypatch.setattr("ganzoo_plugins.datasets.mnist.archive.SHA256", small)
+        read, archives = lzma.decompress, []
+        monkeypatch.setattr(lzma, "decompress", lambda content: archives.append(content) or read(content))
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(unpack, [tmp_path / "raw"] * 8))
+        assert len(archives) == len(small)
+        assert sorted(path.name for path in (tmp_path / "raw").iterdir()) == sorted(small)
 
-        def overtaken(temporary, path):
-            temporary.unlink()
-            path.write_bytes(content)
-            raise FileNotFoundError(2, "No such file or directory")
-
-        monkeypatch.setattr(Path, "replace", overtaken)
-        unpack(raw)
-        assert sorted(path.name for path in raw.iterdir()) == sorted(SHA256)
+    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes.")
+    def test_other_users_can_read_a_shared_cache(self, raw):
+        (raw / "t10k-labels-idx1-ubyte").unlink()
+        before = os.umask(0o022)
+        try:
+            unpack(raw)
+        finally:
+            os.umask(before)
+        assert (raw / "t10k-labels-idx1-ubyte").stat().st_mode & 0o777 == 0o644
 
     @pytest.mark.parametrize("damage", ["truncated", "other content", "missing"])
     def test_a_damaged_archive_is_an_error_and_leaves_no_file(self, tmp_path, damage):
@@ -164,6 +171,14 @@ class TestMnist:
     def test_other_files_under_its_name_are_refused(self, tmp_path):
         write_idx(tmp_path / "t10k-images-idx3-ubyte", torch.zeros(2, 28, 28, dtype=torch.uint8))
         write_idx(tmp_path / "t10k-labels-idx1-ubyte", torch.zeros(2, dtype=torch.uint8))
+        with pytest.raises(GanzooError, match="is not MNIST's file of that name"):
+            mnist("test", tmp_path)
+
+    def test_its_zipped_files_are_read_and_checked_too(self, raw, tmp_path):
+        for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+            (tmp_path / f"{name}.gz").write_bytes(gzip.compress((raw / name).read_bytes(), 1))
+        assert torch.equal(mnist("test", tmp_path).images, mnist("test", raw).images)
+        (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"something else"))
         with pytest.raises(GanzooError, match="is not MNIST's file of that name"):
             mnist("test", tmp_path)
 
@@ -278,6 +293,61 @@ class TestCifar10:
         with pytest.raises(GanzooError, match=r"'cifar10' in .* are damaged"):
             cifar10("test", tmp_path)
 
+    def test_its_files_are_not_read_zipped(self, tmp_path):
+        (tmp_path / "test_batch.bin.gz").write_bytes(gzip.compress(bytes(3073)))
+        with pytest.raises(GanzooError, match=r"Put test_batch\.bin into it, or leave"):
+            cifar10("test", tmp_path)
+
+
+class TestDownloads:
+    """With a stand-in for torchvision, which writes straight under the final names."""
+
+    FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+    @pytest.fixture
+    def calls(self, monkeypatch):
+        import torchvision.datasets
+
+        calls: list[str] = []
+
+        class KMNIST:
+            classes = torchvision.datasets.KMNIST.classes
+
+            def __init__(self, root, download):
+                calls.append(root)
+                images, labels = (Path(root) / "KMNIST" / "raw" / file for file in TestDownloads.FILES)
+                write_idx(images, torch.zeros(2, 28, 28, dtype=torch.uint8))
+                if len(calls) == 1 and getattr(KMNIST, "killed", False):
+                    raise KeyboardInterrupt
+                write_idx(labels, torch.zeros(2, dtype=torch.uint8))
+
+        monkeypatch.setattr(torchvision.datasets, "KMNIST", KMNIST)
+        return calls, KMNIST
+
+    def test_of_several_at_once_one_downloads(self, calls, cache):
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(kmnist, ["test"] * 8, [None] * 8))
+        assert [len(dataset) for dataset in found] == [2] * 8
+        assert len(calls[0]) == 1
+        assert sorted(path.name for path in (cache / "kmnist").iterdir() if path.is_dir()) == ["KMNIST"]
+
+    def test_one_that_is_cut_off_leaves_nothing_behind(self, calls, cache):
+        calls[1].killed = True
+        with pytest.raises(KeyboardInterrupt):
+            kmnist("test", None)
+        assert not (cache / "kmnist" / "KMNIST").exists()
+        (cache / "kmnist" / ".download-killed" / "KMNIST").mkdir(parents=True)
+        assert len(kmnist("test", None)) == 2
+        assert not list((cache / "kmnist").glob(".download-*"))
+
+    def test_a_damaged_file_in_the_cache_is_named_with_what_to_delete(self, calls, cache):
+        kmnist("test", None)
+        raw = cache / "kmnist" / "KMNIST" / "raw"
+        os.truncate(raw / self.FILES[0], 100)
+        with pytest.raises(GanzooError, match="are damaged") as caught:
+            kmnist("test", None)
+        assert caught.value.remedy == f"Delete {raw}, and they will be downloaded again."
+
 
 @pytest.mark.parametrize(
     ("factory", "place", "file"),
@@ -336,7 +406,7 @@ class TestImageFolder:
         for number in range(19):
             self.picture(tmp_path / f"{number:02}.png", (9, 9, 9))
         self.picture(tmp_path / "odd.png", (9, 9, 9), size=(30, 20))
-        with pytest.raises(GanzooError, match=r"odd\.png is 20x30 pixels high and wide.*dataset\.size"):
+        with pytest.raises(GanzooError, match=r"odd\.png is 30 pixels wide and 20 high, but .*dataset\.size"):
             image_folder("train", None, path=str(tmp_path))
         images = image_folder("train", None, path=str(tmp_path), size=8).images
         assert images.shape == (18, 3, 8, 8)
@@ -370,3 +440,124 @@ class TestImageFolder:
         self.picture(tmp_path / "test" / "dog" / "0.png", (0, 0, 0))
         with pytest.raises(GanzooError, match="different classes"):
             image_folder("test", None, path=str(tmp_path))
+
+    def test_an_empty_split_is_named(self, tmp_path):
+        self.picture(tmp_path / "train" / "0.png", (0, 0, 0))
+        (tmp_path / "test").mkdir()
+        assert len(image_folder("train", None, path=str(tmp_path))) == 1
+        with pytest.raises(GanzooError, match="The folder test in .* has no pictures"):
+            image_folder("test", None, path=str(tmp_path))
+
+    def test_hidden_folders_inside_a_class_are_not_read(self, tmp_path):
+        for number in range(10):
+            self.picture(tmp_path / "cat" / f"{number}.png", (9, 9, 9))
+        for hidden in (".ipynb_checkpoints", ".thumbnails", "__MACOSX"):
+            self.picture(tmp_path / "cat" / hidden / "0.png", (200, 0, 0))
+            self.picture(tmp_path / "cat" / "young" / hidden / "0.png", (200, 0, 0))
+        splits = [image_folder(split, None, path=str(tmp_path)) for split in ("train", "test")]
+        assert [len(split) for split in splits] == [9, 1]
+        assert all(split.images.unique().tolist() == [9] for split in splits)
+
+    @pytest.mark.parametrize("packed", [False, True])
+    @pytest.mark.parametrize("names", [("train", "val"), ("Train", "Test"), ("training", "testing")])
+    def test_subfolders_that_are_named_like_splits_are_no_classes(self, tmp_path, names, packed):
+        for name in names:
+            for number in range(10):
+                self.picture(tmp_path / "own" / name / f"{number}.png", (9, 9, 9))
+        path = zipped(tmp_path / "own") if packed else tmp_path / "own"
+        with pytest.raises(GanzooError, match=f"named like splits, not like classes: {', '.join(sorted(names))}"):
+            image_folder("train", None, path=str(path))
+        self.picture(tmp_path / "own" / "bus" / "0.png", (9, 9, 9))
+        path = zipped(tmp_path / "own") if packed else tmp_path / "own"
+        assert image_folder("train", None, path=str(path)).classes == tuple(sorted(("bus", *names)))
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_a_third_split_is_named(self, tmp_path, packed, caplog):
+        for name in ("train", "test", "val", "notes"):
+            self.picture(tmp_path / "own" / name / "0.png", (9, 9, 9))
+        path = zipped(tmp_path / "own") if packed else tmp_path / "own"
+        assert len(image_folder("train", None, path=str(path))) == 1
+        assert [record.getMessage() for record in caplog.records] == [
+            f"{path / 'val'} is not read: ganzoo takes validation images from train."
+        ]
+
+    def test_the_name_of_a_class_must_be_text(self, tmp_path):
+        folder = tmp_path / os.fsdecode(b"caf\xe9")
+        try:
+            self.picture(folder / "0.png", (9, 9, 9))
+        except OSError:
+            pytest.skip("This file system has no such names.")
+        with pytest.raises(GanzooError, match=r"class folder .*caf.* is not UTF-8\. Rename the folder"):
+            image_folder("train", None, path=str(tmp_path))
+
+    def test_an_archive_is_divided_like_its_folder(self, tmp_path):
+        for number, place in enumerate(("cat/z", "cat/a/b", "cat/a-b/c", "cat-2/a", "cat/b", "cat-2/z/y")):
+            for copy in range(4):
+                self.picture(tmp_path / "own" / f"{place}{copy}.png", (10 * number, copy, 0))
+        for split in ("train", "test"):
+            ours = image_folder(split, None, path=str(zipped(tmp_path / "own")))
+            theirs = image_folder(split, None, path=str(tmp_path / "own"))
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.labels, theirs.labels)
+
+    @pytest.mark.parametrize(
+        ("prefix", "separator", "classes"),
+        [("", "\\", ("cat", "dog")), ("a/b/", "/", ("cat", "dog")), ("a\\b\\c\\", "\\", ("cat", "dog"))],
+    )
+    def test_paths_in_archives(self, tmp_path, prefix, separator, classes):
+        self.picture(tmp_path / "0.png", (9, 9, 9))
+        with zipfile.ZipFile(tmp_path / "own.zip", "w") as archive:
+            for name in ("cat", "dog"):
+                for number in range(10):
+                    archive.write(tmp_path / "0.png", f"{prefix}{name}{separator}{number}.png")
+        assert image_folder("train", None, path=str(tmp_path / "own.zip")).classes == classes
+
+    @pytest.mark.parametrize("ending", ["tif", "jpg", "png"])
+    def test_pictures_of_an_upright_camera_are_of_one_size(self, tmp_path, ending):
+        turned = Image.Exif()
+        turned[0x0112] = 6
+        for number in range(10):
+            Image.new("L", (20, 30)).save(tmp_path / f"{number}.{ending}")
+        for number in range(10, 20):
+            Image.new("L", (30, 20)).save(tmp_path / f"{number}.{ending}", exif=turned)
+        images = image_folder("train", None, path=str(tmp_path), size="auto", channels="auto").images
+        assert images.shape == (18, 1, 30, 20)
+
+    def test_archives_are_read_picture_by_picture(self, tmp_path, monkeypatch):
+        for number in range(40):
+            self.picture(tmp_path / "own" / f"{number}.png", (number, 0, 0))
+        packed = zipped(tmp_path / "own")
+        monkeypatch.setattr("ganzoo.api.reading.max_bytes", lambda: 4000)
+        assert packed.stat().st_size > 4000
+        assert len(image_folder("train", None, path=str(packed))) == 36
+
+    @pytest.mark.parametrize(
+        ("mode", "level", "sentence"),
+        [
+            ("F", 0.5, "has 32 bits per channel"),
+            ("I", 200, "has 32 bits per channel"),
+            ("I", 70_000, "has 32 bits per channel"),
+            ("I;16", 4095, r"brightest level is 4,095 of 65,535\. Scale them"),
+        ],
+    )
+    def test_levels_of_an_unknown_white_are_refused(self, tmp_path, mode, level, sentence):
+        for number in range(10):
+            Image.new(mode, (4, 4), level).save(tmp_path / f"{number}.tif")
+        with pytest.raises(GanzooError, match=sentence):
+            image_folder("train", None, path=str(tmp_path))
+
+    def test_one_dark_picture_of_16_bits_is_no_mistake(self, tmp_path):
+        for number in range(10):
+            Image.new("I;16", (4, 4), 65_535 if number else 100).save(tmp_path / f"{number}.tif")
+        found = [image_folder(split, None, path=str(tmp_path), channels=1) for split in ("train", "test")]
+        levels = torch.cat([split.images for split in found])[:, 0, 0, 0].tolist()
+        assert sorted(levels) == [0] + [255] * 9
+
+
+def zipped(folder: Path) -> Path:
+    """A zip archive of a folder, beside it."""
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*.png"):
+            archive.write(file, file.relative_to(folder))
+    return path

@@ -1,4 +1,4 @@
-"""The judges that were fitted without labels, and the fitting that their weights come from."""
+"""The extractors that were fitted without labels, and the training that their weights come from."""
 
 from hashlib import sha256
 from pathlib import Path

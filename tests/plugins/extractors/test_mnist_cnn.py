@@ -1,4 +1,4 @@
-"""The classifier that judges digits, and the training that its weights come from."""
+"""The classifier of digits, and the training that its weights come from."""
 
 from hashlib import sha256
 

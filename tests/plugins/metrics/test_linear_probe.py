@@ -79,6 +79,18 @@ def test_an_encoder_that_is_told_the_classes_is_refused_before_training(metric, 
         ganzoo.train(recipe, out=tmp_path / "run")
 
 
+def test_training_images_are_not_judged_by_what_was_fitted_to_them():
+    objective = Codes()
+    objective.bind(Spec((1, 2, 2), GaussianPrior(dim=2)), {})
+
+    def obstacle(split):
+        images = ImageDataset("toy", split, torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.arange(4), tuple("abcd"))
+        return LinearProbe().obstacle_in_model(objective, images)
+
+    assert obstacle("train") == "its classifier is fitted to the training images, which are the reference"
+    assert obstacle("test") is obstacle("validation") is None
+
+
 def test_the_probes_interval_is_that_of_a_share():
     images = ImageDataset("toy", "test", torch.zeros(400, 1, 2, 2, dtype=torch.uint8), None, ())
     low, high = LinearProbe().interval(SimpleNamespace(real=SimpleNamespace(dataset=images)), 0.1)

@@ -1,4 +1,4 @@
-"""Adversarial autoencoder: its three losses by hand, who learns when, and codes that come to look like the prior's."""
+"""Adversarial autoencoder: its three losses by hand, what each phase trains, and codes that approach the prior's."""
 
 from __future__ import annotations
 

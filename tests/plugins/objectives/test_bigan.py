@@ -1,4 +1,4 @@
-"""BiGAN and ALI: the game about pairs by hand, who learns when, and an encoder that inverts its generator."""
+"""BiGAN and ALI: the game on pairs by hand, what each phase trains, and an encoder that inverts its generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""InfoGAN: the bound against torch's own distributions, and who learns when."""
+"""InfoGAN: the bound against torch's own distributions, and which networks each phase trains."""
 
 from __future__ import annotations
 

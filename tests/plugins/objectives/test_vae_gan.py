@@ -1,4 +1,4 @@
-"""VAE-GAN: its three losses by hand, and who learns from what."""
+"""VAE-GAN: its three losses by hand, and which network each of them trains."""
 
 from __future__ import annotations
 

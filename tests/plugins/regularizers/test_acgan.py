@@ -1,4 +1,4 @@
-"""The auxiliary classifier: closed forms, and who learns in whose turn."""
+"""The auxiliary classifier: closed forms, and which networks each phase trains."""
 
 from __future__ import annotations
 

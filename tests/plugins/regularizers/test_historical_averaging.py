@@ -1,4 +1,4 @@
-"""Historical averaging against a list of everything that was."""
+"""Historical averaging against a list of all past weights."""
 
 from __future__ import annotations
 

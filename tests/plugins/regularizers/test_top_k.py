@@ -1,4 +1,4 @@
-"""Top-k: which fakes teach, how strongly, and how k shrinks."""
+"""Top-k: which fakes train the generator, how strongly, and how k shrinks."""
 
 from __future__ import annotations
 

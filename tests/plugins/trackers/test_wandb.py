@@ -6,6 +6,8 @@ import json
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -78,6 +80,23 @@ def test_offline_files_hold_what_was_logged(tmp_path: Path) -> None:
     again = WeightsAndBiases(tmp_path, mode="offline")
     assert again.run.id == tracker.run.id
     again.close()
+
+
+def test_trackio_keeps_runs_of_one_name_apart_and_a_resumed_one_together(tmp_path, monkeypatch) -> None:
+    """trackio knows runs by name."""
+    given: list[dict[str, Any]] = []
+    fake = SimpleNamespace(init=lambda **options: given.append(options))
+    monkeypatch.setitem(sys.modules, "trackio", fake)
+    for place in ("a", "b"):
+        folder = tmp_path / place / "run"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"recipe": "vanilla-ring", "seed": 0, "started": place}))
+    for place in ("a", "b", "a"):
+        WeightsAndBiases(tmp_path / place / "run", library="trackio")
+    first, other, resumed = [options["name"] for options in given]
+    assert first.startswith("run-")
+    assert first == resumed
+    assert first != other
 
 
 def test_trackio_takes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import glob
+import gzip
 import lzma
-from contextlib import suppress
+import os
+import zlib
 from hashlib import sha256
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+
+from filelock import FileLock
 
 from ganzoo import GanzooError, open_regular
 
@@ -25,13 +27,19 @@ LARGEST = 50_000_000
 """Bytes; none of the four has more."""
 
 
-def intact(path: Path) -> bool:
-    """Whether an IDX file is there and is MNIST's, bit for bit."""
+def intact(path: Path, *, zipped: bool = False) -> bool:
+    """Whether an IDX file is there and is MNIST's, bit for bit.
+
+    Args:
+        path: The file.
+        zipped: Whether ``path`` with ``.gz`` appended, unpacked, is the file.
+    """
     try:
-        with open_regular(path, at_most=LARGEST) as file:
-            return sha256(file.read()).hexdigest() == SHA256[path.name]
-    except (OSError, GanzooError):
+        with open_regular(path.with_name(f"{path.name}.gz") if zipped else path, at_most=LARGEST) as file:
+            content = gzip.GzipFile(fileobj=file).read(LARGEST) if zipped else file.read()
+    except (OSError, EOFError, zlib.error, GanzooError):
         return False
+    return sha256(content).hexdigest() == SHA256[path.name]
 
 
 def unpack(folder: Path, packed: Path = PACKED) -> None:
@@ -44,9 +52,20 @@ def unpack(folder: Path, packed: Path = PACKED) -> None:
     Raises:
         GanzooError: The archive itself is damaged, or the folder cannot be written.
     """
-    for name in SHA256:
-        if not intact(folder / name):
-            _write(folder / name, _read(packed / f"{name}.xz"))
+    if all(intact(folder / name) for name in SHA256):
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # One process unpacks; the others wait and then find the files.
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            for name in SHA256:
+                if not intact(folder / name):
+                    _write(folder / name, _read(packed / f"{name}.xz"))
+    except (OSError, NotImplementedError) as error:  # the latter on a file system without locks
+        raise GanzooError(
+            f"MNIST cannot be unpacked into {folder} ({getattr(error, 'strerror', None) or error}).",
+            "Point GANZOO_CACHE to a folder with 60 MB to spare.",
+        ) from error
 
 
 def _read(archive: Path) -> bytes:
@@ -60,22 +79,15 @@ def _read(archive: Path) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """All of the file or none of it. Where two processes unpack at once, the first to be done has done it for both."""
-    prefix = f".{path.name}."
+    """All of the file or none of it, as readable as any other new file. The caller holds the lock."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a killed process left is overwritten
+    temporary.unlink(missing_ok=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, prefix=prefix, delete=False) as file:
+        with temporary.open("xb") as file:  # "x" never follows a link
             file.write(content)
-        Path(file.name).replace(path)
-    except OSError as error:
-        if intact(path):
-            return
-        raise GanzooError(
-            f"MNIST cannot be unpacked into {path.parent} ({error.strerror}).",
-            "Point GANZOO_CACHE to a folder with 60 MB to spare.",
-        ) from error
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
     finally:
-        # This one's where the disk was full, and what killed processes left.
-        for left in path.parent.glob(f"{glob.escape(prefix)}*"):
-            with suppress(OSError):
-                left.unlink()
+        temporary.unlink(missing_ok=True)
