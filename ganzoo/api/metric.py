@@ -310,7 +310,7 @@ class Metric(ABC):
     def obstacle(self, extractor: Extractor, dataset: Dataset) -> str | None:
         """Why it cannot be computed with this extractor on this dataset, as a phrase; None if it can."""
         if self.needs_logits and not extractor.classes:
-            return "its extractor is no classifier"
+            return "its extractor is not a classifier"
         if self.needs_logits and extractor.rejects and self.rejecting == "refuses":
             return "its extractor puts some images into no class"
         if not extractor.rejects and self.rejecting == "needs":

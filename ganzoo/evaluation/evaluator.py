@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +18,14 @@ from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract_together
 from ganzoo.evaluation.protocol import Score
 from ganzoo.evaluation.reference import ReferenceData, finite
-from ganzoo.evaluation.requests import MetricRequest, find_extractor, knows, parse_metrics, refuse_other_shape
+from ganzoo.evaluation.requests import (
+    MetricRequest,
+    code_of,
+    find_extractor,
+    knows,
+    parse_metrics,
+    refuse_other_shape,
+)
 from ganzoo.reproducibility import canonical_order
 
 if TYPE_CHECKING:
@@ -90,11 +97,12 @@ class Evaluator:
             real: Dataset
             part: Callable[[str], Dataset] | None
             if isinstance(dataset, Dataset):
-                options, part = {}, _part_in_memory(dataset, validation, count) if validation else None
+                options = {}
+                part = _parts(partial(_part_in_memory, dataset), validation, count) if validation else None
                 real = dataset if part is None else part("validation")
             else:
                 options = dataset.check(options)
-                part = partial(_registered_part, dataset, options, data_dir, validation, count)
+                part = _parts(partial(load_part, dataset, options, data_dir), validation, count)
                 real = part(split)
             extractors = self._extractors_for(real.shape)
             self._foreign = frozenset(name for name in self._names if not knows(extractors[name], real.world))
@@ -107,7 +115,8 @@ class Evaluator:
                     "a recipe evaluate.anyway: true), which marks the scores for good.",
                 )
             self._validation = validation if real.split == "validation" else 0
-            self._reference = ReferenceData(real, options, part, extractors, device)
+            code = {name: code_of(name, zoo) for name in self._names}
+            self._reference = ReferenceData(real, options, part, extractors, device, code)
             self.requests = [request for request in self.requests if self._applies(request)]
 
     def prepare(self) -> None:
@@ -226,7 +235,7 @@ class Evaluator:
             "quantised": real.dataset.modality.quantisation,
             **({} if extractor is None else {"torch_fidelity": torch_fidelity.version()}),
             **request.metric.settings(self._inputs(request.extractor, n, None, None)),
-            **({} if of_model else {"n_fake": n, "n_floor": self.reference.first_draw(request, n)[0].n}),
+            **({} if of_model else {"n_fake": n, "n_floor": self.reference.first_draw(request, n).n}),
             **({} if of_model else {"sample_seed": sample_seed}),
             "weights": weights,
         }
@@ -309,7 +318,7 @@ class Evaluator:
         """Real vs real takes as many images as the score itself, of which a reference alone has half on each side."""
         if isinstance(request.metric, ModelMetric):
             return
-        inputs, _ = self.reference.first_draw(request, n)
+        inputs = self.reference.first_draw(request, n)
         if min(inputs.n, len(inputs.real.dataset)) < request.metric.least:
             raise GanzooError(
                 f"Real vs real of '{request.name}' takes at least {request.metric.least} images on each side, and "
@@ -318,21 +327,30 @@ class Evaluator:
             )
 
 
-def _registered_part(
-    entry: Entry[Dataset], options: Mapping[str, Any], data_dir: Path | None, validation: int, count: int, part: str
-) -> Dataset:
-    if part == "all":
-        return load_part(entry, options, data_dir, "train")
-    return load_part(entry, options, data_dir, part, validation, count)  # type: ignore[arg-type]  # "all" is dealt with
+def _parts(load: Callable[[Any, int, int], Dataset], validation: int, count: int) -> Callable[[str], Dataset]:
+    """Gives the parts of a dataset that ``ReferenceData`` asks for. Those of the same images are loaded once.
 
+    Args:
+        load: Gives a part, from its name and what ``validation`` and ``count`` are to be for it.
+        validation: How many training images are set apart for validation.
+        count: How many of the others were trained on; 0 is all.
+    """
+    once = cache(load)
 
-def _part_in_memory(dataset: Dataset, validation: int, count: int) -> Callable[[str], Dataset]:
     def part(name: str) -> Dataset:
-        if name == "test":
-            raise GanzooError(f"'{dataset.name}' came without its test images.", "Leave out metrics that need them.")
-        return part_of(dataset, name, validation, count)  # type: ignore[arg-type]  # "all" is asked for beside test images
+        if name == "all":
+            return once("train", 0, 0)
+        if name == "rest":
+            return once("train", validation, 0)
+        return once(name, validation, count)
 
     return part
+
+
+def _part_in_memory(dataset: Dataset, part: Part, validation: int, count: int) -> Dataset:
+    if part == "test":
+        raise GanzooError(f"'{dataset.name}' has no test images.", "Leave out metrics that need them.")
+    return part_of(dataset, part, validation, count)
 
 
 def _plain(dtype: torch.dtype) -> str:

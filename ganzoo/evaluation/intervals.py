@@ -5,7 +5,7 @@ A mean over samples has the interval of a mean, and a share of them Wilson's. A 
 again for counts drawn anew. The share of real images that some sample reaches is computed again without each group of
 samples in turn (a jackknife: Efron and Stein 1981, The Jackknife Estimate of Variance, which errs towards wide
 intervals): drawn anew with replacement, a third of the samples would be missing, and such shares fall with the number
-of samples.
+of samples. A kernel distance has a jackknife over single samples.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.evaluation import torch_fidelity
+from ganzoo.reproducibility import full_precision
+
 if TYPE_CHECKING:
     from ganzoo.api.metric import Statistics
 
@@ -28,6 +31,8 @@ OUTSIDE = 0.05
 """The share of resamplings that an interval leaves out, half on each side."""
 DEVIATIONS = 1.959963984540054
 """Standard deviations to each end of a normal distribution's 95%."""
+STUDENT = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
+"""Standard errors to each end of Student's t distribution's 95%, with 1 to 9 degrees of freedom."""
 SEED = 2020
 
 Interval = tuple[float, float]
@@ -79,24 +84,39 @@ def share_interval(k: float, n: int) -> Interval:
     return min(max(0.0, low), share), max(min(1.0, high), share)  # rounding could leave out a share of 0 or 1
 
 
+def of_mean_over_splits(value: float, spread: float, splits: int, bounds: Interval) -> Interval:
+    """Of the mean of a statistic over parts of the samples, by Student's t distribution: the parts are few.
+
+    Args:
+        value: The mean.
+        spread: The standard deviation over the parts, as of a whole population.
+        splits: How many parts there are, 2 to 10.
+        bounds: As for ``around``.
+    """
+    freedom = splits - 1
+    half = STUDENT[freedom - 1] * spread / math.sqrt(freedom)
+    return max(bounds[0], value - half), min(bounds[1], value + half)
+
+
 def of_union(reached: Tensor) -> Interval:
     """Of the share of real images that at least one sample reaches.
 
     Args:
         reached: Whether a sample of each random group reaches each real image, (groups, m) bool.
     """
-    g = len(reached)
+    g, m = reached.shape
     once = reached & (reached.sum(0) == 1)
     value = float(reached.any(0).double().mean())
-    if g < 2:
-        return value, value
     without = value - once.double().mean(1)  # the share without each group
-    variance = (g - 1) / g * float((without - without.mean()).square().sum())
-    return around(value, math.sqrt(variance), (0.0, 1.0))
+    deviation = math.sqrt((g - 1) / g * float((without - without.mean()).square().sum()))
+    # Where no group matters (at a share of 0, say), the jackknife promises certainty: one real image remains in doubt.
+    return around(value, max(deviation, 1 / m), (0.0, 1.0))
 
 
-def of_counts(counts: Tensor, statistic: Callable[[Tensor], float], value: float, bounds: Interval) -> Interval:
+def of_counts(counts: Tensor, statistic: Callable[[Tensor], float], value: float, bounds: Interval) -> Interval | None:
     """Of a statistic of class counts, by a bootstrap.
+
+    None where every resampling scores the same: a bootstrap does not know of classes that no sample fell into.
 
     Args:
         counts: Samples in each class, (classes,).
@@ -106,11 +126,12 @@ def of_counts(counts: Tensor, statistic: Callable[[Tensor], float], value: float
     """
     n = round(float(counts.sum()))
     if n == 0:
-        return value, value
+        return None
     shares = counts.double() / counts.sum()
     # Counts at once: drawn sample by sample, 100 rounds of a million samples take 800 MB.
     drawn = np.random.default_rng(SEED).multinomial(n, shares.numpy(), ROUNDS)
-    return laid_around(value, [statistic(one.double()) for one in torch.from_numpy(drawn)], bounds)
+    found = [statistic(one.double()) for one in torch.from_numpy(drawn)]
+    return laid_around(value, found, bounds) if min(found) < max(found) else None
 
 
 def laid_around(value: float, resampled: Sequence[float], bounds: Interval = ANY) -> Interval:
@@ -131,7 +152,7 @@ def laid_around(value: float, resampled: Sequence[float], bounds: Interval = ANY
 POINTS = 15
 SMALLEST = 5
 """The line of FID-infinity goes through sets of 1/SMALLEST of the samples up to all of them."""
-WHOLE = 2**24
+FLOAT64_VALUES = 2**24
 """Up to so many values, all features are held in float64 at once."""
 
 
@@ -174,12 +195,53 @@ def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, f
         The ends of the 95% interval.
     """
     distance, generator = DistanceTo(real), torch.Generator().manual_seed(SEED)
-    fake = fake.double() if fake.numel() <= WHOLE else fake
+    fake = fake.double() if fake.numel() <= FLOAT64_VALUES else fake
     n, found = len(fake), []
     for _ in range(ROUNDS):
         counts = torch.randint(n, (n,), generator=generator).bincount(minlength=n).double()
         found.append(distance(*_moments(fake, counts)))
     return laid_around(value, found)
+
+
+KID_IMAGES = 10_000
+"""Images on each side that the jackknife of a kernel distance looks at, at most: they are less work than the score."""
+
+
+def kid_interval(
+    fake: Tensor, real: Tensor, value: float, spread: float, device: torch.device
+) -> tuple[float, float] | None:
+    """How far the kernel distance would move with other samples of the same generator, as many.
+
+    The real images stay as they are. The kernel distance of all pairs is computed again without each sample in turn.
+    That of ``torch_fidelity.kernel_distance`` is a mean over random subsets, which adds the spread of such a mean.
+
+    Args:
+        fake: (n, width) float32.
+        real: (m, width) float32.
+        value: Their kernel distance.
+        spread: Its standard deviation over the subsets.
+        device: Where kernels are computed.
+
+    Returns:
+        The ends of the 95% interval; None for fewer than three samples.
+    """
+    if len(fake) < 3:
+        return None
+    generator = torch.Generator().manual_seed(SEED)
+    a, b = (some[torch.randperm(len(some), generator=generator)[:KID_IMAGES]].to(device) for some in (fake, real))
+    n, m = len(a), len(b)
+    to_fake = _kernel_sums(a, a) - (a.double().square().sum(1) / a.shape[1] + 1) ** 3  # without the sample itself
+    to_real = _kernel_sums(a, b)
+    without = (to_fake.sum() - 2 * to_fake) / ((n - 1) * (n - 2)) - 2 * (to_real.sum() - to_real) / ((n - 1) * m)
+    variance = (n - 1) / n * float((without - without.mean()).square().sum()) * n / len(fake)
+    return around(value, math.sqrt(variance + spread**2 / torch_fidelity.KID_SUBSETS))
+
+
+def _kernel_sums(a: Tensor, b: Tensor) -> Tensor:
+    """The kernel of each point of ``a`` (n, width) with all points of ``b``, summed: (n,) float64."""
+    with full_precision(a.device):
+        parts = [(some @ b.T).div_(a.shape[1]).add_(1).pow_(3).sum(1) for some in torch.split(a, 256)]
+    return torch.cat(parts).double()
 
 
 def fid_infinity(fake: Tensor, real: Statistics) -> float:

@@ -194,15 +194,9 @@ class KernelDistance(Metric):
         return self._both(inputs)[0]
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """From the spread over subsets; a little wide, since subsets of the real images differ as well.
-
-        Subsets of a share s of the samples, drawn without replacement, spread by sqrt(1 - s) less than independent
-        sets do. None where each subset is all of them, which tells nothing about others.
-        """
-        share = torch_fidelity.kernel_subset(inputs.n, len(inputs.real.dataset)) / inputs.n
-        if share == 1:
-            return None
-        return intervals.around(value, self._both(inputs)[1] * sqrt(share / (1 - share)))
+        """By a jackknife over the samples, and the spread over subsets; None for fewer than three samples."""
+        fake, real = inputs.fake.values, inputs.real.features.values
+        return intervals.kid_interval(fake, real, value, self._both(inputs)[1], inputs.device)
 
     def _both(self, inputs: MetricInputs) -> tuple[float, float]:
         fake, real = inputs.fake.values, inputs.real.features.values
@@ -231,7 +225,7 @@ class ClassifierScore(Metric):
         if splits == 1:
             return None
         spread = torch_fidelity.classifier_score(inputs.fake.class_logits)[1]
-        return intervals.around(value, spread / sqrt(splits - 1), (1.0, math.inf))
+        return intervals.of_mean_over_splits(value, spread, splits, (1.0, math.inf))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """The parts over which the score is averaged."""
@@ -343,7 +337,7 @@ class ClassCoverage(Metric):
         """From which share on a class counts."""
         return {"covered_from": COVERED_FROM}
 
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """By a bootstrap over the samples' classes."""
         wanted = shares(inputs.real.features.class_logits)
         there = wanted > 0
@@ -366,7 +360,7 @@ class ClassEntropy(Metric):
         """In nats."""
         return class_entropy(inputs.fake.class_logits)
 
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """By a bootstrap over the samples' classes."""
         counts = shares(inputs.fake.class_logits) * inputs.n
         most = math.log(len(counts))
@@ -431,7 +425,7 @@ class Modes(Metric):
         """See ``modes_found``."""
         return float(modes_found(inputs.fake.class_logits))
 
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """By a bootstrap over the samples' modes."""
         counts = _counts(inputs.fake.class_logits)
         return intervals.of_counts(counts, lambda drawn: float((drawn > 0).sum()), value, (0.0, float(len(counts))))
@@ -449,7 +443,7 @@ class ModeDivergence(Metric):
         """In nats; see ``kl_to_uniform``."""
         return kl_to_uniform(inputs.fake.class_logits)
 
-    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
+    def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """By a bootstrap over the samples' modes."""
         counts = _counts(inputs.fake.class_logits)
         most = math.log(len(counts))

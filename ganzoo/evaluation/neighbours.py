@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -158,7 +159,7 @@ class _Pairs:
     def __init__(self, a: Tensor, b: Tensor, device: torch.device) -> None:
         self._device = device
         self._exact_a, self._exact_b = a.to(device), b.to(device)
-        centre = self._exact_b.mean(0)
+        self._centre = centre = self._exact_b.mean(0)
         self._a, centred = self._exact_a - centre, self._exact_b - centre
         self._columns = centred.T.contiguous()
         self._a_lengths, self._b_lengths = self._a.square().sum(1), centred.square().sum(1)
@@ -208,9 +209,12 @@ class _Pairs:
 
     def in_float64(self, rows: Tensor) -> Tensor:
         """Squared distances of these rows of ``a``, (rows, m), by float64 matrix products."""
-        centre = self._exact_b.mean(0)
-        a, b = (self._exact_a[rows] - centre).double(), (self._exact_b - centre).double()
+        a, b = self._exact_a[rows].double() - self._centre.double(), self._centred_in_float64
         return torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1, keepdim=True))
+
+    @cached_property
+    def _centred_in_float64(self) -> Tensor:
+        return self._exact_b.double() - self._centre.double()
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Squared distances of paired points (n,), in float64, without a float64 copy of everything at once."""

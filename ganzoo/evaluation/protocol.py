@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,6 @@ class Score:
     protocol: dict[str, Any]
     interval: tuple[float, float] | None = None
     sd: float | None = None
-
-    @property
-    def excess(self) -> float | None:
-        """How far the score is above real vs real, or below it where that is negative; None where there is none."""
-        return None if self.floor is None else self.value - self.floor
 
     def record(self, images: int | None = None, seconds: float | None = None) -> dict[str, Any]:
         """A line of scores.jsonl.
@@ -125,7 +120,10 @@ def _described(protocol: Protocol) -> str:
 
 
 def comparable(a: Protocol, b: Protocol) -> None:
-    """Refuse to compare scores of different protocols. Seeds and the kind of weights may differ.
+    """Refuse to compare scores of different protocols.
+
+    Seeds, the kind of weights and the number of images in real vs real may differ, and so may the options of a dataset
+    (a folder of pictures that was moved, say) that give the same reference images.
 
     Args:
         a: One score's protocol.
@@ -134,9 +132,12 @@ def comparable(a: Protocol, b: Protocol) -> None:
     Raises:
         GanzooError: They differ; the sentence says in what.
     """
-    keys = [key for key in dict.fromkeys([*a, *b]) if key not in NOT_COMPARED and a.get(key) != b.get(key)]
-    if keys:
-        found = "; ".join(f"{key}: {_short(a.get(key))} and {_short(b.get(key))}" for key in keys)
+    digest = a.get("reference_digest")
+    same_images = digest is not None and digest == b.get("reference_digest")
+    ignored = NOT_COMPARED | {"dataset_options"} if same_images else NOT_COMPARED
+    one, other = ({key: value for key, value in protocol.items() if key not in ignored} for protocol in (a, b))
+    found = "; ".join(_differences(one, other))
+    if found:
         raise GanzooError(
             f"These scores were measured differently and cannot be compared ({found}).",
             "Score both with `ganzoo eval`, with the same metric, dataset and number of samples.",
@@ -188,6 +189,15 @@ def _counterpart(metric: str, protocol: Protocol, others: Sequence[Mapping[str, 
     return None
 
 
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    for key in dict.fromkeys([*a, *b]):
+        one, other = a.get(key), b.get(key)
+        if not within and isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from _differences(one, other, f"{within}{key}.")
+        elif one != other:
+            yield f"{within}{key}: {_short(one)} and {_short(other)}"
+
+
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…"
+    return text if len(text) <= 40 else f"{text[:12]}…{text[-20:]}"  # digests differ everywhere, paths at their end

@@ -55,6 +55,9 @@ class RealImages:
         name: The extractor's name; empty where there is none.
         extractor: On ``device``, in evaluation mode; None where nothing is asked of their features.
         device: Where features are computed.
+        code: The version of the code that computes them, as ``requests.code_of`` gives it.
+        digest: That of the images; empty where it is still to be computed.
+        among: Other images of which these are some, and which ones: their features are looked up there.
     """
 
     dataset: Dataset
@@ -62,18 +65,25 @@ class RealImages:
     name: str
     extractor: Extractor | None
     device: torch.device
+    code: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
+    among: tuple[RealImages, Tensor] | None = None
 
     @cached_property
     def key(self) -> Key:
         """Everything that their features depend on."""
-        return {
+        key: dict[str, Any] = {
             "dataset": self.dataset.name,
             "options": json.loads(json.dumps(dict(self.options), default=str)),
             "split": self.dataset.split,
             "count": len(self.dataset),
-            "content": content_digest(self.dataset.images),
-            **({} if self.extractor is None else {"extractor": self.name, "extractor_digest": self.extractor.digest}),
+            "content": self.digest or content_digest(self.dataset.images),
         }
+        if self.extractor is not None:
+            key |= {"extractor": self.name, "extractor_digest": self.extractor.digest, **self.code}
+            if self.extractor.resizing != "none":
+                key["resizing"] = self.extractor.resizing
+        return key
 
     def see(self, images: Tensor) -> Features:
         """The features of other images, in their modality's stored form."""
@@ -84,6 +94,9 @@ class RealImages:
     def features(self) -> Features:
         """Their features, from the cache where it has them."""
         assert self.extractor is not None, "features come from an extractor"
+        if self.among is not None:
+            others, rows = self.among
+            return others.features[rows]
 
         def compute() -> dict[str, Tensor]:
             found = self.see(self.dataset.images)
@@ -172,12 +185,18 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 FORMULAS = 1
-"""Raise it when a metric of ours, or its interval, gives another number for the same inputs: it voids cached ones."""
+"""Raise it when a metric of ours gives another number for the same inputs: it voids the cached ones."""
+INTERVALS = 1
+"""The same for intervals, from which a cached deviation may come."""
 REAL_SEED = 0
 """Which real images are scored in place of samples: real vs real."""
 MOST_DRAWS = 6
 FEWEST_DRAWS = 3
 """Sets of real images whose scores have a standard deviation; with fewer, it comes from the interval of the first."""
+
+
+Which = str | tuple[str, int, int]
+"""A part of a dataset; or of that part so many images, and the number of the set."""
 
 
 @dataclass(frozen=True)
@@ -187,10 +206,12 @@ class ReferenceData:
     Attributes:
         dataset: The part of a dataset that samples are compared with.
         options: The dataset's options, for the protocol.
-        part: Gives another part of the dataset; ``all`` is the training images with those set apart for validation.
-            None where the reference is all there is.
+        part: Gives another part of the dataset, the same object each time. ``all`` is every training image, ``rest``
+            every one that is not set apart for validation, whether it was trained on or not. None where the reference
+            is all there is.
         extractors: By name, on ``device``, in evaluation mode.
         device: Where features are computed.
+        code: The version of each extractor's code, as ``requests.code_of`` gives it.
     """
 
     dataset: Dataset
@@ -198,21 +219,23 @@ class ReferenceData:
     part: Callable[[str], Dataset] | None
     extractors: Mapping[str, Extractor]
     device: torch.device
-    _images: dict[tuple[str, str], RealImages] = field(default_factory=dict)
+    code: Mapping[str, Mapping[str, str]]
+    _datasets: dict[Which, tuple[Dataset, str]] = field(default_factory=dict)
+    _images: dict[tuple[str, Which], RealImages] = field(default_factory=dict)
     _draws: dict[tuple[str, bool, int, int], tuple[MetricInputs, RealImages] | None] = field(default_factory=dict)
     _numbers: dict[tuple[str, str, int, int], float] = field(default_factory=dict)
 
     def real(self, extractor: str) -> RealImages:
         """The reference, as one extractor sees it."""
-        return self._part(extractor, self.dataset.split)
+        return self._seen(extractor, self.dataset.split, lambda: self.dataset)
 
     def train(self, extractor: str) -> RealImages:
         """The training set, as one extractor sees it.
 
         Raises:
-            GanzooError: It is unknown: the dataset came without it.
+            GanzooError: The dataset has none.
         """
-        return self._part(extractor, "train")
+        return self._seen(extractor, "train", lambda: self._part("train"))
 
     def real_vs_real(self, request: MetricRequest, n: int) -> float:
         """What ``n`` real images score in place of samples, or all of them where there are fewer."""
@@ -231,7 +254,7 @@ class ReferenceData:
         ]
         if len(draws) >= FEWEST_DRAWS:
             return float(np.std(draws, ddof=1))
-        inputs, _ = self.first_draw(request, n)
+        inputs = self.first_draw(request, n)
 
         def compute() -> float:
             ends = request.metric.interval(inputs, draws[0])
@@ -240,11 +263,11 @@ class ReferenceData:
         found = self._number("deviation", request, n, 0, compute)
         return found if math.isfinite(found) else None
 
-    def first_draw(self, request: MetricRequest, n: int) -> tuple[MetricInputs, RealImages]:
+    def first_draw(self, request: MetricRequest, n: int) -> MetricInputs:
         """Real images in the place of ``n`` samples, or of as many as there are."""
         found = self.draw(request, n, 0)
         assert found is not None, "there are at least two real images"
-        return found
+        return found[0]
 
     def draw(self, request: MetricRequest, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
         """Real images in the place of ``n`` samples: of another part, or half of the reference against its rest.
@@ -264,19 +287,20 @@ class ReferenceData:
         if self.part is None:
             order = _shuffled(len(self.dataset))
             order, rest = order[: len(order) // 2], order[len(order) // 2 :]
-            whole, real = self.dataset, self._through(name, self.dataset.rows(rest))
+            part, whole = "half", self.dataset
+            real = self._seen(name, "other half", lambda: whole.rows(rest), rest)
         else:
             # Images that nothing was trained on are those of the reference itself where it is a validation set.
             unseen = own if own == "validation" else "test"
-            among = "all" if own == "test" else "train" if own == "validation" else "test"
-            whole = self._part(name, unseen if held_out else among).dataset
+            part = unseen if held_out else {"test": "all", "validation": "rest", "train": "test"}[own]
+            whole = self._part(part)
             order = _shuffled(len(whole))
         chosen = order[number * n : (number + 1) * n]
         if number and len(chosen) < n:
             return None
-        fakes = whole.rows(chosen)
-        images = self._through(name, fakes)
-        train = partial(self.train, name)
+        rows = chosen if whole is self.dataset else None
+        images = self._seen(name, (part, n, number), lambda: whole.rows(chosen), rows)
+        fakes, train = images.dataset, partial(self.train, name)
         return MetricInputs(len(fakes), lambda: images.features, fakes.labels, real, train, self.device), images
 
     def _score_of_draw(self, request: MetricRequest, n: int, number: int) -> float:
@@ -296,6 +320,7 @@ class ReferenceData:
                 **images.key,
                 "metric": request.entry.name,
                 "formulas": FORMULAS,
+                **({"intervals": INTERVALS} if kind == "deviation" else {}),
                 **({"labels": _labels_digest(inputs.labels)} if request.metric.needs_labels else {}),
                 "reference": dict(inputs.real.key),
                 "torch_fidelity": torch_fidelity.version(),
@@ -304,20 +329,34 @@ class ReferenceData:
             self._numbers[known] = remembered_number(kind, key, compute) if request.is_ours else compute()
         return self._numbers[known]
 
-    def _part(self, extractor: str, part: str) -> RealImages:
-        if (extractor, part) not in self._images:
-            dataset = self.dataset
-            if part != dataset.split:
-                if self.part is None:
-                    raise GanzooError(
-                        f"'{dataset.name}' came without its {part} images.", "Leave out metrics that need them."
-                    )
-                dataset = self.part(part)
-            self._images[extractor, part] = self._through(extractor, dataset)
-        return self._images[extractor, part]
+    def _part(self, part: str) -> Dataset:
+        if part == self.dataset.split:
+            return self.dataset
+        if self.part is None:
+            raise GanzooError(f"'{self.dataset.name}' has no training images.", "Leave out metrics that need them.")
+        return self.part(part)
 
-    def _through(self, extractor: str, dataset: Dataset) -> RealImages:
-        return RealImages(dataset, self.options, extractor, self.extractors.get(extractor), self.device)
+    def _seen(
+        self, extractor: str, which: Which, load: Callable[[], Dataset], rows: Tensor | None = None
+    ) -> RealImages:
+        """Real images as one extractor sees them: loaded and hashed once for all extractors.
+
+        Args:
+            extractor: Its name; empty for none.
+            which: What they are remembered by.
+            load: Gives them.
+            rows: Their indices in the reference, where they are some of it.
+        """
+        if which not in self._datasets:
+            dataset = load()
+            self._datasets[which] = dataset, content_digest(dataset.images)
+        if (extractor, which) not in self._images:
+            dataset, digest = self._datasets[which]
+            found, code = self.extractors.get(extractor), self.code.get(extractor, {})
+            among = None if rows is None else (self.real(extractor), rows)
+            real = RealImages(dataset, self.options, extractor, found, self.device, code, digest, among)
+            self._images[extractor, which] = real
+        return self._images[extractor, which]
 
 
 def finite(request: MetricRequest, value: float) -> float:

@@ -15,7 +15,7 @@ from ganzoo.api.metric import Better, Extractor, Metric
 from ganzoo.config.checking import headline, how_to_score
 from ganzoo.config.schema import FOREIGN_EXTRACTORS
 from ganzoo.errors import GanzooError, nearest, unknown
-from ganzoo.evaluation import pretrained
+from ganzoo.evaluation import pretrained, torch_fidelity
 from ganzoo.evaluation.metrics import (
     Accuracy,
     ClassCoverage,
@@ -34,6 +34,7 @@ from ganzoo.evaluation.metrics import (
     Recall,
     ReconstructionDistance,
 )
+from ganzoo.registry.packages import OURS as GANZOO
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -184,6 +185,17 @@ def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
         if request.name not in found or request.by_name:
             found[request.name] = request
     return list(found.values())
+
+
+def code_of(extractor: str, zoo: Zoo) -> dict[str, str]:
+    """What features depend on besides the extractor's weights: the package whose code computes them, and its version.
+
+    Empty for ganzoo's own extractors, whose features stay the same from version to version.
+    """
+    if extractor not in zoo.extractors:
+        return {"torch_fidelity": torch_fidelity.version()}
+    distribution = zoo.extractors.get(extractor).distribution
+    return {} if distribution.partition(" ")[0] == GANZOO else {"plugin": distribution}
 
 
 Shape = tuple[int, ...]

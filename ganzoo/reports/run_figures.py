@@ -21,7 +21,7 @@ from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.neighbours import nearest_neighbours, radii
 from ganzoo.evaluation.reference import RealImages
-from ganzoo.evaluation.requests import find_extractor
+from ganzoo.evaluation.requests import code_of, find_extractor
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.plots import Line, curves, spread_out
 from ganzoo.reports.ranking import MetricKey
@@ -386,7 +386,8 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
     samples = generator.sample(NEIGHBOURS, seed=SEED)
     dataset = generator.run.dataset(recipe, zoo)
     extractor = find_extractor(named[0], zoo, dataset.shape).to(generator.device)
-    real = RealImages(dataset, recipe.dataset.options, named[0], extractor, generator.device)
+    code = code_of(named[0], zoo)
+    real = RealImages(dataset, recipe.dataset.options, named[0], extractor, generator.device, code)
     seen = real.see(samples).values
     distances, indices = nearest_neighbours(seen, real.features.values)
     others = radii(real.features.values, 1, of=indices)

@@ -1,4 +1,4 @@
-"""What a classifier says about a set, where the answer can be written down."""
+"""Metrics from a classifier's classes, on sets whose scores are known exactly."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Scores beside others: the newest that was measured in the same way, or what keeps them apart."""
+"""Comparing scores with others: the newest measured in the same way, or the reason why there is none."""
 
 import json
 from pathlib import Path
@@ -41,6 +41,25 @@ def said(records, others):
 def test_other_protocols_are_told_with_what_differs():
     sentence = "fid@tiny: These scores were measured differently and cannot be compared (n_fake: 100 and 200)."
     assert said([record()], [record(n=300), record(n=200)]) == sentence
+
+
+def with_options(digest, **options):
+    one = record()
+    return {**one, "protocol": {**one["protocol"], "dataset_options": options, "reference_digest": digest}}
+
+
+def test_the_same_pictures_in_another_folder_are_the_same_reference():
+    here, there = (with_options("a" * 64, path=f"/home/{who}/pictures", size=32) for who in ("me", "you"))
+    assert values([here], [there]) == [1.0]
+
+
+def test_of_the_options_of_a_dataset_those_that_differ_are_told():
+    here, there = with_options("a" * 64, path="/pictures", size=32), with_options("b" * 64, path="/pictures", size=64)
+    sentence = said([here], [there])
+    assert "dataset_options.size: 32 and 64; reference_digest: aaaaaaaaaaaa…" in sentence
+    assert "path" not in sentence
+    unknown = with_options(None, path="/a"), with_options(None, path="/b")
+    assert "dataset_options.path: /a and /b" in said([unknown[0]], [unknown[1]])
 
 
 def test_nothing_in_common_is_told():

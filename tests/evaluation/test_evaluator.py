@@ -14,8 +14,9 @@ from ganzoo.evaluation import reference
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.protocol import comparable, describe, identity
-from ganzoo.evaluation.requests import OURS
+from ganzoo.evaluation.requests import OURS, code_of
 from ganzoo.evaluation.torch_fidelity import frechet_distance
+from ganzoo.evaluation.torch_fidelity import version as torch_fidelity_version
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
@@ -106,7 +107,7 @@ def test_a_dataset_of_other_options_has_other_references(toy_zoo, noise):
     (shifted,) = evaluator_of(toy_zoo, shift=40).score(noise(100))
     assert shifted.floor != plain.floor
     assert shifted.value != plain.value
-    with pytest.raises(GanzooError, match="shift"):
+    with pytest.raises(GanzooError, match=r"dataset_options\.shift: 0 and 40; reference_digest: "):
         comparable(plain.protocol, shifted.protocol)
 
 
@@ -315,7 +316,6 @@ def test_real_vs_real_deviates_as_other_real_images_do(toy_zoo, noise):
         mean = sum(draws) / 3
         assert one.floor == pytest.approx(draws[0], rel=1e-9)
         assert one.sd == pytest.approx((sum((draw - mean) ** 2 for draw in draws) / 2) ** 0.5, rel=1e-6)
-        assert one.excess == one.value - one.floor
 
 
 def test_where_real_images_are_few_their_interval_gives_the_deviation(toy_zoo, noise):
@@ -372,13 +372,90 @@ def test_images_set_apart_are_the_reference_and_say_so(toy_zoo, noise):
     # image.
     draws = [evaluator.reference.draw(evaluator.requests[0], 100, number) for number in range(7)]
     assert [images.dataset.split for _, images in draws] == ["train"] * 7
-    assert evaluator.reference.first_draw(evaluator.requests[1], 100)[1].dataset.split == "validation"
+    unseen = evaluator.reference.draw(evaluator.requests[1], 100, 0)
+    assert unseen[1].dataset.split == "validation"
     (test,) = Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU, validation=200).score(noise(100))
     assert "validation" not in test.protocol
     with pytest.raises(GanzooError, match="split: validation and test"):
         comparable(fid.protocol, test.protocol)
     # The same floor as without validation images, so that test scores of tuned runs keep to their column.
     assert test.floor == Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU).score(noise(100))[0].floor
+
+
+def test_real_vs_real_of_a_validation_reference_is_of_all_other_images_however_few_were_trained_on(toy_zoo, noise):
+    entry = toy_zoo.datasets.get("toy")
+    metrics = ["fid@tiny", "memorisation@tiny"]
+
+    def found(count):
+        evaluator = Evaluator(metrics, entry, {}, None, toy_zoo, CPU, split="validation", validation=200, count=count)
+        return evaluator.score(noise(300))
+
+    all_of_them, few = found(0), found(60)
+    assert [one.protocol["n_floor"] for one in few] == [300, 200]
+    assert (few[0].floor, few[0].sd) == (all_of_them[0].floor, all_of_them[0].sd)
+    assert few[1].protocol["n_train"] == 60
+
+
+def test_parts_of_a_dataset_are_loaded_once_for_all_extractors(toy_zoo, noise, extractor):
+    loaded = []
+
+    def counted(split, folder):
+        loaded.append(split)
+        return split_of(toy_zoo, split)
+
+    class Second(type(extractor)):
+        pass
+
+    toy_zoo.extractors.add(Entry("extractor", "second", Second, "x", None, "tests", "0"))
+    entry = Entry("dataset", "toys", counted, "x", None, "tests", "0")
+    metrics = [f"{metric}@{name}" for metric in ("fid", "accuracy", "memorisation") for name in ("tiny", "second")]
+    evaluator = Evaluator(metrics, entry, {}, None, toy_zoo, CPU, anyway=True)
+    for n in (100, 200):
+        evaluator.score(noise(n), labels=torch.arange(n) % 4)
+    assert sorted(loaded) == ["test", "train"]
+    first, second = (evaluator.reference.train(name) for name in ("tiny", "second"))
+    assert first.dataset is second.dataset
+
+
+def test_unseen_images_of_the_reference_are_not_looked_at_again(toy_zoo, noise):
+    """Real vs real of `accuracy` is of test images, whose features are known."""
+    evaluator = evaluator_of(toy_zoo, ["accuracy@tiny", "fid@tiny"])
+    evaluator.prepare()
+    kind = type(toy_zoo.extractors.get("tiny").create())
+    before = kind.seen
+    (accuracy,) = evaluator.score(noise(50), requests=evaluator.requests[:1], labels=torch.arange(50) % 4)
+    assert kind.seen - before == 50
+    _, images = evaluator.reference.draw(evaluator.requests[0], 50, 0)
+    assert torch.allclose(images.features.values, images.see(images.dataset.images).values, atol=1e-5)
+    assert accuracy.floor == float((images.features.logits.argmax(1) == images.dataset.labels).double().mean())
+
+
+@pytest.mark.parametrize("change", ["version", "resizing"])
+def test_features_that_other_code_computed_are_not_taken_from_the_cache(toy_zoo, noise, extractor, change):
+    class Resizing(type(extractor)):
+        resizing = "bilinear to 16x16"
+
+    def look(kind, distribution):
+        toy_zoo.extractors.add(
+            Entry("extractor", f"it-{len(toy_zoo.extractors)}", kind, "x", None, "them", distribution)
+        )
+        entry = toy_zoo.extractors.in_order()[-1]
+        found = Evaluator([f"fid@{entry.name}"], toy_zoo.datasets.get("toy"), {}, None, toy_zoo, CPU)
+        key = dict(found.reference.real(entry.name).key)
+        del key["extractor"]
+        return key
+
+    before = look(type(extractor), "them 1.0")
+    assert look(type(extractor), "them 1.0") == before
+    after = look(type(extractor), "them 1.1") if change == "version" else look(Resizing, "them 1.0")
+    assert after != before
+
+
+def test_the_cached_features_of_ganzoo_s_own_extractors_outlive_its_versions(toy_zoo, extractor):
+    toy_zoo.extractors.add(Entry("extractor", "own", type(extractor), "x", None, "own", "ganzoo-bench 1.2"))
+    assert code_of("own", toy_zoo) == {}
+    assert code_of("tiny", toy_zoo) == {"plugin": "tests 0"}
+    assert code_of("inception-v3-compat", toy_zoo) == {"torch_fidelity": torch_fidelity_version()}
 
 
 @pytest.mark.parametrize(
@@ -408,7 +485,7 @@ def test_a_metric_of_classes_takes_a_classifier(toy_zoo, noise, extractor):
             return super().forward(images)[0], None
 
     toy_zoo.extractors.add(Entry("extractor", "plain", Plain, "x", None, "tests", "0"))
-    with pytest.raises(GanzooError, match="'is@plain' cannot be computed: its extractor is no classifier"):
+    with pytest.raises(GanzooError, match="'is@plain' cannot be computed: its extractor is not a classifier"):
         evaluator_of(toy_zoo, ["is@plain"])
     found = scored(toy_zoo, noise(100), ["all@plain"])
     assert "coverage" in found

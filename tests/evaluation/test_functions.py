@@ -1,4 +1,4 @@
-"""Pictures from `module:function`: called as promised, and refused with a sentence where anything is unclear."""
+"""Pictures from `module:function`: called as documented, and refused with a message if anything is unclear."""
 
 import json
 import signal

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganzoo.evaluation import intervals
+from ganzoo.evaluation import intervals, torch_fidelity
 from ganzoo.evaluation.neighbours import manifolds, radii
 
 
@@ -45,7 +45,16 @@ def test_a_union_s_interval_is_the_jackknife_written_out():
     deviation = math.sqrt(6 / 7 * sum((one - np.mean(without)) ** 2 for one in without))
     value = float(reached.any(0).double().mean())
     expected = (max(0, value - 1.959963984540054 * deviation), min(1, value + 1.959963984540054 * deviation))
+    assert deviation > 1 / 50
     assert intervals.of_union(reached) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_a_union_that_hangs_on_no_group_leaves_one_real_image_in_doubt(share):
+    reached = (torch.arange(50) < 50 * share).expand(7, 50)
+    low, high = intervals.of_union(reached)
+    half = 1.959963984540054 / 50
+    assert (low, high) == pytest.approx((max(0, share - half), min(1, share + half)))
 
 
 @pytest.mark.parametrize("what", ["covered", "recalled"])
@@ -77,9 +86,56 @@ def test_an_interval_of_class_counts_is_as_wide_as_draws_spread():
     assert intervals.of_counts(counts, entropy, scores[0], (0, math.log(4))) == (low, high)
 
 
-def test_what_nothing_was_counted_of_has_no_width():
-    assert intervals.of_counts(torch.zeros(3), lambda counts: 0.0, 0.0, (0, 1)) == (0.0, 0.0)
-    assert intervals.of_union(torch.ones(1, 5, dtype=torch.bool)) == (1.0, 1.0)
+def test_counts_that_a_bootstrap_cannot_vary_have_no_interval():
+    """Rather than one without width, which would promise certainty."""
+    assert intervals.of_counts(torch.zeros(3), lambda counts: 0.0, 0.0, (0, 1)) is None
+    assert intervals.of_counts(torch.tensor([0, 50, 0]), lambda counts: float((counts > 0).sum()), 1.0, (0, 3)) is None
+
+
+def test_the_mean_of_few_splits_has_the_interval_of_student_s_t_distribution():
+    """Splits of a normal distribution: with the quantiles of that, 95% would be 85% for three of them."""
+    for splits in (2, 3, 10):
+        draws = torch.randn(20_000, splits, generator=torch.Generator().manual_seed(splits))
+        ends = [
+            intervals.of_mean_over_splits(float(one.mean()), float(one.std(correction=0)), splits, (-1e9, 1e9))
+            for one in draws
+        ]
+        assert np.mean([low <= 0 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.005)
+    assert intervals.of_mean_over_splits(1.0, 1.0, 3, (1.0, math.inf))[0] == 1.0
+
+
+def test_a_kernel_distance_s_jackknife_leaves_out_each_sample_in_turn():
+    fake, real = drawn(9, 0).double(), drawn(7, 1).double()
+
+    def distance(a):
+        k = lambda x, y: (x @ y.T / 4 + 1) ** 3  # noqa: E731
+        n = len(a)
+        return float((k(a, a).sum() - k(a, a).diagonal().sum()) / (n * (n - 1)) - 2 * k(a, real).mean())
+
+    without = [distance(torch.cat([fake[:i], fake[i + 1 :]])) for i in range(9)]
+    deviation = math.sqrt(8 / 9 * sum((one - np.mean(without)) ** 2 for one in without) + 0.3**2 / 100)
+    found = intervals.kid_interval(fake.float(), real.float(), 0.5, 0.3, torch.device("cpu"))
+    assert found == pytest.approx((0.5 - 1.959963984540054 * deviation, 0.5 + 1.959963984540054 * deviation), rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [101, 300])
+def test_kernel_distances_of_other_draws_lie_within_their_intervals(n, monkeypatch):
+    """Also where a subset holds nearly all samples, or all of them."""
+    monkeypatch.setattr(torch_fidelity, "KID_SUBSET_SIZE", 100)
+    real, values, deviations = drawn(300, 10_000), [], []
+    for seed in range(30):
+        fake = drawn(n, seed) * 1.1 + 0.2
+        value, spread = torch_fidelity.kernel_distance(fake, real)
+        values.append(value)
+        deviations.append(intervals.deviation(intervals.kid_interval(fake, real, value, spread, torch.device("cpu"))))
+    assert 0.7 < np.mean(deviations) / np.std(values, ddof=1) < 1.7
+
+
+def test_of_many_samples_some_stand_for_all_in_the_jackknife(monkeypatch):
+    fake, real, none = drawn(4000, 0) + 0.3, drawn(500, 1), torch.device("cpu")
+    whole = intervals.deviation(intervals.kid_interval(fake, real, 0.0, 0.0, none))
+    monkeypatch.setattr(intervals, "KID_IMAGES", 500)
+    assert intervals.deviation(intervals.kid_interval(fake, real, 0.0, 0.0, none)) == pytest.approx(whole, rel=0.2)
 
 
 def test_an_interval_holds_its_score_where_nearly_all_sets_score_the_same():

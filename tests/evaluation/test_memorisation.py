@@ -1,4 +1,4 @@
-"""A generator that replays training images is told from one that draws new ones."""
+"""A generator that replays training images is distinguished from one that draws new ones."""
 
 import pytest
 import torch

@@ -1,1 +1,1 @@
-"""Metrics that stand alone; those of one method are in its module."""
+"""Metrics that belong to no single method; a method's own are in its module."""

@@ -1,15 +1,17 @@
-"""Linear probe: how many held-out images a linear classifier of an encoder's codes puts into a wrong class.
+"""Linear probe: the share of held-out images that a linear classifier of an encoder's codes misclassifies.
 
-Alain & Bengio 2017, "Understanding intermediate layers using linear classifier probes", arXiv:1610.01644. On codes
-z_i of the training images, scaled to mean 0 and variance 1 in each dimension, it is the softmax regression
+Alain & Bengio 2017, "Understanding intermediate layers using linear classifier probes", arXiv:1610.01644. The
+classifier is a softmax regression on codes z_i of the training images, scaled to mean 0 and variance 1 in each
+dimension:
 
     min_{W, b}  -1/n Σ_i log softmax(W z_i + b)[y_i] + λ/2 ‖W‖²
 
-with λ = 1e-4. The minimum is unique in W, and L-BFGS (Liu & Nocedal 1989) finds it from zero, without random numbers.
-The paper probes layers of a network as it trains; here it is the codes of a finished encoder, as the literature on
-unsupervised encoders does.
+with λ = 1e-4. The minimum is unique in W, and L-BFGS (Liu & Nocedal 1989) finds it, starting from zero and without
+random numbers. The paper probes the layers of a network as it trains; here the probe reads the codes of a trained
+encoder, as the literature on unsupervised encoders does.
 
-It is asked of objectives with a method ``codes(networks, images, label)``, which gives (n, width) and draws nothing.
+The metric is for objectives with a method ``codes(networks, images, label)``, which returns (n, width) and draws no
+random numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +23,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ganzoo import GanzooError, Metric, MetricInputs, ModelMetric, Register, hookimpl, share_interval
+from ganzoo import (
+    Dataset,
+    GanzooError,
+    Metric,
+    MetricInputs,
+    ModelMetric,
+    Objective,
+    Register,
+    hookimpl,
+    share_interval,
+)
 
 PAPER = "Alain & Bengio 2017, Understanding intermediate layers using linear classifier probes, arXiv:1610.01644"
 PENALTY: Final = 1e-4
@@ -57,7 +69,7 @@ def softmax_regression(codes: Tensor, labels: Tensor, penalty: float = PENALTY) 
 
 
 class LinearProbe(ModelMetric):
-    """Share of held-out images that a linear classifier of their codes puts into a wrong class."""
+    """Share of held-out images that a linear classifier of their codes misclassifies."""
 
     better = "lower"
     range = "0 to 1"
@@ -68,8 +80,14 @@ class LinearProbe(ModelMetric):
     needs_unconditional = True
     held_out = True
 
+    def obstacle_in_model(self, objective: Objective | None, dataset: Dataset) -> str | None:
+        """Training images cannot be judged by a classifier that was fitted to them."""
+        if dataset.split == "train":
+            return "its classifier is fitted to the training images, which are the reference"
+        return super().obstacle_in_model(objective, dataset)
+
     def compute(self, inputs: MetricInputs) -> float:
-        """One minus the accuracy of a classifier that was fitted to codes of the training images."""
+        """One minus the accuracy of a classifier fitted to codes of the training images."""
         model, real, train = inputs.model, inputs.real.dataset, inputs.training_set().dataset
         assert model is not None
         assert real.labels is not None
@@ -82,12 +100,12 @@ class LinearProbe(ModelMetric):
         return float(guessed.ne(real.labels).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Of a share of images."""
+        """Wilson's 95% interval of the share."""
         n = len(inputs.real.dataset)
         return share_interval(value * n, n)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """What the classifier was fitted to."""
+        """The classifier, its λ, and the number of images that it was fitted to."""
         return {"probe": "softmax regression", "penalty": PENALTY, "n_probe": len(inputs.training_set().dataset)}
 
 
