@@ -31,8 +31,6 @@ OUTSIDE = 0.05
 """The share of resamplings that an interval leaves out, half on each side."""
 DEVIATIONS = 1.959963984540054
 """Standard deviations to each end of a normal distribution's 95%."""
-STUDENT = (12.706205, 4.302653, 3.182446, 2.776445, 2.570582, 2.446912, 2.364624, 2.306004, 2.262157)
-"""Standard errors to each end of Student's t distribution's 95%, with 1 to 9 degrees of freedom."""
 SEED = 2020
 
 Interval = tuple[float, float]
@@ -90,11 +88,13 @@ def of_mean_over_splits(value: float, spread: float, splits: int, bounds: Interv
     Args:
         value: The mean.
         spread: The standard deviation over the parts, as of a whole population.
-        splits: How many parts there are, 2 to 10.
+        splits: Number of parts, at least 2.
         bounds: As for ``around``.
     """
+    from scipy.special import stdtrit  # slow to import, and few scores need it
+
     freedom = splits - 1
-    half = STUDENT[freedom - 1] * spread / math.sqrt(freedom)
+    half = float(stdtrit(freedom, 1 - OUTSIDE / 2)) * spread / math.sqrt(freedom)
     return max(bounds[0], value - half), min(bounds[1], value + half)
 
 
