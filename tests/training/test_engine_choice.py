@@ -92,14 +92,22 @@ def assert_same(one, other):
     ids=["faster", "hardly", "slower"],
 )
 def test_the_fastest_is_taken_and_the_training_is_what_it_would_have_been(begin, captured, wanted):
-    expected = state_after(begin(f"train.engine={wanted}"))
-    trainer = begin(costs={"eager": 0.01, "cudagraph": captured})
+    apart = "train.share_fakes=false"
+    expected = state_after(begin(apart, f"train.engine={wanted}"))
+    trainer = begin(apart, costs={"eager": 0.01, "cudagraph": captured})
     choice = measure_engines(trainer)
     assert (choice.engine, trainer.engine.name, trainer.steps) == (wanted, wanted, 0)
     assert choice.plain()["milliseconds_a_step"] == pytest.approx({"eager": 10, "cudagraph": 1e3 * captured})
     assert choice.left_out == {"compile-cudagraph": "the training is too short for compiling to pay"}
     assert choice.sentence.startswith(f"Engine {wanted}: a step takes 10 ms with eager, ")
     assert_same(state_after(trainer), expected)
+
+
+def test_phases_that_share_fakes_are_not_compiled_unasked(begin, monkeypatch):
+    monkeypatch.setattr(engine_choice, "COMPILED_SECONDS", 0.0)
+    choice = measure_engines(begin("train.share_fakes=true", costs={"eager": 0.01, "cudagraph": 0.005}))
+    assert choice.engine == "cudagraph"
+    assert choice.left_out == {"compile-cudagraph": "compiled phases that share fakes generate them twice"}
 
 
 def test_a_training_that_is_under_way_is_measured_and_taken_back_too(begin):
@@ -196,10 +204,12 @@ def test_compiled_losses_are_captured_where_the_training_is_long_enough(begin, m
     """As far as a CPU can tell: that what is captured is what was compiled, and that losses are the same."""
     monkeypatch.setattr(engine_choice, "COMPILED_SECONDS", 0.0)
     monkeypatch.setattr(training, "choose_engine", choose_on(Again))
-    trainer = begin(costs={"eager": 0.01, "cudagraph": 0.005, "compile-cudagraph": 0.001})
+    costs = {"eager": 0.01, "cudagraph": 0.005, "compile-cudagraph": 0.001}
+    trainer = begin("train.share_fakes=false", costs=costs)
     choice = measure_engines(trainer)
     assert (choice.engine, choice.left_out) == ("compile-cudagraph", {})
-    (_, found), (_, wanted) = state_after(trainer), state_after(begin("train.engine=eager"))
+    apart = begin("train.share_fakes=false", "train.engine=eager")
+    (_, found), (_, wanted) = state_after(trainer), state_after(apart)
     assert trainer.engine.name == "compile-cudagraph"
     assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4)
 

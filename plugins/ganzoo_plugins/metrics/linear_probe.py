@@ -100,7 +100,7 @@ class LinearProbe(ModelMetric):
         return float(guessed.ne(real.labels).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Wilson's 95% interval of the share."""
+        """Wilson's interval of the share."""
         n = len(inputs.real.dataset)
         return share_interval(value * n, n)
 

@@ -361,7 +361,7 @@ class TestError(ModelMetric):
         return float(self.wrong(inputs).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Wilson's 95% interval of the share."""
+        """Wilson's interval of the share."""
         wrong = self.wrong(inputs)
         return share_interval(int(wrong.sum()), len(wrong))
 
