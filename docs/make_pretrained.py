@@ -34,9 +34,10 @@ ganzoo run RECIPE --init-from runs/earlier --set 'train.freeze=["discriminator.t
 
 `--init-from` begins with the weights of a run or of a pretrained generator, where the recipe's networks have the same
 sizes. A run has all its networks and averages; a pretrained generator has the generator alone, so that its
-discriminator begins anew. Optimizers always do. `train.freeze` names parameters that are not trained, by patterns with
-`*`; `ganzoo.load(RUN).assembly.networks` shows their names, which depend on the network. Freezing the lower layers of
-the discriminator is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation go on moving in frozen layers.
+discriminator begins anew. Optimizers always do. `train.freeze` names parameters that are not trained, by patterns
+with `*`; `ganzoo.load(RUN).assembly.networks` shows their names, which depend on the network. Freezing the lower
+layers of the discriminator is FreezeD (Mo et al. 2020, arXiv:2002.10964). Statistics of batch normalisation go on
+moving in frozen layers.
 
 Both settings change the weights, so they are part of a run's identity. The run records the SHA-256 of the weights that
 it began with, not where they were, and keeps them in its first checkpoint.
@@ -49,9 +50,9 @@ ganzoo export runs/mine --out my_plugin/my-gan.safetensors
 
 writes the weights that samples are drawn with, matrices in half precision, and `my-gan.json`, the card: scores with
 their whole protocols, training images and seconds, the command that repeats the training, seed, hardware, versions
-and the whole recipe, all from the run's own record, and how far samples moved by the halving. A plugin registers the card by
-`register_pretrained`; see [hooks](hooks.md). First-party ones are in `plugins/ganzoo_plugins/pretrained/`, each below
-3 MiB.
+and the whole recipe, all from the run's own record, and how far samples moved by the halving. A plugin registers the
+card by `register_pretrained`; see [hooks](hooks.md). First-party ones are in `plugins/ganzoo_plugins/pretrained/`,
+each below 3 MiB.
 
 ## Those that come with ganzoo
 
