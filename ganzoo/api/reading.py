@@ -91,16 +91,25 @@ def machine_memory(root: Path = Path("/")) -> int | None:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
-    groups = {""}  # in a container, usually the process's own
-    with suppress(OSError, ValueError, IndexError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            path = Path(line.split(":", 2)[2].lstrip("/"))
-            groups |= {str(path), *map(str, path.parents)}  # a limit also holds for the groups inside
-    for group in groups:
+    for group in control_groups(root):
         for place in (f"sys/fs/cgroup/{group}/memory.max", f"sys/fs/cgroup/memory/{group}/memory.limit_in_bytes"):
             with suppress(OSError, ValueError):  # version 1 of control groups or version 2, or no limit: "max"
                 memory = min(memory, int((root / place).read_text()))
     return memory
+
+
+def control_groups(root: Path = Path("/")) -> set[str]:
+    """The control groups of this process, and those around them, whose limits hold for it too; "" is the outermost.
+
+    Args:
+        root: Where ``/proc`` is.
+    """
+    groups = {""}  # in a container, usually the process's own
+    with suppress(OSError, ValueError, IndexError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            path = Path(line.split(":", 2)[2].lstrip("/"))
+            groups |= {str(path), *map(str, path.parents)}
+    return groups
 
 
 def check_bytes(what: object, n_bytes: int) -> None:

@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ganzoo.api.reading import control_groups
 from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError
 
@@ -72,15 +73,8 @@ def available_cores(root: Path = Path("/")) -> int:
 
 def _quotas(root: Path) -> list[int]:
     """CPU limits of this process's control groups and of their parents, in whole cores, rounded up."""
-    groups = {""}
-    try:
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
-            path = Path(line.split(":", 2)[2].lstrip("/"))
-            groups |= {str(path), *map(str, path.parents)}
-    except (OSError, IndexError, ValueError):
-        pass
     found = []
-    for group in groups:
+    for group in control_groups(root):
         for files in (("sys/fs/cgroup", "cpu.max"), ("sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "cpu.cfs_period_us")):
             base, *names = files
             try:
