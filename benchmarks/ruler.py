@@ -50,10 +50,10 @@ CPU = torch.device("cpu")
 UNWHITENED = "-unwhitened"
 
 
-def default_views(world: str) -> list[str]:
+def default_views(dataset: str) -> list[str]:
     """The headline's two distances, what they are compared with, and coverage and recall in the autoencoder."""
-    fids = [f"fid@{world}-ae", f"fid@{world}-cnn", f"fid@{world}-ae{UNWHITENED}", "fid@pixels"]
-    return [*fids, f"coverage@{world}-ae", f"recall@{world}-ae"]
+    fids = [f"fid@{dataset}-ae", f"fid@{dataset}-cnn", f"fid@{dataset}-ae{UNWHITENED}", "fid@pixels"]
+    return [*fids, f"coverage@{dataset}-ae", f"recall@{dataset}-ae"]
 
 
 class Pixels(Extractor):
@@ -81,20 +81,20 @@ def cells(pool: ImageDataset) -> Iterator[tuple[str, str, float, Tensor]]:
             yield fault.name, fault.unit, strength, fault.apply(pool.images, pool.labels, N, strength, SEED)
 
 
-def measure(world: str, reference: str, views: list[str]) -> dict[str, Any]:
+def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
     """Every view of every cell.
 
     Args:
-        world: A dataset's name.
+        dataset: A dataset's name.
         reference: ``test`` or ``validation``.
         views: ``<metric>@<extractor>``; metrics that search for neighbours are measured only on faults of the whole set
             of images.
     """
     zoo = load_zoo()
-    entry = zoo.datasets.get(world)
+    entry = zoo.datasets.get(dataset)
     fitted, validation = split_off_validation(entry.create("train", None))
     order = torch.randperm(len(fitted), generator=torch.Generator().manual_seed(0))
-    pool = ImageDataset(world, "train", fitted.images[order], fitted.labels[order], fitted.classes)
+    pool = ImageDataset(dataset, "train", fitted.images[order], fitted.labels[order], fitted.classes)
     real = validation if reference == "validation" else entry.create("test", None)
 
     names = list(dict.fromkeys(view.partition("@")[2].removesuffix(UNWHITENED) for view in views))
@@ -132,8 +132,8 @@ def measure(world: str, reference: str, views: list[str]) -> dict[str, Any]:
                 row["views"][view] = {"value": value, "excess": excess, "sds": excess / found[view]["sd"]}
         rows.append(row)
         print(f"{name} {strength:g}: {row['views'][views[0]]['sds']:.1f}", flush=True)
-    command = f"python benchmarks/ruler.py --dataset {world}{' --reference test' if reference == 'test' else ''}"
-    head = {"command": command, "dataset": world, "reference": reference, "n": N, "environment": environment(CPU)}
+    command = f"python benchmarks/ruler.py --dataset {dataset}{' --reference test' if reference == 'test' else ''}"
+    head = {"command": command, "dataset": dataset, "reference": reference, "n": N, "environment": environment(CPU)}
     return {**head, "views": found, "cells": rows}
 
 
@@ -238,10 +238,10 @@ def verdicts(outcome: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def section(world: str) -> str:
+def section(dataset: str) -> str:
     """The text of docs/metrics.md on a dataset, from the committed files."""
     chosen, test = (
-        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in (world, f"{world}-test")
+        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in (dataset, f"{dataset}-test")
     )
     return f"{table(chosen)}\n\n{verdicts(chosen)}\n\nAgainst the test images:\n\n{verdicts(test)}"
 
@@ -282,9 +282,9 @@ def plot(outcome: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
-def marks(world: str) -> tuple[str, str]:
+def marks(dataset: str) -> tuple[str, str]:
     """The lines of docs/metrics.md before and after a dataset's table."""
-    return f"<!-- ruler {world}: begin -->", f"<!-- ruler {world}: end -->"
+    return f"<!-- ruler {dataset}: begin -->", f"<!-- ruler {dataset}: end -->"
 
 
 def main() -> None:

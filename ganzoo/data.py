@@ -180,7 +180,7 @@ def as_dataset(data: Any) -> Dataset:
         torch.tensor(classes) if labelled else None,
         tuple(map(str, names)) if labelled else (),
         # torchvision's class names match our dataset names except for hyphens: FashionMNIST.
-        world=re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower(),
+        domain=re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower(),
     )
 
 

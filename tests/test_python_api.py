@@ -63,7 +63,7 @@ def test_a_run_on_given_images_resumes_with_them(tmp_path):
     recipe = ganzoo.recipe("vanilla-mnist", train=QUICK, evaluate={"samples": 20})
     images, labels = torch.randint(256, (40, 1, 28, 28), dtype=torch.uint8), torch.arange(40) % 10
     # Noise, said to be digits, so that it is scored.
-    mine = ganzoo.Dataset("mine", "train", images, labels, tuple("0123456789"), world="mnist")
+    mine = ganzoo.Dataset("mine", "train", images, labels, tuple("0123456789"), domain="mnist")
     whole = ganzoo.train(recipe, dataset=mine, out=tmp_path / "whole")
 
     def stop(shown: int) -> None:

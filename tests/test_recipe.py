@@ -541,9 +541,9 @@ def test_a_function_that_makes_an_objective_has_its_roles(tmp_path):
         load(loss="torn")
 
 
-def test_a_function_that_makes_an_extractor_has_its_worlds():
+def test_a_function_that_makes_an_extractor_has_its_domains():
     class OfFoo(Extractor):
-        worlds = ("foo",)
+        domains = ("foo",)
 
     own = load_zoo.__wrapped__()
     own.extractors.add(Entry("extractor", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))

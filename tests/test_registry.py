@@ -80,11 +80,11 @@ def test_good_names(name):
     assert name in registered(entry(name=name))
 
 
-@pytest.mark.parametrize("worlds", ["fashion-mnist", None, ["mnist"], ("mnist", 3)])
-def test_the_worlds_of_an_extractor_are_a_tuple_of_names(worlds):
-    made = type("Made", (), {"worlds": worlds})
+@pytest.mark.parametrize("domains", ["fashion-mnist", None, ["mnist"], ("mnist", 3)])
+def test_the_domains_of_an_extractor_are_a_tuple_of_names(domains):
+    made = type("Made", (), {"domains": domains})
     sentence = refusal(registered(kind="extractor").add, entry(made, kind="extractor"))
-    assert f"extractor 'thing' has worlds = {worlds!r}. Make it a tuple" in sentence
+    assert f"extractor 'thing' has domains = {domains!r}. Make it a tuple" in sentence
     assert "thing" in registered(entry(made))  # the word means nothing elsewhere
 
 

@@ -360,7 +360,7 @@ class Dataset:
         columns: Additional columns by name, each (n, ...): ``source`` is the input of a translating generator.
             Batches carry them unchanged.
         modality: What a sample is. Default: images or points, inferred from type and shape.
-        world: The dataset that the samples come from, by the name in extractors' ``worlds``: ``mnist`` for a thousand
+        domain: The dataset that the samples come from, by the name in extractors' ``domains``: ``mnist`` for a thousand
             of its digits. Default: the dataset's own name.
     """
 
@@ -371,11 +371,11 @@ class Dataset:
     classes: tuple[str, ...] = field(default=())
     columns: Mapping[str, Tensor] = field(default_factory=dict)
     modality: Modality = None  # type: ignore[assignment]  # __post_init__ fills it in
-    world: str = ""
+    domain: str = ""
 
     def __post_init__(self) -> None:
-        if not self.world:
-            object.__setattr__(self, "world", self.name)
+        if not self.domain:
+            object.__setattr__(self, "domain", self.name)
         who = f"Dataset '{self.name}' ({self.split})"
         if self.modality is None:
             try:

@@ -34,7 +34,7 @@ class Extractor(nn.Module):
         rejects: Whether it may reject an image, that is, assign it to no class.
         resizing: How it resizes images, as a score's protocol records it; ``none`` if it does not.
         batch_size: Images per batch: as many as fit into a small GPU's memory.
-        worlds: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only if the user insists
+        domains: The datasets that it was fitted to, such as ``("mnist",)``: others are scored only if the user insists
             (``--anyway``). Empty for an extractor for any images.
     """
 
@@ -44,7 +44,7 @@ class Extractor(nn.Module):
     rejects: ClassVar[bool] = False
     resizing: str = "none"
     batch_size: ClassVar[int] = 500
-    worlds: ClassVar[tuple[str, ...]] = ()
+    domains: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

@@ -73,7 +73,7 @@ def without_files(entry: Entry[Any]) -> None:
 def extractor(entry: Entry[Any]) -> None:
     """An extractor returns finite features of its declared width and logits of its classes, and has a stable digest."""
     first, second = _create_extractor(entry), _create_extractor(entry)
-    shape, width, classes, worlds = (getattr(first, name, None) for name in ("shape", "width", "classes", "worlds"))
+    shape, width, classes, domains = (getattr(first, name, None) for name in ("shape", "width", "classes", "domains"))
     require(
         isinstance(shape, (tuple, list)) and shape != () and all(isinstance(size, int) and size > 0 for size in shape),
         f"{described(entry)} has shape = {shape!r}.",
@@ -85,14 +85,14 @@ def extractor(entry: Entry[Any]) -> None:
         isinstance(classes, int), f"{described(entry)} has classes = {classes!r}.", "Set it to a number, or leave 0."
     )
     require(
-        isinstance(worlds, tuple) and all(isinstance(world, str) for world in worlds),
-        f"{described(entry)} has worlds = {worlds!r}.",
+        isinstance(domains, tuple) and all(isinstance(domain, str) for domain in domains),
+        f"{described(entry)} has domains = {domains!r}.",
         "Set it to a tuple of the datasets that it was fitted to, such as ('mnist',), or leave ().",
     )
     require(
-        not isinstance(entry.factory, type) or getattr(entry.factory, "worlds", None) == worlds,
-        f"{described(entry)} has worlds = {worlds!r}, but its class has not.",
-        "Make worlds an attribute of the class: ganzoo reads it before it builds an extractor.",
+        not isinstance(entry.factory, type) or getattr(entry.factory, "domains", None) == domains,
+        f"{described(entry)} has domains = {domains!r}, but its class has not.",
+        "Make domains an attribute of the class: ganzoo reads it before it builds an extractor.",
     )
     with plugin_code(entry, "to say its digest", "Use a hexadecimal digest of its weights."):
         digests = first.digest, second.digest

@@ -386,11 +386,11 @@ def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
     """The installed extractors that were fitted to a dataset, in the order in which they were registered."""
     for entry in zoo.extractors.in_order():
-        worlds = getattr(entry.factory, "worlds", ())
+        domains = getattr(entry.factory, "domains", ())
         if not isinstance(entry.factory, type):  # a function does not declare what it makes
             with suppress(GanzooError):  # it is refused when it is requested
-                worlds = getattr(entry.create(), "worlds", ())
-        if isinstance(worlds, tuple) and dataset in worlds:
+                domains = getattr(entry.create(), "domains", ())
+        if isinstance(domains, tuple) and dataset in domains:
             yield entry.name
 
 

@@ -88,10 +88,10 @@ def evaluate(
     real = zoo.datasets.get(dataset) if isinstance(dataset, str) else as_dataset(dataset)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if metrics is None:
-        world = real.world if isinstance(real, Dataset) else real.name
-        metrics = headline(world, zoo)
+        domain = real.domain if isinstance(real, Dataset) else real.name
+        metrics = headline(domain, zoo)
         if not metrics:
-            raise GanzooError(f"No installed extractor was fitted to '{world}'.", how_to_score(world, zoo))
+            raise GanzooError(f"No installed extractor was fitted to '{domain}'.", how_to_score(domain, zoo))
     with pretrained.allow_code(allow_code):
         evaluator = Evaluator(
             metrics,

@@ -22,7 +22,7 @@ from ganzoo.evaluation.requests import (
     MetricRequest,
     code_of,
     find_extractor,
-    knows,
+    fits,
     parse_metrics,
     refuse_other_shape,
 )
@@ -90,7 +90,7 @@ class Evaluator:
         self._objective = objective
         self.extractors: dict[str, Extractor] = {}
         self._reference: ReferenceData | None = None
-        self._foreign: frozenset[str] = frozenset()
+        self._out_of_domain: frozenset[str] = frozenset()
         self._validation = 0
         self._count = count
         if reference:
@@ -105,13 +105,13 @@ class Evaluator:
                 part = _parts(partial(load_part, dataset, options, data_dir), validation, count)
                 real = part(split)
             extractors = self._extractors_for(real.shape)
-            self._foreign = frozenset(name for name in self._names if not knows(extractors[name], real.world))
-            if self._foreign and not anyway:
-                name = min(self._foreign)
+            self._out_of_domain = frozenset(name for name in self._names if not fits(extractors[name], real.domain))
+            if self._out_of_domain and not anyway:
+                name = min(self._out_of_domain)
                 raise GanzooError(
-                    f"The extractor '{name}' was fitted to {' and '.join(extractors[name].worlds)}, not to "
-                    f"'{real.world}': what it says of such images means little.",
-                    f"{how_to_score(real.world, zoo)} To score all the same, give --anyway (in Python anyway=True, in "
+                    f"The extractor '{name}' was fitted to {' and '.join(extractors[name].domains)}, not to "
+                    f"'{real.domain}': what it says of such images means little.",
+                    f"{how_to_score(real.domain, zoo)} To score all the same, give --anyway (in Python anyway=True, in "
                     "a recipe evaluate.anyway: true), which marks the scores for good.",
                 )
             self._validation = validation if real.split == "validation" else 0
@@ -223,7 +223,7 @@ class Evaluator:
             # A plugin's metric is another one in another version of its package.
             **({} if request.is_ours else {"plugin": request.entry.distribution}),
             **({} if extractor is None else {"extractor": request.extractor, "extractor_digest": extractor.digest}),
-            **({"anyway": True} if request.extractor in self._foreign else {}),
+            **({"anyway": True} if request.extractor in self._out_of_domain else {}),
             "dataset": real.key["dataset"],
             "dataset_options": real.key["options"],
             "split": real.key["split"],

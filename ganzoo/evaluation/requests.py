@@ -242,9 +242,9 @@ def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
         )
 
 
-def knows(extractor: Extractor, world: str) -> bool:
+def fits(extractor: Extractor, domain: str) -> bool:
     """Whether an extractor was fitted to images of that dataset, or to any images."""
-    return not extractor.worlds or world in extractor.worlds
+    return not extractor.domains or domain in extractor.domains
 
 
 def fitting_metrics(
@@ -273,20 +273,20 @@ def fitting_metrics(
             found = find_extractor(extractor, zoo, dataset.shape)
         except GanzooError as error:
             if extractor not in zoo.extractors:
-                raise  # its weights are missing, not its world
+                raise  # its weights are missing, not its domain
             sentences.append(f"Not scored by {', '.join(names)}: {error.sentence}")
             continue
-        if anyway or knows(found, dataset.world):
+        if anyway or fits(found, dataset.domain):
             kept += names
         else:
-            worlds = " and ".join(found.worlds)
+            domains = " and ".join(found.domains)
             sentences.append(
-                f"Not scored by {', '.join(names)}: '{extractor}' was fitted to {worlds}, not to '{dataset.world}' "
+                f"Not scored by {', '.join(names)}: '{extractor}' was fitted to {domains}, not to '{dataset.domain}' "
                 "(evaluate.anyway: true scores all the same, and marks the scores for good)."
             )
     if not kept:
-        remedy = how_to_score(dataset.world, zoo)
-        if not metrics and headline(dataset.world, zoo):
+        remedy = how_to_score(dataset.domain, zoo)
+        if not metrics and headline(dataset.domain, zoo):
             remedy = "Ask for the dataset's headline: --set evaluate.metrics=[headline]."
         sentences.append(f"This run gets no scores. {remedy}")
     return [name for name in metrics if name in kept], sentences

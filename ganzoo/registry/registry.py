@@ -302,7 +302,7 @@ class Registry(Generic[T]):
 
         Raises:
             GanzooError: Its name is malformed or taken, its summary is empty, its factory cannot be called, its options
-                cannot be checked, or an extractor's ``worlds`` are not names.
+                cannot be checked, or an extractor's ``domains`` are not names.
         """
         check_name(entry.kind, entry.name)
         taken = self._entries.get(entry.name)
@@ -327,11 +327,11 @@ class Registry(Generic[T]):
                 "Register a class or a function.",
             )
         _ = entry.options
-        worlds = getattr(entry.factory, "worlds", ())
-        names = isinstance(worlds, tuple) and all(isinstance(world, str) for world in worlds)
+        domains = getattr(entry.factory, "domains", ())
+        names = isinstance(domains, tuple) and all(isinstance(domain, str) for domain in domains)
         if entry.kind == "extractor" and not names:
             raise GanzooError(
-                f"The extractor '{entry.name}' has worlds = {worlds!r}.",
+                f"The extractor '{entry.name}' has domains = {domains!r}.",
                 'Make it a tuple of datasets\' names, such as ("mnist",), or () if it was fitted to none of them.',
             )
         self._entries[entry.name] = entry

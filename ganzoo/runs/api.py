@@ -140,7 +140,7 @@ def train(
             with c 1 or 3, or a pair of images and labels, int64 (n,); a ``ganzoo.Dataset``; or any torch ``Dataset``
             whose items are images (tensor, array or PIL image) or pairs of image and label. Metrics whose extractor
             does not accept its images, or was fitted to others, are left out, with a message to ``log``. If your own
-            images are MNIST digits, say so: ``ganzoo.Dataset("mine", "train", images, world="mnist")``.
+            images are MNIST digits, say so: ``ganzoo.Dataset("mine", "train", images, domain="mnist")``.
         out: The run folder to create, new or empty; by default the first free one below ``runs/``.
         data_dir: Where dataset files are.
         anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
@@ -165,7 +165,7 @@ def train(
         given = None
         if dataset is not None and not isinstance(dataset, str):
             images = as_dataset(dataset)
-            given = replace(images, name=IN_MEMORY, split="train", world=images.world)
+            given = replace(images, name=IN_MEMORY, split="train", domain=images.domain)
         if resume_from is not None:
             if out is not None or anyway or isinstance(dataset, str):
                 raise GanzooError(

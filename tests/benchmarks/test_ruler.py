@@ -13,7 +13,7 @@ from ganzoo.registry.loading import load_zoo
 from image_faults import FAULTS, INVISIBLE
 from ruler import RESULTS, by_fault, marks, scorer, section, verdict
 
-OUTCOMES = {world: RESULTS / f"{world}.json" for world in ("mnist", "fashion-mnist")}
+OUTCOMES = {dataset: RESULTS / f"{dataset}.json" for dataset in ("mnist", "fashion-mnist")}
 
 
 @pytest.fixture(scope="module")
@@ -89,24 +89,24 @@ class TestScores:
         assert verdict(outcome, "fid@x") == {"faults": 3, "falling": ["flat"], "blind": ["weak"], "seen": ["noticed"]}
 
 
-@pytest.mark.parametrize("world", OUTCOMES)
+@pytest.mark.parametrize("dataset", OUTCOMES)
 class TestCommitted:
-    def test_the_page_says_what_was_measured(self, world):
-        begin, end = marks(world)
+    def test_the_page_says_what_was_measured(self, dataset):
+        begin, end = marks(dataset)
         page = ruler.PAGE.read_text(encoding="utf-8")
-        assert page.partition(begin)[2].partition(end)[0].strip() == section(world)
+        assert page.partition(begin)[2].partition(end)[0].strip() == section(dataset)
 
-    def test_the_headline_is_a_ruler(self, world):
+    def test_the_headline_is_a_ruler(self, dataset):
         """It rises with every strength, sees 90% of the faults at their second, and nothing that nobody sees."""
-        outcome = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))
-        found = verdict(outcome, f"fid@{world}-ae")
+        outcome = json.loads(OUTCOMES[dataset].read_text(encoding="utf-8"))
+        found = verdict(outcome, f"fid@{dataset}-ae")
         assert found["faults"] == 19
         assert found["falling"] == []
         assert len(found["blind"]) <= 0.1 * found["faults"]
         assert found["seen"] == []
 
-    def test_every_cell_follows_from_its_value(self, world):
-        outcome = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))
+    def test_every_cell_follows_from_its_value(self, dataset):
+        outcome = json.loads(OUTCOMES[dataset].read_text(encoding="utf-8"))
         strengths = {(cell["fault"], cell["strength"]) for cell in outcome["cells"]}
         assert strengths == {(fault.name, s) for fault in (*FAULTS, *INVISIBLE) for s in fault.strengths}
         for cell in outcome["cells"]:
@@ -115,15 +115,15 @@ class TestCommitted:
                 assert found["excess"] == pytest.approx(found["value"] - of["untouched"])
                 assert found["sds"] == pytest.approx(found["excess"] / of["sd"])
 
-    def test_the_weights_are_those_that_are_shipped(self, world):
-        views = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))["views"]
+    def test_the_weights_are_those_that_are_shipped(self, dataset):
+        views = json.loads(OUTCOMES[dataset].read_text(encoding="utf-8"))["views"]
         zoo = load_zoo()
-        for view in (f"fid@{world}-ae", f"fid@{world}-cnn"):
+        for view in (f"fid@{dataset}-ae", f"fid@{dataset}-cnn"):
             assert views[view]["digest"] == zoo.extractors.get(view.partition("@")[2]).create().digest
 
-    def test_a_loss_of_variety_within_a_class_is_caught_by_neighbours(self, world):
-        outcome = json.loads(OUTCOMES[world].read_text(encoding="utf-8"))
-        recall, coverage = (by_fault(outcome, f"{metric}@{world}-ae") for metric in ("recall", "coverage"))
+    def test_a_loss_of_variety_within_a_class_is_caught_by_neighbours(self, dataset):
+        outcome = json.loads(OUTCOMES[dataset].read_text(encoding="utf-8"))
+        recall, coverage = (by_fault(outcome, f"{metric}@{dataset}-ae") for metric in ("recall", "coverage"))
         for side, fault in (
             (recall, "few distinct images"),
             (recall, "towards the class's mean"),

@@ -131,19 +131,19 @@ def test_the_headline_is_what_is_installed_of_it(zoo):
     assert headline("cifar10", zoo) == ()
 
 
-def test_a_plugin_s_extractor_of_a_world_makes_its_headline(zoo):
+def test_a_plugin_s_extractor_of_a_domain_makes_its_headline(zoo):
     from ganzoo.registry.loading import load_zoo
     from ganzoo.registry.registry import Entry
 
     class Words:
-        worlds = ("words",)
+        domains = ("words",)
 
     ours = load_zoo.__wrapped__()
     ours.extractors.add(Entry("extractor", "letters", Words, "x", None, "tests", "tests 0"))
     assert headline("words", ours) == ("fid@letters", "coverage@letters", "recall@letters")
 
 
-def test_samples_of_another_world_are_refused_without_anyway_and_marked_with_it(mnist):
+def test_samples_of_another_domain_are_refused_without_anyway_and_marked_with_it(mnist):
     clothes = Dataset("clothes", "train", mnist.images[:400])
     images = mnist.images[400:700]
     with pytest.raises(GanzooError, match="'mnist-cnn' was fitted to mnist, not to 'clothes'") as caught:
@@ -169,7 +169,7 @@ def folder_of_digits(mnist, folder, n=200):
     return folder
 
 
-def test_the_command_refuses_another_world_s_extractor_until_it_is_insisted_upon(mnist, tmp_path):
+def test_the_command_refuses_another_domain_s_extractor_until_it_is_insisted_upon(mnist, tmp_path):
     folder = folder_of_digits(mnist, tmp_path / "mine")
     out, given = tmp_path / "run", ["--data-dir", folder]
     said = " ".join(invoke("run", "vanilla-mnist", *settings(*FOLDER), *given, "--out", out).output.split())
@@ -187,7 +187,7 @@ def test_the_command_refuses_another_world_s_extractor_until_it_is_insisted_upon
     assert [score["protocol"]["anyway"] for score in RunFolder.open(out).scores()] == [True]
 
 
-def test_a_recipe_s_metrics_of_another_world_are_left_out_or_marked(mnist, tmp_path):
+def test_a_recipe_s_metrics_of_another_domain_are_left_out_or_marked(mnist, tmp_path):
     folder = folder_of_digits(mnist, tmp_path / "mine")
     given = ["--data-dir", folder, *(word for one in FOLDER for word in ("--set", one))]
     explicit = settings("evaluate.metrics=[fid@mnist-cnn]")
@@ -200,13 +200,13 @@ def test_a_recipe_s_metrics_of_another_world_are_left_out_or_marked(mnist, tmp_p
     assert "train.until waits for 'fid@mnist-cnn'. Not scored by fid@mnist-cnn" in refused
 
 
-def test_own_digits_are_scored_where_their_world_is_named(mnist, tmp_path):
+def test_own_digits_are_scored_where_their_domain_is_named(mnist, tmp_path):
     recipe = load_recipe("vanilla-mnist", _zoo(), TINY)
     said = []
     unknown = train(recipe, dataset=mnist.images[:400], out=tmp_path / "unknown", log=said.append)
     assert unknown.scores == []
     assert any("not to 'in-memory'" in sentence for sentence in said)
-    digits = Dataset("mine", "train", mnist.images[:400], mnist.labels[:400], mnist.classes, world="mnist")
+    digits = Dataset("mine", "train", mnist.images[:400], mnist.labels[:400], mnist.classes, domain="mnist")
     known = train(recipe, dataset=digits, out=tmp_path / "known")
     assert {score["metric"] for score in known.scores} == set(recipe.evaluate.metrics)
     assert all("anyway" not in score["protocol"] for score in known.scores)

@@ -334,7 +334,7 @@ def test_a_set_against_itself_is_perfect(toy_zoo):
 
 def test_an_extractor_of_another_dataset_is_refused_and_marks_its_scores_for_good(toy_zoo, noise, extractor):
     class OfOthers(type(extractor)):
-        worlds = ("digits", "letters")
+        domains = ("digits", "letters")
 
     toy_zoo.extractors.add(Entry("extractor", "others", OfOthers, "x", None, "tests", "0"))
     with pytest.raises(GanzooError, match="'others' was fitted to digits and letters, not to 'toy'") as caught:
@@ -350,12 +350,12 @@ def test_an_extractor_of_another_dataset_is_refused_and_marks_its_scores_for_goo
         comparable(marked.protocol, {key: value for key, value in marked.protocol.items() if key != "anyway"})
 
 
-def test_a_dataset_may_say_what_world_its_images_are_of(toy_zoo, noise, extractor):
+def test_a_dataset_may_say_what_domain_its_images_are_of(toy_zoo, noise, extractor):
     class OfDigits(type(extractor)):
-        worlds = ("digits",)
+        domains = ("digits",)
 
     toy_zoo.extractors.add(Entry("extractor", "digits", OfDigits, "x", None, "tests", "0"))
-    digits = ImageDataset("mine", "test", noise(60), world="digits")
+    digits = ImageDataset("mine", "test", noise(60), domain="digits")
     (score,) = Evaluator(["fid@digits"], digits, {}, None, toy_zoo, CPU).score(noise(50))
     assert "anyway" not in score.protocol
 

@@ -130,7 +130,7 @@ class RingModes(NearestMode):
     """Which of the ring's eight modes a point belongs to, if to any."""
 
     mixture = RING
-    worlds = ("ring",)
+    domains = ("ring",)
     classes = len(RING.means)
 
 
@@ -138,7 +138,7 @@ class GridModes(NearestMode):
     """Which of the grid's 25 modes a point belongs to, if to any."""
 
     mixture = GRID
-    worlds = ("grid",)
+    domains = ("grid",)
     classes = len(GRID.means)
 
 

@@ -60,7 +60,7 @@ class StackedMnistCnn(Extractor):
     shape = (3, 28, 28)
     width = 3 * MnistCnn.width
     classes = len(MODES)
-    worlds = ("stacked-mnist",)
+    domains = ("stacked-mnist",)
 
     def __init__(self) -> None:
         super().__init__()

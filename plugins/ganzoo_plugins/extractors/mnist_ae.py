@@ -123,7 +123,7 @@ class MnistAe(Autoencoder):
     """Fitted to MNIST's digits."""
 
     name = "mnist-ae"
-    worlds = ("mnist",)
+    domains = ("mnist",)
     weights = "mnist-ae-8dda000b18f8.safetensors"
 
 
@@ -131,13 +131,13 @@ class FashionMnistAe(Autoencoder):
     """Fitted to Fashion-MNIST's clothes."""
 
     name = "fashion-mnist-ae"
-    worlds = ("fashion-mnist",)
+    domains = ("fashion-mnist",)
     weights = "fashion-mnist-ae-b3a108cc2928.safetensors"
 
 
 @hookimpl
 def register_extractors(register: Register[Extractor]) -> None:
-    """Add one for each world."""
+    """Add one for each domain."""
     register("mnist-ae", MnistAe, summary="144 features of an autoencoder of MNIST, without labels, at native 28x28")
     register(
         "fashion-mnist-ae",

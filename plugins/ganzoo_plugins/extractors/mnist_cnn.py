@@ -55,7 +55,7 @@ class MnistCnn(Bundled):
     made_by = "ganzoo_plugins.extractors.mnist_cnn_training"
     width = 128
     classes = 10
-    worlds = ("mnist",)
+    domains = ("mnist",)
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class FashionMnistCnn(MnistCnn):
     """
 
     name = "fashion-mnist-cnn"
-    worlds = ("fashion-mnist",)
+    domains = ("fashion-mnist",)
 
     def __init__(self, weights: Path = FASHION_WEIGHTS) -> None:
         super().__init__(weights)

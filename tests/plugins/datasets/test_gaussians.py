@@ -17,7 +17,7 @@ from ganzoo.runs.start import start
 from ganzoo_plugins.datasets.gaussians import GRID, RING, GridModes, RingModes
 
 CPU = torch.device("cpu")
-worlds = pytest.mark.parametrize(
+domains = pytest.mark.parametrize(
     ("mixture", "extractor"), [(RING, RingModes), (GRID, GridModes)], ids=lambda value: getattr(value, "name", "")
 )
 
@@ -40,7 +40,7 @@ def test_the_grid_is_the_papers():
     assert GRID.std == 0.05
 
 
-@worlds
+@domains
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_points_have_the_moments_of_their_mode(mixture, extractor, split, zoo):
     dataset = zoo.datasets.get(mixture.name).create(split, None)
@@ -59,7 +59,7 @@ def test_points_have_the_moments_of_their_mode(mixture, extractor, split, zoo):
         torch.testing.assert_close(own.std(0), torch.full((2,), mixture.std), rtol=0.2, atol=0)
 
 
-@worlds
+@domains
 def test_the_splits_are_different_draws_and_each_is_always_the_same(mixture, extractor, zoo):
     entry = zoo.datasets.get(mixture.name)
     test = entry.create("test", None).images
@@ -67,7 +67,7 @@ def test_the_splits_are_different_draws_and_each_is_always_the_same(mixture, ext
     assert not torch.isin(test.flatten(), entry.create("train", None).images.flatten()).all()
 
 
-@worlds
+@domains
 def test_samples_on_the_means_are_ideal(mixture, extractor):
     values, logits = extractor()(at(mixture, *mixture.means))
     torch.testing.assert_close(values, torch.tensor(mixture.means))
@@ -77,7 +77,7 @@ def test_samples_on_the_means_are_ideal(mixture, extractor):
     assert quality(logits) == 1
 
 
-@worlds
+@domains
 def test_collapse_onto_one_mode_is_seen(mixture, extractor):
     _, logits = extractor()(at(mixture, *[mixture.means[3]] * 40))
     assert modes_found(logits) == 1
@@ -85,7 +85,7 @@ def test_collapse_onto_one_mode_is_seen(mixture, extractor):
     assert kl_to_uniform(logits) == pytest.approx(log(len(mixture.means)))
 
 
-@worlds
+@domains
 @pytest.mark.parametrize(("deviations", "near"), [(2.98, True), (3.02, False)])
 @pytest.mark.parametrize("angle", [0.0, 1.1, 4.0])
 def test_a_mode_ends_at_three_standard_deviations(mixture, extractor, deviations, near, angle):
@@ -104,7 +104,7 @@ def test_between_the_modes_there_is_nothing():
     assert modes_found(logits) == quality(logits) == 0
 
 
-@worlds
+@domains
 def test_the_truth_scores_what_a_gaussian_must(mixture, extractor, zoo):
     """In the plane, exp(-9/2) of a Gaussian's mass lies beyond three standard deviations."""
     _, logits = extractor()(zoo.datasets.get(mixture.name).create("test", None).images)
@@ -113,7 +113,7 @@ def test_the_truth_scores_what_a_gaussian_must(mixture, extractor, zoo):
     assert kl_to_uniform(logits) < 3 * len(mixture.means) / 20_000
 
 
-@worlds
+@domains
 def test_the_modes_are_those_the_points_were_drawn_from(mixture, extractor, zoo):
     dataset = zoo.datasets.get(mixture.name).create("test", None)
     _, logits = extractor()(dataset.images)
@@ -145,7 +145,7 @@ def test_the_mlp_fits_points(kind, zoo):
     assert network(given).shape == ((5, 1, 1, 2) if kind == "generators" else (5,))
 
 
-@worlds
+@domains
 def test_the_judge_scores_points_beside_their_floor(mixture, extractor, zoo):
     name = mixture.name
     metrics = [f"{metric}@{name}" for metric in ("modes", "kl", "quality", "fid")]

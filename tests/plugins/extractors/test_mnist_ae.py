@@ -160,7 +160,7 @@ class TestFitting:
     def test_the_command_writes_a_file_named_after_its_digest(self, tmp_path, monkeypatch, digits, capsys):
         small = lambda split, folder: split_off_validation(digits["train"], 59_000)[0]  # noqa: E731
         monkeypatch.setitem(
-            __import__("ganzoo_plugins.extractors.mnist_ae_training", fromlist=["x"]).WORLDS, "mnist", small
+            __import__("ganzoo_plugins.extractors.mnist_ae_training", fromlist=["x"]).DOMAINS, "mnist", small
         )
         monkeypatch.setattr("ganzoo_plugins.extractors.mnist_ae_training.split_off_validation", lambda d: (d, d))
         main(["--out", str(tmp_path), "--epochs", "1"])

@@ -1,4 +1,4 @@
-"""Sets an extractor's worlds in its constructor; ganzoo reads them from the class."""
+"""Sets an extractor's domains in its constructor; ganzoo reads them from the class."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ class Pixels(Extractor):
 
     def __init__(self):
         super().__init__()
-        self.worlds = ("mnist",)
+        self.domains = ("mnist",)
 
     @property
     def digest(self):
@@ -24,14 +24,14 @@ class Pixels(Extractor):
 
 
 class OfText(Pixels):
-    """The pixels of one world."""
+    """The pixels of one domain."""
 
     def __init__(self):
         super().__init__()
-        self.worlds = "mnist"
+        self.domains = "mnist"
 
 
 @hookimpl
 def register_extractors(register):
-    register("late-worlds", Pixels, summary="The pixels")
-    register("worlds-as-text", lambda: OfText(), summary="The pixels of one world")
+    register("late-domains", Pixels, summary="The pixels")
+    register("domains-as-text", lambda: OfText(), summary="The pixels of one domain")
