@@ -82,14 +82,12 @@ def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[s
     """
     if loss.name not in zoo.losses:
         return Objective.roles
-    entry = zoo.losses.get(loss.name)
-    made: Any = entry.factory
-    if not isinstance(made, type) and not any(issue.path[:1] == ("loss",) for issue in found):
+    entry, roles = zoo.losses.get(loss.name), Objective.roles
+    if isinstance(entry.factory, type) or not any(issue.path[:1] == ("loss",) for issue in found):
         try:
-            made = entry.create(**loss.initial_options())  # a function does not declare what it makes
+            roles = getattr(entry.prototype(loss.initial_options()), "roles", roles)
         except GanzooError as error:
             found.append(ValidationIssue(("loss",), error.sentence, error.remedy, whole=True))
-    roles: Mapping[str, str] = getattr(made, "roles", Objective.roles)
     return roles
 
 
@@ -386,10 +384,9 @@ def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
     """The installed extractors that were fitted to a dataset, in the order in which they were registered."""
     for entry in zoo.extractors.in_order():
-        domains = getattr(entry.factory, "domains", ())
-        if not isinstance(entry.factory, type):  # a function does not declare what it makes
-            with suppress(GanzooError):  # it is refused when it is requested
-                domains = getattr(entry.create(), "domains", ())
+        domains: Any = ()
+        with suppress(GanzooError):  # a broken extractor is refused when it is requested
+            domains = getattr(entry.prototype({}), "domains", ())
         if isinstance(domains, tuple) and dataset in domains:
             yield entry.name
 

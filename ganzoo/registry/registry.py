@@ -281,6 +281,17 @@ class Entry(Generic[T]):
         with contained(f"{who} could not be created", CHECK_OPTIONS if options else ""):
             return self.factory(*supplied, **options)
 
+    def prototype(self, options: Mapping[str, Any]) -> Any:
+        """An object with the attributes and methods of what is made: the class, or what a function makes.
+
+        Args:
+            options: What ``check`` returned. Needed only by a function, which must take no positional arguments.
+
+        Raises:
+            GanzooError: The function refused, failed or ran out of memory.
+        """
+        return self.factory if isinstance(self.factory, type) else self.create(**options)
+
 
 class Registry(Generic[T]):
     """Everything registered of one kind.

@@ -420,7 +420,8 @@ def _fits(name: str, recipe: Recipe, zoo: Zoo) -> bool:
     found = zoo.metric(metric)
     if isinstance(found, ModelMetric):
         gets_labels = found.needs_unconditional and recipe.conditional
-        return hasattr(zoo.losses.get(recipe.loss.name).factory, found.calls) and not gets_labels
+        objective = zoo.losses.get(recipe.loss.name).prototype(recipe.loss.initial_options())
+        return hasattr(objective, found.calls) and not gets_labels
     return recipe.conditional or not found.needs_labels
 
 

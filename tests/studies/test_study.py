@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
+from ganzoo.registry.loading import load_zoo
+from ganzoo.registry.registry import Entry
 from ganzoo.reports.study_report import answers, started
 from ganzoo.runs.scores import own_protocol
 from ganzoo.studies import cost
@@ -358,6 +360,18 @@ def test_a_measure_that_a_row_cannot_be_asked_for_does_not_apply(write, zoo, tmp
     assert (baseline.applies, baseline.failed, hinge.applies, hinge.failed) == (False, 0, True, 0)
     ((told, _),) = verdicts([found], zoo)
     assert (told.outcome, "no such score" in told.why) == (Outcome.CANNOT_TELL, True)
+
+
+def test_a_function_that_makes_an_objective_is_asked_for_what_that_measures(write):
+    own = load_zoo.__wrapped__()
+    made = own.losses.get("bigan").factory
+    own.losses.add(Entry("loss", "coder", lambda: made(), "Codes", None, "tests", "tests 1.0"))
+    study = write(
+        ("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - linear-probe\n"),
+        ("{recipe: hinge-mnist}", "{recipe: bigan-mnist, overrides: [loss=coder]}"),
+    )
+    asked = {cell.row: "linear-probe" in cell.jobs[0].recipe.evaluate.metrics for cell in study.cells(own)}
+    assert asked == {"baseline": False, "r1": False, "hinge": True}
 
 
 def test_times_of_different_machines_are_not_compared(write, zoo, tmp_path):
