@@ -35,7 +35,6 @@ from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.reports.templates import between_markers
 from ganzoo.runs.provenance import environment
-from ganzoo_plugins.extractors.splitting import split_off_validation
 from image_faults import FAULTS, INVISIBLE
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "ruler"
@@ -92,7 +91,9 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
     """
     zoo = load_zoo()
     entry = zoo.datasets.get(dataset)
-    fitted, validation = split_off_validation(entry.create("train", None))
+    train = entry.create("train", None)
+    held_out = train.held_out(N)
+    fitted, validation = train.rows(~held_out), train.rows(held_out)
     order = torch.randperm(len(fitted), generator=torch.Generator().manual_seed(0))
     pool = ImageDataset(dataset, "train", fitted.images[order], fitted.labels[order], fitted.classes)
     real = validation if reference == "validation" else entry.create("test", None)

@@ -77,10 +77,10 @@ def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Data
             f"dataset.validation is {validation:,}, and '{train.name}' has {len(train):,} training images.",
             "Hold out fewer; some must remain for training.",
         )
-    held_out = _held_out(train.labels, len(train), validation)
+    held_out = train.held_out(validation)
     if part == "validation":
-        return replace(train.rows(held_out.nonzero().flatten()), split="validation")
-    return _first(train.rows((~held_out).nonzero().flatten()), count)
+        return replace(train.rows(held_out), split="validation")
+    return _first(train.rows(~held_out), count)
 
 
 def _first(train: Dataset, count: int) -> Dataset:
@@ -94,26 +94,6 @@ def _first(train: Dataset, count: int) -> Dataset:
         )
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))
     return train.rows(order[:count].sort().values)
-
-
-def _held_out(labels: Tensor | None, total: int, n: int) -> Tensor:
-    """Which of the training images are for validation, (total,) bool.
-
-    Each class contributes its share, rounded by largest remainder (ties go to the lower class), so that shares add up
-    to ``n``. The images of a class are the first of a permutation; one generator draws the permutations class by class.
-    Without labels, all images are one class.
-    """
-    labels = torch.zeros(total, dtype=torch.int64) if labels is None else labels
-    classes, sizes = torch.unique(labels, return_counts=True)
-    parts = sizes * n // total
-    rest = (sizes * n % total).argsort(descending=True, stable=True)
-    parts[rest[: n - int(parts.sum())]] += 1
-    generator = torch.Generator().manual_seed(SEED)
-    chosen = torch.zeros(total, dtype=torch.bool)
-    for label, part in zip(classes, parts.tolist(), strict=True):
-        members = (labels == label).nonzero().flatten()
-        chosen[members[torch.randperm(len(members), generator=generator)[:part]]] = True
-    return chosen
 
 
 IN_MEMORY = "in-memory"

@@ -432,13 +432,34 @@ class Dataset:
         return tuple((name, tuple(column.shape[1:])) for name, column in self.columns.items())
 
     def rows(self, chosen: Tensor) -> Dataset:
-        """The rows with these indices, int64 (m,)."""
+        """The rows that are chosen by index, int64 (m,), or by a mask, bool (len(self),)."""
         return replace(
             self,
             images=self.images[chosen],
             labels=None if self.labels is None else self.labels[chosen],
             columns={name: column[chosen] for name, column in self.columns.items()},
         )
+
+    def held_out(self, n: int) -> Tensor:
+        """Which of the training images ``dataset.validation: n`` holds out for validation, (len(self),) bool.
+
+        Whoever fits an extractor leaves them out too, so that scores against them are fair.
+
+        Each class contributes its share, rounded by largest remainder (ties go to the lower class), so that shares add
+        up to ``n``. The images of a class are the first of a permutation; one generator, seeded with 0, draws the
+        permutations class by class. Without labels, all images are one class.
+        """
+        labels = torch.zeros(len(self), dtype=torch.int64) if self.labels is None else self.labels
+        classes, sizes = torch.unique(labels, return_counts=True)
+        parts = sizes * n // len(self)
+        rest = (sizes * n % len(self)).argsort(descending=True, stable=True)
+        parts[rest[: n - int(parts.sum())]] += 1
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.zeros(len(self), dtype=torch.bool)
+        for label, part in zip(classes, parts.tolist(), strict=True):
+            members = (labels == label).nonzero().flatten()
+            chosen[members[torch.randperm(len(members), generator=generator)[:part]]] = True
+        return chosen
 
 
 ImageDataset = Dataset

@@ -20,12 +20,13 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ganzoo_plugins.datasets.datasets import fashion_mnist, mnist
 from ganzoo_plugins.extractors.mnist_ae import DIRECTIONS, FIRST, LAST, SECOND, Encoder, clean, features
-from ganzoo_plugins.extractors.splitting import split_off_validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-DOMAINS = {"mnist": mnist, "fashion-mnist": fashion_mnist}
+DATASETS = {"mnist": mnist, "fashion-mnist": fashion_mnist}
+VALIDATION = 10_000
+"""How many training images are left out: those that recipes are tuned on."""
 BATCH = 128
 EPOCHS = 8
 LR = 3e-3
@@ -135,13 +136,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Fit one, write its weights, and print their digest."""
     parser = argparse.ArgumentParser(description="Fit the extractor mnist-ae or fashion-mnist-ae.")
     parser.add_argument("--out", type=Path, required=True, help="the folder for DATASET-ae-DIGEST.safetensors")
-    parser.add_argument("--dataset", choices=DOMAINS, default="mnist")
+    parser.add_argument("--dataset", choices=DATASETS, default="mnist")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="how often each image is shown")
     parser.add_argument("--seed", type=int, default=0, help="of weights and order")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(THREADS)
     begun = time.perf_counter()
-    fitted, _ = split_off_validation(DOMAINS[chosen.dataset]("train", None))
+    images = DATASETS[chosen.dataset]("train", None)
+    fitted = images.rows(~images.held_out(VALIDATION))
     content = train(fitted.images, epochs=chosen.epochs, seed=chosen.seed)
     digest = sha256(content).hexdigest()
     path = chosen.out / f"{chosen.dataset}-ae-{digest[:12]}.safetensors"

@@ -22,12 +22,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganzoo_plugins.datasets.datasets import fashion_mnist, mnist
 from ganzoo_plugins.extractors.mnist_cnn import FashionMnistCnn, MnistCnn, trunk
-from ganzoo_plugins.extractors.splitting import split_off_validation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
+VALIDATION = 10_000
+"""How many training images of clothes are left out: those that recipes are tuned on."""
 BATCH = 250
 EPOCHS = {"mnist": 24, "fashion-mnist": 22}
 # The order of sums, and so the digest, depends on it.
@@ -181,7 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(THREADS[chosen.dataset])
     digits = chosen.dataset == "mnist"
     source = mnist if digits else fashion_mnist
-    fitted = source("train", None) if digits else split_off_validation(source("train", None))[0]
+    images = source("train", None)
+    fitted = images if digits else images.rows(~images.held_out(VALIDATION))
     assert fitted.labels is not None
     begun = time.perf_counter()
     epochs = chosen.epochs or EPOCHS[chosen.dataset]

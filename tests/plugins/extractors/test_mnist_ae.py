@@ -11,13 +11,12 @@ from scipy.linalg import eigh, sqrtm
 from scipy.signal import correlate2d
 
 import ganzoo_plugins.extractors.mnist_ae as module
+import ganzoo_plugins.extractors.mnist_ae_training as training
 from ganzoo import Features, GanzooError
-from ganzoo.data import part_of
 from ganzoo.evaluation import torch_fidelity
 from ganzoo.evaluation.features import extract
 from ganzoo_plugins.extractors.mnist_ae import FashionMnistAe, MnistAe, features
 from ganzoo_plugins.extractors.mnist_ae_training import MEAN_WEIGHT, directions, main, moved, train
-from ganzoo_plugins.extractors.splitting import split_off_validation
 
 FOLDER = Path(module.__file__).parent
 CPU = torch.device("cpu")
@@ -158,44 +157,14 @@ class TestFitting:
         torch.testing.assert_close(moved(images, 1, 0)[..., 2:-2, 3:-2], images[..., 2:-2, 2:-3], rtol=1e-3, atol=0.05)
 
     def test_the_command_writes_a_file_named_after_its_digest(self, tmp_path, monkeypatch, digits, capsys):
-        small = lambda split, folder: split_off_validation(digits["train"], 59_000)[0]  # noqa: E731
-        monkeypatch.setitem(
-            __import__("ganzoo_plugins.extractors.mnist_ae_training", fromlist=["x"]).DOMAINS, "mnist", small
-        )
-        monkeypatch.setattr("ganzoo_plugins.extractors.mnist_ae_training.split_off_validation", lambda d: (d, d))
+        monkeypatch.setitem(training.DATASETS, "mnist", lambda split, folder: digits["train"])
+        monkeypatch.setattr(training, "VALIDATION", 59_000)
         main(["--out", str(tmp_path), "--epochs", "1"])
         (path,) = tmp_path.iterdir()
         digest = sha256(path.read_bytes()).hexdigest()
         assert path.name == f"mnist-ae-{digest[:12]}.safetensors"
         assert digest in capsys.readouterr().out
         assert MnistAe(path).digest == digest
-
-
-class TestSplit:
-    def test_it_is_stratified_seeded_and_leaves_nothing_out(self, digits):
-        train_images = digits["train"]
-        fitted, validation = split_off_validation(train_images)
-        assert (len(fitted), len(validation)) == (50_000, 10_000)
-        share = train_images.labels.bincount().double() / 6
-        assert ((validation.labels.bincount() - share).abs() < 1).all()
-        assert torch.equal(split_off_validation(train_images)[1].images, validation.images)
-        # A direct loop, from the description.
-        generator, kept = torch.Generator().manual_seed(0), []
-        for label in range(10):
-            members = [i for i, other in enumerate(train_images.labels.tolist()) if other == label]
-            order = torch.randperm(len(members), generator=generator).tolist()
-            kept += [members[i] for i in order[: int(validation.labels.bincount()[label])]]
-        assert torch.equal(train_images.images[sorted(kept)], validation.images)
-
-    def test_it_is_what_dataset_validation_sets_apart(self, digits):
-        fitted, validation = split_off_validation(digits["train"])
-        assert torch.equal(part_of(digits["train"], "validation", 10_000).images, validation.images)
-        assert torch.equal(part_of(digits["train"], "train", 10_000).images, fitted.images)
-
-    def test_both_parts_are_the_whole(self, digits):
-        fitted, validation = split_off_validation(digits["test"], 1000)
-        ink = [images.long().sum((1, 2, 3)) for images in (fitted.images, validation.images, digits["test"].images)]
-        assert torch.equal(torch.cat(ink[:2]).sort().values, ink[2].sort().values)
 
 
 def test_features_without_a_projection_are_their_own_coordinates():
