@@ -123,7 +123,10 @@ def check(args: argparse.Namespace, zoo: Zoo) -> bool:
         changed = training_digest(load_recipe(name, zoo)) != known["recipes"][name]["digest"]
         for metric, recorded in known["recipes"][name]["scores"].items():
             if metric not in scores[name]:
-                raise GanzooError(f"{name} is not scored by {metric} here.", "Install what scores it, or record anew.")
+                raise GanzooError(
+                    f"{name} is not scored by {metric} here.",
+                    "Install the plugin that scores it, or record the file again.",
+                )
             low, high = recorded["interval"]
             value = centre(metric, scores[name][metric])
             verdict = "ok" if low <= value <= high else "OUTSIDE"
@@ -194,6 +197,10 @@ class Sayer(Watcher):
         """Print the first score, or what went wrong."""
         outcome = f"{run.scores[0]['value']:.3f}" if run and run.scores else (run.record.error if run else "stopped")
         print(f"{job.recipe.name}, seed {job.seed}: {outcome}", flush=True)
+
+    def unscored(self, job: Job, reason: str) -> None:
+        """Print why a training has no scores."""
+        print(f"{job.recipe.name}, seed {job.seed}: {reason}", flush=True)
 
 
 def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:

@@ -21,7 +21,6 @@ from torch.overrides import TorchFunctionMode
 from ganzoo.api.adversarial import AdversarialGame, AdversarialLoss
 from ganzoo.api.dataset import Modality
 from ganzoo.api.objective import Objective, Spec
-from ganzoo.api.priors import Prior
 from ganzoo.api.reading import machine_memory
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, foreign_code
@@ -104,7 +103,7 @@ def build_spec(
     """The sizes that networks are built for; arguments as for ``assemble``.
 
     Raises:
-        GanzooError: The recipe is conditional and the dataset has no classes, or its prior is not a ``Prior``.
+        GanzooError: The recipe is conditional and the dataset has no classes.
     """
     if recipe.conditional and classes == 0:
         raise GanzooError(
@@ -112,8 +111,6 @@ def build_spec(
             "Use a dataset with labels, or set conditional: false.",
         )
     prior = zoo.priors.get(recipe.prior.name).create(**recipe.prior.initial_options())
-    if not isinstance(prior, Prior):
-        raise GanzooError(f"The prior '{recipe.prior.name}' is a {type(prior).__name__}, not a ganzoo.Prior.")
     return Spec(modality.shape, prior, classes if recipe.conditional else 0, modality, columns, classes)
 
 

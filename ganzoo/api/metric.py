@@ -117,7 +117,7 @@ class Features:
             ValueError: It is not a classifier; a metric with ``needs_logits`` never gets such an extractor.
         """
         if self.logits is None:
-            raise ValueError("The extractor is no classifier, so it gives no logits.")
+            raise ValueError("The extractor is not a classifier, so it has no logits.")
         return self.logits
 
 

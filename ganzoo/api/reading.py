@@ -156,14 +156,14 @@ def open_regular(path: Path, at_most: int | None = None) -> BinaryIO:
 
 
 class _ZipReader(io.BufferedReader):
-    """An archive of any size, of which ``zipfile`` reads the list of files in one piece: a list within limits."""
+    """An archive of any size. Its list of files, which ``zipfile`` reads in one piece, is limited."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         super().__init__(cast("io.BufferedReader", open_regular(path, at_most=sys.maxsize)).detach())
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As the base class, but refuse what is no list of at most ``MAX_ZIPPED`` files."""
+        """Like the base class, but refuses a list of more than ``MAX_ZIPPED`` files."""
         if size is not None and size > MAX_ZIPPED * ZIP_ENTRY:
             raise ValueError("its list of files is too large")
         content = super().read(size)

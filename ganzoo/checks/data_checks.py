@@ -91,7 +91,7 @@ def extractor(entry: Entry[Any]) -> None:
     )
     require(
         not isinstance(entry.factory, type) or getattr(entry.factory, "domains", None) == domains,
-        f"{described(entry)} has domains = {domains!r}, but its class has not.",
+        f"{described(entry)} has domains = {domains!r}, but its class has {getattr(entry.factory, 'domains', None)!r}.",
         "Make domains an attribute of the class: ganzoo reads it before it builds an extractor.",
     )
     with plugin_code(entry, "to say its digest", "Use a hexadecimal digest of its weights."):

@@ -98,7 +98,10 @@ def leaderboard(
     ] = None,
     readme: Annotated[
         Path | None,
-        typer.Option(help="Also rewrite the tables between `<!-- leaderboard:begin -->` and `:end` of this file."),
+        typer.Option(
+            help="Also rewrite the tables of this file, between `<!-- leaderboard:begin -->` and "
+            "`<!-- leaderboard:end -->`."
+        ),
     ] = None,
     work: Annotated[
         Path | None,

@@ -25,7 +25,7 @@ from ganzoo.config.schema import (
     is_schedule,
 )
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.registry import Options
+from ganzoo.registry.registry import Entry, Options, check_domains
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 
 if TYPE_CHECKING:
@@ -44,17 +44,13 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
         else:
             lists[str(path[0])].append(filled)
     roles = _roles(checked["loss"], zoo, found)
-    players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
-    found += [
-        ValidationIssue(("networks",), f"needs the key '{role}'", players, role)
-        for role in roles
-        if role not in recipe.networks
-    ]
-    found += [
-        ValidationIssue(("networks",), f"has no key '{role}'", players, role)
-        for role in recipe.networks
-        if role not in roles
-    ]
+    if roles is None:  # the loss is refused, so its networks are unknown
+        roles = {role: kind for role, kind in Objective.roles.items() if role in recipe.networks}
+    else:
+        players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
+        missing, extra = roles.keys() - recipe.networks.keys(), recipe.networks.keys() - roles.keys()
+        found += [ValidationIssue(("networks",), f"needs the key '{role}'", players, role) for role in sorted(missing)]
+        found += [ValidationIssue(("networks",), f"has no key '{role}'", players, role) for role in sorted(extra)]
     checked["networks"] = {
         role: _filled(recipe.networks[role], kind, ("networks", role), zoo, found)
         for role, kind in roles.items()
@@ -72,8 +68,8 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
     return {**checked, **{key: tuple(value) for key, value in lists.items()}}, found
 
 
-def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[str, str]:
-    """The networks that a loss trains, each with the kind that provides it.
+def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[str, str] | None:
+    """The networks that a loss trains, each with the kind that provides it; None if the loss is refused.
 
     Args:
         loss: The loss, with its options filled in unless ``found`` says what is wrong with them.
@@ -81,14 +77,18 @@ def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[s
         found: Issues are added here.
     """
     if loss.name not in zoo.losses:
-        return Objective.roles
-    entry, roles = zoo.losses.get(loss.name), Objective.roles
-    if isinstance(entry.factory, type) or not any(issue.path[:1] == ("loss",) for issue in found):
-        try:
-            roles = getattr(entry.prototype(loss.initial_options()), "roles", roles)
-        except GanzooError as error:
-            found.append(ValidationIssue(("loss",), error.sentence, error.remedy, whole=True))
-    return roles
+        return None
+    entry = zoo.losses.get(loss.name)
+    if not isinstance(entry.factory, type) and any(issue.path[:1] == ("loss",) for issue in found):
+        return None
+    try:
+        roles = getattr(entry.prototype(loss.initial_options()), "roles", Objective.roles)
+        if isinstance(roles, Mapping):
+            return roles
+        raise GanzooError(f"The loss '{loss.name}' has roles = {roles!r}.", "Make them a mapping, set in its class.")
+    except GanzooError as error:
+        found.append(ValidationIssue(("loss",), error.sentence, error.remedy, whole=True))
+    return None
 
 
 def _filled(
@@ -101,7 +101,11 @@ def _filled(
         return component
     scheduled: Sequence[str] = ("weight",) if kind == "regularizer" else ()
     if kind == "augmentation":
-        scheduled = tuple(getattr(entry.factory, "scheduled", ()))
+        options = component.options.items()
+        first = {key: value.get("start", value) if isinstance(value, dict) else value for key, value in options}
+        with suppress(GanzooError):  # `_checked` reports what is wrong with the options
+            made = entry.factory if isinstance(entry.factory, type) else entry.create(**entry.check(first))
+            scheduled = tuple(getattr(made, "scheduled", ()))
     return _checked(component, entry.check, scheduled, path, found)
 
 
@@ -384,11 +388,16 @@ def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
     """The installed extractors that were fitted to a dataset, in the order in which they were registered."""
     for entry in zoo.extractors.in_order():
-        domains: Any = ()
-        with suppress(GanzooError):  # a broken extractor is refused when it is requested
-            domains = getattr(entry.prototype({}), "domains", ())
-        if isinstance(domains, tuple) and dataset in domains:
-            yield entry.name
+        with suppress(GanzooError):  # `how_to_score` says why
+            if dataset in _domains(entry):
+                yield entry.name
+
+
+@cache
+def _domains(entry: Entry[Any]) -> tuple[str, ...]:
+    # A function has to make an extractor, whose weights are drawn at random at first.
+    with torch.random.fork_rng(devices=[]):
+        return check_domains(entry.name, entry.prototype({}))
 
 
 def how_to_score(dataset: str, zoo: Zoo) -> str:
@@ -396,7 +405,13 @@ def how_to_score(dataset: str, zoo: Zoo) -> str:
     fitting = list(extractors_of(dataset, zoo))
     if fitting:
         return f"Use an extractor that was fitted to it: {', '.join(fitting)}."
+    broken = []
+    for entry in zoo.extractors.in_order():
+        try:
+            _domains(entry)
+        except GanzooError as error:
+            broken.append(f" {error}")
     return (
         f"Install a plugin whose extractor was fitted to it, or name an extractor of any images, such as "
-        f"fid@{FOREIGN_EXTRACTORS[0]}."
+        f"fid@{FOREIGN_EXTRACTORS[0]}.{''.join(broken)}"
     )

@@ -275,7 +275,7 @@ class Evaluator:
         else:
             obstacle = request.metric.obstacle(self.extractors[request.extractor], self.reference.dataset)
         if request.metric.held_out and self.reference.part is None:
-            obstacle = f"'{self.reference.dataset.name}' came without its other split"
+            obstacle = f"'{self.reference.dataset.name}' has no other split"
         if obstacle and request.by_name:
             raise GanzooError(f"'{request.name}' cannot be computed: {obstacle}.", "Leave it out.")
         return obstacle is None

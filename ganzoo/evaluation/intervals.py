@@ -204,7 +204,7 @@ def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, f
 
 
 KID_IMAGES = 10_000
-"""Images on each side that the jackknife of a kernel distance looks at, at most: they are less work than the score."""
+"""The most images on each side that the jackknife of a kernel distance uses; that is less work than the score."""
 
 
 def kid_interval(
@@ -230,7 +230,7 @@ def kid_interval(
     generator = torch.Generator().manual_seed(SEED)
     a, b = (some[torch.randperm(len(some), generator=generator)[:KID_IMAGES]].to(device) for some in (fake, real))
     n, m = len(a), len(b)
-    to_fake = _kernel_sums(a, a) - (a.double().square().sum(1) / a.shape[1] + 1) ** 3  # without the sample itself
+    to_fake = _kernel_sums(a, a) - (a.cpu().double().square().sum(1) / a.shape[1] + 1) ** 3  # without the sample itself
     to_real = _kernel_sums(a, b)
     without = (to_fake.sum() - 2 * to_fake) / ((n - 1) * (n - 2)) - 2 * (to_real.sum() - to_real) / ((n - 1) * m)
     variance = (n - 1) / n * float((without - without.mean()).square().sum()) * n / len(fake)
@@ -238,10 +238,10 @@ def kid_interval(
 
 
 def _kernel_sums(a: Tensor, b: Tensor) -> Tensor:
-    """The kernel of each point of ``a`` (n, width) with all points of ``b``, summed: (n,) float64."""
+    """The kernel of each point of ``a`` (n, width) with all points of ``b``, summed: (n,) float64 on the CPU."""
     with full_precision(a.device):
         parts = [(some @ b.T).div_(a.shape[1]).add_(1).pow_(3).sum(1) for some in torch.split(a, 256)]
-    return torch.cat(parts).double()
+    return torch.cat(parts).cpu().double()  # some accelerators have no float64
 
 
 def fid_infinity(fake: Tensor, real: Statistics) -> float:

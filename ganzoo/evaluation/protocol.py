@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,19 @@ def _described(protocol: Protocol) -> str:
     return ", ".join(parts)
 
 
-def comparable(a: Protocol, b: Protocol) -> None:
-    """Refuse to compare scores of different protocols.
+def compared(protocol: Protocol, ignored: Set[str] = NOT_COMPARED) -> dict[str, Any]:
+    """What has to be equal in two protocols for their scores to be compared.
 
-    Seeds, the kind of weights and the number of images in real vs real may differ, and so may the options of a dataset
-    (a folder of pictures that was moved, say) that give the same reference images.
+    The options of a dataset, such as the folder of pictures that were moved, need not be equal if a digest says which
+    the reference images are. They do for a metric of the trained model, which may use the training images too.
+    """
+    if protocol.get("reference_digest") is not None and "n_fake" in protocol:
+        ignored = ignored | {"dataset_options"}
+    return {key: value for key, value in protocol.items() if key not in ignored}
+
+
+def comparable(a: Protocol, b: Protocol) -> None:
+    """Refuse to compare scores of different protocols, in which anything but what ``compared`` leaves out differs.
 
     Args:
         a: One score's protocol.
@@ -132,11 +140,7 @@ def comparable(a: Protocol, b: Protocol) -> None:
     Raises:
         GanzooError: They differ; the sentence says in what.
     """
-    digest = a.get("reference_digest")
-    same_images = digest is not None and digest == b.get("reference_digest")
-    ignored = NOT_COMPARED | {"dataset_options"} if same_images else NOT_COMPARED
-    one, other = ({key: value for key, value in protocol.items() if key not in ignored} for protocol in (a, b))
-    found = "; ".join(_differences(one, other))
+    found = "; ".join(_differences(compared(a), compared(b)))
     if found:
         raise GanzooError(
             f"These scores were measured differently and cannot be compared ({found}).",

@@ -135,14 +135,7 @@ class Zoo:
         Raises:
             GanzooError: No metric of that name is registered, or its factory does not make a ``Metric``.
         """
-        entry = self.metrics.get(name)
-        metric = entry.create()
-        if not isinstance(metric, Metric):
-            raise GanzooError(
-                f"The metric '{name}' of plugin '{entry.plugin}' is a {type(metric).__name__}.",
-                "Inherit from ganzoo.Metric.",
-            )
-        return metric
+        return self.metrics.get(name).create()
 
     def registries(self) -> list[Registry[Any]]:
         """All registries, in the order of ``KINDS``."""
@@ -158,10 +151,12 @@ def load_zoo() -> Zoo:
     """
     zoo = Zoo()
     first: dict[str, str] = {}
+    broken: list[str] = []
     points = allowed()
     theirs = (source for point in points for source in _sources(point))
     for found in chain(_core(), theirs):
         name, where = found.point.name, f"{found.point.value} ({found.distribution})"
+        broken += [found.point.module] if found.error else []
         try:
             if name in first:
                 both = f"{first[name]} and {where}"
@@ -170,7 +165,7 @@ def load_zoo() -> Zoo:
             zoo.plugins.append(_load(found, zoo))
         except GanzooError as error:
             zoo.problems.append(Problem(name, found.distribution, one_line(str(error))))
-    for word, point in named_in_vain(points, first):
+    for word, point in named_in_vain(points, first, broken):
         sentence = (
             f"GANZOO_PLUGINS names '{word}', a module of {point.value} that is not loaded as a plugin of its own."
         )

@@ -13,7 +13,7 @@ import os
 import pkgutil
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
@@ -84,12 +84,15 @@ def allowed_below(point: EntryPoint, package: str, folders: Iterable[str]) -> bo
     return any(allowed_module(point, plugin_name(module)) for module in modules)
 
 
-def named_in_vain(points: Iterable[EntryPoint], found: Iterable[str]) -> Iterator[tuple[str, EntryPoint]]:
+def named_in_vain(
+    points: Iterable[EntryPoint], found: Iterable[str], broken: Collection[str]
+) -> Iterator[tuple[str, EntryPoint]]:
     """The modules that ``GANZOO_PLUGINS`` names without effect, because they are not separate plugins.
 
     Args:
         points: What ``allowed`` returned.
         found: Names of the plugins found through them.
+        broken: Dotted names of modules and packages that could not be imported; what is below them is unknown.
 
     Yields:
         Each name, and the entry point that the module belongs to.
@@ -100,7 +103,9 @@ def named_in_vain(points: Iterable[EntryPoint], found: Iterable[str]) -> Iterato
     names = {normal(name) for name in found}
     for point in points:
         if distribution_name(point) != OURS and not _names(point) & wanted:
-            for word in sorted(_modules(point) & wanted - names):
+            unknown_below = tuple(f"{one}." for one in broken)
+            known = {normal(plugin_name(one)) for one in modules_of(point) if not f"{one}.".startswith(unknown_below)}
+            for word in sorted(known & wanted - names):
                 yield word, point
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from types import UnionType
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -226,6 +226,33 @@ KINDS: Mapping[str, str] = {
 """What a plugin can add, in listing order: singular and plural."""
 
 NETWORK_KINDS = ("generator", "discriminator", "encoder")
+
+
+@cache
+def base_classes() -> Mapping[str, tuple[type, ...]]:
+    """What the factories of a kind make: one of these classes. Kinds that are not listed are made by ganzoo itself."""
+    from torch import nn
+
+    from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
+    from ganzoo.api.dataset import Dataset
+    from ganzoo.api.metric import Extractor, Metric
+    from ganzoo.api.objective import Objective
+    from ganzoo.api.priors import Prior
+    from ganzoo.api.tracker import Tracker
+
+    return {
+        **dict.fromkeys(NETWORK_KINDS, (nn.Module,)),
+        "loss": (AdversarialLoss, Objective),
+        "regularizer": (Regularizer,),
+        "augmentation": (Augmentation,),
+        "prior": (Prior,),
+        "dataset": (Dataset,),
+        "extractor": (Extractor,),
+        "metric": (Metric,),
+        "tracker": (Tracker,),
+    }
+
+
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -275,11 +302,19 @@ class Entry(Generic[T]):
         """Make one, from ganzoo's positional arguments and options that ``check`` returned.
 
         Raises:
-            GanzooError: The plugin refused, failed or ran out of memory.
+            GanzooError: The plugin refused, failed, ran out of memory, or made something else than its kind.
         """
         who = f"The {self.kind} '{self.name}' of plugin '{self.plugin}' ({self.distribution})"
         with contained(f"{who} could not be created", CHECK_OPTIONS if options else ""):
-            return self.factory(*supplied, **options)
+            made = self.factory(*supplied, **options)
+        bases = base_classes().get(self.kind, (object,))
+        if not isinstance(made, bases):
+            names = " or ".join(
+                f"{'torch.nn' if base.__module__.startswith('torch') else 'ganzoo'}.{base.__name__}" for base in bases
+            )
+            verb = "Inherit from" if isinstance(self.factory, type) else "Return a"
+            raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {names}.")
+        return made
 
     def prototype(self, options: Mapping[str, Any]) -> Any:
         """An object with the attributes and methods of what is made: the class, or what a function makes.
@@ -291,6 +326,21 @@ class Entry(Generic[T]):
             GanzooError: The function refused, failed or ran out of memory.
         """
         return self.factory if isinstance(self.factory, type) else self.create(**options)
+
+
+def check_domains(name: str, extractor: Any) -> tuple[str, ...]:
+    """The datasets that an extractor's class, or an extractor, says it was fitted to.
+
+    Raises:
+        GanzooError: They are not a tuple of names.
+    """
+    domains = getattr(extractor, "domains", ())
+    if not isinstance(domains, tuple) or not all(isinstance(domain, str) for domain in domains):
+        raise GanzooError(
+            f"The extractor '{name}' has domains = {domains!r}.",
+            'Make it a tuple of datasets\' names, such as ("mnist",), or () if it was fitted to none of them.',
+        )
+    return domains
 
 
 class Registry(Generic[T]):
@@ -338,13 +388,8 @@ class Registry(Generic[T]):
                 "Register a class or a function.",
             )
         _ = entry.options
-        domains = getattr(entry.factory, "domains", ())
-        names = isinstance(domains, tuple) and all(isinstance(domain, str) for domain in domains)
-        if entry.kind == "extractor" and not names:
-            raise GanzooError(
-                f"The extractor '{entry.name}' has domains = {domains!r}.",
-                'Make it a tuple of datasets\' names, such as ("mnist",), or () if it was fitted to none of them.',
-            )
+        if entry.kind == "extractor":
+            check_domains(entry.name, entry.factory)
         self._entries[entry.name] = entry
 
     def discard(self, name: str) -> None:

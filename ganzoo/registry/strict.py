@@ -118,10 +118,11 @@ def parse(text: str, source: str) -> Any:
         raise GanzooError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
-def quoted(text: str) -> str:
-    """Text as a YAML scalar on one line, which ``parse`` reads back to the same text."""
+def quoted(value: Any) -> str:
+    """Text, or anything that JSON can hold, as YAML on one line, which ``parse`` reads back; a path becomes text."""
     # JSON does not escape all characters that YAML refuses, or takes for the end of a line.
-    return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in json.dumps(text, ensure_ascii=False))
+    written = json.dumps(value, default=str, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08X}" for one in written)
 
 
 def dump(value: Any) -> str:

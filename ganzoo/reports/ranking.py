@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.config.checking import HEADLINES
-from ganzoo.evaluation.protocol import NOT_COMPARED, describe, excess
+from ganzoo.evaluation.protocol import compared, describe, excess
 from ganzoo.evaluation.requests import better
 from ganzoo.studies.records import RunRecord, ScoredRun
 
@@ -51,10 +51,10 @@ class MetricKey:
     @classmethod
     def of(cls, score: Mapping[str, Any]) -> MetricKey:
         """The metric and protocol of a score."""
-        compared = {key: value for key, value in score["protocol"].items() if key not in NOT_COMPARED}
-        key = json.dumps([score["metric"], compared], sort_keys=True, default=str)
-        reference = json.dumps([compared.get(one) for one in REFERENCE], default=str)
-        return cls(score["metric"], key, describe(compared), reference)
+        protocol = compared(score["protocol"])
+        key = json.dumps([score["metric"], protocol], sort_keys=True, default=str)
+        reference = json.dumps([protocol.get(one) for one in REFERENCE], default=str)
+        return cls(score["metric"], key, describe(protocol), reference)
 
     @property
     def better(self) -> Better:

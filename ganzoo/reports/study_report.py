@@ -19,7 +19,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.reports.leaderboard import EFFECT, Answer, Finding, grid_of, thumbnail
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
 from ganzoo.reports.templates import Picture, figure, markdown, page
-from ganzoo.runs.scores import own_protocol
+from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.findings import CellFound, Found, Values, all_claims, curve, find, verdicts
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun
 from ganzoo.studies.study import BASELINE, Cell, Claim, Measure, Study, Trial, load_study
@@ -468,15 +468,12 @@ def _machine(run: ScoredRun) -> str:
 
 
 def _protocols(found: Found) -> list[str]:
-    """The protocols of the final scores, in brief."""
+    """The protocols of the study's own final scores, in brief."""
     from ganzoo.evaluation.protocol import in_brief
 
-    names = {measure.metric for measure in found.study.measures}
-    return sorted(
-        {
-            f"{score['metric']}: {in_brief(score['protocol'])}"
-            for run in found.runs
-            for score in run.scores[: 2 * len(names)]
-            if score["metric"] in names
-        }
-    )
+    names, lines = {measure.metric for measure in found.study.measures}, set()
+    for one in found.cells:
+        own = own_protocol(one.cell.jobs[0].recipe)
+        own_scores = [score for run in one.runs.values() for score in run.scores if is_own(score, own)]
+        lines |= {f"{s['metric']}: {in_brief(s['protocol'])}" for s in own_scores if s["metric"] in names}
+    return sorted(lines)

@@ -11,7 +11,6 @@ run.scores
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -29,6 +28,7 @@ from ganzoo.data import IN_MEMORY, as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
 from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.registry.strict import quoted
 from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks
@@ -115,7 +115,7 @@ def _overrides(changes: Mapping[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping) and "name" not in value:
             found += _overrides(value, f"{prefix}{key}.")
         else:
-            found.append(f"{prefix}{key}={json.dumps(value, default=str, ensure_ascii=False)}")
+            found.append(f"{prefix}{key}={quoted(value)}")
     return found
 
 
@@ -183,9 +183,9 @@ def train(
             of_own = set(headline(wanted.dataset.name, zoo))
             if dataset != wanted.dataset.name and of_own and of_own <= set(named):
                 names = list(dict.fromkeys(HEADLINE if name in of_own else name for name in named))
-                wanted = _with(wanted, ["dataset=" + json.dumps(dataset), f"evaluate.metrics={json.dumps(names)}"])
+                wanted = _with(wanted, [f"dataset={quoted(dataset)}", f"evaluate.metrics={quoted(names)}"])
             else:
-                wanted = _with(wanted, ["dataset=" + json.dumps(dataset)])
+                wanted = _with(wanted, [f"dataset={quoted(dataset)}"])
         elif given is not None:
             wanted = _with(wanted, [OF_MEMORY])
         if anyway:

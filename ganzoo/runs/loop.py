@@ -234,7 +234,8 @@ class TrainingLoop:
         if broken:
             self._log_event("diverged", broken=list(broken))
             raise Diverged(
-                f"Training diverged: {', '.join(broken)} is not finite after {self.trainer.images:,} images.",
+                f"Training diverged: {', '.join(broken)} {'is' if len(broken) == 1 else 'are'} not finite after "
+                f"{self.trainer.images:,} images.",
                 "Try a lower learning rate, train.precision=fp32 or a regularizer; what was saved before is kept.",
             )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ganzoo.config.schema import Recipe
-from ganzoo.evaluation.protocol import NOT_COMPARED
+from ganzoo.evaluation.protocol import NOT_COMPARED, compared
 
 Record = dict[str, Any]
 
@@ -59,6 +59,5 @@ def final_scores(scores: Iterable[Record], own: Mapping[str, Any]) -> list[Recor
 
 
 def _identity(score: Mapping[str, Any]) -> str:
-    ignored = NOT_COMPARED - {"sample_seed"}
-    protocol = {key: value for key, value in score["protocol"].items() if key not in ignored}
+    protocol = compared(score["protocol"], NOT_COMPARED - {"sample_seed"})
     return json.dumps([score["metric"], score["weights"], protocol], sort_keys=True, default=str)

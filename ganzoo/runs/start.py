@@ -229,8 +229,8 @@ def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) ->
         )
     if recipe.follows_length or any((phase.begin, phase.end) != (0, 1) for phase in phases):
         callbacks.log(
-            f"What follows train.images (learning rates, schedules, phases) is from here on that of "
-            f"{recipe.train.images:,} images, so this is not one straight run of as many."
+            f"From here on, everything that depends on train.images (learning rates, schedules, phases) is set for "
+            f"{recipe.train.images:,} images, so this run is not equal to an uninterrupted one of that length."
         )
 
 

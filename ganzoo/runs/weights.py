@@ -267,4 +267,5 @@ def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log
             f"It needs one of: {', '.join(trainer.networks)}.",
         )
     if anew:
-        log(f"{source} has no {' and no '.join(anew)}: trained from its random beginning.")
+        they_start = "it starts" if len(anew) == 1 else "they start"
+        log(f"{source} has no {' and no '.join(anew)}, so {they_start} from random weights.")

@@ -329,6 +329,8 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         waits = f"{_runs(len(crashed))} failed without diverging: {crashed[0].record.error} `--retry` resumes it."
     elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
         waits = f"It waits for scores: {_runs(missing)} that ended {'has' if missing == 1 else 'have'} none yet."
+        if not all(one.is_final for _, one in sides):
+            waits += " Scores during training can only come from training again: `--force`."
     trouble = ""
     hardware = {run.record.hardware for side in compared for cell, _ in side for run in cell.runs.values()}
     if any(min(one.known, default=0) < 0 for side in scores for one in side):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -30,7 +31,7 @@ class Job:
         plugin: The plugin that provides the recipe; None for a file.
         digest: Digest of everything that changes the weights, see ``training_digest``.
         title: Title shown in place of recipe and dataset; None shows these.
-        pictured: Name of its picture's file; None builds it from recipe, dataset, seed, digest and precision. In a
+        pictured: Name of its picture's file; None builds it from recipe, dataset, seed, digest and hardware. In a
             study, rows that share a recipe need different names.
     """
 
@@ -57,14 +58,16 @@ class Job:
         """For a person: recipe, dataset and seed."""
         return f"{self.title or f'{self.recipe.name} on {self.dataset}'}, seed {self.seed}"
 
-    def picture(self, precision: str | None) -> str | None:
+    def picture(self, hardware: str) -> str | None:
         """Path of its picture, relative to the results. A study keeps only seed 0's, which stands for the others.
 
         Args:
-            precision: The precision of the training. Like the digest, it keeps the pictures of two records apart.
+            hardware: Hardware and precision of the training. Like the digest, they keep the pictures of two records
+                apart.
         """
         if self.pictured is None:
-            return f"samples/{self.recipe.name}-{self.dataset}-{self.seed}-{self.digest[:8]}-{precision}.png"
+            made_on = hashlib.sha256(hardware.encode()).hexdigest()[:6]
+            return f"samples/{self.recipe.name}-{self.dataset}-{self.seed}-{self.digest[:8]}-{made_on}.png"
         name = re.sub(r"[^a-z0-9.]+", "-", self.pictured.lower()).strip("-.")
         return f"samples/{name}-{self.digest[:8]}.png" if self.seed == 0 else None
 

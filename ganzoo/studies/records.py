@@ -473,7 +473,7 @@ def collect(
         precision=info.get("precision"),
         threads=made_with["threads"],
         environment=dict(made_with),
-        samples=None if error else job.picture(info.get("precision")),
+        samples=None if error else job.picture(f"{hardware_in_words(made_with)}, {info.get('precision')}"),
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=job.command,
         started=info.get("started"),

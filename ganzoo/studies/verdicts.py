@@ -233,13 +233,15 @@ def _untested(comparison: Comparison) -> Verdict:
         return Verdict(Outcome.CANNOT_TELL, comparison.trouble, seeds=seeds)
     if min(seeds) < 2:
         failed = comparison.better_failed + comparison.than_failed
-        why = f"{_without(failed)}." if failed else f"It takes two {comparison.of} of each at least."
+        why = f"{_without(failed)}." if failed else f"It takes at least two {comparison.of} of each row."
         return Verdict(Outcome.CANNOT_TELL, why, seeds=seeds)
-    # Neither row varies.
+    # Neither row varies, or all pairs differ alike.
     difference = comparison.better[0] - comparison.than[0]
-    why = "All seeds score the same, as where a measure is at its limit."
-    if difference:
-        why = "Neither row varies between seeds, so there is no noise to compare the difference with."
+    why = f"All {comparison.of} score the same, as happens when a measure is at its limit."
+    if difference and comparison.paired:
+        why = "All pairs differ by the same factor, so there is no noise to compare it with."
+    elif difference:
+        why = f"Neither row varies between {comparison.of}, so there is no noise to compare the difference with."
     return Verdict(Outcome.CANNOT_TELL, why, math.exp(difference), seeds=seeds)
 
 

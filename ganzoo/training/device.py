@@ -28,7 +28,8 @@ from ganzoo.errors import GanzooError
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 """Types of devices that can train. torch knows more; some of them hold no data, and others need extensions."""
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Environment variables for the number of threads. They are obeyed, except by a resumed run, which keeps its own."""
+"""Environment variables for the number of threads, which ``train.threads: auto`` obeys. A number in the recipe takes
+precedence, and so does that of a resumed run."""
 MAX_BF16_TIME = 0.7
 """bf16 pays off up to this share of the fp32 time of a product: autocast's conversions cost part of the gain."""
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"

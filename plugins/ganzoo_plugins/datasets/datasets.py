@@ -43,8 +43,10 @@ def mnist(split: Split, folder: Path | None) -> ImageDataset:
     else:
         raw = _locate("mnist", folder, ("MNIST/raw", "raw", "."), files)
         for file in files:
-            if not intact(raw / file, zipped=not (raw / file).exists()):
-                raise GanzooError(f"{raw / file} is not MNIST's file of that name.", "Leave --data-dir out.")
+            zipped = not (raw / file).exists()
+            if not intact(raw / file, zipped=zipped):
+                path = f"{raw / file}{'.gz' if zipped else ''}"
+                raise GanzooError(f"{path} is not MNIST's file of that name.", "Leave --data-dir out.")
     return _read_idx("mnist", split, raw, files, DIGITS)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Picture = Path | ZippedFile
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""Of the names of pictures, as torchvision has them."""
+"""File name endings of pictures, the same as torchvision's."""
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 
@@ -55,7 +55,7 @@ def image_folder(
     size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] | None = None,
     channels: Literal[1, 3, "auto"] = 3,
 ) -> ImageDataset:
-    """Pictures of one's own; subfolders are classes. Transparent ones are laid on white.
+    """The user's own pictures; subfolders are classes. Transparent ones are laid on white.
 
     Args:
         split: ``"train"`` or ``"test"``: the subfolders of these names, or else nine tenths and one tenth.
@@ -68,8 +68,8 @@ def image_folder(
         channels: 1 for grey, 3 for colour; ``auto`` is 1 where no picture has a colour mode.
 
     Raises:
-        GanzooError: There is no picture, or one cannot be read, or they differ in size; or subfolders are called like
-            splits, but not ``train`` and ``test``.
+        GanzooError: There is no picture, or one cannot be read, or they differ in size; or subfolders are named like
+            splits, but are not ``train`` and ``test``.
     """
     root = Path(path).expanduser() if folder is None else folder / path
     _refuse_odd(root)

@@ -57,7 +57,7 @@ def train(images: Tensor, *, epochs: int = EPOCHS, seed: int = 0, report: Callab
     Args:
         images: Training images, uint8 (n, 1, 28, 28).
         epochs: How often each image is shown.
-        seed: Of the initial weights and the order.
+        seed: Seed of the initial weights and the order.
         report: Called after each epoch with a line that gives the squared errors of the three depths.
 
     Returns:

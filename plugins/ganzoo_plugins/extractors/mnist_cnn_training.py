@@ -50,7 +50,7 @@ def train(
         images: Training images, uint8 (n, 1, 28, 28).
         labels: Their classes, int64 (n,).
         epochs: How often each image is shown.
-        seed: Of the initial weights, the order and the distortions.
+        seed: Seed of the initial weights, the order and the distortions.
         mirrored: Whether half of the images are mirrored, and the others distorted half as much: a shoe stays a shoe.
         report: Called after each epoch with a line that gives the loss.
 

@@ -72,7 +72,7 @@ PIXEL_SCALE, HIDDEN_SCALE = 2.5, 1.3
 """Norms of each output's weights, in a layer on noisy pixels and in one on noisy ReLU units, such that outputs start
 with a variance of about 1."""
 ALONE_EVERY = 8
-"""The classifier without a generator learns every so many steps; it soon memorises its few images."""
+"""The classifier without a generator takes one step in this many; it soon memorises its few images."""
 GeneratorLoss = Literal["feature-matching", "non-saturating"]
 
 
@@ -273,7 +273,7 @@ class SemiSupervised(Objective):
         trunk = as_trunk(networks["discriminator"], "discriminator", "A semi-supervised GAN")
         if spec.classes:
             raise GanzooError(
-                "A semi-supervised GAN finds classes out, and this recipe tells its networks every label.",
+                "A semi-supervised GAN learns the classes itself, but this recipe gives its networks every label.",
                 "Set conditional: false.",
             )
         if spec.dataset_classes not in (None, self.classes):

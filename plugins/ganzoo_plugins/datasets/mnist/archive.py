@@ -47,7 +47,7 @@ def unpack(folder: Path, packed: Path = PACKED) -> None:
 
     Args:
         folder: Where they go; made if need be.
-        packed: Where the archive lies.
+        packed: The folder of the packed files.
 
     Raises:
         GanzooError: The archive itself is damaged, or the folder cannot be written.
