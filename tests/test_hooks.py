@@ -85,4 +85,4 @@ def test_what_is_registered_through_it_is_found_and_made(hook: str, probed: tupl
     site, zoo = probed
     entry = zoo.registry(HOOKS[hook]).get("probe")
     assert (entry.kind, entry.plugin, entry.distribution) == (HOOKS[hook], "probe", "probe 1.0")
-    assert entry.create() == (site / "probe.yaml" if hook in FILES else "made")
+    assert entry.factory() == (site / "probe.yaml" if hook in FILES else "made")

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
 import yaml
 
-from ganzoo import Extractor, Objective, Regularizer
-from ganzoo.config.checking import headline, known
+from ganzoo import Augmentation, Extractor, Images, Objective, Regularizer
+from ganzoo.build import assemble
+from ganzoo.config.checking import headline, how_to_score, known
 from ganzoo.config.loading import load_recipe, recipe_for
 from ganzoo.config.schema import Component, DatasetConfig, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
 from ganzoo.errors import GanzooError
@@ -541,15 +543,73 @@ def test_a_function_that_makes_an_objective_has_its_roles(tmp_path):
         load(loss="torn")
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "remedy"),
+    [
+        ("generator", {"networks": {"generator": "odd", "discriminator": "mlp"}}, "torch.nn.Module"),
+        ("loss", {"loss": "odd", "regularizers": []}, "ganzoo.AdversarialLoss or ganzoo.Objective"),
+        ("regularizer", {"regularizers": ["odd"]}, "ganzoo.Regularizer"),
+        ("augmentation", {"augmentation": "odd"}, "ganzoo.Augmentation"),
+        ("prior", {"prior": "odd"}, "ganzoo.Prior"),
+    ],
+)
+def test_what_a_plugin_makes_must_be_of_its_kind(tmp_path, kind, changes, remedy):
+    own = load_zoo.__wrapped__()
+    made = (lambda spec: "x") if kind == "generator" else lambda: "x"
+    own.registry(kind).add(Entry(kind, "odd", made, "Odd", None, "tests", "tests 1.0"))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**changed({}), **changes}))
+    with pytest.raises(GanzooError) as caught:
+        assemble(load_recipe(tmp_path / "small.yaml", own), own, Images(1, 28, 28), 10)
+    assert str(caught.value).endswith(f"The {kind} 'odd' of plugin 'tests' (tests 1.0) is a str. Return a {remedy}.")
+
+
+def test_a_loss_whose_class_has_no_mapping_of_roles_is_refused(tmp_path):
+    class Odd(Objective):
+        roles = property(lambda self: {})
+
+    own = load_zoo.__wrapped__()
+    own.losses.add(Entry("loss", "odd", Odd, "Odd", None, "tests", "tests 1.0"))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(changed({"loss": "odd", "networks": {"encoder": "mlp"}})))
+    with pytest.raises(GanzooError, match="The loss 'odd' has roles = <property") as caught:
+        load_recipe(tmp_path / "small.yaml", own)
+    assert "networks" not in str(caught.value)
+
+
+def test_a_function_that_makes_an_augmentation_may_have_a_schedule(tmp_path):
+    own = load_zoo.__wrapped__()
+    ada = own.augmentations.get("ada").factory
+
+    def made(*, p: float) -> Augmentation:
+        return ada(p=p)
+
+    own.augmentations.add(Entry("augmentation", "mine", made, "Mine", None, "tests", "tests 1.0"))
+    schedule = {"start": 0.0, "end": 0.5}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(changed({"augmentation": {"name": "mine", "p": schedule}})))
+    loaded = load_recipe(tmp_path / "small.yaml", own)
+    assert loaded.augmentation.options["p"] == ScheduleConfig(**schedule)
+
+
 def test_a_function_that_makes_an_extractor_has_its_domains():
+    made = []
+
     class OfFoo(Extractor):
         domains = ("foo",)
+
+        def __init__(self):
+            super().__init__()
+            made.append(torch.rand(1))
 
     own = load_zoo.__wrapped__()
     own.extractors.add(Entry("extractor", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
     own.extractors.add(Entry("extractor", "foo-cnn", lambda: OfFoo(), "Of foo", None, "tests", "tests 1.0"))
+    before = torch.get_rng_state()
     assert headline("foo", own) == ("fid@foo-cnn", "coverage@foo-cnn", "recall@foo-cnn")
-    assert headline("fo", own) == ()
+    assert headline("foo", own)
+    assert (len(made), headline("fo", own)) == (1, ())
+    assert torch.equal(torch.get_rng_state(), before)
+    sentence = how_to_score("fo", own)
+    assert "Install a plugin whose extractor was fitted to it" in sentence
+    assert "The extractor 'torn' of plugin 'tests' (tests 1.0) could not be created: KeyError: 'x'." in sentence
 
 
 def test_a_device_that_yaml_would_not_read_is_refused_as_a_device(call, tmp_path):

@@ -132,7 +132,7 @@ def test_defaults_are_filled_in():
     assert checked["hidden"] == (8, 4)
     assert checked["widths"] is None
     assert "spec" not in checked
-    assert entry(sizes).create("spec", **checked) == {"spec": "spec", **checked}
+    assert entry(sizes).factory("spec", **checked) == {"spec": "spec", **checked}
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_an_option_without_a_default_is_needed():
         return path
 
     assert refusal(entry(needy).check, {}) == "The loss 'thing' needs the option 'path'."
-    assert entry(needy).create(**entry(needy).check({"path": "x"})) == "x"
+    assert entry(needy).factory(**entry(needy).check({"path": "x"})) == "x"
 
 
 class Base:
@@ -254,7 +254,7 @@ def test_options_of_all_sorts_of_factories(factory, options):
 
 
 def test_inherited_options_are_checked_too():
-    made = entry(PassesOn).create(**entry(PassesOn).check({"weight": 3}))
+    made = entry(PassesOn).factory(**entry(PassesOn).check({"weight": 3}))
     assert (made.weight, made.every, made.target) == (3.0, 1, 0.0)
     assert "weight must be a number" in refusal(entry(PassesOn).check, {"weight": "3"})
 
@@ -263,7 +263,7 @@ def test_options_may_bear_any_name_that_pydantic_uses():
     def shadows(*, copy: int = 1, json: int = 2, model_config: int = 3, schema: int = 4) -> tuple[int, ...]:
         return copy, json, model_config, schema
 
-    assert entry(shadows).create(**entry(shadows).check({"json": 5})) == (1, 5, 3, 4)
+    assert entry(shadows).factory(**entry(shadows).check({"json": 5})) == (1, 5, 3, 4)
 
 
 class Panic(BaseException):

@@ -84,7 +84,7 @@ EXPECTED = {
     "critic-side": ("finite", ["regularizer 'critic-side' has side = 'critic'", "'generator', 'both'"]),
     "stashes": ("checkpointable", ["tensor in the plain attribute 'regularizers.0.last'", "register_buffer"]),
     "bare-extractor": ("features", ["extractor 'bare-extractor' has shape = None"]),
-    "late-domains": ("features", ["'late-domains' has domains = ('mnist',), but its class has not"]),
+    "late-domains": ("features", ["'late-domains' has domains = ('mnist',), but its class has ()"]),
     "no-tensor": ("shape", ["augmentation 'no-tensor' returns a tuple, not a tensor"]),
     "listed-features": ("shared-features", ["'listed-features' returns a list as features"]),
     "no-phases": ("roles", ["recipe 'no-phases-mnist' fails to list its phases", "no_phases.py, line 12"]),

@@ -632,7 +632,7 @@ def test_a_dataset_in_hand_is_the_reference_and_its_halves_make_the_floor(toy_zo
     assert evaluator.score(noise(700))[0].protocol["n_floor"] == 300
     assert scores["fid"].floor > 0
     assert "memorisation" not in scores
-    with pytest.raises(GanzooError, match="'memorisation@tiny' cannot be computed: 'toy' came without its other split"):
+    with pytest.raises(GanzooError, match="'memorisation@tiny' cannot be computed: 'toy' has no other split"):
         Evaluator(["memorisation@tiny"], real, {}, None, toy_zoo, CPU)
 
 

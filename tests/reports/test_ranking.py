@@ -71,6 +71,15 @@ def test_what_may_differ_between_comparable_scores_may_differ_in_a_table(record,
     assert len(ranking.tables) == 1
 
 
+def test_a_folder_of_pictures_that_moved_is_the_same_reference(record, score):
+    here, there = ({"reference_digest": "a" * 64, "dataset_options": {"path": path}} for path in ("/a", "/b"))
+    (ranking,) = rankings([record("a", score(4.0, **here)), record("b", score(3.0, **there))])
+    assert len(ranking.tables) == 1
+    other = {**there, "reference_digest": "b" * 64}
+    (ranking,) = rankings([record("a", score(4.0, **here)), record("b", score(3.0, **other))])
+    assert len(ranking.tables) == 2
+
+
 def test_higher_is_better_where_it_is_and_the_floor_where_neither_is(record, score):
     precision = [record(name, score(value, metric="precision@x")) for name, value in (("a", 0.2), ("b", 0.9))]
     assert standing(table(precision)) == [("b", 1), ("a", 2)]

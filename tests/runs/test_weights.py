@@ -184,7 +184,7 @@ def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registere
     said = []
     recipe = recipe_of(registered, "train.init_from=zoo:tiny-ring", "train.images=256")
     run = start(recipe, registered, tmp_path / "run", callbacks=Callbacks(log=said.append))
-    assert "zoo:tiny-ring has no discriminator: trained from its random beginning." in said
+    assert "zoo:tiny-ring has no discriminator, so it starts from random weights." in said
     first, _ = first_and_last(run)
     given = published("tiny-ring", registered)[2].tensors
     for name, tensor in given.items():

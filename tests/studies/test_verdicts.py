@@ -103,6 +103,8 @@ def test_three_seeds_cannot_tell_what_ten_can():
         (Comparison((), (), better_failed=3), "3 runs have no score"),
         (Comparison((7.0,) * 5, (7.0,) * 5), "All seeds score the same"),
         (Comparison((8.0,) * 5, (7.0,) * 5), "Neither row varies between seeds"),
+        (Comparison((7.0,) * 5, (7.0,) * 5, of="settings"), "All settings score the same"),
+        (Comparison((1.0, 2.0, 3.0), (0.0, 1.0, 2.0), paired=True), "All pairs differ by the same factor"),
         (Comparison((), (), trouble="No logarithm."), "No logarithm"),
         (Comparison(logs(1, 5, 1), logs(0, 10, 2), better_failed=1), "1 run of the method has no score"),
         (Comparison(logs(-1, 5, 1), logs(0, 10, 2), than_failed=2), "2 runs of what it is compared with have no score"),
