@@ -23,16 +23,15 @@ D halves the image in residual blocks, (main(x) + skip(x)) / √2, and gets the 
 last convolution. The loss is non-saturating, with a lazy R1 (module r1).
 
 Path length regularization makes a step of fixed size in w change the image by a fixed amount, wherever it is taken.
-With J = ∂g(w)/∂w and y white noise in the shape of an image, scaled by 1 / √pixels:
+With J_l = ∂g/∂w_l for each layer's own copy w_l of w, and y white noise in an image's shape, scaled by 1 / √pixels:
 
-    E_{w, y}[(‖Jᵀ y‖ - a)²],        a a moving average of ‖Jᵀ y‖ (decay 0.99, from zero)
+    E_{w, y}[(√(mean_l ‖J_lᵀ y‖²) - a)²],        a a moving average of the root (decay 0.99, from zero)
 
-Jᵀ y is the gradient of g(w)·y, so the Jacobian is never computed. In the authors' code the weight is 2 and
-``every_steps`` 4; each layer has its own w, and the length is the root mean square over layers, from half of the batch.
-Here all layers share one w. a is a constant to the gradient. For a generator without a mapping network, w is the code
-itself.
+J_lᵀ y is a gradient of g(w)·y, so the Jacobian is never computed. a is a constant to the gradient. In the authors' code
+the weight is 2 and ``every_steps`` 4, on half of the batch. For a generator without a mapping network, w is the code
+itself, and there are no layers to average over.
 
-Not here: style mixing, truncation, and a separate w for each layer. What differs: G ends in a tanh, because ganzoo's
+Not here: style mixing and truncation. What differs: G ends in a tanh, because ganzoo's
 images are in [-1, 1]; the image is upsampled bilinearly with edge pixels repeated, where the authors' code pads with
 zeros; halving rounds up (28x28 is 28, 14, 7, 4). The embedding of a label is appended to z at the input of f, as in
 Karras et al. 2020 (StyleGAN2-ADA, arXiv:2006.06676); D projects on it (Miyato & Koyama 2018), without StyleGAN2-ADA's
@@ -42,7 +41,7 @@ mapping network for labels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
@@ -230,16 +229,21 @@ class Resolution(nn.Module):
         self.to_image = ModulatedConv2d(outputs, colours, style, kernel=1, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(colours, 1, 1))
 
-    def forward(self, maps: Tensor, image: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps and the image of this resolution, from those of the coarser one."""
-        for conv in self.convs:
+    def forward(self, maps: Tensor, image: Tensor | None, ws: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Maps and the image of this resolution, from those of the coarser one and the w of each convolution."""
+        for conv, w in zip(self.convs, ws, strict=False):
             maps = conv(maps, w)
-        added = self.to_image(maps, w).float() + self.bias
+        added = self.to_image(maps, ws[-1]).float() + self.bias
         return maps, added if image is None else self.crop(upsample2x(image)) + added
 
 
 class Synthesis(nn.Module):
-    """From w (n, style) to images (n, c, h, w) in [-1, 1]."""
+    """From w (n, style) to images (n, c, h, w) in [-1, 1].
+
+    Attributes:
+        layers: Number of layers that may have a w of their own: the 3x3 convolutions, and the last one to the image.
+            Each other convolution to the image has that of the 3x3 convolution that follows.
+    """
 
     def __init__(self, spec: Spec, width: int, widest: int, style: int, *, noise: bool) -> None:
         super().__init__()
@@ -252,12 +256,14 @@ class Synthesis(nn.Module):
                 for level, (inputs, outputs, size) in enumerate(levels)
             ]
         )
+        self.layers = 2 * len(sizes)
 
     def forward(self, w: Tensor) -> Tensor:
-        """Images of the codes w, with fresh noise."""
+        """Images of the codes w (n, style), or (n, layers, style) with one for each layer, with fresh noise."""
+        ws = [w] * self.layers if w.ndim == 2 else w.unbind(1)
         maps, image = self.constant.expand(len(w), -1, -1, -1), None
-        for resolution in self.resolutions:
-            maps, image = resolution(maps, image, w)
+        for level, resolution in enumerate(self.resolutions):
+            maps, image = resolution(maps, image, ws[max(2 * level - 1, 0) : 2 * level + 2])
         assert image is not None
         return torch.tanh(image)
 
@@ -368,7 +374,15 @@ class Discriminator(nn.Module):
 
 
 def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
-    """‖Jᵀ y‖ (n,) at codes w (n, d) for one random y each, differentiable in the weights and in w."""
+    """‖Jᵀ y‖ for one random y each, differentiable in the weights and in w.
+
+    Args:
+        synthesis: From w to images.
+        w: Codes (n, d), or (n, layers, d), one for each layer.
+
+    Returns:
+        (n,): the root mean square over layers.
+    """
 
     def projected(offset: Tensor) -> Tensor:
         images = synthesis(w + offset)
@@ -376,7 +390,8 @@ def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
         return (images * noise).flatten(1).sum(1)
 
     # The gradient at a zero offset is the one at w, and w keeps its graph, so that the mapping network learns too.
-    return functional.norm(functional.input_gradient(projected, torch.zeros_like(w)))
+    lengths = functional.norm(functional.input_gradient(projected, torch.zeros_like(w)))
+    return lengths / math.sqrt(w.shape[1]) if w.ndim == 3 else lengths
 
 
 class PathLength(Regularizer):
@@ -402,7 +417,10 @@ class PathLength(Regularizer):
         """E[(‖Jᵀ y‖ - a)²], after updating a with these lengths."""
         generator: Any = context.networks["generator"]
         if hasattr(generator, "mapping") and hasattr(generator, "synthesis"):
-            lengths = path_lengths(generator.synthesis, generator.mapping(context.batch.z, *context.condition))
+            w = generator.mapping(context.batch.z, *context.condition)
+            if hasattr(generator.synthesis, "layers"):
+                w = w[:, None].expand(-1, generator.synthesis.layers, -1)
+            lengths = path_lengths(generator.synthesis, w)
         else:
             lengths = path_lengths(context.generate, context.batch.z)
         lengths = lengths.to(torch.promote_types(lengths.dtype, torch.float32))

@@ -45,6 +45,23 @@ def test_a_curved_generator_agrees_with_finite_differences() -> None:
     assert torch.allclose(lengths(layers, w), torch.stack(slopes).square().sum(0).sqrt(), atol=1e-8)
 
 
+def test_every_layer_has_its_own_w_and_the_length_is_the_root_mean_square_over_them() -> None:
+    """As in the authors' code: √(mean over layers of Σ (∂(g·y)/∂w_l)²)."""
+    generator = Generator(Spec((1, 12, 12), GaussianPrior(dim=6)), width=2, style=4, noise=False)
+    synthesis, w = generator.synthesis, torch.randn(3, 4)
+    ws = w[:, None].expand(-1, synthesis.layers, -1)
+    assert torch.equal(synthesis(ws), synthesis(w))
+    copies = [w.clone().requires_grad_() for _ in range(synthesis.layers)]
+    torch.manual_seed(0)
+    noise = torch.randn(3, 1, 12, 12) / 12
+    slopes = torch.autograd.grad((synthesis(torch.stack(copies, 1)) * noise).sum(), copies)
+    squares = torch.stack([slope.square().sum(1) for slope in slopes])
+    assert (squares > 0).all()
+    assert torch.allclose(lengths(synthesis, ws), squares.mean(0).sqrt())
+    together = torch.stack(slopes).sum(0).square().sum(1).sqrt()
+    assert torch.allclose(lengths(synthesis, w), together, rtol=1e-4)
+
+
 class Curved(nn.Module):
     """A generator with a mapping network, as StyleGAN2's has."""
 
