@@ -20,9 +20,12 @@ from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.pretrained import DINOV2_COMMIT
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.provenance import environment, hardware_in_words
 from ganzoo.studies.matrix import Matrix
 from ganzoo.studies.records import Ledger, Outcome, collect, final_picture
 from ganzoo.training.engines.compile import CompileEngine
+
+MADE_ON = f"{hardware_in_words(environment(torch.device('cpu')))}, fp32"
 
 BIN = Path(sys.executable).parent
 RECIPE = """
@@ -188,7 +191,7 @@ def mine(tmp_path, job):
     """Somebody's own folder outside the stranger's clone, with files that are called as ganzoo calls its own."""
     folder = tmp_path / "mine"
     folder.mkdir()
-    for name in ("notes.txt", "runs.jsonl", "scores.jsonl", Path(job.picture("fp32")).name, "000000000064.png"):
+    for name in ("notes.txt", "runs.jsonl", "scores.jsonl", Path(job.picture(MADE_ON)).name, "000000000064.png"):
         (folder / name).write_text("somebody's own\nand a torn line")
     return folder
 
@@ -212,7 +215,7 @@ def mine(tmp_path, job):
 )
 def test_a_bench_in_a_strangers_clone_writes_nothing_through_a_link(link, target, trained, job, mine, tmp_path):
     clone = tmp_path / "clone"
-    link = clone / link.replace("RUN", str(job.folder(Path()))).replace("PICTURE", job.picture("fp32"))
+    link = clone / link.replace("RUN", str(job.folder(Path()))).replace("PICTURE", job.picture(MADE_ON))
     link.parent.mkdir(parents=True)
     link.symlink_to(mine / target)
     before = state(mine)

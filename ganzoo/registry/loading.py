@@ -156,7 +156,7 @@ def load_zoo() -> Zoo:
     theirs = (source for point in points for source in _sources(point))
     for found in chain(_core(), theirs):
         name, where = found.point.name, f"{found.point.value} ({found.distribution})"
-        broken += [found.point.module] if found.error else []
+        broken += [found.point.value.partition(":")[0].strip()] if found.error else []
         try:
             if name in first:
                 both = f"{first[name]} and {where}"

@@ -61,7 +61,7 @@ def diverged(zoo, tmp_path_factory):
     settings = ["networks.generator.hidden=[32]", "networks.discriminator.hidden=[16]", "train.batch_size=64"]
     often = ["train.log_every=128", "train.checkpoint_seconds=0", "loss=wasserstein"]
     descent = "optimizers.default={name: sgd, lr: 0.03}"
-    with pytest.raises(RunError, match="is not finite"):
+    with pytest.raises(RunError, match="are not finite"):
         train(zoo, folder, "vanilla-mnist", *COMMON, *settings, *often, descent, "train.images=64000")
     return folder / "run"
 

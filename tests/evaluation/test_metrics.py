@@ -262,7 +262,7 @@ def test_ours_are_registered_like_everybody_s(zoo):
 
 def test_what_is_no_metric_is_refused_by_its_plugin_s_name(metrics):
     metrics.metrics.add(Entry("metric", "odd", dict, "x", None, "somebody-s", "tests 0"))
-    with pytest.raises(GanzooError, match="The metric 'odd' of plugin 'somebody-s' is a dict"):
+    with pytest.raises(GanzooError, match="The metric 'odd' of plugin 'somebody-s' .tests 0. is a dict"):
         parse_metric("odd@tiny", metrics)
 
 
