@@ -104,7 +104,7 @@ def _filled(
         options = component.options.items()
         first = {key: value.get("start", value) if isinstance(value, dict) else value for key, value in options}
         with suppress(GanzooError):  # `_checked` reports what is wrong with the options
-            made = entry.factory if isinstance(entry.factory, type) else entry.create(**entry.check(first))
+            made = entry.prototype({} if isinstance(entry.factory, type) else entry.check(first))
             scheduled = tuple(getattr(made, "scheduled", ()))
     return _checked(component, entry.check, scheduled, path, found)
 

@@ -122,8 +122,8 @@ def _described(protocol: Protocol) -> str:
 def compared(protocol: Protocol, ignored: Set[str] = NOT_COMPARED) -> dict[str, Any]:
     """What has to be equal in two protocols for their scores to be compared.
 
-    The options of a dataset, such as the folder of pictures that were moved, need not be equal if a digest says which
-    the reference images are. They do for a metric of the trained model, which may use the training images too.
+    The options of a dataset, such as the path of a folder that was moved, may differ if a digest identifies the
+    reference images; but not for a metric of the trained model, which may use the training images too.
     """
     if protocol.get("reference_digest") is not None and "n_fake" in protocol:
         ignored = ignored | {"dataset_options"}
@@ -131,7 +131,7 @@ def compared(protocol: Protocol, ignored: Set[str] = NOT_COMPARED) -> dict[str, 
 
 
 def comparable(a: Protocol, b: Protocol) -> None:
-    """Refuse to compare scores of different protocols, in which anything but what ``compared`` leaves out differs.
+    """Refuse to compare scores unless ``compared`` is the same for both protocols.
 
     Args:
         a: One score's protocol.

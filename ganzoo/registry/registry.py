@@ -302,7 +302,7 @@ class Entry(Generic[T]):
         """Make one, from ganzoo's positional arguments and options that ``check`` returned.
 
         Raises:
-            GanzooError: The plugin refused, failed, ran out of memory, or made something else than its kind.
+            GanzooError: The plugin refused, failed, ran out of memory, or made something of another kind.
         """
         who = f"The {self.kind} '{self.name}' of plugin '{self.plugin}' ({self.distribution})"
         with contained(f"{who} could not be created", CHECK_OPTIONS if options else ""):
