@@ -20,7 +20,7 @@ from ganzoo.reports.leaderboard import EFFECT, Answer, Finding, grid_of, thumbna
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
 from ganzoo.reports.templates import Picture, figure, markdown, page
 from ganzoo.runs.scores import is_own, own_protocol
-from ganzoo.studies.findings import CellFound, Found, Values, all_claims, curve, find, verdicts
+from ganzoo.studies.findings import CellFound, Found, Values, all_claims, by_other_views, curve, find, verdicts
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun
 from ganzoo.studies.study import BASELINE, Cell, Claim, Measure, Study, Trial, load_study
 from ganzoo.studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
@@ -28,8 +28,12 @@ from ganzoo.studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
 MARK = "<title>ganzoo study: "
 """Distinguishes our pages from other files."""
 INDEX = "# Studies\n\nMade by `ganzoo study report`"
+Views = Sequence[tuple[str, Verdict]]
+"""A claim's effect by other measures of the same kind, by the measure's name."""
 STUDIES = "studies"
 """The folder of the studies' results, within the results folder."""
+FEW_TRIALS = 5
+"""A search of this many trials or fewer does not find a row's best settings, and its page says so."""
 MOST_PLOTTED = 4
 """Largest number of settings whose curves are drawn."""
 MOST_SHADED = 5
@@ -43,11 +47,13 @@ class StudyPage:
     Attributes:
         found: The study and its results.
         verdicts: The verdicts on its claims, in their order.
+        views: For each claim, its effect by the study's other views, see ``by_other_views``.
         path: The page's path.
     """
 
     found: Found
     verdicts: Sequence[Verdict]
+    views: Sequence[Views]
     path: Path
 
     def plain(self) -> dict[str, Any]:
@@ -62,8 +68,11 @@ class StudyPage:
                 "interval": verdict.interval,
                 "p": verdict.p,
                 "seeds": list(verdict.seeds),
+                "by_other_views": [
+                    {"on": name, "effect": other.effect, "interval": other.interval} for name, other in views
+                ],
             }
-            for claim, verdict in zip(study.claims, self.verdicts, strict=True)
+            for claim, verdict, views in zip(study.claims, self.verdicts, self.views, strict=True)
         ]
         cells = [
             {
@@ -124,9 +133,10 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
     pages = []
     for one, outcome in zip(found, judged, strict=True):
         path = ledger.folder / f"{one.study.name}.html"
+        views = [by_other_views(one, claim, zoo) for claim in one.study.claims]
         if one.study.name in names or path.exists():
-            _write(path, MARK, html(one, outcome, claims, ledger.folder, zoo, quick=quick))
-        pages.append(StudyPage(one, outcome, path))
+            _write(path, MARK, html(one, outcome, views, claims, ledger.folder, zoo, quick=quick))
+        pages.append(StudyPage(one, outcome, views, path))
     if not quick:
         _write(ledger.folder / "README.md", INDEX, index(pages))
     return pages[: len(studies)]
@@ -157,7 +167,7 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
                 claim.says,
                 claim.paper,
                 claim.on,
-                _effect(verdict),
+                _effects(verdict, by_other_views(one, claim, zoo)),
                 decided=verdict.outcome in (Outcome.HOLDS, Outcome.DOES_NOT_HOLD),
             )
             for claim, verdict in zip(one.study.claims, judged, strict=True)
@@ -186,9 +196,9 @@ def index(pages: Sequence[StudyPage]) -> str:
     for one in sorted(pages, key=lambda page: page.found.study.name):
         study = one.found.study
         rows = [
-            f"| **{verdict.outcome.value}** | {markdown(claim.says)} | {markdown(claim.on)} | {_effect(verdict)} | "
-            f"{_behind(one.found, claim, verdict)} | {markdown(claim.paper)} |"
-            for claim, verdict in zip(study.claims, one.verdicts, strict=True)
+            f"| **{verdict.outcome.value}** | {markdown(claim.says)} | {markdown(claim.on)} | "
+            f"{markdown(_effects(verdict, views))} | {_behind(one.found, claim, verdict)} | {markdown(claim.paper)} |"
+            for claim, verdict, views in zip(study.claims, one.verdicts, one.views, strict=True)
         ]
         table = ["| verdict | claim | by | effect | from | paper |", "| --- | --- | --- | --- | --- | --- |", *rows]
         parts += [f"## [{markdown(study.question)}]({study.name}.html)", *(["\n".join(table)] if rows else [])]
@@ -201,6 +211,11 @@ def _effect(verdict: Verdict) -> str:
         return "–"
     low, high = verdict.interval
     return f"×{figure(verdict.effect)} ({figure(low)} to {figure(high)})"
+
+
+def _effects(verdict: Verdict, views: Views) -> str:
+    """The effect of a claim, and that by other views."""
+    return "; ".join([_effect(verdict), *(f"{_effect(other)} by {name}" for name, other in views)])
 
 
 @dataclass(frozen=True)
@@ -235,12 +250,22 @@ class TableRow:
         return [run.record.error for run in self.cell.runs.values() if run.record.error]
 
 
-def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo: Zoo, *, quick: bool = False) -> str:
+def html(
+    found: Found,
+    judged: Sequence[Verdict],
+    views: Sequence[Views],
+    claims: int,
+    folder: Path,
+    zoo: Zoo,
+    *,
+    quick: bool = False,
+) -> str:
     """The page of a study.
 
     Args:
         found: The study and its runs.
         judged: The verdicts on its claims.
+        views: The effects of its claims by the study's other views.
         claims: Number of claims that the verdicts were corrected for.
         folder: The results folder, where pictures are.
         zoo: Where names are looked up.
@@ -255,8 +280,8 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
     context = {
         "study": study,
         "claims": [
-            (claim, verdict, _means(found, claim, zoo), _behind(found, claim, verdict))
-            for claim, verdict in zip(study.claims, judged, strict=True)
+            (claim, verdict, _means(found, claim, zoo), _behind(found, claim, verdict), others)
+            for claim, verdict, others in zip(study.claims, judged, views, strict=True)
         ],
         "all_claims": claims,
         "effect": _effect,
@@ -271,6 +296,10 @@ def html(found: Found, judged: Sequence[Verdict], claims: int, folder: Path, zoo
         "better": {measure.name: measure.better(zoo) for measure in study.measures},
         "plots": _plots(found),
         "trials": _trials(found),
+        "tried": list(dict.fromkeys(" ".join(one.trial.changes) or "the row as it stands" for one in found.trials)),
+        "few_trials": FEW_TRIALS,
+        "unchanged": sum(not one.trial.changes for one in found.winners.values()),
+        "searches": len(found.winners),
         "is_searching": found.is_searching,
         "runs": len(runs),
         "planned": found.planned,

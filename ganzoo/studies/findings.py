@@ -290,6 +290,26 @@ def verdicts(all_found: Sequence[Found], zoo: Zoo) -> list[list[Verdict]]:
     return [[next(judged) for _ in found.study.claims] for found in all_found]
 
 
+def by_other_views(found: Found, claim: Claim, zoo: Zoo) -> list[tuple[str, Verdict]]:
+    """A claim by the study's other measures of the same kind, such as another extractor's FID, by the measure's name.
+
+    Two views of one distance may disagree, and a claim is judged by one of them. No verdict follows from the others:
+    each is tested by itself, so only its effect and interval mean anything.
+    """
+    own = found.study.measure(claim.on)
+    if claim.than_on or not own.is_final:
+        return []
+    others = [
+        one
+        for one in found.study.measures
+        if one.is_final and one.metric != own.metric and one.metric.partition("@")[0] == own.metric.partition("@")[0]
+    ]
+    judged = [
+        (one.name, judge([_comparison(found, claim.model_copy(update={"on": one.name}), zoo)])[0]) for one in others
+    ]
+    return [(name, verdict) for name, verdict in judged if verdict.interval is not None]
+
+
 def all_claims(studies: Sequence[Study], zoo: Zoo) -> int:
     """Number of claims that verdicts are corrected for: those of these studies, and of all others of the same plugins.
 
@@ -363,6 +383,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         logs[1],
         better_failed=failed[0],
         than_failed=failed[1],
+        runs=(sum(len(one.by_seed) for one in scores[0]), sum(len(one.by_seed) for one in scores[1])),
         better_rounding=rounding[0],
         than_rounding=rounding[1],
         paired=paired,

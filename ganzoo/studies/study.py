@@ -212,8 +212,8 @@ class Search(Section):
     def settings(self) -> list[tuple[str, ...]]:
         """The overrides of each trial: the same list on every machine, however many workers share it.
 
-        A scrambled Sobol sequence covers the ranges evenly at any length (Bergstra & Bengio 2012 compare such sequences
-        with random search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
+        A scrambled Sobol sequence covers the ranges evenly, once it has more than a few points (Bergstra & Bengio 2012
+        compare such sequences with random search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
         """
         sobol = torch.quasirandom.SobolEngine(len(self.ranges), scramble=True, seed=0)  # type: ignore[no-untyped-call]
         changes = [

@@ -31,7 +31,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from scipy import stats
@@ -41,6 +41,8 @@ SMALLEST: Final = 1.1
 """The smallest effect that counts: 10% better."""
 FEW_SEEDS: Final = 3
 """With this many seeds or fewer, a comparison usually cannot tell."""
+UNREADABLE: Final = 1000.0
+"""From this factor on, noise is said to hide everything."""
 
 
 class Outcome(str, Enum):
@@ -62,6 +64,7 @@ class Comparison:
         than: The same, of the row that it should beat.
         better_failed: Number of runs of the first row without a score: they diverged or never reached the threshold.
         than_failed: The same, of the second row.
+        runs: Number of runs of the first row and of the second, failed ones included.
         better_rounding: A lower bound on the standard deviation of the first row's logarithms: the noise that its
             measure rounds away.
         than_rounding: The same, of the second row.
@@ -75,6 +78,7 @@ class Comparison:
     than: Sequence[float]
     better_failed: int = 0
     than_failed: int = 0
+    runs: tuple[int, int] = (0, 0)
     better_rounding: float = 0.0
     than_rounding: float = 0.0
     paired: bool = False
@@ -86,14 +90,22 @@ class Comparison:
     def flatters_better(self) -> bool:
         """Whether the first row's scores look better than they should, because failed runs are missing from them.
 
-        In pairs, failures count only if the first row has more of them: fewer failures are part of what is better.
+        In pairs, failures count only if they are a larger share of the first row's runs: fewer are part of what is
+        better.
         """
-        return self.better_failed > (self.than_failed if self.paired else 0)
+        ours, theirs = self._shares
+        return self.better_failed > 0 and not (self.paired and ours <= theirs)
 
     @property
     def flatters_than(self) -> bool:
         """The same, of the second row."""
-        return self.than_failed > (self.better_failed if self.paired else 0)
+        ours, theirs = self._shares
+        return self.than_failed > 0 and not (self.paired and theirs <= ours)
+
+    @property
+    def _shares(self) -> tuple[float, float]:
+        ours, theirs = self.runs
+        return self.better_failed / max(1, ours), self.than_failed / max(1, theirs)
 
 
 @dataclass(frozen=True)
@@ -121,9 +133,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Tested:
-    """The results of one comparison's tests, not corrected for other claims."""
+    """The results of one comparison's tests, not corrected for other claims.
+
+    ``student`` is the distribution of ``effect / error`` without any effect.
+    """
 
     effect: float
+    error: float
+    student: Any
     interval: tuple[float, float]
     p_better: float
     p_small: float
@@ -179,6 +196,8 @@ def _test(comparison: Comparison) -> _Tested | None:
     allowance = float(student.ppf(1 - LEVEL / 2)) * error
     return _Tested(
         effect,
+        error,
+        student,
         (effect - allowance, effect + allowance),
         2 * float(student.sf(abs(effect) / error)),
         float(student.sf((margin - effect) / error)),
@@ -214,15 +233,17 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: i
     if not (comparison.flatters_better or comparison.flatters_than):
         if tested.interval[0] > 0:
             return f"Significantly better on its own, {corrected}"
+        if tested.interval[1] < 0:
+            return f"Significantly worse on its own, {corrected}"
         if tested.interval[1] < math.log(SMALLEST):
             return f"Significantly less than 10% better on its own, {corrected}"
-    if comparison.of == "settings":
-        return "The noise from setting to setting hides the answer."
-    if min(len(comparison.better), len(comparison.than)) <= FEW_SEEDS:
-        return f"With {FEW_SEEDS} seeds or fewer, the noise between seeds mostly hides the answer."
-    if comparison.better_failed:
-        return f"{_without(comparison.better_failed, ' of the method')}, and the noise between seeds hides the rest."
-    return "The noise between seeds hides the answer; more seeds would show it."
+    noise = "from setting to setting" if comparison.of == "settings" else "between seeds"
+    # An effect of this size is significant after the correction, whatever the other claims' p-values are.
+    shows = tested.error * float(tested.student.isf(LEVEL / 2 / claims))
+    hidden = f"effects below ×{math.exp(shows):.3g}" if shows < math.log(UNREADABLE) else "the answer"
+    if comparison.better_failed and comparison.of == "seeds":
+        return f"{_without(comparison.better_failed, ' of the method')}, and the noise between seeds hides {hidden}."
+    return f"The noise {noise} hides {hidden}."
 
 
 def _untested(comparison: Comparison) -> Verdict:

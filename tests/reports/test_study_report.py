@@ -20,7 +20,7 @@ variants:
   hinge: [loss=hinge]
   r1: ["regularizers=[{{name: r1, weight: 1.0}}]"]
 seeds: 3
-measures: [fid@mnist-cnn]
+measures: [fid@mnist-cnn, fid@mnist-ae]
 claims:
   - {{says: "{MARKUP}", paper: Someone 2018, better: hinge, on: fid@mnist-cnn, at: few}}
   - {{says: R1 helps, paper: Someone 2019, better: r1, on: fid@mnist-cnn, at: few}}
@@ -42,7 +42,11 @@ def made(zoo, record, score, tmp_path_factory):
             value = means.get((cell.row, cell.setting), 40.0) * math.exp(0.05 * math.sin(7 * job.seed + len(cell.row)))
             facts = {**record("vanilla-mnist", 0.0, seed=job.seed).record.plain()}
             facts |= {"digest": job.digest, "samples": job.picture("fp32"), "started": f"{job.digest[:4]}{job.seed}"}
-            points = [{**score(value * (3 - i)), "images": 500 * (i + 1), "seconds": 5.0 * (i + 1)} for i in range(3)]
+            points = [
+                {**score(by * (3 - i), metric=metric), "images": 500 * (i + 1), "seconds": 5.0 * (i + 1)}
+                for i in range(3)
+                for metric, by in (("fid@mnist-cnn", value), ("fid@mnist-ae", 1600 / value))
+            ]
             run = ScoredRun(RunRecord.model_validate(facts), tuple(points))
             ledger.append(run.record, run.curve)
             if run.record.samples:
@@ -77,10 +81,23 @@ def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, m
 
 def test_seed_noise_is_the_baselines_and_missing_where_the_baseline_is(made, zoo):
     def noted(found):
-        return html(found, made.verdicts, 3, made.path.parent, zoo).count("the factor by which the baseline's seeds")
+        return html(found, made.verdicts, made.views, 3, made.path.parent, zoo).count(
+            "the factor by which the baseline's seeds"
+        )
 
     lost = replace(made.found, cells=tuple(one for one in made.found.cells if one.cell.row != BASELINE))
     assert (noted(made.found), noted(lost)) == (2, 0)
+
+
+def test_what_another_view_says_stands_beside_the_verdict(made):
+    text, index = made.path.read_text(), (made.path.parent / "README.md").read_text()
+    for verdict, ((name, other),) in zip(made.verdicts, made.views, strict=True):
+        assert name == "fid@mnist-ae"
+        assert other.effect == pytest.approx(1 / verdict.effect)
+        assert f"By fid@mnist-ae: ×{other.effect:.3g}" in text
+        assert f"; ×{other.effect:.3g}" in index
+    told = made.plain()["claims"][0]["by_other_views"]
+    assert told == [{"on": name, "effect": other.effect, "interval": other.interval} for name, other in made.views[0]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

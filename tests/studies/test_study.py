@@ -96,7 +96,7 @@ def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, mon
     assert found.seconds == pytest.approx(4 * 64_000 * sum(found.per_image.values()))
     assert min(found.per_image.values()) > 0
     shown = CliRunner().invoke(app, ["study", "show", "few-images", "--no-time"]).stdout
-    assert shown.startswith("# 90 trainings of 15 rows and settings, and 45 trials of a search: 15.8 M images\n")
+    assert shown.startswith("# 105 trainings of 18 rows and settings, and 54 trials of a search: 18.4 M images\n")
 
 
 @pytest.mark.parametrize(

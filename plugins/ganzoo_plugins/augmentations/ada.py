@@ -8,8 +8,8 @@ equation 1:
 
 is 0 when D does not overfit and 1 when it has memorised the training set. Every ``interval`` batches, p goes up if r_t
 exceeds the target and down if it is below, at a speed that takes it from 0 to 1 in ``images`` real images (500,000); it
-stays within [0, 1]. D_train is the logit of training images, which is positive where D says real; the rule means
-nothing for a critic without such a zero (Wasserstein).
+stays within [0, 1] (in the authors' code it may exceed 1). D_train is the logit of training images, which is positive
+where D says real; the rule means nothing for a critic without such a zero (Wasserstein).
 
 From the authors' default pipeline, ``bgc`` (blitting, geometry and colour of appendix B), this module takes what makes
 sense for small grey images: translation by N(0, 0.125²) of the size, scaling by 2^N(0, 0.2²), rotation, brightness

@@ -10,7 +10,8 @@ Here the number of doublings follows from the image's size: as many as leave a g
 Halving rounds up, so 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8 -> 16 -> 32. Images are not resampled: if a side
 is odd, D pads its maps with a row or a column of zeros and G crops. Kernels are 4x4 instead of 5x5: a multiple of the
 stride avoids the uneven overlap that causes checkerboard artifacts (Odena et al. 2016), and costs a third less. The
-output of G's linear layer is normalised per map; the authors' code normalises it per unit.
+output of G's linear layer is normalised per map; the authors' code normalises it per unit. G's last layer and D's first
+and last have biases, and weights do not decay; in the authors' code those layers have none, and the decay is 1e-5.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ writes PacDCGAN2 for DCGAN with m = 2.
 
 What differs: a batch of n samples makes n/m packs. The authors' batch size counts packs, so D sees m times as many
 samples per step; for m = 2, double the batch size to compare as they do. Every sample gets the logit of its pack, so
-losses, which are means, keep their value. If n is not a multiple of m, the batch's first samples fill up its last
-packs. Samples of one pack are n/m places apart in the batch. Labels are not packed, so these discriminators are for
-unconditional recipes, as in the paper.
+losses, which are means, keep their value. Penalties on D's gradient do not: an image's gradient is that of m logits, so
+R1 is m times what it would be for whole packs, and the norm in WGAN-GP √m times. No recipe has both. If n is not a
+multiple of m, the batch's first samples fill up its last packs. Samples of one pack are n/m places apart in the batch.
+Labels are not packed, so these discriminators are for unconditional recipes, as in the paper.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def convolutional(
         spec: Image, latent and class sizes.
         packing: Samples in a pack, the paper's m.
         width: Channels of the first layer; each layer after it has twice as many.
-        norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
+        norm: Normalisation of every layer but the first. Under a gradient penalty, ``none`` or ``layer``.
         slope: Negative slope of the LeakyReLUs.
     """
     return Packed(dcgan.Discriminator(packed_spec(spec, packing), width=width, norm=norm, slope=slope), packing)

@@ -6,14 +6,15 @@ and Miyato & Koyama's, with one more layer in each, in which every position atte
     y_j = γ o_j + x_j,    o_j = v(Σ_i β_ji h(x_i)),    β_ji = exp(s_ij) / Σ_i exp(s_ij),    s_ij = f(x_i) · g(x_j)
 
 ``layers.SelfAttention`` is that layer. It comes where the grid's side is half the image's; the authors choose a quarter
-of it, with half a close second. Channels double whenever the grid is halved, and once more in D's first block that
-keeps the grid. In a conditional recipe, G's batch normalisation is conditional on the label, and D is a projection
-discriminator. Spectral normalisation of both networks (the recipe's ``spectral_norm: true``), the hinge loss and two
-learning rates are the paper's too. As in the authors' code but not in the paper, f(x) and h(x) are pooled, and h has
-half of the channels instead of an eighth.
+of it, with half a close second. Channels double whenever the grid is halved. In a conditional recipe, G's batch
+normalisation is conditional on the label, and D is a projection discriminator. Spectral normalisation of both networks
+(the recipe's ``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. As in the authors'
+code but not in the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an eighth.
 
 What differs: the scales of G's conditional normalisation start from N(1, 0.02²) instead of 1; every block of G halves
-the channels, where the authors' first keeps them; and D ends in two blocks that keep the grid, not one.
+the channels, where the authors' first keeps them; D ends in two blocks that keep the grid, not one, and doubles the
+channels once more in the first of them; the first convolution in a block of D keeps its channels, where the authors'
+changes them; weights within blocks start with SNGAN's gain of √2; and the attention's convolutions have biases.
 """
 
 from __future__ import annotations

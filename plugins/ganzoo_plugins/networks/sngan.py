@@ -8,8 +8,9 @@ the discriminator is divided by its largest singular value σ(W), estimated by o
 A recipe sets ``spectral_norm: true`` for this or any other network. This module has the networks: in the paper's for
 CIFAR-10, G is a linear layer to a 4x4 grid, residual blocks that double it (256 channels each), batch normalisation, a
 ReLU and a convolution; D is two blocks that halve the grid and two that keep it (128 channels each), summed over all
-positions. For STL-10, the channels double whenever the grid is halved, and once more in D's first block that keeps it;
-the option for that is ``doubling``.
+positions. For STL-10, the channels double whenever the grid is halved, and once more in D's block that keeps it; the
+option for that is ``doubling``. D has two blocks that keep the grid then too, where the paper has one, and a bias in
+its last layer, where the authors' code for CIFAR-10 has none.
 
 Grid sizes follow from the image's. G starts at 4x4, as in the paper (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16
 -> 32); D halves while at least 7x7 is left (28 -> 14 -> 7; 32 -> 16 -> 8). Where halving rounds up, D pads with zeros

@@ -27,15 +27,15 @@ With J_l = ∂g/∂w_l for each layer's own copy w_l of w, and y white noise in 
 
     E_{w, y}[(√(mean_l ‖J_lᵀ y‖²) - a)²],        a a moving average of the root (decay 0.99, from zero)
 
-J_lᵀ y is a gradient of g(w)·y, so the Jacobian is never computed. a is a constant to the gradient. In the authors' code
-the weight is 2 and ``every_steps`` 4, on half of the batch. For a generator without a mapping network, w is the code
-itself, and there are no layers to average over.
+J_lᵀ y is a gradient of g(w)·y, so the Jacobian is never computed. a is a constant to the gradient; in the authors' code
+a hundredth of the gradient runs through a too. Their weight is 2 and ``every_steps`` 4, on half of the batch. For a
+generator without a mapping network, w is the code itself, and there are no layers to average over.
 
-Not here: style mixing and truncation. What differs: G ends in a tanh, because ganzoo's
-images are in [-1, 1]; the image is upsampled bilinearly with edge pixels repeated, where the authors' code pads with
-zeros; halving rounds up (28x28 is 28, 14, 7, 4). The embedding of a label is appended to z at the input of f, as in
-Karras et al. 2020 (StyleGAN2-ADA, arXiv:2006.06676); D projects on it (Miyato & Koyama 2018), without StyleGAN2-ADA's
-mapping network for labels.
+Not here: style mixing and truncation. What differs: G ends in a tanh, because ganzoo's images are in [-1, 1]; the image
+is upsampled bilinearly with edge pixels repeated, where the authors' code pads with zeros; halving rounds up (28x28 is
+28, 14, 7, 4). The embedding of a label is appended to z at the input of f, as in Karras et al. 2020 (StyleGAN2-ADA,
+arXiv:2006.06676); D projects on it (Miyato & Koyama 2018), without StyleGAN2-ADA's mapping network for labels. The
+embedding is as wide as z and has no bias; theirs is as wide as w and has one.
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ touch. With q(x) = x for the Wasserstein game, the objective is
 
     min_{G, E} max_D  E q(D(x)) + E q(1 - D(G(z))) + β_n E‖z_n - E(G(z_n))‖² + β_c E H(z_c, E(G(z_c)))
 
-with H the cross-entropy. The gradient penalty of the module wgan_gp, λ E[(‖∇D(x̂)‖ - 1)²], keeps D Lipschitz, and D
-usually takes five steps per G step: ``phases: {discriminator: {repeat: 5}}``. To cluster images, take the encoder's
-largest logit; the authors' code runs K-means on the encoder's whole output, and scores purity instead of a one-to-one
-assignment.
+with H the cross-entropy. The gradient penalty of the module wgan_gp, λ E[(‖∇D(x̂)‖ - 1)²], keeps D Lipschitz (its x̂
+are drawn for each image; in the authors' code, one position for a whole batch), and D usually takes five steps per G
+step: ``phases: {discriminator: {repeat: 5}}``. To cluster images, take the encoder's largest logit; the authors' code
+runs K-means on the encoder's whole output, and scores purity instead of a one-to-one assignment.
 
 Any encoder of this zoo works: its first columns are z_n, the others logits of z_c, in the order of the prior ``codes``.
 σ is an option: the noise that the prior draws is multiplied by it before G sees it. ‖z_n - E(G(z))‖² is a mean over the

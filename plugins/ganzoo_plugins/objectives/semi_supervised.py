@@ -1,8 +1,8 @@
 """Semi-supervised GAN: a discriminator that learns to tell K classes and fakes apart from a handful of labels.
 
 Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs", arXiv:1606.03498,
-section 5. D returns K logits l_k(x); the logit of class K + 1, "generated", is fixed at 0. With
-s(x) = log Σ_k exp l_k(x), an image x is real with probability D(x) = Z(x) / (Z(x) + 1) = sigmoid(s(x)), and D minimises
+section 5. D returns K logits l_k(x); the logit of class K + 1, "generated", is fixed at 0. With s(x) = log Σ_k exp
+l_k(x), an image x is real with probability D(x) = Z(x) / (Z(x) + 1) = sigmoid(s(x)), and D minimises
 
     L_supervised   = -E log p(y | x, y < K + 1)                = E[s(x) - l_y(x)]        over labelled images
     L_unsupervised = -E log D(x) - E log(1 - D(G(z)))          = E softplus(-s(x)) + E softplus(s(G(z)))
@@ -29,7 +29,9 @@ Beside the game, a second classifier learns from the pool alone, by L_supervised
 for which a recipe names D's network once more. The metrics ``test-error`` and ``supervised-test-error`` are the errors
 of D and of that classifier on held-out images.
 
-The last layer of both is replaced by one of K logits, with weight normalisation whose scales are learned.
+The last layer of both is replaced by one of K logits, with weight normalisation whose scales are learned. Its weights
+start with torch's default, smaller than the authors', so that the directions turn faster at first. In the authors' code
+D and G see different images of each step; here they see the same.
 """
 
 from __future__ import annotations

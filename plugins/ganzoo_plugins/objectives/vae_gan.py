@@ -15,7 +15,8 @@ negative log-likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over
 generator's part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its
 last hidden layer. All phases see the same images and draw their own codes, and each uses the networks as the previous
 phase left them; the paper takes all gradients from one pass. Not here: the authors compare features of an earlier,
-convolutional layer, and skip updates of whichever player is too far ahead.
+convolutional layer, and skip updates of whichever player is too far ahead; their scripts leave x̃ out of V, which here
+gives D two fakes for each real image.
 """
 
 from __future__ import annotations
