@@ -1,13 +1,17 @@
 """Discovery over real distributions: metadata and modules on sys.path, as installers leave them there."""
 
 import importlib
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from typer.testing import CliRunner
 
+from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import OURS, load_zoo
 from ganzoo.registry.registry import KINDS
@@ -572,3 +576,73 @@ def test_our_own_plugins_are_all_well():
     assert len({registry.kind for registry in found.registries()}) == len(KINDS)
     with pytest.raises(GanzooError, match="Did you mean 'losses'"):
         found.registry("lossess")
+
+
+FAULTY = """\
+    import torch
+    from ganzoo import AdversarialLoss, Regularizer, hookimpl
+
+    class Faulty(AdversarialLoss):
+        def __init__(self, *, fault: str) -> None:
+            super().__init__()
+            self.fault = fault
+
+        def discriminator(self, real, fake):
+            if self.fault == "a name":
+                return undefined + real.mean()
+            vector = fake - real
+            found = {"a vector": vector, "a float": 1.0, "nothing": None, "no gradient": vector.mean().detach()}
+            return found[self.fault]
+
+        def generator(self, real, fake):
+            return fake.mean()
+
+    class Vectors(Regularizer):
+        def penalty(self, context):
+            return context.critic(context.real)
+
+    @hookimpl
+    def register_losses(register):
+        register("faulty", Faulty, summary="A loss with a fault", paper="Someone 2020")
+
+    @hookimpl
+    def register_regularizers(register):
+        register("vectors", Vectors, summary="A penalty that is no scalar", paper="Someone 2020")
+    """
+
+
+def short_run(folder, change):
+    sets = ["train.images=16", "train.batch_size=8", "evaluate.metrics=[]", "train.device=cpu", change]
+    return ["run", "vanilla-mnist", "--out", str(folder), *(word for one in sets for word in ("--set", one))]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("loss={name: faulty, fault: a vector}", "The loss in the phase 'discriminator' is a tensor of shape (8,);"),
+        ("loss={name: faulty, fault: a float}", "The loss in the phase 'discriminator' is of type float;"),
+        ("loss={name: faulty, fault: nothing}", "The loss in the phase 'discriminator' is of type NoneType;"),
+        ("loss={name: faulty, fault: no gradient}", "The loss in the phase 'discriminator' is a number without a"),
+        ("regularizers=[vectors]", "The penalty of the regularizer 'vectors' is a tensor of shape (8,), not a scalar"),
+        ("regularizers=[{name: vectors, every_steps: 2}]", "The penalty of the regularizer 'vectors' is a tensor of"),
+    ],
+)
+def test_a_loss_or_penalty_that_cannot_be_minimised_is_refused(install, tmp_path, change, sentence):
+    install("faulty-package", faulty=FAULTY)
+    load_zoo.cache_clear()
+    try:
+        result = CliRunner().invoke(app, short_run(tmp_path / "run", change))
+    finally:
+        load_zoo.cache_clear()
+    assert isinstance(result.exception, GanzooError)
+    assert result.exception.sentence.startswith(sentence)
+
+
+def test_the_line_of_a_plugin_that_fails_in_training_is_told_without_a_traceback(install, tmp_path):
+    site = install("faulty-package", faulty=FAULTY)
+    command = [sys.executable, "-P", "-m", "ganzoo", *short_run(tmp_path / "run", "loss={name: faulty, fault: a name}")]
+    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True)
+    where = "faulty_package_faulty_module.py, line 11: `return undefined + real.mean()`"
+    assert ended.stderr.splitlines()[-1] == f"NameError: name 'undefined' is not defined ({where})."
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr

@@ -376,15 +376,26 @@ def _total(adversarial: Tensor, terms: Sequence[Regularizer], context: Regulariz
     penalties: dict[str, Tensor] = {}
     for term in terms:
         # Two terms may share a name (one regularizer with two settings): both count, the last is logged.
-        penalty = term.penalty(context)
+        penalty = _penalty(term, context)
         if penalty is not None:
             total = total + term.weight * penalty
             penalties[term.label] = penalty
     return {"loss": total, **penalties}
 
 
+def _penalty(term: Regularizer, context: RegularizerContext) -> Tensor | None:
+    penalty: Tensor | None = term.penalty(context)
+    if penalty is not None and (not isinstance(penalty, Tensor) or penalty.ndim):
+        what = f"a tensor of shape {tuple(penalty.shape)}" if isinstance(penalty, Tensor) else type(penalty).__name__
+        raise GanzooError(
+            f"The penalty of the regularizer '{term.label}' is {what}, not a scalar tensor.",
+            "Return its mean over the batch, or None if it has no penalty.",
+        )
+    return penalty
+
+
 def _lazy_loss(term: Regularizer, context_of: ContextFn, networks: Networks, batch: Batch) -> Losses:
-    penalty = term.penalty(context_of(networks, batch))
+    penalty = _penalty(term, context_of(networks, batch))
     if penalty is None:
         raise GanzooError(f"The regularizer '{term.label}' has no penalty that could be lazy.", "Set every_steps: 1.")
     return {"loss": term.weight * term.every_steps * penalty, "penalty": penalty}

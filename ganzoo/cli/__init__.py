@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import errno
 import io
+import linecache
 import logging
 import os
 import signal
 import sys
 import threading
 import traceback
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Annotated, Any
 
@@ -123,8 +125,12 @@ def main() -> None:
         _exit(f"Not UTF-8, so it cannot be recorded: {culprit}. Use a path without such bytes.", 2)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
+            _exit_with_plugin(error)
             raise
         _exit("Out of memory. Request fewer samples, or use a device with more memory.", 1)
+    except Exception as error:
+        _exit_with_plugin(error)
+        raise
 
 
 def _prepare_streams() -> None:
@@ -168,6 +174,22 @@ def _drop_output() -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)
+
+
+def _exit_with_plugin(error: Exception) -> None:
+    """Exit with one line if somebody's plugin failed, or return: a bug of ganzoo's own needs its traceback."""
+    from ganzoo.registry.packages import OURS, distribution_name, installed
+
+    packages = {point.module.partition(".")[0] for point in installed() if distribution_name(point) != OURS}
+    lines = [
+        (Path(frame.f_code.co_filename), number)
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] in packages
+    ]
+    if lines:
+        path, number = lines[-1]
+        code = linecache.getline(str(path), number).strip()
+        _exit(one_line(f"{type(error).__name__}: {error} ({path.name}, line {number}: `{code}`)."), 1)
 
 
 def _exit_with_usage(error: Any) -> None:

@@ -45,7 +45,10 @@ def show_study(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Show a study: its question, its rows with their commands, its claims, and what it costs on this machine."""
+    """Show a study: its question, its rows, its claims, and what it costs on this machine.
+
+    With `--json`, every row has the command of its first run.
+    """
     from ganzoo.cli.listing import show_yaml, warn_of_problems
     from ganzoo.registry.loading import load_zoo
     from ganzoo.studies.cost import cost_of

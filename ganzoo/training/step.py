@@ -133,6 +133,20 @@ class StepGroup:
         return (*self.networks.values(), self.objective)
 
 
+def _no_loss(phase: str, loss: object) -> GanzooError:
+    """The error for a phase's loss that is not a scalar with a gradient."""
+    if not isinstance(loss, Tensor):
+        what = f"of type {type(loss).__name__}"
+    elif loss.ndim:
+        what = f"a tensor of shape {tuple(loss.shape)}"
+    else:
+        what = "a number without a gradient"
+    return GanzooError(
+        f"The loss in the phase '{phase}' is {what}; it must be a scalar tensor with a gradient.",
+        "Return its mean over the batch, computed from the networks that the phase trains.",
+    )
+
+
 class PhaseStep:
     """One step of a phase's optimizers.
 
@@ -176,7 +190,11 @@ class PhaseStep:
         """Forward, backward, optimizer step."""
         self.begin()
         losses = self.loss(batch)
-        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        loss = losses["loss"]
+        # Only Python's attributes are read, so that it costs nothing and waits for no device.
+        if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
+            raise _no_loss(self.phase.name, loss)
+        loss.backward()  # type: ignore[no-untyped-call]
         self.update(losses)
 
     def begin(self) -> None:
