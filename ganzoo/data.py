@@ -226,8 +226,9 @@ def _levels(images: Tensor) -> Tensor:
 
 SHARE = 0.5
 """The share of a GPU's free memory that a dataset may take; networks and their feature maps need the rest."""
-SLOTS = 2
-"""Host buffers of a streamed dataset: one is filled while the other is copied to the device."""
+SLOTS = 8
+"""Host buffers of a streamed dataset: one is filled while the others, as many as a critic's step has batches, wait for
+their copy to the device."""
 
 ALL = slice(None)
 """Every row of a batch; if several processes train, each takes its own rows."""

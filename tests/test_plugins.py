@@ -191,7 +191,10 @@ def losses(*body):
             IMPORT + "@hookimpl\ndef register_loses(register): ...",
             ["'register_loses'", "not a hook", "Did you mean 'register_losses'?"],
         ),
-        (IMPORT + "@hookimpl\ndef register_losses(registrar): ...", ["failed while registering", "registrar"]),
+        (
+            IMPORT + "@hookimpl\ndef register_losses(registrar): ...",
+            ["has register_losses(registrar). Its only parameter must be called 'register'."],
+        ),
         (losses(GOOD_THEN, "raise ValueError('half way')"), ["failed while registering", "ValueError: half way"]),
         (losses(GOOD_THEN, "raise SystemExit(3)"), ["failed while registering", "SystemExit: 3"]),
         (losses(GOOD_THEN, "raise BaseException('panic')"), ["failed while registering", "BaseException: panic"]),
@@ -202,7 +205,11 @@ def losses(*body):
         (losses(GOOD_THEN, 'register("Bad Name", dict, summary="A loss")'), ["'Bad Name'", "malformed"]),
         (losses(GOOD_THEN, 'register("bad", 3, summary="A loss")'), ["'bad'", "cannot be called"]),
         (losses(GOOD_THEN, 'register("bad", dict, summary="")'), ["'bad'", "summary"]),
-        (losses(GOOD_THEN, 'register("bad", dict)'), ["TypeError", "summary"]),
+        (
+            losses(GOOD_THEN, 'register("bad", dict)'),
+            ["The loss 'bad' has no one-line summary. Register it with summary=\"...\"."],
+        ),
+        (losses(GOOD_THEN, 'register("bad", dict, sumary="A loss")'), ["TypeError: register() got", "'sumary'"]),
         (losses(GOOD_THEN, GOOD_THEN), ["'good-loss'", "already registered", "'broken'"]),
         (losses(GOOD_THEN, 'register("minimax", dict, summary="A loss")'), ["'minimax'", "'broken'", "'vanilla'"]),
         (
@@ -264,7 +271,8 @@ def test_two_entry_points_of_one_name_are_both_named(install):
     install("ant", twin=LOSS.format(name="ant-loss"))
     install("bee", twin=LOSS.format(name="bee-loss"))
     found = zoo()
-    assert all(word in only_problem(found).sentence for word in ("'twin'", "ant 1.0", "bee 1.0"))
+    words = ("'twin'", "ant 1.0", "bee 1.0", "Rename one of the entry points")
+    assert all(word in only_problem(found).sentence for word in words)
     assert "ant-loss" in found.losses
     assert "bee-loss" not in found.losses
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
+from torch import nn
 
+from ganzoo.api.metric import Metric
 from ganzoo.errors import GanzooError, StopAtOnce
 from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
 
@@ -100,6 +102,24 @@ def test_a_paper_is_a_citation_or_none():
 
 def test_a_factory_can_be_called():
     assert "int 3, which cannot be called" in refusal(registered().add, entry(3))
+
+
+def test_a_factory_is_not_what_it_should_make():
+    sentence = refusal(registered(kind="generator").add, entry(nn.Linear(2, 2), kind="generator"))
+    assert sentence == (
+        "The generator 'thing' was registered with a finished Linear. "
+        "Register the class Linear, or a function that returns a new one on each call."
+    )
+
+
+@pytest.mark.parametrize(("has", "lacks"), [({"better": "lower"}, "range"), ({"range": "0 to 1"}, "better")])
+def test_a_metric_s_class_says_what_its_values_mean(has, lacks):
+    made = type("Made", (Metric,), has)
+    sentence = refusal(registered(kind="metric").add, entry(made, kind="metric"))
+    assert sentence.startswith(f"The metric 'thing' has no attribute '{lacks}'. Set it in the class, to ")
+    late = type("Late", (made,), {"__init__": lambda self: None})  # a constructor may set it
+    for factory in (late, lambda: made()):
+        assert "thing" in registered(entry(factory, kind="metric"), kind="metric")
 
 
 def test_kinds_are_known_in_singular_and_plural():
@@ -325,7 +345,7 @@ def no_default_of_yaml(*, size: Any = NOTHING) -> None:
     """Its default cannot be written down."""
 
 
-def unchecked(*, size: Base | None = None) -> None:
+def unchecked(*, width: int = 3, size: Base | None = None) -> None:
     """Its type is a class that nobody can check."""
 
 
@@ -346,7 +366,10 @@ def normalised(*, spectral_norm: bool = False) -> bool:
         (hidden_type, ["'size'", "Fraction", "TYPE_CHECKING"]),
         (wrong_default, ["size", "whole number", "2.5"]),
         (no_default_of_yaml, ["default"]),
-        (unchecked, ["cannot be checked"]),
+        (
+            unchecked,
+            ["'size' of type", "Base | None, which cannot be checked. Use int, float, bool, str, Literal or Sequence."],
+        ),
         (called_name, ["'name'"]),
     ],
 )

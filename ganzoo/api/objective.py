@@ -184,6 +184,8 @@ class Objective(nn.Module):
         generates_from: Columns of the dataset that ``generate`` takes as keyword arguments besides codes and labels:
             ``("source",)`` for a translating generator.
         views: How many samples ``overview`` draws from each code: 2 for pairs from two domains.
+        processes: Number of processes that train together, each on its share of every batch; ganzoo sets it before it
+            calls ``phases``.
     """
 
     roles: ClassVar[Mapping[str, Literal["generator", "discriminator", "encoder"]]] = {
@@ -193,6 +195,7 @@ class Objective(nn.Module):
     samples_with: ClassVar[tuple[str, ...]] = ("generator",)
     generates_from: ClassVar[tuple[str, ...]] = ()
     views: ClassVar[int] = 1
+    processes: int = 1
     spec: Spec
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:

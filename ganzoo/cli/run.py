@@ -98,6 +98,7 @@ def run(
                 _take_part(processes, resuming=resume is not None or status != NEW)
             return
         if status == DONE and out is not None:
+            _refuse_another_training(out, recipe, data, overrides, load_zoo())
             _done_already(out, as_json=as_json)
             return
         if profile and processes.size > 1:

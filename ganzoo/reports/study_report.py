@@ -93,10 +93,12 @@ class StudyPage:
 
 def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
     """The registered studies with runs in a results folder. Runs of the baseline alone may be another study's."""
-    found = []
+    found, trained = [], {run.record.recipe for run in ledger.runs}
     for entry in zoo.studies:
         try:
             study = load_study(entry.name, zoo)
+            if not trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
+                continue  # building its recipes takes a while
             study = study.in_small() if quick else study
             asked: list[Cell | Trial] = [*study.cells(zoo), *study.trials(zoo)]
             jobs = [job for one in asked if one.row != BASELINE for job in one.jobs]

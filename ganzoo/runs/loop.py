@@ -118,6 +118,8 @@ class TrainingLoop:
         self._saved_at = time.monotonic()
         self._saved = self.trainer.images
         self._evaluated = -1
+        planes = () if run is None else run.planes()
+        self._planed = max((images for images, _ in planes if images <= self.trainer.images), default=-1)
         self._stop = StopRequests()
         self._threads = threads
         self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
@@ -158,7 +160,8 @@ class TrainingLoop:
                 if self._crossed(config.log_every) or evaluate:
                     self._log_means()
                     # Before the checkpoint: a run that is interrupted in between resumes from it.
-                    if evaluate or self._crossed(max(config.log_every, config.images // REPLAYED)):
+                    gap = max(config.log_every, config.images // REPLAYED)
+                    if evaluate or trainer.images // gap > self._planed // gap:
                         self._record_plane()
                     overdue = time.monotonic() - self._saved_at > config.checkpoint_seconds
                     if trainer.processes.any(overdue) or evaluate:
@@ -281,6 +284,7 @@ class TrainingLoop:
     def _record_plane(self) -> None:
         """For a training on 2D data, save what its report replays: samples, and the discriminator's field."""
         trainer = self.trainer
+        self._planed = trainer.images
         if self.run is None:
             return
         modality = trainer.objective.spec.modality

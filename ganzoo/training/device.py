@@ -54,11 +54,12 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except Exception as error:  # each backend raises its own
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise GanzooError(
-            f"Cannot use the device '{name}': {reason}.",
-            "Use --device cpu, or cuda if torch finds a GPU.",
-        ) from error
+        reason = str(error).splitlines()[0].partition(". ")[0].rstrip(".")  # torch lists all its backends after it
+        gpus = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        remedy = f"Use --device {' or '.join(['cpu', *gpus])}."
+        if not gpus and name.startswith("cuda"):
+            remedy = "Use --device cpu, or install a GPU driver and a build of torch that supports your GPU."
+        raise GanzooError(f"Cannot use the device '{name}': {reason}.", remedy) from error
     return device
 
 

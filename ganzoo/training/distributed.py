@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -254,7 +254,9 @@ class Replicas:
         """
         if self._processes.size == 1 or not self._whole:
             return
-        sums = torch.stack([b.double().sum() for b in self._whole]).tolist()
+        # Weighted by place, so that a mere exchange of values shows too.
+        places = [1 + torch.arange(b.numel(), device=b.device).view(b.shape) % 997 for b in self._whole]
+        sums = torch.stack([(b.double() * place).sum() for b, place in zip(self._whole, places, strict=True)]).tolist()
         extremes = self._processes.all_reduce_max([*sums, *(-one for one in sums)])
         if any(a != -b for a, b in zip(extremes[: len(sums)], extremes[len(sums) :], strict=True)):
             raise RunError(
@@ -292,18 +294,17 @@ class SyncedBatchNorm(_BatchNorm):
     """Batch normalisation with the mean and variance over the images of all processes.
 
     torch's own ``SyncBatchNorm`` works only on GPUs, and forbids a second derivative. Every process has the same number
-    of images, and calls the layer in the same order. In evaluation mode, each process may call it at any time.
+    of images, and calls the layer in the same order while ``exchanging``. At other times, each may call it alone.
 
     Attributes:
-        synced: Whether processes exchange statistics while training; False in the copy of a moving average, which each
-            process calls alone.
+        exchanging: Whether the processes take a step together.
     """
 
-    synced = True
+    exchanging: ClassVar[bool] = False
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (n, channels, ...), n images in this process."""
-        if not (self.synced and self.training):
+        if not (SyncedBatchNorm.exchanging and self.training):
             return super().forward(input)
         over, x = [0, *range(2, input.dim())], input.float()
         mean = _mean_of_all(x.mean(over))

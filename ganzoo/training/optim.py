@@ -20,7 +20,6 @@ from ganzoo.api.objective import Objective, Phase
 from ganzoo.config.checking import OWN, known
 from ganzoo.config.schema import Recipe, ScheduleConfig, initial
 from ganzoo.errors import GanzooError, nearest
-from ganzoo.training.distributed import SyncedBatchNorm
 
 MEASURED = (_BatchNorm, _SpectralNorm)
 """Modules whose buffers depend on the weights."""
@@ -37,8 +36,8 @@ class RoleOptimizer:
         name: An optimizer's name in lower case, see ``ganzoo.config.checking``.
         options: Keyword arguments of torch's class, ``lr`` among them. ``lr``, and each of the betas, may be a
             schedule, which ``Schedules`` applies.
-        captured_on: The device that an engine captures steps on; learning rate and scheduled betas are then tensors
-            there. None if steps are not captured.
+        captured_on: The device that an engine captures steps on; the learning rate is then a tensor there.
+            None if steps are not captured.
         lazy_scale: c from the function ``lazy_scale``: every learning rate is multiplied by c, and every beta raised to
             the power c.
 
@@ -72,14 +71,11 @@ class RoleOptimizer:
                     f"The engine 'cudagraph' cannot capture the optimizer '{name}'.",
                     "Use train.engine=eager, or another optimizer.",
                 )
-            if scheduled:
-                if name not in ("adam", "adamw"):
-                    raise GanzooError(
-                        f"The engine 'cudagraph' cannot capture scheduled betas of '{name}'.",
-                        "Use train.engine=eager, or Adam.",
-                    )
-                # Fused steps read betas as numbers, only once.
-                speed = {"foreach": True, "capturable": True}
+            if scheduled:  # torch's steps read betas as numbers, which a captured step would never read again
+                raise GanzooError(
+                    f"The engine 'cudagraph' cannot capture scheduled betas of '{name}'.",
+                    "Use train.engine=eager, or fixed betas.",
+                )
         try:
             self.inner = kind(network.parameters(), **speed, **options)  # type: ignore[arg-type]
         except (ValueError, RuntimeError, TypeError) as error:
@@ -91,8 +87,6 @@ class RoleOptimizer:
             # Not earlier: constructors check these values, so the host would wait for the device.
             for group in self.inner.param_groups:
                 group["lr"] = torch.tensor(float(group["lr"]), device=captured_on)
-                if scheduled:
-                    group["betas"] = tuple(torch.tensor(float(b), device=captured_on) for b in group["betas"])
 
     def set_lr(self, value: float) -> None:
         """Set the learning rate, before lazy scaling."""
@@ -107,11 +101,7 @@ class RoleOptimizer:
         """Set the betas, before lazy scaling."""
         values = [beta**self.lazy_scale for beta in values]
         for group in self.inner.param_groups:
-            if isinstance(group["betas"][0], Tensor):
-                for beta, value in zip(group["betas"], values, strict=True):
-                    beta.fill_(value)
-            else:
-                group["betas"] = tuple(values)
+            group["betas"] = tuple(values)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as tensors, named ``<parameter index>.<entry>``."""
@@ -221,9 +211,6 @@ class Ema:
         pairs = zip(self.networks.modules(), nn.ModuleDict(networks).modules(), strict=True)
         measured = [pair for pair in pairs if isinstance(pair[0], MEASURED) and list(pair[0].buffers(recurse=False))]
         self._measured: list[nn.Module] = [module for module, _ in measured]
-        for module in self._measured:
-            if isinstance(module, SyncedBatchNorm):
-                module.synced = False
         self._measured_buffers = [b for module, _ in measured for b in module.buffers(recurse=False)]
         self._trained_buffers = [b for _, source in measured for b in source.buffers(recurse=False)]
         self._reached = True

@@ -115,7 +115,8 @@ class StepGroup:
     def runs_in(self, index: int, total: int) -> bool:
         """Whether it runs in the ``index``-th of ``total`` steps, counted from 0."""
         phase = self.phases[0].phase
-        return phase.begin * total <= index < phase.end * total and index % phase.every_steps == 0
+        within = min(index, total - 1)  # steps that are undone again may go beyond the end
+        return phase.begin * total <= within < phase.end * total and index % phase.every_steps == 0
 
     @property
     def repeat(self) -> int:

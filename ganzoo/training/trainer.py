@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.api.adversarial import Augmentation, Regularizer
 from ganzoo.api.dataset import Dataset
-from ganzoo.api.objective import Networks
+from ganzoo.api.objective import Networks, Objective
 from ganzoo.build import assemble
 from ganzoo.config.schema import Recipe, initial
 from ganzoo.data import build_sampler
@@ -35,6 +35,7 @@ from ganzoo.training.distributed import (
     ALONE,
     Processes,
     Replicas,
+    SyncedBatchNorm,
     random_states,
     restore_random,
     sync_batch_norm,
@@ -110,8 +111,15 @@ class Trainer:
         if config.sync_batch_norm and processes.size > 1:
             sync_batch_norm(self.networks)
         for module in self.objective.modules():
-            if isinstance(module, Augmentation | Regularizer):
+            if isinstance(module, Augmentation | Objective | Regularizer):
                 module.processes = processes.size
+        rows = processes.rows(config.batch_size)
+        alone = len(range(*rows.indices(config.batch_size))) == 1
+        if alone and any(isinstance(module, nn.BatchNorm1d) for module in self.networks.modules()):
+            raise GanzooError(
+                "Batch normalisation takes at least two images, and a process has one of each batch.",
+                f"Set train.batch_size to at least {2 * processes.size}.",
+            )
         self._replicas = Replicas(processes, (self.networks, self.objective))
         networks = dict(self.networks.items())
         averaged = {role: self.networks[role] for role in self.objective.samples_with}
@@ -119,7 +127,6 @@ class Trainer:
         self.ema = Ema(averaged, initial(config.ema), ramp=ramp) if config.ema is not None else None
 
         data_seed = derive_seed(config.seed, "data")
-        rows = processes.rows(config.batch_size)
         self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
         self._sources = {name: dataset.columns[name] for name in self.objective.generates_from}
         self.steps = 0
@@ -188,7 +195,11 @@ class Trainer:
         """
         with numerics(self.recipe.train, self.precision, self.device):
             self.schedules.apply(self.images)
-            self._step(self.steps)
+            SyncedBatchNorm.exchanging = self.processes.size > 1
+            try:
+                self._step(self.steps)
+            finally:
+                SyncedBatchNorm.exchanging = False
         self.steps += 1
 
     @contextmanager

@@ -47,6 +47,9 @@ def test_the_same_command_starts_resumes_and_ends_well(tmp_path, call):
     code, out, err = call(*words(tmp_path), "--json")
     assert code == 0, err
     assert json.loads(out)["status"] == "done"
+    code, _, err = call(*words(tmp_path, "loss=hinge"))
+    assert code == 2
+    assert "was started with other settings" in err
     assert RunFolder.open(tmp_path / "run").info == run.info
 
 

@@ -231,6 +231,17 @@ def test_show_refusals(call, arguments, sentence):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [("train", "run"), ("resume", "run --resume"), ("generate", "sample"), ("score", "eval"), ("evaluate", "eval")],
+)
+def test_other_words_for_commands(call, word, name):
+    code, out, err = call(word, "vanilla-mnist")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"No such command '{word}'. Did you mean '{name}'? Try `")
+    assert err.count("\n") == 1
+
+
 def test_plugins_that_are_all_well(call):
     code, out, err = call("plugins")
     assert (code, err) == (0, "")

@@ -40,7 +40,7 @@ def test_one_command_from_a_folder_to_samples(photos, tmp_path, monkeypatch, cap
     err = capsys.readouterr().err
     assert not left.value.code, err
     assert err.startswith("dcgan-photos: dcgan-mnist on the pictures of photos\n")
-    assert "This run gets no scores. Install a plugin whose extractor" in err
+    assert "This run gets no scores: no metric of its recipe fits the dataset 'image-folder'. Install a plugin" in err
     assert "takes about" not in err  # a length was given
     run = RunFolder.open(out)
     assert run.info["shape"] == [3, 16, 16]

@@ -173,7 +173,7 @@ def test_the_command_refuses_another_domain_s_extractor_until_it_is_insisted_upo
     folder = folder_of_digits(mnist, tmp_path / "mine")
     out, given = tmp_path / "run", ["--data-dir", folder]
     said = " ".join(invoke("run", "vanilla-mnist", *settings(*FOLDER), *given, "--out", out).output.split())
-    assert "This run gets no scores. Install a plugin whose extractor was fitted to it" in said
+    assert "This run gets no scores: no metric of its recipe fits the dataset 'image-folder'. Install a plugin" in said
     assert "No scores: see above" in said
     assert "metric" not in said.split("No scores")[1]  # never an empty table
     assert RunFolder.open(out).scores() == []

@@ -67,6 +67,19 @@ def test_nothing_in_common_is_told():
     assert said([record(), record("is@tiny")], [record("kid@tiny")]) == sentence
 
 
+def test_scores_of_another_dataset_are_told_as_such():
+    def on(dataset, metric):
+        one = record(metric)
+        return {**one, "protocol": {**one["protocol"], "dataset": dataset}}
+
+    assert said([on("mnist", "fid@mnist-cnn")], [on("ring", "modes@ring"), on("grid", "modes@grid")]) == (
+        "elsewhere was scored on grid and ring, but this is mnist: scores of different datasets cannot be compared. "
+        "Name a run on the same dataset."
+    )
+    sentence = "elsewhere has none of these scores. Score it first, with `ganzoo eval`."
+    assert said([on("mnist", "fid@mnist-cnn")], [on("mnist", "fid@mnist-ae"), on("ring", "modes@ring")]) == sentence
+
+
 def test_a_file_of_scores(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(json.dumps(record(value=value)) for value in (1.0, 2.0)) + "\n\n")

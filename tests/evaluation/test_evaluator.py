@@ -10,7 +10,7 @@ import torch
 
 from ganzoo import ImageDataset, ModelMetric
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import reference
+from ganzoo.evaluation import reference, torch_fidelity
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.protocol import comparable, describe, identity
@@ -20,6 +20,12 @@ from ganzoo.evaluation.torch_fidelity import version as torch_fidelity_version
 from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def few_subsets(monkeypatch):
+    """How closely KID is estimated is tested elsewhere."""
+    monkeypatch.setattr(torch_fidelity, "KID_SUBSETS", 4)
 
 
 def evaluator_of(toy_zoo, metrics=("fid@tiny",), **options):
@@ -286,7 +292,7 @@ def test_against_the_training_split_the_floor_is_of_the_test_images(toy_zoo):
 
 def test_settings_of_a_metric_are_in_its_protocol(toy_zoo, noise):
     found = {name: one.protocol for name, one in scored(toy_zoo, noise(300)).items()}
-    assert (found["kid"]["subsets"], found["kid"]["subset_size"], found["kid"]["metric_seed"]) == (100, 300, 2020)
+    assert (found["kid"]["subsets"], found["kid"]["subset_size"], found["kid"]["metric_seed"]) == (4, 300, 2020)
     assert (found["is"]["splits"], found["recall"]["neighbours"], found["coverage"]["neighbours"]) == (10, 3, 5)
     assert found["memorisation"]["n_train"] == 900
     with pytest.raises(GanzooError, match="subset_size: 300 and 200"):

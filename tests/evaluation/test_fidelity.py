@@ -128,6 +128,7 @@ def test_the_kernel_distance_agrees_with_every_pair_written_out():
 
 
 def test_the_kernel_distance_of_one_distribution_is_about_zero_and_seeded(monkeypatch):
+    assert torch_fidelity.KID_SUBSETS == 100
     monkeypatch.setattr(torch_fidelity, "KID_SUBSETS", 20)
     one, other, far = torch.randn(3000, 16), torch.randn(3000, 16), torch.randn(3000, 16) + 0.2
     near = torch_fidelity.kernel_distance(one, other)[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +16,11 @@ from ganzoo.runs.checkpoint import read_checkpoint, save_checkpoint
 from ganzoo.training.trainer import Trainer
 
 ZOO = load_zoo()
+TRAINED_BY_OTHERS = (
+    *("*-gpu", "baseline-*", "vanilla-grid", "vanilla-stacked-mnist", "pacgan-stacked-mnist"),
+    *("f-gan-[hjprt]*", "relativistic-average-*", "least-squares-mnist", "softmax-mnist", "boundary-seeking-mnist"),
+)
+"""Recipes whose parts other recipes have too, but for losses without a state (tests/contract/test_losses.py)."""
 BATCH_SIZES = (8, 16, 32)
 """Each recipe trains with the smallest that it accepts."""
 
@@ -64,8 +71,9 @@ def bits(trainer: Trainer) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "name",
     [
-        # Large networks, of families that are here in small as well.
-        pytest.param(entry.name, marks=pytest.mark.full if entry.name.endswith("-gpu") else ())
+        pytest.param(
+            entry.name, marks=pytest.mark.full if any(fnmatch(entry.name, one) for one in TRAINED_BY_OTHERS) else ()
+        )
         for entry in ZOO.recipes
     ],
 )

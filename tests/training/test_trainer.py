@@ -132,7 +132,25 @@ def test_synced_batch_normalisation_is_of_its_layer_s_kind_and_alone_in_evaluati
         found = network[0].state_dict()[name]
         assert (found.device, found.dtype) == (tensor.device, tensor.dtype)
     images = torch.randn(4, 3, 2, 2)
-    torch.testing.assert_close(network[1].eval()(images), bare(images))  # no group of processes is needed
+    # No group of processes is needed in evaluation, nor outside of a step.
+    torch.testing.assert_close(network[1].eval()(images), bare(images))
+    torch.testing.assert_close(network[1].train()(images), bare.train()(images))
+
+
+def test_one_image_of_a_batch_is_refused_where_batches_are_normalised(mnist):
+    with pytest.raises(GanzooError, match=r"takes at least two images.* Set train\.batch_size to at least 2\."):
+        trainer(mnist, "train.batch_size=1", "networks.generator={name: mlp, hidden: [8, 8], norm: batch}")
+    trainer(mnist, "train.batch_size=1", "networks.generator.norm=none").step()
+
+
+def test_steps_beyond_the_end_are_as_the_last_since_a_rehearsal_may_take_some(mnist):
+    trained = trainer(mnist, "train.images=16", "train.batch_size=16")
+    trained.step()
+    before = weights(trained, "generator")
+    with trained.rehearsal():
+        trained.step()
+        assert not torch.equal(weights(trained, "generator"), before)
+    assert torch.equal(weights(trained, "generator"), before)
 
 
 def drawn_for_statistics(trained):

@@ -291,6 +291,10 @@ class SemiSupervised(Objective):
 
     def phases(self) -> list[Phase]:
         """The discriminator's phase, the generator's, and, less often, that of the classifier without a generator."""
+        if self.processes > 1:  # each would pick other images
+            raise GanzooError(
+                "A semi-supervised GAN keeps the labelled images of one process.", "Start it without torchrun."
+            )
         loss = self.match_features if self.generator == "feature-matching" else self.fool
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),

@@ -118,6 +118,13 @@ def test_labels_outside_of_the_pool_change_nothing_that_is_learned() -> None:
     assert all(torch.equal(one, other) for one, other in zip(honest, shuffled, strict=True))
 
 
+def test_several_processes_whose_pools_would_differ_are_refused() -> None:
+    objective, _ = built()
+    objective.processes = 2
+    with pytest.raises(GanzooError, match="without torchrun"):
+        objective.phases()
+
+
 @pytest.mark.parametrize("loss", ["feature-matching", "non-saturating"])
 def test_each_player_learns_from_its_own_phase(loss: str) -> None:
     objective, networks = built(generator=loss)
