@@ -7,25 +7,54 @@ import json
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
+from ganzoo.api.adversarial import Regularizer
+from ganzoo.api.priors import GaussianPrior
 from ganzoo.config import schema
+from ganzoo.config.checking import optimizer_options
+from ganzoo.registry.registry import Options
 
 PAGE = Path(__file__).with_name("keys.md")
 INTRODUCTION = """\
 # Every key of a recipe
 
-Written by `python docs/make_keys.py` from `ganzoo/config/schema.py`; change it there.
+Written by `python docs/make_keys.py` from `ganzoo/config/schema.py`, and for components from its own table.
 
 Where a value is a registered name, `{name: NAME, option: value, ...}` gives it options: `ganzoo list` shows the names,
 `ganzoo show NAME` the options. `--set train.batch_size=64` changes a key for one run. [recipes.md](recipes.md) is about
 the parts that take more than a name.
 """
-SECTIONS = {
+SECTIONS: dict[str, type[BaseModel] | tuple[str, Options, dict[str, str]]] = {
     "The recipe": schema.Recipe,
     "`dataset`": schema.DatasetConfig,
+    "`prior`": (
+        "Where latent codes come from.",
+        Options("prior", GaussianPrior),
+        {"dim": "Width of a latent code, for `gaussian` and `uniform`; `ganzoo show codes` has those of `codes`."},
+    ),
     "`networks.ROLE`": schema.NetworkConfig,
+    "`regularizers`": (
+        "A list of terms in a player's loss. Penalties have these options beside their own.",
+        Options("regularizer", Regularizer),
+        {
+            "weight": "Factor of the penalty: a number or a schedule. Many regularizers have another default.",
+            "every_steps": "Above 1, a step of its own on each `every_steps`-th step only, with that multiple of the "
+            "penalty. See [recipes.md](recipes.md#optimizers).",
+        },
+    ),
+    "`optimizers.ROLE`": (
+        "How a role is trained. Beside these keys there are the options of torch's class, such as `betas`.",
+        optimizer_options("adam"),
+        {
+            "name": "An optimizer of torch, in lower case. [recipes.md](recipes.md#optimizers) lists them.",
+            "lr": "Learning rate: a number or a schedule.",
+            "decay": "`linear` or `cosine`: `lr` falls to zero over the whole training.",
+            "lazy_scaling": "Scales `lr` and the betas to make up for the steps of lazy regularizers.",
+        },
+    ),
     "`phases.NAME`": schema.PhaseOverride,
     "`train`": schema.TrainConfig,
     "`train.init_from`": schema.InitFrom,
@@ -33,6 +62,8 @@ SECTIONS = {
     "`evaluate`": schema.EvaluateConfig,
     "A schedule, in the place of a number": schema.ScheduleConfig,
 }
+"""Parts of the schema; and of components, whose keys depend on their names, what those have in common: summary, options
+with their defaults, and meanings."""
 LEFT_OUT = {"name", "options"}  # the file's name, and options, which the introduction explains
 
 
@@ -40,13 +71,14 @@ def page() -> str:
     """The page's text."""
     parts = [INTRODUCTION]
     for title, section in SECTIONS.items():
-        about = attributes(section)
-        rows = [
-            f"| `{key}` | {default(section, key)} | {about[key]} |"
-            for key in section.model_fields
-            if key not in LEFT_OUT
-        ]
-        summary = inspect.cleandoc(section.__doc__ or "").partition("\n\n")[0].replace("``", "`")
+        if isinstance(section, tuple):
+            summary, options, about = section
+            defaults = {key: in_json(options.defaults[key]) if key in options.defaults else "required" for key in about}
+        else:
+            summary = inspect.cleandoc(section.__doc__ or "").partition("\n\n")[0].replace("``", "`")
+            about = attributes(section)
+            defaults = {key: default(section, key) for key in section.model_fields if key not in LEFT_OUT}
+        rows = [f"| `{key}` | {value} | {about[key]} |" for key, value in defaults.items()]
         parts.append(
             "\n".join([f"## {title}\n\n{summary}\n\n| key | default | meaning |\n| --- | --- | --- |", *rows, ""])
         )
@@ -68,6 +100,11 @@ def default(section: type[BaseModel], key: str) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):  # only a name, or a section of its own
         return f"`{value.name}`" if isinstance(value, schema.Component) else ""
+    return in_json(value)
+
+
+def in_json(value: Any) -> str:
+    """A default in JSON, without the quotes of text."""
     return "none" if value in ((), {}, None) else f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 
 

@@ -33,6 +33,8 @@ IN_OTHER_TESTS = {
     ("docs/tutorial.md", "bash"): "test_tutorial.py",
     ("docs/tutorial.md", "python"): "test_tutorial.py",
     ("plugins/README.md", "python"): "contract/test_plugin_guide.py",
+    ("plugins/README.md", "toml"): "contract/test_plugin_guide.py",
+    ("plugins/README.md", "yaml"): "contract/test_plugin_guide.py",
     ("docs/hooks.md", "text"): "test_hooks.py",
 }
 OTHER_PROGRAMS = re.compile(

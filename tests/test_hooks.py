@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from ganzoo.api import hookspecs
+from ganzoo.config.checking import OWN
 from ganzoo.registry.loading import HOOKS, Zoo, load_zoo
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -58,6 +59,12 @@ def test_every_hook_is_documented_with_its_exact_signature() -> None:
 def test_the_page_is_the_one_that_the_command_writes(name: str) -> None:
     written = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     assert written == maker(f"make_{name}").page(), f"run python docs/make_{name}.py"
+
+
+def test_the_keys_that_components_share_are_documented() -> None:
+    page = (DOCS / "keys.md").read_text(encoding="utf-8")
+    for key in ("dim", "lr", *OWN, "weight", "every_steps"):
+        assert f"\n| `{key}` | " in page, key
 
 
 def test_every_hook_is_tested() -> None:

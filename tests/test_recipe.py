@@ -119,7 +119,7 @@ def test_a_resolved_recipe_reads_back_to_the_same(load, zoo, tmp_path):
         "paper": None,
     }
     recipe = load(changes)
-    assert recipe.prior.options == {"dim": 62, "categorical": (10, 3), "continuous": 2}
+    assert recipe.prior.options == {"dim": 62, "categorical": (10, 3), "continuous": 2, "noise": "gaussian"}
     assert recipe.optimizers["recognition"].options["weight_decay"] == 0.01
     assert recipe.train.until == Until(metric="fid@mnist-cnn", below=3.0)
     (tmp_path / "again").mkdir()
@@ -222,6 +222,10 @@ def test_components_are_built_in_code_as_in_files():
             "Known: amsgrad, betas, decay, decoupled_weight_decay, eps, lazy_scaling, lr, weight_decay.",
         ),
         ({"optimizers.default": {"lr": 1e-4}}, "optimizers.default needs the key 'name'."),
+        (
+            {"regularizers": [{"nam": "r1", "weight": 1}]},
+            "regularizers.0 has no key 'nam'. Did you mean 'name'?",
+        ),
         ({"optimizers.default.name": "adamm"}, "optimizers.default: Unknown optimizer 'adamm'. Did you mean 'adam'?"),
         ({"optimizers.default.lr": "1e-4x"}, "optimizers.default.lr must be a number, not '1e-4x'."),
         ({"optimizers.default.lr": 0}, "optimizers.default.lr must be greater than 0, not 0."),
@@ -232,7 +236,12 @@ def test_components_are_built_in_code_as_in_files():
         ({"train.images": 0}, "train.images must be at least 1, not 0."),
         ({"train.images": 10**12 + 1}, "train.images must be at most 1000000000000, not 1000000000001."),
         ({"train.images": "1000"}, "train.images must be a whole number, not '1000'."),
-        ({"train.images": 1000.0}, "train.images must be a whole number, not 1000.0."),
+        ({"train.images": 1e5}, "train.images must be a whole number, not 100000.0. Write 100000."),
+        ({"train.threads": 2.0}, "train.threads must be 'auto' or a whole number, not 2.0. Write 2."),
+        (
+            {"train.engine": "fast"},
+            "train.engine must be 'eager', 'compile', 'cudagraph', 'compile-cudagraph' or 'auto', not 'fast'.",
+        ),
         ({"train.images": True}, "train.images must be a whole number, not true."),
         ({"train.batch_size": 65_537}, "train.batch_size must be at most 65536, not 65537."),
         ({"train.ema": 1}, "train.ema must be less than 1, not 1."),
@@ -264,6 +273,7 @@ def test_components_are_built_in_code_as_in_files():
             {"evaluate.metrics": ["fud@mnist-cnn"]},
             "evaluate.metrics.0: Unknown metric 'fud'. Did you mean 'fid'?",
         ),
+        ({"evaluate.metrics": ["fud"]}, "evaluate.metrics.0: Unknown metric 'fud'. Did you mean 'fid'?"),
         (
             {"evaluate.metrics": ["fid@mnist-cn"]},
             "evaluate.metrics.0: Unknown extractor 'mnist-cn'. Did you mean 'mnist-cnn'?",
@@ -304,8 +314,23 @@ def test_components_are_built_in_code_as_in_files():
             {"loss": "non-saturated"},
             "Unknown loss 'non-saturated'. Did you mean 'non-saturating'?",
         ),
-        ({"loss": {"name": "minimax", "slope": 1}}, "loss has no option 'slope'."),
-        ({"dataset": 3}, "dataset must be a mapping, not 3."),
+        (
+            {"networks": {"generater": "mlp", "discriminator": "mlp"}},
+            "networks has no key 'generater'. Did you mean 'generator'?",
+        ),
+        (
+            {"networks": {"generator": "mlp", "critic": "mlp"}},
+            "networks has no key 'critic'. Did you mean 'discriminator'?",
+        ),
+        ({"loss": {"name": "hinge", "margn": 2}}, "yaml: The loss 'hinge' takes no options. Remove 'margn'."),
+        ({"loss": "r1"}, "yaml: 'r1' is a regularizer, not a loss. Put it under 'regularizers'."),
+        ({"regularizers": ["hinge"]}, "regularizers.0: 'hinge' is a loss, not a regularizer. Put it under 'loss'."),
+        ({"augmentation": "r1"}, "'r1' is a regularizer, not an augmentation. Put it under 'regularizers'."),
+        ({"networks.generator": "autoencoder-mlp"}, "networks.generator: Unknown generator 'autoencoder-mlp'."),
+        ({"dataset": 3}, "dataset must be a name or a mapping, not 3."),
+        ({"augmentation": ["ada"]}, "augmentation must be a name or a mapping, not ['ada']."),
+        ({"networks.generator": ["mlp"]}, "networks.generator must be a name or a mapping, not ['mlp']."),
+        ({"train.init_from": 3}, "train.init_from must be text or a mapping, not 3."),
         ({"dataset": "mnis"}, "Unknown dataset 'mnis'. Did you mean 'mnist'?"),
         ({"regularizers": ["r1", {"name": "r2", "weight": "2"}]}, "regularizers.1.weight must be a number, not '2'."),
         ({"augmentation": "diffaug"}, "Unknown augmentation 'diffaug'."),
@@ -398,7 +423,34 @@ def test_unknown_recipes(zoo, tmp_path):
     with pytest.raises(GanzooError, match="No such file: .*missing.yaml"):
         load_recipe(str(tmp_path / "missing.yaml"), zoo)
     with pytest.raises(GanzooError, match="No such file:"):
-        load_recipe(tmp_path, zoo)
+        load_recipe(tmp_path / "missing", zoo)
+
+
+def test_a_folder_is_no_recipe(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my pngs").mkdir()
+    (tmp_path / "r1").mkdir()
+    (tmp_path / "r1" / "run.json").write_text("{}")
+    assert call("run", "r1") == (2, "", "r1 is a run folder. `ganzoo run --resume r1` resumes it.\n")
+    remedy = "`ganzoo run dcgan-mnist --data 'my pngs'` trains on the pictures in it."
+    assert call("run", "my pngs") == (2, "", f"my pngs is a folder, not a recipe. {remedy}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("summary: My GAN: a test", "line 1, column 16: mapping values are not allowed in this context. Put text that"),
+        ("train: {device: cuda: 1}", "Put text that holds ': ' into quotes."),
+        ("train:\n  images: 100\n   seed: 3", "not allowed in this context. Check the indentation of this line."),
+        ("train:\n\timages: 100", "line 2, column 1: found character that cannot start any token. Indent with spaces."),
+        ("train:\n  images: 100\n\tseed: 3", "line 3, column 1: found a tab character that violates indentation. Ind"),
+    ],
+)
+def test_mistakes_of_yaml_have_a_remedy(tmp_path, zoo, text, expected):
+    (tmp_path / "small.yaml").write_text(text)
+    with pytest.raises(GanzooError) as caught:
+        load_recipe(tmp_path / "small.yaml", zoo)
+    assert expected in str(caught.value)
 
 
 def test_an_inception_score_may_be_asked_for(load):
@@ -434,6 +486,11 @@ def test_an_inception_score_may_be_asked_for(load):
         ("optimizers.default.name=adamw", lambda r: r.optimizers["default"].options["betas"], (0.5, 0.999)),
         ("optimizers.generator.lr=1e-3", lambda r: r.optimizers["generator"].options["betas"], (0.5, 0.999)),
         ("optimizers.generator.lr=1e-3", lambda r: r.optimizers["default"].options["lr"], 2e-4),
+        (
+            "optimizers.generator={name: adam, lr: 1e-3}",
+            lambda r: r.optimizers["generator"].options["betas"],
+            (0.9, 0.999),
+        ),
     ],
 )
 def test_overrides(load, override, look, expected):
@@ -479,6 +536,19 @@ def test_spectral_norm_survives_another_network(load):
         ("train.images=[1", "--set train.images=[1, line"),
         ("train.images=*a", "anchors"),
         ("name=other", "--set name=other: the recipe has no key 'name'."),
+        ("zzz=3", "the recipe has no key 'zzz'. Known: augmentation, conditional, dataset, evaluate, loss, networks, "),
+        ("batch_size=64", "--set batch_size=64: the recipe has no key 'batch_size'. Did you mean 'train.batch_size'?"),
+        ("lr=1e-3", "--set lr=1e-3: the recipe has no key 'lr'. Did you mean 'optimizers.default.lr'?"),
+        ("train.lr=1e-3", "train has no key 'lr'. Did you mean 'optimizers.default.lr'?"),
+        ("z_dim=64", "the recipe has no key 'z_dim'. Did you mean 'prior.dim'?"),
+        ("weight=1", "Did you mean 'regularizers.0.weight' or 'regularizers.1.weight'?"),
+        ("train.until.below=2", "--set train.until.below=2: train.until needs the key 'metric'."),
+        ("augmentation.p=0.1", "--set augmentation.p=0.1: augmentation needs the key 'name'."),
+        ("loss=bigan", "--set loss=bigan: networks needs the key 'encoder'."),
+        (
+            "networks.critic=mlp",
+            "--set networks.critic=mlp: networks has no key 'critic'. Did you mean 'discriminator'?",
+        ),
         (
             "optimizers.default.name=adamm",
             "--set optimizers.default.name=adamm: optimizers.default: Unknown optimizer 'adamm'.",

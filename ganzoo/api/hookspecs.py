@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
-    from ganzoo.api.dataset import ImageDataset
+    from ganzoo.api.dataset import Dataset
     from ganzoo.api.metric import Extractor, Metric
     from ganzoo.api.objective import Objective
     from ganzoo.api.priors import Prior
@@ -46,7 +46,8 @@ class Register(Protocol[T_contra]):
             name: Lower-case words joined by hyphens, unique within its kind.
             factory: A class or function; see each hook for its positional parameters.
             summary: One line for ``ganzoo list``.
-            paper: Citation: authors, year, title, arXiv number.
+            paper: Citation: authors, year, title, arXiv number. Losses, regularizers and augmentations must cite one:
+                ``ganzoo check`` refuses those that do not. For your own method, give your name and the year.
             aliases: Other names that people type. They are not accepted, but the error message leads to ``name``.
 
         Raises:
@@ -111,8 +112,12 @@ def register_augmentations(register: Register[Augmentation]) -> None:
 
 
 @hookspec
-def register_datasets(register: Register[ImageDataset]) -> None:
-    """Add datasets: ``factory(split, folder, *, options...)`` gives the images of one split."""
+def register_datasets(register: Register[Dataset]) -> None:
+    """Add datasets: ``factory(split, folder, *, options...)`` gives the images of one split.
+
+    ``split`` is ``"train"`` or ``"test"``, and the factory itself divides the images; ``folder`` is the user's
+    ``--data-dir``, or None. ``ganzoo.ImageDataset`` is the old name of ``ganzoo.Dataset``.
+    """
 
 
 @hookspec

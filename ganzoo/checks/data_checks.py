@@ -61,7 +61,7 @@ def without_files(entry: Entry[Any]) -> None:
     require(
         isinstance(found, ImageDataset),
         f"{described(entry)} returns a {type(found).__name__}.",
-        "Return an ImageDataset.",
+        "Return a ganzoo.Dataset.",
     )
     require(
         (found.name, found.split) == (entry.name, "train"),

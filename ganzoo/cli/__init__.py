@@ -17,6 +17,7 @@ from types import FrameType, TracebackType
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ganzoo.cli.animate import animate
 from ganzoo.cli.authors import check, new
@@ -31,8 +32,23 @@ from ganzoo.cli.study import app as study
 from ganzoo.cli.terminal import LogHandler, say
 from ganzoo.errors import GanzooError, is_out_of_memory, one_line
 
+OTHER_WORDS = {"train": "run", "resume": "run --resume", "generate": "sample", "score": "eval"}
+"""What people call some commands; similar spellings are found without it."""
+
+
+class Commands(TyperGroup):
+    """The commands, with hints for other words."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names."""
+        if args[0] in OTHER_WORDS:
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{OTHER_WORDS[args[0]]}'?")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="ganzoo",
+    cls=Commands,
     help="A plugin-based GAN zoo: train, sample and score every GAN with one command.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

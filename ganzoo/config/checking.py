@@ -25,11 +25,23 @@ from ganzoo.config.schema import (
     is_schedule,
 )
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.registry import Entry, Options, check_domains
-from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
+from ganzoo.registry.registry import NETWORK_KINDS, Entry, Options, check_domains
+from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant
 
 if TYPE_CHECKING:
     from ganzoo.registry.loading import Zoo
+
+
+SECTIONS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(NETWORK_KINDS, "networks"),
+    "loss": "loss",
+    "regularizer": "regularizers",
+    "augmentation": "augmentation",
+    "dataset": "dataset",
+    "prior": "prior",
+    "tracker": "trackers",
+}
+"""The key of a recipe that names a component of each kind."""
 
 
 def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[ValidationIssue]]:
@@ -49,8 +61,13 @@ def against_zoo(recipe: Recipe, zoo: Zoo) -> tuple[dict[str, Any], list[Validati
     else:
         players = f"The loss '{recipe.loss.name}' trains {', '.join(roles)}."
         missing, extra = roles.keys() - recipe.networks.keys(), recipe.networks.keys() - roles.keys()
-        found += [ValidationIssue(("networks",), f"needs the key '{role}'", players, role) for role in sorted(missing)]
-        found += [ValidationIssue(("networks",), f"has no key '{role}'", players, role) for role in sorted(extra)]
+        hints = {role: meant(role, roles) for role in sorted(extra)}
+        for role in sorted(missing):
+            if f"Did you mean '{role}'?" not in hints.values():
+                found.append(ValidationIssue(("networks",), f"needs the key '{role}'", players, role))
+        for role, hint in hints.items():
+            remedy = hint if hint.startswith("Did you mean") else players
+            found.append(ValidationIssue(("networks",), f"has no key '{role}'", remedy, role))
     checked["networks"] = {
         role: _filled(recipe.networks[role], kind, ("networks", role), zoo, found)
         for role, kind in roles.items()
@@ -97,7 +114,13 @@ def _filled(
     try:
         entry = zoo.registry(kind).get(component.name)
     except GanzooError as error:
-        found.append(ValidationIssue(path, error.sentence, error.remedy, whole=True))
+        issue = ValidationIssue(path, error.sentence, error.remedy, whole=True)
+        found.append(_of_another_kind(component.name, kind, path, zoo) or issue)
+        return component
+    # Datasets and networks also have keys of ganzoo's own.
+    if type(component) is Component and not entry.options.types:
+        none = f"The {kind} '{component.name}' takes no options"
+        found += [ValidationIssue(path, none, f"Remove '{key}'.", key, whole=True) for key in component.options]
         return component
     scheduled: Sequence[str] = ("weight",) if kind == "regularizer" else ()
     if kind == "augmentation":
@@ -107,6 +130,18 @@ def _filled(
             made = entry.prototype({} if isinstance(entry.factory, type) else entry.check(first))
             scheduled = tuple(getattr(made, "scheduled", ()))
     return _checked(component, entry.check, scheduled, path, found)
+
+
+def _of_another_kind(name: str, kind: str, path: KeyPath, zoo: Zoo) -> ValidationIssue | None:
+    """What to say of a loss among the regularizers; None if nothing with another place in a recipe has that name."""
+    if kind not in SECTIONS or name in zoo.registry(kind).aliases:
+        return None
+    for other, section in SECTIONS.items():
+        if section != SECTIONS[kind] and name in zoo.registry(other):
+            is_one, is_none = (f"{'an' if one[0] in 'aeiou' else 'a'} {one}" for one in (other, kind))
+            sentence = f"'{name}' is {is_one}, not {is_none}"
+            return ValidationIssue(path, sentence, f"Put it under '{section}'.", whole=True)
+    return None
 
 
 def _optimizer(component: Component, role: str, found: list[ValidationIssue]) -> Component:
@@ -184,28 +219,35 @@ def _at(value: Any, key: str) -> Any:
     return value
 
 
+def wrong_metric(name: str, place: KeyPath, zoo: Zoo) -> Iterator[ValidationIssue]:
+    """What is wrong with a name such as ``fid@mnist-cnn``, which stands at ``place``."""
+    metric, at, extractor = name.partition("@")
+    if metric in zoo.metrics and not zoo.metric(metric).needs_features:
+        if at:
+            yield ValidationIssue(place, f"is '{name}'", f"Write {metric}, which needs no extractor.")
+        return
+    if not metric or (metric in zoo.metrics and not extractor):
+        yield ValidationIssue(place, f"is '{name}'", "Write <metric>@<extractor>, such as fid@mnist-cnn.")
+        return
+    if metric not in zoo.metrics:
+        metrics = [entry.name for entry in zoo.metrics]
+        error = unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
+        yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
+    extractors = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
+    if extractor and extractor not in extractors:
+        error = unknown("extractor", extractor, extractors, zoo.extractors.hint, zoo.extractors.aliases)
+        yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
+
+
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     """What is wrong with ``evaluate.metrics``, ``train.until`` and ``train.keep_best``: metrics come from plugins."""
-    extractors = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
     metrics = [entry.name for entry in zoo.metrics]
     for index, name in enumerate(recipe.evaluate.metrics):
-        place = ("evaluate", "metrics", index)
-        metric, at, extractor = name.partition("@")
-        if metric in metrics and not zoo.metric(metric).needs_features:
-            if at:
-                yield ValidationIssue(place, f"is '{name}'", f"Write {metric}, which needs no extractor.")
-            continue
-        if not (metric and extractor):
-            yield ValidationIssue(place, f"is '{name}'", "Write <metric>@<extractor>, such as fid@mnist-cnn.")
-            continue
-        if metric not in metrics:
-            error = unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
-            yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
-        elif zoo.metric(metric).needs_labels and not recipe.conditional:
+        wrong = list(wrong_metric(name, ("evaluate", "metrics", index), zoo))
+        yield from wrong
+        metric = None if wrong else zoo.metric(name.partition("@")[0])
+        if metric is not None and metric.needs_features and metric.needs_labels and not recipe.conditional:
             yield ValidationIssue((), f"scores '{name}', which needs conditional: true")
-        if extractor not in extractors:
-            error = unknown("extractor", extractor, extractors, zoo.extractors.hint, zoo.extractors.aliases)
-            yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
     for until in recipe.train.conditions:
         section = ("train", "until")
         waited = until.metric.partition("@")[0]

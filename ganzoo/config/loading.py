@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import re
+import shlex
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,13 @@ def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, ove
     parsed = [Override.parse(text) for text in overrides]
     recipe, found = _checked(apply_overrides(data, parsed, zoo), name, zoo)
     if recipe is None or found:
-        own = [] if all(issue.place for issue in found) else _checked(data, name, zoo)[1]
-        raise ValidationFailed(found, [_in_words(issue, Path(place), parsed, issue in own) for issue in found])
+        unchanged, own = _checked(data, name, zoo) if parsed else (None, [])
+        # Where the file alone is no recipe, its own mistakes are not all known.
+        by_override = [unchanged is not None and issue not in own for issue in found]
+        if unchanged is not None:
+            found = [_with_place(issue, unchanged) for issue in found]
+        sentences = [_in_words(issue, Path(place), parsed, new) for issue, new in zip(found, by_override, strict=True)]
+        raise ValidationFailed(found, sentences)
     return recipe
 
 
@@ -67,11 +73,28 @@ def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, 
     try:
         recipe = Recipe.model_validate({**given, "name": name})
     except ValidationError as error:
-        found += issues(error, Recipe, given)
+        found += issues(error, Recipe, given, filled_in=("name",))
     if recipe is not None:
         checked, more = against_zoo(recipe, zoo)
         recipe, found = recipe.model_copy(update=checked), [*found, *more]
     return recipe, found
+
+
+def _with_place(issue: ValidationIssue, recipe: Recipe) -> ValidationIssue:
+    """An unknown key with a hint, if the recipe has it elsewhere: ``lr`` is ``optimizers.default.lr``."""
+    if issue.key is None or not issue.verdict.startswith("has no key") or not issue.remedy.startswith("Known: "):
+        return issue
+    words = (issue.key, strict.SYNONYMS.get(issue.key))
+    places = [strict.dotted(path) for path in _paths(recipe.plain()) if path[-1] in words]
+    return replace(issue, remedy=f"Did you mean {' or '.join(map(repr, places[:3]))}?") if places else issue
+
+
+def _paths(value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Where each key and each item of a list is."""
+    if isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (*path, key)
+            yield from _paths(inner, (*path, key))
 
 
 def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
@@ -147,8 +170,16 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     if isinstance(source, str) and source in zoo.recipes:
         return zoo.recipes.get(source).create()
     path = Path(source)
-    if path.suffix in (".yaml", ".yml") or isinstance(source, Path) or os.path.isfile(path):  # noqa: PTH113 - False for a name that is too long
+    if path.suffix in (".yaml", ".yml") or os.path.isfile(path):  # noqa: PTH113 - False for a name that is too long
         return path
+    if os.path.isdir(source):  # noqa: PTH112 - likewise
+        word = shlex.quote(str(source))
+        if (path / "run.json").exists():
+            raise GanzooError(f"{source} is a run folder.", f"`ganzoo run --resume {word}` resumes it.")
+        remedy = f"`ganzoo run dcgan-mnist --data {word}` trains on the pictures in it."
+        raise GanzooError(f"{source} is a folder, not a recipe.", remedy)
+    if isinstance(source, Path):
+        return path  # which is missing, as reading it says
     return zoo.recipes.get(str(source)).create()  # raises, naming the nearest
 
 
@@ -184,10 +215,11 @@ def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
     return renamed
 
 
-def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override], in_file: bool) -> str:
+def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override], by_override: bool) -> str:
     to_blame = [override for override in overrides if override.concerns(issue.place)][-1:]
-    if not issue.place and not in_file:
-        to_blame = list(overrides)  # parts that do not fit together, wherever they are
+    if not to_blame and by_override:
+        # What made the section that lacks a key, or else all: parts that do not fit together, wherever they are.
+        to_blame = [override for override in overrides if override.concerns(issue.path)][-1:] or list(overrides)
     place = " ".join(f"--set {override.text}" for override in to_blame) or str(path)
     return f"{place}: {issue.sentence('the recipe')}"
 

@@ -51,6 +51,15 @@ def combination(verdict: str) -> PydanticCustomError:
     return PydanticCustomError("combination", "{verdict}", {"verdict": verdict})
 
 
+def refuse_unless_mapping(data: Any, expected: str) -> None:
+    """Refuse a value where a mapping, or what a validator has made into one, is expected.
+
+    Pydantic's own message would ask for a mapping alone.
+    """
+    if not isinstance(data, (dict, BaseModel)):
+        raise combination(f"must be {expected}, not {strict.shown(data)}")
+
+
 class Section(BaseModel):
     """A mapping with known keys, whose values are never turned into another type."""
 
@@ -139,6 +148,7 @@ class Component(Section):
     def _collect(cls, data: Any) -> Any:
         if isinstance(data, str):
             return {"name": data}
+        refuse_unless_mapping(data, "a name or a mapping")
         if not isinstance(data, dict) or (data.keys() <= cls.model_fields.keys() and "options" in data):
             return data
         own = {key: data[key] for key in data if key in cls.model_fields and key != "options"}
@@ -317,7 +327,10 @@ class InitFrom(Section):
     @model_validator(mode="before")
     @classmethod
     def _of_text(cls, data: Any) -> Any:
-        return {"source": data} if isinstance(data, str) else data
+        if isinstance(data, str):
+            return {"source": data}
+        refuse_unless_mapping(data, "text or a mapping")
+        return data
 
 
 EngineName = Literal["eager", "compile", "cudagraph", "compile-cudagraph"]
@@ -347,7 +360,7 @@ class TrainConfig(Section):
         until: Ends the training early: a score, or a list of scores that all have to be good enough at once.
         keep_best: One of ``evaluate.metrics``: the checkpoint with the best such score is kept beside the newest ones.
         log_every: Images between two log records.
-        checkpoint_seconds: Seconds between two checkpoints.
+        checkpoint_seconds: Seconds between two checkpoints; one is written at the next log point.
     """
 
     images: Images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,7 +163,7 @@ def counterparts(
 
     Returns:
         Values, None where a score has no counterpart; and a sentence for each that was only measured differently, or
-        one where nothing is like any of them.
+        one where nothing is like any of them, because it was scored on another dataset or not at all.
     """
     values: list[float | None] = []
     sentences = []
@@ -175,8 +175,20 @@ def counterparts(
             sentences.append(f"{metric}: {error.sentence}")
         values.append(None if other is None else float(other["value"]))
     if not sentences and all(value is None for value in values):
-        sentences.append(f"{where} has none of these scores. Score it first, with `ganzoo eval`.")
+        here, there = _datasets(protocol for _, protocol in coming), _datasets(other["protocol"] for other in others)
+        if here and there and not here & there:
+            theirs, ours = " and ".join(sorted(there)), " and ".join(sorted(here))
+            sentences.append(
+                f"{where} was scored on {theirs}, but this is scored on {ours}: scores of different datasets cannot be "
+                "compared. Name a run on the same dataset."
+            )
+        else:
+            sentences.append(f"{where} has none of these scores. Score it first, with `ganzoo eval`.")
     return values, list(dict.fromkeys(sentences))
+
+
+def _datasets(protocols: Iterable[Protocol]) -> set[str]:
+    return {str(protocol["dataset"]) for protocol in protocols if "dataset" in protocol}
 
 
 def _counterpart(metric: str, protocol: Protocol, others: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -288,7 +288,9 @@ def fitting_metrics(
         remedy = how_to_score(dataset.domain, zoo)
         if not metrics and headline(dataset.domain, zoo):
             remedy = "Ask for the dataset's headline: --set evaluate.metrics=[headline]."
-        sentences.append(f"This run gets no scores. {remedy}")
+        sentences.append(
+            f"This run gets no scores: no metric of its recipe fits the dataset '{dataset.domain}'. {remedy}"
+        )
     return [name for name in metrics if name in kept], sentences
 
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ganzoo.api.adversarial import AdversarialLoss, Augmentation, Regularizer
-    from ganzoo.api.dataset import ImageDataset
+    from ganzoo.api.dataset import Dataset
     from ganzoo.api.metric import Extractor
     from ganzoo.api.objective import Objective
     from ganzoo.api.tracker import Tracker
@@ -109,7 +109,7 @@ class Zoo:
     losses: Registry[AdversarialLoss | Objective] = field(default_factory=lambda: Registry("loss"))
     regularizers: Registry[Regularizer] = field(default_factory=lambda: Registry("regularizer"))
     augmentations: Registry[Augmentation] = field(default_factory=lambda: Registry("augmentation"))
-    datasets: Registry[ImageDataset] = field(default_factory=lambda: Registry("dataset"))
+    datasets: Registry[Dataset] = field(default_factory=lambda: Registry("dataset"))
     priors: Registry[Prior] = field(default_factory=lambda: Registry("prior"))
     extractors: Registry[Extractor] = field(default_factory=lambda: Registry("extractor"))
     metrics: Registry[Metric] = field(default_factory=lambda: Registry("metric"))
@@ -160,7 +160,10 @@ def load_zoo() -> Zoo:
         try:
             if name in first:
                 both = f"{first[name]} and {where}"
-                raise GanzooError(f"Two plugins are called '{name}', {both}; the second is left out.")
+                raise GanzooError(
+                    f"Two plugins are called '{name}', {both}; the second is left out.",
+                    "Rename one of the entry points or, in a package, one of the modules.",
+                )
             first[name] = where
             zoo.plugins.append(_load(found, zoo))
         except GanzooError as error:
@@ -302,7 +305,7 @@ def _load(source: _Source, zoo: Zoo) -> PluginInfo:
         if source.error:
             raise source.error
         with contained(f"{who} failed while registering"), _quiet(), preserved_global_state():
-            manager.register(plugin, name=point.name)
+            _register(manager, plugin, point.name, who)
             _check_hooks(manager, plugin, who)
             for hook, kind in HOOKS.items():
                 add = _file_callback if kind in SUMMARIES else _callback
@@ -312,6 +315,19 @@ def _load(source: _Source, zoo: Zoo) -> PluginInfo:
             zoo.registry(entry.kind).discard(entry.name)
         raise GanzooError(f"{who} is refused: {error}" if who not in str(error) else str(error)) from error
     return PluginInfo(point.name, distribution, registered, point.value)
+
+
+def _register(manager: pluggy.PluginManager, plugin: Any, name: str, who: str) -> None:
+    try:
+        manager.register(plugin, name=name)
+    except pluggy.PluginValidationError as error:
+        for hook in HOOKS:
+            parameters = inspect.signature(getattr(plugin, hook, lambda: None)).parameters
+            if set(parameters) - {"register"}:
+                raise GanzooError(
+                    f"{who} has {hook}({', '.join(parameters)}).", "Its only parameter must be called 'register'."
+                ) from error
+        raise
 
 
 def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
@@ -335,7 +351,7 @@ def _callback(
         name: str,
         factory: Callable[..., Any],
         *,
-        summary: str,
+        summary: str = "",  # where it is missing, the registry names the culprit
         paper: str | None = None,
         aliases: Sequence[str] = (),
     ) -> None:
@@ -345,6 +361,7 @@ def _callback(
         registry.add(entry)
         registered.append(entry)
 
+    register.__qualname__ = "register"  # the name in Python's errors about its arguments
     return register
 
 
@@ -359,6 +376,7 @@ def _file_callback(
         summary = text.get(SUMMARIES[kind], "")
         add(path.stem, lambda: path, summary=summary, paper=text.get("paper"), aliases=aliases)
 
+    register.__qualname__ = "register"
     return register
 
 

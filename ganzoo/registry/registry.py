@@ -92,8 +92,14 @@ class Options:
         try:
             return create_model("Options", __base__=_NoOptions, **fields) if fields else _NoOptions
         except (PydanticUserError, TypeError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise GanzooError(f"The {self.subject} has an option whose type cannot be checked: {reason}.") from error
+            if len(types) > 1:  # one of them is to blame
+                for name, kind in types.items():
+                    self._build({name: kind})
+            named = " and ".join(f"'{name}' of type {inspect.formatannotation(self.types[name])}" for name in types)
+            raise GanzooError(
+                f"The {self.subject} has an option {named}, which cannot be checked.",
+                "Use int, float, bool, str, Literal or Sequence.",
+            ) from error
 
     def _check_defaults(self) -> None:
         try:
@@ -362,8 +368,9 @@ class Registry(Generic[T]):
         """Add an entry.
 
         Raises:
-            GanzooError: Its name is malformed or taken, its summary is empty, its factory cannot be called, its options
-                cannot be checked, or an extractor's ``domains`` are not names.
+            GanzooError: Its name is malformed or taken, its summary is empty, its factory is not a class or function,
+                its options cannot be checked, an extractor's ``domains`` are not names, or a metric lacks ``better`` or
+                ``range``.
         """
         check_name(entry.kind, entry.name)
         taken = self._entries.get(entry.name)
@@ -374,7 +381,9 @@ class Registry(Generic[T]):
                 "Names are unique within a kind; rename one.",
             )
         if not isinstance(entry.summary, str) or not entry.summary.strip() or "\n" in entry.summary.strip():
-            raise GanzooError(f"The {entry.kind} '{entry.name}' needs a one-line summary.")
+            raise GanzooError(
+                f"The {entry.kind} '{entry.name}' has no one-line summary.", 'Register it with summary="...".'
+            )
         if entry.paper is not None and (not isinstance(entry.paper, str) or not entry.paper.strip()):
             raise GanzooError(
                 f"The {entry.kind} '{entry.name}' has a paper that is not text.", "Give a citation or None."
@@ -387,9 +396,18 @@ class Registry(Generic[T]):
                 f"{entry.factory!r}, which cannot be called.",
                 "Register a class or a function.",
             )
+        # A network can be called too, but that does not make another network.
+        if isinstance(entry.factory, base_classes().get(entry.kind, ())):
+            made = type(entry.factory).__name__
+            raise GanzooError(
+                f"The {self.kind} '{entry.name}' was registered with a finished {made}.",
+                f"Register the class {made}, or a function that returns a new one on each call.",
+            )
         _ = entry.options
         if entry.kind == "extractor":
             check_domains(entry.name, entry.factory)
+        if entry.kind == "metric":
+            _check_declared(entry.name, entry.factory)
         self._entries[entry.name] = entry
 
     def discard(self, name: str) -> None:
@@ -427,6 +445,26 @@ class Registry(Generic[T]):
     def in_order(self) -> list[Entry[T]]:
         """All entries in the order in which they were registered."""
         return list(self._entries.values())
+
+
+def _check_declared(name: str, factory: Any) -> None:
+    """Refuse a metric's class that lacks ``better`` or ``range`` and has no constructor that could set them.
+
+    Raises:
+        GanzooError: It lacks one.
+    """
+    from ganzoo.api.metric import Metric
+
+    if not isinstance(factory, type) or not issubclass(factory, Metric) or factory.__init__ is not Metric.__init__:
+        return
+    for attribute, example in (
+        ("better", '"lower", "higher" or "neither"'),
+        ("range", 'its values in words: "0 to 1"'),
+    ):
+        if not hasattr(factory, attribute):
+            raise GanzooError(
+                f"The metric '{name}' has no attribute '{attribute}'.", f"Set it in the class, to {example}."
+            )
 
 
 def check_name(kind: str, name: Any) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -112,8 +113,8 @@ def parse(text: str, source: str) -> Any:
         _refuse_surprises(text, source)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise GanzooError(f"{_place(source, mark)}: {error.problem or error.context}.") from error
+        mark, problem = error.problem_mark or error.context_mark, str(error.problem or error.context)
+        raise GanzooError(f"{_place(source, mark)}: {problem}.", _yaml_remedy(problem, text, mark)) from error
     except (yaml.YAMLError, ValueError) as error:
         raise GanzooError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from error
 
@@ -152,6 +153,19 @@ def _surprise(event: yaml.Event, depth: int, documents: int) -> str:
     return "" if tag is None else f"the tag {tag} is not allowed; write a plain value"
 
 
+def _yaml_remedy(problem: str, text: str, mark: Any) -> str:
+    """What to do about the commonest mistakes in YAML: ': ' in text, and wrong indentation."""
+    lines = text.splitlines()
+    if mark is None or mark.line >= len(lines):
+        return ""
+    before, rest = lines[mark.line][: mark.column], lines[mark.line][mark.column :]
+    if rest.startswith("\t") and not before.strip():
+        return "Indent with spaces."
+    if rest.startswith(":") and re.search(r":\s", before):
+        return "Put text that holds ': ' into quotes."
+    return "Check the indentation of this line." if problem.startswith("mapping values") else ""
+
+
 def _place(source: str, mark: Any) -> str:
     return source if mark is None else f"{source}, line {mark.line + 1}, column {mark.column + 1}"
 
@@ -164,6 +178,7 @@ SHOWN = 5
 SYNONYMS: Mapping[str, str] = {
     "beta1": "betas",
     "batch": "batch_size",
+    "critic": "discriminator",
     "criterion": "loss",
     "epochs": "images",
     "generator": "networks",
@@ -258,7 +273,9 @@ def dotted(path: KeyPath) -> str:
     return ".".join(map(str, path))
 
 
-def issues(error: ValidationError, model: type[BaseModel], data: Any, noun: str = "key") -> list[ValidationIssue]:
+def issues(
+    error: ValidationError, model: type[BaseModel], data: Any, noun: str = "key", filled_in: Collection[str] = ()
+) -> list[ValidationIssue]:
     """Every mistake that pydantic found.
 
     Args:
@@ -266,17 +283,29 @@ def issues(error: ValidationError, model: type[BaseModel], data: Any, noun: str 
         model: The model that was validated.
         data: What was given to it.
         noun: What a key is called.
+        filled_in: Keys at the top that ganzoo sets itself; hints leave them out.
     """
     found: list[ValidationIssue] = []
     expected: dict[KeyPath, list[str]] = {}
     values: dict[KeyPath, Any] = {}
-    for details in error.errors(include_url=False):
+    errors = error.errors(include_url=False)
+    for details in errors:
         loc, kind = details["loc"], details["type"]
         if kind == "extra_forbidden":
-            hint = meant(str(loc[-1]), known_keys(model, loc[:-1]))
+            known = [key for key in known_keys(model, loc[:-1]) if len(loc) > 1 or key not in filled_in]
+            hint = meant(str(loc[-1]), known)
             found.append(ValidationIssue(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint, str(loc[-1])))
         elif kind == "missing":
-            found.append(ValidationIssue(path_in(data, loc[:-1]), f"needs the {noun} '{loc[-1]}'", key=str(loc[-1])))
+            path, key = path_in(data, loc[:-1]), str(loc[-1])
+            given: Any = reduce(getitem, path, data)
+            # A component takes every other key for an option, even a misspelt 'name'.
+            typos = get_close_matches(key, map(str, given)) if key == "name" else []
+            if typos:
+                found.append(ValidationIssue(path, f"has no {noun} '{typos[0]}'", f"Did you mean '{key}'?", typos[0]))
+            else:
+                found.append(ValidationIssue(path, f"needs the {noun} '{key}'", key=key))
+        elif kind == "too_short" and any(other["loc"][: len(loc)] == loc != other["loc"] for other in errors):
+            pass  # pydantic does not count the items that it refuses
         elif kind == "union_tag_not_found":
             found.append(ValidationIssue(path_in(data, loc), f"needs the {noun} 'name'", key="name"))
         elif kind == "combination":
@@ -288,8 +317,10 @@ def issues(error: ValidationError, model: type[BaseModel], data: Any, noun: str 
             expected.setdefault(path, []).append(_expected(details))
     # A union reports each of its members; together they are one mistake.
     for path, wanted in expected.items():
-        choices = " or ".join(dict.fromkeys(wanted))
-        found.append(ValidationIssue(path, f"must be {choices}, not {shown(values[path])}"))
+        value = values[path]
+        is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15  # as in 1e5
+        remedy = f"Write {value:.0f}." if is_whole and EXPECTED["int_type"] in wanted else ""
+        found.append(ValidationIssue(path, f"must be {_any_of(wanted)}, not {shown(value)}", remedy))
     return _without_echoes(found)
 
 
@@ -345,6 +376,15 @@ def _without_echoes(found: list[ValidationIssue]) -> list[ValidationIssue]:
         for issue in found
         if not issue.verdict.startswith("needs") or (issue.path, f"Did you mean '{issue.key}'?") not in hints
     ]
+
+
+def _any_of(wanted: Iterable[str]) -> str:
+    """``'auto', 'fp32' or a whole number``; each may be such a list itself."""
+    first, *more = dict.fromkeys(wanted)
+    if not more:
+        return first
+    choices, _, last = ", ".join([first, *more]).replace(" or ", ", ").rpartition(", ")
+    return f"{choices} or {last}"
 
 
 def _expected(details: ErrorDetails) -> str:

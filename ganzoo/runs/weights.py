@@ -224,6 +224,19 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
     return recipe.model_copy(update={"train": train}), tensors
 
 
+def _difference(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
+    """The first difference between given weights and those that a network has; empty if they fit."""
+    if not given.keys() & wanted.keys():
+        return "it has none of this network's parameters"
+    for name in wanted:
+        if name in given and given[name].shape != wanted[name].shape:
+            return f"its {name} has the shape {list(given[name].shape)}, not {list(wanted[name].shape)}"
+    for name in (*wanted, *given):
+        if name not in given or name not in wanted:
+            return f"it has no {name}" if name in wanted else f"it has {name}, which this network lacks"
+    return ""
+
+
 def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log: Callable[[str], None]) -> None:
     """Give a trainer's networks, and their averages, the weights of another run; optimizers start from scratch.
 
@@ -256,7 +269,7 @@ def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log
             if role in averaged:
                 averaged[role].load_state_dict(average)
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:300].rstrip(".")
+            reason = _difference(trained, network.state_dict()) or " ".join(str(error).split())[:300].rstrip(".")
             raise GanzooError(
                 f"The {role} of {source} does not fit the recipe '{trainer.recipe.name}': {reason}.",
                 "Start from a run of the same networks.",

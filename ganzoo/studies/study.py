@@ -15,14 +15,14 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 
 from ganzoo.api.metric import ModelMetric, Scale
-from ganzoo.config.checking import headline
+from ganzoo.config.checking import headline, wrong_metric
 from ganzoo.config.loading import load_recipe
-from ganzoo.config.schema import HEADLINE, Images, MetricName, Recipe, Section, combination
+from ganzoo.config.schema import HEADLINE, Images, MetricName, Recipe, Section, combination, refuse_unless_mapping
 from ganzoo.errors import GanzooError, nearest, unknown
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import check_name
-from ganzoo.registry.strict import ValidationFailed, issues
+from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 from ganzoo.studies.matrix import Job, job_of
 
 BASELINE: Final = "baseline"
@@ -54,7 +54,10 @@ class Variant(Section):
     @model_validator(mode="before")
     @classmethod
     def _of_list(cls, data: Any) -> Any:
-        return {"overrides": data} if isinstance(data, list | tuple) else data
+        if isinstance(data, list | tuple):
+            return {"overrides": data}
+        refuse_unless_mapping(data, "a list of overrides or a mapping")
+        return data
 
 
 class Measure(Section):
@@ -81,6 +84,7 @@ class Measure(Section):
     def _of_name(cls, data: Any) -> Any:
         if isinstance(data, str):
             return {"metric": data, "name": data}
+        refuse_unless_mapping(data, "a metric or a mapping")
         return {"name": data.get("metric"), **data} if isinstance(data, dict) else data
 
     @model_validator(mode="after")
@@ -160,6 +164,7 @@ class Range(Section):
     def _of_list(cls, data: Any) -> Any:
         if isinstance(data, list | tuple):
             return {"choices": data}
+        refuse_unless_mapping(data, "a list of choices or a mapping")
         if isinstance(data, dict):  # 1 and 0.5 are both numbers
             return {k: float(v) if k in ("low", "high") and type(v) is int else v for k, v in data.items()}
         return data
@@ -478,12 +483,23 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     try:
         study = Study.model_validate(given)
     except ValidationError as error:
-        found = issues(error, Study, given)
-        raise ValidationFailed(found, [f"{path}: {issue.sentence('the study')}" for issue in found]) from error
+        raise _refusal(issues(error, Study, given, filled_in=("name",)), path) from error
+    wrong = [
+        issue
+        for index, measure in enumerate(study.measures)
+        if measure.metric != HEADLINE
+        for issue in wrong_metric(measure.metric, ("measures", index), zoo)
+    ]
+    if wrong:
+        raise _refusal(wrong, path)
     study = _with_headline(study, zoo)
     for sentence, remedy in _wrong_names(study, zoo):
         raise GanzooError(f"{path}: {sentence}", remedy)
     return study
+
+
+def _refusal(found: Sequence[ValidationIssue], path: Path) -> ValidationFailed:
+    return ValidationFailed(found, [f"{path}: {issue.sentence('the study')}" for issue in found])
 
 
 def _find(source: str | Path, zoo: Zoo) -> Path:
@@ -513,8 +529,6 @@ def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
     names = [measure.name for measure in study.measures]
     if len(set(names)) < len(names):
         yield "two measures have the same name.", "Give one of them another 'name'."
-    for measure in study.measures:
-        zoo.metrics.get(measure.metric.partition("@")[0])
     if study.search is not None and study.measures[0].better(zoo) == "neither":
         yield (
             f"its search is decided by '{names[0]}', of which neither more nor less is better.",

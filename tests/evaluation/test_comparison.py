@@ -73,8 +73,8 @@ def test_scores_of_another_dataset_are_told_as_such():
         return {**one, "protocol": {**one["protocol"], "dataset": dataset}}
 
     assert said([on("mnist", "fid@mnist-cnn")], [on("ring", "modes@ring"), on("grid", "modes@grid")]) == (
-        "elsewhere was scored on grid and ring, but this is mnist: scores of different datasets cannot be compared. "
-        "Name a run on the same dataset."
+        "elsewhere was scored on grid and ring, but this is scored on mnist: scores of different datasets cannot be "
+        "compared. Name a run on the same dataset."
     )
     sentence = "elsewhere has none of these scores. Score it first, with `ganzoo eval`."
     assert said([on("mnist", "fid@mnist-cnn")], [on("mnist", "fid@mnist-ae"), on("ring", "modes@ring")]) == sentence

@@ -197,8 +197,10 @@ def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registere
     [
         (
             ["networks.generator.hidden=[8]"],
-            "The generator of .* does not fit the recipe 'vanilla-ring': .*size mismatch",
+            r"The generator of .* does not fit the recipe 'vanilla-ring': its \S+ has the shape \[.*\], not \[8, ",
         ),
+        (["networks.generator.name=dcgan"], "'vanilla-ring': it has none of this network's parameters"),
+        (["networks.generator.norm=batch"], r"'vanilla-ring': it has no \S+\. Start from"),
         (['train.freeze=["discriminator.*"]'], "leaves the phase 'discriminator' nothing to train"),
         (['train.freeze=["discriminator.trnk.0.weight"]'], "no parameter is called .*Did you mean"),
         ([f"train.init_from.sha256={'0' * 64}"], "are not those that train.init_from.sha256 names"),

@@ -114,7 +114,28 @@ def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, mon
         (("than: r1", "than: hinge"), "compares 'hinge' with itself"),
         (("seeds: 3", "seeds: 1"), "seeds must be at least 2"),
         (("seeds: 3", "seed: 3"), "has no key 'seed'"),
-        (("- fid@mnist-cnn\n", "- fud@mnist-cnn\n"), "Unknown metric 'fud'. Did you mean 'fid'?"),
+        (("- fid@mnist-cnn\n", "- fud@mnist-cnn\n"), "yaml: measures.0: Unknown metric 'fud'. Did you mean 'fid'?"),
+        (
+            ("- fid@mnist-cnn\n", "- fid\n"),
+            "yaml: measures.0 is 'fid'. Write <metric>@<extractor>, such as fid@mnist-cnn.",
+        ),
+        (
+            ("- fid@mnist-cnn\n", "- headline\n  - fid@mnist-cn\n"),
+            "yaml: measures.1: Unknown extractor 'mnist-cn'. Did you mean 'mnist-cnn'?",
+        ),
+        (("- fid@mnist-cnn\n", "- 3\n"), "yaml: measures.0 must be a metric or a mapping, not 3."),
+        (
+            ('["regularizers=[{name: r1, weight: 1.0}]"]', "regularizers=[]"),
+            "variants.r1 must be a list of overrides or a mapping, not 'regularizers=[]'.",
+        ),
+        (
+            ("seeds: 3", "zzz: 3"),
+            "the study has no key 'zzz'. Known: baseline, baseline_seeds, claims, measures, notes,",
+        ),
+        (
+            ("measures:\n", "search: {ranges: {train.batch_size: 32}}\nmeasures:\n"),
+            "search.ranges.train.batch_size must be a list of choices or a mapping, not 32.",
+        ),
         (("below: 50", "below: 50, above: 3"), "more than one of"),
         (
             ("measures:\n", "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - class-entropy@mnist-cnn\n"),
@@ -126,6 +147,12 @@ def test_a_mistake_is_named(write, change, sentence):
     with pytest.raises(GanzooError) as found:
         write(change)
     assert sentence in str(found.value)
+
+
+def test_a_measure_that_is_refused_is_one_mistake(write):
+    with pytest.raises(GanzooError) as found:
+        write(("  - fid@mnist-cnn\n", ""), ("below: 50", "at_image: 100"))
+    assert str(found.value).endswith("penalty.yaml: measures.0 has no key 'at_image'. Did you mean 'at_images'?")
 
 
 def test_a_row_whose_recipe_waits_for_a_score_and_keeps_the_best_is_trained_so(write, zoo):
