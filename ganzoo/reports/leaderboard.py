@@ -101,7 +101,7 @@ class Finding:
         paper: The paper that makes it.
         on: The measure that decides.
         effect: The effect in words, with its interval.
-        decided: Whether the verdict is one of the first two.
+        decided: Whether the verdict is one of the first two, and no other view of the same scores says the opposite.
     """
 
     verdict: str

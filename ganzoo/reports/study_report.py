@@ -163,19 +163,15 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
         if not one.is_whole:
             continue
         page = f"{STUDIES}/{one.study.name}.html"
-        findings = tuple(
-            Finding(
-                verdict.outcome.value,
-                claim.says,
-                claim.paper,
-                claim.on,
-                _effects(verdict, by_other_views(one, claim, zoo)),
-                decided=verdict.outcome in (Outcome.HOLDS, Outcome.DOES_NOT_HOLD),
-            )
-            for claim, verdict in zip(one.study.claims, judged, strict=True)
-        )
+        findings = []
+        for claim, verdict in zip(one.study.claims, judged, strict=True):
+            views = by_other_views(one, claim, zoo)
+            decided = verdict.outcome in (Outcome.HOLDS, Outcome.DOES_NOT_HOLD)
+            decided = decided and not any(_opposed(verdict, other) for _, other in views)
+            effects = _effects(verdict, views)
+            findings.append(Finding(verdict.outcome.value, claim.says, claim.paper, claim.on, effects, decided=decided))
         there = page if (results / page).is_file() else None
-        made.append(Answer(one.study.name, one.study.question, there, findings))
+        made.append(Answer(one.study.name, one.study.question, there, tuple(findings)))
     return sorted(made, key=lambda answer: (not any(one.decided for one in answer.findings), answer.name))
 
 
@@ -213,6 +209,14 @@ def _effect(verdict: Verdict) -> str:
         return "–"
     low, high = verdict.interval
     return f"×{figure(verdict.effect)} ({figure(low)} to {figure(high)})"
+
+
+def _opposed(verdict: Verdict, other: Verdict) -> bool:
+    """Whether both intervals leave out 1, on different sides of it."""
+    if verdict.interval is None or other.interval is None:
+        return False
+    (low, high), (other_low, other_high) = verdict.interval, other.interval
+    return (low > 1 and other_high < 1) or (high < 1 and other_low > 1)
 
 
 def _effects(verdict: Verdict, views: Views) -> str:
@@ -287,6 +291,7 @@ def html(
         ],
         "all_claims": claims,
         "effect": _effect,
+        "opposed": _opposed,
         "tone": {Outcome.HOLDS: "good", Outcome.DOES_NOT_HOLD: "bad"},
         "forest": _forest(study, judged),
         "about_effects": EFFECT,

@@ -10,6 +10,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.reports.study_report import html, write_pages
 from ganzoo.studies.records import Ledger, RunRecord, ScoredRun
 from ganzoo.studies.study import BASELINE, load_study
+from ganzoo.studies.verdicts import Outcome
 
 MARKUP = "<script>document.title = 'owned'</script> & more"
 STUDY = f"""\
@@ -94,7 +95,8 @@ def test_what_another_view_says_stands_beside_the_verdict(made):
     for verdict, ((name, other),) in zip(made.verdicts, made.views, strict=True):
         assert name == "fid@mnist-ae"
         assert other.effect == pytest.approx(1 / verdict.effect)
-        assert f"By fid@mnist-ae: ×{other.effect:.3g}" in text
+        opposed = ", which says the opposite" if verdict.outcome is Outcome.HOLDS else ""
+        assert f"By fid@mnist-ae{opposed}: ×{other.effect:.3g}" in text
         assert f"; ×{other.effect:.3g}" in index
     told = made.plain()["claims"][0]["by_other_views"]
     assert told == [{"on": name, "effect": other.effect, "interval": other.interval} for name, other in made.views[0]]
