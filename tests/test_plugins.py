@@ -98,12 +98,6 @@ def plugin_named(found, name):
     return [plugin for plugin in found.plugins if plugin.name == name]
 
 
-def test_an_unknown_name_says_which_plugin_may_have_brought_it(install):
-    install("broken-package", broken="raise ValueError")
-    with pytest.raises(GanzooError, match=r"Plugins that were refused may provide it: 'broken'; see `ganzoo plugin"):
-        zoo().losses.get("nice-loss")
-
-
 def test_what_a_plugin_registers_bears_its_name(install):
     install("nice-package", version="2.3", nice=LOSS.format(name="nice-loss"))
     found = zoo()
