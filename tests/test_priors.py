@@ -53,13 +53,6 @@ def test_codes_lie_behind_the_noise_in_their_order() -> None:
     assert 0.999 < continuous.max() < 1
 
 
-def test_the_noise_beside_codes_may_be_uniform() -> None:
-    noise = CodesPrior(dim=2, categorical=(3,), continuous=1, noise="uniform").sample(MANY, seeded(), CPU)[:, :2]
-    assert -1 <= noise.min() < -0.99
-    assert 0.99 < noise.max() < 1
-    assert noise.std().item() == pytest.approx(3**-0.5, rel=0.02)
-
-
 def test_codes_are_independent_of_one_another() -> None:
     z = CodesPrior(dim=1, categorical=(2, 2), continuous=1).sample(MANY, seeded(), CPU)
     correlation = torch.corrcoef(z[:, [0, 1, 3, 5]].T)

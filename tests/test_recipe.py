@@ -119,7 +119,7 @@ def test_a_resolved_recipe_reads_back_to_the_same(load, zoo, tmp_path):
         "paper": None,
     }
     recipe = load(changes)
-    assert recipe.prior.options == {"dim": 62, "categorical": (10, 3), "continuous": 2, "noise": "gaussian"}
+    assert recipe.prior.options == {"dim": 62, "categorical": (10, 3), "continuous": 2}
     assert recipe.optimizers["recognition"].options["weight_decay"] == 0.01
     assert recipe.train.until == Until(metric="fid@mnist-cnn", below=3.0)
     (tmp_path / "again").mkdir()

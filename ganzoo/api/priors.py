@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -82,7 +82,7 @@ class UniformPrior(Prior):
 
 @dataclass(frozen=True, kw_only=True)
 class CodesPrior(Prior):
-    """Noise beside structured codes (InfoGAN, Chen et al. 2016): the noise, then one-hot codes, then U(-1, 1) codes.
+    """Noise beside structured codes (InfoGAN, Chen et al. 2016): N(0, I), then one-hot codes, then U(-1, 1) codes.
 
     The columns are laid out in that order: ``dim`` of noise, each of ``categorical`` one-hot, ``continuous``.
 
@@ -90,14 +90,12 @@ class CodesPrior(Prior):
         dim: Width of the noise.
         categorical: Number of values of each categorical code.
         continuous: Number of continuous codes.
-        noise: Distribution of the noise: N(0, I), or U(-1, 1).
     """
 
     name: ClassVar[str] = "codes"
     dim: Width = 62
     categorical: Annotated[tuple[Categories, ...], Field(max_length=1_000)] = (10,)
     continuous: Annotated[int, Field(ge=0, le=1_000)] = 2
-    noise: Literal["gaussian", "uniform"] = "gaussian"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "categorical", tuple(self.categorical))
@@ -109,10 +107,7 @@ class CodesPrior(Prior):
 
     def sample(self, n: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw codes (n, width), float32."""
-        draw = torch.randn if self.noise == "gaussian" else torch.rand
-        columns = [draw(n, self.dim, generator=generator, device=device)]
-        if self.noise == "uniform":
-            columns = [columns[0] * 2 - 1]
+        columns = [torch.randn(n, self.dim, generator=generator, device=device)]
         for classes in self.categorical:
             drawn = torch.randint(classes, (n, 1), generator=generator, device=device)
             # On some devices torch's one_hot reads values, and so waits for the device.

@@ -9,10 +9,11 @@ and images:
 Q(c | x) is a softmax for each categorical code and a Gaussian of deviation 1 for each continuous one (the authors'
 MNIST code fixes it too: with a learned deviation the bound, a differential entropy, grows without limit).
 
-Q shares D's trunk and adds a small head, whose hidden layer has LeakyReLU(0.2) (0.1 in the paper). As in the authors'
-code, all of Q learns in the discriminator's phase alone, the shared layers from V and from L_I, and the generator's
-phase trains G. In that code every LeakyReLU has a slope of 0.01. G's part of V is non-saturating, as there. λ is two
-options, one for each kind of code.
+Q shares D's trunk and adds a small head, whose hidden layer has LeakyReLU(0.2) (0.1 in the paper). In the generator's
+phase, G and the head learn from L_I while all of D is frozen. The shared layers are Q's as much as D's, so in the
+discriminator's phase they learn from V and from L_I, as in the authors' code. In that code, the head learns only in D's
+phase, at D's rate, and every LeakyReLU has a slope of 0.01. G's part of V is non-saturating, as there. λ is two
+options, one for each kind of code. The noise beside the codes is Gaussian instead of uniform.
 
 The networks are those of appendix C.1 for MNIST: D has convolutions of 64 and 128 channels and a layer of 1024 units,
 all but the first batch-normalised, with LeakyReLU(0.1); G has layers of 1024 and 7x7x128 units, a transposed
@@ -258,10 +259,10 @@ class InfoGAN(Objective):
         return {"recognition": Recognition(trunk.feature_width, spec.prior.width - spec.prior.dim)}
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase, in which the recognition head learns too, and the generator's."""
+        """The discriminator's phase and the generator's; the recognition head learns in both."""
         return [
             Phase("discriminator", ("discriminator", "recognition"), self.discriminator_loss),
-            Phase("generator", ("generator",), self.generator_loss),
+            Phase("generator", ("generator", "recognition"), self.generator_loss),
         ]
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:

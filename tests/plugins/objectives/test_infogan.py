@@ -92,8 +92,8 @@ def trained_by(index: int) -> dict[str, set[bool]]:
     }
 
 
-def test_in_the_generator_s_phase_it_alone_learns() -> None:
-    assert trained_by(1) == {"generator": {True}, "recognition": {False}, "discriminator": {False}}
+def test_in_the_generator_s_phase_it_and_the_recognition_head_learn() -> None:
+    assert trained_by(1) == {"generator": {True}, "recognition": {True}, "discriminator": {False}}
 
 
 def test_in_the_discriminator_s_phase_it_and_the_recognition_head_learn() -> None:
