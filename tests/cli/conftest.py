@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def few_rounds() -> Iterator[None]:
     """The width of an interval is not what is tested here."""
     with pytest.MonkeyPatch.context() as patch:

@@ -13,9 +13,9 @@ D learns to ignore small moves in latent space, and G is rewarded for making the
 diverse. Each player has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe
 lists both. For ICR, it lists ``balanced-consistency`` as well. G's squared norm is a mean over pixels, as in
 PyTorch-StudioGAN, so that a weight means the same at any image size; the equation has a sum over pixels, with which G's
-part would weigh 784 times as much on a digit. T shifts as in the module consistency; the paper also mirrors. In a
-recipe with an augmentation, D's part compares G(z) and G(z') before it: a random augmentation of each would change more
-than z' does.
+part would weigh as many times as much as an image has pixels. T shifts as in the module consistency; the paper also
+mirrors. In a recipe with an augmentation, D's part compares G(z) and G(z') before it: a random augmentation of each
+would change more than z' does.
 """
 
 from __future__ import annotations
