@@ -191,7 +191,7 @@ class PhaseStep:
         """Forward, backward, optimizer step."""
         self.begin()
         losses = self.loss(batch)
-        loss = losses["loss"]
+        loss = losses.get("loss")
         # Only Python's attributes are read, so that it costs nothing and waits for no device.
         if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
             raise _no_loss(self.phase.name, loss)
