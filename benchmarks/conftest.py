@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.errors import nearest
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.provenance import environment
@@ -123,7 +123,7 @@ def zoo() -> Zoo:
 
 
 @pytest.fixture(scope="session")
-def mnist(zoo: Zoo) -> ImageDataset:
+def mnist(zoo: Zoo) -> Dataset:
     """MNIST's 60,000 training images."""
     return zoo.datasets.get("mnist").create("train", None)
 

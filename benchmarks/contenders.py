@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ganzoo import ImageDataset, Images
+from ganzoo import Dataset, Images
 from ganzoo.config.identity import training_digest
 from ganzoo.config.schema import Recipe
 from ganzoo.evaluation.sampling import draw
@@ -70,7 +70,7 @@ class Ours:
         device: Where it trains.
     """
 
-    def __init__(self, recipe: Recipe, zoo: Zoo, dataset: ImageDataset, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, zoo: Zoo, dataset: Dataset, device: torch.device) -> None:
         self.trainer = Trainer(recipe, zoo, dataset=dataset, device=device)
         settle_engine(self.trainer)
         self.name = recipe.name

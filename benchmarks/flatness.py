@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.files import write_atomically
@@ -53,7 +53,7 @@ def main() -> None:
     print(text)
 
 
-def over_sizes(recipe: Recipe, zoo: Zoo, dataset: ImageDataset) -> dict[str, Any]:
+def over_sizes(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> dict[str, Any]:
     """Microseconds an image by the number of training images, and the largest median over the smallest."""
     trainers = {n: Trainer(recipe, zoo, dataset=first(dataset, n)) for n in SIZES}
     steps = {n: steps_in(trainer) for n, trainer in trainers.items()}
@@ -83,7 +83,7 @@ def over_minutes(trainer: Trainer, minutes: int) -> dict[str, Any]:
     }
 
 
-def first(dataset: ImageDataset, n: int) -> ImageDataset:
+def first(dataset: Dataset, n: int) -> Dataset:
     """The first images of a data set, with their labels and other columns."""
     return dataset.rows(torch.arange(min(n, len(dataset))))
 

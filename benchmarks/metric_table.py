@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.reference import REAL_SEED
 from ganzoo.evaluation.requests import better
@@ -37,7 +37,7 @@ ARROWS = {"lower": "↓", "higher": "↑", "neither": "="}
 Labelled = tuple[Tensor, Tensor]
 
 
-def sets(train: ImageDataset, test: ImageDataset) -> dict[str, Labelled]:
+def sets(train: Dataset, test: Dataset) -> dict[str, Labelled]:
     """Images and labels, from what a person would call best to worst."""
     assert train.labels is not None
     assert test.labels is not None

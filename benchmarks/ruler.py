@@ -9,7 +9,7 @@ results/ruler/mnist-test.json, whose verdicts are below the table.
 
 A cell is one fault at one strength: 10,000 training images with that fault, scored against the reference. Its excess
 over the score of the same images untouched, in which the luck of the draw cancels, is given in standard deviations of
-real-vs-real: of the scores of 10,000 random untouched training images. None of them is a validation image.
+real vs real: of the scores of 10,000 random untouched training images. None of them is a validation image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo import Extractor, ImageDataset, MetricInputs
+from ganzoo import Dataset, Extractor, MetricInputs
 from ganzoo.api.metric import Features
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.intervals import DistanceTo
@@ -41,7 +41,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "results" / "ruler"
 PAGE = RESULTS.parent.parent / "docs" / "metrics.md"
 N = 10_000
 DRAWS, NEIGHBOUR_DRAWS = 30, 6
-"""Draws of real-vs-real; metrics that search for neighbours take seconds for each, so they have fewer."""
+"""Draws of real vs real; metrics that search for neighbours take seconds for each, so they have fewer."""
 SEED = 1
 VISIBLE_FROM, INVISIBLE_BELOW = 5.0, 2.0
 """Limits in standard deviations: for a visible fault at its second strength, and for an invisible change."""
@@ -72,7 +72,7 @@ class Pixels(Extractor):
         return (images.flatten(1).float() / 255) @ self._directions, None
 
 
-def cells(pool: ImageDataset) -> Iterator[tuple[str, str, float, Tensor]]:
+def cells(pool: Dataset) -> Iterator[tuple[str, str, float, Tensor]]:
     """Each fault's name, its unit, a strength, and the spoiled images, uint8 (N, 1, h, w)."""
     assert pool.labels is not None
     for fault in (*FAULTS, *INVISIBLE):
@@ -95,7 +95,7 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
     held_out = train.held_out(N)
     fitted, validation = train.rows(~held_out), train.rows(held_out)
     order = torch.randperm(len(fitted), generator=torch.Generator().manual_seed(0))
-    pool = ImageDataset(dataset, "train", fitted.images[order], fitted.labels[order], fitted.classes)
+    pool = Dataset(dataset, "train", fitted.images[order], fitted.labels[order], fitted.classes)
     real = validation if reference == "validation" else entry.create("test", None)
 
     names = list(dict.fromkeys(view.partition("@")[2].removesuffix(UNWHITENED) for view in views))
@@ -119,7 +119,7 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
             "draws": draws,
             "untouched": score(features[torch.arange(N)]),
         }
-        print(f"{view}: real-vs-real {found[view]['real']:.5g}, sd {sd:.2g}", flush=True)
+        print(f"{view}: real vs real {found[view]['real']:.5g}, sd {sd:.2g}", flush=True)
 
     rows = []
     of_sets = {fault.name for fault in FAULTS if fault.choose is not None}
@@ -164,7 +164,7 @@ def seen(view: str, features: dict[str, Features]) -> Features:
     return Features(found.values, found.logits) if name.endswith(UNWHITENED) else found
 
 
-def scorer(view: str, real: ImageDataset, extractors: dict[str, Extractor], zoo: Zoo) -> Callable[[Features], float]:
+def scorer(view: str, real: Dataset, extractors: dict[str, Extractor], zoo: Zoo) -> Callable[[Features], float]:
     """A function that scores features by a view, against real images."""
     metric, _, name = view.partition("@")
     extractor = extractors[name.removesuffix(UNWHITENED)]
@@ -206,7 +206,7 @@ def verdict(outcome: dict[str, Any], view: str) -> dict[str, Any]:
 
 
 def table(outcome: dict[str, Any]) -> str:
-    """In Markdown: the headline at all strengths, the others at the second, in sd of real-vs-real."""
+    """In Markdown: the headline at all strengths, the others at the second, in sd of real vs real."""
     headline, *others = outcome["views"]
     lines = [
         f"| fault | strengths | `{headline}` at each | " + " | ".join(f"`{view}`" for view in others) + " |",
@@ -234,7 +234,7 @@ def verdicts(outcome: dict[str, Any]) -> str:
             said.append(f"does not get worse with every strength of {', '.join(found['falling'])}")
         if found["seen"]:
             said.append(f"sees what nobody sees: {', '.join(found['seen'])}")
-        real = f"real-vs-real {numbers['real']:.3g} ± {numbers['sd']:.2g}"
+        real = f"real vs real {numbers['real']:.3g} ± {numbers['sd']:.2g}"
         lines.append(f"- `{view}` ({real}; {found['faults']} faults): {'; '.join(said)}.")
     return "\n".join(lines)
 
@@ -274,7 +274,7 @@ def plot(outcome: dict[str, Any], path: Path) -> None:
     last.set_xticklabels(["noise", "below 16", "0.1 pixel"])
     last.axhspan(-INVISIBLE_BELOW, INVISIBLE_BELOW, color="0.9")
     axes[0, 0].legend(fontsize=7)
-    figure.supylabel("excess, in standard deviations of real-vs-real")
+    figure.supylabel("excess, in standard deviations of real vs real")
     figure.supxlabel("strength")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)

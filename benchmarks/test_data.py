@@ -9,9 +9,9 @@ from time import perf_counter
 
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
-from torch.utils.data import DataLoader, Dataset
+from torch.utils import data
 
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.data import ResidentSampler
 from summary import throughput
 
@@ -19,7 +19,7 @@ BATCH = 128
 BATCHES = 50
 
 
-class Normalised(Dataset[torch.Tensor]):
+class Normalised(data.Dataset[torch.Tensor]):
     """One image at a time, as float32 in [-1, 1], as a DataLoader usually gets it."""
 
     def __init__(self, images: torch.Tensor) -> None:
@@ -33,10 +33,10 @@ class Normalised(Dataset[torch.Tensor]):
 
 
 def test_resident_sampler_against_a_dataloader(
-    benchmark: BenchmarkFixture, mnist: ImageDataset, device: torch.device, finished: Callable[[], None], rounds: int
+    benchmark: BenchmarkFixture, mnist: Dataset, device: torch.device, finished: Callable[[], None], rounds: int
 ) -> None:
     sampler = ResidentSampler(mnist, BATCH, seed=0, device=device)
-    loader = DataLoader(Normalised(mnist.images), batch_size=BATCH, shuffle=True)
+    loader = data.DataLoader(Normalised(mnist.images), batch_size=BATCH, shuffle=True)
     their_times: list[float] = []
 
     def theirs() -> None:
@@ -61,7 +61,7 @@ def test_resident_sampler_against_a_dataloader(
     )
 
 
-def endless(loader: DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
+def endless(loader: data.DataLoader[torch.Tensor]) -> Iterator[torch.Tensor]:
     """Epoch after epoch."""
     while True:
         yield from loader

@@ -11,9 +11,9 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils import data
 
-from ganzoo import ImageDataset, Images
+from ganzoo import Dataset, Images
 from ganzoo.build import assemble
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.evaluator import Evaluator
@@ -82,7 +82,7 @@ def test_memory(benchmark: BenchmarkFixture, evaluator: Evaluator, count: int) -
     assert peak < MOST_BYTES
 
 
-class AsDataset(Dataset[Tensor]):
+class AsDataset(data.Dataset[Tensor]):
     """Images as torch-fidelity takes them."""
 
     def __init__(self, images: Tensor) -> None:
@@ -97,7 +97,7 @@ class AsDataset(Dataset[Tensor]):
 
 @pytest.mark.slow
 def test_torch_fidelity_once_for_each_metric(
-    benchmark: BenchmarkFixture, zoo: Zoo, evaluator: Evaluator, mnist: ImageDataset, device: torch.device
+    benchmark: BenchmarkFixture, zoo: Zoo, evaluator: Evaluator, mnist: Dataset, device: torch.device
 ) -> None:
     """Three calls of calculate_metrics (fid, kid, precision and recall), with the same extractor and images."""
     from torch_fidelity import calculate_metrics

@@ -13,7 +13,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.api.objective import Phase
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
@@ -36,7 +36,7 @@ class Blind(GradientWatch):
 def test_watching_costs_less_than_two_percent(
     benchmark: BenchmarkFixture,
     zoo: Zoo,
-    mnist: ImageDataset,
+    mnist: Dataset,
     device: torch.device,
     finished: Callable[[], None],
     capsys: pytest.CaptureFixture[str],

@@ -16,7 +16,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from contenders import Contender, Ours, Peer, Tutorial
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.config.loading import load_recipe
 from ganzoo.registry.loading import Zoo
 from peers.catalogue import PEERS
@@ -52,7 +52,7 @@ def theirs(peer: str, device: torch.device) -> Iterator[Contender]:
 def test_ours_against_a_peer(
     benchmark: BenchmarkFixture,
     zoo: Zoo,
-    mnist: ImageDataset,
+    mnist: Dataset,
     device: torch.device,
     rounds: int,
     theirs: Contender,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from ganzoo import ImageDataset
+from ganzoo import Dataset
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
@@ -25,15 +25,15 @@ from summary import throughput
 
 IMAGES = {"cpu": 2_560, "cuda": 51_200}
 """Images in one round, by device, rounded to whole steps."""
-Datasets = Callable[[Recipe], ImageDataset]
+Datasets = Callable[[Recipe], Dataset]
 
 
 @pytest.fixture(scope="module")
 def datasets(zoo: Zoo) -> Datasets:
     """A recipe's training images, each set loaded once."""
-    known: dict[str, ImageDataset] = {}
+    known: dict[str, Dataset] = {}
 
-    def of(recipe: Recipe) -> ImageDataset:
+    def of(recipe: Recipe) -> Dataset:
         key = recipe.dataset.model_dump_json()
         if key not in known:
             known[key] = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)

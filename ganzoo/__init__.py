@@ -86,9 +86,6 @@ _HOME = {
     "recipes": "ganzoo.runs.api",
 }
 
-_RENAMED = {"Turn": "RegularizerContext"}
-"""Old names, each with the present one: they work, with a warning."""
-
 __all__ = [
     "AdversarialGame",
     "AdversarialLoss",
@@ -158,12 +155,6 @@ def __getattr__(name: str) -> "Any":
         return import_module(f"ganzoo.{name}")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
-    if name in _RENAMED:
-        import warnings
-
-        message = f"ganzoo.{name} is now called ganzoo.{_RENAMED[name]}."
-        warnings.warn(message, FutureWarning, stacklevel=2)
-        return __getattr__(_RENAMED[name])
     raise AttributeError(f"module 'ganzoo' has no attribute '{name}'")
 
 

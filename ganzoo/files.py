@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import sys
@@ -25,6 +27,8 @@ from ganzoo.errors import GanzooError, one_line
 logger = logging.getLogger(__name__)
 MINUTE, DAY = 60, 86_400
 """Seconds."""
+TEMPORARY = re.compile(r"\.[0-9]+(-[0-9a-f]{8}-[0-9a-f]{12})?\.tmp$")
+"""How our temporary names end; the first ones had a process id alone."""
 
 
 def refuse_links(path: Path, within: Path) -> Path:
@@ -96,6 +100,22 @@ def begins_like(path: Path, *marks: str) -> bool:
     return all(mark.encode() in beginning for mark in marks)
 
 
+def refuse_to_overwrite(path: Path, *, ours: bool, command: str, remedy: str) -> None:
+    """Refuse to overwrite what a command did not make.
+
+    Args:
+        path: Where it is about to write; it need not exist.
+        ours: Whether the command made what is there.
+        command: The command, without ``ganzoo``.
+        remedy: What to do about it.
+
+    Raises:
+        GanzooError: Something else is there.
+    """
+    if os.path.lexists(path) and not ours:
+        raise GanzooError(f"{path} was not made by `ganzoo {command}`, so it is not overwritten.", remedy)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file's content, through a temporary file, fsync and rename: a crash leaves the old file or the new one.
 
@@ -144,8 +164,9 @@ def sweep(folder: Path, name: str = "*", *, sole_writer: bool = False) -> None:
         sole_writer: No other process writes here, so remove temporary files even if a process with the writer's id is
             alive. Ids are reused, in containers almost always.
     """
-    pattern = "*" if name == "*" else glob.escape(name)
-    for temporary in folder.glob(f".{pattern}.*.tmp"):
+    for temporary in folder.glob(f".{'*' if name == '*' else glob.escape(name)}.*.tmp"):
+        if not TEMPORARY.search(temporary.name):
+            continue  # somebody else's
         if sole_writer or not _may_be_alive(temporary):
             if temporary.is_dir():
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -159,8 +180,8 @@ def _may_be_alive(temporary: Path) -> bool:
     if place and place.partition("-")[0] != _host():
         # A process id means nothing for another machine or container, but no write takes a whole day.
         return _age(temporary) < DAY
-    if not writer.isascii() or not writer.isdigit() or os.name == "nt":
-        return True  # not our file; and on Windows, os.kill(pid, 0) would kill the process
+    if os.name == "nt":
+        return True  # there, os.kill(pid, 0) would kill the process
     try:
         os.kill(int(writer), 0)
     except (ProcessLookupError, OverflowError):
@@ -198,7 +219,7 @@ def append_lines(path: Path, records: Iterable[Mapping[str, Any]], *, durable: b
     # Unbuffered: closing a buffered file would retry the write that a full disk has just refused.
     with path.open("a+b", buffering=0) as file:
         descriptor = file.fileno()
-        _drop_torn_line(descriptor)
+        _end_last_line(descriptor)
         before = os.fstat(descriptor).st_size
         try:
             while left:
@@ -237,8 +258,8 @@ def numbered_lines(
 ) -> list[tuple[int, dict[str, Any]]]:
     """The records of a JSON-lines file, each with the number of its line; a missing file is empty.
 
-    Damaged lines are left out with a warning that names them, and stay in the file. A last line without a newline is
-    left out silently: it is being written, or a crash cut it short and ``append_lines`` will remove it.
+    Damaged lines stay in the file, and are left out with a warning that names them. A last line that is no record, and has
+    no newline, is left out silently: it is being written, or a crash cut it short.
 
     Args:
         path: The file.
@@ -246,8 +267,10 @@ def numbered_lines(
     """
     if not path.exists():
         return []
-    *lines, _torn = path.read_bytes().split(b"\n")
+    *lines, last = path.read_bytes().split(b"\n")
     records = [(number, _record(line)) for number, line in enumerate(lines, 1)]
+    if (record := _record(last)) is not None:  # an editor may have left out the newline
+        records.append((len(lines) + 1, record))
     whole = [(number, record) for number, record in records if record is not None and is_whole(record)]
     if len(whole) < len(records):
         kept = {number for number, _ in whole}
@@ -291,19 +314,25 @@ def _record(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _drop_torn_line(descriptor: int) -> None:
+def _end_last_line(descriptor: int) -> None:
+    """Remove a record that a crash cut short; give any other last line the newline that it lacks.
+
+    A part of a JSON object is never JSON, and begins with ``{``; after a crash of the machine it may be all zeros.
+    """
     size = os.fstat(descriptor).st_size
-    if size == 0 or os.pread(descriptor, 1, size - 1) == b"\n":
-        return
-    start = size
+    start, line = size, b""
     while start > 0:
         chunk_start = max(0, start - 65_536)
-        newline = os.pread(descriptor, start - chunk_start, chunk_start).rfind(b"\n")
-        if newline >= 0:
-            os.ftruncate(descriptor, chunk_start + newline + 1)
-            return
-        start = chunk_start
-    os.ftruncate(descriptor, 0)
+        head, newline, tail = os.pread(descriptor, start - chunk_start, chunk_start).rpartition(b"\n")
+        line, start = tail + line, chunk_start + len(head + newline)
+        if newline:
+            break
+    if not line:
+        return
+    if _record(line) is None and line.lstrip(b"\0")[:1] in (b"{", b""):
+        os.ftruncate(descriptor, start)
+    else:
+        os.write(descriptor, b"\n")
 
 
 def _sync_folder(folder: Path) -> None:
@@ -312,6 +341,10 @@ def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder; the file's content is on the disk by now.
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

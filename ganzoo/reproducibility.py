@@ -1,9 +1,15 @@
-"""Reproducible computations: seeding and restoring random states, and full precision."""
+"""Reproducible computations: seeds, random states and process-wide settings, full precision, digests of tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,10 +60,48 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         restore_global_state(before, device)
 
 
+def derive_seed(seed: int, purpose: str) -> int:
+    """The seed of one stream: drawing more from one stream never changes another."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def stream(seed: int, purpose: str, device: torch.device) -> torch.Generator:
+    """The random number generator for one purpose, on ``device``."""
+    return torch.Generator(device).manual_seed(derive_seed(seed, purpose))
+
+
+def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) -> None:
+    """Restore a generator's state; one that was taken on another kind of device is replaced by a seed.
+
+    Args:
+        generator: On the device of the training.
+        state: The saved state. Its size depends on the kind of device: about 5,000 bytes for a CPU, 16 for a GPU.
+        otherwise: The seed to continue with if the sizes differ.
+    """
+    if state.shape == generator.get_state().shape:
+        generator.set_state(state)
+    else:
+        generator.manual_seed(otherwise)
+
+
 def canonical_order(images: Tensor) -> Tensor:
     """Indices (n,) that sort the rows (n, ...) by their bytes: one order for a set, whatever the order in its file."""
     values = images.contiguous().cpu().numpy().reshape(len(images), -1).view(np.uint8)
     return torch.from_numpy(np.argsort(values.view(f"V{values.shape[1]}").ravel(), kind="stable"))
+
+
+def tensors_digest(named: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256, hexadecimal, of tensors of any type, shape and device, in this order, and of their names.
+
+    Recorded runs and cached features hold such digests: the format may not change.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in named:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        # As bytes, because numpy has no bfloat16, and without a copy: images may take gigabytes.
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -73,3 +117,87 @@ def full_precision(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def _working_directory() -> str:
+    """Its path; empty if it was deleted."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
+
+
+SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
+    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "torch's default device": (lambda: str(torch.get_default_device()), torch.set_default_device),
+    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "torch's use of deterministic algorithms": (
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
+    "torch's float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "torch.backends.cudnn.benchmark": (
+        lambda: torch.backends.cudnn.benchmark,
+        lambda on: setattr(torch.backends.cudnn, "benchmark", on),
+    ),
+    "torch.backends.cudnn.deterministic": (
+        lambda: torch.backends.cudnn.deterministic,
+        lambda on: setattr(torch.backends.cudnn, "deterministic", on),
+    ),
+    "torch's grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "torch's anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    "torch's seed": (torch.initial_seed, torch.manual_seed),
+    "the working directory": (_working_directory, os.chdir),
+}
+"""Process-wide state that a plugin must leave alone, with the functions that read and set it."""
+
+
+@dataclass(frozen=True)
+class GlobalState:
+    """A snapshot of the process-wide state that a plugin must leave alone.
+
+    Attributes:
+        settings: Values of ``SETTINGS``.
+        generators: States of the random number generators that checkpoints do not save, by module.
+    """
+
+    settings: dict[str, Any]
+    generators: dict[str, Any]
+
+    @classmethod
+    def now(cls) -> GlobalState:
+        """The current state."""
+        generators = {"random": random.getstate(), "numpy": np.random.get_state(legacy=True)}
+        return cls({name: read() for name, (read, _) in SETTINGS.items()}, generators)
+
+    def changed_since(self, earlier: GlobalState) -> list[str]:
+        """Each change as a verb phrase: ``changes torch's default dtype from ...``."""
+        settings = [
+            f"changes {name} from {value} to {self.settings[name]}"
+            for name, value in earlier.settings.items()
+            if self.settings[name] != value
+        ]
+        draws = [
+            f"draws from {name}'s global generator, or seeds it"
+            for name, value in earlier.generators.items()
+            if repr(self.generators[name]) != repr(value)
+        ]
+        return [*settings, *draws]
+
+    def restore(self) -> None:
+        """Restore the snapshot. If torch was seeded since, its random numbers restart from the old seed."""
+        for name, (read, write) in SETTINGS.items():
+            if read() != self.settings[name]:
+                write(self.settings[name])
+        random.setstate(self.generators["random"])
+        np.random.set_state(self.generators["numpy"])
+
+
+@contextmanager
+def preserved_global_state() -> Iterator[None]:
+    """Restore, at the end of the block, the process-wide state that it changed."""
+    before = GlobalState.now()
+    try:
+        yield
+    finally:
+        before.restore()

@@ -85,23 +85,6 @@ def test_a_context_made_by_hand_names_what_it_lacks(name: str) -> None:
     assert str(caught.value) == "This context was made without the function that was called."
 
 
-def test_a_regularizer_that_still_passes_every_is_a_sentence():
-    class Old(Regularizer):
-        def __init__(self, *, every: int = 1) -> None:
-            super().__init__(every=every)
-
-    class Misspelt(Regularizer):
-        def __init__(self) -> None:
-            super().__init__(wieght=2)
-
-    with pytest.raises(GanzooError) as caught:
-        Old(every=4)
-    sentence = "Old passes every= to Regularizer, which now calls it every_steps=. Rename it in the plugin."
-    assert str(caught.value) == sentence
-    with pytest.raises(TypeError, match="Misspelt passes wieght to Regularizer, which takes weight and every_steps"):
-        Misspelt()
-
-
 def test_a_regularizer_applies_at_least_every_some_steps():
     with pytest.raises(GanzooError, match="every_steps must be at least 1, not 0"):
         Regularizer(every_steps=0)

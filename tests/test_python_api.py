@@ -73,8 +73,8 @@ def test_a_run_on_given_images_resumes_with_them(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         ganzoo.train(recipe, dataset=mine, out=tmp_path / "half", on_step=stop)
     rest = ganzoo.train(recipe, dataset=mine, resume_from=tmp_path / "half")
-    wanted = whole.folder.latest_checkpoint().tensors
-    for name, value in rest.folder.latest_checkpoint().tensors.items():
+    wanted = whole.folder.checkpoint().tensors
+    for name, value in rest.folder.checkpoint().tensors.items():
         assert torch.equal(value, wanted[name]), name
     # Against themselves, as the protocol says.
     assert {score["protocol"]["dataset"] for score in whole.scores} == {"in-memory"}
@@ -168,11 +168,6 @@ def test_images_are_evaluated_without_a_run(mnist_test, tmp_path, monkeypatch):
     assert 0 < score.value < 20
     json.dumps(score.record())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_old_name_works_and_says_the_new_one():
-    with pytest.warns(FutureWarning, match=r"ganzoo.Turn is now called ganzoo.RegularizerContext\."):
-        assert ganzoo.Turn is ganzoo.RegularizerContext
 
 
 def test_a_run_is_resumed_with_its_own_recipe_alone(tmp_path):

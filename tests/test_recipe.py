@@ -267,7 +267,7 @@ def test_components_are_built_in_code_as_in_files():
         ({"evaluate.metrics": "fid@mnist-cnn"}, "evaluate.metrics must be a list, not 'fid@mnist-cnn'."),
         (
             {"evaluate.metrics": ["fid"]},
-            "evaluate.metrics.0 is 'fid'. Write <metric>@<extractor>, such as fid@mnist-cnn.",
+            "evaluate.metrics.0: The metric 'fid' names no extractor. Write <metric>@<extractor>, such as ",
         ),
         (
             {"evaluate.metrics": ["fud@mnist-cnn"]},
@@ -281,7 +281,7 @@ def test_components_are_built_in_code_as_in_files():
         ({"evaluate.metrics": ["fid@mnist-cnn"] * 2}, "evaluate names a metric twice."),
         (
             {"train.until": {"metric": "fid@other", "below": 1}},
-            "The metric of train.until, 'fid@other', is missing from evaluate.metrics.",
+            "train.until waits for 'fid@other', which is not in evaluate.metrics. There are fid@mnist-cnn.",
         ),
         (
             {"train.until": {"metric": "fid@mnist-cnn", "below": 1}, "evaluate.every_images": None},
@@ -340,11 +340,14 @@ def test_components_are_built_in_code_as_in_files():
         ({"loss": "bce"}, "Unknown loss 'bce'. Did you mean 'non-saturating'?"),
         ({"loss": "rsgan"}, "Unknown loss 'rsgan'. Did you mean 'relativistic-pairing'?"),
         ({"optimizers.default.name": "LBFGS"}, "The optimizer 'LBFGS' cannot train a GAN here"),
-        ({"evaluate.every": 500}, "evaluate.every is now evaluate.every_images."),
-        ({"regularizers": [{"name": "r1", "every": 4}]}, "regularizers.0.every is now regularizers.0.every_steps."),
+        ({"evaluate.every": 500}, "evaluate has no key 'every'. Known: anyway, every_images, metrics, samples."),
+        (
+            {"regularizers": [{"name": "r1", "every": 4}]},
+            "regularizers.0 has no option 'every'. Did you mean 'every_steps'?",
+        ),
         (
             {"phases": {"generator": {"every": 2}}},
-            "phases.generator.every is now phases.generator.every_steps.",
+            "phases.generator has no key 'every'. Did you mean 'every_steps'?",
         ),
         ({"optimizers.default.lr": {"start": 1}}, "optimizers.default.lr needs the key 'end'."),
         (

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -140,15 +140,8 @@ class Regularizer(nn.Module):
     processes: int = 1
     weight: float | Tensor
 
-    def __init__(self, *, weight: Weight = 1.0, every_steps: EverySteps = 1, **renamed: Any) -> None:
+    def __init__(self, *, weight: Weight = 1.0, every_steps: EverySteps = 1) -> None:
         super().__init__()
-        name = type(self).__name__
-        if "every" in renamed:
-            raise GanzooError(
-                f"{name} passes every= to Regularizer, which now calls it every_steps=.", "Rename it in the plugin."
-            )
-        if renamed:
-            raise TypeError(f"{name} passes {', '.join(renamed)} to Regularizer, which takes weight and every_steps")
         if every_steps < 1:
             raise GanzooError(f"every_steps must be at least 1, not {every_steps}.")
         self.weight = weight

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from io import BytesIO
 from math import isqrt
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ from torch.nn import functional as F
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import refuse_links, write_atomically
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 GAP = 2
 """Black pixels between the images of a grid."""
@@ -325,13 +328,17 @@ def of_samples(samples: Tensor) -> Modality:
     )
 
 
-def png(picture: Tensor) -> bytes:
-    """A uint8 picture (1 or 3, height, width) as a PNG file."""
+def to_pil(picture: Tensor) -> Image.Image:
+    """A uint8 picture (1 or 3, height, width) as a Pillow image."""
     from PIL import Image
 
-    pixels = picture[0].numpy() if picture.shape[0] == 1 else picture.permute(1, 2, 0).numpy()
+    return Image.fromarray((picture[0] if picture.shape[0] == 1 else picture.permute(1, 2, 0)).numpy())
+
+
+def png(picture: Tensor) -> bytes:
+    """A uint8 picture (1 or 3, height, width) as a PNG file."""
     buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    to_pil(picture).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 

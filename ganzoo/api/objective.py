@@ -5,6 +5,7 @@ Most papers need less: an ``AdversarialLoss``, two functions on logits (``ganzoo
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,10 +51,7 @@ class Spec:
     @property
     def pixels(self) -> int:
         """Values in one sample: channels * height * width for images."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return math.prod(self.shape)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganzoo.api.bounds import Width
 from ganzoo.api.hookspecs import Register, hookimpl
+from ganzoo.functional import one_hot
 
 Categories = Annotated[int, Field(ge=2, le=10_000)]
 
@@ -109,9 +110,8 @@ class CodesPrior(Prior):
         """Draw codes (n, width), float32."""
         columns = [torch.randn(n, self.dim, generator=generator, device=device)]
         for classes in self.categorical:
-            drawn = torch.randint(classes, (n, 1), generator=generator, device=device)
-            # On some devices torch's one_hot reads values, and so waits for the device.
-            columns.append((drawn == torch.arange(classes, device=device)).float())
+            drawn = torch.randint(classes, (n,), generator=generator, device=device)
+            columns.append(one_hot(drawn, classes).float())
         columns.append(torch.rand(n, self.continuous, generator=generator, device=device) * 2 - 1)
         return torch.cat(columns, dim=1)
 

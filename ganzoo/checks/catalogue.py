@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from ganzoo.checks import data_checks, entries, isolation, losses, networks, pretrained, recipes, studies
+from ganzoo.checks import data_checks, entries, isolation, losses, networks, recipes
 from ganzoo.checks.entries import CheckFailed, caught
 from ganzoo.checks.toys import SHAPES, seed
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.loading import SUMMARIES, PluginInfo, Problem, Zoo, preserved_global_state
+from ganzoo.registry.loading import SUMMARIES, PluginInfo, Problem, Zoo
 from ganzoo.registry.registry import KINDS, NETWORK_KINDS, Entry
+from ganzoo.reproducibility import preserved_global_state
 
 EntryCheck = Callable[[Entry[Any], Zoo], object]
 UNFORESEEN = "If the plugin is right, report a bug of this check to ganzoo."
@@ -113,8 +114,8 @@ CHECKS: tuple[Check, ...] = (
     Check("checkpointable", LOSS_PARTS, _entry_only(losses.round_trip)),
     Check("deterministic", LOSS_PARTS, _entry_only(losses.deterministic)),
     Check("valid", ("recipe",), recipes.load),
-    Check("valid", ("study",), studies.load),
-    Check("valid", ("pretrained",), pretrained.draws),
+    Check("valid", ("study",), recipes.study),
+    Check("valid", ("pretrained",), recipes.pretrained),
     Check("capturable", ("recipe",), _at_sizes(recipes.capturable)),
     Check("gradients", ("recipe",), recipes.gradients),
     Check("roles", ("recipe",), recipes.roles),

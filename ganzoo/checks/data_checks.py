@@ -15,11 +15,11 @@ from typing import Any, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset, ImageDataset, Split
+from ganzoo.api.dataset import Dataset, Split
 from ganzoo.api.metric import Better, Extractor, Features, Metric, MetricInputs, ModelMetric, Scale
 from ganzoo.api.priors import Prior
 from ganzoo.api.tracker import Tracker
-from ganzoo.checks.entries import described, plugin_code, require
+from ganzoo.checks.entries import described, made, plugin_code, require
 from ganzoo.checks.toys import GREY, seed
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract
@@ -28,6 +28,7 @@ from ganzoo.registry.registry import Entry
 
 SUPPLIED = {"dataset": ("split", "folder"), "extractor": (), "metric": (), "tracker": ("folder",)}
 """Positional arguments that ganzoo passes to a factory, by kind."""
+BARE = "Build it without options and without the network."
 
 
 def signature(entry: Entry[Any]) -> None:
@@ -51,18 +52,13 @@ def signature(entry: Entry[Any]) -> None:
 def without_files(entry: Entry[Any]) -> None:
     """In an empty folder, a dataset says which files are missing, or generates its images."""
     with TemporaryDirectory() as folder:
+        remedy = "Raise GanzooError(sentence, remedy) for missing files."
         try:
-            with plugin_code(entry, "in an empty folder", "Raise GanzooError(sentence, remedy) for missing files."):
-                found: Any = entry.factory("train", Path(folder), **entry.check({}))
+            found: Dataset = made(entry, "in an empty folder", remedy, "train", Path(folder))
         except GanzooError as error:
             if isinstance(error.__cause__, GanzooError):
                 return
             raise
-    require(
-        isinstance(found, ImageDataset),
-        f"{described(entry)} returns a {type(found).__name__}.",
-        "Return a ganzoo.Dataset.",
-    )
     require(
         (found.name, found.split) == (entry.name, "train"),
         f"{described(entry)} returns the dataset '{found.name}' ({found.split}) for its train split.",
@@ -72,7 +68,7 @@ def without_files(entry: Entry[Any]) -> None:
 
 def extractor(entry: Entry[Any]) -> None:
     """An extractor returns finite features of its declared width and logits of its classes, and has a stable digest."""
-    first, second = _create_extractor(entry), _create_extractor(entry)
+    first, second = made(entry, "to build", BARE), made(entry, "to build", BARE)
     shape, width, classes, domains = (getattr(first, name, None) for name in ("shape", "width", "classes", "domains"))
     require(
         isinstance(shape, (tuple, list)) and shape != () and all(isinstance(size, int) and size > 0 for size in shape),
@@ -122,16 +118,9 @@ def extractor(entry: Entry[Any]) -> None:
     )
 
 
-def _create_extractor(entry: Entry[Any]) -> Extractor:
-    with plugin_code(entry, "to build", "Build it without options and without the network."):
-        found: Extractor = entry.factory()
-    require(isinstance(found, Extractor), f"{described(entry)} is not an Extractor.", "Inherit from ganzoo.Extractor.")
-    return found
-
-
 def metric(entry: Entry[Any]) -> None:
     """A metric is a ``Metric``, and declares which direction is better, which values it has, and what it needs."""
-    found = _create_metric(entry)
+    found: Metric = made(entry, "to build", BARE)
     better, words = getattr(found, "better", None), getattr(found, "range", None)
     require(
         better in get_args(Better),
@@ -164,7 +153,7 @@ def score(entry: Entry[Any]) -> None:
 
     Metrics of trained models are skipped, since the check does not know which model they need.
     """
-    found = _create_metric(entry)
+    found: Metric = made(entry, "to build", BARE)
     n, features = max(128, found.least), _ToyExtractor(8 if found.needs_logits else 0, found.rejecting != "refuses")
     samples, real, train = (_ToyReference(_toy_images(split, n), features) for split in ("train", "test", "train"))
     labels = samples.dataset.labels if found.needs_labels else None
@@ -191,13 +180,6 @@ def score(entry: Entry[Any]) -> None:
     remedy = "They are asked for before there are samples, and written as JSON: use n, real and training_set alone."
     with plugin_code(entry, "to say its settings", remedy):
         json.dumps(dict(found.settings(MetricInputs(n, _no_samples, None, real, lambda: train))))
-
-
-def _create_metric(entry: Entry[Any]) -> Metric:
-    with plugin_code(entry, "to be built", "A metric is built without options."):
-        found: Metric = entry.factory()
-    require(isinstance(found, Metric), f"{described(entry)} is not a Metric.", "Inherit from ganzoo.Metric.")
-    return found
 
 
 def _no_samples() -> Features:
@@ -262,9 +244,7 @@ def prior(entry: Entry[Any]) -> None:
     """A prior draws finite float32 codes of its width, using only the generator that it is given."""
     if set(entry.options.types) - set(entry.options.defaults):
         return
-    with plugin_code(entry, "to be built", "Build it from its defaults."):
-        found = entry.factory()
-    require(isinstance(found, Prior), f"{described(entry)} is not a Prior.", "Inherit from ganzoo.Prior.")
+    found: Prior = made(entry, "to build", "Build it from its defaults.")
     generator, device = torch.Generator(), torch.device("cpu")
 
     def drawn(seed: int) -> Any:

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ganzoo.errors import GanzooError, StopAtOnce
-from ganzoo.registry.registry import Entry
+from ganzoo.registry.registry import Entry, base_classes
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue
+
+T = TypeVar("T")
 
 METHODS = ("loss", "regularizer", "augmentation")
 """Kinds that come from a publication and must cite it."""
@@ -71,6 +73,29 @@ def plugin_code(entry: Entry[Any], doing: str, remedy: str) -> Iterator[None]:
     """
     with caught(f"{described(entry)} fails {doing}", remedy):
         yield
+
+
+def made(entry: Entry[T], doing: str, remedy: str, /, *supplied: Any, **options: Any) -> T:
+    """Make an entry's thing, with these options and defaults for the rest.
+
+    Args:
+        entry: The entry; its kind is made by plugins.
+        doing: As for ``plugin_code``.
+        remedy: What to change if it cannot be made.
+        supplied: The positional arguments that ganzoo passes.
+        options: Some of its options.
+
+    Raises:
+        CheckFailed: It cannot be made, or is not an instance of its kind's base class.
+    """
+    with plugin_code(entry, doing, remedy):
+        thing = entry.factory(*supplied, **entry.check(options))
+    bases = base_classes()[entry.kind]
+    names = [f"{'torch.nn' if base.__module__.startswith('torch') else 'ganzoo'}.{base.__name__}" for base in bases]
+    require(
+        isinstance(thing, bases), f"{described(entry)} is a {type(thing).__name__}.", f"Make it a {' or '.join(names)}."
+    )
+    return thing
 
 
 @contextmanager

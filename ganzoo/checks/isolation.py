@@ -25,8 +25,9 @@ from ganzoo.checks import data_checks, losses, networks, recipes
 from ganzoo.checks.entries import CheckFailed, described, plugin_code
 from ganzoo.errors import GanzooError
 from ganzoo.files import child_python
-from ganzoo.registry.loading import GlobalState, PluginInfo, Zoo
+from ganzoo.registry.loading import PluginInfo, Zoo
 from ganzoo.registry.registry import NETWORK_KINDS, Entry
+from ganzoo.reproducibility import GlobalState
 
 SLOW_LIBRARIES = ("torchvision", "torch_fidelity", "matplotlib", "scipy", "sklearn", "pandas", "transformers", "jax")
 """Slow to import: functions should import them, not modules."""

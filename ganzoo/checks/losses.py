@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.api.adversarial import SIDES, AdversarialGame, AdversarialLoss, Augmentation, Regularizer
-from ganzoo.api.objective import Objective
-from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
+from ganzoo.api.adversarial import SIDES, AdversarialGame, AdversarialLoss, Regularizer
+from ganzoo.checks.entries import CheckFailed, described, made, plugin_code, require
 from ganzoo.checks.toys import (
     AS_BUFFER,
     SEEDED,
@@ -36,7 +35,6 @@ STABLE_FORM = "Use a numerically stable form, such as softplus or logsigmoid, an
 AVERAGE = "Average over the batch with .mean(); do not sum."
 LAZY_LOGITS = "A lazy phase has no logits yet: call context.discriminate_real() and context.discriminate_fake()."
 BASE_OPTIONS = "Pass weight and every_steps to Regularizer.__init__."
-BASES = {"loss": (AdversarialLoss, Objective), "regularizer": (Regularizer,), "augmentation": (Augmentation,)}
 
 
 def create(entry: Entry[Any], **options: Any) -> Any:
@@ -45,14 +43,7 @@ def create(entry: Entry[Any], **options: Any) -> Any:
     Raises:
         CheckFailed: It does not build, has the wrong base class, or is a regularizer with an unknown side.
     """
-    with plugin_code(entry, "to build", "Give every option a default that works."):
-        thing = entry.factory(**entry.check(options))
-    bases = BASES[entry.kind]
-    require(
-        isinstance(thing, bases),
-        f"{described(entry)} is a {type(thing).__name__}.",
-        f"Inherit from ganzoo.{' or ganzoo.'.join(base.__name__ for base in bases)}.",
-    )
+    thing = made(entry, "to build", "Give every option a default that works.", **options)
     if entry.kind == "regularizer":
         require(
             thing.side in SIDES,

@@ -17,7 +17,7 @@ from ganzoo.api.dataset import Images, Modality
 from ganzoo.api.objective import Spec
 from ganzoo.api.priors import GaussianPrior
 from ganzoo.build import takes_label
-from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
+from ganzoo.checks.entries import CheckFailed, described, made, plugin_code, require
 from ganzoo.checks.toys import (
     AS_BUFFER,
     CPU,
@@ -60,14 +60,7 @@ def build(
 
 def _build(entry: Network, modality: Modality, classes: int, options: Mapping[str, Any]) -> tuple[nn.Module, Spec]:
     spec = Spec(modality.shape, GaussianPrior(dim=16), classes, modality)
-    with plugin_code(entry, f"to build for {sized(modality)}", FROM_SPEC):
-        network = entry.factory(spec, **entry.check(options))
-    require(
-        isinstance(network, nn.Module),
-        f"{described(entry)} is a {type(network).__name__}, not a torch module.",
-        "Return a torch.nn.Module from the factory.",
-    )
-    return network, spec
+    return made(entry, f"to build for {sized(modality)}", FROM_SPEC, spec, **options), spec
 
 
 def _instead_of_images(entry: Network, shape: Shape, classes: int, options: Mapping[str, Any]) -> Modality | None:

@@ -1,11 +1,13 @@
 """What every registered recipe must do: build, and take training steps that never wait for the device.
 
-Recipes are built for images. A recipe that refuses images is built for its dataset's samples.
+Recipes are built for images. A recipe that refuses images is built for its dataset's samples. Studies and pretrained
+generators, which are files as well, must be valid.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,6 +36,8 @@ from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import Entry
+from ganzoo.runs.generator import load as load_generator
+from ganzoo.studies.study import load_study
 
 CLASSES = 10
 AS_PHASES = "A phase must train exactly the roles that it names."
@@ -45,10 +49,39 @@ def load(entry: Entry[Any], zoo: Zoo) -> Recipe:
     Raises:
         CheckFailed: It names something unknown, or sets an option to the wrong type.
     """
-    try:
+    with _usable(entry):
         return load_recipe(entry.name, zoo)
+
+
+def study(entry: Entry[Any], zoo: Zoo) -> None:
+    """A study and all its trainings are valid: those of its cells and of its search, in full and with ``--quick``.
+
+    Raises:
+        CheckFailed: It names something unknown, or one of its recipes is refused.
+    """
+    with _usable(entry):
+        whole = load_study(entry.name, zoo)
+        for one in (whole, whole.in_small()):
+            one.cells(zoo)
+            one.trials(zoo)
+
+
+def pretrained(entry: Entry[Any], zoo: Zoo) -> None:
+    """A pretrained generator's files belong together, and samples can be drawn with them.
+
+    Raises:
+        CheckFailed: Something does not fit.
+    """
+    with _usable(entry, "cannot be used"):
+        load_generator(f"zoo:{entry.name}", zoo=zoo, device=torch.device("cpu")).sample(2)
+
+
+@contextmanager
+def _usable(entry: Entry[Any], verdict: str = "is invalid") -> Iterator[None]:
+    try:
+        yield
     except GanzooError as error:
-        raise CheckFailed(f"{described(entry)} is invalid: {error.sentence}", error.remedy) from error
+        raise CheckFailed(f"{described(entry)} {verdict}: {error.sentence}", error.remedy) from error
 
 
 def build(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> Assembly:

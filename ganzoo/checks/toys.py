@@ -42,19 +42,18 @@ COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_, torch.ops.aten.lift_fre
 
 
 class ToyGenerator(nn.Module):
-    """A conditional generator: images (n, c, h, w) in [-1, 1] from codes (n, latent) and labels (n,)."""
+    """A conditional generator for ``SPEC``: images (n, c, h, w) in [-1, 1] from codes (n, latent) and labels (n,)."""
 
-    def __init__(self, spec: Spec = SPEC) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.spec = spec
-        self.label = nn.Embedding(spec.classes, 8)
-        self.hidden = nn.Linear(spec.latent + 8, 16)
-        self.image = nn.Linear(16, spec.pixels)
+        self.label = nn.Embedding(SPEC.classes, 8)
+        self.hidden = nn.Linear(SPEC.latent + 8, 16)
+        self.image = nn.Linear(16, SPEC.pixels)
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         """Images from codes and labels."""
         hidden = self.hidden(torch.cat([z, self.label(label)], 1)).relu()
-        images: Tensor = self.image(hidden).tanh().view(-1, *self.spec.image_shape)
+        images: Tensor = self.image(hidden).tanh().view(-1, *SPEC.image_shape)
         return images
 
 
@@ -72,13 +71,13 @@ class LinearHead(nn.Module):
 
 
 class ToyDiscriminator(nn.Module):
-    """A discriminator that shares its features: logits (n,) from images (n, c, h, w) and labels (n,)."""
+    """A discriminator for ``SPEC`` that shares its features: logits (n,) from images (n, c, h, w) and labels (n,)."""
 
-    def __init__(self, spec: Spec = SPEC) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.feature_width = 16
-        self.label = nn.Embedding(spec.classes, 16)
-        self.hidden = nn.Linear(spec.pixels, 16)
+        self.label = nn.Embedding(SPEC.classes, 16)
+        self.hidden = nn.Linear(SPEC.pixels, 16)
         self.head = LinearHead(16)
 
     def features(self, images: Tensor, label: Tensor) -> Tensor:
@@ -130,12 +129,7 @@ def toy_batch(n: int = 8, spec: Spec = SPEC, device: torch.device = CPU) -> Batc
 
 
 def take_steps(
-    objective: Objective,
-    networks: nn.ModuleDict,
-    spec: Spec,
-    n: int = 4,
-    steps: int = 2,
-    device: torch.device = CPU,
+    objective: Objective, networks: nn.ModuleDict, spec: Spec, steps: int = 2, device: torch.device = CPU
 ) -> Iterator[tuple[Phase, Mapping[str, Tensor]]]:
     """Train for a few steps: each phase sees its own batch, and all roles that it does not train are frozen.
 
@@ -143,7 +137,6 @@ def take_steps(
         objective: Bound to ``networks``.
         networks: By role.
         spec: The sizes both were built for.
-        n: Images per batch.
         steps: How many times to run all phases.
         device: Where the networks are.
 
@@ -154,7 +147,7 @@ def take_steps(
     optimizers = {role: torch.optim.Adam(network.parameters(), lr=1e-4) for role, network in by_role.items()}
     for _ in range(steps):
         for phase in objective.phases():
-            batch = toy_batch(n, spec, device)
+            batch = toy_batch(4, spec, device)
             networks.zero_grad(set_to_none=True)
             for role, network in by_role.items():
                 network.requires_grad_(role in phase.trains)

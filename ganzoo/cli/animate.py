@@ -7,12 +7,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from ganzoo.cli.terminal import AllowPaths, DataDir, WhichCheckpoint, print_json, refuse_missing_folder, say
+from ganzoo.cli.terminal import (
+    AllowPaths,
+    DataDir,
+    RunPath,
+    WhichCheckpoint,
+    WrittenAsJson,
+    print_json,
+    refuse_missing_folder,
+    say,
+)
 from ganzoo.errors import GanzooError
 
 
 def animate(
-    run: Annotated[Path, typer.Argument(help="The run folder, or zoo:NAME.")],
+    run: RunPath,
     out: Annotated[
         Path | None, typer.Option(help="FILE.gif or FILE.webp; training.gif or walk.gif in the run folder by default.")
     ] = None,
@@ -28,7 +37,7 @@ def animate(
     device: Annotated[str, typer.Option(help="Where a walk is drawn: auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    as_json: WrittenAsJson = False,
 ) -> None:
     """Make a GIF or WebP of a run's training, or of a walk through its latent space."""
     from ganzoo.files import refuse_links, write_atomically

@@ -11,13 +11,16 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, print_json
+from ganzoo.cli.terminal import AllowCode, print_json, warn_of_problems
 from ganzoo.errors import GanzooError
 
 T = TypeVar("T")
+Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")]
 Shard = Annotated[
     str | None, typer.Option(help="Only the k-th of n parts of the work, as in a job array.", metavar="K/N")
 ]
+Retry = Annotated[bool, typer.Option("--retry", help="Resume what failed before.")]
+JobsDataDir = Annotated[Path | None, typer.Option(help="Where dataset files already are.")]
 
 FOR_OTHER_HARDWARE = "*-gpu"
 """Names of recipes for which a CPU is too slow; only a pattern that contains -gpu selects them."""
@@ -52,7 +55,7 @@ def bench(
         Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pictures go; results by default.")
     ] = None,
     work: Annotated[Path | None, typer.Option(help="Where the run folders go; runs/bench by default.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")] = 1,
+    jobs: Jobs = 1,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -63,8 +66,8 @@ def bench(
     ] = None,
     shard: Shard = None,
     force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    retry: Retry = False,
+    data_dir: JobsDataDir = None,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON on standard output.")] = False,
 ) -> None:
@@ -102,10 +105,10 @@ def bench(
         threads=threads,
         force=force,
         retry=retry,
-        extra=(*(("--data-dir", str(data_dir)) if data_dir else ()), *(("--allow-code",) if allow_code else ())),
+        extra=jobs_arguments(data_dir, allow_code),
     )
     with BenchProgress() as progress:
-        progress.warn_of(zoo)
+        warn_of_problems(zoo)
         planned = part_of(matrix.jobs(zoo), shard)
         worker = Bench(zoo, Ledger(results), settings, progress)
         runs = worker.run(planned)
@@ -114,6 +117,11 @@ def bench(
         print_json({"records": [run.plain() for run in runs]})
     if len(runs) < len(planned) or worker.unscored or any(run.record.status == "failed" for run in runs):
         raise typer.Exit(1)
+
+
+def jobs_arguments(data_dir: Path | None, allow_code: bool) -> tuple[str, ...]:
+    """The options of this command that each job's ``ganzoo run`` and ``ganzoo eval`` get too."""
+    return (*(("--data-dir", str(data_dir)) if data_dir else ()), *(("--allow-code",) if allow_code else ()))
 
 
 def part_of(jobs: Sequence[T], shard: str | None) -> list[T]:

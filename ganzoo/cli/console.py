@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ganzoo.config.schema import Recipe
-    from ganzoo.registry.loading import Zoo
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.loop import Callbacks
 
@@ -150,11 +149,6 @@ class Bars:
     ) -> None:
         if not self.bars.disable:  # if disabled, rich before 14 still prints a line end
             self.bars.stop()
-
-    def warn_of(self, zoo: Zoo) -> None:
-        """Print one line for each plugin that could not be loaded."""
-        for problem in zoo.problems:
-            self.say(problem.sentence, "yellow")
 
     def say(self, sentence: str, style: str | None = None) -> None:
         """Print a sentence above the bars."""

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ganzoo.api.dataset import Part
     from ganzoo.evaluation.protocol import Protocol
-    from ganzoo.registry.loading import Zoo
     from ganzoo.runs.folder import RunFolder, Which
 
 Record = dict[str, Any]
@@ -236,6 +235,7 @@ class Arguments:
 
 def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     """A run, and the scores of each kind of its weights."""
+    from ganzoo.config.checking import required_headline
     from ganzoo.data import VALIDATION
     from ganzoo.evaluation.evaluator import Evaluator
     from ganzoo.registry.loading import load_zoo
@@ -246,13 +246,13 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     zoo = load_zoo()
     generator = load(what, checkpoint=given.checkpoint, zoo=zoo, device=given.device)
     recipe = generator.recipe
-    name = given.dataset or recipe.dataset.name
-    own = name == recipe.dataset.name
+    dataset = zoo.datasets.get(given.dataset or recipe.dataset.name)
+    own = dataset.name == recipe.dataset.name
     split: Part = given.split or (recipe.dataset.scored_split if own else "test")
-    default = () if given.metrics else (own and recipe.evaluate.metrics) or _headline(name, zoo)
+    default = () if given.metrics else (own and recipe.evaluate.metrics) or required_headline(dataset.name, zoo)
     evaluator = Evaluator(
         given.metric_names(default),
-        zoo.datasets.get(name),
+        dataset,
         recipe.dataset.options if own else {},
         generator.run.data_dir(recipe) if own else given.data_dir,
         zoo,
@@ -292,6 +292,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
 
 def _score_pictures(what: str, given: Arguments) -> list[Record]:
     """The scores of pictures from a folder, a file or a function."""
+    from ganzoo.config.checking import required_headline
     from ganzoo.evaluation.evaluate import evaluate as evaluate_images
     from ganzoo.evaluation.image_io import call, is_function, read_pictures
     from ganzoo.registry.loading import load_zoo
@@ -303,10 +304,11 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
     function, n = is_function(what), given.samples or SAMPLES
     pictures = call(what, n, given.seed) if function else read_pictures(Path(what))
     pictures = pictures.at_most(n, given.seed, "requested" if given.samples else "default")
-    zoo, dataset = load_zoo(), given.dataset or DATASET
+    zoo = load_zoo()
+    dataset = zoo.datasets.get(given.dataset or DATASET).name
     scores = evaluate_images(
         pictures,
-        given.metric_names(() if given.metrics else _headline(dataset, zoo)),
+        given.metric_names(() if given.metrics else required_headline(dataset, zoo)),
         dataset,
         split=given.split or "test",
         anyway=given.anyway,
@@ -320,21 +322,6 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
         check=given.compare,
     )
     return [score.record() for score in scores]
-
-
-def _headline(dataset: str, zoo: Zoo) -> Sequence[str]:
-    """The headline metrics of a dataset.
-
-    Raises:
-        GanzooError: No installed extractor was fitted to it.
-    """
-    from ganzoo.config.checking import headline, how_to_score
-
-    zoo.datasets.get(dataset)
-    found = headline(dataset, zoo)
-    if not found:
-        raise GanzooError(f"No installed extractor was fitted to '{dataset}'.", how_to_score(dataset, zoo))
-    return found
 
 
 def _warn(sentence: str) -> None:

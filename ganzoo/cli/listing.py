@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import print_json, say
+from ganzoo.cli.terminal import AsJson, print_json, say, warn_of_problems
 from ganzoo.errors import GanzooError, nearest, unknown, visible
 
 if TYPE_CHECKING:
@@ -22,12 +22,6 @@ MOST_OF_A_NAME = 28
 """Columns for names; a longer one moves its own summary to the right."""
 
 
-def warn_of_problems(zoo: Zoo) -> None:
-    """Print one sentence for each plugin that was refused."""
-    for problem in zoo.problems:
-        say(problem.sentence, err=True, colour="yellow")
-
-
 def list_(
     words: Annotated[
         list[str] | None,
@@ -37,7 +31,7 @@ def list_(
         ),
     ] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="Whole summaries, papers, plugins and packages.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what can be named in a recipe, and the recipes; search names, summaries and papers."""
     from ganzoo.registry.loading import load_zoo
@@ -96,7 +90,7 @@ def _in_full(entries: Sequence[Entry[Any]]) -> Iterator[str]:
         yield f"  plugin {entry.plugin} ({entry.distribution})"
 
 
-def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False) -> None:
+def plugins(as_json: AsJson = False) -> None:
     """List plugins and what each registered; exits with 1 if one is broken."""
     from rich.table import Table
 
@@ -134,7 +128,7 @@ def show(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value of a recipe.", metavar="KEY=VALUE")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a resolved recipe with its networks' sizes, or a part with its options."""
     from ganzoo.registry.loading import load_zoo

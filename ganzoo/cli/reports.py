@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, WrittenAsJson, print_json, refuse_missing_folder, say
+from ganzoo.cli.terminal import (
+    AllowCode,
+    AllowPaths,
+    DataDir,
+    WrittenAsJson,
+    print_json,
+    refuse_missing_folder,
+    say,
+    warn_of_problems,
+)
 from ganzoo.errors import one_line
 
 if TYPE_CHECKING:
@@ -62,7 +71,6 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
 ) -> None:
     """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""
-    from ganzoo.cli.listing import warn_of_problems
     from ganzoo.registry.loading import load_zoo
     from ganzoo.reports.run_report import write_report
     from ganzoo.training.device import resolve_device
@@ -112,7 +120,6 @@ def leaderboard(
     as_json: WrittenAsJson = False,
 ) -> None:
     """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
-    from ganzoo.cli.listing import warn_of_problems
     from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
     from ganzoo.reports.leaderboard import write_leaderboard

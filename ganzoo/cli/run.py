@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json
+from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json, warn_of_problems
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def run(
             raise GanzooError("--profile looks at a single process.", "Leave it out, or start without torchrun.")
         with RunProgress() as progress:
             zoo = load_zoo()
-            progress.warn_of(zoo)
+            warn_of_problems(zoo)
             if status != NEW and out is not None:
                 # The command is the same each time, so its options change nothing.
                 _refuse_another_training(out, recipe, data, overrides, zoo)
@@ -200,14 +200,14 @@ def _refuse_another_training(
     Raises:
         GanzooError: The command's settings would give other weights.
     """
-    from ganzoo.config.identity import training_digest
+    from ganzoo.config.identity import same_training
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.weights import pinned
 
     assert recipe is not None
     begun = RunFolder.open(folder).recipe(zoo)
     asked, _ = pinned(_recipe(recipe, data, overrides, zoo), zoo)
-    if training_digest(asked) != training_digest(begun) or asked.train.seed != begun.train.seed:
+    if not same_training(asked, begun):
         raise GanzooError(
             f"The run {folder} was started with other settings.", "Give another --out, or the same command as before."
         )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.bench import Shard, part_of
-from ganzoo.cli.terminal import AllowCode, print_json, say
+from ganzoo.cli.bench import Jobs, JobsDataDir, Retry, Shard, jobs_arguments, part_of
+from ganzoo.cli.terminal import AllowCode, AsJson, print_json, say, warn_of_problems
 from ganzoo.errors import GanzooError, RunError
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ Results = Annotated[
     Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pages go; results/studies by default.")
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="The study in small, in minutes, to see that it works.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 
 @app.command("list")
@@ -49,7 +48,7 @@ def show_study(
 
     With `--json`, every row has the command of its first run.
     """
-    from ganzoo.cli.listing import show_yaml, warn_of_problems
+    from ganzoo.cli.listing import show_yaml
     from ganzoo.registry.loading import load_zoo
     from ganzoo.studies.cost import cost_of
 
@@ -109,10 +108,10 @@ def run_studies(
             "a cache folder by default."
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")] = 1,
+    jobs: Jobs = 1,
     shard: Shard = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Resume what failed before.")] = False,
-    data_dir: Annotated[Path | None, typer.Option(help="Where dataset files already are.")] = None,
+    retry: Retry = False,
+    data_dir: JobsDataDir = None,
     launcher: Annotated[
         str | None, typer.Option(help="slurm: submit workers to a cluster instead of working here.")
     ] = None,
@@ -157,12 +156,12 @@ def run_studies(
         work,
         parallel=jobs,
         retry=retry,
-        extra=(*(("--data-dir", str(data_dir)) if data_dir else ()), *(("--allow-code",) if allow_code else ())),
+        extra=jobs_arguments(data_dir, allow_code),
         any_hardware=True,
         weights=weights_dir or cache_folder("weights"),
     )
     with BenchProgress() as progress:
-        progress.warn_of(zoo)
+        warn_of_problems(zoo)
         ledger = Ledger(results)
         worker = Bench(zoo, ledger, settings, progress)
         # Studies that share a baseline share its trainings.
@@ -197,7 +196,6 @@ def report_studies(
     as_json: AsJson = False,
 ) -> None:
     """Make the pages of studies from the records that there are: verdicts, table, pictures, curves."""
-    from ganzoo.cli.listing import warn_of_problems
     from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
     from ganzoo.reports.study_report import started, write_pages

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from ganzoo.errors import GanzooError, visible
+
+if TYPE_CHECKING:
+    from ganzoo.registry.loading import Zoo
 
 
 def say(text: object = "", *, err: bool = False, colour: str | None = None) -> None:
@@ -31,6 +34,12 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print JSON on standard output; characters that could control a terminal are escaped as in JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     typer.echo("".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text))
+
+
+def warn_of_problems(zoo: Zoo) -> None:
+    """Print one sentence on standard error for each plugin that was refused."""
+    for problem in zoo.problems:
+        say(problem.sentence, err=True, colour="yellow")
 
 
 class LogHandler(logging.Handler):
@@ -90,6 +99,8 @@ WhichWeights = Annotated[
 ]
 
 DataDir = Annotated[Path | None, typer.Option(callback=_read_from, help="Where dataset files already are.")]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 WrittenAsJson = Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")]
 

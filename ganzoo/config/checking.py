@@ -104,7 +104,7 @@ def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[s
             return roles
         raise GanzooError(f"The loss '{loss.name}' has roles = {roles!r}.", "Make them a mapping, set in its class.")
     except GanzooError as error:
-        found.append(ValidationIssue(("loss",), error.sentence, error.remedy, whole=True))
+        found.append(ValidationIssue.of(error, "loss"))
     return None
 
 
@@ -114,8 +114,7 @@ def _filled(
     try:
         entry = zoo.registry(kind).get(component.name)
     except GanzooError as error:
-        issue = ValidationIssue(path, error.sentence, error.remedy, whole=True)
-        found.append(_of_another_kind(component.name, kind, path, zoo) or issue)
+        found.append(_of_another_kind(component.name, kind, path, zoo) or ValidationIssue.of(error, *path))
         return component
     # Datasets and networks also have keys of ganzoo's own.
     if type(component) is Component and not entry.options.types:
@@ -149,7 +148,7 @@ def _optimizer(component: Component, role: str, found: list[ValidationIssue]) ->
     try:
         name = canonical(component.name)
     except GanzooError as error:
-        found.append(ValidationIssue(path, error.sentence, error.remedy, whole=True))
+        found.append(ValidationIssue.of(error, *path))
         return component
     named = component.model_copy(update={"name": name})
     checked = _checked(named, lambda options: check_optimizer(name, options), SCHEDULED, path, found)
@@ -219,31 +218,40 @@ def _at(value: Any, key: str) -> Any:
     return value
 
 
-def wrong_metric(name: str, place: KeyPath, zoo: Zoo) -> Iterator[ValidationIssue]:
-    """What is wrong with a name such as ``fid@mnist-cnn``, which stands at ``place``."""
+def wrong_metric(name: str, zoo: Zoo, *more: str) -> Iterator[GanzooError]:
+    """What is wrong with a name such as ``fid@mnist-cnn``: with its metric, and with its extractor.
+
+    Args:
+        name: As a person wrote it.
+        zoo: Where metrics and extractors are looked up.
+        more: Words that may stand in the place of a metric.
+    """
     metric, at, extractor = name.partition("@")
     if metric in zoo.metrics and not zoo.metric(metric).needs_features:
         if at:
-            yield ValidationIssue(place, f"is '{name}'", f"Write {metric}, which needs no extractor.")
+            yield GanzooError(f"The metric '{metric}' needs no extractor (in '{name}').", f"Write {metric}.")
         return
-    if not metric or (metric in zoo.metrics and not extractor):
-        yield ValidationIssue(place, f"is '{name}'", "Write <metric>@<extractor>, such as fid@mnist-cnn.")
-        return
-    if metric not in zoo.metrics:
-        metrics = [entry.name for entry in zoo.metrics]
-        error = unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
-        yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
-    extractors = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
-    if extractor and extractor not in extractors:
-        error = unknown("extractor", extractor, extractors, zoo.extractors.hint, zoo.extractors.aliases)
-        yield ValidationIssue(place, error.sentence, error.remedy, whole=True)
+    metrics = [*more, *(entry.name for entry in zoo.metrics)]
+    if metric not in metrics and (metric or extractor):
+        yield unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
+    elif not extractor:
+        remedy = "Write <metric>@<extractor>, such as fid@mnist-cnn."
+        yield GanzooError(f"The metric '{name}' names no extractor.", remedy)
+    if extractor and extractor not in zoo.extractors and extractor not in FOREIGN_EXTRACTORS:
+        yield unknown_extractor(extractor, zoo)
+
+
+def unknown_extractor(name: str, zoo: Zoo) -> GanzooError:
+    """The error for an extractor that neither a plugin nor torch-fidelity brings."""
+    known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
+    return unknown("extractor", name, known, zoo.extractors.hint, zoo.extractors.aliases)
 
 
 def _wrong_metrics(recipe: Recipe, zoo: Zoo) -> Iterator[ValidationIssue]:
     """What is wrong with ``evaluate.metrics``, ``train.until`` and ``train.keep_best``: metrics come from plugins."""
     metrics = [entry.name for entry in zoo.metrics]
     for index, name in enumerate(recipe.evaluate.metrics):
-        wrong = list(wrong_metric(name, ("evaluate", "metrics", index), zoo))
+        wrong = [ValidationIssue.of(error, "evaluate", "metrics", index) for error in wrong_metric(name, zoo)]
         yield from wrong
         metric = None if wrong else zoo.metric(name.partition("@")[0])
         if metric is not None and metric.needs_features and metric.needs_labels and not recipe.conditional:
@@ -425,6 +433,18 @@ def headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
     ]
     parts = {name: name.split("@") for name in listed}
     return tuple(name for name, (metric, where) in parts.items() if metric in zoo.metrics and where in zoo.extractors)
+
+
+def required_headline(dataset: str, zoo: Zoo) -> tuple[str, ...]:
+    """The headline metrics of a dataset, see ``headline``.
+
+    Raises:
+        GanzooError: No installed extractor was fitted to it.
+    """
+    found = headline(dataset, zoo)
+    if not found:
+        raise GanzooError(f"No installed extractor was fitted to '{dataset}'.", how_to_score(dataset, zoo))
+    return found
 
 
 def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:

@@ -47,6 +47,11 @@ def training_digest(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
+def same_training(one: Recipe, other: Recipe) -> bool:
+    """Whether two resolved recipes give the same weights on the same hardware: equal in digest and seed."""
+    return (training_digest(one), one.train.seed) == (training_digest(other), other.train.seed)
+
+
 def _with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
     """``Recipe.plain()`` with the keys that digests were first computed with, so that old records keep theirs."""
     plain = copy.deepcopy(plain)

@@ -64,8 +64,8 @@ def _recipe_of(data: dict[str, Any], name: str, place: str | Path, zoo: Zoo, ove
 def _checked(data: dict[str, Any], name: str, zoo: Zoo) -> tuple[Recipe | None, list[ValidationIssue]]:
     """The recipe of a mapping, and what is wrong with it; None if the mistakes prevent making one."""
     data = _with_own_pictures(data, zoo)
-    found = list(_old_keys(data, zoo))
-    given = _with_own_count(_renamed(data, zoo), zoo)
+    found: list[ValidationIssue] = []
+    given = dict(_with_own_count(data, zoo))
     if "name" in given:
         found.append(ValidationIssue((), "has no key 'name'", "A recipe takes its name from its file.", "name"))
         del given["name"]
@@ -183,35 +183,19 @@ def _find(source: str | Path, zoo: Zoo) -> Path:
     return zoo.recipes.get(str(source)).create()  # raises, naming the nearest
 
 
-def _sections_with_old_keys(
-    data: Mapping[str, Any], zoo: Zoo
-) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any], str]]:
-    """Every mapping that still has the key ``every``: its path, the mapping, and the key's new name."""
-    own = {entry.name for entry in zoo.regularizers if "every" in entry.options.types}
-    regularizers, phases = data.get("regularizers"), data.get("phases")
-    places: list[tuple[tuple[str | int, ...], Any, str]] = [(("evaluate",), data.get("evaluate"), "every_images")]
-    if isinstance(regularizers, list):
-        places += [(("regularizers", index), one, "every_steps") for index, one in enumerate(regularizers)]
-    if isinstance(phases, dict):
-        places += [(("phases", name), one, "every_steps") for name, one in phases.items()]
-    for path, section, new in places:
-        if isinstance(section, dict) and "every" in section and section.get("name") not in own:
-            yield path, section, new
-
-
-def _old_keys(data: Mapping[str, Any], zoo: Zoo) -> Iterator[ValidationIssue]:
-    for path, _, new in _sections_with_old_keys(data, zoo):
-        place = ".".join(map(str, path))
-        yield ValidationIssue(path, f"{place}.every is now {place}.{new}", key="every", whole=True)
-
-
 def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
-    """A copy with old keys replaced by today's."""
+    """A copy in which ``every``, which named images in one place and steps in others, has the names of today."""
     renamed = copy.deepcopy(dict(data))
-    for _, section, new in _sections_with_old_keys(renamed, zoo):
-        items = {new if key == "every" else key: value for key, value in section.items()}
-        section.clear()
-        section.update(items)
+    own = {entry.name for entry in zoo.regularizers if "every" in entry.options.types}
+    regularizers, phases = renamed.get("regularizers"), renamed.get("phases")
+    sections = [(renamed.get("evaluate"), "every_images")]
+    sections += [(one, "every_steps") for one in (regularizers if isinstance(regularizers, list) else ())]
+    sections += [(one, "every_steps") for one in (phases.values() if isinstance(phases, dict) else ())]
+    for section, new in sections:
+        if isinstance(section, dict) and "every" in section and section.get("name") not in own:
+            items = {new if key == "every" else key: value for key, value in section.items()}
+            section.clear()
+            section.update(items)
     return renamed
 
 

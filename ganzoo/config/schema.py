@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ganzoo.api.bounds import EverySteps, ImageCount
 from ganzoo.registry import strict
 
 FOREIGN_EXTRACTORS = (
@@ -42,8 +44,9 @@ FOREIGN_EXTRACTORS = (
 HEADLINE = "headline"
 """Among ``evaluate.metrics``: the headline metrics of the recipe's dataset."""
 
-Images = Annotated[int, Field(ge=1, le=10**12)]
 MetricName = Annotated[str, Field(min_length=1, max_length=200)]
+MOST_THREADS = 4096
+Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
 
 
 def combination(verdict: str) -> PydanticCustomError:
@@ -80,7 +83,7 @@ class ScheduleConfig(Section):
     start: float
     end: float | None = None
     shape: Literal["linear", "cosine", "exponential", "constant"] = "linear"
-    images: Images | None = None
+    images: ImageCount | None = None
     delay: Annotated[int, Field(ge=0, le=10**12)] = 0
 
     @model_validator(mode="after")
@@ -97,6 +100,23 @@ class ScheduleConfig(Section):
     def values(self) -> dict[str, float]:
         """Its extremes, by key: what must be within the bounds of the number that it replaces."""
         return {"start": self.start} if self.end is None else {"start": self.start, "end": self.end}
+
+    def at(self, images: int, total: int) -> float:
+        """The value after ``images`` real images, in a training of ``total``.
+
+        With t the share of its own images shown after the delay, within [0, 1]:
+
+            linear       end + (start - end) (1 - t)
+            cosine       end + (start - end) (1 + cos πt) / 2      (Loshchilov and Hutter 2017, without restarts)
+            exponential  start (end / start)^t
+        """
+        if self.end is None or self.shape == "constant" or images <= self.delay:
+            return self.start
+        t = min(1.0, (images - self.delay) / (self.images or max(1, total - self.delay)))
+        if self.shape == "exponential":
+            return self.start * math.pow(self.end / self.start, t)
+        factor = 1 - t if self.shape == "linear" else (1 + math.cos(math.pi * t)) / 2
+        return self.end + (self.start - self.end) * factor
 
 
 def is_schedule(value: Any) -> bool:
@@ -234,7 +254,7 @@ class PhaseOverride(Section):
     """
 
     repeat: Annotated[int, Field(ge=1, le=1000)] | None = None
-    every_steps: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    every_steps: EverySteps | None = None
     begin: Annotated[float, Field(ge=0, lt=1)] | None = None
     end: Annotated[float, Field(gt=0, le=1)] | None = None
 
@@ -363,7 +383,7 @@ class TrainConfig(Section):
         checkpoint_seconds: Seconds between two checkpoints; one is written at the next log point.
     """
 
-    images: Images
+    images: ImageCount
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     engine: EngineName | Literal["auto"] = "auto"
@@ -371,7 +391,7 @@ class TrainConfig(Section):
     share_fakes: bool = False
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     device: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
-    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=4096)] = "auto"
+    threads: Literal["auto"] | Threads = "auto"
     deterministic: bool = False
     cudnn_benchmark: bool = False
     sync_batch_norm: bool = False
@@ -379,7 +399,7 @@ class TrainConfig(Section):
     freeze: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field((), strict=False)
     until: UntilAll | None = None
     keep_best: MetricName | None = None
-    log_every: Images = 25_600
+    log_every: ImageCount = 25_600
     checkpoint_seconds: Annotated[float, Field(ge=0, le=10**9)] = 60.0
 
     @property
@@ -410,7 +430,7 @@ class EvaluateConfig(Section):
         anyway: Score in extractors that were fitted to another dataset too, which marks such scores for good.
     """
 
-    every_images: Images | None = None
+    every_images: ImageCount | None = None
     metrics: tuple[MetricName, ...] = Field((), strict=False)
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 10_000
     anyway: bool = False
@@ -460,15 +480,9 @@ class Recipe(Section):
     trackers: tuple[Component, ...] = Field((), strict=False)
 
     @model_validator(mode="after")
-    def _until_is_measured(self) -> Recipe:
-        for until in self.train.conditions:
-            if until.metric not in self.evaluate.metrics and HEADLINE not in self.evaluate.metrics:
-                raise combination(f"The metric of train.until, '{until.metric}', is missing from evaluate.metrics")
-        best = self.train.keep_best
-        if best is not None and best not in self.evaluate.metrics and HEADLINE not in self.evaluate.metrics:
-            raise combination(f"The metric of train.keep_best, '{best}', is missing from evaluate.metrics")
-        if (self.train.conditions or best is not None) and self.evaluate.every_images is None:
-            asking = "train.until" if self.train.conditions else "train.keep_best"
+    def _scores_during_training(self) -> Recipe:
+        asking = "train.until" if self.train.conditions else "train.keep_best" if self.train.keep_best else None
+        if asking is not None and self.evaluate.every_images is None:
             raise combination(f"Set evaluate.every_images: {asking} needs scores during training")
         return self
 
@@ -489,13 +503,9 @@ class Recipe(Section):
         """The recipe as a file that ``load_recipe`` reads back to the same."""
         return strict.dump(self.plain())
 
-    def in_precision(self, precision: str) -> Recipe:
-        """The same recipe with ``train.precision`` settled."""
-        return self.model_copy(update={"train": self.train.model_copy(update={"precision": precision})})
-
-    def with_engine(self, engine: str) -> Recipe:
-        """The same recipe with ``train.engine`` settled."""
-        return self.model_copy(update={"train": self.train.model_copy(update={"engine": engine})})
+    def with_train(self, **changes: Any) -> Recipe:
+        """The same recipe with other values in ``train``, which are not checked."""
+        return self.model_copy(update={"train": self.train.model_copy(update=changes)})
 
     def components(self) -> Iterator[tuple[tuple[str | int, ...], str, Component]]:
         """Each registered component's path in the recipe, its kind, and the component; networks are left out."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Images, Part
-from ganzoo.config.checking import headline, how_to_score
+from ganzoo.config.checking import required_headline
 from ganzoo.data import VALIDATION, as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
@@ -88,10 +88,7 @@ def evaluate(
     real = zoo.datasets.get(dataset) if isinstance(dataset, str) else as_dataset(dataset)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if metrics is None:
-        domain = real.domain if isinstance(real, Dataset) else real.name
-        metrics = headline(domain, zoo)
-        if not metrics:
-            raise GanzooError(f"No installed extractor was fitted to '{domain}'.", how_to_score(domain, zoo))
+        metrics = required_headline(real.domain if isinstance(real, Dataset) else real.name, zoo)
     with pretrained.allow_code(allow_code):
         evaluator = Evaluator(
             metrics,

@@ -198,6 +198,7 @@ class Evaluator:
             value = finite(request, request.metric.compute(given))
             protocol = self.protocol(request, given.n, sample_seed, weights)
             ends = request.metric.interval(given, value) if interval else None
+            ends = None if ends is None else (finite(request, ends[0]), finite(request, ends[1]))
             if isinstance(request.metric, ModelMetric):
                 scores.append(Score(request.name, value, None, protocol, ends))
                 continue

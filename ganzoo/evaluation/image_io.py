@@ -18,7 +18,7 @@ from torch import Tensor
 from ganzoo.api import reading
 from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.evaluation.requests import written
-from ganzoo.registry.loading import preserved_global_state
+from ganzoo.reproducibility import preserved_global_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -18,36 +19,68 @@ COVERED_FROM = 0.1
 """A class is covered from this part of its share among real images on; below, it may be misread noise."""
 
 
-def shares(logits: Tensor) -> Tensor:
-    """The share of images in each class, by the largest logit.
+def assigned(logits: Tensor) -> Tensor:
+    """The class of each sample, or the mode, by the largest logit.
 
     Args:
         logits: (n, classes).
 
     Returns:
-        (classes,) float64, of sum 1.
+        int64 (m,), m at most n: samples that belong to no class, whose logits are all -inf, are left out.
     """
-    return logits.argmax(1).bincount(minlength=logits.shape[1]).double() / len(logits)
+    largest, found = logits.max(1)
+    return found[largest > -math.inf]
+
+
+def class_counts(logits: Tensor) -> Tensor:
+    """How many samples belong to each class: int64 (classes,) of logits (n, classes)."""
+    return assigned(logits).bincount(minlength=logits.shape[1])
 
 
 def class_coverage(fake: Tensor, real: Tensor) -> float:
     """The part of the classes that real images show which fake images show as well.
 
     Args:
-        fake: Logits (n, classes).
-        real: Logits (m, classes).
+        fake: Counts (classes,).
+        real: Counts (classes,).
 
     Returns:
         0 to 1.
     """
-    wanted, found = shares(real), shares(fake)
-    there = wanted > 0
-    return float((found[there] >= COVERED_FROM * wanted[there]).double().mean())
+    there = real > 0
+    return float((_shares(fake)[there] >= COVERED_FROM * _shares(real)[there]).double().mean())
 
 
-def class_entropy(logits: Tensor) -> float:
-    """Entropy of the classes that images fall into, in nats: 0 for one class, log(classes) for an even spread."""
-    return float(torch.special.entr(shares(logits)).sum())
+def class_entropy(counts: Tensor) -> float:
+    """Entropy of counts (classes,), in nats: 0 for one class and for no sample, log(classes) for an even spread."""
+    return float(torch.special.entr(_shares(counts)).sum())
+
+
+def modes_found(counts: Tensor) -> float:
+    """The number of modes that at least one sample belongs to (Srivastava et al. 2017, VEEGAN, section 4).
+
+    Args:
+        counts: (modes,).
+    """
+    return float((counts > 0).sum())
+
+
+def kl_to_uniform(counts: Tensor) -> float:
+    """KL(samples' modes || uniform) in nats (Metz et al. 2017, Unrolled GAN, section 3.3.1).
+
+    Even an ideal generator's is not 0: n samples give about (modes - 1) / (2 n) by chance.
+
+    Args:
+        counts: (modes,).
+
+    Returns:
+        0 for modes that are equally often, log(modes) where there is but one, and also where no sample belongs to any.
+    """
+    return math.log(len(counts)) - class_entropy(counts)
+
+
+def _shares(counts: Tensor) -> Tensor:
+    return counts.double() / counts.sum().clamp(min=1)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -60,43 +93,6 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return float((logits.argmax(1) == labels).double().mean())
 
 
-def assigned(logits: Tensor) -> Tensor:
-    """The mode of each sample that belongs to one.
-
-    Args:
-        logits: (n, modes).
-
-    Returns:
-        int64 (m,), m at most n: the samples that belong to no mode are left out.
-    """
-    return logits[logits.amax(1) > -math.inf].argmax(1)
-
-
-def modes_found(logits: Tensor) -> int:
-    """The number of modes that at least one sample belongs to (Srivastava et al. 2017, VEEGAN, section 4).
-
-    Args:
-        logits: (n, modes).
-    """
-    return int((_counts(logits) > 0).sum())
-
-
-def kl_to_uniform(logits: Tensor) -> float:
-    """KL(samples' modes || uniform) in nats (Metz et al. 2017, Unrolled GAN, section 3.3.1).
-
-    Even an ideal generator's is not 0: n samples give about (modes - 1) / (2 n) by chance.
-
-    Args:
-        logits: (n, modes). Samples that belong to no mode do not count.
-
-    Returns:
-        0 for modes that are equally often, log(modes) where there is but one, and also where no sample belongs to any.
-    """
-    counts = _counts(logits)
-    share = counts.double() / counts.sum().clamp(min=1)
-    return math.log(len(counts)) - float(torch.special.entr(share).sum())
-
-
 def quality(logits: Tensor) -> float:
     """The share of samples that belong to a mode (Srivastava et al. 2017, VEEGAN, section 4: high-quality samples).
 
@@ -104,11 +100,6 @@ def quality(logits: Tensor) -> float:
         logits: (n, modes).
     """
     return len(assigned(logits)) / len(logits)
-
-
-def _counts(logits: Tensor) -> Tensor:
-    """How many samples belong to each mode."""
-    return assigned(logits).bincount(minlength=logits.shape[1])
 
 
 MARGIN = 0.02
@@ -331,7 +322,8 @@ class ClassCoverage(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``class_coverage``."""
-        return class_coverage(inputs.fake.class_logits, inputs.real.features.class_logits)
+        real = class_counts(inputs.real.features.class_logits)
+        return class_coverage(class_counts(inputs.fake.class_logits), real)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
         """From which share on a class counts."""
@@ -339,14 +331,8 @@ class ClassCoverage(Metric):
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """By a bootstrap over the samples' classes."""
-        wanted = shares(inputs.real.features.class_logits)
-        there = wanted > 0
-        counts = shares(inputs.fake.class_logits) * inputs.n
-
-        def covered(drawn: Tensor) -> float:
-            return float((drawn[there] / inputs.n >= COVERED_FROM * wanted[there]).double().mean())
-
-        return intervals.of_counts(counts, covered, value, (0.0, 1.0))
+        covered = partial(class_coverage, real=class_counts(inputs.real.features.class_logits))
+        return intervals.of_counts(class_counts(inputs.fake.class_logits), covered, value, (0.0, 1.0))
 
 
 class ClassEntropy(Metric):
@@ -358,13 +344,12 @@ class ClassEntropy(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """In nats."""
-        return class_entropy(inputs.fake.class_logits)
+        return class_entropy(class_counts(inputs.fake.class_logits))
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """By a bootstrap over the samples' classes."""
-        counts = shares(inputs.fake.class_logits) * inputs.n
-        most = math.log(len(counts))
-        return intervals.of_counts(counts, lambda c: float(torch.special.entr(c / c.sum()).sum()), value, (0.0, most))
+        counts = class_counts(inputs.fake.class_logits)
+        return intervals.of_counts(counts, class_entropy, value, (0.0, math.log(len(counts))))
 
 
 class Accuracy(Metric):
@@ -423,12 +408,12 @@ class Modes(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``modes_found``."""
-        return float(modes_found(inputs.fake.class_logits))
+        return modes_found(class_counts(inputs.fake.class_logits))
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """By a bootstrap over the samples' modes."""
-        counts = _counts(inputs.fake.class_logits)
-        return intervals.of_counts(counts, lambda drawn: float((drawn > 0).sum()), value, (0.0, float(len(counts))))
+        counts = class_counts(inputs.fake.class_logits)
+        return intervals.of_counts(counts, modes_found, value, (0.0, float(len(counts))))
 
 
 class ModeDivergence(Metric):
@@ -441,17 +426,12 @@ class ModeDivergence(Metric):
 
     def compute(self, inputs: MetricInputs) -> float:
         """In nats; see ``kl_to_uniform``."""
-        return kl_to_uniform(inputs.fake.class_logits)
+        return kl_to_uniform(class_counts(inputs.fake.class_logits))
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
         """By a bootstrap over the samples' modes."""
-        counts = _counts(inputs.fake.class_logits)
-        most = math.log(len(counts))
-
-        def divergence(drawn: Tensor) -> float:
-            return most - float(torch.special.entr(drawn / drawn.sum().clamp(min=1)).sum())
-
-        return intervals.of_counts(counts, divergence, value, (0.0, most))
+        counts = class_counts(inputs.fake.class_logits)
+        return intervals.of_counts(counts, kl_to_uniform, value, (0.0, math.log(len(counts))))
 
 
 class Quality(Metric):

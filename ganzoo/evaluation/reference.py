@@ -26,6 +26,7 @@ from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
 from ganzoo.evaluation.requests import MetricRequest
 from ganzoo.files import write_atomically
+from ganzoo.reproducibility import tensors_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -161,7 +162,7 @@ def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) ->
             logger.warning("The cached reference %s is damaged (%s); computing it again.", path.name, error)
     tensors = compute()
     try:
-        write_atomically(path, save(tensors, {"key": text, "sha256": _digest(tensors)}))
+        write_atomically(path, save(tensors, {"key": text, "sha256": tensors_digest(sorted(tensors.items()))}))
     except OSError as error:
         logger.warning("Could not cache the reference %s (%s); it will be computed again next time.", path.name, error)
     return tensors
@@ -171,17 +172,9 @@ def _read(path: Path, text: str) -> dict[str, Tensor]:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-    if metadata.get("key") != text or metadata.get("sha256") != _digest(tensors):
+    if metadata.get("key") != text or metadata.get("sha256") != tensors_digest(sorted(tensors.items())):
         raise ValueError("its content does not match its digest")
     return tensors
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 FORMULAS = 1

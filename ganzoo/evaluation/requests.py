@@ -12,9 +12,9 @@ import torch
 
 from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Extractor, Metric
-from ganzoo.config.checking import headline, how_to_score
+from ganzoo.config.checking import headline, how_to_score, unknown_extractor, wrong_metric
 from ganzoo.config.schema import FOREIGN_EXTRACTORS
-from ganzoo.errors import GanzooError, nearest, unknown
+from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained, torch_fidelity
 from ganzoo.evaluation.metrics import (
     Accuracy,
@@ -157,24 +157,14 @@ def parse_metric(name: str, zoo: Zoo) -> list[MetricRequest]:
     """Read ``<metric>@<extractor>``; ``all@<extractor>`` gives one for each metric that needs an extractor.
 
     Raises:
-        GanzooError: It is not of that form, or names an unknown metric.
+        GanzooError: It is not of that form, or names an unknown metric or extractor.
     """
-    metric, at, extractor = name.partition("@")
-    if metric in zoo.metrics and not zoo.metric(metric).needs_features:
-        if at:
-            raise GanzooError(f"The metric '{metric}' needs no extractor (in '{name}').", f"Write {metric}.")
-        return [MetricRequest(zoo.metrics.get(metric), zoo.metric(metric), "")]
-    if not (at and extractor):
-        raise GanzooError(
-            f"The metric '{name}' names no extractor.", "Write <metric>@<extractor>, such as fid@mnist-cnn."
-        )
+    for error in wrong_metric(name, zoo, ALL):
+        raise error
+    metric, _, extractor = name.partition("@")
     if metric == ALL:
         known_metrics = [(entry, zoo.metric(entry.name)) for entry in zoo.metrics.in_order()]
         return [MetricRequest(e, one, extractor, by_name=False) for e, one in known_metrics if one.needs_features]
-    if metric not in zoo.metrics:
-        known = [ALL, *(entry.name for entry in zoo.metrics)]
-        remedy = f"{nearest(metric, known)} {zoo.metrics.hint}".strip()
-        raise GanzooError(f"Unknown metric '{metric}' (in '{name}').", remedy)
     return [MetricRequest(zoo.metrics.get(metric), zoo.metric(metric), extractor)]
 
 
@@ -226,8 +216,7 @@ def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = Non
         with torch.random.fork_rng(devices=[]):
             extractor = pretrained.build(name, shape, weights)
     else:
-        known = [*(entry.name for entry in zoo.extractors), *FOREIGN_EXTRACTORS]
-        raise unknown("extractor", name, known, zoo.extractors.hint)
+        raise unknown_extractor(name, zoo)
     refuse_other_shape(name, extractor, shape)
     return extractor.eval().requires_grad_(False)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset
 from ganzoo.api.metric import Extractor, Features
 from ganzoo.evaluation.features import extract
+from ganzoo.evaluation.metrics import assigned
 
 SAMPLES = 500
 """Images whose variety is measured: enough for 3% precision, few enough for half a second."""
@@ -79,8 +80,7 @@ def variety(features: Features) -> dict[str, float]:
     n = len(distances)
     nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()
     found = {"samples": n, "distance": (distances.sum() / (n * (n - 1))).item(), "nearest": nearest.item()}
-    logits = torch.empty(0, 1) if features.logits is None else features.logits
-    classes = logits[logits.amax(1) > -math.inf].argmax(1)  # an extractor that puts an image into none gives -inf
+    classes = torch.empty(0) if features.logits is None else assigned(features.logits)
     if 2 * len(classes) >= n:
         share = classes.bincount().double() / len(classes)
         found["classes"] = torch.special.entr(share).sum().exp().item()

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
-import random
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, version
@@ -22,7 +20,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
-import torch
 
 from ganzoo.api import hookspecs
 from ganzoo.api.metric import Metric
@@ -43,6 +40,7 @@ from ganzoo.registry.packages import (
     read_metadata,
 )
 from ganzoo.registry.registry import KINDS, Entry, Registry, contained, one_kind
+from ganzoo.reproducibility import preserved_global_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -398,90 +396,3 @@ def _named(point: EntryPoint, distribution: str) -> str:
 def _quiet() -> contextlib.AbstractContextManager[Any]:
     """Keep plugins from printing to standard output, which belongs to the command: a script may expect JSON."""
     return contextlib.redirect_stdout(sys.stderr)
-
-
-def _working_directory() -> str:
-    """Its path; empty if it was deleted."""
-    try:
-        return str(Path.cwd())
-    except OSError:
-        return ""
-
-
-SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], object]]] = {
-    "torch's default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "torch's default device": (lambda: str(torch.get_default_device()), torch.set_default_device),
-    "torch's number of threads": (torch.get_num_threads, torch.set_num_threads),
-    "torch's use of deterministic algorithms": (
-        torch.are_deterministic_algorithms_enabled,
-        torch.use_deterministic_algorithms,
-    ),
-    "torch's float32 matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-    "torch.backends.cudnn.benchmark": (
-        lambda: torch.backends.cudnn.benchmark,
-        lambda on: setattr(torch.backends.cudnn, "benchmark", on),
-    ),
-    "torch.backends.cudnn.deterministic": (
-        lambda: torch.backends.cudnn.deterministic,
-        lambda on: setattr(torch.backends.cudnn, "deterministic", on),
-    ),
-    "torch's grad mode": (torch.is_grad_enabled, torch.set_grad_enabled),
-    "torch's anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    "torch's seed": (torch.initial_seed, torch.manual_seed),
-    "the working directory": (_working_directory, os.chdir),
-}
-"""Process-wide state that a plugin must leave alone, with the functions that read and set it."""
-
-
-@dataclass(frozen=True)
-class GlobalState:
-    """A snapshot of the process-wide state that a plugin must leave alone.
-
-    Attributes:
-        settings: Values of ``SETTINGS``.
-        generators: States of the random number generators that checkpoints do not save, by module.
-    """
-
-    settings: dict[str, Any]
-    generators: dict[str, Any]
-
-    @classmethod
-    def now(cls) -> GlobalState:
-        """The current state."""
-        generators: dict[str, Any] = {"random": random.getstate()}
-        if "numpy" in sys.modules:
-            generators["numpy"] = sys.modules["numpy"].random.get_state(legacy=True)
-        return cls({name: read() for name, (read, _) in SETTINGS.items()}, generators)
-
-    def changed_since(self, earlier: GlobalState) -> list[str]:
-        """Each change as a verb phrase: ``changes torch's default dtype from ...``."""
-        settings = [
-            f"changes {name} from {value} to {self.settings[name]}"
-            for name, value in earlier.settings.items()
-            if self.settings[name] != value
-        ]
-        draws = [
-            f"draws from {name}'s global generator, or seeds it"
-            for name, value in earlier.generators.items()
-            if repr(self.generators[name]) != repr(value)
-        ]
-        return [*settings, *draws]
-
-    def restore(self) -> None:
-        """Restore the snapshot. If torch was seeded since, its random numbers restart from the old seed."""
-        for name, (read, write) in SETTINGS.items():
-            if read() != self.settings[name]:
-                write(self.settings[name])
-        random.setstate(self.generators["random"])
-        if "numpy" in sys.modules and "numpy" in self.generators:
-            sys.modules["numpy"].random.set_state(self.generators["numpy"])
-
-
-@contextlib.contextmanager
-def preserved_global_state() -> Iterator[None]:
-    """Restore, at the end of the block, the process-wide state that it changed."""
-    before = GlobalState.now()
-    try:
-        yield
-    finally:
-        before.restore()

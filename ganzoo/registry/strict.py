@@ -233,6 +233,11 @@ class ValidationIssue:
     key: str | None = None
     whole: bool = False
 
+    @classmethod
+    def of(cls, error: GanzooError, *path: str | int) -> ValidationIssue:
+        """An error, which is about the value at ``path``."""
+        return cls(path, error.sentence, error.remedy, whole=True)
+
     @property
     def place(self) -> KeyPath:
         """Where to correct the mistake."""

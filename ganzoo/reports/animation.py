@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ganzoo.api.dataset import Images
+from ganzoo.api.dataset import Images, to_pil
 from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
 from ganzoo.reports.run_figures import between, chosen_pictures, is_plane
@@ -112,9 +112,8 @@ def walk(
     names = generator.class_names[:columns] if spec.classes else ()
     frames = []
     for moment in codes:
-        pixels = spec.modality.picture(generator.decode(moment, labels, weights), columns)
-        grid = Image.fromarray((pixels[0] if pixels.shape[0] == 1 else pixels.permute(1, 2, 0)).numpy())
-        frames.append(_headed(_enlarged(grid), names))
+        grid = spec.modality.picture(generator.decode(moment, labels, weights), columns)
+        frames.append(_headed(_enlarged(to_pil(grid)), names))
     return frames, [STEP_SECONDS] * len(frames)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from typing import Any
 
 from ganzoo.config.identity import DESCRIPTIVE
 from ganzoo.errors import GanzooError
-from ganzoo.files import begins_like, write_atomically
+from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
 from ganzoo.registry import strict
 from ganzoo.reports.plots import Line, curves, spread_out
 from ganzoo.reports.ranking import MetricKey, whole
 from ganzoo.reports.run_figures import AXES, FEWEST, Frame, Plots, by_protocol, frames
-from ganzoo.reports.run_report import KINDS, STATES, FinalScore, final_table
+from ganzoo.reports.run_report import KINDS, FinalScore, final_table, state
 from ganzoo.reports.templates import Absent, page
 from ganzoo.runs.folder import RunFolder
 
@@ -90,8 +89,7 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
     resolved = [path.resolve() for path in paths]
     if twice := [str(paths[resolved.index(path)]) for path, n in Counter(resolved).items() if n > 1]:
         raise GanzooError(f"{twice[0]} is named twice.", "Name each run once.")
-    if os.path.lexists(out) and not begins_like(out, MARK):
-        raise GanzooError(f"{out} was not made by `ganzoo compare`, so it is not overwritten.", "Give another --out.")
+    refuse_to_overwrite(out, ours=begins_like(out, MARK), command="compare", remedy="Give another --out.")
     names = _names(resolved)
     made = page("compare.html", None, facts([_side(path, name) for path, name in zip(paths, names, strict=True)]))
     try:
@@ -138,7 +136,7 @@ def _side(path: Path, name: str) -> Side:
     return Side(
         name,
         run.info,
-        STATES.get(str(run.info.get("status")), str(run.info.get("status"))),
+        state(run),
         max((event["images"] for event in events), default=0),
         found if isinstance(found, Absent) else found.shown[-1],
         {} if isinstance(final, Absent) else {score.metric.key: score for score in final},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import warnings
 from io import BytesIO
@@ -11,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from markupsafe import escape
+from markupsafe import Markup
 from torch import Tensor, nn
 
 from ganzoo.api.dataset import Images
 from ganzoo.errors import GanzooError, RunError, foreign_code
 from ganzoo.files import write_atomically
+from ganzoo.reports.templates import page
 
 if TYPE_CHECKING:
     from ganzoo.api.objective import Objective
     from ganzoo.runs.generator import TrainedGenerator, Weights
 
-HTML = Path(__file__).with_name("html")
 TOLERANCE = 1e-5
 """Largest allowed difference between what ONNX Runtime and torch draw from the same codes, in [-1, 1]."""
 OPSET = 17
@@ -133,23 +132,17 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
         "codes": _base64(codes.float().numpy().tobytes()),
         "directions": _directions(generator, weights).tolist(),
         "model": _base64(model),
-        "wasm": _base64((HTML / "onnxruntime.wasm.gz").read_bytes()),
+        "wasm": _base64((Path(__file__).parent / "html" / "onnxruntime.wasm.gz").read_bytes()),
     }
-    script = "".join((HTML / name).read_text("utf-8") for name in ("onnxruntime.js", "explorer.js"))
     images = generator.checkpoint.state["images"]
     kind = "Averaged" if (weights or generator.weights[0]) == "ema" else "Raw"
-    values = {
-        "digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "name": str(escape(generator.recipe.name)),
-        "summary": str(escape(generator.recipe.summary)),
-        "about": str(escape(f"{kind} weights after {images:,} training images")),
-        "style": (HTML / "explorer.css").read_text("utf-8"),
-        "facts": json.dumps(facts).replace("<", "\\u003c"),
-        "script": script,
+    context = {
+        "name": generator.recipe.name,
+        "summary": generator.recipe.summary,
+        "about": f"{kind} weights after {images:,} training images",
+        "facts": Markup(json.dumps(facts).replace("<", "\\u003c")),  # noqa: S704 - no tag can begin in it
     }
-    page = (HTML / "explorer.html").read_text("utf-8")
-    head, *rest = page.split("{{ ")
-    return head + "".join(values[key] + after for key, after in (part.split(" }}", 1) for part in rest))
+    return page("explorer.html", ("onnxruntime.js", "explorer.js"), context, style="explorer.css")
 
 
 def _directions(generator: TrainedGenerator, weights: Weights | None) -> Tensor:

@@ -20,7 +20,7 @@ from PIL import Image
 from ganzoo.api.dataset import GAP
 from ganzoo.api.reading import open_picture
 from ganzoo.errors import GanzooError
-from ganzoo.files import begins_like, write_atomically
+from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
 from ganzoo.reports.pareto import COSTS, quality_against, views_against_one_another
 from ganzoo.reports.plots import own_settings, shortened
 from ganzoo.reports.ranking import DISAGREE, Contender, Place, Ranking, Spread, Table, rankings
@@ -34,6 +34,7 @@ from ganzoo.reports.templates import (
     duration,
     figure,
     markdown,
+    markdown_table,
     page,
     short,
 )
@@ -167,7 +168,7 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
 
 def _findings(findings: Iterable[Finding]) -> str:
     rows = [[f"**{one.verdict}**", *map(markdown, (one.says, one.on, one.effect, one.paper))] for one in findings]
-    return _table(dict.fromkeys(("verdict", "claim", "by", "effect", "paper"), "left"), rows)
+    return markdown_table(dict.fromkeys(("verdict", "claim", "by", "effect", "paper"), "left"), rows)
 
 
 def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
@@ -212,7 +213,7 @@ def _section(table: Table) -> Iterable[str]:
     yield f"### {markdown(metric.name)}"
     floor = f" Real vs real: {figure(table.floor)}." if table.floor is not None else ""
     yield f"Protocol: {markdown(metric.protocol)}; {metric.direction}.{floor}"
-    yield _table(FULL, [_full_row(place) for place in table.places])
+    yield markdown_table(FULL, [_full_row(place) for place in table.places])
 
 
 def _full_row(place: Place) -> list[str]:
@@ -259,7 +260,7 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
         machine = f" ({machines.index(where(place.contender)) + 1})" if several else ""
         rows.append([str(place.rank), _name(place.contender), *cells, took + machine])
     aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
-    yield _table({**aligned, "training": "right"}, rows)
+    yield markdown_table({**aligned, "training": "right"}, rows)
 
 
 def _failures(ranking: Ranking) -> Iterable[str]:
@@ -302,12 +303,6 @@ def _spread(spread: Spread | None) -> str:
 
 def _mean(spread: Spread | None, in_words: Callable[[float | None], str]) -> str:
     return in_words(None if spread is None else spread.mean)
-
-
-def _table(headings: dict[str, str], rows: Iterable[Sequence[str]]) -> str:
-    rules = ["---:" if side == "right" else "---" for side in headings.values()]
-    lines = [[markdown(heading) for heading in headings], rules, *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 ROWS = 8
@@ -526,15 +521,10 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
         own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
     for name in (*MARKS, "samples.png"):
         path = results / name
-        if (
-            os.path.lexists(path)
-            and not own.get(name)
-            and not (except_for and except_for.exists() and path.samefile(except_for))
-        ):
-            raise GanzooError(
-                f"{path} was not made by `ganzoo leaderboard`, so it is not overwritten.",
-                "Move it, or keep the results in a folder of their own.",
-            )
+        if path.exists() and except_for and except_for.exists() and path.samefile(except_for):
+            continue
+        remedy = "Move it, or keep the results in a folder of their own."
+        refuse_to_overwrite(path, ours=own.get(name, False), command="leaderboard", remedy=remedy)
 
 
 def rewritten(

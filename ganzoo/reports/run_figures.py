@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from markupsafe import Markup
@@ -37,6 +37,7 @@ AXES: Mapping[str, str] = {"images": "images shown", "seconds": "seconds of trai
 FEWEST = 2
 
 Records = Sequence[Mapping[str, Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -251,9 +252,13 @@ def _pictures(samples: Path) -> list[Path]:
 
 def chosen_pictures(samples: Path, most: int) -> list[Path]:
     """At most ``most`` of a run's pictures of samples, evenly spaced, including the first and the last."""
-    paths = _pictures(samples)
-    most = min(len(paths), most)
-    return [paths[round(index * (len(paths) - 1) / max(1, most - 1))] for index in range(most)]
+    return _evenly_spaced(_pictures(samples), most)
+
+
+def _evenly_spaced(items: Sequence[T], most: int) -> list[T]:
+    """At most ``most`` items, evenly spaced, including the first and the last."""
+    most = min(len(items), most)
+    return [items[round(index * (len(items) - 1) / max(1, most - 1))] for index in range(most)]
 
 
 def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
@@ -282,15 +287,13 @@ def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -
     shown = [(images, kept) for images, kept in run.planes() if is_plane(kept)]
     if len(shown) < FEWEST:
         return None
-    most = min(len(shown), REPLAYED)
-    shown = [shown[round(index * (len(shown) - 1) / (most - 1))] for index in range(most)]
     frames = [
         {
             "images": images,
             "samples": _sixteen_bits(kept["samples"]),
             "field": _eight_bits(kept["field"]) if "field" in kept else None,
         }
-        for images, kept in shown
+        for images, kept in _evenly_spaced(shown, REPLAYED)
     ]
     real, modes = torch.zeros(0, 2), torch.zeros(0, 2)
     if not isinstance(recipe, Absent):

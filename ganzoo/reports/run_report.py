@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from ganzoo.config.checking import HEADLINES
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import excess
-from ganzoo.files import begins_like, write_atomically
+from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.ranking import MetricKey, whole
@@ -94,10 +93,7 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     """
     run = RunFolder.open(path)
     target = run.path / "report.html"
-    if os.path.lexists(target) and not begins_like(target, *MARKS):
-        raise GanzooError(
-            f"{target} was not made by `ganzoo report`, so it is not overwritten.", "Move it, then try again."
-        )
+    refuse_to_overwrite(target, ours=begins_like(target, *MARKS), command="report", remedy="Move it, then try again.")
     made = page("report.html", ("report.js", "replay.js"), facts(run, zoo, device=device, draw=draw))
     # The run's path may contain bytes that are not text.
     write_atomically(target, made.encode(errors="backslashreplace"))
@@ -109,12 +105,11 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
     events, scores, recipe = run.events(), whole(run.scores()), _attempt(lambda: run.recipe(zoo))
     conditional = not isinstance(recipe, Absent) and recipe.conditional
     names = [str(name) for name in run.info.get("class_names", ())] if conditional else []
-    last = max((event["images"] for event in events if isinstance(event.get("images"), int)), default=0)
     return {
         "run": run.info,
         "folder": run.path.resolve().name,
-        "state": STATES.get(str(run.info.get("status")), str(run.info.get("status"))),
-        "images": last,
+        "state": state(run),
+        "images": max((event["images"] for event in events), default=0),
         "recipe": recipe,
         "class_names": names if len(names) <= MOST_NAMED else [],
         "row_classes": [names[row % len(names)] for row in range(ROWS)] if names else [],
@@ -131,6 +126,12 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "environment": environment(run.info),
         **_drawn(run, zoo, device, draw),
     }
+
+
+def state(run: RunFolder) -> str:
+    """A run's status in words, or as it was recorded if it is none that ganzoo knows."""
+    status = str(run.info.get("status"))
+    return STATES.get(status, status)
 
 
 def _metrics(run: RunFolder) -> Sequence[str]:

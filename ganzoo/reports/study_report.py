@@ -14,11 +14,11 @@ from typing import Any
 from markupsafe import Markup
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import refuse_links, write_atomically
+from ganzoo.files import begins_like, refuse_links, refuse_to_overwrite, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.leaderboard import EFFECT, Answer, Finding, grid_of, thumbnail
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
-from ganzoo.reports.templates import Picture, figure, markdown, page
+from ganzoo.reports.templates import Picture, figure, markdown, markdown_table, page
 from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.findings import CellFound, Found, Values, all_claims, by_other_views, curve, find, verdicts
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun
@@ -177,11 +177,8 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
 
 def _write(path: Path, mark: str, text: str) -> None:
     refuse_links(path, path.parent)
-    if path.exists() and mark not in path.read_bytes()[:4000].decode("utf-8", "replace"):
-        raise GanzooError(
-            f"{path} was not made by `ganzoo study`, so it is not overwritten.",
-            "Move it, or keep the results of studies in a folder of their own.",
-        )
+    remedy = "Move it, or keep the results of studies in a folder of their own."
+    refuse_to_overwrite(path, ours=begins_like(path, mark), command="study", remedy=remedy)
     write_atomically(path, text.encode(errors="backslashreplace"))
 
 
@@ -194,12 +191,17 @@ def index(pages: Sequence[StudyPage]) -> str:
     for one in sorted(pages, key=lambda page: page.found.study.name):
         study = one.found.study
         rows = [
-            f"| **{verdict.outcome.value}** | {markdown(claim.says)} | {markdown(claim.on)} | "
-            f"{markdown(_effects(verdict, views))} | {_behind(one.found, claim, verdict)} | {markdown(claim.paper)} |"
+            [
+                f"**{verdict.outcome.value}**",
+                *map(markdown, (claim.says, claim.on, _effects(verdict, views))),
+                _behind(one.found, claim, verdict),
+                markdown(claim.paper),
+            ]
             for claim, verdict, views in zip(study.claims, one.verdicts, one.views, strict=True)
         ]
-        table = ["| verdict | claim | by | effect | from | paper |", "| --- | --- | --- | --- | --- | --- |", *rows]
-        parts += [f"## [{markdown(study.question)}]({study.name}.html)", *(["\n".join(table)] if rows else [])]
+        headings = dict.fromkeys(("verdict", "claim", "by", "effect", "from", "paper"), "left")
+        parts.append(f"## [{markdown(study.question)}]({study.name}.html)")
+        parts += [markdown_table(headings, rows)] if rows else []
         parts.append(f"`ganzoo study run {study.name}`")
     return "\n\n".join(parts) + "\n"
 

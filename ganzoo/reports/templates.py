@@ -9,18 +9,19 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
+from ganzoo.api.dataset import to_pil
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
 
@@ -102,6 +103,18 @@ def between_markers(text: str, markers: tuple[str, str], content: str, name: str
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
+def markdown_table(headings: Mapping[str, str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown.
+
+    Args:
+        headings: The side to which each column is aligned, ``left`` or ``right``, by the column's heading.
+        rows: Their cells, in Markdown.
+    """
+    rules = ["---:" if side == "right" else "---" for side in headings.values()]
+    lines = [[markdown(heading) for heading in headings], rules, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 _ARXIV = re.compile(r"arXiv:((?:[a-z-]+/\d{7}|\d{4}\.\d{4,5})(?:v\d+)?)")
 
 
@@ -156,7 +169,7 @@ class Picture:
     @classmethod
     def of_pixels(cls, pixels: Tensor) -> Picture:
         """A uint8 picture (c, h, w), grey or RGB."""
-        return cls.of(Image.fromarray((pixels[0] if pixels.shape[0] == 1 else pixels.permute(1, 2, 0)).numpy()))
+        return cls.of(to_pil(pixels))
 
     @classmethod
     def encoded(cls, png: bytes, width: int, height: int) -> Picture:
@@ -164,7 +177,9 @@ class Picture:
         return cls(f"data:image/png;base64,{base64.b64encode(png).decode()}", width, height)
 
 
-def page(template: str, scripts: str | Sequence[str] | None, context: Mapping[str, Any]) -> str:
+def page(
+    template: str, scripts: str | Sequence[str] | None, context: Mapping[str, Any], *, style: str = "style.css"
+) -> str:
     """Render a page.
 
     Values come from untrusted plugins and run folders: all are escaped, and the page's content security policy allows
@@ -174,13 +189,14 @@ def page(template: str, scripts: str | Sequence[str] | None, context: Mapping[st
         template: The name of the HTML template.
         scripts: The names of the JavaScript files that go with it, or None.
         context: What the template shows.
+        style: The name of its style sheet.
     """
     environment = _environment()
     names = (scripts,) if isinstance(scripts, str) else scripts or ()
-    source = "\n".join(_source(environment, name) for name in names)
+    source = "".join(_source(environment, name) for name in names)
     digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
     # Both are files of this package.
-    own = {"style": Markup(_source(environment, "style.css")), "script": Markup(source)}  # noqa: S704
+    own = {"style": Markup(_source(environment, style)), "script": Markup(source)}  # noqa: S704
     return environment.get_template(template).render({**context, **own, "script_digest": digest}) + "\n"
 
 

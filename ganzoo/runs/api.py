@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ganzoo.config.checking import headline
-from ganzoo.config.identity import training_digest
+from ganzoo.config.identity import same_training
 from ganzoo.config.loading import load_recipe, parse_recipe
 from ganzoo.config.schema import HEADLINE, Recipe
 from ganzoo.data import IN_MEMORY, as_dataset
@@ -217,7 +217,7 @@ def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo
         )
     if isinstance(recipe, Recipe):
         begun, asked = run.recipe(zoo), pinned(_with(recipe, [OF_MEMORY]) if in_memory else recipe, zoo)[0]
-        if training_digest(asked) != training_digest(begun) or asked.train.seed != begun.train.seed:
+        if not same_training(asked, begun):
             raise GanzooError(
                 f"The run {run.path} was started with other settings.",
                 f"Give the name '{name}' to resume it as it is, or start a new run without `resume_from`.",

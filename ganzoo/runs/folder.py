@@ -437,32 +437,21 @@ class RunFolder:
         """The newest intact checkpoint or None, and a message for each damaged one that was skipped."""
         return load_latest(self.path / "checkpoints")
 
-    def latest_checkpoint(self) -> Checkpoint:
-        """The newest intact checkpoint.
-
-        Raises:
-            GanzooError: There is none.
-        """
-        checkpoint, _ = self.find_checkpoint()
-        if checkpoint is None:
-            raise GanzooError(f"The run {self.path} has no checkpoint yet.", "Train it a little longer.")
-        return checkpoint
-
     def checkpoint(self, which: Which = "last") -> Checkpoint:
         """The newest intact checkpoint, or the one with the best score.
 
         Raises:
             GanzooError: There is none.
         """
+        checkpoint, _ = load_latest(self.path / ("checkpoints" if which == "last" else BEST))
+        if checkpoint is not None:
+            return checkpoint
         if which == "last":
-            return self.latest_checkpoint()
-        checkpoint = load_latest(self.path / BEST)[0] if (self.path / BEST).is_dir() else None
-        if checkpoint is None:
-            raise GanzooError(
-                f"The run {self.path} has no best checkpoint.",
-                "Train with --set train.keep_best=METRIC to keep one, or use the last checkpoint.",
-            )
-        return checkpoint
+            raise GanzooError(f"The run {self.path} has no checkpoint yet.", "Train it a little longer.")
+        raise GanzooError(
+            f"The run {self.path} has no best checkpoint.",
+            "Train with --set train.keep_best=METRIC to keep one, or use the last checkpoint.",
+        )
 
 
 def scores_in(path: Path) -> list[dict[str, Any]]:
@@ -484,18 +473,13 @@ def scores_in(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def job_folder(work: Path, recipe: str, dataset: str, seed: int, digest: str) -> Path:
-    """The run folder of a job; another recipe of the same name gets another folder."""
-    return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
-
-
-def free_folder(recipe_name: str, root: Path | None = None) -> Path:
+def free_folder(recipe_name: str) -> Path:
     """The first unused of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ...
 
     Raises:
         GanzooError: ``runs`` is a link.
     """
-    root = root or default_folder("runs")
+    root = default_folder("runs")
     path, number = root / recipe_name, 1
     while path.exists() or path.is_symlink():
         number += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.packages import OURS
 from ganzoo.registry.registry import NETWORK_KINDS
+from ganzoo.reproducibility import tensors_digest
 
 if TYPE_CHECKING:
     from ganzoo.training.trainer import Trainer
@@ -86,12 +86,8 @@ def changes(info: Mapping[str, Any], found: Mapping[str, Any], recipe: Recipe, z
 
 def data_digest(dataset: Dataset) -> str:
     """SHA-256, hexadecimal, of everything in a dataset that is trained on: images, labels and additional columns."""
-    digest = hashlib.sha256()
-    for name, column in {"image": dataset.images, "label": dataset.labels, **dataset.columns}.items():
-        if column is not None:
-            digest.update(f"{name} {column.dtype} {tuple(column.shape)}".encode())
-            digest.update(column.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    columns = {"image": dataset.images, "label": dataset.labels, **dataset.columns}
+    return tensors_digest((name, column) for name, column in columns.items() if column is not None)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ganzoo.config.schema import Threads
 from ganzoo.errors import GanzooError
 from ganzoo.files import parse_json, read_lines, refuse_links_out
 from ganzoo.registry.registry import NAME
@@ -48,8 +49,6 @@ def refuse_newer(schema: object, known: int, what: str) -> None:
         )
 
 
-MOST_THREADS = 4096
-
 LARGEST = 1e39
 """Just above the largest number in single precision, which is what everything here was measured in."""
 
@@ -62,10 +61,8 @@ def _measurable(value: float) -> float:
 
 Number = Annotated[float, AfterValidator(_measurable)]
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
-Images = Annotated[int, Field(ge=0, le=10**15)]
-
-
-Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
+Count = Annotated[int, Field(ge=0, le=10**15)]
+"""A number of images shown, or of steps."""
 
 
 class _Shape(BaseModel):
@@ -76,7 +73,7 @@ class _Event(_Shape):
     """The keys of a line of events.jsonl that ganzoo reads; other keys are allowed."""
 
     event: str
-    images: Images
+    images: Count
     seconds: Seconds | None = None
     metric: str = ""
     value: Number = math.nan
@@ -87,7 +84,7 @@ class _Event(_Shape):
     variety: dict[str, Number] = {}
     real_variety: dict[str, Number] = {}
     threads: Threads = 1
-    planned_threads: list[Annotated[tuple[Images, Threads], Field(strict=False)]] = []
+    planned_threads: list[Annotated[tuple[Count, Threads], Field(strict=False)]] = []
     broken: Annotated[list[str], Field(min_length=1)] = ["a network"]
 
     @model_validator(mode="after")
@@ -118,7 +115,7 @@ class _Score(_Shape):
     weights: str
     value: Number
     floor: Number | None = None
-    images: Images
+    images: Count
     seconds: Seconds | None = None
     protocol: dict[str, Any]
 
@@ -126,8 +123,8 @@ class _Score(_Shape):
 class _State(_Shape):
     """The JSON beside a checkpoint's tensors, without the trainer's own keys."""
 
-    images: Images
-    steps: Annotated[int, Field(ge=0, le=10**15)] = 0
+    images: Count
+    steps: Count = 0
     seconds: Seconds = 0.0
     threads: Threads | None = None
 
@@ -246,7 +243,7 @@ class _Best(BaseModel):
 
     metric: str
     value: Number
-    images: Images
+    images: Count
 
 
 class _Facts(BaseModel):
@@ -269,7 +266,7 @@ class _Facts(BaseModel):
     seed: int | None = None
     best: _Best | None = None
     precision: Literal["fp32", "tf32", "bf16"] | None = None
-    images: Images | None = None
+    images: Count | None = None
     seconds: Seconds | None = None
     images_per_second: Number | None = None
     parameters: dict[str, int] | None = None

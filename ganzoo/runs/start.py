@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from ganzoo.api.dataset import Dataset, Part
 from ganzoo.build import build_objective, build_spec
 from ganzoo.config.loading import parse_recipe
-from ganzoo.config.schema import Recipe
+from ganzoo.config.schema import MOST_THREADS, Recipe
 from ganzoo.data import load_part, part_of
 from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, is_out_of_memory, one_line
 from ganzoo.evaluation.evaluator import Evaluator
@@ -30,9 +30,8 @@ from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
 from ganzoo.runs.provenance import changes, data_digest, description, environment, now
-from ganzoo.runs.schemas import MOST_THREADS
 from ganzoo.runs.weights import initialise, pinned
-from ganzoo.training.device import fix_workspace, resolve_precision, use_available_cores
+from ganzoo.training.device import resolve_precision, use_available_cores
 from ganzoo.training.distributed import ALONE, Processes
 from ganzoo.training.engines.choice import EngineChoice, recorded_engine, settle_engine
 from ganzoo.training.threads import ThreadTuner
@@ -236,14 +235,12 @@ def _refuse_or_warn_of_another_length(trainer: Trainer, callbacks: Callbacks) ->
 
 def _as_begun(run: RunFolder, recipe: Recipe, processes: Processes) -> Recipe:
     """A run's recipe with `auto` as resolved when it began: another machine might choose differently."""
-    if recipe.train.deterministic:
-        fix_workspace()  # before looking for a device, which starts CUDA
-    device = processes.device(recipe.train.device)
-    recipe = recipe.in_precision(run.info.get("precision") or recipe.train.precision)
+    device = processes.device(recipe.train)
+    recipe = recipe.with_train(precision=run.info.get("precision") or recipe.train.precision)
     if recipe.train.precision == "tf32" and device.type != "cuda":
-        recipe = recipe.in_precision("fp32")
+        recipe = recipe.with_train(precision="fp32")
     if recipe.train.engine == "auto":
-        recipe = recipe.with_engine(recorded_engine(run.info, device, processes.size) or "auto")
+        recipe = recipe.with_train(engine=recorded_engine(run.info, device, processes.size) or "auto")
     return recipe
 
 
@@ -271,21 +268,17 @@ def _shared_task(
 ) -> tuple[Recipe, Path | None]:
     """The main process's recipe, with its precision resolved, and its data folder, for all processes."""
     if recipe is not None:
-        if recipe.train.deterministic:
-            fix_workspace()
-        precision = resolve_precision(recipe.train.precision, processes.device(recipe.train.device))
+        precision = resolve_precision(recipe.train.precision, processes.device(recipe.train))
+        resolved = recipe.with_train(precision=precision)
         task = {
             "name": recipe.name,
-            "recipe": recipe.in_precision(precision).to_yaml(),
+            "recipe": resolved.to_yaml(),
             "data_dir": str(data_dir) if data_dir else None,
         }
         processes.broadcast_bytes(json.dumps(task).encode())
-        return recipe.in_precision(precision), data_dir
+        return resolved, data_dir
     task = json.loads(processes.broadcast_bytes())
-    shared = parse_recipe(task["recipe"], task["name"], zoo)
-    if shared.train.deterministic:
-        fix_workspace()
-    return shared, Path(task["data_dir"]) if task["data_dir"] else None
+    return parse_recipe(task["recipe"], task["name"], zoo), Path(task["data_dir"]) if task["data_dir"] else None
 
 
 def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbacks) -> list[tuple[int, int]]:
@@ -343,7 +336,7 @@ def _build(
     processes: Processes,
 ) -> Parts:
     """Build the trainer last: building the others draws random numbers, which must not shift the training's."""
-    device = processes.device(recipe.train.device)
+    device = processes.device(recipe.train)
     with _out_of_memory_as_sentence():
         entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
         validation, count = recipe.dataset.validation, recipe.dataset.count

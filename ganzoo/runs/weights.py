@@ -31,6 +31,7 @@ from ganzoo.files import parse_json, write_atomically
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import NAME
+from ganzoo.reproducibility import tensors_digest
 from ganzoo.runs.checkpoint import Checkpoint
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import in_words, now
@@ -208,20 +209,15 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
     if start is None:
         return recipe, {}
     name = zoo_name(start.source)
-    checkpoint = RunFolder.open(start.source).latest_checkpoint() if name is None else published(name, zoo)[2]
+    checkpoint = RunFolder.open(start.source).checkpoint() if name is None else published(name, zoo)[2]
     tensors = {key: value for key, value in checkpoint.tensors.items() if key.startswith(("networks.", "ema."))}
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        digest.update(f"{key} {tensors[key].dtype} {tuple(tensors[key].shape)}".encode())
-        digest.update(tensors[key].contiguous().view(-1).view(torch.uint8).numpy().data)
-    found = digest.hexdigest()
+    found = tensors_digest(sorted(tensors.items()))
     if start.sha256 not in (None, found):
         raise GanzooError(
             f"The weights of {start.source} are not those that train.init_from.sha256 names.",
             "Remove sha256 to start from what is there now.",
         )
-    train = recipe.train.model_copy(update={"init_from": InitFrom(source=start.source, sha256=found)})
-    return recipe.model_copy(update={"train": train}), tensors
+    return recipe.with_train(init_from=InitFrom(source=start.source, sha256=found)), tensors
 
 
 def _difference(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:

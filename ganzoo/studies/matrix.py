@@ -16,7 +16,6 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest
 from ganzoo.registry.loading import Zoo
-from ganzoo.runs.folder import job_folder
 from ganzoo.runs.weights import pinned
 
 
@@ -87,9 +86,13 @@ class Job:
 
     def with_seed(self, seed: int) -> Job:
         """The same training with another seed."""
-        train = self.recipe.train.model_copy(update={"seed": seed})
-        recipe = self.recipe.model_copy(update={"train": train})
-        return replace(self, recipe=recipe, overrides=(*self.overrides, f"train.seed={seed}"))
+        overrides = (*self.overrides, f"train.seed={seed}")
+        return replace(self, recipe=self.recipe.with_train(seed=seed), overrides=overrides)
+
+
+def job_folder(work: Path, recipe: str, dataset: str, seed: int, digest: str) -> Path:
+    """The run folder of a job; another recipe of the same name gets another folder."""
+    return work / recipe / dataset / f"seed-{seed}-{digest[:8]}"
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from filelock import FileLock
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -23,22 +22,21 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import locked_append, numbered_lines, refuse_links, write_atomically
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.strict import issues
-from ganzoo.runs.folder import RunFolder, job_folder
-from ganzoo.runs.provenance import hardware_in_words
-from ganzoo.runs.schemas import LARGEST, Name
+from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.provenance import hardware_in_words, now
+from ganzoo.runs.schemas import LARGEST, Count, Name, Seconds
 from ganzoo.runs.scores import final_scores, own_protocol
+from ganzoo.studies.matrix import Job, job_folder
 from ganzoo.training.flops import flops_per_image
-
-if TYPE_CHECKING:
-    from ganzoo.studies.matrix import Job
 
 RUNS: Final = "runs.jsonl"
 SCORES: Final = "scores.jsonl"
 CLAIMS: Final = ".claims"
 """Folder of the locks on trainings in progress, see ``Ledger.claim``."""
 SCHEMA: Final = 2
-"""Schema of ``runs.jsonl``. In schema 1, a record held its scores; such lines can still be read."""
+"""Schema of ``runs.jsonl``."""
 SCORE_SCHEMA: Final = 1
+"""Schema of ``scores.jsonl``."""
 
 Key = tuple[str, str, int, str, str | None]
 """Identifies a training: the recipe's digest, the dataset, the seed, the hardware and the precision."""
@@ -46,8 +44,6 @@ Key = tuple[str, str, int, str, str | None]
 Score = dict[str, Any]
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-Count = Annotated[int, Field(ge=0, le=10**15)]
-Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
 
 
@@ -68,37 +64,7 @@ class _Line(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
-class _Run(_Line):
-    """The fields that a run has in every schema."""
-
-    schema_version: Annotated[int, Field(alias="schema")]
-    recipe: Name
-    dataset: Name
-    seed: int
-    digest: Digest
-    plugin: str | None
-    summary: str
-    paper: str | None
-    loss: str
-    conditional: bool
-    status: Literal["done", "failed"]
-    error: str | None
-    images: Count
-    seconds: Seconds
-    wall_seconds: Seconds | None
-    images_per_second: Number | None
-    parameters: dict[str, Count]
-    flops_per_image: Number | None
-    engine: str | None
-    precision: str | None
-    threads: int
-    environment: Environment
-    samples: str | None
-    finished: str
-    command: str
-
-
-class RunRecord(_Run):
+class RunRecord(_Line):
     """A training: its settings, its cost, and the environment it ran in. Its scores are separate rows.
 
     Attributes:
@@ -134,6 +100,30 @@ class RunRecord(_Run):
     """
 
     schema_version: Annotated[Literal[2], Field(alias="schema")] = SCHEMA
+    recipe: Name
+    dataset: Name
+    seed: int
+    digest: Digest
+    plugin: str | None
+    summary: str
+    paper: str | None
+    loss: str
+    conditional: bool
+    status: Literal["done", "failed"]
+    error: str | None
+    images: Count
+    seconds: Seconds
+    wall_seconds: Seconds | None
+    images_per_second: Number | None
+    parameters: dict[str, Count]
+    flops_per_image: Number | None
+    engine: str | None
+    precision: str | None
+    threads: int
+    environment: Environment
+    samples: str | None
+    finished: str
+    command: str
     started: str | None
     protocol: dict[str, Any]
     diverged: bool = False
@@ -151,6 +141,10 @@ class RunRecord(_Run):
     def hardware(self) -> str:
         """The GPU or, if it was trained on a CPU, the CPU with its matrix instructions."""
         return hardware_in_words(self.environment)
+
+    def folder(self, work: Path) -> Path:
+        """The run folder of its job."""
+        return job_folder(work, self.recipe, self.dataset, self.seed, self.digest)
 
     @property
     def key(self) -> Key:
@@ -252,49 +246,6 @@ class ScoredRun:
         return {**self.record.plain(), "scores": list(self.scores)}
 
 
-class _OldScore(_Line):
-    metric: str
-    value: Number
-    floor: Number | None
-    weights: str
-    images: Count
-    seconds: Seconds
-    protocol: dict[str, Any]
-
-
-class _OldPoint(_Line):
-    images: Count
-    seconds: Seconds
-    metric: str
-    weights: str
-    value: Number
-
-
-class _OldRecord(_Run):
-    """Schema 1: the final scores, and a curve of points without protocol."""
-
-    schema_version: Annotated[Literal[1], Field(alias="schema")]
-    scores: tuple[_OldScore, ...]
-    curve: tuple[_OldPoint, ...]
-
-    def upgraded(self) -> tuple[RunRecord, list[Score]]:
-        """Convert to today's schema.
-
-        A point of the curve gets the protocol of the final score of its metric and weights; without one, it is dropped.
-        """
-        facts = {name: getattr(self, name) for name in _Run.model_fields if name != "schema_version"}
-        own = self.scores[0].protocol if self.scores else {}
-        protocol = {key: own[key] for key in ("dataset", "split", "n_fake", "sample_seed") if key in own}
-        record = RunRecord.model_validate({**facts, "started": None, "protocol": protocol})
-        final = {(score.metric, score.weights): score for score in self.scores}
-        before = [
-            {**final[of].model_dump(), **point.model_dump()}
-            for point in self.curve
-            if point.images < self.images and (of := (point.metric, point.weights)) in final
-        ]
-        return record, [*before, *(score.model_dump() for score in self.scores)]
-
-
 def read_runs(folder: Path) -> list[ScoredRun]:
     """The runs of a results folder with their scores, in order; of each key, only the last run.
 
@@ -305,13 +256,11 @@ def read_runs(folder: Path) -> list[ScoredRun]:
         GanzooError: A line was written by another version, or is damaged.
     """
     latest: dict[Key, tuple[RunRecord, list[Score]]] = {}
-    known: dict[int, type[RunRecord | _OldRecord]] = {1: _OldRecord, SCHEMA: RunRecord}
-    for line in _validated(folder / RUNS, known):
-        record, scores = line.upgraded() if isinstance(line, _OldRecord) else (line, [])
+    for record in _validated(folder / RUNS, SCHEMA, RunRecord):
         latest.pop(record.key, None)
-        latest[record.key] = record, scores
+        latest[record.key] = record, []
     by_training = {(key, record.started): scores for key, (record, scores) in latest.items()}
-    for row in _validated(folder / SCORES, {SCORE_SCHEMA: ScoreRow}):
+    for row in _validated(folder / SCORES, SCORE_SCHEMA, ScoreRow):
         scores = by_training.get(row.training, [])
         if row.score not in scores:  # two benches may have collected the same one
             scores.append(row.score)
@@ -321,18 +270,17 @@ def read_runs(folder: Path) -> list[ScoredRun]:
 L = TypeVar("L", bound=_Line)
 
 
-def _validated(path: Path, schemas: Mapping[int, type[L]]) -> Iterable[L]:
+def _validated(path: Path, schema: int, kind: type[L]) -> Iterable[L]:
     for number, line in numbered_lines(path):
-        schema = line.get("schema")
-        if not isinstance(schema, int) or schema not in schemas:
+        if (found := line.get("schema")) != schema:
             raise GanzooError(
-                f"Line {number} of {path} was written by another version of ganzoo (schema {schema}).",
-                f"This one reads schema {' and '.join(map(str, schemas))}: give another results folder.",
+                f"Line {number} of {path} was written by another version of ganzoo (schema {found}).",
+                f"This one reads schema {schema}: give another results folder.",
             )
         try:
-            yield schemas[schema].model_validate(line)
+            yield kind.model_validate(line)
         except ValidationError as error:
-            reason = issues(error, schemas[schema], line)[0].sentence("it")
+            reason = issues(error, kind, line)[0].sentence("it")
             raise GanzooError(f"Line {number} of {path} is damaged: {reason}", "Mend or remove that line.") from error
 
 
@@ -438,14 +386,18 @@ def collect(
         environment: This process's environment, used if the run folder has none.
         zoo: Where the recipe's names are looked up.
     """
-    run = _opened(folder)
+    run, trained, problem = _opened(folder), job.recipe, None
+    scores: Sequence[Score] = []
+    events: Sequence[Mapping[str, Any]] = []
+    try:
+        if run is not None:
+            # The recipe as it was trained: the file may have been edited after the bench began.
+            trained, scores, events = run.recipe(zoo), run.scores(), run.events()
+    except GanzooError as error:  # what is wrong with one folder does not end the others' trainings
+        run, problem = None, str(error)
     info = run.info if run else {}
-    # The recipe as it was trained: the file may have been edited after the bench began.
-    trained = run.recipe(zoo) if run else job.recipe
-    scores = run.scores() if run else []
-    events = run.events() if run else []
     broken = sorted({score["metric"] for score in scores if not math.isfinite(score["value"])})
-    error = outcome.error or (f"A score is not finite: {', '.join(broken)}." if broken else None)
+    error = outcome.error or problem or (f"A score is not finite: {', '.join(broken)}." if broken else None)
     # From the finished run, or from the last log event.
     logged = [info] if info.get("status") == "done" else [event for event in events if event["event"] == "train"]
     images, seconds = (logged[-1]["images"], logged[-1]["seconds"]) if logged else (0, 0.0)
@@ -474,7 +426,7 @@ def collect(
         threads=made_with["threads"],
         environment=dict(made_with),
         samples=None if error else job.picture(f"{hardware_in_words(made_with)}, {info.get('precision')}"),
-        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        finished=now(),
         command=job.command,
         started=info.get("started"),
         protocol=own_protocol(trained),
@@ -485,7 +437,12 @@ def collect(
 
 def kept_run(record: RunRecord, work: Path) -> RunFolder | None:
     """The run folder that a record was made from; None if it is gone or holds another training by now."""
-    run = _opened(job_folder(work, record.recipe, record.dataset, record.seed, record.digest))
+    return recorded_run(record, record.folder(work))
+
+
+def recorded_run(record: RunRecord, folder: Path) -> RunFolder | None:
+    """The run in a folder; None if there is none, or if the record was made from another."""
+    run = _opened(folder)
     if run is None or run.info.get("started") != record.started or run.info.get("images") != record.images:
         return None
     return run

@@ -14,10 +14,19 @@ from typing import Annotated, Any, Final, Literal
 import torch
 from pydantic import Field, ValidationError, model_validator
 
+from ganzoo.api.bounds import ImageCount
 from ganzoo.api.metric import ModelMetric, Scale
 from ganzoo.config.checking import headline, wrong_metric
 from ganzoo.config.loading import load_recipe
-from ganzoo.config.schema import HEADLINE, Images, MetricName, Recipe, Section, combination, refuse_unless_mapping
+from ganzoo.config.schema import (
+    HEADLINE,
+    MetricName,
+    Recipe,
+    Section,
+    Threads,
+    combination,
+    refuse_unless_mapping,
+)
 from ganzoo.errors import GanzooError, nearest, unknown
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
@@ -75,7 +84,7 @@ class Measure(Section):
     metric: MetricName
     name: Annotated[str, Field(min_length=1, max_length=60)]
     at_seconds: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    at_images: Images | None = None
+    at_images: ImageCount | None = None
     below: float | None = None
     above: float | None = None
 
@@ -283,7 +292,7 @@ class Study(Section):
     seeds: Annotated[int, Field(ge=2, le=1000)] = 5
     baseline_seeds: Annotated[int, Field(ge=2, le=1000)] | None = None
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
-    threads: Annotated[int, Field(ge=1, le=4096)] = 1
+    threads: Threads = 1
     measures: Annotated[tuple[Measure, ...], Field(strict=False, min_length=1)]
     claims: Annotated[tuple[Claim, ...], Field(strict=False)] = ()
     notes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
@@ -398,7 +407,8 @@ class Study(Section):
             # Which metrics fit depends on the loss, the labels and the dataset; no key may name a metric yet.
             unscored = ["train.until=null", "train.keep_best=null", "evaluate.metrics=[]"]
             recipe = load_recipe(source, zoo, [*given, *unscored])
-            metrics = self._metrics(self.measures if trials is None else self.measures[:1], recipe, zoo)
+            names = dict.fromkeys(one.metric for one in (self.measures if trials is None else self.measures[:1]))
+            metrics = [name for name in names if _fits(name, recipe, zoo)]
             first = job_of(source, zoo, [*given, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
             where = f"row '{row}'" + (f" in '{setting}'" if setting else "")
@@ -406,15 +416,6 @@ class Study(Section):
         title = f"{self.name}: {row}" + (f", {setting}" if setting else "")
         first = replace(first, title=title, pictured=f"{self.name} {row} {setting}".strip())
         return tuple(first.with_seed(seed) for seed in range(self.seeds_of(row) if trials is None else trials))
-
-    def _metrics(self, measures: Sequence[Measure], recipe: Recipe, zoo: Zoo) -> list[str]:
-        """The metrics to score a cell by; those that need labels or an encoder only if the recipe has them."""
-        names = [
-            name
-            for measure in measures
-            for name in (headline(recipe.dataset.name, zoo) if measure.metric == HEADLINE else (measure.metric,))
-        ]
-        return [name for name in dict.fromkeys(names) if _fits(name, recipe, zoo)]
 
 
 def _fits(name: str, recipe: Recipe, zoo: Zoo) -> bool:
@@ -485,10 +486,10 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     except ValidationError as error:
         raise _refusal(issues(error, Study, given, filled_in=("name",)), path) from error
     wrong = [
-        issue
+        ValidationIssue.of(error, "measures", index)
         for index, measure in enumerate(study.measures)
         if measure.metric != HEADLINE
-        for issue in wrong_metric(measure.metric, ("measures", index), zoo)
+        for error in wrong_metric(measure.metric, zoo)
     ]
     if wrong:
         raise _refusal(wrong, path)

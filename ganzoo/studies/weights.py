@@ -10,11 +10,10 @@ import re
 import shutil
 from pathlib import Path
 
-from ganzoo.errors import GanzooError
 from ganzoo.files import refuse_links, sweep, temporary_name
 from ganzoo.runs.checkpoint import save_checkpoint
-from ganzoo.runs.folder import RunFolder, job_folder
-from ganzoo.studies.records import RunRecord
+from ganzoo.runs.folder import RunFolder
+from ganzoo.studies.records import RunRecord, recorded_run
 
 COPIED = ("recipe.yaml", "scores.jsonl", "run.json")
 
@@ -26,17 +25,13 @@ def kept_folder(record: RunRecord, weights: Path) -> Path:
         record: The run.
         weights: The folder for the weights of all runs.
     """
-    folder = job_folder(weights, record.recipe, record.dataset, record.seed, record.digest)
+    folder = record.folder(weights)
     return folder.with_name(f"{folder.name}-{re.sub(r'[^0-9]', '', record.started or '')}")
 
 
 def kept_weights(record: RunRecord, weights: Path) -> RunFolder | None:
     """The kept run of a record, or None."""
-    try:
-        run = RunFolder.open(kept_folder(record, weights))
-    except GanzooError:
-        return None
-    return run if run.info.get("started") == record.started and run.info.get("images") == record.images else None
+    return recorded_run(record, kept_folder(record, weights))
 
 
 def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
@@ -53,7 +48,7 @@ def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
         GanzooError: The run has no complete checkpoint, or a path that would be written is a link.
         OSError: The disk is full, or the folder read-only.
     """
-    checkpoint, folder = run.latest_checkpoint(), refuse_links(kept_folder(record, weights), weights)
+    checkpoint, folder = run.checkpoint(), refuse_links(kept_folder(record, weights), weights)
     reported = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("ema.")} or {
         name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("networks.")
     }
@@ -63,8 +58,15 @@ def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
     try:
         save_checkpoint(prepared / "checkpoints", reported, checkpoint.state)
         for name in COPIED:
-            shutil.copyfile(run.path / name, prepared / name)
-        shutil.rmtree(folder, ignore_errors=True)
-        prepared.rename(folder)
+            if (run.path / name).exists():  # a run without metrics has no scores
+                shutil.copyfile(run.path / name, prepared / name)
+        # Another worker may have kept them meanwhile, and added scores.
+        if kept_weights(record, weights) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                prepared.rename(folder)
+            except OSError:
+                if kept_weights(record, weights) is None:
+                    raise
     finally:
         shutil.rmtree(prepared, ignore_errors=True)

@@ -4,9 +4,9 @@ Any number of workers share one results folder, on one machine or on many. A wor
 it, by a lock in that folder (``Ledger.claim``), and keeps the claim until the training is recorded. The others take
 what is free, wait for what is claimed, and continue it if its worker dies.
 
-A child is started as ``run FOLDER ARGUMENT...`` or ``eval FOLDER ARGUMENT...``, and runs the command of that name. Its
-standard input stays open as long as its parent lives; when it closes, the child saves and ends too. A lock beside the
-run folder keeps a second process out of it until then.
+A child is started as ``eval FOLDER OPTION...`` or ``run FOLDER OPTION... -- ARGUMENT...``, and runs the command of that
+name; a run that is resumed takes its options alone. Its standard input stays open as long as its parent lives; when it
+closes, the child saves and ends too. A lock beside the run folder keeps a second process out of it until then.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from filelock import FileLock, Timeout
 
 from ganzoo.api.dataset import cache_folder
 from ganzoo.errors import GanzooError
-from ganzoo.files import child_python, read_lines, refuse_links
+from ganzoo.files import child_python, refuse_links
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.provenance import environment, hardware_in_words
@@ -43,12 +43,10 @@ from ganzoo.runs.scores import is_own, own_protocol
 from ganzoo.studies.matrix import Job
 from ganzoo.studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, final_picture, kept_run
 from ganzoo.studies.weights import keep_weights, kept_weights
-from ganzoo.training.device import resolve_device
+from ganzoo.training.device import VARIABLES, resolve_device
 from ganzoo.training.signals import StopRequests
 
 logger = logging.getLogger(__name__)
-THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-
 STOPPED: Final = (130, 143, -signal.SIGINT, -signal.SIGTERM)
 """Exit codes of a child that was asked to stop."""
 
@@ -61,13 +59,15 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock(path):
         if verb == "run":
-            status = _status(path)
+            status, end = _status(path), arguments.index("--")
+            options, recipe = arguments[:end], arguments[end + 1 :]
             if status == "done":
                 return
             if status is None:
                 # Left by a process that was killed before it had created the run.
                 shutil.rmtree(path, ignore_errors=True)
-            words = [*arguments, "--out", folder] if status is None else ["--resume", folder]
+            words = [*recipe, "--out", folder] if status is None else ["--resume", folder]
+            words += options
         else:
             words = [folder, *arguments]
         sys.argv = ["ganzoo", verb, *words]
@@ -94,6 +94,13 @@ def _status(folder: Path) -> str | None:
         return "damaged"
 
 
+def _began(folder: Path) -> str | None:
+    """When the run in a folder was started; None if there is none, or its ``run.json`` is damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((folder / "run.json").read_text("utf-8"))["started"])
+    return None
+
+
 def _follow_leash() -> None:
     # Not through sys.stdin: a waiting thread would hold its lock, which the interpreter needs when it exits.
     os.read(0, 1)
@@ -117,10 +124,10 @@ class Task:
 
         Args:
             folder: The run folder.
-            extra: Further arguments of ``ganzoo run`` and ``ganzoo eval``.
+            extra: Further options of ``ganzoo run`` and ``ganzoo eval``.
         """
         if not self.missing:
-            return ["run", str(folder), *self.job.arguments, *extra]
+            return ["run", str(folder), *extra, "--", *self.job.arguments]
         metrics = [word for name in self.missing for word in ("--metric", name)]
         samples = str(self.job.recipe.evaluate.samples)
         device = self.job.recipe.train.device
@@ -135,7 +142,7 @@ class Child:
         folder: The run folder, new or begun.
         claim: The claim on the training, held until ``release``.
         threads: CPU threads; None leaves them to torch.
-        extra: Further arguments of ``ganzoo run`` and ``ganzoo eval``.
+        extra: Further options of ``ganzoo run`` and ``ganzoo eval``.
         gpu: The only GPU that it sees; None leaves it all GPUs.
     """
 
@@ -157,7 +164,7 @@ class Child:
         self._began = time.monotonic()
         self._asked = False
         folder.parent.mkdir(parents=True, exist_ok=True)
-        limits = dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {}
+        limits = dict.fromkeys(VARIABLES, str(threads)) if threads else {}
         if gpu is not None:
             limits["CUDA_VISIBLE_DEVICES"] = gpu.name
         with self._log.open("wb") as log:
@@ -196,8 +203,16 @@ class Child:
     @property
     def images(self) -> int:
         """Real images shown, as last logged."""
-        logged = [event for event in read_lines(self.folder / "events.jsonl") if event.get("event") == "train"]
-        return int(logged[-1]["images"]) if logged else 0
+        newest: list[bytes] = []
+        with suppress(OSError), (self.folder / "events.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))  # all of it would take seconds, late in a long training
+            newest = file.read().splitlines()
+        for line in reversed(newest):
+            with suppress(ValueError, KeyError, TypeError):
+                event = json.loads(line)
+                if event["event"] == "train":
+                    return int(event["images"])
+        return 0
 
     def _reason(self, code: int) -> str:
         """The last line of its log, which is its error, or what the exit code means."""
@@ -207,6 +222,8 @@ class Child:
         return lines[-1] if lines else f"The process ended with exit code {code} and no message."
 
 
+TAIL: Final = 65_536
+"""Bytes at the end of ``events.jsonl`` that are searched for the progress."""
 POLL_SECONDS: Final = 0.2
 """Seconds between two looks at the running children."""
 WAIT_SECONDS: Final = 1.0
@@ -267,6 +284,9 @@ class Watcher:
 
     def ended(self, job: Job, run: ScoredRun | None) -> None:
         """A job's training ended or failed; ``run`` is None if it was stopped, and has saved."""
+
+    def waits(self, jobs: int) -> None:
+        """Nothing is left to do here; so many jobs are being done by other workers."""
 
     def elsewhere(self, job: Job, run: ScoredRun) -> None:
         """Another worker has recorded a job that this one was to do."""
@@ -372,11 +392,14 @@ class Bench:
         """The run with the scores that ``ganzoo eval`` has since added to its folders. Also keeps its weights."""
         if run.record.status != "done":
             return run
-        if (trained := kept_run(run.record, self.settings.work)) is not None:
-            run = self.ledger.add_scores(run, trained.scores())
-            self._keep(trained, run.record)
-        if (kept := self._kept(run.record)) is not None:
-            run = self.ledger.add_scores(run, kept.scores())
+        try:
+            if (trained := kept_run(run.record, self.settings.work)) is not None:
+                run = self.ledger.add_scores(run, trained.scores())
+                self._keep(trained, run.record)
+            if (kept := self._kept(run.record)) is not None:
+                run = self.ledger.add_scores(run, kept.scores())
+        except GanzooError as error:  # the record is whole, and other jobs are not concerned
+            logger.warning("%s", error)
         return run
 
     def _kept(self, record: RunRecord) -> RunFolder | None:
@@ -416,7 +439,8 @@ class Bench:
 
     def _work(self, tasks: Iterable[Task]) -> dict[Job, ScoredRun]:
         """Do the tasks that are free, and wait for those that other workers do."""
-        queue, runs, stopped_any, look_again = list(tasks), dict[Job, ScoredRun](), False, 0.0
+        queue, runs, look_again = list(tasks), dict[Job, ScoredRun](), 0.0
+        stopped_any = waiting = False
         with StopRequests() as stop:
             while self._running or (queue and not stop.received):
                 has_room = bool(queue) and len(self._running) < self.settings.parallel
@@ -425,6 +449,9 @@ class Bench:
                     queue = self._without_what_others_did(queue, runs)
                     if not self._start_one(queue):
                         look_again = time.monotonic() + WAIT_SECONDS
+                        if not self._running and not waiting:
+                            self.watcher.waits(len(queue))
+                            waiting = True
                     continue
                 time.sleep(POLL_SECONDS)
                 if stop.received:
@@ -435,8 +462,13 @@ class Bench:
                     run = self._finish(child, outcome)
                     child.release()
                     look_again = 0.0
-                    if run is not None:
-                        runs[child.task.job] = run
+                    if run is None:
+                        continue
+                    runs[child.task.job] = run
+                    # A run that was begun for fewer metrics, or other samples, has scored itself by those alone.
+                    missing = () if child.task.missing else _missing(child.task.job, run)
+                    if missing and self._has_weights(task := Task(child.task.job, missing), run):
+                        queue.append(task)
             if (stop.received and stopped_any) or queue:
                 raise stop.error("Stopped, and saved.", "Resume with the same command.")
         return runs
@@ -477,9 +509,10 @@ class Bench:
         folder = task.job.folder(settings.work)
         if task.missing and (run := self._recorded(task.job)) and (kept := self._kept(run.record)):
             folder = kept.path
-        if settings.force and not task.missing and folder.exists():
-            with lock(folder):
-                shutil.rmtree(folder)
+        old = self._old.get(task.job)
+        if settings.force and not task.missing and old is not None and _began(folder) in (None, old.record.started):
+            with lock(folder):  # what another such command has begun anew is resumed
+                shutil.rmtree(folder, ignore_errors=True)
         gpus = visible_gpus() if task.job.recipe.train.device in ("auto", "cuda") else []
         gpu = Gpu.free(gpus, cache_folder("gpus")) if gpus else None
         self._running.append(Child(task, folder, claim=claim, threads=settings.threads, extra=settings.extra, gpu=gpu))

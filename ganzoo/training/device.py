@@ -1,4 +1,4 @@
-"""What a training computes with: a device, CPU cores, number formats, and streams of random numbers.
+"""What a training computes with: a device, CPU cores and number formats.
 
 torch's settings for rounding (TF32, cuDNN's choice of kernels, deterministic algorithms) are process-wide. They are set
 for each step and restored afterwards, so that neither scores nor the code around a training depend on them.
@@ -7,7 +7,6 @@ for each step and restored afterwards, so that neither scores nor the code aroun
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import platform
 import re
@@ -19,7 +18,6 @@ from time import thread_time
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from ganzoo.api.reading import control_groups
 from ganzoo.config.schema import TrainConfig
@@ -237,28 +235,3 @@ def numerics(config: TrainConfig, precision: str, device: torch.device) -> Itera
         torch.set_float32_matmul_precision(products)
         if config.deterministic:
             torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
-
-
-def derive_seed(seed: int, purpose: str) -> int:
-    """The seed of one stream: drawing more from one stream never changes another."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def stream(seed: int, purpose: str, device: torch.device) -> torch.Generator:
-    """The random number generator for one purpose, on ``device``."""
-    return torch.Generator(device).manual_seed(derive_seed(seed, purpose))
-
-
-def restore_stream(generator: torch.Generator, state: Tensor, otherwise: int) -> None:
-    """Restore a generator's state; one that was taken on another kind of device is replaced by a seed.
-
-    Args:
-        generator: On the device of the training.
-        state: The saved state. Its size depends on the kind of device: about 5,000 bytes for a CPU, 16 for a GPU.
-        otherwise: The seed to continue with if the sizes differ.
-    """
-    if state.shape == generator.get_state().shape:
-        generator.set_state(state)
-    else:
-        generator.manual_seed(otherwise)

@@ -18,9 +18,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError, RunError
-from ganzoo.reproducibility import global_state, restore_global_state
-from ganzoo.training.device import derive_seed, resolve_device
+from ganzoo.reproducibility import derive_seed, global_state, restore_global_state
+from ganzoo.training.device import fix_workspace, resolve_device
 
 TIMEOUT = timedelta(minutes=60)
 """How long to wait for a process: more than the longest evaluation, whose metrics the main process computes."""
@@ -47,12 +48,18 @@ class Processes:
         """Whether this is the process that writes."""
         return self.rank == 0
 
-    def device(self, name: str) -> torch.device:
+    def device(self, config: TrainConfig) -> torch.device:
         """Where this process trains: each process on a machine takes the GPU of its ``LOCAL_RANK``.
 
+        Args:
+            config: Names the device. If it is to be deterministic, cuBLAS is told so here, before CUDA starts.
+
         Raises:
-            GanzooError: The device is not available, or two processes would share a GPU.
+            GanzooError: The device is not available, two processes would share a GPU, or CUDA started too early.
         """
+        if config.deterministic:
+            fix_workspace()
+        name = config.device
         kind, _, index = name.partition(":")
         if self.size == 1 or kind not in ("auto", "cuda") or not torch.cuda.is_available():
             return resolve_device(name)

@@ -15,7 +15,7 @@ from ganzoo.api.objective import Batch, Phase
 from ganzoo.build import Assembly, assemble
 from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.step import batches_per_step, require_gradients, scheduled
+from ganzoo.training.step import batches_per_step, phase_groups, require_gradients
 
 
 def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
@@ -33,7 +33,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
     """
     with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
-        groups = scheduled(assembly.objective.phases(), recipe)
+        groups = phase_groups(assembly.objective.phases(), recipe)
         n, spec = recipe.train.batch_size, assembly.spec
         z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
         columns = {name: torch.zeros(n, *shape) for name, shape in spec.columns}

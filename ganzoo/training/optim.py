@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -273,48 +273,6 @@ class Ema:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """A number as a function of the real images shown.
-
-    With t the share of ``images`` shown after ``delay``, within [0, 1]:
-
-        linear       end + (start - end) (1 - t)
-        cosine       end + (start - end) (1 + cos πt) / 2      (Loshchilov and Hutter 2017, without restarts)
-        exponential  start (end / start)^t
-
-    Attributes:
-        start: The value until ``delay``.
-        end: The value from ``delay + images`` on.
-        shape: How it gets from one to the other; ``constant`` stays at ``start``.
-        images: Real images from ``start`` to ``end``.
-        delay: Real images before it begins.
-    """
-
-    start: float
-    end: float
-    shape: Literal["linear", "cosine", "exponential", "constant"]
-    images: int
-    delay: int = 0
-
-    @classmethod
-    def of(cls, config: ScheduleConfig, total: int) -> Schedule:
-        """A recipe's schedule in a training of ``total`` images."""
-        end = config.start if config.end is None else config.end
-        images = max(1, total - config.delay) if config.images is None else config.images
-        return cls(config.start, end, config.shape, images, config.delay)
-
-    def at(self, images: int) -> float:
-        """The value after ``images`` real images."""
-        if self.shape == "constant" or images <= self.delay:
-            return self.start
-        share = min(1.0, (images - self.delay) / self.images)
-        if self.shape == "exponential":
-            return self.start * math.pow(self.end / self.start, share)
-        factor = 1 - share if self.shape == "linear" else (1 + math.cos(math.pi * share)) / 2
-        return self.end + (self.start - self.end) * factor
-
-
-@dataclass(frozen=True)
 class Schedules:
     """Every schedule of a recipe, each with a function that sets its value.
 
@@ -360,9 +318,10 @@ class Schedules:
             for module, component in zip(modules, [*recipe.regularizers, recipe.augmentation], strict=True):
                 if module is not None and component is not None:
                     for name, schedule in component.schedules().items():
-                        setters.append(_buffer(module, component.name, name, Schedule.of(schedule, total), device))
+                        at = partial(schedule.at, total=total)
+                        setters.append(_buffer(module, component.name, name, at, device))
         if ema is not None and isinstance(recipe.train.ema, ScheduleConfig):
-            setters.append(_ema(ema, Schedule.of(recipe.train.ema, total)))
+            setters.append(_ema(ema, partial(recipe.train.ema.at, total=total)))
         return cls(tuple(setters))
 
     def apply(self, images: int) -> None:
@@ -377,19 +336,16 @@ def _optimizer(optimizer: RoleOptimizer, options: Mapping[str, object], total: i
     if isinstance(lr, float | int) and decay in ("linear", "cosine"):
         lr = ScheduleConfig(start=lr, end=0.0, shape=decay)
     if isinstance(lr, ScheduleConfig):
-        rate = Schedule.of(lr, total)
-        setters.append(lambda images: optimizer.set_lr(rate.at(images)))
+        rate = lr
+        setters.append(lambda images: optimizer.set_lr(rate.at(images, total)))
     if isinstance(betas, Sequence) and any(isinstance(beta, ScheduleConfig) for beta in betas):
-        each = [
-            Schedule.of(b if isinstance(b, ScheduleConfig) else ScheduleConfig(start=b, shape="constant"), total)
-            for b in betas
-        ]
-        setters.append(lambda images: optimizer.set_betas([schedule.at(images) for schedule in each]))
+        each = [b if isinstance(b, ScheduleConfig) else ScheduleConfig(start=b, shape="constant") for b in betas]
+        setters.append(lambda images: optimizer.set_betas([beta.at(images, total) for beta in each]))
     return setters
 
 
 def _buffer(
-    module: nn.Module, label: str, name: str, schedule: Schedule, device: torch.device
+    module: nn.Module, label: str, name: str, at: Callable[[int], float], device: torch.device
 ) -> Callable[[int], None]:
     """Make a module's number a buffer, which captured steps read; returns a function that sets it in place."""
     value = vars(module).get(name, getattr(module, name, None))
@@ -405,13 +361,13 @@ def _buffer(
 
     def setter(images: int) -> None:
         buffer: Tensor = getattr(module, name)
-        buffer.fill_(schedule.at(images))
+        buffer.fill_(at(images))
 
     return setter
 
 
-def _ema(ema: Ema, schedule: Schedule) -> Callable[[int], None]:
+def _ema(ema: Ema, at: Callable[[int], float]) -> Callable[[int], None]:
     def setter(images: int) -> None:
-        ema.decay = schedule.at(images)
+        ema.decay = at(images)
 
     return setter

@@ -265,7 +265,7 @@ def require_gradients(trained: Sequence[nn.Parameter], untrained: Sequence[nn.Pa
         parameter.requires_grad = True
 
 
-def scheduled(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]]:
+def phase_groups(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]]:
     """An objective's phases in groups, with the recipe's changes.
 
     Phases that share fakes form one group, in the place of the first; every other phase is a group by itself.

@@ -19,17 +19,13 @@ from ganzoo.config.schema import Recipe, initial
 from ganzoo.data import build_sampler
 from ganzoo.errors import GanzooError, is_out_of_memory
 from ganzoo.registry.loading import Zoo
-from ganzoo.reproducibility import full_precision, seeded
+from ganzoo.reproducibility import derive_seed, full_precision, restore_stream, seeded, stream
 from ganzoo.training.device import (
     autocast,
-    derive_seed,
-    fix_workspace,
     keep_freed_memory,
     numerics,
     refuse_tf32_elsewhere,
     resolve_precision,
-    restore_stream,
-    stream,
 )
 from ganzoo.training.distributed import (
     ALONE,
@@ -52,7 +48,7 @@ from ganzoo.training.step import (
     TrainingStep,
     batches_per_step,
     frozen_parameters,
-    scheduled,
+    phase_groups,
 )
 
 MEASURED_SAMPLES, MEASURED_BATCHES = 128, 16
@@ -94,9 +90,7 @@ class Trainer:
         self.recipe = recipe
         self.processes = processes
         self._log = log
-        if config.deterministic:
-            fix_workspace()
-        self.device = device or processes.device(config.device)
+        self.device = device or processes.device(config)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.precision = resolve_precision(config.precision, self.device)
@@ -132,9 +126,10 @@ class Trainer:
         self.steps = 0
         self._measured_after: int | None = None
         self.meters = Meters()
-        self._phases = scheduled(self.objective.phases(), recipe)
-        self._frozen = frozen_parameters(self.networks, [phase for group in self._phases for phase in group], recipe)
-        self.gradients = GradientWatch([phase for group in self._phases for phase in group], networks)
+        self._groups = phase_groups(self.objective.phases(), recipe)
+        self._phases = [phase for group in self._groups for phase in group]
+        self._frozen = frozen_parameters(self.networks, self._phases, recipe)
+        self.gradients = GradientWatch(self._phases, networks)
         self.optimizers: dict[str, RoleOptimizer] = {}
         self._prepare(engine, config.engine)
         torch.manual_seed(training_seed(config.seed, processes))
@@ -155,8 +150,7 @@ class Trainer:
         """Build optimizers, groups and schedules for an engine, keeping the training's current state."""
         captured_on = self.device if name in CAPTURING else None
         networks = dict(self.networks.items())
-        phases = [phase for group in self._phases for phase in group]
-        optimizers = build_optimizers(self.recipe, networks, phases, captured_on)
+        optimizers = build_optimizers(self.recipe, networks, self._phases, captured_on)
         for role, before in self.optimizers.items():
             optimizers[role].load(before.tensors())
         self.engine, self.optimizers = engine, optimizers
@@ -180,7 +174,7 @@ class Trainer:
                 self._draw_latents,
                 context,
             )
-            for group in self._phases
+            for group in self._groups
         ]
         total = self.total_steps * self.images_per_step
         self.schedules = Schedules.build(self.recipe, self.objective, optimizers, self.ema, total, self.device)
@@ -228,13 +222,13 @@ class Trainer:
             self.gradients,
             self.ema,
             self.total_steps,
-            batches_per_step(self._phases),
+            batches_per_step(self._groups),
         )
 
     @property
     def images_per_step(self) -> int:
         """Real images shown in one step."""
-        return self.recipe.train.batch_size * batches_per_step(self._phases)
+        return self.recipe.train.batch_size * batches_per_step(self._groups)
 
     @property
     def images(self) -> int:

@@ -148,7 +148,7 @@ def test_a_loss_that_saturates_takes_the_generators_gradient_too(zoo, tmp_path):
 def test_a_diverged_run_stopped_with_its_last_good_checkpoint_and_is_told_so(diverged):
     run = RunFolder.open(diverged)
     assert run.info["status"] == "failed"
-    checkpoint = run.latest_checkpoint()
+    checkpoint = run.checkpoint()
     assert all(tensor.isfinite().all() for tensor in checkpoint.tensors.values() if tensor.is_floating_point())
     stopped = next(event for event in run.events() if event["event"] == "diverged")
     assert stopped["images"] == checkpoint.state["images"] + 128

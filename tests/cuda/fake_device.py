@@ -90,9 +90,8 @@ def pretending(captured: bool) -> Iterator[None]:
     import torch.cuda.amp.common
 
     from ganzoo import reproducibility
-    from ganzoo.reproducibility import seeded_state
+    from ganzoo.reproducibility import seeded_state, stream
     from ganzoo.training import optim, trainer
-    from ganzoo.training.device import stream
     from ganzoo.training.engines import cudagraph
 
     stand_ins: list[tuple[Any, str, Any]] = [

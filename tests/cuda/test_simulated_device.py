@@ -78,7 +78,7 @@ def go_on(library, folder, *words, **environment):
 
 
 def different(one, other):
-    one, other = (RunFolder.open(run).latest_checkpoint() for run in (one, other))
+    one, other = (RunFolder.open(run).checkpoint() for run in (one, other))
     assert one.state["images"] == other.state["images"] == WHOLE
     return [name for name, value in one.tensors.items() if not torch.equal(value, other.tensors[name])]
 
@@ -138,7 +138,7 @@ def test_a_run_begun_on_a_cpu_goes_on_on_a_gpu_and_back_with_a_sentence(library,
     train(None, run, HALF)
     said = go_on(library, run)
     assert "Resuming on a simulated GPU; the run began on " in said
-    checkpoint = RunFolder.open(run).latest_checkpoint()
+    checkpoint = RunFolder.open(run).checkpoint()
     assert checkpoint.tensors["random.cuda"].shape == checkpoint.tensors["latents"].shape == (16,)
     # The order of batches is the same on both.
     assert {name for name in different(run, unbroken) if name.startswith("sampler")} == set()
@@ -187,7 +187,7 @@ def test_auto_measures_engines_takes_the_steps_back_and_is_kept_on_resume(librar
     assert RunFolder.open(tmp_path / "auto").info["engine"] == chosen
     train(library, tmp_path / "named", long, sparse, f"train.engine={chosen}")
     go_on(library, tmp_path / "named", "--set", f"train.images={2 * long}")
-    one, other = (RunFolder.open(tmp_path / name).latest_checkpoint() for name in ("auto", "named"))
+    one, other = (RunFolder.open(tmp_path / name).checkpoint() for name in ("auto", "named"))
     assert [name for name, value in one.tensors.items() if not torch.equal(value, other.tensors[name])] == []
     said = go_on(library, tmp_path / "auto", "--device", "cpu", "--set", f"train.images={2 * long + BATCH}")
     assert RunFolder.open(tmp_path / "auto").info["engine"] == "eager"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from ganzoo.evaluation.metrics import accuracy, class_coverage, class_entropy, shares
+from ganzoo.evaluation.metrics import accuracy, class_counts, class_coverage, class_entropy
 
 
 def logits(*classes, among=10):
@@ -14,27 +14,31 @@ def logits(*classes, among=10):
     return one_hot(torch.tensor(classes), among).float() * 9
 
 
-def test_shares_count_the_largest_logit():
-    assert shares(logits(0, 2, 2, 2, among=4)).tolist() == [0.25, 0, 0.75, 0]
+def counts(*classes, among=10):
+    return class_counts(logits(*classes, among=among))
+
+
+def test_the_largest_logit_counts():
+    assert counts(0, 2, 2, 2, among=4).tolist() == [1, 0, 3, 0]
 
 
 def test_one_class_has_no_entropy_and_an_even_spread_has_the_most():
-    assert class_entropy(logits(*[3] * 50)) == 0
-    assert class_entropy(logits(*range(10))) == pytest.approx(math.log(10), rel=1e-12)
-    assert class_entropy(logits(0, 0, 0, 1)) == pytest.approx(0.75 * math.log(4 / 3) + 0.25 * math.log(4), rel=1e-12)
+    assert class_entropy(counts(*[3] * 50)) == 0
+    assert class_entropy(counts(*range(10))) == pytest.approx(math.log(10), rel=1e-12)
+    assert class_entropy(counts(0, 0, 0, 1)) == pytest.approx(0.75 * math.log(4 / 3) + 0.25 * math.log(4), rel=1e-12)
 
 
 def test_coverage_is_of_the_classes_that_real_images_show():
-    real = logits(*range(4), among=1000)
-    assert class_coverage(logits(0, 1, 1, among=1000), real) == 0.5
-    assert class_coverage(logits(7, 8, 9, among=1000), real) == 0
+    real = counts(*range(4), among=1000)
+    assert class_coverage(counts(0, 1, 1, among=1000), real) == 0.5
+    assert class_coverage(counts(7, 8, 9, among=1000), real) == 0
     assert class_coverage(real, real) == 1
 
 
 def test_a_stray_sample_does_not_cover_a_class():
-    real = logits(0, 1)
-    assert class_coverage(logits(*[0] * 96, *[1] * 4), real) == 0.5  # less than a tenth of its half
-    assert class_coverage(logits(*[0] * 94, *[1] * 6), real) == 1
+    real = counts(0, 1)
+    assert class_coverage(counts(*[0] * 96, *[1] * 4), real) == 0.5  # less than a tenth of its half
+    assert class_coverage(counts(*[0] * 94, *[1] * 6), real) == 1
 
 
 def test_accuracy_is_the_share_of_those_that_show_what_was_asked_for():

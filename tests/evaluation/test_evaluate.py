@@ -90,8 +90,8 @@ def test_what_cannot_be_scored_is_refused(toy_zoo, images, sentence):
 @pytest.mark.parametrize(
     ("metric", "sentence"),
     [
-        ("fud@tiny", "Unknown metric 'fud' (in 'fud@tiny'). Did you mean 'fid'?"),
-        ("brightnes@tiny", "Unknown metric 'brightnes' (in 'brightnes@tiny'). Did you mean 'brightness'?"),
+        ("fud@tiny", "Unknown metric 'fud'. Did you mean 'fid'?"),
+        ("brightnes@tiny", "Unknown metric 'brightnes'. Did you mean 'brightness'?"),
     ],
 )
 def test_a_typo_in_a_metric_is_one_sentence(toy_zoo, noise, brightness, metric, sentence):

@@ -118,7 +118,7 @@ def test_a_run_on_points_draws_points(run, zoo):
 
 def test_the_objective_s_own_state_is_that_of_the_checkpoint(tmp_path, zoo):
     path, _ = make_run(tmp_path / "run", zoo, "augmentation={name: ada, p: null}")
-    checkpoint = RunFolder.open(path).latest_checkpoint()
+    checkpoint = RunFolder.open(path).checkpoint()
     adapted = {**checkpoint.tensors, "objective.augmentation.p": torch.tensor(0.25)}
     RunFolder.open(path).save_checkpoint(adapted, checkpoint.state)
     assert load(path, zoo=zoo, device=CPU).assembly.objective.augmentation.p.item() == 0.25

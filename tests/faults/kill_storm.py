@@ -95,7 +95,7 @@ class Run(Scenario):
 
     def outcome(self, folder: Path) -> dict[str, Any]:
         run = RunFolder.open(folder / "run")
-        events, checkpoint = run.events(), run.latest_checkpoint()
+        events, checkpoint = run.events(), run.checkpoint()
         return {
             "status": run.info["status"],
             "tensors": {name: _hash(tensor.numpy().tobytes()) for name, tensor in checkpoint.tensors.items()},

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -55,7 +56,28 @@ def test_temporary_files_of_other_hosts_are_left_alone_for_a_day(tmp_path, monke
     assert not there.exists()
 
 
-@pytest.mark.parametrize("torn", [b'{"a": 2', b'{"a": 2}', b"x" * 200_000])
+def test_files_with_other_names_are_not_swept(tmp_path):
+    theirs = tmp_path / ".dcgan.2024-01-01.tmp"
+    theirs.mkdir()
+    os.utime(theirs, (time.time() - 2 * DAY,) * 2)
+    sweep(tmp_path, sole_writer=True)
+    assert theirs.exists()
+
+
+def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
+    path, original = tmp_path / "run.json", os.fsync
+
+    def files_alone(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_alone)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("torn", [b'{"a": 2', b'{"a": "' + b"x" * 200_000, bytes(100)])
 def test_a_torn_last_line_is_removed_before_the_next_record(tmp_path, torn):
     path = tmp_path / "events.jsonl"
     append_lines(path, [{"a": 1}])
@@ -63,6 +85,22 @@ def test_a_torn_last_line_is_removed_before_the_next_record(tmp_path, torn):
         file.write(torn)
     append_lines(path, [{"a": 3}, {"a": 4}], durable=True)
     assert [json.loads(line) for line in path.read_text().splitlines()] == [{"a": 1}, {"a": 3}, {"a": 4}]
+
+
+def test_a_last_record_without_a_newline_is_read_and_kept(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a": 2}')  # as an editor may leave it
+    assert read_lines(path) == [{"a": 1}, {"a": 2}]
+    append_lines(path, [{"a": 3}])
+    assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
+
+
+@pytest.mark.parametrize("theirs", [b"Dear diary", b'{\n  "metric": "fid"\n}', b"x" * 200_000])
+def test_what_is_not_ours_is_not_removed(tmp_path, theirs):
+    path = tmp_path / "diary.txt"
+    path.write_bytes(theirs)
+    append_lines(path, [{"a": 1}])
+    assert path.read_bytes() == theirs + b'\n{"a": 1}\n'
 
 
 def test_a_file_with_only_a_torn_line_starts_over(tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def tiny(*overrides):
 
 def assert_same_weights(first, second):
     """The last checkpoints hold the same bits: weights, averages, optimizers, and every source of random numbers."""
-    first, second = (RunFolder.open(run).latest_checkpoint().tensors for run in (first, second))
+    first, second = (RunFolder.open(run).checkpoint().tensors for run in (first, second))
     assert first.keys() == second.keys()
     for name in first:
         assert torch.equal(first[name], second[name]), name
@@ -354,10 +355,11 @@ def test_what_is_no_run_is_one_sentence(tmp_path):
         resume(tmp_path, load_zoo())
 
 
-def test_free_folders_are_numbered(tmp_path):
-    assert free_folder("vanilla-mnist", tmp_path).name == "vanilla-mnist"
-    (tmp_path / "vanilla-mnist").mkdir()
-    assert free_folder("vanilla-mnist", tmp_path).name == "vanilla-mnist-2"
+def test_free_folders_are_numbered(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert free_folder("vanilla-mnist") == Path("runs/vanilla-mnist")
+    Path("runs/vanilla-mnist").mkdir(parents=True)
+    assert free_folder("vanilla-mnist") == Path("runs/vanilla-mnist-2")
 
 
 def elsewhere(run, split, value, images=3200):

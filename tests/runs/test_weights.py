@@ -140,7 +140,7 @@ def test_a_run_begins_with_another_s_weights_and_leaves_frozen_ones_as_they_are(
     overrides = [f"train.init_from={moved}", 'train.freeze=["discriminator.trunk.0.*"]', "train.images=256"]
     run = start(recipe_of(zoo, *overrides), zoo, tmp_path / "run")
     first, last = first_and_last(run)
-    given = source.latest_checkpoint().tensors
+    given = source.checkpoint().tensors
     weight = next(name.removeprefix("ema.") for name in given if name.startswith("ema.") and name.endswith("weight"))
     average, trained = ((last[f"{kind}.{weight}"] - first[f"{kind}.{weight}"]).norm() for kind in ("ema", "networks"))
     assert 0 < average < trained / 50  # the average that was taken over is kept
@@ -172,7 +172,7 @@ def test_a_run_that_was_cut_off_needs_its_source_no_more(zoo, source, tmp_path):
         start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=kill))
     shutil.rmtree(moved)
     resume(tmp_path / "run", zoo)
-    ours, theirs = (RunFolder.open(run.path if run else tmp_path / "run").latest_checkpoint() for run in (whole, None))
+    ours, theirs = (RunFolder.open(run.path if run else tmp_path / "run").checkpoint() for run in (whole, None))
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()

@@ -23,10 +23,11 @@ from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
+from ganzoo.studies import worker
 from ganzoo.studies.matrix import Matrix
 from ganzoo.studies.records import Ledger, RunRecord, collect_added_scores, kept_run, read_runs
 from ganzoo.studies.weights import kept_folder, kept_weights
-from ganzoo.studies.worker import Bench, Settings, Watcher
+from ganzoo.studies.worker import Bench, Settings, Task, Watcher
 
 TINY = [
     "networks.generator.hidden=[16]",
@@ -251,9 +252,9 @@ def test_weights_that_were_not_kept_cannot_be_scored_and_the_sentence_says_what_
         def unscored(self, job, reason):
             sentences.append(reason)
 
-    worker = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work"), Listener())
-    (known,) = worker.run(jobs)
-    assert worker.unscored == jobs
+    bench = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work"), Listener())
+    (known,) = bench.run(jobs)
+    assert bench.unscored == jobs
     assert known.score("fid@mnist-cnn") is not None
     assert sentences == [
         f"Cannot score kid@mnist-cnn: the weights were not kept (no such run in {run}). "
@@ -289,6 +290,33 @@ def test_a_folder_that_holds_another_training_since_is_not_scored_for_the_record
     assert kept_run(known.record, folder / "work") is None
 
 
+def test_a_damaged_run_folder_is_a_failure_of_that_run_alone(finished, zoo):
+    folder, run = finished
+    (run / "recipe.yaml").write_text("train: {images: ")
+    jobs = Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
+    (failed,) = Bench(zoo, Ledger(folder / "elsewhere"), Settings(folder / "work")).run(jobs)
+    assert failed.record.status == "failed"
+    assert f"{run / 'recipe.yaml'}" in failed.record.error
+    # Where it was recorded before it was damaged, the record stands.
+    (known,) = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work")).run(jobs)
+    assert known.record.status == "done"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_child_that_begins_and_one_that_resumes_get_the_same_options(zoo, tmp_path, monkeypatch, begun):
+    (job,) = Matrix(["vanilla-mnist"]).jobs(zoo)
+    folder, options = tmp_path / "run", ("--data-dir", str(tmp_path / "data"), "--allow-code")
+    if begun:
+        folder.mkdir()
+        (folder / "run.json").write_text('{"status": "interrupted"}')
+    monkeypatch.setattr(sys, "argv", ["worker", *Task(job).command(folder, options)])
+    monkeypatch.setattr(worker, "_follow_leash", lambda: None)
+    monkeypatch.setattr(worker.runpy, "run_module", lambda *given, **more: None)
+    worker.main()
+    words = ["--resume", str(folder)] if begun else [*job.arguments, "--out", str(folder)]
+    assert sys.argv == ["ganzoo", "run", *words, *options]
+
+
 class Interrupting(Watcher):
     """Ctrl-C, once a training has logged something."""
 
@@ -303,20 +331,23 @@ class Interrupting(Watcher):
 @pytest.mark.slow
 def test_a_bench_cut_off_saves_and_goes_on_to_the_same_bits(matrix, zoo, tmp_path):
     jobs = Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
+    more = Matrix(["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[fid@mnist-cnn, class-coverage@mnist-cnn]"])
     run = jobs[0].folder(tmp_path / "work")
 
-    def bench(watcher=None):
+    def bench(jobs, watcher=None):
         return Bench(zoo, Ledger(tmp_path / "results"), Settings(tmp_path / "work", threads=1), watcher).run(jobs)
 
     with pytest.raises(Interrupted, match="Stopped, and saved"):
-        bench(Interrupting())
+        bench(jobs, Interrupting())
     assert RunFolder.open(run).info["status"] == "interrupted"
     # All of them, where so short a training is over before the signal arrives: then its last scores are cut off.
-    assert 0 < RunFolder.open(run).latest_checkpoint().state["images"] <= 1280
+    assert 0 < RunFolder.open(run).checkpoint().state["images"] <= 1280
     assert read_runs(tmp_path / "results") == []
-    (resumed,) = bench()
+    (resumed,) = bench(more.jobs(zoo))  # which asks for one metric more than the run was begun with
     assert resumed.record.wall_seconds is None
-    assert [score["value"] for score in resumed.scores] == [score["value"] for score in matrix[1][-1]["scores"]]
+    values = {(score["metric"], score["weights"]): score["value"] for score in matrix[1][-1]["scores"]}
+    assert values.items() <= {(score["metric"], score["weights"]): score["value"] for score in resumed.scores}.items()
+    assert resumed.score("class-coverage@mnist-cnn") is not None
     assert_same_weights(run, next(matrix[0].glob("work/vanilla-mnist/mnist/seed-0-*/run.json")).parent)
 
 
@@ -338,7 +369,7 @@ def test_a_bench_that_is_killed_leaves_nothing_running(tmp_path):
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-    assert 0 < RunFolder.open(run).latest_checkpoint().state["images"] < 1280
+    assert 0 < RunFolder.open(run).checkpoint().state["images"] < 1280
 
 
 def wait_for_training(folder):
@@ -355,6 +386,6 @@ def wait_for(condition):
 
 
 def assert_same_weights(first, second):
-    first, second = (RunFolder.open(run).latest_checkpoint().tensors for run in (first, second))
+    first, second = (RunFolder.open(run).checkpoint().tensors for run in (first, second))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -14,6 +14,7 @@ import torch
 from ganzoo import load
 from ganzoo.api.dataset import Images
 from ganzoo.config.loading import load_recipe
+from ganzoo.config.schema import TrainConfig
 from ganzoo.errors import GanzooError, RunError, Terminated
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.registry.loading import load_zoo
@@ -87,7 +88,7 @@ def one(folder, *overrides):
 
 def assert_close(first, second):
     """Weights, averages and optimizers within rounding, sampler and latents to the bit."""
-    found, expected = (run.latest_checkpoint().tensors for run in (first, second))
+    found, expected = (run.checkpoint().tensors for run in (first, second))
     assert found.keys() - expected.keys() == {"ranks.1.random.cpu"}
     for name, value in expected.items():
         if name.startswith(("networks.", "ema.", "optimizers.")):
@@ -118,13 +119,13 @@ def test_two_processes_train_as_one_with_the_same_batch_score_as_one_and_resume(
     half = two(tmp_path / "two", f"train.images={STEPS // 2 * BATCH}", scored, *shared)
     assert half.info["processes"] == 2
     assert_scores_are_those_of_one(half)
-    seen = half.latest_checkpoint().tensors
+    seen = half.checkpoint().tensors
     assert not torch.equal(seen["random.cpu"], seen["ranks.1.random.cpu"])
     code, told = ran(*RUN, "--resume", str(tmp_path / "two"), "--set", f"train.images={STEPS * BATCH}")
     assert code == 0, told
     resumed = RunFolder.open(tmp_path / "two")
     assert_close(resumed, whole)
-    assert any("running_var" in name for name in resumed.latest_checkpoint().tensors)
+    assert any("running_var" in name for name in resumed.checkpoint().tensors)
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two"}
     kinds = [event["event"] for event in resumed.events()]
     assert kinds.count("start") == kinds.count("resume") == 1
@@ -259,7 +260,7 @@ def test_sigterm_to_the_launcher_saves(tmp_path):
     assert code != 0
     run = RunFolder.open(folder)
     assert run.info["status"] == "interrupted", told
-    assert run.latest_checkpoint().state["steps"] % 8 == 0
+    assert run.checkpoint().state["steps"] % 8 == 0
     assert told.count("and saved.") == 1
 
 
@@ -312,17 +313,17 @@ def four_gpus(monkeypatch):
 def test_each_process_takes_a_gpu_of_its_own_before_it_touches_any(four_gpus, monkeypatch, name):
     """On this machine nothing can be put on a GPU, so that trying one first would fail."""
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert Processes(11, 16).device(name) == torch.device("cuda", 3)
+    assert Processes(11, 16).device(TrainConfig(images=128, device=name)) == torch.device("cuda", 3)
     assert four_gpus == [3]
 
 
 def test_more_processes_than_gpus_and_one_gpu_for_all_are_refused(four_gpus, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "4")
     with pytest.raises(GanzooError, match="has 4 GPUs, and process 5 on it has none left.*--nproc-per-node 4"):
-        Processes(4, 8).device("auto")
+        Processes(4, 8).device(TrainConfig(images=128, device="auto"))
     with pytest.raises(GanzooError, match="All 8 processes would train on cuda:0"):
-        Processes(4, 8).device("cuda:0")
-    assert Processes(4, 8).device("cpu") == torch.device("cpu")
+        Processes(4, 8).device(TrainConfig(images=128, device="cuda:0"))
+    assert Processes(4, 8).device(TrainConfig(images=128, device="cpu")) == torch.device("cpu")
     assert four_gpus == []
 
 

@@ -221,7 +221,7 @@ def test_nothing_is_measured_where_there_is_nothing_to_choose(begin, monkeypatch
     trainer = begin()
     trainer.device = torch.device("cuda")
     for name, value in {
-        "recipe": trainer.recipe.with_engine("eager"),
+        "recipe": trainer.recipe.with_train(engine="eager"),
         "processes": Processes(0, 2),
         "steps": 900,
     }.items():
@@ -275,7 +275,7 @@ def test_the_choice_is_recorded_and_a_resumed_run_measures_nothing(few, tapes, t
     assert (resumed.info["engine"], resumed.info["engine_choice"]) == ("cudagraph", choice.plain())
     assert [sentence for sentence in said if "ngine" in sentence] == []
     assert resumed.recipe(ZOO).train.engine == "auto", "the folder holds what was asked for"
-    one, other = (RunFolder.open(tmp_path / name).latest_checkpoint().tensors for name in ("whole", "auto"))
+    one, other = (RunFolder.open(tmp_path / name).checkpoint().tensors for name in ("whole", "auto"))
     assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
 
 

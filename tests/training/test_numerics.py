@@ -17,6 +17,7 @@ from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.training import device as settings
 from ganzoo.training.device import WORKSPACE, fix_workspace, numerics
+from ganzoo.training.distributed import ALONE
 from ganzoo.training.trainer import Trainer
 
 CUDA = torch.device("cuda", 0)
@@ -129,6 +130,13 @@ def test_the_workspace_is_fixed_before_cuda_starts(gpu):
     fix_workspace()  # set in time, so that it may start
 
 
+def test_a_deterministic_training_fixes_the_workspace_where_it_looks_for_its_device(gpu):
+    ALONE.device(config("train.device=cpu"))
+    assert WORKSPACE not in os.environ
+    ALONE.device(config("train.device=cpu", "train.deterministic=true"))
+    assert os.environ[WORKSPACE] == ":4096:8"
+
+
 def test_a_workspace_that_comes_too_late_or_is_another_is_refused(gpu):
     gpu.setattr(settings.torch.cuda, "is_initialized", lambda: True)
     with pytest.raises(GanzooError, match="was not set before CUDA started"):
@@ -151,5 +159,5 @@ def test_two_deterministic_runs_on_a_gpu_are_the_same_bits(tmp_path, recipe):
         command = [sys.executable, "-m", "ganzoo", "run", recipe, *words, "--out", str(tmp_path / name)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    one, two = (RunFolder.open(Path(tmp_path / name)).latest_checkpoint().tensors for name in ("one", "two"))
+    one, two = (RunFolder.open(Path(tmp_path / name)).checkpoint().tensors for name in ("one", "two"))
     assert [name for name in one if not torch.equal(one[name], two[name])] == []

@@ -12,7 +12,7 @@ from ganzoo.config.schema import ScheduleConfig
 from ganzoo.registry.loading import load_zoo
 from ganzoo.training import trainer as training
 from ganzoo.training.engines.cudagraph import CaptureEngine
-from ganzoo.training.optim import Schedule, _buffer
+from ganzoo.training.optim import _buffer
 from ganzoo.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -37,25 +37,33 @@ R3GAN = (
 
 
 @pytest.mark.parametrize(
-    ("schedule", "values"),
+    ("given", "values"),
     [
-        (Schedule(2.0, 4.0, "linear", 100), {0: 2.0, 25: 2.5, 50: 3.0, 100: 4.0, 1000: 4.0}),
-        (Schedule(2.0, 4.0, "linear", 100, delay=50), {0: 2.0, 50: 2.0, 75: 2.5, 150: 4.0}),
-        (Schedule(1.0, 0.0, "cosine", 100), {0: 1.0, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0.0, 101: 0.0}),
-        (Schedule(1e-2, 1e-4, "exponential", 100), {0: 1e-2, 50: 1e-3, 75: 10**-3.5, 100: 1e-4, 300: 1e-4}),
-        (Schedule(-4.0, -1.0, "exponential", 100), {50: -2.0}),
-        (Schedule(3.0, 3.0, "constant", 100), {0: 3.0, 50: 3.0, 1000: 3.0}),
+        ({"start": 2, "end": 4}, {0: 2.0, 25: 2.5, 50: 3.0, 100: 4.0, 1000: 4.0}),
+        ({"start": 2, "end": 4, "delay": 50}, {0: 2.0, 50: 2.0, 75: 2.5, 150: 4.0}),
+        (
+            {"start": 1, "end": 0, "shape": "cosine"},
+            {0: 1.0, 25: (1 + math.sqrt(0.5)) / 2, 50: 0.5, 100: 0.0, 101: 0.0},
+        ),
+        (
+            {"start": 1e-2, "end": 1e-4, "shape": "exponential"},
+            {0: 1e-2, 50: 1e-3, 75: 10**-3.5, 100: 1e-4, 300: 1e-4},
+        ),
+        ({"start": -4, "end": -1, "shape": "exponential"}, {50: -2.0}),
+        ({"start": 3, "shape": "constant"}, {0: 3.0, 50: 3.0, 1000: 3.0}),
     ],
 )
-def test_closed_forms(schedule, values):
-    assert {images: schedule.at(images) for images in values} == pytest.approx(values)
+def test_closed_forms(given, values):
+    schedule = ScheduleConfig(**given, images=100)
+    assert {images: schedule.at(images, total=10_000) for images in values} == pytest.approx(values)
 
 
 def test_without_a_number_of_images_it_takes_the_rest_of_the_training():
-    assert Schedule.of(ScheduleConfig(start=1, end=0, delay=30), 130) == Schedule(1.0, 0.0, "linear", 100, 30)
-    assert Schedule.of(ScheduleConfig(start=1, end=0, images=7), 130) == Schedule(1.0, 0.0, "linear", 7)
-    assert Schedule.of(ScheduleConfig(start=1, shape="constant"), 130).at(130) == 1.0
-    assert Schedule.of(ScheduleConfig(start=1, end=0, delay=500), 130).at(130) == 1.0
+    schedule = ScheduleConfig(start=1, end=0, delay=30)
+    assert [schedule.at(images, total=130) for images in (30, 80, 130)] == [1.0, 0.5, 0.0]
+    assert ScheduleConfig(start=1, end=0, images=8).at(6, total=130) == 0.25
+    assert ScheduleConfig(start=1, shape="constant").at(130, total=130) == 1.0
+    assert ScheduleConfig(start=1, end=0, delay=500).at(130, total=130) == 1.0
 
 
 @pytest.fixture
@@ -231,13 +239,13 @@ def test_an_augmentation_without_the_number_that_it_declares_is_a_sentence():
         scheduled = ("level",)
 
     with pytest.raises(GanzooError, match="'noise' cannot schedule level: it keeps no number of that name"):
-        _buffer(Forgets(), "noise", "level", Schedule(0.0, 1.0, "linear", 10), CPU)
+        _buffer(Forgets(), "noise", "level", float, CPU)
 
 
 def test_a_buffer_that_is_there_is_set_in_place():
     module = nn.Module()
     module.register_buffer("level", torch.tensor(0.5))
     before = module.level
-    _buffer(module, "noise", "level", Schedule(0.0, 1.0, "linear", 10), CPU)(4)
+    _buffer(module, "noise", "level", lambda images: images / 10, CPU)(4)
     assert module.level is before
     assert before.item() == pytest.approx(0.4)

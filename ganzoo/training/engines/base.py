@@ -55,6 +55,10 @@ def name_with_fallbacks(engine: str, taken: dict[str, bool]) -> str:
 
 def fallback_message(phase: str, what: str, error: Exception) -> str:
     """Why a phase runs eagerly: torch cannot do ``what``."""
-    lines = [line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip()]
-    reason = f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON]
-    return f"The phase '{phase}' runs eagerly, because torch cannot {what} ({reason})."
+    return f"The phase '{phase}' runs eagerly, because torch cannot {what} ({first_line(error)})."
+
+
+def first_line(error: BaseException) -> str:
+    """An error's class and the first line of its message, without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON].rstrip(".: ")

@@ -11,13 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ganzoo.api.objective import Batch
 from ganzoo.errors import RunError, is_out_of_memory
-from ganzoo.training.engines.base import (
-    LONGEST_REASON,
-    Engine,
-    fallback_message,
-    name_with_fallbacks,
-    snapshot,
-)
+from ganzoo.training.engines.base import Engine, fallback_message, first_line, name_with_fallbacks, snapshot
 from ganzoo.training.step import StepFn, StepGroup
 
 WARM_UP = 3
@@ -156,8 +150,7 @@ def _first_reason(error: BaseException) -> str:
     """The first in a chain of errors: ending a broken capture raises another one, which says less."""
     while error.__context__ is not None:
         error = error.__context__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:1])}"[:LONGEST_REASON].rstrip(".: ")
+    return first_line(error)
 
 
 class CudaGraphs:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from filelock import FileLock
 
-from ganzoo import GanzooError, ImageDataset, Register, Split, cache_folder, hookimpl, open_regular, read_idx
+from ganzoo import Dataset, GanzooError, Register, Split, cache_folder, hookimpl, open_regular, read_idx
 from ganzoo_plugins.datasets.image_folder import image_folder
 from ganzoo_plugins.datasets.mnist.archive import intact, unpack
 
@@ -30,7 +30,7 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 Emnist = Literal["byclass", "bymerge", "balanced", "letters", "digits", "mnist"]
 
 
-def mnist(split: Split, folder: Path | None) -> ImageDataset:
+def mnist(split: Split, folder: Path | None) -> Dataset:
     """Handwritten digits, 60,000 and 10,000 of 28x28, from the package.
 
     Raises:
@@ -54,7 +54,7 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package dataset-fashion-mnist puts its four .gz files."""
 
 
-def fashion_mnist(split: Split, folder: Path | None) -> ImageDataset:
+def fashion_mnist(split: Split, folder: Path | None) -> Dataset:
     """Pictures of clothing, 60,000 and 10,000 of 28x28.
 
     Read from ``folder``, from Debian's package ``dataset-fashion-mnist``, or downloaded; .gz files as they are.
@@ -67,14 +67,14 @@ def fashion_mnist(split: Split, folder: Path | None) -> ImageDataset:
     return _idx_dataset("fashion-mnist", FashionMNIST, split, folder, FashionMNIST.classes, remedy)
 
 
-def kmnist(split: Split, folder: Path | None) -> ImageDataset:
+def kmnist(split: Split, folder: Path | None) -> Dataset:
     """Handwritten cursive hiragana, 60,000 and 10,000 of 28x28."""
     from torchvision.datasets import KMNIST
 
     return _idx_dataset("kmnist", KMNIST, split, folder, KMNIST.classes)
 
 
-def emnist(split: Split, folder: Path | None, *, part: Emnist = "balanced") -> ImageDataset:
+def emnist(split: Split, folder: Path | None, *, part: Emnist = "balanced") -> Dataset:
     """Handwritten letters and digits of 28x28.
 
     Args:
@@ -91,7 +91,7 @@ def emnist(split: Split, folder: Path | None, *, part: Emnist = "balanced") -> I
     upright = _read_idx("emnist", split, raw, files, classes, first_label, downloaded=folder is None)
     # The files hold each image column by column.
     images = upright.images.transpose(2, 3).contiguous()
-    return ImageDataset("emnist", split, images, upright.labels, upright.classes)
+    return Dataset("emnist", split, images, upright.labels, upright.classes)
 
 
 def _idx_files(prefix: str) -> tuple[str, str]:
@@ -100,7 +100,7 @@ def _idx_files(prefix: str) -> tuple[str, str]:
 
 def _idx_dataset(
     name: str, source: Callable[..., Any], split: Split, folder: Path | None, classes: Sequence[str], remedy: str = ""
-) -> ImageDataset:
+) -> Dataset:
     """A dataset in MNIST's format, which torchvision's class ``source`` knows how to download."""
     files = _idx_files("train" if split == "train" else "t10k")
     raw = _idx_folder(name, source, files, folder, f"{source.__name__}/raw", remedy)
@@ -131,7 +131,7 @@ def _read_idx(
     first_label: int = 0,
     *,
     downloaded: bool = False,
-) -> ImageDataset:
+) -> Dataset:
     # Not torchvision's dataset classes: those would load a processed .pt file, if the folder has one.
     try:
         images, numbers = (read_idx(raw / file) for file in files)
@@ -141,10 +141,10 @@ def _read_idx(
         reason = f"{len(images.shape)} and {len(numbers.shape)} axes instead of 3 and 1"
         raise _damaged(name, raw, reason, downloaded)
     images, labels = images.unsqueeze(1), numbers.long() - first_label
-    return ImageDataset(name, split, images, labels, tuple(classes))
+    return Dataset(name, split, images, labels, tuple(classes))
 
 
-def cifar10(split: Split, folder: Path | None) -> ImageDataset:
+def cifar10(split: Split, folder: Path | None) -> Dataset:
     """Small colour photographs, 50,000 and 10,000 of 32x32.
 
     Read from the binary version of its files: torchvision's reader unpickles the Python version, and a pickle
@@ -166,7 +166,7 @@ def cifar10(split: Split, folder: Path | None) -> ImageDataset:
         raise _damaged("cifar10", source, reason, downloaded=folder is None)
     rows = torch.frombuffer(content, dtype=torch.uint8).view(-1, 3073)
     images = rows[:, 1:].reshape(-1, 3, 32, 32)
-    return ImageDataset("cifar10", split, images, rows[:, 0].long(), CIFAR10)
+    return Dataset("cifar10", split, images, rows[:, 0].long(), CIFAR10)
 
 
 def _fetch(url: str, folder: str) -> None:
@@ -233,7 +233,7 @@ def _damaged(name: str, folder: Path, reason: str, downloaded: bool) -> GanzooEr
 
 
 @hookimpl
-def register_datasets(register: Register[ImageDataset]) -> None:
+def register_datasets(register: Register[Dataset]) -> None:
     """Add MNIST and its relatives, CIFAR-10, and folders of pictures."""
     register(
         "mnist",

@@ -31,7 +31,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ganzoo import Extractor, GanzooError, ImageDataset, Register, RegisterRecipe, Split, hookimpl
+from ganzoo import Dataset, Extractor, GanzooError, Register, RegisterRecipe, Split, hookimpl
 
 RING_PAPER = "Metz, Poole, Pfau, Sohl-Dickstein 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163"
 GRID_PAPER = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
@@ -57,14 +57,14 @@ class Mixture:
     std: float
     scale: float
 
-    def draw(self, split: Split) -> ImageDataset:
+    def draw(self, split: Split) -> Dataset:
         """Points (n, 1, 1, 2) in [-1, 1], labelled with their mode."""
         generator = torch.Generator().manual_seed(SEEDS[split])
         labels = torch.randint(len(self.means), (COUNTS[split],), generator=generator)
         noise = torch.randn(len(labels), 2, generator=generator)
         points = (torch.tensor(self.means)[labels] + self.std * noise) / self.scale
         names = tuple(f"({x:.3g}, {y:.3g})" for x, y in self.means)
-        return ImageDataset(self.name, split, points.view(-1, 1, 1, 2), labels, names)
+        return Dataset(self.name, split, points.view(-1, 1, 1, 2), labels, names)
 
 
 FIVE = (-4.0, -2.0, 0.0, 2.0, 4.0)
@@ -73,12 +73,12 @@ RING = Mixture("ring", tuple((2 * math.cos(angle), 2 * math.sin(angle)) for angl
 GRID = Mixture("grid", tuple((x, y) for x in FIVE for y in FIVE), std=0.05, scale=5.0)
 
 
-def ring(split: Split, folder: Path | None) -> ImageDataset:
+def ring(split: Split, folder: Path | None) -> Dataset:
     """Points near eight places on a circle, 100,000 and 10,000; ``folder`` is not needed."""
     return RING.draw(split)
 
 
-def grid(split: Split, folder: Path | None) -> ImageDataset:
+def grid(split: Split, folder: Path | None) -> Dataset:
     """Points near the 25 places of a square grid, 100,000 and 10,000; ``folder`` is not needed."""
     return GRID.draw(split)
 
@@ -143,7 +143,7 @@ class GridModes(NearestMode):
 
 
 @hookimpl
-def register_datasets(register: Register[ImageDataset]) -> None:
+def register_datasets(register: Register[Dataset]) -> None:
     """Add the ring and the grid."""
     register("ring", ring, summary="8 Gaussians on a circle, points in the plane", paper=RING_PAPER)
     register("grid", grid, summary="25 Gaussians on a square grid, points in the plane", paper=GRID_PAPER)

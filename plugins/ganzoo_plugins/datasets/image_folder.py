@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import GanzooError, ImageDataset, Split, ZippedFile, ZippedFiles, check_bytes, open_picture
+from ganzoo import Dataset, GanzooError, Split, ZippedFile, ZippedFiles, check_bytes, open_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ def image_folder(
     path: str,
     size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] | None = None,
     channels: Literal[1, 3, "auto"] = 3,
-) -> ImageDataset:
+) -> Dataset:
     """The user's own pictures; subfolders are classes. Transparent ones are laid on white.
 
     Args:
@@ -108,7 +108,7 @@ def image_folder(
             )
         images = _stack([files[index] for index in chosen], size, channels, split)
     kept = torch.tensor([labels[index] for index in chosen]) if classes else None
-    return ImageDataset("image-folder", split, images, kept, classes)
+    return Dataset("image-folder", split, images, kept, classes)
 
 
 def _check_classes(root: Path, classes: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Extractor, ImageDataset, Register, RegisterRecipe, Split, hookimpl
+from ganzoo import Dataset, Extractor, Register, RegisterRecipe, Split, hookimpl
 from ganzoo_plugins.datasets.datasets import mnist
 from ganzoo_plugins.extractors.mnist_cnn import MnistCnn
 
@@ -37,7 +37,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 def stacked_mnist(
     split: Split, folder: Path | None, *, train_images: Count = 128_000, test_images: Count = 26_000
-) -> ImageDataset:
+) -> Dataset:
     """Three random MNIST digits as the channels of one image, 28x28.
 
     Args:
@@ -51,7 +51,7 @@ def stacked_mnist(
     n = train_images if split == "train" else test_images
     chosen = torch.randint(len(digits), (n, 3), generator=torch.Generator().manual_seed(SEEDS[split]))
     labels = digits.labels[chosen] @ torch.tensor([100, 10, 1])
-    return ImageDataset("stacked-mnist", split, digits.images[chosen, 0], labels, MODES)
+    return Dataset("stacked-mnist", split, digits.images[chosen, 0], labels, MODES)
 
 
 class StackedMnistCnn(Extractor):
@@ -90,7 +90,7 @@ class StackedMnistCnn(Extractor):
 
 
 @hookimpl
-def register_datasets(register: Register[ImageDataset]) -> None:
+def register_datasets(register: Register[Dataset]) -> None:
     """Add stacked MNIST."""
     register(
         "stacked-mnist",

@@ -127,7 +127,7 @@ def directions(encoder: Encoder, images: Tensor) -> Tensor:
 
 def moved(images: Tensor, x: float, y: float) -> Tensor:
     """Float images (n, 1, h, w), all shifted by so many pixels to the right and down, by cubic splines: no blur."""
-    from scipy import ndimage  # comes with torch-fidelity; not for everybody who looks for plugins here
+    from scipy import ndimage  # slow to import, and only training needs it
 
     return torch.from_numpy(ndimage.shift(images.numpy(), (0, 0, y, x), order=3))
 

@@ -26,7 +26,6 @@ from ganzoo.layers import Norm, Width
 from ganzoo_plugins.networks import dcgan, mlp
 
 PAPER = "Zhao, Mathieu & LeCun 2017, Energy-based Generative Adversarial Network, arXiv:1609.03126"
-TINY = 1e-12  # keeps the square root's gradient finite if an image is reconstructed exactly
 
 Error = Literal["euclidean", "absolute"]
 
@@ -64,7 +63,7 @@ class Autoencoder(nn.Module):
         difference = (images - self.reconstruct(images, label)).float()
         if self.error == "absolute":
             return -difference.abs().flatten(1).mean(1)
-        return -(functional.squared_norm(difference) + TINY).sqrt()
+        return -functional.norm(difference)
 
 
 def with_code(spec: Spec, code: int) -> Spec:

@@ -56,8 +56,10 @@ from ganzoo import (
 from ganzoo.layers import (
     ConditionalBatchNorm,
     Conditioning,
+    Crop,
     GeneratorConditioning,
     Head,
+    ImageTanh,
     LabelSequential,
     Norm,
     Slope,
@@ -94,7 +96,6 @@ class Generator(nn.Module):
 
     def __init__(self, spec: Spec, *, width: Width = 64, conditioning: GeneratorConditioning = "concat") -> None:
         super().__init__()
-        self.spec = spec
         by_norm = spec.classes if conditioning == "batch-norm" else 0
         self.label_inputs = spec.classes - by_norm
 
@@ -111,14 +112,15 @@ class Generator(nn.Module):
             UpConv2d(2 * width, width, bias=False),
             *normalised(width),
             UpConv2d(width, spec.channels),
+            Crop((spec.height, spec.width)),
+            ImageTanh(),
         )
         self.apply(initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
-        images = self.layers(with_label(z, label, self.label_inputs), label)
-        # In bfloat16, tanh is exactly ±1 from ±3.5 on and its gradient 0: a pixel that got there would stay there.
-        return torch.tanh(images[..., : self.spec.height, : self.spec.width].float())
+        images: Tensor = self.layers(with_label(z, label, self.label_inputs), label)
+        return images
 
 
 class Discriminator(nn.Module):

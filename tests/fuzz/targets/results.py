@@ -30,7 +30,7 @@ PROTOCOL = {
 }
 SCORE = {"metric": "fid@mnist-cnn", "value": 4.0, "floor": 0.1, "weights": "ema", "images": 1000, "seconds": 10.0}
 RECORD: dict[str, Any] = {
-    "schema": 1,
+    "schema": 2,
     "recipe": "toy-gan",
     "dataset": "mnist",
     "seed": 0,
@@ -42,8 +42,6 @@ RECORD: dict[str, Any] = {
     "conditional": False,
     "status": "done",
     "error": None,
-    "scores": [{**SCORE, "protocol": PROTOCOL}],
-    "curve": [{"images": 1000, "seconds": 10.0, "metric": "fid@mnist-cnn", "weights": "ema", "value": 4.0}],
     "images": 1000,
     "seconds": 10.0,
     "wall_seconds": 12.0,
@@ -57,27 +55,22 @@ RECORD: dict[str, Any] = {
     "samples": "samples/toy.png",
     "finished": "2026-01-01T00:00:00+00:00",
     "command": "ganzoo run toy-gan --seed 0",
-}
-NOW: dict[str, Any] = {
-    **{key: value for key, value in RECORD.items() if key not in ("scores", "curve")},
-    "schema": 2,
-    "digest": "2d" * 32,
     "started": "2026-01-01T00:00:00+00:00",
     "protocol": {"dataset": "mnist", "split": "test", "n_fake": 10_000, "sample_seed": 0},
 }
 ROW: dict[str, Any] = {
-    **{key: NOW[key] for key in ("digest", "recipe", "dataset", "seed", "precision", "started")},
+    **{key: RECORD[key] for key in ("digest", "recipe", "dataset", "seed", "precision", "started")},
     **SCORE,
     "schema": 1,
     "hardware": "A CPU",
     "interval": [3.9, 4.1],
     "protocol": PROTOCOL,
 }
-FAILED = {**RECORD, "recipe": "other", "digest": "1e" * 32, "status": "failed", "error": "It diverged.", "scores": []}
+FAILED = {**RECORD, "recipe": "other", "digest": "1e" * 32, "status": "failed", "error": "It diverged."}
 
 
 class Targets:
-    """Records of both schemas with their scores, damaged."""
+    """Records and their scores, damaged."""
 
     def all(self) -> dict[str, Target]:
         """By name."""
@@ -108,7 +101,6 @@ class Targets:
             mutations.either(random, RECORD),
             mutations.as_json({**RECORD, "seed": 1}),
             mutations.as_json(FAILED),
-            mutations.either(random, NOW),
         ]
         if random.random() < 0.2:
             records.append(mutations.either(random, {**FAILED, "seed": 2}))

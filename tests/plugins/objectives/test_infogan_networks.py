@@ -37,7 +37,7 @@ def test_all_but_the_outermost_layers_are_normalised() -> None:
     mnist = spec(1, 28, 28)
     assert kinds(Generator(mnist)) == [
         *("Linear", "BatchNorm1d", "ReLU", "Linear", "Unflatten", "BatchNorm2d", "ReLU"),
-        *("UpConv2d", "BatchNorm2d", "ReLU", "UpConv2d"),
+        *("UpConv2d", "BatchNorm2d", "ReLU", "UpConv2d", "Crop", "ImageTanh"),
     ]
     assert kinds(Discriminator(mnist)) == [
         *("Conv2d", "LeakyReLU", "Conv2d", "BatchNorm2d", "LeakyReLU"),
