@@ -258,8 +258,8 @@ def numbered_lines(
 ) -> list[tuple[int, dict[str, Any]]]:
     """The records of a JSON-lines file, each with the number of its line; a missing file is empty.
 
-    Damaged lines stay in the file, and are left out with a warning that names them. A last line that is no record, and has
-    no newline, is left out silently: it is being written, or a crash cut it short.
+    Damaged lines stay in the file, and are left out with a warning that names them. A last line that is no record, and
+    has no newline, is left out silently: it is being written, or a crash cut it short.
 
     Args:
         path: The file.

@@ -60,21 +60,31 @@ UNANSWERED = (
 COUNTED = {
     "holds": ("holds", "hold"),
     "does not hold": ("does not hold", "do not hold"),
-    "cannot tell": ("cannot be told", "cannot be told"),
+    "cannot tell": ("is undecided", "are undecided"),
     "not tested yet": ("is not tested yet", "are not tested yet"),
 }
 """The words for a verdict on one claim and on several, the clearest verdict first."""
+CLEAR = ("holds", "does not hold")
 EFFECT = (
     "Effect: how many times better the method scores than what it is compared with, by geometric means over seeds (of "
     "a share such as an accuracy, by its odds); below 1 it is worse. In round brackets: its 95% confidence interval, "
     "each claim's by itself; verdicts are corrected for the number of claims."
 )
+MEANING = (
+    "A claim holds where the method is significantly better, does not hold where it is significantly less than 10% "
+    "better, and is undecided otherwise. All this is on small networks and small images, in trainings of minutes: a "
+    "verdict is about that setting, not about the paper. Each study's page says what was not tested."
+)
 EXCESS = (
     "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
-    "standard deviation of real vs real over draws of real images, where it was measured. Read a column downwards: the "
-    "numbers of two columns have nothing to do with one another."
+    "standard deviation of real vs real over draws of real images, where it was measured. Read a column downwards: "
+    "numbers in different columns cannot be compared."
 )
-SEEDS = "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in square brackets."
+SEEDS = (
+    "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in square brackets. "
+    "Recipes train for different lengths, and many a setting was chosen by these very scores, so small differences and "
+    "ranks mean little."
+)
 
 FULL = {
     "rank": "right",
@@ -102,6 +112,7 @@ class Finding:
         paper: The paper that makes it.
         on: The measure that decides.
         effect: The effect in words, with its interval.
+        compared: The rows that are compared, each with its score.
         decided: Whether the verdict is one of the first two, and no other view of the same scores says the opposite.
     """
 
@@ -110,6 +121,7 @@ class Finding:
     paper: str
     on: str
     effect: str
+    compared: str
     decided: bool
 
 
@@ -146,7 +158,7 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
         f"{TITLE} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
         "[index.html](index.html) has the same with pictures and plots, and sorts.",
         "## What papers claim",
-        *([EFFECT] if answers else [UNANSWERED]),
+        *([f"{MEANING} {EFFECT}"] if answers else [UNANSWERED]),
     ]
     for answer in answers:
         link = f"[{markdown(answer.question)}]({answer.page})" if answer.page else markdown(answer.question)
@@ -167,8 +179,11 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
 
 
 def _findings(findings: Iterable[Finding]) -> str:
-    rows = [[f"**{one.verdict}**", *map(markdown, (one.says, one.on, one.effect, one.paper))] for one in findings]
-    return markdown_table(dict.fromkeys(("verdict", "claim", "by", "effect", "paper"), "left"), rows)
+    rows = [
+        [f"**{one.verdict}**", *map(markdown, (one.says, one.on, one.effect, one.compared, one.paper))]
+        for one in findings
+    ]
+    return markdown_table(dict.fromkeys(("verdict", "claim", "by", "effect", "compared", "paper"), "left"), rows)
 
 
 def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
@@ -189,16 +204,19 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
     if few:
         findings = [finding for answer in answers for finding in answer.findings]
         counted = f"of {len(findings)} claims so far, {_counted(findings)}"
+        disputed = sum(one.verdict in CLEAR and not one.decided for one in findings)
+        if disputed:
+            counted += f" (another view of the same samples contradicts {disputed} of these)"
         parts += [
             f"**What papers claim, put to the test**: {counted}. Some of them:",
             _findings(one for *_, one in few),
-            EFFECT,
+            f"{MEANING} {EFFECT}",
         ]
     best = [ranking for ranking in made if ranking.tables]
     largest = sorted(best, key=lambda ranking: -len(ranking.contenders))[:LARGEST]
     best = [ranking for ranking in best if ranking in largest]
     for ranking in best:
-        title = f"{ranking.title}: the best recipe" if few else ranking.title
+        title = f"{ranking.title}: first in the ranking" if few else ranking.title
         parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
     if best:
         disagree = [DISAGREE] if any(ranking.marks for ranking in best) else []
@@ -213,7 +231,8 @@ def _section(table: Table) -> Iterable[str]:
     yield f"### {markdown(metric.name)}"
     floor = f" Real vs real: {figure(table.floor)}." if table.floor is not None else ""
     yield f"Protocol: {markdown(metric.protocol)}; {metric.direction}.{floor}"
-    yield markdown_table(FULL, [_full_row(place) for place in table.places])
+    # A recipe that never had this metric says nothing here; one that failed says so.
+    yield markdown_table(FULL, [_full_row(place) for place in table.places if place.rank or not place.contender.done])
 
 
 def _full_row(place: Place) -> list[str]:
@@ -549,7 +568,7 @@ def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ())
     """``index.html``, which needs no other file and no network."""
     sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
     context = {"sheets": sheets, "answers": answers, "excess": EXCESS, "disagree": DISAGREE}
-    return page("leaderboard.html", "leaderboard.js", {**context, "effect": EFFECT})
+    return page("leaderboard.html", "leaderboard.js", {**context, "effect": f"{MEANING} {EFFECT}"})
 
 
 def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:

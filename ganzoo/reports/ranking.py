@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 BETTER, WORSE = "▲", "▼"
 DISAGREE = (
-    f"{BETTER} and {WORSE} mark where views disagree: the recipe's rank in that column is better or worse than in the "
-    "first by more than a quarter of the recipes that have all columns, and by more than one."
+    f"{BETTER} and {WORSE} mark where views disagree: the recipe ranks at least two places, and more than a quarter of "
+    "the table, higher or lower than in the first column."
 )
 REFERENCE = ("dataset", "dataset_options", "split", "reference_digest", "n_real", "n_fake")
 NEEDED = ("metric", "value", "weights", "images", "seconds", "protocol")

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from ganzoo.errors import GanzooError
 from ganzoo.files import begins_like, refuse_links, refuse_to_overwrite, write_atomically
 from ganzoo.registry.loading import Zoo
-from ganzoo.reports.leaderboard import EFFECT, Answer, Finding, grid_of, thumbnail
+from ganzoo.reports.leaderboard import EFFECT, MEANING, Answer, Finding, grid_of, thumbnail
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
 from ganzoo.reports.templates import Picture, figure, markdown, markdown_table, page
 from ganzoo.runs.scores import is_own, own_protocol
@@ -100,7 +100,9 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
             if not trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
                 continue  # building its recipes takes a while
             study = study.in_small() if quick else study
-            asked: list[Cell | Trial] = [*study.cells(zoo), *study.trials(zoo)]
+            # A row that its search has yet to tune is asked for as the baseline is, whose runs may be another study's.
+            cells = [cell for cell in study.cells(zoo) if not study.is_tuned(cell.row)]
+            asked: list[Cell | Trial] = [*cells, *study.trials(zoo)]
             jobs = [job for one in asked if one.row != BASELINE for job in one.jobs]
         except GanzooError:  # `ganzoo check` says what is wrong with it
             continue
@@ -169,7 +171,9 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
             decided = verdict.outcome in (Outcome.HOLDS, Outcome.DOES_NOT_HOLD)
             decided = decided and not any(_opposed(verdict, other) for _, other in views)
             effects = _effects(verdict, views)
-            findings.append(Finding(verdict.outcome.value, claim.says, claim.paper, claim.on, effects, decided=decided))
+            compared = _compared(claim, _means(one, claim, zoo))
+            outcome = verdict.outcome.value
+            findings.append(Finding(outcome, claim.says, claim.paper, claim.on, effects, compared, decided=decided))
         there = page if (results / page).is_file() else None
         made.append(Answer(one.study.name, one.study.question, there, tuple(findings)))
     return sorted(made, key=lambda answer: (not any(one.decided for one in answer.findings), answer.name))
@@ -186,7 +190,7 @@ def index(pages: Sequence[StudyPage]) -> str:
     """``README.md``: every study's question, with the verdict on each claim."""
     parts = [
         f"{INDEX} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl). Each study has a page with its "
-        f"table, pictures and curves. {EFFECT}"
+        f"table, pictures and curves. {MEANING} {EFFECT}"
     ]
     for one in sorted(pages, key=lambda page: page.found.study.name):
         study = one.found.study
@@ -209,8 +213,18 @@ def index(pages: Sequence[StudyPage]) -> str:
 def _effect(verdict: Verdict) -> str:
     if verdict.effect is None or verdict.interval is None:
         return "–"
+    if verdict.at_least:
+        return f"at least ×{figure(verdict.effect)}"
     low, high = verdict.interval
     return f"×{figure(verdict.effect)} ({figure(low)} to {figure(high)})"
+
+
+def _compared(claim: Claim, means: tuple[float, float] | None) -> str:
+    """The rows that a claim compares, with their scores where there is one of each."""
+    than = claim.than if claim.than_on is None else f"{claim.than} by {claim.than_on}"
+    if means is None:
+        return f"{claim.better} with {than}"
+    return f"{claim.better} {figure(means[0])}, {than} {figure(means[1])}"
 
 
 def _opposed(verdict: Verdict, other: Verdict) -> bool:
@@ -223,7 +237,10 @@ def _opposed(verdict: Verdict, other: Verdict) -> bool:
 
 def _effects(verdict: Verdict, views: Views) -> str:
     """The effect of a claim, and that by other views."""
-    return "; ".join([_effect(verdict), *(f"{_effect(other)} by {name}" for name, other in views)])
+    others = (
+        f"{_effect(other)} by {name}{', the opposite' if _opposed(verdict, other) else ''}" for name, other in views
+    )
+    return "; ".join([_effect(verdict), *others])
 
 
 @dataclass(frozen=True)
@@ -328,15 +345,17 @@ def html(
 
 
 def _means(found: Found, claim: Claim, zoo: Zoo) -> tuple[float, float] | None:
-    """The geometric means that a claim compares; None if it is about several settings, or a row has none."""
+    """The geometric means that a claim compares; None if it is about several settings, or a row has none.
+
+    Of a row with a zero it is the plain mean: a claim takes another number in its place, which nothing scored.
+    """
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
     if len(settings) > 1:
         return None
     sides = (claim.better, claim.on), (claim.than, claim.than_on or claim.on)
     cells = [(found.cell(row, settings[0]), found.study.measure(on)) for row, on in sides]
-    ours, theirs = (
-        None if cell is None else cell.values(measure, measure.scale(zoo)).middle for cell, measure in cells
-    )
+    values = (None if cell is None else cell.values(measure, measure.scale(zoo)) for cell, measure in cells)
+    ours, theirs = (None if one is None else one.mean if 0 in one.known else one.middle for one in values)
     return None if ours is None or theirs is None else (ours, theirs)
 
 
@@ -477,7 +496,7 @@ def _short(claim: Claim, *, says_measure: bool) -> str:
     than = "" if claim.than == BASELINE else f" over {claim.than_on or claim.than}"
     where = f", {claim.at}" if claim.at else ""
     on = f", {claim.on}" if says_measure else ""
-    return shortened(f"{claim.better}{than}{where}{on}", 40)
+    return shortened(f"{claim.better}{than}{where}{on}", 64)
 
 
 def _trials(found: Found) -> list[Mapping[str, Any]]:
@@ -506,12 +525,12 @@ def _machine(run: ScoredRun) -> str:
 
 
 def _protocols(found: Found) -> list[str]:
-    """The protocols of the study's own final scores, in brief."""
-    from ganzoo.evaluation.protocol import in_brief
+    """The protocols of the study's own final scores."""
+    from ganzoo.evaluation.protocol import describe
 
     names, lines = {measure.metric for measure in found.study.measures}, set()
     for one in found.cells:
         own = own_protocol(one.cell.jobs[0].recipe)
         own_scores = [score for run in one.runs.values() for score in run.scores if is_own(score, own)]
-        lines |= {f"{s['metric']}: {in_brief(s['protocol'])}" for s in own_scores if s["metric"] in names}
+        lines |= {f"{s['metric']}: {describe(s['protocol'])}" for s in own_scores if s["metric"] in names}
     return sorted(lines)

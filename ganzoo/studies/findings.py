@@ -386,6 +386,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         runs=(sum(len(one.by_seed) for one in scores[0]), sum(len(one.by_seed) for one in scores[1])),
         better_rounding=rounding[0],
         than_rounding=rounding[1],
+        at_least=any(0 in one.known for one in scores[1]) and signs[1] > 0,
         paired=paired,
         of="settings" if by_setting else "seeds",
         trouble=trouble,

@@ -68,6 +68,7 @@ class Comparison:
         better_rounding: A lower bound on the standard deviation of the first row's logarithms: the noise that its
             measure rounds away.
         than_rounding: The same, of the second row.
+        at_least: Whether the second row has zeros, in whose place a number is compared: the effect may be any larger.
         paired: Whether scores belong together in pairs: two scores of one run, or two rows in one setting.
         of: Whether there is one score for each seed or for each setting.
         trouble: Why the scores cannot be compared at all, in a sentence; empty if they can.
@@ -81,6 +82,7 @@ class Comparison:
     runs: tuple[int, int] = (0, 0)
     better_rounding: float = 0.0
     than_rounding: float = 0.0
+    at_least: bool = False
     paired: bool = False
     of: Literal["seeds", "settings"] = "seeds"
     trouble: str = ""
@@ -121,6 +123,7 @@ class Verdict:
         p: P-value, corrected across all claims; None if nothing was tested. The null hypothesis is an effect as large
             as ``SMALLEST`` if the claim does not hold, otherwise no effect.
         seeds: Number of scores of the first row and of the second: one for each seed, or for each setting.
+        at_least: Whether the effect is a lower bound, because the second row scored zero.
     """
 
     outcome: Outcome
@@ -129,6 +132,7 @@ class Verdict:
     interval: tuple[float, float] | None = None
     p: float | None = None
     seeds: tuple[int, int] = (0, 0)
+    at_least: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,10 +222,13 @@ def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: 
     elif is_clear and tested.effect > 0 and not comparison.flatters_better:
         noise = "from setting to setting" if comparison.of == "settings" else "between seeds"
         outcome, why = Outcome.HOLDS, f"The difference is more than the noise {noise}."
+        if not (np.ptp(comparison.better) or np.ptp(comparison.than)):
+            why = f"Neither row varies {noise}; their noise is taken to be what rounding to whole numbers can hide."
     else:
         outcome, why = Outcome.CANNOT_TELL, _why_not(comparison, tested, p_better, claims)
     seeds = len(comparison.better), len(comparison.than)
-    return Verdict(outcome, why, math.exp(tested.effect), (math.exp(low), math.exp(high)), p, seeds)
+    interval = (math.exp(low), math.exp(high))
+    return Verdict(outcome, why, math.exp(tested.effect), interval, p, seeds, at_least=comparison.at_least)
 
 
 def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: int) -> str:
@@ -240,10 +247,13 @@ def _why_not(comparison: Comparison, tested: _Tested, p_better: float, claims: i
     noise = "from setting to setting" if comparison.of == "settings" else "between seeds"
     # An effect of this size is significant after the correction, whatever the other claims' p-values are.
     shows = tested.error * float(tested.student.isf(LEVEL / 2 / claims))
-    hidden = f"effects below ×{math.exp(shows):.3g}" if shows < math.log(UNREADABLE) else "the answer"
+    if shows < math.log(UNREADABLE):
+        why = f"given the noise {noise}, a measured effect above ×{math.exp(shows):.3g} would have been significant."
+    else:
+        why = f"the noise {noise} hides the answer."
     if comparison.better_failed and comparison.of == "seeds":
-        return f"{_without(comparison.better_failed, ' of the method')}, and the noise between seeds hides {hidden}."
-    return f"The noise {noise} hides {hidden}."
+        return f"{_without(comparison.better_failed, ' of the method')}, and {why}"
+    return why[0].upper() + why[1:]
 
 
 def _untested(comparison: Comparison) -> Verdict:

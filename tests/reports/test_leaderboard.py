@@ -97,7 +97,7 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
 def answered(name, *verdicts, page=None):
     """A study's answer; claims are numbered."""
     findings = [
-        Finding(one, f"{name} {i}", "Someone 2020", "fid@mnist-cnn", "×1.20", one != "cannot tell")
+        Finding(one, f"{name} {i}", "Someone 2020", "fid@mnist-cnn", "×1.20", "a 1, b 2", one != "cannot tell")
         for i, one in enumerate(verdicts)
     ]
     return Answer(name, f"Is {name} & so <on>?", page, tuple(findings))
@@ -114,7 +114,7 @@ def test_the_front_page_has_the_verdicts_first_then_pictures_then_the_table(resu
     order = [page.index(one) for one in ("Is a &amp; so", "a 0", "does not hold", 'id="gallery"', 'id="leaderboard"')]
     assert order == sorted(order)
     assert '<a href="studies/a.html">Is a &amp; so &lt;on&gt;?</a>' in page
-    assert "2 hold, 1 cannot be told" in page
+    assert "2 hold, 1 is undecided" in page
     assert "### [Is a &amp; so &lt;on&gt;?](studies/a.html)" in text
     assert "No claims: see its table." in text
     # Decided ones first, each study once before one has a second; then the best recipe of each ranking.
@@ -197,7 +197,7 @@ def test_views_stand_side_by_side_with_their_excess_marks_and_a_plot(record, sco
         assert "| 2 | r1 | 2.00 (+1.9 ± 0.004) | 0.700 (-0.16 ± 0.004) | 10.0 s |" in text
         assert ". Trained in " in text
         assert "Times with different numbers" not in text
-        assert "mark where views disagree: the recipe's rank in that column" in text
+        assert "mark where views disagree: the recipe ranks at least two places" in text
         assert "mnist, with labels" in text
         assert "| 1 | told | 0.500 (+0.4 ± 0.004) |" in text
         assert "×" not in text

@@ -99,7 +99,10 @@ def test_three_seeds_cannot_tell_what_ten_can():
 def test_the_effect_that_would_have_shown_is_just_large_enough():
     others = [Comparison(logs(0, 5, 3 + i, noise=0.4), logs(0, 10, 2)) for i in range(9)]
     hidden = judge([Comparison(logs(0.1, 5, 1, noise=0.4), logs(0, 10, 2)), *others])[0]
-    least = float(re.fullmatch(r"The noise between seeds hides effects below ×(.*)\.", hidden.why)[1])
+    said = re.fullmatch(
+        r"Given the noise between seeds, a measured effect above ×(.*) would have been significant\.", hidden.why
+    )
+    least = float(said[1])
     for effect, outcome in ((1.01 * least, Outcome.HOLDS), (0.99 * least, Outcome.CANNOT_TELL)):
         found = judge([Comparison(logs(math.log(effect), 5, 1, noise=0.4), logs(0, 10, 2)), *others])[0]
         assert found.outcome is outcome
