@@ -19,8 +19,13 @@ among those tried. The study ``flagship`` removes them one at a time, to measure
   images in the same time.
 - **64 latent variables, and one batch of fakes for both players** (``train.share_fakes``): saves a pass through G.
 
+The study trains an eighth as long as the recipe. There labels, the projection, Adam without momentum, the high rate at
+first, the average and R1 each help. Shared fakes, 64 latent variables and the way in which G takes its labels hardly
+matter. And some choices do not come out best: a rate that stays high, the tutorials' funnel (but for recall) and a
+narrower discriminator score better after so few images.
+
 DCGAN's generator against the same discriminator covered more of the real images' variety in the same time, but more of
-its digits were pale or broken. The study includes it as a variant, and also conditional batch normalisation in the MLP.
+its digits were pale or broken. In the study, after the same images, it scores better in all views, at half the speed.
 
 The projection, the learning rate, the length of the average and the two generators were compared on validation images,
 one seed each, so small differences mean nothing. All other settings come from an earlier search that used test images,
