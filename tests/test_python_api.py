@@ -80,6 +80,23 @@ def test_a_run_on_given_images_resumes_with_them(tmp_path):
     assert {score["protocol"]["dataset"] for score in whole.scores} == {"in-memory"}
 
 
+@pytest.mark.parametrize(
+    ("samples", "count", "metric", "sentence"),
+    [
+        (5, 0, "precision@mnist-cnn", "'precision@mnist-cnn' takes at least 6 images, and there are 5"),
+        (50, 1, "memorisation@mnist-cnn", "1 nearest neighbour cannot be found among 0 other images"),
+    ],
+)
+def test_too_few_images_for_a_score_are_one_sentence(tmp_path, samples, count, metric, sentence):
+    evaluate = {"samples": samples, "metrics": [metric], "every_images": None}
+    train = {"images": 8, "batch_size": 1 if count else 8, "precision": "fp32", "device": "cpu"}
+    dataset, networks = {"name": "mnist", "count": count}, {"generator": {"name": "mlp", "norm": "none"}}
+    few = ganzoo.recipe("vanilla-mnist", train=train, evaluate=evaluate, dataset=dataset, networks=networks)
+    with pytest.raises(ganzoo.GanzooError, match=sentence):
+        ganzoo.train(few, out=tmp_path / "run")
+    assert (tmp_path / "run").exists() == bool(count)  # the first is known before anything is trained
+
+
 def test_a_registered_dataset_by_name(tmp_path):
     recipe = ganzoo.recipe("vanilla-ring", train=QUICK, evaluate={"samples": 20})
     run = ganzoo.train(recipe, dataset="grid", out=tmp_path / "run")

@@ -264,6 +264,7 @@ class Metric(ABC):
         needs_logits: Whether the extractor must be a classifier.
         needs_labels: Whether samples must come with the requested classes.
         held_out: Whether its floor (real vs real) must use real images that nothing was trained on.
+        sees_training: Whether it looks at the training images, so that it depends on how many there were.
         rejecting: How it treats an extractor that may assign an image to no class (``Extractor.rejects``): it
             ``refuses`` it, ``takes`` it too, or ``needs`` one.
         alone: Whether it does without the reference's features.
@@ -280,6 +281,7 @@ class Metric(ABC):
     needs_logits: bool = False
     needs_labels: bool = False
     held_out: bool = False
+    sees_training: bool = False
     rejecting: Literal["refuses", "takes", "needs"] = "refuses"
     alone: bool = False
     needs_features: bool = True
@@ -297,7 +299,7 @@ class Metric(ABC):
         return {}
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """The 95% interval of the score over other samples of the same generator; None if unknown.
+        """A 95% confidence interval for the mean score of other sets of as many samples; None if unknown.
 
         It is computed for every final score, so it should cost little more than the score itself.
 

@@ -69,7 +69,7 @@ def evaluate(
         device: Where features are computed; a GPU where there is one by default.
         data_dir: Where dataset files are kept.
         sample_seed: What the images were drawn with, for the protocol.
-        interval: Whether scores get a 95% interval, which takes a second or two.
+        interval: Whether scores get a 95% interval, which takes a second or two, in Inception's features minutes.
         crop: Whether a border that is black in all images may be cut off.
         extractor_weights: The file of a downloaded extractor's weights.
         allow_code: Whether an extractor may run code that is downloaded: DINOv2's is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,11 @@ class Evaluator:
                 )
             self._validation = validation if real.split == "validation" else 0
             code = {name: code_of(name, zoo) for name in self._names}
+            if len(real) < 2:
+                sentence = (
+                    f"'{real.name}' ({real.split}) has {len(real)} image to compare with; scores take at least two."
+                )
+                raise GanzooError(sentence, "Give more real images.")
             self._reference = ReferenceData(real, options, part, extractors, device, code)
             self.requests = [request for request in self.requests if self._applies(request)]
 
@@ -176,7 +182,7 @@ class Evaluator:
             weights: ``ema`` or ``raw``, for the protocol; None where that is unknown.
             labels: int64 (n,), the classes that were asked for; None where none were.
             interval: Whether metrics that have an interval compute it, which takes a second or two for a Fréchet
-                distance.
+                distance in our extractors, and minutes in the 2048 features of Inception.
             model: What was trained, with ``weights``, for the metrics of the model itself.
 
         Raises:
@@ -192,13 +198,16 @@ class Evaluator:
         inputs[""] = self._inputs("", len(images), None, labels, model)
         scores = []
         for request in chosen:
-            if request.metric.needs_labels and labels is None:  # one of `all`, or it would have been refused
+            # One of `all`, or it would have been refused.
+            if (request.metric.needs_labels and labels is None) or self._too_few(request, len(images)):
                 continue
             given = inputs[request.extractor]
             value = finite(request, request.metric.compute(given))
             protocol = self.protocol(request, given.n, sample_seed, weights)
             ends = request.metric.interval(given, value) if interval else None
             ends = None if ends is None else (finite(request, ends[0]), finite(request, ends[1]))
+            if ends is not None and math.isclose(*ends, rel_tol=1e-12):
+                ends = None  # it would promise certainty
             if isinstance(request.metric, ModelMetric):
                 scores.append(Score(request.name, value, None, protocol, ends))
                 continue
@@ -229,7 +238,7 @@ class Evaluator:
             "dataset_options": real.key["options"],
             "split": real.key["split"],
             **({"validation": self._validation} if self._validation else {}),
-            **({"trained_on": self._count} if self._count and request.metric.held_out else {}),
+            **({"trained_on": self._count} if self._count and request.metric.sees_training else {}),
             "reference_digest": real.key["content"],
             "n_real": real.key["count"],
             **({} if extractor is None else {"resizing": extractor.resizing}),
@@ -292,14 +301,8 @@ class Evaluator:
         if n < 2:
             raise GanzooError(f"Too few images to score: {n}.", "A distribution takes at least two.")
         self._extractors_for(tuple(images.shape[1:]))
+        self.refuse_too_few(n, requests)
         for request in requests:
-            if min(n, len(self.reference.dataset)) < request.metric.least:
-                raise GanzooError(
-                    f"'{request.name}' takes at least {request.metric.least} images, and there are "
-                    f"{min(n, len(self.reference.dataset))}.",
-                    "Score more samples, or leave it out.",
-                )
-            self._refuse_small_floor(request, n)
             if not request.metric.needs_labels or (labels is None and not request.by_name):
                 continue
             if labels is None:
@@ -315,17 +318,38 @@ class Evaluator:
                     "Give the class that each image was meant to be.",
                 )
 
-    def _refuse_small_floor(self, request: MetricRequest, n: int) -> None:
-        """Real vs real takes as many images as the score itself, of which a reference alone has half on each side."""
+    def refuse_too_few(self, n: int, requests: Sequence[MetricRequest] | None = None) -> None:
+        """Check that ``n`` samples, and the real images, are enough for every metric that was asked for by name.
+
+        Raises:
+            GanzooError: They are too few for one.
+        """
+        for request in self.requests if requests is None else requests:
+            if request.by_name and (error := self._too_few(request, n)) is not None:
+                raise error
+
+    def _too_few(self, request: MetricRequest, n: int) -> GanzooError | None:
+        """Why ``n`` samples, or the real images, are too few for a metric; None if they are enough.
+
+        Real vs real takes as many images as the score itself, of which a reference alone has half on each side.
+        """
+        name, least, real = request.name, request.metric.least, len(self.reference.dataset)
+        if n < least:
+            sentence = f"'{name}' takes at least {least} images, and there are {n}."
+            return GanzooError(sentence, "Score more samples, or leave it out.")
+        if real < least:
+            sentence = f"'{name}' takes at least {least} real images, and there are {real}."
+            return GanzooError(sentence, "Give more real images, or leave it out.")
         if isinstance(request.metric, ModelMetric):
-            return
+            return None
         inputs = self.reference.first_draw(request, n)
-        if min(inputs.n, len(inputs.real.dataset)) < request.metric.least:
-            raise GanzooError(
-                f"Real vs real of '{request.name}' takes at least {request.metric.least} images on each side, and "
-                f"there are {inputs.n} and {len(inputs.real.dataset)}.",
-                "Give more real images, or leave it out.",
-            )
+        if min(inputs.n, len(inputs.real.dataset)) >= least:
+            return None
+        return GanzooError(
+            f"Real vs real of '{name}' takes at least {least} images on each side, and there are {inputs.n} and "
+            f"{len(inputs.real.dataset)}.",
+            "Give more real images, or leave it out.",
+        )
 
 
 def _parts(load: Callable[[Any, int, int], Dataset], validation: int, count: int) -> Callable[[str], Dataset]:

@@ -73,12 +73,12 @@ def extract(
                 f"The extractor '{name}' returned features of shape {tuple(found.shape)}.",
                 f"Its plugin promises {extractor.width} features for each image.",
             )
-        if not found.isfinite().all():
+        values[rows] = found.cpu().float()
+        if not values[rows].isfinite().all():
             raise GanzooError(
                 f"The extractor '{name}' returned features that are NaN or infinite.",
                 "Its plugin promises finite ones for every image.",
             )
-        values[rows] = found.cpu().float()
         if logits is None:
             continue
         if classes is None or classes.shape != logits[rows].shape:
@@ -88,6 +88,11 @@ def extract(
                 f"Its plugin promises {extractor.classes} logits for each image.",
             )
         logits[rows] = classes.cpu().float()
+        if logits[rows].isnan().any() or logits[rows].isposinf().any():
+            raise GanzooError(
+                f"The extractor '{name}' returned logits that are NaN or infinite.",
+                "Its plugin promises finite ones, or -inf for a class that an image does not belong to.",
+            )
     return Features(values, logits, None if extractor.projection is None else extractor.projection.cpu())
 
 

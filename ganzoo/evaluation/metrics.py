@@ -377,7 +377,7 @@ class Memorisation(Metric):
     better = "lower"
     range = "0 to 1, 1 for copies"
     scale = "share"
-    held_out = True
+    held_out = sees_training = True
 
     def compute(self, inputs: MetricInputs) -> float:
         """See ``memorised``."""

@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ganzoo.errors import GanzooError
 from ganzoo.reproducibility import full_precision
 
 BLOCK = 2**22
@@ -131,6 +132,10 @@ def _nearest(
 
     ``without`` is the index in ``among`` of each point itself, which is no neighbour.
     """
+    others = len(among) - (without is not None)
+    if others < k:
+        sentence = f"{k} nearest neighbour{'' if k == 1 else 's'} cannot be found among {others} other images."
+        raise GanzooError(sentence, "Give more images.")
     pairs = _Pairs(points, among, device)
     wanted = min(k + SPARE, len(among) - (without is not None))
     distances, indices = [], []

@@ -26,7 +26,7 @@ class Score:
         floor: Real vs real: what real images score under the same protocol, as many as there were samples, where there
             are as many; None where real images have no such score.
         protocol: JSON: metric, extractor and its digest, dataset, split, counts, resizing, seed, weights, ...
-        interval: Where the score would be with other samples of the same generator, 95%; None if not computed.
+        interval: 95% confidence interval of the mean score of other sets of as many samples; None if not computed.
         sd: The standard deviation of ``floor`` over other draws of real images; None where that is unknown.
     """
 

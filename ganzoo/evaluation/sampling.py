@@ -10,7 +10,7 @@ from torch import Tensor
 from ganzoo.api.bounds import INT64
 from ganzoo.api.metric import evaluating
 from ganzoo.errors import Diverged, GanzooError
-from ganzoo.reproducibility import full_precision, seeded
+from ganzoo.reproducibility import derive_seed, full_precision, seeded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,8 +85,9 @@ def draw(
     with torch.no_grad(), full_precision(device), evaluating(networks):
         for start in range(first * batch_size, n, every * batch_size):
             rows = slice(start, start + batch_size)
-            # Each batch for itself, so that a batch does not depend on who draws the ones before it.
-            with seeded(seed + start, device):
+            # Each batch for itself, so that a batch does not depend on who draws the ones before it; and apart from the
+            # codes, which are drawn from the seed itself.
+            with seeded(derive_seed(seed + start, "noise"), device):
                 starts = {name: column[rows].to(device) for name, column in given.items()}
                 outputs = generate(networks, codes[rows].to(device), asked[rows].to(device), starts)
             if not outputs.isfinite().all():

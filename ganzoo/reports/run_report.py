@@ -58,7 +58,7 @@ class FinalScore:
         values: Scores by kind of weights, the reported kind first.
         floor: Real vs real: the score of real images, or None.
         excess: How far the reported value is above real vs real, ± the standard deviation of that.
-        interval: 95% interval of the reported value over other samples; None if it was not computed.
+        interval: 95% confidence interval of the mean score of other samples; None if not computed.
         headline: Whether it is one of the dataset's headline metrics.
     """
 

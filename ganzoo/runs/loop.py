@@ -7,6 +7,7 @@ process writes.
 from __future__ import annotations
 
 import math
+import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -140,7 +141,8 @@ class TrainingLoop:
                 with self._stop.at_once(*self._stopped()):
                     self.evaluator.prepare()
                     extractors = self.evaluator.extractors
-                    self._variety = VarietyWatch.of(extractors, self._dataset, trainer.device)
+                    if len(self._dataset) > 1:
+                        self._variety = VarietyWatch.of(extractors, self._dataset, trainer.device)
             if trainer.images == 0:
                 self._draw_grid()
                 self._record_plane()
@@ -203,7 +205,7 @@ class TrainingLoop:
         return bool(number)
 
     def _stopped(self) -> tuple[str, str]:
-        images, where = self.trainer.images, f" {self.run.path}" if self.run is not None else ""
+        images, where = self.trainer.images, f" {shlex.quote(str(self.run.path))}" if self.run is not None else ""
         sentence = f"Stopped after {images:,} images, and saved." if images else "Stopped before the first step."
         return sentence, f"Resume with `ganzoo run --resume{where}`."
 

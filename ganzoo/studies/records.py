@@ -170,7 +170,7 @@ class ScoreRow(_Line):
         metric: ``<metric>@<extractor>``.
         value: The score.
         floor: Real vs real: the score of real images in place of samples; None if that has no meaning.
-        interval: 95% interval of the score over other samples; None if it was not computed.
+        interval: 95% confidence interval of the mean score of other samples, as many; None if not computed.
         sd: The standard deviation of ``floor`` over draws of real images; None if that was not computed.
         protocol: Everything else the score depends on.
     """

@@ -207,6 +207,8 @@ ODD = [
     (lambda features, logits, images: (features[:, 1:], logits), "returned features of shape"),
     (lambda features, logits, images: (features * float("nan"), logits), "returned features that are NaN or infinite."),
     (lambda features, logits, images: (features * float("inf"), logits), "returned features that are NaN or infinite."),
+    (lambda features, logits, images: (features.double() * 1e300, logits), "features that are NaN or infinite."),
+    (lambda features, logits, images: (features, logits * float("nan")), "returned logits that are NaN or infinite."),
     (lambda features, logits, images: (features, None), "returned no logits"),
     (lambda features, logits, images: (features, logits[:, 1:]), "returned logits of shape"),
 ]

@@ -483,6 +483,24 @@ def test_metrics_that_lack_something_are_refused(toy_zoo, noise, metric, labels,
         scored(toy_zoo, noise(30), [f"{metric}@tiny"], labels=labels)
 
 
+def test_all_metrics_are_those_that_so_few_samples_allow(toy_zoo, noise):
+    found = scored(toy_zoo, noise(30), ["all@tiny"])
+    assert "fid" in found
+    assert "fid-infinity" not in found
+
+
+def test_a_score_that_never_varies_has_no_interval(toy_zoo, noise):
+    (alike,) = evaluator_of(toy_zoo).score(noise(1).expand(40, -1, -1, -1))
+    assert alike.value > 0
+    assert alike.interval is None
+
+
+def test_one_real_image_is_refused_at_once(toy_zoo, noise):
+    one = ImageDataset("one", "test", noise(1, top=200))
+    with pytest.raises(GanzooError, match=r"'one' \(test\) has 1 image to compare with"):
+        Evaluator(["fid@tiny"], one, {}, None, toy_zoo, CPU, anyway=True)
+
+
 def test_a_metric_of_classes_takes_a_classifier(toy_zoo, noise, extractor):
     class Plain(type(extractor)):
         classes = 0

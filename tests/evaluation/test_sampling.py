@@ -147,3 +147,20 @@ def test_images_are_drawn_in_full_precision_whatever_is_set():
     finally:
         torch.set_float32_matmul_precision(before)
     assert seen == {("highest", False)}
+
+
+def test_a_generators_own_noise_is_not_its_latent_code():
+    """Both come from one seed; drawn from one stream, the noise of a single sample would be its code."""
+    drawn = []
+
+    class Drawing(Noisy):
+        def forward(self, z, label=None):
+            drawn.append((z, torch.randn_like(z)))
+            return super().forward(z, label)
+
+    objective = Plain()
+    networks = {"generator": Drawing()}
+    objective.bind(Spec((1, 4, 4), GaussianPrior(dim=5), 0), networks)
+    draw(objective, networks, 1, seed=3, device=CPU)
+    ((code, noise),) = drawn
+    assert not torch.isclose(code, noise).any()

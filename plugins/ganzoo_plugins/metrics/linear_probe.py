@@ -78,7 +78,7 @@ class LinearProbe(ModelMetric):
     does = "encodes images"
     needs_classes = True
     needs_unconditional = True
-    held_out = True
+    held_out = sees_training = True
 
     def obstacle_in_model(self, objective: Objective | None, dataset: Dataset) -> str | None:
         """Training images cannot be judged by a classifier that was fitted to them."""
