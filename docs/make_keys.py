@@ -60,7 +60,7 @@ SECTIONS: dict[str, type[BaseModel] | tuple[str, Options, dict[str, str]]] = {
     "`train.init_from`": schema.InitFrom,
     "`train.until`": schema.Until,
     "`evaluate`": schema.EvaluateConfig,
-    "A schedule, in the place of a number": schema.ScheduleConfig,
+    "A schedule in place of a number": schema.ScheduleConfig,
 }
 """Parts of the schema; and of components, whose keys depend on their names, what those have in common: summary, options
 with their defaults, and meanings."""

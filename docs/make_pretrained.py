@@ -17,7 +17,7 @@ INTRODUCTION = """# Pretrained generators
 
 Wherever a command or `ganzoo.load` takes a run folder to draw from, it takes `zoo:NAME` as well:
 
-```
+```bash
 ganzoo list pretrained
 ganzoo sample zoo:NAME --out samples.png
 ganzoo eval zoo:NAME
@@ -27,9 +27,9 @@ ganzoo export zoo:NAME --out page.html      # needs pip install '.[export]'
 
 ## Fine-tuning
 
-```
-ganzoo run RECIPE --init-from zoo:NAME
-ganzoo run RECIPE --init-from runs/earlier --set 'train.freeze=["discriminator.trunk.0.*"]'
+```bash
+ganzoo run dcgan-mnist --init-from zoo:dcgan-mnist
+ganzoo run dcgan-mnist --init-from runs/dcgan-mnist --set 'train.freeze=["discriminator.layers.1.*"]'
 ```
 
 `--init-from` begins with the weights of a run or of a pretrained generator, where the recipe's networks have the same
@@ -44,7 +44,7 @@ it began with, not where they were, and keeps them in its first checkpoint.
 
 ## Making one
 
-```
+```bash
 ganzoo export runs/mine --out my_plugin/my-gan.safetensors
 ```
 
@@ -69,7 +69,13 @@ def page() -> str:
         "| --- | --- | --- | --- | --- |",
         *(_row(name, card) for name, card in cards.items()),
     ]
-    return INTRODUCTION + "\n".join(rows) + "\n"
+    precisions = sorted({card["training"]["precision"] for card in cards.values()})
+    trained = (
+        f"All were trained in {' or '.join(precisions)} on a CPU. Where `train.precision=auto` chooses another format, "
+        f"add `--set train.precision={precisions[0]}` to the command that repeats a training. The leaderboard's runs are "
+        "others, partly in other formats, so scores differ a little.\n\n"
+    )
+    return INTRODUCTION + trained + "\n".join(rows) + "\n"
 
 
 def _row(name: str, card: dict[str, Any]) -> str:

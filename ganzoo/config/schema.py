@@ -211,7 +211,7 @@ class DatasetConfig(Component):
     Attributes:
         validation: Training images that are set apart and scored against, in place of the test images, while something
             is tuned. See ``ganzoo.data``.
-        count: Train with so many images alone, the first of a seeded order; 0 is all that there are. Where the dataset
+        count: Train on only this many images, the first in a seeded order; 0 means all. Where the dataset
             has an option of this name, a recipe's ``count`` is that option.
     """
 
@@ -244,7 +244,7 @@ class NetworkConfig(Component):
 
 
 class PhaseOverride(Section):
-    """Changes of when one phase runs; null leaves what the objective says.
+    """When one phase runs; null keeps the objective's setting.
 
     Attributes:
         repeat: How often it runs in one step.
@@ -266,7 +266,7 @@ class Until(Section):
         metric: One of ``evaluate.metrics``.
         below: The training ends when the score is lower, where lower is better.
         above: The training ends when the score is higher, where higher is better.
-        patience: The training ends when so many evaluations in a row have not improved on the best score before them.
+        patience: Stop after this many evaluations in a row without improving on the best earlier score.
         min_delta: An improvement is larger than this; goes with ``patience``.
     """
 
@@ -375,8 +375,8 @@ class TrainConfig(Section):
         cudnn_benchmark: cuDNN times its kernels for each shape and takes the fastest; the choice varies between runs.
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
         init_from: Begins with the weights of another run or of a pretrained generator, not with random ones. Networks
-            that it lacks begin as usual; optimizers always do.
-        freeze: Parameters that are not trained, as patterns of their names: ``discriminator.layers.0.*``.
+            it lacks, and all optimizers, start fresh.
+        freeze: Parameters that are not trained, as patterns of their names: ``discriminator.layers.1.*``.
         until: Ends the training early: a score, or a list of scores that all have to be good enough at once.
         keep_best: One of ``evaluate.metrics``: the checkpoint with the best such score is kept beside the newest ones.
         log_every: Images between two log records.
