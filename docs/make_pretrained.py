@@ -72,8 +72,8 @@ def page() -> str:
     precisions = sorted({card["training"]["precision"] for card in cards.values()})
     trained = (
         f"All were trained in {' or '.join(precisions)} on a CPU. Where `train.precision=auto` chooses another format, "
-        f"add `--set train.precision={precisions[0]}` to the command that repeats a training. The leaderboard's runs are "
-        "others, partly in other formats, so scores differ a little.\n\n"
+        f"add `--set train.precision={precisions[0]}` to the command that repeats a training. The leaderboard's runs "
+        "are others, partly in other formats, so scores differ a little.\n\n"
     )
     return INTRODUCTION + trained + "\n".join(rows) + "\n"
 
