@@ -450,6 +450,19 @@ def test_a_name_in_the_allow_list_that_matches_nothing(install, monkeypatch):
     monkeypatch.setenv("GANZOO_PLUGINS", "ant-packag")
     with pytest.raises(GanzooError, match=r"'ant-packag'\. Did you mean 'ant-package'\? GANZOO_PLUGINS names it\."):
         zoo()
+    monkeypatch.setenv("GANZOO_PLUGINS", "zzzz")  # no command would list them
+    with pytest.raises(GanzooError, match=r"'zzzz'\. GANZOO_PLUGINS names it\. Unset it, or correct it\."):
+        zoo()
+
+
+def test_a_malformed_entry_point_is_a_problem(install, call, monkeypatch):
+    site = install("odd-package", odd=LOSS.format(name="odd-loss"))
+    (site / "odd_package-1.0.dist-info" / "entry_points.txt").write_text("[ganzoo]\nbad = odd:::\n")
+    sentence = only_problem(zoo()).sentence
+    assert "has the malformed entry point 'odd:::'. Write package.module." in sentence
+    monkeypatch.setattr("ganzoo.registry.loading.load_zoo", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # not an error in saying whose mistake it is
+        call("list")
 
 
 @pytest.mark.parametrize(("value", "on"), [("1", True), ("true", True), ("0", False), ("", False), ("false", False)])

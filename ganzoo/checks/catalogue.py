@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -167,10 +168,20 @@ def _checks_of(plugin: PluginInfo, zoo: Zoo) -> Iterator[PluginCheck]:
     yield PluginCheck(plugin.name, whole, "registers", partial(_registers, plugin))
     yield PluginCheck(plugin.name, whole, "import", partial(_imports, plugin))
     for entry in plugin.registered:
+        is_invalid = entry.kind == "recipe" and not _loads(entry, zoo)
         for check in CHECKS:
             if entry.kind in check.kinds:
                 thing = f"{entry.kind}-{entry.name}"
                 yield PluginCheck(plugin.name, thing, check.name, partial(check.function, entry, zoo))
+                if is_invalid and check.name == "valid":
+                    break  # the others would only repeat what is wrong
+
+
+def _loads(entry: Entry[Any], zoo: Zoo) -> bool:
+    with suppress(Exception), preserved_global_state():
+        recipes.load(entry, zoo)
+        return True
+    return False
 
 
 def _registers(plugin: PluginInfo) -> None:

@@ -77,6 +77,8 @@ NO_SPACE = {
     errno.EDQUOT: "The disk quota is exhausted",
     errno.EFBIG: "A file would exceed the size limit of this shell or disk",
 }
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 ESCAPE = "ganzoo.escape"
 NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 ClickException: type[Exception] = typer.BadParameter.__mro__[2]
@@ -114,6 +116,8 @@ def main() -> None:
             sys.excepthook = _show_bug  # only now, because typer installs its own
             # A full disk may show only when the buffer is flushed, which must not wait for the interpreter's shutdown.
             sys.stdout.flush()
+        if code == INTERRUPTED:  # from typer, for Ctrl-C; a command that has said something raises a GanzooError
+            _exit("Interrupted.", INTERRUPTED)
         sys.exit(code)
     except ClickException as error:
         _exit_with_usage(error)
@@ -122,14 +126,17 @@ def main() -> None:
     except GanzooError as error:
         _exit(str(error), error.exit_code)
     except KeyboardInterrupt:
-        _exit("Interrupted.", 130)
+        _exit("Interrupted.", INTERRUPTED)
     except BrokenPipeError:
         _drop_output()
         sys.exit(1)
     except OSError as error:
         if error.errno in NO_SPACE:
             _drop_output()
-            _exit(f"{NO_SPACE[error.errno]}. Everything saved is intact: free some space and resume the run.", 1)
+            remedy = "Free some space, and try again."
+            if sys.argv[1:2] in (["run"], ["bench"]) or sys.argv[1:3] == ["study", "run"]:
+                remedy = "Everything saved is intact: free some space and resume the run."
+            _exit(f"{NO_SPACE[error.errno]}. {remedy}", 1)
         if error.errno in NO_ACCESS:
             what, remedy = error.filename or "a file", "Check its permissions, or choose another folder."
             _exit(f"Cannot open {what}: {error.strerror}. {remedy}", 1)
@@ -194,9 +201,10 @@ def _drop_output() -> None:
 
 def _exit_with_plugin(error: Exception) -> None:
     """Exit with one line if somebody's plugin failed, or return: a bug of ganzoo's own needs its traceback."""
-    from ganzoo.registry.packages import OURS, distribution_name, installed
+    from ganzoo.registry.packages import OURS, distribution_name, installed, is_malformed
 
-    packages = {point.module.partition(".")[0] for point in installed() if distribution_name(point) != OURS}
+    theirs = [point for point in installed() if distribution_name(point) != OURS and not is_malformed(point)]
+    packages = {point.module.partition(".")[0] for point in theirs}
     lines = [
         (Path(frame.f_code.co_filename), number)
         for frame, number in traceback.walk_tb(error.__traceback__)
@@ -215,7 +223,20 @@ def _exit_with_usage(error: Any) -> None:
     context = getattr(error, "ctx", None)
     sentence = error.format_message()
     end = "" if sentence.endswith((".", "?")) else "."
-    _exit(one_line(f"{sentence}{end} Try `{context.command_path if context else 'ganzoo'} -h`."), error.exit_code)
+    command = context.command_path if context else _command()
+    _exit(one_line(f"{sentence}{end} Try `{command} -h`."), error.exit_code)
+
+
+def _command() -> str:
+    """The command that was given, for a mistake that click reports without one: ``ganzoo study run``."""
+    words, found = ["ganzoo"], typer.main.get_command(app)
+    for word in sys.argv[1:]:
+        below: dict[str, Any] = getattr(found, "commands", {})
+        if word not in below:
+            break
+        words.append(word)
+        found = below[word]
+    return " ".join(words)
 
 
 def _exit(message: str, code: int) -> None:

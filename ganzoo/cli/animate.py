@@ -53,7 +53,14 @@ def animate(
         refuse_missing_folder(out)
     if zoo_name(run) is not None and (out is None or not walk):
         raise GanzooError(f"{run} has no run folder.", "Give --walk and --out FILE.gif.")
-    of_walks = {"--seed": seed != 0, "--weights": weights is not None, "--checkpoint": checkpoint != "last"}
+    of_walks = {
+        "--seed": seed != 0,
+        "--weights": weights is not None,
+        "--checkpoint": checkpoint != "last",
+        "--device": device != "auto",
+        "--data-dir": data_dir is not None,
+        "--allow-paths": allow_paths,
+    }
     for option, is_given in of_walks.items():
         if is_given and not walk:
             raise GanzooError(f"{option} is for a walk through latent space.", "Leave it out, or add --walk.")

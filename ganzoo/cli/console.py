@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import rich.console
 from rich.box import SIMPLE_HEAD
 from rich.console import ConsoleOptions, RenderableType
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     Progress,
@@ -90,7 +91,7 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
         cells = [arrowed(record), *([record["weights"] or "-"] if has_weights else []), *score_cells(record)]
         table.add_row(*cells, *([] if compared is None else [_number(compared[index])]))
     console = Console()
-    console.print(table)
+    print_whole(console, table)
     if compared is not None:
         console.print(f"against: {against}", soft_wrap=True)
     named: dict[str, dict[str, None]] = {}
@@ -108,6 +109,17 @@ def show_scores(records: Sequence[Record], compared: Sequence[float | None] | No
         console.print(f"{who}: {how}", soft_wrap=True)
 
 
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table without cutting its cells, even if it is wider than the terminal."""
+    needed = Measurement.get(console, console.options.update(width=WIDEST), table).maximum
+    options = console.options.update(width=max(console.width, needed))
+    for line in console.render_lines(table, options, pad=False):
+        console.print(Text.assemble(*((one.text, one.style or "") for one in line)), soft_wrap=True)
+
+
+WIDEST = 1000
+
+
 def arrowed(record: Record) -> str:
     """A score's metric, with the better direction: ``fid@mnist-cnn ↓``."""
     return f"{record['metric']} {ARROWS[better(record['metric'].partition('@')[0])]}"
@@ -115,13 +127,15 @@ def arrowed(record: Record) -> str:
 
 def score_cells(record: Record) -> list[str]:
     """A score, its interval, real vs real, and the excess over it; no spaces, so that narrow terminals cut nothing."""
-    ends = "\N{EN DASH}".join(f"{end:.3g}" for end in record["interval"]) if record.get("interval") else "-"
+    ends = "\N{EN DASH}".join(_number(end, 3) for end in record["interval"]) if record.get("interval") else "-"
     above = excess(record["value"], record.get("floor"), record.get("sd")).replace(" ", "")
     return [_number(record["value"]), ends, _number(record.get("floor")), above]
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _number(value: float | None, digits: int = 4) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if 10 ** (digits - 1) <= abs(value) < 10**7 else f"{value:.{digits}g}"
 
 
 class Bars:
@@ -212,7 +226,14 @@ class RunProgress(Bars, Tracker):
         for score in scores:
             table.add_row(arrowed(score), score["weights"], *score_cells(score))
         if scores:
-            self.console.print(table)
+            print_whole(self.console, table)
+            if (scored := scores[0]["images"]) < finished.info["images"]:
+                shown = f"{finished.info['images']:,}"
+                self.console.print(
+                    f"These scores are of the weights after {scored:,} images, not of the last, after {shown}.",
+                    style="yellow",
+                    soft_wrap=True,
+                )
             for how in dict.fromkeys(in_brief(score["protocol"]) for score in scores):
                 self.console.print(how, soft_wrap=True)
         else:

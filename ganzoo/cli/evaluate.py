@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from ganzoo.api.dataset import Part
     from ganzoo.evaluation.protocol import Protocol
+    from ganzoo.registry.loading import Zoo
     from ganzoo.runs.folder import RunFolder, Which
 
 Record = dict[str, Any]
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MOST_BYTES_OF_A_SCORE = 1_000_000
 DATASET = "mnist"
 SAMPLES = 10_000
 
@@ -52,8 +54,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Metric to compute, such as fid@mnist-cnn; may be repeated. all@mnist-cnn is every metric that "
-            "applies. By default the run's own, or the "
-            "headline of the dataset."
+            "applies, headline those of the dataset. By default the run's own, or the headline."
         ),
     ] = None,
     everything: Annotated[
@@ -92,6 +93,8 @@ def evaluate(
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.cli.console import show_scores
+    from ganzoo.registry.loading import load_zoo
+    from ganzoo.runs.generator import refuse_name
     from ganzoo.runs.weights import zoo_name
     from ganzoo.training.device import resolve_device
     from ganzoo.training.threads import settle_threads
@@ -99,6 +102,12 @@ def evaluate(
     comparison = None if against is None else Comparison(against)
     if out is not None and (out.is_dir() or not out.parent.is_dir()):  # before minutes are spent on scores
         raise GanzooError(f"The scores cannot be written to {out}.", "Give a file in a folder that exists.")
+    if out is not None:
+        _refuse_other_content(out)
+    for name in metric or ():
+        if "," in name:
+            apart = " ".join(f"--metric {one.strip()}" for one in name.split(",") if one.strip())
+            raise GanzooError(f"--metric takes one metric, not '{name}'.", f"Repeat it: {apart}.")
     given = Arguments(
         dataset,
         split,
@@ -120,6 +129,8 @@ def evaluate(
         settle_threads()
     pretrained = zoo_name(what) is not None
     is_run = pretrained or (Path(what) / "run.json").exists()
+    if not is_run:
+        refuse_name(what, load_zoo())
     run, records = _score_run(Path(what), given) if is_run else (None, _score_pictures(what, given))
     run = None if pretrained else run  # a pretrained generator's card never changes
     # Saved before they are shown, since standard output may be closed by now.
@@ -179,6 +190,24 @@ def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError
     return None
 
 
+def _refuse_other_content(out: Path) -> None:
+    """Refuse to append scores to a file that holds something else."""
+    from ganzoo.files import parse_json
+
+    if not out.is_file():
+        return
+    try:
+        with out.open("rb") as file:
+            first = file.readline(MOST_BYTES_OF_A_SCORE)
+        known = parse_json(first) if first else {"metric": ""}
+    except ValueError:
+        known = None
+    except OSError as error:
+        raise GanzooError(f"{out} cannot be read ({error.strerror}).", "Give another --out.") from error
+    if not isinstance(known, dict) or "metric" not in known:
+        raise GanzooError(f"{out} holds something other than scores, so none are appended.", "Give another --out.")
+
+
 def _append(out: Path | None, records: Sequence[Record]) -> GanzooError | None:
     """Append scores to a file, all or none; returns an error that can wait until the scores are shown."""
     from ganzoo.files import append_lines, locked_append
@@ -224,9 +253,16 @@ class Arguments:
     data_dir: Path | None
     compare: Callable[[Sequence[tuple[str, Protocol]]], None]
 
-    def metric_names(self, default: Sequence[str]) -> Sequence[str]:
-        """The metrics, or every metric of their extractors."""
-        names = self.metrics or default
+    def metric_names(self, default: Sequence[str], dataset: str, zoo: Zoo) -> Sequence[str]:
+        """The metrics, or every metric of their extractors; ``headline`` stands for those of the dataset."""
+        from ganzoo.config.checking import required_headline
+        from ganzoo.config.schema import HEADLINE
+
+        names = [
+            one
+            for name in self.metrics or default
+            for one in (required_headline(dataset, zoo) if name == HEADLINE else (name,))
+        ]
         if not self.everything:
             return names
         extractors = dict.fromkeys(name.partition("@")[2] for name in names if "@" in name)
@@ -251,7 +287,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
     split: Part = given.split or (recipe.dataset.scored_split if own else "test")
     default = () if given.metrics else (own and recipe.evaluate.metrics) or required_headline(dataset.name, zoo)
     evaluator = Evaluator(
-        given.metric_names(default),
+        given.metric_names(default, dataset.name, zoo),
         dataset,
         recipe.dataset.options if own else {},
         generator.run.data_dir(recipe) if own else given.data_dir,
@@ -292,7 +328,6 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
 
 def _score_pictures(what: str, given: Arguments) -> list[Record]:
     """The scores of pictures from a folder, a file or a function."""
-    from ganzoo.config.checking import required_headline
     from ganzoo.evaluation.evaluate import evaluate as evaluate_images
     from ganzoo.evaluation.image_io import call, is_function, read_pictures
     from ganzoo.registry.loading import load_zoo
@@ -308,7 +343,7 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
     dataset = zoo.datasets.get(given.dataset or DATASET).name
     scores = evaluate_images(
         pictures,
-        given.metric_names(() if given.metrics else required_headline(dataset, zoo)),
+        given.metric_names(("headline",), dataset, zoo),
         dataset,
         split=given.split or "test",
         anyway=given.anyway,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import shutil
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
-    from ganzoo.registry.registry import Entry
+    from ganzoo.registry.registry import Entry, Registry
 
 MOST_OF_A_NAME = 28
 """Columns for names; a longer one moves its own summary to the right."""
@@ -44,11 +46,7 @@ def list_(
         registries = [zoo.registry(wanted.pop(0))]
     found = [entry for registry in registries for entry in registry if _matches(entry, wanted)]
     if wanted and not found:
-        known = {entry.name for registry in registries for entry in registry} | {*KINDS.values()}
-        aliases = {alias: right for registry in registries for alias, right in registry.aliases.items()}
-        raise GanzooError(
-            f"Nothing matches '{' '.join(wanted)}'.", nearest(wanted[0], known, aliases) or "`ganzoo list` shows all."
-        )
+        raise GanzooError(f"Nothing matches '{' '.join(wanted)}'.", _what_there_is(wanted, registries))
     if as_json:
         fields = ("name", "kind", "summary", "paper", "plugin")
         print_json([{field: getattr(entry, field) for field in fields} for entry in found], indent=1)
@@ -60,6 +58,22 @@ def list_(
             say(("\n" if index else "") + KINDS[kind])
         for line in _in_full(entries) if long else _one_line_each(entries, shutil.get_terminal_size().columns):
             say(line)
+
+
+def _what_there_is(words: Sequence[str], registries: Sequence[Registry[Any]]) -> str:
+    """What to do about words that nothing matches."""
+    from ganzoo.registry.registry import KINDS
+
+    for word in words:
+        if word.lower() in {*KINDS, *KINDS.values()}:
+            return f"Name one kind, and before other words: `ganzoo list {word.lower()}`."
+    known = {entry.name for registry in registries for entry in registry} | {*KINDS.values()}
+    aliases = {alias: right for registry in registries for alias, right in registry.aliases.items()}
+    near = nearest(words[0], known, aliases)
+    if near.startswith("Did you mean"):
+        return near
+    kind = f" {KINDS[registries[0].kind]}" if len(registries) == 1 else ""
+    return f"`ganzoo list{kind}` shows all {sum(1 for registry in registries for _ in registry):,}."
 
 
 def _matches(entry: Entry[Any], words: Sequence[str]) -> bool:
@@ -159,7 +173,7 @@ def _found(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
     """Every entry of that name; none if it is a recipe file."""
     registries = [zoo.registry(kind)] if kind else zoo.registries()
     found = [registry.get(name) for registry in registries if name in registry]
-    if not found and not name.endswith((".yaml", ".yml")):
+    if not found and not (name.endswith((".yaml", ".yml")) or os.path.isfile(name)):  # noqa: PTH113 - as in `run`
         if kind:
             registries[0].get(name)
         known = {entry.name for registry in registries for entry in registry}
@@ -185,13 +199,19 @@ def _show_recipe(name: str, zoo: Zoo, overrides: list[str], as_json: bool) -> No
 def _parameter_counts(recipe: Recipe, zoo: Zoo) -> dict[str, int] | None:
     """Parameters by network, or None if the dataset, whose shape they depend on, is unavailable."""
     from ganzoo.build import assemble
+    from ganzoo.training.optim import refuse_other_roles
+    from ganzoo.training.step import phase_groups
 
     try:
         dataset = zoo.datasets.get(recipe.dataset.name).create("test", None, **recipe.dataset.options)
     except GanzooError as error:
         say(f"Without parameter counts: {error}", err=True, colour="yellow")
         return None
-    return assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes).parameter_counts()
+    assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
+    # As before a training: only now are all networks and phases known, since a loss may add some.
+    refuse_other_roles(recipe, assembly.networks)
+    phase_groups(assembly.objective.phases(), recipe)
+    return assembly.parameter_counts()
 
 
 def _show_part(entry: Entry[Any], as_json: bool) -> None:
@@ -255,8 +275,7 @@ def _print_yaml(text: str) -> None:
 
     from ganzoo.cli.console import Console
 
-    console = Console()
-    if console.is_terminal:
-        console.print(Syntax(text.rstrip(), "yaml", background_color="default", word_wrap=True))
+    if sys.stdout.isatty():  # FORCE_COLOR would make rich's own answer true of a file
+        Console().print(Syntax(text.rstrip(), "yaml", background_color="default", word_wrap=True))
     else:
         say(text.rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from ganzoo.training.distributed import Processes
 
 
-NEW, DONE = "new", "done"
-"""The status of a folder without a run, and that of a finished run."""
+NEW, DONE, RESCORED = "new", "done", "rescored"
+"""The status of a folder without a run, that of a finished run, and that of one that gets more scores."""
 
 
 def run(
@@ -89,16 +90,22 @@ def run(
     if device is not None:
         overrides.append(f"train.device={quoted(device)}")
     with joined() as processes:
-        status = NEW
-        if continue_ and out is not None:
+        status, changed, refused = NEW, list[str](), None
+        if continue_ and out is not None and recipe is not None:
+            if processes.is_main:
+                try:
+                    status, changed = _continuation(out, recipe, data, overrides)
+                except GanzooError as error:  # the others end too
+                    status, refused = DONE, error
             # The status that the main process sees: others may see a new folder late.
-            status = processes.broadcast_bytes(_status(out).encode() if processes.is_main else b"").decode()
+            status = processes.broadcast_bytes(status.encode()).decode()
+            if refused is not None:
+                raise refused
         if not processes.is_main:
             if status != DONE:
                 _take_part(processes, resuming=resume is not None or status != NEW)
             return
         if status == DONE and out is not None:
-            _refuse_another_training(out, recipe, data, overrides, load_zoo())
             _done_already(out, as_json=as_json)
             return
         if profile and processes.size > 1:
@@ -107,9 +114,7 @@ def run(
             zoo = load_zoo()
             warn_of_problems(zoo)
             if status != NEW and out is not None:
-                # The command is the same each time, so its options change nothing.
-                _refuse_another_training(out, recipe, data, overrides, zoo)
-                resume, recipe, out, overrides = out, None, None, []
+                resume, recipe, out, overrides = out, None, None, changed
             if resume is not None:
                 progress.begin(_opened(resume, recipe, out).recipe(zoo, overrides), resume)
                 finished = resume_run(
@@ -127,6 +132,7 @@ def run(
                     callbacks=progress.callbacks(),
                     processes=processes,
                     profile=profile,
+                    elsewhere=out is None,
                     announce=_length_is_unknown(resolved, overrides) and processes.size == 1,
                 )
             else:
@@ -192,25 +198,41 @@ def _length_is_unknown(recipe: Recipe, overrides: list[str]) -> bool:
     return recipe.dataset.name == OWN_PICTURES and not chosen
 
 
-def _refuse_another_training(
-    folder: Path, recipe: str | None, data: Path | None, overrides: list[str], zoo: Zoo
-) -> None:
-    """Refuse to continue a run whose settings differ from the command's.
+def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[str]) -> tuple[str, list[str]]:
+    """The status of the run to continue, and what the command changes of it.
 
     Raises:
         GanzooError: The command's settings would give other weights.
     """
+    from ganzoo.cli.terminal import say
     from ganzoo.config.identity import same_training
+    from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.folder import RunFolder
-    from ganzoo.runs.weights import pinned
+    from ganzoo.runs.start import CHANGEABLE
+    from ganzoo.runs.weights import differing, pinned
 
-    assert recipe is not None
+    status, zoo = _status(folder), load_zoo()
+    if status == NEW:
+        return NEW, []
     begun = RunFolder.open(folder).recipe(zoo)
     asked, _ = pinned(_recipe(recipe, data, overrides, zoo), zoo)
     if not same_training(asked, begun):
         raise GanzooError(
             f"The run {folder} was started with other settings.", "Give another --out, or the same command as before."
         )
+    changed = {key: value for key, value in differing(begun.plain(), asked.plain()) if key.startswith(CHANGEABLE)}
+    ignored = list[str]()
+    if status == DONE:
+        more = set(asked.evaluate.metrics) - set(begun.evaluate.metrics)
+        rescored = bool(more or (asked.evaluate.metrics and changed.keys() & {"evaluate.samples", "evaluate.anyway"}))
+        # One that a score has ended would train on.
+        rescored = rescored and begun.train.until is None
+        ignored = [key for key in changed if not (rescored and key.startswith("evaluate."))]
+        status = RESCORED if rescored else DONE
+    if ignored:
+        say(f"The run {folder} is done, so these changes have no effect: {', '.join(ignored)}.", err=True)
+    kept = {key: json.dumps(value, ensure_ascii=False) for key, value in changed.items() if key not in ignored}
+    return status, [f"{key}={value}" for key, value in kept.items()]
 
 
 def _opened(path: Path, recipe_name: str | None, out: Path | None) -> RunFolder:

@@ -63,7 +63,8 @@ def show_study(
         ]
         print_json({**plain, "cost": asdict(cost), "cells": commands}, indent=1)
     else:
-        show_yaml(plain, "\n".join(f"# {line}" for line in _cost_in_words(study, cost)))
+        del plain["name"]  # a study takes its name from its file
+        show_yaml(plain, "\n".join(f"# {line}" for line in (study.name, *_cost_in_words(study, cost))))
 
 
 def _cost_in_words(study: Study, cost: Cost) -> list[str]:
@@ -145,12 +146,15 @@ def run_studies(
         raise GanzooError("--workers needs --launcher slurm; without it, start the command several times.")
     if launcher is None and slurm:
         raise GanzooError("--slurm needs --launcher slurm.", "Add that, or leave --slurm out.")
+    part_of([], shard)  # refuses a malformed one before anything is written
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo()
     studies = _studies(names, zoo, quick=quick)
     asked = [study.with_seeds(seeds) if seeds else study for study in studies]
     if launcher is not None:
-        _launch(launcher, workers or 1, slurm or [], results, work, weights_dir)
+        numbers = _launch(launcher, workers or 1, slurm or [], results, work, weights_dir)
+        if as_json:
+            print_json({"jobs": numbers})
         return
     settings = Settings(
         work,
@@ -209,7 +213,10 @@ def report_studies(
     ledger = Ledger(results)
     studies = _studies(names, zoo, quick=quick) if names else started(ledger, zoo, quick=quick)
     if not studies:
-        raise GanzooError(f"{results} has no run of any study.", "See `ganzoo study list`, and `ganzoo study run`.")
+        raise GanzooError(
+            f"{results} has no run of any installed study.",
+            "Name the YAML file of your own, or see `ganzoo study list` and `ganzoo study run`.",
+        )
     _tell(write_pages(studies, ledger, zoo, quick=quick), as_json)
 
 
@@ -234,8 +241,8 @@ def _tell(pages: list[StudyPage], as_json: bool) -> None:
 
 def _launch(
     launcher: str, workers: int, parameters: list[str], results: Path, work: Path, weights_dir: Path | None
-) -> None:
-    """Submit workers that run this command without ``--launcher``."""
+) -> list[str]:
+    """Submit workers that run this command without ``--launcher``; returns the jobs' IDs."""
     import sys
 
     from ganzoo.errors import unknown
@@ -265,3 +272,4 @@ def _launch(
     numbers = submit(command, workers, given, refuse_links(work / "slurm", work))
     say(f"Submitted {workers} worker{'' if workers == 1 else 's'}: {', '.join(numbers)}. See `squeue`.", err=True)
     say(f"When they are done: ganzoo study report --results {results}", err=True)
+    return numbers

@@ -232,6 +232,9 @@ def wrong_metric(name: str, zoo: Zoo, *more: str) -> Iterator[GanzooError]:
             yield GanzooError(f"The metric '{metric}' needs no extractor (in '{name}').", f"Write {metric}.")
         return
     metrics = [*more, *(entry.name for entry in zoo.metrics)]
+    if metric == "all" and at and metric not in metrics:
+        yield GanzooError(f"'{name}' is for `ganzoo eval`.", "Name each metric in a recipe, or write headline.")
+        return
     if metric not in metrics and (metric or extractor):
         yield unknown("metric", metric, metrics, zoo.metrics.hint, zoo.metrics.aliases)
     elif not extractor:

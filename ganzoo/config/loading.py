@@ -19,7 +19,7 @@ from ganzoo.config.schema import Recipe
 from ganzoo.errors import GanzooError, nearest, one_line
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import check_name
+from ganzoo.registry.registry import check_file_name, check_name
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues
 
 OWN_PICTURES = "image-folder"
@@ -43,6 +43,7 @@ def load_recipe(source: str | Path, zoo: Zoo, overrides: Sequence[str] = (), *, 
     """
     path = _find(source, zoo)
     data = strict.read_mapping(path)
+    check_file_name("recipe", path)
     return _recipe_of(_renamed(data, zoo) if migrate else data, path.stem, path, zoo, overrides)
 
 
@@ -106,6 +107,11 @@ def _with_own_pictures(data: dict[str, Any], zoo: Zoo) -> dict[str, Any]:
     if not ("/" in name or os.sep in name or name.startswith((".", "~")) or name.lower().endswith(".zip")):
         return data
     options = given if isinstance(given, dict) else {}
+    if "path" in options:
+        raise GanzooError(
+            f"dataset.name '{name}' and dataset.path '{options['path']}' both choose the pictures.",
+            "Leave one of the two out.",
+        )
     place = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - pathlib keeps the ".." of a path
     return {**data, "dataset": {"size": "auto", "channels": "auto", **options, "name": OWN_PICTURES, "path": place}}
 
@@ -136,8 +142,12 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
         The recipe, named after the method and the pictures: ``dcgan-photos``.
 
     Raises:
-        GanzooError: There is no such recipe, folder or archive, or an override is wrong.
+        GanzooError: There is no such recipe, folder or archive, or an override is wrong or names other pictures.
     """
+    for override in overrides:
+        if Override.parse(override).path in (("dataset",), ("dataset", "name"), ("dataset", "path")):
+            sentence = f"--data already chooses the pictures, so --set {override} cannot."
+            raise GanzooError(sentence, "Leave one of the two out.")
     place = Path(os.path.expanduser(data)).absolute()  # noqa: PTH111 - pathlib raises where there is no such user
     if not place.exists():
         raise GanzooError(f"No such file or folder: {data}.", "Check --data.")

@@ -275,11 +275,12 @@ def fitting_metrics(
             )
     if not kept:
         remedy = how_to_score(dataset.domain, zoo)
-        if not metrics and headline(dataset.domain, zoo):
+        is_empty = not metrics and bool(headline(dataset.domain, zoo))  # else it may have been [headline]
+        if is_empty:
             remedy = "Ask for the dataset's headline: --set evaluate.metrics=[headline]."
-        sentences.append(
-            f"This run gets no scores: no metric of its recipe fits the dataset '{dataset.domain}'. {remedy}"
-        )
+        unfit = f"no metric of its recipe fits the dataset '{dataset.domain}'"
+        fault = "evaluate.metrics is empty" if is_empty else unfit
+        sentences.append(f"This run gets no scores: {fault}. {remedy}")
     return [name for name in metrics if name in kept], sentences
 
 

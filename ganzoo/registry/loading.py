@@ -35,6 +35,7 @@ from ganzoo.registry.packages import (
     children,
     distribution_name,
     distribution_of,
+    is_malformed,
     named_in_vain,
     plugin_name,
     read_metadata,
@@ -246,6 +247,9 @@ def _import(point: EntryPoint, distribution: str, root: EntryPoint) -> _Source:
     """
     try:
         with contained(f"{_named(point, distribution)} could not be imported"), _quiet(), preserved_global_state():
+            if is_malformed(point):
+                sentence = f"{_named(point, distribution)} has the malformed entry point '{point.value}'."
+                raise GanzooError(sentence, "Write package.module.")
             imported = point.load()
             is_plugin = inspect.ismodule(imported) and _looks_like_a_plugin(imported)
             modules = () if is_plugin else tuple(_modules_in(imported, root))

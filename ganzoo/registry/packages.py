@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 from typing import Any
 
-from ganzoo.errors import one_line, unknown
+from ganzoo.errors import GanzooError, nearest, one_line
 
 OURS = "ganzoo-bench"
 
@@ -62,7 +62,9 @@ def allowed() -> list[EntryPoint]:
     pairs = [(point, _names(point) | _modules(point)) for point in points]
     known = {name for _, names in pairs for name in names}
     for word in sorted(wanted - known):
-        raise unknown("plugin", word, known, "GANZOO_PLUGINS names it.", listing="ganzoo plugins")
+        found = nearest(word, known)
+        near = "" if found.startswith("`") else f"{found} "  # no command lists them while the variable is set
+        raise GanzooError(f"Unknown plugin '{word}'.", f"{near}GANZOO_PLUGINS names it. Unset it, or correct it.")
     return [point for point, names in pairs if point not in external or names & wanted]
 
 
@@ -167,6 +169,11 @@ def _folders(package: str) -> list[str]:
 
 def _locations(spec: ModuleSpec | None) -> list[str]:
     return list(spec.submodule_search_locations or ()) if spec else []
+
+
+def is_malformed(point: EntryPoint) -> bool:
+    """Whether an entry point's value is neither ``package.module`` nor ``package.module:attribute``."""
+    return EntryPoint.pattern.match(point.value) is None
 
 
 def distribution_name(point: EntryPoint) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -476,6 +477,20 @@ def check_name(kind: str, name: Any) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise GanzooError(
             f"The {kind} name {name!r} is malformed.", "Names are lower-case words or digits joined by hyphens."
+        )
+
+
+def check_file_name(kind: str, path: Path) -> None:
+    """Refuse a file whose name, without its suffix, is no name for what is in it.
+
+    Raises:
+        GanzooError: It is not lower-case words or digits joined by hyphens.
+    """
+    if not NAME.fullmatch(path.stem):
+        better = re.sub(r"[^a-z0-9]+", "-", path.stem.lower())[:60].strip("-") or f"my-{kind}"
+        raise GanzooError(
+            f"The {kind} name {path.stem!r}, taken from the file, is malformed.",
+            f"Rename the file, for example to {better}{path.suffix or '.yaml'}.",
         )
 
 

@@ -293,6 +293,7 @@ def issues(
     found: list[ValidationIssue] = []
     expected: dict[KeyPath, list[str]] = {}
     values: dict[KeyPath, Any] = {}
+    items: dict[KeyPath, int] = {}
     errors = error.errors(include_url=False)
     for details in errors:
         loc, kind = details["loc"], details["type"]
@@ -302,6 +303,9 @@ def issues(
             found.append(ValidationIssue(path_in(data, loc[:-1]), f"has no {noun} '{loc[-1]}'", hint, str(loc[-1])))
         elif kind == "missing":
             path, key = path_in(data, loc[:-1]), str(loc[-1])
+            if isinstance(loc[-1], int):  # an item of a list that is too short
+                items[path] = max(items.get(path, 0), loc[-1] + 1)
+                continue
             given: Any = reduce(getitem, path, data)
             # A component takes every other key for an option, even a misspelt 'name'.
             typos = get_close_matches(key, map(str, given)) if key == "name" else []
@@ -320,6 +324,10 @@ def issues(
             path = path_in(data, loc)
             values[path] = reduce(getitem, path, data)
             expected.setdefault(path, []).append(_expected(details))
+    for path, number in items.items():
+        value = reduce(getitem, path, data)
+        wanted_items = f"{number} item{'' if number == 1 else 's'}"
+        found.append(ValidationIssue(path, f"must have {wanted_items}, not {shown(list(value))}"))
     # A union reports each of its members; together they are one mistake.
     for path, wanted in expected.items():
         value = values[path]

@@ -57,6 +57,7 @@ FEW = 5
 UNANSWERED = (
     "No study has all its runs yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
 )
+NO_TABLE = "`ganzoo bench` has not trained a recipe here yet."
 COUNTED = {
     "holds": ("holds", "hold"),
     "does not hold": ("does not hold", "do not hold"),
@@ -168,13 +169,14 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
         "Scores are only ranked against scores of the "
         f"same protocol, given above each table. {SEEDS} The reported score is in bold. {EXCESS}",
     ]
+    parts += [] if made else [NO_TABLE]
     for ranking in made:
         parts.append(f"## {markdown(ranking.title)}")
         if len(ranking.views) > 1:
             parts += [*_headline(ranking, len(ranking.contenders)), *([DISAGREE] if ranking.marks else [])]
         parts += [part for table in ranking.tables for part in _section(table)]
         parts += _failures(ranking)
-    parts += ["## How to reproduce each figure", *_commands(made)]
+    parts += ["## How to reproduce each figure", *_commands(made)] if made else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -305,7 +307,7 @@ def where(contender: Contender) -> str:
 
 
 def _name(contender: Contender) -> str:
-    return markdown(contender.newest.recipe)
+    return markdown(contender.name)
 
 
 def _score(place: Place, kind: str) -> str:
@@ -482,7 +484,9 @@ def read_rankings(results: Path) -> list[Ranking]:
 def _recorded(results: Path) -> list[ScoredRun]:
     path = results / RUNS
     if not path.is_file():
-        raise GanzooError(f"{path} does not exist.", "`ganzoo bench` writes it.")
+        there_too = f", and no study in {results / 'studies'} has all its runs"
+        remedy = "`ganzoo bench` writes the former, `ganzoo study run` the latter."
+        raise GanzooError(f"{path} does not exist{there_too}.", remedy)
     runs = read_runs(results)
     if not runs:
         raise GanzooError(f"{path} has no record of a run.", "Train a recipe with `ganzoo bench` first.")
@@ -501,12 +505,14 @@ def write_leaderboard(
         answers: What studies found, see ``study_report.answers``.
 
     Raises:
-        GanzooError: There are no records, ``readme`` has no markers, or a file to be overwritten is not the
-            leaderboard's.
+        GanzooError: There are neither records nor answers, ``readme`` has no markers, or a file to be overwritten is
+            not the leaderboard's.
     """
-    if work is not None and _recorded(results):
-        collect_added_scores(Ledger(results), work)
-    made = read_rankings(results)
+    made: list[Ranking] = []
+    if not answers or (results / RUNS).is_file():
+        if work is not None and _recorded(results):
+            collect_added_scores(Ledger(results), work)
+        made = read_rankings(results)
     refuse_foreign(results, except_for=readme)
     picture = best_samples(made, results)
     contents = {
@@ -568,7 +574,7 @@ def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ())
     """``index.html``, which needs no other file and no network."""
     sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
     context = {"sheets": sheets, "answers": answers, "excess": EXCESS, "disagree": DISAGREE}
-    return page("leaderboard.html", "leaderboard.js", {**context, "effect": f"{MEANING} {EFFECT}"})
+    return page("leaderboard.html", "leaderboard.js" if made else None, {**context, "effect": f"{MEANING} {EFFECT}"})
 
 
 def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:

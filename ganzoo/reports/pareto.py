@@ -54,7 +54,7 @@ class _Point:
 
     @property
     def recipe(self) -> str:
-        return self.place.contender.newest.recipe
+        return self.place.contender.name
 
     @property
     def hardware(self) -> str:

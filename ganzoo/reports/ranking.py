@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,9 @@ DISAGREE = (
     "the table, higher or lower than in the first column."
 )
 REFERENCE = ("dataset", "dataset_options", "split", "reference_digest", "n_real", "n_fake")
+LONGEST = 60
+"""Characters of the settings that tell contenders apart; longer ones are replaced by a digest."""
+SHOWN_ANYWAY = tuple(f"train.{key}=" for key in ("seed", "precision", "threads", "engine", "device"))
 NEEDED = ("metric", "value", "weights", "images", "seconds", "protocol")
 HEADINGS: Mapping[str, str] = {
     "lower": "lower is better",
@@ -113,9 +118,16 @@ class Contender:
 
     Attributes:
         runs: At least one.
+        apart: What tells it from contenders of the same recipe with other settings; empty if there are none.
     """
 
     runs: tuple[ScoredRun, ...]
+    apart: str = ""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name, and what tells it apart."""
+        return f"{self.newest.recipe} ({self.apart})" if self.apart else self.newest.recipe
 
     @property
     def newest(self) -> RunRecord:
@@ -283,7 +295,7 @@ def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
         sizes[run.record.dataset] += not alike
         alike.append(run)
     made = [
-        _ranking(dataset, labelled, [Contender(tuple(alike)) for alike in by_key.values()])
+        _ranking(dataset, labelled, _told_apart([Contender(tuple(alike)) for alike in by_key.values()]))
         for (dataset, labelled), by_key in grouped.items()
     ]
     return sorted(made, key=lambda ranking: (-sizes[ranking.dataset], ranking.dataset, ranking.labelled))
@@ -293,6 +305,39 @@ def _contender_key(record: RunRecord) -> tuple[Any, ...]:
     # If `auto` was resolved differently, runs are the same training but separate rows: a row never mixes them.
     threads = None if record.environment.get("gpu") else record.threads
     return record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
+
+
+def _told_apart(contenders: Sequence[Contender]) -> list[Contender]:
+    """The contenders, those of one recipe with different settings named by their ``--set``, or else by their digest."""
+    named: dict[str, list[RunRecord]] = {}
+    for one in contenders:
+        named.setdefault(one.newest.recipe, []).append(one.newest)
+    return [replace(one, apart=_apart(one.newest, named[one.newest.recipe])) for one in contenders]
+
+
+def _apart(record: RunRecord, alike: Sequence[RunRecord]) -> str:
+    """What tells a record from others of the same recipe; empty if all have its settings, or their rows show how."""
+    shared = set.intersection(*(set(_settings(one.command)) for one in alike))
+
+    def words(one: RunRecord) -> str:
+        return ", ".join(word for word in _settings(one.command) if word not in shared)
+
+    def shown(one: RunRecord) -> tuple[Any, ...]:
+        return words(one), one.hardware, one.precision, one.threads, one.engine
+
+    own = words(record)
+    is_alone = all(one.digest == record.digest for one in alike if shown(one) == shown(record))
+    return own if is_alone and len(own) <= LONGEST else record.digest[:8]
+
+
+def _settings(command: str) -> list[str]:
+    """The ``--set`` of a command, without those that the runs of a contender differ in, or that its row shows."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return []
+    values = [value for word, value in pairwise(words) if word == "--set"]
+    return [value for value in values if not value.startswith(SHOWN_ANYWAY)]
 
 
 def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> Ranking:

@@ -198,6 +198,7 @@ def train(
             data_dir=where,
             dataset=given,
             callbacks=callbacks,
+            elsewhere=out is None,
         )
         assert finished is not None
         return Run(finished)

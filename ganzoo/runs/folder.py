@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import secrets
+import shlex
 import shutil
 import socket
 import sys
@@ -215,7 +216,8 @@ class RunFolder:
         """
         if (path / "run.json").exists():
             raise GanzooError(
-                f"{path} already holds a run.", f"Resume it with `ganzoo run --resume {path}`, or give another --out."
+                f"{path} already holds a run.",
+                f"Resume it with `ganzoo run --resume {shlex.quote(str(path))}`, or give another --out.",
             )
         if path.exists() and not (path.is_dir() and all(map(_is_beginning, path.iterdir()))):
             raise GanzooError(f"{path} exists and is not an empty folder.", "Give another --out.")
@@ -298,6 +300,14 @@ class RunFolder:
         """Change entries of run.json (``status``, ``ended``, ...)."""
         self.info.update(changes)
         write_atomically(self.path / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False).encode())
+
+    def discard(self) -> None:
+        """Remove a run that has not begun to train; what others put into its folder stays."""
+        for name in (*FILES, LOCK, ".events.jsonl.lock", ".scores.jsonl.lock"):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (*(self.path / name for name in FOLDERS), self.path):
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
 
     def replace_recipe(self, recipe: Recipe) -> None:
         """Rewrite recipe.yaml, for a run that is resumed with changes."""

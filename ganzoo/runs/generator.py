@@ -17,7 +17,7 @@ from ganzoo.errors import GanzooError, unknown
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.folder import RunFolder, Which, reading
-from ganzoo.runs.weights import PREFIXES, published, zoo_name
+from ganzoo.runs.weights import PREFIX, PREFIXES, published, zoo_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -241,12 +241,15 @@ def load(
     name = None if isinstance(run, RunFolder) else zoo_name(run)
     with reading(None if data_dir is None else Path(data_dir), anywhere=allow_paths):
         if name is not None:
+            if checkpoint != "last":
+                raise GanzooError(f"{run} has only its last weights, no checkpoints.", "Leave the checkpoint out.")
             folder, recipe, saved = published(name, zoo)
         else:
             # Reopened if it is to be read in another way than it was opened for.
             if isinstance(run, RunFolder):
                 folder = run if data_dir is None and not allow_paths else RunFolder.open(run.path)
             else:
+                refuse_name(run, zoo)
                 folder = RunFolder.open(run)
             recipe, saved = folder.recipe(zoo), folder.checkpoint(checkpoint)
     # Random weights are drawn and then replaced, which must not change any other random numbers.
@@ -261,6 +264,21 @@ def load(
     assembly.networks.to(device)
     assembly.objective.to(device)
     return TrainedGenerator(folder, recipe, saved, assembly, device, zoo)
+
+
+def refuse_name(run: str | Path, zoo: Zoo) -> None:
+    """Say what to write instead of the name of a recipe or a pretrained generator where a run folder is expected.
+
+    Raises:
+        GanzooError: It is such a name, and there is no file or folder of that name.
+    """
+    name = str(run)
+    if Path(run).exists():
+        return
+    if name in zoo.pretrained:
+        raise GanzooError(f"{name} is a pretrained generator, not a run folder.", f"Did you mean {PREFIX}{name}?")
+    if name in zoo.recipes:
+        raise GanzooError(f"{name} is a recipe, not a run folder.", f"`ganzoo run {name}` trains it.")
 
 
 def _modality(run: RunFolder, recipe: Recipe, zoo: Zoo) -> Modality:

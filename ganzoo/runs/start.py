@@ -27,7 +27,7 @@ from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.requests import fitting_metrics, written
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import prune
-from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
 from ganzoo.runs.provenance import changes, data_digest, description, environment, now
 from ganzoo.runs.weights import initialise, pinned
@@ -77,6 +77,7 @@ def start(
     processes: Processes = ALONE,
     profile: bool = False,
     announce: bool = False,
+    elsewhere: bool = False,
 ) -> RunFolder | None:
     """Train a recipe from the beginning.
 
@@ -90,12 +91,13 @@ def start(
         processes: The processes that train together.
         profile: Report where the time of a step goes, once training is under way, and log it as an event ``profile``.
         announce: Report the dataset and the expected duration before the training starts, only with a single process.
+        elsewhere: Take the next free folder for the recipe if another process has taken ``out`` meanwhile.
 
     Returns:
         The finished run; None in processes that are not main.
     """
     callbacks = callbacks or Callbacks()
-    if out is not None:
+    if out is not None and not elsewhere:
         RunFolder.refuse_used(out)
     recipe, given = (None, {}) if recipe is None else pinned(recipe, zoo)
     resolved, data_dir = _shared_task(recipe, data_dir, zoo, processes)
@@ -113,13 +115,27 @@ def start(
     # The folder's recipe is as requested; what `auto` resolved to is provenance, in run.json.
     described = description(resolved, zoo, parts.trainer, parts.dataset, data_dir)
     chosen = {"engine_choice": choice.plain()} if choice is not None else {}
-    run = RunFolder.create(out, recipe, {**described, **chosen})
+    facts = {**described, **chosen}
+    run = _create_where_free(out, recipe, facts, callbacks) if elsewhere else RunFolder.create(out, recipe, facts)
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
         if first is not None:
             run.save_checkpoint(*first)
-        return _train(parts, run, zoo, callbacks, profile=profile, announce=announce)
+        return _train(parts, run, zoo, callbacks, profile=profile, announce=announce, is_new=True)
+
+
+def _create_where_free(out: Path, recipe: Recipe, facts: Mapping[str, Any], callbacks: Callbacks) -> RunFolder:
+    """Create the run in a folder, or in the recipe's next free one if another process was faster."""
+    while True:
+        try:
+            return RunFolder.create(out, recipe, facts)
+        except GanzooError:
+            other = free_folder(recipe.name)
+            if not out.exists() or other == out:
+                raise
+            callbacks.log(f"Another run has taken {out} meanwhile. Run folder: {other}")
+            out = other
 
 
 def _announcement(trainer: Trainer, dataset: Dataset) -> str:
@@ -372,6 +388,8 @@ def _build(
             reference=processes.is_main and bool(metrics),
             objective=objective,
         )
+        if processes.is_main and metrics:
+            evaluator.refuse_too_few(recipe.evaluate.samples)
         trainer = Trainer(recipe, zoo, dataset=train, device=device, log=callbacks.log, processes=processes)
         sources = {}
         if trainer.objective.generates_from:
@@ -390,6 +408,7 @@ def _train(
     planned_threads: Sequence[tuple[int, int]] = (),
     profile: bool = False,
     announce: bool = False,
+    is_new: bool = False,
 ) -> RunFolder | None:
     trainer = parts.trainer
     tuner = ThreadTuner(trainer, most_threads, planned_threads, callbacks.log)
@@ -399,13 +418,14 @@ def _train(
         return None
     # Closed last, after the status is on disk: a tracker's upload may take long, and may fail.
     with ExitStack() as closing:
-        trackers = list(callbacks.trackers)
+        trackers, tracked = list(callbacks.trackers), False
         for tracker in trackers:
             closing.callback(tracker.close)
         try:
             for component in trainer.recipe.trackers:
                 trackers.append(zoo.trackers.get(component.name).create(run.path, **component.options))
                 closing.callback(trackers[-1].close)
+            tracked = True
             loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
             with _out_of_memory_as_sentence():
                 if announce:
@@ -415,7 +435,11 @@ def _train(
             run.update(status="interrupted", ended=now())
             raise
         except Exception:
-            run.update(status="failed", ended=now())
+            if is_new and not tracked:  # the corrected command should find the folder free
+                closing.close()
+                run.discard()
+            else:
+                run.update(status="failed", ended=now())
             raise
         run.update(
             status="done",

@@ -107,13 +107,14 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
         The card.
 
     Raises:
-        GanzooError: The name cannot be registered, or the run has no such weights.
+        GanzooError: The name cannot be registered, the run has no such weights, or the card would replace another file.
     """
     if not NAME.fullmatch(out.stem):
         raise GanzooError(
             f"'{out.stem}' cannot be the name of a pretrained generator.",
             "Use lower-case words and digits, joined by hyphens.",
         )
+    _refuse_no_card(out.with_suffix(".json"))
     kind = weights or generator.weights[0]
     whole = {
         name: tensor
@@ -165,6 +166,20 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
     return card
 
 
+def _refuse_no_card(file: Path) -> None:
+    """Refuse to write a card over a file that is none."""
+    if not file.exists():
+        return
+    known = None
+    with suppress(OSError, ValueError):
+        known = parse_json(file.read_bytes())
+    if not (isinstance(known, dict) and {"schema", "weights", "training", "run"} <= known.keys()):
+        raise GanzooError(
+            f"The card would replace {file}, which is not the card of a pretrained generator.",
+            "Give another --out, or move that file away.",
+        )
+
+
 def _halved(tensor: Tensor) -> Tensor:
     """Matrices in half precision; vectors, such as running variances, take little space and stay unchanged."""
     if not tensor.is_floating_point() or tensor.dim() < 2 or tensor.abs().max() > torch.finfo(torch.float16).max:
@@ -178,7 +193,7 @@ def _command(recipe: Recipe, zoo: Zoo) -> str:
     if recipe.name in zoo.recipes:
         changed = [
             f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'), ensure_ascii=False)}"
-            for key, value in _changed(load_recipe(recipe.name, zoo).plain(), recipe.plain())
+            for key, value in differing(load_recipe(recipe.name, zoo).plain(), recipe.plain())
             if key.partition(".")[0] not in (*DESCRIPTIVE, "evaluate") and key != "train.seed"
         ]
         with suppress(GanzooError):  # the registered recipe may have become one that takes no such change
@@ -189,12 +204,12 @@ def _command(recipe: Recipe, zoo: Zoo) -> str:
     return f"ganzoo run FILE.yaml {shlex.join(seed)}, with the recipe of this card as the file"
 
 
-def _changed(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def differing(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The values of ``after`` that differ from ``before``, by their dotted keys."""
     for key, value in after.items():
         known = before.get(key)
         if isinstance(known, Mapping) and isinstance(value, Mapping) and known.get("name") == value.get("name"):
-            yield from _changed(known, value, f"{prefix}{key}.")
+            yield from differing(known, value, f"{prefix}{key}.")
         elif value != known:
             yield f"{prefix}{key}", value
 

@@ -393,8 +393,8 @@ def collect(
         if run is not None:
             # The recipe as it was trained: the file may have been edited after the bench began.
             trained, scores, events = run.recipe(zoo), run.scores(), run.events()
-    except GanzooError as error:  # what is wrong with one folder does not end the others' trainings
-        run, problem = None, str(error)
+    except GanzooError as damage:  # what is wrong with one folder does not end the others' trainings
+        run, problem = None, str(damage)
     info = run.info if run else {}
     broken = sorted({score["metric"] for score in scores if not math.isfinite(score["value"])})
     error = outcome.error or problem or (f"A score is not finite: {', '.join(broken)}." if broken else None)

@@ -7,17 +7,19 @@ setting with every seed; a row in a setting is a cell.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ganzoo.api.bounds import ImageCount
 from ganzoo.api.metric import ModelMetric, Scale
 from ganzoo.config.checking import headline, wrong_metric
-from ganzoo.config.loading import load_recipe
+from ganzoo.config.loading import Override, load_recipe
 from ganzoo.config.schema import (
     HEADLINE,
     MetricName,
@@ -30,7 +32,7 @@ from ganzoo.config.schema import (
 from ganzoo.errors import GanzooError, nearest, unknown
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import check_name
+from ganzoo.registry.registry import check_file_name
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 from ganzoo.studies.matrix import Job, job_of
 
@@ -43,6 +45,15 @@ EVERYWHERE: Final = ""
 Overrides = Annotated[tuple[str, ...], Field(strict=False)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 Label = Annotated[str, Field(pattern=r"^[^\s,@=][^\n,@=]{0,59}$")]
+
+
+def _asks(text: str) -> str:
+    if "\n" in text or not text.endswith("?"):
+        raise combination("must be one line that ends with a question mark")
+    return text
+
+
+Question = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_asks)]
 
 
 class Variant(Section):
@@ -283,7 +294,7 @@ class Study(Section):
     """
 
     name: str
-    question: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n]*\?$")]
+    question: Question
     paper: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     baseline: str
     overrides: Overrides = ()
@@ -477,7 +488,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     """
     path = _find(source, zoo)
     data = strict.read_mapping(path)
-    check_name("study", path.stem)
+    check_file_name("study", path)
     if "name" in data:
         raise GanzooError(f"{path}: the study has no key 'name'.", "A study takes its name from its file.")
     given = {**data, "name": path.stem}
@@ -494,7 +505,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     if wrong:
         raise _refusal(wrong, path)
     study = _with_headline(study, zoo)
-    for sentence, remedy in _wrong_names(study, zoo):
+    for sentence, remedy in chain(_lost(study), _wrong_names(study, zoo)):
         raise GanzooError(f"{path}: {sentence}", remedy)
     return study
 
@@ -523,6 +534,39 @@ def _with_headline(study: Study, zoo: Zoo) -> Study:
     ]
     measures = dict.fromkeys(Measure.model_validate(one) if isinstance(one, str) else one for one in names)
     return study.model_copy(update={"measures": tuple(measures)})
+
+
+PINNED: Mapping[str, str] = {"precision": "precision", "threads": "threads", "seed": "seeds"}
+"""Keys of ``train`` that a study sets itself, each with the study's own key."""
+
+
+def _lost(study: Study) -> Iterator[tuple[str, str]]:
+    """The overrides that the study would replace without a word, each as a sentence and a remedy.
+
+    Those of a row or a setting come after the study's precision and threads; the seed comes last of all.
+    """
+    places: dict[str, Overrides] = {f"settings.{name}": changes for name, changes in study.settings.items()}
+    for row, variant in study.variants.items():
+        places[f"variants.{row}"] = variant.overrides
+        places |= {f"variants.{row}.settings.{name}": changes for name, changes in variant.settings.items()}
+        places[f"variants.{row}.search"] = variant.search
+    if study.search is not None:
+        places["search.ranges"] = tuple(f"{key}=0" for key in study.search.ranges)
+        places["search.overrides"] = study.search.overrides
+    places["quick.overrides"] = study.quick.overrides
+    for place, changes in (("overrides", study.overrides), *places.items()):
+        for key in chain.from_iterable(map(_train_keys, changes)):
+            if key in PINNED and (key == "seed" or place == "overrides"):
+                yield f"{place} sets train.{key}, which would be lost.", f"Use the study's key '{PINNED[key]}'."
+
+
+def _train_keys(change: str) -> Iterator[str]:
+    """The keys of ``train`` that an override sets; none if it is malformed, which is refused with its row."""
+    with suppress(GanzooError):
+        override = Override.parse(change)
+        section, *below = override.path
+        if section == "train":
+            yield from below[:1] or (override.value if isinstance(override.value, dict) else ())
 
 
 def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:

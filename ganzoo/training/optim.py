@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -147,6 +147,21 @@ def lazy_scale(role: str, phases: Sequence[Phase]) -> float:
     return every_step / (every_step + lazy) if every_step else 1.0
 
 
+def refuse_other_roles(recipe: Recipe, roles: Iterable[str]) -> None:
+    """Refuse optimizer settings for a network that there is not, once all networks are known: a loss may add some.
+
+    Raises:
+        GanzooError: Settings name an unknown role.
+    """
+    known = [*roles, "default"]
+    for role in recipe.optimizers:
+        if role not in known:
+            raise GanzooError(
+                f"Recipe '{recipe.name}' sets an optimizer for '{role}', but has no such network.",
+                nearest(role, known),
+            )
+
+
 def build_optimizers(
     recipe: Recipe,
     networks: Mapping[str, nn.Module],
@@ -164,12 +179,7 @@ def build_optimizers(
     Raises:
         GanzooError: A role has no settings, or settings name an unknown role.
     """
-    for role in recipe.optimizers:
-        if role != "default" and role not in networks:
-            raise GanzooError(
-                f"Recipe '{recipe.name}' sets an optimizer for '{role}', but has no such network.",
-                nearest(role, [*networks, "default"]),
-            )
+    refuse_other_roles(recipe, networks)
     optimizers = {}
     for role, network in networks.items():
         config = recipe.optimizers.get(role) or recipe.optimizers.get("default")

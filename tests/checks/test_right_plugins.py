@@ -13,10 +13,10 @@ from torch import nn
 
 from ganzoo import AdversarialLoss, Audio, Dataset, GanzooError, Images, Points
 from ganzoo.checks import entries, networks, recipes
-from ganzoo.checks.catalogue import CHECKS, PluginCheck
+from ganzoo.checks.catalogue import CHECKS, PluginCheck, _checks_of
 from ganzoo.checks.entries import CheckFailed
 from ganzoo.cli import authors
-from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.registry.loading import PluginInfo, Zoo, load_zoo
 from ganzoo.registry.registry import Entry
 
 
@@ -233,3 +233,11 @@ def test_failures_are_printed_as_they_occur(
 def test_the_command_after_a_new_plugin_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     authors.new("tiny-new", tmp_path / "my plugins")
     assert f"pip install -e '{tmp_path.resolve() / 'my plugins'}'" in capsys.readouterr().err
+
+
+def test_an_invalid_recipe_is_reported_once(zoo, tmp_path):
+    path = tmp_path / "bad-mnist.yaml"
+    path.write_text("loss: nosuch\n")
+    entry = Entry("recipe", "bad-mnist", lambda: path, "A recipe", None, "tests", "tests 0")
+    plugin = PluginInfo("tests", "tests 0", [entry], "tests")
+    assert [check.check for check in _checks_of(plugin, zoo)][-1] == "valid"

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 
-from ganzoo.runs.folder import RunFolder
+from ganzoo.registry.loading import load_zoo
+from ganzoo.runs.folder import RunFolder, free_folder
 
 TINY = [
     "networks.generator.hidden=[8]",
@@ -57,3 +58,73 @@ def test_it_needs_a_recipe_and_a_folder(call):
     code, _, err = call("run", "vanilla-ring", "--continue")
     assert code == 2
     assert "--continue needs a recipe and --out" in err
+
+
+def test_changes_that_need_no_other_training_are_heeded_or_named(tmp_path, call):
+    assert call(*words(tmp_path, "evaluate.metrics=[]"))[0] == 0
+    code, _, err = call(*words(tmp_path, "evaluate.metrics=[]", "train.log_every=80"))
+    assert code == 0, err
+    assert "is done, so these changes have no effect: train.log_every." in err
+    code, out, err = call(*words(tmp_path, "evaluate.metrics=[modes@ring]", "train.log_every=80"), "--json")
+    assert code == 0, err
+    assert {score["metric"] for score in json.loads(out)["scores"]} == {"modes@ring"}
+    assert RunFolder.open(tmp_path / "run").info["images"] == 480
+
+
+def test_a_run_that_was_cut_off_goes_on_with_the_new_metrics(tmp_path, call):
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words(tmp_path, "evaluate.metrics=[]")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    more = ("evaluate.metrics=[modes@ring]", "train.log_every=80", "train.device=cpu")
+    code, _, err = call(*words(tmp_path, *more))
+    assert code == 0, err
+    recipe = RunFolder.open(tmp_path / "run").recipe(load_zoo())
+    assert (recipe.evaluate.metrics, recipe.train.log_every, recipe.train.device) == (("modes@ring",), 80, "cpu")
+    assert RunFolder.open(tmp_path / "run").final_scores()
+
+
+def test_scores_of_older_weights_are_called_so_and_a_taken_folder_is_quoted(tmp_path, call):
+    assert call(*words(tmp_path, "evaluate.metrics=[modes@ring]"))[0] == 0
+    (tmp_path / "run").rename(tmp_path / "a run")
+    longer = ("--set", "train.images=640", "--set", "evaluate.metrics=[]")
+    code, _, err = call("run", "--resume", tmp_path / "a run", *longer)
+    assert code == 0, err
+    assert "These scores are of the weights after 480 images, not of the last, after 640." in err
+    assert "This run gets no scores: evaluate.metrics is empty." in err
+    code, _, err = call("run", "vanilla-ring", "--out", tmp_path / "a run")
+    assert code == 2
+    assert f"`ganzoo run --resume '{tmp_path / 'a run'}'`" in err
+
+
+def test_a_folder_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    create = RunFolder.create.__func__
+
+    def late(cls, path, *rest):
+        if not path.exists():
+            create(cls, path, *rest)
+        return create(cls, path, *rest)
+
+    settings = [word for override in TINY for word in ("--set", override)]
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "create", classmethod(lambda cls, path, *rest: late(cls, path, *rest)))
+        patch.setattr("ganzoo.runs.start.free_folder", lambda name: _unshadowed(patch, create, name))
+        code, _, err = call("run", "vanilla-ring", *settings)
+    assert code == 0, err
+    assert "Another run has taken runs/vanilla-ring meanwhile. Run folder: runs/vanilla-ring-2" in err
+    assert RunFolder.open(tmp_path / "runs" / "vanilla-ring-2").info["status"] == "done"
+
+
+def _unshadowed(patch, create, name):
+    """The next free folder; from now on, no other run is faster."""
+    patch.setattr(RunFolder, "create", classmethod(create))
+    return free_folder(name)
+
+
+def test_a_tracker_that_cannot_be_made_leaves_the_folder_free(tmp_path, call, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    code, _, err = call(*words(tmp_path, "trackers=[tensorboard]"))
+    assert code == 2
+    assert "needs the package tensorboard" in err
+    assert not (tmp_path / "run").exists()
+    code, _, err = call(*words(tmp_path, "evaluate.metrics=[]"))
+    assert code == 0, err

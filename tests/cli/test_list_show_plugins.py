@@ -127,6 +127,13 @@ def test_list_of_something_that_nobody_registered(call, word, hint):
     assert (code, out, err) == (2, "", f"Nothing matches '{word}'. {hint}\n")
 
 
+def test_list_of_nothing_counts_what_there_is_and_takes_one_kind(call, zoo):
+    _, _, err = call("list", "zzzz")
+    assert err == f"Nothing matches 'zzzz'. `ganzoo list` shows all {sum(map(len, map(list, zoo.registries())))}.\n"
+    _, _, err = call("list", "losses", "recipes")
+    assert err.endswith("Name one kind, and before other words: `ganzoo list recipes`.\n")
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
@@ -157,6 +164,34 @@ def test_show_prints_a_recipe_that_can_be_saved_and_run(call, zoo, tmp_path):
     assert "# generator: 7,864 parameters" in out
     code, again, _ = call("show", path)
     assert (code, again) == (0, out)
+
+
+def test_show_takes_the_files_that_run_takes(call, tmp_path):
+    _, recipe, _ = call("show", "vanilla-ring")
+    (tmp_path / "mine").write_text(recipe)
+    assert call("show", tmp_path / "mine")[1].startswith("# mine\n")
+
+
+def test_show_writes_no_colours_into_a_file(call, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b" not in call("show", "vanilla-ring")[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("optimizers.genrator.lr=1e-3", "sets an optimizer for 'genrator', but has no such network. Did you mean"),
+        ("phases.foo.repeat=2", "changes the phase 'foo', which its loss does not have. Known: discriminator, gen"),
+    ],
+)
+def test_show_refuses_what_run_refuses(call, change, sentence):
+    code, _, err = call("show", "vanilla-ring", "--set", change)
+    assert (code, sentence in err) == (2, True)
+
+
+def test_a_mistake_in_a_command_leads_to_its_own_help(call):
+    assert call("show", "vanilla-ring", "--set")[2].endswith("Try `ganzoo show -h`.\n")
+    assert call("study", "run", "--seeds")[2].endswith("Try `ganzoo study run -h`.\n")
 
 
 def test_show_prefers_the_recipe_to_a_pretrained_generator_of_that_name(call, zoo, tmp_path):
@@ -312,9 +347,9 @@ def test_help_and_version_need_no_torch():
     [
         (GanzooError("A thing is wrong.", "Mend it."), 2, "A thing is wrong. Mend it."),
         (RunError("It went wrong."), 1, "It went wrong."),
-        (OSError(errno.ENOSPC, "No space left on device"), 1, "The disk is full"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "The disk is full. Free some space, and try again."),
         (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 1, "Cannot open /a/b: Permission denied. Check"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "Interrupted."),
     ],
 )
 def test_what_goes_wrong_becomes_a_sentence_and_a_code(call, monkeypatch, raised, code, sentence):

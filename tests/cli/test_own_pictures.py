@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from ganzoo import cli
-from ganzoo.config.loading import recipe_for
+from ganzoo.config.loading import load_recipe, recipe_for
 from ganzoo.errors import GanzooError
 from ganzoo.runs.folder import RunFolder
 from ganzoo_plugins.datasets.image_folder import image_folder
@@ -155,3 +155,14 @@ def test_archives_that_lie(tmp_path):
         archive.write(tmp_path / "0.png", "0.png")
     with pytest.raises(GanzooError, match="compressed by an unusual method"):
         image_folder("train", None, path=str(packed), size="auto")
+
+
+@pytest.mark.parametrize("other", ["dataset=mnist", "dataset.name=mnist", "dataset.path=elsewhere"])
+def test_other_pictures_beside_one_s_own_are_refused(photos, zoo, other):
+    with pytest.raises(GanzooError, match=f"--data already chooses the pictures, so --set {other} cannot"):
+        recipe_for(photos, "dcgan", zoo, [other])
+
+
+def test_pictures_by_name_and_by_path_are_refused(photos, zoo):
+    with pytest.raises(GanzooError, match="both choose the pictures"):
+        load_recipe("dcgan-mnist", zoo, [f"dataset={{name: {photos}, path: elsewhere}}"])

@@ -15,6 +15,7 @@ import ganzoo
 from ganzoo.cli.console import show_scores
 from ganzoo.cli.evaluate import evaluate
 from ganzoo.cli.sample import sample
+from ganzoo.config.checking import headline
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
@@ -407,3 +408,46 @@ def test_training_images_are_called_copies(capsys):
     assert "Training images are copied: 90.0% of the samples" in capsys.readouterr().out
     show_scores([{**record, "value": 0.31}], None, "")
     assert "copied" not in capsys.readouterr().out
+
+
+def test_a_file_of_something_else_gets_no_scores(app, here, tmp_path):
+    notes = tmp_path / "notes.md"
+    notes.write_text("# mine\n")
+    with pytest.raises(GanzooError, match="holds something other than scores"):
+        invoke(app, "eval", "cli_noise:noise", *FID, "--out", notes)
+    assert notes.read_text() == "# mine\n"
+
+
+def test_names_of_metrics_that_are_no_single_metric(app, run, zoo):
+    options = ("--metric", "headline", "--samples", 200, "--no-interval", "--json")
+    scored = json.loads(invoke(app, "eval", run, *options).stdout)
+    assert {score["metric"] for score in scored["scores"]} == set(headline("mnist", zoo))
+    with pytest.raises(GanzooError, match=r"Repeat it: --metric fid@mnist-cnn --metric kid@mnist-cnn\."):
+        invoke(app, "eval", run, "--metric", "fid@mnist-cnn,kid@mnist-cnn")
+    with pytest.raises(GanzooError, match="'all@mnist-cnn' is for `ganzoo eval`"):
+        load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[all@mnist-cnn]"])
+
+
+@pytest.mark.parametrize("command", [("sample", "--out", "x.png"), ("eval",)])
+def test_a_name_where_a_run_is_expected(app, command):
+    with pytest.raises(GanzooError, match="Did you mean zoo:cgan-mnist"):
+        invoke(app, command[0], "cgan-mnist", *command[1:])
+    with pytest.raises(GanzooError, match="`ganzoo run vanilla-ring` trains it"):
+        invoke(app, command[0], "vanilla-ring", *command[1:])
+
+
+def test_a_pretrained_generator_has_no_best_checkpoint(app):
+    with pytest.raises(GanzooError, match="no checkpoints"):
+        invoke(app, "sample", "zoo:cgan-mnist", "--out", "x.png", "--checkpoint", "best")
+
+
+def test_numbers_are_never_cut(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    protocol = {"metric": "fid", "extractor": "mnist-cnn", "extractor_digest": "0" * 8, "dataset": "mnist"}
+    protocol |= {"split": "test", "n_real": 10_000, "n_fake": 300, "n_floor": 300, "resizing": "none"}
+    protocol |= {"quantised": "uint8"}
+    score = {"metric": "fid@mnist-cnn", "weights": "ema", "value": 2551.3, "floor": 3.2, "sd": 0.1}
+    show_scores([{**score, "interval": [2513.2, 2602.7], "protocol": protocol}], None, "")
+    out = capsys.readouterr().out
+    assert "2513\N{EN DASH}2603" in out
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out

@@ -1,6 +1,7 @@
 """``ganzoo animate``: what moves in the pictures, and where it starts and ends."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,7 +96,14 @@ def test_other_endings_are_refused_before_anything_is_drawn(tmp_path):
 
 @pytest.mark.parametrize(
     ("option", "given"),
-    [("--seed", {"seed": 3}), ("--weights", {"weights": "raw"}), ("--checkpoint", {"checkpoint": "best"})],
+    [
+        ("--seed", {"seed": 3}),
+        ("--weights", {"weights": "raw"}),
+        ("--checkpoint", {"checkpoint": "best"}),
+        ("--device", {"device": "tpu"}),
+        ("--data-dir", {"data_dir": Path("data")}),
+        ("--allow-paths", {"allow_paths": True}),
+    ],
 )
 def test_what_only_a_walk_heeds_is_refused_without_one(tmp_path, option, given):
     with pytest.raises(GanzooError, match=f"{option} is for a walk through latent space. Leave it out, or add --walk"):

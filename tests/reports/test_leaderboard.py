@@ -154,6 +154,26 @@ def test_results_without_records_are_one_sentence(tmp_path):
         write_leaderboard(tmp_path)
 
 
+def test_recipes_of_one_name_are_told_apart_by_their_settings_or_digest(record, write_results, tmp_path):
+    command = "ganzoo run a --set train.images=1000 --set train.precision=fp32"
+    records = [
+        record("a", 4.0, digest="1" * 64, command=command),
+        record("a", 5.0, digest="2" * 64, command=f"{command} --set loss=hinge"),
+        record("b", 6.0, digest="3" * 64, command="ganzoo run b.yaml"),
+        record("b", 7.0, digest="4" * 64, command="ganzoo run b.yaml"),
+    ]
+    (ranking,) = read_rankings(write_results(tmp_path / "results", records))
+    assert [one.name for one in ranking.contenders] == ["a", "a (loss=hinge)", "b (33333333)", "b (44444444)"]
+    assert "a (loss=hinge)" in whole_page([ranking])
+    assert "<b>a (loss=hinge)</b>" in html([ranking], tmp_path)
+
+
+def test_verdicts_need_no_table(tmp_path):
+    write_leaderboard(tmp_path, answers=[answered("a", "holds")], work=tmp_path / "work")
+    assert "Is a &amp; so" in (tmp_path / "index.html").read_text()
+    assert "`ganzoo bench` has not trained a recipe here yet." in (tmp_path / "README.md").read_text()
+
+
 def test_a_board_without_scores_and_pictures_has_a_page_all_the_same(failed, write_results, tmp_path):
     written = write_leaderboard(write_results(tmp_path / "results", [failed("a", "It broke.")]))
     assert [path.name for path in written.files] == ["index.html", "README.md"]

@@ -21,7 +21,7 @@ from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
-from ganzoo.runs.weights import _command, published
+from ganzoo.runs.weights import _command, publish, published
 from ganzoo.studies.matrix import job_of
 
 SMALL = ["train.images=512", "train.device=cpu", "train.engine=eager", "train.threads=1", "evaluate.samples=50"]
@@ -83,6 +83,16 @@ def test_a_card_of_a_recipe_that_is_no_change_of_a_registered_one_asks_for_its_f
     other = recipe.model_copy(update={"name": "of-mine"})
     assert _command(other, zoo) == "ganzoo run FILE.yaml --seed 3, with the recipe of this card as the file"
     assert _command(recipe_of(zoo, "loss=hinge"), zoo).startswith("ganzoo run vanilla-ring --set 'loss={")
+
+
+def test_a_card_replaces_only_a_card(source, zoo, tmp_path):
+    out = tmp_path / "mine.safetensors"
+    publish(load(source.path, zoo=zoo), out, zoo)
+    publish(load(source.path, zoo=zoo), out, zoo)
+    out.with_suffix(".json").write_text("{}")
+    with pytest.raises(GanzooError, match=r"would replace .*mine\.json"):
+        publish(load(source.path, zoo=zoo), out, zoo)
+    assert out.with_suffix(".json").read_text() == "{}"
 
 
 def test_exporting_a_run_that_has_not_ended_says_so(source, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Studies as files: what they mean, what is refused, and what records say about them."""
 
 import hashlib
+import json
 
 import pytest
 from typer.testing import CliRunner
@@ -76,6 +77,33 @@ def test_in_small_it_is_one_setting_and_few_seeds(write, zoo):
     assert len(small.claims) == 2
 
 
+def test_a_study_that_is_shown_is_a_study(call, write, zoo, tmp_path):
+    before = write()
+    _, out, _ = call("study", "show", tmp_path / "penalty.yaml", "--no-time")
+    (tmp_path / "penalty.yaml").write_text(out)
+    assert load_study(tmp_path / "penalty.yaml", zoo) == before
+
+
+def test_a_study_of_ones_own_is_named_in_the_refusal_of_its_report(call, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "runs.jsonl").touch()
+    _, _, err = call("study", "report", "--results", tmp_path / "results")
+    assert "no run of any installed study. Name the YAML file of your own" in err
+
+
+def test_a_malformed_shard_is_refused_before_anything_is_written(call, tmp_path):
+    code, _, err = call("study", "run", "losses", "--shard", "9/3", "--results", tmp_path / "new")
+    assert (code, (tmp_path / "new").exists()) == (2, False)
+    assert err.startswith("--shard 9/3 must have the form k/n")
+
+
+def test_submitted_jobs_are_json(call, monkeypatch, tmp_path):
+    monkeypatch.setattr("ganzoo.studies.slurm.submit", lambda *given: ["7_0", "7_1"])
+    places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
+    code, out, _ = call("study", "run", "losses", "--launcher", "slurm", "--workers", 2, "--json", *places)
+    assert (code, json.loads(out)) == (0, {"jobs": ["7_0", "7_1"]})
+
+
 def test_a_row_may_train_longer_in_one_setting_and_nothing_does_in_small(write, zoo):
     longer = "[train.images=128000, train.precision=bf16]"
     study = write(("{recipe: hinge-mnist}", f"{{recipe: hinge-mnist, settings: {{all: {longer}}}}}"))
@@ -96,7 +124,10 @@ def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, mon
     assert found.seconds == pytest.approx(4 * 64_000 * sum(found.per_image.values()))
     assert min(found.per_image.values()) > 0
     shown = CliRunner().invoke(app, ["study", "show", "few-images", "--no-time"]).stdout
-    assert shown.startswith("# 105 trainings of 18 rows and settings, and 54 trials of a search: 18.4 M images\n")
+    assert shown.splitlines()[:2] == [
+        "# few-images",
+        "# 105 trainings of 18 rows and settings, and 54 trials of a search: 18.4 M images",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +138,16 @@ def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, mon
             "the variant 'hinge' names the setting 'al', but there is no such setting.",
         ),
         (("than: r1, on", "than: r1, than_on: fid, on"), "claims.1.than_on is 'fid', but there is no such measure"),
-        (("help?", "help."), "question must be"),
+        (("help?", "help."), "question must be one line that ends with a question mark."),
+        (
+            ("[train.images=64000]", "[train.precision=bf16]"),
+            "overrides sets train.precision, which would be lost. Use the study's key 'precision'.",
+        ),
+        (("[train.images=64000]", '["train={threads: 2}"]'), "Use the study's key 'threads'."),
+        (
+            ("few: [dataset.count=600]", "few: [train.seed=7]"),
+            "settings.few sets train.seed, which would be lost. Use the study's key 'seeds'.",
+        ),
         (("better: hinge", "better: hingd"), "'hingd', but there is no such row. Did you mean 'hinge'?"),
         (("on: fid@mnist-cnn, at: few", "on: fid@mnist, at: few"), "'fid@mnist', but there is no such measure"),
         (("at: few", "at: fwe"), "'fwe', but there is no such setting. Did you mean 'few'?"),
