@@ -192,8 +192,9 @@ def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError
 
 def _refuse_other_content(out: Path) -> None:
     """Refuse to append scores to a file that holds something else."""
-    from ganzoo.files import parse_json
+    from ganzoo.files import parse_json, refuse_links
 
+    refuse_links(out, out.parent)
     if not out.is_file():
         return
     try:

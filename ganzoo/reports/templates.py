@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ganzoo.api.dataset import to_pil
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -169,6 +168,8 @@ class Picture:
     @classmethod
     def of_pixels(cls, pixels: Tensor) -> Picture:
         """A uint8 picture (c, h, w), grey or RGB."""
+        from ganzoo.api.dataset import to_pil  # imports torch, which a page of records does without
+
         return cls.of(to_pil(pixels))
 
     @classmethod

@@ -118,7 +118,7 @@ def test_three_evaluations_that_append_to_one_file_lose_nothing(run, tmp_path):
 def test_a_full_disk_adds_no_score_and_says_so(run, tmp_path):
     scores, out = run / "scores.jsonl", tmp_path / "out.jsonl"
     before = scores.read_bytes()
-    out.write_bytes(b'{"mine": 1}\n' * 100)
+    out.write_bytes(b'{"metric": "mine"}\n' * 100)
     n = len(RunFolder.open(run).scores())
     # Room for one whole score and a part of the next.
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (len(before) + len(before) // n + 300,) * 2)
