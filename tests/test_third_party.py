@@ -191,7 +191,7 @@ def test_its_study_is_listed_runs_and_has_its_page(with_demo, tmp_path):
     assert [(claim["better"], claim["seeds"]) for claim in made["claims"]] == [("savage", [2, 2])]
     page = Path(made["page"]).read_text()
     assert "Does a bounded loss do better than the non-saturating one?" in page
-    assert "In small" in page
+    assert "Quick version" in page
     (again,) = with_demo.json("study", "report", "demo-margins", "--quick", *places[:2])["studies"]
     assert again == made
 
