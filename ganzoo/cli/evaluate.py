@@ -192,11 +192,10 @@ def _add_to_run(run: RunFolder | None, records: Sequence[Record]) -> GanzooError
 
 def _refuse_other_content(out: Path) -> None:
     """Refuse to append scores to a file that holds something else."""
-    from ganzoo.files import parse_json, refuse_links
+    from ganzoo.files import parse_json
 
-    refuse_links(out, out.parent)
-    if not out.is_file():
-        return
+    if out.is_symlink() or not out.is_file():
+        return  # appending refuses a link, once the scores are shown
     try:
         with out.open("rb") as file:
             first = file.readline(MOST_BYTES_OF_A_SCORE)
