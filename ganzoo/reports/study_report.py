@@ -65,6 +65,7 @@ class StudyPage:
                 "verdict": verdict.outcome.value,
                 "why": verdict.why,
                 "effect": verdict.effect,
+                "at_least": verdict.at_least,
                 "interval": verdict.interval,
                 "p": verdict.p,
                 "seeds": list(verdict.seeds),
@@ -478,7 +479,8 @@ def _forest(study: Study, judged: Sequence[Verdict]) -> Markup | None:
             colour, marker = styles[verdict.outcome]
             label = verdict.outcome.value if verdict.outcome not in labelled else None
             labelled.add(verdict.outcome)
-            axes.plot([low, high], [at, at], color=colour, linewidth=1.6)
+            if not verdict.at_least:  # a bound has no interval
+                axes.plot([low, high], [at, at], color=colour, linewidth=1.6)
             axes.plot([effect], [at], color=colour, marker=marker, markersize=5, linestyle="", label=label)
         axes.axvline(1, color=INK, linewidth=0.8)
         axes.axvline(SMALLEST, color=INK, linewidth=0.8, linestyle=":")

@@ -25,7 +25,7 @@ matter. And some choices do not come out best: a rate that stays high, the tutor
 narrower discriminator score better after so few images.
 
 DCGAN's generator against the same discriminator covered more of the real images' variety in the same time, but more of
-its digits were pale or broken. In the study, after the same images, it scores better in all views, at half the speed.
+its digits were pale or broken. In the study, after the same images, it scores better in all views, and takes longer.
 
 The projection, the learning rate, the length of the average and the two generators were compared on validation images,
 one seed each, so small differences mean nothing. All other settings come from an earlier search that used test images,
