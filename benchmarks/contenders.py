@@ -89,7 +89,7 @@ class Ours:
     @property
     def steps_left(self) -> int | None:
         """None if nothing follows a schedule: such a recipe may train on."""
-        if not self.trainer.schedules.setters:
+        if not self.trainer.schedules:
             return None
         return self.trainer.total_steps - self.trainer.steps
 

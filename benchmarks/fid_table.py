@@ -33,6 +33,7 @@ INTRODUCTION = """\
 Seconds of training, and real images shown, until a generator's samples first scored below each mark; mean ± deviation
 over the seeds. Scoring and drawing samples are not on the clock. A training is only looked at every so often, so a time
 may be too long by up to that much. Where some seeds never got there, the figure is of those that did and says how many.
+A training ends at its last mark, with its schedule or at the limit, so "best" is of trainings of different lengths.
 Made by `python benchmarks/time_to_fid.py`; every curve is in the file beside this one."""
 
 
@@ -46,13 +47,15 @@ def protocol(line: Line) -> tuple[Any, ...]:
         line["metric"],
         line["samples"],
         line["every"],
+        line["limit"],
     )
 
 
 def section(key: tuple[Any, ...], lines: Sequence[Line], marks: Sequence[float]) -> str:
     """One machine's table."""
-    name, threads, torch_version, metric, samples, every = key
-    words = f"{metric} of {samples:,} samples, every {every:g} s of training; torch {torch_version}, {threads} threads."
+    name, threads, torch_version, metric, samples, every, limit = key
+    words = f"{metric} of {samples:,} samples, every {every:g} s of training, {limit:g} s at most; "
+    words += f"torch {torch_version}, {threads} threads."
     head = ["contender", "weights", "batch", "images/s", *(f"below {mark:g}" for mark in marks), "best"]
     rows = [
         f"## {name}",

@@ -317,7 +317,10 @@ def html(
         "about_effects": EFFECT,
         "smallest": f"{SMALLEST - 1:.0%}",
         "few_seeds": FEW_SEEDS,
-        "few": 0 < few <= FEW_SEEDS,
+        # Over many settings, a claim is tested by those, and few seeds in each will do.
+        "few": 0 < few <= FEW_SEEDS
+        and (len(study.setting_names) == 1 or any(claim.at is not None for claim in study.claims)),
+        "asked": found.asked,
         "quick": quick,
         "settings": settings,
         "better": {measure.name: measure.better(zoo) for measure in study.measures},
@@ -334,6 +337,8 @@ def html(
         "searched": sum(len(one.trial.jobs) for one in found.trials if one.done),
         "lost": found.without_winner,
         "several_machines": len({run.record.hardware for run in runs}) > 1,
+        "clocked": [measure.name for measure in study.measures if measure.is_clocked],
+        "has_pairs": any(claim.better == claim.than for claim in study.claims),
         "all_shaded": len(study.rows) <= MOST_SHADED,
         "usual_hardware": _usual_hardware(found),
         "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
@@ -355,7 +360,10 @@ def _means(found: Found, claim: Claim, zoo: Zoo) -> tuple[float, float] | None:
         return None
     sides = (claim.better, claim.on), (claim.than, claim.than_on or claim.on)
     cells = [(found.cell(row, settings[0]), found.study.measure(on)) for row, on in sides]
-    values = (None if cell is None else cell.values(measure, measure.scale(zoo)) for cell, measure in cells)
+    values = (
+        None if cell is None else cell.values(measure, measure.scale(zoo), _hardware_for(measure, found))
+        for cell, measure in cells
+    )
     ours, theirs = (None if one is None else one.mean if 0 in one.known else one.middle for one in values)
     return None if ours is None or theirs is None else (ours, theirs)
 
@@ -382,20 +390,23 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
         won = found.winners.get((name, setting))
         changes = [*variant.overrides, *(won.trial.changes if won else ())]
         words = [*([variant.recipe or study.baseline] if variant.recipe or name == BASELINE else []), *changes]
-        values = [
-            (cell.values(one, one.scale(zoo)), None if name == BASELINE else _times_better(cell, baseline, one, zoo))
-            for one in study.measures
-        ]
+        values = []
+        for one in study.measures:
+            hardware = _hardware_for(one, found)
+            times = None if name == BASELINE else _times_better(cell, baseline, one, zoo, hardware)
+            values.append((cell.values(one, one.scale(zoo), hardware), times))
         rows.append(TableRow(name, " ".join(words), _picture(cell, folder), cell, values))
     return rows
 
 
-def _times_better(cell: CellFound, baseline: CellFound | None, measure: Measure, zoo: Zoo) -> float | None:
+def _times_better(
+    cell: CellFound, baseline: CellFound | None, measure: Measure, zoo: Zoo, hardware: str | None
+) -> float | None:
     """The ratio of the geometric means (of odds, if the measure is a share), above 1 if the cell is better; or None."""
     if baseline is None:
         return None
     better, scale = measure.better(zoo), measure.scale(zoo)
-    ours, theirs = (one.values(measure, scale).logs.values() for one in (cell, baseline))
+    ours, theirs = (one.values(measure, scale, hardware).logs.values() for one in (cell, baseline))
     if not ours or not theirs or better == "neither":
         return None
     difference = fmean(ours) - fmean(theirs)
@@ -453,6 +464,14 @@ def _usual_hardware(found: Found) -> str:
     """The hardware of the most runs."""
     counted = Counter(run.record.hardware for run in found.runs)
     return counted.most_common(1)[0][0] if counted else ""
+
+
+def _hardware_for(measure: Measure, found: Found) -> str | None:
+    """The hardware whose runs alone have a measure's values, since times on different machines must not be averaged.
+
+    None means any: scores do not depend on it.
+    """
+    return _usual_hardware(found) if measure.is_clocked else None
 
 
 def _geometric_mean(values: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Any
 
@@ -98,10 +98,17 @@ class CellFound:
         """Number of runs that the study asks for."""
         return len(self.cell.jobs)
 
-    def values(self, measure: Measure, scale: Scale = "ratio") -> Values:
-        """A measure's value for every recorded run; to compare values, pass the measure's ``scale``."""
+    def values(self, measure: Measure, scale: Scale = "ratio", hardware: str | None = None) -> Values:
+        """A measure's value for every recorded run.
+
+        Args:
+            measure: The measure.
+            scale: The measure's scale, if its values are to be compared.
+            hardware: If given, only runs on this hardware count.
+        """
         recipe = self.cell.jobs[0].recipe
-        found = {seed: value_of(run, measure, recipe) for seed, run in self.runs.items()}
+        runs = {seed: run for seed, run in self.runs.items() if hardware in (None, run.record.hardware)}
+        found = {seed: value_of(run, measure, recipe) for seed, run in runs.items()}
         return Values(found, scale, recipe.evaluate.samples, measure.metric in recipe.evaluate.metrics)
 
     def unscored(self, measure: Measure) -> int:
@@ -146,12 +153,14 @@ class Found:
         cells: Cells in the order of settings and rows, without those whose search has not ended or found nothing.
         trials: The trials of its search.
         winners: The best trial for each row and setting.
+        asked: Number of seeds of each variant that the study's file asks for; ``study`` has more if all rows do.
     """
 
     study: Study
     cells: tuple[CellFound, ...]
     trials: tuple[TrialFound, ...]
     winners: Mapping[Place, TrialFound]
+    asked: int
 
     @property
     def runs(self) -> list[ScoredRun]:
@@ -194,7 +203,7 @@ def find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
         more = _find(study, ledger, zoo)
         if not more.is_whole:
             break
-        found = more
+        found = replace(more, asked=found.asked)
     return found
 
 
@@ -219,7 +228,7 @@ def _find(study: Study, ledger: Ledger, zoo: Zoo) -> Found:
         for cell in study.cells(zoo, changes)
         if not study.is_tuned(cell.row) or (cell.row, cell.setting) in winners
     )
-    return Found(study, cells, trials, winners)
+    return Found(study, cells, trials, winners, study.seeds)
 
 
 def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:

@@ -21,7 +21,6 @@ from ganzoo.api.metric import ModelMetric, Scale
 from ganzoo.config.checking import headline, wrong_metric
 from ganzoo.config.loading import Override, load_recipe
 from ganzoo.config.schema import (
-    HEADLINE,
     MetricName,
     Recipe,
     Section,
@@ -32,7 +31,7 @@ from ganzoo.config.schema import (
 from ganzoo.errors import GanzooError, nearest, unknown
 from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import check_file_name
+from ganzoo.registry.registry import HEADLINE, check_file_name
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 from ganzoo.studies.matrix import Job, job_of
 

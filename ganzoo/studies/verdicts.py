@@ -19,7 +19,8 @@ collapses with some seeds has many times the noise of others, and would hide wha
 estimates each row's noise separately, and Holm's correction makes no assumption about it.
 
 Over several settings, a claim is about settings, so settings are compared: the two rows' mean scores in each, in pairs,
-by Student's t-test of their differences. Few seeds in each setting are then enough, if there are many settings.
+by Student's t-test of their differences. Few seeds in each setting are then enough, if there are many settings. Two
+scores of one run are compared in pairs too.
 
 A measure that counts may give all seeds of one row the same value, and all seeds of another row another value. Their
 noise was rounded away, so each row is taken to have at least the noise that rounding hides.

@@ -63,6 +63,7 @@ def local(tmp_path: Path) -> Package:
     return Local("made-up", str(adapter), "dcgan-mnist")
 
 
+@pytest.mark.full
 def test_a_peer_takes_exactly_the_steps_that_were_ordered_and_says_why_it_breaks(local: Package) -> None:
     with PeerProcess(local, mnist_folder(), threads=1) as peer:
         assert (peer.batch, peer.images_per_step) == (4, 8)

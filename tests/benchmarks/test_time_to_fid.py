@@ -118,6 +118,7 @@ def test_real_contenders_are_measured_once(tmp_path: Path, capsys: pytest.Captur
     assert out.read_text(encoding="utf-8").count('"limit": 0.03') == 2
 
 
+@pytest.mark.full
 def test_the_same_seed_trains_alike_up_to_the_clock(tmp_path: Path) -> None:
     values = []
     for name in ("a", "b"):
@@ -148,6 +149,7 @@ def line(contender: str, seed: int, *points: tuple[float, int, float]) -> dict[s
         "weights": "raw",
         "samples": 1000,
         "every": 10.0,
+        "limit": 100.0,
         "curve": [dict(zip(("seconds", "images", "value"), point, strict=True)) for point in points],
         "facts": {"batch": 64, "version": "1.0"},
         "environment": {"cpu": "a processor", "gpu": None, "threads": 2, "versions": {"torch": "9.9"}},
@@ -167,6 +169,13 @@ def test_the_table_has_means_and_deviations_over_seeds() -> None:
         "## a processor",
         "## another",
     ]
+
+
+def test_trainings_of_other_limits_are_not_in_one_table() -> None:
+    lines = [line("short", 0, (10, 1000, 9.0)), {**line("long", 0, (10, 1000, 9.0)), "limit": 600.0}]
+    short, long = markdown(lines, [5]).split("## a processor")[1:]
+    assert ("100 s at most" in short, "| short" in short, "| long" in short) == (True, True, False)
+    assert ("600 s at most" in long, "| long" in long) == (True, True)
 
 
 def test_one_value_has_no_deviation() -> None:

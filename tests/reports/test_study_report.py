@@ -1,6 +1,7 @@
 """A study's page in a real Chromium, and the index of all studies."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from PIL import Image
 from ganzoo.errors import GanzooError
 from ganzoo.reports.study_report import html, write_pages
 from ganzoo.studies.records import Ledger, RunRecord, ScoredRun
-from ganzoo.studies.study import BASELINE, load_study
+from ganzoo.studies.study import BASELINE, Measure, load_study
 
 MARKUP = "<script>document.title = 'owned'</script> & more"
 STUDY = f"""\
@@ -89,6 +90,46 @@ def test_seed_noise_is_the_baselines_and_missing_where_the_baseline_is(made, zoo
     assert (noted(made.found), noted(lost)) == (2, 0)
 
 
+@pytest.fixture
+def written(made, zoo):
+    """The page of what was found, with some of it changed."""
+    return lambda found: html(found, made.verdicts, made.views, 3, made.path.parent, zoo)
+
+
+def test_seeds_beyond_those_that_the_file_asks_for_are_told(written, made):
+    assert "more were trained" not in written(made.found)
+    more = written(replace(made.found, asked=2))
+    assert "The study asks for 2 seeds of each variant; more were trained, perhaps after a verdict was known." in more
+
+
+def test_few_seeds_are_enough_where_all_claims_are_about_many_settings(written, made):
+    claims = tuple(claim.model_copy(update={"at": None}) for claim in made.found.study.claims)
+    everywhere = replace(made.found, study=made.found.study.model_copy(update={"claims": claims}))
+    assert ["too few for most comparisons" in written(found) for found in (made.found, everywhere)] == [True, False]
+
+
+def test_a_row_that_is_compared_with_itself_is_compared_in_pairs(written, made):
+    first, *others = made.found.study.claims
+    itself = first.model_copy(update={"than": first.better, "than_on": "fid@mnist-ae"})
+    study = made.found.study.model_copy(update={"claims": (itself, *others)})
+    pages = written(made.found), written(replace(made.found, study=study))
+    assert ["two scores of one run: Student's test" in text for text in pages] == [False, True]
+
+
+def test_times_of_one_kind_of_machine_alone_are_in_the_table(written, made):
+    soon = Measure(name="soon", metric="fid@mnist-cnn", below=1e9)
+    study = made.found.study.model_copy(update={"measures": (*made.found.study.measures, soon)})
+    cells = list(made.found.cells)
+    run = cells[1].runs[0]
+    slow = run.record.model_copy(update={"environment": {**run.record.environment, "cpu": "Another CPU"}})
+    late = tuple({**score, "seconds": 100 * score["seconds"]} for score in run.curve)
+    cells[1] = replace(cells[1], runs={**cells[1].runs, 0: ScoredRun(slow, late)})
+    text = written(replace(made.found, study=study, cells=tuple(cells)))
+    assert text.count("Of soon only the runs on Test CPU count") == 2
+    assert text.count('<td class="number">5.00 ± 0') == 6
+    assert "Of soon" not in written(replace(made.found, study=study))
+
+
 def test_what_another_view_says_stands_beside_the_verdict(made):
     text, index = made.path.read_text(), (made.path.parent / "README.md").read_text()
     for verdict, ((name, other),) in zip(made.verdicts, made.views, strict=True):
@@ -111,11 +152,13 @@ def test_only_tables_scroll_sideways(visit, made, width, scheme):
     seen.no_trouble()
 
 
-def test_the_index_says_the_verdicts_and_somebody_elses_file_is_left_alone(made, zoo):
+def test_the_index_says_the_verdicts_and_somebody_elses_file_is_left_alone(made, zoo, tmp_path):
     index = (made.path.parent / "README.md").read_text()
     assert "| **holds** | &lt;script&gt;" in index
     assert "`ganzoo study run helps`" in index
-    made.path.write_text("mine")
+    results = shutil.copytree(made.path.parent, tmp_path / "results")
+    page = results / made.path.name
+    page.write_text("mine")
     with pytest.raises(GanzooError, match="was not made by `ganzoo study`"):
-        write_pages([made.found.study], Ledger(made.path.parent), zoo)
-    assert made.path.read_text() == "mine"
+        write_pages([made.found.study], Ledger(results), zoo)
+    assert page.read_text() == "mine"

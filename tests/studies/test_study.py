@@ -379,6 +379,7 @@ def test_more_seeds_than_the_file_asks_for_count_once_every_row_has_them(write, 
     recorded(ledger, more[-1][1], [40.0])
     found = find(study, ledger, zoo)
     assert (found.planned, found.is_whole) == (32, True)
+    assert (found.study.seeds, found.asked) == (4, 3)
     assert [len(cell.runs) for cell in found.cells] == [8, 4, 4, 8, 4, 4]
 
 
