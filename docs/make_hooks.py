@@ -18,10 +18,10 @@ A plugin is a module named in the entry-point group `ganzoo`, with functions of 
 Each is handed a `register` callback. If an entry point names a package without hooks, each module below it that has
 hooks is a plugin of its own, named after the module (`wgan_gp.py` becomes `wgan-gp`). Modules without hooks, and all
 whose names start with `_`, are helpers. [tutorial.md](tutorial.md) writes a plugin from zero, and
-[plugins/README.md](../plugins/README.md) explains networks, regularizers, objectives, metrics and datasets.
+[plugins/README.md](../plugins/README.md) explains networks, regularizers, objectives, metrics, extractors and datasets.
 
 Options are a factory's keyword-only parameters: a recipe may set them, and their annotations are checked before
-training starts. Positional parameters are supplied by ganzoo.
+training starts. Positional parameters are supplied by ganzoo. Optimizers are torch.optim's; plugins add none.
 """
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from ganzoo.api.dataset import Dataset, Part
+from ganzoo.api.dataset import Dataset, Part, Split
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -51,12 +51,18 @@ def load_part(
         count: How many of the others to train on; 0 means all.
 
     Raises:
-        GanzooError: It cannot be loaded, or no images are held out for validation.
+        GanzooError: It cannot be loaded, says that it is another dataset or split, or no images are held out for
+            validation.
     """
-    if part == "test":
-        return entry.create("test", data_dir, **options)
-    train = entry.create("train", data_dir, **options)
-    return part_of(train, part, validation, count)
+    split: Split = "test" if part == "test" else "train"
+    found = entry.create(split, data_dir, **options)
+    # Scores are recorded, and real vs real is drawn, by what a dataset says of itself.
+    if (found.name, found.split) != (entry.name, split):
+        raise GanzooError(
+            f"The dataset '{entry.name}' returned '{found.name}' ({found.split}) for its {split} split.",
+            "Give it its registered name, and pass the split on.",
+        )
+    return found if part == "test" else part_of(found, part, validation, count)
 
 
 def part_of(train: Dataset, part: Part, validation: int, count: int = 0) -> Dataset:
@@ -99,9 +105,6 @@ def _first(train: Dataset, count: int) -> Dataset:
 IN_MEMORY = "in-memory"
 """The registered name of datasets given in Python."""
 
-MAX_CLASSES = 1_000_000
-"""The most classes that labels may count: each has a name, and a larger label is an identifier, not a class."""
-
 
 def as_dataset(data: Any) -> Dataset:
     """A dataset in memory.
@@ -128,8 +131,7 @@ def as_dataset(data: Any) -> Dataset:
                 f"The labels are of type {str(labels.dtype).removeprefix('torch.')}.",
                 "Labels are whole numbers, one for each image.",
             )
-        names = _numbered(int(labels.max()) if len(labels) else -1)
-        return Dataset(IN_MEMORY, "train", _levels(images), labels.long(), names)
+        return Dataset(IN_MEMORY, "train", _levels(images), labels.long())
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")) or len(data) == 0:
         raise GanzooError(
             f"Not a dataset: {type(data).__name__}.",
@@ -151,7 +153,7 @@ def as_dataset(data: Any) -> Dataset:
     if len({image.shape for image in found}) > 1:
         raise GanzooError("The images of the dataset differ in size.", "Give images of one size.")
     labelled = len(classes) == len(found) and min(classes) >= 0
-    names = getattr(data, "classes", None) or _numbered(max(classes) if labelled else -1)
+    names = getattr(data, "classes", None) or ()
     kind = type(data).__name__
     return Dataset(
         kind.lower(),
@@ -162,20 +164,6 @@ def as_dataset(data: Any) -> Dataset:
         # torchvision's class names match our dataset names except for hyphens: FashionMNIST.
         domain=re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower(),
     )
-
-
-def _numbered(highest: int) -> tuple[str, ...]:
-    """Names for classes that have none: their numbers from 0 to the highest label; none if that is -1.
-
-    Raises:
-        GanzooError: The labels are too large to be classes.
-    """
-    if highest >= MAX_CLASSES:
-        raise GanzooError(
-            f"The labels go up to {highest:,}, which would be more than {MAX_CLASSES:,} classes.",
-            "Number the classes from 0.",
-        )
-    return tuple(map(str, range(highest + 1)))
 
 
 def _image(given: Any) -> Tensor:
@@ -216,7 +204,8 @@ def _levels(images: Tensor) -> Tensor:
     scaled = images.float() * 255  # in bfloat16, whose steps are wider than 1, every product would be a whole number
     levels = scaled.round()
     tolerance = 1e-3 if images.element_size() >= 4 else 1 / 16  # half of float16's step below 1, in levels
-    if not bool(((levels - scaled).abs() < tolerance).all()) or levels.min() < 0 or levels.max() > 255:
+    exact = ((levels - scaled).abs() < tolerance) & (levels >= 0) & (levels <= 255)
+    if not bool(exact.all()):
         raise GanzooError(
             "The dataset's images are floats that are not 256 levels between 0 and 1.",
             "Leave out what normalises them: scores depend on the pixels as they are.",

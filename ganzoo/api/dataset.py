@@ -348,6 +348,8 @@ Part = Literal["train", "validation", "test"]
 """The parts that scores refer to: ``validation`` is held out from the training images."""
 RESERVED = ("image", "label", "z", "fake", "real")
 """Names that an additional column may not have."""
+MAX_CLASSES = 1_000_000
+"""The most classes that labels may count: each has a name, and a larger label is an identifier, not a class."""
 
 
 @dataclass(frozen=True)
@@ -363,7 +365,8 @@ class Dataset:
         images: The samples, in their modality's stored form (n, *shape): uint8 (n, 1 or 3, h, w) for images, float32
             (n, 1, 1, d) in [-1, 1] for points.
         labels: int64 (n,), or None.
-        classes: Names of the classes, in the order of the labels; empty if there are none.
+        classes: Names of the classes, in the order of the labels; empty if there are none. Default: the numbers from 0
+            to the highest label. Name them if the other split may lack that one.
         columns: Additional columns by name, each (n, ...): ``source`` is the input of a translating generator.
             Batches carry them unchanged.
         modality: What a sample is. Default: images or points, inferred from type and shape.
@@ -384,6 +387,13 @@ class Dataset:
         if not self.domain:
             object.__setattr__(self, "domain", self.name)
         who = f"Dataset '{self.name}' ({self.split})"
+        given = [("images", self.images), ("labels", self.labels), *self.columns.items()]
+        for what, values in given:
+            if not isinstance(values, Tensor) and (what != "labels" or values is not None):
+                raise GanzooError(
+                    f"{who} returned '{what}' as {type(values).__name__}, not as a tensor.",
+                    "Use torch.from_numpy for an array, and torch.tensor for a list.",
+                )
         if self.modality is None:
             try:
                 object.__setattr__(self, "modality", of_samples(self.images))
@@ -416,6 +426,13 @@ class Dataset:
                     f"{who} returned labels from {low} to {high}{among}.",
                     "A label is the position of its class in `classes`, from 0 on.",
                 )
+            if not self.classes:
+                if high >= MAX_CLASSES:
+                    raise GanzooError(
+                        f"{who} has labels up to {high:,}, which would be more than {MAX_CLASSES:,} classes.",
+                        "Number the classes from 0.",
+                    )
+                object.__setattr__(self, "classes", tuple(map(str, range(high + 1))))
         for name, column in self.columns.items():
             if name in RESERVED or not name.isidentifier():
                 raise GanzooError(f"{who} has a column called '{name}'.", "Use another name.")

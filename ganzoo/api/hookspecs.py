@@ -103,7 +103,10 @@ def register_losses(register: Register[AdversarialLoss | Objective]) -> None:
 
 @hookspec
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """Add terms for either player's loss: ``factory(*, weight, every_steps, options...)``."""
+    """Add terms for either player's loss: ``factory(*, weight, every_steps, options...)``.
+
+    One that is no term of a loss, such as weight clipping, takes neither ``weight`` nor ``every_steps``.
+    """
 
 
 @hookspec
@@ -127,7 +130,7 @@ def register_priors(register: Register[Prior]) -> None:
 
 @hookspec
 def register_extractors(register: Register[Extractor]) -> None:
-    """Add feature extractors that scores are computed in: ``factory()``."""
+    """Add feature extractors that scores are computed in: ``factory()`` gives a ``ganzoo.Extractor``."""
 
 
 @hookspec

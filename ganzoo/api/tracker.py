@@ -9,7 +9,11 @@ from typing import Any
 
 
 class Tracker(ABC):
-    """Sends a run's log to a service, or writes it in another file format. Called between steps, never inside one."""
+    """Sends a run's log to a service, or writes it in another file format. Called between steps, never inside one.
+
+    A run does not depend on its trackers: an exception in a method is logged, and the tracker gets nothing more, except
+    that it is closed. One in the constructor ends the run before its first step.
+    """
 
     @abstractmethod
     def log(self, record: Mapping[str, Any]) -> None:

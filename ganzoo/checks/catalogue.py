@@ -13,8 +13,9 @@ import torch
 from ganzoo.checks import data_checks, entries, isolation, losses, networks, recipes
 from ganzoo.checks.entries import CheckFailed, caught
 from ganzoo.checks.toys import SHAPES, seed
+from ganzoo.config.checking import SECTIONS
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.loading import SUMMARIES, PluginInfo, Problem, Zoo
+from ganzoo.registry.loading import SUMMARIES, PluginInfo, Problem, Zoo, unused_modules
 from ganzoo.registry.registry import KINDS, NETWORK_KINDS, Entry
 from ganzoo.reproducibility import preserved_global_state
 
@@ -90,6 +91,7 @@ CHECKS: tuple[Check, ...] = (
     Check("paper", entries.METHODS, _entry_only(entries.paper)),
     Check("docstring", tuple(kind for kind in KINDS if kind not in SUMMARIES), _entry_only(entries.docstring)),
     Check("options-documented", ALL_KINDS, _entry_only(entries.options_documented)),
+    Check("options-keyword-only", tuple(SECTIONS), _entry_only(entries.keyword_only)),
     Check("options-unknown", ALL_KINDS, _entry_only(entries.unknown_option)),
     Check("options-defaults", ALL_KINDS, _entry_only(entries.defaults)),
     Check("options-types", ALL_KINDS, _entry_only(entries.types)),
@@ -187,6 +189,11 @@ def _loads(entry: Entry[Any], zoo: Zoo) -> bool:
 def _registers(plugin: PluginInfo) -> None:
     if not plugin.registered:
         raise CheckFailed(f"The plugin '{plugin.name}' registers nothing.", "Call register(...) in each hook.")
+    for module in unused_modules(plugin):
+        raise CheckFailed(
+            f"The module {module} has hooks that nothing calls, because its package {plugin.value} has hooks itself.",
+            "Give it an entry point of its own, or move the package's hooks into modules.",
+        )
 
 
 def _imports(plugin: PluginInfo) -> None:

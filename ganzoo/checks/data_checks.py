@@ -20,11 +20,12 @@ from ganzoo.api.metric import Better, Extractor, Features, Metric, MetricInputs,
 from ganzoo.api.priors import Prior
 from ganzoo.api.tracker import Tracker
 from ganzoo.checks.entries import described, made, plugin_code, require
-from ganzoo.checks.toys import GREY, seed
+from ganzoo.checks.toys import GREY, fake_device, require_no_hidden_state, seed
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.neighbours import radii
 from ganzoo.registry.registry import Entry
+from ganzoo.reproducibility import tensors_digest
 
 SUPPLIED = {"dataset": ("split", "folder"), "extractor": (), "metric": (), "tracker": ("folder",)}
 """Positional arguments that ganzoo passes to a factory, by kind."""
@@ -50,25 +51,60 @@ def signature(entry: Entry[Any]) -> None:
 
 
 def without_files(entry: Entry[Any]) -> None:
-    """In an empty folder, a dataset says which files are missing, or generates its images."""
+    """In an empty folder, a dataset says which files are missing, or generates its images.
+
+    What it generates are the same images each time, and others for the test split.
+    """
+    splits, remedy = ("train", "train", "test"), "Raise GanzooError(sentence, remedy) for missing files."
     with TemporaryDirectory() as folder:
-        remedy = "Raise GanzooError(sentence, remedy) for missing files."
         try:
-            found: Dataset = made(entry, "in an empty folder", remedy, "train", Path(folder))
+            found: list[Dataset] = [made(entry, "in an empty folder", remedy, split, Path(folder)) for split in splits]
         except GanzooError as error:
             if isinstance(error.__cause__, GanzooError):
                 return
             raise
+    for dataset, split in zip(found, splits, strict=True):
+        require(
+            (dataset.name, dataset.split) == (entry.name, split),
+            f"{described(entry)} returns the dataset '{dataset.name}' ({dataset.split}) for its {split} split.",
+            "Give it its registered name, and pass the split on.",
+        )
+    train, again, test = found
     require(
-        (found.name, found.split) == (entry.name, "train"),
-        f"{described(entry)} returns the dataset '{found.name}' ({found.split}) for its train split.",
-        "Give it its registered name, and pass the split on.",
+        _digest(train) == _digest(again),
+        f"{described(entry)} returns other samples, labels or columns each time it is built.",
+        "Draw them from a torch.Generator that it seeds itself.",
     )
+    rows = {row.tobytes() for row in train.images.numpy()}
+    require(
+        not all(row.tobytes() in rows for row in test.images.numpy()),
+        f"{described(entry)} has no samples in its test split that are not in its train split.",
+        "Divide them by the split it is given: scores compare with samples that no training has seen.",
+    )
+    for what, one, other in (
+        ("shapes", train.modality, test.modality),
+        ("classes", train.classes, test.classes),
+        ("columns", train.column_shapes, test.column_shapes),
+    ):
+        require(
+            one == other,
+            f"{described(entry)} has other {what} in its test split than in its train split.",
+            "Give both samples of one shape, the same classes and the same columns.",
+        )
+
+
+def _digest(dataset: Dataset) -> str:
+    labels = {} if dataset.labels is None else {"label": dataset.labels}
+    return tensors_digest({"image": dataset.images, **labels, **dataset.columns}.items())
 
 
 def extractor(entry: Entry[Any]) -> None:
-    """An extractor returns finite features of its declared width and logits of its classes, and has a stable digest."""
-    first, second = made(entry, "to build", BARE), made(entry, "to build", BARE)
+    """An extractor returns finite features of its declared width and logits of its classes, and has a stable digest.
+
+    Its features are those of the images alone, however often it is built, and all its tensors move with ``.to()``.
+    """
+    # As ganzoo uses one: see requests.find_extractor.
+    first, second = (made(entry, "to build", BARE).eval().requires_grad_(False) for _ in range(2))
     shape, width, classes, domains = (getattr(first, name, None) for name in ("shape", "width", "classes", "domains"))
     require(
         isinstance(shape, (tuple, list)) and shape != () and all(isinstance(size, int) and size > 0 for size in shape),
@@ -97,10 +133,11 @@ def extractor(entry: Entry[Any]) -> None:
         f"{described(entry)} has the digest {digests[0]!r}.",
         "Use a hexadecimal digest of its weights, the same each time.",
     )
+    require_no_hidden_state(entry, {}, first)
     pictures = len(shape) == 3 and tuple(shape[:2]) != (1, 1)  # points and sounds are stored as networks see them
     images = torch.randint(256, (4, *shape), dtype=torch.uint8) if pictures else torch.rand(4, *shape) * 2 - 1
     with plugin_code(entry, f"on images of shape {tuple(images.shape)}", "Accept images of the class attribute shape."):
-        features, logits = first(images)
+        features, logits = first(images.clone())
     found = f"{tuple(features.shape)} and type {features.dtype}" if isinstance(features, Tensor) else repr(features)
     require(
         isinstance(features, Tensor)
@@ -116,6 +153,14 @@ def extractor(entry: Entry[Any]) -> None:
         f"{described(entry)} returns logits of shape {given} for 4 images and declares {classes} classes.",
         "Set classes to the number of logits.",
     )
+    seen = [extract(entry.name, one, images, torch.device("cpu")) for one in (first, second)]
+    for name in ("values", "logits", "projection"):
+        one, other = (getattr(found, name) for found in seen)
+        require(
+            one is None or torch.equal(one, other),
+            f"{described(entry)} gives other features each time it is built.",
+            "Load its weights from a file, or draw them from a torch.Generator that it seeds.",
+        )
 
 
 def metric(entry: Entry[Any]) -> None:
@@ -151,12 +196,17 @@ def metric(entry: Entry[Any]) -> None:
 def score(entry: Entry[Any]) -> None:
     """A metric gives a finite number, the same for the same images, and an interval around it or None.
 
+    It leaves the features it is given as they are.
+
     Metrics of trained models are skipped, since the check does not know which model they need.
     """
     found: Metric = made(entry, "to build", BARE)
     n, features = max(128, found.least), _ToyExtractor(8 if found.needs_logits else 0, found.rejecting != "refuses")
     samples, real, train = (_ToyReference(_toy_images(split, n), features) for split in ("train", "test", "train"))
     labels = samples.dataset.labels if found.needs_labels else None
+    seen = [tensor for one in (samples, real, train) for tensor in (one.features.values, one.features.logits)]
+    given = [tensor for tensor in seen if tensor is not None]
+    before = [tensor.clone() for tensor in given]
     with plugin_code(entry, "to say whether it can be computed", "See ganzoo.Metric.obstacle."):
         if isinstance(found, ModelMetric) or found.obstacle(features, real.dataset) is not None:
             return
@@ -164,8 +214,16 @@ def score(entry: Entry[Any]) -> None:
     def inputs() -> MetricInputs:
         return MetricInputs(n, lambda: samples.features, labels, real, lambda: train, see=features.see)
 
+    def unchanged() -> None:
+        require(
+            all(map(torch.equal, given, before)),
+            f"{described(entry)} changes the features it is given, which other metrics share.",
+            "Work on a copy: values.clone().",
+        )
+
     with plugin_code(entry, f"on {n} samples", "See ganzoo.MetricInputs for what it is given."):
         value = float(found.compute(inputs()))
+        unchanged()
         seed(1)
         again = float(found.compute(inputs()))
     require(math.isfinite(value), f"{described(entry)} gives {value}.", "Return a finite number for any samples.")
@@ -177,6 +235,7 @@ def score(entry: Entry[Any]) -> None:
     with plugin_code(entry, "to give its interval", "Return (low, high), or None."):
         low, high = found.interval(inputs(), value) or (value, value)
         require(low <= high, f"{described(entry)} gives the interval {low} to {high}.", "Return (low, high), or None.")
+    unchanged()
     remedy = "They are asked for before there are samples, and written as JSON: use n, real and training_set alone."
     with plugin_code(entry, "to say its settings", remedy):
         json.dumps(dict(found.settings(MetricInputs(n, _no_samples, None, real, lambda: train))))
@@ -241,7 +300,7 @@ def _toy_images(split: Split, n: int) -> Dataset:
 
 
 def prior(entry: Entry[Any]) -> None:
-    """A prior draws finite float32 codes of its width, using only the generator that it is given."""
+    """A prior draws finite float32 codes of its width, using only the generator and the device that it is given."""
     if set(entry.options.types) - set(entry.options.defaults):
         return
     found: Prior = made(entry, "to build", "Build it from its defaults.")
@@ -263,6 +322,9 @@ def prior(entry: Entry[Any]) -> None:
         f"{described(entry)} does not draw from its generator alone.",
         "Pass generator=generator to each random function.",
     )
+    with fake_device(entry) as elsewhere:
+        codes = made(entry, "to build", "Build it from its defaults.").sample(4, generator, elsewhere)
+        require(codes.device == elsewhere, f"{described(entry)} ignores the device it is given.", "Pass device=device.")
 
 
 def tracker(entry: Entry[Any]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ganzoo.errors import GanzooError, StopAtOnce
-from ganzoo.registry.registry import Entry, base_classes
+from ganzoo.registry.registry import KEYWORD_ONLY, Entry, base_classes
 from ganzoo.registry.strict import ValidationFailed, ValidationIssue
 
 T = TypeVar("T")
@@ -179,6 +179,12 @@ def options_documented(entry: Entry[Any]) -> None:
         f"{described(entry)} does not document its options: {', '.join(missing)}.",
         "Give each a line in the docstring's Args section.",
     )
+
+
+def keyword_only(entry: Entry[Any]) -> None:
+    """Parameters with a default are keyword-only, so that recipes can set them."""
+    for name in entry.options.positional:
+        raise CheckFailed(f"{described(entry)} takes '{name}' by position, so no recipe can set it.", KEYWORD_ONLY)
 
 
 def unknown_option(entry: Entry[Any]) -> None:

@@ -45,6 +45,8 @@ EXERCISES: dict[str, Callable[[Entry[Any], Zoo], Any]] = {
     "recipe": recipes.gradients,
     "dataset": lambda entry, zoo: data_checks.without_files(entry),
     "extractor": lambda entry, zoo: data_checks.extractor(entry),
+    "metric": lambda entry, zoo: data_checks.score(entry),
+    "prior": lambda entry, zoo: data_checks.prior(entry),
 }
 """By kind, a check that makes an entry do its work once."""
 

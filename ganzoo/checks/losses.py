@@ -219,14 +219,15 @@ def is_lazy(entry: Entry[Any]) -> bool:
 def penalty(entry: Entry[Any]) -> None:
     """A penalty is a finite scalar with finite gradients; a regularizer without a weight adds no term."""
     losses, networks = run_phase(entry)
-    require(
-        (entry.name in losses) == is_term(entry),
-        f"{described(entry)} has {'a' if is_term(entry) else 'no'} weight, but "
-        f"{'no penalty' if is_term(entry) else 'a penalty'}.",
-        "A term of the loss takes weight and overrides penalty(); other regularizers do neither.",
-    )
     if not is_term(entry):
+        sentence, remedy = "has no weight, but a penalty", "Let its constructor take weight, and pass it on."
+        require(entry.name not in losses, f"{described(entry)} {sentence}.", remedy)
         return
+    require(
+        entry.name in losses,
+        f"{described(entry)} has a weight, but no penalty.",
+        "Override penalty(). If it is no term of the loss, write a constructor without weight and every_steps.",
+    )
     found = [p.grad for p in networks.parameters() if p.grad is not None]
     finite = bool(found) and all(bool(gradient.isfinite().all()) for gradient in found)
     require(finite, f"{described(entry)} gives no gradients, or gradients that are not finite.", STABLE_FORM)
@@ -266,7 +267,7 @@ def lazy(entry: Entry[Any]) -> None:
 
 
 def augmentation(entry: Entry[Any]) -> None:
-    """An augmentation keeps the shape and passes finite gradients, at any size."""
+    """An augmentation keeps the shape, and passes gradients that are finite and not all zero, at any size."""
     for shape in SHAPES:
         augmentation_at(entry, shape)
 
@@ -288,10 +289,11 @@ def augmentation_at(entry: Entry[Any], shape: Shape) -> None:
         "Keep the shape.",
     )
     with plugin_code(entry, "in the backward pass", "Use differentiable operations only."):
-        changed.sum().backward()
+        (changed * torch.randn_like(changed)).sum().backward()
         augmentation.observe(torch.randn(4))
-    reached = images.grad is not None and bool(images.grad.isfinite().all())
-    require(reached, f"{described(entry)} passes no finite gradient.", "Do not detach, round or divide by zero.")
+    reached = images.grad is not None and bool(images.grad.any()) and bool(images.grad.isfinite().all())
+    sentence = f"{described(entry)} passes no gradient on to the images, or one that is not finite."
+    require(reached, sentence, "Do not detach, round or divide by zero.")
 
 
 def logits(mean: float, n: int = 16) -> Tensor:
@@ -303,7 +305,10 @@ def _losses(
     entry: Entry[Any], loss: AdversarialLoss, real: Tensor, fake: Tensor, where: str = ""
 ) -> Mapping[str, Tensor]:
     """Each player's loss, checked to be a finite scalar; ``where`` describes the logits in the error message."""
-    with plugin_code(entry, "on logits of shape (n,)", "Take logits (n,) and return a scalar."):
+    remedy = "Take logits (n,) and return a scalar."
+    if not loss.pairs:
+        remedy += " generator() gets real=None, unless the class sets pairs = True."
+    with plugin_code(entry, "on logits of shape (n,)", remedy):
         found = {
             "discriminator": loss.discriminator(real, fake),
             "generator": loss.generator(real if loss.pairs else None, fake),

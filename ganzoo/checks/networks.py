@@ -1,12 +1,12 @@
 """What every registered network must do: outputs of the right shape and range at any size, gradients everywhere.
 
 Networks are built for images. A network that refuses images of every size is checked with audio or points, if it
-accepts those.
+accepts those. One that takes labels is checked with labels too, and one that needs them with labels alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ganzoo.api.dataset import Images, Modality
 from ganzoo.api.objective import Spec
 from ganzoo.api.priors import GaussianPrior
-from ganzoo.build import takes_label
+from ganzoo.build import needs_label, takes_label
 from ganzoo.checks.entries import CheckFailed, described, made, plugin_code, require
 from ganzoo.checks.toys import (
     AS_BUFFER,
@@ -38,6 +38,7 @@ FROM_SPEC = (
     "Take every size from the spec: spec.image_shape, spec.pixels, spec.latent, spec.classes. A network that is for "
     "anything but images refuses them with a GanzooError when it is built."
 )
+CLASSES = 10
 USE_EVERY_LAYER = "Use every parameter in forward, or remove it; keep fixed tensors in buffers."
 
 
@@ -73,17 +74,44 @@ def _instead_of_images(entry: Network, shape: Shape, classes: int, options: Mapp
         for modality in OTHER_THAN_IMAGES[shape]:
             with suppress(CheckFailed):
                 network, spec = _build(entry, modality, classes, options)
-                label = (torch.zeros(2, dtype=torch.int64),) if classes and takes_label(network) else ()
-                _require_shape(entry, forward(entry, network, inputs(entry, spec), *label), spec, 2)
+                given = inputs(entry, spec)
+                out = forward(entry, network, *(given if takes_label(network) else given[:1]))
+                _require_shape(entry, out, spec, 2)
                 return modality
     return None
 
 
-def inputs(entry: Network, spec: Spec, n: int = 2, device: torch.device = CPU) -> Tensor:
-    """Inputs for its kind: codes (n, latent), or samples (n, *shape) in [-1, 1]; images are (n, c, h, w)."""
-    if entry.kind == "generator":
-        return torch.randn(n, spec.latent, device=device)
-    return torch.rand(n, *spec.shape, device=device) * 2 - 1
+def class_counts(entry: Network) -> tuple[int, ...]:
+    """The numbers of classes that it is checked with: 0, unless it needs labels, and ``CLASSES`` if it takes labels.
+
+    Raises:
+        CheckFailed: The network does not build.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network, _ = build(entry, GREY, CLASSES)
+    if needs_label(network):
+        return (CLASSES,)
+    return (0, CLASSES) if takes_label(network) else (0,)
+
+
+def cases(
+    entry: Network, shape: Shape = GREY, n: int = 2, options: Mapping[str, Any] | None = None
+) -> Iterator[tuple[nn.Module, Spec, tuple[Tensor, ...]]]:
+    """For each of ``class_counts``, the network, its spec, and inputs of n rows."""
+    for classes in class_counts(entry):
+        network, spec = build(entry, shape, classes, options)
+        yield network, spec, inputs(entry, spec, n)
+
+
+def inputs(entry: Network, spec: Spec, n: int = 2, device: torch.device = CPU) -> tuple[Tensor, ...]:
+    """Inputs for its kind, and labels (n,) if the spec has classes.
+
+    Generators take codes (n, latent), the others samples (n, *shape) in [-1, 1]; images are (n, c, h, w).
+    """
+    is_generator = entry.kind == "generator"
+    shape = (n, spec.latent) if is_generator else (n, *spec.shape)
+    x = torch.randn(shape, device=device) if is_generator else torch.rand(shape, device=device) * 2 - 1
+    return (x, torch.arange(n, device=device) % spec.classes) if spec.classes else (x,)
 
 
 def forward(entry: Network, network: nn.Module, x: Tensor, *label: Tensor) -> Tensor:
@@ -105,32 +133,43 @@ def forward(entry: Network, network: nn.Module, x: Tensor, *label: Tensor) -> Te
 
 def output_shape(entry: Network, shape: Shape = GREY) -> None:
     """The output has the right shape and range at any image size."""
-    network, spec = build(entry, shape)
-    out = forward(entry, network, inputs(entry, spec))
-    _require_shape(entry, out, spec, 2)
-    require(
-        out.dtype == torch.float32,
-        f"{described(entry)} returns {out.dtype}, not float32.",
-        "Do not change dtypes; the trainer sets the precision.",
-    )
-    finite = bool(out.isfinite().all())
-    require(finite, f"{described(entry)} returns values that are not finite.", "Look for 0/0 and log 0.")
-    require(
-        entry.kind != "generator" or bool((out.abs() <= 1).all()),
-        f"{described(entry)} returns values outside [-1, 1].",
-        "End it with nn.Tanh().",
-    )
+    for network, spec, given in cases(entry, shape):
+        out = forward(entry, network, *given)
+        _require_shape(entry, out, spec, 2)
+        require(
+            out.dtype == torch.float32,
+            f"{described(entry)} returns {out.dtype}, not float32.",
+            "Do not change dtypes; the trainer sets the precision.",
+        )
+        finite = bool(out.isfinite().all())
+        require(finite, f"{described(entry)} returns values that are not finite.", "Look for 0/0 and log 0.")
+        if entry.kind == "generator":
+            _require_range(entry, network, given, out)
+
+
+@torch.no_grad()
+def _require_range(entry: Network, network: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
+    """Fail unless images stay in [-1, 1] as weights grow: those of an untrained generator are small anyway."""
+    outs = [out]
+    with suppress(CheckFailed):  # a network may refuse weights so large
+        for _ in range(3):
+            for parameter in network.parameters():
+                parameter.mul_(4)
+            outs.append(forward(entry, network, *given).nan_to_num())
+    first = next((index for index, one in enumerate(outs) if bool((one.abs() > 1).any())), None)
+    sentence = f"{described(entry)} returns values outside [-1, 1]{' once its weights grow' if first else ''}."
+    require(first is None, sentence, "End it with nn.Tanh().")
 
 
 def gradients(entry: Network, shape: Shape = GREY) -> None:
     """Every parameter gets a finite gradient."""
-    network, spec = build(entry, shape)
-    out = forward(entry, network, inputs(entry, spec))
-    with plugin_code(entry, "in the backward pass", USE_EVERY_LAYER):
-        (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
-    require_gradients(entry, network)
-    total = sum(float(p.grad.abs().sum()) for p in network.parameters() if p.grad is not None)
-    require(total > 0, f"{described(entry)} gets only zero gradients.", "Do not detach or saturate.")
+    for network, _, given in cases(entry, shape):
+        out = forward(entry, network, *given)
+        with plugin_code(entry, "in the backward pass", USE_EVERY_LAYER):
+            (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
+        require_gradients(entry, network)
+        total = sum(float(p.grad.abs().sum()) for p in network.parameters() if p.grad is not None)
+        require(total > 0, f"{described(entry)} gets only zero gradients.", "Do not detach or saturate.")
 
 
 def require_gradients(entry: Network, network: nn.Module) -> None:
@@ -153,34 +192,33 @@ def require_gradients(entry: Network, network: nn.Module) -> None:
 
 def input_gradients(entry: Network) -> None:
     """Each input gets a gradient."""
-    network, spec = build(entry, GREY)
-    x = inputs(entry, spec).requires_grad_()
-    out = forward(entry, network, x)
     remedy = "Do not detach or round the input."
-    with plugin_code(entry, "in the backward pass", remedy):
-        (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
-    require(
-        x.grad is not None and bool((x.grad.abs().flatten(1).sum(1) > 0).all()),
-        f"{described(entry)} passes no gradient on to its input.",
-        remedy,
-    )
+    for network, _, (x, *label) in cases(entry):
+        out = forward(entry, network, x.requires_grad_(), *label)
+        with plugin_code(entry, "in the backward pass", remedy):
+            (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
+        require(
+            x.grad is not None and bool((x.grad.abs().flatten(1).sum(1) > 0).all()),
+            f"{described(entry)} passes no gradient on to its input.",
+            remedy,
+        )
 
 
 def labels(entry: Network) -> None:
     """A network that takes labels uses them; conditional recipes reject one that takes none."""
-    network, spec = build(entry, GREY, classes=10)
+    network, spec = build(entry, GREY, CLASSES)
     if not takes_label(network):
         return
     network.eval()
-    same, label = inputs(entry, spec, 1), torch.arange(10)
-    repeated = same.repeat(10, *[1] * (same.dim() - 1))
+    x, label = inputs(entry, spec, CLASSES)
+    repeated = torch.cat([x[:1]] * CLASSES)
     # Seeded, so that noise within the network is the same. A deep network may hardly react to labels at initialisation,
     # so any difference in the outputs is enough.
     torch.manual_seed(0)
     out = forward(entry, network, repeated, label)
     torch.manual_seed(0)
     others = forward(entry, network, repeated, label.roll(1))
-    _require_shape(entry, out, spec, 10)
+    _require_shape(entry, out, spec, CLASSES)
     require(
         not torch.equal(out, others),
         f"{described(entry)} takes labels and ignores them.",
@@ -190,67 +228,66 @@ def labels(entry: Network) -> None:
 
 def round_trip(entry: Network) -> None:
     """A checkpoint restores everything it learned."""
-    (first, spec), (second, _) = build(entry, GREY), build(entry, GREY)
-    before = hidden_words(first)
-    x = inputs(entry, spec, 4)
-    forward(entry, first, x)  # updates any running averages
-    require_no_hidden_state(entry, before, first)
-    first.eval(), second.eval()
-    require(
-        not torch.equal(forward(entry, first, x), forward(entry, second, x)),
-        f"{described(entry)} has the same weights each time.",
-        "Draw the weights at random, and leave seeding to ganzoo.",
-    )
-    with plugin_code(entry, "to load its own state_dict", AS_BUFFER):
-        second.load_state_dict(first.state_dict())
-    require(
-        torch.equal(forward(entry, first, x), forward(entry, second, x)),
-        f"{described(entry)} gives other outputs after its state_dict is saved and loaded.",
-        AS_BUFFER,
-    )
+    for first, spec, given in cases(entry, n=4):
+        second, _ = build(entry, GREY, spec.classes)
+        before = hidden_words(first)
+        forward(entry, first, *given)  # updates any running averages
+        require_no_hidden_state(entry, before, first)
+        first.eval(), second.eval()
+        require(
+            not torch.equal(forward(entry, first, *given), forward(entry, second, *given)),
+            f"{described(entry)} has the same weights each time.",
+            "Draw the weights at random, and leave seeding to ganzoo.",
+        )
+        with plugin_code(entry, "to load its own state_dict", AS_BUFFER):
+            second.load_state_dict(first.state_dict())
+        require(
+            torch.equal(forward(entry, first, *given), forward(entry, second, *given)),
+            f"{described(entry)} gives other outputs after its state_dict is saved and loaded.",
+            AS_BUFFER,
+        )
 
 
 def deterministic(entry: Network) -> None:
     """The same seed gives the same weights."""
-    states = []
-    for _ in range(2):
-        seed(3)
-        states.append(build(entry, GREY)[0].state_dict())
-    different = [name for name, tensor in states[0].items() if not torch.equal(tensor, states[1][name])]
-    require(
-        not different,
-        f"{described(entry)} builds differently from the same seed: {', '.join(different)}.",
-        "Draw weights with torch's default generator, which ganzoo seeds.",
-    )
+    for classes in class_counts(entry):
+        states = []
+        for _ in range(2):
+            seed(3)
+            states.append(build(entry, GREY, classes)[0].state_dict())
+        different = [name for name, tensor in states[0].items() if not torch.equal(tensor, states[1][name])]
+        require(
+            not different,
+            f"{described(entry)} builds differently from the same seed: {', '.join(different)}.",
+            "Draw weights with torch's default generator, which ganzoo seeds.",
+        )
 
 
 def half_precision(entry: Network) -> None:
     """Outputs and gradients are finite under bfloat16 autocast."""
-    network, spec = build(entry, GREY)
-    x = inputs(entry, spec)
-    with plugin_code(entry, "in bfloat16", "Create tensors with the dtype of the input."):
-        with torch.autocast("cpu", torch.bfloat16):
-            out = network(x)
-        out.float().sum().backward()
-    require(
-        bool(out.isfinite().all()), f"{described(entry)} overflows in bfloat16.", "Compute sensitive sums in .float()."
-    )
-    require_gradients(entry, network)
+    for network, _, given in cases(entry):
+        with plugin_code(entry, "in bfloat16", "Create tensors with the dtype of the input."):
+            with torch.autocast("cpu", torch.bfloat16):
+                out = network(*given)
+            out.float().sum().backward()
+        finite = bool(out.isfinite().all())
+        require(finite, f"{described(entry)} overflows in bfloat16.", "Compute sensitive sums in .float().")
+        require_gradients(entry, network)
 
 
 def capturable(entry: Network) -> None:
     """Two passes stay on the device, and never wait for it."""
-    _, spec = build(entry, GREY)
-    with fake_device(entry) as device:
-        network = entry.factory(spec, **entry.check({}))
-        on_device(network, device)
-        for _ in range(2):
-            network(inputs(entry, spec, 4, device)).sum().backward()
+    for _, spec, _ in cases(entry):
+        with fake_device(entry) as device:
+            network = entry.factory(spec, **entry.check({}))
+            on_device(network, device)
+            for _ in range(2):
+                network(*inputs(entry, spec, 4, device)).sum().backward()
 
 
 def shared_features(entry: Network) -> None:
     """With shared features, forward is the head of the features, with labels and without."""
-    for classes in (0, 10):
+    for classes in class_counts(entry):
         shared_features_for(entry, classes)
 
 
@@ -260,9 +297,10 @@ def shared_features_for(entry: Network, classes: int) -> None:
     if not hasattr(network, "features") or (classes and not takes_label(network)):
         return
     network.eval()
-    images = inputs(entry, spec)
-    label = (torch.tensor([3, 7]),) if classes else ()
-    with plugin_code(entry, "to share its features", "Define features(images), feature_width and head(features)."):
+    images, *label = inputs(entry, spec)
+    more = ", label" if classes else ""
+    remedy = f"Define features(images{more}), feature_width and head(features{more})."
+    with plugin_code(entry, "to share its features", remedy):
         features = network.features(images, *label)  # type: ignore[operator]
         logits = network.head(features, *label)  # type: ignore[operator]
         width = network.feature_width
@@ -288,19 +326,18 @@ def per_image(entry: Network) -> None:
 
 def per_image_with(entry: Network, options: Mapping[str, Any]) -> None:
     """``per_image`` with options."""
-    network, spec = build(entry, GREY, options=options)
-    if not getattr(network, "per_image", False):
-        return
-    images = inputs(entry, spec, 4).requires_grad_()
-    # In training mode, where batch normalisation uses batch statistics; by gradients, because dropout is random.
-    logits = forward(entry, network, images)
-    with plugin_code(entry, "in the backward pass", "Return logits (n,), and do not detach them."):
-        (gradient,) = torch.autograd.grad(logits[0], images, allow_unused=True, materialize_grads=True)
-    require(
-        not gradient[1:].any(),
-        f"{described(entry)} sets per_image, but its logit of one image depends on the others.",
-        "Set per_image only if nothing mixes images, as batch normalisation does.",
-    )
+    for network, _, (images, *label) in cases(entry, n=4, options=options):
+        if not getattr(network, "per_image", False):
+            continue
+        # In training mode, where batch normalisation uses batch statistics; by gradients, because dropout is random.
+        logits = forward(entry, network, images.requires_grad_(), *label)
+        with plugin_code(entry, "in the backward pass", "Return logits (n,), and do not detach them."):
+            (gradient,) = torch.autograd.grad(logits[0], images, allow_unused=True, materialize_grads=True)
+        require(
+            not gradient[1:].any(),
+            f"{described(entry)} sets per_image, but its logit of one image depends on the others.",
+            "Set per_image only if nothing mixes images, as batch normalisation does.",
+        )
 
 
 def _require_shape(entry: Network, out: Tensor, spec: Spec, n: int) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api.dataset import Images, Modality
-from ganzoo.build import Assembly, assemble, build_objective
+from ganzoo.build import Assembly, assemble, build_objective, require_roles
 from ganzoo.checks import networks
 from ganzoo.checks.entries import CheckFailed, described, plugin_code, require
 from ganzoo.checks.toys import (
@@ -166,14 +166,14 @@ def _require_role(entry: Entry[Any], trained: bool, phase: str, role: str, found
 
 
 def roles(entry: Entry[Any], zoo: Zoo) -> None:
-    """Some phase trains each role, and the roles for sampling exist."""
+    """Some phase trains each role, and phases name no other roles."""
     assembly = build(entry, zoo)
     with plugin_code(entry, "to list its phases", "phases() is called once, after bind."):
-        trained = {role for phase in assembly.objective.phases() for role in phase.trains}
-    idle = sorted(set(assembly.networks) ^ trained)
+        phases = assembly.objective.phases()
+    for phase in phases:
+        require_roles(f"{described(entry)}: the phase '{phase.name}' trains", phase.trains, assembly.networks)
+    idle = sorted(set(assembly.networks) - {role for phase in phases for role in phase.trains})
     require(not idle, f"{described(entry)} has networks that no phase trains: {', '.join(idle)}.", AS_PHASES)
-    absent = sorted(set(assembly.objective.samples_with) - set(assembly.networks))
-    require(not absent, f"{described(entry)} samples with unknown roles: {', '.join(absent)}.", AS_PHASES)
 
 
 def half_precision(entry: Entry[Any], zoo: Zoo) -> None:

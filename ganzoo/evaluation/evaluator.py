@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from ganzoo.evaluation.requests import (
     parse_metrics,
     refuse_other_shape,
 )
-from ganzoo.reproducibility import canonical_order
+from ganzoo.reproducibility import canonical_order, preserved_global_state, seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,17 +203,18 @@ class Evaluator:
             if (request.metric.needs_labels and labels is None) or self._too_few(request, len(images)):
                 continue
             given = inputs[request.extractor]
-            value = finite(request, request.metric.compute(given))
             protocol = self.protocol(request, given.n, sample_seed, weights)
-            ends = request.metric.interval(given, value) if interval else None
-            ends = None if ends is None else (finite(request, ends[0]), finite(request, ends[1]))
-            if ends is not None and math.isclose(*ends, rel_tol=1e-12):
-                ends = None  # it would promise certainty
-            if isinstance(request.metric, ModelMetric):
-                scores.append(Score(request.name, value, None, protocol, ends))
-                continue
-            floor = self.reference.real_vs_real(request, given.n)
-            scores.append(Score(request.name, value, floor, protocol, ends, self.reference.deviation(request, given.n)))
+            with _isolated(request, given):
+                value = finite(request, request.metric.compute(given))
+                ends = request.metric.interval(given, value) if interval else None
+                ends = None if ends is None else (finite(request, ends[0]), finite(request, ends[1]))
+                if ends is not None and math.isclose(*ends, rel_tol=1e-12):
+                    ends = None  # it would promise certainty
+                floor = sd = None
+                if not isinstance(request.metric, ModelMetric):
+                    floor = self.reference.real_vs_real(request, given.n)
+                    sd = self.reference.deviation(request, given.n)
+            scores.append(Score(request.name, value, floor, protocol, ends, sd))
         return scores
 
     def protocol(
@@ -227,12 +229,14 @@ class Evaluator:
             weights: As for ``score``.
         """
         real, extractor = self.reference.real(request.extractor), self.extractors.get(request.extractor)
-        of_model = isinstance(request.metric, ModelMetric)
+        of_model, code = isinstance(request.metric, ModelMetric), self.reference.code.get(request.extractor, {})
         return {
             "metric": request.entry.name,
             # A plugin's metric is another one in another version of its package.
             **({} if request.is_ours else {"plugin": request.entry.distribution}),
             **({} if extractor is None else {"extractor": request.extractor, "extractor_digest": extractor.digest}),
+            # Features of a plugin's extractor depend on its code too.
+            **({"extractor_code": dict(code)} if "source" in code else {}),
             **({"anyway": True} if request.extractor in self._out_of_domain else {}),
             "dataset": real.key["dataset"],
             "dataset_options": real.key["options"],
@@ -349,6 +353,26 @@ class Evaluator:
             f"Real vs real of '{name}' takes at least {least} images on each side, and there are {inputs.n} and "
             f"{len(inputs.real.dataset)}.",
             "Give more real images, or leave it out.",
+        )
+
+
+@contextmanager
+def _isolated(request: MetricRequest, inputs: MetricInputs) -> Iterator[None]:
+    """Keep what a metric does from the training, whose random numbers it may not move, and from other metrics.
+
+    Raises:
+        GanzooError: It changed the features that it shares with them.
+    """
+    shared = [inputs.fake] if request.extractor else []
+    if request.extractor and not request.metric.alone:
+        shared.append(inputs.real.features)
+    tensors = [tensor for features in shared for tensor in (features.values, features.logits) if tensor is not None]
+    versions = [tensor._version for tensor in tensors]
+    with seeded(0, inputs.device), preserved_global_state():
+        yield
+    if [tensor._version for tensor in tensors] != versions:
+        raise GanzooError(
+            f"The metric '{request.name}' changes the features it is given.", "Work on a copy: values.clone()."
         )
 
 

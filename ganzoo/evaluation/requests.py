@@ -4,8 +4,12 @@ metrics and extractors, each found by its name; and what fits a dataset.
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +17,6 @@ import torch
 from ganzoo.api.hookspecs import Register, hookimpl
 from ganzoo.api.metric import Better, Extractor, Metric
 from ganzoo.config.checking import headline, how_to_score, unknown_extractor, wrong_metric
-from ganzoo.config.schema import FOREIGN_EXTRACTORS
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained, torch_fidelity
 from ganzoo.evaluation.metrics import (
@@ -35,10 +38,9 @@ from ganzoo.evaluation.metrics import (
     ReconstructionDistance,
 )
 from ganzoo.registry.packages import OURS as GANZOO
+from ganzoo.registry.registry import ALL, FOREIGN_EXTRACTORS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ganzoo.api.dataset import Dataset
     from ganzoo.registry.loading import Zoo
     from ganzoo.registry.registry import Entry
@@ -97,9 +99,6 @@ OURS: tuple[Row, ...] = (
     ("reconstruction-fid", ReconstructionDistance, "Fréchet distance between real images and reconstructions", None),
 )
 """Name, class, summary and paper, in the order in which ``all@...`` gives them."""
-
-ALL = "all"
-"""Stands for every metric that applies: ``all@mnist-cnn``."""
 
 
 @hookimpl
@@ -178,14 +177,32 @@ def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
 
 
 def code_of(extractor: str, zoo: Zoo) -> dict[str, str]:
-    """What features depend on besides the extractor's weights: the package whose code computes them, and its version.
+    """What features depend on besides the extractor's weights: the package whose code computes them, and that code.
 
-    Empty for ganzoo's own extractors, whose features stay the same from version to version.
+    Empty for ganzoo's own extractors, whose features stay the same from version to version. The code of a plugin's may
+    change within a version, where its author works on it.
     """
     if extractor not in zoo.extractors:
         return {"torch_fidelity": torch_fidelity.version()}
-    distribution = zoo.extractors.get(extractor).distribution
-    return {} if distribution.partition(" ")[0] == GANZOO else {"plugin": distribution}
+    entry = zoo.extractors.get(extractor)
+    if entry.distribution.partition(" ")[0] == GANZOO:
+        return {}
+    factory = entry.factory
+    while isinstance(factory, partial):
+        factory = factory.func
+    return {"plugin": entry.distribution, "source": _source(factory.__module__)}
+
+
+@cache  # a file that is edited later is not the code that this process runs
+def _source(module: str) -> str:
+    """SHA-256, hexadecimal, of every .py file of the top-level package that a module belongs to, or of its own file."""
+    package, file = sys.modules.get(module.partition(".")[0]), getattr(sys.modules.get(module), "__file__", None)
+    files = [path for folder in getattr(package, "__path__", ()) for path in sorted(Path(folder).rglob("*.py"))]
+    digest = hashlib.sha256()
+    for path in files or ([] if file is None else [Path(file)]):
+        if path.is_file():  # editors lock a file by a link to nowhere
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 Shape = tuple[int, ...]

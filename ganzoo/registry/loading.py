@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from itertools import chain
@@ -24,7 +26,7 @@ import pluggy
 from ganzoo.api import hookspecs
 from ganzoo.api.metric import Metric
 from ganzoo.api.priors import Prior
-from ganzoo.errors import GanzooError, nearest, one_line
+from ganzoo.errors import GanzooError, one_line
 from ganzoo.files import parse_json
 from ganzoo.registry import strict
 from ganzoo.registry.packages import (
@@ -35,6 +37,7 @@ from ganzoo.registry.packages import (
     children,
     distribution_name,
     distribution_of,
+    installed,
     is_malformed,
     named_in_vain,
     plugin_name,
@@ -61,6 +64,9 @@ CORE = (
 
 HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
 """Each hook, with the kind it adds."""
+
+OTHER_WORDS = {"objectives": "losses", "critics": "discriminators", "callbacks": "trackers"}
+"""What people call some kinds, by what a hook is called."""
 
 SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
 """The kinds that are files, each with the key of a file's one-line summary."""
@@ -292,6 +298,27 @@ def _bare(plugin: Any) -> list[str]:
     return [function.__name__ for function in own if function.__name__.startswith("register_")]
 
 
+def unused_modules(plugin: PluginInfo) -> list[str]:
+    """The modules below a package with hooks that define hooks too, which nothing calls. None of them is imported."""
+    package = sys.modules.get(plugin.value)
+    if package is None:
+        return []
+    imported = {function.__module__ for function in _functions(package) if hasattr(function, "ganzoo_impl")}
+    others = tuple(f"{point.value}." for point in installed() if point.value != plugin.value)
+    found = []
+    for folder in getattr(package, "__path__", ()):
+        for file in sorted(Path(folder).rglob("*.py")):
+            module = ".".join([plugin.value, *file.relative_to(folder).with_suffix("").parts]).removesuffix(".__init__")
+            used = module in (plugin.value, *imported) or f"{module}.".startswith(others)
+            if not used and "._" not in module and _MARKED.search(file.read_text("utf-8", errors="replace")):
+                found.append(module)
+    return found
+
+
+_MARKED = re.compile(r"^@(\w+\.)*hookimpl\b.*\n(@.*\n)*def register_", re.MULTILINE)
+"""A hook in the text of a module."""
+
+
 def _load(source: _Source, zoo: Zoo) -> PluginInfo:
     """Load one plugin, completely or not at all; process-wide settings that it changes (default dtype, seed) are reset.
 
@@ -336,12 +363,22 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
     callers = manager.get_hookcallers(plugin) or []
     for caller in callers:
         if not caller.has_spec():
-            raise GanzooError(f"{who} implements '{caller.name}', which is not a hook.", nearest(caller.name, HOOKS))
+            raise GanzooError(f"{who} implements '{caller.name}', which is not a hook.", _nearest_hook(caller.name))
     if callers:
         return
     if bare := _bare(plugin):
         raise GanzooError(f"{who} implements no hook, but has {', '.join(bare)}.", "Decorate it with @ganzoo.hookimpl.")
     raise GanzooError(f"{who} implements no hook.", f"A plugin has functions such as {next(iter(HOOKS))}.")
+
+
+def _nearest_hook(name: str) -> str:
+    """A hint for a function that is no hook; only what follows ``register_`` tells one from another."""
+    word = name.removeprefix("register_")
+    if word.startswith("optimi"):
+        return "Optimizers are torch.optim's; plugins add none."
+    known = {**dict(zip(KINDS.values(), KINDS.values(), strict=True)), **OTHER_WORDS}
+    near = get_close_matches(word, known, n=1)
+    return f"Did you mean 'register_{known[near[0]]}'?" if near else f"Hooks are {', '.join(HOOKS)}."
 
 
 def _callback(

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from types import UnionType
@@ -21,6 +21,36 @@ from ganzoo.registry.strict import ValidationFailed, ValidationIssue, issues
 
 RESERVED = ("name", "options")
 """Keys of a component that are ganzoo's own."""
+
+FOREIGN_EXTRACTORS = (
+    "inception-v3-compat",
+    "dinov2-vit-s-14",
+    "dinov2-vit-b-14",
+    "dinov2-vit-l-14",
+    "dinov2-vit-g-14",
+    "clip-rn50",
+    "clip-rn101",
+    "clip-rn50x4",
+    "clip-rn50x16",
+    "clip-rn50x64",
+    "clip-vit-b-32",
+    "clip-vit-b-16",
+    "clip-vit-l-14",
+    "clip-vit-l-14-336px",
+)
+"""Extractors that torch-fidelity brings instead of a plugin."""
+
+HEADLINE = "headline"
+"""Among metrics: the headline metrics of the recipe's dataset."""
+
+ALL = "all"
+"""Stands for every metric that applies: ``all@mnist-cnn``."""
+
+OWN_NAMES: Mapping[str, tuple[str, ...]] = {"extractor": FOREIGN_EXTRACTORS, "metric": (HEADLINE, ALL)}
+"""By kind, names that no plugin can register, since they already mean something."""
+
+DECLARED: Mapping[str, tuple[str, ...]] = {"extractor": ("shape", "width"), "metric": ("better", "range")}
+"""By kind, the attributes without defaults that everything has."""
 
 # Fields are prefixed, so that no option can shadow a method of pydantic's.
 _PREFIX = "option_"
@@ -43,13 +73,20 @@ class Options:
         subject: Whose options they are, for error messages: ``generator 'mlp'``.
         factory: A class or function.
         reserved: Additional names that an option may not have.
+        supplied: How many positional arguments ganzoo passes to the factory.
+
+    Attributes:
+        positional: Parameters with a default that were probably meant as options: they are not keyword-only.
 
     Raises:
         GanzooError: An option cannot be checked, or its default is not a value that a recipe can hold.
     """
 
-    def __init__(self, subject: str, factory: Callable[..., Any], reserved: Collection[str] = ()) -> None:
+    def __init__(
+        self, subject: str, factory: Callable[..., Any], reserved: Collection[str] = (), supplied: int = 0
+    ) -> None:
         self.subject = subject
+        self.positional = _positional(factory, supplied)
         declared = _declared(factory)
         for name in declared:
             if name in (*RESERVED, *reserved):
@@ -115,12 +152,32 @@ class Options:
         model = self._model.model_validate_json(json.dumps(dict(options)))
         return {name: getattr(model, _PREFIX + name) for name in self.types if name in options}
 
+    def unknown(self, option: str, remedy: str) -> str:
+        """The remedy for an unknown option: the given one, unless its author forgot to make it keyword-only."""
+        if option not in self.positional:
+            return remedy
+        return f"It is a positional parameter, which no recipe can set. {KEYWORD_ONLY}"
+
     def _issues(self, options: Mapping[str, Any]) -> list[ValidationIssue]:
         try:
             self._validated(options)
         except ValidationError as error:
-            return issues(error, self._model, options, noun="option")
+            found = issues(error, self._model, options, noun="option")
+            return [one if one.path else replace(one, remedy=self.unknown(str(one.key), one.remedy)) for one in found]
         return []
+
+
+KEYWORD_ONLY = "Put `*` before it (in a dataclass: kw_only=True)."
+
+
+def _positional(factory: Callable[..., Any], supplied: int) -> tuple[str, ...]:
+    """Parameters that have a default, are not keyword-only, and come after those that ganzoo supplies."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except ValueError:  # written in C without a signature
+        return ()
+    positional = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return tuple(one.name for one in positional[supplied:] if one.default is not one.empty)
 
 
 def _declared(factory: Callable[..., Any]) -> dict[str, tuple[inspect.Parameter, dict[str, Any]]]:
@@ -234,6 +291,9 @@ KINDS: Mapping[str, str] = {
 
 NETWORK_KINDS = ("generator", "discriminator", "encoder")
 
+SUPPLIED: Mapping[str, int] = {**dict.fromkeys(NETWORK_KINDS, 1), "dataset": 2, "tracker": 1}
+"""By kind, how many positional arguments ganzoo passes to a factory; none to others."""
+
 
 @cache
 def base_classes() -> Mapping[str, tuple[type, ...]]:
@@ -295,7 +355,7 @@ class Entry(Generic[T]):
             GanzooError: The factory's options cannot be checked.
         """
         reserved = {"dataset": ("validation",), **dict.fromkeys(NETWORK_KINDS, ("spectral_norm",))}.get(self.kind, ())
-        return Options(f"{self.kind} '{self.name}'", self.factory, reserved)
+        return Options(f"{self.kind} '{self.name}'", self.factory, reserved, SUPPLIED.get(self.kind, 0))
 
     def check(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Options as the factory takes them, with defaults filled in.
@@ -309,7 +369,8 @@ class Entry(Generic[T]):
         """Make one, from ganzoo's positional arguments and options that ``check`` returned.
 
         Raises:
-            GanzooError: The plugin refused, failed, ran out of memory, or made something of another kind.
+            GanzooError: The plugin refused, failed, ran out of memory, or made something of another kind or without an
+                attribute that its kind has.
         """
         who = f"The {self.kind} '{self.name}' of plugin '{self.plugin}' ({self.distribution})"
         with contained(f"{who} could not be created", CHECK_OPTIONS if options else ""):
@@ -321,6 +382,9 @@ class Entry(Generic[T]):
             )
             verb = "Inherit from" if isinstance(self.factory, type) else "Return a"
             raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {names}.")
+        for attribute in DECLARED.get(self.kind, ()):
+            if not hasattr(made, attribute):
+                raise GanzooError(f"{who} has no attribute '{attribute}'.", "Set it in its class.")
         return made
 
     def prototype(self, options: Mapping[str, Any]) -> Any:
@@ -369,11 +433,13 @@ class Registry(Generic[T]):
         """Add an entry.
 
         Raises:
-            GanzooError: Its name is malformed or taken, its summary is empty, its factory is not a class or function,
-                its options cannot be checked, an extractor's ``domains`` are not names, or a metric lacks ``better`` or
-                ``range``.
+            GanzooError: Its name is malformed, taken or one of ``OWN_NAMES``, its summary is empty, its factory is not
+                a class or function, its options cannot be checked, an extractor's ``domains`` are not names, or a
+                metric lacks ``better`` or ``range``.
         """
         check_name(entry.kind, entry.name)
+        if entry.name in OWN_NAMES.get(entry.kind, ()):
+            raise GanzooError(f"The {entry.kind} '{entry.name}' has a name of ganzoo's own.", "Rename it.")
         taken = self._entries.get(entry.name)
         if taken is not None:
             raise GanzooError(

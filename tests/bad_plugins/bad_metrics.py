@@ -1,7 +1,8 @@
-"""Metrics that raise, give NaN, draw at random, print, or have an unknown scale; and a class that is no Tracker."""
+"""Metrics that raise, draw, seed, print, give NaN, change features, or have an unknown scale; and no real Tracker."""
 
 import math
 
+import numpy as np
 import torch
 
 from ganzoo import Metric, hookimpl
@@ -40,6 +41,29 @@ class Random(Metric):
         return float(inputs.fake.values[torch.randint(inputs.n, ()), 0] + torch.rand(()))
 
 
+class Centred(Metric):
+    """Centres the samples in place."""
+
+    better = "lower"
+    range = "0 and up"
+
+    def compute(self, inputs):
+        values = inputs.fake.values.numpy()
+        values -= values.mean(0)
+        return float(values.std())
+
+
+class Seeding(Metric):
+    """Seeds numpy's global generator."""
+
+    better = "lower"
+    range = "0 and up"
+
+    def compute(self, inputs):
+        np.random.seed(0)
+        return float(inputs.fake.values[np.random.randint(inputs.n), 0])
+
+
 class Printer:
     """Prints."""
 
@@ -55,6 +79,8 @@ def register_metrics(register):
     register("raises", Raises, summary="Of captions")
     register("not-a-number", NotANumber, summary="0 / 0")
     register("random", Random, summary="Of one sample")
+    register("centred", Centred, summary="Spread of centred samples")
+    register("seeding", Seeding, summary="Of one sample")
 
 
 @hookimpl

@@ -1,5 +1,6 @@
-"""Draws latent codes from torch's global generator."""
+"""Draws latent codes from torch's global generator, on the CPU alone, or after seeding Python's."""
 
+import random
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,23 @@ class GlobalNoise(Prior):
         return torch.randn(n, self.dim, device=device)
 
 
+class OnTheCpu(GlobalNoise):
+    """Noise that stays on the CPU."""
+
+    def sample(self, n, generator, device):
+        return torch.randn(n, self.dim, generator=generator)
+
+
+class Seeding(GlobalNoise):
+    """Noise, and a seed for Python."""
+
+    def sample(self, n, generator, device):
+        random.seed(0)
+        return torch.randn(n, self.dim, generator=generator, device=device)
+
+
 @hookimpl
 def register_priors(register):
     register("global-noise", GlobalNoise, summary="Noise from the global generator")
+    register("on-the-cpu", OnTheCpu, summary="Noise on the CPU")
+    register("seeding", Seeding, summary="Noise, and a seed")

@@ -76,6 +76,19 @@ class PointDiscriminator(Discriminator):
     modality = Points
 
 
+class OfClass(nn.Module):
+    """For conditional recipes alone."""
+
+    def __init__(self, spec):
+        super().__init__()
+        self.spec = spec
+        self.image = nn.Linear(spec.latent + 4, spec.pixels)
+        self.label = nn.Embedding(spec.classes, 4)
+
+    def forward(self, z, label):
+        return self.image(torch.cat([z, self.label(label)], 1)).tanh().view(-1, *self.spec.shape)
+
+
 class Step:
     """Prints its address, as most objects do."""
 
@@ -121,6 +134,7 @@ def recordings(split: str, folder: Path | None) -> Dataset:
 
 
 THINGS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("generator", "of-class"): OfClass,
     ("generator", "sound"): Generator,
     ("discriminator", "sound"): Discriminator,
     ("generator", "point"): PointGenerator,
@@ -139,6 +153,8 @@ optimizers:
 train: {{images: 1000}}
 """
 RECIPES = ("sounds", "recordings")
+EXTRACTORS = ("mnist-cnn", "mnist-ae", "stacked-mnist-cnn", "ring")
+PRIORS = ("gaussian", "uniform", "codes")
 METRICS = ("precision", "accuracy", "modes", "quality", "memorisation", "class-entropy", "kid")
 
 
@@ -167,7 +183,15 @@ def failures(zoo: Zoo, kind: str, name: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [*THINGS, *(("recipe", name) for name in RECIPES), *(("metric", name) for name in METRICS)]
+    ("kind", "name"),
+    [
+        *THINGS,
+        ("dataset", "ring"),
+        *(("recipe", name) for name in RECIPES),
+        *(("metric", name) for name in METRICS),
+        *(("extractor", name) for name in EXTRACTORS),
+        *(("prior", name) for name in PRIORS),
+    ],
 )
 def test_it_passes_every_check(zoo: Zoo, kind: str, name: str) -> None:
     assert failures(zoo, kind, name) == []

@@ -25,7 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ganzoo import Dataset, Extractor, Register, RegisterRecipe, Split, hookimpl
+from ganzoo import Dataset, Extractor, GanzooError, Register, RegisterRecipe, Split, hookimpl
 from ganzoo_plugins.datasets.datasets import mnist
 from ganzoo_plugins.extractors.mnist_cnn import MnistCnn
 
@@ -83,6 +83,13 @@ class StackedMnistCnn(Extractor):
         Raises:
             GanzooError: The images have another shape or type.
         """
+        # Checked here, since the classifier sees channels: three grey images look to it like one of three channels.
+        if images.dtype != torch.uint8 or images.shape[1:] != self.shape:
+            shape = "x".join(map(str, images.shape))
+            raise GanzooError(
+                f"The extractor 'stacked-mnist-cnn' was given images of shape {shape} and type {images.dtype}.",
+                "It judges uint8 images of shape (n, 3, 28, 28) and never resamples.",
+            )
         features, logits = self.reader(images.flatten(0, 1)[:, None])
         red, green, blue = logits.log_softmax(1).view(-1, 3, 10).unbind(1)
         modes = red[:, :, None, None] + green[:, None, :, None] + blue[:, None, None, :]
