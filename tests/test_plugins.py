@@ -11,9 +11,12 @@ from textwrap import dedent
 import pytest
 from typer.testing import CliRunner
 
+from ganzoo.checks.catalogue import plugin_checks
+from ganzoo.checks.entries import CheckFailed
 from ganzoo.cli import app
 from ganzoo.errors import GanzooError
-from ganzoo.registry.loading import OURS, load_zoo
+from ganzoo.registry import loading
+from ganzoo.registry.loading import OURS, load_zoo, unused_modules
 from ganzoo.registry.registry import KINDS
 
 ROOT = Path(__file__).parents[1]
@@ -83,9 +86,21 @@ def package(tmp_path, monkeypatch):
             del sys.modules[module]
 
 
+modules_in = loading._modules_in
+FEW = ("losses", "losses.hinge", "losses.vanilla", "networks", "networks.mlp", "datasets", "datasets.datasets")
+
+
+def few_of_ours(package, root):
+    """A handful, because each test loads them again: test_our_own_plugins_are_all_well has the rest."""
+    ours = "ganzoo_plugins."
+    return (name for name in modules_in(package, root) if not name.startswith(ours) or name.removeprefix(ours) in FEW)
+
+
 def zoo():
-    """A fresh one: the shared one was loaded before the test's distributions were there."""
-    return load_zoo.__wrapped__()
+    """A fresh one: the shared one was loaded before the test's distributions were there. It has few of ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loading, "_modules_in", few_of_ours)
+        return load_zoo.__wrapped__()
 
 
 def only_problem(found):
@@ -185,6 +200,11 @@ def losses(*body):
             IMPORT + "@hookimpl\ndef register_loses(register): ...",
             ["'register_loses'", "not a hook", "Did you mean 'register_losses'?"],
         ),
+        (IMPORT + "@hookimpl\ndef register_objectives(register): ...", ["Did you mean 'register_losses'?"]),
+        (IMPORT + "@hookimpl\ndef register_critics(register): ...", ["Did you mean 'register_discriminators'?"]),
+        (IMPORT + "@hookimpl\ndef register_callbacks(register): ...", ["Did you mean 'register_trackers'?"]),
+        (IMPORT + "@hookimpl\ndef register_optimizers(register): ...", ["Optimizers are torch.optim's; plugins add"]),
+        (IMPORT + "@hookimpl\ndef register_xyz(register): ...", ["Hooks are register_generators, "]),
         (
             IMPORT + "@hookimpl\ndef register_losses(registrar): ...",
             ["has register_losses(registrar). Its only parameter must be called 'register'."],
@@ -298,6 +318,29 @@ def test_a_package_with_hooks_is_one_plugin_and_its_modules_are_its_own_business
     found = zoo()
     assert found.problems == []
     assert external(found) == {"whole": ["whole-loss"]}
+
+
+def test_the_hooks_of_its_modules_that_nothing_calls_are_known_without_an_import(package):
+    imports = "from ant_modules.used import register_encoders\n"
+    hooked = IMPORT + "@hookimpl\ndef register_{}(register): ...\n"
+    folder = package(
+        "ant",
+        __init__=imports + dedent(LOSS.format(name="whole-loss")),
+        used=hooked.format("encoders"),
+        alone="raise RuntimeError('imported')\n" + hooked.format("losses"),
+        point=hooked.format("priors"),
+        _private=hooked.format("priors"),
+        helper="def register_losses(register): ...",
+        deep__in____init__=hooked.format("priors"),
+    )
+    points = folder.parent / "ant-1.0.dist-info" / "entry_points.txt"
+    points.write_text(f"{points.read_text()}point = ant_modules.point\n")
+    found = zoo()
+    (whole,) = plugin_named(found, "whole")
+    assert unused_modules(whole) == ["ant_modules.alone", "ant_modules.deep"]
+    (registers,) = [check for check in plugin_checks("whole", found) if check.check == "registers"]
+    with pytest.raises(CheckFailed, match="The module ant_modules.alone has hooks that nothing calls"):
+        registers.run()
 
 
 def test_a_subpackage_with_hooks_is_one_plugin(package):
@@ -642,13 +685,10 @@ def short_run(folder, change):
         ("regularizers=[{name: vectors, every_steps: 2}]", "The penalty of the regularizer 'vectors' is a tensor of"),
     ],
 )
-def test_a_loss_or_penalty_that_cannot_be_minimised_is_refused(install, tmp_path, change, sentence):
+def test_a_loss_or_penalty_that_cannot_be_minimised_is_refused(install, tmp_path, monkeypatch, change, sentence):
     install("faulty-package", faulty=FAULTY)
-    load_zoo.cache_clear()
-    try:
-        result = CliRunner().invoke(app, short_run(tmp_path / "run", change))
-    finally:
-        load_zoo.cache_clear()
+    monkeypatch.setattr(loading, "load_zoo", zoo)
+    result = CliRunner().invoke(app, short_run(tmp_path / "run", change))
     assert isinstance(result.exception, GanzooError)
     assert result.exception.sentence.startswith(sentence)
 
@@ -661,3 +701,15 @@ def test_the_line_of_a_plugin_that_fails_in_training_is_told_without_a_traceback
     assert ended.stderr.splitlines()[-1] == f"NameError: name 'undefined' is not defined ({where})."
     assert ended.returncode == 1
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("error", ["TimeoutError", "BrokenPipeError", "ConnectionError"])
+def test_so_is_the_line_where_its_connection_fails(install, call, monkeypatch, error):
+    code = f"def post():\n    raise {error}('no server')\n"
+    install("faulty-package", faulty=code)
+    monkeypatch.setattr(
+        "ganzoo.cli.app", lambda **options: importlib.import_module("faulty_package_faulty_module").post()
+    )
+    monkeypatch.setattr("ganzoo.cli._drop_output", lambda: None)
+    where = f"faulty_package_faulty_module.py, line 2: `raise {error}('no server')`"
+    assert call("plugins") == (1, "", f"{error}: no server ({where}).\n")

@@ -44,7 +44,8 @@ def test_a_recipe_is_changed_by_keywords_and_checked():
 
 def test_dcgan_trains_ten_steps_on_a_torch_dataset_of_colour_images_and_samples(tmp_path):
     shown, said = [], []
-    recipe = ganzoo.recipe("dcgan-mnist", train={**QUICK, "precision": "fp32"})
+    networks = {"generator": {"width": 8}, "discriminator": {"width": 8}}
+    recipe = ganzoo.recipe("dcgan-mnist", train={**QUICK, "precision": "fp32"}, networks=networks)
     run = ganzoo.train(recipe, dataset=Noise(), out=tmp_path / "run", on_step=shown.append, log=said.append)
     assert shown == [16 * step for step in range(1, 11)]
     images = run.sample(6, seed=1)
@@ -163,6 +164,11 @@ def test_pil_images_of_other_modes_are_refused(mode):
 def test_half_precision_keeps_256_levels():
     levels = torch.arange(256).view(1, 1, 16, 16)
     assert torch.equal(as_dataset((levels / 255).half()).images, levels.to(torch.uint8))
+
+
+def test_no_images_are_refused():
+    with pytest.raises(GanzooError, match=r"returned samples of shape \(0, 1, 28, 28\)"):
+        as_dataset(torch.empty(0, 1, 28, 28))
 
 
 def test_images_of_several_sizes_are_refused():

@@ -132,8 +132,10 @@ def recorded(zoo, trained, job):
     [
         pytest.param((BIN / "ganzoo", "list", "losses"), marks=pytest.mark.full),
         pytest.param((BIN / "ganzoo", "check", "hinge"), marks=pytest.mark.full),
-        (BIN / "ganzoo", "bench", "RECIPE", "--results", "OUT/results", "--work", "OUT/work"),
-        (BIN / "ganzoo", "eval", "RUN", "--metric", "modes@ring", "--samples", "10"),
+        pytest.param((BIN / "ganzoo", "bench", "RECIPE", "--results", "OUT/results", "--work", "OUT/work"),
+                     marks=pytest.mark.full),
+        pytest.param((BIN / "ganzoo", "eval", "RUN", "--metric", "modes@ring", "--samples", "10"),
+                     marks=pytest.mark.full),
         (*MODULE, "run", "RECIPE", "--out", "OUT/run"),
         pytest.param((*TORCHRUN, "run", "RECIPE", "--out", "OUT/run"), marks=pytest.mark.full),
         pytest.param((BIN / "ganzoo", "run", "RECIPE", "--out", "OUT/run", "--set", "train.engine=compile"),
@@ -156,8 +158,8 @@ def test_nothing_of_the_working_folder_is_imported_or_read_as_configuration(word
 @pytest.mark.parametrize(
     ("words", "page", "settings"),
     [
-        (("report", "RUN", "--no-draw"), "run/report.html", None),
-        (("leaderboard", "RESULTS"), "results/index.html", None),
+        pytest.param(("report", "RUN", "--no-draw"), "run/report.html", None, marks=pytest.mark.full),
+        pytest.param(("leaderboard", "RESULTS"), "results/index.html", None, marks=pytest.mark.full),
         (("leaderboard", "RESULTS"), "results/index.html", b"\xff"),
         (("study", "report", "ring", "--results", "STUDIES"), "studies/ring.html", b"\xff"),
     ],
@@ -170,6 +172,7 @@ def test_plots_are_drawn_the_same_whatever_a_matplotlibrc_says(words, page, sett
     done = ganzoo(*words, cwd=recorded)
     assert done.returncode == 0, done.stderr
     made = (recorded / page).read_bytes()
+    (recorded / page).unlink()
     before = sorted(folder.rglob("*"))
     done = command(BIN / "ganzoo", *words, cwd=folder, **environment)
     assert not fired.exists(), done.stderr
@@ -204,7 +207,7 @@ def mine(tmp_path, job):
         ("results/runs.jsonl", "notes.txt"),
         ("results/scores.jsonl", "new.txt"),
         ("results/.runs.jsonl.lock", "notes.txt"),
-        ("results/PICTURE", "notes.txt"),
+        pytest.param("results/PICTURE", "notes.txt", marks=pytest.mark.full),
         ("runs", ""),
         ("runs/bench", ""),
         ("runs/bench/tiny", ""),

@@ -124,6 +124,7 @@ def test_names_do_not_steer_the_terminal(healthy, tmp_path):
     assert "do\\x1b[2Jne" in told
 
 
+@pytest.mark.full
 def test_a_collapsed_run_is_collapsed_and_nothing_else_once_it_is_old_enough(collapsed, aged):
     young = diagnosis(aged(collapsed, 20))
     assert (young["verdict"], young["findings"]) == ("young", [])
@@ -131,6 +132,7 @@ def test_a_collapsed_run_is_collapsed_and_nothing_else_once_it_is_old_enough(col
     assert kinds(aged(collapsed, 2 * YOUNG)) == ["collapse"]
 
 
+@pytest.mark.full
 def test_a_saturated_run_is_told_from_a_collapsed_one(saturated):
     found = kinds(saturated)
     assert found[0] == "saturation"
@@ -170,7 +172,7 @@ def test_a_step_that_breaks_the_weights_is_never_saved_though_no_loss_has_seen_i
     assert "It had no checkpoint yet." in diagnosis(run.path)["findings"][0]["sentence"]
 
 
-@pytest.mark.parametrize("state", ["healthy", "saturated"])
+@pytest.mark.parametrize("state", ["healthy", pytest.param("saturated", marks=pytest.mark.full)])
 def test_a_run_ends_with_its_diagnosis(state, request, aged, capsys):
     run = RunFolder.open(aged(request.getfixturevalue(state), 20))
     with RunProgress() as progress:

@@ -55,7 +55,7 @@ METRICS = "evaluate.metrics=[fid@mnist-cnn, coverage@mnist-cnn, recall@mnist-cnn
 def tuned(tmp_path_factory):
     """A run with validation images."""
     path = tmp_path_factory.mktemp("protocol") / "tuned"
-    invoke("run", "vanilla-mnist", *settings("dataset.validation=10000", METRICS), "--out", path, "--json")
+    invoke("run", "vanilla-mnist", *settings("dataset.validation=1000", METRICS), "--out", path, "--json")
     return path
 
 
@@ -96,7 +96,7 @@ def test_without_labels_all_images_are_one_class():
 def test_a_run_with_validation_images_is_scored_against_them_and_reported_against_test_images(tuned):
     run = RunFolder.open(tuned)
     assert {score["protocol"]["split"] for score in run.final_scores()} == {"validation"}
-    assert {score["protocol"]["validation"] for score in run.final_scores()} == {10_000}
+    assert {score["protocol"]["validation"] for score in run.final_scores()} == {1000}
     before = {score["metric"]: score["value"] for score in run.final_scores()}
     own = json.loads(invoke("eval", tuned, "--json").stdout)["scores"]
     assert {score["metric"]: score["value"] for score in own} == before
@@ -108,10 +108,10 @@ def test_a_run_with_validation_images_is_scored_against_them_and_reported_agains
 def test_validation_images_change_what_is_trained_on_and_none_change_nothing(tuned, zoo, tmp_path):
     from ganzoo.config.identity import training_digest
 
-    plain, apart = (load_recipe("vanilla-mnist", zoo, more) for more in ([], ["dataset.validation=10000"]))
+    plain, apart = (load_recipe("vanilla-mnist", zoo, more) for more in ([], ["dataset.validation=1000"]))
     assert training_digest(plain) != training_digest(apart)
     assert "validation" not in plain.to_yaml()
-    assert yaml.safe_load((tuned / "recipe.yaml").read_text())["dataset"] == {"name": "mnist", "validation": 10_000}
+    assert yaml.safe_load((tuned / "recipe.yaml").read_text())["dataset"] == {"name": "mnist", "validation": 1000}
     assert load_recipe("vanilla-mnist", zoo, ["dataset.validation=7", "dataset.name=kmnist"]).dataset.validation == 7
 
 

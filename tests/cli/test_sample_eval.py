@@ -360,6 +360,7 @@ def test_a_run_has_no_border_to_cut_off(app, tmp_path):
         invoke(app, "eval", "zoo:any", "--crop")
 
 
+@pytest.mark.full
 def test_another_split_is_another_protocol(app, here):
     (test,) = scores_of(app, "cli_noise:noise", *FID, "--samples", 50)
     (train,) = scores_of(app, "cli_noise:noise", *FID, "--samples", 50, "--split", "train")

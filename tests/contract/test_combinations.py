@@ -20,7 +20,7 @@ from ganzoo.training.trainer import Trainer
 ZOO = load_zoo()
 ON_LOGITS = [entry.name for entry in ZOO.losses if not isinstance(entry.create(), Objective)]
 SEEDS = range(100)
-ALWAYS = 25
+ALWAYS = 12
 """So many in every run of the tests, all of them in .ci/full."""
 BUILT = 50
 MIN_VALID = 30

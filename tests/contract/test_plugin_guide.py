@@ -108,6 +108,7 @@ def test_every_snippet_passes_its_checks_trains_and_scores(installed: Path, tmp_
             "dataset my-letters",
             "discriminator my-small",
             "encoder my-flat",
+            "extractor my-filters",
             "loss my-autoencoder",
             "metric my-mean-gap",
             "recipe my-autoencoder-mnist",

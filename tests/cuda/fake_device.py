@@ -266,7 +266,7 @@ def problems(recipe: Any, zoo: Any, dataset: Any, plant: str | None) -> list[str
         groups = [group for optimizer in trainer.optimizers.values() for group in optimizer.inner.param_groups]
         passing = [*trainer.meters._sums.values(), *trainer.gradients._sums.values()]
         passing += tensors([(group["lr"], group.get("betas")) for group in groups])
-        passing += [] if trainer.schedules.setters == () else trainer.objective.buffers()
+        passing += trainer.objective.buffers() if trainer.schedules else []
         passing += [] if trainer.ema is None else trainer.ema.networks.buffers()
         held |= {place(tensor) for tensor in passing}
         found = [f"a step makes a copy: {copy}" for copy in dict.fromkeys(watch.copies)]

@@ -1,11 +1,14 @@
 """What a dataset may hold: pictures of 256 levels, or points that are not quantised."""
 
+import numpy as np
 import pytest
 import torch
 
 from ganzoo import Images, Points
 from ganzoo.api.dataset import ImageDataset
+from ganzoo.data import load_part
 from ganzoo.errors import GanzooError
+from ganzoo.registry.registry import Entry
 
 
 def points(*values: float, shape: tuple[int, ...] = (1, 1, 2)) -> torch.Tensor:
@@ -63,3 +66,41 @@ def test_labels_without_a_class_are_refused(labels, classes, sentence):
     with pytest.raises(GanzooError, match=rf"'odd' \(test\) returned {sentence}"):
         ImageDataset("odd", "test", images, torch.tensor(labels), classes)
     assert ImageDataset("odd", "test", images, torch.tensor([0, 1, 1]), classes).labels is not None
+
+
+@pytest.mark.parametrize(
+    ("what", "sentence"),
+    [
+        ({"images": np.zeros((2, 1, 4, 4), np.uint8)}, "'images' as ndarray"),
+        ({"labels": [0, 1]}, "'labels' as list"),
+        ({"labels": np.zeros(2, np.int64)}, "'labels' as ndarray"),
+        ({"columns": {"source": [0, 1]}}, "'source' as list"),
+    ],
+)
+def test_what_is_no_tensor_is_named(what, sentence):
+    with pytest.raises(
+        GanzooError, match=rf"'odd' \(test\) returned {sentence}, not as a tensor\. Use torch\.from_numpy"
+    ):
+        ImageDataset(**{"name": "odd", "split": "test", "images": torch.zeros(2, 1, 4, 4, dtype=torch.uint8), **what})
+
+
+def test_classes_without_names_are_called_by_their_numbers():
+    images = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+    found = ImageDataset("plain", "train", images, torch.tensor([2, 0, 0]))
+    assert found.classes == ("0", "1", "2")
+    assert found.rows(torch.tensor([1])).classes == found.classes
+    with pytest.raises(GanzooError, match="'odd'.*has labels up to 1,000,000, which would be more than"):
+        ImageDataset("odd", "train", images, torch.tensor([0, 1, 10**6]))
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "part"), [("odd", "train", "test"), ("odd", "test", "validation"), ("even", "train", "train")]
+)
+def test_a_dataset_that_returns_another_one_or_another_split_is_refused(name, split, part):
+    def factory(asked, folder):
+        return ImageDataset(name, split, torch.zeros(4, 1, 4, 4, dtype=torch.uint8))
+
+    entry = Entry("dataset", "odd", factory, "x", None, "tests", "0")
+    asked = "test" if part == "test" else "train"
+    with pytest.raises(GanzooError, match=rf"The dataset 'odd' returned '{name}' \({split}\) for its {asked} split\."):
+        load_part(entry, {}, None, part, validation=2)

@@ -157,9 +157,9 @@ def test_a_torch_dataset_keeps_its_classes_and_split(noise):
         (Pairs([torch.zeros(1, 8, 8), torch.zeros(1, 9, 8)], torch.zeros(2)), "differ in size"),
         ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0.9, 1.0])), "The labels are of type float32"),
         ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([True, False])), "The labels are of type bool"),
-        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([-1, 1])), "labels from -1 to 1 for 2 classes"),
-        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])), "labels go up to 1,000,000,000"),
-        (TensorDataset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])), "labels go up to 1,000"),
+        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([-1, 1])), "labels from -1 to 1"),
+        ((torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])), "labels up to 1,000,000,000"),
+        (TensorDataset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 10**9])), "labels up to 1,000"),
         (
             TensorDataset(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([1.0, 0.7])),
             "item 0 has the target 1.0",

@@ -1,16 +1,20 @@
 """Scores with floor and protocol, from a toy zoo."""
 
 import json
+import random
+import sys
 import threading
 from dataclasses import replace
 from functools import partial
+from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 
 from ganzoo import ImageDataset, ModelMetric
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation import reference, torch_fidelity
+from ganzoo.evaluation import intervals, reference, requests, torch_fidelity
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.protocol import comparable, describe, identity
@@ -23,9 +27,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def few_subsets(monkeypatch):
-    """How closely KID is estimated is tested elsewhere."""
+def few_draws(monkeypatch):
+    """How closely KID is estimated, and how wide intervals are, is tested elsewhere."""
     monkeypatch.setattr(torch_fidelity, "KID_SUBSETS", 4)
+    monkeypatch.setattr(intervals, "ROUNDS", 3)
 
 
 def evaluator_of(toy_zoo, metrics=("fid@tiny",), **options):
@@ -48,6 +53,7 @@ def test_a_protocol_names_all_that_the_score_depends_on(toy_zoo, extractor, nois
         "metric": "fid",
         "extractor": "tiny",
         "extractor_digest": extractor.digest,
+        "extractor_code": code_of("tiny", toy_zoo),
         "dataset": "toy",
         "dataset_options": {"shift": 0},
         "split": "test",
@@ -413,7 +419,7 @@ def test_parts_of_a_dataset_are_loaded_once_for_all_extractors(toy_zoo, noise, e
         pass
 
     toy_zoo.extractors.add(Entry("extractor", "second", Second, "x", None, "tests", "0"))
-    entry = Entry("dataset", "toys", counted, "x", None, "tests", "0")
+    entry = Entry("dataset", "toy", counted, "x", None, "tests", "0")
     metrics = [f"{metric}@{name}" for metric in ("fid", "accuracy", "memorisation") for name in ("tiny", "second")]
     evaluator = Evaluator(metrics, entry, {}, None, toy_zoo, CPU, anyway=True)
     for n in (100, 200):
@@ -460,8 +466,37 @@ def test_features_that_other_code_computed_are_not_taken_from_the_cache(toy_zoo,
 def test_the_cached_features_of_ganzoo_s_own_extractors_outlive_its_versions(toy_zoo, extractor):
     toy_zoo.extractors.add(Entry("extractor", "own", type(extractor), "x", None, "own", "ganzoo-bench 1.2"))
     assert code_of("own", toy_zoo) == {}
-    assert code_of("tiny", toy_zoo) == {"plugin": "tests 0"}
+    evaluator = evaluator_of(toy_zoo, ["fid@own"])
+    assert "extractor_code" not in evaluator.protocol(evaluator.requests[0], 50)
     assert code_of("inception-v3-compat", toy_zoo) == {"torch_fidelity": torch_fidelity_version()}
+
+
+def test_neither_features_nor_scores_outlive_the_code_of_a_plugin_s_extractor(
+    toy_zoo, extractor, tmp_path, monkeypatch
+):
+    class Edited(type(extractor)):
+        __module__ = "edited.networks"
+
+    package, file = ModuleType("edited"), tmp_path / "edited" / "networks" / "scale.py"
+    package.__path__ = [str(tmp_path / "edited")]
+    monkeypatch.setitem(sys.modules, "edited", package)
+    file.parent.mkdir(parents=True)
+    file.write_text("SCALE = 1\n")
+    toy_zoo.extractors.add(Entry("extractor", "edited", partial(Edited, seed=1), "x", None, "them", "them 0.1"))
+
+    def look():
+        evaluator = evaluator_of(toy_zoo, ["fid@edited"])
+        return evaluator.reference.real("edited").key, evaluator.protocol(evaluator.requests[0], 50)
+
+    before = look()
+    assert before[1]["extractor_code"]["plugin"] == "them 0.1"
+    file.write_text("SCALE = 255\n")
+    assert look() == before  # this process has imported the code as it was
+    requests._source.cache_clear()
+    after = look()
+    assert after[0] != before[0]
+    with pytest.raises(GanzooError, match=r"extractor_code\.source"):
+        comparable(before[1], after[1])
 
 
 @pytest.mark.parametrize(
@@ -545,6 +580,42 @@ def test_a_metric_that_gives_no_number_is_named(toy_zoo, noise, brightness, valu
 
     toy_zoo.metrics.add(replace(brightness, factory=Undefined))
     with pytest.raises(GanzooError, match=f"The metric 'brightness@tiny' gave {value}"):
+        evaluator_of(toy_zoo, ["brightness@tiny"]).score(noise(50))
+
+
+def test_a_metric_that_seeds_and_draws_moves_no_random_numbers_of_the_training(toy_zoo, noise, brightness):
+    class Drawing(brightness.factory):
+        def compute(self, inputs):
+            drawn = torch.rand(())
+            torch.manual_seed(1)
+            random.seed(1)
+            np.random.seed(1)
+            return super().compute(inputs) + drawn
+
+    def state():
+        return torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())
+
+    toy_zoo.metrics.add(replace(brightness, factory=Drawing))
+    evaluator, before = evaluator_of(toy_zoo, ["brightness@tiny"]), state()
+    first = evaluator.score(noise(50))
+    assert state() == before
+    torch.rand(1)
+    assert evaluator.score(noise(50)) == first
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [lambda i: i.fake.values, lambda i: i.fake.logits, lambda i: i.real.features.values],
+    ids=["samples", "logits", "real images"],
+)
+def test_a_metric_that_changes_what_others_share_is_named(toy_zoo, noise, brightness, changed):
+    class Clamping(brightness.factory):
+        def compute(self, inputs):
+            changed(inputs).clamp_(max=0)
+            return 0.0
+
+    toy_zoo.metrics.add(replace(brightness, factory=Clamping))
+    with pytest.raises(GanzooError, match=r"'brightness@tiny' changes the features it is given\. .*values\.clone"):
         evaluator_of(toy_zoo, ["brightness@tiny"]).score(noise(50))
 
 
@@ -686,7 +757,7 @@ def test_a_cached_floor_belongs_to_its_labels_and_its_formulas(toy_zoo, noise, c
         found = split_of(toy_zoo, split)
         return replace(found, labels=(found.labels + turned) % 4)
 
-    entry = Entry("dataset", "toys", changing, "x", None, "tests", "0")
+    entry = Entry("dataset", "toy", changing, "x", None, "tests", "0")
 
     def floors():
         found = Evaluator(["accuracy@tiny", "fid@tiny"], entry, {}, None, toy_zoo, CPU, anyway=True)

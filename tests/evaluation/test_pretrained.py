@@ -17,13 +17,12 @@ from torch_fidelity import feature_extractor_clip as clip
 from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
 from ganzoo import ImageDataset
-from ganzoo.config.schema import FOREIGN_EXTRACTORS
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.requests import find_extractor
 from ganzoo.registry.loading import Zoo
-from ganzoo.registry.registry import Entry
+from ganzoo.registry.registry import FOREIGN_EXTRACTORS, Entry
 
 CPU = torch.device("cpu")
 FILE = "weights-inception-2015-12-05-{}.pth"

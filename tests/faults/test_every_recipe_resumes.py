@@ -17,10 +17,13 @@ from ganzoo.training.trainer import Trainer
 
 ZOO = load_zoo()
 TRAINED_BY_OTHERS = (
-    *("*-gpu", "baseline-*", "vanilla-grid", "vanilla-stacked-mnist", "pacgan-stacked-mnist"),
+    *("*-gpu", "baseline-*", "vanilla-grid", "vanilla-stacked-mnist", "pacgan-stacked-mnist", "cgan-mnist"),
     *("f-gan-[hjprt]*", "relativistic-average-*", "least-squares-mnist", "softmax-mnist", "boundary-seeking-mnist"),
+    *("hinge-mnist", "projection-mnist", "flagship-mnist", "minibatch-stddev-mnist", "label-smoothing-mnist"),
+    *("feature-matching-mnist", "geometric-mnist", "zero-centred-penalty-mnist", "lipschitz-penalty-mnist"),
+    *("wgan-div-mnist", "orthogonal-mnist", "balanced-consistency-mnist", "latent-consistency-mnist"),
 )
-"""Recipes whose parts other recipes have too, but for losses without a state (tests/contract/test_losses.py)."""
+"""Recipes whose parts other recipes have too, but for some without a state (tests/contract/test_losses.py)."""
 BATCH_SIZES = (8, 16, 32)
 """Each recipe trains with the smallest that it accepts."""
 

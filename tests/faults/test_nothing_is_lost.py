@@ -115,10 +115,13 @@ def test_three_evaluations_that_append_to_one_file_lose_nothing(run, tmp_path):
     )
 
 
-def test_a_full_disk_adds_no_score_and_says_so(run, tmp_path):
+@pytest.mark.parametrize("lines", [0, pytest.param(1000, marks=pytest.mark.full)])
+def test_a_full_disk_adds_no_score_and_says_so(run, tmp_path, lines):
+    """To ``--out``, a file of a thousand lines is larger than the limit; one that has to be made has room."""
     scores, out = run / "scores.jsonl", tmp_path / "out.jsonl"
     before = scores.read_bytes()
-    out.write_bytes(b'{"metric": "mine"}\n' * 100)
+    if lines:
+        out.write_bytes(b'{"metric": "mine"}\n' * lines)
     n = len(RunFolder.open(run).scores())
     # Room for one whole score and a part of the next.
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (len(before) + len(before) // n + 300,) * 2)
@@ -130,9 +133,8 @@ def test_a_full_disk_adds_no_score_and_says_so(run, tmp_path):
     assert f"None of the {n} scores were added to {run} (File too large)" in told
     assert "Traceback" not in told
     assert scores.read_bytes() == before
-    # The other file had room, or none either: what is said of it is true as well.
-    added = len(out.read_bytes().splitlines()) - 100
-    assert added == (0 if f"None of the {n} scores were written to {out}" in told else n)
+    assert len(out.read_bytes().splitlines()) == (lines or n)
+    assert (f"None of the {n} scores were written to {out} (File too large)" in told) == bool(lines)
 
 
 def test_a_device_that_is_full_is_one_sentence_and_gets_no_lock(run, ganzoo):

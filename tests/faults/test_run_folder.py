@@ -205,7 +205,7 @@ def test_one_run_leaves_the_number_of_threads_as_it_was(zoo, tmp_path):
 
 
 def test_a_tracker_that_fails_at_its_end_leaves_a_finished_run_and_closes_the_others(recipe, zoo, tmp_path):
-    closed = []
+    closed, said = [], []
 
     class Fails(Tracker):
         def log(self, event):
@@ -216,10 +216,43 @@ def test_a_tracker_that_fails_at_its_end_leaves_a_finished_run_and_closes_the_ot
             raise OSError("no connection")
 
     trackers = [Fails(), Fails()]
-    with pytest.raises(OSError, match="no connection"):
-        start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(trackers=trackers))
+    start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(trackers=trackers, log=said.append))
     assert {status for _, status in closed} == {"done"}
     assert {tracker for tracker, _ in closed} == set(trackers)
+    assert len([one for one in said if "The tracker 'Fails' failed (OSError: no connection)." in one]) == 2
+
+
+@pytest.mark.parametrize("method", ["log", "picture"])
+def test_a_tracker_that_fails_is_named_once_and_gets_nothing_more_while_the_run_goes_on(recipe, zoo, tmp_path, method):
+    told, said = [], []
+
+    class Notes(Tracker):
+        def log(self, record):
+            told.append((self, "log"))
+            if method == "log" and self is failing:
+                raise BrokenPipeError("no\nconnection")
+
+        def picture(self, images, path):
+            told.append((self, "picture"))
+            if method == "picture" and self is failing:
+                raise TimeoutError
+
+        def close(self):
+            told.append((self, "close"))
+            if self is failing:
+                raise OSError("no connection either")
+
+    failing, other = Notes(), Notes()
+    callbacks = Callbacks(trackers=[failing, other], log=said.append)
+    run = start(recipe, zoo, tmp_path / "run", callbacks=callbacks)
+    assert run.info["status"] == "done"
+    cause = "BrokenPipeError: no connection" if method == "log" else "TimeoutError"
+    assert [sentence for sentence in said if "tracker" in sentence] == [
+        f"The tracker 'Notes' failed ({cause}). It gets nothing more; the run itself is not affected."
+    ]
+    calls = [call for tracker, call in told if tracker is failing]
+    assert calls[calls.index(method) + 1 :] == ["close"]
+    assert told.count((other, "log")) == len(run.events()) - 1  # all but the start
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 bytes")])

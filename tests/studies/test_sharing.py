@@ -44,6 +44,7 @@ class Following(Watcher):
         self.begun.append(job.seed)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # longer than its own waits together
 def test_workers_share_a_matrix_and_one_that_is_killed_loses_and_doubles_nothing(zoo, tmp_path):

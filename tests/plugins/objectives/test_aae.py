@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
@@ -58,6 +59,7 @@ def test_codes_are_judged_with_their_labels() -> None:
     assert not torch.allclose(logits[0], logits[1])
 
 
+@pytest.mark.full
 def test_codes_of_digits_come_to_look_like_the_prior_s(mnist: ImageDataset) -> None:
     spec, objective = Spec((1, 28, 28), GaussianPrior(dim=2)), AdversarialAutoencoder(hidden=[64])
     networks = built(objective, spec, hidden=128)

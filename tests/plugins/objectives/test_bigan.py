@@ -77,6 +77,7 @@ def test_each_phase_reaches_its_roles_alone(objective: Callable[[], BiGAN]) -> N
         assert learned == touched == set(phase.trains)
 
 
+@pytest.mark.full
 def test_the_encoder_inverts_the_generator(mnist: ImageDataset) -> None:
     """A short training on digits: codes that generated the images are found again, better than by guessing."""
     spec, objective = Spec((1, 28, 28), UniformPrior(dim=2)), BiGAN(hidden=[128])

@@ -252,6 +252,7 @@ def test_the_test_error_is_the_share_of_wrong_classes_and_its_interval_a_proport
     assert measured(metric, 0) == (0, share_interval(0, 100))
 
 
+@pytest.mark.full
 def test_a_hundred_labels_classify_most_test_digits(zoo: Zoo, mnist: ImageDataset, mnist_test: ImageDataset) -> None:
     settings = [
         "networks.generator={name: mlp, hidden: [64]}",

@@ -62,6 +62,7 @@ def test_half_precision_still_learns_from_ink_it_was_sure_to_be_paper() -> None:
     assert torch.allclose(head.bias.grad, torch.full((16,), -2.0), atol=1e-3)
 
 
+@pytest.mark.full
 def test_the_bound_falls_on_digits(mnist: ImageDataset) -> None:
     spec, objective = Spec((1, 28, 28), GaussianPrior(dim=8)), VAE()
     networks = built(objective, spec, hidden=128)
