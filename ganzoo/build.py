@@ -23,7 +23,7 @@ from ganzoo.api.dataset import Modality
 from ganzoo.api.objective import Objective, Spec
 from ganzoo.api.reading import machine_memory
 from ganzoo.config.schema import Recipe
-from ganzoo.errors import GanzooError, foreign_code
+from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.registry.loading import Zoo
 from ganzoo.registry.registry import CHECK_OPTIONS, contained
 
@@ -87,10 +87,32 @@ def assemble(
     loss = f"loss '{recipe.loss.name}'"
     with contained(f"The {loss} could not build its own networks", CHECK_OPTIONS), memory_guard(loss):
         networks.update(objective.bind(spec, dict(networks.items())))
+    if not hasattr(objective, "spec"):
+        raise GanzooError(f"The {loss} has no spec after its bind.", "Call super().bind(spec, networks) first in it.")
+    for attribute in ("samples_with", "generates_from"):
+        if isinstance(value := getattr(objective, attribute), str):
+            raise GanzooError(f"The {loss} has {attribute} = {value!r}.", f"Write ({value!r},).")
+    require_roles(f"The {loss} samples with", objective.samples_with, networks)
     assembly = Assembly(spec, objective, networks)
     _probe(assembly, recipe)
     use_channels_last(networks, lambda: _probe(assembly, recipe))
     return assembly
+
+
+def require_roles(what: str, roles: Iterable[str], networks: nn.ModuleDict) -> None:
+    """Refuse a role that no network has.
+
+    Args:
+        what: The start of the sentence: "The phase 'x' trains".
+        roles: The roles that an objective names.
+        networks: All networks, by role.
+
+    Raises:
+        GanzooError: One of them has no network.
+    """
+    for role in roles:
+        if role not in networks:
+            raise GanzooError(f"{what} '{role}', and there is no such network.", nearest(role, networks))
 
 
 def build_spec(
@@ -240,9 +262,19 @@ def check_memory(name: str, build: Callable[[], object], memory: int | None = No
 
 def takes_label(network: nn.Module) -> bool:
     """Whether a network's forward takes a label, as its second argument by position."""
+    parameters = _positional(network)
+    return len(parameters) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+def needs_label(network: nn.Module) -> bool:
+    """Whether a network's forward has no default for the label."""
+    second = _positional(network)[1:2]
+    return any(p.kind is not p.VAR_POSITIONAL and p.default is p.empty for p in second)
+
+
+def _positional(network: nn.Module) -> list[inspect.Parameter]:
     parameters = inspect.signature(network.forward).parameters.values()
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
 
 
 def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
@@ -270,7 +302,8 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
         GanzooError: A network fails or returns a wrong shape, or the dataset lacks a column.
     """
     spec, objective, networks = assembly.spec, assembly.objective, dict(assembly.networks.items())
-    listed = ", ".join(f"{role} '{config.name}'" for role, config in recipe.networks.items())
+    named = {f"{role} '{config.name}'": networks[role] for role, config in recipe.networks.items()}
+    listed = ", ".join(named)
     shapes = dict(spec.columns)
     for column in objective.generates_from:
         if column not in shapes:
@@ -279,10 +312,19 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
                 f"'{recipe.dataset.name}' does not have.",
                 "Choose a dataset with this column.",
             )
+    needing = [] if spec.classes else [name for name, network in named.items() if needs_label(network)]
 
     def expect(what: str, shape: tuple[int, ...], forward: Callable[[], Tensor]) -> Tensor:
-        with foreign_code(f"The networks {listed} fail to produce {what}", SIZES_FROM_SPEC):
-            output = forward()
+        try:
+            with foreign_code(f"The networks {listed} fail to produce {what}", SIZES_FROM_SPEC):
+                output = forward()
+        except GanzooError as error:
+            if not needing or not isinstance(error.__cause__, TypeError):
+                raise
+            raise GanzooError(
+                f"The {needing[0]} needs labels, but the recipe '{recipe.name}' is unconditional.",
+                "Set conditional: true, or choose another network.",
+            ) from error
         if not isinstance(output, Tensor):
             raise GanzooError(
                 f"The networks {listed} produce {what} of type {type(output).__name__}.", "Return a tensor."

@@ -9,12 +9,13 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from ganzoo import Images
+from ganzoo import Images, Objective, Phase
 from ganzoo.build import _add_spectral_norm, assemble, check_memory, use_channels_last
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 from ganzoo.training.optim import RoleOptimizer
+from ganzoo.training.step import phase_groups
 
 
 def network():
@@ -209,6 +210,10 @@ def test_spectral_norm_takes_every_kind_of_convolution():
     [
         (lambda self, z: {}["image"], "fail to produce images: KeyError: 'image'"),
         (lambda self, z: [z], "produce images of type list"),
+        (
+            lambda self, z, label: z,
+            "generator 'mistaken' needs labels, but the recipe 'vanilla-mnist' is unconditional. Set conditional: true",
+        ),
     ],
 )
 def test_a_plugin_s_mistake_is_a_sentence_before_training(zoo, forward, words):
@@ -226,3 +231,54 @@ def test_a_plugin_s_mistake_is_a_sentence_before_training(zoo, forward, words):
             assemble(recipe.model_copy(update={"networks": networks}), zoo, Images(1, 28, 28), 10)
     finally:
         zoo.generators.discard("mistaken")
+
+
+def grouped(recipe, zoo):
+    """What a training does with an objective before its first step."""
+    assembly = assemble(recipe, zoo, Images(1, 28, 28), 10)
+    return phase_groups(assembly.objective.phases(), recipe, assembly.networks)
+
+
+class Forgetful(Objective):
+    """Like a game, with a slip of its author's."""
+
+    def __init__(self, *, slip: str = "") -> None:
+        super().__init__()
+        self.slip = slip
+
+    @property
+    def samples_with(self):
+        return {"misspelt": ("generater",), "text": "generator"}.get(self.slip, ("generator",))
+
+    def bind(self, spec, networks):
+        return {} if self.slip == "bind" else super().bind(spec, networks)
+
+    def phases(self):
+        role = "generater" if self.slip == "phase" else "generator"
+        main = Phase("main", (role,), lambda networks, batch: {})
+        return [main, main] if self.slip == "twice" else [main]
+
+
+@pytest.mark.parametrize(
+    ("slip", "sentence"),
+    [
+        ("bind", "The loss 'forgetful' has no spec after its bind. Call super().bind(spec, networks) first in it."),
+        ("text", "The loss 'forgetful' has samples_with = 'generator'. Write ('generator',)."),
+        (
+            "misspelt",
+            "The loss 'forgetful' samples with 'generater', and there is no such network. Did you mean 'generator'?",
+        ),
+        ("phase", "The phase 'main' trains 'generater', and there is no such network. Did you mean 'generator'?"),
+        ("twice", "The phase 'main' is listed twice. Set its repeat instead."),
+    ],
+)
+def test_a_slip_in_an_objective_is_a_sentence_before_training(zoo, slip, sentence):
+    recipe = load_recipe("vanilla-mnist", zoo, ["train.share_fakes=false"])
+    recipe = recipe.model_copy(update={"loss": recipe.loss.model_copy(update={"name": "forgetful", "options": {}})})
+    zoo.losses.add(Entry("loss", "forgetful", lambda: Forgetful(slip=slip), "A slip", None, "tests", "0"))
+    try:
+        with pytest.raises(GanzooError) as caught:
+            grouped(recipe, zoo)
+    finally:
+        zoo.losses.discard("forgetful")
+    assert str(caught.value) == sentence

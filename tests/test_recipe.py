@@ -666,7 +666,7 @@ def test_a_function_that_makes_an_extractor_has_its_domains():
     made = []
 
     class OfFoo(Extractor):
-        domains = ("foo",)
+        shape, width, domains = (1, 8, 8), 3, ("foo",)
 
         def __init__(self):
             super().__init__()

@@ -12,7 +12,7 @@ import pytest
 from pydantic import Field
 from torch import nn
 
-from ganzoo.api.metric import Metric
+from ganzoo.api.metric import Extractor, Metric
 from ganzoo.errors import GanzooError, StopAtOnce
 from ganzoo.registry.registry import KINDS, Entry, Registry, one_kind
 
@@ -122,6 +122,24 @@ def test_a_metric_s_class_says_what_its_values_mean(has, lacks):
         assert "thing" in registered(entry(factory, kind="metric"), kind="metric")
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("extractor", "inception-v3-compat"), ("metric", "all"), ("metric", "headline")]
+)
+def test_names_of_ganzoo_s_own_are_refused(kind, name):
+    sentence = refusal(registered(kind=kind).add, entry(kind=kind, name=name))
+    assert sentence == f"The {kind} '{name}' has a name of ganzoo's own. Rename it."
+    assert name in registered(entry(name=name))  # means nothing elsewhere
+
+
+@pytest.mark.parametrize(("base", "kind", "lacks"), [(Extractor, "extractor", "width"), (Metric, "metric", "range")])
+def test_what_is_made_has_the_attributes_of_its_kind(base, kind, lacks):
+    made = type("Made", (base,), {"shape": (1, 8, 8), "better": "lower", "compute": lambda self, inputs: 0.0})
+    sentence = refusal(entry(lambda: made(), kind=kind).create)
+    assert sentence.endswith(f"has no attribute '{lacks}'. Set it in its class.")
+    complete = type("Complete", (made,), {"width": 3, "range": "0 and up"})
+    assert isinstance(entry(lambda: complete(), kind=kind).create(), complete)
+
+
 def test_kinds_are_known_in_singular_and_plural():
     for kind, plural in KINDS.items():
         assert one_kind(kind) == one_kind(plural) == one_kind(plural.upper()) == kind
@@ -209,6 +227,34 @@ def test_values_of_another_type_are_refused(option, given, expected):
 def test_an_unknown_option_leads_to_the_nearest():
     expected = "The loss 'thing' has no option 'hiden'. Did you mean 'hidden'?"
     assert refusal(entry(sizes).check, {"hiden": [1]}) == expected
+
+
+@dataclass
+class Positional:
+    margin: float = 1.0
+
+
+@pytest.mark.parametrize(
+    ("factory", "kind", "positional"),
+    [
+        (Positional, "loss", ("margin",)),
+        (lambda split, folder=None, size=3: size, "dataset", ("size",)),
+        (lambda spec, width=3: width, "generator", ("width",)),
+        (lambda spec, *layers, **options: spec, "generator", ()),
+        (sizes, "generator", ()),
+        (dict, "loss", ()),
+    ],
+)
+def test_what_was_probably_meant_as_an_option_is_known(factory, kind, positional):
+    assert entry(factory, kind=kind).options.positional == positional
+
+
+def test_a_positional_parameter_is_told_from_a_misspelt_option():
+    sentence = refusal(entry(Positional).check, {"margin": 2.0})
+    assert sentence == (
+        "The loss 'thing' has no option 'margin'. It is a positional parameter, which no recipe can set. "
+        "Put `*` before it (in a dataclass: kw_only=True)."
+    )
 
 
 def test_every_mistake_is_told_at_once():

@@ -127,8 +127,9 @@ def main() -> None:
         _exit(str(error), error.exit_code)
     except KeyboardInterrupt:
         _exit("Interrupted.", INTERRUPTED)
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         _drop_output()
+        _exit_with_plugin(error)
         sys.exit(1)
     except OSError as error:
         if error.errno in NO_SPACE:
@@ -141,6 +142,7 @@ def main() -> None:
             what, remedy = error.filename or "a file", "Check its permissions, or choose another folder."
             _exit(f"Cannot open {what}: {error.strerror}. {remedy}", 1)
         if error.filename is None:
+            _exit_with_plugin(error)
             raise
         _exit(one_line(f"{error.filename} cannot be read or written: {error.strerror}."), 1)
     except UnicodeEncodeError as error:  # a path or value that was to be written into a file

@@ -256,7 +256,7 @@ class Arguments:
     def metric_names(self, default: Sequence[str], dataset: str, zoo: Zoo) -> Sequence[str]:
         """The metrics, or every metric of their extractors; ``headline`` stands for those of the dataset."""
         from ganzoo.config.checking import required_headline
-        from ganzoo.config.schema import HEADLINE
+        from ganzoo.registry.registry import HEADLINE
 
         names = [
             one

@@ -210,7 +210,7 @@ def _parameter_counts(recipe: Recipe, zoo: Zoo) -> dict[str, int] | None:
     assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
     # As before a training: only now are all networks and phases known, since a loss may add some.
     refuse_other_roles(recipe, assembly.networks)
-    phase_groups(assembly.objective.phases(), recipe)
+    phase_groups(assembly.objective.phases(), recipe, assembly.networks)
     return assembly.parameter_counts()
 
 

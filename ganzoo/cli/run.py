@@ -209,13 +209,13 @@ def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.start import CHANGEABLE
-    from ganzoo.runs.weights import differing, pinned
+    from ganzoo.runs.weights import differing, pinned_as_begun
 
     status, zoo = _status(folder), load_zoo()
     if status == NEW:
         return NEW, []
     begun = RunFolder.open(folder).recipe(zoo)
-    asked, _ = pinned(_recipe(recipe, data, overrides, zoo), zoo)
+    asked = pinned_as_begun(_recipe(recipe, data, overrides, zoo), begun, zoo)
     if not same_training(asked, begun):
         raise GanzooError(
             f"The run {folder} was started with other settings.", "Give another --out, or the same command as before."

@@ -17,15 +17,13 @@ from pydantic import Field, ValidationError
 
 from ganzoo.api.objective import Objective
 from ganzoo.config.schema import (
-    FOREIGN_EXTRACTORS,
-    HEADLINE,
     Component,
     Recipe,
     ScheduleConfig,
     is_schedule,
 )
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.registry import NETWORK_KINDS, Entry, Options, check_domains
+from ganzoo.registry.registry import FOREIGN_EXTRACTORS, HEADLINE, NETWORK_KINDS, Entry, Options, check_domains
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant
 
 if TYPE_CHECKING:
@@ -119,7 +117,8 @@ def _filled(
     # Datasets and networks also have keys of ganzoo's own.
     if type(component) is Component and not entry.options.types:
         none = f"The {kind} '{component.name}' takes no options"
-        found += [ValidationIssue(path, none, f"Remove '{key}'.", key, whole=True) for key in component.options]
+        hints = {key: entry.options.unknown(key, f"Remove '{key}'.") for key in component.options}
+        found += [ValidationIssue(path, none, hint, key, whole=True) for key, hint in hints.items()]
         return component
     scheduled: Sequence[str] = ("weight",) if kind == "regularizer" else ()
     if kind == "augmentation":

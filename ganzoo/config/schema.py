@@ -23,27 +23,6 @@ from pydantic_core import PydanticCustomError
 from ganzoo.api.bounds import EverySteps, ImageCount
 from ganzoo.registry import strict
 
-FOREIGN_EXTRACTORS = (
-    "inception-v3-compat",
-    "dinov2-vit-s-14",
-    "dinov2-vit-b-14",
-    "dinov2-vit-l-14",
-    "dinov2-vit-g-14",
-    "clip-rn50",
-    "clip-rn101",
-    "clip-rn50x4",
-    "clip-rn50x16",
-    "clip-rn50x64",
-    "clip-vit-b-32",
-    "clip-vit-b-16",
-    "clip-vit-l-14",
-    "clip-vit-l-14-336px",
-)
-"""Extractors that torch-fidelity brings instead of a plugin."""
-
-HEADLINE = "headline"
-"""Among ``evaluate.metrics``: the headline metrics of the recipe's dataset."""
-
 MetricName = Annotated[str, Field(min_length=1, max_length=200)]
 MOST_THREADS = 4096
 Threads = Annotated[int, Field(ge=1, le=MOST_THREADS)]
@@ -375,7 +354,7 @@ class TrainConfig(Section):
         cudnn_benchmark: cuDNN times its kernels for each shape and takes the fastest; the choice varies between runs.
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
         init_from: Begins with the weights of another run or of a pretrained generator, not with random ones. Networks
-            it lacks, and all optimizers, start fresh.
+            it lacks, and all optimizers, start fresh; averages do not ramp up.
         freeze: Parameters that are not trained, as patterns of their names: ``discriminator.layers.1.*``.
         until: Ends the training early: a score, or a list of scores that all have to be good enough at once.
         keep_best: One of ``evaluate.metrics``: the checkpoint with the best such score is kept beside the newest ones.

@@ -23,17 +23,18 @@ from torch import Tensor
 from ganzoo.config.checking import headline
 from ganzoo.config.identity import same_training
 from ganzoo.config.loading import load_recipe, parse_recipe
-from ganzoo.config.schema import HEADLINE, Recipe
+from ganzoo.config.schema import Recipe
 from ganzoo.data import IN_MEMORY, as_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation import pretrained
 from ganzoo.registry.loading import Zoo, load_zoo
+from ganzoo.registry.registry import HEADLINE
 from ganzoo.registry.strict import quoted
 from ganzoo.runs.folder import RunFolder, free_folder, reading
 from ganzoo.runs.generator import TrainedGenerator, load
 from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
-from ganzoo.runs.weights import pinned
+from ganzoo.runs.weights import pinned_as_begun
 
 if TYPE_CHECKING:
     from ganzoo.data import Data
@@ -217,7 +218,8 @@ def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo
             "Give its own recipe, or start a new run without `resume_from`.",
         )
     if isinstance(recipe, Recipe):
-        begun, asked = run.recipe(zoo), pinned(_with(recipe, [OF_MEMORY]) if in_memory else recipe, zoo)[0]
+        begun = run.recipe(zoo)
+        asked = pinned_as_begun(_with(recipe, [OF_MEMORY]) if in_memory else recipe, begun, zoo)
         if not same_training(asked, begun):
             raise GanzooError(
                 f"The run {run.path} was started with other settings.",

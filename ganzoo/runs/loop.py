@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from ganzoo.api.dataset import Dataset, Points, png
 from ganzoo.api.metric import TrainedModel
 from ganzoo.api.tracker import Tracker
-from ganzoo.errors import Diverged, RunError
+from ganzoo.errors import Diverged, RunError, one_line
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.evaluation.protocol import identity
 from ganzoo.evaluation.requests import MetricRequest
@@ -40,8 +41,9 @@ REPLAYED, REPLAY_SAMPLES = 60, 500
 """How many points of a training on 2D data its report replays, and samples at each."""
 PROFILED_AT = 50
 """Steps before a profile: by then memory is allocated, and the number of threads chosen."""
-CHECK_SIGNALS_EVERY = 8
-"""Steps between checks by several processes whether to stop: torchrun kills after 30 seconds."""
+CHECK_SIGNALS_EVERY, LONG_STEP = 8, 1.0
+"""Steps between checks by several processes whether to stop, since torchrun kills after 30 seconds; where a step takes
+more than ``LONG_STEP`` seconds, they check after each."""
 LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")
 """The keys of a score that its event repeats."""
 
@@ -59,6 +61,46 @@ class Callbacks:
     trackers: Sequence[Tracker] = ()
     on_step: Callable[[int], None] = lambda images: None
     log: Callable[[str], None] = lambda sentence: None
+
+
+class ContainedTracker(Tracker):
+    """A tracker whose failure ends no training: it is logged, and the tracker gets nothing more.
+
+    Args:
+        tracker: Any tracker.
+        name: What messages call it.
+        log: Called with the message on its failure.
+    """
+
+    def __init__(self, tracker: Tracker, name: str, log: Callable[[str], None]) -> None:
+        self._tracker = tracker
+        self._name = name
+        self._log = log
+        self._failed = False
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """One record of events.jsonl."""
+        if not self._failed:
+            self._contain(lambda: self._tracker.log(record))
+
+    def picture(self, images: int, path: Path) -> None:
+        """A grid of samples was saved."""
+        if not self._failed:
+            self._contain(lambda: self._tracker.picture(images, path))
+
+    def close(self) -> None:
+        """The run has ended; this reaches a tracker that failed, too."""
+        self._contain(self._tracker.close)
+
+    def _contain(self, tell: Callable[[], None]) -> None:
+        try:
+            tell()
+        except Exception as error:
+            if not self._failed:
+                cause = f"{type(error).__name__}: {error}".rstrip(".: ")
+                sentence = f"The tracker '{self._name}' failed ({cause})."
+                self._log(one_line(f"{sentence} It gets nothing more; the run itself is not affected."))
+            self._failed = True
 
 
 @dataclass(frozen=True)
@@ -122,6 +164,8 @@ class TrainingLoop:
         planes = () if run is None else run.planes()
         self._planed = max((images for images, _ in planes if images <= self.trainer.images), default=-1)
         self._stop = StopRequests()
+        self._step_seconds = 0.0
+        self._check_signals_every = 1
         self._threads = threads
         self._profiled_at = min(PROFILED_AT, self.trainer.total_steps) if profile else None
         self._log = callbacks.log
@@ -151,7 +195,8 @@ class TrainingLoop:
             while trainer.steps < trainer.total_steps and not self.reached:
                 began = time.perf_counter()
                 trainer.step()
-                threads = self._threads.after_step(time.perf_counter() - began)
+                self._step_seconds = time.perf_counter() - began
+                threads = self._threads.after_step(self._step_seconds)
                 self.seconds += time.perf_counter() - began
                 if threads is not None:
                     self._log_event("threads", threads=threads)
@@ -196,9 +241,10 @@ class TrainingLoop:
         processes = self.trainer.processes
         if processes.size == 1:
             return self._stop.received is not None
-        if self.trainer.steps % CHECK_SIGNALS_EVERY:
+        if self.trainer.steps % self._check_signals_every:
             return False
-        (number,) = processes.all_reduce_max([float(self._stop.received or 0)])
+        number, seconds = processes.all_reduce_max([float(self._stop.received or 0), self._step_seconds])
+        self._check_signals_every = 1 if seconds > LONG_STEP else CHECK_SIGNALS_EVERY
         if number:
             self._stop.received = signal.Signals(int(number))
         # A signal that arrives during the exchange waits for the next one: no other process knows of it.

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from ganzoo.api.dataset import Dataset, Part
+from ganzoo.api.tracker import Tracker
 from ganzoo.build import build_objective, build_spec
 from ganzoo.config.loading import parse_recipe
 from ganzoo.config.schema import MOST_THREADS, Recipe
@@ -28,7 +30,7 @@ from ganzoo.evaluation.requests import fitting_metrics, written
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.checkpoint import prune
 from ganzoo.runs.folder import RunFolder, free_folder
-from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
+from ganzoo.runs.loop import Callbacks, ContainedTracker, Parts, TrainingLoop
 from ganzoo.runs.provenance import changes, data_digest, description, environment, now
 from ganzoo.runs.weights import initialise, pinned
 from ganzoo.training.device import resolve_precision, use_available_cores
@@ -120,9 +122,7 @@ def start(
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
-        if first is not None:
-            run.save_checkpoint(*first)
-        return _train(parts, run, zoo, callbacks, profile=profile, announce=announce, is_new=True)
+        return _train(parts, run, zoo, callbacks, profile=profile, announce=announce, is_new=True, first=first)
 
 
 def _create_where_free(out: Path, recipe: Recipe, facts: Mapping[str, Any], callbacks: Callbacks) -> RunFolder:
@@ -409,6 +409,7 @@ def _train(
     profile: bool = False,
     announce: bool = False,
     is_new: bool = False,
+    first: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None,
 ) -> RunFolder | None:
     trainer = parts.trainer
     tuner = ThreadTuner(trainer, most_threads, planned_threads, callbacks.log)
@@ -416,16 +417,23 @@ def _train(
         with _out_of_memory_as_sentence():
             TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
         return None
-    # Closed last, after the status is on disk: a tracker's upload may take long, and may fail.
+    # Closed last, after the status is on disk: a tracker's upload may take long.
     with ExitStack() as closing:
-        trackers, tracked = list(callbacks.trackers), False
-        for tracker in trackers:
-            closing.callback(tracker.close)
+        trackers: list[Tracker] = []
+        tracked = False
+
+        def add(tracker: Tracker, name: str) -> None:
+            trackers.append(ContainedTracker(tracker, name, callbacks.log))
+            closing.callback(trackers[-1].close)
+
+        for tracker in callbacks.trackers:
+            add(tracker, type(tracker).__name__)
         try:
             for component in trainer.recipe.trackers:
-                trackers.append(zoo.trackers.get(component.name).create(run.path, **component.options))
-                closing.callback(trackers[-1].close)
+                add(zoo.trackers.get(component.name).create(run.path, **component.options), component.name)
             tracked = True
+            if first is not None:  # not earlier: a folder with a checkpoint is not discarded
+                run.save_checkpoint(*first)
             loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
             with _out_of_memory_as_sentence():
                 if announce:

@@ -235,6 +235,20 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
     return recipe.with_train(init_from=InitFrom(source=start.source, sha256=found)), tensors
 
 
+def pinned_as_begun(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
+    """A recipe with the digest of the weights that it starts from: the one of a run's recipe if both name one source.
+
+    The run does not need its source any more, which may be gone or have trained further.
+
+    Raises:
+        GanzooError: The weights of another source are not found, or do not match the digest in the recipe.
+    """
+    wanted, known = asked.train.init_from, begun.train.init_from
+    if wanted and known and wanted.source == known.source and wanted.sha256 in (None, known.sha256):
+        return asked.with_train(init_from=known)
+    return pinned(asked, zoo)[0]
+
+
 def _difference(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
     """The first difference between given weights and those that a network has; empty if they fit."""
     if not given.keys() & wanted.keys():

@@ -134,7 +134,8 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 def _fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):  # it asks about the current one
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         capabilities = torch.backends.cpu.get_cpu_capability()
         if "AVX512" not in capabilities or not torch.cpu._is_avx512_bf16_supported():

@@ -52,15 +52,15 @@ class Processes:
         """Where this process trains: each process on a machine takes the GPU of its ``LOCAL_RANK``.
 
         Args:
-            config: Names the device. If it is to be deterministic, cuBLAS is told so here, before CUDA starts.
+            config: Names the device. If a GPU is to be deterministic, cuBLAS is told so here, before CUDA starts.
 
         Raises:
             GanzooError: The device is not available, two processes would share a GPU, or CUDA started too early.
         """
-        if config.deterministic:
-            fix_workspace()
         name = config.device
         kind, _, index = name.partition(":")
+        if config.deterministic and kind in ("auto", "cuda"):
+            fix_workspace()
         if self.size == 1 or kind not in ("auto", "cuda") or not torch.cuda.is_available():
             return resolve_device(name)
         if index:
@@ -210,9 +210,9 @@ def _in_memory_order(tensor: Tensor) -> Tensor:
 class Replicas:
     """Keeps networks and objective equal in all processes; does nothing in a single process.
 
-    Gradients are averaged, so that a step is that of the whole batch. Buffers that change (running averages, an
-    augmentation's strength) are averaged in the same exchange, so that they reflect the images of all processes. A
-    phase's ``after`` sees averaged buffers; if phases share fakes, only the last one's does.
+    Gradients are averaged, so that a step is that of the whole batch. All floating-point buffers that checkpoints hold
+    (running averages, an augmentation's strength) are averaged in the same exchange, so that they reflect the images of
+    all processes. A phase's ``after`` sees averaged buffers; if phases share fakes, only the last one's does.
 
     Args:
         processes: All processes.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.module_tracker import ModuleTracker
@@ -15,7 +16,7 @@ from ganzoo.api.objective import Batch, Phase
 from ganzoo.build import Assembly, assemble
 from ganzoo.config.schema import Recipe
 from ganzoo.registry.loading import Zoo
-from ganzoo.training.step import batches_per_step, phase_groups, require_gradients
+from ganzoo.training.step import batches_per_step, frozen_parameters, phase_groups, require_gradients
 
 
 def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
@@ -33,7 +34,7 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
     """
     with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
-        groups = phase_groups(assembly.objective.phases(), recipe)
+        groups = phase_groups(assembly.objective.phases(), recipe, assembly.networks)
         n, spec = recipe.train.batch_size, assembly.spec
         z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
         columns = {name: torch.zeros(n, *shape) for name, shape in spec.columns}
@@ -41,22 +42,27 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
         batch = Batch.of({"image": images, "label": label, **columns}, z)
         # How often a group runs in a step, on average over the training.
         shares = [group[0].repeat / group[0].every_steps * (group[0].end - group[0].begin) for group in groups]
-        total = sum(share * _flops(group, assembly, batch) for share, group in zip(shares, groups, strict=True))
+        frozen = frozen_parameters(assembly.networks, [phase for group in groups for phase in group], recipe)
+        total = sum(share * _flops(group, assembly, batch, frozen) for share, group in zip(shares, groups, strict=True))
     return total / (recipe.train.batch_size * batches_per_step(groups))
 
 
-def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch) -> int:
+def _flops(group: Sequence[Phase], assembly: Assembly, batch: Batch, frozen: Sequence[nn.Parameter]) -> int:
     networks = dict(assembly.networks.items())
+    every, left_out = list(assembly.networks.parameters()), {id(parameter) for parameter in frozen}
+
+    def trained(phases: Sequence[Phase]) -> list[nn.Parameter]:
+        roles = [role for phase in phases for role in phase.trains]
+        return [p for role in roles for p in networks[role].parameters() if id(p) not in left_out]
+
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _NoTracker()
     with counter:
         if group[0].shares_fakes:
-            assembly.networks.requires_grad_(True)
+            require_gradients(trained(group), every)
             batch = replace(batch, fake=assembly.objective.fakes(networks, batch))
         for phase in group:
-            trained = [p for role in phase.trains for p in networks[role].parameters()]
-            known = {id(parameter) for parameter in trained}
-            require_gradients(trained, [p for p in assembly.networks.parameters() if id(p) not in known])
+            require_gradients(trained([phase]), every)
             phase.loss(networks, batch)["loss"].backward()  # type: ignore[no-untyped-call]
     return counter.get_total_flops()
 

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from ganzoo.training.optim import MEASURED
 from ganzoo.training.trainer import Trainer
 
 STEP: Final = "a step of the training"
@@ -30,11 +31,15 @@ KINDS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def broken_networks(networks: Mapping[str, nn.Module]) -> list[str]:
-    """The roles of networks that hold a NaN or an infinity; waits for the device."""
-    held = {
-        role: [t.detach() for t in (*network.parameters(), *network.buffers()) if t.is_floating_point() and t.numel()]
-        for role, network in networks.items()
-    }
+    """The roles of networks with a weight or a running statistic that is not finite; waits for the device."""
+    held: dict[str, list[Tensor]] = {}
+    for role, network in networks.items():
+        # Other buffers may hold an infinity on purpose, such as an attention's mask.
+        statistics = [
+            b for module in network.modules() if isinstance(module, MEASURED) for b in module.buffers(recurse=False)
+        ]
+        tensors = (*network.parameters(), *statistics)
+        held[role] = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
     largest = {role: get_total_norm(tensors, math.inf) for role, tensors in held.items() if tensors}
     finite = torch.stack(list(largest.values())).isfinite().tolist() if largest else []
     return [role for role, whole in zip(largest, finite, strict=True) if not whole]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -35,7 +34,7 @@ class RoleOptimizer:
         network: The network that it updates.
         name: An optimizer's name in lower case, see ``ganzoo.config.checking``.
         options: Keyword arguments of torch's class, ``lr`` among them. ``lr``, and each of the betas, may be a
-            schedule, which ``Schedules`` applies.
+            schedule, see ``schedule_setters``.
         captured_on: The device that an engine captures steps on; the learning rate is then a tensor there.
             None if steps are not captured.
         lazy_scale: c from the function ``lazy_scale``: every learning rate is multiplied by c, and every beta raised to
@@ -197,8 +196,8 @@ def build_optimizers(
 class Ema:
     """Exponential moving average of networks: parameters averaged, statistics measured, other buffers copied.
 
-    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten; it does
-    not if a training starts from another one's averages.
+    The decay ramps up as min(decay, (1 + t) / (10 + t)), so that the first steps' weights are soon forgotten. It does
+    not if a training starts from another one's weights, not even for networks that the other one lacks.
 
     Running statistics of batch normalisation and the vectors of spectral normalisation belong to the weights that they
     were computed with. The trained network's do not fit the averaged weights, so ``measure`` computes the averages'
@@ -282,62 +281,48 @@ class Ema:
                 norm.momentum = momentum
 
 
-@dataclass(frozen=True)
-class Schedules:
-    """Every schedule of a recipe, each with a function that sets its value.
+def schedule_setters(
+    recipe: Recipe,
+    objective: Objective,
+    optimizers: Mapping[str, RoleOptimizer],
+    ema: Ema | None,
+    total: int,
+    device: torch.device,
+) -> list[Callable[[int], None]]:
+    """Connect a recipe's schedules with the values that they change.
 
-    Attributes:
-        setters: Each takes the number of real images shown, and sets one value.
+    Scheduled options of regularizers and augmentations become buffers here, so call it before an engine prepares any
+    phase.
+
+    Args:
+        recipe: A validated recipe.
+        objective: Built from it.
+        optimizers: Likewise, by role.
+        ema: The moving average, if there is one.
+        total: Real images in the whole training.
+        device: Where the objective is.
+
+    Returns:
+        Functions, each of which takes the number of real images shown and sets one value for the step that follows.
+
+    Raises:
+        GanzooError: A module keeps no number under the name of a scheduled option.
     """
-
-    setters: tuple[Callable[[int], None], ...]
-
-    @classmethod
-    def build(
-        cls,
-        recipe: Recipe,
-        objective: Objective,
-        optimizers: Mapping[str, RoleOptimizer],
-        ema: Ema | None,
-        total: int,
-        device: torch.device,
-    ) -> Schedules:
-        """Connect a recipe's schedules with the values that they change.
-
-        Scheduled options of regularizers and augmentations become buffers here, so call it before an engine prepares
-        any phase.
-
-        Args:
-            recipe: A validated recipe.
-            objective: Built from it.
-            optimizers: Likewise, by role.
-            ema: The moving average, if there is one.
-            total: Real images in the whole training.
-            device: Where the objective is.
-
-        Raises:
-            GanzooError: A module keeps no number under the name of a scheduled option.
-        """
-        setters: list[Callable[[int], None]] = []
-        for role, optimizer in optimizers.items():
-            config = recipe.optimizers.get(role) or recipe.optimizers["default"]
-            setters += _optimizer(optimizer, config.options, total)
-        if recipe.regularizers or recipe.augmentation:
-            assert isinstance(objective, AdversarialGame), "no other objective takes them"
-            modules = [*objective.regularizers, objective.augmentation]
-            for module, component in zip(modules, [*recipe.regularizers, recipe.augmentation], strict=True):
-                if module is not None and component is not None:
-                    for name, schedule in component.schedules().items():
-                        at = partial(schedule.at, total=total)
-                        setters.append(_buffer(module, component.name, name, at, device))
-        if ema is not None and isinstance(recipe.train.ema, ScheduleConfig):
-            setters.append(_ema(ema, partial(recipe.train.ema.at, total=total)))
-        return cls(tuple(setters))
-
-    def apply(self, images: int) -> None:
-        """Set every scheduled value for the step that follows after ``images`` real images."""
-        for setter in self.setters:
-            setter(images)
+    setters: list[Callable[[int], None]] = []
+    for role, optimizer in optimizers.items():
+        config = recipe.optimizers.get(role) or recipe.optimizers["default"]
+        setters += _optimizer(optimizer, config.options, total)
+    if recipe.regularizers or recipe.augmentation:
+        assert isinstance(objective, AdversarialGame), "no other objective takes them"
+        modules = [*objective.regularizers, objective.augmentation]
+        for module, component in zip(modules, [*recipe.regularizers, recipe.augmentation], strict=True):
+            if module is not None and component is not None:
+                for name, schedule in component.schedules().items():
+                    at = partial(schedule.at, total=total)
+                    setters.append(_buffer(module, component.name, name, at, device))
+    if ema is not None and isinstance(recipe.train.ema, ScheduleConfig):
+        setters.append(_ema(ema, partial(recipe.train.ema.at, total=total)))
+    return setters
 
 
 def _optimizer(optimizer: RoleOptimizer, options: Mapping[str, object], total: int) -> list[Callable[[int], None]]:

@@ -17,6 +17,7 @@ class StopRequests:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._interrupted = False
         self._exit_message: tuple[str, str] | None = None
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -57,8 +58,10 @@ class StopRequests:
             raise self.error(sentence, remedy) from None
 
     def _record(self, number: int, frame: FrameType | None) -> None:
-        if self.received is signal.SIGINT and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
         first = self.received is None
         self.received = self.received or signal.Signals(number)
         if first and self._exit_message is not None:

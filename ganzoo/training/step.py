@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from ganzoo.api.objective import Batch, Losses, Networks, Objective, Phase
+from ganzoo.build import require_roles
 from ganzoo.config.schema import Recipe
 from ganzoo.data import Sampler
 from ganzoo.errors import GanzooError, RunError, nearest
@@ -191,6 +192,11 @@ class PhaseStep:
         """Forward, backward, optimizer step."""
         self.begin()
         losses = self.loss(batch)
+        if not isinstance(losses, Mapping):
+            raise GanzooError(
+                f"The phase '{self.phase.name}' returns a {type(losses).__name__}, not a mapping.",
+                'Return {"loss": ...}.',
+            )
         loss = losses.get("loss")
         # Only Python's attributes are read, so that it costs nothing and waits for no device.
         if not (isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad):
@@ -265,21 +271,32 @@ def require_gradients(trained: Sequence[nn.Parameter], untrained: Sequence[nn.Pa
         parameter.requires_grad = True
 
 
-def phase_groups(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, ...]]:
+def phase_groups(phases: Sequence[Phase], recipe: Recipe, networks: nn.ModuleDict) -> list[tuple[Phase, ...]]:
     """An objective's phases in groups, with the recipe's changes.
 
     Phases that share fakes form one group, in the place of the first; every other phase is a group by itself.
 
     Raises:
-        GanzooError: The recipe changes a phase that does not exist, ends one before it begins, or changes when a phase
-            runs that shares fakes.
+        GanzooError: A phase is listed twice or trains a network that does not exist, or the recipe changes a phase that
+            does not exist, ends one before it begins, or changes when a phase runs that shares fakes or how often a
+            lazy regularizer's does.
     """
+    for index, phase in enumerate(phases):
+        if phase in phases[:index]:
+            raise GanzooError(f"The phase '{phase.name}' is listed twice.", "Set its repeat instead.")
+        require_roles(f"The phase '{phase.name}' trains", phase.trains, networks)
     names = [phase.name for phase in phases]
-    for name in recipe.phases:
+    for name, override in recipe.phases.items():
         if name not in names:
             raise GanzooError(
                 f"Recipe '{recipe.name}' changes the phase '{name}', which its loss does not have.",
                 nearest(name, names),
+            )
+        if recipe.regularizers and "/" in name and override.every_steps is not None:
+            raise GanzooError(
+                f"Recipe '{recipe.name}' sets every_steps of the phase '{name}', and its penalty is multiplied by the "
+                "regularizer's.",
+                "Set the regularizer's every_steps.",
             )
     changed = [
         replace(
@@ -302,8 +319,11 @@ def phase_groups(phases: Sequence[Phase], recipe: Recipe) -> list[tuple[Phase, .
                 "with others and so runs once in every step.",
                 f"Set train.share_fakes: false, or remove phases.{phase.name}.",
             )
-    groups = [sharing if phase.shares_fakes else (phase,) for phase in changed]
-    return [group for index, group in enumerate(groups) if group not in groups[:index]]
+    return [
+        sharing if phase.shares_fakes else (phase,)
+        for phase in changed
+        if not phase.shares_fakes or phase is sharing[0]
+    ]
 
 
 def batches_per_step(groups: Iterable[Iterable[Phase]]) -> int:
@@ -320,7 +340,17 @@ class Meters:
         self._one: dict[torch.device, Tensor] = {}
 
     def add(self, phase: str, losses: Mapping[str, Tensor]) -> None:
-        """Add a phase's scalars, by name. The count is on the device too, so that a replayed graph increments it."""
+        """Add a phase's scalars, by name. The count is on the device too, so that a replayed graph increments it.
+
+        Raises:
+            GanzooError: A value is not a scalar tensor.
+        """
+        for name, value in losses.items():
+            # Only Python's attributes are read, so that it costs nothing and waits for no device.
+            if not isinstance(value, Tensor) or value.ndim:
+                shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+                what = shape or f"of type {type(value).__name__}"
+                raise GanzooError(f"The phase '{phase}' logs '{name}', {what}.", "Log scalar tensors.")
         scalars = [value.detach().float() for value in losses.values()]
         device = scalars[0].device
         if phase not in self._sums:

@@ -35,7 +35,8 @@ RECENT = 8
 WARM_UP = 3
 """Steps before the first measurement: the first ones allocate memory."""
 SHARE, LONGEST_WAIT = 40, 120.0
-"""Measuring takes at most 1 / ``SHARE`` of a training's time; it is repeated after ``LONGEST_WAIT`` seconds at most."""
+"""Measuring takes at most 1 / ``SHARE`` of a training's time. It is repeated after at most ``LONGEST_WAIT`` seconds, or
+``SHARE`` times its cost, if that is longer; where steps became slow, ``SHARE / 4`` times its cost."""
 
 
 def settle_threads() -> None:
@@ -175,7 +176,7 @@ class ThreadTuner:
         torch.set_num_threads(chosen)
         now = monotonic()
         cost = now - began
-        self._wait = SHARE * cost if chosen != current else min(2 * max(self._wait, SHARE * cost / 2), LONGEST_WAIT)
+        self._wait = SHARE * cost if chosen != current else max(SHARE * cost, min(2 * self._wait, LONGEST_WAIT))
         self._not_before = now + SHARE / 4 * cost
         self._due = now + self._wait if chosen < self.most else float("inf")
         self._expected = times[chosen]

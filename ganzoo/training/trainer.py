@@ -39,7 +39,7 @@ from ganzoo.training.distributed import (
 )
 from ganzoo.training.engines.base import Engine
 from ganzoo.training.engines.choice import CAPTURING, choose_engine
-from ganzoo.training.optim import Ema, RoleOptimizer, Schedules, build_optimizers
+from ganzoo.training.optim import Ema, RoleOptimizer, build_optimizers, schedule_setters
 from ganzoo.training.step import (
     GradientWatch,
     Meters,
@@ -126,7 +126,7 @@ class Trainer:
         self.steps = 0
         self._measured_after: int | None = None
         self.meters = Meters()
-        self._groups = phase_groups(self.objective.phases(), recipe)
+        self._groups = phase_groups(self.objective.phases(), recipe, self.networks)
         self._phases = [phase for group in self._groups for phase in group]
         self._frozen = frozen_parameters(self.networks, self._phases, recipe)
         self.gradients = GradientWatch(self._phases, networks)
@@ -177,7 +177,7 @@ class Trainer:
             for group in self._groups
         ]
         total = self.total_steps * self.images_per_step
-        self.schedules = Schedules.build(self.recipe, self.objective, optimizers, self.ema, total, self.device)
+        self.schedules = schedule_setters(self.recipe, self.objective, optimizers, self.ema, total, self.device)
         self._step = self._prepared_step()
 
     def step(self) -> None:
@@ -188,7 +188,8 @@ class Trainer:
             RunError: The engine ``cudagraph`` could not capture a phase.
         """
         with numerics(self.recipe.train, self.precision, self.device):
-            self.schedules.apply(self.images)
+            for set_value in self.schedules:
+                set_value(self.images)
             SyncedBatchNorm.exchanging = self.processes.size > 1
             try:
                 self._step(self.steps)

@@ -16,7 +16,7 @@ from ganzoo import AdversarialLoss
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Until
-from ganzoo.errors import GanzooError, Interrupted, RunError, foreign_code
+from ganzoo.errors import GanzooError, Interrupted, RunError, Terminated, foreign_code
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 from ganzoo.reports.run_report import write_report
@@ -228,6 +228,15 @@ def test_a_request_to_stop_is_not_mistaken_for_a_file_that_cannot_be_read_or_a_p
 
     with pytest.raises(Interrupted, match="Stopped"):
         read()
+
+
+def test_a_second_ctrl_c_stops_at_once_after_a_sigterm_too():
+    with StopRequests() as requests:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert isinstance(requests.error("Stopped.", "Resume."), Terminated)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_training_ends_when_it_is_good_enough(tmp_path):

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from ganzoo import cli
+from ganzoo.cli.run import _continuation
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
+from ganzoo.runs.api import _refuse_another_recipe
 from ganzoo.runs.checkpoint import read_checkpoint
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.generator import load
@@ -181,6 +183,11 @@ def test_a_run_that_was_cut_off_needs_its_source_no_more(zoo, source, tmp_path):
     with pytest.raises(Killed):
         start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(on_step=kill))
     shutil.rmtree(moved)
+    overrides = [*SMALL, f"train.init_from={moved}"]
+    assert _continuation(tmp_path / "run", "vanilla-ring", None, overrides) == ("killed", [])
+    _refuse_another_recipe(RunFolder.open(tmp_path / "run"), recipe, zoo, in_memory=False)
+    with pytest.raises(GanzooError, match="gone"):
+        _continuation(tmp_path / "run", "vanilla-ring", None, [*SMALL, f"train.init_from={tmp_path / 'gone'}"])
     resume(tmp_path / "run", zoo)
     ours, theirs = (RunFolder.open(run.path if run else tmp_path / "run").checkpoint() for run in (whole, None))
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
@@ -188,6 +195,16 @@ def test_a_run_that_was_cut_off_needs_its_source_no_more(zoo, source, tmp_path):
         path.unlink()
     with pytest.raises(GanzooError, match="killed before it had kept the weights"):
         resume(tmp_path / "run", zoo, overrides=["train.images=1024"])
+
+
+def test_a_tracker_that_cannot_be_made_leaves_the_folder_free_though_there_are_first_weights(
+    zoo, source, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    recipe = recipe_of(zoo, f"train.init_from={source.path}", "trackers=[tensorboard]")
+    with pytest.raises(GanzooError, match="needs the package tensorboard"):
+        start(recipe, zoo, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registered, tmp_path):

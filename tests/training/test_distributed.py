@@ -246,6 +246,7 @@ def test_a_process_that_fails_ends_all_with_its_message(tmp_path):
     assert RunFolder.open(folder).info["status"] != "done"
 
 
+@pytest.mark.full
 def test_sigterm_to_the_launcher_saves(tmp_path):
     folder = tmp_path / "run"
     endless = settings("train.images=100000000")
@@ -288,15 +289,25 @@ class Steps(TrainingLoop):
         return False
 
 
-def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next_time():
+@pytest.mark.parametrize(("seconds", "steps"), [(0.5, 8), (2.0, 2)])
+def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next_time(monkeypatch, seconds, steps):
+    """At the next step if steps are slow, since torchrun kills after half a minute."""
+    monkeypatch.setattr(Interrupted, "asked", 0)
+    clock = SimpleNamespace(now=0.0, monotonic=time.monotonic, perf_counter=lambda: clock.now)
+    monkeypatch.setattr("ganzoo.runs.loop.time", clock)
     recipe = load_recipe("vanilla-mnist", load_zoo())
     trainer = SimpleNamespace(processes=Interrupted(0, 2), steps=0, total_steps=100, images=0, recipe=recipe)
-    trainer.step = lambda: setattr(trainer, "steps", trainer.steps + 1)
+
+    def step():
+        trainer.steps += 1
+        clock.now += seconds
+
+    trainer.step = step
     trainer.objective = SimpleNamespace(spec=SimpleNamespace(modality=Images(1, 28, 28)))
     parts = SimpleNamespace(trainer=trainer, sources={}, evaluator=None, dataset=None)
     with pytest.raises(Terminated):
         Steps(parts, None, (), Callbacks(), 0.0, SimpleNamespace(after_step=lambda seconds: None)).train()
-    assert (Interrupted.asked, trainer.steps) == (2, 16)
+    assert (Interrupted.asked, trainer.steps) == (2, steps)
 
 
 @pytest.fixture

@@ -30,6 +30,13 @@ def test_players_who_share_fakes_cost_one_pass_through_the_generator_less(zoo, m
     assert counted(zoo, mnist, shared="true") == DISCRIMINATOR_TURN + GENERATOR_TURN - GENERATOR
 
 
+@pytest.mark.parametrize("shared", ["false", "true"])
+def test_frozen_layers_get_no_gradients(zoo, mnist, shared):
+    """Nor does what the first layer returns, since nothing before it needs any."""
+    frozen = counted(zoo, mnist, 'train.freeze=["generator.trunk.0.*"]', shared=shared)
+    assert counted(zoo, mnist, shared=shared) - frozen == 2 * LATENT * HIDDEN + 2 * HIDDEN * PIXELS
+
+
 def test_batches_of_another_size_cost_the_same_for_each_image(zoo, mnist):
     assert counted(zoo, mnist, "train.batch_size=7") == pytest.approx(DISCRIMINATOR_TURN + GENERATOR_TURN)
 

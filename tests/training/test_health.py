@@ -105,6 +105,9 @@ def test_a_single_broken_number_is_found_in_weights_and_in_buffers(value):
     empty = torch.nn.Module()
     empty.register_buffer("seen", torch.empty(0))
     assert broken_networks({"empty": empty}) == []
+    masked = torch.nn.Sequential(network(), torch.nn.Module())
+    masked[1].register_buffer("mask", torch.full((2, 2), -math.inf).triu(1))
+    assert broken_networks({"masked": masked}) == []  # as an attention needs it
 
 
 def test_large_but_finite_weights_are_whole():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from ganzoo.errors import GanzooError
 from ganzoo.training.step import Meters
 
 
@@ -24,3 +25,12 @@ def test_adding_keeps_no_graph():
     meters.add("generator", {"loss": (4 * weight).sum()})
     assert not any(total.requires_grad for total in meters._sums.values())
     assert meters.flush() == {"generator.loss": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [(0.5, "of type float"), (None, "of type NoneType"), (torch.ones(3), "a tensor of shape (3,)")]
+)
+def test_what_a_phase_logs_is_a_scalar_tensor(value, what):
+    with pytest.raises(GanzooError) as caught:
+        Meters().add("main", {"loss": torch.tensor(1.0), "weight": value})
+    assert str(caught.value) == f"The phase 'main' logs 'weight', {what}. Log scalar tensors."

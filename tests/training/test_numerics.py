@@ -133,7 +133,7 @@ def test_the_workspace_is_fixed_before_cuda_starts(gpu):
 def test_a_deterministic_training_fixes_the_workspace_where_it_looks_for_its_device(gpu):
     ALONE.device(config("train.device=cpu"))
     assert WORKSPACE not in os.environ
-    ALONE.device(config("train.device=cpu", "train.deterministic=true"))
+    ALONE.device(config("train.deterministic=true"))
     assert os.environ[WORKSPACE] == ":4096:8"
 
 
@@ -144,6 +144,7 @@ def test_a_workspace_that_comes_too_late_or_is_another_is_refused(gpu):
     gpu.setenv(WORKSPACE, ":0:0")
     with pytest.raises(GanzooError, match="CUBLAS_WORKSPACE_CONFIG is :0:0"):
         fix_workspace()
+    assert ALONE.device(config("train.device=cpu", "train.deterministic=true")).type == "cpu"  # which has none
 
 
 @pytest.mark.gpu

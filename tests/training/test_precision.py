@@ -1,5 +1,7 @@
 """Number formats: what is requested, and what ``auto`` chooses."""
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -47,6 +49,20 @@ def test_with_amx_nothing_is_measured(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     monkeypatch.setattr(precision, "_faster_on_this_cpu", lambda: pytest.fail("measured"))
     assert resolve_precision("auto", CPU) == "bf16"
+
+
+def test_a_gpu_is_asked_itself_and_not_the_one_that_is_current(monkeypatch):
+    asked = [0]
+
+    @contextmanager
+    def current(device):
+        asked.append(device.index)
+        yield
+        asked.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", current)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: asked[-1] == 1)
+    assert [resolve_precision("auto", torch.device("cuda", index)) for index in (0, 1, 2)] == ["fp32", "bf16", "fp32"]
 
 
 def test_without_instructions_nothing_is_tried(monkeypatch):

@@ -66,11 +66,11 @@ def test_a_lazy_regularizer_draws_its_own_and_changes_nothing_where_it_does_not_
     calls = []
     generate = lazy.objective.generate
     lazy.objective.generate = lambda *given: (calls.append(1), generate(*given))[1]
-    lazy.step()
-    assert len(calls) == 2
-    lazy.step()
-    assert len(calls) == 3
-    assert lazy.flush().keys() - plain.flush().keys() >= {"discriminator/r1.penalty"}
+    for calls_so_far, own_keys in ((2, {"discriminator/r1.loss", "discriminator/r1.penalty"}), (3, set())):
+        plain.step()
+        lazy.step()
+        assert len(calls) == calls_so_far
+        assert lazy.flush().keys() ^ plain.flush().keys() == own_keys
 
 
 def test_losses_and_gradients_are_logged_under_both_players_names(mnist):
@@ -87,11 +87,19 @@ def test_a_phase_that_shares_cannot_run_more_or_less_often(mnist, change):
     assert "train.share_fakes: false" in str(refused.value)
 
 
-def test_a_lazy_regularizer_s_own_phase_may_run_less_often_still(mnist):
-    trained = trainer(mnist, LAZY, "phases={discriminator/r1: {every_steps: 3}}")
-    for _ in range(3):
+def test_how_often_a_lazy_regularizer_runs_is_its_own_since_its_strength_follows(mnist):
+    with pytest.raises(GanzooError) as refused:
+        trainer(mnist, LAZY, "phases={discriminator/r1: {every_steps: 3}}")
+    assert str(refused.value) == (
+        "Recipe 'vanilla-mnist' sets every_steps of the phase 'discriminator/r1', and its penalty is multiplied by the "
+        "regularizer's. Set the regularizer's every_steps."
+    )
+    trained = trainer(mnist, LAZY, "phases={discriminator/r1: {begin: 0.5}}", "train.images=128")
+    ran = []
+    for _ in range(8):
         trained.step()
-    assert trained.steps == 3
+        ran.append("discriminator/r1.penalty" in trained.flush())
+    assert ran == [False] * 4 + [True, False] * 2
 
 
 def test_an_objective_of_its_own_phases_decides_itself(mnist):

@@ -1,6 +1,8 @@
 """CPU threads: what a machine offers, measurements that leave no trace, and changes that a resumed run repeats."""
 
 import os
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from ganzoo.runs.loop import Callbacks
 from ganzoo.runs.start import resume, start
 from ganzoo.training import threads
 from ganzoo.training.device import VARIABLES, available_cores
+from ganzoo.training.distributed import ALONE
 from ganzoo.training.threads import ThreadTuner, settle_threads
 from ganzoo.training.trainer import Trainer
 
@@ -147,6 +150,29 @@ def test_fewer_threads_while_the_machine_is_busy_and_all_of_them_afterwards(mnis
         assert tuner.after_step(0.01) is None
     busy[0] = True
     assert train_until_changed() == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "waits"),
+    [
+        (60.0, 200.0, [10_400.0, 10_400.0, 10_400.0]),  # never more than a fortieth of the time
+        (0.2, 0.3, [20.0, 40.0, 80.0, 120.0, 120.0]),
+    ],
+)
+def test_measuring_takes_a_small_share_of_a_training_however_long_its_steps_are(
+    two_threads, clock, monkeypatch, one, two, waits
+):
+    def step():
+        clock.now += one if torch.get_num_threads() == 1 else two
+
+    recipe = SimpleNamespace(train=SimpleNamespace(threads="auto"))
+    trainer = SimpleNamespace(recipe=recipe, processes=ALONE, device=torch.device("cpu"), rehearsal=nullcontext)
+    trainer.step, trainer.engine = step, SimpleNamespace(name="eager")
+    tuner, found = ThreadTuner(trainer), []
+    for _ in waits:
+        assert tuner._measure(1) is None  # two are slower
+        found.append(tuner._due - clock.now)
+    assert found == pytest.approx(waits)
 
 
 @pytest.mark.parametrize("user", ["recipe", "environment"])
