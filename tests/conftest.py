@@ -86,11 +86,13 @@ def call(
 
 
 @pytest.fixture
-def fresh_zoo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands in this process find what a test installs: each loads all plugins again, as a new process would."""
-    from ganzoo.registry import loading
+def fresh_zoo() -> Iterator[None]:
+    """Let this process find what a test installs: plugins are loaded again in the test, and once more after it."""
+    from ganzoo.registry.loading import load_zoo
 
-    monkeypatch.setattr(loading, "load_zoo", loading.load_zoo.__wrapped__)
+    load_zoo.cache_clear()
+    yield
+    load_zoo.cache_clear()
 
 
 @pytest.fixture(scope="session")

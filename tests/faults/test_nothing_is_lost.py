@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from ganzoo.config.loading import load_recipe
+from ganzoo.registry.loading import load_zoo
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import start
 
@@ -346,6 +347,7 @@ def test_resume_says_that_a_plugin_is_of_another_version(tmp_path, monkeypatch, 
     code, _, err = ganzoo("run", "vanilla-ring", *settings, "--out", tmp_path / "run")
     assert code == 0, err
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: demo\nVersion: 1.1\n")
+    load_zoo.cache_clear()  # as in a new process
     code, _, err = ganzoo("run", "--resume", tmp_path / "run", "--set", "train.images=128")
     sys.modules.pop("resume_demo", None)
     assert code == 0, err
