@@ -35,6 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         _use_one_thread()
         return
+    # `worksteal` keeps a module's tests, and what they share, in one process. Here, since --dist among the options in
+    # pyproject.toml would switch benchmarks off.
+    if config.getoption("dist", "no") == "load":
+        config.option.dist = "worksteal"
     cache = tempfile.mkdtemp(prefix="ganzoo-tests-")
     config.stash[OWN_CACHE] = cache
     os.environ["GANZOO_CACHE"] = cache

@@ -62,6 +62,12 @@ def test_a_recipe_that_does_not_exist_is_refused() -> None:
         conftest.pytest_configure(asked)
 
 
+def test_the_suite_starts(tmp_path: Path) -> None:
+    done = suite(tmp_path, "--collect-only", "-q")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_step[vanilla-mnist-eager-fp32]" in done.stdout
+
+
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_both_tables_have_the_same_numbers_and_a_slowdown_fails_the_comparison(tmp_path: Path) -> None:
