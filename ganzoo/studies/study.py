@@ -6,10 +6,11 @@ setting with every seed; a row in a setting is a cell.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -221,7 +222,8 @@ class Search(Section):
 
     Attributes:
         ranges: The ranges to search, by key as for ``--set``.
-        trials: Number of trials for each row; the first is the row unchanged.
+        trials: The most trials for each row; the first is the row unchanged. Where all ranges are lists and have fewer
+            combinations than that, each is tried once.
         seeds: Number of seeds of each trial.
         validation: Number of training images held out to score trials, see ``dataset.validation``.
         overrides: Changes to every trial, such as a shorter training.
@@ -236,16 +238,26 @@ class Search(Section):
     def settings(self) -> list[tuple[str, ...]]:
         """The overrides of each trial: the same list on every machine, however many workers share it.
 
-        A scrambled Sobol sequence covers the ranges evenly, once it has more than a few points (Bergstra & Bengio 2012
-        compare such sequences with random search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
+        A grid, where all ranges are lists and there are trials enough. Otherwise a scrambled Sobol sequence, which
+        covers the ranges evenly, once it has more than a few points (Bergstra & Bengio 2012 compare such sequences with
+        random search and grids, https://jmlr.org/papers/v13/bergstra12a.html).
         """
-        sobol = torch.quasirandom.SobolEngine(len(self.ranges), scramble=True, seed=0)  # type: ignore[no-untyped-call]
+        choices = [found.choices for found in self.ranges.values()]
+        points: Iterable[Sequence[Any]]
+        if all(choices) and math.prod(map(len, choices)) < self.trials:
+            points = itertools.product(*choices)
+        else:
+            sobol = torch.quasirandom.SobolEngine(len(choices), scramble=True, seed=0)  # type: ignore[no-untyped-call]
+            points = [
+                [found.value(min(at, 1 - 1e-9)) for found, at in zip(self.ranges.values(), point, strict=True)]
+                for point in sobol.draw(self.trials - 1).tolist()
+            ]
         changes = [
             tuple(
-                f"{key}={strict.dump(found.value(min(position, 1 - 1e-9))).removesuffix(_END).strip()}"
-                for (key, found), position in zip(self.ranges.items(), point.tolist(), strict=True)
+                f"{key}={strict.dump(value).removesuffix(_END).strip()}"
+                for key, value in zip(self.ranges, point, strict=True)
             )
-            for point in sobol.draw(self.trials - 1)
+            for point in points
         ]
         return [(), *changes]
 
@@ -504,7 +516,7 @@ def load_study(source: str | Path, zoo: Zoo) -> Study:
     if wrong:
         raise _refusal(wrong, path)
     study = _with_headline(study, zoo)
-    for sentence, remedy in chain(_lost(study), _wrong_names(study, zoo)):
+    for sentence, remedy in itertools.chain(_lost(study), _wrong_names(study, zoo)):
         raise GanzooError(f"{path}: {sentence}", remedy)
     return study
 
@@ -554,7 +566,7 @@ def _lost(study: Study) -> Iterator[tuple[str, str]]:
         places["search.overrides"] = study.search.overrides
     places["quick.overrides"] = study.quick.overrides
     for place, changes in (("overrides", study.overrides), *places.items()):
-        for key in chain.from_iterable(map(_train_keys, changes)):
+        for key in itertools.chain.from_iterable(map(_train_keys, changes)):
             if key in PINNED and (key == "seed" or place == "overrides"):
                 yield f"{place} sets train.{key}, which would be lost.", f"Use the study's key '{PINNED[key]}'."
 

@@ -16,7 +16,7 @@ from ganzoo.studies import cost
 from ganzoo.studies.findings import all_claims, curve, find, in_order, value_of, verdicts
 from ganzoo.studies.matrix import Job, joined
 from ganzoo.studies.records import Ledger, RunRecord
-from ganzoo.studies.study import load_study
+from ganzoo.studies.study import Search, load_study
 from ganzoo.studies.verdicts import Outcome
 
 STUDY = """\
@@ -603,6 +603,19 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     winner = trials[4].jobs[0].recipe
     assert tuned.recipe.optimizers == winner.optimizers
     assert tuned.recipe.train.batch_size == winner.train.batch_size
+
+
+def test_a_search_through_lists_is_a_grid_where_there_are_trials_enough():
+    ranges = {"optimizers.default.lr": [1e-4, 1e-2], "train.batch_size": [64, 128, 256]}
+    grid = Search(ranges=ranges, trials=7).settings()
+    assert grid[0] == ()
+    assert grid[1:] == [
+        (f"optimizers.default.lr={rate}", f"train.batch_size={size}")
+        for rate in (1e-4, 1e-2)
+        for size in (64, 128, 256)
+    ]
+    assert Search(ranges=ranges).settings() == grid  # the other trials would be these again
+    assert len(Search(ranges=ranges, trials=6).settings()) == 6
 
 
 def test_a_row_may_have_trials_of_a_length_of_its_own_and_one_whose_trials_all_fail_is_named(zoo, tmp_path):
