@@ -63,7 +63,7 @@ SIDE, SCALE, PAIRS_A_SHEET = 8, 1.5, 5
 
 
 def make(folder: Path) -> None:
-    """Train the sets that are missing, and keep uint8 samples."""
+    """Train the sets that are missing, and keep uint8 samples; goes on where it was interrupted."""
     folder.mkdir(parents=True, exist_ok=True)
     for recipe, lengths in SETS.items():
         for images in lengths:
@@ -74,8 +74,10 @@ def make(folder: Path) -> None:
             settings = [f"train.images={images}", "train.device=cpu", f"evaluate.every_images={images}"]
             settings += ["evaluate.samples=500", "evaluate.metrics=[fid@mnist-cnn]"]
             chosen = [word for setting in settings for word in ("--set", setting)]
-            subprocess.run([*ganzoo, "run", recipe, "--seed", "0", "--out", str(run), *chosen], check=True)
-            subprocess.run([*ganzoo, "sample", str(run), "--n", str(N), "--out", str(samples)], check=True)
+            train = ["run", recipe, "--seed", "0", "--out", str(run), "--continue", *chosen]
+            for words in (train, ["sample", str(run), "--n", str(N), "--out", str(samples)]):
+                if code := subprocess.run([*ganzoo, *words]).returncode:
+                    sys.exit(code)  # it has said why; the same command goes on from here
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -94,10 +96,23 @@ def pairs() -> list[tuple[str, str]]:
     ]
 
 
+def samples_of(folder: Path, name: str) -> np.ndarray:
+    """A set's images, uint8 (N, 28, 28).
+
+    Raises:
+        SystemExit: It is missing.
+    """
+    path = folder / f"{name}.npz"
+    if not path.exists():
+        raise SystemExit(f"{path} does not exist. `make` with this folder makes it.")
+    images: np.ndarray = np.load(path)["images"]
+    return images.reshape(-1, 28, 28)
+
+
 def show(folder: Path) -> None:
     """Draw the pairs, with other samples of a set each time."""
     random = np.random.default_rng(SEED)
-    sets = {name: np.load(folder / f"{name}.npz")["images"].reshape(-1, 28, 28) for name in NAMES}
+    sets = {name: samples_of(folder, name) for name in NAMES}
     width = int(SIDE * 28 * SCALE)
     (folder / "pairs").mkdir(exist_ok=True)
     met = pairs()
@@ -148,7 +163,7 @@ def score(folder: Path) -> None:
     """Score every set by every view, against the test images."""
     found: dict[str, dict[str, float]] = {}
     for name in NAMES:
-        images = torch.from_numpy(np.load(folder / f"{name}.npz")["images"]).view(-1, 1, 28, 28)
+        images = torch.from_numpy(samples_of(folder, name))[:, None]
         scores = evaluate(images, list(VIEWS), dataset="mnist")
         found[name] = {one.metric: one.value for one in scores}
         print(name, found[name], flush=True)
@@ -205,8 +220,10 @@ def agreement(
 
 def report() -> str:
     """The agreement, in Markdown."""
-    answers: dict[str, Any] = json.loads((RESULTS / "answers.json").read_text("utf-8"))
-    found = agreement(answers["answers"], json.loads((RESULTS / "scores.json").read_text("utf-8")))
+    answers: list[dict[str, str]] = json.loads((RESULTS / "answers.json").read_text("utf-8"))["answers"]
+    if len(answers) < len(pairs()):
+        raise SystemExit(f"{len(answers)} of {len(pairs())} pairs have an answer. `ask` goes on with the others.")
+    found = agreement(answers, json.loads((RESULTS / "scores.json").read_text("utf-8")))
     lines = [
         "| view | " + " | ".join(f"{q}: Kendall, Spearman, pairs" for q in QUESTIONS) + " |",
         "| --- |" + " --- |" * len(QUESTIONS),

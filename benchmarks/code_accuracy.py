@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from scipy.optimize import linear_sum_assignment
 from ganzoo import CodesPrior, GanzooError, TrainedGenerator, load
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.requests import find_extractor
+from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 
 SAMPLES = 10_000
@@ -54,7 +56,8 @@ def contingency(generator: TrainedGenerator, zoo: Zoo, extractor: str) -> np.nda
     value = codes[:, prior.dim : prior.dim + values].argmax(1)
     images = generator.decode(codes)
     found = extract(extractor, find_extractor(extractor, zoo, tuple(images.shape[1:])), images, generator.device)
-    assert found.logits is not None, "the extractor must classify"
+    if found.logits is None:
+        raise GanzooError(f"The extractor '{extractor}' does not classify.", "Give one that does, such as mnist-cnn.")
     predicted = found.logits.argmax(1)
     table = np.zeros((values, found.logits.shape[1]), dtype=np.int64)
     np.add.at(table, (value.numpy(), predicted.cpu().numpy()), 1)
@@ -87,12 +90,15 @@ def main() -> None:
     parser.add_argument("--extractor", default="mnist-cnn")
     parser.add_argument("--out", type=Path, help="a file of JSON lines, written anew")
     options = parser.parse_args()
-    zoo = load_zoo()
-    lines = [measure(run, zoo, options.extractor) for run in options.runs]
+    try:
+        zoo = load_zoo()
+        lines = [measure(run, zoo, options.extractor) for run in options.runs]
+    except GanzooError as error:
+        sys.exit(str(error))
     for line in lines:
         print(f"{line['recipe']}: clustering accuracy {line['clustering_accuracy']:.3f}, purity {line['purity']:.3f}")
     if options.out:
-        options.out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_atomically(options.out, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="execute steps so; may be repeated (default: eager, and cudagraph where there is a GPU)",
     )
     group.addoption("--device", default="auto", help="cpu, cuda or cuda:N; auto takes the fastest")
-    group.addoption("--quick", action="store_true", help="fewer rounds: a look, not a figure to quote")
+    group.addoption("--quick", action="store_true", help="fewer and shorter trainings: a look, not a figure to quote")
 
 
 def pytest_configure(config: pytest.Config) -> None:

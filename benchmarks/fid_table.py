@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any
@@ -20,11 +21,10 @@ def first_below(curve: Sequence[Mapping[str, Any]], mark: float) -> dict[str, An
 
 
 def markdown(lines: Sequence[Line], marks: Sequence[float]) -> str:
-    """A section for each machine and protocol; of two lines with the same contender and seed, the later one counts."""
+    """A section for each machine and protocol; of two lines of one training and seed, the later one counts."""
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Line]] = {}
     for line in lines:
-        who = (line["kind"], line["contender"], line["facts"].get("digest"), line["seed"])
-        groups.setdefault(protocol(line), {})[who] = line
+        groups.setdefault(protocol(line), {})[training(line), line["seed"]] = line
     sections = [section(key, list(found.values()), sorted(marks, reverse=True)) for key, found in groups.items()]
     return "\n".join(["# Time to FID", "", INTRODUCTION, "", *sections])
 
@@ -35,6 +35,11 @@ over the seeds. Scoring and drawing samples are not on the clock. A training is 
 may be too long by up to that much. Where some seeds never got there, the figure is of those that did and says how many.
 A training ends at its last mark, with its schedule or at the limit, so "best" is of trainings of different lengths.
 Made by `python benchmarks/time_to_fid.py`; every curve is in the file beside this one."""
+
+
+def training(line: Line) -> tuple[Any, ...]:
+    """What lines must have in common to be in one row: only the seeds differ."""
+    return line["kind"], line["contender"], *(line["facts"].get(key) for key in ("version", "digest", "precision"))
 
 
 def protocol(line: Line) -> tuple[Any, ...]:
@@ -56,34 +61,31 @@ def section(key: tuple[Any, ...], lines: Sequence[Line], marks: Sequence[float])
     name, threads, torch_version, metric, samples, every, limit = key
     words = f"{metric} of {samples:,} samples, every {every:g} s of training, {limit:g} s at most; "
     words += f"torch {torch_version}, {threads} threads."
-    head = ["contender", "weights", "batch", "images/s", *(f"below {mark:g}" for mark in marks), "best"]
+    head = ["contender", "precision", "weights", "batch", "images/s", *(f"below {mark:g}" for mark in marks), "best"]
     rows = [
         f"## {name}",
         "",
         words,
         "",
         "| " + " | ".join(head) + " |",
-        "| --- | --- | ---: |" + " ---: |" * (len(head) - 3),
+        "| --- | --- | --- | ---: |" + " ---: |" * (len(head) - 4),
     ]
-    return "\n".join([*rows, *(row(group, marks) for group in contenders(lines)), ""])
-
-
-def contenders(lines: Sequence[Line]) -> list[list[Line]]:
-    """Lines grouped by training: within a group, only the seeds differ."""
-    found: dict[tuple[Any, ...], list[Line]] = {}
+    groups: dict[tuple[Any, ...], list[Line]] = {}
     for line in lines:
-        found.setdefault((line["kind"], line["contender"], line["facts"].get("digest")), []).append(line)
-    return list(found.values())
+        groups.setdefault(training(line), []).append(line)
+    names = Counter(contender for _, contender, *_ in groups)
+    return "\n".join([*rows, *(row(group, marks, names[key[1]] > 1) for key, group in groups.items()), ""])
 
 
-def row(lines: Sequence[Line], marks: Sequence[float]) -> str:
-    """One contender's row."""
+def row(lines: Sequence[Line], marks: Sequence[float], ambiguous: bool) -> str:
+    """One training's row; a name that other rows have too says which recipe it is of."""
     first = lines[0]
-    name = " ".join(filter(None, [first["contender"], first["facts"].get("version")]))
+    _, name, version, digest, precision = training(first)
+    name = " ".join(filter(None, [name, version, digest and ambiguous and digest[:8]]))
     curves = [line["curve"] for line in lines]
     rates = [curve[-1]["images"] / curve[-1]["seconds"] for curve in curves if curve]
     best = [min(point["value"] for point in curve) for curve in curves if curve]
-    cells = [name, first["weights"], str(first["facts"]["batch"]), spread(rates, "{:,.0f}")]
+    cells = [name, precision or "–", first["weights"], str(first["facts"]["batch"]), spread(rates, "{:,.0f}")]
     cells += [passed(lines, mark) for mark in marks]
     return "| " + " | ".join([*cells, spread(best, "{:.2f}")]) + " |"
 
@@ -91,9 +93,12 @@ def row(lines: Sequence[Line], marks: Sequence[float]) -> str:
 def passed(lines: Sequence[Line], mark: float) -> str:
     """When a mark was passed; a dash if no seed passed it within the time limit."""
     points = [point for line in lines if (point := first_below(line["curve"], mark))]
+    tried = len(points) + sum(line["ended"] != "marks" for line in lines if not first_below(line["curve"], mark))
+    if not tried:
+        return "not tried"  # all trainings ended at an easier mark
     if not points:
         return "–"
-    share = "" if len(points) == len(lines) else f", {len(points)} of {len(lines)}"
+    share = "" if len(points) == tried else f", {len(points)} of {tried}"
     images = mean(point["images"] for point in points)
     return f"{spread([point['seconds'] for point in points], '{:,.0f}')} s ({images / 1000:,.0f}k{share})"
 

@@ -2,14 +2,17 @@
 
     python benchmarks/flatness.py --out results/flatness.json
 
-Run it alone on the machine. It trains the recipe on different numbers of images of its data set, in turns, and compares
-medians; then it trains for some minutes, and compares the time and the memory of the last minute with the first's.
+Run it alone on a machine with Linux. It trains the recipe on different numbers of images of its data set, in turns, and
+compares medians; then it trains for some minutes, and compares the time and the memory of the last minute with the
+first's.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -18,11 +21,14 @@ from typing import Any
 import torch
 
 from ganzoo import Dataset
+from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.config.schema import Recipe
+from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.provenance import environment
+from ganzoo.training.device import use_available_cores
 from ganzoo.training.trainer import Trainer
 
 SIZES = (1_000, 10_000, 60_000)
@@ -38,26 +44,34 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=4, help="of the long training")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    zoo = load_zoo()
-    recipe = load_recipe(args.recipe, zoo, ["train.device=cpu"])
+    use_available_cores()
+    try:
+        zoo = load_zoo()
+        recipe = load_recipe(args.recipe, zoo, ["train.device=cpu"])
+    except GanzooError as error:
+        sys.exit(str(error))
     dataset = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
+    trainer = Trainer(recipe, zoo, dataset=dataset)
     found = {
         "recipe": args.recipe,
+        "digest": training_digest(recipe),
+        "precision": trainer.precision,
         "over_sizes": over_sizes(recipe, zoo, dataset),
-        "over_minutes": over_minutes(Trainer(recipe, zoo, dataset=dataset), args.minutes),
+        "over_minutes": over_minutes(trainer, args.minutes),
         "environment": environment(torch.device("cpu")),
     }
     text = json.dumps(found, indent=2)
+    print(text)
     if args.out:
         write_atomically(args.out, f"{text}\n".encode())
-    print(text)
 
 
 def over_sizes(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> dict[str, Any]:
     """Microseconds an image by the number of training images, and the largest median over the smallest."""
-    trainers = {n: Trainer(recipe, zoo, dataset=first(dataset, n)) for n in SIZES}
+    sizes = sorted({min(n, len(dataset)) for n in SIZES})
+    trainers = {n: Trainer(recipe, zoo, dataset=dataset.rows(torch.arange(n))) for n in sizes}
     steps = {n: steps_in(trainer) for n, trainer in trainers.items()}
-    costs: dict[int, list[float]] = {n: [] for n in SIZES}
+    costs: dict[int, list[float]] = {n: [] for n in sizes}
     for _ in range(ROUNDS):
         for n, trainer in trainers.items():
             costs[n].append(cost(trainer, steps[n]))
@@ -83,11 +97,6 @@ def over_minutes(trainer: Trainer, minutes: int) -> dict[str, Any]:
     }
 
 
-def first(dataset: Dataset, n: int) -> Dataset:
-    """The first images of a data set, with their labels and other columns."""
-    return dataset.rows(torch.arange(min(n, len(dataset))))
-
-
 def steps_in(trainer: Trainer) -> int:
     """Number of steps that fill a round, measured after a few steps of warm-up."""
     cost(trainer, 5)
@@ -107,7 +116,7 @@ def cost(trainer: Trainer, steps: int) -> float:
 def resident_megabytes() -> float:
     """The memory that this process has resident now, in megabytes."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
-    return pages * 4096 / 1e6
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":

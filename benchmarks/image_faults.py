@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
@@ -213,10 +212,3 @@ INVISIBLE = (
     Fault("values below 16 zeroed", "levels", (16,), lambda x, s, _: x * (x >= s)),
     Fault("shifted by a tenth of a pixel", "pixels", (0.1,), shifted),
 )
-
-
-def picture(images: Tensor, labels: Tensor, fault: Fault, seed: int = 0, columns: int = 14) -> np.ndarray:
-    """A picture of one fault, uint8 (rows * h, columns * w): a row of untouched images, then one for each strength."""
-    rows = [images[:columns]]
-    rows += [fault.apply(images, labels, max(columns, 300), s, seed)[:columns] for s in fault.strengths]
-    return np.concatenate([np.concatenate(list(row[:, 0].numpy()), axis=1) for row in rows])

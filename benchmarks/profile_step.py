@@ -7,6 +7,7 @@ them is Python's, some of it the profiler's own. Shares are of the CPU's time, s
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.provenance import environment, in_words
+from ganzoo.training.device import use_available_cores
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.health import shares_of_a_step
 from ganzoo.training.trainer import Trainer
@@ -34,15 +36,16 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
     args = parser.parse_args()
+    use_available_cores()
     try:
         zoo = load_zoo()
         columns = {name: measured(name, args.overrides, zoo) for name in args.recipes}
     except GanzooError as error:
         sys.exit(str(error))
     table = markdown(columns, args.overrides)
+    print(table)
     if args.out:
         write_atomically(args.out, table.encode())
-    print(table)
 
 
 def measured(name: str, overrides: list[str], zoo: Zoo) -> dict[str, str]:
@@ -70,12 +73,12 @@ def measured(name: str, overrides: list[str], zoo: Zoo) -> dict[str, str]:
 
 def markdown(columns: Mapping[str, Mapping[str, str]], overrides: list[str]) -> str:
     """The table, a column for each recipe."""
-    given = "".join(f" --set {override}" for override in overrides)
+    command = ["python", "benchmarks/profile_step.py", *columns]
+    command += [word for override in overrides for word in ("--set", override)]
     first = next(iter(columns.values()))
     return "\n".join(
         [
-            f"Made by `python benchmarks/profile_step.py {' '.join(columns)}{given}` on "
-            f"{in_words(environment(torch.device('cpu')))}.",
+            f"Made by `{shlex.join(command)}` on {in_words(environment(torch.device('cpu')))}.",
             "",
             f"| | {' | '.join(columns)} |",
             f"| --- |{' ---: |' * len(columns)}",

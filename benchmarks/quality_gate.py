@@ -76,6 +76,9 @@ def record(args: argparse.Namespace, zoo: Zoo) -> bool:
     """Train, and write the file; returns False, since no score can be outside."""
     if not args.recipes:
         raise GanzooError("`record` needs the names of recipes.", "Name four, say, whose settings are settled.")
+    if len(set(args.seeds)) < max(2, len(args.seeds)):
+        raise GanzooError("A deviation needs trainings with two seeds or more, each given once.", "Set --seeds 0 1 2.")
+    args.file.parent.mkdir(parents=True, exist_ok=True)
     images = {name: images_in(args.cpu_seconds, name, zoo) for name in args.recipes}
     command = ["record", *args.recipes, "--cpu-seconds", f"{args.cpu_seconds:g}", "--samples", str(args.samples)]
     command += ["--seeds", *map(str, args.seeds)]
@@ -208,8 +211,6 @@ def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
     found: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
     for metric in dict.fromkeys(metric for by_metric in scores.values() for metric in by_metric):
         values = {name: scaled(metric, by[metric]) for name, by in scores.items() if metric in by}
-        if any(len(ys) < 2 for ys in values.values()):
-            raise GanzooError("One training of a recipe has no deviation.", "Give two seeds or more.")
         least = LEAST["fid" if is_distance(metric) else ""]
         own = {name: max(variance(ys), 1e-12) for name, ys in values.items()}
         # The logarithm of a variance from few values is too small on average; digamma gives this bias.

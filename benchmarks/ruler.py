@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from ganzoo import Dataset, Extractor, MetricInputs
 from ganzoo.api.metric import Features
+from ganzoo.errors import GanzooError
 from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.intervals import DistanceTo
 from ganzoo.evaluation.reference import RealImages
@@ -132,23 +134,34 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
                 excess = value - found[view]["untouched"]
                 row["views"][view] = {"value": value, "excess": excess, "sds": excess / found[view]["sd"]}
         rows.append(row)
-        print(f"{name} {strength:g}: {row['views'][views[0]]['sds']:.1f}", flush=True)
+        costs = [f"{view} {cell['sds']:.1f}" for view, cell in row["views"].items()]
+        print(f"{name} {strength:g}:", *costs, flush=True)
     command = f"python benchmarks/ruler.py --dataset {dataset}{' --reference test' if reference == 'test' else ''}"
     head = {"command": command, "dataset": dataset, "reference": reference, "n": N, "environment": environment(CPU)}
     return {**head, "views": found, "cells": rows}
 
 
+def refuse_other(known: dict[str, Any], dataset: str, reference: str, path: Path) -> None:
+    """Check that views measured now belong into a file, before they are measured.
+
+    Raises:
+        GanzooError: The file's outcome is of another dataset, reference, count or other faults.
+    """
+    if (known["dataset"], known["reference"], known["n"]) != (dataset, reference, N):
+        raise GanzooError(f"{path} is of another dataset, reference or count.", "Name another file with --out.")
+    if [(cell["fault"], cell["strength"]) for cell in known["cells"]] != [
+        (fault.name, strength) for fault in (*FAULTS, *INVISIBLE) for strength in fault.strengths
+    ]:
+        raise GanzooError(f"{path} is of other faults.", "Leave out --view, which measures all views again.")
+
+
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """The views of both outcomes, the new one if both have the same; the cells have the same images.
 
-    Raises:
-        SystemExit: The outcomes differ in dataset, reference, count or faults.
+    Views that stay say where they were measured: ``environment`` is the new ones'.
     """
-    if any(old[key] != new[key] for key in ("dataset", "reference", "n")):
-        raise SystemExit("The file has another dataset, reference or count: name another with --out.")
-    if any(a[key] != b[key] for a, b in zip(old["cells"], new["cells"], strict=True) for key in ("fault", "strength")):
-        raise SystemExit("The file has other faults: measure all views again.")
-    views = {**old["views"], **new["views"]}
+    kept = {view: {"environment": old["environment"], **numbers} for view, numbers in old["views"].items()}
+    views = {**kept, **new["views"]}
     order = [*(view for view in default_views(new["dataset"]) if view in views), *views]
     cells = [
         {**cell, "views": {**before["views"], **cell["views"]}}
@@ -297,18 +310,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="results/ruler/DATASET.json; elsewhere, no page is written")
     parser.add_argument("--page", action="store_true", help="only write the plot and docs/metrics.md")
     args = parser.parse_args()
+    try:
+        run(args)
+    except GanzooError as error:
+        sys.exit(str(error))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, and write the page."""
     path = args.out or RESULTS / (f"{args.dataset}{'-test' if args.reference == 'test' else ''}.json")
     if not args.page:
+        known = json.loads(path.read_text(encoding="utf-8")) if args.view and path.exists() else None
+        if known:
+            refuse_other(known, args.dataset, args.reference, path)
         outcome = measure(args.dataset, args.reference, args.view or default_views(args.dataset))
-        if path.exists():
-            outcome = merged(json.loads(path.read_text(encoding="utf-8")), outcome)
+        if known:
+            outcome = merged(known, outcome)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, (json.dumps(outcome, indent=1, ensure_ascii=False) + "\n").encode())
+    elif not path.exists():
+        raise GanzooError(f"{path} does not exist.", "Leave out --page, which measures and writes it.")
     outcome = json.loads(path.read_text(encoding="utf-8"))
     print(verdicts(outcome))
     if not args.out:
         plot(outcome, path.with_suffix(".svg"))
-    if not args.out and (RESULTS / f"{args.dataset}-test.json").exists():
+    if not args.out and all((RESULTS / f"{args.dataset}{end}.json").exists() for end in ("", "-test")):
         page, found = PAGE.read_text(encoding="utf-8"), section(args.dataset)
         write_atomically(PAGE, between_markers(page, marks(args.dataset), found, str(PAGE)).encode())
 

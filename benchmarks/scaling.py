@@ -33,18 +33,26 @@ def main() -> None:
     given = parser.parse_args()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         work(given.recipe, given.steps, given.overrides)
-    else:
-        print(json.dumps(compare(given.recipe, given.processes)))
+        return
+    from ganzoo.config.loading import load_recipe
+    from ganzoo.errors import GanzooError
+    from ganzoo.registry.loading import load_zoo
+
+    try:
+        load_recipe(given.recipe, load_zoo(), given.overrides)  # refused here in a sentence, and not by every process
+    except GanzooError as error:
+        sys.exit(str(error))
+    print(json.dumps(compare(given.processes)))
 
 
-def compare(recipe: str, processes: int) -> dict[str, object]:
+def compare(processes: int) -> dict[str, object]:
     """Images a second of one process and of several, in turns, and the ratio of their medians."""
     rounds = [{n: measured(n) for n in (1, processes)} for _ in range(ROUNDS)]
     rates = {n: [one[n]["images_per_second"] for one in rounds] for n in (1, processes)}
     medians = {n: statistics.median(values) for n, values in rates.items()}
     work = {n: statistics.median(one[n]["cpu_seconds"] for one in rounds) for n in (1, processes)}
     return {
-        **{key: rounds[0][1][key] for key in ("recipe", "precision", "engine", "batch_size")},
+        **{key: rounds[0][1][key] for key in ("recipe", "digest", "precision", "engine", "batch_size", "steps")},
         "images_per_second": rates,
         "ratio": medians[processes] / medians[1],
         "cpu_ratio": processes * work[1] / work[processes],
@@ -67,6 +75,7 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
     """Train this many steps with the other processes; the main one prints how fast all of them were."""
     import torch
 
+    from ganzoo.config.identity import training_digest
     from ganzoo.config.loading import load_recipe
     from ganzoo.registry.loading import load_zoo
     from ganzoo.runs.provenance import environment
@@ -90,9 +99,18 @@ def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
         cpu_seconds = torch.tensor(time.process_time() - worked, dtype=torch.float64)
         processes.all_reduce_sum(cpu_seconds)
         if processes.is_main:
-            facts = {"recipe": recipe_name, "precision": trainer.precision, "engine": trainer.engine.name}
-            sizes = {"batch_size": recipe.train.batch_size, "environment": environment(trainer.device)}
-            print(json.dumps({**facts, **sizes, "images_per_second": rate, "cpu_seconds": cpu_seconds.item()}))
+            found = {
+                "recipe": recipe_name,
+                "digest": training_digest(recipe),
+                "precision": trainer.precision,
+                "engine": trainer.engine.name,
+                "batch_size": recipe.train.batch_size,
+                "steps": steps,
+                "environment": environment(trainer.device),
+                "images_per_second": rate,
+                "cpu_seconds": cpu_seconds.item(),
+            }
+            print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from ganzoo import AdversarialGame, AdversarialLoss, GaussianPrior, Spec
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo, load_zoo
-from machine import peak_memory
 from summary import throughput
 
 SAMPLES = 1_000
@@ -45,5 +44,4 @@ def test_draw(benchmark: BenchmarkFixture, zoo: Zoo, device: torch.device, round
         what=f"drawing from {generator}",
         generator=generator,
         parameters=sum(p.numel() for p in networks["generator"].parameters()),
-        peak_memory=peak_memory(device),
     )

@@ -20,7 +20,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.training.engines.cudagraph import WARM_UP
 from ganzoo.training.flops import flops_per_image
 from ganzoo.training.trainer import Trainer
-from machine import gemm_peak, peak_memory
+from machine import gemm_peak
 from summary import throughput
 
 IMAGES = {"cpu": 2_560, "cuda": 51_200}
@@ -85,5 +85,4 @@ def test_step(
         flops_per_image=work,
         gemm_peak=peak,
         share_of_gemm_peak=work * rates["images_per_second"] / peak,
-        peak_memory=peak_memory(device),
     )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.files import child_python, parse_json
-from ganzoo.training.device import available_cores
+from ganzoo.training.device import VARIABLES, available_cores
 
 ALONE, BESIDE = "auto", "auto beside another"
 TRIAL_IMAGES = 6400
@@ -48,7 +49,9 @@ def trained(recipe: str, threads: str, images: int) -> dict[str, Any]:
     words += ["--set", f"evaluate.every_images={images}", "--set", "evaluate.metrics=[]"]
     with tempfile.TemporaryDirectory() as folder:
         command = child_python("ganzoo", "run", recipe, *words, "--out", str(Path(folder, "run")))
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        # `auto` obeys these variables instead of measuring.
+        env = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        done = subprocess.run(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode:
             sys.exit(done.stderr)
         run: dict[str, Any] = parse_json(Path(folder, "run", "run.json").read_bytes())

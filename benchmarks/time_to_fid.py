@@ -28,7 +28,7 @@ from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.files import locked_append, read_lines, write_atomically
 from ganzoo.registry.loading import Zoo, load_zoo
 from ganzoo.runs.provenance import environment, hardware_in_words
-from ganzoo.training.device import resolve_device
+from ganzoo.training.device import resolve_device, use_available_cores
 from peers.catalogue import PEERS
 from peers.talk import PeerError, mnist_folder
 
@@ -72,7 +72,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("results/time-to-fid.jsonl"))
     parser.add_argument("--summary", action="store_true", help="measure nothing, only make the table")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if min(args.seconds, args.every) <= 0:
+        parser.error("--seconds and --every must be greater than 0")
+    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(args: argparse.Namespace) -> None:
     """Measure what the file lacks, seed by seed, so that the machine's drift affects all contenders alike."""
     zoo, device = load_zoo(), resolve_device(args.device)
+    use_available_cores()
     args.out.parent.mkdir(parents=True, exist_ok=True)
     evaluator = Evaluator([METRIC], zoo.datasets.get("mnist"), {}, None, zoo, device)
     evaluator.prepare()

@@ -86,7 +86,7 @@ def attempt(package: Package) -> dict[str, object]:
 
 def reason(error: PeerError | subprocess.CalledProcessError) -> str:
     """The last line of an error's text."""
-    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+    said = (error.stderr or "") if isinstance(error, subprocess.CalledProcessError) else str(error)
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return lines[-1] if lines else str(error)
 

@@ -207,6 +207,11 @@ def serve(build: Build, batch: int) -> None:
     # From now on, what packages print must not come between the answers.
     answers, sys.stdout = sys.stdout, Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     device = torch.device(args.device)
+    if device.type == "cuda":
+        # The comparison is in fp32, and torch's default rounds the inputs of convolutions to TF32.
+        torch.backends.cudnn.allow_tf32 = False
+        if device.index is not None:  # for packages that know only "cuda"
+            torch.cuda.set_device(device)
     with TemporaryDirectory() as scratch:
         os.chdir(scratch)
         torch.manual_seed(args.seed)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from code_accuracy import accuracy, purity
+from code_accuracy import accuracy, main, purity
 
 
 def test_a_permutation_is_a_perfect_clustering() -> None:
@@ -22,3 +24,9 @@ def test_two_codes_of_one_class_are_pure_and_not_accurate() -> None:
 def test_the_assignment_is_the_best_one_and_not_the_greedy_one() -> None:
     table = np.array([[9, 8], [8, 0]])
     assert accuracy(table) == pytest.approx(16 / 25)
+
+
+def test_a_run_that_is_not_there_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["code_accuracy.py", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="none"):
+        main()

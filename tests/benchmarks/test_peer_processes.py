@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from peers.catalogue import HERE, PEERS, REQUIREMENTS, Package
+from peers.install import reason
 from peers.talk import PeerError, PeerProcess, mnist_folder
 from test_peers import compare
 
@@ -99,6 +101,12 @@ def test_a_peer_that_is_not_there_is_missed_in_a_sentence(tmp_path: Path, monkey
     package.outcome.write_text(json.dumps({"works": True}), encoding="utf-8")
     assert package.missing() is None
     assert replace(package, name="other").missing() is not None
+
+
+def test_a_failed_installation_has_a_reason_where_the_command_said_nothing() -> None:
+    silent = subprocess.CalledProcessError(1, ["python", "-m", "ensurepip"], output=b"")
+    assert "ensurepip" in reason(silent)
+    assert reason(subprocess.CalledProcessError(1, ["pip"], stderr="a\nno such wheel\n")) == "no such wheel"
 
 
 @pytest.mark.parametrize("name", list(PEERS))

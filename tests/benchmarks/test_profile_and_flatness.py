@@ -1,15 +1,20 @@
-"""The commands that profile a step and measure flatness, on runs that are too short to measure anything."""
+"""What profiles a step, measures flatness, scaling and the cost of watching, on runs that are too short to measure."""
 
-from dataclasses import replace
+import shlex
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 import flatness
+import machine
+import profile_step
+import scaling
 from ganzoo.config.loading import load_recipe
 from ganzoo.training.health import STEP, kind_of, shares_of_a_step
+from ganzoo.training.step import GradientWatch
 from ganzoo.training.trainer import Trainer
+from test_health import unwatched
 
 
 @pytest.mark.parametrize(
@@ -60,12 +65,46 @@ def test_the_median_costs_of_training_on_the_first_images_are_compared(recipe, z
         scripted.setattr(flatness, "Trainer", begin)
         scripted.setattr(flatness, "cost", lambda trainer, steps: spent[trainer.size].pop(0))
         found = flatness.over_sizes(recipe, zoo, mnist)
+        spent[20_000] = [5.0, 5.0, 6.0, 5.0, 7.0]
+        spent.update({n: [1.0, 1.0, 1.0, 1.0, 1.0] for n in (1_000, 10_000)})
+        few = flatness.over_sizes(recipe, zoo, mnist.rows(torch.arange(20_000)))
+    assert list(few["microseconds_an_image"]) == [1_000, 10_000, 20_000]  # and not 60,000
     assert found == {
         "microseconds_an_image": {1_000: 3.0, 10_000: 2.0, 60_000: 6.0},
         "largest_over_smallest": 3.0,
     }
     assert all(torch.equal(one.images, mnist.images[: len(one.images)]) for one in given)
-    pairs = replace(mnist, columns={"source": mnist.images.flip(0)})
-    assert torch.equal(flatness.first(pairs, 9).columns["source"], pairs.columns["source"][:9])
     assert flatness.cost(Trainer(recipe, zoo, dataset=given[0]), 1) > 0
     assert flatness.resident_megabytes() > 50
+
+
+def test_the_training_that_a_watched_one_is_compared_with_reads_no_gradients(recipe, zoo, mnist, monkeypatch):
+    def note(self, phase):
+        raise AssertionError("read")
+
+    monkeypatch.setattr(GradientWatch, "note", note)
+    unwatched(recipe, zoo, mnist, torch.device("cpu")).step()
+    with pytest.raises(AssertionError, match="read"):
+        Trainer(recipe, zoo, dataset=mnist).step()
+
+
+def test_every_device_but_the_cpu_is_waited_for(monkeypatch):
+    waited = []
+    monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
+    for name in ("cpu", "cuda", "mps"):
+        machine.wait(torch.device(name))
+    assert waited == [torch.device("cuda"), torch.device("mps")]
+
+
+def test_the_command_beside_a_profile_can_be_pasted():
+    override = "networks.generator.hidden=[16, 8]"
+    head = profile_step.markdown({"vanilla-mnist": {"images/s": "1"}}, [override]).splitlines()[0]
+    assert shlex.split(head.split("`")[1])[2:] == ["vanilla-mnist", "--set", override]
+
+
+@pytest.mark.parametrize("script", [flatness, scaling])
+def test_an_unknown_recipe_is_a_sentence(script, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["script.py", "--recipe", "vanilla-mnits"])
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    with pytest.raises(SystemExit, match="vanilla-mnits.*vanilla-mnist"):
+        script.main()

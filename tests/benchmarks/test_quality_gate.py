@@ -63,6 +63,8 @@ def test_what_the_file_does_not_have_is_a_sentence(tmp_path):
     file.write_text(json.dumps({"schema": 1, "recipes": {}}))
     assert "has no intervals for vanilla-mnist" in outcome("check", "vanilla-mnist", "--file", file)
     assert "needs the names of recipes" in outcome("record", "--file", file)
+    for seeds in ([0], [0, 0]):  # said before anything trains
+        assert "two seeds or more" in outcome("record", "vanilla-mnist", "--seeds", *seeds, "--file", file)
     assert "There are no intervals" in outcome("check", "--file", tmp_path / "none.json")
 
 

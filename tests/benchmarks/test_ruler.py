@@ -89,6 +89,47 @@ class TestScores:
         assert verdict(outcome, "fid@x") == {"faults": 3, "falling": ["flat"], "blind": ["weak"], "seen": ["noticed"]}
 
 
+class TestViewsMeasuredLater:
+    @pytest.mark.parametrize(("key", "sentence"), [("dataset", "another dataset"), ("cells", "other faults")])
+    def test_a_file_that_they_do_not_belong_into_is_refused_before_they_are_measured(
+        self, key, sentence, tmp_path, monkeypatch
+    ):
+        known = json.loads(OUTCOMES["mnist"].read_text(encoding="utf-8"))
+        file = tmp_path / "views.json"
+        file.write_text(json.dumps({**known, key: known[key][:3]}), encoding="utf-8")
+        monkeypatch.setattr("sys.argv", ["ruler.py", "--view", "fid@pixels", "--out", str(file)])
+        monkeypatch.setattr(ruler, "measure", lambda *given: pytest.fail("measured"))
+        with pytest.raises(SystemExit, match=sentence):
+            ruler.main()
+
+    def test_views_that_stay_say_where_they_were_measured(self):
+        def outcome(place, *views):
+            cell = {"fault": "noisy", "views": {view: {"sds": 1} for view in views}}
+            return {
+                "dataset": "mnist",
+                "environment": {"cpu": place},
+                "views": {view: {"sd": 1} for view in views},
+                "cells": [cell],
+            }
+
+        found = ruler.merged(outcome("there", "fid@mnist-ae", "fid@pixels"), outcome("here", "fid@pixels", "fid@x"))
+        assert found["environment"] == {"cpu": "here"}
+        assert found["views"] == {
+            "fid@mnist-ae": {"sd": 1, "environment": {"cpu": "there"}},
+            "fid@pixels": {"sd": 1},
+            "fid@x": {"sd": 1},
+        }
+        assert set(found["cells"][0]["views"]) == set(found["views"])
+
+    def test_an_unknown_dataset_is_a_sentence(self, monkeypatch):
+        monkeypatch.setattr("sys.argv", ["ruler.py", "--dataset", "mnits", "--out", "nowhere.json"])
+        with pytest.raises(SystemExit, match="mnits"):
+            ruler.main()
+        monkeypatch.setattr("sys.argv", ["ruler.py", "--dataset", "mnits", "--page"])
+        with pytest.raises(SystemExit, match="mnits.json does not exist. Leave out --page, "):
+            ruler.main()
+
+
 @pytest.mark.parametrize("dataset", OUTCOMES)
 class TestCommitted:
     def test_the_page_says_what_was_measured(self, dataset):

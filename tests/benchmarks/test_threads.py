@@ -45,6 +45,21 @@ def test_the_other_program_runs_meanwhile_and_ends():
     assert process.returncode is not None
 
 
+def test_a_number_of_threads_in_the_environment_does_not_decide_for_auto(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    given = []
+
+    def run(command, env, **_):
+        given.append(env)
+        return subprocess.CompletedProcess(command, 2, stderr="refused")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(SystemExit, match="refused"):
+        threads.trained("some-recipe", "auto", 100)
+    assert "PATH" in given[0]
+    assert "OMP_NUM_THREADS" not in given[0]
+
+
 @pytest.mark.full
 def test_trains_for_real(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["threads.py", "vanilla-ring", "--rounds", "1", "--seconds", "0.1"])

@@ -15,6 +15,7 @@ from ganzoo import ImageDataset
 from ganzoo.evaluation.evaluator import Evaluator
 from ganzoo.registry.loading import Zoo
 from ganzoo.runs.provenance import environment
+from ganzoo.training.device import VARIABLES
 from time_to_fid import METRIC, Entrant, follow, main, parse, settles, train_for
 
 SHORT = ["--seeds", "0", "--seconds", "0.02", "--every", "0.01", "--samples", "300", "--device", "cpu"]
@@ -136,6 +137,23 @@ def test_what_cannot_be_measured_is_refused_before_anything_trains(tmp_path: Pat
     with pytest.raises(SystemExit, match="no-such-recipe"):
         main(["--recipe", "no-such-recipe", *SHORT, *out])
     assert not (tmp_path / "curves.jsonl").exists()
+    with pytest.raises(SystemExit):
+        parse(["--every", "0"])  # which would never end
+
+
+def test_as_many_threads_as_there_are_cores_to_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("ganzoo.training.device.available_cores", lambda: 1)
+    monkeypatch.setattr("time_to_fid.Evaluator.prepare", lambda self: None)
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(SystemExit, match="no-such-recipe"):
+            main(["--recipe", "no-such-recipe", *SHORT, "--out", str(tmp_path / "curves.jsonl")])
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
 
 
 def line(contender: str, seed: int, *points: tuple[float, int, float]) -> dict[str, Any]:
@@ -150,6 +168,7 @@ def line(contender: str, seed: int, *points: tuple[float, int, float]) -> dict[s
         "samples": 1000,
         "every": 10.0,
         "limit": 100.0,
+        "ended": "time",
         "curve": [dict(zip(("seconds", "images", "value"), point, strict=True)) for point in points],
         "facts": {"batch": 64, "version": "1.0"},
         "environment": {"cpu": "a processor", "gpu": None, "threads": 2, "versions": {"torch": "9.9"}},
@@ -163,7 +182,7 @@ def test_the_table_has_means_and_deviations_over_seeds() -> None:
         line("other", 1, (10, 2000, 12.0), (20, 4000, 11.0)),
     ]
     (found,) = [row for row in markdown(lines, [5, 20, 1]).splitlines() if row.startswith("| other")]
-    assert found == "| other 1.0 | raw | 64 | 150 ± 71 | 15 ± 7 s (2k) | 30 s (3k, 1 of 2) | – | 7.50 ± 4.95 |"
+    assert found == "| other 1.0 | – | raw | 64 | 150 ± 71 | 15 ± 7 s (2k) | 30 s (3k, 1 of 2) | – | 7.50 ± 4.95 |"
     elsewhere = {**lines[1], "environment": {**lines[1]["environment"], "cpu": "another"}}
     assert [row for row in markdown([*lines, elsewhere], [5]).splitlines() if row.startswith("##")] == [
         "## a processor",
@@ -176,6 +195,27 @@ def test_trainings_of_other_limits_are_not_in_one_table() -> None:
     short, long = markdown(lines, [5]).split("## a processor")[1:]
     assert ("100 s at most" in short, "| short" in short, "| long" in short) == (True, True, False)
     assert ("600 s at most" in long, "| long" in long) == (True, True)
+
+
+def test_two_number_formats_and_two_recipes_of_one_name_are_not_averaged() -> None:
+    facts = [{"precision": "fp32", "digest": "a" * 64}, {"precision": "bf16", "digest": "a" * 64}]
+    facts += [{"precision": "bf16", "digest": "b" * 64}]
+    lines = [
+        {**line("dcgan", seed, (10, 1000, 9.0)), "facts": {"batch": 64, **fact}} for fact in facts for seed in (0, 1)
+    ]
+    rows = [row.split(" | ")[:2] for row in markdown(lines, [5]).splitlines() if row.startswith("| dcgan")]
+    assert rows == [["| dcgan aaaaaaaa", "fp32"], ["| dcgan aaaaaaaa", "bf16"], ["| dcgan bbbbbbbb", "bf16"]]
+    (alone,) = [row for row in markdown(lines[:2], [5]).splitlines() if row.startswith("| dcgan")]
+    assert alone.startswith("| dcgan | fp32 | raw |")
+
+
+def test_a_mark_that_a_training_ended_before_was_not_missed() -> None:
+    early = [{**line("other", seed, (10, 1000, 4.0)), "ended": "marks"} for seed in (0, 1)]
+    (row,) = [row for row in markdown(early, [5, 1]).splitlines() if row.startswith("| other")]
+    assert "| 10 ± 0 s (1k) | not tried |" in row
+    late = line("other", 2, (10, 1000, 4.0), (20, 2000, 0.5))
+    (row,) = [row for row in markdown([*early, late], [5, 1]).splitlines() if row.startswith("| other")]
+    assert "| 10 ± 0 s (1k) | 20 s (2k) |" in row
 
 
 def test_one_value_has_no_deviation() -> None:
