@@ -172,7 +172,11 @@ def _image(given: Any) -> Tensor:
     from PIL import Image
 
     given = _opaque(given) if isinstance(given, Image.Image) else given
-    image = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
+    remedy = "An image is uint8 and grey or RGB: a tensor (c, h, w) or (h, w), or an array (h, w, c) or (h, w)."
+    try:
+        image = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
+    except TypeError as error:  # a mapping, or text
+        raise GanzooError(f"The dataset gives a {type(given).__name__} for an image.", remedy) from error
     if not isinstance(given, Tensor) and image.dim() == 3:
         image = image.permute(2, 0, 1)
     image = _levels(image[None] if image.dim() == 2 else image)
@@ -180,7 +184,7 @@ def _image(given: Any) -> Tensor:
         raise GanzooError(
             f"The dataset gives images of type {str(image.dtype).removeprefix('torch.')} and shape "
             f"{tuple(image.shape)}.",
-            "An image is uint8 and grey or RGB: a tensor (c, h, w) or (h, w), or an array (h, w, c) or (h, w).",
+            remedy,
         )
     return image
 

@@ -153,6 +153,13 @@ def test_a_recipe_is_called_as_its_file_and_described_inside(install):
     assert entry.factory() == site / "nice-mnist.yaml"
 
 
+def test_a_helper_beside_hooks_may_have_a_name_like_a_hook_s(install):
+    install("ant", ant=losses(GOOD_THEN) + "def register_blocks(blocks): ...\n")
+    found = zoo()
+    assert found.problems == []
+    assert "good-loss" in found.losses
+
+
 def test_a_plugin_may_be_an_object_in_a_module(install):
     code = """\
         from ganzoo import hookimpl
@@ -196,6 +203,7 @@ def losses(*body):
         ("def oops(:", ["SyntaxError"]),
         ("x = 1", ["implements no hook", "register_generators"]),
         ("def register_losses(register): ...", ["implements no hook", "register_losses", "@ganzoo.hookimpl"]),
+        (losses(GOOD_THEN) + "def register_priors(register): ...", ["has register_priors without @hookimpl. Decorate"]),
         (
             IMPORT + "@hookimpl\ndef register_loses(register): ...",
             ["'register_loses'", "not a hook", "Did you mean 'register_losses'?"],
@@ -233,6 +241,10 @@ def losses(*body):
         (
             losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register('/not/there.yaml')\n",
             ["No such file: /not/there.yaml"],
+        ),
+        (
+            losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register('x-mnist.yaml')\n",
+            ["recipe x-mnist.yaml is registered by a relative path", 'Write Path(__file__).parent / "x-mnist.yaml".'],
         ),
         (
             losses(GOOD_THEN) + "@hookimpl\ndef register_recipes(register):\n    register(None)\n",

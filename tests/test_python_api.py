@@ -166,6 +166,12 @@ def test_half_precision_keeps_256_levels():
     assert torch.equal(as_dataset((levels / 255).half()).images, levels.to(torch.uint8))
 
 
+@pytest.mark.parametrize(("item", "kind"), [({"image": np.zeros((4, 4), np.uint8)}, "dict"), ("0.png", "str")])
+def test_what_is_no_image_is_named(item, kind):
+    with pytest.raises(GanzooError, match=f"The dataset gives a {kind} for an image. An image is uint8"):
+        as_dataset([item])
+
+
 def test_no_images_are_refused():
     with pytest.raises(GanzooError, match=r"returned samples of shape \(0, 1, 28, 28\)"):
         as_dataset(torch.empty(0, 1, 28, 28))

@@ -1,6 +1,7 @@
 """Recipes: what is accepted, what is refused, and how a refusal reads."""
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -264,7 +265,10 @@ def test_components_are_built_in_code_as_in_files():
         ),
         ({"evaluate.samples": 1}, "evaluate.samples must be at least 2, not 1."),
         ({"evaluate.every_images": 0}, "evaluate.every_images must be at least 1, not 0."),
-        ({"evaluate.metrics": "fid@mnist-cnn"}, "evaluate.metrics must be a list, not 'fid@mnist-cnn'."),
+        (
+            {"evaluate.metrics": "fid@mnist-cnn"},
+            "evaluate.metrics must be a list, not 'fid@mnist-cnn'. Write [fid@mnist-cnn].",
+        ),
         (
             {"evaluate.metrics": ["fid"]},
             "evaluate.metrics.0: The metric 'fid' names no extractor. Write <metric>@<extractor>, such as ",
@@ -334,6 +338,9 @@ def test_components_are_built_in_code_as_in_files():
         ({"dataset": "mnis"}, "Unknown dataset 'mnis'. Did you mean 'mnist'?"),
         ({"regularizers": ["r1", {"name": "r2", "weight": "2"}]}, "regularizers.1.weight must be a number, not '2'."),
         ({"augmentation": "diffaug"}, "Unknown augmentation 'diffaug'."),
+        ({"augmentation": "none"}, "Unknown augmentation 'none'. Write null for no augmentation."),
+        ({"train.ema": "None"}, "train.ema must be a number, not 'None'. In YAML, None is null."),
+        ({"train.precision": "none"}, "or 'bf16', not 'none'."),
         ({"trackers": ["tensorbord"]}, "trackers.0: Unknown tracker 'tensorbord'."),
         ({"loss": "wgan"}, "Unknown loss 'wgan'. Did you mean 'wasserstein'?"),
         ({"loss": "lsgan"}, "Unknown loss 'lsgan'. Did you mean 'least-squares'?"),
@@ -674,7 +681,8 @@ def test_a_function_that_makes_an_extractor_has_its_domains():
 
     own = load_zoo.__wrapped__()
     own.extractors.add(Entry("extractor", "torn", lambda: {}["x"], "Torn", None, "tests", "tests 1.0"))
-    own.extractors.add(Entry("extractor", "foo-cnn", lambda: OfFoo(), "Of foo", None, "tests", "tests 1.0"))
+    made_by = dataclass(type("MadeBy", (), {"__call__": lambda self: OfFoo()}))()  # it has no hash
+    own.extractors.add(Entry("extractor", "foo-cnn", made_by, "Of foo", None, "tests", "tests 1.0"))
     before = torch.get_rng_state()
     assert headline("foo", own) == ("fid@foo-cnn", "coverage@foo-cnn", "recall@foo-cnn")
     assert headline("foo", own)

@@ -140,6 +140,13 @@ def test_what_is_made_has_the_attributes_of_its_kind(base, kind, lacks):
     assert isinstance(entry(lambda: complete(), kind=kind).create(), complete)
 
 
+def test_an_attribute_that_fails_is_the_plugin_s_fault():
+    torn = property(lambda self: {}["x"])
+    made = type("Made", (Metric,), {"better": "lower", "range": torn, "compute": lambda self, inputs: 0.0})
+    sentence = refusal(entry(made, kind="metric").create)
+    assert sentence == "The metric 'thing' of plugin 'mine' (mine-package 1.0) could not be created: KeyError: 'x'."
+
+
 def test_kinds_are_known_in_singular_and_plural():
     for kind, plural in KINDS.items():
         assert one_kind(kind) == one_kind(plural) == one_kind(plural.upper()) == kind
@@ -296,6 +303,12 @@ class Hides(Base):
         self.target = target
 
 
+class Bounded:
+    """Its annotation has names of this module."""
+
+    def __init__(self, *, share: Annotated[float, Field(ge=0, le=1)] = 0.0) -> None: ...
+
+
 @dataclass(kw_only=True)
 class Record:
     size: int = 3
@@ -310,6 +323,7 @@ class Record:
         (Hides, {"target": 0.0}),
         (Record, {"size": 3}),
         (partial(Base, every=4), {"weight": 1.0, "every": 4}),
+        (partial(Bounded, share=0.5), {"share": 0.5}),
         (object, {}),
         (dict, {}),
         (lambda: 1, {}),
@@ -411,7 +425,7 @@ def normalised(*, spectral_norm: bool = False) -> bool:
         (bare, ["'size'", "Annotate"]),
         (hidden_type, ["'size'", "Fraction", "TYPE_CHECKING"]),
         (wrong_default, ["size", "whole number", "2.5"]),
-        (no_default_of_yaml, ["default"]),
+        (no_default_of_yaml, ["'size' with a default that a recipe cannot hold: Object of type object"]),
         (
             unchecked,
             ["'size' of type", "Base | None, which cannot be checked. Use int, float, bool, str, Literal or Sequence."],

@@ -95,9 +95,9 @@ def test_files(tmp_path):
     assert read_mapping(path) == {"a": 1}
 
 
-@pytest.mark.parametrize("name", ["missing.yaml", ""])
-def test_what_is_no_file_is_said(tmp_path, name):
-    with pytest.raises(GanzooError, match="No such file"):
+@pytest.mark.parametrize(("name", "words"), [("missing.yaml", "No such file: "), ("", "is not a regular file")])
+def test_what_is_no_file_is_said(tmp_path, name, words):
+    with pytest.raises(GanzooError, match=words):
         read_mapping(tmp_path / name)
 
 

@@ -23,7 +23,7 @@ from ganzoo.config.schema import (
     is_schedule,
 )
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.registry import FOREIGN_EXTRACTORS, HEADLINE, NETWORK_KINDS, Entry, Options, check_domains
+from ganzoo.registry.registry import FOREIGN_EXTRACTORS, HEADLINE, NETWORK_KINDS, Options
 from ganzoo.registry.strict import KeyPath, ValidationFailed, ValidationIssue, issues, meant
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _filled(
     try:
         entry = zoo.registry(kind).get(component.name)
     except GanzooError as error:
+        if kind == "augmentation" and component.name.lower() == "none":
+            error = GanzooError(error.sentence, "Write null for no augmentation.")
         found.append(_of_another_kind(component.name, kind, path, zoo) or ValidationIssue.of(error, *path))
         return component
     # Datasets and networks also have keys of ganzoo's own.
@@ -453,15 +455,8 @@ def extractors_of(dataset: str, zoo: Zoo) -> Iterator[str]:
     """The installed extractors that were fitted to a dataset, in the order in which they were registered."""
     for entry in zoo.extractors.in_order():
         with suppress(GanzooError):  # `how_to_score` says why
-            if dataset in _domains(entry):
+            if dataset in entry.domains:
                 yield entry.name
-
-
-@cache
-def _domains(entry: Entry[Any]) -> tuple[str, ...]:
-    # A function has to make an extractor, whose weights are drawn at random at first.
-    with torch.random.fork_rng(devices=[]):
-        return check_domains(entry.name, entry.prototype({}))
 
 
 def how_to_score(dataset: str, zoo: Zoo) -> str:
@@ -472,7 +467,7 @@ def how_to_score(dataset: str, zoo: Zoo) -> str:
     broken = []
     for entry in zoo.extractors.in_order():
         try:
-            _domains(entry)
+            _ = entry.domains
         except GanzooError as error:
             broken.append(f" {error}")
     return (

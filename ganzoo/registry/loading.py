@@ -291,11 +291,12 @@ def _functions(module: ModuleType) -> list[Any]:
 
 def _bare(plugin: Any) -> list[str]:
     """Names of functions ``register_...`` without ``@hookimpl``; those that a module imports are left out."""
-    if not inspect.ismodule(plugin):
-        return [name for name, _ in inspect.getmembers(plugin, callable) if name.startswith("register_")]
-    functions = [function for function in _functions(plugin) if inspect.isfunction(function)]
-    own = [each for each in functions if each.__module__ == plugin.__name__ and not hasattr(each, "ganzoo_impl")]
-    return [function.__name__ for function in own if function.__name__.startswith("register_")]
+    if inspect.ismodule(plugin):
+        functions = [function for function in _functions(plugin) if inspect.isfunction(function)]
+        own = [(one.__name__, one) for one in functions if one.__module__ == plugin.__name__]
+    else:
+        own = [(name, getattr(plugin, name)) for name in dir(plugin) if name.startswith("register_")]
+    return [n for n, one in own if n.startswith("register_") and callable(one) and not hasattr(one, "ganzoo_impl")]
 
 
 def unused_modules(plugin: PluginInfo) -> list[str]:
@@ -364,11 +365,12 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: Any, who: str) -> None:
     for caller in callers:
         if not caller.has_spec():
             raise GanzooError(f"{who} implements '{caller.name}', which is not a hook.", _nearest_hook(caller.name))
-    if callers:
-        return
-    if bare := _bare(plugin):
-        raise GanzooError(f"{who} implements no hook, but has {', '.join(bare)}.", "Decorate it with @ganzoo.hookimpl.")
-    raise GanzooError(f"{who} implements no hook.", f"A plugin has functions such as {next(iter(HOOKS))}.")
+    # Beside hooks, only a hook's own name is surely a forgotten decorator.
+    if bare := [name for name in _bare(plugin) if not callers or name in HOOKS]:
+        but = "" if callers else "implements no hook, but "
+        raise GanzooError(f"{who} {but}has {', '.join(bare)} without @hookimpl.", "Decorate it with @ganzoo.hookimpl.")
+    if not callers:
+        raise GanzooError(f"{who} implements no hook.", f"A plugin has functions such as {next(iter(HOOKS))}.")
 
 
 def _nearest_hook(name: str) -> str:
@@ -411,6 +413,11 @@ def _file_callback(
 
     def register(path: Path, *, aliases: Sequence[str] = ()) -> None:
         path = Path(path)
+        if not path.is_absolute():
+            raise GanzooError(
+                f"The {kind} {path} is registered by a relative path, so it depends on the working folder.",
+                f'Write Path(__file__).parent / "{path}".',
+            )
         text = _card(path) if path.suffix == ".json" else strict.read_mapping(path)
         summary = text.get(SUMMARIES[kind], "")
         add(path.stem, lambda: path, summary=summary, paper=text.get("paper"), aliases=aliases)

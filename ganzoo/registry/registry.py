@@ -140,10 +140,15 @@ class Options:
             ) from error
 
     def _check_defaults(self) -> None:
-        try:
-            found = [c for c in self._issues(self.defaults) if not c.verdict.startswith("needs")]
-        except TypeError as error:
-            raise GanzooError(f"The {self.subject} has a default that a recipe cannot hold: {error}.") from error
+        for name, default in self.defaults.items():
+            try:
+                json.dumps(default)
+            except (TypeError, ValueError) as error:
+                raise GanzooError(
+                    f"The {self.subject} has an option '{name}' with a default that a recipe cannot hold: {error}.",
+                    "Use None, a number, a boolean, text, or a list or tuple of them.",
+                ) from error
+        found = [c for c in self._issues(self.defaults) if not c.verdict.startswith("needs")]
         if found:
             raise GanzooError(f"The {self.subject} has a default of the wrong type: {found[0].sentence('it')}")
 
@@ -206,6 +211,8 @@ def _functions(factory: Callable[..., Any]) -> list[Callable[..., Any]]:
 def _globals(function: Callable[..., Any]) -> dict[str, Any]:
     while isinstance(function, partial):
         function = function.func
+    if isinstance(function, type):  # a partial one
+        function = function.__init__  # type: ignore[misc]
     function = inspect.unwrap(function)
     if not hasattr(function, "__globals__"):
         function = type(function).__call__
@@ -375,6 +382,7 @@ class Entry(Generic[T]):
         who = f"The {self.kind} '{self.name}' of plugin '{self.plugin}' ({self.distribution})"
         with contained(f"{who} could not be created", CHECK_OPTIONS if options else ""):
             made = self.factory(*supplied, **options)
+            lacking = [name for name in DECLARED.get(self.kind, ()) if not hasattr(made, name)]  # it may be a property
         bases = base_classes().get(self.kind, (object,))
         if not isinstance(made, bases):
             names = " or ".join(
@@ -382,10 +390,21 @@ class Entry(Generic[T]):
             )
             verb = "Inherit from" if isinstance(self.factory, type) else "Return a"
             raise GanzooError(f"{who} is a {type(made).__name__}.", f"{verb} {names}.")
-        for attribute in DECLARED.get(self.kind, ()):
-            if not hasattr(made, attribute):
-                raise GanzooError(f"{who} has no attribute '{attribute}'.", "Set it in its class.")
+        if lacking:
+            raise GanzooError(f"{who} has no attribute '{lacking[0]}'.", "Set it in its class.")
         return made
+
+    @cached_property
+    def domains(self) -> tuple[str, ...]:
+        """The datasets that an extractor was fitted to. A function has to make it first, with weights drawn at random.
+
+        Raises:
+            GanzooError: They are not a tuple of names, or the function failed.
+        """
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            return check_domains(self.name, self.prototype({}))
 
     def prototype(self, options: Mapping[str, Any]) -> Any:
         """An object with the attributes and methods of what is made: the class, or what a function makes.

@@ -82,7 +82,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     try:
         if not path.is_file():
-            raise GanzooError(f"No such file: {path}.")
+            raise GanzooError(f"{path} is not a regular file." if path.exists() else f"No such file: {path}.")
         if path.stat().st_size > MAX_BYTES:
             raise GanzooError(f"{path} is too large for a recipe: over {MAX_BYTES:,} bytes.")
         text = path.read_bytes().decode("utf-8-sig")
@@ -333,6 +333,10 @@ def issues(
         value = values[path]
         is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15  # as in 1e5
         remedy = f"Write {value:.0f}." if is_whole and EXPECTED["int_type"] in wanted else ""
+        if isinstance(value, str) and value.lower() == "none" and not any(one.startswith("'") for one in wanted):
+            remedy = "In YAML, None is null."
+        elif isinstance(value, str) and EXPECTED["list_type"] in wanted and len(value) <= 60:
+            remedy = f"Write [{value}]."
         found.append(ValidationIssue(path, f"must be {_any_of(wanted)}, not {shown(value)}", remedy))
     return _without_echoes(found)
 
@@ -360,7 +364,8 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
 def meant(word: str, known: Iterable[str]) -> str:
     """A hint for an unknown key; other tools' words lead to ours."""
     known = list(known)
-    return nearest(word, known, {other: key for other, key in SYNONYMS.items() if key in known and other not in known})
+    synonyms = {other: key for other, key in SYNONYMS.items() if key in known and other not in known}
+    return nearest(word, known, synonyms, "ganzoo show NAME")
 
 
 def path_in(data: Any, loc: KeyPath) -> KeyPath:
