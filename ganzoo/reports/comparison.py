@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,23 @@ from ganzoo.config.identity import DESCRIPTIVE
 from ganzoo.errors import GanzooError
 from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
 from ganzoo.registry import strict
-from ganzoo.reports.plots import Line, curves, spread_out
+from ganzoo.reports.plots import Line, curves
 from ganzoo.reports.ranking import MetricKey, whole
-from ganzoo.reports.run_figures import AXES, FEWEST, Frame, Plots, by_protocol, frames
+from ganzoo.reports.run_figures import (
+    AXES,
+    FEWEST,
+    Frame,
+    Plots,
+    by_protocol,
+    frames,
+    last_at_each,
+    loss_lines,
+    metric_plots,
+)
 from ganzoo.reports.run_report import KINDS, FinalScore, final_table, state
 from ganzoo.reports.templates import Absent, page
 from ganzoo.runs.folder import RunFolder
+from ganzoo.runs.provenance import hardware_in_words
 
 MARK = "<title>ganzoo: comparison</title>"
 MOST_RUNS = 12
@@ -36,6 +47,7 @@ class Side:
         info: Its run.json.
         state: Its status in words.
         images: Real images shown.
+        hardware: What it was trained on; empty if that is unknown.
         grid: Its newest samples, or why there are none.
         final: Its final scores, by metric and protocol.
         scores: All its scores.
@@ -47,6 +59,7 @@ class Side:
     info: Mapping[str, Any]
     state: str
     images: int
+    hardware: str
     grid: Frame | Absent
     final: Mapping[str, FinalScore]
     scores: Records
@@ -109,6 +122,7 @@ def facts(sides: Sequence[Side]) -> dict[str, Any]:
         "rows": _rows(sides),
         "curves": _score_curves(sides),
         "losses": _loss_curves(sides),
+        "several_machines": len({side.hardware for side in sides}) > 1,
         "settings": [(key, values) for key, values in settings if len(set(values)) > 1],
     }
 
@@ -127,7 +141,10 @@ def _side(path: Path, name: str) -> Side:
     run = RunFolder.open(path)
     events = run.events()
     found = frames(run.path / "samples", events)
-    final = final_table(whole(run.final_scores()))
+    final: dict[str, FinalScore] = {}
+    rows = final_table(whole(run.final_scores()))
+    for score in () if isinstance(rows, Absent) else rows:
+        final.setdefault(score.metric.key, score)  # the run's own samples come before those of other seeds
     try:
         recipe = strict.read_mapping(run.path / "recipe.yaml")
         settings = dict(_flat({key: value for key, value in recipe.items() if key not in DESCRIPTIVE}))
@@ -138,8 +155,9 @@ def _side(path: Path, name: str) -> Side:
         run.info,
         state(run),
         max((event["images"] for event in events), default=0),
+        hardware_in_words(environment) if (environment := run.info.get("environment")) else "",
         found if isinstance(found, Absent) else found.shown[-1],
-        {} if isinstance(final, Absent) else {score.metric.key: score for score in final},
+        final,
         whole(run.scores()),
         events,
         settings,
@@ -175,58 +193,26 @@ def _rows(sides: Sequence[Side]) -> list[ScoreRow]:
 
 def _score_curves(sides: Sequence[Side]) -> list[Plots]:
     """For each metric and protocol that has a curve, a line for each run, of its reported weights."""
-    found: dict[MetricKey, list[tuple[str, Records]]] = {}
+    found: dict[MetricKey, dict[str, Records]] = {}
     for side in sides:
         for some in by_protocol(side.scores):
             kind = "ema" if any(score["weights"] == "ema" for score in some) else some[0]["weights"]
-            at_each = {score["images"]: score for score in some if score["weights"] == kind}
-            if len(at_each) >= FEWEST and not some[0]["protocol"].get("sample_seed"):
-                ordered = [at_each[images] for images in sorted(at_each)]
-                found.setdefault(MetricKey.of(some[0]), []).append((side.name, ordered))
-    plots = []
-    for number, (metric, lines) in enumerate(found.items()):
-        floor = lines[0][1][-1].get("floor")
-        values = [score["value"] for _, some in lines for score in some]
-        pictures = tuple(
-            curves(
-                [Line(name, [s[along] for s in some], [s["value"] for s in some]) for name, some in lines],
-                title=f"{metric.name} over {label}",
-                x=label,
-                y=metric.name,
-                name=f"score-{number}-{along}",
-                floor=floor,
-                log=spread_out([*values, floor or 0]),
-            )
-            for along, label in AXES.items()
-        )
-        plots.append(Plots(metric.name, f"{metric.direction}; {metric.protocol}", pictures))
-    return plots
+            curve = last_at_each(score for score in some if score["weights"] == kind)
+            if len(curve) >= FEWEST and not some[0]["protocol"].get("sample_seed"):
+                found.setdefault(MetricKey.of(some[0]), {})[side.name] = curve
+    return [metric_plots(number, by_run) for number, by_run in enumerate(found.values())]
 
 
 def _loss_curves(sides: Sequence[Side]) -> list[Plots]:
     """For each phase's loss that several runs have, a line for each run."""
     found: dict[str, list[Line]] = {}
     for side in sides:
-        logged = [event for event in side.events if event["event"] == "train"]
-        for name in dict.fromkeys(key for event in logged for key in event if key.endswith(".loss")):
-            some = [event for event in logged if name in event]
-            if len(some) >= FEWEST:
-                line = Line(side.name, [event["images"] for event in some], [event[name] for event in some])
-                found.setdefault(name, []).append(line)
-    return [
-        Plots(
-            name.removesuffix(".loss"),
-            "",
-            (
-                curves(
-                    lines,
-                    title=f"Loss of {name.removesuffix('.loss')} over images shown",
-                    x=AXES["images"],
-                    y="loss",
-                    name=f"loss-{number}",
-                ),
-            ),
-        )
-        for number, (name, lines) in enumerate(found.items())
-        if len(lines) > 1
-    ]
+        for line in loss_lines(side.events):
+            if len(line.x) >= FEWEST:
+                found.setdefault(line.name, []).append(replace(line, name=side.name))
+    plots = []
+    for number, (phase, lines) in enumerate(found.items()):
+        if len(lines) > 1:
+            title, label = f"Loss of {phase} over images shown", AXES["images"]
+            plots.append(Plots(phase, "", (curves(lines, title=title, x=label, y="loss", name=f"loss-{number}"),)))
+    return plots

@@ -38,7 +38,7 @@ from ganzoo.reports.templates import (
     page,
     short,
 )
-from ganzoo.studies.records import RUNS, Ledger, ScoredRun, collect_added_scores, read_runs
+from ganzoo.studies.records import RUNS, Ledger, RunRecord, ScoredRun, collect_added_scores, read_runs
 
 TITLE = "# Results\n\nMade by `ganzoo leaderboard`"
 MARKS = {
@@ -68,13 +68,15 @@ COUNTED = {
 CLEAR = ("holds", "does not hold")
 EFFECT = (
     "Effect: how many times better the method scores than what it is compared with, by geometric means over seeds (of "
-    "a share such as an accuracy, by its odds); below 1 it is worse. In round brackets: its 95% confidence interval, "
-    "each claim's by itself; verdicts are corrected for the number of claims."
+    "a share such as an accuracy, by its odds); below 1 it is worse. Scores beside it are such means too (plain ones "
+    "where a seed scored 0), while tables have arithmetic means. In round brackets: its 95% confidence interval, each "
+    "claim's by itself; verdicts are corrected for the number of claims."
 )
 MEANING = (
-    "A claim holds where the method is significantly better, does not hold where it is significantly less than 10% "
-    "better, and is undecided otherwise. All this is on small networks and small images, in trainings of minutes: a "
-    "verdict is about that setting, not about the paper. Each study's page says what was not tested."
+    "A claim does not hold where the method is significantly less than 10% better; otherwise it holds where the method "
+    'is significantly better; where neither is so it is undecided ("cannot tell"). A verdict is about the study\'s '
+    "setting, not about the paper: networks, images and trainings may be far smaller than the paper's. Notes on each "
+    "study's page say more."
 )
 EXCESS = (
     "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
@@ -82,7 +84,10 @@ EXCESS = (
     "numbers in different columns cannot be compared."
 )
 SEEDS = (
-    "Where a recipe ran with several seeds, a figure is their mean, with the lowest and highest in square brackets. "
+    "Where a recipe ran with several seeds, a figure is the mean of those that did not fail, with the lowest and "
+    "highest in square brackets."
+)
+CAUTION = (
     "Recipes train for different lengths, and many a setting was chosen by these very scores, so small differences and "
     "ranks mean little."
 )
@@ -167,7 +172,9 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
     parts += [
         "## Leaderboard",
         "Scores are only ranked against scores of the "
-        f"same protocol, given above each table. {SEEDS} The reported score is in bold. {EXCESS}",
+        f"same protocol, given above each table. {SEEDS} {CAUTION} The reported score is in bold. 95%: the confidence "
+        "interval of a single run's score over other samples of it; other seeds may well score outside it. "
+        f"{EXCESS}",
     ]
     parts += [] if made else [NO_TABLE]
     for ranking in made:
@@ -205,7 +212,7 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
     )[:FEW]
     if few:
         findings = [finding for answer in answers for finding in answer.findings]
-        counted = f"of {len(findings)} claims so far, {_counted(findings)}"
+        counted = f"of {len(findings)} claim{'' if len(findings) == 1 else 's'} so far, {_counted(findings)}"
         disputed = sum(one.verdict in CLEAR and not one.decided for one in findings)
         if disputed:
             counted += f" (another view of the same samples contradicts {disputed} of these)"
@@ -222,7 +229,7 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
         parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
     if best:
         disagree = [DISAGREE] if any(ranking.marks for ranking in best) else []
-        parts.append(" ".join([*disagree, SEEDS, EXCESS]))
+        parts.append(" ".join([*disagree, SEEDS, CAUTION, EXCESS]))
     studies = "All studies and recipes" if answers else "All recipes"
     parts.append(f"{studies}, with speed, size and the command for each: [{results}]({results}/README.md).")
     return "\n\n".join(parts)
@@ -251,7 +258,7 @@ def _full_row(place: Place) -> list[str]:
         _mean(one.speed, count),
         short(one.parameters),
         figure(None if one.newest.flops_per_image is None else one.newest.flops_per_image / 1e9),
-        markdown(where(one)),
+        markdown(where(one.newest)),
     ]
 
 
@@ -262,7 +269,7 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
     first = ranking.views[0]
     names = ", ".join(f"{markdown(view.metric.name)} ({view.metric.direction})" for view in ranking.views)
     shown = first.scored[:most]
-    machines = list(dict.fromkeys(where(place.contender) for place in shown))
+    machines = list(dict.fromkeys(where(place.contender.newest) for place in shown))
     several = len(machines) > 1
     listed = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
     yield (
@@ -278,7 +285,7 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
             above = f"({there.excess_in_words})" if there.excess_in_words else None
             cells.append(" ".join(filter(None, (_spread(there.value), above, ranking.marks.get((one, number))))))
         took = _mean(place.contender.seconds, duration)
-        machine = f" ({machines.index(where(place.contender)) + 1})" if several else ""
+        machine = f" ({machines.index(where(place.contender.newest)) + 1})" if several else ""
         rows.append([str(place.rank), _name(place.contender), *cells, took + machine])
     aligned = {"rank": "right", "recipe": "left", **{view.metric.name: "right" for view in ranking.views}}
     yield markdown_table({**aligned, "training": "right"}, rows)
@@ -297,12 +304,11 @@ def _commands(made: Sequence[Ranking]) -> Iterable[str]:
     yield "\n".join(f"- {code(command)}" for command in commands)
 
 
-def where(contender: Contender) -> str:
-    """Precision, engine, threads and hardware, in one line."""
-    newest = contender.newest
-    threads = f"{newest.threads} thread{'' if newest.threads == 1 else 's'}"
-    on_gpu = bool(newest.environment.get("gpu"))
-    parts = (newest.precision, newest.engine, None if on_gpu else threads, newest.hardware)
+def where(record: RunRecord) -> str:
+    """Precision, engine, threads and hardware, as far as they are known, in one line."""
+    threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
+    on_gpu = bool(record.environment.get("gpu"))
+    parts = (record.precision, record.engine, None if on_gpu else threads, record.hardware)
     return ", ".join(part for part in parts if part)
 
 
@@ -462,14 +468,14 @@ class Sheet:
         rows: Its rows, in the order of the first table.
         plots: For each table, plots of quality against each cost.
         views: Plots of the first view of the headline against each other view.
-        shown_as: For each view of the headline, the index of the table that has the same column, or None.
+        shown_as: For each view of the headline, the index of the table that has the same column.
     """
 
     ranking: Ranking
     rows: tuple[Row, ...]
     plots: tuple[tuple[Markup | Absent, ...], ...]
     views: tuple[Markup | Absent, ...]
-    shown_as: tuple[int | None, ...]
+    shown_as: tuple[int, ...]
 
 
 def read_rankings(results: Path) -> list[Ranking]:
@@ -573,8 +579,9 @@ def rewritten(
 def html(made: Sequence[Ranking], results: Path, answers: Sequence[Answer] = ()) -> str:
     """``index.html``, which needs no other file and no network."""
     sheets = [_sheet(number, ranking, results) for number, ranking in enumerate(made)]
-    context = {"sheets": sheets, "answers": answers, "excess": EXCESS, "disagree": DISAGREE}
-    return page("leaderboard.html", "leaderboard.js" if made else None, {**context, "effect": f"{MEANING} {EFFECT}"})
+    texts = {"effect": f"{MEANING} {EFFECT}", "caution": CAUTION, "excess": EXCESS, "disagree": DISAGREE}
+    context = {"sheets": sheets, "answers": answers, **texts}
+    return page("leaderboard.html", "leaderboard.js" if made else None, context)
 
 
 def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
@@ -584,7 +591,7 @@ def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
         Row(
             one,
             None if (image := grid_of(one.newest.samples, results)) is None else Picture.of(thumbnail(image)),
-            where(one),
+            where(one.newest),
             tuple(places[id(one)] for places in by_contender),
             tuple((of[id(one)], ranking.marks.get((id(one), view), "")) for view, of in enumerate(of_views)),
         )
@@ -599,5 +606,5 @@ def _sheet(number: int, ranking: Ranking, results: Path) -> Sheet:
         for index, table in enumerate(ranking.tables)
     ]
     keys = [table.metric.key for table in ranking.tables]
-    shown_as = tuple(keys.index(view.metric.key) if view.metric.key in keys else None for view in ranking.views)
+    shown_as = tuple(keys.index(view.metric.key) for view in ranking.views)
     return Sheet(ranking, tuple(rows), tuple(plots), views, shown_as)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BETTER, WORSE = "▲", "▼"
 DISAGREE = (
     f"{BETTER} and {WORSE} mark where views disagree: the recipe ranks at least two places, and more than a quarter of "
-    "the table, higher or lower than in the first column."
+    "the table, higher or lower than by the first metric."
 )
 REFERENCE = ("dataset", "dataset_options", "split", "reference_digest", "n_real", "n_fake")
 LONGEST = 60
@@ -131,8 +131,8 @@ class Contender:
 
     @property
     def newest(self) -> RunRecord:
-        """The newest record, which stands for all in everything that does not depend on the seed."""
-        return self.runs[-1].record
+        """The newest record of a run that finished, or else of any: it stands for all in what no seed changes."""
+        return (self.done or self.runs)[-1].record
 
     @cached_property
     def done(self) -> tuple[ScoredRun, ...]:

@@ -67,7 +67,7 @@ def loss_lines(events: Records, along: str = "images") -> list[Line]:
 def loss_plots(events: Records) -> Plots | Absent:
     """Each phase's loss, or why there is no curve."""
     if max((len(line.x) for line in loss_lines(events)), default=0) < FEWEST:
-        return Absent("The run ended before it had logged two losses, so there is no curve.")
+        return Absent("Fewer than two losses were logged, so there is no curve.")
     pictures = tuple(
         curves(
             loss_lines(events, along),
@@ -83,26 +83,27 @@ def loss_plots(events: Records) -> Plots | Absent:
 
 def score_plots(records: Records) -> list[Plots]:
     """Each metric's curve for each kind of weights, with real vs real; a metric measured only once has no curve."""
-    curved = [some for some in by_protocol(records) if len({one["images"] for one in some}) >= FEWEST]
-    return [_scores(number, some) for number, some in enumerate(curved)]
+    plots: list[Plots] = []
+    for some in by_protocol(records):
+        if len({one["images"] for one in some}) >= FEWEST:
+            kinds = dict.fromkeys(str(one["weights"]) for one in some)
+            by_kind = {kind: last_at_each(one for one in some if str(one["weights"]) == kind) for kind in kinds}
+            plots.append(metric_plots(len(plots), by_kind))
+    return plots
 
 
-def by_protocol(records: Records) -> list[Records]:
-    """Scores grouped by metric, protocol and sample seed, in the order of first appearance."""
-    groups: dict[tuple[MetricKey, Any], list[Mapping[str, Any]]] = {}
-    for record in records:
-        groups.setdefault((MetricKey.of(record), record["protocol"].get("sample_seed")), []).append(record)
-    return list(groups.values())
+def metric_plots(number: int, curves_by_name: Mapping[str, Records]) -> Plots:
+    """Curves of one metric and protocol, with real vs real.
 
-
-def _scores(number: int, records: Records) -> Plots:
-    metric = MetricKey.of(records[0])
-    kinds = dict.fromkeys(str(record["weights"]) for record in records)
-    by_kind = {kind: _last_at_each(record for record in records if str(record["weights"]) == kind) for kind in kinds}
-    floor = records[-1].get("floor")
+    Args:
+        number: Distinguishes the metric from the page's others.
+        curves_by_name: The scores of each curve, in order; at least one in all.
+    """
+    records = [record for some in curves_by_name.values() for record in some]
+    metric, floor = MetricKey.of(records[0]), records[-1].get("floor")
     pictures = tuple(
         curves(
-            [_line(kind, some, along, "value") for kind, some in by_kind.items()],
+            [_line(name, some, along, "value") for name, some in curves_by_name.items()],
             title=f"{metric.name} over {label}",
             x=label,
             y=metric.name,
@@ -113,6 +114,14 @@ def _scores(number: int, records: Records) -> Plots:
         for along, label in AXES.items()
     )
     return Plots(metric.name, f"{metric.direction}; {metric.protocol}", pictures)
+
+
+def by_protocol(records: Records) -> list[Records]:
+    """Scores grouped by metric, protocol and sample seed, in the order of first appearance."""
+    groups: dict[tuple[MetricKey, Any], list[Mapping[str, Any]]] = {}
+    for record in records:
+        groups.setdefault((MetricKey.of(record), record["protocol"].get("sample_seed")), []).append(record)
+    return list(groups.values())
 
 
 def health_plots(events: Records) -> list[Plots]:
@@ -163,7 +172,7 @@ def _names(records: Records) -> list[str]:
     return list(dict.fromkeys(name for record in records for name in record))
 
 
-def _last_at_each(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def last_at_each(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The newest score at each point: `ganzoo eval` may have measured some again."""
     latest = {record["images"]: record for record in records}
     return [latest[images] for images in sorted(latest)]
@@ -385,7 +394,7 @@ def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
     if not isinstance(modality := generator.assembly.spec.modality, Images):
         return Absent(NO_PICTURES.format(modality))
     if not named:
-        return Absent("The recipe has no metrics, so there are no features to compare images in.")
+        return Absent("No metric of the recipe has an extractor, so there are no features to compare images in.")
     samples = generator.sample(NEIGHBOURS, seed=SEED)
     dataset = generator.run.dataset(recipe, zoo)
     extractor = find_extractor(named[0], zoo, dataset.shape).to(generator.device)

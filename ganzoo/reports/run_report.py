@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,6 @@ from ganzoo.config.checking import HEADLINES
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.protocol import excess
 from ganzoo.files import begins_like, refuse_to_overwrite, write_atomically
-from ganzoo.registry import strict
 from ganzoo.registry.loading import Zoo
 from ganzoo.reports.ranking import MetricKey, whole
 from ganzoo.reports.run_figures import (
@@ -118,7 +117,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
         "replay": replay(run, events, recipe, zoo),
         "losses": loss_plots(events),
         "curves": score_plots(scores),
-        "final": final_table(whole(run.final_scores()), scored=bool(_metrics(run))),
+        "final": final_table(whole(run.final_scores())),
         "best": run.best(),
         "kinds": KINDS,
         "health": health_plots(events),
@@ -132,15 +131,6 @@ def state(run: RunFolder) -> str:
     """A run's status in words, or as it was recorded if it is none that ganzoo knows."""
     status = str(run.info.get("status"))
     return STATES.get(status, status)
-
-
-def _metrics(run: RunFolder) -> Sequence[str]:
-    """The metrics that the run's recipe asks for; ``("?",)`` if they are unknown."""
-    try:
-        plain = strict.read_mapping(run.path / "recipe.yaml")
-        return tuple((plain.get("evaluate") or {}).get("metrics", ("?",)))
-    except (GanzooError, AttributeError, TypeError):
-        return ("?",)
 
 
 def _yaml(run: RunFolder) -> str | Absent:
@@ -173,22 +163,18 @@ def _attempt(make: Callable[[], T]) -> T | Absent:
         return Absent(str(error))
 
 
-def final_table(scores: Records, scored: bool = True) -> list[FinalScore] | Absent:
+def final_table(scores: Records) -> list[FinalScore] | Absent:
     """Rows of the table of final scores: one for each metric, protocol and sample seed.
 
     The headline metrics by the recipe's own protocol come first, in their order; the other rows keep theirs.
 
     Args:
         scores: The scores from ``RunFolder.final_scores``.
-        scored: Whether the recipe asks for any score.
     """
-    if not scores and not scored:
-        return Absent(
-            "No installed extractor was fitted to this dataset when the run began, so it has no scores; `ganzoo eval` "
-            "scores it by any extractor that you name."
-        )
     if not scores:
-        return Absent("The run ended before its first evaluation, or no extractor fits its dataset: it has no scores.")
+        return Absent(
+            "The run has no scores: it was not evaluated yet, or its recipe asks for none. `ganzoo eval` scores it."
+        )
     rows = [_final(some) for some in by_protocol(scores)]
     own: dict[str, FinalScore] = {}
     for row in rows:

@@ -16,11 +16,21 @@ from markupsafe import Markup
 from ganzoo.errors import GanzooError
 from ganzoo.files import begins_like, refuse_links, refuse_to_overwrite, write_atomically
 from ganzoo.registry.loading import Zoo
-from ganzoo.reports.leaderboard import EFFECT, MEANING, Answer, Finding, grid_of, thumbnail
+from ganzoo.reports.leaderboard import EFFECT, MEANING, Answer, Finding, grid_of, thumbnail, where
 from ganzoo.reports.plots import INK, REAL, SERIES, Line, curves, drawing, logarithmic, shortened, svg
-from ganzoo.reports.templates import Picture, figure, markdown, markdown_table, page
+from ganzoo.reports.templates import NOTHING, Picture, figure, markdown, markdown_table, page
 from ganzoo.runs.scores import is_own, own_protocol
-from ganzoo.studies.findings import CellFound, Found, Values, all_claims, by_other_views, curve, find, verdicts
+from ganzoo.studies.findings import (
+    CellFound,
+    Found,
+    TrialFound,
+    Values,
+    all_claims,
+    by_other_views,
+    curve,
+    find,
+    verdicts,
+)
 from ganzoo.studies.records import RUNS, Ledger, ScoredRun
 from ganzoo.studies.study import BASELINE, Cell, Claim, Measure, Study, Trial, load_study
 from ganzoo.studies.verdicts import FEW_SEEDS, SMALLEST, Outcome, Verdict
@@ -172,7 +182,7 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
             decided = verdict.outcome in (Outcome.HOLDS, Outcome.DOES_NOT_HOLD)
             decided = decided and not any(_opposed(verdict, other) for _, other in views)
             effects = _effects(verdict, views)
-            compared = _compared(claim, _means(one, claim, zoo))
+            compared = _compared(claim, _means(one, claim, verdict, zoo))
             outcome = verdict.outcome.value
             findings.append(Finding(outcome, claim.says, claim.paper, claim.on, effects, compared, decided=decided))
         there = page if (results / page).is_file() else None
@@ -199,7 +209,7 @@ def index(pages: Sequence[StudyPage]) -> str:
             [
                 f"**{verdict.outcome.value}**",
                 *map(markdown, (claim.says, claim.on, _effects(verdict, views))),
-                _behind(one.found, claim, verdict),
+                _behind(one.found, claim, verdict) or NOTHING,
                 markdown(claim.paper),
             ]
             for claim, verdict, views in zip(study.claims, one.verdicts, one.views, strict=True)
@@ -264,11 +274,12 @@ class TableRow:
 
     @property
     def times(self) -> dict[str, float]:
-        """Mean training time in seconds by hardware, the hardware with the most runs first."""
+        """Mean training time in seconds of the runs that ended well, by hardware: that with the most of them first."""
         by_hardware: dict[str, list[float]] = {}
         for run in self.cell.runs.values():
-            by_hardware.setdefault(run.record.hardware, []).append(run.record.seconds)
-        return {where: fmean(times) for where, times in sorted(by_hardware.items(), key=lambda found: -len(found[1]))}
+            if run.record.status == "done":
+                by_hardware.setdefault(run.record.hardware, []).append(run.record.seconds)
+        return {name: fmean(times) for name, times in sorted(by_hardware.items(), key=lambda found: -len(found[1]))}
 
     @property
     def errors(self) -> list[str]:
@@ -306,7 +317,7 @@ def html(
     context = {
         "study": study,
         "claims": [
-            (claim, verdict, _means(found, claim, zoo), _behind(found, claim, verdict), others)
+            (claim, verdict, _means(found, claim, verdict, zoo), _behind(found, claim, verdict), others)
             for claim, verdict, others in zip(study.claims, judged, views, strict=True)
         ],
         "all_claims": claims,
@@ -326,9 +337,9 @@ def html(
         "better": {measure.name: measure.better(zoo) for measure in study.measures},
         "plots": _plots(found),
         "trials": _trials(found),
-        "tried": list(dict.fromkeys(" ".join(one.trial.changes) or "the row as it stands" for one in found.trials)),
+        "tried": list(dict.fromkeys(_tried(one) for one in found.trials)),
+        "wins": Counter(map(_tried, found.winners.values())),
         "few_trials": FEW_TRIALS,
-        "unchanged": sum(not one.trial.changes for one in found.winners.values()),
         "searches": len(found.winners),
         "is_searching": found.is_searching,
         "runs": len(runs),
@@ -340,8 +351,10 @@ def html(
         "clocked": [measure.name for measure in study.measures if measure.is_clocked],
         "has_pairs": any(claim.better == claim.than for claim in study.claims),
         "all_shaded": len(study.rows) <= MOST_SHADED,
+        "most_plotted": MOST_PLOTTED,
         "usual_hardware": _usual_hardware(found),
         "precisions": sorted({run.record.precision for run in runs if run.record.precision}),
+        "threads": sorted({run.record.threads for run in runs}),
         "machines": sorted({_machine(run) for run in runs}),
         "protocols": _protocols(found),
         "command": f"ganzoo study run {shlex.quote(name)}{' --quick' if quick else ''}",
@@ -350,26 +363,25 @@ def html(
     return page("study.html", None, context)
 
 
-def _means(found: Found, claim: Claim, zoo: Zoo) -> tuple[float, float] | None:
-    """The geometric means that a claim compares; None if it is about several settings, or a row has none.
+def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[float, float] | None:
+    """The geometric means that a claim compares; None if it waits, is about several settings, or a row has none.
 
     Of a row with a zero it is the plain mean: a claim takes another number in its place, which nothing scored.
     """
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
-    if len(settings) > 1:
+    if len(settings) > 1 or verdict.outcome is Outcome.WAITS:
         return None
     sides = (claim.better, claim.on), (claim.than, claim.than_on or claim.on)
     cells = [(found.cell(row, settings[0]), found.study.measure(on)) for row, on in sides]
-    values = (
-        None if cell is None else cell.values(measure, measure.scale(zoo), _hardware_for(measure, found))
-        for cell, measure in cells
-    )
+    values = (None if cell is None else _values(cell, measure, found, zoo) for cell, measure in cells)
     ours, theirs = (None if one is None else one.mean if 0 in one.known else one.middle for one in values)
     return None if ours is None or theirs is None else (ours, theirs)
 
 
 def _behind(found: Found, claim: Claim, verdict: Verdict) -> str:
-    """The number of settings or seeds behind a verdict, in words."""
+    """The number of settings or seeds behind a verdict, in words; empty if the claim waits."""
+    if verdict.outcome is Outcome.WAITS:
+        return ""
     settings = found.study.setting_names
     if claim.at is None and len(settings) > 1:
         return f"{verdict.seeds[0]} of {len(settings)} settings"
@@ -392,24 +404,23 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
         words = [*([variant.recipe or study.baseline] if variant.recipe or name == BASELINE else []), *changes]
         values = []
         for one in study.measures:
-            hardware = _hardware_for(one, found)
-            times = None if name == BASELINE else _times_better(cell, baseline, one, zoo, hardware)
-            values.append((cell.values(one, one.scale(zoo), hardware), times))
+            ours = _values(cell, one, found, zoo)
+            than = None if name == BASELINE or baseline is None else _values(baseline, one, found, zoo)
+            values.append((ours, None if than is None else _times_better(ours, than, one.better(zoo))))
         rows.append(TableRow(name, " ".join(words), _picture(cell, folder), cell, values))
     return rows
 
 
-def _times_better(
-    cell: CellFound, baseline: CellFound | None, measure: Measure, zoo: Zoo, hardware: str | None
-) -> float | None:
-    """The ratio of the geometric means (of odds, if the measure is a share), above 1 if the cell is better; or None."""
-    if baseline is None:
+def _values(cell: CellFound, measure: Measure, found: Found, zoo: Zoo) -> Values:
+    """A measure's values for a cell; of times only those of one kind of machine, since others cannot be averaged."""
+    return cell.values(measure, measure.scale(zoo), _usual_hardware(found) if measure.is_clocked else None)
+
+
+def _times_better(ours: Values, theirs: Values, better: str) -> float | None:
+    """The ratio of the geometric means (of odds, if they are shares), above 1 if ours are better; or None."""
+    if not ours.logs or not theirs.logs or better == "neither":
         return None
-    better, scale = measure.better(zoo), measure.scale(zoo)
-    ours, theirs = (one.values(measure, scale, hardware).logs.values() for one in (cell, baseline))
-    if not ours or not theirs or better == "neither":
-        return None
-    difference = fmean(ours) - fmean(theirs)
+    difference = fmean(ours.logs.values()) - fmean(theirs.logs.values())
     return math.exp(difference if better == "higher" else -difference)
 
 
@@ -466,14 +477,6 @@ def _usual_hardware(found: Found) -> str:
     return counted.most_common(1)[0][0] if counted else ""
 
 
-def _hardware_for(measure: Measure, found: Found) -> str | None:
-    """The hardware whose runs alone have a measure's values, since times on different machines must not be averaged.
-
-    None means any: scores do not depend on it.
-    """
-    return _usual_hardware(found) if measure.is_clocked else None
-
-
 def _geometric_mean(values: Sequence[float]) -> float:
     return math.exp(fmean(map(math.log, values))) if min(values) > 0 else fmean(values)
 
@@ -514,10 +517,15 @@ def _forest(study: Study, judged: Sequence[Verdict]) -> Markup | None:
 
 
 def _short(claim: Claim, *, says_measure: bool) -> str:
-    than = "" if claim.than == BASELINE else f" over {claim.than_on or claim.than}"
-    where = f", {claim.at}" if claim.at else ""
+    than = claim.than_on or claim.than
+    over = "" if than == BASELINE else f" over {than}"
+    at = f", {claim.at}" if claim.at else ""
     on = f", {claim.on}" if says_measure else ""
-    return shortened(f"{claim.better}{than}{where}{on}", 64)
+    return shortened(f"{claim.better}{over}{at}{on}", 64)
+
+
+def _tried(one: TrialFound) -> str:
+    return " ".join(one.trial.changes) or "the row as it stands"
 
 
 def _trials(found: Found) -> list[Mapping[str, Any]]:
@@ -530,7 +538,7 @@ def _trials(found: Found) -> list[Mapping[str, Any]]:
                 "row": one.trial.row,
                 "setting": one.trial.setting,
                 "number": one.trial.number,
-                "changes": " ".join(one.trial.changes) or "as it stands",
+                "changes": _tried(one),
                 "value": one.value,
                 "state": "won" if won is one else "" if one.value is not None else "failed" if one.done else "to do",
             }
@@ -539,10 +547,8 @@ def _trials(found: Found) -> list[Mapping[str, Any]]:
 
 
 def _machine(run: ScoredRun) -> str:
-    record = run.record
-    torch_version = (record.environment.get("versions") or {}).get("torch", "?")
-    threads = f"{record.threads} thread{'' if record.threads == 1 else 's'}"
-    return f"{record.hardware}, {threads}, {record.precision}, {record.engine}, torch {torch_version}"
+    torch_version = (run.record.environment.get("versions") or {}).get("torch", "?")
+    return f"{where(run.record)}, torch {torch_version}"
 
 
 def _protocols(found: Found) -> list[str]:

@@ -180,7 +180,11 @@ def _gradients(events: Events) -> list[Finding] | str:
 
 def _ema_lag(events: Events) -> list[Finding] | str:
     scores = [event for event in events if event["event"] == "score" and event["metric"].startswith("fid@")]
-    last = {event["weights"]: event for event in scores if event["images"] == scores[-1]["images"]}
+    last = {
+        event["weights"]: event
+        for event in scores
+        if all(event[key] == scores[-1][key] for key in ("metric", "images"))
+    }
     if not {"ema", "raw"} <= last.keys():
         return "no evaluation has a FID of both the averaged and the raw weights"
     ema, raw = last["ema"], last["raw"]
@@ -245,7 +249,7 @@ def _trends(events: Events) -> list[_Trend]:
 def _poor(events: Events) -> list[Finding] | str:
     trends = _trends(events)
     if all(trend.evaluations < 2 for trend in trends):
-        return "this takes two evaluations"
+        return "this takes two evaluations by a metric with real vs real"
     if any(trend.improving for trend in trends):
         return []
     return [

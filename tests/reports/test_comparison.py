@@ -24,7 +24,12 @@ def page(run, tmp_path_factory):
         line.pop("schema")  # from before scores were sealed
         line["value"] /= 2
     split = [{**line, "protocol": {**line["protocol"], "split": "train"}} for line in lines]
-    (other / "scores.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, *split]))
+    # Other samples of the run, which `ganzoo eval` scored later, do not replace its own score.
+    seeds = [{**line, "value": 1e-9, "protocol": {**line["protocol"], "sample_seed": 5}} for line in lines]
+    (other / "scores.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, *split, *seeds]))
+    info = json.loads((other / "run.json").read_text())
+    info["environment"] |= {"gpu": "Another GPU"}
+    (other / "run.json").write_text(json.dumps(info))
     recipe = (other / "recipe.yaml").read_text()
     (other / "recipe.yaml").write_text(recipe.replace("batch_size: 16", "batch_size: 8"))
     stranger = shutil.copytree(run, folder / "<script>c</script>")
@@ -56,6 +61,16 @@ def test_the_settings_that_differ_are_listed_and_no_others(page):
     assert "<script>" not in text
     assert "a/run" in text
     assert "b/run" in text
+
+
+def test_the_machine_of_each_run_is_told_and_seconds_of_several_are_not_comparable(page, run, tmp_path):
+    text = page.read_text()
+    assert re.findall(r"images/s, fp32, eager, (.*?)</span>", text)[1] == "Another GPU"
+    assert "different machines" in text
+    shutil.copytree(run, tmp_path / "same")
+    alike = write_comparison([run, tmp_path / "same"], tmp_path / "page.html").read_text()
+    assert "different machines" not in alike
+    assert "The recipes are the same, with the same seed." in alike
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -29,7 +29,7 @@ from ganzoo.reports.leaderboard import (
     write_leaderboard,
 )
 from ganzoo.reports.study_report import answers
-from ganzoo.reports.templates import between_markers
+from ganzoo.reports.templates import Picture, between_markers
 
 ROOT = Path(__file__).parents[2]
 
@@ -225,6 +225,20 @@ def test_views_stand_side_by_side_with_their_excess_marks_and_a_plot(record, sco
     assert "recall@mnist-cnn against fid@mnist-cnn: 6 recipes" in page
     assert "r0: fid@mnist-cnn 1.00, recall@mnist-cnn 0.0500" in page
     assert "0.0500 ▼" in page
+
+
+def test_the_gallery_shows_a_recipe_of_several_machines_once_with_its_best_samples(record, write_results, tmp_path):
+    runs = [
+        record("a", fid, precision=name, samples=f"samples/{name}.png") for name, fid in (("fp32", 2.0), ("bf16", 1.0))
+    ]
+    results = write_results(tmp_path / "results", runs)
+    made = read_rankings(results)
+    page = html(made, results)
+    gallery = page[page.index('id="gallery"') : page.index('id="leaderboard"')]
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", gallery) == ["a"]
+    assert f'src="{Picture.of(thumbnail(grid_of("samples/bf16.png", results))).uri}"' in gallery
+    assert "small differences and ranks mean little" in page
+    assert "of 1 claim so far, 1 holds" in summary(made, "results", True, [answered("a", "holds")])
 
 
 def test_times_of_several_machines_and_number_formats_are_told_apart(record, score, write_results, tmp_path):

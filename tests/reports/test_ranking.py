@@ -97,6 +97,15 @@ def test_failures_stand_last_with_their_sentence(record, failed):
     assert made.places[0].value.seeds == 1
 
 
+def test_a_newest_seed_that_failed_hides_neither_samples_nor_compute(record, failed):
+    (ranking,) = rankings(
+        [record("a", 4.0, samples="samples/a.png"), failed("a", "It broke.", seed=1, flops_per_image=None)]
+    )
+    (contender,) = ranking.contenders
+    assert (contender.newest.samples, contender.flops) == ("samples/a.png", 2e9)
+    assert contender.trouble == "1 of 2 seeds failed: It broke."
+
+
 def test_a_dataset_where_everything_failed_has_a_board_without_tables(failed):
     (ranking,) = rankings([failed("a", "It broke.")])
     assert ranking.tables == ()

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from ganzoo.errors import GanzooError
-from ganzoo.reports.study_report import html, write_pages
+from ganzoo.reports.study_report import html, index, write_pages
+from ganzoo.studies.findings import TrialFound
 from ganzoo.studies.records import Ledger, RunRecord, ScoredRun
-from ganzoo.studies.study import BASELINE, Measure, load_study
+from ganzoo.studies.study import BASELINE, TUNED, Measure, Search, Trial, load_study
+from ganzoo.studies.verdicts import Outcome, Verdict
 
 MARKUP = "<script>document.title = 'owned'</script> & more"
 STUDY = f"""\
@@ -93,7 +95,12 @@ def test_seed_noise_is_the_baselines_and_missing_where_the_baseline_is(made, zoo
 @pytest.fixture
 def written(made, zoo):
     """The page of what was found, with some of it changed."""
-    return lambda found: html(found, made.verdicts, made.views, 3, made.path.parent, zoo)
+
+    def _written(found, *, judged=True):
+        verdicts, views = (made.verdicts, made.views) if judged else ((), ())
+        return html(found, verdicts, views, 3, made.path.parent, zoo)
+
+    return _written
 
 
 def test_seeds_beyond_those_that_the_file_asks_for_are_told(written, made):
@@ -128,6 +135,65 @@ def test_times_of_one_kind_of_machine_alone_are_in_the_table(written, made):
     assert text.count("Of soon only the runs on Test CPU count") == 2
     assert text.count('<td class="number">5.00 ± 0') == 6
     assert "Of soon" not in written(replace(made.found, study=study))
+
+
+def changed(found, at, **facts):
+    """What was found, with the facts of one cell's first run changed."""
+    cells = list(found.cells)
+    run = cells[at].runs[0]
+    first = ScoredRun(run.record.model_copy(update=facts), run.curve)
+    cells[at] = replace(cells[at], runs={**cells[at].runs, 0: first})
+    return replace(found, cells=tuple(cells))
+
+
+def test_a_claim_that_waits_is_told_without_scores_and_numbers_of_seeds(made, zoo):
+    waits = [Verdict(Outcome.WAITS, "It waits for all runs.")] * 3
+    text = html(made.found, waits, [()] * 3, 3, made.path.parent, zoo)
+    assert "r1 against baseline on fid@mnist-cnn, few: It waits for all runs. <span" in text
+    assert "r1 against baseline on fid@mnist-cnn, few: 4" in made.path.read_text()
+    assert "| – | – | Someone 2019 |" in index([replace(made, verdicts=waits, views=[()] * 3)])
+
+
+def test_training_times_are_those_of_runs_that_ended_well(written, made):
+    assert written(made.found).count('<td class="number">10.0 s</td>') == 6
+    lost = written(changed(made.found, 1, status="failed", error="Diverged.", seconds=1.0))
+    assert lost.count('<td class="number">10.0 s</td>') == 6
+
+
+def test_the_cost_is_told_with_the_threads_that_runs_had(written, made):
+    assert "each run with 1 CPU thread." in written(made.found)
+    assert "each run with 1 or 4 CPU threads." in written(changed(made.found, 1, threads=4))
+    (first, *_) = made.found.cells
+    alone = replace(made.found, cells=(replace(first, runs={0: first.runs[0]}),))
+    assert "<p>1 run took 10.0 s of training" in written(alone)
+
+
+def test_a_machine_is_told_without_what_is_not_known_of_it(written, made):
+    text = written(changed(made.found, 1, precision=None, engine=None))
+    assert ">1 thread, Test CPU, torch ?<" in text
+    assert "None" not in text
+
+
+def test_a_page_says_which_settings_its_curves_leave_out(written, made):
+    assert "Drawn are the first" not in written(made.found)
+    more = dict.fromkeys(("few", "all", "a", "b", "c"), ())
+    study = made.found.study.model_copy(update={"settings": more})
+    assert "Drawn are the first 4 of 5 settings." in written(replace(made.found, study=study))
+
+
+@pytest.mark.parametrize(("variants", "row"), [(True, "Each row"), (False, "The baseline")])
+def test_a_search_says_what_was_tried_and_how_often_that_changed_nothing(written, made, variants, row):
+    study = made.found.study
+    search = Search.model_validate({"ranges": {"train.batch_size": [32, 64]}, "trials": 3})
+    study = study.model_copy(update={"search": search, "variants": study.variants if variants else {}, "claims": ()})
+    trial = TrialFound(
+        Trial("hinge" if variants else TUNED, "few", 0, (), made.found.cells[0].cell.jobs[:1]), 5.0, done=True
+    )
+    winners = {(trial.trial.row, "few"): trial}
+    text = written(replace(made.found, study=study, trials=(trial,), winners=winners), judged=False)
+    assert f"<p>{row} was tried with 1 setting," in text
+    assert "Tried were the row as it stands (won 1 of 1 search). So few" in text
+    assert "the search took 1 more run." in text
 
 
 def test_what_another_view_says_stands_beside_the_verdict(made):

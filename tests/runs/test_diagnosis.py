@@ -178,6 +178,13 @@ def test_lagging_averaged_weights():
     assert kinds([score(9.0, "ema", metric="is@mnist-cnn"), score(2.0, "raw", metric="is@mnist-cnn")]) == []
 
 
+def test_averaged_weights_are_compared_by_one_metric():
+    ae = {"metric": "fid@mnist-ae"}
+    events = [score(5.0, "ema"), score(0.5, "ema", **ae), score(0.5, "raw", **ae), score(5.0, "raw")]
+    assert kinds(events) == []
+    assert kinds([*events[1:3], score(9.0, "ema"), score(5.0, "raw")]) == ["ema-lag"]
+
+
 def test_half_an_evaluation_is_not_judged():
     events = [score(99.0, "ema"), score(1.0, "raw"), score(99.0, "ema", 9000)]
     assert "lagging averaged weights" in diagnose(events).unjudged
