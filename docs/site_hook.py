@@ -46,7 +46,8 @@ PAGES = {
 """Files of the repository that are pages of the site, besides those in docs/."""
 EXPLORED = "flagship-mnist"
 """The pretrained generator whose interactive page is part of the site; each such page takes some ten megabytes."""
-HEADINGS = {"recipe": "Recipe", "study": "Study", "pretrained": "Pretrained"}
+COMMANDS = {"recipe": "run {}", "study": "study run {}", "pretrained": "sample zoo:{} --out samples.png"}
+"""By kind of those that are files, the command that uses one."""
 INTRODUCTIONS = {
     "generators": "From latent codes to images.",
     "discriminators": "From images to one logit each.",
@@ -235,10 +236,11 @@ def uses() -> dict[tuple[str, str], list[str]]:
 
 
 def picture_of(recipe: str) -> str | None:
-    """Samples of a committed run of a recipe, relative to the site."""
-    for path in sorted((ROOT / "results" / "samples").glob(f"{recipe}-*-0.png")):
-        dataset = path.stem.removeprefix(f"{recipe}-").removesuffix("-0")
-        if dataset in load_zoo().datasets:
+    """Samples of a committed run of a recipe with seed 0, relative to the site."""
+    for path in sorted((ROOT / "results" / "samples").glob(f"{recipe}-*.png")):
+        # Newer names end with digests of the training and of its hardware, see ``Job.picture``.
+        found = re.fullmatch(rf"{recipe}-(.+)-0(-[0-9a-f]{{8}}-[0-9a-f]{{6}})?", path.stem)
+        if found and found[1] in load_zoo().datasets:
             return path.relative_to(ROOT).as_posix()
     return None
 
@@ -289,24 +291,24 @@ def module_page(plugin: PluginInfo) -> str:
     module = sys.modules[plugin.value.partition(":")[0]]
     lines = [f"# {plugin.name}", "", f"`{plugin.value}`", "", _prose(inspect.getdoc(module) or ""), ""]
     for entry in plugin.registered:
-        lines += [f"## {HEADINGS.get(entry.kind, entry.kind.capitalize())}: {entry.name} {{ #{_anchor(entry)} }}", ""]
+        lines += [f"## {entry.kind.capitalize()}: {entry.name} {{ #{_anchor(entry)} }}", ""]
         lines += [_cell(entry.summary) + ".", ""]
         if entry.paper:
             lines += [_cell(entry.paper) + ".", ""]
-        lines += _of_file(entry) if entry.kind in HEADINGS else _of_factory(entry)
+        lines += _of_file(entry) if entry.kind in COMMANDS else _of_factory(entry)
     return "\n".join(lines)
 
 
 def _of_file(entry: Entry[Any]) -> list[str]:
-    command = "run" if entry.kind == "recipe" else "study run"
-    lines = ["```bash", f"ganzoo {command} {entry.name}", "```", ""]
+    file: Path = entry.factory()
+    lines = ["```bash", f"ganzoo {COMMANDS[entry.kind].format(entry.name)}", "```", ""]
     if picture := picture_of(entry.name):
         lines += [f"![Samples of {entry.name}](../../{picture}){{ .samples loading=lazy }}", ""]
     if entry.name == EXPLORED and EXPLORED in load_zoo().pretrained:
         page = f"../../explore/{EXPLORED}.html"
         frame = f'<iframe class="explore" loading="lazy" src="{page}" title="Draw with {EXPLORED}"></iframe>'
         lines += [f"[Draw with it]({page}) here, or on a page of its own:", "", frame, ""]
-    return [*lines, "```yaml", entry.factory().read_text("utf-8").rstrip(), "```", ""]
+    return [*lines, f"```{file.suffix[1:]}", file.read_text("utf-8").rstrip(), "```", ""]
 
 
 def _of_factory(entry: Entry[Any]) -> list[str]:

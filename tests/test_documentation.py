@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -159,6 +160,25 @@ def test_commands_are_what_the_command_line_takes(block, zoo):
         if name in ("study run", "study show"):
             asked = given["names"] if "names" in given else [given["name"]]
             assert set(asked) <= {entry.name for entry in zoo.studies}
+
+
+def test_the_site_shows_what_is_a_file_with_its_command_and_its_picture(zoo, tmp_path, monkeypatch):
+    pytest.importorskip("mkdocs", reason="MkDocs is not installed: pip install 'ganzoo-bench[docs]'.")
+    site = runpy.run_path(str(ROOT / "docs" / "site_hook.py"))
+    monkeypatch.setitem(site["picture_of"].__globals__, "ROOT", tmp_path)
+    pictures = tmp_path / "results" / "samples"
+    pictures.mkdir(parents=True)
+    (pictures / "cgan-mnist-mnist-0-0123abcd-456def.png").touch()  # as `ganzoo bench` names it today
+    (pictures / "cgan-mnist-mnist-1.png").touch()
+    assert site["picture_of"]("cgan-mnist") == "results/samples/cgan-mnist-mnist-0-0123abcd-456def.png"
+    assert site["picture_of"]("dcgan-mnist") is None
+    shown = {entry.kind: site["_of_file"](entry) for entry in (zoo.recipes.get("cgan-mnist"), zoo.studies.get("ring"))}
+    shown["pretrained"] = site["_of_file"](zoo.pretrained.get("cgan-mnist"))
+    assert {kind: (lines[1], lines[-4]) for kind, lines in shown.items()} == {
+        "recipe": ("ganzoo run cgan-mnist", "```yaml"),
+        "study": ("ganzoo study run ring", "```yaml"),
+        "pretrained": ("ganzoo sample zoo:cgan-mnist --out samples.png", "```json"),
+    }
 
 
 WRAPPER = """\

@@ -99,7 +99,7 @@ Networks = Mapping[str, nn.Module]
 """Networks by role: ``networks["generator"]``."""
 
 Losses = Mapping[str, Tensor]
-"""What a phase returns: ``"loss"``, which is minimised, and any other scalars worth logging."""
+"""What a phase returns: ``"loss"``, which is minimised, and any other scalars worth logging, the same in every step."""
 
 
 @dataclass(frozen=True)

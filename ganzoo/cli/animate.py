@@ -9,10 +9,10 @@ import typer
 
 from ganzoo.cli.terminal import (
     AllowPaths,
+    AsJson,
     DataDir,
     RunPath,
     WhichCheckpoint,
-    WrittenAsJson,
     print_json,
     refuse_missing_folder,
     say,
@@ -37,7 +37,7 @@ def animate(
     device: Annotated[str, typer.Option(help="Where a walk is drawn: auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
-    as_json: WrittenAsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a GIF or WebP of a run's training, or of a walk through its latent space."""
     from ganzoo.files import refuse_links, write_atomically

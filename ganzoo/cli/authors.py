@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ganzoo.cli.terminal import print_json, say
+from ganzoo.cli.terminal import AsJson, print_json, say
 
 
 def new(
@@ -31,7 +31,7 @@ def new(
 
 def check(
     name: Annotated[str, typer.Argument(help="A plugin or a package, as `ganzoo plugins` shows it.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the failures as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check everything that a plugin registers, and say what to change. Exits with 1 if a check fails."""
     from rich.progress import Progress

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, print_json, warn_of_problems
+from ganzoo.cli.terminal import AllowCode, AsJson, print_json, warn_of_problems
 from ganzoo.errors import GanzooError
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def bench(
     retry: Retry = False,
     data_dir: JobsDataDir = None,
     allow_code: AllowCode = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the records as JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a matrix of recipes, datasets and seeds. Finished runs are skipped, interrupted ones resumed.
 

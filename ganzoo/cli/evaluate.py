@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, WhichCheckpoint, print_json, say
+from ganzoo.cli.terminal import AllowCode, AllowPaths, AsJson, DataDir, WhichCheckpoint, print_json, say
 from ganzoo.errors import GanzooError, RunError, one_line
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def evaluate(
     anyway: Annotated[
         bool,
         typer.Option(
-            "--anyway", help="Score in an extractor that was fitted to another dataset too; marks the scores for good."
+            "--anyway", help="Score in extractors that were fitted to another dataset too; marks the scores for good."
         ),
     ] = False,
     crop: Annotated[bool, typer.Option("--crop", help="Cut off a border that is black in all images.")] = False,
@@ -89,7 +89,7 @@ def evaluate(
     data_dir: DataDir = None,
     allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score generated images against real ones. The scores of a run are appended to its scores.jsonl."""
     from ganzoo.cli.console import show_scores
@@ -160,7 +160,7 @@ class Comparison:
         self._found: dict[tuple[str, str | None], float | None] = {}
 
     def __call__(self, coming: Sequence[tuple[str, Protocol]]) -> None:
-        """Find the counterparts of scores before minutes are spent on them; raises an error if none can be compared."""
+        """Find the counterparts of scores before minutes are spent on them, and warn of those that have none."""
         from ganzoo.evaluation.protocol import counterparts
 
         values, refused = counterparts(coming, self._others, self._against)
@@ -330,20 +330,24 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
     """The scores of pictures from a folder, a file or a function."""
     from ganzoo.evaluation.evaluate import evaluate as evaluate_images
     from ganzoo.evaluation.image_io import call, is_function, read_pictures
+    from ganzoo.evaluation.requests import parse_metrics
     from ganzoo.registry.loading import load_zoo
+    from ganzoo.registry.registry import HEADLINE
 
     if given.weights is not None:
         raise GanzooError(f"{what} is not a run, so it has no '{given.weights}' weights.", "Leave --weights out.")
     if given.checkpoint != "last":
         raise GanzooError(f"{what} is not a run, so it has no checkpoints.", "Leave --checkpoint out.")
+    zoo = load_zoo()
+    dataset = zoo.datasets.get(given.dataset or DATASET).name
+    metrics = given.metric_names((HEADLINE,), dataset, zoo)
+    parse_metrics(metrics, zoo)  # a misspelt name is refused before a function spends minutes on drawing
     function, n = is_function(what), given.samples or SAMPLES
     pictures = call(what, n, given.seed) if function else read_pictures(Path(what))
     pictures = pictures.at_most(n, given.seed, "requested" if given.samples else "default")
-    zoo = load_zoo()
-    dataset = zoo.datasets.get(given.dataset or DATASET).name
     scores = evaluate_images(
         pictures,
-        given.metric_names(("headline",), dataset, zoo),
+        metrics,
         dataset,
         split=given.split or "test",
         anyway=given.anyway,

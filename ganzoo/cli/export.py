@@ -9,11 +9,11 @@ import typer
 
 from ganzoo.cli.terminal import (
     AllowPaths,
+    AsJson,
     DataDir,
     RunPath,
     WhichCheckpoint,
     WhichWeights,
-    WrittenAsJson,
     print_json,
     refuse_missing_folder,
     say,
@@ -34,7 +34,7 @@ def export(
     checkpoint: WhichCheckpoint = "last",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
-    as_json: WrittenAsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export a run's generator as ONNX, as one HTML page to explore it with, or as a pretrained generator."""
     refuse_missing_folder(out)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AsJson, print_json, say, warn_of_problems
+from ganzoo.cli.terminal import AsJson, DataDir, print_json, say, warn_of_problems
 from ganzoo.errors import GanzooError, nearest, unknown, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from ganzoo.config.schema import Recipe
     from ganzoo.registry.loading import Zoo
@@ -142,6 +143,7 @@ def show(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override a value of a recipe.", metavar="KEY=VALUE")
     ] = None,
+    data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a resolved recipe with its networks' sizes, or a part with its options."""
@@ -161,10 +163,10 @@ def show(
     if set_ and any(entry.kind != "recipe" for entry in found):
         raise GanzooError(f"--set changes recipes, and the {found[0].kind} '{name}' is not one.", "Leave it out.")
     if not found:
-        _show_recipe(name, zoo, list(set_ or ()), as_json)
+        _show_recipe(name, zoo, list(set_ or ()), data_dir, as_json)
     for entry in found:
         if entry.kind == "recipe":
-            _show_recipe(name, zoo, list(set_ or ()), as_json)
+            _show_recipe(name, zoo, list(set_ or ()), data_dir, as_json)
         else:
             _show_part(entry, as_json)
 
@@ -182,11 +184,11 @@ def _found(name: str, kind: str | None, zoo: Zoo) -> list[Entry[Any]]:
     return found
 
 
-def _show_recipe(name: str, zoo: Zoo, overrides: list[str], as_json: bool) -> None:
+def _show_recipe(name: str, zoo: Zoo, overrides: list[str], data_dir: Path | None, as_json: bool) -> None:
     from ganzoo.config.loading import load_recipe
 
     recipe = load_recipe(name, zoo, overrides)
-    counts = _parameter_counts(recipe, zoo)
+    counts = _parameter_counts(recipe, zoo, data_dir)
     if as_json:
         facts = {"name": recipe.name, "recipe": recipe.plain(), "parameters": counts}
         print_json(facts, indent=1)
@@ -196,14 +198,14 @@ def _show_recipe(name: str, zoo: Zoo, overrides: list[str], as_json: bool) -> No
     _print_yaml("\n".join([f"# {recipe.name}", *sizes, recipe.to_yaml()]))
 
 
-def _parameter_counts(recipe: Recipe, zoo: Zoo) -> dict[str, int] | None:
+def _parameter_counts(recipe: Recipe, zoo: Zoo, data_dir: Path | None) -> dict[str, int] | None:
     """Parameters by network, or None if the dataset, whose shape they depend on, is unavailable."""
     from ganzoo.build import assemble
     from ganzoo.training.optim import refuse_other_roles
     from ganzoo.training.step import phase_groups
 
     try:
-        dataset = zoo.datasets.get(recipe.dataset.name).create("test", None, **recipe.dataset.options)
+        dataset = zoo.datasets.get(recipe.dataset.name).create("test", data_dir, **recipe.dataset.options)
     except GanzooError as error:
         say(f"Without parameter counts: {error}", err=True, colour="yellow")
         return None

@@ -11,8 +11,8 @@ import typer
 from ganzoo.cli.terminal import (
     AllowCode,
     AllowPaths,
+    AsJson,
     DataDir,
-    WrittenAsJson,
     print_json,
     refuse_missing_folder,
     say,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def doctor(
     run: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the diagnosis as JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with a run, and what to do about it."""
     from ganzoo.runs.diagnosis import examine
@@ -68,7 +68,7 @@ def report(
     data_dir: DataDir = None,
     allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make report.html in a run folder: curves, training progress, scores, health and the recipe."""
     from ganzoo.registry.loading import load_zoo
@@ -87,7 +87,7 @@ def report(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two to twelve run folders.")],
     out: Annotated[Path, typer.Option(help="The HTML page to write.")] = Path("compare.html"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print its path as JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a page of several runs side by side: samples, scores by protocol, curves, settings that differ."""
     from ganzoo.reports.comparison import write_comparison
@@ -117,7 +117,7 @@ def leaderboard(
             help="Run folders of `ganzoo bench`, where `ganzoo eval` may have added scores; runs/bench by default."
         ),
     ] = None,
-    as_json: WrittenAsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the front page of results: verdicts of studies, samples, and the leaderboard of `ganzoo bench`."""
     from ganzoo.files import default_folder

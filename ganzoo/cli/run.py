@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.terminal import AllowCode, AllowPaths, DataDir, print_json, warn_of_problems
+from ganzoo.cli.terminal import AllowCode, AllowPaths, AsJson, DataDir, print_json, warn_of_problems
 from ganzoo.errors import GanzooError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run(
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a training step goes.")] = False,
     allow_code: AllowCode = False,
     allow_paths: AllowPaths = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON on standard output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a recipe, score it, and leave a run folder.
 

@@ -9,11 +9,11 @@ import typer
 
 from ganzoo.cli.terminal import (
     AllowPaths,
+    AsJson,
     DataDir,
     RunPath,
     WhichCheckpoint,
     WhichWeights,
-    WrittenAsJson,
     print_json,
     refuse_missing_folder,
     say,
@@ -46,7 +46,7 @@ def sample(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     data_dir: DataDir = None,
     allow_paths: AllowPaths = False,
-    as_json: WrittenAsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draw images from a run's newest checkpoint. A conditional recipe's PNG has a class in each column."""
     refuse_missing_folder(out)

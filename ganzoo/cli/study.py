@@ -24,7 +24,7 @@ Names = Annotated[list[str], typer.Argument(help="Studies: names (`ganzoo study 
 Results = Annotated[
     Path | None, typer.Option(help="Where runs.jsonl, scores.jsonl and pages go; results/studies by default.")
 ]
-Quick = Annotated[bool, typer.Option("--quick", help="The study in small, in minutes, to see that it works.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A small version of the study, in minutes, to see that it works.")]
 
 
 @app.command("list")
@@ -42,6 +42,7 @@ def show_study(
     timed: Annotated[
         bool, typer.Option("--time/--no-time", help="Time a few steps of each row, to estimate what the study costs.")
     ] = True,
+    data_dir: JobsDataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a study: its question, its rows, its claims, and what it costs on this machine.
@@ -55,7 +56,7 @@ def show_study(
     zoo = load_zoo()
     warn_of_problems(zoo)
     (study,) = _studies([name], zoo, quick=quick)
-    cost = cost_of(study, zoo, timed=timed)
+    cost = cost_of(study, zoo, timed=timed, data_dir=data_dir)
     plain = study.model_dump(mode="json", exclude_defaults=True)
     if as_json:
         commands = [

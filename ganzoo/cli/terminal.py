@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -30,10 +34,25 @@ def say(text: object = "", *, err: bool = False, colour: str | None = None) -> N
     typer.secho(visible(str(text)), fg=colour, reset=colour is not None, err=err)
 
 
+_for_json: ContextVar[TextIO | None] = ContextVar("for_json", default=None)
+
+
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """Print JSON on standard output; characters that could control a terminal are escaped as in JSON."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
-    typer.echo("".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text))
+    text = "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
+    typer.echo(text, file=_for_json.get())
+
+
+@contextmanager
+def _json_alone() -> Iterator[None]:
+    """Keep standard output for JSON: what plugins and libraries print meanwhile goes to standard error."""
+    token = _for_json.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _for_json.reset(token)
 
 
 def warn_of_problems(zoo: Zoo) -> None:
@@ -48,6 +67,12 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record on standard error."""
         say(record.getMessage(), err=True, colour="yellow")
+
+
+def _as_json(context: typer.Context, asked: bool) -> bool:
+    if asked:
+        context.with_resource(_json_alone())
+    return asked
 
 
 def _allow_code(context: typer.Context, allowed: bool) -> bool:
@@ -100,9 +125,9 @@ WhichWeights = Annotated[
 
 DataDir = Annotated[Path | None, typer.Option(callback=_read_from, help="Where dataset files already are.")]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-
-WrittenAsJson = Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", callback=_as_json, help="Print the outcome as JSON on standard output.")
+]
 
 
 def refuse_missing_folder(out: Path) -> None:

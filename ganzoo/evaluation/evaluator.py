@@ -57,6 +57,7 @@ class Evaluator:
         extractor_weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
         reference: Whether real images are loaded. A process that only computes features for the main one needs none.
         objective: What is trained, with its ``spec``, where metrics of the trained model itself are asked for.
+        extractors: Those that were found before, which may be large, by name; others are found on first use.
 
     Attributes:
         requests: What is measured, in order.
@@ -83,6 +84,7 @@ class Evaluator:
         extractor_weights: Path | None = None,
         reference: bool = True,
         objective: Objective | None = None,
+        extractors: Mapping[str, Extractor] | None = None,
     ) -> None:
         self.requests = parse_metrics(metrics, zoo)
         self.device = device
@@ -90,7 +92,7 @@ class Evaluator:
         self._extractor_weights = extractor_weights
         self._names = tuple(dict.fromkeys(request.extractor for request in self.requests if request.extractor))
         self._objective = objective
-        self.extractors: dict[str, Extractor] = {}
+        self.extractors = {name: one.to(device) for name, one in (extractors or {}).items()}
         self._reference: ReferenceData | None = None
         self._out_of_domain: frozenset[str] = frozenset()
         self._validation = 0

@@ -29,10 +29,6 @@ class Processes(Protocol):
     def size(self) -> int:
         """How many there are."""
 
-    @property
-    def is_main(self) -> bool:
-        """Whether this one scores; the others compute features alone."""
-
     def all_reduce_sum(self, tensor: Tensor) -> None:
         """Replace a tensor on the CPU by its sum over all processes."""
 

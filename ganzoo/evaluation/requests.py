@@ -255,7 +255,7 @@ def fits(extractor: Extractor, domain: str) -> bool:
 
 def fitting_metrics(
     metrics: Sequence[str], zoo: Zoo, dataset: Dataset, *, anyway: bool = False
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[str], list[str], dict[str, Extractor]]:
     """The metrics of a recipe that its dataset can be scored by, and why the others cannot.
 
     Args:
@@ -265,9 +265,10 @@ def fitting_metrics(
         anyway: Whether extractors that were fitted to another dataset are taken too.
 
     Returns:
-        Those that fit, and a sentence for each extractor that does not; where nothing fits, one that says what to do.
+        Those that fit; a sentence for each extractor that does not, and where nothing fits, one that says what to do;
+        and the extractors of those that fit, on the CPU.
     """
-    kept, sentences = [], []
+    kept, sentences, extractors = [], [], dict[str, Extractor]()
     by_extractor: dict[str, list[str]] = {}
     for name in metrics:
         by_extractor.setdefault(name.partition("@")[2], []).append(name)
@@ -284,6 +285,7 @@ def fitting_metrics(
             continue
         if anyway or fits(found, dataset.domain):
             kept += names
+            extractors[extractor] = found
         else:
             domains = " and ".join(found.domains)
             sentences.append(
@@ -298,7 +300,7 @@ def fitting_metrics(
         unfit = f"no metric of its recipe fits the dataset '{dataset.domain}'"
         fault = "evaluate.metrics is empty" if is_empty else unfit
         sentences.append(f"This run gets no scores: {fault}. {remedy}")
-    return [name for name in metrics if name in kept], sentences
+    return [name for name in metrics if name in kept], sentences, extractors
 
 
 def written(shape: Shape) -> str:

@@ -207,7 +207,7 @@ def resume(
         with _out_of_memory_as_sentence():
             state = _restore(parts.trainer, run, callbacks)
             choice = settle_engine(parts.trainer, callbacks.log)
-        most, planned = torch.get_num_threads(), []
+        length: dict[str, int] = {}
         if run is not None:
             done = run.info.get("status") == "done" and parts.trainer.steps >= parts.trainer.total_steps
             # Another metric only scores the saved weights; it needs no training.
@@ -217,14 +217,16 @@ def resume(
                     "Train further with --set train.images=N, or score more with --set evaluate.metrics=[...].",
                 )
             before, after = run.recipe(zoo).train.images, shared.train.images
-            length = {} if before == after else {"train_images": after, "train_images_before": before}
-            if length:
+            if before != after:
+                length = {"train_images": after, "train_images_before": before}
                 _refuse_or_warn_of_another_length(parts.trainer, callbacks)
             if overrides:
                 run.replace_recipe(run.recipe(zoo, overrides))
             if dataset is None:
                 run.accept_paths(shared, data_dir)
-            planned = _resume_threads(run, state, callbacks)
+        most = torch.get_num_threads()
+        planned = _resume_threads(run, state, processes, callbacks)
+        if run is not None:
             _record_resumption(run, parts, choice, zoo, callbacks)
             run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned, **length})
         return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
@@ -297,18 +299,25 @@ def _shared_task(
     return parse_recipe(task["recipe"], task["name"], zoo), Path(task["data_dir"]) if task["data_dir"] else None
 
 
-def _resume_threads(run: RunFolder, state: Mapping[str, Any], callbacks: Callbacks) -> list[tuple[int, int]]:
+def _resume_threads(
+    run: RunFolder | None, state: Mapping[str, Any], processes: Processes, callbacks: Callbacks
+) -> list[tuple[int, int]]:
     """Train with as many CPU threads as the run had at its checkpoint: another order of sums gives other bits.
 
     Returns:
         The changes that the run made after its checkpoint, to be repeated: images shown, and threads from there on.
     """
-    threads = state.get("threads", (run.info.get("environment") or {}).get("threads"))
-    if isinstance(threads, int) and 1 <= threads <= MOST_THREADS and threads != torch.get_num_threads():
+    recorded = {} if run is None else run.info.get("environment") or {}
+    threads = state.get("threads", recorded.get("threads"))
+    known = isinstance(threads, int) and 1 <= threads <= MOST_THREADS
+    # Only the main process can read what the run began with.
+    (most,) = processes.all_reduce_max([float(threads) if known else 0.0])
+    threads = int(most)
+    if threads and threads != torch.get_num_threads():
         callbacks.log(f"Resuming with {threads} CPU thread{'' if threads == 1 else 's'}, as the run had before.")
         torch.set_num_threads(threads)
     planned: list[tuple[int, int]] = []
-    for event in run.events():
+    for event in () if run is None else run.events():
         if event["event"] == "resume":
             planned = [(images, threads) for images, threads in event.get("planned_threads", [])]
         elif event["event"] == "threads":
@@ -363,7 +372,9 @@ def _build(
             return dataset if name == "test" else part_of(dataset, name, validation, count)
 
         train = part("train")
-        metrics, sentences = fitting_metrics(recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway)
+        metrics, sentences, extractors = fitting_metrics(
+            recipe.evaluate.metrics, zoo, train, anyway=recipe.evaluate.anyway
+        )
         for until in recipe.train.conditions:
             if until.metric not in metrics:
                 raise GanzooError(f"train.until waits for '{until.metric}'. {sentences[0]}", "Wait for another score.")
@@ -387,6 +398,7 @@ def _build(
             anyway=recipe.evaluate.anyway,
             reference=processes.is_main and bool(metrics),
             objective=objective,
+            extractors=extractors,
         )
         if processes.is_main and metrics:
             evaluator.refuse_too_few(recipe.evaluate.samples)

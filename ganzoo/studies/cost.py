@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -45,8 +46,14 @@ class Cost:
     workers: int
 
 
-def cost_of(study: Study, zoo: Zoo, *, timed: bool) -> Cost:
+def cost_of(study: Study, zoo: Zoo, *, timed: bool, data_dir: Path | None = None) -> Cost:
     """Count a study's trainings and, if asked, time a few steps of each row.
+
+    Args:
+        study: The study.
+        zoo: Where its names are looked up.
+        timed: Whether to time.
+        data_dir: Where dataset files are.
 
     Raises:
         GanzooError: A recipe is unknown, or refused with its overrides.
@@ -56,7 +63,9 @@ def cost_of(study: Study, zoo: Zoo, *, timed: bool) -> Cost:
     jobs += [(trial.row, job) for trial in trials for job in trial.jobs]
     first = {cell.row: cell.jobs[0] for cell in cells if cell.setting == study.setting_names[0]}
     datasets: dict[str, Dataset] = {}
-    per_image = {row: _seconds_per_image(job, study.threads, zoo, datasets) for row, job in first.items() if timed}
+    per_image = {
+        row: _seconds_per_image(job, study.threads, zoo, data_dir, datasets) for row, job in first.items() if timed
+    }
     return Cost(
         trainings=sum(len(cell.jobs) for cell in cells),
         trials=sum(len(trial.jobs) for trial in trials),
@@ -73,20 +82,21 @@ def _scorings(job: Job) -> int:
     return -(-job.recipe.train.images // every)
 
 
-def _seconds_per_image(job: Job, threads: int, zoo: Zoo, datasets: dict[str, Dataset]) -> float:
+def _seconds_per_image(job: Job, threads: int, zoo: Zoo, data_dir: Path | None, datasets: dict[str, Dataset]) -> float:
     """Seconds of training per image. On a CPU, this is CPU time per thread, which other processes do not inflate.
 
     Args:
         job: The training.
         threads: CPU threads.
         zoo: Where its names are looked up.
+        data_dir: Where dataset files are.
         datasets: Cache of loaded datasets, by the recipe's ``dataset`` section as JSON.
     """
     asked = job.recipe.dataset
     key, before = asked.model_dump_json(), torch.get_num_threads()
     if key not in datasets:
         entry = zoo.datasets.get(asked.name)
-        datasets[key] = load_part(entry, asked.options, None, "train", asked.validation, asked.count)
+        datasets[key] = load_part(entry, asked.options, data_dir, "train", asked.validation, asked.count)
     try:
         torch.set_num_threads(threads)
         trainer = Trainer(job.recipe, zoo, dataset=datasets[key])

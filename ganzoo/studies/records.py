@@ -82,7 +82,7 @@ class RunRecord(_Line):
         error: What went wrong; None if nothing did.
         images: Real images shown.
         seconds: Seconds of training, evaluation excluded.
-        wall_seconds: Seconds from the process's start to its end; None if the run was resumed in another process.
+        wall_seconds: Seconds from the process's start to its end; None if other processes trained a part of it.
         images_per_second: Images over ``seconds``; None if nothing was trained.
         parameters: Number of trainable parameters of each network, by role.
         flops_per_image: Floating-point operations of matrix products and convolutions, forward and backward, for
@@ -402,6 +402,8 @@ def collect(
     logged = [info] if info.get("status") == "done" else [event for event in events if event["event"] == "train"]
     images, seconds = (logged[-1]["images"], logged[-1]["seconds"]) if logged else (0, 0.0)
     resumed = any(event["event"] == "resume" for event in events)
+    # A process that found the run done, because its worker died before recording it, took no time.
+    is_whole = not resumed and outcome.wall_seconds >= seconds
     made_with = info.get("environment", environment)
     record = RunRecord(
         recipe=job.recipe.name,
@@ -417,7 +419,7 @@ def collect(
         error=error,
         images=images,
         seconds=seconds,
-        wall_seconds=None if resumed else round(outcome.wall_seconds, 1),
+        wall_seconds=round(outcome.wall_seconds, 1) if is_whole else None,
         images_per_second=round(images / seconds, 1) if seconds else None,
         parameters=info.get("parameters", {}),
         flops_per_image=None if error else count_flops(job, zoo, run),

@@ -49,9 +49,10 @@ def keep_weights(run: RunFolder, record: RunRecord, weights: Path) -> None:
         OSError: The disk is full, or the folder read-only.
     """
     checkpoint, folder = run.checkpoint(), refuse_links(kept_folder(record, weights), weights)
-    reported = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("ema.")} or {
-        name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("networks.")
-    }
+    is_averaged = any(name.startswith("ema.") for name in checkpoint.tensors)
+    # An objective may draw samples with the help of its own buffers.
+    kept = ("ema." if is_averaged else "networks.", "objective.")
+    reported = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(kept)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder.parent, folder.name)
     prepared = temporary_name(folder)

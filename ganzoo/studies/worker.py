@@ -449,7 +449,7 @@ class Bench:
                     queue = self._without_what_others_did(queue, runs)
                     if not self._start_one(queue):
                         look_again = time.monotonic() + WAIT_SECONDS
-                        if not self._running and not waiting:
+                        if queue and not self._running and not waiting:
                             self.watcher.waits(len(queue))
                             waiting = True
                     continue

@@ -30,14 +30,14 @@ def flops_per_image(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> float:
     Args:
         recipe: A validated recipe.
         zoo: Where its names are looked up.
-        dataset: The training images, for their sizes.
+        dataset: The training images, for their sizes and types.
     """
     with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
         assembly = assemble(recipe, zoo, dataset.modality, len(dataset.classes), dataset.column_shapes)
         groups = phase_groups(assembly.objective.phases(), recipe, assembly.networks)
         n, spec = recipe.train.batch_size, assembly.spec
         z = spec.prior.sample(n, torch.Generator(), torch.device("cpu"))
-        columns = {name: torch.zeros(n, *shape) for name, shape in spec.columns}
+        columns = {name: torch.zeros(n, *one.shape[1:], dtype=one.dtype) for name, one in dataset.columns.items()}
         images, label = torch.zeros(n, *spec.shape), torch.zeros(n, dtype=torch.int64)
         batch = Batch.of({"image": images, "label": label, **columns}, z)
         # How often a group runs in a step, on average over the training.

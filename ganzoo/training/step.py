@@ -343,7 +343,7 @@ class Meters:
         """Add a phase's scalars, by name. The count is on the device too, so that a replayed graph increments it.
 
         Raises:
-            GanzooError: A value is not a scalar tensor.
+            GanzooError: A value is not a scalar tensor, or the names are not those of the phase's other steps.
         """
         for name, value in losses.items():
             # Only Python's attributes are read, so that it costs nothing and waits for no device.
@@ -351,10 +351,16 @@ class Meters:
                 shape = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
                 what = shape or f"of type {type(value).__name__}"
                 raise GanzooError(f"The phase '{phase}' logs '{name}', {what}.", "Log scalar tensors.")
+        names = self._names.get(phase, tuple(losses))
+        if names != tuple(losses):
+            raise GanzooError(
+                f"The phase '{phase}' logs {', '.join(names)} in one step, and {', '.join(losses)} in another.",
+                "Log the same scalars in the same order every time.",
+            )
         scalars = [value.detach().float() for value in losses.values()]
         device = scalars[0].device
         if phase not in self._sums:
-            self._names[phase] = tuple(losses)
+            self._names[phase] = names
             self._sums[phase] = torch.zeros(1 + len(scalars), device=device)
             self._one.setdefault(device, torch.ones((), device=device))
         self._sums[phase].add_(torch.stack([self._one[device], *scalars]))

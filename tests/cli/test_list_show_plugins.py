@@ -207,6 +207,17 @@ def test_show_prefers_the_recipe_to_a_pretrained_generator_of_that_name(call, zo
     assert (code, err, json.loads(out)["kind"]) == (0, "", "pretrained")
 
 
+def test_show_and_study_show_look_for_a_dataset_where_the_user_keeps_it(call, tmp_path):
+    sentence = f"The files of dataset 'mnist' are not in {tmp_path}."
+    code, out, err = call("show", "vanilla-mnist", "--data-dir", tmp_path)
+    assert code == 0
+    assert err.startswith(f"Without parameter counts: {sentence}")
+    assert "parameters" not in out.splitlines()[1]
+    code, out, err = call("study", "show", "losses", "--data-dir", tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith(sentence)
+
+
 def test_show_counts_the_parameters_of_every_network(call):
     _, out, _ = call("show", "infogan-mnist", "--json")
     shown = json.loads(out)

@@ -391,6 +391,15 @@ def test_what_cannot_be_used_is_refused_before_anything_is_scored(app, here, arg
         invoke(app, "eval", "cli_noise:noise", "--samples", 50, *arguments)
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [(("--metric", "fod@mnist-cnn"), "Unknown metric 'fod'"), (("--dataset", "mnits"), "Unknown dataset 'mnits'")],
+)
+def test_a_misspelt_name_is_refused_before_a_function_draws(app, words, sentence):
+    with pytest.raises(GanzooError, match=sentence):
+        invoke(app, "eval", "no_such_module:draw", *words)
+
+
 def test_training_images_are_called_copies(capsys):
     protocol = {
         "metric": "memorisation",

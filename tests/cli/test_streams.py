@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from ganzoo.cli import app
 from ganzoo.config.loading import load_recipe
 from ganzoo.runs.folder import RunFolder
 from ganzoo.runs.start import start
@@ -77,6 +79,28 @@ def test_json_stays_json_in_any_encoding(run, call):
     escaped = json.loads(shell(f"{GANZOO} show {recipe} --json", environment=ASCII).stdout)
     assert escaped == json.loads(call("show", recipe, "--json")[1])
     assert escaped["recipe"]["summary"] == "Größe ↑ 🦒"
+
+
+def test_what_a_plugin_prints_is_kept_out_of_json(call, zoo, monkeypatch):
+    def loud():
+        print("a network is built")
+        return zoo
+
+    monkeypatch.setattr("ganzoo.registry.loading.load_zoo", loud)
+    _, out, err = call("list", "losses", "--json")
+    assert [entry["name"] for entry in json.loads(out)] == [entry.name for entry in zoo.losses]
+    assert "a network is built" in err
+    _, out, _ = call("list", "losses")  # without --json, standard output is as it was
+    assert "a network is built" in out
+
+
+def test_every_command_s_json_is_alone():
+    found, waiting = set(), [typer.main.get_command(app)]
+    while waiting:
+        command = waiting.pop()
+        waiting += getattr(command, "commands", {}).values()
+        found |= {param.help for param in command.params if "--json" in param.opts}
+    assert found == {"Print the outcome as JSON on standard output."}  # all are AsJson
 
 
 def test_a_run_in_a_folder_whose_name_is_no_text(trained, tmp_path, call):

@@ -113,6 +113,7 @@ def test_every_snippet_passes_its_checks_trains_and_scores(installed: Path, tmp_
             "metric my-mean-gap",
             "recipe my-autoencoder-mnist",
             "regularizer my-flat-between",
+            "study my-slopes",
         ],
         "letters": [[36, [1, 28, 28], [18, 18], ["a", "b"]], [4, [1, 28, 28], [2, 2], ["a", "b"]]],
         "gaps": [0.0, pytest.approx(2**-0.5)],

@@ -671,7 +671,7 @@ class Ranks:
     """Two processes that take turns: the first one's tensors wait for those of the second."""
 
     def __init__(self, rank, board):
-        self.rank, self.size, self.is_main, self.board = rank, 2, rank == 0, board
+        self.rank, self.size, self.board = rank, 2, board
 
     def all_reduce_sum(self, tensor):
         self.board.wait_for_both(self.rank, tensor)

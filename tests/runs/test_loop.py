@@ -24,8 +24,9 @@ from ganzoo.runs.folder import RunFolder, free_folder
 from ganzoo.runs.generator import load
 from ganzoo.runs.loop import Callbacks, Parts, TrainingLoop
 from ganzoo.runs.schemas import is_event
-from ganzoo.runs.start import resume, start
+from ganzoo.runs.start import _build, resume, start
 from ganzoo.training import device as precision
+from ganzoo.training.distributed import ALONE
 from ganzoo.training.signals import StopRequests
 from ganzoo.training.trainer import Trainer
 
@@ -495,3 +496,16 @@ def test_before_the_first_step_nothing_is_said_to_be_saved_and_other_processes_d
 )
 def test_an_event_s_planned_threads_are_pairs_within_bounds(planned, whole):
     assert is_event({"event": "resume", "images": 320, "planned_threads": planned}) is whole
+
+
+def test_an_extractor_which_may_be_large_is_built_once(zoo, few, monkeypatch):
+    built, create = [], Entry.create
+
+    def counted(entry, *supplied, **options):
+        built.append(entry.name)
+        return create(entry, *supplied, **options)
+
+    monkeypatch.setattr(Entry, "create", counted)
+    parts = _build(load_recipe("vanilla-mnist", zoo, TINY), zoo, None, few, Callbacks(), ALONE)
+    assert list(parts.evaluator.extractors) == ["mnist-cnn"]
+    assert built.count("mnist-cnn") == 1

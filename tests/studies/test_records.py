@@ -3,11 +3,15 @@
 import json
 
 import pytest
+import torch
 
 from ganzoo.config.identity import training_digest
 from ganzoo.config.loading import load_recipe
 from ganzoo.errors import GanzooError
-from ganzoo.studies.records import Ledger, RunRecord, ScoredRun, read_runs
+from ganzoo.runs.folder import RunFolder
+from ganzoo.studies.matrix import job_of
+from ganzoo.studies.records import Ledger, Outcome, RunRecord, ScoredRun, collect, read_runs
+from ganzoo.studies.weights import keep_weights, kept_weights
 
 SCORE = {
     "metric": "fid@mnist-cnn",
@@ -184,3 +188,27 @@ def test_how_a_run_is_scored_changes_its_weights_where_a_score_ends_it(zoo):
     assert digest("evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]") == digest()
     different = ["evaluate.samples=500", f"evaluate.{cadence}=12800", "train.until.below=4"]
     assert len({digest(), *(digest(override) for override in different)}) == 4
+
+
+@pytest.mark.parametrize(("took", "recorded"), [(9.04, 9.0), (0.4, None)])
+def test_a_process_that_found_its_run_done_has_no_time(zoo, tmp_path, monkeypatch, took, recorded):
+    """Its worker died after the training, before it had written the record."""
+    monkeypatch.setattr("ganzoo.studies.records.count_flops", lambda *given: None)
+    job = job_of("vanilla-mnist", zoo, [])
+    facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "images": 2000, "seconds": 1.5}
+    RunFolder.create(tmp_path / "run", job.recipe, {**facts, "status": "done", "environment": PLAIN["environment"]})
+    found, _ = collect(job, tmp_path / "run", Outcome(None, took), {}, zoo)
+    assert (found.status, found.seconds, found.wall_seconds) == ("done", 1.5, recorded)
+
+
+@pytest.mark.parametrize("reported", ["ema", "networks"])
+def test_kept_weights_hold_all_that_samples_are_drawn_with(zoo, tmp_path, reported):
+    facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "status": "done"}
+    facts |= {key: PLAIN[key] for key in ("images", "started")}
+    trained = RunFolder.create(tmp_path / "run", load_recipe("vanilla-mnist", zoo), facts)
+    names = ("networks.generator.weight", "objective.level", "optimizers.generator.0.step", "random.cpu")
+    names = (*names, "ema.generator.weight") if reported == "ema" else names
+    trained.save_checkpoint({name: torch.ones(1) for name in names}, {"images": 2000, "steps": 20})
+    keep_weights(trained, record(), tmp_path / "weights")
+    kept = kept_weights(record(), tmp_path / "weights").checkpoint()
+    assert sorted(kept.tensors) == sorted([f"{reported}.generator.weight", "objective.level"])

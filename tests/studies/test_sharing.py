@@ -129,3 +129,20 @@ def test_each_worker_takes_a_gpu_of_its_own_while_there_are_any(tmp_path, monkey
     assert Gpu.free(names, tmp_path).name == "3"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert visible_gpus() == []
+
+
+def test_a_worker_waits_only_for_what_is_left(zoo, tmp_path, monkeypatch):
+    said = []
+    watcher = Watcher()
+    watcher.waits = said.append
+    bench = Bench(zoo, Ledger(tmp_path / "results"), Settings(tmp_path / "work"), watcher)
+    queue = Matrix(["vanilla-ring"]).jobs(zoo)
+    left = iter([queue, []])
+    monkeypatch.setattr(bench, "_without_what_others_did", lambda queue, runs: next(left))
+    monkeypatch.setattr(bench, "_start_one", lambda queue: False)
+    monkeypatch.setattr("ganzoo.studies.worker.WAIT_SECONDS", 0.0)
+    bench._work(queue)
+    assert said == [1]
+    left = iter([[]])  # another worker has recorded it before the first look
+    bench._work(queue)
+    assert said == [1]

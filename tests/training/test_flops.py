@@ -1,5 +1,7 @@
 """FLOPs against the closed form of a perceptron, worked out layer by layer."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -55,6 +57,16 @@ def test_a_penalty_on_gradients_counts_with_its_second_derivatives_and_a_lazy_on
     # Its forward pass, its gradient, and the gradients of both with respect to the weights: three forwards at least.
     assert always - plain > 3 * DISCRIMINATOR
     assert plain < lazy < plain + (always - plain)
+
+
+def test_columns_are_of_the_dataset_s_types(zoo, mnist, monkeypatch):
+    seen = []
+    monkeypatch.setattr("ganzoo.training.flops._flops", lambda group, assembly, batch, frozen: seen.append(batch) or 1)
+    words = torch.zeros(len(mnist), 3, dtype=torch.int64)  # an embedding takes no floats
+    counted(zoo, replace(mnist, columns={"words": words, "mask": words.bool(), "source": mnist.images}))
+    kinds = {name: (tuple(column.shape), column.dtype) for name, column in seen[0].extra.items()}
+    assert kinds == {"words": ((32, 3), torch.int64), "mask": ((32, 3), torch.bool)}
+    assert seen[0].source.dtype == mnist.images.dtype
 
 
 def test_random_state_is_left_alone(zoo, mnist):

@@ -34,3 +34,15 @@ def test_what_a_phase_logs_is_a_scalar_tensor(value, what):
     with pytest.raises(GanzooError) as caught:
         Meters().add("main", {"loss": torch.tensor(1.0), "weight": value})
     assert str(caught.value) == f"The phase 'main' logs 'weight', {what}. Log scalar tensors."
+
+
+@pytest.mark.parametrize("other", [{}, {"gap": torch.tensor(2.0)}])
+def test_a_phase_logs_the_same_scalars_in_every_step(other):
+    loss = {"loss": torch.tensor(1.0)}
+    meters = Meters()
+    meters.add("main", {**loss, "penalty": torch.tensor(3.0)})
+    with pytest.raises(GanzooError) as caught:
+        meters.add("main", {**loss, **other})
+    logged = ", ".join({**loss, **other})
+    assert caught.value.sentence == f"The phase 'main' logs loss, penalty in one step, and {logged} in another."
+    assert meters.flush() == {"main.loss": 1.0, "main.penalty": 3.0}
