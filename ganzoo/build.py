@@ -291,7 +291,14 @@ def _add_spectral_norm(network: nn.Module, role: str, name: str) -> None:
                 f"The {role} '{name}' initialises some layers to zero, and spectral_norm would divide by zero.",
                 "Set spectral_norm: false, or choose another network.",
             )
-        spectral_norm(module)
+        try:
+            spectral_norm(module)
+        except ValueError as error:  # an older norm of torch's computes the weight in each pass
+            raise GanzooError(
+                f"The {role} '{name}' has a {type(module).__name__} whose weight is not a parameter, and spectral_norm "
+                "needs one.",
+                "Set spectral_norm: false, or use torch.nn.utils.parametrizations in the network.",
+            ) from error
 
 
 @torch.no_grad()

@@ -420,6 +420,16 @@ def test_features_are_computed_once_for_logits_and_regularizers(spec: Spec) -> N
     assert all(label is (seen.label if spec.classes else None) for label in conditions), "the head is conditional too"
 
 
+@pytest.mark.parametrize("reads_features", [False, True])
+def test_a_regularizer_may_judge_both_kinds_in_one_pass_with_their_labels(reads_features: bool) -> None:
+    nets, seen = {"generator": Generator(), "discriminator": WithFeatures()}, batch()
+    shared = AdversarialGame(Difference(), [ReadsFeatures()] if reads_features else [])
+    shared.bind(CONDITIONAL, nets)
+    context = shared.discriminator_context(nets, seen)
+    both = context.critic(torch.cat([context.real, context.fake]))
+    assert torch.equal(both, torch.cat([context.critic(context.real), context.critic(context.fake)]))
+
+
 def test_features_of_other_images_are_their_own() -> None:
     nets, seen = {"generator": Generator(), "discriminator": WithFeatures()}, batch()
     context = game().discriminator_context(nets, seen)

@@ -205,6 +205,15 @@ def test_spectral_norm_takes_every_kind_of_convolution():
     assert all(is_parametrized(layer, "weight") for layer in network)
 
 
+def test_spectral_norm_refuses_a_weight_that_is_no_parameter():
+    layer = nn.Linear(2, 3)
+    weight = layer.weight
+    del layer.weight
+    layer.weight = weight.detach()  # as torch.nn.utils.spectral_norm leaves it, to compute it anew in each pass
+    with pytest.raises(GanzooError, match="The critic 'own' has a Linear whose weight is not a parameter"):
+        _add_spectral_norm(nn.Sequential(layer), "critic", "own")
+
+
 @pytest.mark.parametrize(
     ("forward", "words"),
     [

@@ -63,6 +63,13 @@ def test_a_point_in_the_middle_lies_in_the_middle():
     assert len(rows) == 9
 
 
+def test_points_of_one_dimension_lie_along_the_middle_and_of_three_at_the_first_two():
+    points = torch.tensor([-1.0, 0.25, 0.25])
+    flat = scatter(torch.stack([points, torch.zeros(3)], 1).view(-1, 1, 1, 2))
+    assert torch.equal(scatter(points.view(-1, 1, 1, 1)), flat)
+    assert torch.equal(scatter(torch.stack([points, torch.zeros(3), torch.ones(3)], 1).view(-1, 1, 1, 3)), flat)
+
+
 def test_a_recorded_modality_has_its_rate():
     made = recorded("audio", [1, 64], Audio(1, 64, rate=8000).options())
     assert isinstance(made, Audio)

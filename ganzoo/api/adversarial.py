@@ -328,21 +328,21 @@ class AdversarialGame(Objective):
         head: Callable[..., Tensor] = getattr(discriminator, "head", nn.Identity())
         seen: list[tuple[Tensor, Tensor]] = []
 
+        def labels(images: Tensor) -> Sequence[Tensor]:
+            times = len(images) // len(batch.label)  # 2 if real images and fakes are judged in one pass
+            return condition if times == 1 else [label.repeat(times) for label in condition]
+
         def features(images: Tensor) -> Tensor:
             for known, found in seen:
                 if known is images:
                     return found
-            seen.append((images, discriminator.features(images, *condition)))  # type: ignore[operator]
+            seen.append((images, discriminator.features(images, *labels(images))))  # type: ignore[operator]
             return seen[-1][1]
 
         def critic(images: Tensor) -> Tensor:
             if self._reads_features:
-                logits = head(features(images), *condition)
-            else:
-                times = len(images) // len(batch.label)
-                logits = discriminator(
-                    images, *(condition if times == 1 else (label.repeat(times) for label in condition))
-                )
+                return head(features(images), *labels(images)).float()
+            logits: Tensor = discriminator(images, *labels(images))
             return logits.float()
 
         def generate(z: Tensor) -> Tensor:

@@ -205,10 +205,12 @@ class Points(Modality):
     def picture(self, samples: Tensor, columns: int | None = None) -> Tensor:
         """Grey dots on black, brighter where more points fall on a pixel, at their first two coordinates (right, up).
 
-        A dot is 3x3 pixels, so that it shows in a thumbnail too. Points outside [-1, 1] are drawn on the border.
+        A dot is 3x3 pixels, so that it shows in a thumbnail too. Points outside [-1, 1] are drawn on the border, and
+        those of one dimension along the middle.
         Returns uint8 (1, 384, 384): 0 where there are no points, 96 for a single one, up to 255 where there are most.
         """
-        places = ((samples.flatten(0, -2)[:, :2] + 1) / 2 * (PLOT - 1)).round().clamp(0, PLOT - 1).long()
+        in_plane = F.pad(samples.flatten(0, -2), (0, 1))[:, :2]
+        places = ((in_plane + 1) / 2 * (PLOT - 1)).round().clamp(0, PLOT - 1).long()
         across, down = places[:, 0], PLOT - 1 - places[:, 1]
         count = (down * PLOT + across).bincount(minlength=PLOT**2).float()
         # On a log scale, so that a single point is visible beside a pixel with hundreds.

@@ -110,6 +110,7 @@ CHECKS: tuple[Check, ...] = (
     Check("batch-size", ("loss",), _entry_only(losses.batch_size)),
     Check("used-by-a-recipe", ("loss",), losses.used_by_a_recipe),
     Check("finite", ("regularizer",), _entry_only(losses.penalty)),
+    Check("batch-size", ("regularizer",), _entry_only(losses.averaged)),
     Check("weight", ("regularizer",), _entry_only(losses.weight)),
     Check("lazy", ("regularizer",), _entry_only(losses.lazy)),
     Check("shape", ("augmentation",), _entry_only(losses.augmentation)),

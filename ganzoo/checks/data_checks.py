@@ -161,6 +161,12 @@ def extractor(entry: Entry[Any]) -> None:
             f"{described(entry)} gives other features each time it is built.",
             "Load its weights from a file, or draw them from a torch.Generator that it seeds.",
         )
+    together, alone = seen[0].values, extract(entry.name, first, images, torch.device("cpu"), batch_size=1).values
+    require(
+        torch.allclose(together, alone, rtol=1e-3, atol=1e-3 * float(together.abs().max())),
+        f"{described(entry)} gives an image other features if it is alone in its batch.",
+        "Compute them from each image by itself, without statistics of the batch.",
+    )
 
 
 def metric(entry: Entry[Any]) -> None:

@@ -34,6 +34,10 @@ SIZES = (0.0, 1.0, 1e4)
 STABLE_FORM = "Use a numerically stable form, such as softplus or logsigmoid, and average over the batch."
 AVERAGE = "Average over the batch with .mean(); do not sum."
 LAZY_LOGITS = "A lazy phase has no logits yet: call context.discriminate_real() and context.discriminate_fake()."
+NO_GRADIENT = (
+    "Take gradients at images with create_graph=True, as ganzoo.functional.input_gradient does, and set side to the "
+    "player that the penalty constrains."
+)
 BASE_OPTIONS = "Pass weight and every_steps to Regularizer.__init__."
 
 
@@ -118,15 +122,15 @@ def directions(entry: Entry[Any]) -> None:
 
 
 def batch_size(entry: Entry[Any]) -> None:
-    """Doubling the batch leaves the loss as it is."""
+    """Doubling the batch leaves the loss as it is, up to the n - 1 of an unbiased estimate in place of n."""
     if not on_logits(entry):
         return
     loss = create(entry)
-    real, fake = torch.randn(8), torch.randn(8)
+    real, fake = torch.randn(256), torch.randn(256)
     once, twice = _losses(entry, loss, real, fake), _losses(entry, loss, real.repeat(2), fake.repeat(2))
     for player, value in once.items():
         require(
-            torch.allclose(value, twice[player], atol=1e-5),
+            torch.allclose(value, twice[player], rtol=0.01, atol=0.01),
             f"{described(entry)} gives the {player} another loss for a doubled batch.",
             AVERAGE,
         )
@@ -153,8 +157,8 @@ def capturable(entry: Entry[Any]) -> None:
     """Two steps stay on the device, and never wait for it."""
     if entry.kind == "loss" and not on_logits(entry):
         return  # its recipe's checks cover it
+    game, networks = _game(entry)
     with fake_device(entry) as device:
-        game, networks = _game(entry)
         on_device(game, device)
         on_device(networks, device)
         for _ in take_steps(game, networks, SPEC, device=device):
@@ -184,14 +188,15 @@ def deterministic(entry: Entry[Any]) -> None:
     require(same, f"{described(entry)} gives different losses from the same seed.", SEEDED)
 
 
-def run_phase(entry: Entry[Any], **options: Any) -> tuple[dict[str, Tensor], nn.ModuleDict]:
-    """Run the phase that a regularizer joins.
+def run_phase(entry: Entry[Any], /, n: int = 8, **options: Any) -> tuple[dict[str, Tensor], nn.ModuleDict]:
+    """Run the phase that a regularizer joins, on a batch of n.
 
     Returns:
         The logged losses, and the networks with their gradients.
 
     Raises:
-        CheckFailed: The regularizer raises an exception, or its penalty is not a finite scalar.
+        CheckFailed: The regularizer raises an exception, or its penalty is not a finite scalar with a gradient for the
+            networks that the phase trains.
     """
     every_step = {"every_steps": 1} if is_lazy(entry) else {}  # some are lazy by default
     regularizer = create(entry, **{**every_step, **options})
@@ -199,11 +204,27 @@ def run_phase(entry: Entry[Any], **options: Any) -> tuple[dict[str, Tensor], nn.
     game, networks = _regularized_game(entry, regularizer)
     phase = next(p for p in game.phases() if regularizer.side in (p.name.split("/")[0], "both"))
     with plugin_code(entry, "in a phase", "See ganzoo.RegularizerContext for what a regularizer sees."):
-        losses = dict(phase.loss(dict(networks.items()), toy_batch()))
+        losses = dict(phase.loss(dict(networks.items()), toy_batch(n)))
         if entry.name in losses:
             require_scalar(losses[entry.name], f"{described(entry)} returns")
+            trained = [p for role in phase.trains for p in networks[role].parameters()]
+            require(
+                _reaches(losses[entry.name], trained),
+                f"{described(entry)} has a penalty without a gradient for the {phase.name}.",
+                NO_GRADIENT,
+            )
         losses["loss"].backward()  # type: ignore[no-untyped-call]
     return losses, networks
+
+
+def _reaches(penalty: Tensor, parameters: list[nn.Parameter]) -> bool:
+    """Whether a penalty has a gradient, which may be zero, for any of the parameters."""
+    if not penalty.requires_grad:
+        return False
+    return any(
+        gradient is not None
+        for gradient in torch.autograd.grad(penalty, parameters, retain_graph=True, allow_unused=True)
+    )
 
 
 def is_term(entry: Entry[Any]) -> bool:
@@ -231,6 +252,21 @@ def penalty(entry: Entry[Any]) -> None:
     found = [p.grad for p in networks.parameters() if p.grad is not None]
     finite = bool(found) and all(bool(gradient.isfinite().all()) for gradient in found)
     require(finite, f"{described(entry)} gives no gradients, or gradients that are not finite.", STABLE_FORM)
+
+
+def averaged(entry: Entry[Any]) -> None:
+    """A penalty does not grow with the batch."""
+    if not is_term(entry):
+        return
+    (few, _), (many, _) = run_phase(entry, 8), run_phase(entry, 64)
+    if entry.name not in few:
+        return  # ``penalty`` reports this
+    # A sum is 8 times as large. Other images, random draws and images that are compared with one another change less.
+    require(
+        bool(many[entry.name].abs() <= 4 * few[entry.name].abs() + 1e-6),
+        f"{described(entry)} has a penalty that grows with the batch.",
+        AVERAGE,
+    )
 
 
 def weight(entry: Entry[Any]) -> None:

@@ -214,9 +214,9 @@ def labels(entry: Network) -> None:
     repeated = torch.cat([x[:1]] * CLASSES)
     # Seeded, so that noise within the network is the same. A deep network may hardly react to labels at initialisation,
     # so any difference in the outputs is enough.
-    torch.manual_seed(0)
+    seed(0)
     out = forward(entry, network, repeated, label)
-    torch.manual_seed(0)
+    seed(0)
     others = forward(entry, network, repeated, label.roll(1))
     _require_shape(entry, out, spec, CLASSES)
     require(
@@ -277,9 +277,8 @@ def half_precision(entry: Network) -> None:
 
 def capturable(entry: Network) -> None:
     """Two passes stay on the device, and never wait for it."""
-    for _, spec, _ in cases(entry):
+    for network, spec, _ in cases(entry):
         with fake_device(entry) as device:
-            network = entry.factory(spec, **entry.check({}))
             on_device(network, device)
             for _ in range(2):
                 network(*inputs(entry, spec, 4, device)).sum().backward()

@@ -132,9 +132,8 @@ def capturable(entry: Entry[Any], zoo: Zoo, shape: Shape = GREY) -> int:
     Returns:
         The number of phases that ran.
     """
-    recipe, modality = load(entry, zoo), build(entry, zoo, shape).spec.modality
+    assembly = build(entry, zoo, shape)
     with fake_device(entry) as device:
-        assembly = assemble(recipe, zoo, modality, CLASSES, _columns(recipe, zoo, modality))
         on_device(assembly.objective, device)
         on_device(assembly.networks, device)
         return sum(1 for _ in take_steps(assembly.objective, assembly.networks, assembly.spec, device=device))

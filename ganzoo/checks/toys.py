@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -143,12 +144,15 @@ def take_steps(
     Yields:
         Each phase and its losses, after the backward pass and before the optimizer step.
     """
-    by_role = dict(networks.items())
+    by_role, phases = dict(networks.items()), objective.phases()
     optimizers = {role: torch.optim.Adam(network.parameters(), lr=1e-4) for role, network in by_role.items()}
     for _ in range(steps):
-        for phase in objective.phases():
+        for phase in phases:
             batch = toy_batch(4, spec, device)
             networks.zero_grad(set_to_none=True)
+            if phase.shares_fakes:  # with their graph, as in a training
+                networks.requires_grad_(True)
+                batch = replace(batch, fake=objective.fakes(by_role, batch))
             for role, network in by_role.items():
                 network.requires_grad_(role in phase.trains)
             losses = phase.loss(by_role, batch)
@@ -166,7 +170,8 @@ def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
     """Run a block on tensors without values, on a device that stands in for a GPU.
 
     Code fails there if it reads a value or branches on one, combines a tensor on the CPU with one on the device, or
-    copies from one to the other. Modules are built on the CPU, and moved to the device by ``on_device``.
+    copies from one to the other. Modules are built before, on the CPU, where a constructor may read values, and moved
+    to the device by ``on_device``.
 
     Yields:
         The device.
@@ -183,7 +188,8 @@ def fake_device(entry: Entry[Any]) -> Iterator[torch.device]:
 
     torch.autocast.__init__ = autocast  # type: ignore[method-assign]
     try:
-        fake, copies = FakeTensorMode(), _NoCopies()  # type: ignore[no-untyped-call]
+        # A tensor in a plain attribute stays on the CPU; mixed with those on the device, it is refused as on a GPU.
+        fake, copies = FakeTensorMode(allow_non_fake_inputs=True), _NoCopies()  # type: ignore[no-untyped-call]
         with plugin_code(entry, doing, ON_DEVICE), _known_operators(), fake, copies:
             yield DEVICE
     finally:
@@ -221,11 +227,11 @@ def on_device(module: nn.Module, device: torch.device) -> None:
         for tensors in (part._parameters, part._buffers):
             for name, old in tensors.items():
                 if old is not None and id(old) not in placed:
-                    new = torch.empty_like(old, device=device, requires_grad=False)
+                    new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype, device=device)
                     is_parameter = isinstance(old, nn.Parameter)
                     placed[id(old)] = placed[id(new)] = nn.Parameter(new, old.requires_grad) if is_parameter else new
                 if old is not None:
-                    tensors[name] = placed[id(old)]
+                    setattr(part, name, placed[id(old)])  # recurrent layers list their weights, and follow this
 
 
 def hidden_state(module: nn.Module) -> dict[str, Any]:
@@ -246,7 +252,11 @@ def hidden_words(module: nn.Module) -> dict[str, str]:
     Not as copies: copies of objects that print their address would always differ, and a graph cannot be copied.
     Collections of modules are left out, since a module may print its buffers.
     """
-    return {name: repr(value) for name, value in hidden_state(module).items() if not _contains(value, nn.Module)}
+    return {
+        name: repr(value)
+        for name, value in hidden_state(module).items()
+        if not any(isinstance(part, nn.Module) for part in _parts(value))
+    }
 
 
 def require_no_hidden_state(entry: Entry[Any], before: Mapping[str, str], module: nn.Module) -> None:
@@ -260,9 +270,10 @@ def require_no_hidden_state(entry: Entry[Any], before: Mapping[str, str], module
     Raises:
         CheckFailed: The module has state that a checkpoint loses.
     """
+    saved = {id(parameter) for parameter in module.parameters()}  # recurrent layers list theirs in an attribute
     for name, value in hidden_state(module).items():
         require(
-            not _contains(value, Tensor),
+            all(id(part) in saved for part in _parts(value) if isinstance(part, Tensor)),
             f"{described(entry)} keeps a tensor in the plain attribute '{name}'; checkpoints do not save it, and .to() "
             "does not move it.",
             AS_BUFFER,
@@ -274,9 +285,12 @@ def require_no_hidden_state(entry: Entry[Any], before: Mapping[str, str], module
         )
 
 
-def _contains(value: Any, kind: type) -> bool:
+def _parts(value: Any) -> Iterator[Any]:
+    """What nested collections hold, keys included; a value that is no collection itself."""
     if isinstance(value, dict):
         value = [*value, *value.values()]
     if isinstance(value, (list, tuple)):
-        return any(_contains(item, kind) for item in value)
-    return isinstance(value, kind)
+        for item in value:
+            yield from _parts(item)
+    else:
+        yield value

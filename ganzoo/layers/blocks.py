@@ -382,7 +382,8 @@ class MinibatchStd(nn.Module):
         n, _, height, width = maps.shape
         group = max(size for size in range(1, min(self.group, n) + 1) if n % size == 0)
         # Image i is compared with i + n / group, i + 2n / group, ..., as in the authors' code.
-        variance = maps.float().view(group, n // group, *maps.shape[1:]).var(0, correction=0)
+        precise = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        variance = precise.view(group, n // group, *maps.shape[1:]).var(0, correction=0)
         deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
         extra = deviation.to(maps.dtype).repeat(group).view(n, 1, 1, 1)
         return torch.cat([maps, extra.expand(-1, -1, height, width)], dim=1)

@@ -1,4 +1,4 @@
-"""Extractors that give other features later, or elsewhere, or that ganzoo itself would refuse."""
+"""Extractors that give other features later, elsewhere or in other batches, or that ganzoo itself would refuse."""
 
 import torch
 from torch import nn
@@ -66,6 +66,18 @@ class InPlace(Extractor):
         return images.mul_(2).flatten(1), None
 
 
+class Centred(Extractor):
+    """The pixels, less the batch's mean."""
+
+    shape = (1, 8, 8)
+    width = 64
+    digest = "0123456789abcdef"
+
+    def forward(self, images):
+        pixels = images.flatten(1).float()
+        return pixels - pixels.mean(0), None
+
+
 @hookimpl
 def register_extractors(register):
     register("forgets-weights", ForgetsWeights, summary="Four features")
@@ -73,3 +85,4 @@ def register_extractors(register):
     register("whole-logits", WholeLogits, summary="The pixels")
     register("nan-logits", NotANumber, summary="The pixels")
     register("in-place", InPlace, summary="The coordinates")
+    register("centred", Centred, summary="The pixels, less their mean")

@@ -111,6 +111,7 @@ EXPECTED = {
     "positional": ("options-keyword-only", ["'positional' takes 'factor' by position", "Put `*` before it"]),
     "wrong-trials": ("valid", ["study 'wrong-trials' is invalid", "row 'tuned'", "lrate"]),
     "bad-datasets": ("without-files", ["returns the dataset 'always-train' (train) for its test split"]),
+    "bad-penalties": ("finite", ["'no-graph' has a penalty without a gradient for the discriminator", "create_graph"]),
     "bad-extractors": ("features", ["'forgets-weights' gives other features each time it is built", "torch.Generator"]),
 }
 ALSO = (
@@ -134,6 +135,9 @@ ALSO = (
     ("bad-extractors", "features", ["'whole-logits' returned a tensor of type torch.int64"]),
     ("bad-extractors", "features", ["'nan-logits' returned logits that are NaN or infinite"]),
     ("bad-extractors", "features", ["'in-place' changes the images it is given", "images.clone()"]),
+    ("bad-extractors", "features", ["'centred' gives an image other features if it is alone in its batch"]),
+    ("bad-penalties", "finite", ["'wrong-side' has a penalty without a gradient for the discriminator", "set side to"]),
+    ("bad-penalties", "batch-size", ["'summed' has a penalty that grows with the batch", ".mean()"]),
     ("wrong-trials", "valid", ["study 'wrong-quick' is invalid", "train.imags"]),
 )
 FAILING = [*((name, *expected) for name, expected in EXPECTED.items()), *ALSO]

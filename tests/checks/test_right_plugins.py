@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo import AdversarialLoss, Audio, Dataset, GanzooError, Images, Points
+from ganzoo import AdversarialLoss, Audio, Dataset, GanzooError, Images, Objective, Phase, Points
 from ganzoo.checks import entries, networks, recipes
 from ganzoo.checks.catalogue import CHECKS, PluginCheck, _checks_of
 from ganzoo.checks.entries import CheckFailed
@@ -89,6 +89,47 @@ class OfClass(nn.Module):
         return self.image(torch.cat([z, self.label(label)], 1)).tanh().view(-1, *self.spec.shape)
 
 
+class Recurrent(nn.Module):
+    """Reads an image row by row, and computes a constant of each layer when it is built, as drop-path rates are."""
+
+    def __init__(self, spec):
+        super().__init__()
+        self.rates = [rate.item() for rate in torch.linspace(0.1, 0.2, 2)]
+        self.rows = nn.GRU(spec.channels * spec.width, 8, batch_first=True)
+        self.logit = nn.Linear(8, 1)
+
+    def forward(self, images):
+        states, _ = self.rows(images.transpose(1, 2).flatten(2))
+        return sum(rate * self.logit(states[:, -1]).squeeze(1) for rate in self.rates)
+
+
+class Unbiased(AdversarialLoss):
+    """The Wasserstein loss, with an unbiased estimate of a variance."""
+
+    def discriminator(self, real, fake):
+        return fake.mean() - real.mean() + 0.1 * torch.cat([real, fake]).var()
+
+    def generator(self, real, fake):
+        return -fake.mean()
+
+
+class Sharing(Objective):
+    """Two phases on the fakes that ganzoo makes for both."""
+
+    def phases(self):
+        return [
+            Phase("discriminator", ("discriminator",), self.judge, shares_fakes=True),
+            Phase("generator", ("generator",), self.fool, shares_fakes=True),
+        ]
+
+    def judge(self, networks, batch):
+        real, fake = (networks["discriminator"](samples).float() for samples in (batch.real, batch.fake.detach()))
+        return {"loss": fake.mean() - real.mean()}
+
+    def fool(self, networks, batch):
+        return {"loss": -networks["discriminator"](batch.fake).float().mean()}
+
+
 class Step:
     """Prints its address, as most objects do."""
 
@@ -139,7 +180,10 @@ THINGS: dict[tuple[str, str], Callable[..., Any]] = {
     ("discriminator", "sound"): Discriminator,
     ("generator", "point"): PointGenerator,
     ("discriminator", "point"): PointDiscriminator,
+    ("discriminator", "recurrent"): Recurrent,
     ("loss", "with-objects"): WithObjects,
+    ("loss", "unbiased"): Unbiased,
+    ("loss", "sharing"): Sharing,
     ("dataset", "sounds"): sounds,
     ("dataset", "recordings"): recordings,
 }
@@ -147,12 +191,13 @@ RECIPE = """\
 summary: Sounds
 dataset: {dataset}
 networks: {{generator: sound, discriminator: sound}}
-loss: non-saturating
+loss: {loss}
 optimizers:
   default: {{name: adam, lr: 1e-3}}
 train: {{images: 1000}}
 """
-RECIPES = ("sounds", "recordings")
+RECIPES = {"sounds": "non-saturating", "recordings": "non-saturating", "sharing": "sharing"}
+"""The loss of each."""
 EXTRACTORS = ("mnist-cnn", "mnist-ae", "stacked-mnist-cnn", "ring")
 PRIORS = ("gaussian", "uniform", "codes")
 METRICS = ("precision", "accuracy", "modes", "quality", "memorisation", "class-entropy", "kid")
@@ -164,9 +209,9 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
     own, folder = load_zoo.__wrapped__(), tmp_path_factory.mktemp("recipes")
     for (kind, name), factory in THINGS.items():
         own.registry(kind).add(Entry(kind, name, factory, "A right one", "Someone 2020", "right", "right 1.0"))
-    for name in RECIPES:
+    for name, loss in RECIPES.items():
         path = folder / f"{name}.yaml"
-        path.write_text(RECIPE.format(dataset=name))
+        path.write_text(RECIPE.format(dataset="recordings" if name == "recordings" else "sounds", loss=loss))
         own.recipes.add(Entry("recipe", name, lambda path=path: path, "Sounds", None, "right", "right 1.0"))
     return own
 
@@ -198,7 +243,8 @@ def test_it_passes_every_check(zoo: Zoo, kind: str, name: str) -> None:
 
 
 def test_a_recipe_is_built_for_what_its_dataset_has_or_else_its_networks_take(zoo: Zoo) -> None:
-    built = [recipes.build(zoo.recipes.get(name), zoo).spec.modality for name in (*RECIPES, "vanilla-mnist")]
+    names = ("sounds", "recordings", "vanilla-mnist")
+    built = [recipes.build(zoo.recipes.get(name), zoo).spec.modality for name in names]
     assert built == [Audio(1, 64), Audio(1, 4096), Images(1, 28, 28)]
 
 

@@ -52,6 +52,11 @@ def test_a_penalty_is_a_finite_scalar_with_finite_gradients(entry: Any) -> None:
 
 
 @terms
+def test_a_penalty_does_not_grow_with_the_batch(entry: Any) -> None:
+    checks.averaged(entry)
+
+
+@terms
 def test_ganzoo_applies_the_weight(entry: Any) -> None:
     checks.weight(entry)
 

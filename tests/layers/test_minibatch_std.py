@@ -40,6 +40,11 @@ def test_gradients_are_finite_even_where_images_agree() -> None:
     assert torch.isfinite(maps.grad).all()
 
 
+def test_double_precision_stays_double() -> None:
+    maps = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(MinibatchStd(), maps)
+
+
 def test_dcgan_shows_it_to_its_head() -> None:
     spec = Spec((1, 28, 28), GaussianPrior(dim=8))
     plain = Discriminator(spec, width=4, norm="none")
