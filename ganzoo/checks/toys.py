@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -211,6 +211,10 @@ class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
+        # Up to torch 2.14, torch.tensor(number, device=...) is seen only where its outcome is used, which is not fake.
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor) and leaf.device == DEVICE and not isinstance(leaf, FakeTensor):
+                raise RuntimeError("a number is copied from the CPU to the device")
         if function.overloadpacket in COPIES:
             places = {leaf.device.type for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)}
             # Since torch 2.15, torch.tensor(number, device=...) does not copy, but lifts a tensor copied before.
