@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 MAX_LINES = 6
 """Lines of an error message: five mistakes, and the number of the rest."""
 
+MOST_FOR_BOTH = 500
+"""A target gets more inputs, but at most so many, until it has accepted one and rejected one."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -71,6 +74,7 @@ class Fuzzer:
 
     def run(self, target: str, index: int) -> None:
         """Run one input."""
+        faulthandler.dump_traceback_later(4 * limits.WALL_SECONDS, exit=True)  # for hangs that block signals
         shutil.rmtree(self.input_folder, ignore_errors=True)
         self.input_folder.mkdir(parents=True)
         os.chdir(self.input_folder)
@@ -137,14 +141,19 @@ def _fuzz(arguments: argparse.Namespace, folder: Path) -> Fuzzer:
     fuzzer = Fuzzer(targets, arguments.seed, folder)
     limits.limit_memory()
     before = limits.peak_memory()
-    plan = [arguments.target] if arguments.index is not None else shares(targets, arguments.inputs)
-    seen: Counter[str] = Counter()
-    for target in plan:
-        faulthandler.dump_traceback_later(4 * limits.WALL_SECONDS, exit=True)  # for hangs that block signals
-        index = seen[target] if arguments.index is None else arguments.index
-        seen[target] += 1
-        if arguments.target in (None, target):
-            fuzzer.run(target, index)
+    if arguments.index is not None:
+        fuzzer.run(arguments.target, arguments.index)
+    else:
+        seen = Counter(shares(targets, arguments.inputs))
+        if arguments.target is not None:
+            seen = Counter({arguments.target: seen[arguments.target]})
+        for target, inputs in seen.items():
+            for index in range(inputs):
+                fuzzer.run(target, index)
+            # Damage that is never noticed tests nothing, and neither does damage that always fails the first check.
+            while inputs < MOST_FOR_BOTH and not {"accepted", "rejected"} <= fuzzer.counts[target].keys():
+                fuzzer.run(target, inputs)
+                inputs += 1
     faulthandler.cancel_dump_traceback_later()
     if limits.peak_memory() - before > limits.GROWTH:
         grown = (limits.peak_memory() - before) / 2**20
