@@ -19,6 +19,7 @@ Jobs = Annotated[int, typer.Option(min=1, max=1024, help="Trainings at a time.")
 Shard = Annotated[
     str | None, typer.Option(help="Only the k-th of n parts of the work, as in a job array.", metavar="K/N")
 ]
+Force = Annotated[bool, typer.Option("--force", help="Train again what is done already.")]
 Retry = Annotated[bool, typer.Option("--retry", help="Resume what failed before.")]
 JobsDataDir = Annotated[Path | None, typer.Option(help="Where dataset files already are.")]
 
@@ -65,7 +66,7 @@ def bench(
         ),
     ] = None,
     shard: Shard = None,
-    force: Annotated[bool, typer.Option("--force", help="Train again what is done already.")] = False,
+    force: Force = False,
     retry: Retry = False,
     data_dir: JobsDataDir = None,
     allow_code: AllowCode = False,

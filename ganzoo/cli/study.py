@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganzoo.cli.bench import Jobs, JobsDataDir, Retry, Shard, jobs_arguments, part_of
+from ganzoo.cli.bench import Force, Jobs, JobsDataDir, Retry, Shard, jobs_arguments, part_of
 from ganzoo.cli.terminal import AllowCode, AsJson, print_json, say, warn_of_problems
 from ganzoo.errors import GanzooError, RunError
 
@@ -112,6 +112,7 @@ def run_studies(
     ] = None,
     jobs: Jobs = 1,
     shard: Shard = None,
+    force: Force = False,
     retry: Retry = False,
     data_dir: JobsDataDir = None,
     launcher: Annotated[
@@ -137,7 +138,7 @@ def run_studies(
     from ganzoo.cli.progress import BenchProgress
     from ganzoo.files import default_folder
     from ganzoo.registry.loading import load_zoo
-    from ganzoo.reports.study_report import write_pages
+    from ganzoo.reports.study_report import refuse_pages, write_pages
     from ganzoo.studies.findings import find, in_order
     from ganzoo.studies.matrix import joined
     from ganzoo.studies.records import Ledger
@@ -151,6 +152,7 @@ def run_studies(
     results, work = results or default_folder("results", "studies"), work or default_folder("runs", "studies")
     zoo = load_zoo()
     studies = _studies(names, zoo, quick=quick)
+    refuse_pages(studies, results, quick=quick)
     asked = [study.with_seeds(seeds) if seeds else study for study in studies]
     if launcher is not None:
         numbers = _launch(launcher, workers or 1, slurm or [], results, work, weights_dir)
@@ -160,6 +162,7 @@ def run_studies(
     settings = Settings(
         work,
         parallel=jobs,
+        force=force,
         retry=retry,
         extra=jobs_arguments(data_dir, allow_code),
         any_hardware=True,
@@ -176,10 +179,10 @@ def run_studies(
         ledger.refresh()
         found = [find(study, ledger, zoo) for study in asked]
         if any(one.is_searching for one in found):
-            sentence = "The search has not ended: a trial was stopped, or could not be scored."
+            sentence = "The search has not ended: a trial was stopped, crashed, or could not be scored."
             if shard is not None:
                 sentence = "Other shards have not finished the search."
-            raise RunError(sentence, "Run the same command again.")
+            raise RunError(sentence, "Run the same command again, with --retry for what crashed.")
         planned = joined(job for one in found for job in in_order(one.study, [cell.cell for cell in one.cells]))
         mine = part_of(planned, shard)
         runs = worker.run(mine)

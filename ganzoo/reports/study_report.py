@@ -137,10 +137,8 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
     Raises:
         GanzooError: A file with a page's name was not made by ganzoo, or two studies have the same name.
     """
+    refuse_pages(studies, ledger.folder, quick=quick)
     names = {study.name for study in studies}
-    if len(names) < len(studies):
-        twice = next(name for name, n in Counter(study.name for study in studies).items() if n > 1)
-        raise GanzooError(f"Two of these studies are called '{twice}', and have one page.", "Rename one of the files.")
     together = [*studies, *(one for one in started(ledger, zoo, quick=quick) if one.name not in names)]
     found = [find(study, ledger, zoo) for study in together]
     judged = verdicts(found, zoo)
@@ -153,8 +151,24 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
             _write(path, MARK, html(one, outcome, views, claims, ledger.folder, zoo, quick=quick))
         pages.append(StudyPage(one, outcome, views, path))
     if not quick:
-        _write(ledger.folder / "README.md", INDEX, index(pages))
+        _write(ledger.folder / "README.md", INDEX, index(pages, zoo))
     return pages[: len(studies)]
+
+
+def refuse_pages(studies: Sequence[Study], folder: Path, *, quick: bool = False) -> None:
+    """Refuses studies whose pages could not be written; to be asked before they are trained.
+
+    Raises:
+        GanzooError: A file with a page's name was not made by ganzoo, or two studies have the same name.
+    """
+    counts = Counter(study.name for study in studies)
+    if twice := [name for name, n in counts.items() if n > 1]:
+        sentence = f"Two of these studies are called '{twice[0]}', and have one page."
+        raise GanzooError(sentence, "Rename one of the files.")
+    for name in counts:
+        _refuse(folder / f"{name}.html", MARK)
+    if not quick:
+        _refuse(folder / "README.md", INDEX)
 
 
 def answers(results: Path, zoo: Zoo) -> list[Answer]:
@@ -190,14 +204,24 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
     return sorted(made, key=lambda answer: (not any(one.decided for one in answer.findings), answer.name))
 
 
-def _write(path: Path, mark: str, text: str) -> None:
+def _refuse(path: Path, mark: str) -> None:
     refuse_links(path, path.parent)
     remedy = "Move it, or keep the results of studies in a folder of their own."
     refuse_to_overwrite(path, ours=begins_like(path, mark), command="study", remedy=remedy)
+
+
+def _write(path: Path, mark: str, text: str) -> None:
+    _refuse(path, mark)
     write_atomically(path, text.encode(errors="backslashreplace"))
 
 
-def index(pages: Sequence[StudyPage]) -> str:
+def _command(study: Study, zoo: Zoo) -> str:
+    """The command that runs a study; one that is not registered is named by its file."""
+    name = study.name.removesuffix("-quick")
+    return f"ganzoo study run {shlex.quote(name if name in zoo.studies else f'{name}.yaml')}"
+
+
+def index(pages: Sequence[StudyPage], zoo: Zoo) -> str:
     """``README.md``: every study's question, with the verdict on each claim."""
     parts = [
         f"{INDEX} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl). Each study has a page with its "
@@ -217,7 +241,7 @@ def index(pages: Sequence[StudyPage]) -> str:
         headings = dict.fromkeys(("verdict", "claim", "by", "effect", "from", "paper"), "left")
         parts.append(f"## [{markdown(study.question)}]({study.name}.html)")
         parts += [markdown_table(headings, rows)] if rows else []
-        parts.append(f"`ganzoo study run {study.name}`")
+        parts.append(f"`{_command(study, zoo)}`")
     return "\n\n".join(parts) + "\n"
 
 
@@ -337,6 +361,8 @@ def html(
         "better": {measure.name: measure.better(zoo) for measure in study.measures},
         "plots": _plots(found),
         "trials": _trials(found),
+        "own_trials": [(row, variant.search) for row, variant in study.variants.items() if variant.search],
+        "registered": name in zoo.studies,
         "tried": list(dict.fromkeys(_tried(one) for one in found.trials)),
         "wins": Counter(map(_tried, found.winners.values())),
         "few_trials": FEW_TRIALS,
@@ -357,7 +383,7 @@ def html(
         "threads": sorted({run.record.threads for run in runs}),
         "machines": sorted({_machine(run) for run in runs}),
         "protocols": _protocols(found),
-        "command": f"ganzoo study run {shlex.quote(name)}{' --quick' if quick else ''}",
+        "command": f"{_command(study, zoo)}{' --quick' if quick else ''}",
         "commands": [(one.cell.row, one.cell.setting, one.cell.jobs[0].command) for one in found.cells],
     }
     return page("study.html", None, context)

@@ -113,15 +113,7 @@ class CellFound:
 
     def unscored(self, measure: Measure) -> int:
         """Number of finished runs that lack a score that they should have, as after a measure is added to the study."""
-        recipe = self.cell.jobs[0].recipe
-        if measure.metric not in recipe.evaluate.metrics:
-            return 0
-        done = [run for run in self.runs.values() if run.record.status == "done"]
-        if measure.is_final:
-            return sum(value_of(run, measure, recipe) is None for run in done)
-        # A measure that was added later has only a final score, not a curve.
-        own, every = own_protocol(recipe), recipe.evaluate.every_images
-        return sum(len(curve(run, measure.metric, own)) < run.record.images // every for run in done) if every else 0
+        return sum(is_unscored(run, measure, self.cell.jobs[0].recipe) for run in self.runs.values())
 
     @property
     def crashed(self) -> list[ScoredRun]:
@@ -136,7 +128,7 @@ class TrialFound:
     Attributes:
         trial: The trial.
         value: The mean of the first measure on the validation images; None if a run is missing, failed or not scored.
-        done: Whether all its runs are recorded, and scored unless they failed.
+        done: Whether all its runs are recorded, and scored unless they diverged. A crash says nothing about the method.
     """
 
     trial: Trial
@@ -164,13 +156,13 @@ class Found:
 
     @property
     def runs(self) -> list[ScoredRun]:
-        """All recorded runs of its cells."""
-        return [run for cell in self.cells for run in cell.runs.values()]
+        """All recorded runs of its cells; one that several cells have, being the same training, counts once."""
+        return list({run.record.key: run for cell in self.cells for run in cell.runs.values()}.values())
 
     @property
     def planned(self) -> int:
-        """Number of runs that its cells ask for."""
-        return sum(cell.planned for cell in self.cells)
+        """Number of different runs that its cells ask for."""
+        return len({(job.digest, job.dataset, job.seed) for cell in self.cells for job in cell.cell.jobs})
 
     @property
     def is_searching(self) -> bool:
@@ -238,8 +230,8 @@ def _trial(trial: Trial, measure: Measure, ledger: Ledger) -> TrialFound:
     ]
     known = [value for value in values if value is not None]
     done = all(
-        run is not None and (value is not None or run.record.status == "failed")
-        for run, value in zip(runs, values, strict=True)
+        run is not None and not run.record.has_crashed and not is_unscored(run, measure, job.recipe)
+        for run, job in zip(runs, trial.jobs, strict=True)
     )
     return TrialFound(trial, fmean(known) if len(known) == len(values) else None, done)
 
@@ -269,6 +261,17 @@ def value_of(run: ScoredRun, measure: Measure, recipe: Recipe) -> float | None:
     key, most = ("seconds", measure.at_seconds) if measure.at_seconds else ("images", measure.at_images)
     within = [score for score in points if most is not None and score[key] <= most]
     return float(within[-1]["value"]) if within else None
+
+
+def is_unscored(run: ScoredRun, measure: Measure, recipe: Recipe) -> bool:
+    """Whether a finished run lacks a score that it should have."""
+    if run.record.status != "done" or measure.metric not in recipe.evaluate.metrics:
+        return False
+    if measure.is_final:
+        return value_of(run, measure, recipe) is None
+    # A measure that was added later has only a final score, not a curve.
+    every = recipe.evaluate.every_images
+    return every is not None and len(curve(run, measure.metric, own_protocol(recipe))) < run.record.images // every
 
 
 def curve(run: ScoredRun, metric: str, own: Mapping[str, Any]) -> list[Score]:
@@ -322,7 +325,7 @@ def by_other_views(found: Found, claim: Claim, zoo: Zoo) -> list[tuple[str, Verd
 def all_claims(studies: Sequence[Study], zoo: Zoo) -> int:
     """Number of claims that verdicts are corrected for: those of these studies, and of all others of the same plugins.
 
-    All were stated beforehand, whether or not their studies have been run, so no later result revokes a verdict.
+    All were stated beforehand, whether or not their studies have been run.
     """
     names = {study.name.removesuffix("-quick") for study in studies}
     plugins = {entry.plugin for entry in zoo.studies if entry.name in names}
@@ -359,7 +362,7 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
     elif missing := sum(cell.unscored(one) for side in compared for cell, one in side):
         waits = f"It waits for scores: {_runs(missing)} that ended {'has' if missing == 1 else 'have'} none yet."
         if not all(one.is_final for _, one in sides):
-            waits += " Scores during training can only come from training again: `--force`."
+            waits += " Scores during training can only come from training again: `ganzoo study run --force`."
     trouble = ""
     hardware = {run.record.hardware for side in compared for cell, _ in side for run in cell.runs.values()}
     if any(min(one.known, default=0) < 0 for side in scores for one in side):
@@ -395,12 +398,20 @@ def _comparison(found: Found, claim: Claim, zoo: Zoo) -> Comparison:
         runs=(sum(len(one.by_seed) for one in scores[0]), sum(len(one.by_seed) for one in scores[1])),
         better_rounding=rounding[0],
         than_rounding=rounding[1],
-        at_least=any(0 in one.known for one in scores[1]) and signs[1] > 0,
+        at_least=_is_at_least(scores, signs[0]),
         paired=paired,
         of="settings" if by_setting else "seeds",
         trouble=trouble,
         waits=waits,
     )
+
+
+def _is_at_least(scores: Sequence[Sequence[Values]], sign: int) -> bool:
+    """Whether the effect is a lower bound: ``logarithm`` moved scores at a measure's end so that it became smaller."""
+    zeros = [any(0 in one.known for one in side) for side in scores]
+    ones = [any(one.scale == "share" and 1 in one.known for one in side) for side in scores]
+    best, worst = (ones, zeros) if sign > 0 else (zeros, ones)
+    return (best[0] or worst[1]) and not (worst[0] or best[1])
 
 
 def _runs(n: int) -> str:

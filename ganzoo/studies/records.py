@@ -321,9 +321,14 @@ class Ledger:
         return list(self._runs.values())
 
     def find(self, digest: str, dataset: str, seed: int, hardware: str | None = None) -> ScoredRun | None:
-        """The newest run of a recipe on the given hardware, or on any, in the precision that ``auto`` chose there."""
-        found = [key for key in self._keys.get((digest, dataset, seed), ()) if hardware in (None, key[3])]
-        return self._runs[found[-1]] if found else None
+        """The newest run of a recipe on the given hardware, or on any, in the precision that ``auto`` chose there.
+
+        A run that crashed counts only where there is no other.
+        """
+        keys = self._keys.get((digest, dataset, seed), ())
+        found = [self._runs[key] for key in keys if hardware in (None, key[3])]
+        found = [run for run in found if not run.record.has_crashed] or found
+        return found[-1] if found else None
 
     def claim(self, digest: str, seed: int) -> FileLock:
         """A lock whose holder alone, among all processes that write to the folder, works on that training.

@@ -192,7 +192,11 @@ class Range(Section):
     @model_validator(mode="after")
     def _has_ends(self) -> Range:
         if self.choices:
+            if self.low is not None or self.high is not None or self.log or self.integer:
+                raise combination("has 'choices', which leave no room for 'low', 'high', 'log' and 'integer'")
             return self
+        if self.integer and not all(end is None or end.is_integer() for end in (self.low, self.high)):
+            raise combination("is of whole numbers, so 'low' and 'high' must be whole too")
         if self.low is None or self.high is None or self.low >= self.high:
             raise combination("needs 'low' and 'high', low being less, or a list of choices")
         if self.log and self.low <= 0:
@@ -214,7 +218,16 @@ class Range(Section):
             found = low * (high / low) ** position
         else:
             found = low + position * (high - low)
-        return min(int(self.high), max(int(self.low), round(found))) if self.integer else float(f"{found:.3g}")
+        if self.integer:
+            return min(int(self.high), max(int(self.low), round(found)))
+        # Three digits of what varies: of the value itself, or of its distance from an end.
+        return min(self.high, max(self.low, float(f"{found:.3g}"))) if self.log else self._rounded(found)
+
+    def _rounded(self, found: float) -> float:
+        assert self.low is not None
+        assert self.high is not None
+        digits = 2 - math.floor(math.log10(self.high - self.low))
+        return min(self.high, max(self.low, round(found, digits)))
 
 
 class Search(Section):
@@ -360,8 +373,12 @@ class Study(Section):
         search = self.search and self.search.model_copy(
             update={"trials": self.quick.trials, "seeds": 1, "overrides": (*self.search.overrides, *short)}
         )
-        plain: dict[str, Any] = {"settings": {}, "search": ()}
-        variants = {row: variant.model_copy(update=plain) for row, variant in self.variants.items()}
+        variants = {
+            row: variant.model_copy(
+                update={"settings": {name: (*variant.settings.get(name, ()), *short) for name in first}, "search": ()}
+            )
+            for row, variant in self.variants.items()
+        }
         return self.model_copy(
             update={
                 "name": f"{self.name}-quick",
@@ -431,6 +448,11 @@ class Study(Section):
             recipe = load_recipe(source, zoo, [*given, *unscored])
             names = dict.fromkeys(one.metric for one in (self.measures if trials is None else self.measures[:1]))
             metrics = [name for name in names if _fits(name, recipe, zoo)]
+            if trials is not None and not metrics:
+                raise GanzooError(
+                    f"The search is decided by '{self.measures[0].metric}', which does not fit this row.",
+                    "Put another measure first.",
+                )
             first = job_of(source, zoo, [*given, f"evaluate.metrics=[{', '.join(metrics)}]"])
         except GanzooError as error:
             where = f"row '{row}'" + (f" in '{setting}'" if setting else "")
@@ -566,17 +588,20 @@ def _lost(study: Study) -> Iterator[tuple[str, str]]:
         places["search.overrides"] = study.search.overrides
     places["quick.overrides"] = study.quick.overrides
     for place, changes in (("overrides", study.overrides), *places.items()):
-        for key in itertools.chain.from_iterable(map(_train_keys, changes)):
+        for key in itertools.chain.from_iterable(_keys("evaluate", change) for change in changes):
+            if key == "metrics":
+                yield f"{place} sets evaluate.metrics, which would be lost.", "Use the study's key 'measures'."
+        for key in itertools.chain.from_iterable(_keys("train", change) for change in changes):
             if key in PINNED and (key == "seed" or place == "overrides"):
                 yield f"{place} sets train.{key}, which would be lost.", f"Use the study's key '{PINNED[key]}'."
 
 
-def _train_keys(change: str) -> Iterator[str]:
-    """The keys of ``train`` that an override sets; none if it is malformed, which is refused with its row."""
+def _keys(section: str, change: str) -> Iterator[str]:
+    """The keys of a section that an override sets; none if it is malformed, which is refused with its row."""
     with suppress(GanzooError):
         override = Override.parse(change)
-        section, *below = override.path
-        if section == "train":
+        first, *below = override.path
+        if first == section:
             yield from below[:1] or (override.value if isinstance(override.value, dict) else ())
 
 
@@ -611,5 +636,9 @@ def _wrong_names(study: Study, zoo: Zoo) -> Iterator[tuple[str, str]]:
                 yield f"{where}.{key} is '{measure_name}', but there is no such measure.", nearest(measure_name, names)
             elif study.measure(measure_name).better(zoo) == "neither":
                 yield f"{where}.{key} is '{measure_name}', of which neither more nor less is better.", ""
+        if claim.than_on in names and claim.on in names:
+            one, other = study.measure(claim.on), study.measure(claim.than_on)
+            if (one.better(zoo), one.scale(zoo)) != (other.better(zoo), other.scale(zoo)):
+                yield f"{where} compares '{claim.on}' with '{claim.than_on}', which are different kinds of numbers.", ""
         if claim.at is not None and claim.at not in study.settings:
             yield f"{where}.at is '{claim.at}', but there is no such setting.", nearest(claim.at, study.settings)

@@ -12,7 +12,8 @@ near 1. A claim says that one row beats another; its effect is how many times be
 - **cannot tell**: neither, which is the usual outcome with few seeds.
 
 Holm's correction counts all claims that were to be tested, run or not; those not tested yet count as tests that found
-nothing. So no later result revokes a verdict; only adding a claim makes every verdict harder to reach.
+nothing. So later results only make p-values smaller: an undecided claim may be decided, and the effect of one that held
+may turn out too small to count. Only adding a claim makes every verdict harder to reach.
 
 Dunnett's test, the usual one for many rows and one control, assumes that all rows have the same noise. A method that
 collapses with some seeds has many times the noise of others, and would hide what their seeds show. Welch's test
@@ -35,6 +36,7 @@ from enum import Enum
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 LEVEL: Final = 0.05
@@ -69,7 +71,8 @@ class Comparison:
         better_rounding: A lower bound on the standard deviation of the first row's logarithms: the noise that its
             measure rounds away.
         than_rounding: The same, of the second row.
-        at_least: Whether the second row has zeros, in whose place a number is compared: the effect may be any larger.
+        at_least: Whether a score at its measure's end, such as 0, was replaced by one with a logarithm, so that the
+            effect may be any larger.
         paired: Whether scores belong together in pairs: two scores of one run, or two rows in one setting.
         of: Whether there is one score for each seed or for each setting.
         trouble: Why the scores cannot be compared at all, in a sentence; empty if they can.
@@ -124,7 +127,7 @@ class Verdict:
         p: P-value, corrected across all claims; None if nothing was tested. The null hypothesis is an effect as large
             as ``SMALLEST`` if the claim does not hold, otherwise no effect.
         seeds: Number of scores of the first row and of the second: one for each seed, or for each setting.
-        at_least: Whether the effect is a lower bound, because the second row scored zero.
+        at_least: Whether the effect is a lower bound, see ``Comparison``.
     """
 
     outcome: Outcome
@@ -186,11 +189,10 @@ def _test(comparison: Comparison) -> _Tested | None:
     effect, margin = float(better.mean() - than.mean()), math.log(SMALLEST)
     rounding = comparison.better_rounding, comparison.than_rounding
     if comparison.paired:
-        parts = [max(float((better - than).var(ddof=1)), math.hypot(*rounding) ** 2) / len(better)]
+        parts = [max(_variance(better - than), math.hypot(*rounding) ** 2) / len(better)]
     else:
         parts = [
-            max(float(row.var(ddof=1)), hidden**2) / len(row)
-            for row, hidden in zip((better, than), rounding, strict=True)
+            max(_variance(row), hidden**2) / len(row) for row, hidden in zip((better, than), rounding, strict=True)
         ]
     # If both rows are at the same limit of a measure, the measure cannot tell them apart.
     if sum(parts) == 0 or max(abs(better - than[0]).max(), np.ptp(than)) == 0:
@@ -207,6 +209,11 @@ def _test(comparison: Comparison) -> _Tested | None:
         2 * float(student.sf(abs(effect) / error)),
         float(student.sf((margin - effect) / error)),
     )
+
+
+def _variance(logs: NDArray[np.float64]) -> float:
+    """The variance; exactly 0 for equal values, where rounding errors would pass for a tiny noise."""
+    return 0.0 if np.ptp(logs) < 1e-9 else float(logs.var(ddof=1))
 
 
 def _verdict(comparison: Comparison, tested: _Tested, p_better: float, p_small: float, claims: int) -> Verdict:

@@ -379,14 +379,16 @@ class Bench:
         """The newest record of a job: on this hardware, or on any if that counts or if its weights are here."""
         asked = job.digest, job.dataset, job.seed
         run = self.ledger.find(*asked, hardware_in_words(_environment(job.recipe.train.device)))
-        if run is None and (other := self.ledger.find(*asked)) is not None:
+        if (run is None or run.record.has_crashed) and (other := self.ledger.find(*asked)) is not None:
             # A run that crashed elsewhere, without enough memory or its dataset, may well succeed here.
             counts = self.settings.any_hardware and not other.record.has_crashed
-            return other if counts or self._kept(other.record) else None
+            return other if counts or (run is None and self._kept(other.record)) else run
         return run
 
     def _is_to_repeat(self, run: ScoredRun) -> bool:
-        return self.settings.force or (self.settings.retry and run.record.status == "failed")
+        # Divergence is a study's result: a second try would draw another lot for that row alone.
+        failed = run.record.has_crashed if self.settings.any_hardware else run.record.status == "failed"
+        return self.settings.force or (self.settings.retry and failed)
 
     def _up_to_date(self, run: ScoredRun) -> ScoredRun:
         """The run with the scores that ``ganzoo eval`` has since added to its folders. Also keeps its weights."""

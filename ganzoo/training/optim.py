@@ -201,7 +201,8 @@ class Ema:
 
     Running statistics of batch normalisation and the vectors of spectral normalisation belong to the weights that they
     were computed with. The trained network's do not fit the averaged weights, so ``measure`` computes the averages'
-    own, as BigGAN does for sampling ("standing statistics"; Brock et al. 2019, arXiv:1809.11096, appendix A).
+    own, as BigGAN does for sampling ("standing statistics"; Brock et al. 2019, arXiv:1809.11096, appendix A):
+    a generator's from codes of the prior, an encoder's from training samples.
 
     Args:
         networks: The networks to follow, by role.
@@ -239,15 +240,15 @@ class Ema:
             torch._foreach_copy_(self._buffers, self._source_buffers)
 
     @torch.no_grad()
-    def measure(self, generate: Callable[[int], object], batches: int) -> None:
+    def measure(self, run: Callable[[int], object], batches: int) -> None:
         """Measure the averages' own statistics: means over batches, and singular vectors by power iteration.
 
-        The result depends only on the current weights, not on earlier measurements. A module that generating does not
-        use keeps the trained network's statistics.
+        The result depends only on the current weights, not on earlier measurements. A module that ``run`` does not
+        reach keeps the trained network's statistics.
 
         Args:
-            generate: Draws the i-th batch of samples with the averaged networks.
-            batches: How many batches to draw.
+            run: Runs the averaged networks on the i-th batch: of codes for generators, of real samples for encoders.
+            batches: How many batches there are.
         """
         if not self._measured:
             return
@@ -268,8 +269,8 @@ class Ema:
                     # The mean over all batches so far, without the trained network's statistics. torch's own way to do
                     # this, a momentum of None, waits for the device.
                     norm.momentum = 1 / (index + 1)
-                generate(index)
-                if not calls:  # all are in an encoder: drawing more batches, which may be slow, would be useless
+                run(index)
+                if not calls:  # all are in a discriminator: more batches, which may be slow, would be useless
                     self._reached = False
                     break
         finally:

@@ -123,6 +123,10 @@ class Trainer:
         data_seed = derive_seed(config.seed, "data")
         self.sampler = build_sampler(dataset, config.batch_size, seed=data_seed, device=self.device, log=log, rows=rows)
         self._sources = {name: dataset.columns[name] for name in self.objective.generates_from}
+        self._encoders = [role for role in averaged if self.objective.roles.get(role) == "encoder"]
+        labels = torch.zeros(len(dataset), dtype=torch.int64) if dataset.labels is None else dataset.labels
+        self._encoded = {"image": dataset.images, "label": labels} if self._encoders else {}
+        self._modality = dataset.modality
         self.steps = 0
         self._measured_after: int | None = None
         self.meters = Meters()
@@ -274,19 +278,26 @@ class Trainer:
         random = torch.Generator().manual_seed(derive_seed(0, "statistics"))
         n = MEASURED_SAMPLES
 
-        def generate(index: int) -> None:
+        def spread(columns: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+            """Rows of the index-th batch. Each is spread over the whole dataset, which may be sorted."""
+            place = torch.arange(n) * MEASURED_BATCHES + index
+            return {
+                name: column[place * len(column) // (n * MEASURED_BATCHES)].to(self.device)
+                for name, column in columns.items()
+            }
+
+        def run(index: int) -> None:
+            if self._encoders:
+                real = spread(self._encoded, index)
+                images = self._modality.to_network(real["image"])
+                for role in self._encoders:
+                    networks[role](images, *objective.condition(real["label"]))
             codes = spec.prior.sample(n, random, torch.device("cpu")).to(self.device)
             label = (index * n + torch.arange(n)) % max(1, spec.classes)
-            # Each batch is spread over the whole dataset, which may be sorted.
-            place = torch.arange(n) * MEASURED_BATCHES + index
-            sources = {
-                name: column[place * len(column) // (n * MEASURED_BATCHES)].to(self.device)
-                for name, column in self._sources.items()
-            }
-            objective.generate_from(networks, codes, label.to(self.device), sources)
+            objective.generate_from(networks, codes, label.to(self.device), spread(self._sources, index))
 
         with seeded(derive_seed(0, "statistics"), self.device), full_precision(self.device):
-            self.ema.measure(generate, MEASURED_BATCHES)
+            self.ema.measure(run, MEASURED_BATCHES)
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON state from which ``restore`` continues bit for bit."""

@@ -10,13 +10,13 @@ from ganzoo.cli import app
 from ganzoo.errors import GanzooError
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
-from ganzoo.reports.study_report import answers, started
+from ganzoo.reports.study_report import answers, started, write_pages
 from ganzoo.runs.scores import own_protocol
 from ganzoo.studies import cost
 from ganzoo.studies.findings import all_claims, curve, find, in_order, value_of, verdicts
 from ganzoo.studies.matrix import Job, joined
 from ganzoo.studies.records import Ledger, RunRecord
-from ganzoo.studies.study import Search, load_study
+from ganzoo.studies.study import Range, Search, load_study
 from ganzoo.studies.verdicts import Outcome
 
 STUDY = """\
@@ -75,6 +75,28 @@ def test_in_small_it_is_one_setting_and_few_seeds(write, zoo):
     assert [(cell.setting, len(cell.jobs)) for cell in cells] == [("few", 2)] * 3
     assert {job.recipe.train.images for cell in cells for job in cell.jobs} == {1280}
     assert len(small.claims) == 2
+
+
+def test_in_small_a_row_keeps_what_it_changes_in_the_first_setting(write, zoo):
+    study = write(("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {few: [train.batch_size=32]}}"))
+    *_, hinge = study.in_small().cells(zoo)
+    assert (hinge.jobs[0].recipe.train.batch_size, hinge.jobs[0].recipe.train.images) == (32, 1280)
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_trained(call, write, tmp_path):
+    write()
+    (tmp_path / "README.md").write_text("mine\n")
+    code, _, err = call("study", "run", tmp_path / "penalty.yaml", "--results", tmp_path, "--work", tmp_path / "work")
+    assert (code, (tmp_path / "work").exists()) == (2, False)
+    assert "README.md" in err
+
+
+def test_the_page_of_ones_own_study_has_a_command_that_finds_it(write, zoo, tmp_path):
+    study, ledger = write(), Ledger(tmp_path / "results")
+    recorded(ledger, study.cells(zoo)[0].jobs[0], [9.0])
+    (page,) = write_pages([study], ledger, zoo)
+    assert "ganzoo study run penalty.yaml" in page.path.read_text()
+    assert "`ganzoo study run penalty.yaml`" in (tmp_path / "results" / "README.md").read_text()
 
 
 def test_a_study_that_is_shown_is_a_study(call, write, zoo, tmp_path):
@@ -178,6 +200,26 @@ def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, mon
         ),
         (("below: 50", "below: 50, above: 3"), "more than one of"),
         (
+            ("[train.images=64000]", '["evaluate.metrics=[fid@mnist-cnn]"]'),
+            "overrides sets evaluate.metrics, which would be lost. Use the study's key 'measures'.",
+        ),
+        (
+            ("than: r1, on: fid@mnist-cnn}", "than: r1, on: fid@mnist-cnn, than_on: quick}"),
+            "claims.1.than_on is 'quick', but there is no such measure. Did you mean 'quickly'?",
+        ),
+        (
+            ("  - {name: quickly, metric: fid@mnist-cnn", "  - {name: fid@mnist-cnn, metric: recall@mnist-cnn"),
+            "two measures have the same name.",
+        ),
+        (
+            ("measures:\n", "search: {ranges: {train.batch_size: {choices: [32, 64], low: 5}}}\nmeasures:\n"),
+            "search.ranges.train.batch_size has 'choices', which leave no room for 'low', 'high', 'log' and 'integer'",
+        ),
+        (
+            ("measures:\n", "search: {ranges: {train.batch_size: {low: 0.5, high: 9, integer: true}}}\nmeasures:\n"),
+            "search.ranges.train.batch_size is of whole numbers, so 'low' and 'high' must be whole too",
+        ),
+        (
             ("measures:\n", "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - class-entropy@mnist-cnn\n"),
             "its search is decided by 'class-entropy@mnist-cnn', of which neither more nor less is better. Put another",
         ),
@@ -187,6 +229,23 @@ def test_a_mistake_is_named(write, change, sentence):
     with pytest.raises(GanzooError) as found:
         write(change)
     assert sentence in str(found.value)
+
+
+def test_only_numbers_of_one_kind_are_compared(write):
+    with pytest.raises(GanzooError, match=r"claims\.1 compares 'fid@mnist-cnn' with 'recall@mnist-cnn', which are"):
+        write(
+            ("than: r1, on: fid@mnist-cnn}", "than: r1, on: fid@mnist-cnn, than_on: recall@mnist-cnn}"),
+            ("measures:\n", "measures:\n  - recall@mnist-cnn\n"),
+        )
+
+
+def test_a_range_reaches_its_ends_and_not_beyond():
+    narrow, wide = Range(low=0.99, high=0.9999), Range(low=1e-4, high=3e-3, log=True)
+    values = [narrow.value(position / 100) for position in range(100)]
+    assert (min(values), max(values)) == (0.99, pytest.approx(0.9998, abs=1e-4))
+    assert len(set(values)) > 90
+    assert max(values) <= 0.9999
+    assert [wide.value(position) for position in (0, 0.5, 1 - 1e-9)] == [1e-4, 5.48e-4, 3e-3]
 
 
 def test_a_measure_that_is_refused_is_one_mistake(write):
@@ -496,6 +555,7 @@ def test_seeds_that_count_the_same_differ_by_what_is_rounded_away(tmp_path, zoo,
     ((told,),) = verdicts([find(study, ledger, zoo)], zoo)
     assert told.outcome is outcome
     assert told.effect == pytest.approx(effect)
+    assert told.at_least == (lost == 0)  # where 0 modes count as 1
 
 
 def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
@@ -516,6 +576,7 @@ def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
     assert better.effect == pytest.approx((0.975 / 0.025) / (0.95 / 0.05), rel=0.05)
     # All of 10,000 right counts as all but one.
     assert perfect.effect == pytest.approx(9_999 / (0.975 / 0.025), rel=0.05)
+    assert (better.at_least, perfect.at_least) == (False, True)
 
 
 def test_a_run_that_failed_or_never_got_there_counts_as_such(write, zoo, tmp_path):
@@ -603,6 +664,40 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     winner = trials[4].jobs[0].recipe
     assert tuned.recipe.optimizers == winner.optimizers
     assert tuned.recipe.train.batch_size == winner.train.batch_size
+
+
+def test_a_crashed_trial_decides_no_search_and_a_search_ends_where_a_mark_is_never_reached(zoo, tmp_path):
+    measures = "[{name: time, metric: fid@mnist-cnn, below: 5}]"
+    text = SEARCH.replace("[fid@mnist-cnn, recall@mnist-cnn]", measures).replace("on: fid@mnist-cnn", "on: time")
+    (tmp_path / "rates.yaml").write_text(text + "overrides: [evaluate.every_images=60000]\n")
+    study, ledger = load_study(tmp_path / "rates.yaml", zoo), Ledger(tmp_path / "results")
+    trials = study.trials(zoo)
+    for trial in trials:
+        error = "Out of memory." if trial.number == 3 else None
+        points = [9.0] * (trial.jobs[0].recipe.train.images // 60_000)
+        points[-1] = 4.0 if trial.number == 2 else 9.0
+        recorded(ledger, trial.jobs[0], points, error=error, split="validation")
+    found = find(study, ledger, zoo)
+    assert found.is_searching
+    assert not found.winners
+    recorded(ledger, trials[3].jobs[0], points, split="validation")
+    found = find(study, ledger, zoo)
+    assert not found.is_searching
+    assert found.winners["tuned", ""].trial.number == 2
+
+
+def test_a_search_that_a_row_has_no_score_for_is_refused(write, zoo):
+    search = "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - accuracy@mnist-cnn\n"
+    with pytest.raises(GanzooError, match="row 'baseline'.*decided by 'accuracy@mnist-cnn', which does not fit"):
+        write(("measures:\n", search)).trials(zoo)
+
+
+def test_a_run_that_succeeded_counts_whatever_crashed_later(write, zoo, tmp_path):
+    ledger, job = Ledger(tmp_path / "results"), write().cells(zoo)[0].jobs[0]
+    for cpu, error in (("A", "Out of memory."), ("B", None), ("A", "Out of memory.")):
+        recorded(ledger, job, [9.0], error=error, cpu=cpu)
+    assert ledger.find(job.digest, job.dataset, job.seed).record.status == "done"
+    assert ledger.find(job.digest, job.dataset, job.seed, "A").record.has_crashed
 
 
 def test_a_search_through_lists_is_a_grid_where_there_are_trials_enough():

@@ -142,6 +142,16 @@ def test_a_row_at_the_limit_of_a_measure_is_compared_by_the_noise_of_the_other()
     assert found.effect == pytest.approx(1.25)
 
 
+@pytest.mark.parametrize("seeds", [(3, 6), (5, 10)])
+@pytest.mark.parametrize(("share", "other"), [(1.0, 0.0), (0.97, 0.95)])
+def test_rounding_errors_are_no_noise(seeds, share, other):
+    odds = [math.log(one / (1 - one)) for one in (min(max(one, 1e-4), 1 - 1e-4) for one in (share, other))]
+    assert np.var([odds[0]] * 6, ddof=1) > 0 or np.var([odds[1]] * 6, ddof=1) > 0  # what numpy says of equal numbers
+    (found,) = judge([Comparison((odds[0],) * seeds[0], (odds[1],) * seeds[1])])
+    assert found.outcome is Outcome.CANNOT_TELL
+    assert "no noise to compare the difference with" in found.why
+
+
 def test_one_claim_more_makes_it_harder_for_all():
     just = Comparison(logs(0.085, 5, 1), logs(0, 10, 2))
     (alone,) = judge([just])

@@ -149,6 +149,7 @@ class Onlooker(Watcher):
     [
         ({}, [], []),
         ({"retry": True}, [], ["diverging", "missing"]),
+        ({"retry": True, "any_hardware": True}, [], ["missing"]),  # as in a study, of which diverging is a result
         ({"force": True}, [], ["diverging", "missing", "vanilla-mnist"]),
         ({}, ["train.seed=1"], ["diverging", "missing", "vanilla-mnist"]),
         ({}, ["train.images=1312"], ["diverging", "missing", "vanilla-mnist"]),
@@ -176,6 +177,20 @@ def test_what_crashed_on_another_machine_is_trained_here_and_what_diverged_is_no
     with pytest.raises(Seen) as seen:
         runner.run(jobs)
     assert seen.value.args == (["missing"], ["diverging", "vanilla-mnist"], [])
+
+
+def test_what_crashed_here_and_was_trained_elsewhere_is_done(zoo, matrix, files, tmp_path):
+    folder, _ = matrix
+    shutil.copytree(folder / "results", tmp_path / "results")
+    ledger = Ledger(tmp_path / "results")
+    (crashed,) = [run.record for run in ledger.runs if run.record.has_crashed]
+    elsewhere = {**crashed.environment, "cpu": "Another CPU"}
+    ledger.append(crashed.model_copy(update={"status": "done", "error": None, "environment": elsewhere}))
+    jobs = Matrix([*files, "vanilla-mnist"], overrides=TINY).jobs(zoo)
+    runner = Bench(zoo, ledger, Settings(folder / "work", any_hardware=True), Onlooker())
+    with pytest.raises(Seen) as seen:
+        runner.run(jobs)
+    assert seen.value.args[0] == []
 
 
 @pytest.fixture

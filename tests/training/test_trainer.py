@@ -92,6 +92,22 @@ def test_measuring_the_average_s_statistics_changes_nothing_of_the_training(mnis
     assert not any(torch.equal(tensors[name], tensors[name.replace("ema.", "networks.")]) for name in measured)
 
 
+def test_an_averaged_encoder_s_statistics_are_of_training_images(mnist):
+    recipe = load_recipe("aae-mnist", load_zoo(), ["train.batch_size=64", "train.threads=1"])
+    trained = Trainer(recipe, load_zoo(), dataset=mnist)
+    for _ in range(3):
+        trained.step()
+    networks = trained.sampling_networks("ema")
+    rows = torch.arange(2048) * len(mnist) // 2048
+    images, trunk = mnist.modality.to_network(mnist.images[rows]), networks["encoder"].trunk
+    norm = next(module for module in networks["encoder"].modules() if isinstance(module, torch.nn.BatchNorm1d))
+    seen = []
+    norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        trunk.features(images)
+    torch.testing.assert_close(norm.running_mean, seen[0].mean(0), rtol=1e-3, atol=1e-3)
+
+
 def test_spectral_norm_bounds_every_layer(mnist):
     trained = trainer(mnist, "networks.discriminator.spectral_norm=true")
     for _ in range(20):
