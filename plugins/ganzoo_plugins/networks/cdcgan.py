@@ -94,7 +94,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, spec: Spec, *, width: Width = 64, norm: Norm = "batch") -> None:
         super().__init__()
-        self.classes = classes = spec.classes
+        self.label_inputs = classes = spec.classes
         self.per_image = norm != "batch"
         height, columns = sizes_of(spec)[-1]
         hidden, bias = width * HIDDEN, norm != "batch"
@@ -122,8 +122,8 @@ class Discriminator(nn.Module):
     def features(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w)."""
         for layer in self.layers:
-            images = layer(with_label(images, label, self.classes))
-        return with_label(images, label, self.classes)
+            images = layer(with_label(images, label, self.label_inputs))
+        return with_label(images, label, self.label_inputs)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """Logits (n,) of images (n, c, h, w) and, in a conditional recipe, labels (n,)."""

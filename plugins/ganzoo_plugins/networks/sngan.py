@@ -12,9 +12,10 @@ positions. For STL-10, the channels double whenever the grid is halved, and once
 option for that is ``doubling``. D has two blocks that keep the grid then too, where the paper has one, and a bias in
 its last layer, where the authors' code for CIFAR-10 has none.
 
-Grid sizes follow from the image's. G starts at 4x4, as in the paper (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is 4 -> 8 -> 16
--> 32); D halves while at least 7x7 is left (28 -> 14 -> 7; 32 -> 16 -> 8). Where halving rounds up, D pads with zeros
-and G crops. Weights start as in the authors' code: uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
+Grid sizes follow from the image's. G starts at a side of 4 to 6, the paper's being 4 (28x28 is 4 -> 7 -> 14 -> 28;
+32x32 is 4 -> 8 -> 16 -> 32); D halves as often as leaves at least 7 without rounding up (28 -> 14 -> 7; 32 -> 16 -> 8;
+27 -> 14). Where halving rounds up, D pads with zeros and G crops. Weights start as in the authors' code: uniform
+(Glorot & Bengio 2010), with a gain of √2 within blocks.
 """
 
 from __future__ import annotations

@@ -100,7 +100,8 @@ def equalised(layer: Layer, rate: float = 1.0) -> Layer:
     """Give a layer an equalised learning rate, and draw its weights anew.
 
     Args:
-        layer: Has a weight (outputs, ...), and may have a bias, which then starts at zero.
+        layer: Has a weight (outputs, ...), or (classes, outputs) if it is an embedding, and may have a bias, which then
+            starts at zero. The weight is scaled by 1 / √ of the number of elements in a row.
         rate: Factor of the learning rate; it does not change what the layer computes at first.
     """
     weight, bias = layer.weight, getattr(layer, "bias", None)

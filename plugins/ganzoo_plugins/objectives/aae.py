@@ -9,9 +9,9 @@ decoder G reconstruct images, and a discriminator D_z tells codes drawn from the
 
 in that order: the paper, too, alternates reconstruction and regularisation. E is deterministic, the first of the
 paper's three choices. The squared error is a mean over pixels in [-1, 1]; the first and the last phase share E's
-optimizer, so the error's scale sets the weight of reconstruction relative to the game. Any prior works: codes with
-one-hot parts give clusters. Not here: labels for D_z in semi-supervised learning. In a conditional recipe, all networks
-get the label.
+optimizer, so the error's scale sets the weight of reconstruction relative to the game. Any prior works.
+Not here: labels for D_z in semi-supervised learning, and clusters, for which the paper's encoder ends in a softmax over
+the one-hot part. In a conditional recipe, all networks get the label.
 """
 
 from __future__ import annotations

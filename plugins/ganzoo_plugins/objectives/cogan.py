@@ -13,8 +13,9 @@ from the other half of the batch, so that no image is paired with its counterpar
 once; here every batch is divided anew, so over time most images appear in both domains. Edges are where an image and
 its 3x3 dilation differ. Only domain 1 is evaluated.
 
-Any networks work: G2 and D2 are G1 and D1, called with other parameters in the layers that are not shared; the roles
-``second_generator`` and ``second_discriminator`` hold only these parameters. G's loss is non-saturating.
+G2 and D2 are G1 and D1, called with other parameters and buffers in the layers that are not shared; the roles
+``second_generator`` and ``second_discriminator`` hold only these. So any networks work whose first and last layers are
+modules of their own, in order. G's loss is non-saturating.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import max_pool2d, softplus
 
-from ganzoo import Batch, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, hookimpl
+from ganzoo import Batch, GanzooError, Losses, Networks, Objective, Phase, Register, RegisterRecipe, Spec, hookimpl
 from ganzoo.layers import Depth
 
 PAPER = "Liu & Tuzel 2016, Coupled Generative Adversarial Networks, arXiv:1606.07536"
@@ -48,8 +49,14 @@ def negative(images: Tensor) -> Tensor:
 DOMAINS: Mapping[Domain, Callable[[Tensor], Tensor]] = {"edges": edges, "negative": negative}
 
 
+def layer_of(name: str) -> str:
+    """The layer that a parameter or buffer belongs to, also where the layer's weight is computed from it."""
+    layer, computed, _ = name.partition(".parametrizations.")
+    return layer if computed else name.rpartition(".")[0]
+
+
 class Own(nn.Module):
-    """The parameters that the second of two coupled networks does not share with the first.
+    """The parameters and buffers that the second of two coupled networks does not share with the first.
 
     Args:
         network: The first network.
@@ -58,20 +65,26 @@ class Own(nn.Module):
 
     def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
         super().__init__()
-        first = {name: p for name, p in network.named_parameters() if name.rpartition(".")[0] in layers}
+        first = {name: p for name, p in network.named_parameters() if layer_of(name) in layers}
         self.names = list(first)
         self.parameters_of_layers = nn.ParameterList(p.detach().clone() for p in first.values())
+        self.kept = {}
+        for index, (name, buffer) in enumerate(network.named_buffers()):
+            if layer_of(name) in layers:
+                self.kept[name] = f"buffer_{index}"
+                self.register_buffer(f"buffer_{index}", buffer.detach().clone())
 
     def call(self, network: nn.Module, *inputs: Tensor) -> Tensor:
         """The second network's outputs, for the same inputs as the first's."""
         own = dict(zip(self.names, self.parameters_of_layers, strict=True))
+        own |= {name: self.get_buffer(buffer) for name, buffer in self.kept.items()}
         outputs: Tensor = functional_call(network, own, inputs)
         return outputs
 
 
 def layers_with_parameters(network: nn.Module) -> list[str]:
     """The names of all modules with parameters of their own, in the order they were made."""
-    return list(dict.fromkeys(name.rpartition(".")[0] for name, _ in network.named_parameters()))
+    return list(dict.fromkeys(layer_of(name) for name, _ in network.named_parameters()))
 
 
 class CoGAN(Objective):
@@ -134,6 +147,8 @@ class CoGAN(Objective):
             images = self.pair(networks, batch.z, batch.label)
         fake = self.judge(networks, images, (batch.label, batch.label))
         half = len(batch.real) // 2
+        if half == 0:
+            raise GanzooError("CoGAN halves each batch, and this one has one image.", "Raise train.batch_size.")
         shown = batch.real[:half], self.translate(batch.real[half:])
         real = self.judge(networks, shown, (batch.label[:half], batch.label[half:]))
         first, second = (softplus(-x).mean() + softplus(g).mean() for x, g in zip(real, fake, strict=True))

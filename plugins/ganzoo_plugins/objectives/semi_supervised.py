@@ -175,7 +175,10 @@ class Discriminator(nn.Module):
         self.head = Head(self.feature_width)
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (n, feature_width) of images (n, c, h, w): the last hidden layer before its noise."""
+        """Features (n, feature_width) of images (n, c, h, w): the last hidden layer before its noise.
+
+        A regularizer or another objective that applies ``head`` to them does without that noise.
+        """
         features: Tensor = self.layers((images.flatten(1) + 1) / 2)
         return features
 

@@ -37,8 +37,8 @@ from torch.nn.functional import conv2d, cross_entropy, linear, mse_loss, pad
 
 from ganzoo import (
     Batch,
-    CodesPrior,
     GanzooError,
+    GaussianPrior,
     Losses,
     Networks,
     Objective,
@@ -46,6 +46,7 @@ from ganzoo import (
     Register,
     RegisterRecipe,
     Spec,
+    UniformPrior,
     functional,
     hookimpl,
 )
@@ -314,7 +315,8 @@ class VQVAE(Objective):
         """Adds the code vectors and their prior."""
         super().bind(spec, networks)
         grid = getattr(networks["generator"], "grid", None)
-        if (grid is None and spec.latent % self.code_width) or isinstance(spec.prior, CodesPrior):
+        known = isinstance(spec.prior, (GaussianPrior, UniformPrior))
+        if (grid is None and spec.latent % self.code_width) or not known:
             raise GanzooError(
                 f"A VQ-VAE needs a gaussian or uniform prior of a multiple of {self.code_width} numbers, "
                 f"and this is '{spec.prior.name}' of {spec.latent}.",
@@ -372,7 +374,7 @@ class VQVAE(Objective):
 
     def generate(self, networks: Networks, z: Tensor, label: Tensor) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent), whose first P numbers choose the symbols."""
-        uniform = (z + 1) / 2 if self.spec.prior.name == "uniform" else torch.special.ndtr(z)
+        uniform = (z + 1) / 2 if isinstance(self.spec.prior, UniformPrior) else torch.special.ndtr(z)
         indices = networks["prior"].sample(uniform[:, : self.places], label)  # type: ignore[operator]
         return self.decode(networks, networks["codebook"](indices), label)
 

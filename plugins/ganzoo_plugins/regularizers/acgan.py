@@ -33,12 +33,18 @@ from ganzoo import (
 PAPER = "Odena, Olah & Shlens 2017, Conditional Image Synthesis with ACGANs, arXiv:1610.09585"
 
 
-def refuse_unlabelled(regularizer: Regularizer, spec: Spec) -> None:
-    """Raise GanzooError if the recipe has no classes."""
+def refuse_unlabelled(regularizer: Regularizer, spec: Spec, discriminator: nn.Module) -> None:
+    """Raise GanzooError if the recipe has no classes, or if D gets the label that its features should tell."""
     if not spec.classes:
         raise GanzooError(
             f"The regularizer '{regularizer.label}' tells classes apart, and the recipe is not conditional.",
             "Set conditional: true.",
+        )
+    if getattr(discriminator, "label_inputs", 0):
+        raise GanzooError(
+            f"The regularizer '{regularizer.label}' asks the discriminator's features for the class, and this "
+            "discriminator gets it as an input.",
+            "Set networks.discriminator.conditioning: none, or choose a discriminator that has this option.",
         )
 
 
@@ -61,7 +67,7 @@ class AuxiliaryClassifier(Regularizer):
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Adds C, which is trained in D's phase."""
-        refuse_unlabelled(self, spec)
+        refuse_unlabelled(self, spec, networks["discriminator"])
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"classifier": nn.Linear(width, spec.classes)}
 

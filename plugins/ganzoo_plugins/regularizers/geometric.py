@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 from ganzoo import (
     EverySteps,
@@ -56,7 +56,7 @@ class SVMMargin(Regularizer):
                 f"'{type(networks['discriminator']).__module__}' has no such head.",
                 "Use one such as 'dcgan' or 'mlp', without `conditioning: projection`, or leave the regularizer out.",
             )
-        if is_parametrized(layer, "weight"):
+        if any(isinstance(module, _SpectralNorm) for module in layer.modules()):
             raise GanzooError(
                 "'svm-margin' can't widen a margin that spectral_norm fixes: the last layer's norm is always 1.",
                 "Remove one of the two.",

@@ -113,8 +113,8 @@ class LatentDiversity(Regularizer):
 
     def penalty(self, context: RegularizerContext) -> Tensor:
         """-E[‖G(z) - G(z')‖²], a mean over pixels."""
-        here, near = context.generate(context.batch.z), context.generate(_moved(context.batch.z, self.sigma))
-        return -mse_loss(here.float(), near.float())
+        near = context.generate(_moved(context.batch.z, self.sigma))
+        return -mse_loss(context.clean_fake.float(), near.float())
 
 
 def _moved(z: Tensor, sigma: float) -> Tensor:

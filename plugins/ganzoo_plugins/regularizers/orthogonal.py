@@ -9,7 +9,8 @@ arXiv:1809.11096, section 3.1. For each layer's weight W, with one filter per ro
 The gradient of the relaxed form is 2β (W Wᵀ ⊙ (1 - I)) W, as in BigGAN's code; the paper's equation has no 1/2, so its
 gradient is twice as large. The relaxed form does not constrain the filters' lengths. It is BigGAN's and the default
 here, applied to G's weights as in BigGAN. The first paper sums absolute values instead of squares. W is the weight of
-each linear or convolutional layer, before any spectral normalisation; embeddings are left out, as in BigGAN.
+each layer that has one, before any spectral normalisation; embeddings are left out, as in BigGAN. The filters of a
+grouped convolution are compared within their groups, which see different inputs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 from ganzoo import (
     EverySteps,
@@ -41,20 +43,24 @@ Convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def stored_weight(layer: nn.Module) -> Tensor:
-    """A layer's stored weight; reading ``weight`` under spectral normalisation would run a power iteration."""
+def weight_of(layer: nn.Module) -> Tensor | None:
+    """A layer's weight, if it has one, without spectral normalisation: reading that would run a power iteration."""
     if parametrize.is_parametrized(layer, "weight"):
-        return cast("Tensor", cast("nn.ModuleDict", layer.parametrizations)["weight"].original)
-    return cast("Tensor", layer.weight)
+        steps = cast("nn.ModuleDict", layer.parametrizations)["weight"]
+        if any(isinstance(step, _SpectralNorm) for step in cast("nn.ModuleList", steps)):
+            return cast("Tensor", steps.original)
+    weight = getattr(layer, "weight", None)
+    return weight if isinstance(weight, Tensor) else None
 
 
 def filters(network: nn.Module) -> Iterator[Tensor]:
-    """The weight of each linear or convolutional layer, with one filter per row."""
+    """The weight of each layer as (groups, filters of a group, inputs of a filter)."""
     for layer in network.modules():
-        if isinstance(layer, Transposed):
-            yield stored_weight(layer).transpose(0, 1).flatten(1)
-        elif isinstance(layer, (nn.Linear, *Convolution)):
-            yield stored_weight(layer).flatten(1)
+        weight = None if isinstance(layer, (nn.Embedding, nn.LayerNorm)) else weight_of(layer)
+        if weight is not None and weight.dim() > 1:
+            groups = layer.groups if isinstance(layer, (*Convolution, *Transposed)) else 1
+            parts = weight.view(groups, -1, *weight.shape[1:])
+            yield (parts.transpose(1, 2) if isinstance(layer, Transposed) else parts).flatten(2)
 
 
 class Orthogonal(Regularizer):
@@ -83,7 +89,7 @@ class Orthogonal(Regularizer):
         """Refuses a network without layers to regularise."""
         if next(filters(networks[self.side]), None) is None:
             raise GanzooError(
-                f"Orthogonal regularization finds no linear or convolutional layer in the {self.side}.",
+                f"Orthogonal regularization finds no layer with filters in the {self.side}.",
                 "Choose the other side, or another network.",
             )
 
@@ -92,9 +98,9 @@ class Orthogonal(Regularizer):
         total = torch.zeros((), device=context.real.device)
         with torch.autocast(context.real.device.type, enabled=False):
             for rows in filters(context.networks[self.side]):
-                product = rows @ rows.T
-                unwanted = 1.0 if self.strict else product.diagonal()
-                total = total + (product - torch.eye(len(rows), device=rows.device) * unwanted).square().sum()
+                product = rows @ rows.mT
+                one = torch.eye(product.shape[-1], device=rows.device)
+                total = total + (product - one * (1.0 if self.strict else product)).square().sum()
         return total / 2
 
 

@@ -114,7 +114,7 @@ class DataToData(Regularizer):
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
         """Adds the projection and the proxies, which are trained in D's phase."""
-        refuse_unlabelled(self, spec)
+        refuse_unlabelled(self, spec, networks["discriminator"])
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"proxies": Proxies(width, spec.classes, self.dim)}
 

@@ -8,8 +8,9 @@ Samples", arXiv:2002.06224. In the generator's loss, only the k largest of the b
 k starts at B and shrinks by a factor γ = 0.99 every epoch, down to ν B.
 
 The other fakes stay in the batch, but their gradient is zeroed, and the gradient of the k best is multiplied by B / k,
-which makes it exactly that of the mean over k, whatever f is. So shapes never depend on k, losses that compare real and
-fake pair by pair work too, and k = B changes nothing. The logged loss is the mean over all B. Top-k adds no term to the
+which makes it exactly that of the mean over k, whatever f is. Losses that set a logit against all fakes of the batch
+(relativistic average, softmax) still see all of them. Shapes never depend on k, losses that compare real and fake
+pair by pair work too, and k = B changes nothing. The logged loss is the mean over all B. Top-k adds no term to the
 loss, so it has no ``weight``.
 """
 

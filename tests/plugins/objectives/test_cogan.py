@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-from ganzoo import Batch, GaussianPrior, ImageDataset, Spec
+from ganzoo import Batch, GanzooError, GaussianPrior, ImageDataset, Spec
 from ganzoo.config.loading import load_recipe
 from ganzoo.evaluation.sampling import draw
 from ganzoo.registry.loading import Zoo
@@ -47,6 +48,30 @@ def moved(networks: nn.ModuleDict) -> None:
         for role in ("second_generator", "second_discriminator"):
             for parameter in networks[role].parameters():
                 parameter.add_(torch.randn_like(parameter))
+
+
+def test_layers_are_whole_under_spectral_normalisation() -> None:
+    objective = CoGAN()
+    networks = nn.ModuleDict({"generator": mlp.Generator(SPEC, hidden=[8]), "discriminator": mlp.Discriminator(SPEC)})
+    for module in networks.modules():
+        if isinstance(module, nn.Linear):
+            spectral_norm(module)
+    own = objective.bind(SPEC, networks)["second_discriminator"]
+    assert own.names == ["trunk.0.bias", "trunk.0.parametrizations.weight.original"]
+    first = networks["discriminator"].trunk[0].parametrizations.weight[0]
+    before, kept = first._u.clone(), own.get_buffer(own.kept["trunk.0.parametrizations.weight.0._u"])
+    moved_from = kept.clone()
+    with torch.no_grad():
+        own.parameters_of_layers[1].normal_()
+        own.call(networks["discriminator"], torch.rand(4, 1, 8, 8))
+    assert torch.equal(first._u, before)
+    assert not torch.equal(own.get_buffer(own.kept["trunk.0.parametrizations.weight.0._u"]), moved_from)
+
+
+def test_a_batch_of_one_image_has_no_halves() -> None:
+    objective, networks = built()
+    with pytest.raises(GanzooError, match="CoGAN halves each batch"):
+        objective.discriminator_loss(networks.eval(), batch(1))
 
 
 def test_edges_are_where_an_image_differs_from_its_dilation() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Spec, UniformPrior
+from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, Prior, Spec, UniformPrior
 from ganzoo_plugins.networks.mlp import Generator
 from ganzoo_plugins.objectives import vq_vae
 from ganzoo_plugins.objectives.vq_vae import VQVAE, Codebook, PixelCNN
@@ -34,6 +34,21 @@ def built(spec: Spec = SPEC, **options: object) -> tuple[VQVAE, nn.ModuleDict]:
 
 def batch(n: int = 8) -> Batch:
     return Batch(torch.rand(n, 1, 4, 4) * 2 - 1, torch.zeros(n, dtype=torch.int64), torch.rand(n, 6) * 2 - 1)
+
+
+class Exponential(Prior):
+    """A prior whose distribution function nobody knows."""
+
+    name = "exponential"
+    width = 6
+
+    def sample(self, n, generator, device):
+        raise NotImplementedError
+
+
+def test_a_prior_whose_codes_would_not_become_uniform_numbers_is_refused() -> None:
+    with pytest.raises(GanzooError, match="needs a gaussian or uniform prior"):
+        built(Spec((1, 4, 4), Exponential()))
 
 
 def test_the_nearest_code_is_the_nearest() -> None:

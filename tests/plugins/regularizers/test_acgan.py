@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, Spec
 from ganzoo_plugins.losses.vanilla import NonSaturating
+from ganzoo_plugins.networks import cdcgan
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
 from ganzoo_plugins.regularizers.acgan import AuxiliaryClassifier
 
@@ -100,6 +101,13 @@ def test_an_unconditional_recipe_is_refused() -> None:
         AuxiliaryClassifier().bind(spec, {"discriminator": Discriminator(spec)})
 
 
+@pytest.mark.parametrize("discriminator", [Discriminator(SPEC), cdcgan.Discriminator(SPEC, width=2)])
+def test_a_discriminator_whose_features_have_the_label_is_refused(discriminator) -> None:
+    with pytest.raises(GanzooError, match="asks the discriminator's features for the class"):
+        AuxiliaryClassifier().bind(SPEC, {"discriminator": discriminator})
+    AuxiliaryClassifier().bind(SPEC, {"discriminator": Discriminator(SPEC, conditioning="projection")})
+
+
 def test_a_discriminator_without_features_is_refused() -> None:
     networks = {"generator": Generator(SPEC), "discriminator": nn.Identity()}
     with pytest.raises(GanzooError, match="shares none"):
@@ -107,6 +115,6 @@ def test_a_discriminator_without_features_is_refused() -> None:
 
 
 def test_two_terms_that_add_the_same_network_are_refused() -> None:
-    networks = {"generator": Generator(SPEC), "discriminator": Discriminator(SPEC)}
+    networks = {"generator": Generator(SPEC), "discriminator": Discriminator(SPEC, conditioning="none")}
     with pytest.raises(GanzooError, match="adds a network 'classifier'"):
         AdversarialGame(NonSaturating(), [AuxiliaryClassifier(), AuxiliaryClassifier()]).bind(SPEC, networks)

@@ -119,13 +119,13 @@ def test_latent_consistency_compares_images_before_an_augmentation(context) -> N
 
 def test_latent_diversity_is_minus_the_squared_move(context) -> None:
     z = torch.randn(40_000, 2)
-    seen = context(lambda x: x, z, z, z=z, generate=linear_generator)
+    seen = context(lambda x: x, z, linear_generator(z), z=z, generate=linear_generator)
     assert LatentDiversity(sigma=0.1).penalty(seen).item() == pytest.approx(-9 * 0.01, rel=0.03), "a mean of two pixels"
 
 
 def test_latent_diversity_steepens_the_generator(context) -> None:
     z, slope = torch.randn(64, 2), torch.ones((), requires_grad=True)
-    seen = context(lambda x: x, z, z, z=z, generate=lambda z: slope * linear_generator(z))
+    seen = context(lambda x: x, z, slope * linear_generator(z), z=z, generate=lambda z: slope * linear_generator(z))
     penalty = LatentDiversity()
     penalty.penalty(seen).backward()
     assert slope.grad < 0

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ganzoo import AdversarialGame, Batch, GanzooError, GaussianPrior, RegularizerContext, Spec
 from ganzoo_plugins.losses.hinge import Hinge
+from ganzoo_plugins.networks import stylegan2
 from ganzoo_plugins.networks.dcgan import Discriminator as Convolutional
 from ganzoo_plugins.networks.mlp import Discriminator
 from ganzoo_plugins.regularizers.geometric import SVMMargin
@@ -79,6 +80,11 @@ def test_spectral_normalisation_leaves_no_margin_to_widen() -> None:
     nn.utils.parametrizations.spectral_norm(discriminator.head.linear)
     with pytest.raises(GanzooError, match=r"svm-margin.*spectral_norm"):
         SVMMargin().bind(SPEC, {"discriminator": discriminator})
+
+
+def test_an_equalised_learning_rate_leaves_one() -> None:
+    spec = Spec((1, 8, 8), GaussianPrior(dim=4))
+    SVMMargin().bind(spec, {"discriminator": stylegan2.Discriminator(spec, width=4)})
 
 
 def test_a_projection_on_the_label_is_not_one_linear_head() -> None:

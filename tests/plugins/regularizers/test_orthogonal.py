@@ -9,6 +9,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ganzoo import GanzooError, GaussianPrior, RegularizerContext, Spec
 from ganzoo_plugins.losses.wgan_gp import Wasserstein
+from ganzoo_plugins.networks import stylegan2
 from ganzoo_plugins.regularizers.orthogonal import Orthogonal, filters
 
 SPEC = Spec((1, 2, 2), GaussianPrior(dim=1))
@@ -61,9 +62,29 @@ def test_layers_add_up_and_biases_scales_and_embeddings_are_left_out(context) ->
 
 def test_a_filter_is_an_output_channel_of_either_convolution() -> None:
     network = nn.Sequential(nn.Conv2d(3, 5, 4), nn.ConvTranspose2d(5, 2, 3))
-    assert [tuple(rows.shape) for rows in filters(network)] == [(5, 48), (2, 45)]
-    rows = list(filters(network))[1]
+    assert [tuple(rows.shape) for rows in filters(network)] == [(1, 5, 48), (1, 2, 45)]
+    (rows,) = list(filters(network))[1]
     assert torch.equal(rows[1].view(5, 3, 3), network[1].weight[:, 1])
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_filters_of_different_groups_see_different_inputs_and_are_not_compared(context, kind) -> None:
+    layer = kind(2, 4, 1, groups=2)
+    with torch.no_grad():
+        # One input for each group of two filters.
+        layer.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(layer.weight.shape))
+    assert cost(context, layer).item() == pytest.approx(2**2 + 12**2)
+
+
+def test_stylegan_s_convolutions_count_with_the_weights_that_they_use(context) -> None:
+    spec = Spec((1, 8, 8), GaussianPrior(dim=3))
+    network = stylegan2.Generator(spec, width=4, style=4)
+    modulated = [module for module in network.modules() if isinstance(module, stylegan2.ModulatedConv2d)]
+    rows = [tuple(rows.shape) for rows in filters(network)]
+    assert modulated
+    assert all((1, len(layer.weight), layer.weight[0].numel()) in rows for layer in modulated)
+    # Stored weights have a hundred times the size in the mapping network, whose learning rate is as much smaller.
+    assert cost(context, network).item() < 1000
 
 
 def test_spectral_normalisation_is_neither_asked_nor_moved(context) -> None:
@@ -84,7 +105,7 @@ def test_steps_against_the_gradient_make_filters_orthogonal(context) -> None:
 
 
 def test_a_network_without_layers_is_refused() -> None:
-    with pytest.raises(GanzooError, match="no linear or convolutional layer in the discriminator"):
+    with pytest.raises(GanzooError, match="no layer with filters in the discriminator"):
         Orthogonal(side="discriminator").bind(SPEC, {"generator": nn.Linear(1, 1), "discriminator": nn.Identity()})
 
 
@@ -92,7 +113,7 @@ def test_a_network_without_layers_is_refused() -> None:
 def test_it_joins_the_loss_of_the_side_whose_weights_it_is_about(play, side: str, other: str) -> None:
     term = Orthogonal(weight=0.5) if side == "generator" else Orthogonal(weight=0.5, side=side)
     losses, networks, batch = play(Wasserstein(), term)
-    products = [rows @ rows.T for rows in filters(networks[side])]
+    products = [rows @ rows.T for groups in filters(networks[side]) for rows in groups]
     expected = sum((product - product.diag().diag()).square().sum() for product in products) / 2
     assert torch.allclose(losses[side]["penalty"], expected)
     assert "penalty" not in losses[other]

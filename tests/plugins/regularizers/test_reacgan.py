@@ -76,7 +76,7 @@ def test_embeddings_and_proxies_have_length_one() -> None:
 def test_each_player_answers_for_its_own_images(context, player: str, images: str) -> None:
     spec = Spec((1, 1, 2), GaussianPrior(dim=1), classes=2)
     term = DataToData(dim=4)
-    networks = dict(term.bind(spec, {"discriminator": Discriminator(spec, hidden=[2])}))
+    networks = dict(term.bind(spec, {"discriminator": Discriminator(spec, hidden=[2], conditioning="none")}))
     real, fake = torch.randn(3, 1, 1, 2), torch.randn(3, 1, 1, 2)
     asked: list[torch.Tensor] = []
 
