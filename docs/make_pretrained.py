@@ -69,11 +69,9 @@ def page() -> str:
         "| --- | --- | --- | --- | --- |",
         *(_row(name, card) for name, card in cards.items()),
     ]
-    precisions = sorted({card["training"]["precision"] for card in cards.values()})
     trained = (
-        f"All were trained in {' or '.join(precisions)} on a CPU. Where `train.precision=auto` chooses another format, "
-        f"add `--set train.precision={precisions[0]}` to the command that repeats a training. The leaderboard's runs "
-        "are others, partly in other formats, so scores differ a little.\n\n"
+        "All were trained on a CPU, in the format of their commands. The leaderboard's runs are others, partly in "
+        "other formats, so scores differ a little.\n\n"
     )
     return INTRODUCTION + trained + "\n".join(rows) + "\n"
 
@@ -85,7 +83,10 @@ def _row(name: str, card: dict[str, Any]) -> str:
     )
     training, size = card["training"], f"{card['weights']['bytes'] / 2**20:.2f} MiB"
     trained = f"{count(training['images'])} images of {markdown(card['recipe']['dataset']['name'])}"
-    return f"| {code('zoo:' + name)} | {scores} | {trained} | {size} | {code(training['command'])} |"
+    # What `auto` chose on that machine, which another may not.
+    pin = f" --set train.precision={training['precision']}"
+    command = training["command"] + ("" if pin in training["command"] else pin)
+    return f"| {code('zoo:' + name)} | {scores} | {trained} | {size} | {code(command)} |"
 
 
 if __name__ == "__main__":

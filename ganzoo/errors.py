@@ -132,6 +132,8 @@ def nearest(
     lower = re.sub(r"[_ ]", "-", word.lower())
     if lower in aliases:
         return f"Did you mean '{aliases[lower]}'?"
+    if lower in known:  # in another case
+        return f"Did you mean '{lower}'?"
     longer = sorted((one for one in known if one.startswith(f"{lower}-")), key=len)[:3]
     if longer:
         return f"Did you mean {' or '.join(map(repr, longer))}?"

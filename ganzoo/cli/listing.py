@@ -233,6 +233,8 @@ def _show_part(entry: Entry[Any], as_json: bool) -> None:
     from ganzoo.cli.console import Console
 
     show_yaml(facts)
+    if entry.kind == "study":
+        say(f"`ganzoo study show {entry.name}` shows its rows and claims.", err=True)
     if description:
         Console().print(f"\n{description}\n")
 

@@ -24,7 +24,11 @@ NEW, DONE, RESCORED = "new", "done", "rescored"
 
 def run(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe's name (`ganzoo list recipes`) or a YAML file.")
+        str | None,
+        typer.Argument(
+            help="A recipe's name (`ganzoo list recipes`) or a YAML file; with --data, a name without its dataset too, "
+            "such as dcgan."
+        ),
     ] = None,
     data: Annotated[
         Path | None,

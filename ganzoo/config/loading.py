@@ -218,6 +218,8 @@ def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override],
     return f"{place}: {issue.sentence('the recipe')}"
 
 
+LISTS = ("regularizers", "trackers")
+"""Sections that are lists."""
 COMPONENTS = ("dataset", "prior", "networks", "loss", "regularizers", "augmentation", "optimizers", "trackers")
 """Sections that name a component."""
 
@@ -308,6 +310,10 @@ def _kept(override: Override, before: Any, zoo: Zoo) -> Container[str]:
 def _enter(inner: Any, override: Override, path: tuple[str, ...], key: str) -> Any:
     """The mapping or list below ``key``, created if missing."""
     at: Any = _index(inner, override, key) if isinstance(inner, list) else key
+    if path[0] in LISTS and len(path) == 1 and not inner.get(key):
+        index = override.path[1]
+        sentence = f"--set {override.text}: the recipe has no {key}, so there is no {key}.{index}."
+        raise GanzooError(sentence, f"Give it one: --set '{key}=[{{name: ...}}]'.")
     if isinstance(inner, dict) and key not in inner:
         inner[key] = _new(inner, override, path)
     value = inner[at]

@@ -350,7 +350,7 @@ class TrainConfig(Section):
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
         threads: CPU threads; ``auto`` measures how many are the fastest, and again when the machine becomes busy.
         deterministic: The same seed gives the same bits on a GPU too: deterministic kernels alone, which are slower. An
-            operation that has none ends the training with its name.
+            operation without one ends the training, and is named.
         cudnn_benchmark: cuDNN times its kernels for each shape and takes the fastest; the choice varies between runs.
         sync_batch_norm: Where several processes train, batch normalisation over the images of all, not of each.
         init_from: Begins with the weights of another run or of a pretrained generator, not with random ones. Networks

@@ -32,7 +32,7 @@ WHO = "Got"
 
 def evaluate(
     images: Tensor | np.ndarray[Any, Any] | Pictures,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     dataset: str | Data = "mnist",
     *,
     labels: Tensor | np.ndarray[Any, Any] | Sequence[int] | None = None,
@@ -56,7 +56,7 @@ def evaluate(
         images: uint8, as a tensor or array (n, c, h, w), (n, h, w) or (n, h, w, c), c being 1 or 3; or what
             ``read_pictures`` gave. Points and other samples come as their dataset stores them.
         metrics: ``<metric>@<extractor>`` each; ``all@<extractor>`` is every metric that applies. The dataset's headline
-            by default.
+            by default. A single one may be given as text.
         dataset: What they are compared with: the name of a registered dataset, or real images as ``ganzoo.train`` takes
             them: a tensor, a pair of it and labels, or a dataset of torch's. Where only those images are known, one
             half of them scored against the other is real vs real.
@@ -85,6 +85,7 @@ def evaluate(
             fitted to the dataset.
     """
     zoo = zoo or load_zoo()
+    metrics = (metrics,) if isinstance(metrics, str) else metrics
     real = zoo.datasets.get(dataset) if isinstance(dataset, str) else as_dataset(dataset)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if metrics is None:

@@ -82,7 +82,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     try:
         if not path.is_file():
-            raise GanzooError(f"{path} is not a regular file." if path.exists() else f"No such file: {path}.")
+            if path.exists():
+                raise GanzooError(f"{path} is not a regular file.", "Give the path of a YAML file.")
+            raise GanzooError(f"No such file: {path}.", "Check its path; it is looked for from the working folder.")
         if path.stat().st_size > MAX_BYTES:
             raise GanzooError(f"{path} is too large for a recipe: over {MAX_BYTES:,} bytes.")
         text = path.read_bytes().decode("utf-8-sig")
@@ -95,7 +97,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise GanzooError(f"{path} is empty.")
     if not isinstance(value, dict):
         found = "list" if isinstance(value, list) else "single value"
-        raise GanzooError(f"{path} must hold a mapping of keys to values, not a {found}.")
+        raise GanzooError(f"{path} must hold a mapping of keys to values, not a {found}.", "Write `key: value` lines.")
     return value
 
 

@@ -143,7 +143,9 @@ class Matrix:
         names = [entry.name for entry in zoo.recipes]
         matching = [name for name in names if fnmatchcase(name, pattern)]
         if not matching:
-            raise GanzooError(f"No recipe matches '{pattern}'.", nearest(pattern.strip("*"), names))
+            raise GanzooError(
+                f"No recipe matches '{pattern}'.", nearest(pattern.strip("*"), names, listing="ganzoo list recipes")
+            )
         kept = [name for name in matching if not any(fnmatchcase(name, glob) for glob in self.exclude)]
         return [name for name in kept if not self.made_for or load_recipe(name, zoo).dataset.name in self.made_for]
 
