@@ -5,7 +5,8 @@ Labels are appended to a network's inputs, or enter its normalisation or a discr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import sqrt
 from typing import Annotated, Literal, Protocol, cast
 
@@ -21,6 +22,7 @@ from torch.nn.functional import (
     pixel_unshuffle,
     relu,
 )
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.api.objective import Spec
 from ganzoo.errors import GanzooError
@@ -387,6 +389,24 @@ class MinibatchStd(nn.Module):
         deviation = (variance + 1e-8).sqrt().mean((1, 2, 3))
         extra = deviation.to(maps.dtype).repeat(group).view(n, 1, 1, 1)
         return torch.cat([maps, extra.expand(-1, -1, height, width)], dim=1)
+
+
+@contextmanager
+def own_statistics(*networks: nn.Module) -> Iterator[None]:
+    """Make batch normalisation use each batch's own statistics in the block, and leave its running ones unchanged.
+
+    For inputs that the running statistics do not fit: an autoencoder's decoder has those of codes of images, of the
+    prior's codes, or of both. Not for a single sample, which has no statistics.
+    """
+    norms = [part for network in networks for part in network.modules() if isinstance(part, _BatchNorm)]
+    before = [(norm.training, norm.track_running_stats) for norm in norms]
+    try:
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        yield
+    finally:
+        for norm, (training, tracking) in zip(norms, before, strict=True):
+            norm.training, norm.track_running_stats = training, tracking
 
 
 class Trunk(Protocol):

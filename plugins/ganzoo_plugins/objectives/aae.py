@@ -9,9 +9,10 @@ decoder G reconstruct images, and a discriminator D_z tells codes drawn from the
 
 in that order: the paper, too, alternates reconstruction and regularisation. E is deterministic, the first of the
 paper's three choices. The squared error is a mean over pixels in [-1, 1]; the first and the last phase share E's
-optimizer, so the error's scale sets the weight of reconstruction relative to the game. Any prior works.
-Not here: labels for D_z in semi-supervised learning, and clusters, for which the paper's encoder ends in a softmax over
-the one-hot part. In a conditional recipe, all networks get the label.
+optimizer, so the error's scale sets the weight of reconstruction relative to the game. Any prior works. Not here:
+labels for D_z in semi-supervised learning, and clusters, for which the paper's encoder ends in a softmax over the
+one-hot part. In a conditional recipe, all networks get the label. For G's batch normalisation, what ``vae`` says of
+averaged weights holds here too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, softplus
 
 from ganzoo import Batch, Losses, Networks, Objective, Phase, Points, Register, RegisterRecipe, Spec, hookimpl
-from ganzoo.layers import Width
+from ganzoo.layers import Width, own_statistics
 from ganzoo_plugins.networks import mlp
 
 PAPER = "Makhzani et al. 2016, Adversarial Autoencoders, arXiv:1511.05644"
@@ -75,8 +76,9 @@ class AdversarialAutoencoder(Objective):
         return found.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """G(E(x)), images (n, c, h, w)."""
-        return self.generate(networks, self.codes(networks, images, label), label)
+        """G(E(x)), images (n, c, h, w), by the statistics of these codes where G has batch normalisation."""
+        with own_statistics(networks["generator"]):
+            return self.generate(networks, self.codes(networks, images, label), label)
 
     def judge(self, networks: Networks, codes: Tensor, label: Tensor) -> Tensor:
         """Logits (n,) of codes (n, latent), float32."""
@@ -85,7 +87,7 @@ class AdversarialAutoencoder(Objective):
 
     def reconstruction_loss(self, networks: Networks, batch: Batch) -> Losses:
         """Mean squared error of pixels."""
-        again = self.reconstruct(networks, batch.real, batch.label)
+        again = self.generate(networks, self.codes(networks, batch.real, batch.label), batch.label)
         return {"loss": mse_loss(again.float(), batch.real)}
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:

@@ -28,8 +28,7 @@ initialisation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from math import log, pi
 from pathlib import Path
 from typing import cast
@@ -37,7 +36,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, pad, softplus
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo import (
     Batch,
@@ -69,6 +67,7 @@ from ganzoo.layers import (
     as_trunk,
     image_norm,
     label_inputs,
+    own_statistics,
     vector_norm,
     with_label,
 )
@@ -218,20 +217,6 @@ def information(prior: CodesPrior, predicted: Tensor, z: Tensor) -> tuple[Tensor
         categorical = categorical + log(logit.shape[1]) + (one_hot * log_softmax(logit, dim=1)).sum(1).mean()
     log_density = -((drawn - means).square() + log(2 * pi)) / 2
     return categorical, (log_density + log(2)).sum(1).mean()
-
-
-@contextmanager
-def own_statistics(*networks: nn.Module) -> Iterator[None]:
-    """Make batch normalisation use each batch's own statistics, and leave its running statistics unchanged."""
-    norms = [part for network in networks for part in network.modules() if isinstance(part, _BatchNorm)]
-    before = [(norm.training, norm.track_running_stats) for norm in norms]
-    try:
-        for norm in norms:
-            norm.training, norm.track_running_stats = True, False
-        yield
-    finally:
-        for norm, (training, tracking) in zip(norms, before, strict=True):
-            norm.training, norm.track_running_stats = training, tracking
 
 
 class InfoGAN(Objective):

@@ -11,6 +11,10 @@ in nats per image, with one z for each x by reparametrisation and the divergence
 
 Grey t are not binarised; for them, the Bernoulli term is a cross-entropy, not a likelihood, as is common for this
 baseline on MNIST. Sampled images are the means G(z), without the noise of p(x|z), so they look smooth.
+
+While it trains, G sees codes of images only. If it has batch normalisation, averaged weights (``train.ema``) draw
+samples with statistics that were measured on codes of the prior, and raw weights with those of images' codes, which fit
+samples less well.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from ganzoo import (
     functional,
     hookimpl,
 )
+from ganzoo.layers import own_statistics
 from ganzoo_plugins.networks.encoders import deviation_layer, posterior
 
 PAPER = "Kingma & Welling 2014, Auto-Encoding Variational Bayes, arXiv:1312.6114"
@@ -121,8 +126,9 @@ class VAE(Objective):
         return found.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """G(μ(x)), images (n, c, h, w)."""
-        return self.generate(networks, self.codes(networks, images, label), label)
+        """G(μ(x)), images (n, c, h, w), by the statistics of these codes where G has batch normalisation."""
+        with own_statistics(networks["generator"]):
+            return self.generate(networks, self.codes(networks, images, label), label)
 
 
 @hookimpl

@@ -41,7 +41,7 @@ from ganzoo import (
     functional,
     hookimpl,
 )
-from ganzoo.layers import as_trunk
+from ganzoo.layers import as_trunk, own_statistics
 from ganzoo_plugins.networks.encoders import Posterior, deviation_layer, posterior
 from ganzoo_plugins.objectives.vae import gaussian_prior
 
@@ -113,8 +113,9 @@ class VAEGAN(Objective):
         return found.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """G(μ(x)), images (n, c, h, w)."""
-        return self.generate(networks, self.codes(networks, images, label), label)
+        """G(μ(x)), images (n, c, h, w), by the statistics of these codes where G has batch normalisation."""
+        with own_statistics(networks["generator"]):
+            return self.generate(networks, self.codes(networks, images, label), label)
 
     def error(self, networks: Networks, again: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """L_like, averaged over images, and the logits (n,) of reconstructions (n, c, h, w), float32."""

@@ -83,3 +83,18 @@ def test_codes_of_digits_come_to_look_like_the_prior_s(mnist: ImageDataset) -> N
     late = torch.cat(codes)
     assert torch.allclose(late.mean(0), torch.zeros(2), atol=0.5)
     assert torch.allclose(late.std(0), torch.ones(2), atol=0.5)
+
+
+def test_reconstructions_have_the_statistics_of_their_codes_and_training_those_of_batches() -> None:
+    objective, spec, seen = AdversarialAutoencoder(hidden=[6]), Spec((1, 4, 4), GaussianPrior(dim=3)), batch()
+    networks = built(objective, spec)
+    networks["generator"] = mlp.Generator(spec, hidden=[8, 8], norm="batch")
+    norm = next(module for module in networks["generator"].modules() if isinstance(module, nn.BatchNorm1d))
+    with torch.no_grad():
+        networks.eval()
+        before = objective.reconstruct(networks, seen.real, seen.label)
+        norm.running_mean.fill_(100.0)  # as measured on other codes
+        assert torch.equal(objective.reconstruct(networks, seen.real, seen.label), before)
+        networks.train()
+        objective.reconstruction_loss(networks, seen)
+    assert not torch.equal(norm.running_mean, torch.full_like(norm.running_mean, 100.0))

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 
 from ganzoo import Batch, CodesPrior, GanzooError, GaussianPrior, ImageDataset, Objective, Spec, TrainedModel
+from ganzoo.layers import own_statistics
 from ganzoo_plugins.networks.mlp import Discriminator, Generator
-from ganzoo_plugins.objectives.infogan import InfoGAN, information, own_statistics
+from ganzoo_plugins.objectives.infogan import InfoGAN, information
 
 PRIOR = CodesPrior(dim=4, categorical=(3, 5), continuous=2)
 SPEC = Spec((1, 4, 4), PRIOR)
