@@ -445,7 +445,7 @@ class StreamedSampler:
         return slot
 
     def next(self) -> Columns:
-        """See ``Sampler``; waits for the host, not for the device."""
+        """See ``Sampler``; waits for the host, and for the device only where that is ``SLOTS`` batches behind."""
         slot = self._next.result()
         batch = {name: column.to(self._device, non_blocking=True, copy=True) for name, column in slot.columns.items()}
         if slot.copied is not None:

@@ -319,14 +319,15 @@ def _end_last_line(descriptor: int) -> None:
 
     A part of a JSON object is never JSON, and begins with ``{``; after a crash of the machine it may be all zeros.
     """
-    size = os.fstat(descriptor).st_size
-    start, line = size, b""
-    while start > 0:
-        chunk_start = max(0, start - 65_536)
-        head, newline, tail = os.pread(descriptor, start - chunk_start, chunk_start).rpartition(b"\n")
-        line, start = tail + line, chunk_start + len(head + newline)
-        if newline:
-            break
+    start, line = os.fstat(descriptor).st_size, b""
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        while start > 0:
+            chunk_start = max(0, start - 65_536)
+            file.seek(chunk_start)
+            head, newline, tail = file.read(start - chunk_start).rpartition(b"\n")
+            line, start = tail + line, chunk_start + len(head + newline)
+            if newline:
+                break
     if not line:
         return
     if _record(line) is None and line.lstrip(b"\0")[:1] in (b"{", b""):

@@ -148,7 +148,7 @@ class Evaluator:
         """What each extractor sees in a set of images: the first half of ``score``.
 
         Where several processes evaluate together, all of them call it with the same images at the same point; each
-        computes its share, and the result is equal to the bit to that of a single process.
+        computes its share, and the result is equal to that of a single process.
 
         Args:
             images: In their modality's stored form (n, *shape), on the CPU.

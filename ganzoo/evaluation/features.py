@@ -12,6 +12,9 @@ from ganzoo.errors import GanzooError, foreign_code
 from ganzoo.evaluation.sampling import WHOLE
 from ganzoo.reproducibility import full_precision
 
+HELD = 64
+"""Batches whose features may stay on the device, so that it need not be waited for after each."""
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -60,7 +63,13 @@ def extract(
     size = batch_size or extractor.batch_size
     batches = [slice(start, start + size) for start in range(first * size, len(images), every * size)]
     with torch.no_grad(), full_precision(device):
-        seen = [_seen(name, extractor, images[rows].to(device, copy=True)) for rows in batches]  # still on the device
+        seen = []
+        for number, rows in enumerate(batches):
+            found, classes = _seen(name, extractor, images[rows].to(device, copy=True))
+            seen.append((found, classes))  # still on the device, which need not be waited for
+            if number % HELD == HELD - 1:
+                held = slice(-HELD, None)
+                seen[held] = [(values.cpu(), None if logits is None else logits.cpu()) for values, logits in seen[held]]
     values = torch.zeros(len(images), extractor.width)
     logits = torch.zeros(len(images), extractor.classes) if extractor.classes else None
     for rows, (found, classes) in zip(batches, seen, strict=True):
@@ -124,7 +133,7 @@ def extract_together(
 ) -> dict[str, Features]:
     """Features of the same images by every extractor, each process taking its share of the batches.
 
-    All processes call it at the same point. Batches are those of a single process, so features are equal to the bit.
+    All processes call it at the same point. Batches are those of a single process, so features are equal.
 
     Args:
         extractors: By name, on ``device``, in evaluation mode; the same ones in the same order in every process.

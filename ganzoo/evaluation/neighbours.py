@@ -74,6 +74,7 @@ def manifolds(
         recall_radii: (n,) float64, from each fake point to its j-th nearest fake neighbour.
         device: Where distances are computed.
     """
+    device = _with_float64(device)
     pairs = _Pairs(fake, real, device)
     nearer = coverage_radii.to(device).square() * (1 - TIE)
     nearer[nearer == 0] = -torch.inf  # nothing is nearer than a duplicate, not even another one
@@ -136,6 +137,7 @@ def _nearest(
     if others < k:
         sentence = f"{k} nearest neighbour{'' if k == 1 else 's'} cannot be found among {others} other images."
         raise GanzooError(sentence, "Give more images.")
+    device = _with_float64(device)
     pairs = _Pairs(points, among, device)
     wanted = min(k + SPARE, len(among) - (without is not None))
     distances, indices = [], []
@@ -156,6 +158,11 @@ def _nearest(
         distances.append(order.values.sqrt().cpu())
         indices.append(found.gather(1, order.indices).cpu())
     return torch.cat(distances), torch.cat(indices)
+
+
+def _with_float64(device: torch.device) -> torch.device:
+    """The device, or the CPU in place of an accelerator without float64, such as Apple's."""
+    return device if device.type in ("cpu", "cuda") else CPU
 
 
 class _Pairs:

@@ -85,9 +85,12 @@ def _own_key() -> bytes:
     file = cache_folder("key") / "own-runs"
     if not file.exists():
         new = temporary_name(file)
-        write_atomically(new, secrets.token_bytes(32))
         try:
-            new.chmod(0o600)
+            # Nobody else may ever read it, not even between its creation and a change of its mode.
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as written:
+                written.write(secrets.token_bytes(32))
+                written.flush()
+                os.fsync(written.fileno())
             os.link(new, file)
         except FileExistsError:
             pass  # another process was faster, and its key is the user's
@@ -393,12 +396,19 @@ class RunFolder:
         locked_append(self.path / "scores.jsonl", map(sealed, scores), durable=True)
 
     def scores(self) -> list[dict[str, Any]]:
-        """All scores so far, in order; damaged ones are left out with a warning.
+        """All scores so far, in order, without those that a resumed run replaced.
+
+        Damaged ones are left out with a warning.
 
         Raises:
             GanzooError: A newer ganzoo wrote one of them.
         """
         return read_scores(self.path / "scores.jsonl")
+
+    def forget_scores_after(self, images: int) -> None:
+        """Leave out the scores of weights that a resumed run replaces, where its newest checkpoints are damaged."""
+        if any(score["images"] > images for score in self.scores()):
+            locked_append(self.path / "scores.jsonl", [{"resumed": images}], durable=True)
 
     def final_scores(self) -> list[dict[str, Any]]:
         """The final scores, those by the recipe's own protocol first: see ``ganzoo.runs.scores.final_scores``."""

@@ -365,7 +365,14 @@ class TrainingLoop:
         """Draw samples and compute their features together; the main process computes the metrics."""
         trainer, processes = self.trainer, self.trainer.processes
         part = (processes.rank, processes.size)
-        images, labels = self._samples(weights, trainer.recipe.evaluate.samples, part)
+        # Processes draw different samples, so the generator may have diverged for some of them only.
+        failure: Diverged | None = None
+        try:
+            images, labels = self._samples(weights, trainer.recipe.evaluate.samples, part)
+        except Diverged as error:
+            failure = error
+        if processes.any(failure is not None):
+            raise failure or Diverged("The generator draws NaN or infinite values.", "Lower the learning rate.")
         processes.all_reduce_sum(images)
         features = self.evaluator.features(images, processes)
         if self.run is not None:
@@ -441,17 +448,21 @@ class TrainingLoop:
         if metric is None:
             return
         value = self._curve(metric).get(self.trainer.images)
-        improved = False
+        best: dict[str, Any] | None = None
         if self.run is not None and value is not None:
             known = self.run.best()
             sign = 1 if self._better(metric) == "lower" else -1
-            improved = known is None or known["metric"] != metric or sign * value < sign * known["value"]
-        if not processes.any(improved):
+            # Scores that were measured in another way, as after another evaluate.samples, say nothing about this one.
+            measured = self._protocols(self.trainer.kinds_of_weights[0])[metric]
+            same = known is not None and (known["metric"], known.get("protocol", measured)) == (metric, measured)
+            if known is None or not same or sign * value < sign * known["value"]:
+                best = {"metric": metric, "value": value, "images": self.trainer.images, "protocol": measured}
+        if not processes.any(best is not None):
             return
         tensors, state = self.trainer.checkpoint()  # by all processes: each adds its random state
         if self.run is not None:
             self.run.save_best(tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()})
-            self.run.update(best={"metric": metric, "value": value, "images": self.trainer.images})
+            self.run.update(best=best)
 
     def _is_reached(self) -> bool:
         """Whether every score in ``train.until`` is good enough, counting only scores by the run's own protocol."""

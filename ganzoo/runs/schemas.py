@@ -175,16 +175,26 @@ def sealed(score: Mapping[str, Any]) -> Record:
 
 
 def read_scores(path: Path) -> list[Record]:
-    """The scores in order, without their seals; damaged ones are left out with a warning.
+    """The scores in order, without their seals and without those that a resumed run replaced.
+
+    Damaged ones are left out with a warning.
 
     Raises:
         NewerError: A newer ganzoo wrote one of them.
     """
-    scores = []
-    for record in read_lines(path, _is_score):
+    scores: list[Record] = []
+    for record in read_lines(path, lambda record: _is_resumption(record) or _is_score(record)):
+        if _is_resumption(record):
+            scores = [score for score in scores if score["images"] <= record["resumed"]]
+            continue
         refuse_newer(record.get("schema", 0), SCORE, f"A score in {path}")
         scores.append({key: value for key, value in record.items() if key not in ("schema", "digest")})
     return scores
+
+
+def _is_resumption(record: Mapping[str, Any]) -> bool:
+    """Whether a line says that a run went back, to a checkpoint before some of its scores."""
+    return record.keys() == {"resumed"} and type(record["resumed"]) is int
 
 
 def _is_score(record: Mapping[str, Any]) -> bool:
@@ -244,6 +254,7 @@ class _Best(BaseModel):
     metric: str
     value: Number
     images: Count
+    protocol: str | None = None
 
 
 class _Facts(BaseModel):

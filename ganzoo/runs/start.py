@@ -91,7 +91,8 @@ def start(
         dataset: Training images to use instead of the recipe's own, only with a single process.
         callbacks: Receive progress.
         processes: The processes that train together.
-        profile: Report where the time of a step goes, once training is under way, and log it as an event ``profile``.
+        profile: Report where the time of a step goes, once training is under way, and log it as an event ``profile``,
+            only with a single process.
         announce: Report the dataset and the expected duration before the training starts, only with a single process.
         elsewhere: Take the next free folder for the recipe if another process has taken ``out`` meanwhile.
 
@@ -122,6 +123,7 @@ def start(
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
+        profile = profile and processes.size == 1  # a step of one process would wait for the others' steps
         return _train(parts, run, zoo, callbacks, profile=profile, announce=announce, is_new=True, first=first)
 
 
@@ -228,6 +230,7 @@ def resume(
         planned = _resume_threads(run, state, processes, callbacks)
         if run is not None:
             _record_resumption(run, parts, choice, zoo, callbacks)
+            run.forget_scores_after(parts.trainer.images)
             run.log({"event": "resume", "images": parts.trainer.images, "planned_threads": planned, **length})
         return _train(parts, run, zoo, callbacks, float(state.get("seconds", 0.0)), most, planned)
 

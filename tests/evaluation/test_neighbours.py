@@ -174,3 +174,10 @@ def test_nothing_is_nearer_than_duplicates_are_to_one_another():
     assert density_and_coverage(fake, real, 5) == pytest.approx(brute_density_and_coverage(fake, real, 5))
     assert not look(fake, real).covered.any(0)[:6].any()
     assert look(fake, real).precise[:4].all()
+
+
+def test_an_accelerator_without_float64_leaves_distances_to_the_cpu():
+    """Of a device that torch was not built for, no tensor can be made: everything has to stay on the CPU."""
+    points, device = torch.rand(20, 3), torch.device("mps")
+    assert torch.equal(radii(points, 2, device=device), radii(points, 2))
+    assert torch.equal(nearest_neighbours(points, points, device)[1], torch.arange(20))

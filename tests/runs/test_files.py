@@ -162,7 +162,23 @@ def test_of_two_processes_that_make_the_user_s_key_the_first_one_s_stays(tmp_pat
     with monkeypatch.context() as patch:
         patch.setattr(Path, "exists", lambda self: False)  # as the second saw it, before the first was done
         assert _own_key() == key
-    assert [path.name for path in (tmp_path / "key").iterdir()] == ["own-runs"]
+    (file,) = (tmp_path / "key").iterdir()
+    assert file.name == "own-runs"
+    assert os.name == "nt" or file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_user_s_key_is_never_readable_by_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
+    modes, link = [], os.link
+    monkeypatch.setattr(os, "link", lambda new, file: (modes.append(new.stat().st_mode & 0o777), link(new, file)))
+    before = os.umask(0)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "chmod", lambda *given: None)
+            _own_key()
+    finally:
+        os.umask(before)
+    assert modes == [0o600]
 
 
 def test_the_user_s_key_is_not_made_through_a_link(tmp_path, monkeypatch):

@@ -267,7 +267,14 @@ def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monk
     recipe = load_recipe("vanilla-ring", zoo, [*small, until, keep])
     run = start(recipe, zoo, tmp_path / "run")
     assert (run.info["images"], run.info["reason"]) == (2048, "quality@ring has not improved for 2 evaluations")
-    assert run.info["best"] == {"metric": "quality@ring", "value": 0.5, "images": 1024}
+    protocol = json.loads(run.info["best"]["protocol"])
+    assert protocol["n_fake"] == 50
+    assert run.info["best"] | {"protocol": None} == {
+        "metric": "quality@ring",
+        "value": 0.5,
+        "images": 1024,
+        "protocol": None,
+    }
     kept = sorted(path.name for path in (run.path / "best").iterdir())
     assert kept == ["000000001024.json", "000000001024.safetensors"]
     best, last = load(run.path, checkpoint="best"), load(run.path)
@@ -277,6 +284,29 @@ def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monk
     assert "Best checkpoint: quality@ring 0.500 after 1,024 images" in page
     plain, keeping = (load_recipe("vanilla-ring", zoo, [*small, *more]) for more in ((), (keep,)))
     assert training_digest(plain) == training_digest(keeping) != training_digest(recipe)
+    # A score of more samples is not compared with those of fewer.
+    monkeypatch.setattr(TrainingLoop, "_score", score)
+    again = resume(run.path, zoo, overrides=["evaluate.samples=60"])
+    assert again.info["best"]["images"] == 2048
+
+
+def test_scores_of_a_damaged_checkpoint_s_weights_are_replaced(tmp_path):
+    zoo = load_zoo()
+    small = ["train.images=1536", "evaluate.every_images=512", "evaluate.samples=50", "evaluate.metrics=[quality@ring]"]
+    run = start(load_recipe("vanilla-ring", zoo, small), zoo, tmp_path / "run")
+    before = run.final_scores()
+    file = run.path / "scores.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line in lines:
+        if line["images"] == 1536:
+            del line["schema"]
+            line["value"] = 0.125  # as other weights might have had
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (run.path / "checkpoints" / "000000001536.safetensors").write_bytes(b"")
+    again = resume(run.path, zoo)
+    assert again.info["images"] == 1536
+    assert [score["value"] for score in again.final_scores()] == [score["value"] for score in before]
+    assert [score["images"] for score in again.scores()] == [score["images"] for score in map(dict, lines)]
 
 
 def test_without_a_best_checkpoint_one_sentence_says_how_to_keep_one(whole):
