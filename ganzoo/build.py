@@ -346,7 +346,14 @@ def _probe(assembly: Assembly, recipe: Recipe) -> None:
     assembly.networks.eval()
     try:
         with torch.random.fork_rng(devices=[]):
-            z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
+            remedy = "Implement sample(n, generator, device), which returns float32 codes (n, width)."
+            with foreign_code(f"The prior '{spec.prior.name}' fails to draw codes", remedy):
+                z = spec.prior.sample(2, torch.Generator(), torch.device("cpu"))
+            shape = tuple(getattr(z, "shape", ()))
+            if shape != (2, spec.latent) or z.dtype != torch.float32:
+                kind = getattr(z, "dtype", type(z).__name__)
+                sentence = f"The prior '{spec.prior.name}' draws codes of shape {shape} and type {kind}."
+                raise GanzooError(sentence, f"Its width is {spec.latent}, so it returns float32 (n, {spec.latent}).")
             label = torch.zeros(2, dtype=torch.int64)
             columns = {column: torch.zeros(2, *shapes[column]) for column in objective.generates_from}
             fake = expect("images", (2, *spec.shape), lambda: objective.generate_from(networks, z, label, columns))

@@ -9,12 +9,15 @@ import pytest
 import torch
 import yaml
 
-from ganzoo import Augmentation, Extractor, Images, Objective, Regularizer
+from ganzoo import Augmentation, Extractor, GaussianPrior, Images, Objective, Regularizer
+from ganzoo.api.adversarial import _total
 from ganzoo.build import assemble
 from ganzoo.config.checking import headline, how_to_score, known
-from ganzoo.config.loading import load_recipe, recipe_for
+from ganzoo.config.identity import _with_first_names, training_digest
+from ganzoo.config.loading import load_recipe, parse_recipe, recipe_for
 from ganzoo.config.schema import Component, DatasetConfig, EvaluateConfig, NetworkConfig, Recipe, ScheduleConfig, Until
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, visible
+from ganzoo.registry import strict
 from ganzoo.registry.loading import load_zoo
 from ganzoo.registry.registry import Entry
 
@@ -538,7 +541,10 @@ def test_spectral_norm_survives_another_network(load):
         ("regularizers.2.weight=1", "'2' is not an index of a list of 2. Indices start at 0."),
         ("regularizers.-1.weight=1", "'-1' is not an index of a list of 2."),
         ("evaluate.metrics.1=fid@mnist-cnn", "'1' is not an index of a list of 1."),
-        ("trackers.0.name=tensorboard", "trackers must be a list"),
+        (
+            "trackers.0.name=tensorboard",
+            "the recipe has no trackers, so there is no trackers.0. Give it one: --set 'trackers=[{name: ...}]'",
+        ),
         ("train.images.more=1", "train.images is a single value, so it has no keys."),
         ("train.images", "must have the form a.b=c."),
         ("=3", "must have the form a.b=c."),
@@ -723,3 +729,72 @@ def test_the_recipe_of_the_documentation_is_one(zoo, tmp_path):
 def test_a_prior_whose_name_is_no_text_is_rejected(zoo, value):
     with pytest.raises(GanzooError, match="prior"):
         load_recipe("vanilla-mnist", zoo, [f"prior.name={value}"])
+
+
+def test_a_pinned_digest_stays_with_the_weights_that_a_shorthand_names(zoo):
+    overrides = ["train.init_from=zoo:dcgan-mnist", f"train.init_from.sha256={'0' * 64}"]
+    recipe = load_recipe("dcgan-mnist", zoo, overrides)
+    assert (recipe.train.init_from.source, recipe.train.init_from.sha256) == ("zoo:dcgan-mnist", "0" * 64)
+
+
+def test_a_switch_that_is_off_anyway_may_be_given_and_changes_no_digest(zoo):
+    plain = load_recipe("vanilla-mnist", zoo)
+    off = load_recipe("vanilla-mnist", zoo, ["optimizers.default.amsgrad=false"])
+    on = load_recipe("vanilla-mnist", zoo, ["optimizers.default.amsgrad=true"])
+    assert training_digest(plain) == training_digest(off) != training_digest(on)
+
+
+def test_a_regularizer_s_own_every_is_part_of_the_digest(zoo):
+    plain = load_recipe("r1-mnist", zoo).plain()
+    digests = []
+    for every in (2, 8):
+        plain["regularizers"][0] |= {"every": every, "every_steps": 4}
+        digests.append(_with_first_names(plain)["regularizers"][0])
+    assert [one["every"] for one in digests] == [2, 8]
+
+
+def test_recipes_that_are_no_mapping_are_called_so(zoo):
+    with pytest.raises(GanzooError, match=r"recipe 'list' must hold a mapping of keys to values, not a list\. Write"):
+        parse_recipe("- a\n- b\n", "list", zoo)
+
+
+@pytest.mark.parametrize("text", ["/Users/x/Shots 10.30\u202fAM", "a\xa0b", "a\x85b", "tab\there", "two\nlines", "é"])
+def test_text_that_is_printed_on_a_terminal_is_read_back_as_it_was(text):
+    assert strict.parse(visible(strict.dump({"key": text})), "a file") == {"key": text}
+
+
+class Sloppy(GaussianPrior):
+    """A prior whose codes have another width than it says."""
+
+    @property
+    def width(self):
+        return self.dim + 1
+
+
+class Deviceless(GaussianPrior):
+    """A prior that forgot its device."""
+
+    def sample(self, n, generator):
+        return torch.zeros(n, self.dim)
+
+
+@pytest.mark.parametrize(
+    ("prior", "sentence"),
+    [(Sloppy, r"draws codes of shape \(2, 8\) and type"), (Deviceless, "fails to draw codes: TypeError")],
+)
+def test_a_prior_at_fault_is_named_and_not_the_networks(prior, sentence):
+    zoo = load_zoo()
+    zoo.priors.add(Entry("prior", prior.__name__.lower(), prior, "Faulty", None, "mine", "mine 1.0"))
+    recipe = load_recipe("vanilla-mnist", zoo, [f"prior={{name: {prior.__name__.lower()}, dim: 8}}"])
+    with pytest.raises(GanzooError, match=sentence):
+        assemble(recipe, zoo, Images(1, 28, 28), 0)
+
+
+def test_a_penalty_called_loss_does_not_replace_the_loss():
+    class Penalty(Regularizer):
+        def penalty(self, context):
+            return torch.tensor(5.0)
+
+    term = Penalty(weight=2.0)
+    term.label = "loss"
+    assert _total(torch.tensor(1.0), [term], None) == {"loss": 11.0}

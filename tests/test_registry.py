@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -443,3 +443,23 @@ def test_options_that_cannot_be_checked_are_refused_when_registered(factory, wor
 def test_spectral_norm_is_reserved_in_networks_alone():
     assert "'spectral_norm'" in refusal(registered(kind="encoder").add, entry(normalised, kind="encoder"))
     assert entry(normalised).check({}) == {"spectral_norm": False}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Iterable[int], set[str], frozenset[int], Callable[[int], int], Callable[..., int] | None, type, list[set[int]]],
+    ids=str,
+)
+def test_options_that_a_recipe_cannot_hold_or_not_twice_the_same_are_refused(kind) -> None:
+    def factory(*, size=None) -> None:
+        """Its option is annotated below."""
+
+    factory.__annotations__["size"] = kind
+    message = refusal(registered, entry(factory))
+    assert "which cannot be checked. Use int, float, bool, str, Literal or Sequence." in message
+
+
+@pytest.mark.parametrize(("kind", "key"), [("recipe", "summary"), ("study", "question")])
+def test_a_file_without_its_line_is_told_which_key_to_write(kind, key) -> None:
+    message = refusal(registered, entry(kind=kind, summary=""))
+    assert message.endswith(f"has no one-line summary. Write `{key}: ...` into its file.")

@@ -373,7 +373,7 @@ def _total(adversarial: Tensor, terms: Sequence[Regularizer], context: Regulariz
         if penalty is not None:
             total = total + term.weight * penalty
             penalties[term.label] = penalty
-    return {"loss": total, **penalties}
+    return {**penalties, "loss": total}
 
 
 def _penalty(term: Regularizer, context: RegularizerContext) -> Tensor | None:

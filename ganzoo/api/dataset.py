@@ -354,6 +354,10 @@ MAX_CLASSES = 1_000_000
 """The most classes that labels may count: each has a name, and a larger label is an identifier, not a class."""
 
 
+class InvalidDataset(GanzooError):
+    """What a plugin returned as a dataset is none, unlike a dataset whose files are missing."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """The samples of one split, on the CPU: named columns with the same number of rows.
@@ -392,7 +396,7 @@ class Dataset:
         given = [("images", self.images), ("labels", self.labels), *self.columns.items()]
         for what, values in given:
             if not isinstance(values, Tensor) and (what != "labels" or values is not None):
-                raise GanzooError(
+                raise InvalidDataset(
                     f"{who} returned '{what}' as {type(values).__name__}, not as a tensor.",
                     "Use torch.from_numpy for an array, and torch.tensor for a list.",
                 )
@@ -400,7 +404,7 @@ class Dataset:
             try:
                 object.__setattr__(self, "modality", of_samples(self.images))
             except GanzooError as error:
-                raise GanzooError(
+                raise InvalidDataset(
                     f"{who} returned images of shape {'x'.join(map(str, self.images.shape))} and type "
                     f"{self.images.dtype}.",
                     "A dataset plugin returns uint8 images (n, 1 or 3, height, width), float32 points (n, 1, 1, d), "
@@ -408,15 +412,15 @@ class Dataset:
                 ) from error
         images, labels, modality = self.images, self.labels, self.modality
         if images.dtype != modality.stored or tuple(images.shape[1:]) != modality.shape or images.numel() == 0:
-            raise GanzooError(
+            raise InvalidDataset(
                 f"{who} returned samples of shape {tuple(images.shape)} and type {images.dtype}.",
                 f"Its modality, {modality}, needs {modality.stored} (n, {', '.join(map(str, modality.shape))}).",
             )
         wrong = modality.check(images)
         if wrong:
-            raise GanzooError(f"{who} returned {wrong}.", "Scale them to fit.")
+            raise InvalidDataset(f"{who} returned {wrong}.", "Scale them to fit.")
         if labels is not None and (labels.shape != images.shape[:1] or labels.dtype != torch.int64):
-            raise GanzooError(
+            raise InvalidDataset(
                 f"{who} returned {tuple(labels.shape)} labels of type {labels.dtype} for {len(images)} images.",
                 "Labels are int64, one for each image.",
             )
@@ -424,22 +428,22 @@ class Dataset:
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or (self.classes and high >= len(self.classes)):
                 among = f" for {len(self.classes)} classes" if self.classes else ""
-                raise GanzooError(
+                raise InvalidDataset(
                     f"{who} returned labels from {low} to {high}{among}.",
                     "A label is the position of its class in `classes`, from 0 on.",
                 )
             if not self.classes:
                 if high >= MAX_CLASSES:
-                    raise GanzooError(
+                    raise InvalidDataset(
                         f"{who} has labels up to {high:,}, which would be more than {MAX_CLASSES:,} classes.",
                         "Number the classes from 0.",
                     )
                 object.__setattr__(self, "classes", tuple(map(str, range(high + 1))))
         for name, column in self.columns.items():
             if name in RESERVED or not name.isidentifier():
-                raise GanzooError(f"{who} has a column called '{name}'.", "Use another name.")
+                raise InvalidDataset(f"{who} has a column called '{name}'.", "Use another name.")
             if len(column) != len(images):
-                raise GanzooError(
+                raise InvalidDataset(
                     f"{who} has {len(column):,} rows in its column '{name}' for {len(images):,} images.",
                     "Every column has one row for each image.",
                 )

@@ -15,8 +15,8 @@ from ganzoo.checks.entries import CheckFailed, caught
 from ganzoo.checks.toys import SHAPES, seed
 from ganzoo.config.checking import SECTIONS
 from ganzoo.errors import GanzooError, unknown
-from ganzoo.registry.loading import SUMMARIES, PluginInfo, Problem, Zoo, unused_modules
-from ganzoo.registry.registry import KINDS, NETWORK_KINDS, Entry
+from ganzoo.registry.loading import PluginInfo, Problem, Zoo, unused_modules
+from ganzoo.registry.registry import KINDS, NETWORK_KINDS, SUMMARIES, Entry
 from ganzoo.reproducibility import preserved_global_state
 
 EntryCheck = Callable[[Entry[Any], Zoo], object]
@@ -96,6 +96,7 @@ CHECKS: tuple[Check, ...] = (
     Check("options-defaults", ALL_KINDS, _entry_only(entries.defaults)),
     Check("options-types", ALL_KINDS, _entry_only(entries.types)),
     Check("shape", NETWORK_KINDS, _at_sizes(networks.output_shape)),
+    Check("odd-shape", NETWORK_KINDS, _entry_only(networks.odd_shape)),
     Check("gradients", NETWORK_KINDS, _at_sizes(networks.gradients)),
     Check("input-gradients", NETWORK_KINDS, _entry_only(networks.input_gradients)),
     Check("labels", NETWORK_KINDS, _entry_only(networks.labels)),

@@ -12,6 +12,7 @@ from ganzoo.api.adversarial import SIDES, AdversarialGame, AdversarialLoss, Regu
 from ganzoo.checks.entries import CheckFailed, described, made, plugin_code, require
 from ganzoo.checks.toys import (
     AS_BUFFER,
+    ODD,
     SEEDED,
     SHAPES,
     SPEC,
@@ -304,7 +305,7 @@ def lazy(entry: Entry[Any]) -> None:
 
 def augmentation(entry: Entry[Any]) -> None:
     """An augmentation keeps the shape, and passes gradients that are finite and not all zero, at any size."""
-    for shape in SHAPES:
+    for shape in (*SHAPES, ODD):
         augmentation_at(entry, shape)
 
 

@@ -22,6 +22,7 @@ from ganzoo.checks.toys import (
     AS_BUFFER,
     CPU,
     GREY,
+    ODD,
     OTHER_THAN_IMAGES,
     SHAPES,
     Shape,
@@ -31,6 +32,7 @@ from ganzoo.checks.toys import (
     require_no_hidden_state,
     seed,
 )
+from ganzoo.errors import GanzooError
 from ganzoo.registry.registry import Entry
 
 Network = Entry[nn.Module]
@@ -143,8 +145,29 @@ def output_shape(entry: Network, shape: Shape = GREY) -> None:
         )
         finite = bool(out.isfinite().all())
         require(finite, f"{described(entry)} returns values that are not finite.", "Look for 0/0 and log 0.")
+        network.eval()  # batch normalisation may refuse a single image in training
+        _require_shape(entry, forward(entry, network, *(x[:1] for x in given)), spec, 1)
         if entry.kind == "generator":
             _require_range(entry, network, given, out)
+
+
+def odd_shape(entry: Network) -> None:
+    """Images with odd sides of different lengths have the right shape too, if the network accepts them at all."""
+    for classes in class_counts(entry):
+        try:
+            network, spec = _build(entry, Images(*ODD), classes, {})
+        except CheckFailed as error:
+            if isinstance(error.__cause__, GanzooError):
+                return
+            raise
+        _require_shape(entry, forward(entry, network, *inputs(entry, spec)), spec, 2)
+
+
+@torch.no_grad()
+def _perturb(network: nn.Module) -> None:
+    """Move every parameter a little: some networks start from zeros, or from the same values for all labels."""
+    for parameter in network.parameters():
+        parameter.add_(0.02 * torch.randn_like(parameter))
 
 
 @torch.no_grad()
@@ -158,7 +181,7 @@ def _require_range(entry: Network, network: nn.Module, given: tuple[Tensor, ...]
             outs.append(forward(entry, network, *given).nan_to_num())
     first = next((index for index, one in enumerate(outs) if bool((one.abs() > 1).any())), None)
     sentence = f"{described(entry)} returns values outside [-1, 1]{' once its weights grow' if first else ''}."
-    require(first is None, sentence, "End it with nn.Tanh().")
+    require(first is None, sentence, "End it with ganzoo.layers.ImageTanh().")
 
 
 def gradients(entry: Network, shape: Shape = GREY) -> None:
@@ -194,6 +217,7 @@ def input_gradients(entry: Network) -> None:
     """Each input gets a gradient."""
     remedy = "Do not detach or round the input."
     for network, _, (x, *label) in cases(entry):
+        _perturb(network)
         out = forward(entry, network, x.requires_grad_(), *label)
         with plugin_code(entry, "in the backward pass", remedy):
             (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
@@ -210,10 +234,11 @@ def labels(entry: Network) -> None:
     if not takes_label(network):
         return
     network.eval()
+    _perturb(network)
     x, label = inputs(entry, spec, CLASSES)
     repeated = torch.cat([x[:1]] * CLASSES)
-    # Seeded, so that noise within the network is the same. A deep network may hardly react to labels at initialisation,
-    # so any difference in the outputs is enough.
+    # Seeded, so that noise within the network is the same. A deep network may hardly react to labels at first, so any
+    # difference in the outputs is enough.
     seed(0)
     out = forward(entry, network, repeated, label)
     seed(0)
@@ -234,11 +259,13 @@ def round_trip(entry: Network) -> None:
         forward(entry, first, *given)  # updates any running averages
         require_no_hidden_state(entry, before, first)
         first.eval(), second.eval()
+        pairs = list(zip(first.parameters(), second.parameters(), strict=True))
         require(
-            not torch.equal(forward(entry, first, *given), forward(entry, second, *given)),
+            not pairs or not all(torch.equal(one, other) for one, other in pairs),
             f"{described(entry)} has the same weights each time.",
             "Draw the weights at random, and leave seeding to ganzoo.",
         )
+        _perturb(first)
         with plugin_code(entry, "to load its own state_dict", AS_BUFFER):
             second.load_state_dict(first.state_dict())
         require(

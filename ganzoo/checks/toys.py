@@ -24,6 +24,7 @@ CPU = torch.device("cpu")
 Shape = tuple[int, int, int]
 GREY: Shape = (1, 28, 28)
 COLOUR: Shape = (3, 32, 32)
+ODD: Shape = (3, 21, 34)
 SHAPES = (GREY, COLOUR)
 OTHER_THAN_IMAGES: Mapping[Shape, tuple[Modality, ...]] = {
     GREY: (Audio(1, 4096), Points(1, 1, 2)),
@@ -40,6 +41,9 @@ ON_DEVICE = (
 DEVICE = torch.device("meta")
 """The stand-in for a GPU: it is not the CPU, and every build of torch has it."""
 COPIES = (torch.ops.aten._to_copy, torch.ops.aten.copy_, torch.ops.aten.lift_fresh)
+PUT = (torch.ops.aten.index_put, torch.ops.aten.index_put_, torch.ops.aten._index_put_impl_)
+WAITING = (torch.ops.aten._linalg_svd, torch.ops.aten._linalg_eigh, torch.ops.aten.linalg_eig)
+"""Decompositions that ask the host on a GPU whether they converged."""
 
 
 class ToyGenerator(nn.Module):
@@ -210,6 +214,12 @@ class _NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Refuses copies between the CPU and the device: on a GPU each waits, and none can be captured."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.overloadpacket in WAITING:
+            raise RuntimeError(f"{function.overloadpacket.__name__} waits for the device")
+        if function.overloadpacket in PUT:
+            masks = [leaf for leaf in tree_leaves(args[1]) if isinstance(leaf, Tensor) and leaf.dtype == torch.bool]
+            if masks and not (len(masks) == 1 and args[2].numel() == 1):  # which would be masked_fill
+                raise RuntimeError("a boolean mask chooses where to write, so shapes depend on values")
         result = function(*args, **(kwargs or {}))
         # Up to torch 2.14, torch.tensor(number, device=...) is seen only where its outcome is used, which is not fake.
         for leaf in tree_leaves((args, kwargs)):

@@ -265,7 +265,8 @@ class Arguments:
         ]
         if not self.everything:
             return names
-        extractors = dict.fromkeys(name.partition("@")[2] for name in names if "@" in name)
+        by_extractor = [name for name in names if "@" in name] or required_headline(dataset, zoo)
+        extractors = dict.fromkeys(name.partition("@")[2] for name in by_extractor)
         return [*(f"all@{extractor}" for extractor in extractors), *(name for name in names if "@" not in name)]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,9 +85,9 @@ def run(
         )
     if init_from is not None and resume is not None:
         raise GanzooError("--init-from begins a new run.", "A resumed run goes on with its own weights: drop it.")
-    overrides = list(set_ or ())
-    if init_from is not None:
-        overrides.append(f"train.init_from={quoted(init_from)}")
+    # Before --set, which may add to it: --set train.init_from.sha256=...
+    overrides = [] if init_from is None else [f"train.init_from={quoted(init_from)}"]
+    overrides += set_ or ()
     if seed is not None:
         overrides.append(f"train.seed={seed}")
     if device is not None:
@@ -211,6 +210,7 @@ def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[
     from ganzoo.cli.terminal import say
     from ganzoo.config.identity import same_training
     from ganzoo.registry.loading import load_zoo
+    from ganzoo.registry.strict import quoted
     from ganzoo.runs.folder import RunFolder
     from ganzoo.runs.start import CHANGEABLE
     from ganzoo.runs.weights import differing, pinned_as_begun
@@ -235,8 +235,7 @@ def _continuation(folder: Path, recipe: str, data: Path | None, overrides: list[
         status = RESCORED if rescored else DONE
     if ignored:
         say(f"The run {folder} is done, so these changes have no effect: {', '.join(ignored)}.", err=True)
-    kept = {key: json.dumps(value, ensure_ascii=False) for key, value in changed.items() if key not in ignored}
-    return status, [f"{key}={value}" for key, value in kept.items()]
+    return status, [f"{key}={quoted(value)}" for key, value in changed.items() if key not in ignored]
 
 
 def _opened(path: Path, recipe_name: str | None, out: Path | None) -> RunFolder:
@@ -250,7 +249,7 @@ def _opened(path: Path, recipe_name: str | None, out: Path | None) -> RunFolder:
     if out is not None and out != path:
         raise GanzooError("--out and --resume name two folders.", "A resumed run stays in its own folder: drop --out.")
     run = RunFolder.open(path)
-    if recipe_name is not None and recipe_name != run.info["recipe"]:
+    if recipe_name is not None and run.info["recipe"] not in (recipe_name, Path(recipe_name).stem):
         raise GanzooError(
             f"The run {path} is of the recipe '{run.info['recipe']}', not '{recipe_name}'.",
             "Give --resume alone, or start a new run.",

@@ -272,7 +272,8 @@ def _launch(
             raise GanzooError(
                 f"--slurm {parameter} must have the form KEY=VALUE.", "For example: --slurm partition=gpu."
             )
-        given[key] = int(value) if value.isdecimal() else value
+        # A leading zero belongs to a name, such as an account's.
+        given[key] = int(value) if value.isdecimal() and str(int(value)) == value else value
     numbers = submit(command, workers, given, refuse_links(work / "slurm", work))
     say(f"Submitted {workers} worker{'' if workers == 1 else 's'}: {', '.join(numbers)}. See `squeue`.", err=True)
     say(f"When they are done: ganzoo study report --results {results}", err=True)

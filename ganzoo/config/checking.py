@@ -98,9 +98,10 @@ def _roles(loss: Component, zoo: Zoo, found: list[ValidationIssue]) -> Mapping[s
         return None
     try:
         roles = getattr(entry.prototype(loss.initial_options()), "roles", Objective.roles)
-        if isinstance(roles, Mapping):
+        if isinstance(roles, Mapping) and all(isinstance(r, str) and k in NETWORK_KINDS for r, k in roles.items()):
             return roles
-        raise GanzooError(f"The loss '{loss.name}' has roles = {roles!r}.", "Make them a mapping, set in its class.")
+        remedy = f"Make them a mapping, set in its class, from names to {', '.join(NETWORK_KINDS)}."
+        raise GanzooError(f"The loss '{loss.name}' has roles = {roles!r}.", remedy)
     except GanzooError as error:
         found.append(ValidationIssue.of(error, "loss"))
     return None
@@ -128,7 +129,12 @@ def _filled(
         first = {key: value.get("start", value) if isinstance(value, dict) else value for key, value in options}
         with suppress(GanzooError):  # `_checked` reports what is wrong with the options
             made = entry.prototype({} if isinstance(entry.factory, type) else entry.check(first))
-            scheduled = tuple(getattr(made, "scheduled", ()))
+            given = getattr(made, "scheduled", ())
+            if not isinstance(given, (tuple, list)):
+                sentence = f"The augmentation '{component.name}' has scheduled = {given!r}."
+                found.append(ValidationIssue.of(GanzooError(sentence, "Make it a tuple of option names."), *path))
+                return component
+            scheduled = tuple(given)
     return _checked(component, entry.check, scheduled, path, found)
 
 
@@ -376,13 +382,14 @@ def optimizer_options(name: str) -> Options:
 def check_optimizer(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with defaults filled in.
 
-    Switches that are off and not given are left out, so that versions of torch without them can still read the recipe.
+    Switches that are off, as by default, are left out, given or not: versions of torch without them can still read the
+    recipe, and its digest stays.
 
     Raises:
         ValidationFailed: An option is unknown, missing, or of the wrong type.
     """
-    checked = optimizer_options(name).check(options)
-    return {key: value for key, value in checked.items() if value is not False or key in options}
+    known = optimizer_options(name)
+    return {k: v for k, v in known.check(options).items() if v is not False or known.defaults.get(k) is not False}
 
 
 def _type(default: Any, hint: Any) -> Any:

@@ -57,7 +57,7 @@ def _with_first_names(plain: dict[str, Any]) -> dict[str, Any]:
     plain = copy.deepcopy(plain)
     steps = [*plain["regularizers"], *plain["phases"].values()]
     for section, key in [(plain["evaluate"], "every_images"), *((section, "every_steps") for section in steps)]:
-        if key in section:
+        if key in section and "every" not in section:  # which may be a plugin's own option
             section["every"] = section.pop(key)
     for phase in plain["phases"].values():  # both keys were added since then
         for key in ("begin", "end"):

@@ -172,8 +172,8 @@ def recipe_for(data: Path, method: str, zoo: Zoo, overrides: Sequence[str] = ())
 
 def parse_recipe(text: str, name: str, zoo: Zoo, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from YAML text instead of a file; see ``load_recipe``."""
-    data = strict.parse(text, f"recipe '{name}'")
-    return _recipe_of(data if isinstance(data, dict) else {}, name, f"recipe '{name}'", zoo, overrides)
+    data = strict.parse_mapping(text, f"recipe '{name}'")
+    return _recipe_of(data, name, f"recipe '{name}'", zoo, overrides)
 
 
 def _find(source: str | Path, zoo: Zoo) -> Path:
@@ -321,6 +321,8 @@ def _enter(inner: Any, override: Override, path: tuple[str, ...], key: str) -> A
         value = inner[at] = {}
     elif isinstance(value, str) and path[0] in COMPONENTS:
         value = inner[at] = {"name": value}
+    elif isinstance(value, str) and path == ("train", "init_from"):
+        value = inner[at] = {"source": value}
     if not isinstance(value, (dict, list)):
         raise GanzooError(f"--set {override.text}: {'.'.join(path)} is a single value, so it has no keys.")
     return value

@@ -43,7 +43,7 @@ from ganzoo.registry.packages import (
     plugin_name,
     read_metadata,
 )
-from ganzoo.registry.registry import KINDS, Entry, Registry, contained, one_kind
+from ganzoo.registry.registry import KINDS, SUMMARIES, Entry, Registry, contained, one_kind
 from ganzoo.reproducibility import preserved_global_state
 
 if TYPE_CHECKING:
@@ -67,9 +67,6 @@ HOOKS = {f"register_{plural}": kind for kind, plural in KINDS.items()}
 
 OTHER_WORDS = {"objectives": "losses", "critics": "discriminators", "callbacks": "trackers"}
 """What people call some kinds, by what a hook is called."""
-
-SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
-"""The kinds that are files, each with the key of a file's one-line summary."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections import abc
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -128,6 +129,8 @@ class Options:
             for name, kind in types.items()
         }
         try:
+            if any(map(_cannot_be_written, types.values())):
+                raise TypeError("A recipe cannot hold it.")
             return create_model("Options", __base__=_NoOptions, **fields) if fields else _NoOptions
         except (PydanticUserError, TypeError) as error:
             if len(types) > 1:  # one of them is to blame
@@ -170,6 +173,16 @@ class Options:
             found = issues(error, self._model, options, noun="option")
             return [one if one.path else replace(one, remedy=self.unknown(str(one.key), one.remedy)) for one in found]
         return []
+
+
+UNWRITABLE = (abc.Callable, abc.Iterable, abc.Iterator, abc.Generator, abc.Set, abc.MutableSet, set, frozenset, type)
+"""Types that a recipe cannot hold, or that are not the same each time they are read or written."""
+
+
+def _cannot_be_written(kind: Any) -> bool:
+    if get_origin(kind) is Literal:
+        return False
+    return (get_origin(kind) or kind) in UNWRITABLE or any(map(_cannot_be_written, get_args(kind)))
 
 
 KEYWORD_ONLY = "Put `*` before it (in a dataclass: kw_only=True)."
@@ -296,6 +309,8 @@ KINDS: Mapping[str, str] = {
 }
 """What a plugin can add, in listing order: singular and plural."""
 
+SUMMARIES = {"recipe": "summary", "study": "question", "pretrained": "summary"}
+"""The kinds that are files, each with the key of a file's one-line summary."""
 NETWORK_KINDS = ("generator", "discriminator", "encoder")
 
 SUPPLIED: Mapping[str, int] = {**dict.fromkeys(NETWORK_KINDS, 1), "dataset": 2, "tracker": 1}
@@ -467,9 +482,9 @@ class Registry(Generic[T]):
                 "Names are unique within a kind; rename one.",
             )
         if not isinstance(entry.summary, str) or not entry.summary.strip() or "\n" in entry.summary.strip():
-            raise GanzooError(
-                f"The {entry.kind} '{entry.name}' has no one-line summary.", 'Register it with summary="...".'
-            )
+            key = SUMMARIES.get(entry.kind)
+            remedy = f"Write `{key}: ...` into its file." if key else 'Register it with summary="...".'
+            raise GanzooError(f"The {entry.kind} '{entry.name}' has no one-line summary.", remedy)
         if entry.paper is not None and (not isinstance(entry.paper, str) or not entry.paper.strip()):
             raise GanzooError(
                 f"The {entry.kind} '{entry.name}' has a paper that is not text.", "Give a citation or None."

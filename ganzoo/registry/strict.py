@@ -63,8 +63,10 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def text(self, text: str) -> yaml.ScalarNode:
-        # To YAML, U+0085 ends a line, so unless it is escaped it is read as a space.
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\x85" in text else None)
+        # To YAML, U+0085 ends a line, so unless it is escaped it is read as a space. Other characters that terminals do
+        # not show, such as a narrow space, are escaped there as within quotes.
+        plain = all(character.isprintable() or character == "\n" for character in text)
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
 
 
 _Dumper.add_representer(str, _Dumper.text)
@@ -92,12 +94,23 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise GanzooError(f"{path} is not valid UTF-8 (byte {error.start}).") from error
     except OSError as error:
         raise GanzooError(f"Cannot read {path} ({error.strerror}).") from error
-    value = parse(text, str(path))
+    return parse_mapping(text, str(path))
+
+
+def parse_mapping(text: str, source: str) -> dict[str, Any]:
+    """The mapping of one YAML document; see ``parse``.
+
+    Raises:
+        GanzooError: It is not valid YAML, or not a mapping.
+    """
+    value = parse(text, source)
     if value is None:
-        raise GanzooError(f"{path} is empty.")
+        raise GanzooError(f"{source} is empty.")
     if not isinstance(value, dict):
         found = "list" if isinstance(value, list) else "single value"
-        raise GanzooError(f"{path} must hold a mapping of keys to values, not a {found}.", "Write `key: value` lines.")
+        raise GanzooError(
+            f"{source} must hold a mapping of keys to values, not a {found}.", "Write `key: value` lines."
+        )
     return value
 
 

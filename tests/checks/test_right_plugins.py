@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo import AdversarialLoss, Audio, Dataset, GanzooError, Images, Objective, Phase, Points
-from ganzoo.checks import entries, networks, recipes
+from ganzoo import AdversarialLoss, Audio, Dataset, GanzooError, GaussianPrior, Images, Objective, Phase, Points
+from ganzoo.checks import data_checks, entries, networks, recipes
 from ganzoo.checks.catalogue import CHECKS, PluginCheck, _checks_of
 from ganzoo.checks.entries import CheckFailed
 from ganzoo.cli import authors
+from ganzoo.layers import ConditionalBatchNorm
 from ganzoo.registry.loading import PluginInfo, Zoo, load_zoo
 from ganzoo.registry.registry import Entry
 
@@ -311,3 +312,111 @@ def test_an_invalid_recipe_is_reported_once(zoo, tmp_path):
     entry = Entry("recipe", "bad-mnist", lambda: path, "A recipe", None, "tests", "tests 0")
     plugin = PluginInfo("tests", "tests 0", [entry], "tests")
     assert [check.check for check in _checks_of(plugin, zoo)][-1] == "valid"
+
+
+def checked(kind: str, factory: Any) -> Entry[Any]:
+    return Entry(kind, "mine", factory, "Mine", None, "mine", "mine 1.0")
+
+
+class Late(nn.Module):
+    """Starts with the same images for all labels, and with zeros in its last layer."""
+
+    def __init__(self, spec):
+        super().__init__()
+        self.spec = spec
+        self.first, self.last = nn.Linear(spec.latent, 8), nn.Linear(8, spec.pixels)
+        self.norm = ConditionalBatchNorm(8, max(1, spec.classes))
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, z, label=None):
+        label = torch.zeros(len(z), dtype=torch.int64) if label is None else label
+        return self.last(self.norm(self.first(z), label)).tanh().view(-1, *self.spec.shape)
+
+
+def test_a_network_may_start_from_zeros_and_from_the_same_values_for_all_labels() -> None:
+    entry = checked("generator", Late)
+    for check in (networks.labels, networks.input_gradients, networks.round_trip, networks.odd_shape):
+        check(entry)
+
+
+def squeezing(spec: Any) -> nn.Module:
+    class Squeezing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(spec.pixels, 1)
+
+        def forward(self, images):
+            return self.layer(images.flatten(1)).squeeze()
+
+    return Squeezing()
+
+
+def test_one_image_has_one_logit() -> None:
+    with pytest.raises(CheckFailed, match=r"returns shape \(\), not \(1,\)"):
+        networks.output_shape(checked("discriminator", squeezing))
+
+
+def swapped(spec: Any) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(spec.latent, spec.pixels), nn.Tanh(), nn.Unflatten(1, (spec.channels, spec.width, spec.height))
+    )
+
+
+def test_height_and_width_are_not_the_same() -> None:
+    networks.output_shape(checked("generator", swapped))
+    with pytest.raises(CheckFailed, match=r"returns shape \(2, 3, 34, 21\), not \(2, 3, 21, 34\)"):
+        networks.odd_shape(checked("generator", swapped))
+
+
+def generated(split: str, folder: Path | None) -> Dataset:
+    images = torch.full((16, 1, 4, 4), 0 if split == "train" else 1, dtype=torch.uint8)
+    images[:, 0, 0, 0] = torch.arange(16)
+    return Dataset("mine", split, images, torch.zeros(16, dtype=torch.int64))
+
+
+def mislabelled(split: str, folder: Path | None) -> Dataset:
+    return Dataset("mine", split, torch.zeros(16, 1, 4, 4, dtype=torch.uint8), torch.zeros(16, dtype=torch.int32))
+
+
+def test_an_invalid_dataset_is_none_whose_files_are_missing() -> None:
+    data_checks.without_files(checked("dataset", generated))
+    with pytest.raises(GanzooError, match="labels of type torch.int32"):
+        data_checks.without_files(checked("dataset", mislabelled))
+
+
+def overlapping(split: str, folder: Path | None) -> Dataset:
+    images = torch.arange(100, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+    return Dataset("mine", split, (images[:99] if split == "train" else images[1:]).clone())
+
+
+def test_splits_that_share_most_samples_are_no_splits() -> None:
+    with pytest.raises(CheckFailed, match="has 98 of the 99 samples of its test split in its train split too"):
+        data_checks.without_files(checked("dataset", overlapping))
+
+
+def test_a_prior_draws_n_codes_and_not_one_n_times() -> None:
+    class Repeating(GaussianPrior):
+        def sample(self, n, generator, device):
+            return torch.randn(1, self.dim, generator=generator, device=device).expand(n, -1).clone()
+
+    with pytest.raises(CheckFailed, match="draws one code and repeats it"):
+        data_checks.prior(checked("prior", Repeating))
+
+
+@pytest.mark.parametrize("fault", ["mask", "decomposition"])
+def test_what_waits_for_a_gpu_is_found_without_one(fault: str) -> None:
+    class Waiting(nn.Module):
+        def __init__(self, spec: Any) -> None:
+            super().__init__()
+            self.layer = nn.Linear(spec.pixels, 2)
+
+        def forward(self, images):
+            found = self.layer(images.flatten(1))
+            if fault == "mask":
+                found = found.clone()
+                found[found[:, 0] > 0] = torch.ones(2, device=found.device)
+                return found[:, 0]
+            return found[:, 0] * torch.linalg.svdvals(found).sum()
+
+    with pytest.raises(CheckFailed, match="boolean mask" if fault == "mask" else "waits for the device"):
+        networks.capturable(checked("discriminator", Waiting))

@@ -63,7 +63,8 @@ class Mixture:
         labels = torch.randint(len(self.means), (COUNTS[split],), generator=generator)
         noise = torch.randn(len(labels), 2, generator=generator)
         points = (torch.tensor(self.means)[labels] + self.std * noise) / self.scale
-        names = tuple(f"({x:.3g}, {y:.3g})" for x, y in self.means)
+        # Zero is added so that none is called -0.
+        names = tuple(f"({round(x, 2) + 0:g}, {round(y, 2) + 0:g})" for x, y in self.means)
         return Dataset(self.name, split, points.view(-1, 1, 1, 2), labels, names)
 
 
