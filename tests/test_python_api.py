@@ -38,7 +38,7 @@ def test_recipes_are_found_by_pattern():
 def test_a_recipe_is_changed_by_keywords_and_checked():
     recipe = ganzoo.recipe("vanilla-mnist", train={"images": 1000}, loss="hinge", conditional=False)
     assert (recipe.train.images, recipe.loss.name) == (1000, "hinge")
-    with pytest.raises(GanzooError, match="imagse"):
+    with pytest.raises(GanzooError, match="train has no key 'imagse'. Did you mean 'images'"):
         ganzoo.recipe("vanilla-mnist", train={"imagse": 1000})
 
 

@@ -727,7 +727,7 @@ def test_the_recipe_of_the_documentation_is_one(zoo, tmp_path):
 
 @pytest.mark.parametrize("value", ["[normal]", "{a: 1}"])
 def test_a_prior_whose_name_is_no_text_is_rejected(zoo, value):
-    with pytest.raises(GanzooError, match="prior"):
+    with pytest.raises(GanzooError, match=r": prior\.name must be text, not "):
         load_recipe("vanilla-mnist", zoo, [f"prior.name={value}"])
 
 

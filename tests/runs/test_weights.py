@@ -41,7 +41,7 @@ def command(*arguments):
         patch.setattr(sys, "argv", ["ganzoo", *map(str, arguments)])
         with pytest.raises(SystemExit) as left:
             cli.main()
-    assert not left.value.code
+    return left.value.code or 0
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def source(zoo, tmp_path_factory):
 def card(source, tmp_path_factory):
     """Exported by the command."""
     out = tmp_path_factory.mktemp("zoo") / "tiny-ring.safetensors"
-    command("export", source.path, "--out", out)
+    assert command("export", source.path, "--out", out) == 0
     return out.with_suffix(".json")
 
 
@@ -141,6 +141,21 @@ def test_unknown_and_damaged_ones_are_one_sentence(registered, card, tmp_path):
             load("zoo:damaged")
     finally:
         registered.pretrained.discard("damaged")
+
+
+def test_the_command_begins_with_the_weights_that_it_names(source, tmp_path, capfd):
+    sets = [word for override in SMALL for word in ("--set", override)]
+    begun = ["--init-from", source.path, "--out", tmp_path / "run"]
+    assert command("run", "vanilla-ring", *sets, *begun) == 0
+    run = RunFolder.open(tmp_path / "run")
+    assert run.recipe(load_zoo()).train.init_from.source == str(source.path)
+    for arguments, words in (
+        (("--resume", run.path, "--init-from", source.path), "--init-from begins a new run"),
+        (("--resume", run.path, "--out", tmp_path / "other"), "--out and --resume name two folders"),
+        (("vanilla-grid", "--resume", run.path), "'vanilla-ring', not 'vanilla-grid'"),
+    ):
+        assert command("run", *arguments) == 2
+        assert words in capfd.readouterr().err
 
 
 def first_and_last(run):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -120,10 +121,19 @@ def test_a_malformed_shard_is_refused_before_anything_is_written(call, tmp_path)
 
 
 def test_submitted_jobs_are_json(call, monkeypatch, tmp_path):
-    monkeypatch.setattr("ganzoo.studies.slurm.submit", lambda *given: ["7_0", "7_1"])
+    given = []
+    monkeypatch.setattr("ganzoo.studies.slurm.submit", lambda *what: given.append(what) or ["7_0", "7_1"])
     places = ["--results", tmp_path / "results", "--work", tmp_path / "work"]
-    code, out, _ = call("study", "run", "losses", "--launcher", "slurm", "--workers", 2, "--json", *places)
+    arguments = ["study", "run", "losses", "--launcher", "slurm", "--workers", "2", "--slurm", "partition=gpu"]
+    arguments += ["--slurm", "account=00123", "--slurm=mem_gb=4", "--retry", "--json", *map(str, places)]
+    monkeypatch.setattr(sys, "argv", ["ganzoo", *arguments])
+    code, out, _ = call(*arguments)
     assert (code, json.loads(out)) == (0, {"jobs": ["7_0", "7_1"]})
+    ((command, workers, parameters, folder),) = given
+    # What a worker runs: the same command, without submitting others, wherever it starts.
+    assert command == ["study", "run", "losses", "--retry", "--json", *map(str, places)]
+    assert (workers, folder) == (2, tmp_path / "work" / "slurm")
+    assert parameters == {"partition": "gpu", "account": "00123", "mem_gb": 4}
 
 
 def test_a_row_may_train_longer_in_one_setting_and_nothing_does_in_small(write, zoo):

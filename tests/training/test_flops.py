@@ -51,12 +51,19 @@ def test_phases_count_by_how_often_they_run(zoo, mnist):
     assert seldom == pytest.approx(DISCRIMINATOR_TURN + GENERATOR_TURN / 4)
 
 
+def test_phases_count_by_their_part_of_the_training(zoo, mnist):
+    late = counted(zoo, mnist, "phases.generator={begin: 0.5}")
+    assert late == pytest.approx(DISCRIMINATOR_TURN + GENERATOR_TURN / 2)
+
+
 def test_a_penalty_on_gradients_counts_with_its_second_derivatives_and_a_lazy_one_by_its_share(zoo, mnist):
-    always, lazy = (counted(zoo, mnist, f"regularizers=[{{name: r1, every_steps: {every}}}]") for every in (1, 8))
+    every = "regularizers=[{{name: r1, every_steps: {}}}]"
+    always, lazy, lazier = (counted(zoo, mnist, every.format(steps)) for steps in (1, 8, 16))
     plain = DISCRIMINATOR_TURN + GENERATOR_TURN
     # Its forward pass, its gradient, and the gradients of both with respect to the weights: three forwards at least.
     assert always - plain > 3 * DISCRIMINATOR
-    assert plain < lazy < plain + (always - plain)
+    assert plain < lazy < always
+    assert lazy - plain == pytest.approx(2 * (lazier - plain))
 
 
 def test_columns_are_of_the_dataset_s_types(zoo, mnist, monkeypatch):

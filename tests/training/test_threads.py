@@ -192,6 +192,7 @@ class Killed(Exception):
 
 
 def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeypatch):
+    monkeypatch.setattr("ganzoo.training.device.available_cores", lambda *_: 2)
     zoo = load_zoo()
     recipe = load_recipe("vanilla-mnist", zoo, [*TINY, "train.precision=fp32"])
     seen: dict[str, list[int]] = {"whole": [], "broken": []}

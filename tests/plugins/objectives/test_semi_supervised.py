@@ -198,6 +198,7 @@ def test_the_paper_s_networks() -> None:
 def test_weights_have_a_fixed_norm_and_outputs_begin_with_a_variance_of_one(mnist_test: ImageDataset) -> None:
     discriminator = semi_supervised.Discriminator(Spec((1, 28, 28), UniformPrior(dim=100)))
     x = mnist_test.images.flatten(1) / 255
+    assert sum(isinstance(layer, semi_supervised.NormalisedLinear) for layer in discriminator.layers) == 5
     for layer in discriminator.layers:
         with torch.no_grad():
             x = layer(x)
