@@ -51,9 +51,9 @@ def summary(benchmarks: Iterable[tuple[Facts, Times]]) -> list[str]:
     ]
 
 
-STEPS = ("training", "engine", "precision", "images/s", "quartiles", "GFLOP/s", "of the largest matrix product's")
+STEPS = ("training", "engine", "precision", "images/s", "quartiles", "GFLOP/s", "of the fastest matrix product's")
 SCORES = ("after a short training", "score", "mean", "sd", "real-vs-real", "seeds", "images", "seconds")
-PEERS = ("against", "recipe", "precision", "images/s", "theirs", "times the images/s", "times the FLOP/s")
+PEERS = ("against", "recipe", "ours in", "images/s", "theirs", "times the images/s", "times the FLOP/s")
 OTHERS = ("besides", "images/s", "quartiles")
 
 

@@ -89,7 +89,7 @@ SEEDS = (
 )
 CAUTION = (
     "Recipes train for different lengths, and many a setting was chosen by these very scores, so small differences and "
-    "ranks mean little."
+    "ranks mean little. Other programs may have run beside a training, so neither do small differences of time."
 )
 
 FULL = {
