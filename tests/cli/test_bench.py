@@ -46,3 +46,23 @@ def test_exclude_leaves_out_more_than_those_for_gpus(taken, zoo):
     assert taken("*-gpu", "--exclude", "sagan-*") == [
         entry.name for entry in zoo.recipes if entry.name.endswith("-gpu") and not entry.name.startswith("sagan-")
     ]
+
+
+@pytest.mark.parametrize("command", [("bench", "vanilla-ring"), ("study", "run", "ring", "--quick")], ids=str)
+def test_options_reach_the_worker(command, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(Bench, "run", lambda self, jobs: seen.append(self.settings) or [])
+    places = ["--results", str(tmp_path / "results"), "--work", str(tmp_path / "work")]
+    given = {
+        (): {"force": False, "retry": False, "parallel": 1, "extra": ()},
+        ("--force",): {"force": True, "retry": False},
+        ("--retry", "--jobs", "2"): {"force": False, "retry": True, "parallel": 2},
+        ("--data-dir", "data"): {"extra": ("--data-dir", "data")},
+    }
+    if command[0] == "study":
+        given["--weights-dir", str(tmp_path / "weights")] = {"weights": tmp_path / "weights", "any_hardware": True}
+    for words, wanted in given.items():
+        CliRunner().invoke(app, [*command, *words, *places])
+        assert {name: getattr(seen[-1], name) for name in wanted} == wanted
+        assert seen[-1].work == tmp_path / "work"
+    assert len(seen) == len(given)

@@ -108,14 +108,17 @@ def test_further_signals_during_saving_do_no_harm(tmp_path: Path) -> None:
     endless = [option.replace("train.images=256", "train.images=100000000") for option in SMALL]
     command = [*RUN, "vanilla-ring", *endless, "--out", str(run)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not list(run.glob("checkpoints/*.safetensors")):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.05)
-        # Apart from each other, as signals that are pending together count as one.
-        while process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.005)
-        process.communicate()
+        try:
+            while not list(run.glob("checkpoints/*.safetensors")):
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.05)
+            # Apart from each other, as signals that are pending together count as one.
+            while process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.005)
+            process.communicate()
+        finally:
+            process.kill()  # nothing else would end it after a timeout of this test
     # The last of them may come when Python no longer handles signals.
     assert process.returncode in (143, -signal.SIGTERM)
     shown = max(int(checkpoint.stem) for checkpoint in run.glob("checkpoints/*.safetensors"))

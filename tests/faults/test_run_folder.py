@@ -55,11 +55,13 @@ def test_a_second_process_learns_who_holds_the_lock_and_a_kill_releases_it(run, 
         "with RunFolder.open(sys.argv[1]).claimed():\n    print('held', flush=True)\n    time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", hold, run], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(GanzooError, match=f"process {holder.pid} on .* is training in"):
-            resume(run, zoo, overrides=["train.images=128"])
-        assert RunFolder.open(run).checkpoint().state["images"] == 64  # reading goes on
-        holder.kill()
+        try:
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(GanzooError, match=f"process {holder.pid} on .* is training in"):
+                resume(run, zoo, overrides=["train.images=128"])
+            assert RunFolder.open(run).checkpoint().state["images"] == 64  # reading goes on
+        finally:
+            holder.kill()
     assert resume(run, zoo, overrides=["train.images=128"]).info["images"] == 128
 
 
