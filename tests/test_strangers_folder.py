@@ -462,11 +462,12 @@ def test_a_plugins_summary_and_its_error_do_not_steer_the_terminal(tmp_path):
 
 @pytest.mark.parametrize("protocol", [{}, {"n_real": STEERING, "n_fake": None, "dataset": 3}, {STEERING: STEERING}])
 def test_scores_of_any_protocol_and_name_are_shown_after_training(protocol, sent, tmp_path):
+    assert ganzoo("run", "--resume", sent, cwd=tmp_path).returncode == 0
     RunFolder.open(sent).append_score(
         {"metric": STEERING, "value": 1.0, "floor": 0.5, "weights": "[/x]", "images": 64, "seconds": 1.0}
         | {"protocol": protocol}
     )
-    done = ganzoo("run", "--resume", sent, cwd=tmp_path)
+    done = ganzoo("run", "--resume", sent, "--set", "evaluate.samples=60", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert unsteered(done)
     assert "not stated" in done.stderr

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api import reading
-from ganzoo.errors import MOST_LISTED, GanzooError, foreign_code, nearest
+from ganzoo.errors import GanzooError, foreign_code, nearest
 from ganzoo.evaluation.requests import written
 from ganzoo.reproducibility import preserved_global_state
 
@@ -306,7 +306,7 @@ def _function(what: str) -> Callable[[int, int], Any]:
             attribute = getattr(found, name, missing)
         if attribute is missing:
             known = [other for other in vars(found) if not other.startswith("_")] if hasattr(found, "__dict__") else []
-            hint = nearest(name, known) if len(known) <= MOST_LISTED else "Check its spelling."
+            hint = nearest(name, known, listing=f"dir({module})")
             raise GanzooError(f"The module '{module}' has no '{path}'.", hint)
         found = attribute
     if not callable(found):

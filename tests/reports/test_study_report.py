@@ -151,7 +151,7 @@ def test_a_claim_that_waits_is_told_without_scores_and_numbers_of_seeds(made, zo
     text = html(made.found, waits, [()] * 3, 3, made.path.parent, zoo)
     assert "r1 against baseline on fid@mnist-cnn, few: It waits for all runs. <span" in text
     assert "r1 against baseline on fid@mnist-cnn, few: 4" in made.path.read_text()
-    assert "| – | – | Someone 2019 |" in index([replace(made, verdicts=waits, views=[()] * 3)])
+    assert "| – | – | Someone 2019 |" in index([replace(made, verdicts=waits, views=[()] * 3)], zoo)
 
 
 def test_training_times_are_those_of_runs_that_ended_well(written, made):
@@ -221,7 +221,7 @@ def test_only_tables_scroll_sideways(visit, made, width, scheme):
 def test_the_index_says_the_verdicts_and_somebody_elses_file_is_left_alone(made, zoo, tmp_path):
     index = (made.path.parent / "README.md").read_text()
     assert "| **holds** | &lt;script&gt;" in index
-    assert "`ganzoo study run helps`" in index
+    assert "`ganzoo study run helps.yaml`" in index
     results = shutil.copytree(made.path.parent, tmp_path / "results")
     page = results / made.path.name
     page.write_text("mine")
