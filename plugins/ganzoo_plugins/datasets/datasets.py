@@ -11,6 +11,7 @@ import shutil
 import sys
 from contextlib import redirect_stdout
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +21,7 @@ from filelock import FileLock
 
 from ganzoo import Dataset, GanzooError, Register, Split, cache_folder, hookimpl, open_regular, read_idx
 from ganzoo_plugins.datasets.image_folder import image_folder
-from ganzoo_plugins.datasets.mnist.archive import intact, unpack
+from ganzoo_plugins.datasets.mnist.archive import SHA256, intact, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,6 +141,11 @@ def _read_idx(
     if images.dim() != 3 or numbers.dim() != 1:
         reason = f"{len(images.shape)} and {len(numbers.shape)} axes instead of 3 and 1"
         raise _damaged(name, raw, reason, downloaded)
+    # MNIST's relatives have files of the same names.
+    content = bytes((0, 0, 8, 1)) + len(numbers).to_bytes(4, "big") + numbers.numpy().tobytes()
+    if name != "mnist" and sha256(content).hexdigest() == SHA256.get(files[1]):
+        sentence = f"The files in {raw} are those of dataset 'mnist', not of '{name}'."
+        raise GanzooError(sentence, f"Name the folder with the files of {name}.")
     images, labels = images.unsqueeze(1), numbers.long() - first_label
     return Dataset(name, split, images, labels, tuple(classes))
 

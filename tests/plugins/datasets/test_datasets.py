@@ -561,3 +561,11 @@ def zipped(folder: Path) -> Path:
         for file in folder.rglob("*.png"):
             archive.write(file, file.relative_to(folder))
     return path
+
+
+@pytest.mark.parametrize(("dataset", "name"), [(fashion_mnist, "fashion-mnist"), (kmnist, "kmnist")])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_digits_are_no_clothes_and_no_hiragana(raw, dataset, name, split):
+    """All three have files of the same names, and a folder of MNIST's may well be called `raw`."""
+    with pytest.raises(GanzooError, match=f"are those of dataset 'mnist', not of '{name}'"):
+        dataset(split, raw)
