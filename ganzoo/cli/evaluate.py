@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -329,6 +330,7 @@ def _score_run(what: Path, given: Arguments) -> tuple[RunFolder, list[Record]]:
 
 def _score_pictures(what: str, given: Arguments) -> list[Record]:
     """The scores of pictures from a folder, a file or a function."""
+    from ganzoo.config.loading import OWN_PICTURES
     from ganzoo.evaluation.evaluate import evaluate as evaluate_images
     from ganzoo.evaluation.image_io import call, is_function, read_pictures
     from ganzoo.evaluation.requests import parse_metrics
@@ -339,8 +341,13 @@ def _score_pictures(what: str, given: Arguments) -> list[Record]:
         raise GanzooError(f"{what} is not a run, so it has no '{given.weights}' weights.", "Leave --weights out.")
     if given.checkpoint != "last":
         raise GanzooError(f"{what} is not a run, so it has no checkpoints.", "Leave --checkpoint out.")
-    zoo = load_zoo()
-    dataset = zoo.datasets.get(given.dataset or DATASET).name
+    zoo, named = load_zoo(), given.dataset or DATASET
+    if named == OWN_PICTURES or (named not in zoo.datasets and os.path.isdir(named)):  # noqa: PTH112 - False if too long
+        raise GanzooError(
+            f"--dataset takes a registered dataset, and {named} stands for pictures of your own.",
+            "In Python, ganzoo.evaluate(images, metrics, dataset=...) compares with any images.",
+        )
+    dataset = zoo.datasets.get(named).name
     metrics = given.metric_names((HEADLINE,), dataset, zoo)
     parse_metrics(metrics, zoo)  # a misspelt name is refused before a function spends minutes on drawing
     function, n = is_function(what), given.samples or SAMPLES

@@ -461,3 +461,14 @@ def test_numbers_are_never_cut(monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "2513\N{EN DASH}2603" in out
     assert "\N{HORIZONTAL ELLIPSIS}" not in out
+
+
+@pytest.mark.parametrize("dataset", ["image-folder", "."])
+def test_pictures_of_ones_own_are_compared_with_in_python(app, here, dataset):
+    with pytest.raises(GanzooError, match=r"stands for pictures of your own\. In Python, ganzoo\.evaluate"):
+        invoke(app, "eval", "cli_noise:noise", "--dataset", dataset)
+
+
+def test_a_folder_called_as_a_dataset_is_not_in_its_way(app, here):
+    (here / "mnist").mkdir()
+    invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 100, "--dataset", "mnist")
