@@ -220,14 +220,10 @@ class Range(Section):
             found = low + position * (high - low)
         if self.integer:
             return min(int(self.high), max(int(self.low), round(found)))
-        # Three digits of what varies: of the value itself, or of its distance from an end.
-        return min(self.high, max(self.low, float(f"{found:.3g}"))) if self.log else self._rounded(found)
-
-    def _rounded(self, found: float) -> float:
-        assert self.low is not None
-        assert self.high is not None
+        # Three digits: of the value itself, or of the range's width.
         digits = 2 - math.floor(math.log10(self.high - self.low))
-        return min(self.high, max(self.low, round(found, digits)))
+        rounded = float(f"{found:.3g}") if self.log else round(found, digits)
+        return min(self.high, max(self.low, rounded))
 
 
 class Search(Section):
