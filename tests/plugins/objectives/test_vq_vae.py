@@ -43,7 +43,7 @@ class Exponential(Prior):
     width = 6
 
     def sample(self, n, generator, device):
-        raise NotImplementedError
+        return torch.empty(n, 6, device=device).exponential_(generator=generator)
 
 
 def test_a_prior_whose_codes_would_not_become_uniform_numbers_is_refused() -> None:
