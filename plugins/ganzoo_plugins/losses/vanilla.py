@@ -1,4 +1,4 @@
-"""The original GAN, and the variant of its generator's loss that everyone uses.
+"""The original GAN, and the variant of its generator loss that everyone uses.
 
 Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661. Equation 1:
 
