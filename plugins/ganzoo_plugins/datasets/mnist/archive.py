@@ -24,7 +24,7 @@ SHA256 = {
 """Digests of the four raw files, by name."""
 
 LARGEST = 50_000_000
-"""A limit in bytes, above the size of all four files."""
+"""A limit in bytes that none of the four files exceeds."""
 
 
 def intact(path: Path, *, zipped: bool = False) -> bool:
