@@ -22,7 +22,7 @@ from ganzoo_plugins.networks import dcgan, mlp
 
 
 class Encoder(nn.Module):
-    """From images (n, c, h, w) to codes (n, latent), by way of features that other heads may share.
+    """From images (n, c, h, w) to codes (n, latent), via features that other heads can share.
 
     Args:
         spec: Image, latent and class sizes.
