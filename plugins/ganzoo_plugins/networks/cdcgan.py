@@ -1,7 +1,7 @@
 """The conditional DCGAN of the authors' own experiment on MNIST.
 
 Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
-Networks", arXiv:1511.06434, section 8.1, where a nearest-neighbour classifier that has seen only the digits of a
+Networks", arXiv:1511.06434. In section 8.1, a nearest-neighbour classifier that has seen only the digits of a
 conditional GAN is tested on real ones. The paper does not describe the networks; these follow the authors' code
 (``train_cond_dcgan.py``). Unlike the paper's networks for larger images, they have fully connected layers, and every
 layer receives the label y again, appended to vectors as columns and to feature maps as constant maps:
