@@ -134,7 +134,7 @@ def test_pictures_beside_classes_are_refused_and_hidden_files_ignored(photos):
     (photos / "._0.png").write_bytes(b"left by a Mac")
     assert len(image_folder("train", None, path=str(photos))) == 18
     draw(photos / "old" / "0.png", (0, 0, 0))
-    with pytest.raises(GanzooError, match=r"holds pictures beside the subfolder old\."):
+    with pytest.raises(GanzooError, match=r"has pictures next to the subfolder old\."):
         image_folder("train", None, path=str(photos))
 
 

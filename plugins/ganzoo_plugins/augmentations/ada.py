@@ -1,4 +1,4 @@
-"""ADA: augmentation whose probability follows how much the discriminator overfits.
+"""ADA: augmentation with a probability that follows how much the discriminator overfits.
 
 Karras, Aittala, Hellsten, Laine, Lehtinen & Aila 2020, "Training Generative Adversarial Networks with
 Limited Data", arXiv:2006.06676. Every transformation is applied to each image with probability p. Section 3,
@@ -9,15 +9,16 @@ equation 1:
 is 0 when D does not overfit and 1 when it has memorised the training set. Every ``interval`` batches, p goes up if r_t
 exceeds the target and down if it is below, at a speed that takes it from 0 to 1 in ``images`` real images (500,000); it
 stays within [0, 1] (in the authors' code it may exceed 1). D_train is the logit of training images, which is positive
-where D says real; the rule means nothing for a critic without such a zero (Wasserstein).
+where D classifies them as real; the rule is meaningless for a critic without such a zero point (Wasserstein).
 
 From the authors' default pipeline, ``bgc`` (blitting, geometry and colour of appendix B), this module takes what makes
 sense for small grey images: translation by N(0, 0.125²) of the size, scaling by 2^N(0, 0.2²), rotation, brightness
 N(0, 0.2²), and contrast 2^N(0, 0.5²). Two more from the appendix are options, off by default as in ``bgc``: ``noise``
-of deviation |N(0, 0.1²)|, and ``cutout`` of half the size. All geometry is resampled once, bilinearly with reflected
-borders, without the paper's wavelet filters. Flips are off by default, and rotation is limited to 15° instead of 180°:
-a mirrored digit is not a digit and an upside-down 6 is a 9, so at a large p wrong digits would leak into G. Not here:
-rotation by 90° and translation by whole pixels, anisotropic scaling, luma flip, hue and saturation, the filter bank.
+of deviation |N(0, 0.1²)|, and ``cutout`` of half the size. All geometric transformations share one resampling,
+bilinear with reflected borders, without the paper's wavelet filters. Flips are off by default, and rotation is limited
+to 15° instead of 180°: a mirrored digit is not a digit and an upside-down 6 is a 9, so at a large p wrong digits would
+leak into G. Not implemented: rotation by 90° and translation by whole pixels, anisotropic scaling, luma flip, hue and
+saturation, and the filter bank.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class ADA(Augmentation):
     """Random geometry, brightness and contrast, each with an adaptive probability.
 
     Args:
-        target: The r_t that adapting p aims for.
-        images: Real images in which p can go from 0 to 1.
+        target: The r_t that p is adapted towards.
+        images: Number of real images in which p can go from 0 to 1.
         interval: Batches over which r_t is averaged.
         start: Initial p.
         p: A fixed probability, or a schedule of it as in R3GAN (arXiv:2501.05441), instead of the adaptive one.
@@ -107,7 +108,7 @@ class ADA(Augmentation):
         return images
 
     def warp(self, images: Tensor) -> Tensor:
-        """Rotate, scale, flip and translate. Images that none of these change keep their pixels exactly."""
+        """Rotate, scale, flip and translate. Images to which none of these apply keep their exact pixels."""
         angle = (2 * torch.rand(len(images), device=images.device) - 1) * self.rotation * self.chosen(images)
         scale = self.sometimes(images, 0.2).exp2()
         mirror = 1 - 2.0 * (self.chosen(images) & self.chosen(images, 0.5)) if self.flip else torch.ones_like(scale)
@@ -135,7 +136,7 @@ class ADA(Augmentation):
 @hookimpl
 def register_augmentations(register: Register[Augmentation]) -> None:
     """The adaptive pipeline."""
-    register("ada", ADA, summary="Augmentation as strong as the discriminator overfits", paper=PAPER)
+    register("ada", ADA, summary="Augmentation that grows as the discriminator overfits", paper=PAPER)
 
 
 @hookimpl

@@ -5,17 +5,17 @@ arXiv:2006.10738. Equations 4 and 5:
 
     L_D = E_x[f_D(-D(T(x)))] + E_z[f_D(D(T(G(z))))]        L_G = E_z[f_G(-D(T(G(z))))]
 
-T is a policy of the paper's three parts, each drawn anew for each image (appendix A and the authors' code):
+T is a policy of the paper's three parts, each drawn separately for each image (appendix A and the authors' code):
 
     color        x + U(-0.5, 0.5), then saturation times U(0, 2), then contrast times U(0.5, 1.5)
-    translation  up to 1/8 of the size in each direction; zeros move in
+    translation  up to 1/8 of the size in each direction; zeros fill the gap
     cutout       zeros in a window of half the size, whose centre is anywhere on the image
 
 Sizes are rounded to whole pixels, halves up.
 
 Grey images have no saturation, so for them ``color`` means brightness and contrast. Zero is mid-grey for images in
-[-1, 1], as in the authors' code. It is not MNIST's background, which is welcome: the discriminator can see that an
-image was shifted, so G gains nothing by generating shifted digits.
+[-1, 1], as in the authors' code. MNIST's background is black, so the discriminator can see that an image was shifted,
+and G gains nothing by generating shifted digits.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class DiffAugment(Augmentation):
         self.window = window
 
     def forward(self, images: Tensor) -> Tensor:
-        """T(x), drawn anew for each image (n, c, h, w)."""
+        """T(x), drawn separately for each image (n, c, h, w)."""
         for part in self.policy:
             images = self.apply_part(part, images)
         return images
@@ -86,7 +86,7 @@ class DiffAugment(Augmentation):
 @hookimpl
 def register_augmentations(register: Register[Augmentation]) -> None:
     """The paper's policy."""
-    register("diffaugment", DiffAugment, summary="Random colour, translation and cutout of all images", paper=PAPER)
+    register("diffaugment", DiffAugment, summary="Random colour, translation and cutout on all images", paper=PAPER)
 
 
 @hookimpl

@@ -7,7 +7,7 @@ Generative Adversarial Networks", arXiv:1701.04862, section 3. D is shown
     x + σε  and  G(z) + σε',    ε, ε' ~ N(0, I)
 
 so that the two distributions overlap and D cannot be perfect. Both papers anneal σ without specifying how; here it
-falls linearly to zero over ``images`` real images. Noisy images may leave [-1, 1]: clamping them would stop the
+falls linearly to zero over ``images`` real images. Noisy images may leave [-1, 1], because clamping them would stop the
 gradient in the black background.
 """
 
@@ -26,7 +26,7 @@ PAPER = "Sønderby et al. 2017, Amortised MAP Inference for Image Super-resoluti
 
 
 class InstanceNoise(Augmentation):
-    """Gaussian noise on all images that the discriminator sees, fading out.
+    """Gaussian noise that fades out, on all images that the discriminator sees.
 
     Args:
         level: Initial σ; images are in [-1, 1].
@@ -52,7 +52,7 @@ class InstanceNoise(Augmentation):
 @hookimpl
 def register_augmentations(register: Register[Augmentation]) -> None:
     """Annealed noise."""
-    register("instance-noise", InstanceNoise, summary="Gaussian noise on all images that fades out", paper=PAPER)
+    register("instance-noise", InstanceNoise, summary="Gaussian noise that fades out, on all images", paper=PAPER)
 
 
 @hookimpl

@@ -6,7 +6,7 @@ Mirza & Osindero 2014, "Conditional Generative Adversarial Nets", arXiv:1411.178
 
 The label is a one-hot vector, appended to the latent code in G and to the image in D: ``conditioning: concat``, the
 default of ``mlp``, ``dcgan`` and ``sngan-resnet``. Fakes get the labels of the batch's real images. The paper maps z
-and y through separate hidden layers before it joins them, and has maxout units in D; here the first layer gets both.
+and y through separate hidden layers before joining them, and uses maxout units in D; here the first layer gets both.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""Plain GANs to compare methods with: the non-saturating loss on each family of networks, and nothing else.
+"""Plain GANs to compare methods with: only the non-saturating loss, on each family of networks.
 
 Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 3. D minimises
 E[softplus(-D(x))] + E[softplus(D(G(z)))], G minimises E[softplus(-D(G(z)))].
 
-A method's score says little without the score of the same networks, trained without the method by the same optimizer on
-as many images. These recipes provide that score. Each has the networks, the optimizers (without ``lazy_scaling``, which
-is for lazy penalties), the batch size, the moving average and the length of its family's recipe, but no penalty, no
-spectral normalisation and no augmentation. ``baseline-mlp-mnist`` has what most MLP recipes share; a recipe's own
-prior, optimizer, critic steps or length may differ. Two families need no extra baseline, because their recipe is
-already plain: ``dcgan-mnist``, and ``cgan-mnist`` for MLPs that get labels.
+A method's score says little without the score of the same networks trained without the method, by the same optimizer
+and on as many images. These recipes provide that score. Each has the networks, the optimizers (without
+``lazy_scaling``, which is for lazy penalties), the batch size, the moving average and the length of its family's
+recipe, but no penalty, no spectral normalisation and no augmentation. ``baseline-mlp-mnist`` has the settings that most
+MLP recipes share; the prior, optimizer, critic steps or length of a recipe may differ. Two families need no extra
+baseline, because their recipe is already plain: ``dcgan-mnist``, and ``cgan-mnist`` for MLPs that get labels.
 """
 
 from __future__ import annotations

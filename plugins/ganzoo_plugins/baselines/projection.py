@@ -4,7 +4,7 @@ Miyato & Koyama 2018, "cGANs with Projection Discriminator", arXiv:1802.05637, e
 
     D(x, y) = v_yᵀ φ(x) + ψ(φ(x))
 
-which is the form of the optimal D if p(y | x) is a softmax of features. A recipe sets it with
+which is the form of the optimal D if p(y | x) is a softmax of features. A recipe selects it with
 ``conditioning: projection`` on a discriminator (``layers.Head``), and can use any loss. G gets the label through
 conditional batch normalisation (``conditioning: batch-norm``), as in the paper.
 """

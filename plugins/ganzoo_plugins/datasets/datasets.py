@@ -1,8 +1,8 @@
 """Datasets: MNIST from the package, others through torchvision, and folders of pictures.
 
-``folder`` is the user's ``--data-dir``. If it is given, the files must be there already; if not, they are downloaded
-into ganzoo's cache once, by one process at a time. Nothing here unpickles. torchvision takes a second to import, so
-each function imports what it needs.
+``folder`` is the user's ``--data-dir``. If it is given, the files must already be there; if not, they are downloaded
+into ganzoo's cache once, by one process at a time. Nothing here loads a pickle. torchvision takes a second to import,
+so each function imports what it needs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def mnist(split: Split, folder: Path | None) -> Dataset:
     """Handwritten digits, 60,000 and 10,000 of 28x28, from the package.
 
     Raises:
-        GanzooError: The files in ``folder`` are not MNIST's: scores on others must not bear its name.
+        GanzooError: The files in ``folder`` are not MNIST's. Scores on other images must not carry its name.
     """
     files = _idx_files("train" if split == "train" else "t10k")
     if folder is None:
@@ -58,7 +58,7 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 def fashion_mnist(split: Split, folder: Path | None) -> Dataset:
     """Pictures of clothing, 60,000 and 10,000 of 28x28.
 
-    Read from ``folder``, from Debian's package ``dataset-fashion-mnist``, or downloaded; .gz files as they are.
+    Read from ``folder`` or from Debian's package ``dataset-fashion-mnist``, or downloaded; .gz files are read directly.
     """
     from torchvision.datasets import FashionMNIST
 
@@ -81,7 +81,7 @@ def emnist(split: Split, folder: Path | None, *, part: Emnist = "balanced") -> D
     Args:
         split: ``"train"`` or ``"test"``.
         folder: The user's ``--data-dir``, or None.
-        part: Which of EMNIST's own divisions.
+        part: Which of EMNIST's own subsets.
     """
     from torchvision.datasets import EMNIST
 
@@ -111,7 +111,7 @@ def _idx_dataset(
 def _idx_folder(
     name: str, source: Callable[..., Any], files: Sequence[str], folder: Path | None, place: str, remedy: str = ""
 ) -> Path:
-    """Where the files are, zipped or not: in the user's folder, or in the cache, downloaded if need be."""
+    """Where the files are, zipped or not: in the user's folder, or in the cache, downloaded if necessary."""
     if folder is not None:
         return _locate(name, folder, (place, "raw", "."), files)
     fetch = partial(source, download=True)
@@ -119,7 +119,7 @@ def _idx_folder(
 
 
 def _holds(folder: Path, files: Sequence[str], endings: Sequence[str] = ("", ".gz")) -> bool:
-    """Whether a folder has all files, each as it is or as .gz."""
+    """Whether a folder has all files, each uncompressed or as .gz."""
     return all(any((folder / f"{file}{ending}").is_file() for ending in endings) for file in files)
 
 
@@ -133,7 +133,7 @@ def _read_idx(
     *,
     downloaded: bool = False,
 ) -> Dataset:
-    # Not torchvision's dataset classes: those would load a processed .pt file, if the folder has one.
+    # Not through torchvision's dataset classes, which would load a processed .pt file if the folder has one.
     try:
         images, numbers = (read_idx(raw / file) for file in files)
     except GanzooError as error:
@@ -141,7 +141,7 @@ def _read_idx(
     if images.dim() != 3 or numbers.dim() != 1:
         reason = f"{len(images.shape)} and {len(numbers.shape)} axes instead of 3 and 1"
         raise _damaged(name, raw, reason, downloaded)
-    # MNIST's relatives have files of the same names.
+    # MNIST's relatives have files with the same names.
     content = bytes((0, 0, 8, 1)) + len(numbers).to_bytes(4, "big") + numbers.numpy().tobytes()
     if name != "mnist" and sha256(content).hexdigest() == SHA256.get(files[1]):
         sentence = f"The files in {raw} are those of dataset 'mnist', not of '{name}'."
@@ -153,8 +153,8 @@ def _read_idx(
 def cifar10(split: Split, folder: Path | None) -> Dataset:
     """Small colour photographs, 50,000 and 10,000 of 32x32.
 
-    Read from the binary version of its files: torchvision's reader unpickles the Python version, and a pickle
-    may run anything.
+    Read from the binary version of its files: torchvision's reader unpickles the Python version, and a pickle can
+    run any code.
     """
     place, archive = "cifar-10-batches-bin", "cifar-10-binary.tar.gz"
     files = [f"data_batch_{part}.bin" for part in range(1, 6)] if split == "train" else ["test_batch.bin"]
@@ -190,9 +190,9 @@ def _downloaded(
     remedy: str = "",
     endings: Sequence[str] = ("", ".gz"),
 ) -> Path:
-    """The folder ``place`` of a dataset's cache with all files, which one process at a time downloads.
+    """The folder ``place`` in a dataset's cache, with all files; one process at a time downloads them.
 
-    torchvision writes under the final names. So that a killed process leaves no half file there, ``fetch`` makes
+    torchvision writes under the final names. So that a killed process leaves no partial file there, ``fetch`` creates
     ``place`` in a temporary folder, and its files are then moved.
     """
     cache = cache_folder(name)
@@ -201,7 +201,7 @@ def _downloaded(
         return folder
     try:
         with FileLock(cache / ".download.lock"):
-            for left in cache.glob(".download-*"):  # by killed processes: nobody else holds the lock
+            for left in cache.glob(".download-*"):  # by killed processes: no other process holds the lock
                 shutil.rmtree(left, ignore_errors=True)
             if not _holds(folder, files, endings):
                 # Standard output is for JSON, and torchvision prints.
@@ -221,7 +221,7 @@ def _downloaded(
 def _locate(
     name: str, folder: Path, places: Sequence[str], files: Sequence[str], endings: Sequence[str] = ("", ".gz")
 ) -> Path:
-    """The first place inside a folder that has all files."""
+    """The first of the places inside a folder that has all files."""
     for place in places:
         if _holds(folder / place, files, endings):
             return folder / place
@@ -271,4 +271,4 @@ def register_datasets(register: Register[Dataset]) -> None:
         summary="small photographs, 32x32 colour, 10 classes",
         paper="Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images",
     )
-    register("image-folder", image_folder, summary="pictures of your own, subfolders being classes")
+    register("image-folder", image_folder, summary="your own pictures; subfolders are classes")

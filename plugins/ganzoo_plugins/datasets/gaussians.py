@@ -7,17 +7,18 @@ grid: Srivastava et al. 2017, "VEEGAN: Reducing Mode Collapse in GANs using Impl
 arXiv:1705.07761, section 4.1: 25 Gaussians on a 5x5 grid, with the numbers that Lin et al. 2018, "PacGAN",
 arXiv:1712.04086, give: means (-4 + 2i, -4 + 2j), standard deviation 0.05.
 
-Both are judged as VEEGAN does. With d_k the distance to the mean of mode k, a sample belongs to the nearest mode where
+Both are judged as in VEEGAN. With d_k the distance to the mean of mode k, a sample belongs to the nearest mode if
 d_k <= 3σ, and to none otherwise. Hence the logits
 
     l_k = -d_k² / (2σ²)  where d_k <= 3σ,  -inf elsewhere
 
-whose softmax is the posterior over modes. ``modes`` counts those that have a sample, ``quality`` is the share of
+whose softmax is the posterior over modes. ``modes`` counts the modes that have a sample; ``quality`` is the share of
 samples that belong to one. In the plane a Gaussian has exp(-9/2) of its mass beyond 3σ: real points have a quality of
-0.9889, and a generator above that draws too close to the means.
+0.9889, and a generator with a higher one draws too close to the means.
 
-Generators draw within [-1, 1], so the planes are scaled down, by 2.5 and 5; features are in the papers' units again.
-Unrolled GAN's authors draw new points for every batch; here, as in PacGAN's code, there is a training set of 100,000.
+Generators draw within [-1, 1], so the planes are scaled down, by 2.5 (ring) and 5 (grid); features are in the papers'
+units. Unrolled GAN's authors draw new points for every batch; here, as in PacGAN's code, there is a fixed training set
+of 100,000 points.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ GRID_PAPER = "Srivastava et al. 2017, VEEGAN, arXiv:1705.07761"
 COUNTS: dict[Split, int] = {"train": 100_000, "test": 10_000}
 SEEDS: dict[Split, int] = {"train": 0, "test": 1}
 FARTHEST = 3.0
-"""Standard deviations from a mode within which a sample belongs to it."""
+"""A sample within this many standard deviations of a mode belongs to it."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ class Mixture:
 
     Attributes:
         name: The registered name of the dataset and of the extractor.
-        means: One (x, y) a mode.
+        means: One (x, y) for each mode.
         std: Standard deviation in each direction.
-        scale: The side of the plane that generators draw on, halved: what they call 1.
+        scale: Half the side of the plane that generators draw on: the coordinate that they output as 1.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Mixture:
         labels = torch.randint(len(self.means), (COUNTS[split],), generator=generator)
         noise = torch.randn(len(labels), 2, generator=generator)
         points = (torch.tensor(self.means)[labels] + self.std * noise) / self.scale
-        # Zero is added so that none is called -0.
+        # Adding zero turns -0 into 0.
         names = tuple(f"({round(x, 2) + 0:g}, {round(y, 2) + 0:g})" for x, y in self.means)
         return Dataset(self.name, split, points.view(-1, 1, 1, 2), labels, names)
 
@@ -85,7 +86,7 @@ def grid(split: Split, folder: Path | None) -> Dataset:
 
 
 class NearestMode(Extractor):
-    """Which mode of a mixture a point belongs to, if to any."""
+    """Which mode of a mixture a point belongs to, if any."""
 
     mixture: ClassVar[Mixture]
     means: Tensor
@@ -99,21 +100,21 @@ class NearestMode(Extractor):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the means, the standard deviation and what is near."""
+        """SHA-256 of the mixture and of ``FARTHEST``."""
         return sha256(repr((self.mixture, FARTHEST)).encode()).hexdigest()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the points lie, and which modes they are near to.
+        """Where the points are, and which modes they are near.
 
         Args:
             images: float32 (n, 1, 1, 2), 1 being ``mixture.scale``.
 
         Returns:
-            The points (n, 2) in the paper's units; logits (n, modes), -inf for modes that are farther than three
-            standard deviations.
+            The points (n, 2) in the paper's units; logits (n, modes), -inf for modes that are more than three standard
+            deviations away.
 
         Raises:
-            GanzooError: They are no points in the plane.
+            GanzooError: The images are not points in the plane.
         """
         if images.dtype != torch.float32 or images.shape[1:] != self.shape:
             shape = "x".join(map(str, images.shape))
@@ -128,7 +129,7 @@ class NearestMode(Extractor):
 
 
 class RingModes(NearestMode):
-    """Which of the ring's eight modes a point belongs to, if to any."""
+    """Which of the ring's eight modes a point belongs to, if any."""
 
     mixture = RING
     domains = ("ring",)
@@ -136,7 +137,7 @@ class RingModes(NearestMode):
 
 
 class GridModes(NearestMode):
-    """Which of the grid's 25 modes a point belongs to, if to any."""
+    """Which of the grid's 25 modes a point belongs to, if any."""
 
     mixture = GRID
     domains = ("grid",)
@@ -152,9 +153,9 @@ def register_datasets(register: Register[Dataset]) -> None:
 
 @hookimpl
 def register_extractors(register: Register[Extractor]) -> None:
-    """Add what tells their modes apart."""
-    register("ring", RingModes, summary="The ring's mode within three standard deviations", paper=GRID_PAPER)
-    register("grid", GridModes, summary="The grid's mode within three standard deviations", paper=GRID_PAPER)
+    """Add the extractors that tell their modes apart."""
+    register("ring", RingModes, summary="The ring's mode, if within three standard deviations", paper=GRID_PAPER)
+    register("grid", GridModes, summary="The grid's mode, if within three standard deviations", paper=GRID_PAPER)
 
 
 @hookimpl

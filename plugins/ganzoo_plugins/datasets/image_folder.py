@@ -24,25 +24,25 @@ if TYPE_CHECKING:
     Picture = Path | ZippedFile
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""File name endings of pictures, the same as torchvision's."""
+"""File name extensions of pictures, the same as torchvision's."""
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 
 SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
-"""What people call the parts of a dataset, in lower case."""
+"""Common names of the splits of a dataset, in lower case."""
 
 MOST_ENTRIES = 10_000_000
-"""Files and folders below the folder of a class."""
+"""The most files and folders allowed below the folder of a class."""
 
 LARGEST_NATIVE, LARGEST_AUTO = 128, 64
-"""``size: auto`` leaves pictures of one size as they are up to the first, and scales the others to the second at most:
-what a network learns without a data centre."""
+"""``size: auto`` leaves pictures of equal size unchanged up to the first limit, and scales all others to at most the
+second: sizes that a network can learn without a data centre."""
 
 GREY = ("1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 """Pillow's modes without colour."""
 
 LEAST_OF_16_BITS = 2**12
-"""16-bit pictures that are all darker than this hold 12 bits or fewer, and would be nearly black."""
+"""If all 16-bit pictures are darker than this, they hold 12 bits or fewer, and would be nearly black."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,20 +55,20 @@ def image_folder(
     size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] | None = None,
     channels: Literal[1, 3, "auto"] = 3,
 ) -> Dataset:
-    """The user's own pictures; subfolders are classes. Transparent ones are laid on white.
+    """The user's own pictures; subfolders are classes. Transparent pictures are put on a white background.
 
     Args:
-        split: ``"train"`` or ``"test"``: the subfolders of these names, or else nine tenths and one tenth.
+        split: ``"train"`` or ``"test"``: the subfolders of these names, otherwise nine tenths and one tenth of all.
         folder: The user's ``--data-dir``, which ``path`` is relative to, or None.
-        path: Folder of pictures, or of one folder of pictures for each class; or a zip archive of either, which may
-            have folders around everything.
-        size: Height and width that pictures are scaled and cropped to; None where all have one size already. ``auto``
-            leaves small pictures of one size as they are, and makes squares of the others, as large as all of them
-            allow: 64, 32, 16 or 8.
-        channels: 1 for grey, 3 for colour; ``auto`` is 1 where no picture has a colour mode.
+        path: Folder of pictures, or of one folder of pictures for each class; or a zip archive of either, in which
+            everything may be inside an outer folder.
+        size: Height and width that pictures are scaled and cropped to; None if all have the same size already. ``auto``
+            leaves small pictures of equal size as they are, and makes all others square, as large as all of them allow:
+            64, 32, 16 or 8.
+        channels: 1 for grey, 3 for colour; ``auto`` is 1 if no picture has a colour mode.
 
     Raises:
-        GanzooError: There is no picture, or one cannot be read, or they differ in size; or subfolders are named like
+        GanzooError: There are no pictures, or one cannot be read, or they differ in size; or subfolders are named like
             splits, but are not ``train`` and ``test``.
     """
     root = Path(path).expanduser() if folder is None else folder / path
@@ -104,7 +104,7 @@ def image_folder(
         if not chosen:
             raise GanzooError(
                 f"{root} has no pictures for '{split}'.",
-                "It takes at least ten pictures to make a training and a test split.",
+                "A training and a test split need at least ten pictures.",
             )
         images = _stack([files[index] for index in chosen], size, channels, split)
     kept = torch.tensor([labels[index] for index in chosen]) if classes else None
@@ -112,7 +112,7 @@ def image_folder(
 
 
 def _check_classes(root: Path, classes: Sequence[str]) -> None:
-    """Refuse classes that are splits, and names that no JSON file of a run could hold."""
+    """Refuse class names that are names of splits, and names that a run's JSON files cannot hold."""
     if classes and all(name.lower() in SPLIT_NAMES for name in classes):
         raise GanzooError(
             f"Subfolders of {root} are named like splits, not like classes: {', '.join(classes)}.",
@@ -125,14 +125,14 @@ def _check_classes(root: Path, classes: Sequence[str]) -> None:
 
 @cache  # a dataset is loaded several times; one warning is enough
 def _warn_unused(root: Path, *folders: str) -> None:
-    """Name the splits beside ``train`` and ``test``: nothing reads them."""
+    """Warn about splits other than ``train`` and ``test``, which are not read."""
     for name in folders:
         if name not in SPLITS and name.lower() in SPLIT_NAMES:
             logger.warning("%s is not read: ganzoo takes validation images from train.", root / name)
 
 
 def _without_outer_folder(archive: ZippedFiles) -> dict[tuple[str, ...], str]:
-    """The archive's pictures by the parts of their paths, without hidden ones and without folders around them all."""
+    """The archive's pictures by the parts of their paths, without hidden ones or folders that enclose them all."""
     # Some Windows programs write backslashes, against the format's rules.
     pictures = [name for name in archive.names if name.lower().endswith(ENDINGS)]
     named = {PurePosixPath(name.replace("\\", "/")).parts: name for name in pictures}
@@ -147,7 +147,7 @@ def _without_outer_folder(archive: ZippedFiles) -> dict[tuple[str, ...], str]:
 def _zipped(
     archive: ZippedFiles, named: dict[tuple[str, ...], str], split: Split | None
 ) -> tuple[list[Picture], list[int], tuple[str, ...]]:
-    """As ``_pictures``, of an archive."""
+    """Like ``_pictures``, for an archive."""
     if split is not None:
         named = {parts[1:]: name for parts, name in named.items() if parts[0] == split and len(parts) > 1}
     # In the order of ``_pictures``, so that a folder and its archive are divided alike.
@@ -160,27 +160,27 @@ def _zipped(
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a name is of what systems and tools leave beside pictures."""
+    """Whether a name belongs to the files and folders that systems and tools leave next to pictures."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def _beside(root: Path, classes: Sequence[str]) -> GanzooError:
     return GanzooError(
-        f"{root} holds pictures beside the subfolder{'s' if len(classes) > 1 else ''} {', '.join(classes[:3])}"
+        f"{root} has pictures next to the subfolder{'s' if len(classes) > 1 else ''} {', '.join(classes[:3])}"
         f"{', ...' if len(classes) > 3 else ''}.",
-        "Subfolders are classes: move every picture into one, or the subfolders elsewhere.",
+        "Subfolders are classes: move every picture into one, or move the subfolders elsewhere.",
     )
 
 
 def _common(files: Sequence[Picture]) -> tuple[int | None, bool]:
-    """The size that suits all pictures (None: the one that they have), and whether none has colour. Reads headers."""
+    """The size that suits all pictures (None: their own), and whether none has colour. Reads only headers."""
     from PIL.TiffImagePlugin import TiffImageFile
 
     sizes, grey = set(), True
     for file in files:
         with open_picture(file) as picture:
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the camera was held upright
-            # Pillow's newer versions turn the size of a TIFF themselves, older ones do not; its tags are never turned.
+            # Newer versions of Pillow swap the size of a turned TIFF, older ones do not; its tags are never swapped.
             stored = (picture.tag_v2[256], picture.tag_v2[257]) if isinstance(picture, TiffImageFile) else picture.size
             sizes.add(stored[::-1] if turned else stored)
             grey = grey and picture.mode in GREY
@@ -191,7 +191,7 @@ def _common(files: Sequence[Picture]) -> tuple[int | None, bool]:
 
 
 def _refuse_odd(root: Path) -> None:
-    """A path that no system has: with a NUL in it, or too long."""
+    """Refuse a path that no system accepts: one with a NUL in it, or one that is too long."""
     try:
         root.stat()
     except (OSError, ValueError) as error:
@@ -199,7 +199,7 @@ def _refuse_odd(root: Path) -> None:
 
 
 def _pictures(folder: Path) -> tuple[list[Picture], list[int], tuple[str, ...]]:
-    """Files, labels and class names; no class names where there are no subfolders.
+    """Files, labels and class names; no class names if there are no subfolders.
 
     The order is that of torchvision's ImageFolder, whose own search follows links in circles.
     """
@@ -226,7 +226,7 @@ def _pictures(folder: Path) -> tuple[list[Picture], list[int], tuple[str, ...]]:
 
 
 def _files(folder: Path, *, into_subfolders: bool = True) -> list[Picture]:
-    """Everything below a folder whose name says that it is a picture, folder by folder."""
+    """All files below a folder that have a picture's extension, folder by folder."""
     found: list[tuple[str, str]] = []
     waiting, seen = [str(folder)], 0
     while waiting:
@@ -258,7 +258,7 @@ def _share(count: int, split: Split) -> list[int]:
 
 
 def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3], split: Split) -> Tensor:
-    """All pictures as uint8 (n, channels, h, w); their headers have said before that they fit into memory."""
+    """All pictures as uint8 (n, channels, h, w), after a check that they fit into memory."""
     from PIL import ImageOps
     from PIL.Image import Resampling
     from torchvision.transforms.functional import pil_to_tensor
@@ -275,7 +275,7 @@ def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3], 
             ImageOps.exif_transpose(picture, in_place=True)
             if picture.mode == "F" or (picture.mode == "I" and picture.format == "TIFF"):
                 raise GanzooError(
-                    f"The picture {file} has 32 bits per channel, and no level is agreed to be white.",
+                    f"The picture {file} has 32 bits per channel, and there is no agreed level for white.",
                     "Convert it to 8 or 16 bits.",
                 )
             if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off instead of scale
@@ -293,7 +293,7 @@ def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3], 
         if pixels.shape != stacked.shape[1:]:
             raise _of_another_size(file, upright.size, files[0], (stacked.shape[3], stacked.shape[2]))
         stacked[index] = pixels
-    if split == "train" and 0 <= brightest < LEAST_OF_16_BITS:  # the few of a test split may be dark by chance
+    if split == "train" and 0 <= brightest < LEAST_OF_16_BITS:  # the few in a test split may be dark by chance
         raise GanzooError(
             f"The 16-bit pictures of {what} are nearly black: their brightest level is {brightest:,} of 65,535.",
             "Scale them to the full 16 bits, or convert them to 8 bits.",
@@ -302,7 +302,7 @@ def _stack(files: Sequence[Picture], size: int | None, channels: Literal[1, 3], 
 
 
 def _opaque(picture: Image) -> Image:
-    """A picture of 8 bits per channel without transparency, on white."""
+    """A picture with 8 bits per channel, with white behind its transparent parts."""
     from PIL import Image
 
     if not picture.has_transparency_data:

@@ -1,7 +1,7 @@
-"""Datasets that were given in Python: ``ganzoo.train(recipe, dataset=images)``.
+"""Datasets given in Python: ``ganzoo.train(recipe, dataset=images)``.
 
-The name stands in the recipe of such a run, so that its folder says what it was trained on. The images themselves are
-the caller's, and have to be passed again to resume it.
+The recipe of such a run contains the name ``in-memory``, so that the run's folder shows what it was trained on. The
+images themselves belong to the caller, who has to pass them again to resume the run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ganzoo import Dataset, GanzooError, Register, Split, hookimpl
 
 
 def in_memory(split: Split, folder: Path | None) -> Dataset:
-    """Nothing: the images were given in Python.
+    """Always an error: the images were given in Python.
 
     Raises:
         GanzooError: Always.
@@ -26,4 +26,4 @@ def in_memory(split: Split, folder: Path | None) -> Dataset:
 @hookimpl
 def register_datasets(register: Register[Dataset]) -> None:
     """The name."""
-    register("in-memory", in_memory, summary="Images that were given in Python")
+    register("in-memory", in_memory, summary="Images given in Python")

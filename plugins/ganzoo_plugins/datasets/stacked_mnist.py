@@ -1,7 +1,7 @@
-"""Stacked MNIST: 1,000 known modes, to see how many of them a generator loses.
+"""Stacked MNIST: 1,000 known modes, to count how many of them a generator loses.
 
 Metz et al. 2017, "Unrolled Generative Adversarial Networks", arXiv:1611.02163, section 3.3.1: three digits, drawn at
-random from MNIST, are the red, green and blue channel of one image. Each combination of three digits is a mode. A
+random from MNIST, are the red, green and blue channels of one image. Each combination of three digits is a mode. A
 classifier reads each channel of a generated image; ``modes`` counts the combinations that appear, and ``kl`` is
 KL(generated modes || uniform) in nats, as in Srivastava et al. 2017, "VEEGAN", arXiv:1705.07761, section 4.2.
 
@@ -10,10 +10,10 @@ channels, mode 100r + 10g + b has the logit
 
     l_r[r] + l_g[g] + l_b[b]
 
-which is its log-probability where the channels are independent. The counts, 128,000 images to train on and 26,000 to
-judge by, are those of VEEGAN's experiments; train images are made of MNIST's train digits alone, and test images of its
-test digits. MNIST's own digits are not equally frequent, and 26,000 samples do not hit 1,000 modes evenly: real images
-have a small ``kl`` themselves.
+which is its log-probability if the channels are independent. The counts, 128,000 images to train on and 26,000 to judge
+by, are those of VEEGAN's experiments; training images contain only MNIST's training digits, and test images only its
+test digits. MNIST's digits are not equally frequent, and 26,000 samples do not hit 1,000 modes evenly, so even real
+images have a small ``kl``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def stacked_mnist(
 
 
 class StackedMnistCnn(Extractor):
-    """The MNIST classifier, reading each channel by itself."""
+    """The MNIST classifier, which reads each channel separately."""
 
     shape = (3, 28, 28)
     width = 3 * MnistCnn.width
@@ -83,7 +83,7 @@ class StackedMnistCnn(Extractor):
         Raises:
             GanzooError: The images have another shape or type.
         """
-        # Checked here, since the classifier sees channels: three grey images look to it like one of three channels.
+        # Checked here: the classifier sees single channels, so three grey images look to it like one colour image.
         if images.dtype != torch.uint8 or images.shape[1:] != self.shape:
             shape = "x".join(map(str, images.shape))
             raise GanzooError(

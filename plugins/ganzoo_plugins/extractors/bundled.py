@@ -1,4 +1,4 @@
-"""What the extractors of 28x28 grey images share: their weights ship with the package, and they never resample."""
+"""The base of the extractors of 28x28 grey images: their weights ship with the package, and they never resample."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Bundled(Extractor):
     """An extractor of images uint8 (n, 1, 28, 28), with weights from a file.
 
     Attributes:
-        name: What error messages call it.
-        made_by: The module that makes the weights, as ``python -m`` takes it.
+        name: Its name in error messages.
+        made_by: The module that makes the weights, to run with ``python -m``.
     """
 
     name: ClassVar[str]
@@ -28,7 +28,7 @@ class Bundled(Extractor):
     shape = (1, 28, 28)
 
     def read_weights(self, weights: Path) -> None:
-        """Take the weights of a safetensors file, for evaluation alone.
+        """Load the weights of a safetensors file, for evaluation only.
 
         Raises:
             GanzooError: The file is missing or not this network's.
@@ -42,7 +42,7 @@ class Bundled(Extractor):
                 f"Install ganzoo-bench again, or train them: `python -m {self.made_by}`.",
             ) from error
         self._digest = sha256(content).hexdigest()
-        # Twice as fast on a CPU, where this runs inside trainings.
+        # Twice as fast on a CPU, where this runs during training.
         convert_conv2d_weight_memory_format(self.eval().requires_grad_(False), torch.channels_last)
 
     @property

@@ -1,24 +1,25 @@
-"""The second judge of small grey images: what an autoencoder needs to draw them again, learned without labels.
+"""The second judge of small grey images: what an autoencoder needs to reconstruct them, learned without labels.
 
-A classifier's features hardly vary within a class, so specks, thick strokes and a lack of variety within a class cost
-next to nothing in them. An autoencoder has to keep whatever is drawn. Each depth of this one gives the image back
-through a decoder of its own, so that the first layer keeps edges and grain, and the last one shapes. The features are
+A classifier's features hardly vary within a class, so specks, thick strokes and a lack of variety within a class barely
+change them. An autoencoder has to keep everything that an image shows. Each layer of this one reconstructs the image
+through its own decoder, so that the first layer keeps edges and grain, and the last one shapes. The features are
 
 - the 32 outputs of the last layer,
-- for each channel of the two layers before it, the mean over the image, and that of its square,
-- how many of the pixels have each of sixteen greys, softly.
+- for each channel of the two layers before it, the means of its values and of their squares over the image,
+- a soft histogram: the share of pixels at each of sixteen grey levels.
 
-Fréchet distances see them through a projection. Coordinates of equal variance make small directions count, but would
-see what no person does. A Fréchet distance looks at means and covariances, so what an invisible change does to it is,
-to first order, due to two things: the mean m of the features' differences d, and the part of d that follows linearly
-from the features f, of second moment P = C' S^-1 C with C = cov(f, d) and S = cov(f). Both count as variance: the
-projection's columns v solve S v = a (S + N) v for the largest a, where N sums ``MEAN_WEIGHT`` m m' and
-``LINEAR_WEIGHT`` P over shifts of a tenth of a pixel and noise of two levels, and are scaled to v' (S + N) v = 1. A
-mean then costs no more than 1/``MEAN_WEIGHT``. Values up to 16 are black and those from 240 on white.
+Fréchet distances are computed on a projection of them. Scaling every direction to equal variance would let small ones
+count, but would also register changes that no person sees. A Fréchet distance depends on means and covariances, so to
+first order an invisible change affects it in two ways: through the mean m of the features' differences d, and through
+the part of d that depends linearly on the features f, with second moment P = C' S^-1 C, where C = cov(f, d) and
+S = cov(f). Both are counted as variance: the projection's columns v solve S v = a (S + N) v for the largest a, where N
+sums ``MEAN_WEIGHT`` m m' and ``LINEAR_WEIGHT`` P over shifts of a tenth of a pixel and noise of two grey levels, and
+are scaled to v' (S + N) v = 1. The mean of such a change then costs no more than 1/``MEAN_WEIGHT``. Grey levels up to
+16 are treated as black, and those from 240 as white.
 
-The weights are fitted to training images alone, without labels and without validation images, by
-``python -m ganzoo_plugins.extractors.mnist_ae_training --dataset mnist --out FOLDER``. How they were chosen among
-others: docs/metrics.md.
+The weights are fitted only to training images, without labels and without validation images, by
+``python -m ganzoo_plugins.extractors.mnist_ae_training --dataset mnist --out FOLDER``. docs/metrics.md explains how
+these features were chosen.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ from ganzoo import Extractor, Register, hookimpl
 from ganzoo_plugins.extractors.bundled import Bundled
 
 BLACK, WHITE = 16, 240
-"""Levels up to the one are black, from the other on white: nobody tells them apart."""
+"""Levels up to the first are treated as black, and from the second as white: people cannot tell them apart."""
 FIRST, SECOND, LAST = 16, 32, 32
 """Channels of the two convolutions, and outputs of the last layer."""
 GREYS = 16
 DIRECTIONS = 48
-"""Columns of the projection: the bias of a Fréchet distance grows with their square."""
+"""Columns of the projection: the bias of a Fréchet distance grows with the square of their number."""
 
 
 def clean(images: Tensor) -> Tensor:
@@ -48,7 +49,7 @@ def clean(images: Tensor) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """From cleaned images (n, 1, 28, 28) to what each depth keeps."""
+    """From cleaned images (n, 1, 28, 28) to the outputs of each layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,11 +110,11 @@ class Autoencoder(Bundled):
 
 
 def features(encoder: Encoder, images: Tensor) -> Tensor:
-    """What an encoder says of images (n, 1, 28, 28), uint8 or float from 0 to 255, and their greys: (n, 144)."""
+    """Features (n, 144) of images (n, 1, 28, 28), uint8 or float from 0 to 255: the encoder's, and grey levels."""
     cleaned = clean(images)
     first, second, last = encoder(cleaned)
     pooled = [moment.mean((2, 3)) for depth in (first, second) for moment in (depth, depth.square())]
-    # A pixel between two greys counts for both; black ones are what remains.
+    # A pixel between two grey levels counts towards both; black is left out, since the shares add up to one.
     steps = cleaned.flatten(1) * GREYS
     greys = [(1 - (steps - grey).abs()).clamp(min=0).mean(1, keepdim=True) for grey in range(1, GREYS + 1)]
     return torch.cat([last, *pooled, *greys], 1)

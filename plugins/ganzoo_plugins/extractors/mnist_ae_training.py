@@ -1,7 +1,7 @@
 """Fit ``mnist-ae`` or ``fashion-mnist-ae``: ``python -m ganzoo_plugins.extractors.mnist_ae_training --out FOLDER``.
 
-Only training images are used, without their labels, and none that ``dataset.validation`` sets apart. Everything is
-drawn from one seed: the same machine and torch release give the same file, byte for byte.
+Only training images are used, without their labels, and without those that ``dataset.validation: 10000`` holds out.
+Everything is drawn from one seed: the same machine and torch release give the same file, byte for byte.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ VALIDATION = 10_000
 BATCH = 128
 EPOCHS = 8
 LR = 3e-3
-# The order of sums, and so the digest, depends on it.
+# The order of summation, and so the digest, depends on it.
 THREADS = 1
 MEAN_WEIGHT, LINEAR_WEIGHT = 3000.0, 1000.0
-"""How much more than real variation what nobody sees counts: its mean, and what follows from the features."""
+"""Weights of invisible changes relative to real variation: of their mean, and of what depends on the features."""
 SHIFT, NOISE = 0.1, 2.0
-"""What nobody sees: pixels, and levels' standard deviation."""
+"""Invisible changes: a shift in pixels, and the standard deviation of noise in grey levels."""
 
 
 def decoders() -> nn.ModuleList:
-    """From each depth back to the image; thrown away afterwards."""
+    """From each layer back to the image; discarded after training."""
 
     def back(channels: int) -> nn.ConvTranspose2d:
         return nn.ConvTranspose2d(channels, 1, 6, stride=2, padding=2)
@@ -52,13 +52,13 @@ def decoders() -> nn.ModuleList:
 
 
 def train(images: Tensor, *, epochs: int = EPOCHS, seed: int = 0, report: Callable[[str], None] = print) -> bytes:
-    """Fit an autoencoder and its projection, and give back the weights file.
+    """Fit an autoencoder and its projection, and return the weights file.
 
     Args:
         images: Training images, uint8 (n, 1, 28, 28).
         epochs: How often each image is shown.
         seed: Seed of the initial weights and the order.
-        report: Called after each epoch with a line that gives the squared errors of the three depths.
+        report: Called after each epoch with a line that gives the squared errors of the three decoders.
 
     Returns:
         The content of a safetensors file for ``Autoencoder``.
@@ -97,8 +97,8 @@ def directions(encoder: Encoder, images: Tensor) -> Tensor:
     """The projection that ``mnist_ae``'s docstring defines, (width, DIRECTIONS) float32.
 
     Args:
-        encoder: A fitted one.
-        images: Training images, uint8 (n, 1, 28, 28); what nobody sees is done to the first 10,000.
+        encoder: A fitted encoder.
+        images: Training images, uint8 (n, 1, 28, 28); the invisible changes are made to the first 10,000.
     """
 
     def of(some: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def directions(encoder: Encoder, images: Tensor) -> Tensor:
 
     real = of(images)
     covariance = real.T.cov()
-    # Channels that are never active would divide by zero.
+    # Channels that are never active would cause a division by zero.
     ridge = 1e-7 * covariance.trace() / len(covariance) * torch.eye(len(covariance), dtype=torch.float64)
     first = images[:10_000].float()
     noise = NOISE * torch.randn(first.shape, generator=torch.Generator().manual_seed(0))
@@ -126,19 +126,19 @@ def directions(encoder: Encoder, images: Tensor) -> Tensor:
 
 
 def moved(images: Tensor, x: float, y: float) -> Tensor:
-    """Float images (n, 1, h, w), all shifted by so many pixels to the right and down, by cubic splines: no blur."""
+    """Float images (n, 1, h, w), shifted x pixels to the right and y down, with cubic splines to avoid blur."""
     from scipy import ndimage  # slow to import, and only training needs it
 
     return torch.from_numpy(ndimage.shift(images.numpy(), (0, 0, y, x), order=3))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fit one, write its weights, and print their digest."""
+    """Fit an extractor, write its weights, and print their digest."""
     parser = argparse.ArgumentParser(description="Fit the extractor mnist-ae or fashion-mnist-ae.")
     parser.add_argument("--out", type=Path, required=True, help="the folder for DATASET-ae-DIGEST.safetensors")
     parser.add_argument("--dataset", choices=DATASETS, default="mnist")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="how often each image is shown")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and order")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights and the order of images")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(THREADS)
     begun = time.perf_counter()

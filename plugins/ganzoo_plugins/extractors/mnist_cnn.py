@@ -1,8 +1,8 @@
 """The judge of MNIST digits: features of a small classifier at native 28x28, for Fréchet distances.
 
-A digit is never resampled or tiled to RGB, so what is measured is the digit. The features are the 128
-outputs of the last hidden layer after its ReLU, right before the class logits, which is where FID takes the
-features of Inception from (Heusel et al. 2017, arXiv:1706.08500).
+A digit is never resampled or tiled to RGB, so the measurement is of the digit itself. The features are the 128 outputs
+of the last hidden layer after its ReLU, right before the class logits, the same place where FID takes Inception's
+features (Heusel et al. 2017, arXiv:1706.08500).
 
 The weights of ``mnist-cnn`` are trained on all 60,000 training images and those of ``fashion-mnist-cnn`` on the 50,000
 that are not validation images, by ``python -m ganzoo_plugins.extractors.mnist_cnn_training --out FILE``. Each layer's
@@ -82,7 +82,7 @@ class MnistCnn(Bundled):
 
 
 class FashionMnistCnn(MnistCnn):
-    """The same network as a classifier of Fashion-MNIST's clothes.
+    """The same network as a classifier of Fashion-MNIST's clothing.
 
     Args:
         weights: A file that the training script wrote; by default the one in the package.

@@ -1,8 +1,8 @@
 """Train the weights of ``mnist-cnn``: ``python -m ganzoo_plugins.extractors.mnist_cnn_training --out FILE``.
 
-``--dataset fashion-mnist`` trains those of ``fashion-mnist-cnn``. Only training images are used: all 60,000 digits, and
-of the clothes the 50,000 that are no validation images. Everything is drawn from one seed: the same machine and torch
-release give the same file, byte for byte.
+``--dataset fashion-mnist`` trains those of ``fashion-mnist-cnn``. Only training images are used: all 60,000 digits, or
+the 50,000 images of clothing that are not validation images. Everything is drawn from one seed: the same machine and
+torch release give the same file, byte for byte.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 VALIDATION = 10_000
-"""How many training images of clothes are left out: those that recipes are tuned on."""
+"""How many training images of clothing are left out: those that recipes are tuned on."""
 BATCH = 250
 EPOCHS = {"mnist": 24, "fashion-mnist": 22}
-# The order of sums, and so the digest, depends on it.
+# The order of summation, and so the digest, depends on it.
 THREADS = {"mnist": 2, "fashion-mnist": 1}
 
 
@@ -44,14 +44,14 @@ def train(
     mirrored: bool = False,
     report: Callable[[str], None] = print,
 ) -> bytes:
-    """Train a classifier, and give back its weights file.
+    """Train a classifier, and return its weights file.
 
     Args:
         images: Training images, uint8 (n, 1, 28, 28).
         labels: Their classes, int64 (n,).
         epochs: How often each image is shown.
         seed: Seed of the initial weights, the order and the distortions.
-        mirrored: Whether half of the images are mirrored, and the others distorted half as much: a shoe stays a shoe.
+        mirrored: Whether to mirror half of the images and to halve all distortions: a mirrored shoe is still a shoe.
         report: Called after each epoch with a line that gives the loss.
 
     Returns:
@@ -87,7 +87,7 @@ def _loss(network: nn.Module, batch: Tensor, target: Tensor) -> Tensor:
 
 
 def _decayed(network: nn.Module) -> list[dict[str, object]]:
-    """Weight decay for the weights, none for biases and normalisation."""
+    """Weight decay for the weights, but none for biases and normalisation."""
     parameters = list(network.parameters())
     return [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 5e-4},
@@ -108,12 +108,12 @@ def _epoch(
 
 
 def distort(images: Tensor, generator: torch.Generator, amount: float = 1.0) -> Tensor:
-    """Turn, scale, shear and shift each image a little, differently.
+    """Rotate, scale, shear and shift each image a little, independently of the others.
 
     Args:
         images: (n, 1, h, w) in [0, 1].
         generator: Where the distortions are drawn from.
-        amount: Of all of them, 1 being what digits bear.
+        amount: Strength of all distortions; 1 is what digits tolerate.
 
     Returns:
         Images of the same shape, channels last.
@@ -166,7 +166,7 @@ def folded(network: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def accuracy(network: MnistCnn, images: Tensor, labels: Tensor) -> float:
-    """Share of images (n, 1, 28, 28) that are given their own class, 0 to 1."""
+    """Share of images (n, 1, 28, 28) that are classified correctly, 0 to 1."""
     logits = [network(batch)[1] for batch in images.chunk(20)]
     return torch.cat(logits).argmax(1).eq(labels).double().mean().item()
 
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the safetensors file to write")
     parser.add_argument("--dataset", choices=THREADS, default="mnist")
     parser.add_argument("--epochs", type=int, help="how often each image is shown")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and distortions")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights, order and distortions")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(THREADS[chosen.dataset])
     digits = chosen.dataset == "mnist"

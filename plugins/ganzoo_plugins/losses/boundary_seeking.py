@@ -1,4 +1,4 @@
-"""Boundary-seeking GAN, in its form for continuous data.
+"""Boundary-seeking GAN, for continuous data.
 
 Hjelm et al. 2018, "Boundary-Seeking Generative Adversarial Networks", arXiv:1702.08431. D's loss is the original GAN's.
 For the optimal D, D/(1 - D) is the density ratio of data to fakes, which is 1 where the two agree. So G moves its fakes
@@ -7,14 +7,14 @@ to D's decision boundary (section 3, "continuous variables"):
     min_G  1/2 E_z[(log D(G(z)) - log(1 - D(G(z))))²]
 
 With D = σ(s), the difference of logs is the logit s itself, so the loss is E[s²]/2. It has no exponential that could
-overflow, and its gradient in s grows with the distance from the boundary, on either side.
+overflow, and its gradient with respect to s grows with the distance from the boundary, on either side.
 
 The authors' code for images has two more variants. By default it squares s - log Z, where log Z is a moving average of
-the batch's log E[e^s], so that G seeks the level where the ratio, divided by its mean over fakes, is 1. The
-other is the cross-entropy of σ(s) with a target of 1/2, softplus(-s) + s/2. Neither is here.
+the batch's log E[e^s], so that G seeks the level where the ratio, divided by its mean over fakes, is 1. The other is
+the cross-entropy of σ(s) with a target of 1/2, softplus(-s) + s/2. Neither is implemented.
 
-Not here: the form for discrete data, the paper's other half. It weights the log-likelihoods of discrete samples by
-their normalised ratios; this zoo's networks generate continuous pixels, which have no such likelihoods.
+Nor is the form for discrete data, the other half of the paper: it weights the log-likelihoods of discrete samples by
+their normalised ratios, and this zoo's networks generate continuous pixels, which have no such likelihoods.
 """
 
 from __future__ import annotations

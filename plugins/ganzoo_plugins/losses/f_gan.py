@@ -19,8 +19,9 @@ intermediate result overflows; and the v at which the bound equals the divergenc
     total-variation   1/2 ∫ |p - q|     1/2 tanh(v)               t                1/2 tanh(v)            ±∞
 
 g_f is increasing, as section 2.4 requires, so large logits mean real. Beyond an exponent of 20, e^x continues along its
-tangent, because one outlier would overflow a float32; the bound is unchanged unless a density ratio is above e^20 or
-below e^-20. The row "GAN" of the paper's table is this zoo's ``minimax``. Not here: the supplement's other divergences.
+tangent, because otherwise a single outlier could overflow a float32; the bound is unchanged unless a density ratio is
+above e^20 or below e^-20. The row "GAN" of the paper's table is this zoo's ``minimax``. The supplement's other
+divergences are not implemented.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ STEEPEST = 20.0
 
 
 def bounded_exp(exponent: Tensor) -> Tensor:
-    """e^x up to x = 20, and its tangent from there on."""
+    """e^x up to x = 20, and its tangent beyond."""
     return exponent.clamp(max=STEEPEST).exp() * (1 + relu(exponent - STEEPEST))
 
 
@@ -157,7 +158,7 @@ DIVERGENCES = {
 def register_losses(register: Register[AdversarialLoss]) -> None:
     """One for each divergence."""
     for name, (factory, divergence) in DIVERGENCES.items():
-        register(f"f-gan-{name}", factory, summary=f"{divergence}, by its variational bound", paper=PAPER)
+        register(f"f-gan-{name}", factory, summary=f"{divergence}, through its variational bound", paper=PAPER)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""The hinge loss: SNGAN's, SAGAN's and BigGAN's.
+"""The hinge loss of SNGAN, SAGAN and BigGAN.
 
 Introduced by Lim & Ye 2017 ("Geometric GAN", arXiv:1705.02894) and Tran et al. 2017 (arXiv:1702.08896); it became
 standard with Miyato et al. 2018, "Spectral Normalization for Generative Adversarial Networks", arXiv:1802.05957,
@@ -7,7 +7,7 @@ equations 16 and 17, and Brock et al. 2019, BigGAN, arXiv:1809.11096:
     min_D  E_x[max(0, 1 - D(x))] + E_z[max(0, 1 + D(G(z)))]        min_G  -E_z[D(G(z))]
 
 D is the logit. D gets no gradient from an image that it classifies correctly by a margin of 1 or more, while G's
-gradient in a fake's logit is always the same. Spectral normalisation is not part of this module: a recipe sets
+gradient with respect to a fake's logit is constant. Spectral normalisation is not part of this module: a recipe sets
 ``spectral_norm`` on any network.
 """
 

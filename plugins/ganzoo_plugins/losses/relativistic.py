@@ -1,4 +1,4 @@
-"""Relativistic average GANs: does an image look more real than the other kind does on average?
+"""Relativistic average GANs: does an image look more real than the average image of the other kind?
 
 Jolicoeur-Martineau 2018, "The relativistic discriminator: a key element missing from standard GAN", arXiv:1807.00734.
 With C the logit, x real and y = G(z), section 4.2 replaces C by its difference from the mean over the other kind,
@@ -11,9 +11,9 @@ and both players minimise, G with the roles of x and y exchanged (appendix A),
     least squares:  E_x[(c_x - 1)²] + E_y[(c_y + 1)²]
     hinge:          E_x[max(0, 1 - c_x)] + E_y[max(0, 1 + c_y)]
 
-G's loss depends on real images as well, so their logits are computed in its phase too. The authors' code halves each of
-these losses; that only matters beside a penalty. The pairwise form, without averages, is ``relativistic-pairing`` in
-the module r3gan. Not here: the paper's convolutional networks.
+G's loss also depends on real images, so their logits are computed in its phase too. The authors' code halves each of
+these losses, which matters only in combination with a penalty. The pairwise form, without averages, is
+``relativistic-pairing`` in the module r3gan. The paper's convolutional networks are not implemented.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Relativistic(AdversarialLoss):
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         """The same cost with the roles exchanged."""
-        assert real is not None, "pairs is set, so the real logits are always there"
+        assert real is not None, "pairs is set, so the real logits are always given"
         return self.discriminator(fake, real)
 
 

@@ -8,7 +8,7 @@ target is 1/(2n) for every image (equations 6 to 8, with D = -μ):
     L_G = -1/(2n) Σ_B log p(x) = -1/(2n) Σ_B D(x) + log Z
 
 D is the logit. log(2n) is subtracted from both, so that both losses are 0 for an undecided D at any batch size;
-gradients are unchanged. A fake whose probability exceeds 1/(2n) is pushed down again: G aims at equal scores, not at
+gradients are unchanged. A fake whose probability exceeds 1/(2n) is pushed down again: G aims for equal scores, not for
 the highest.
 """
 
@@ -36,7 +36,7 @@ class Softmax(AdversarialLoss):
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         """Target: 1/(2n) for every image."""
-        assert real is not None, "pairs is set, so the real logits are always there"
+        assert real is not None, "pairs is set, so the real logits are always given"
         everything = torch.cat([real, fake])
         return log_mean_exp(everything - everything.mean())
 

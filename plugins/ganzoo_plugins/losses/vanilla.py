@@ -1,4 +1,4 @@
-"""The original GAN, and the variant of its generator's loss that everyone uses.
+"""The original GAN, and the variant of its generator loss that everyone uses.
 
 Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661. Equation 1:
 
@@ -16,8 +16,8 @@ and the generator minimises
 
 The paper's k, the number of D steps per G step, is the recipe's ``phases.discriminator.repeat``; the paper uses k = 1.
 Algorithm 1 draws new codes for G's step. The recipe instead trains G on the fakes that D has just seen
-(``train.share_fakes``), as do the authors' code and most code since; the authors' code updates both players at once,
-whereas here D is updated first. Set ``share_fakes`` to false for k > 1.
+(``train.share_fakes``), as do the authors' code and most code since; the authors' code updates both players
+simultaneously, whereas here D is updated first. Set ``share_fakes`` to false for k > 1.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ The constraint: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", 
     λ E_x̂[(‖∇_x̂ D(x̂)‖₂ - 1)²],    x̂ = εx + (1 - ε)G(z),  ε ~ U(0, 1) for each pair,  λ = 10
 
 The penalty is a separate regularizer, and works with any loss. In a recipe with an augmentation T, the gradient is that
-of D∘T, at points x̂ between unaugmented images. The first paper's weight clipping is the module weight_clipping. Not
-here: the second paper's convolutional and residual networks.
+of D∘T, at points x̂ between unaugmented images. The first paper's weight clipping is in the module weight_clipping. The
+second paper's convolutional and residual networks are not implemented.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     register(
         "wasserstein",
         Wasserstein,
-        summary="Difference of the critic's means on real and fake",
+        summary="Difference between the critic's means on real images and fakes",
         paper=WGAN,
         aliases=("wgan", "wgan-gp", "wgan-lp", "emd"),
     )
@@ -93,7 +93,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "gradient-penalty",
         GradientPenalty,
-        summary="Critic slope of 1 between real and fake images",
+        summary="A critic gradient of norm 1 between real images and fakes",
         paper=WGAN_GP,
         aliases=("gp", "wgan-gp"),
     )

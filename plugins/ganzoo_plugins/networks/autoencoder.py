@@ -1,4 +1,4 @@
-"""Discriminators that are autoencoders: what they reconstruct badly counts as fake.
+"""Autoencoders as discriminators: an image that they reconstruct badly counts as fake.
 
 Zhao, Mathieu & LeCun 2017, "Energy-based Generative Adversarial Network", arXiv:1609.03126, equation 13, and
 Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, section 3.1, judge an image by
@@ -6,10 +6,10 @@ Berthelot, Schumm & Metz 2017, "BEGAN", arXiv:1703.10717, section 3.1, judge an 
     euclidean:  E(x) = ‖x - Dec(Enc(x))‖₂           (EBGAN)
     absolute:   E(x) = mean over pixels of |x - Dec(Enc(x))|     (BEGAN with η = 1)
 
-The logit is -E(x), so large means real, as everywhere, and any loss on logits can be used.
+The logit is -E(x), so a large logit means real, as in the rest of the zoo, and any loss on logits can be used.
 
 The encoder is the trunk of this zoo's ``mlp`` or ``dcgan`` discriminator with a linear layer to the code, and the
-decoder is the generator of the same name. BEGAN's own networks have exponential linear units, subsampling with stride 2
+decoder is the generator of the same name. BEGAN's own networks use exponential linear units, subsampling with stride 2
 and nearest-neighbour upsampling.
 """
 
@@ -67,7 +67,7 @@ class Autoencoder(nn.Module):
 
 
 def with_code(spec: Spec, code: int) -> Spec:
-    """The decoder's spec: its latent variables are the code."""
+    """The decoder's spec, in which the code is the latent vector."""
     return replace(spec, prior=GaussianPrior(dim=code))
 
 
@@ -99,7 +99,7 @@ def convolutional(
 
     Args:
         spec: Image and class sizes.
-        width: Channels of the layers next to the image.
+        width: Channels of the encoder's first layer and of the decoder's last hidden layer.
         code: Width of the code.
         norm: Normalisation of the hidden layers.
         error: How the distance between an image and its reconstruction is measured.
@@ -109,8 +109,8 @@ def convolutional(
 
 
 KINDS: dict[str, tuple[Callable[..., nn.Module], str]] = {
-    "autoencoder-mlp": (fully_connected, "Judges by the error of a fully connected autoencoder"),
-    "autoencoder-dcgan": (convolutional, "Judges by the error of a convolutional autoencoder"),
+    "autoencoder-mlp": (fully_connected, "The reconstruction error of a fully connected autoencoder"),
+    "autoencoder-dcgan": (convolutional, "The reconstruction error of a convolutional autoencoder"),
 }
 
 

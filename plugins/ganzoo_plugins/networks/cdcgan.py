@@ -1,10 +1,10 @@
 """The conditional DCGAN of the authors' own experiment on MNIST.
 
 Radford, Metz & Chintala 2015, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
-Networks", arXiv:1511.06434, section 8.1: a nearest-neighbour classifier that has seen only the digits of a conditional
-GAN is tested on real ones. The paper does not describe the networks; these follow the authors' code
+Networks", arXiv:1511.06434. In section 8.1, a nearest-neighbour classifier that has seen only the digits of a
+conditional GAN is tested on real ones. The paper does not describe the networks; these follow the authors' code
 (``train_cond_dcgan.py``). Unlike the paper's networks for larger images, they have fully connected layers, and every
-layer gets the label y again, appended to vectors as columns and to feature maps as constant maps:
+layer receives the label y again, appended to vectors as columns and to feature maps as constant maps:
 
     G: (z, y) -> 1024 -> (., y) -> 128 x 7 x 7 -> (., y) -> 64 x 14 x 14 -> (., y) -> 1 x 28 x 28
     D: (x, y) -> 64 x 14 x 14 -> (., y) -> 128 x 7 x 7 -> (., y) -> 1024 -> (., y) -> 1
@@ -12,8 +12,8 @@ layer gets the label y again, appended to vectors as columns and to feature maps
 All layers but G's last and D's first and last are batch-normalised; activations are ReLU in G and LeakyReLU(0.2) in D.
 Kernels are 5x5, and weights start from N(0, 0.02²).
 
-What differs: batch normalisation learns scales and shifts, which the paper found better to leave out; layers without it
-have biases, and the authors' have none. Images are in [-1, 1] and G ends in a tanh, where the authors have [0, 1] and a
+Differences: batch normalisation learns scales and shifts, which the paper found better to leave out. Layers without it
+have biases; the authors' have none. Images are in [-1, 1] and G ends in a tanh, where the authors use [0, 1] and a
 sigmoid. If a side is not a multiple of four, D pads with zeros and G crops. The authors' weight decay of 2.5e-5 can be
 set in a recipe.
 """
@@ -33,7 +33,7 @@ HIDDEN = 16
 
 
 def sizes_of(spec: Spec) -> list[tuple[int, int]]:
-    """The image's (height, width), a half and a quarter of it, rounded up."""
+    """(height, width) of the image, then a half and a quarter of it, rounded up."""
     return [(-(-spec.height // step), -(-spec.width // step)) for step in (1, 2, 4)]
 
 
@@ -79,7 +79,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+    """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image and class sizes.
@@ -135,7 +135,7 @@ class Discriminator(nn.Module):
 def register_generators(register: Register[nn.Module]) -> None:
     """The authors' generator for MNIST."""
     register(
-        "cdcgan", Generator, summary="The DCGAN authors' network for MNIST: every layer gets the label", paper=PAPER
+        "cdcgan", Generator, summary="The DCGAN authors' network for MNIST: every layer sees the label", paper=PAPER
     )
 
 
@@ -143,7 +143,7 @@ def register_generators(register: Register[nn.Module]) -> None:
 def register_discriminators(register: Register[nn.Module]) -> None:
     """The authors' discriminator for MNIST."""
     register(
-        "cdcgan", Discriminator, summary="The DCGAN authors' network for MNIST: every layer gets the label", paper=PAPER
+        "cdcgan", Discriminator, summary="The DCGAN authors' network for MNIST: every layer sees the label", paper=PAPER
     )
 
 

@@ -6,12 +6,13 @@ layers but G's output and D's input, no hidden fully connected layers, ReLU in G
 output, all weights from N(0, 0.02²). The paper starts at 4x4 and doubles four times to 64x64 with 1024, 512, 256, 128
 channels.
 
-Here the number of doublings follows from the image's size: as many as leave a grid of at least 4x4 to start from.
+Here the number of doublings depends on the image's size: as many as still leave a starting grid of at least 4x4.
 Halving rounds up, so 28x28 is 4 -> 7 -> 14 -> 28 and 32x32 is 4 -> 8 -> 16 -> 32. Images are not resampled: if a side
 is odd, D pads its maps with a row or a column of zeros and G crops. Kernels are 4x4 instead of 5x5: a multiple of the
 stride avoids the uneven overlap that causes checkerboard artifacts (Odena et al. 2016), and costs a third less. The
 output of G's linear layer is normalised per map; the authors' code normalises it per unit. G's last layer and D's first
-and last have biases, and weights do not decay; in the authors' code those layers have none, and the decay is 1e-5.
+and last have biases, and there is no weight decay; in the authors' code those layers have no biases, and the weight
+decay is 1e-5.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ PAPER = "Radford, Metz & Chintala 2015, Unsupervised Representation Learning wit
 
 
 def initialise(module: nn.Module) -> None:
-    """Weights from N(0, 0.02²), the scales of maps' batch normalisation from N(1, 0.02²), biases zero."""
+    """Weights from N(0, 0.02²), scales of 2D batch normalisation from N(1, 0.02²), biases zero."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d) and module.affine:
@@ -59,7 +60,7 @@ class Generator(nn.Module):
 
     Args:
         spec: Image, latent and class sizes.
-        width: Channels of the last hidden layer; each before it has twice as many (128 in the paper).
+        width: Channels of the last hidden layer (128 in the paper); each earlier layer has twice as many as the next.
         norm: Normalisation of every layer but the last.
         conditioning: How labels enter the network in a conditional recipe; ``batch-norm`` replaces ``norm``.
     """
@@ -102,11 +103,11 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+    """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image and class sizes.
-        width: Channels of the first layer; each layer after it has twice as many.
+        width: Channels of the first layer; each later layer has twice as many as the one before.
         norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
         slope: Negative slope of the LeakyReLUs.
         minibatch_std: Append a feature map that shows the head how much the images of a batch differ (Karras et al.
@@ -136,7 +137,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         channels = spec.channels + self.label_inputs
         for index in range(len(sizes)):
-            # The first layer sees the image itself, whose brightness is information.
+            # Not the first layer: it sees the image itself, whose brightness carries information.
             applied: Norm = norm if index else "none"
             wider = width * 2**index
             layers += [
@@ -179,6 +180,6 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """DCGAN at a width that a CPU trains in minutes, and with the minibatch standard deviation."""
+    """DCGAN at a width that a CPU can train in minutes, and with the minibatch standard deviation."""
     register(Path(__file__).with_name("dcgan-mnist.yaml"))
     register(Path(__file__).with_name("minibatch-stddev-mnist.yaml"))

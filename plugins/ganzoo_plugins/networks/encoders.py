@@ -4,8 +4,8 @@ Each encoder has the trunk of this zoo's discriminator of the same name, and a l
 the first are batch-normalised by default, as in BiGAN, ALI and VAE-GAN; ``norm: none`` turns that off, as in VAE, AAE
 and ClusterGAN.
 
-A stochastic encoder, q(z|x) = N(μ(x), diag σ²(x)) (Kingma & Welling 2014, arXiv:1312.6114), needs no other kind of
-network: μ is the encoder's output, and the objective adds a second linear layer on the encoder's features for log σ².
+A stochastic encoder, q(z|x) = N(μ(x), diag σ²(x)) (Kingma & Welling 2014, arXiv:1312.6114), needs no special network: μ
+is the encoder's output, and the objective adds a second linear layer on the encoder's features for log σ².
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ganzoo_plugins.networks import dcgan, mlp
 
 
 class Encoder(nn.Module):
-    """From images (n, c, h, w) to codes (n, latent), by way of features that other heads may share.
+    """From images (n, c, h, w) to codes (n, latent), via features that other heads can share.
 
     Args:
         spec: Image, latent and class sizes.
-        trunk: A discriminator that shares its features; all of it but the head is used.
+        trunk: A discriminator that shares its features; everything but its head is used.
 
     Attributes:
         feature_width: Number of features.
@@ -69,7 +69,7 @@ def convolutional(spec: Spec, *, width: Width = 64, norm: Norm = "batch", slope:
 
     Args:
         spec: Image, latent and class sizes.
-        width: Channels of the first layer; each layer after it has twice as many.
+        width: Channels of the first layer; each later layer has twice as many as the one before.
         norm: Normalisation of every layer but the first.
         slope: Negative slope of the LeakyReLUs.
     """
@@ -112,7 +112,7 @@ def posterior(networks: Networks, images: Tensor, condition: tuple[Tensor, ...])
     Args:
         networks: All networks, by role.
         images: (n, c, h, w) in [-1, 1].
-        condition: Labels (n,) in a conditional recipe, otherwise nothing.
+        condition: Labels (n,) in a conditional recipe, otherwise empty.
     """
     encoder = as_trunk(networks["encoder"], "encoder", "The posterior")
     features = encoder.features(images, *condition)

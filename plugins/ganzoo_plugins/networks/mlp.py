@@ -1,13 +1,13 @@
-"""Multilayer perceptrons: the networks that the original GAN paper and every first tutorial use for MNIST.
+"""Multilayer perceptrons, which the original GAN paper and most introductory tutorials use for MNIST.
 
 Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, section 5:
 
     G(z) = tanh(W_k a(... a(W_1 z)))        D(x) = w · a(... a(W_1 x))
 
-What differs: a = LeakyReLU(0.2) throughout, where the paper has ReLUs in G and maxout with dropout in D; G ends in
-tanh, because images here are in [-1, 1]; and all of G's hidden layers but the first are batch-normalised by default,
-which came a year later (``norm: none`` turns it off). The sizes 100-128-256-512-1024-784 and 784-512-256-1 are those of
-the tutorials that most people meet first.
+Differences: a = LeakyReLU(0.2) throughout, where the paper uses ReLUs in G and maxout with dropout in D; G ends in a
+tanh, because images here are in [-1, 1]; and all of G's hidden layers but the first use batch normalisation by default,
+which was invented a year later (``norm: none`` turns it off). The sizes 100-128-256-512-1024-784 and 784-512-256-1 come
+from the tutorials that most people read first.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def hidden_layers(
     """
     layers: list[nn.Module] = []
     for index, size in enumerate(hidden):
-        # The first layer sees the latent code or the image itself, whose scale is information.
+        # Not the first layer: it sees the latent code or the image itself, whose scale carries information.
         by_label = index > 0 and classes > 0
         applied: Norm = ("batch" if by_label else norm) if index else "none"
         layers += [
@@ -67,7 +67,7 @@ class Generator(nn.Module):
         conditioning: How labels enter the network in a conditional recipe.
 
     Raises:
-        GanzooError: ``conditioning`` is ``batch-norm``, and no second hidden layer exists to normalise.
+        GanzooError: ``conditioning`` is ``batch-norm``, but there is no second hidden layer to normalise.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+    """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image and class sizes.

@@ -1,4 +1,4 @@
-"""PacGAN: a discriminator that judges several samples at once notices if they are too much alike.
+"""PacGAN: a discriminator that judges several samples together notices when they are too similar.
 
 Lin, Khetan, Fanti & Oh 2018, "PacGAN: The power of two samples in generative adversarial networks", arXiv:1712.04086. D
 gets m samples of one kind as a single input with m times as many channels, and returns one logit for all of them:
@@ -6,15 +6,16 @@ gets m samples of one kind as a single input with m times as many channels, and 
     D(x_1, ..., x_m),    all of them real, or all of them fakes
 
 If the generator misses modes, the samples in its packs are more alike than those in packs of real samples. Only D's
-first layer changes, to m times as many inputs; the rest of D, the loss and the generator stay the same. The paper
-writes PacDCGAN2 for DCGAN with m = 2.
+first layer changes, to m times as many inputs; the rest of D, the loss and the generator stay the same. The paper calls
+DCGAN with m = 2 PacDCGAN2.
 
-What differs: a batch of n samples makes n/m packs. The authors' batch size counts packs, so D sees m times as many
-samples per step; for m = 2, double the batch size to compare as they do. Every sample gets the logit of its pack, so
-losses, which are means, keep their value. Penalties on D's gradient do not: an image's gradient is that of m logits, so
-R1 is m times what it would be for whole packs, and the norm in WGAN-GP √m times. No recipe has both. If n is not a
-multiple of m, the batch's first samples fill up its last packs. Samples of one pack are n/m places apart in the batch.
-Labels are not packed, so these discriminators are for unconditional recipes, as in the paper.
+Differences: a batch of n samples makes n/m packs. The authors' batch size counts packs, so their D sees m times as many
+samples per step; for m = 2, double the batch size to match them. Every sample gets the logit of its pack, so losses,
+which are means, keep their value. Penalties on D's gradient do not: an image's gradient is that of m logits, so R1 is m
+times what it would be for complete packs, and the norm in WGAN-GP √m times. No recipe combines packs with such a
+penalty. If n is not a multiple of m, the batch's first samples fill up the last packs. The samples of a pack are n/m
+places apart in the batch. Labels are not packed, so these discriminators are for unconditional recipes, as in the
+paper.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ Packing = Annotated[int, Field(ge=1, le=64)]
 
 
 class Packed(nn.Module):
-    """A discriminator of packs: from samples (n, c, h, w) to logits (n,), by way of features of each sample's pack.
+    """A discriminator of packs: from samples (n, c, h, w) to logits (n,), via features of each sample's pack.
 
     Args:
         discriminator: Takes packs (ceil(n / m), m c, h, w).
-        packing: m, the number of samples judged at once.
+        packing: m, the number of samples judged together.
 
     Attributes:
         feature_width: Number of features.
@@ -59,7 +60,7 @@ class Packed(nn.Module):
         return self.discriminator.head
 
     def features(self, images: Tensor) -> Tensor:
-        """Features (n, feature_width) of the packs that images (n, c, h, w) are in."""
+        """Features (n, feature_width) of the packs that contain the images (n, c, h, w)."""
         n, packs = len(images), -(-len(images) // self.packing)
         members = torch.arange(packs * self.packing, device=images.device) % n
         packed = images[members].view(self.packing, packs, *images.shape[1:]).transpose(0, 1).flatten(1, 2)
@@ -104,8 +105,8 @@ def convolutional(
     Args:
         spec: Image, latent and class sizes.
         packing: Samples in a pack, the paper's m.
-        width: Channels of the first layer; each layer after it has twice as many.
-        norm: Normalisation of every layer but the first. Under a gradient penalty, ``none`` or ``layer``.
+        width: Channels of the first layer; each later layer has twice as many as the one before.
+        norm: Normalisation of every layer but the first. With a gradient penalty, ``none`` or ``layer``.
         slope: Negative slope of the LeakyReLUs.
     """
     return Packed(dcgan.Discriminator(packed_spec(spec, packing), width=width, norm=norm, slope=slope), packing)
@@ -113,9 +114,9 @@ def convolutional(
 
 @hookimpl
 def register_discriminators(register: Register[nn.Module]) -> None:
-    """Packs for both kinds of networks that the paper packs."""
+    """Packed versions of both kinds of discriminators that the paper packs."""
     register("pac-mlp", perceptron, summary="A perceptron that judges packs of samples", paper=PAPER)
-    register("pac-dcgan", convolutional, summary="DCGAN's discriminator, which judges packs of samples", paper=PAPER)
+    register("pac-dcgan", convolutional, summary="DCGAN's discriminator, judging packs of samples", paper=PAPER)
 
 
 @hookimpl

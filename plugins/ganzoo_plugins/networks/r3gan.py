@@ -1,7 +1,7 @@
 """R3GAN: a relativistic loss, which converges with R1 and R2, and residual networks without normalisation.
 
 Huang et al. 2024, "The GAN is dead; long live the GAN! A Modern GAN Baseline", arXiv:2501.05441. The relativistic
-pairing loss (Jolicoeur-Martineau 2018, arXiv:1807.00734) of its section 2, with D the logit, large on real images:
+pairing loss of its section 2 (Jolicoeur-Martineau 2018, arXiv:1807.00734), with D the logit, large on real images:
 
     min_G max_D  E_{x, z}[f(D(x) - D(G(z)))],    f(t) = -log(1 + e^(-t)) = -softplus(-t)
 
@@ -11,22 +11,21 @@ pairing loss (Jolicoeur-Martineau 2018, arXiv:1807.00734) of its section 2, with
 
 and each fake is paired with one real image. The gradient penalties R1 and R2 (module r1) complete the objective.
 
-G and D are one network and its mirror image. Each resolution has residual blocks, inverted bottlenecks whose 3x3
-convolution is grouped:
+D is G mirrored. Each resolution has residual blocks: inverted bottlenecks with a grouped 3x3 convolution,
 
     x + W₃ a(W₂ * a(W₁ x)),        a(x) = LeakyReLU(x + bias),    W₁ and W₃ 1x1, W₂ 3x3 in groups, twice as wide
 
-As in Fix-up initialisation (Zhang, Dauphin & Ma 2019, arXiv:1901.09321) W₃ starts at zero, and W₁ and W₂ with He's
-standard deviation times L^(-1/4), with L the number of blocks, so each block starts as the identity. Between
+As in Fixup initialisation (Zhang, Dauphin & Ma 2019, arXiv:1901.09321), W₃ starts at zero, so each block starts as the
+identity; W₁ and W₂ start with He's standard deviation times L^(-1/4), where L is the number of blocks. Between
 resolutions, maps are upsampled bilinearly or downsampled with the filter [1, 3, 3, 1], and a 1x1 convolution on the
-coarser side changes their number. G begins with learned maps at the coarsest resolution, which the latent code weights;
+coarser side changes their number. G starts from learned maps at the coarsest resolution, weighted by the latent code;
 D ends with a learned weight for each pixel and map.
 
-What differs: halving rounds up (28x28 is 28, 14, 7, 4); G ends in a tanh, because ganzoo's images are in [-1, 1];
+Differences: halving rounds up (28x28 is 28, 14, 7, 4); G ends in a tanh, because ganzoo's images are in [-1, 1];
 upsampling repeats edge pixels, where the authors pad with zeros; D's first and last layers have biases. G gets labels
 one-hot, where the authors embed them, and D adds a projection on the label to an unconditional logit (Miyato & Koyama
-2018), where the authors' logit is the projection alone. Not here: the paper's augmentation, and its schedules of γ, β2,
-the learning rate and the EMA.
+2018), where the authors' logit is the projection alone. Not implemented: the paper's augmentation, and its schedules of
+γ, β2, the learning rate and the EMA.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class Residual(nn.Module):
     Args:
         channels: Maps in and out; twice as many in between.
         group: Maps in a group of the 3x3 convolution, lowered to its greatest common divisor with the number of maps.
-        blocks: L, blocks in the whole network.
+        blocks: L, the number of blocks in the network.
     """
 
     def __init__(self, channels: int, group: int, blocks: int) -> None:
@@ -91,7 +90,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (n, channels, h, w) to the same."""
+        """From maps (n, channels, h, w) to maps of the same shape."""
         return cast("Tensor", x + self.layers(x))
 
 
@@ -144,7 +143,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+    """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image and class sizes.
@@ -199,7 +198,7 @@ class Discriminator(nn.Module):
 
 
 class RelativisticPairing(AdversarialLoss):
-    """Each fake is judged against a real image, so that the generator is drawn to every mode of the data."""
+    """Each fake is compared with a real image, so that the generator is drawn to every mode of the data."""
 
     pairs = True
 
@@ -209,7 +208,7 @@ class RelativisticPairing(AdversarialLoss):
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         """E[softplus(real - fake)]: fakes should score higher than real images."""
-        assert real is not None, "pairs is set, so the real logits are always there"
+        assert real is not None, "pairs is set, so the real logits are always given"
         return softplus(real - fake).mean()
 
 
@@ -231,7 +230,7 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
     register(
         "relativistic-pairing",
         RelativisticPairing,
-        summary="Each fake against a real image; with R1 and R2 it is R3GAN's",
+        summary="Each fake against a real image; R3GAN combines it with R1 and R2",
         paper=PAPER,
         aliases=("r3gan", "relativistic", "rpgan", "rsgan"),
     )

@@ -1,20 +1,21 @@
 """SAGAN: self-attention in the generator and the discriminator.
 
-Zhang et al. 2019, "Self-Attention Generative Adversarial Networks", arXiv:1805.08318. Residual networks after SNGAN's
-and Miyato & Koyama's, with one more layer in each, in which every position attends to every other:
+Zhang et al. 2019, "Self-Attention Generative Adversarial Networks", arXiv:1805.08318. The residual networks follow
+SNGAN and Miyato & Koyama, with one extra layer in each, in which every position attends to every other:
 
     y_j = γ o_j + x_j,    o_j = v(Σ_i β_ji h(x_i)),    β_ji = exp(s_ij) / Σ_i exp(s_ij),    s_ij = f(x_i) · g(x_j)
 
-``layers.SelfAttention`` is that layer. It comes where the grid's side is half the image's; the authors choose a quarter
-of it, with half a close second. Channels double whenever the grid is halved. In a conditional recipe, G's batch
-normalisation is conditional on the label, and D is a projection discriminator. Spectral normalisation of both networks
-(the recipe's ``spectral_norm: true``), the hinge loss and two learning rates are the paper's too. As in the authors'
-code but not in the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an eighth.
+``layers.SelfAttention`` is that layer. It is placed where the grid's side is half the image's; the authors choose a
+quarter, with half a close second. Channels double whenever the grid is halved. In a conditional recipe, G's batch
+normalisation is conditional on the label, and D is a projection discriminator. The paper also uses spectral
+normalisation in both networks (``spectral_norm: true`` in a recipe), the hinge loss and two learning rates. As in the
+authors' code but not in the paper, f(x) and h(x) are pooled, and h has half of the channels instead of an eighth.
 
-What differs: the scales of G's conditional normalisation start from N(1, 0.02²) instead of 1; every block of G halves
-the channels, where the authors' first keeps them; D ends in two blocks that keep the grid, not one, and doubles the
-channels once more in the first of them; the first convolution in a block of D keeps its channels, where the authors'
-changes them; weights within blocks start with SNGAN's gain of √2; and the attention's convolutions have biases.
+Differences: the scales of G's conditional normalisation start from N(1, 0.02²) instead of 1; every block of G halves
+the channels, where the authors' first block keeps them; D ends in two blocks that keep the grid, not one, and doubles
+the channels once more in the first of them; the first convolution in a block of D keeps the number of channels, where
+the authors' changes it; weights within blocks start with SNGAN's gain of √2; and the attention's convolutions have
+biases.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Generator(sngan.Generator):
 
     Args:
         spec: Image, latent and class sizes.
-        width: Channels of the last block; each before it has twice as many (64 in the authors' code).
+        width: Channels of the last block (64 in the authors' code); each earlier block has twice as many as the next.
         conditioning: How labels enter the network in a conditional recipe.
     """
 
@@ -45,16 +46,16 @@ class Generator(sngan.Generator):
         self.blocks.insert(len(self.blocks) - 1, SelfAttention(2 * width))
         for module in self.modules():
             if isinstance(module, ConditionalBatchNorm):
-                nn.init.normal_(module.scale, 1.0, 0.02)  # labels differ from the first step on
+                nn.init.normal_(module.scale, 1.0, 0.02)  # so that labels differ from the first step
 
 
 class Discriminator(sngan.Discriminator):
-    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+    """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image and class sizes.
-        width: Channels of the first block; they double up to the first block that keeps the grid (64 in the authors'
-            code).
+        width: Channels of the first block (64 in the authors' code); they double up to the first block that keeps the
+            grid.
         conditioning: How labels enter the network in a conditional recipe.
 
     Attributes:
@@ -82,6 +83,6 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """At a width that a CPU trains in minutes, and at the authors'."""
+    """At a width that a CPU can train in minutes, and at the authors' width."""
     for name in ("sagan-mnist.yaml", "sagan-mnist-gpu.yaml"):
         register(Path(__file__).with_name(name))

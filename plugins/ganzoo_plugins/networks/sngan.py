@@ -5,17 +5,17 @@ the discriminator is divided by its largest singular value σ(W), estimated by o
 
     W_SN = W / σ(W),    so that with 1-Lipschitz activations D's Lipschitz constant is bounded
 
-A recipe sets ``spectral_norm: true`` for this or any other network. This module has the networks: in the paper's for
-CIFAR-10, G is a linear layer to a 4x4 grid, residual blocks that double it (256 channels each), batch normalisation, a
-ReLU and a convolution; D is two blocks that halve the grid and two that keep it (128 channels each), summed over all
-positions. For STL-10, the channels double whenever the grid is halved, and once more in D's block that keeps it; the
-option for that is ``doubling``. D has two blocks that keep the grid then too, where the paper has one, and a bias in
-its last layer, where the authors' code for CIFAR-10 has none.
+A recipe sets ``spectral_norm: true`` for this or any other network. This module provides the networks. In the paper's
+for CIFAR-10, G is a linear layer to a 4x4 grid, residual blocks that double it (256 channels each), batch
+normalisation, a ReLU and a convolution; D is two blocks that halve the grid and two that keep it (128 channels each),
+summed over all positions. For STL-10, the channels double whenever the grid is halved, and once more in D's block that
+keeps it; set ``doubling`` for that. D then still has two blocks that keep the grid, where the paper has one. Its last
+layer has a bias, where the authors' code for CIFAR-10 has none.
 
-Grid sizes follow from the image's. G starts at a side of 4 to 6, the paper's being 4 (28x28 is 4 -> 7 -> 14 -> 28;
-32x32 is 4 -> 8 -> 16 -> 32); D halves as often as leaves at least 7 without rounding up (28 -> 14 -> 7; 32 -> 16 -> 8;
-27 -> 14). Where halving rounds up, D pads with zeros and G crops. Weights start as in the authors' code: uniform
-(Glorot & Bengio 2010), with a gain of √2 within blocks.
+Grid sizes depend on the image's. G starts at a side of 4 to 6, 4 in the paper (28x28 is 4 -> 7 -> 14 -> 28; 32x32 is
+4 -> 8 -> 16 -> 32). D halves the grid as long as its shorter side, before rounding up, stays at least 7 (28 -> 14 -> 7;
+32 -> 16 -> 8; 27 -> 14). Where halving rounds up, D pads with zeros and G crops. Weights start as in the authors' code:
+uniform (Glorot & Bengio 2010), with a gain of √2 within blocks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SMALLEST = 7
 
 
 def channel_counts(width: int, steps: int, doubling: bool) -> list[int]:
-    """Channels on grids from the finest to ``steps`` halvings below it, (steps + 1) numbers."""
+    """Channels on each grid, from the finest to ``steps`` halvings below it: (steps + 1) numbers."""
     return [width * 2**step if doubling else width for step in range(steps + 1)]
 
 
@@ -65,7 +65,7 @@ class Generator(nn.Module):
     Args:
         spec: Image, latent and class sizes.
         width: Channels of the last block (256 in the paper for CIFAR-10).
-        doubling: Whether each block has twice as many channels as the next, or all have ``width``.
+        doubling: Whether each block has twice as many channels as the next; otherwise all have ``width``.
         conditioning: How labels enter the network in a conditional recipe.
     """
 
@@ -98,7 +98,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+    """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image and class sizes.
@@ -163,6 +163,6 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """At a width that a CPU trains in minutes, and at the paper's."""
+    """At a width that a CPU can train in minutes, and at the paper's widths."""
     for name in ("sngan-mnist.yaml", "sngan-mnist-gpu.yaml"):
         register(Path(__file__).with_name(name))

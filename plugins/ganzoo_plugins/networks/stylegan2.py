@@ -1,4 +1,4 @@
-"""StyleGAN2: networks whose convolutions a style modulates, and path length regularization.
+"""StyleGAN2: convolutions modulated by a style, and path length regularization.
 
 Karras, Laine, Aittala, Hellsten, Lehtinen & Aila 2020, "Analyzing and Improving the Image Quality of StyleGAN",
 arXiv:1912.04958.
@@ -13,8 +13,8 @@ each output map to 1, assuming inputs of variance 1:
 
     w'_ijk = s_i w_ijk        w''_ijk = w'_ijk / √(Σ_ik w'_ijk² + ε)        (i inputs, j outputs, k the kernel)
 
-Each 3x3 convolution adds its own noise to every pixel, in evaluation too, with a learned strength that starts at zero;
-the 1x1 convolutions to the image neither demodulate nor add noise. Every resolution adds to the image (skip
+Each 3x3 convolution adds its own noise to every pixel, also during evaluation, with a learned strength that starts at
+zero; the 1x1 convolutions to the image neither demodulate nor add noise. Every resolution adds to the image (skip
 connections):
 
     image_0 = rgb_0(x_0),        image_i = double(image_{i-1}) + rgb_i(x_i)
@@ -23,19 +23,20 @@ D halves the image in residual blocks, (main(x) + skip(x)) / √2, and gets the 
 last convolution. The loss is non-saturating, with a lazy R1 (module r1).
 
 Path length regularization makes a step of fixed size in w change the image by a fixed amount, wherever it is taken.
-With J_l = ∂g/∂w_l for each layer's own copy w_l of w, and y white noise in an image's shape, scaled by 1 / √pixels:
+With J_l = ∂g/∂w_l for each layer's own copy w_l of w, and y white noise of an image's shape, scaled by 1 / √pixels:
 
     E_{w, y}[(√(mean_l ‖J_lᵀ y‖²) - a)²],        a a moving average of the root (decay 0.99, from zero)
 
-J_lᵀ y is a gradient of g(w)·y, so the Jacobian is never computed. a is a constant to the gradient; in the authors' code
-a hundredth of the gradient runs through a too. Their weight is 2 and ``every_steps`` 4, on half of the batch. For a
-generator without a mapping network, w is the code itself, and there are no layers to average over.
+J_lᵀ y is a gradient of g(w)·y, so the Jacobian is never computed. The gradient treats a as a constant; in the authors'
+code a hundredth of the gradient also flows through a. Their weight is 2 and ``every_steps`` 4, on half of the batch.
+For a generator without a mapping network, w is the code itself, and there are no layers to average over.
 
-Not here: style mixing and truncation. What differs: G ends in a tanh, because ganzoo's images are in [-1, 1]; the image
-is upsampled bilinearly with edge pixels repeated, where the authors' code pads with zeros; halving rounds up (28x28 is
-28, 14, 7, 4). The embedding of a label is appended to z at the input of f, as in Karras et al. 2020 (StyleGAN2-ADA,
-arXiv:2006.06676); D projects on it (Miyato & Koyama 2018), without StyleGAN2-ADA's mapping network for labels. The
-embedding is as wide as z and has no bias; theirs is as wide as w and has one.
+Not implemented: style mixing and truncation. Differences: G ends in a tanh, because ganzoo's images are in [-1, 1]; the
+image is upsampled bilinearly with edge pixels repeated, where the authors' code pads with zeros; halving rounds up
+(28x28 is 28, 14, 7, 4). The embedding of a label is appended to z at the input of f, as in Karras et al. 2020
+(StyleGAN2-ADA, arXiv:2006.06676). D projects on an embedding of the label (Miyato & Koyama 2018), without
+StyleGAN2-ADA's mapping network for labels. G's embedding is as wide as z and has no bias; theirs is as wide as w and
+has one.
 """
 
 from __future__ import annotations
@@ -97,12 +98,12 @@ class Scaled(nn.Module):
 
 
 def equalised(layer: Layer, rate: float = 1.0) -> Layer:
-    """Give a layer an equalised learning rate, and draw its weights anew.
+    """Give a layer an equalised learning rate, and redraw its weights.
 
     Args:
         layer: Has a weight (outputs, ...), or (classes, outputs) if it is an embedding, and may have a bias, which then
-            starts at zero. The weight is scaled by 1 / √ of the number of elements in a row.
-        rate: Factor of the learning rate; it does not change what the layer computes at first.
+            starts at zero. The weight is scaled by 1 / √(number of elements in a row).
+        rate: Factor of the learning rate; it does not change what the layer initially computes.
     """
     weight, bias = layer.weight, getattr(layer, "bias", None)
     assert isinstance(weight, Tensor)
@@ -176,7 +177,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 class Mapping(nn.Module):
-    """From codes (n, latent) to w (n, style), by way of ``depth`` layers that learn at a hundredth of the rate."""
+    """From codes (n, latent) to w (n, style), through ``depth`` layers that learn at a hundredth of the rate."""
 
     def __init__(self, spec: Spec, style: int, depth: int) -> None:
         super().__init__()
@@ -188,7 +189,7 @@ class Mapping(nn.Module):
         )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """Codes w (n, style) of codes (n, latent) and, in a conditional recipe, labels (n,)."""
+        """Codes w (n, style) from codes (n, latent) and, in a conditional recipe, labels (n,)."""
         code = unit(z)
         if self.embedding is not None:
             assert label is not None, "a network built for classes needs labels"
@@ -197,7 +198,7 @@ class Mapping(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """A modulated 3x3 convolution, noise, bias, activation; torch draws the noise, so a seed reproduces it."""
+    """A modulated 3x3 convolution, noise, bias and activation; torch draws the noise, so a seed reproduces it."""
 
     def __init__(
         self, inputs: int, outputs: int, style: int, size: tuple[int, int], *, noise: bool = True, up: bool = False
@@ -242,8 +243,8 @@ class Synthesis(nn.Module):
     """From w (n, style) to images (n, c, h, w) in [-1, 1].
 
     Attributes:
-        layers: Number of layers that may have a w of their own: the 3x3 convolutions, and the last one to the image.
-            Each other convolution to the image has that of the 3x3 convolution that follows.
+        layers: Number of layers that can each take a w of their own: the 3x3 convolutions, and the last convolution to
+            the image. Every other convolution to the image shares the w of the 3x3 convolution that follows it.
     """
 
     def __init__(self, spec: Spec, width: int, widest: int, style: int, *, noise: bool) -> None:
@@ -326,7 +327,7 @@ class Halving(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From images (n, c, h, w) to logits (n,), by way of features that other heads may share.
+    """From images (n, c, h, w) to logits (n,), via features that other heads can share.
 
     Args:
         spec: Image and class sizes.
@@ -375,7 +376,7 @@ class Discriminator(nn.Module):
 
 
 def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
-    """‖Jᵀ y‖ for one random y each, differentiable in the weights and in w.
+    """‖Jᵀ y‖ for one random y per image, differentiable in the weights and in w.
 
     Args:
         synthesis: From w to images.
@@ -396,7 +397,7 @@ def path_lengths(synthesis: Callable[[Tensor], Tensor], w: Tensor) -> Tensor:
 
 
 class PathLength(Regularizer):
-    """Ties the lengths of paths to their moving average.
+    """Penalises path lengths that differ from their moving average.
 
     Args:
         weight: Factor of the penalty.
@@ -447,7 +448,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "path-length",
         PathLength,
-        summary="Steps in w change images by one size everywhere",
+        summary="A step in w changes the image by the same amount everywhere",
         paper=PAPER,
         aliases=("ppl", "stylegan2"),
     )
@@ -455,6 +456,6 @@ def register_regularizers(register: Register[Regularizer]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """At a width for a CPU, and closer to the paper's."""
+    """At a width for a CPU, and at one closer to the paper's."""
     register(Path(__file__).with_name("stylegan2-mnist.yaml"))
     register(Path(__file__).with_name("stylegan2-mnist-gpu.yaml"))

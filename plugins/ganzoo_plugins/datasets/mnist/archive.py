@@ -1,4 +1,4 @@
-"""The packed IDX files, and their way into the user's cache."""
+"""The packed IDX files, and how they are unpacked into the user's cache."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SHA256 = {
 """Digests of the four raw files, by name."""
 
 LARGEST = 50_000_000
-"""Bytes; none of the four has more."""
+"""A limit in bytes that none of the four files exceeds."""
 
 
 def intact(path: Path, *, zipped: bool = False) -> bool:
-    """Whether an IDX file is there and is MNIST's, bit for bit.
+    """Whether an IDX file exists and is MNIST's, bit for bit.
 
     Args:
         path: The file.
-        zipped: Whether ``path`` with ``.gz`` appended, unpacked, is the file.
+        zipped: Unzip ``path`` with ``.gz`` appended instead.
     """
     try:
         with open_regular(path.with_name(f"{path.name}.gz") if zipped else path, at_most=LARGEST) as file:
@@ -43,10 +43,10 @@ def intact(path: Path, *, zipped: bool = False) -> bool:
 
 
 def unpack(folder: Path, packed: Path = PACKED) -> None:
-    """Make a folder hold the four raw files. Whatever is missing or damaged is taken from the archive again.
+    """Make sure that a folder has the four raw files. Missing and damaged ones are unpacked from the archive.
 
     Args:
-        folder: Where they go; made if need be.
+        folder: Where they go; created if necessary.
         packed: The folder of the packed files.
 
     Raises:
@@ -64,7 +64,7 @@ def unpack(folder: Path, packed: Path = PACKED) -> None:
     except (OSError, NotImplementedError) as error:  # the latter on a file system without locks
         raise GanzooError(
             f"MNIST cannot be unpacked into {folder} ({getattr(error, 'strerror', None) or error}).",
-            "Point GANZOO_CACHE to a folder with 60 MB to spare.",
+            "Point GANZOO_CACHE to a folder with 60 MB of free space.",
         ) from error
 
 
@@ -81,7 +81,7 @@ def _read(archive: Path) -> bytes:
 def _write(path: Path, content: bytes) -> None:
     """All of the file or none of it, as readable as any other new file. The caller holds the lock."""
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")  # one name: what a killed process left is overwritten
+    temporary = path.with_name(f".{path.name}.tmp")  # a fixed name: a killed process's file is replaced
     temporary.unlink(missing_ok=True)
     try:
         with temporary.open("xb") as file:  # "x" never follows a link

@@ -30,7 +30,7 @@ def pack(folder: Path, packed: Path = PACKED) -> list[Path]:
     written = []
     for name in SHA256:
         if not intact(folder / name):
-            raise GanzooError(f"{folder / name} is not MNIST's file.", "Its SHA-256 must agree.")
+            raise GanzooError(f"{folder / name} is not MNIST's file.", "Its SHA-256 must match.")
         written.append(packed / f"{name}.xz")
         written[-1].write_bytes(lzma.compress((folder / name).read_bytes(), preset=9 | lzma.PRESET_EXTREME))
     return written
