@@ -89,7 +89,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "auxiliary-classifier",
         AuxiliaryClassifier,
-        summary="A classifier on D's features, which both players train to be right",
+        summary="Class cross-entropy on D's features, for both players",
         paper=PAPER,
         aliases=("ac", "acgan"),
     )
