@@ -118,7 +118,7 @@ def clock(monkeypatch):
 
 
 def test_fewer_threads_are_used_while_the_machine_is_busy_and_all_afterwards(mnist, two_threads, clock, monkeypatch):
-    """Makes steps take as long as on a busy or an idle machine."""
+    """Steps take as long as on a busy machine or an idle one."""
     zoo = load_zoo()
     trainer = Trainer(load_recipe("vanilla-mnist", zoo, TINY), zoo, dataset=mnist)
     busy, said = [True], []
