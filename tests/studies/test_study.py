@@ -656,9 +656,7 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert 1e-4 <= rates[0] < 2.5e-4 < 4e-3 < rates[-1] <= 1e-2  # spread over the whole range
     assert {trial.jobs[0].recipe.train.batch_size for trial in trials[1:]} == {64, 128}
     assert {trial.jobs[0].recipe.dataset.validation for trial in trials} == {1000}
-    assert {trial.jobs[0].recipe.evaluate.metrics for trial in trials} == {
-        ("fid@mnist-cnn",)
-    }  # this metric alone decides
+    assert {trial.jobs[0].recipe.evaluate.metrics for trial in trials} == {("fid@mnist-cnn",)}  # only this one decides
     assert [t.changes for t in trials] == [t.changes for t in study.trials(zoo)]  # the same for every worker
     for trial in trials:
         recorded(ledger, trial.jobs[0], [0.5], metric="recall@mnist-cnn", split="validation")

@@ -146,9 +146,7 @@ def test_a_row_at_the_limit_of_a_measure_is_compared_with_the_noise_of_the_other
 @pytest.mark.parametrize(("share", "other"), [(1.0, 0.0), (0.97, 0.95)])
 def test_rounding_errors_are_not_noise(seeds, share, other):
     odds = [math.log(one / (1 - one)) for one in (min(max(one, 1e-4), 1 - 1e-4) for one in (share, other))]
-    assert (
-        np.var([odds[0]] * 6, ddof=1) > 0 or np.var([odds[1]] * 6, ddof=1) > 0
-    )  # as numpy computes it for equal numbers
+    assert np.var([odds[0]] * 6, ddof=1) > 0 or np.var([odds[1]] * 6, ddof=1) > 0  # as numpy computes it
     (found,) = judge([Comparison((odds[0],) * seeds[0], (odds[1],) * seeds[1])])
     assert found.outcome is Outcome.CANNOT_TELL
     assert "no noise to compare the difference with" in found.why

@@ -169,7 +169,7 @@ def test_only_jobs_without_a_record_are_trained_unless_requested(zoo, matrix, fi
     assert seen.value.args == (todo, known, lacking)
 
 
-def test_a_run_that_crashed_on_another_machine_is_trained_here_but_one_that_diverged_is_not(
+def test_a_run_that_crashed_on_another_machine_is_trained_here_but_a_diverged_one_is_not(
     zoo, matrix, files, monkeypatch
 ):
     folder, _ = matrix
