@@ -56,7 +56,7 @@ def test_every_hook_is_documented_with_its_exact_signature() -> None:
 
 
 @pytest.mark.parametrize("name", ["hooks", "keys"])
-def test_the_page_is_the_one_that_the_command_writes(name: str) -> None:
+def test_the_page_matches_the_command_that_writes_it(name: str) -> None:
     written = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     assert written == maker(f"make_{name}").page(), f"run python docs/make_{name}.py"
 

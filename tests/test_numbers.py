@@ -51,7 +51,7 @@ def test_a_device_that_does_not_train_is_refused(device, tmp_path):
 @pytest.mark.parametrize("classes", [2, 3, 7, 11])
 def test_a_game_of_other_classes_than_the_datasets_is_refused(classes, tmp_path):
     said = refused("run", "semi-supervised-mnist", "--set", f"loss.classes={classes}", "--out", tmp_path / "run")
-    assert f"set to {classes} classes, and the dataset has 10. Set loss.classes: 10." in said
+    assert f"set to {classes} classes, but the dataset has 10. Set loss.classes: 10." in said
 
 
 @pytest.mark.parametrize(

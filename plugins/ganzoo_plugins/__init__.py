@@ -1,1 +1,1 @@
-"""First-party plugins: one paper, one module, its recipes beside it."""
+"""First-party plugins: one module per paper, with its recipes alongside."""

@@ -210,7 +210,7 @@ def test_a_run_that_was_killed_and_resumed_has_the_same_health(zoo, tmp_path):
     assert len([event for event in watched[0] if "gradients" in event]) == 7
 
 
-def test_what_is_no_run_is_one_sentence(tmp_path):
+def test_a_folder_without_a_run_is_a_one_line_error(tmp_path):
     with pytest.raises(GanzooError, match="is not a run folder"):
         invoke(tmp_path)
 

@@ -1,4 +1,4 @@
-"""A small zoo to evaluate with: a real seeded extractor, a toy dataset, a cache of its own."""
+"""A small zoo to evaluate with: a real seeded extractor, a toy dataset, and its own cache."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ from ganzoo.registry.registry import Entry
 
 
 class TinyExtractor(Extractor):
-    """A fixed random convolution: 12 features and 4 logits of 8x8 grey images. It counts what it is shown."""
+    """A fixed random convolution: 12 features and 4 logits of 8x8 grey images. It counts the images it sees."""
 
     shape = (1, 8, 8)
     width = 12
@@ -61,7 +61,7 @@ def extractor():
 
 @pytest.fixture
 def metrics():
-    """A zoo that holds ganzoo's own metrics."""
+    """A zoo with ganzoo's own metrics."""
     zoo = Zoo()
 
     def register(name, factory, *, summary, paper=None):
@@ -72,7 +72,7 @@ def metrics():
 
 
 class Brightness(Metric):
-    """How much brighter samples are than real images, in the extractor's features."""
+    """How much brighter samples are than real images, judged by the extractor's features."""
 
     better = "neither"
     range = "any number"
@@ -86,13 +86,13 @@ class Brightness(Metric):
 
 @pytest.fixture
 def brightness():
-    """A metric as somebody else's plugin registers it."""
+    """A metric as a third-party plugin registers it."""
     return Entry("metric", "brightness", Brightness, "Brightness", None, "somebody-s", "brightness 1.2")
 
 
 @pytest.fixture
 def toy_zoo(metrics):
-    """A zoo that holds our metrics, the extractor `tiny` and the dataset `toy`."""
+    """A zoo with ganzoo's metrics, the extractor `tiny` and the dataset `toy`."""
     zoo = metrics
     zoo.extractors.add(Entry("extractor", "tiny", TinyExtractor, "A random convolution", None, "tests", "tests 0"))
     zoo.datasets.add(toy_entry())

@@ -10,7 +10,7 @@ from ganzoo.evaluation.metrics import accuracy, class_counts, class_coverage, cl
 
 
 def logits(*classes, among=10):
-    """As from a classifier that is sure."""
+    """Logits as from a confident classifier."""
     return one_hot(torch.tensor(classes), among).float() * 9
 
 
@@ -28,7 +28,7 @@ def test_one_class_has_no_entropy_and_an_even_spread_has_the_most():
     assert class_entropy(counts(0, 0, 0, 1)) == pytest.approx(0.75 * math.log(4 / 3) + 0.25 * math.log(4), rel=1e-12)
 
 
-def test_coverage_is_of_the_classes_that_real_images_show():
+def test_coverage_refers_to_the_classes_that_real_images_show():
     real = counts(*range(4), among=1000)
     assert class_coverage(counts(0, 1, 1, among=1000), real) == 0.5
     assert class_coverage(counts(7, 8, 9, among=1000), real) == 0
@@ -37,9 +37,9 @@ def test_coverage_is_of_the_classes_that_real_images_show():
 
 def test_a_stray_sample_does_not_cover_a_class():
     real = counts(0, 1)
-    assert class_coverage(counts(*[0] * 96, *[1] * 4), real) == 0.5  # less than a tenth of its half
+    assert class_coverage(counts(*[0] * 96, *[1] * 4), real) == 0.5  # less than a tenth of its share, one half
     assert class_coverage(counts(*[0] * 94, *[1] * 6), real) == 1
 
 
-def test_accuracy_is_the_share_of_those_that_show_what_was_asked_for():
+def test_accuracy_is_the_share_of_samples_that_show_the_requested_class():
     assert accuracy(logits(0, 1, 2, 3), torch.tensor([0, 1, 2, 9])) == 0.75

@@ -1,4 +1,4 @@
-"""Comparing scores with others: the newest measured in the same way, or the reason why there is none."""
+"""Comparing scores with others: the newest one measured in the same way, or the reason why there is none."""
 
 import json
 from pathlib import Path
@@ -32,13 +32,13 @@ def test_the_same_kind_of_weights_comes_first():
 
 
 def said(records, others):
-    """The one sentence about scores of which none can be compared."""
+    """The single message about scores none of which can be compared."""
     found, (sentence,) = counterparts([(one["metric"], one["protocol"]) for one in records], others, ELSEWHERE)
     assert found == [None] * len(records)
     return sentence
 
 
-def test_other_protocols_are_told_with_what_differs():
+def test_other_protocols_are_reported_with_what_differs():
     sentence = "fid@tiny: These scores were measured differently and cannot be compared (n_fake: 100 and 200)."
     assert said([record()], [record(n=300), record(n=200)]) == sentence
 
@@ -53,7 +53,7 @@ def test_the_same_pictures_in_another_folder_are_the_same_reference():
     assert values([here], [there]) == [1.0]
 
 
-def test_of_the_options_of_a_dataset_those_that_differ_are_told():
+def test_differing_options_of_a_dataset_are_reported():
     here, there = with_options("a" * 64, path="/pictures", size=32), with_options("b" * 64, path="/pictures", size=64)
     sentence = said([here], [there])
     assert "dataset_options.size: 32 and 64; reference_digest: aaaaaaaaaaaa…" in sentence
@@ -62,12 +62,12 @@ def test_of_the_options_of_a_dataset_those_that_differ_are_told():
     assert "dataset_options.path: /a and /b" in said([unknown[0]], [unknown[1]])
 
 
-def test_nothing_in_common_is_told():
+def test_having_nothing_in_common_is_reported():
     sentence = "elsewhere has none of these scores. Score it first, with `ganzoo eval`."
     assert said([record(), record("is@tiny")], [record("kid@tiny")]) == sentence
 
 
-def test_scores_of_another_dataset_are_told_as_such():
+def test_scores_on_another_dataset_are_reported_as_such():
     def on(dataset, metric):
         one = record(metric)
         return {**one, "protocol": {**one["protocol"], "dataset": dataset}}
@@ -97,7 +97,7 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
 
 
 def refused(read):
-    """What was refused, and what to do about it."""
+    """The refusal and its remedy."""
     with pytest.raises(GanzooError) as caught:
         read()
     return caught.value.sentence, caught.value.remedy
@@ -116,7 +116,7 @@ def test_refusals_name_the_file_and_the_remedy(tmp_path):
 
 @pytest.mark.parametrize("key", ["metric", "value", "protocol"])
 @pytest.mark.parametrize("other", [None, "absent", [1]])
-def test_every_line_of_a_file_of_scores_has_to_be_whole(tmp_path, key, other):
+def test_every_line_of_a_file_of_scores_must_be_complete(tmp_path, key, other):
     damaged = record()
     if other == "absent":
         del damaged[key]
@@ -128,7 +128,7 @@ def test_every_line_of_a_file_of_scores_has_to_be_whole(tmp_path, key, other):
         scores_in(path)
 
 
-def test_a_whole_number_is_a_score_and_blank_lines_are_none(tmp_path):
+def test_an_integer_is_a_score_and_blank_lines_are_skipped(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(f"\n  \n{json.dumps(record('modes@tiny', 8))}\n\t\n{json.dumps(record(value=0.5))}")
     assert [one["value"] for one in scores_in(path)] == [8, 0.5]
@@ -143,7 +143,7 @@ def test_the_scores_of_a_run_are_those_in_its_folder():
     assert [one["value"] for one in scores_in(run)] == [line["value"] for line in lines]
 
 
-def test_scores_of_other_weights_will_do_where_there_are_no_better():
+def test_scores_of_other_weights_are_compared_if_there_are_none_better():
     others = [record(value=2.0, weights="raw"), record(value=3.0, weights="ema", n=200)]
     assert values([record(weights="ema")], others) == [2.0]
     without = {key: value for key, value in record(value=4.0).items() if key != "weights"}
@@ -151,12 +151,12 @@ def test_scores_of_other_weights_will_do_where_there_are_no_better():
     assert values([record(weights="raw")], [record(value=5.0, weights="raw"), without]) == [5.0]
 
 
-def test_the_refusal_is_of_the_score_that_would_have_been_best():
+def test_the_refusal_is_about_the_score_that_would_have_matched_best():
     others = [record(n=200, weights="raw"), record(n=300, weights="ema"), record(n=400, weights="raw")]
     assert "n_fake: 100 and 300" in said([record(weights="ema")], others)
 
 
-def test_a_score_that_was_only_ever_measured_differently_is_left_out_with_a_sentence():
+def test_a_score_measured_only_differently_is_left_out_with_a_message():
     coming = [(one["metric"], one["protocol"]) for one in (record(), record("kid@tiny"), record("is@tiny"))]
     found, sentences = counterparts(coming, [record(value=2.0), record("kid@tiny", 4.0, n=200)], ELSEWHERE)
     assert found == [2.0, None, None]
@@ -165,6 +165,6 @@ def test_a_score_that_was_only_ever_measured_differently_is_left_out_with_a_sent
     assert "n_fake: 100 and 200" in sentence
 
 
-def test_what_is_found_is_a_decimal_number():
+def test_the_score_found_is_a_float():
     (found,) = values([record("modes@tiny")], [record("modes@tiny", 8)])
     assert (found, type(found)) == (8.0, float)

@@ -1,4 +1,4 @@
-"""``ganzoo.evaluate``: images in any layout, against a registered dataset or a given one."""
+"""``ganzoo.evaluate``: images in any layout, against a registered dataset or one that is passed in."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_labels_split_seed_and_interval_are_passed_on(toy_zoo, noise):
     assert 0 <= accuracy.value <= 1
 
 
-def test_labels_are_taken_for_pictures_too_and_go_before_their_own(toy_zoo, noise):
+def test_given_labels_override_the_pictures_own(toy_zoo, noise):
     images, labels = noise(100), torch.arange(100) % 4
     expected = evaluate(images, toy_zoo, ["accuracy@tiny"], labels=labels)
     for pictures in (Pictures(images), Pictures(images, labels), Pictures(images, 3 - labels)):
@@ -42,14 +42,14 @@ def test_labels_are_taken_for_pictures_too_and_go_before_their_own(toy_zoo, nois
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1.5])
-def test_points_that_are_none_are_to_blame_and_not_the_extractor(zoo, value):
+def test_invalid_points_are_blamed_and_not_the_extractor(zoo, value):
     points = torch.zeros(50, 1, 1, 2)
     points[3, 0, 0, 1] = value
     with pytest.raises(GanzooError, match=r"^Got points outside of \[-1, 1\], or NaN\. Scale them"):
         ganzoo.evaluate(points, ["modes@ring"], "ring", device="cpu", zoo=zoo)
 
 
-def test_what_was_done_to_the_images_is_said(toy_zoo, noise):
+def test_changes_to_the_images_are_reported(toy_zoo, noise):
     said = []
     padded = np.pad(noise(50)[:, 0].numpy(), ((0, 0), (2, 2), (2, 2)))
     evaluate(padded, toy_zoo, crop=True, note=said.append)
@@ -94,14 +94,14 @@ def test_what_cannot_be_scored_is_refused(toy_zoo, images, sentence):
         ("brightnes@tiny", "Unknown metric 'brightnes'. Did you mean 'brightness'?"),
     ],
 )
-def test_a_typo_in_a_metric_is_one_sentence(toy_zoo, noise, brightness, metric, sentence):
+def test_a_typo_in_a_metric_is_a_one_line_error(toy_zoo, noise, brightness, metric, sentence):
     toy_zoo.metrics.add(brightness)
     with pytest.raises(GanzooError) as caught:
         evaluate(noise(10), toy_zoo, [metric])
     assert str(caught.value) == sentence
 
 
-def test_a_dataset_in_hand_is_the_reference(toy_zoo, noise):
+def test_a_dataset_object_is_the_reference(toy_zoo, noise):
     real = toy_zoo.datasets.get("toy").create("test", None)
     (expected,) = evaluate(noise(100), toy_zoo)
     (score,) = evaluate(noise(100), toy_zoo, dataset=real)
@@ -110,7 +110,7 @@ def test_a_dataset_in_hand_is_the_reference(toy_zoo, noise):
 
 
 class Pairs(torch.utils.data.Dataset):
-    """Pictures and classes, as torchvision's datasets give them."""
+    """Pictures and classes, as torchvision's datasets return them."""
 
     classes = ("a", "b", "c", "d")
 
@@ -171,7 +171,7 @@ def test_a_torch_dataset_keeps_its_classes_and_split(noise):
         ),
     ],
 )
-def test_what_is_no_dataset_of_pictures_is_refused(source, sentence):
+def test_anything_but_a_dataset_of_pictures_is_refused(source, sentence):
     with pytest.raises(GanzooError, match=sentence):
         as_dataset(source)
 
@@ -215,7 +215,7 @@ ODD = [
 
 
 @pytest.mark.parametrize(("odd", "sentence"), ODD, ids=range(len(ODD)))
-def test_an_odd_extractor_is_one_sentence(toy_zoo, noise, extractor, monkeypatch, odd, sentence):
+def test_an_odd_extractor_is_a_one_line_error(toy_zoo, noise, extractor, monkeypatch, odd, sentence):
     forward = type(extractor).forward
     monkeypatch.setattr(type(extractor), "forward", lambda self, images: odd(*forward(self, images), images))
     with pytest.raises(GanzooError) as raised:
@@ -223,7 +223,7 @@ def test_an_odd_extractor_is_one_sentence(toy_zoo, noise, extractor, monkeypatch
     assert sentence in str(raised.value)
 
 
-def test_an_extractor_that_asks_for_gradients_gets_a_score(toy_zoo, noise, extractor, monkeypatch):
+def test_an_extractor_that_requires_gradients_gets_a_score(toy_zoo, noise, extractor, monkeypatch):
     expected = evaluate(noise(50), toy_zoo)
     forward = type(extractor).forward
 

@@ -1,4 +1,4 @@
-"""Scores with floor and protocol, from a toy zoo."""
+"""Scores with their floor and protocol, from a toy zoo."""
 
 import json
 import random
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
-    """How closely KID is estimated, and how wide intervals are, is tested elsewhere."""
+    """The precision of KID estimates and the width of intervals are tested elsewhere."""
     monkeypatch.setattr(torch_fidelity, "KID_SUBSETS", 4)
     monkeypatch.setattr(intervals, "ROUNDS", 3)
 
@@ -46,7 +46,7 @@ def test_a_score_is_the_distance_to_the_test_images(toy_zoo, extractor, noise):
     assert score.value == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_protocol_names_all_that_the_score_depends_on(toy_zoo, extractor, noise):
+def test_a_protocol_names_everything_that_the_score_depends_on(toy_zoo, extractor, noise):
     (score,) = evaluator_of(toy_zoo).score(noise(300), sample_seed=5, weights="ema")
     protocol = json.loads(json.dumps(score.protocol))
     assert protocol == {
@@ -81,7 +81,7 @@ def test_a_protocol_names_all_that_the_score_depends_on(toy_zoo, extractor, nois
     assert describe(protocol).startswith("300 against 600 toy test images, tiny ")
 
 
-def test_the_floor_is_what_as_many_train_images_score(toy_zoo):
+def test_the_floor_is_the_score_of_as_many_training_images(toy_zoo):
     train = toy_zoo.datasets.get("toy").create("train", None).images
     evaluator = evaluator_of(toy_zoo)
     (whole,) = evaluator.score(train)
@@ -91,7 +91,7 @@ def test_the_floor_is_what_as_many_train_images_score(toy_zoo):
     assert part.floor > 1.5 * whole.floor  # fewer samples, more bias
 
 
-def test_a_floor_of_fewer_images_than_samples_says_so(toy_zoo, noise):
+def test_a_floor_from_fewer_images_than_samples_says_so(toy_zoo, noise):
     (score,) = evaluator_of(toy_zoo).score(noise(1000))
     assert score.protocol["n_floor"] == 900
 
@@ -105,7 +105,7 @@ def test_references_and_floors_are_cached(toy_zoo, cache, noise):
     kind = type(toy_zoo.extractors.get("tiny").create())
     images = noise(300)
     (first,) = evaluator_of(toy_zoo).score(images)
-    # Of the reference, and of the three sets of 300 that 900 training images make.
+    # For the reference, and for the three sets of 300 that 900 training images make.
     kinds = sorted(path.name.split("-")[0] for path in cache.iterdir())
     assert kinds == [*["features"] * 4, *["floor"] * 3]
     before = kind.seen
@@ -114,7 +114,7 @@ def test_references_and_floors_are_cached(toy_zoo, cache, noise):
     assert (second.value, second.floor) == (first.value, first.floor)
 
 
-def test_a_dataset_of_other_options_has_other_references(toy_zoo, noise):
+def test_a_dataset_with_other_options_has_other_references(toy_zoo, noise):
     (plain,) = evaluator_of(toy_zoo).score(noise(100))
     (shifted,) = evaluator_of(toy_zoo, shift=40).score(noise(100))
     assert shifted.floor != plain.floor
@@ -123,7 +123,7 @@ def test_a_dataset_of_other_options_has_other_references(toy_zoo, noise):
         comparable(plain.protocol, shifted.protocol)
 
 
-def test_a_floor_belongs_to_its_test_images(toy_zoo, noise):
+def test_a_floor_depends_on_its_test_images(toy_zoo, noise):
     brighter = 0
 
     def changing(split, folder):
@@ -137,7 +137,7 @@ def test_a_floor_belongs_to_its_test_images(toy_zoo, noise):
     assert after.floor > 2 * before.floor
 
 
-def test_scoring_is_deterministic_and_leaves_random_state_alone(toy_zoo, noise):
+def test_scoring_is_deterministic_and_keeps_the_random_state(toy_zoo, noise):
     evaluator = evaluator_of(toy_zoo)
     before = torch.get_rng_state()
     first, second = evaluator.score(noise(64)), evaluator.score(noise(64))
@@ -145,7 +145,7 @@ def test_scoring_is_deterministic_and_leaves_random_state_alone(toy_zoo, noise):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_metric_asked_for_twice_is_measured_once(toy_zoo, noise):
+def test_a_metric_requested_twice_is_measured_once(toy_zoo, noise):
     assert len(evaluator_of(toy_zoo, ["fid@tiny", "fid@tiny"]).score(noise(10))) == 1
 
 
@@ -205,7 +205,7 @@ def test_scores_that_differ_only_in_what_was_sampled_are_comparable(toy_zoo, noi
     comparable(a.protocol, b.protocol)
 
 
-def test_scores_of_different_counts_or_extractors_are_not(toy_zoo, noise):
+def test_scores_with_different_counts_or_extractors_are_not_comparable(toy_zoo, noise):
     evaluator = evaluator_of(toy_zoo)
     (a,), (b,) = evaluator.score(noise(100)), evaluator.score(noise(120))
     with pytest.raises(GanzooError, match=r"cannot be compared \(n_fake: 100 and 120\)"):
@@ -260,12 +260,12 @@ def test_batch_size_changes_nothing_beyond_rounding(toy_zoo, noise, monkeypatch)
         assert small[name].value == pytest.approx(one.value, rel=1e-4, abs=1e-6), name
 
 
-def test_every_metric_has_a_floor_which_is_what_real_images_score(toy_zoo):
+def test_every_metric_has_a_floor_which_is_the_score_of_real_images(toy_zoo):
     train = split_of(toy_zoo, "train")
     found = scored(toy_zoo, train.images, labels=train.labels)
     for name, one in found.items():
         if name not in ("memorisation", "accuracy"):
-            # All of them, in another order: what is drawn inside a metric differs.
+            # All of them, in another order, so the random draws inside a metric differ.
             assert one.floor == pytest.approx(one.value, rel=0.1, abs=0.002), name
             assert one.protocol["n_floor"] == 900
         else:
@@ -278,7 +278,7 @@ def test_training_images_are_copies_and_test_images_are_the_floor(toy_zoo):
     assert held_out.value == held_out.floor < 0.5
 
 
-def test_accuracy_is_of_the_labels_that_belong_to_the_images(toy_zoo, extractor, noise):
+def test_accuracy_uses_the_labels_that_belong_to_the_images(toy_zoo, extractor, noise):
     images = noise(200)
     predicted = extract("tiny", extractor, images, CPU).logits.argmax(1)
     wrong = predicted.clone()
@@ -287,7 +287,7 @@ def test_accuracy_is_of_the_labels_that_belong_to_the_images(toy_zoo, extractor,
     assert scored(toy_zoo, images, ["accuracy@tiny"], labels=wrong)["accuracy"].value == 0.75
 
 
-def test_against_the_training_split_the_floor_is_of_the_test_images(toy_zoo):
+def test_against_the_training_split_the_floor_is_from_test_images(toy_zoo):
     test = split_of(toy_zoo, "test").images
     found = scored(toy_zoo, test, ["fid@tiny", "memorisation@tiny"], split="train")
     assert found["fid"].protocol["split"] == "train"
@@ -305,7 +305,7 @@ def test_settings_of_a_metric_are_in_its_protocol(toy_zoo, noise):
         comparable(found["kid"], scored(toy_zoo, noise(200))["kid"].protocol)
 
 
-def test_an_interval_stands_beside_a_score_unless_it_is_not_wanted(toy_zoo, noise):
+def test_a_score_has_an_interval_unless_it_is_turned_off(toy_zoo, noise):
     evaluator = evaluator_of(toy_zoo, ["fid@tiny", "fid-infinity@tiny"])
     fid, extrapolated = evaluator.score(noise(300))
     low, high = fid.record()["interval"]
@@ -315,7 +315,7 @@ def test_an_interval_stands_beside_a_score_unless_it_is_not_wanted(toy_zoo, nois
 
 
 def test_real_vs_real_deviates_as_other_real_images_do(toy_zoo, noise):
-    """Written out: the scores of the first, second and third third of the shuffled training images."""
+    """Written out: the scores of the three thirds of the shuffled training images."""
     train = toy_zoo.datasets.get("toy").create("train", None)
     order = torch.randperm(900, generator=torch.Generator().manual_seed(0))
     evaluator = evaluator_of(toy_zoo, ["fid@tiny", "coverage@tiny", "recall@tiny"])
@@ -330,8 +330,8 @@ def test_real_vs_real_deviates_as_other_real_images_do(toy_zoo, noise):
         assert one.sd == pytest.approx((sum((draw - mean) ** 2 for draw in draws) / 2) ** 0.5, rel=1e-6)
 
 
-def test_where_real_images_are_few_their_interval_gives_the_deviation(toy_zoo, noise):
-    # 600 test images make one set of 600: the deviation is that of a share, about the square root of p(1-p)/600.
+def test_if_real_images_are_few_their_interval_gives_the_deviation(toy_zoo, noise):
+    # 600 test images make one set of 600: the deviation is that of a share, about sqrt(p(1-p)/600).
     found = scored(toy_zoo, noise(600), ["memorisation@tiny"])["memorisation"]
     assert found.sd == pytest.approx((found.floor * (1 - found.floor) / 600) ** 0.5, rel=0.01)
     assert scored(toy_zoo, noise(600), ["fid-infinity@tiny"])["fid-infinity"].sd is None
@@ -344,7 +344,7 @@ def test_a_set_against_itself_is_perfect(toy_zoo):
     assert {found[name].value for name in ("precision", "recall", "density", "coverage")} == {1.0}
 
 
-def test_an_extractor_of_another_dataset_is_refused_and_marks_its_scores_for_good(toy_zoo, noise, extractor):
+def test_an_extractor_for_another_dataset_is_refused_and_its_scores_stay_marked(toy_zoo, noise, extractor):
     class OfOthers(type(extractor)):
         domains = ("digits", "letters")
 
@@ -362,7 +362,7 @@ def test_an_extractor_of_another_dataset_is_refused_and_marks_its_scores_for_goo
         comparable(marked.protocol, {key: value for key, value in marked.protocol.items() if key != "anyway"})
 
 
-def test_a_dataset_may_say_what_domain_its_images_are_of(toy_zoo, noise, extractor):
+def test_a_dataset_may_declare_the_domain_of_its_images(toy_zoo, noise, extractor):
     class OfDigits(type(extractor)):
         domains = ("digits",)
 
@@ -372,7 +372,7 @@ def test_a_dataset_may_say_what_domain_its_images_are_of(toy_zoo, noise, extract
     assert "anyway" not in score.protocol
 
 
-def test_images_set_apart_are_the_reference_and_say_so(toy_zoo, noise):
+def test_validation_images_are_the_reference_and_say_so(toy_zoo, noise):
     entry = toy_zoo.datasets.get("toy")
     evaluator = Evaluator(
         ["fid@tiny", "memorisation@tiny"], entry, {}, None, toy_zoo, CPU, split="validation", validation=200
@@ -380,8 +380,8 @@ def test_images_set_apart_are_the_reference_and_say_so(toy_zoo, noise):
     fid, memorisation = evaluator.score(noise(100))
     assert (fid.protocol["split"], fid.protocol["validation"], fid.protocol["n_real"]) == ("validation", 200, 200)
     assert memorisation.protocol["n_train"] == 700
-    # Real vs real is of images that were trained on; what needs unseen images takes those set apart, and never a test
-    # image.
+    # Real vs real uses images that were trained on. Metrics that need unseen images take the validation images, never
+    # test images.
     draws = [evaluator.reference.draw(evaluator.requests[0], 100, number) for number in range(7)]
     assert [images.dataset.split for _, images in draws] == ["train"] * 7
     unseen = evaluator.reference.draw(evaluator.requests[1], 100, 0)
@@ -390,11 +390,11 @@ def test_images_set_apart_are_the_reference_and_say_so(toy_zoo, noise):
     assert "validation" not in test.protocol
     with pytest.raises(GanzooError, match="split: validation and test"):
         comparable(fid.protocol, test.protocol)
-    # The same floor as without validation images, so that test scores of tuned runs keep to their column.
+    # The same floor as without validation images, so that test scores of tuned runs stay in their column.
     assert test.floor == Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU).score(noise(100))[0].floor
 
 
-def test_real_vs_real_of_a_validation_reference_is_of_all_other_images_however_few_were_trained_on(toy_zoo, noise):
+def test_a_validation_floor_uses_all_other_images_however_few_were_trained_on(toy_zoo, noise):
     entry = toy_zoo.datasets.get("toy")
     metrics = ["fid@tiny", "memorisation@tiny"]
 
@@ -429,8 +429,8 @@ def test_parts_of_a_dataset_are_loaded_once_for_all_extractors(toy_zoo, noise, e
     assert first.dataset is second.dataset
 
 
-def test_unseen_images_of_the_reference_are_not_looked_at_again(toy_zoo, noise):
-    """Real vs real of `accuracy` is of test images, whose features are known."""
+def test_features_of_unseen_reference_images_are_not_computed_again(toy_zoo, noise):
+    """Real vs real of `accuracy` uses test images, whose features are already known."""
     evaluator = evaluator_of(toy_zoo, ["accuracy@tiny", "fid@tiny"])
     evaluator.prepare()
     kind = type(toy_zoo.extractors.get("tiny").create())
@@ -443,7 +443,7 @@ def test_unseen_images_of_the_reference_are_not_looked_at_again(toy_zoo, noise):
 
 
 @pytest.mark.parametrize("change", ["version", "resizing"])
-def test_features_that_other_code_computed_are_not_taken_from_the_cache(toy_zoo, noise, extractor, change):
+def test_features_computed_by_other_code_are_not_taken_from_the_cache(toy_zoo, noise, extractor, change):
     class Resizing(type(extractor)):
         resizing = "bilinear to 16x16"
 
@@ -471,9 +471,7 @@ def test_the_cached_features_of_ganzoo_s_own_extractors_outlive_its_versions(toy
     assert code_of("inception-v3-compat", toy_zoo) == {"torch_fidelity": torch_fidelity_version()}
 
 
-def test_neither_features_nor_scores_outlive_the_code_of_a_plugin_s_extractor(
-    toy_zoo, extractor, tmp_path, monkeypatch
-):
+def test_features_and_scores_do_not_outlive_the_code_of_a_plugin_s_extractor(toy_zoo, extractor, tmp_path, monkeypatch):
     class Edited(type(extractor)):
         __module__ = "edited.networks"
 
@@ -491,7 +489,7 @@ def test_neither_features_nor_scores_outlive_the_code_of_a_plugin_s_extractor(
     before = look()
     assert before[1]["extractor_code"]["plugin"] == "them 0.1"
     file.write_text("SCALE = 255\n")
-    assert look() == before  # this process has imported the code as it was
+    assert look() == before  # this process has imported the old code
     requests._source.cache_clear()
     after = look()
     assert after[0] != before[0]
@@ -518,7 +516,7 @@ def test_metrics_that_lack_something_are_refused(toy_zoo, noise, metric, labels,
         scored(toy_zoo, noise(30), [f"{metric}@tiny"], labels=labels)
 
 
-def test_all_metrics_are_those_that_so_few_samples_allow(toy_zoo, noise):
+def test_all_means_only_the_metrics_that_so_few_samples_allow(toy_zoo, noise):
     found = scored(toy_zoo, noise(30), ["all@tiny"])
     assert "fid" in found
     assert "fid-infinity" not in found
@@ -530,13 +528,13 @@ def test_a_score_that_never_varies_has_no_interval(toy_zoo, noise):
     assert alike.interval is None
 
 
-def test_one_real_image_is_refused_at_once(toy_zoo, noise):
+def test_one_real_image_is_refused_immediately(toy_zoo, noise):
     one = ImageDataset("one", "test", noise(1, top=200))
     with pytest.raises(GanzooError, match=r"'one' \(test\) has 1 image to compare with"):
         Evaluator(["fid@tiny"], one, {}, None, toy_zoo, CPU, anyway=True)
 
 
-def test_a_metric_of_classes_takes_a_classifier(toy_zoo, noise, extractor):
+def test_a_metric_of_classes_needs_a_classifier(toy_zoo, noise, extractor):
     class Plain(type(extractor)):
         classes = 0
 
@@ -551,7 +549,7 @@ def test_a_metric_of_classes_takes_a_classifier(toy_zoo, noise, extractor):
     assert "is" not in found
 
 
-def test_somebody_else_s_metric_is_scored_with_floor_and_protocol(toy_zoo, noise, brightness):
+def test_a_third_party_metric_is_scored_with_floor_and_protocol(toy_zoo, noise, brightness):
     toy_zoo.metrics.add(brightness)
     evaluator = evaluator_of(toy_zoo, ["brightness@tiny", "fid@tiny"])
     ours, _ = evaluator.score(noise(300, top=100), sample_seed=3)
@@ -565,15 +563,15 @@ def test_somebody_else_s_metric_is_scored_with_floor_and_protocol(toy_zoo, noise
     }
 
 
-def test_the_floor_of_somebody_else_s_metric_is_computed_anew(toy_zoo, noise, brightness, cache):
-    """Its code may change without its name, and then a stored floor would be wrong."""
+def test_the_floor_of_a_third_party_metric_is_computed_again(toy_zoo, noise, brightness, cache):
+    """Its code may change while its name does not, which would make a stored floor wrong."""
     toy_zoo.metrics.add(brightness)
     evaluator_of(toy_zoo, ["brightness@tiny"]).score(noise(50))
     assert not list(cache.glob("floor-*"))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_metric_that_gives_no_number_is_named(toy_zoo, noise, brightness, value):
+def test_a_metric_that_returns_no_number_is_named(toy_zoo, noise, brightness, value):
     class Undefined(brightness.factory):
         def compute(self, inputs):
             return value
@@ -583,7 +581,7 @@ def test_a_metric_that_gives_no_number_is_named(toy_zoo, noise, brightness, valu
         evaluator_of(toy_zoo, ["brightness@tiny"]).score(noise(50))
 
 
-def test_a_metric_that_seeds_and_draws_moves_no_random_numbers_of_the_training(toy_zoo, noise, brightness):
+def test_a_metric_that_seeds_and_draws_does_not_disturb_training_s_random_numbers(toy_zoo, noise, brightness):
     class Drawing(brightness.factory):
         def compute(self, inputs):
             drawn = torch.rand(())
@@ -608,7 +606,7 @@ def test_a_metric_that_seeds_and_draws_moves_no_random_numbers_of_the_training(t
     [lambda i: i.fake.values, lambda i: i.fake.logits, lambda i: i.real.features.values],
     ids=["samples", "logits", "real images"],
 )
-def test_a_metric_that_changes_what_others_share_is_named(toy_zoo, noise, brightness, changed):
+def test_a_metric_that_changes_shared_features_is_named(toy_zoo, noise, brightness, changed):
     class Clamping(brightness.factory):
         def compute(self, inputs):
             changed(inputs).clamp_(max=0)
@@ -619,7 +617,7 @@ def test_a_metric_that_changes_what_others_share_is_named(toy_zoo, noise, bright
         evaluator_of(toy_zoo, ["brightness@tiny"]).score(noise(50))
 
 
-def test_settings_that_ask_for_samples_are_refused(toy_zoo, noise, brightness):
+def test_settings_that_depend_on_samples_are_refused(toy_zoo, noise, brightness):
     class Peeking(brightness.factory):
         def settings(self, inputs):
             return {"width": inputs.fake.values.shape[1]}
@@ -653,7 +651,7 @@ def test_every_part_of_a_protocol_is_part_of_its_identity(toy_zoo, noise):
     assert identity(train.protocol(train.requests[0], 300, 5, "raw")) != identity(protocol)
 
 
-def test_features_in_hand_give_the_same_scores(toy_zoo, noise):
+def test_given_features_give_the_same_scores(toy_zoo, noise):
     images, evaluator = noise(300), evaluator_of(toy_zoo, ["all@tiny"])
     features = evaluator.features(images)
     assert evaluator.score(images, features=features) == evaluator.score(images)
@@ -661,14 +659,14 @@ def test_features_in_hand_give_the_same_scores(toy_zoo, noise):
     assert torch.allclose(features["tiny"].values, seen.values, atol=1e-5)  # in the order of the images
 
 
-def test_some_of_the_requests_are_scored_alone(toy_zoo, noise):
+def test_some_of_the_requests_can_be_scored_alone(toy_zoo, noise):
     evaluator = evaluator_of(toy_zoo, ["fid@tiny", "kid@tiny"])
     (score,) = evaluator.score(noise(50), requests=evaluator.requests[1:])
     assert score.metric == "kid@tiny"
 
 
 class Ranks:
-    """Two processes that take turns: the first one's tensors wait for those of the second."""
+    """Two processes that take turns: the first one's tensors wait for the second's."""
 
     def __init__(self, rank, board):
         self.rank, self.size, self.board = rank, 2, board
@@ -678,7 +676,7 @@ class Ranks:
 
 
 class Board:
-    """Adds the tensors of two threads, in the order in which they are handed in."""
+    """Adds the tensors of two threads, in the order in which they arrive."""
 
     def __init__(self):
         self.barrier, self.tensors = threading.Barrier(2, timeout=60), {}
@@ -691,7 +689,7 @@ class Board:
 
 
 @pytest.mark.parametrize("n", [3, 500, 1207])
-def test_features_of_two_processes_are_those_of_one(toy_zoo, noise, n):
+def test_two_processes_compute_the_same_features_as_one(toy_zoo, noise, n):
     images = noise(n)
     expected = evaluator_of(toy_zoo).features(images)["tiny"]
     board, found = Board(), {}
@@ -700,7 +698,7 @@ def test_features_of_two_processes_are_those_of_one(toy_zoo, noise, n):
         raise AssertionError("real images were loaded")
 
     entry = Entry("dataset", "missing", missing, "x", None, "tests", "0")
-    # Made one after the other, as processes do: threads share the random numbers that a network begins with.
+    # Created one after the other: threads, unlike processes, share the random numbers that initialise a network.
     evaluators = [Evaluator(["fid@tiny"], entry, {}, None, toy_zoo, CPU, reference=False) for _ in range(2)]
     for evaluator in evaluators:
         evaluator.features(noise(3))
@@ -718,7 +716,7 @@ def test_features_of_two_processes_are_those_of_one(toy_zoo, noise, n):
         assert torch.equal(found[rank].logits, expected.logits)
 
 
-def test_a_dataset_in_hand_is_the_reference_and_its_halves_make_the_floor(toy_zoo, noise):
+def test_a_dataset_object_is_the_reference_and_its_halves_make_the_floor(toy_zoo, noise):
     real = split_of(toy_zoo, "test")
     evaluator = Evaluator(["all@tiny"], real, {}, None, toy_zoo, CPU)
     scores = {one.metric.partition("@")[0]: one for one in evaluator.score(noise(200, top=200))}
@@ -731,7 +729,7 @@ def test_a_dataset_in_hand_is_the_reference_and_its_halves_make_the_floor(toy_zo
         Evaluator(["memorisation@tiny"], real, {}, None, toy_zoo, CPU)
 
 
-def test_a_reference_whose_halves_are_too_few_for_real_vs_real_is_refused(toy_zoo, noise):
+def test_a_reference_whose_halves_are_too_small_for_real_vs_real_is_refused(toy_zoo, noise):
     few = ImageDataset("few", "test", noise(11, top=200))
     evaluator = Evaluator(["precision@tiny"], few, {}, None, toy_zoo, CPU, anyway=True)
     sentence = r"Real vs real of 'precision@tiny' takes at least 6 images on each side, and there are 5 and 6\."
@@ -743,14 +741,14 @@ def test_a_reference_whose_halves_are_too_few_for_real_vs_real_is_refused(toy_zo
             fewest.score(noise(50))
 
 
-def test_a_metric_of_ours_that_gives_no_number_blames_no_plugin(toy_zoo):
+def test_a_built_in_metric_that_returns_no_number_blames_no_plugin(toy_zoo):
     (request,) = evaluator_of(toy_zoo).requests
     with pytest.raises(GanzooError, match=r"'fid@tiny' gave nan\. These images are too few for it") as raised:
         reference.finite(request, float("nan"))
     assert "plugin" not in str(raised.value)
 
 
-def test_a_cached_floor_belongs_to_its_labels_and_its_formulas(toy_zoo, noise, cache, monkeypatch):
+def test_a_cached_floor_depends_on_its_labels_and_its_formulas(toy_zoo, noise, cache, monkeypatch):
     turned = 0
 
     def changing(split, folder):
@@ -775,7 +773,7 @@ def test_a_cached_floor_belongs_to_its_labels_and_its_formulas(toy_zoo, noise, c
     assert floors()[1] > more
 
 
-def test_an_extractor_is_shown_as_many_images_as_it_takes(toy_zoo, noise, extractor):
+def test_an_extractor_gets_batches_of_the_size_it_asks_for(toy_zoo, noise, extractor):
     seen = []
 
     class Large(type(extractor)):

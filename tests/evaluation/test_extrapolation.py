@@ -1,4 +1,4 @@
-"""Intervals and the limit of many samples, where the truth is known."""
+"""Intervals and the limit of many samples, in cases where the truth is known."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def drawn(n, seed, shift=0.0):
 
 
 def standard():
-    """The statistics of infinitely many."""
+    """The statistics of infinitely many samples."""
     return {"mu": np.zeros(WIDTH), "sigma": np.eye(WIDTH)}
 
 
@@ -34,7 +34,7 @@ def test_the_fast_distance_is_the_distance(dead):
     assert ours == pytest.approx(fid(fake, real), rel=1e-7)
 
 
-def test_moments_with_counts_are_those_of_the_repeated_set():
+def test_moments_with_counts_equal_those_of_the_repeated_set():
     features, counts = drawn(5000, 1), torch.arange(5000) % 4
     repeated = features.repeat_interleave(counts, dim=0).double().numpy()
     mean, covariance = _moments(features, counts.double())
@@ -53,7 +53,7 @@ def test_an_interval_is_as_wide_as_independent_draws_spread():
     assert np.mean(widths) == pytest.approx(spread, rel=0.25)
 
 
-def test_fid_infinity_of_the_same_distribution_is_zero_where_fid_is_not():
+def test_fid_infinity_of_the_same_distribution_is_zero_although_fid_is_not():
     finite = [fid(drawn(1000, seed), standard()) for seed in range(10)]
     endless = [fid_infinity(drawn(1000, seed), standard()) for seed in range(10)]
     assert np.mean(finite) > 0.04
@@ -65,7 +65,7 @@ def test_fid_infinity_of_a_shift_is_the_shift_squared():
     assert endless == pytest.approx(WIDTH * 0.3**2, rel=0.05)
 
 
-def test_both_give_the_same_each_time_and_leave_random_state_alone():
+def test_both_are_deterministic_and_keep_the_random_state():
     before = torch.get_rng_state()
     features = drawn(300, 0)
     assert fid_infinity(features, standard()) == fid_infinity(features, standard())
@@ -73,7 +73,7 @@ def test_both_give_the_same_each_time_and_leave_random_state_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_an_interval_is_that_of_each_resampled_set_written_out():
+def test_an_interval_matches_resampled_sets_written_out():
     features, real, generator = drawn(40, 3, shift=0.1), Features(drawn(50, 4)).statistics, torch.Generator()
     generator.manual_seed(2020)
     scores = np.array([fid(features[torch.randint(40, (40,), generator=generator)], real) for _ in range(100)])
@@ -81,7 +81,7 @@ def test_an_interval_is_that_of_each_resampled_set_written_out():
     assert fid_interval(features, real, 7.0) == pytest.approx((7.0 + low, 7.0 + high), rel=1e-5)
 
 
-def test_fid_infinity_is_where_the_line_through_each_subset_s_score_ends():
+def test_fid_infinity_is_the_end_of_the_line_through_the_subsets_scores():
     features, real, generator = drawn(203, 3, shift=0.1), Features(drawn(50, 4)).statistics, torch.Generator()
     generator.manual_seed(2020)
     sizes = [round(203 / 5 + step * (203 - 203 / 5) / 14) for step in range(15)]

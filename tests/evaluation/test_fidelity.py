@@ -1,4 +1,4 @@
-"""The Fréchet distance against an independent computation and against closed forms."""
+"""The Fréchet distance against an independent computation and closed forms."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_it_agrees_with_scipy_on_correlated_features(n, width):
     assert distance(fake, real) == pytest.approx(reference_distance(fake, real), rel=1e-6)
 
 
-def test_equal_gaussians_apart_by_a_shift_have_a_closed_form():
+def test_gaussians_that_differ_by_a_shift_have_a_closed_form():
     real = torch.randn(400, 10)
     assert distance(real + 2.0, real) == pytest.approx(10 * 2.0**2, rel=1e-5)
 
@@ -45,7 +45,7 @@ def test_a_scaled_gaussian_has_a_closed_form():
     assert distance(3 * real, real) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_set_is_at_no_distance_from_itself():
+def test_a_set_is_at_distance_zero_from_itself():
     features = torch.randn(300, 20)
     assert distance(features, features) == pytest.approx(0, abs=1e-8)
 
@@ -64,8 +64,8 @@ def test_batch_size_does_not_matter(extractor, noise):
     assert first == pytest.approx(second, rel=1e-5)
 
 
-def test_a_projection_is_for_gaussians_alone(extractor, noise):
-    """The same numbers as of features that were multiplied beforehand, and by torch-fidelity itself."""
+def test_a_projection_applies_only_to_gaussians(extractor, noise):
+    """The scores equal those of features projected beforehand, and torch-fidelity's own."""
     from torch_fidelity import calculate_metrics
 
     class Projecting(type(extractor)):
@@ -92,7 +92,7 @@ def test_a_projection_is_for_gaussians_alone(extractor, noise):
     assert theirs["frechet_inception_distance"] == pytest.approx(ours, rel=1e-6)
 
 
-def test_features_are_float32_under_autocast_too(extractor, noise):
+def test_features_are_float32_even_under_autocast(extractor, noise):
     images = noise(50)
     plain = extract("tiny", extractor, images, CPU)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -107,7 +107,7 @@ def test_statistics_are_computed_once():
 
 
 def direct_kernel_distance(x, y):
-    """Unbiased MMD² with the kernel (ab/width + 1)³, every pair by itself, in float64."""
+    """Unbiased MMD² with the kernel (ab/width + 1)³, pair by pair, in float64."""
     x, y = x.double(), y.double()
 
     def mean(a, b, skip):
@@ -120,7 +120,7 @@ def direct_kernel_distance(x, y):
 
 
 def test_the_kernel_distance_agrees_with_every_pair_written_out():
-    # As many as a subset takes, so that each subset is the whole set.
+    # As many samples as a subset takes, so that each subset is the whole set.
     fake, real = torch.randn(60, 8) * 1.2 + 0.3, torch.randn(60, 8)
     found = torch_fidelity.kernel_distance(fake.double(), real.double())[0]
     assert found == pytest.approx(direct_kernel_distance(fake, real), rel=1e-10)
@@ -143,7 +143,7 @@ def test_the_classifier_score_has_closed_forms():
     assert torch_fidelity.classifier_score(sure[:1].repeat(200, 1))[0] == pytest.approx(1, abs=1e-9)
     assert torch_fidelity.score_splits(200) == 10
     assert torch_fidelity.score_splits(5) == 2
-    # Four sure images of four classes, in two splits: two classes in each, whichever they are.
+    # Four confidently classified images of four classes, in two splits: each split has two classes.
     assert torch_fidelity.classifier_score(sure[:4])[0] == pytest.approx(2, rel=1e-9)
 
 
@@ -158,7 +158,7 @@ class Images(Dataset):
         return self.images[index]
 
 
-def test_torch_fidelity_knows_the_extractor_by_name_and_agrees(extractor, noise):
+def test_torch_fidelity_accepts_the_extractor_by_name_and_agrees(extractor, noise):
     from torch_fidelity import calculate_metrics
 
     name = register("tiny", extractor)

@@ -1,4 +1,4 @@
-"""Pictures from `module:function`: called as documented, and refused with a message if anything is unclear."""
+"""Pictures from `module:function`: it is called as documented, and refused with a message if anything is unclear."""
 
 import json
 import signal
@@ -183,7 +183,7 @@ VAST = f"returned shape (5, 1000000, 1000000). More than {max_bytes() / 1e9:.0f}
 
 @pytest.fixture(autouse=True)
 def cache():
-    """The session's, which others have filled: features of real images are not what is tested here."""
+    """The session's cache, which other tests have filled: features of real images are not tested here."""
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def test_every_layout_gives_the_same_pixels(module):
     assert torch.equal(call("made_up:Made.here", 5, 2).images, grey.images.flip(2))
 
 
-def test_points_may_be_returned_as_well(module):
+def test_a_function_may_return_points(module):
     found = call("made_up:points", 5, 2)
     assert found.images.shape == (5, 1, 1, 2)
     assert found.images.dtype == torch.float32
@@ -242,7 +242,7 @@ def test_points_may_be_returned_as_well(module):
     assert torch.equal(call("made_up:points_as_saved", 5, 2).images, found.images)
 
 
-def test_labels_may_come_with_the_images(module):
+def test_labels_may_be_returned_with_the_images(module):
     assert call("made_up:labelled", 4, 7).labels.tolist() == [7, 7, 7, 7]
 
 
@@ -266,14 +266,14 @@ def test_labels_may_come_with_the_images(module):
         ("made_up:careless", "failed: TypeError: careless"),
     ],
 )
-def test_what_is_no_set_of_images_is_refused(module, what, sentence):
+def test_anything_but_a_set_of_images_is_refused(module, what, sentence):
     with pytest.raises(GanzooError, match=sentence):
         call(what, 5, 0)
 
 
 @pytest.fixture
 def command(module, monkeypatch, capsys):
-    """``ganzoo eval`` of a function, in this process: its exit code, standard output and standard error."""
+    """Runs ``ganzoo eval`` on a function in this process: its exit code, standard output and standard error."""
     before = signal.getsignal(signal.SIGTERM)
 
     def evaluate(what, *options):
@@ -312,7 +312,7 @@ def command(module, monkeypatch, capsys):
         ("made_up:true_labels", "returned labels of type torch.bool"),
     ],
 )
-def test_an_odd_function_is_one_sentence_of_the_command(command, what, sentence):
+def test_an_odd_function_is_a_one_line_error_of_the_command(command, what, sentence):
     code, out, err = command(what)
     assert (code, out) == (2, "")
     assert sentence in err

@@ -1,4 +1,4 @@
-"""A trained generator, loaded back from its run."""
+"""A trained generator, loaded from its run."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def make_run(path, zoo, *overrides, ema=True):
-    """A run folder as training leaves it; its EMA weights are the raw ones, halved."""
+    """A run folder as training leaves it; its EMA weights are half its raw weights."""
     recipe = load_recipe("vanilla-mnist", zoo, [*SMALL, *overrides])
     names = [str(digit) for digit in range(10)]
     info = {
@@ -40,7 +40,7 @@ def run(tmp_path, zoo):
     return make_run(tmp_path / "run", zoo)
 
 
-def test_it_draws_what_the_trained_network_draws(run, zoo):
+def test_it_draws_the_same_images_as_the_trained_network(run, zoo):
     path, networks = run
     generator = load(path, zoo=zoo, device=CPU)
     images = generator.sample(20, seed=7, weights="raw")
@@ -51,7 +51,7 @@ def test_it_draws_what_the_trained_network_draws(run, zoo):
     assert torch.equal(images, expected)
 
 
-def test_ema_weights_are_the_ones_to_report(run, zoo):
+def test_ema_weights_are_reported(run, zoo):
     generator = load(run[0], zoo=zoo, device=CPU)
     assert generator.weights == ("ema", "raw")
     ema, raw = generator.sample(5, weights="ema"), generator.sample(5, weights="raw")
@@ -68,7 +68,7 @@ def test_a_run_without_ema_says_so(tmp_path, zoo):
         generator.sample(3, weights="ema")
 
 
-def test_loading_and_drawing_leave_random_state_alone(run, zoo):
+def test_loading_and_drawing_keep_the_random_state(run, zoo):
     before = torch.get_rng_state()
     load(run[0], zoo=zoo, device=CPU).sample(3)
     assert torch.equal(torch.get_rng_state(), before)
@@ -79,7 +79,7 @@ def test_an_unconditional_generator_takes_no_class(run, zoo):
         load(run[0], zoo=zoo, device=CPU).sample(3, label=1)
 
 
-def test_a_conditional_one_draws_the_class_that_was_asked_for(tmp_path, zoo):
+def test_a_conditional_generator_draws_the_requested_class(tmp_path, zoo):
     path, networks = make_run(tmp_path / "run", zoo, "conditional=true")
     generator = load(path, zoo=zoo, device=CPU)
     images, labels = generator.sample_labelled(6, label=4, weights="raw")
@@ -100,7 +100,7 @@ def test_weights_of_another_network_are_refused(run, zoo, tmp_path):
         load(path, zoo=zoo, device=CPU).sample(2)
 
 
-def test_the_public_name_loads_a_run(run):
+def test_the_public_function_loads_a_run(run):
     import ganzoo
 
     assert ganzoo.load(run[0]).sample(2).shape == (2, 1, 28, 28)
@@ -116,7 +116,7 @@ def test_a_run_on_points_draws_points(run, zoo):
     assert torch.equal(points, expected)
 
 
-def test_the_objective_s_own_state_is_that_of_the_checkpoint(tmp_path, zoo):
+def test_the_objective_s_own_state_comes_from_the_checkpoint(tmp_path, zoo):
     path, _ = make_run(tmp_path / "run", zoo, "augmentation={name: ada, p: null}")
     checkpoint = RunFolder.open(path).checkpoint()
     adapted = {**checkpoint.tensors, "objective.augmentation.p": torch.tensor(0.25)}

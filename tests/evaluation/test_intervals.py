@@ -1,4 +1,4 @@
-"""95% intervals, beside draws of the same kind and beside loops written out."""
+"""95% intervals, compared with repeated draws and with loops written out."""
 
 import math
 
@@ -14,7 +14,7 @@ def drawn(n, seed):
     return torch.randn(n, 4, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_mean_has_the_interval_of_a_mean():
+def test_the_interval_of_a_mean():
     values = torch.tensor([0.0, 0.0, 1.0, 1.0, 1.0])
     half = 1.959963984540054 * np.std([0, 0, 1, 1, 1], ddof=1) / math.sqrt(5)
     assert intervals.of_mean(values, (-9, 9)) == pytest.approx((0.6 - half, 0.6 + half))
@@ -23,7 +23,7 @@ def test_a_mean_has_the_interval_of_a_mean():
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10_000), (3, 40), (50, 100), (40, 40), (1, 1)])
-def test_a_share_s_ends_are_where_it_would_be_two_standard_errors_off(k, n):
+def test_the_ends_of_a_share_s_interval_are_two_standard_errors_away(k, n):
     """Wilson's interval solves (p - k/n)^2 = z^2 p (1 - p) / n for p."""
     low, high = intervals.share_interval(k, n)
     assert 0 <= low <= k / n <= high <= 1
@@ -32,14 +32,14 @@ def test_a_share_s_ends_are_where_it_would_be_two_standard_errors_off(k, n):
         assert (end - k / n) ** 2 == pytest.approx(1.959963984540054**2 * end * (1 - end) / n, rel=1e-6, abs=1e-15)
 
 
-def test_counts_of_a_million_samples_are_drawn_as_counts():
+def test_class_counts_of_a_million_samples_are_resampled_as_counts():
     counts = torch.tensor([900_000, 99_990, 10])
     low, high = intervals.of_counts(counts, lambda drawn: float(drawn[2]), 10.0, (0, 1e6))
     assert 2 <= low < 8
     assert 12 < high <= 19  # a Poisson's 95% of 10 is 4 to 17
 
 
-def test_a_union_s_interval_is_the_jackknife_written_out():
+def test_a_union_s_interval_matches_the_jackknife_written_out():
     reached = torch.rand(7, 50, generator=torch.Generator().manual_seed(0)) < 0.2
     without = [float(torch.cat([reached[:g], reached[g + 1 :]]).any(0).double().mean()) for g in range(7)]
     deviation = math.sqrt(6 / 7 * sum((one - np.mean(without)) ** 2 for one in without))
@@ -50,7 +50,7 @@ def test_a_union_s_interval_is_the_jackknife_written_out():
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 1])
-def test_a_union_that_hangs_on_no_group_leaves_one_real_image_in_doubt(share):
+def test_a_union_that_depends_on_no_group_is_uncertain_by_one_real_image(share):
     reached = (torch.arange(50) < 50 * share).expand(7, 50)
     low, high = intervals.of_union(reached)
     half = 1.959963984540054 / 50
@@ -58,7 +58,7 @@ def test_a_union_that_hangs_on_no_group_leaves_one_real_image_in_doubt(share):
 
 
 @pytest.mark.parametrize("what", ["covered", "recalled"])
-def test_coverage_and_recall_of_other_draws_lie_within_their_intervals(what):
+def test_coverage_and_recall_of_new_draws_lie_within_their_intervals(what):
     real = drawn(400, 10_000)
     balls = {"coverage_radii": radii(real, 5), "precision_radii": radii(real, 3)}
     values, deviations = [], []
@@ -87,13 +87,13 @@ def test_an_interval_of_class_counts_is_as_wide_as_draws_spread():
 
 
 def test_counts_that_a_bootstrap_cannot_vary_have_no_interval():
-    """Rather than one without width, which would promise certainty."""
+    """An interval of zero width would promise certainty."""
     assert intervals.of_counts(torch.zeros(3), lambda counts: 0.0, 0.0, (0, 1)) is None
     assert intervals.of_counts(torch.tensor([0, 50, 0]), lambda counts: float((counts > 0).sum()), 1.0, (0, 3)) is None
 
 
-def test_the_mean_of_few_splits_has_the_interval_of_student_s_t_distribution():
-    """Splits of a normal distribution: with the quantiles of that, 95% would be 85% for three of them."""
+def test_the_mean_of_few_splits_has_an_interval_from_student_s_t_distribution():
+    """Splits from a normal distribution, whose own quantiles would give three splits 85% instead of 95%."""
     for splits in (2, 3, 10):
         draws = torch.randn(20_000, splits, generator=torch.Generator().manual_seed(splits))
         moments = zip(draws.mean(1).tolist(), draws.std(1, correction=0).tolist(), strict=True)
@@ -117,8 +117,8 @@ def test_a_kernel_distance_s_jackknife_leaves_out_each_sample_in_turn():
 
 
 @pytest.mark.parametrize("n", [101, 300])
-def test_kernel_distances_of_other_draws_lie_within_their_intervals(n, monkeypatch):
-    """Also where a subset holds nearly all samples, or all of them."""
+def test_kernel_distances_of_new_draws_lie_within_their_intervals(n, monkeypatch):
+    """Even if a subset holds nearly all samples, or all of them."""
     monkeypatch.setattr(torch_fidelity, "KID_SUBSET_SIZE", 100)
     real, values, deviations = drawn(300, 10_000), [], []
     for seed in range(30):
@@ -129,14 +129,14 @@ def test_kernel_distances_of_other_draws_lie_within_their_intervals(n, monkeypat
     assert 0.7 < np.mean(deviations) / np.std(values, ddof=1) < 1.7
 
 
-def test_of_many_samples_some_stand_for_all_in_the_jackknife(monkeypatch):
+def test_the_jackknife_of_many_samples_uses_only_some_of_them(monkeypatch):
     fake, real, none = drawn(4000, 0) + 0.3, drawn(500, 1), torch.device("cpu")
     whole = intervals.deviation(intervals.kid_interval(fake, real, 0.0, 0.0, none))
     monkeypatch.setattr(intervals, "KID_IMAGES", 500)
     assert intervals.deviation(intervals.kid_interval(fake, real, 0.0, 0.0, none)) == pytest.approx(whole, rel=0.2)
 
 
-def test_an_interval_holds_its_score_where_nearly_all_sets_score_the_same():
-    """One set in fifty lacks one of ten classes: the mean of the sets lies below the score of nearly all of them."""
+def test_an_interval_contains_its_score_even_if_nearly_all_sets_score_the_same():
+    """One set in fifty lacks one of ten classes: the mean of the sets is below the score of nearly all of them."""
     low, high = intervals.laid_around(1.0, [0.9, *[1.0] * 49], (0, 1))
     assert low <= 1.0 == high

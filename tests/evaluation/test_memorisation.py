@@ -1,4 +1,4 @@
-"""A generator that replays training images is distinguished from one that draws new ones."""
+"""A generator that replays training images is distinguished from one that draws new images."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ N = 2000
 
 @pytest.fixture(scope="module")
 def seen(zoo, mnist, mnist_test):
-    """Features of 5,000 training digits, of 2,000 test digits, and what looks at others."""
+    """Features of 5,000 training digits and of 2,000 test digits, and a function that computes others."""
     extractor = zoo.extractors.get("mnist-cnn").create()
 
     def look(images):
@@ -29,8 +29,8 @@ def share(seen):
 def test_points_on_a_line_have_a_closed_form():
     train = torch.tensor([[0.0], [1.0], [10.0], [10.0]])
     fake = torch.tensor([[0.9], [2.5], [1.5], [10.0], [10.5], [-1.0]])
-    # 0.9 is near 1, and 2.5 is too far from it; the duplicates at 10 leave room for exact copies alone;
-    # -1.0 is exactly as far from 0 as that is from 1.
+    # 0.9 is near 1, and 2.5 is too far from it; the duplicates at 10 leave room only for exact copies;
+    # -1.0 is exactly as far from 0 as 0 is from 1.
     assert memorised(fake, train).double().mean() == 4 / 6
 
 
@@ -59,7 +59,7 @@ def test_copies_with_a_little_noise_are_flagged_too(seen, share, mnist):
     assert copies(value, share(seen[1][N:]), 500, N)
 
 
-def test_neither_noise_nor_blur_is_taken_for_copies(seen, share, mnist_test):
+def test_noise_and_blur_are_not_taken_for_copies(seen, share, mnist_test):
     noise = torch.randint(0, 256, (500, 1, 28, 28)).to(torch.uint8)
     assert share(seen[2](noise)) == 0
     blurred = torch.nn.functional.avg_pool2d(mnist_test.images[:500].float(), 5, stride=1, padding=2)
@@ -70,7 +70,7 @@ def test_neither_noise_nor_blur_is_taken_for_copies(seen, share, mnist_test):
     ("value", "floor", "n", "flagged"),
     [
         (0.30, 0.30, 10_000, False),
-        (0.31, 0.30, 10_000_000, False),  # certain, but too little to call it copying
+        (0.31, 0.30, 10_000_000, False),  # certain, but too small to call it copying
         (0.40, 0.30, 10_000, True),
         (0.40, 0.30, 50, False),  # chance explains it
         (1.00, 0.30, 50, True),
@@ -89,13 +89,13 @@ def test_what_is_flagged(value, floor, n, flagged):
         (0.45, 0.20, 100, 300, False),
         # Pooled share 0.2650, and 5 errors are 5 sqrt(0.2650 * 0.7350 / 75) = 0.2548.
         (0.46, 0.20, 100, 300, True),
-        # The same numbers of images, the other way about: pooled shares 0.3900 and 0.3975, 5 errors 0.2816 and 0.2825.
+        # The same numbers of images, the other way round: pooled shares 0.3900 and 0.3975, 5 errors 0.2816 and 0.2825.
         (0.46, 0.18, 300, 100, False),
         (0.47, 0.18, 300, 100, True),
-        # Chance plays no part among so many: what is left is the margin, and just the margin is not above it.
+        # Chance plays no part among so many: only the margin is left, and a difference equal to it is not above it.
         (0.02, 0.0, 10**12, 10**12, False),
         (0.0201, 0.0, 10**12, 10**12, True),
     ],
 )
-def test_where_chance_and_the_margin_end(value, floor, n, n_floor, flagged):
+def test_the_limits_of_chance_and_of_the_margin(value, floor, n, n_floor, flagged):
     assert copies(value, floor, n, n_floor) is flagged

@@ -1,4 +1,4 @@
-"""Each metric is what its name says, its settings are those it used, and names are read as people write them."""
+"""Each metric is what its name says, its settings are those it used, and names are parsed as people write them."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from ganzoo.registry.registry import Entry
 
 CPU = torch.device("cpu")
 METRICS = {name: metric() for name, metric, _, _ in OURS if not issubclass(metric, ModelMetric)}
-"""Of samples; those of a trained model are tested in ``test_model_metrics.py``."""
+"""Metrics of samples; those of a trained model are tested in ``test_model_metrics.py``."""
 N, N_REAL, N_TRAIN = 120, 90, 70
 
 
@@ -65,7 +65,7 @@ def test_every_metric_is_the_number_its_name_says(inputs):
     )
     precision, recall = float(seen.precise.double().mean()), float(seen.recalled.any(0).double().mean())
     density, coverage = float(seen.held.double().mean()) / 5, float(seen.covered.any(0).double().mean())
-    assert len({precision, recall, density, coverage}) == 4, "so that none can be taken for another"
+    assert len({precision, recall, density, coverage}) == 4, "so that no metric can pass for another"
     expected = {
         "fid": torch_fidelity.frechet_distance(Features(fake.values).statistics, Features(real.values).statistics),
         "fid-infinity": intervals.fid_infinity(fake.values, Features(real.values).statistics),
@@ -133,7 +133,7 @@ def test_what_several_metrics_share_is_computed_once(inputs):
     assert len(passes) == 1
 
 
-def test_as_many_images_as_a_metric_takes_are_enough(inputs, extractor, noise, real_images):
+def test_the_smallest_number_of_images_that_a_metric_accepts_is_enough(inputs, extractor, noise, real_images):
     for name, metric in METRICS.items():
         few, n = noise(metric.least, top=150), metric.least
         smallest = MetricInputs(
@@ -183,13 +183,13 @@ OTHER = "its extractor knows other classes than those of 'toy'"
         ),
     ],
 )
-def test_what_stands_in_the_way_of_a_metric(kind, obstacles, real_images):
+def test_the_obstacles_to_each_metric(kind, obstacles, real_images):
     dataset = real_images("test", 10).dataset
     found = {name: metric.obstacle(kind, dataset) for name, metric in METRICS.items()}
     assert {name: obstacle for name, obstacle in found.items() if obstacle is not None} == obstacles
 
 
-def test_accuracy_takes_a_dataset_with_labels(real_images):
+def test_accuracy_needs_a_dataset_with_labels(real_images):
     dataset = replace(real_images("test", 10).dataset, labels=None)
     assert METRICS["accuracy"].obstacle(Classifier, dataset) == OTHER
     assert METRICS["fid"].obstacle(Classifier, dataset) is None
@@ -201,7 +201,7 @@ def test_a_name_is_a_metric_in_an_extractor_s_features(toy_zoo):
     assert (request.extractor, request.by_name, request.name) == ("tiny", True, "kid@tiny")
 
 
-def test_all_names_every_metric_and_asks_for_none_of_them_by_name(toy_zoo):
+def test_all_means_every_metric_but_requests_none_by_name(toy_zoo):
     found = parse_metric("all@tiny", toy_zoo)
     assert [request.name for request in found] == [f"{name}@tiny" for name, *_ in OURS]
     assert [type(request.metric) for request in found] == [metric for _, metric, *_ in OURS]
@@ -224,13 +224,13 @@ def test_an_unknown_metric_is_refused_with_the_nearest_name(name, meant, metrics
     assert caught.value.remedy == f"Did you mean '{meant}'?"
 
 
-def test_a_metric_that_is_asked_for_twice_is_there_once(toy_zoo):
+def test_a_metric_requested_twice_appears_once(toy_zoo):
     found = parse_metrics(["kid@tiny", "fid@tiny", "fid@clip-rn50", "kid@tiny"], toy_zoo)
     assert [request.name for request in found] == ["kid@tiny", "fid@tiny", "fid@clip-rn50"]
 
 
 @pytest.mark.parametrize("names", [["all@tiny", "kid@tiny"], ["kid@tiny", "all@tiny"]])
-def test_what_was_asked_for_by_name_stays_so_among_all(names, toy_zoo):
+def test_a_metric_requested_by_name_keeps_that_status_among_all(names, toy_zoo):
     found = parse_metrics(names, toy_zoo)
     assert len(found) == len(OURS)
     assert [request.name for request in found if request.by_name] == ["kid@tiny"]
@@ -241,14 +241,14 @@ def test_the_first_at_sign_ends_the_metric(metrics):
         parse_metric("kid@odd@name", metrics)
 
 
-def test_which_way_is_better_is_known_of_ours_and_asked_of_the_zoo_for_others(metrics, brightness):
+def test_the_better_direction_is_built_in_for_our_metrics_and_from_the_zoo_for_others(metrics, brightness):
     assert (better("fid"), better("recall"), better("class-entropy")) == ("lower", "higher", "neither")
     metrics.metrics.add(brightness)
     assert better("brightness", metrics) == "neither"
     assert better("nobody-s", metrics) == "lower"
 
 
-def test_ours_are_registered_like_everybody_s(zoo):
+def test_built_in_metrics_are_registered_like_all_others(zoo):
     assert [entry.name for entry in zoo.metrics.in_order()][: len(OURS)] == [name for name, *_ in OURS]
     assert {entry.plugin for entry in zoo.metrics} == {
         "ganzoo-metrics",
@@ -260,7 +260,7 @@ def test_ours_are_registered_like_everybody_s(zoo):
     assert zoo.metrics.get("fid").distribution.startswith("ganzoo-bench ")
 
 
-def test_what_is_no_metric_is_refused_by_its_plugin_s_name(metrics):
+def test_what_is_not_a_metric_is_refused_with_its_plugin_s_name(metrics):
     metrics.metrics.add(Entry("metric", "odd", dict, "x", None, "somebody-s", "tests 0"))
     with pytest.raises(GanzooError, match="The metric 'odd' of plugin 'somebody-s' .tests 0. is a dict"):
         parse_metric("odd@tiny", metrics)
@@ -269,7 +269,7 @@ def test_what_is_no_metric_is_refused_by_its_plugin_s_name(metrics):
 def test_every_metric_but_two_has_an_interval_around_its_score(inputs, monkeypatch):
     monkeypatch.setattr(torch_fidelity, "KID_SUBSET_SIZE", 40)
     for name, metric in METRICS.items():
-        if name in ("accuracy", "quality"):  # shares that are 0 or 1 here or there
+        if name in ("accuracy", "quality"):  # shares that are 0 or 1 in some places
             continue
         value = metric.compute(inputs)
         ends = metric.interval(inputs, value)
@@ -282,7 +282,7 @@ def test_every_metric_but_two_has_an_interval_around_its_score(inputs, monkeypat
         assert metric.interval(inputs, value) == ends, name
 
 
-def test_the_kernel_distance_s_interval_is_that_of_its_samples(inputs):
+def test_the_kernel_distance_s_interval_depends_on_its_samples(inputs):
     metric = METRICS["kid"]
     value, spread = torch_fidelity.kernel_distance(inputs.fake.values, inputs.real.features.values)
     expected = intervals.kid_interval(inputs.fake.values, inputs.real.features.values, value, spread, CPU)
@@ -294,11 +294,11 @@ def test_a_kernel_distance_of_two_samples_has_no_interval(inputs):
     assert METRICS["kid"].interval(two, METRICS["kid"].compute(two)) is None
 
 
-def test_an_extractor_of_a_single_feature_has_a_distance_and_its_interval():
+def test_an_extractor_with_a_single_feature_gives_a_distance_with_an_interval():
     fake, real = torch.randn(200, 1) + 1, torch.randn(200, 1)
     statistics = Features(real).statistics
     assert statistics["sigma"].shape == (1, 1)
-    # Between Gaussians of one dimension it is the difference of means and of deviations, squared.
+    # In one dimension it is the squared difference of means plus the squared difference of standard deviations.
     expected = (fake.mean() - real.mean()) ** 2 + (fake.std() - real.std()) ** 2
     value = torch_fidelity.frechet_distance(Features(fake).statistics, statistics)
     assert value == pytest.approx(expected.item(), rel=1e-3)

@@ -1,4 +1,4 @@
-"""docs/metrics.md: every metric is on it, and its table is the committed outcome, in which sets rank as they should."""
+"""docs/metrics.md lists every metric, and its table is the committed outcome, in which sets rank as they should."""
 
 import json
 import re
@@ -17,7 +17,7 @@ def sets():
     return json.loads(metric_table.OUTCOME.read_text(encoding="utf-8"))["sets"]
 
 
-def test_every_metric_has_its_place_and_says_which_way_is_better():
+def test_the_page_has_every_metric_and_which_way_is_better():
     headings = " ".join(re.findall(r"^### (.*)$", PAGE, flags=re.MULTILINE))
     for name, *_ in OURS:
         assert f"`{name}`" in headings
@@ -26,7 +26,7 @@ def test_every_metric_has_its_place_and_says_which_way_is_better():
     )
 
 
-def test_the_table_is_the_committed_outcome(sets):
+def test_the_table_matches_the_committed_outcome(sets):
     table = metric_table.table({"sets": sets})
     assert between_markers(PAGE, metric_table.MARKERS, table, "docs/metrics.md") == PAGE
 
@@ -39,13 +39,13 @@ def test_every_set_was_measured_under_one_protocol(sets):
 
 
 @pytest.mark.parametrize("metric", ["fid", "fid-infinity", "kid"])
-def test_distances_rank_as_a_person_would(sets, metric):
+def test_distances_rank_the_sets_as_a_person_would(sets, metric):
     values = [scores[metric]["value"] for scores in sets.values()]
     assert values == sorted(values)
     assert values[1] > 2 * values[0]
 
 
-def test_what_is_seen_by_whom(sets):
+def test_which_metrics_notice_which_faults(sets):
     train, few, blurred, one, noise = sets.values()
     for name, score in train.items():
         if name not in ("memorisation", "accuracy", "kl", "kid", "fid-infinity", "fid"):

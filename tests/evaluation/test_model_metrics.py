@@ -1,4 +1,4 @@
-"""Metrics of the trained model itself: how they are requested, what they are given, and which models are refused."""
+"""Metrics of the trained model itself: how they are requested, what they receive, and which models are refused."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 class Darker(Objective):
-    """Gives images back a little darker, and guesses each image's label."""
+    """Returns images a little darker, and guesses each image's label."""
 
     def __init__(self, by: float = 0.0):
         super().__init__()
@@ -61,7 +61,7 @@ def evaluator(zoo, metrics, objective=None):
     return Evaluator(metrics, zoo.datasets.get("toy"), {}, None, zoo, CPU, objective=objective)
 
 
-def test_one_that_needs_no_features_is_asked_for_by_its_name_alone(zoo):
+def test_a_metric_without_features_is_requested_by_its_name_alone(zoo):
     requests = parse_metrics(["guesses", "reconstruction-fid@tiny"], zoo)
     assert [(one.name, one.extractor) for one in requests] == [("guesses", ""), ("reconstruction-fid@tiny", "tiny")]
     with pytest.raises(GanzooError, match=r"'guesses' needs no extractor \(in 'guesses@tiny'\).*Write guesses"):
@@ -92,7 +92,7 @@ def test_a_metric_without_features_sees_every_reference_image_and_its_label(zoo,
     assert identity(found.protocol(found.requests[0], 40, 3, "ema")) == identity(score.protocol)
 
 
-def test_copies_are_reconstructed_at_no_distance_and_others_at_theirs(zoo, noise):
+def test_exact_reconstructions_are_at_distance_zero_and_others_at_theirs(zoo, noise):
     request = ["reconstruction-fid@tiny"]
     (copies,) = evaluator(zoo, request, Darker()).score(noise(40), model=model(Darker()))
     assert copies.value == pytest.approx(0, abs=1e-6)
@@ -114,14 +114,14 @@ def test_samples_and_the_model_are_scored_side_by_side(zoo, noise):
     assert scores[0].floor is not None
 
 
-def test_networks_go_back_to_training(zoo, noise):
+def test_networks_return_to_training_mode(zoo, noise):
     trained = model(Darker())
     trained.networks["generator"].train()
     evaluator(zoo, ["reconstruction-fid@tiny"], Darker()).score(noise(40), model=trained)
     assert trained.networks["generator"].training
 
 
-def test_a_loss_that_cannot_do_it_and_images_without_a_model_are_refused(zoo):
+def test_an_unsuitable_loss_and_images_without_a_model_are_refused(zoo):
     class Nothing(Objective):
         def phases(self):
             return []
@@ -136,7 +136,7 @@ def test_a_loss_that_cannot_do_it_and_images_without_a_model_are_refused(zoo):
     assert "reconstruction-fid" in [one.entry.name for one in evaluator(zoo, ["all@tiny"], Darker()).requests]
 
 
-def test_what_a_model_reads_from_its_own_input_is_refused(zoo):
+def test_measuring_what_a_model_gets_as_its_input_is_refused(zoo):
     class Found(Guesses):
         needs_unconditional = True
 
@@ -173,13 +173,13 @@ def test_the_order_of_the_images_changes_nothing_and_no_batch_is_small(noise):
     assert trained.apply("centre", by_class).abs().amin() > 0.5, "each batch has images of both halves"
 
 
-def test_what_a_model_draws_is_seeded_and_disturbs_nothing(noise):
+def test_a_model_s_random_numbers_are_seeded_and_disturb_nothing(noise):
     trained, images = model(Odd()), ImageDataset("toy", "test", noise(141))
     before = torch.get_rng_state()
     assert torch.equal(trained.apply("blur", images), trained.apply("blur", images))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_model_that_gives_no_numbers_has_diverged(noise):
+def test_a_model_that_returns_no_numbers_has_diverged(noise):
     with pytest.raises(Diverged, match=r"'overflow' of the model gives NaN or infinite values\. Its training"):
         model(Odd()).apply("overflow", ImageDataset("toy", "test", noise(141)))

@@ -1,4 +1,4 @@
-"""Modes found, evenness and quality, in closed form."""
+"""Modes found, evenness and quality, against closed forms."""
 
 from math import inf, log
 
@@ -9,11 +9,11 @@ from ganzoo.evaluation.metrics import assigned, class_counts, kl_to_uniform, mod
 
 
 def logits_of(*modes: int | None, of: int) -> torch.Tensor:
-    """Logits that put each sample into its mode, and None into no mode."""
+    """Logits that put each sample into its mode; None means no mode."""
     logits = torch.full((len(modes), of), -inf)
     for row, mode in enumerate(modes):
         if mode is not None:
-            logits[row, mode] = -float(row)  # how sure does not matter
+            logits[row, mode] = -float(row)  # the confidence does not matter
     return logits
 
 
@@ -24,7 +24,7 @@ def test_every_mode_once_is_ideal():
     assert quality(logits) == 1
 
 
-def test_one_mode_alone_is_as_far_from_uniform_as_can_be():
+def test_a_single_mode_is_as_far_from_uniform_as_possible():
     logits = logits_of(*[3] * 50, of=1000)
     assert modes_found(class_counts(logits)) == 1
     assert kl_to_uniform(class_counts(logits)) == pytest.approx(log(1000))
@@ -43,7 +43,7 @@ def test_uneven_modes_against_the_sum_written_out():
     assert kl_to_uniform(class_counts(logits)) == pytest.approx(sum(p * log(p / 0.25) for p in share.values()))
 
 
-def test_samples_that_belong_to_no_mode_lower_quality_and_nothing_else():
+def test_samples_outside_all_modes_lower_quality_and_nothing_else():
     logits = logits_of(0, None, 2, None, None, 1, of=3)
     assert assigned(logits).tolist() == [0, 2, 1]
     assert modes_found(class_counts(logits)) == 3
@@ -51,14 +51,14 @@ def test_samples_that_belong_to_no_mode_lower_quality_and_nothing_else():
     assert quality(logits) == 0.5
 
 
-def test_no_sample_in_any_mode_is_the_worst_there_is_and_still_a_number():
+def test_no_sample_in_any_mode_gives_the_worst_score_which_is_still_a_number():
     logits = logits_of(None, None, of=8)
     assert modes_found(class_counts(logits)) == 0
     assert kl_to_uniform(class_counts(logits)) == pytest.approx(log(8))
     assert quality(logits) == 0
 
 
-def test_what_chance_adds_is_as_documented():
+def test_the_effect_of_chance_is_as_documented():
     """E[KL] is about (modes - 1) / (2 n) for n samples of an ideal generator."""
     drawn = torch.randint(100, (20_000,), generator=torch.Generator().manual_seed(0))
     logits = torch.nn.functional.one_hot(drawn, 100).float()

@@ -52,7 +52,7 @@ def block(request, monkeypatch):
 
 
 @pytest.mark.parametrize("k", [1, 2, 5])
-def test_radii_are_the_distances_to_the_kth_of_the_others(block, k):
+def test_radii_are_the_distances_to_the_kth_other_point(block, k):
     points = torch.randn(150, 7) + 5
     own = all_distances(points, points)
     own.fill_diagonal_(float("inf"))
@@ -62,7 +62,7 @@ def test_radii_are_the_distances_to_the_kth_of_the_others(block, k):
     assert torch.allclose(radii(points, k, of=some), expected[some], rtol=1e-12)
 
 
-def test_a_duplicate_is_a_neighbour_at_no_distance():
+def test_a_duplicate_is_a_neighbour_at_distance_zero():
     points = torch.randn(30, 4)
     points[7] = points[3]
     found = radii(points, 1)
@@ -70,7 +70,7 @@ def test_a_duplicate_is_a_neighbour_at_no_distance():
     assert (found > 0).sum() == 28
 
 
-def test_the_nearest_point_and_how_far_it_is(block):
+def test_the_nearest_point_and_its_distance(block):
     points, among = torch.randn(90, 6), torch.randn(70, 6)
     among[11] = points[5]
     distances, indices = nearest_neighbours(points, among)
@@ -89,28 +89,28 @@ def test_density_and_coverage_agree_with_brute_force(block, k):
 
 
 def test_density_and_coverage_of_points_on_a_line_have_closed_forms():
-    # Balls of radius 1 around 0, 1, ..., 9 (the ends' nearest neighbours are at 1 as well), open at their ends.
+    # Balls of radius 1 around 0, 1, ..., 9 (the ends' nearest neighbours are also at distance 1), with open ends.
     real = torch.arange(10.0)[:, None]
     fake = torch.tensor([[0.5], [0.5], [20.0], [4.0]])
     found = manifolds(
         fake, real, coverage_radii=radii(real, 1), precision_radii=radii(real, 1), recall_radii=radii(fake, 1)
     )
     density, coverage = found.held.double().mean(), found.covered.any(0).double().mean()
-    # Closed at their ends, the balls hold the same samples; that of 20 reaches to 4.0, that of 4.0 to 0.5, and those of
-    # the two samples at 0.5 hold nothing but one another.
+    # With closed ends, the balls hold the same samples; the ball of 20 reaches to 4.0, that of 4.0 to 0.5, and those of
+    # the two samples at 0.5 hold only each other.
     assert found.precise.tolist() == [True, True, False, True]
     assert found.recalled.any(0).tolist() == [False] + [True] * 9
     assert density == (2 + 2 + 0 + 1) / 4
     assert coverage == 3 / 10
 
 
-def test_a_set_is_as_dense_as_expected_and_covered_by_itself():
+def test_a_set_has_the_expected_density_and_covers_itself():
     points = torch.randn(400, 8) * 10
     assert density_and_coverage(points, points, 5) == (1.0, 1.0)
     assert precision_and_recall(points, points) == (1.0, 1.0)
 
 
-def test_an_offset_costs_no_digits():
+def test_an_offset_costs_no_precision():
     # On a grid that float32 holds exactly, so that moving it changes no distance.
     fake, real = (torch.randint(-512, 512, (n, 5)) / 256 for n in (120, 100))
     offset = torch.tensor([4096.0, 0.0, -4096.0, 8192.0, 1.0])
@@ -124,10 +124,10 @@ def test_precision_and_recall_agree_with_brute_force(block, j):
     fake, real = torch.randn(350, 6) * 0.7, torch.randn(300, 6)
     found = precision_and_recall(fake, real, j)
     assert found == pytest.approx(brute_precision_and_recall(fake, real, j), rel=1e-12)
-    assert found[0] > found[1] + 0.1  # the fakes keep to the middle
+    assert found[0] > found[1] + 0.1  # the fakes stay in the middle
 
 
-def test_precision_and_recall_tell_distant_collapsed_and_equal_sets_apart():
+def test_precision_and_recall_distinguish_distant_collapsed_and_equal_sets():
     real = torch.randn(300, 6)
     assert precision_and_recall(real + 50, real) == (0, 0)
     precision, recall = precision_and_recall(real[:1] + torch.randn(300, 6) * 1e-3, real)
@@ -135,8 +135,8 @@ def test_precision_and_recall_tell_distant_collapsed_and_equal_sets_apart():
     assert recall < 0.05
 
 
-def test_what_float32_cannot_tell_apart_is_decided_in_float64(block):
-    # Far from the origin of the common centre and close together: all that matters is below float32's rounding.
+def test_what_float32_cannot_distinguish_is_decided_in_float64(block):
+    # Far from the common centre and close together: the differences that matter are below float32's rounding.
     near = torch.randn(120, 8, dtype=torch.float64) * 1e-3
     away = torch.zeros(120, 8, dtype=torch.float64)
     away[::2] = 100.0
@@ -167,8 +167,8 @@ def test_the_order_of_samples_only_moves_them_between_groups():
     assert torch.equal(one.recalled.any(0), other.recalled.any(0))
 
 
-def test_nothing_is_nearer_than_duplicates_are_to_one_another():
-    """Six equal points have a ball of radius 0, which holds no sample; precision's holds what is no farther."""
+def test_nothing_is_nearer_than_duplicates_to_one_another():
+    """Six equal points have an open ball of radius 0, which holds no sample; precision's ball is closed."""
     real = torch.cat([torch.ones(6, 3), torch.randn(20, 3) + 9])
     fake = torch.cat([torch.ones(4, 3), torch.randn(20, 3) + 9])
     assert density_and_coverage(fake, real, 5) == pytest.approx(brute_density_and_coverage(fake, real, 5))
@@ -177,7 +177,7 @@ def test_nothing_is_nearer_than_duplicates_are_to_one_another():
 
 
 def test_an_accelerator_without_float64_leaves_distances_to_the_cpu():
-    """Of a device that torch was not built for, no tensor can be made: everything has to stay on the CPU."""
+    """No tensor can be created on a device that torch was not built for, so everything must stay on the CPU."""
     points, device = torch.rand(20, 3), torch.device("mps")
     assert torch.equal(radii(points, 2, device=device), radii(points, 2))
     assert torch.equal(nearest_neighbours(points, points, device)[1], torch.arange(20))

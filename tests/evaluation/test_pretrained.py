@@ -1,4 +1,4 @@
-"""Downloaded extractors: weights are found, downloaded or reported missing, and never unpickled blindly."""
+"""Downloaded extractors: weights are found, downloaded or reported as missing, and never unpickled blindly."""
 
 import hashlib
 import importlib.util
@@ -30,7 +30,7 @@ FILE = "weights-inception-2015-12-05-{}.pth"
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A network of the right architecture with random weights, and its file: the true ones are a download."""
+    """A network of the right architecture with random weights, and its file; the real weights are a download."""
     empty = tmp_path_factory.mktemp("inception") / "empty.pth"
     torch.save({}, empty)
     torch.manual_seed(0)
@@ -43,7 +43,7 @@ def network(tmp_path_factory):
 
 @pytest.fixture
 def torch_cache(tmp_path, monkeypatch):
-    """torch's own cache of weights, empty; downloads come from a folder beside it, also empty."""
+    """torch's own cache of weights, empty; downloads come from a folder next to it, also empty."""
     hub = tmp_path / "torch" / "hub"
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(theirs, "URL_INCEPTION_V3", (tmp_path / "web" / FILE.format("0" * 8)).as_uri())
@@ -58,7 +58,7 @@ def offer(monkeypatch, tmp_path, content, checksum=None):
     return name
 
 
-def test_grey_images_are_tiled_and_judged_at_their_own_size(network, torch_cache, tmp_path, monkeypatch, noise):
+def test_grey_images_are_tiled_and_keep_their_own_size(network, torch_cache, tmp_path, monkeypatch, noise):
     found, file = network
     name = offer(monkeypatch, tmp_path, file.read_bytes())
     extractor = find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
@@ -72,14 +72,14 @@ def test_grey_images_are_tiled_and_judged_at_their_own_size(network, torch_cache
     assert logits.shape == (2, extractor.classes)
 
 
-def test_weights_that_cannot_be_had_are_one_sentence_with_place_and_checksum(torch_cache):
+def test_unavailable_weights_are_a_one_line_error_with_location_and_checksum(torch_cache):
     with pytest.raises(GanzooError, match="'inception-v3-compat' could not be downloaded") as caught:
         find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
     assert str(torch_cache / FILE.format("0" * 8)) in caught.value.remedy
     assert "SHA-256 begins with 00000000" in caught.value.remedy
 
 
-def test_a_download_of_another_checksum_is_not_kept(torch_cache, tmp_path, monkeypatch):
+def test_a_download_with_another_checksum_is_not_kept(torch_cache, tmp_path, monkeypatch):
     offer(monkeypatch, tmp_path, b"something else", checksum="12345678")
     with pytest.raises(GanzooError, match="could not be downloaded"):
         find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
@@ -105,7 +105,7 @@ def test_a_weights_file_that_would_run_code_is_refused(torch_cache):
         (RuntimeError("bad magic number"), GanzooError, "are damaged"),
     ],
 )
-def test_only_damage_is_called_damage(network, monkeypatch, error, expected, sentence):
+def test_only_damage_is_reported_as_damage(network, monkeypatch, error, expected, sentence):
     def fail(*_arguments, **_options):
         raise error
 
@@ -122,7 +122,7 @@ def test_weights_of_another_network_are_refused(torch_cache):
         find_extractor("inception-v3-compat", Zoo(), (1, 28, 28))
 
 
-def test_a_weights_file_may_lie_anywhere_and_need_not_be_the_published_one(network, torch_cache, caplog, noise):
+def test_a_weights_file_may_be_anywhere_and_need_not_be_the_published_one(network, torch_cache, caplog, noise):
     found, file = network
     extractor = find_extractor("inception-v3-compat", Zoo(), (3, 8, 8), file)
     assert not torch_cache.exists()
@@ -133,7 +133,7 @@ def test_a_weights_file_may_lie_anywhere_and_need_not_be_the_published_one(netwo
         assert torch.equal(extractor(images)[0], found(images)[0])
 
 
-def test_a_score_through_inception_says_how_images_were_resized(network, noise, metrics):
+def test_a_score_from_inception_says_how_images_were_resized(network, noise, metrics):
     def few(split, folder):
         return ImageDataset("few", split, noise(3, seed=len(split)))
 
@@ -145,17 +145,17 @@ def test_a_score_through_inception_says_how_images_were_resized(network, noise, 
     assert score.protocol["extractor_digest"] == hashlib.sha256(network[1].read_bytes()).hexdigest()
 
 
-def test_a_weights_file_that_is_not_there_is_refused_with_where_it_is_published(tmp_path):
+def test_a_missing_weights_file_is_refused_with_its_source(tmp_path):
     with pytest.raises(GanzooError, match=r"No such file: .*nothing\.pth.*is published at http"):
         find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "nothing.pth")
 
 
-def test_extractors_with_weights_of_their_own_take_no_file(toy_zoo, tmp_path):
+def test_extractors_with_built_in_weights_take_no_file(toy_zoo, tmp_path):
     with pytest.raises(GanzooError, match="'tiny' brings its own weights.*inception-v3-compat, dinov2-vit-s-14"):
         find_extractor("tiny", toy_zoo, (1, 8, 8), tmp_path / "a.pth")
 
 
-def test_every_name_is_one_of_torch_fidelitys_with_the_file_it_looks_for():
+def test_every_name_is_torch_fidelity_s_with_the_file_it_looks_for():
     from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
     rows = pretrained._rows()
@@ -171,7 +171,7 @@ def test_every_name_is_one_of_torch_fidelitys_with_the_file_it_looks_for():
 
 
 class Whole(torch.nn.Module):
-    """As CLIP's file is built: the picture side, and beside it what only its text side uses."""
+    """Built like CLIP's file: the image side, and parameters that only the text side uses."""
 
     def __init__(self):
         super().__init__()
@@ -184,7 +184,7 @@ class Whole(torch.nn.Module):
 
 def test_clip_is_read_from_torchscript_and_its_width_from_the_file(torch_cache, tmp_path, noise, caplog):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # CLIP's files are TorchScript all the same
+        warnings.simplefilter("ignore", DeprecationWarning)  # CLIP's files are TorchScript nevertheless
         torch.jit.save(torch.jit.trace(Whole().eval(), torch.zeros(1)), tmp_path / "clip.pt")
     with pytest.raises(GanzooError, match="a TorchScript program other than the published one.*--allow-code"):
         find_extractor("clip-vit-b-32", Zoo(), (1, 28, 28), tmp_path / "clip.pt")
@@ -224,7 +224,7 @@ def dinov2_vits14():
 
 @pytest.fixture
 def dinov2_code(torch_cache, monkeypatch):
-    """A repository with a smaller network and the same entry point, in torch.hub's cache; it is the one to expect."""
+    """A repository with a smaller network and the same entry point, in torch.hub's cache and pinned as expected."""
     repository = torch_cache.parent / f"facebookresearch_dinov2_{pretrained.DINOV2_COMMIT}"
     (repository / "dinov2").mkdir(parents=True)
     (repository / "hubconf.py").write_text(HUB)
@@ -257,7 +257,7 @@ def test_dinov2_comes_from_torch_hubs_cache(dinov2_code, torch_cache, noise, tmp
 
 
 @pytest.mark.parametrize("change", ["appended", "added", "removed", "pipe", "huge", "link"])
-def test_code_in_the_cache_that_is_not_the_pinned_commits_is_not_run(dinov2_code, change):
+def test_cached_code_that_differs_from_the_pinned_commit_is_not_run(dinov2_code, change):
     hubconf, package = dinov2_code / "hubconf.py", dinov2_code / "dinov2"
     if change == "appended":
         hubconf.write_text(HUB + "import pytest\npytest.fail('ran')\n")
@@ -276,8 +276,8 @@ def test_code_in_the_cache_that_is_not_the_pinned_commits_is_not_run(dinov2_code
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
 
 
-def test_bytecode_beside_the_code_is_neither_run_nor_written(dinov2_code, monkeypatch):
-    """Python takes it for that of the source if it names the source's size and time."""
+def test_bytecode_next_to_the_code_is_not_run_or_written(dinov2_code, monkeypatch):
+    """Python uses it for a source file whose size and time it names."""
     hubconf, hostile = dinov2_code / "hubconf.py", "import pytest\npytest.fail('ran')\n"
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     planted = Path(importlib.util.cache_from_source(str(hubconf)))

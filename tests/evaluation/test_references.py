@@ -1,4 +1,4 @@
-"""The cache of references: hit, miss, damage, and a disk that cannot be written."""
+"""The cache of references: hits, misses, damage, and a disk that cannot be written to."""
 
 import hashlib
 import logging
@@ -20,7 +20,7 @@ class Counted:
         return {"values": torch.arange(6, dtype=torch.float32).reshape(3, 2)}
 
 
-def test_what_is_remembered_is_not_computed_again(cache):
+def test_a_remembered_result_is_not_computed_again(cache):
     compute = Counted()
     first = reference.remembered("features", KEY, compute)
     second = reference.remembered("features", KEY, compute)
@@ -86,7 +86,7 @@ def test_a_cache_that_cannot_be_written_costs_only_time(cache, caplog, monkeypat
     assert not list(cache.iterdir())
 
 
-def test_a_cache_whose_folder_cannot_be_made_costs_only_time(tmp_path, caplog, monkeypatch):
+def test_a_cache_whose_folder_cannot_be_created_costs_only_time(tmp_path, caplog, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "file"))
     assert reference.remembered("features", KEY, Counted())["values"].shape == (3, 2)
@@ -107,8 +107,8 @@ def test_the_digest_of_images_depends_on_pixels_and_shape():
     assert reference.content_digest(images.flip(3)) != same
 
 
-def test_the_digest_of_images_is_the_one_that_committed_protocols_hold():
-    """Written out with copies, which it does without."""
+def test_the_digest_of_images_is_the_one_in_committed_protocols():
+    """Written out with copies, which the real one avoids."""
     images = torch.arange(48).to(torch.uint8).reshape(3, 1, 4, 4)
     expected = hashlib.sha256(b"(3, 1, 4, 4)" + images.numpy().tobytes()).hexdigest()
     assert reference.content_digest(images) == expected

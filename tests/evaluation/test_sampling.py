@@ -1,4 +1,4 @@
-"""Quantisation, determinism, and leaving the training as it was."""
+"""Quantisation, determinism, and leaving training unchanged."""
 
 import pytest
 import torch
@@ -65,7 +65,7 @@ def test_the_same_seed_draws_the_same_images_and_another_does_not():
     assert not torch.equal(first, other)
 
 
-def test_drawing_leaves_random_state_train_mode_and_buffers_alone():
+def test_drawing_keeps_the_random_state_train_mode_and_buffers():
     objective, networks = small_objective()
     generator = networks["generator"]
     generator.train()
@@ -79,7 +79,7 @@ def test_drawing_leaves_random_state_train_mode_and_buffers_alone():
     assert all(torch.equal(tensor, buffers[name]) for name, tensor in generator.state_dict().items())
 
 
-def test_train_mode_comes_back_after_a_failure_too():
+def test_train_mode_is_restored_even_after_a_failure():
     objective, networks = small_objective()
     with torch.no_grad():
         networks["generator"].linear.weight.fill_(float("nan"))
@@ -90,12 +90,12 @@ def test_train_mode_comes_back_after_a_failure_too():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_network_without_noise_of_its_own_draws_the_same_at_any_batch_size():
+def test_a_network_without_its_own_noise_draws_the_same_at_any_batch_size():
     objective, _ = small_objective()
     networks = {"generator": nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Unflatten(1, (1, 4, 4)))}
     small, _ = draw(objective, networks, 50, seed=2, device=CPU, batch_size=7)
     large, _ = draw(objective, networks, 50, seed=2, device=CPU, batch_size=50)
-    assert (small.int() - large.int()).abs().max() <= 1  # rounding of a matrix product may tip a pixel
+    assert (small.int() - large.int()).abs().max() <= 1  # rounding in a matrix product may tip a pixel
 
 
 def test_conditional_drawing_cycles_the_classes_or_takes_labels():
@@ -117,7 +117,7 @@ def test_drawing_nothing_is_refused():
         draw(objective, networks, 0, seed=0, device=CPU)
 
 
-def test_points_are_drawn_as_the_network_gives_them():
+def test_points_are_drawn_as_the_network_returns_them():
     objective, networks = Plain(), {"generator": nn.Sequential(nn.Linear(5, 2), nn.Unflatten(1, (1, 1, 2)))}
     objective.bind(Spec((1, 1, 2), GaussianPrior(dim=5), modality=Points(1, 1, 2)), networks)
     points, labels = draw(objective, networks, 50, seed=2, device=CPU)
@@ -132,7 +132,7 @@ def test_points_are_drawn_as_the_network_gives_them():
             draw(objective, networks, 2, seed=2, device=CPU)
 
 
-def test_images_are_drawn_in_full_precision_whatever_is_set():
+def test_images_are_drawn_in_full_precision_whatever_the_settings():
     class Watching(Noisy):
         def forward(self, z, label=None):
             seen.add((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
@@ -150,7 +150,7 @@ def test_images_are_drawn_in_full_precision_whatever_is_set():
 
 
 def test_a_generators_own_noise_is_not_its_latent_code():
-    """Both come from one seed; drawn from one stream, the noise of a single sample would be its code."""
+    """Both come from one seed; if drawn from one stream, the noise of a single sample would equal its code."""
     drawn = []
 
     class Drawing(Noisy):

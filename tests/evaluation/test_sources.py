@@ -1,4 +1,4 @@
-"""Pictures from elsewhere: read as they are, or refused with a message."""
+"""Pictures from other sources: read as they are, or refused with a message."""
 
 import io
 import struct
@@ -34,7 +34,7 @@ def npy_header(descr, shape):
     return file.getvalue()
 
 
-def test_grey_pngs_come_in_the_order_of_their_names(tmp_path):
+def test_grey_pngs_are_read_in_the_order_of_their_names(tmp_path):
     pictures = read_pictures(save_pngs(tmp_path / "p", GREY))
     assert torch.equal(pictures.images, torch.from_numpy(GREY)[:, None])
     assert pictures.notes == ("5 PNGs, 4x6 grey.",)
@@ -76,7 +76,7 @@ def bordered(width=2):
     return torch.nn.functional.pad(images, (width, width, width, width)), images
 
 
-def test_a_black_border_is_cut_off_where_the_user_says_so():
+def test_a_black_border_is_cut_off_if_the_user_says_so():
     padded, images = bordered()
     pictures = Pictures(padded, torch.arange(5)).fitted((1, 4, 6), crop=True)
     assert torch.equal(pictures.images, images)
@@ -105,7 +105,7 @@ def test_coloured_pictures_are_cropped_and_then_judged_by_their_channels():
     assert torch.equal(Pictures(padded.repeat(1, 3, 1, 1)).fitted((1, 4, 6), crop=True).images, images)
 
 
-def test_fitting_pictures_are_left_alone():
+def test_fitting_pictures_are_unchanged():
     pictures = Pictures(torch.from_numpy(GREY)[:, None])
     assert pictures.fitted((1, 4, 6)) is pictures
 
@@ -136,7 +136,7 @@ def test_a_transparent_colour_is_refused(tmp_path):
 
 
 def test_16_bits_per_channel_are_refused(tmp_path):
-    """Pillow cannot write them, and reads them without their lower bytes."""
+    """Pillow cannot write them, and drops their lower bytes when it reads them."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -152,7 +152,7 @@ def test_16_bits_per_channel_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_a_picture_that_is_shown_turned_is_refused(tmp_path, orientation):
+def test_a_picture_with_a_rotation_tag_is_refused(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(GREY[0]).save(tmp_path / "a.png", exif=exif)
@@ -163,14 +163,14 @@ def test_a_picture_that_is_shown_turned_is_refused(tmp_path, orientation):
             read_pictures(tmp_path)
 
 
-def test_other_picture_formats_beside_pngs_are_refused(tmp_path):
+def test_other_picture_formats_alongside_pngs_are_refused(tmp_path):
     save_pngs(tmp_path, GREY)
     Image.fromarray(GREY[0]).save(tmp_path / "x.jpg")
     with pytest.raises(GanzooError, match=r"1 pictures that are not PNGs, such as x\.jpg"):
         read_pictures(tmp_path)
 
 
-def test_a_png_that_is_none_is_refused(tmp_path):
+def test_a_png_in_name_only_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(GanzooError, match=r"a\.png cannot be read"):
         read_pictures(tmp_path)
@@ -211,7 +211,7 @@ def test_npz_of_grey_and_of_coloured_images(tmp_path):
     assert pictures.labels is None
 
 
-def test_an_array_that_holds_less_than_it_says_is_refused(tmp_path):
+def test_an_array_that_holds_less_than_it_declares_is_refused(tmp_path):
     path = tmp_path / "short.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images.npy", npy_header("|u1", (1000, 28, 28)) + bytes(100))
@@ -239,7 +239,7 @@ def test_a_truncated_archive_is_refused(tmp_path):
         ({"images": GREY, "labels": np.zeros(5)}, "labels in .* float64"),
     ],
 )
-def test_arrays_of_another_form_are_refused(tmp_path, arrays, sentence):
+def test_malformed_arrays_are_refused(tmp_path, arrays, sentence):
     with pytest.raises(GanzooError, match=sentence):
         read_pictures(npz(tmp_path / "a.npz", **arrays))
 

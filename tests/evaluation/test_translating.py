@@ -1,4 +1,4 @@
-"""A generator that starts from a column of its dataset, as a plugin brings it: sampled in Python and by command."""
+"""A generator that starts from a column of its dataset, as a plugin provides it: sampled in Python and by command."""
 
 import sys
 
@@ -123,12 +123,12 @@ def test_it_starts_from_the_test_images_in_turn(run, zoo):
     assert levels(load(run, zoo=zoo, device=CPU).sample(7)) == [0, 20, 40, 60, 80, 0, 20]
 
 
-def test_where_there_are_no_test_images_it_starts_from_the_training_images(run, zoo, monkeypatch):
+def test_without_test_images_it_starts_from_the_training_images(run, zoo, monkeypatch):
     monkeypatch.setenv("ONLY_TRAIN", "1")
     assert levels(load(run, zoo=zoo, device=CPU).sample(8)) == [0, 20, 40, 60, 80, 100, 120, 0]
 
 
-def test_it_starts_from_what_it_is_given(run, zoo):
+def test_it_starts_from_a_given_source(run, zoo):
     generator = load(run, zoo=zoo, device=CPU)
     source = torch.tensor([1.0, -1.0])[:, None, None, None].expand(-1, 1, 4, 4)
     assert levels(generator.sample(3, source=source)) == [0, 255, 0]

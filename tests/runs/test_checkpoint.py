@@ -1,4 +1,4 @@
-"""Checkpoints: round trips, damage to each file, pruning, and other versions."""
+"""Checkpoints: round trips, damage to each file, pruning, and other schema versions."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_only_the_newest_two_are_kept(tmp_path):
     assert names == [f"{i:012d}.{end}" for i in (384, 1024) for end in ("json", "safetensors")]
 
 
-def test_a_checkpoint_that_is_replaced_while_it_is_read_is_not_called_damaged(tmp_path, monkeypatch):
+def test_a_checkpoint_replaced_while_being_read_is_not_reported_as_damaged(tmp_path, monkeypatch):
     save_checkpoint(tmp_path, tensors(1), {"images": 1}, keep=1)
     first, read = [True], read_checkpoint
 
@@ -82,7 +82,7 @@ def break_the_digest(path):
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, lose_the_digest, break_the_digest])
-def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_loaded(tmp_path, damage):
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_loaded(tmp_path, damage):
     save_checkpoint(tmp_path, tensors(1), {"images": 128})
     damage(save_checkpoint(tmp_path, tensors(2), {"images": 256}))
     checkpoint, damaged = load_latest(tmp_path)
@@ -140,7 +140,7 @@ def rewrite(path, **changes):
     path.with_suffix(".json").write_text(json.dumps({**meta, **changes}))
 
 
-def test_a_newer_schema_is_rejected_and_not_skipped(tmp_path):
+def test_a_newer_schema_is_rejected_rather_than_skipped(tmp_path):
     save_checkpoint(tmp_path, tensors(0), {"images": 64})
     path = save_checkpoint(tmp_path, tensors(1), {"images": 128})
     rewrite(path, schema=99)

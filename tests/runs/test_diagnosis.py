@@ -75,7 +75,7 @@ def test_a_collapse_is_reported_with_its_numbers():
     assert "5% of the distance" in found.sentence
 
 
-def test_growing_variety_is_no_collapse_and_falling_variety_is():
+def test_growing_variety_is_no_collapse_but_falling_variety_is():
     young, later = evaluation(1000, distance=0.2), evaluation(2000, distance=0.3)
     assert kinds([young, later]) == []
     assert kinds([later, {**young, "images": 3000}]) == ["collapse"]
@@ -105,7 +105,7 @@ def test_data_without_variety_is_no_collapse():
     assert kinds([{"event": "health", "images": 1000, "variety": still, "real_variety": still}]) == []
 
 
-def test_a_measure_of_one_side_only_is_not_compared():
+def test_a_measure_on_one_side_only_is_not_compared():
     whole = evaluation(classes=0.1)
     for side in ("variety", "real_variety"):
         without = {what: value for what, value in whole[side].items() if what != "classes"}
@@ -128,12 +128,12 @@ def test_only_the_last_quarter_counts_and_spikes_do_not():
 @pytest.mark.parametrize(
     ("loss", "real", "fake"),
     [
-        (-20.0, 14.0, -10.0),  # a Wasserstein critic far ahead: the generator still gets a gradient of one
-        (0.0, 664.0, 664.0),  # one that knows nothing, with large logits
+        (-20.0, 14.0, -10.0),  # a Wasserstein critic that is far ahead: the generator still gets a gradient of one
+        (0.0, 664.0, 664.0),  # a critic that knows nothing but has large logits
         (0.01, 0.0, 0.01),
     ],
 )
-def test_large_logits_or_a_loss_near_zero_do_not_mean_saturation_for_an_unbounded_loss(loss, real, fake):
+def test_large_logits_or_a_loss_near_zero_are_no_saturation_for_an_unbounded_loss(loss, real, fake):
     assert kinds(training(*[loss] * 6, real=real, fake=fake)) == []
 
 
@@ -142,13 +142,13 @@ def test_phases_without_logits_are_not_judged():
     assert "saturation" in diagnose(events).unjudged
 
 
-def test_gradients_that_vanish_or_explode():
+def test_vanishing_and_exploding_gradients():
     assert kinds(gradients(1.0, 2e-3, 2e-3, 2e-3)) == []
     assert kinds(gradients(1.0, 5e-4, 5e-4, 5e-4)) == ["vanishing"]
     assert kinds(gradients(1.0, 900, 900, 900)) == []
     assert kinds(gradients(1.0, 1100, 1100, 1100)) == ["exploding"]
     assert kinds(gradients(0.0, 0.0, 0.0, 0.0)) == ["vanishing"]
-    assert kinds(gradients(0.0, 0.2, 0.3, 0.2)) == []  # began at zero
+    assert kinds(gradients(0.0, 0.2, 0.3, 0.2)) == []  # started at zero
     assert kinds(gradients(1.0, 5e-4, 5e-4)) == []  # too few log points
 
 
@@ -214,7 +214,7 @@ def trained(seconds, images=150_000):
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(30.0, "young"), (44.9, "young"), (45.1, "healthy")])
-def test_half_a_minute_is_too_young_to_say(seconds, verdict):
+def test_after_half_a_minute_it_is_too_early_to_judge(seconds, verdict):
     diagnosis = diagnose(trained(seconds))
     assert diagnosis.verdict == verdict
     assert diagnosis.lines()[0].startswith(
@@ -230,7 +230,7 @@ def test_half_a_minute_is_too_young_to_say(seconds, verdict):
         ([score(90.0, "raw", 1000), score(90.0, "raw", 2000)], "poor samples that no longer improve"),
     ],
 )
-def test_what_every_run_shows_at_first_is_no_finding_of_a_run_of_seconds(seen, what):
+def test_what_every_run_shows_at_first_is_no_finding_after_seconds(seen, what):
     young, old = diagnose([*trained(1.5), *seen]), diagnose([*trained(60.0), *seen])
     assert (young.verdict, young.findings) == ("young", ())
     assert young.unjudged[what].startswith("as every run begins like this: the ")
@@ -239,7 +239,7 @@ def test_what_every_run_shows_at_first_is_no_finding_of_a_run_of_seconds(seen, w
     assert (old.verdict, len(old.findings)) == ("sick", 1)
 
 
-def test_a_bad_score_that_falls_is_still_improving_and_never_healthy():
+def test_a_bad_but_falling_score_is_still_improving_and_never_healthy():
     curve = [score(80.0, "raw", 100_000), score(44.8, "raw", 150_000)]
     diagnosis = diagnose([*trained(60.0), *curve])
     assert diagnosis.verdict == "improving"
@@ -249,7 +249,7 @@ def test_a_bad_score_that_falls_is_still_improving_and_never_healthy():
     )
 
 
-def test_a_recall_of_next_to_nothing_that_rises_is_still_improving():
+def test_a_tiny_but_rising_recall_is_still_improving():
     recall = {"metric": "recall@mnist-cnn", "floor": 0.86}
     diagnosis = diagnose([*trained(60.0), score(0.0, "raw", 1000, **recall), score(0.3, "raw", 2000, **recall)])
     assert diagnosis.verdict == "improving"
@@ -262,7 +262,7 @@ def test_a_recall_of_next_to_nothing_that_rises_is_still_improving():
         ("recall@mnist-cnn", 0.86, 0.005, 0.005, "its recall@mnist-cnn is 0.005, and real images score 0.86"),
     ],
 )
-def test_a_bad_score_is_a_finding_if_it_rests_and_too_young_to_judge_alone(metric, floor, before, last, told):
+def test_a_bad_score_is_a_finding_if_it_has_stalled_and_too_early_to_judge_alone(metric, floor, before, last, told):
     points = [score(value, "raw", images, metric, floor) for value, images in ((before, 1000), (last, 2000))]
     rested = diagnose([*trained(60.0), *points])
     assert [found.kind for found in rested.findings] == ["poor"]
@@ -272,7 +272,7 @@ def test_a_bad_score_is_a_finding_if_it_rests_and_too_young_to_judge_alone(metri
     assert told in alone.lines()[0]
 
 
-def test_where_far_begins_and_improvement_ends():
+def test_the_thresholds_of_far_and_of_improvement():
     def verdict(before, last):
         return diagnose([*trained(60.0), score(before, "raw", 1000), score(last, "raw", 2000)]).verdict
 
@@ -282,13 +282,13 @@ def test_where_far_begins_and_improvement_ends():
 
 
 @pytest.mark.parametrize(("sd", "verdict"), [(0.0001, "healthy"), (0.00007, "sick")])
-def test_a_ratio_to_what_may_be_zero_says_nothing(sd, verdict):
+def test_a_ratio_to_a_possibly_zero_floor_decides_nothing(sd, verdict):
     kl = {"metric": "kl@ring", "floor": 0.0004, "sd": sd}
     rested = [score(0.05, "raw", images, **kl) for images in (1000, 2000)]
     assert diagnose([*trained(60.0), *rested]).verdict == verdict
 
 
-def test_the_reported_weights_are_those_that_are_judged():
+def test_the_reported_weights_are_judged():
     raw = [score(80.0, "raw", 1000), score(20.0, "raw", 2000)]
     ema = [score(3.0, "ema", 1000), score(3.0, "ema", 2000)]
     assert diagnose([*trained(60.0), *raw, *ema]).verdict == "healthy"

@@ -32,8 +32,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path, monk
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_writers_that_share_a_process_id_do_not_get_in_each_others_way(tmp_path):
-    """Threads here; in containers that share a folder, every writer may be process 1."""
+def test_writers_with_the_same_process_id_do_not_interfere(tmp_path):
+    """Threads, as here, or containers that share a folder, in which every writer may be process 1."""
     path, each = tmp_path / "run.json", [bytes([65 + n]) * 50_000 for n in range(8)]
     with ThreadPoolExecutor(len(each)) as pool:
         list(pool.map(lambda content: [write_atomically(path, content) for _ in range(20)], each))
@@ -41,7 +41,7 @@ def test_writers_that_share_a_process_id_do_not_get_in_each_others_way(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_temporary_files_of_other_hosts_are_left_alone_for_a_day(tmp_path, monkeypatch):
+def test_temporary_files_from_other_hosts_are_kept_for_a_day(tmp_path, monkeypatch):
     here = temporary_name(tmp_path / "x.json")
     with monkeypatch.context() as patch:
         patch.setattr(socket, "gethostname", lambda: "another-container")
@@ -64,7 +64,7 @@ def test_files_with_other_names_are_not_swept(tmp_path):
     assert theirs.exists()
 
 
-def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_synced_is_not_an_error(tmp_path, monkeypatch):
     path, original = tmp_path / "run.json", os.fsync
 
     def files_alone(descriptor):
@@ -89,14 +89,14 @@ def test_a_torn_last_line_is_removed_before_the_next_record(tmp_path, torn):
 
 def test_a_last_record_without_a_newline_is_read_and_kept(tmp_path):
     path = tmp_path / "runs.jsonl"
-    path.write_bytes(b'{"a": 1}\n{"a": 2}')  # as an editor may leave it
+    path.write_bytes(b'{"a": 1}\n{"a": 2}')  # as an editor may have left it
     assert read_lines(path) == [{"a": 1}, {"a": 2}]
     append_lines(path, [{"a": 3}])
     assert path.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3}\n'
 
 
 @pytest.mark.parametrize("theirs", [b"Dear diary", b'{\n  "metric": "fid"\n}', b"x" * 200_000])
-def test_what_is_not_ours_is_not_removed(tmp_path, theirs):
+def test_foreign_lines_are_not_removed(tmp_path, theirs):
     path = tmp_path / "diary.txt"
     path.write_bytes(theirs)
     append_lines(path, [{"a": 1}])
@@ -156,11 +156,11 @@ def test_the_import_check_of_plugins_ignores_the_working_folder(tmp_path, monkey
     assert not marker.exists()
 
 
-def test_of_two_processes_that_make_the_user_s_key_the_first_one_s_stays(tmp_path, monkeypatch):
+def test_if_two_processes_create_the_user_s_key_the_first_one_s_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
     key = _own_key()
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "exists", lambda self: False)  # as the second saw it, before the first was done
+        patch.setattr(Path, "exists", lambda self: False)  # as the second process saw it before the first had finished
         assert _own_key() == key
     (file,) = (tmp_path / "key").iterdir()
     assert file.name == "own-runs"
@@ -181,7 +181,7 @@ def test_the_user_s_key_is_never_readable_by_others(tmp_path, monkeypatch):
     assert modes == [0o600]
 
 
-def test_the_user_s_key_is_not_made_through_a_link(tmp_path, monkeypatch):
+def test_the_user_s_key_is_not_created_through_a_link(tmp_path, monkeypatch):
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
     (tmp_path / "key").mkdir()
     (tmp_path / "key" / "own-runs").symlink_to(tmp_path / "elsewhere")

@@ -21,7 +21,7 @@ for number in range(400):
 
 
 @pytest.mark.slow
-def test_two_processes_that_append_four_hundred_records_each_lose_none(tmp_path):
+def test_two_processes_appending_four_hundred_records_each_lose_none(tmp_path):
     path = tmp_path / "runs.jsonl"
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("a", "b")]
     assert [writer.wait(timeout=300) for writer in writers] == [0, 0]
@@ -34,7 +34,7 @@ def test_two_processes_that_append_four_hundred_records_each_lose_none(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["runs.jsonl", ".runs.jsonl.lock"])
-def test_neither_the_file_nor_its_lock_is_followed_through_a_link(tmp_path, name):
+def test_links_are_not_followed_for_the_file_or_its_lock(tmp_path, name):
     (tmp_path / "mine").write_text("somebody's own\n")
     (tmp_path / name).symlink_to(tmp_path / "mine")
     with pytest.raises(GanzooError, match="is a link"):

@@ -1,4 +1,4 @@
-"""The whole path on real MNIST: start, score, kill, resume, stop early, refuse."""
+"""The full path on real MNIST: start, score, kill, resume, stop early, refuse."""
 
 import json
 import os
@@ -45,7 +45,7 @@ TINY = [
 
 @pytest.fixture(scope="module", autouse=True)
 def few_rounds():
-    """The width of an interval is not what is tested here."""
+    """Interval widths are not tested here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ganzoo.evaluation.intervals.ROUNDS", 3)
         yield
@@ -65,7 +65,7 @@ def tiny(*overrides):
 
 
 def assert_same_weights(first, second):
-    """The last checkpoints hold the same bits: weights, averages, optimizers, and every source of random numbers."""
+    """The last checkpoints agree to the bit: weights, averages, optimizers, and every source of random numbers."""
     first, second = (RunFolder.open(run).checkpoint().tensors for run in (first, second))
     assert first.keys() == second.keys()
     for name in first:
@@ -80,7 +80,7 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_a_run_leaves_everything_it_promises(whole):
+def test_a_run_writes_everything_it_promises(whole):
     run = RunFolder.open(whole)
     assert run.info["status"] == "done"
     assert run.info["images"] == 6400
@@ -103,7 +103,7 @@ def test_a_run_leaves_everything_it_promises(whole):
     assert not list(whole.rglob("*.tmp"))
 
 
-def test_a_profile_says_where_a_step_goes_and_changes_no_bit(whole, tmp_path, capfd):
+def test_a_profile_shows_where_a_step_spends_time_and_changes_no_bit(whole, tmp_path, capfd):
     recipe, zoo = tiny()
     said = []
     run = start(recipe, zoo, tmp_path / "run", callbacks=Callbacks(log=said.append), profile=True)
@@ -139,7 +139,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     "at", [pytest.param(64, marks=pytest.mark.full), 1600, pytest.param(3200, marks=pytest.mark.full), 5000]
 )
-def test_a_run_cut_off_anywhere_resumes_to_the_same_bits_and_scores(whole, tmp_path, at):
+def test_a_run_interrupted_anywhere_resumes_to_the_same_bits_and_scores(whole, tmp_path, at):
     def kill(images):
         if images >= at:
             raise Killed
@@ -156,7 +156,7 @@ def test_a_run_cut_off_anywhere_resumes_to_the_same_bits_and_scores(whole, tmp_p
     assert trained == list(range(640, 6401, 640))
 
 
-def test_a_run_keeps_its_number_format_where_auto_would_now_choose_another(whole, tmp_path, monkeypatch):
+def test_a_run_keeps_its_number_format_even_if_auto_would_now_choose_another(whole, tmp_path, monkeypatch):
     def kill(images):
         if images >= 1600:
             raise Killed
@@ -170,7 +170,7 @@ def test_a_run_keeps_its_number_format_where_auto_would_now_choose_another(whole
     assert_same_weights(whole, tmp_path / "run")
 
 
-def test_an_evaluation_cut_off_between_checkpoint_and_score_is_made_up_for(whole, tmp_path, monkeypatch):
+def test_an_evaluation_interrupted_between_checkpoint_and_score_is_repeated(whole, tmp_path, monkeypatch):
     recipe, zoo = tiny()
     with monkeypatch.context() as patch:
         patch.setattr(TrainingLoop, "_score", lambda self, weights, missing: (_ for _ in ()).throw(Killed))
@@ -182,7 +182,7 @@ def test_an_evaluation_cut_off_between_checkpoint_and_score_is_made_up_for(whole
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # longer than its own waits together
+@pytest.mark.timeout(600)  # longer than all of its own waits together
 @pytest.mark.parametrize(
     ("number", "code"),
     [
@@ -199,7 +199,7 @@ def test_signals_to_a_real_process(whole, tmp_path, number, code):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     try:
         deadline = time.monotonic() + 240
-        while not list(folder.glob("checkpoints/*.json")):  # from there on, signals are heard
+        while not list(folder.glob("checkpoints/*.json")):  # from here on, signals are handled
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.002)
@@ -217,7 +217,7 @@ def test_signals_to_a_real_process(whole, tmp_path, number, code):
     assert_same_weights(whole, folder)
 
 
-def test_a_request_to_stop_is_not_mistaken_for_a_file_that_cannot_be_read_or_a_plugin_that_fails():
+def test_a_request_to_stop_is_not_taken_for_an_unreadable_file_or_a_failing_plugin():
     def read():
         with StopRequests() as requests, requests.at_once("Stopped.", "Resume."):
             try:
@@ -231,7 +231,7 @@ def test_a_request_to_stop_is_not_mistaken_for_a_file_that_cannot_be_read_or_a_p
         read()
 
 
-def test_a_second_ctrl_c_stops_at_once_after_a_sigterm_too():
+def test_a_second_ctrl_c_stops_immediately_even_after_a_sigterm():
     with StopRequests() as requests:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
@@ -248,7 +248,7 @@ def test_training_ends_when_it_is_good_enough(tmp_path):
 
 
 def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monkeypatch):
-    """Scores rise, fall, and stay there: the best is the second, and the training ends two evaluations later."""
+    """Scores rise, fall, and stay there: the best is the second, and training ends two evaluations later."""
     values = iter([0.1, 0.5, 0.3, 0.4, 0.9])
     score = TrainingLoop._score
 
@@ -284,13 +284,13 @@ def test_training_ends_on_a_plateau_and_keeps_the_best_checkpoint(tmp_path, monk
     assert "Best checkpoint: quality@ring 0.500 after 1,024 images" in page
     plain, keeping = (load_recipe("vanilla-ring", zoo, [*small, *more]) for more in ((), (keep,)))
     assert training_digest(plain) == training_digest(keeping) != training_digest(recipe)
-    # A score of more samples is not compared with those of fewer.
+    # A score on more samples is not compared with scores on fewer.
     monkeypatch.setattr(TrainingLoop, "_score", score)
     again = resume(run.path, zoo, overrides=["evaluate.samples=60"])
     assert again.info["best"]["images"] == 2048
 
 
-def test_scores_of_a_damaged_checkpoint_s_weights_are_replaced(tmp_path):
+def test_scores_of_weights_in_a_damaged_checkpoint_are_replaced(tmp_path):
     zoo = load_zoo()
     small = ["train.images=1536", "evaluate.every_images=512", "evaluate.samples=50", "evaluate.metrics=[quality@ring]"]
     run = start(load_recipe("vanilla-ring", zoo, small), zoo, tmp_path / "run")
@@ -300,7 +300,7 @@ def test_scores_of_a_damaged_checkpoint_s_weights_are_replaced(tmp_path):
     for line in lines:
         if line["images"] == 1536:
             del line["schema"]
-            line["value"] = 0.125  # as other weights might have had
+            line["value"] = 0.125  # as other weights might have scored
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     (run.path / "checkpoints" / "000000001536.safetensors").write_bytes(b"")
     again = resume(run.path, zoo)
@@ -309,7 +309,7 @@ def test_scores_of_a_damaged_checkpoint_s_weights_are_replaced(tmp_path):
     assert [score["images"] for score in again.scores()] == [score["images"] for score in map(dict, lines)]
 
 
-def test_without_a_best_checkpoint_one_sentence_says_how_to_keep_one(whole):
+def test_without_a_best_checkpoint_the_error_says_how_to_keep_one(whole):
     with pytest.raises(GanzooError, match=r"has no best checkpoint\. Train with --set train\.keep_best=METRIC"):
         load(whole, checkpoint="best")
 
@@ -327,9 +327,7 @@ def test_without_a_best_checkpoint_one_sentence_says_how_to_keep_one(whole):
         ([0.3], "higher", 1, 0.0, False),
     ],
 )
-def test_a_plateau_is_no_improvement_on_the_best_for_as_long_as_patience_lasts(
-    values, better, patience, min_delta, met
-):
+def test_a_plateau_means_no_improvement_on_the_best_within_the_patience(values, better, patience, min_delta, met):
     until = Until(metric="fid@mnist-cnn", patience=patience, min_delta=min_delta)
     assert until.is_met(values, better) is met
 
@@ -374,7 +372,7 @@ def test_a_folder_in_use_is_never_written_into(whole, tmp_path):
         start(recipe, zoo, tmp_path)
 
 
-def test_resume_refuses_what_would_change_the_past_and_trains_further_when_asked(whole, tmp_path):
+def test_resume_refuses_what_would_change_the_past_and_trains_further_on_request(whole, tmp_path):
     zoo = load_zoo()
     with pytest.raises(GanzooError, match=r"train.batch_size=8.* cannot be changed"):
         resume(whole, zoo, overrides=["train.batch_size=8"])
@@ -387,7 +385,7 @@ def test_resume_refuses_what_would_change_the_past_and_trains_further_when_asked
     assert_same_weights(whole, tmp_path / "run")
 
 
-def test_what_is_no_run_is_one_sentence(tmp_path):
+def test_a_folder_without_a_run_is_a_one_line_error(tmp_path):
     with pytest.raises(GanzooError, match="is not a run folder"):
         resume(tmp_path, load_zoo())
     (tmp_path / "run.json").write_text("{")
@@ -403,12 +401,12 @@ def test_free_folders_are_numbered(tmp_path, monkeypatch):
 
 
 def elsewhere(run, split, value, images=3200):
-    """A score of the same metric, weights, samples and seed as the run's own, but against another split."""
+    """A score with the same metric, weights, samples and seed as the run's own, but against another split."""
     (own,) = [s for s in run.scores() if s["images"] == images and s["weights"] == "ema"]
     return {**own, "value": value, "protocol": {**own["protocol"], "split": split, "reference_digest": "0" * 64}}
 
 
-def test_a_score_against_another_split_neither_ends_a_run_nor_stands_in_for_its_own(whole, tmp_path, monkeypatch):
+def test_a_score_against_another_split_does_not_end_a_run_or_replace_its_own(whole, tmp_path, monkeypatch):
     """As `ganzoo eval RUN --split train` leaves it, between two sessions of one run."""
     recipe, zoo = tiny("train.until={metric: fid@mnist-cnn, below: 1e-3}")
 
@@ -421,7 +419,7 @@ def test_a_score_against_another_split_neither_ends_a_run_nor_stands_in_for_its_
     run = RunFolder.open(tmp_path / "run")
     train_score = elsewhere(run, "train", 1e-6)
     run.append_score(train_score)
-    # Its own score of that point is lost, as if the process had been killed before it was written.
+    # The run's own score at that point is lost, as if the process had been killed before writing it.
     lines = (run.path / "scores.jsonl").read_text().splitlines(keepends=True)
     (run.path / "scores.jsonl").write_text(lines[-1])
 
@@ -433,11 +431,11 @@ def test_a_score_against_another_split_neither_ends_a_run_nor_stands_in_for_its_
     found = {(s["images"], s["weights"]): s["value"] for s in run.scores() if s["protocol"]["split"] == "test"}
     assert found == pytest.approx(wanted)
     assert [s["value"] for s in run.scores() if s["protocol"]["split"] == "train"] == [1e-6]
-    # Nor is it what the run reports.
+    # The run does not report it either.
     assert {s["protocol"]["split"] for s in run.final_scores()} == {"test"}
 
 
-def test_one_metric_more_scores_the_kept_weights_and_trains_nothing(whole, tmp_path):
+def test_an_added_metric_scores_the_kept_weights_without_training(whole, tmp_path):
     recipe, zoo = tiny("train.images=640", "evaluate.every_images=null")
     start(recipe, zoo, tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run" / "checkpoints").iterdir()}
@@ -451,7 +449,7 @@ def test_one_metric_more_scores_the_kept_weights_and_trains_nothing(whole, tmp_p
     assert run.info["images"] == 640
 
 
-def test_more_samples_score_a_finished_run_again_and_say_so(tmp_path):
+def test_more_samples_score_a_finished_run_again_with_a_message(tmp_path):
     recipe, zoo = tiny("train.images=640", "evaluate.every_images=null")
     start(recipe, zoo, tmp_path / "run")
     run = resume(tmp_path / "run", zoo, overrides=["evaluate.samples=300"])
@@ -474,7 +472,7 @@ def test_more_samples_score_a_finished_run_again_and_say_so(tmp_path):
         (["train.share_fakes=false", "phases={generator: {begin: 0.5}}"], True),
     ],
 )
-def test_training_further_says_where_the_past_followed_another_length(tmp_path, few, settings, follows):
+def test_training_further_warns_about_schedules_that_followed_another_length(tmp_path, few, settings, follows):
     recipe, zoo = tiny(*FURTHER, *settings)
     start(recipe, zoo, tmp_path / "run", dataset=few)
     with pytest.raises(GanzooError, match=r"has shown 640 images, more than train\.images=320\."):
@@ -496,12 +494,12 @@ class TooLarge(AdversarialLoss):
 
 
 @pytest.mark.parametrize("announce", [False, True])
-def test_out_of_memory_is_a_sentence_wherever_the_first_step_is_taken(tmp_path, few, announce):
+def test_out_of_memory_is_a_one_line_error_wherever_the_first_step_is_taken(tmp_path, few, announce):
     zoo = load_zoo()
     zoo.losses.add(Entry("loss", "too-large", TooLarge, "Too large", "2026", "tests", "tests 0"))
     try:
         recipe, _ = tiny(*FURTHER, "loss=too-large")
-        for folder in (tmp_path / "run", None):  # the second as in processes that are not main
+        for folder in (tmp_path / "run", None):  # the second, as in processes other than the main one
             with pytest.raises(RunError, match=r"Out of memory: CUDA out of memory.*Lower train\.batch_size"):
                 start(recipe, zoo, folder, dataset=few, announce=announce)
     finally:
@@ -509,7 +507,7 @@ def test_out_of_memory_is_a_sentence_wherever_the_first_step_is_taken(tmp_path, 
     assert RunFolder.open(tmp_path / "run").info["status"] == "failed"
 
 
-def test_before_the_first_step_nothing_is_said_to_be_saved_and_other_processes_draw_nothing(zoo):
+def test_before_the_first_step_nothing_is_reported_as_saved_and_other_processes_draw_nothing(zoo):
     recipe = load_recipe("vanilla-ring", zoo, ["train.batch_size=16"])
     dataset = zoo.datasets.get("ring").create("train", None)
     trainer = Trainer(recipe, zoo, dataset=dataset)
@@ -528,7 +526,7 @@ def test_an_event_s_planned_threads_are_pairs_within_bounds(planned, whole):
     assert is_event({"event": "resume", "images": 320, "planned_threads": planned}) is whole
 
 
-def test_an_extractor_which_may_be_large_is_built_once(zoo, few, monkeypatch):
+def test_an_extractor_is_built_only_once_since_it_may_be_large(zoo, few, monkeypatch):
     built, create = [], Entry.create
 
     def counted(entry, *supplied, **options):

@@ -23,10 +23,10 @@ def test_in_words_with_and_without_instructions():
 
 
 @pytest.mark.parametrize("instructions", [None, 5, "AMX", {"AMX": 1}, []])
-def test_an_untrusted_record_may_contain_anything_as_instructions(instructions):
+def test_an_untrusted_record_may_contain_anything_as_cpu_instructions(instructions):
     assert hardware_in_words({"cpu": "A CPU", "gpu": None, "instructions": instructions}) == "A CPU"
     assert hardware_in_words({"instructions": instructions}) == "None"
 
 
-def test_the_gpu_is_what_computes_where_there_is_one():
+def test_with_a_gpu_it_is_named_as_what_computes():
     assert hardware_in_words({"cpu": "A CPU", "gpu": "A GPU", "instructions": ["AMX"]}) == "A GPU"

@@ -1,4 +1,4 @@
-"""Pretrained generators, and trainings that begin with others' weights."""
+"""Pretrained generators, and runs that start from another run's weights."""
 
 import importlib.util
 import json
@@ -51,7 +51,7 @@ def source(zoo, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def card(source, tmp_path_factory):
-    """Exported by the command."""
+    """The card of a generator exported by the command."""
     out = tmp_path_factory.mktemp("zoo") / "tiny-ring.safetensors"
     assert command("export", source.path, "--out", out) == 0
     return out.with_suffix(".json")
@@ -65,7 +65,7 @@ def registered(card):
     zoo.pretrained.discard("tiny-ring")
 
 
-def test_a_card_says_what_the_run_recorded(card, source):
+def test_a_card_shows_what_the_run_recorded(card, source):
     told = json.loads(card.read_text())
     (score,) = [score for score in source.final_scores() if score["weights"] == "ema"]
     assert [(one["value"], one["protocol"]) for one in told["scores"]] == [(score["value"], score["protocol"])]
@@ -80,14 +80,14 @@ def test_a_card_says_what_the_run_recorded(card, source):
     assert told["run"]["class_names"] == source.info["class_names"]
 
 
-def test_a_card_of_a_recipe_that_is_no_change_of_a_registered_one_asks_for_its_file(zoo):
+def test_a_card_for_an_unregistered_recipe_asks_for_its_file(zoo):
     recipe = recipe_of(zoo, "train.seed=3")
     other = recipe.model_copy(update={"name": "of-mine"})
     assert _command(other, zoo) == "ganzoo run FILE.yaml --seed 3, with the recipe of this card as the file"
     assert _command(recipe_of(zoo, "loss=hinge"), zoo).startswith("ganzoo run vanilla-ring --set 'loss={")
 
 
-def test_a_card_replaces_only_a_card(source, zoo, tmp_path):
+def test_a_card_only_replaces_another_card(source, zoo, tmp_path):
     out = tmp_path / "mine.safetensors"
     publish(load(source.path, zoo=zoo), out, zoo)
     publish(load(source.path, zoo=zoo), out, zoo)
@@ -97,7 +97,7 @@ def test_a_card_replaces_only_a_card(source, zoo, tmp_path):
     assert out.with_suffix(".json").read_text() == "{}"
 
 
-def test_exporting_a_run_that_has_not_ended_says_so(source, tmp_path, capsys):
+def test_exporting_an_unfinished_run_says_so(source, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(source.path, copy)
     for status in ("done", "interrupted"):
@@ -108,7 +108,7 @@ def test_exporting_a_run_that_has_not_ended_says_so(source, tmp_path, capsys):
         assert said == (status != "done")
 
 
-def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_room(registered, card, source, tmp_path, capsys):
+def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_space(registered, card, source, tmp_path, capsys):
     ours, whole = load("zoo:tiny-ring"), load(source.path)
     assert ours.weights == ("ema",)
     apart = (ours.sample(100) - whole.sample(100)).abs().max()
@@ -130,7 +130,7 @@ def test_a_pretrained_generator_draws_what_its_run_does_in_half_the_room(registe
         assert entry.create().with_suffix(".safetensors").stat().st_size < 3 * 2**20
 
 
-def test_unknown_and_damaged_ones_are_one_sentence(registered, card, tmp_path):
+def test_unknown_and_damaged_generators_are_one_line_errors(registered, card, tmp_path):
     with pytest.raises(GanzooError, match=r"Unknown pretrained generator 'tiny-rin'\. Did you mean 'tiny-ring'\?"):
         load("zoo:tiny-rin")
     copy = shutil.copytree(card.parent, tmp_path / "zoo") / card.name
@@ -143,7 +143,7 @@ def test_unknown_and_damaged_ones_are_one_sentence(registered, card, tmp_path):
         registered.pretrained.discard("damaged")
 
 
-def test_the_command_begins_with_the_weights_that_it_names(source, tmp_path, capfd):
+def test_the_command_starts_from_the_weights_that_it_names(source, tmp_path, capfd):
     sets = [word for override in SMALL for word in ("--set", override)]
     begun = ["--init-from", source.path, "--out", tmp_path / "run"]
     assert command("run", "vanilla-ring", *sets, *begun) == 0
@@ -162,7 +162,7 @@ def first_and_last(run):
     return (read_checkpoint(path).tensors for path in sorted((run.path / "checkpoints").glob("*.safetensors")))
 
 
-def test_a_run_begins_with_another_s_weights_and_leaves_frozen_ones_as_they_are(zoo, source, tmp_path):
+def test_a_run_starts_from_another_s_weights_and_leaves_frozen_ones_unchanged(zoo, source, tmp_path):
     moved = shutil.copytree(source.path, tmp_path / "moved")
     overrides = [f"train.init_from={moved}", 'train.freeze=["discriminator.trunk.0.*"]', "train.images=256"]
     run = start(recipe_of(zoo, *overrides), zoo, tmp_path / "run")
@@ -170,12 +170,12 @@ def test_a_run_begins_with_another_s_weights_and_leaves_frozen_ones_as_they_are(
     given = source.checkpoint().tensors
     weight = next(name.removeprefix("ema.") for name in given if name.startswith("ema.") and name.endswith("weight"))
     average, trained = ((last[f"{kind}.{weight}"] - first[f"{kind}.{weight}"]).norm() for kind in ("ema", "networks"))
-    assert 0 < average < trained / 50  # the average that was taken over is kept
+    assert 0 < average < trained / 50  # the inherited average is kept
     weights = [name for name in given if name.startswith(("networks.", "ema."))]
     assert all(torch.equal(first[name], given[name]) for name in weights)
     same = {name for name in weights if torch.equal(first[name], last[name])}
     assert same == {name for name in weights if name.startswith("networks.discriminator.trunk.0.")}
-    # Wherever the weights were, the training is the same; without them it is another.
+    # The run is the same wherever the weights were; without them it is another one.
     named = run.recipe(zoo)
     assert job_of("vanilla-ring", zoo, [*SMALL, *overrides]).digest == training_digest(named)
     elsewhere = recipe_of(
@@ -184,7 +184,7 @@ def test_a_run_begins_with_another_s_weights_and_leaves_frozen_ones_as_they_are(
     assert training_digest(elsewhere) == training_digest(named) != training_digest(recipe_of(zoo, *overrides[1:]))
 
 
-def test_a_run_that_was_cut_off_needs_its_source_no_more(zoo, source, tmp_path):
+def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     moved = shutil.copytree(source.path, tmp_path / "moved")
     recipe = recipe_of(zoo, f"train.init_from={moved}")
     whole = start(recipe, zoo, tmp_path / "whole")
@@ -212,7 +212,7 @@ def test_a_run_that_was_cut_off_needs_its_source_no_more(zoo, source, tmp_path):
         resume(tmp_path / "run", zoo, overrides=["train.images=1024"])
 
 
-def test_a_tracker_that_cannot_be_made_leaves_the_folder_free_though_there_are_first_weights(
+def test_a_tracker_that_cannot_be_created_leaves_the_folder_free_despite_initial_weights(
     zoo, source, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
@@ -248,13 +248,13 @@ def test_a_pretrained_generator_is_fine_tuned_with_a_new_discriminator(registere
         ([f"train.init_from.sha256={'0' * 64}"], "are not those that train.init_from.sha256 names"),
     ],
 )
-def test_what_does_not_fit_is_said_before_a_folder_is_made(zoo, source, tmp_path, overrides, sentence):
+def test_what_does_not_fit_is_reported_before_a_folder_is_created(zoo, source, tmp_path, overrides, sentence):
     with pytest.raises(GanzooError, match=sentence):
         start(recipe_of(zoo, f"train.init_from={{source: {source.path}}}", *overrides), zoo, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_the_page_is_the_one_that_the_command_writes(card, monkeypatch):
+def test_the_page_matches_the_command_that_writes_it(card, monkeypatch):
     spec = importlib.util.spec_from_file_location("make_pretrained", DOCS / "make_pretrained.py")
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
@@ -263,7 +263,7 @@ def test_the_page_is_the_one_that_the_command_writes(card, monkeypatch):
     assert "| `zoo:tiny-ring` | quality@ring " in maker.page()
 
 
-def test_ours_are_of_whole_trainings_and_scored():
+def test_our_generators_come_from_complete_runs_with_scores():
     cards = {path.stem: json.loads(path.read_text("utf-8")) for path in PRETRAINED.glob("*.json")}
     assert cards
     for name, told in cards.items():

@@ -1,4 +1,4 @@
-"""Which trainings a command line selects."""
+"""Which runs a command line selects."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def test_a_pattern_means_every_name_that_fits_it_once(zoo):
     assert names(zoo, "*") == [entry.name for entry in zoo.recipes]
 
 
-def test_what_is_excluded_or_made_for_another_dataset_is_left_out_but_not_what_is_named_in_full(zoo):
+def test_excluded_recipes_and_those_for_another_dataset_are_left_out_unless_named_in_full(zoo):
     everything = names(zoo, "wgan-*")
     assert names(zoo, "wgan-*", exclude=["*-gp-*"]) == [name for name in everything if name != "wgan-gp-mnist"]
     assert names(zoo, "wgan-gp-mnist", exclude=["*-gp-*"]) == ["wgan-gp-mnist"]

@@ -63,7 +63,7 @@ def run(*scores, **changes):
     return ScoredRun(record(**changes), scores)
 
 
-def test_a_record_is_in_the_file_what_it_is_in_memory_and_its_scores_are_rows(tmp_path):
+def test_a_record_is_the_same_in_the_file_as_in_memory_and_its_scores_are_rows(tmp_path):
     ledger = Ledger(tmp_path / "results")
     ledger.append(record(), [SCORE, RAW])
     assert json.loads((ledger.folder / "runs.jsonl").read_text()) == PLAIN
@@ -74,7 +74,7 @@ def test_a_record_is_in_the_file_what_it_is_in_memory_and_its_scores_are_rows(tm
     assert Ledger(tmp_path / "results").find(*record().key[:4]) == run(SCORE, RAW)
 
 
-def test_the_last_record_of_a_key_holds_and_other_keys_are_kept_beside_it(tmp_path):
+def test_the_last_record_of_a_key_counts_and_other_keys_are_kept(tmp_path):
     ledger = Ledger(tmp_path)
     others = [
         {"seed": 1},
@@ -96,10 +96,10 @@ def test_fp32_and_bf16_runs_of_one_recipe_are_kept_with_their_own_scores(tmp_pat
     ledger.append(record(), [SCORE])
     ledger.append(record(precision="bf16"), [better])
     assert read_runs(tmp_path) == [run(SCORE), run(better, precision="bf16")]
-    assert ledger.find(*record().key[:4]) == run(better, precision="bf16")  # the newest, where either will do
+    assert ledger.find(*record().key[:4]) == run(better, precision="bf16")  # the newest, if either will do
 
 
-def test_scores_that_come_later_are_added_once_and_belong_to_their_training(tmp_path):
+def test_later_scores_are_added_once_and_belong_to_their_run(tmp_path):
     ledger = Ledger(tmp_path)
     first = ledger.append(record(), [SCORE])
     recall = {**SCORE, "metric": "recall@mnist-cnn", "value": 0.5, "interval": [0.4, 0.6]}
@@ -107,18 +107,18 @@ def test_scores_that_come_later_are_added_once_and_belong_to_their_training(tmp_
     assert ledger.add_scores(added, [SCORE, recall]) == added == run(SCORE, recall)
     assert read_runs(tmp_path) == [added]
     assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 2
-    # Trained again: what the weights of before scored is not of these.
+    # Trained again: the old weights' scores do not belong to the new ones.
     again = {"started": "2026-02-01T00:00:00+00:00"}
     Ledger(tmp_path).append(record(**again), [{**SCORE, "value": 4.6}])
     assert read_runs(tmp_path) == [run({**SCORE, "value": 4.6}, **again)]
 
 
-def test_a_score_that_is_not_finite_is_no_row(tmp_path):
+def test_a_score_that_is_not_finite_has_no_row(tmp_path):
     Ledger(tmp_path).append(record(), [{**SCORE, "value": float("nan")}, RAW])
     assert read_runs(tmp_path) == [run(RAW)]
 
 
-def test_a_line_that_a_crash_cut_short_is_survived_and_not_glued_to(tmp_path):
+def test_a_line_cut_short_by_a_crash_is_skipped_and_not_appended_to(tmp_path):
     path = tmp_path / "runs.jsonl"
     Ledger(tmp_path).append(record())
     whole = path.read_bytes()
@@ -129,7 +129,7 @@ def test_a_line_that_a_crash_cut_short_is_survived_and_not_glued_to(tmp_path):
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
-def test_no_file_is_no_records(tmp_path):
+def test_a_missing_file_means_no_records(tmp_path):
     assert read_runs(tmp_path) == []
 
 
@@ -144,14 +144,14 @@ def test_no_file_is_no_records(tmp_path):
         ({"status": "perhaps"}, "is damaged: status must be 'done' or 'failed'"),
     ],
 )
-def test_what_is_no_record_of_ours_is_one_sentence(tmp_path, changes, sentence):
+def test_a_foreign_record_is_a_one_line_error(tmp_path, changes, sentence):
     (tmp_path / "runs.jsonl").write_text(json.dumps({**PLAIN, **changes}) + "\n")
     with pytest.raises(GanzooError, match=sentence) as raised:
         Ledger(tmp_path)
     assert "\n" not in str(raised.value)
 
 
-def test_a_damaged_score_is_one_sentence(tmp_path):
+def test_a_damaged_score_is_a_one_line_error(tmp_path):
     Ledger(tmp_path).append(record(), [SCORE])
     path = tmp_path / "scores.jsonl"
     path.write_text(path.read_text().replace("mnist-cnn", "x").replace('"value": 4.5', '"value": "low"'))
@@ -165,7 +165,7 @@ def test_scores_are_found_by_metric_and_weights_the_reported_ones_first():
     assert run(SCORE).score("kid@mnist-cnn") is None
 
 
-def test_a_digest_is_of_what_changes_the_weights(zoo):
+def test_a_digest_covers_what_changes_the_weights(zoo):
     def digest(*overrides):
         return training_digest(load_recipe("vanilla-mnist", zoo, list(overrides)))
 
@@ -178,7 +178,7 @@ def test_a_digest_is_of_what_changes_the_weights(zoo):
     assert len({digest(), *(digest(override) for override in different)}) == 5
 
 
-def test_how_a_run_is_scored_changes_its_weights_where_a_score_ends_it(zoo):
+def test_how_a_run_is_scored_changes_its_weights_if_a_score_ends_it(zoo):
     cadence = next(name for name in load_recipe("vanilla-mnist", zoo).plain()["evaluate"] if name.startswith("every"))
 
     def digest(*overrides):
@@ -191,8 +191,8 @@ def test_how_a_run_is_scored_changes_its_weights_where_a_score_ends_it(zoo):
 
 
 @pytest.mark.parametrize(("took", "recorded"), [(9.04, 9.0), (0.4, None)])
-def test_a_process_that_found_its_run_done_has_no_time(zoo, tmp_path, monkeypatch, took, recorded):
-    """Its worker died after the training, before it had written the record."""
+def test_a_process_that_found_its_run_done_records_no_time_of_its_own(zoo, tmp_path, monkeypatch, took, recorded):
+    """Its worker died after training, before writing the record."""
     monkeypatch.setattr("ganzoo.studies.records.count_flops", lambda *given: None)
     job = job_of("vanilla-mnist", zoo, [])
     facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "images": 2000, "seconds": 1.5}
@@ -202,7 +202,7 @@ def test_a_process_that_found_its_run_done_has_no_time(zoo, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("reported", ["ema", "networks"])
-def test_kept_weights_hold_all_that_samples_are_drawn_with(zoo, tmp_path, reported):
+def test_kept_weights_include_everything_that_sampling_needs(zoo, tmp_path, reported):
     facts = {"recipe": "vanilla-mnist", "shape": [1, 28, 28], "classes": 10, "status": "done"}
     facts |= {key: PLAIN[key] for key in ("images", "started")}
     trained = RunFolder.create(tmp_path / "run", load_recipe("vanilla-mnist", zoo), facts)

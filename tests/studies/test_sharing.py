@@ -1,4 +1,4 @@
-"""Several workers on one results folder: each run once, and what a dead worker left is taken over."""
+"""Several workers on one results folder: each job runs once, and a dead worker's job is taken over."""
 
 import json
 import os
@@ -33,7 +33,7 @@ TINY = [
 
 
 class Following(Watcher):
-    """Remembers which seeds were begun here, and does something at the first."""
+    """Remembers which seeds were started here, and does something at the first."""
 
     def __init__(self, at_first):
         self.begun, self.at_first = [], at_first
@@ -46,12 +46,12 @@ class Following(Watcher):
 
 @pytest.mark.full
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # longer than its own waits together
-def test_workers_share_a_matrix_and_one_that_is_killed_loses_and_doubles_nothing(zoo, tmp_path):
+@pytest.mark.timeout(900)  # longer than all of its own waits together
+def test_workers_share_a_matrix_and_killing_one_loses_and_repeats_nothing(zoo, tmp_path):
     results, work = tmp_path / "results", tmp_path / "work"
     words = [word for override in TINY for word in ("--set", override)]
     command = [sys.executable, "-m", "ganzoo", "bench", "vanilla-ring", *words, "--seed", "0", "--seed", "1"]
-    # All that takes time is made beforehand: the other has to be still at its first job when ours begin.
+    # Slow preparation comes first: the other worker must still be at its first job when ours start.
     jobs = Matrix(["vanilla-ring"], seeds=[0, 1], overrides=TINY).jobs(zoo)
     following = Following(at_first=lambda: os.killpg(other.pid, signal.SIGKILL))
     bench = Bench(zoo, Ledger(results), Settings(work), following)
@@ -73,7 +73,7 @@ def test_workers_share_a_matrix_and_one_that_is_killed_loses_and_doubles_nothing
     finally:
         with suppress(ProcessLookupError):
             os.killpg(other.pid, signal.SIGKILL)
-    assert following.begun == [1, 0]  # what the other had claimed came last, once it was dead
+    assert following.begun == [1, 0]  # the job that the other had claimed came last, once it was dead
     assert [run.record.status for run in runs] == ["done", "done"]
     assert Counter(line["seed"] for line in read_lines(results / "runs.jsonl")) == {0: 1, 1: 1}
     rows = [json.dumps(row, sort_keys=True) for row in read_lines(results / "scores.jsonl")]
@@ -81,7 +81,7 @@ def test_workers_share_a_matrix_and_one_that_is_killed_loses_and_doubles_nothing
     assert {json.loads(row)["seed"] for row in rows} == {0, 1}
 
 
-def test_a_claim_is_held_by_one_and_freed_by_whoever_dies(tmp_path):
+def test_a_claim_has_one_holder_whose_death_frees_it(tmp_path):
     ledger, other = Ledger(tmp_path), Ledger(tmp_path)
     claim = ledger.claim("ab", 0)
     code = (
@@ -116,7 +116,7 @@ def test_a_malformed_shard_is_refused(shard):
         part_of(range(5), shard)
 
 
-def test_each_worker_takes_a_gpu_of_its_own_while_there_are_any(tmp_path, monkeypatch):
+def test_each_worker_takes_its_own_gpu_as_long_as_there_are_any(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     names = visible_gpus()
     assert names == ["3", "5"]
@@ -131,7 +131,7 @@ def test_each_worker_takes_a_gpu_of_its_own_while_there_are_any(tmp_path, monkey
     assert visible_gpus() == []
 
 
-def test_a_worker_waits_only_for_what_is_left(zoo, tmp_path, monkeypatch):
+def test_a_worker_waits_only_for_remaining_jobs(zoo, tmp_path, monkeypatch):
     said = []
     watcher = Watcher()
     watcher.waits = said.append

@@ -1,4 +1,4 @@
-"""Studies as files: what they mean, what is refused, and what records say about them."""
+"""Studies as files: what they mean, what is refused, and how records answer them."""
 
 import hashlib
 import json
@@ -54,7 +54,7 @@ def write(tmp_path, zoo):
     return _write
 
 
-def test_a_study_is_rows_in_settings_with_seeds_and_everything_pinned(write, zoo):
+def test_a_study_is_rows_in_settings_with_seeds_and_everything_else_pinned(write, zoo):
     cells = write().cells(zoo)
     assert [(cell.row, cell.setting, len(cell.jobs)) for cell in cells] == [
         (row, setting, seeds) for setting in ("few", "all") for row, seeds in (("baseline", 6), ("r1", 3), ("hinge", 3))
@@ -67,10 +67,10 @@ def test_a_study_is_rows_in_settings_with_seeds_and_everything_pinned(write, zoo
     assert cells[0].jobs[0].recipe.dataset.count == 600
     assert cells[2].jobs[0].recipe.loss.name == "hinge"
     first = [job.title for job in in_order(write(), cells)][:6]
-    assert len(set(first)) == 6  # every row once before any has its second seed
+    assert len(set(first)) == 6  # every row once before any gets its second seed
 
 
-def test_in_small_it_is_one_setting_and_few_seeds(write, zoo):
+def test_a_small_study_has_one_setting_and_few_seeds(write, zoo):
     small = write().in_small()
     cells = small.cells(zoo)
     assert [(cell.setting, len(cell.jobs)) for cell in cells] == [("few", 2)] * 3
@@ -78,13 +78,13 @@ def test_in_small_it_is_one_setting_and_few_seeds(write, zoo):
     assert len(small.claims) == 2
 
 
-def test_in_small_a_row_keeps_what_it_changes_in_the_first_setting(write, zoo):
+def test_in_a_small_study_a_row_keeps_its_changes_in_the_first_setting(write, zoo):
     study = write(("{recipe: hinge-mnist}", "{recipe: hinge-mnist, settings: {few: [train.batch_size=32]}}"))
     *_, hinge = study.in_small().cells(zoo)
     assert (hinge.jobs[0].recipe.train.batch_size, hinge.jobs[0].recipe.train.images) == (32, 1280)
 
 
-def test_a_page_that_cannot_be_written_is_told_before_anything_is_trained(call, write, tmp_path):
+def test_a_page_that_cannot_be_written_is_reported_before_anything_is_trained(call, write, tmp_path):
     write()
     (tmp_path / "README.md").write_text("mine\n")
     code, _, err = call("study", "run", tmp_path / "penalty.yaml", "--results", tmp_path, "--work", tmp_path / "work")
@@ -92,7 +92,7 @@ def test_a_page_that_cannot_be_written_is_told_before_anything_is_trained(call, 
     assert "README.md" in err
 
 
-def test_the_page_of_ones_own_study_has_a_command_that_finds_it(write, zoo, tmp_path):
+def test_the_page_of_ones_own_study_gives_a_command_that_finds_it(write, zoo, tmp_path):
     study, ledger = write(), Ledger(tmp_path / "results")
     recorded(ledger, study.cells(zoo)[0].jobs[0], [9.0])
     (page,) = write_pages([study], ledger, zoo)
@@ -100,14 +100,14 @@ def test_the_page_of_ones_own_study_has_a_command_that_finds_it(write, zoo, tmp_
     assert "`ganzoo study run penalty.yaml`" in (tmp_path / "results" / "README.md").read_text()
 
 
-def test_a_study_that_is_shown_is_a_study(call, write, zoo, tmp_path):
+def test_the_yaml_that_show_prints_is_a_study(call, write, zoo, tmp_path):
     before = write()
     _, out, _ = call("study", "show", tmp_path / "penalty.yaml", "--no-time")
     (tmp_path / "penalty.yaml").write_text(out)
     assert load_study(tmp_path / "penalty.yaml", zoo) == before
 
 
-def test_a_study_of_ones_own_is_named_in_the_refusal_of_its_report(call, tmp_path):
+def test_ones_own_study_is_named_in_the_refusal_of_its_report(call, tmp_path):
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "runs.jsonl").touch()
     _, _, err = call("study", "report", "--results", tmp_path / "results")
@@ -130,25 +130,25 @@ def test_submitted_jobs_are_json(call, monkeypatch, tmp_path):
     code, out, _ = call(*arguments)
     assert (code, json.loads(out)) == (0, {"jobs": ["7_0", "7_1"]})
     ((command, workers, parameters, folder),) = given
-    # What a worker runs: the same command, without submitting others, wherever it starts.
+    # A worker runs the same command from any folder, without submitting others.
     assert command == ["study", "run", "losses", "--retry", "--json", *map(str, places)]
     assert (workers, folder) == (2, tmp_path / "work" / "slurm")
     assert parameters == {"partition": "gpu", "account": "00123", "mem_gb": 4}
 
 
-def test_a_row_may_train_longer_in_one_setting_and_nothing_does_in_small(write, zoo):
+def test_a_row_may_train_longer_in_one_setting_but_not_in_a_small_study(write, zoo):
     longer = "[train.images=128000, train.precision=bf16]"
     study = write(("{recipe: hinge-mnist}", f"{{recipe: hinge-mnist, settings: {{all: {longer}}}}}"))
     precise = {cell.jobs[0].recipe.train.precision: cell.row for cell in study.cells(zoo)}
-    assert precise["bf16"] == "hinge"  # what is pinned for all may be a row's own question
+    assert precise["bf16"] == "hinge"  # a row may set what is otherwise pinned for all
     images = {(cell.row, cell.setting): cell.jobs[0].recipe.train.images for cell in study.cells(zoo)}
     assert images.pop(("hinge", "all")) == 128_000
     assert set(images.values()) == {64_000}
     assert {cell.jobs[0].recipe.train.images for cell in study.in_small().cells(zoo)} == {1280}
 
 
-def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, monkeypatch):
-    monkeypatch.setattr(cost, "SECONDS", 0)  # a step of each row will do
+def test_the_cost_of_a_study_is_counted_and_timed_on_this_machine(write, zoo, monkeypatch):
+    monkeypatch.setattr(cost, "SECONDS", 0)  # one step of each row is enough
     study = write(("seeds: 3", "seeds: 2\nbaseline_seeds: 2"))
     found = cost.cost_of(study, zoo, timed=True)
     assert (found.trainings, found.trials, found.images, found.scorings) == (12, 0, 12 * 64_000, 12)
@@ -258,13 +258,13 @@ def test_a_range_reaches_its_ends_and_not_beyond():
     assert [wide.value(position) for position in (0, 0.5, 1 - 1e-9)] == [1e-4, 5.48e-4, 3e-3]
 
 
-def test_a_measure_that_is_refused_is_one_mistake(write):
+def test_a_refused_measure_is_a_single_mistake(write):
     with pytest.raises(GanzooError) as found:
         write(("  - fid@mnist-cnn\n", ""), ("below: 50", "at_image: 100"))
     assert str(found.value).endswith("penalty.yaml: measures.0 has no key 'at_image'. Did you mean 'at_images'?")
 
 
-def test_a_row_whose_recipe_waits_for_a_score_and_keeps_the_best_is_trained_so(write, zoo):
+def test_a_row_keeps_its_recipe_s_stopping_score_and_best_checkpoint(write, zoo):
     waits = "train.until={metric: fid@mnist-cnn, below: 5}"
     kept = f'["{waits}", train.keep_best=fid@mnist-cnn, evaluate.every_images=6400]'
     row = write(("{recipe: hinge-mnist}", f"{{recipe: hinge-mnist, overrides: {kept}}}")).cells(zoo)[2]
@@ -272,14 +272,14 @@ def test_a_row_whose_recipe_waits_for_a_score_and_keeps_the_best_is_trained_so(w
     assert row.jobs[0].recipe.train.conditions
 
 
-def test_a_recipe_that_is_refused_is_named_with_its_row(write, zoo):
+def test_a_refused_recipe_is_named_with_its_row(write, zoo):
     with pytest.raises(GanzooError, match="The study 'penalty', row 'hinge' in 'few'.*hinge-mnits") as found:
         write(("recipe: hinge-mnist", "recipe: hinge-mnits")).cells(zoo)
     assert "Did you mean 'hinge-mnist'?" in str(found.value)
 
 
 def recorded(ledger, job: Job, values, *, error=None, split="test", metric="fid@mnist-cnn", cpu="Test CPU"):
-    """Record a job with scores at equal distances, one second for a thousand images; an error is one of diverging."""
+    """Record a job with evenly spaced scores, at one second per thousand images; an error counts as divergence."""
     protocol = {**own_protocol(job.recipe), "split": split}
     images = job.recipe.train.images
     scores = [
@@ -330,7 +330,7 @@ def recorded(ledger, job: Job, values, *, error=None, split="test", metric="fid@
 
 
 def noisy(value, job):
-    """A score that depends on row and seed, the same each time."""
+    """A score that depends on row and seed, and is the same each time."""
     spread = int(hashlib.sha256(f"{job.digest}{job.seed}".encode()).hexdigest()[:4], 16) / 2**16 - 0.5
     return value * (1 + 0.06 * spread)
 
@@ -348,8 +348,8 @@ def test_records_become_values_and_verdicts(write, zoo, tmp_path):
     assert told[0].effect == pytest.approx(2, rel=0.05)
     assert told[0].seeds == (3, 6)
     assert told[1].effect == pytest.approx(0.5, rel=0.05)
-    assert told[1].seeds == (2, 2)  # it is about both settings
-    # Two halves of 64,000 images, a second for each thousand.
+    assert told[1].seeds == (2, 2)  # the claim is about both settings
+    # Two halves of 64,000 images, at one second per thousand.
     quickly = found.cells[0].values(study.measure("quickly"))
     assert set(quickly.by_seed.values()) == {64.0}
 
@@ -363,13 +363,13 @@ def test_a_verdict_waits_for_every_run(write, zoo, tmp_path):
     (told,) = verdicts([find(study, ledger, zoo)], zoo)
     assert {one.outcome for one in told} == {Outcome.WAITS}
     assert {one.why for one in told} == {"It waits for all runs of the study: 23 of 24 are there."}
-    # A run that diverged is one of them: the study is whole, and says what became of it.
+    # A run that diverged is one of them: the study is complete, and reports what became of it.
     recorded(ledger, jobs[-1][0], [100.0, 90.0], error="Training diverged.")
     (told,) = verdicts([find(study, ledger, zoo)], zoo)
     assert told[0].outcome is Outcome.HOLDS
 
 
-def test_a_verdict_waits_for_scores_of_a_measure_that_was_added(write, zoo, tmp_path):
+def test_a_verdict_waits_for_scores_of_an_added_measure(write, zoo, tmp_path):
     ledger, later = Ledger(tmp_path / "results"), ("  - fid@mnist-cnn\n", "  - fid@mnist-cnn\n  - recall@mnist-cnn\n")
     claimed = ("better: r1, on: fid@mnist-cnn, at", "better: r1, on: recall@mnist-cnn, at")
     study = write(later, claimed)
@@ -387,7 +387,7 @@ def test_a_verdict_waits_for_scores_of_a_measure_that_was_added(write, zoo, tmp_
     assert r1.outcome is Outcome.CANNOT_TELL
 
 
-def test_what_crashed_says_nothing_of_a_method_and_waits_to_be_resumed(write, zoo, tmp_path):
+def test_a_crash_says_nothing_about_a_method_and_waits_to_be_resumed(write, zoo, tmp_path):
     study, ledger = write(), Ledger(tmp_path / "results")
     jobs = [(cell, job) for cell in study.cells(zoo) for job in cell.jobs]
     for cell, job in jobs:
@@ -418,15 +418,15 @@ claims: [{says: It does, paper: Nobody, better: hinge, on: fid@mnist-cnn}]
     ("lost", "outcome", "settings"),
     [
         ([], Outcome.HOLDS, 4),
-        ([("baseline", "a", 0), ("hinge", "b", 1)], Outcome.HOLDS, 4),  # a lost run loses no other
+        ([("baseline", "a", 0), ("hinge", "b", 1)], Outcome.HOLDS, 4),  # losing one run loses no other
         ([("baseline", "a", 0), ("baseline", "a", 1)], Outcome.HOLDS, 3),
-        ([("hinge", "b", 1)], Outcome.CANNOT_TELL, 4),  # it has nothing to show for what diverged
+        ([("hinge", "b", 1)], Outcome.CANNOT_TELL, 4),  # the row has no score where its run diverged
     ],
 )
-def test_over_settings_these_are_what_is_compared(tmp_path, zoo, lost, outcome, settings):
+def test_a_claim_over_settings_compares_settings(tmp_path, zoo, lost, outcome, settings):
     (tmp_path / "grid.yaml").write_text(GRID)
     study, ledger = load_study(tmp_path / "grid.yaml", zoo), Ledger(tmp_path / "results")
-    # From setting to setting, scores differ far more than the rows do.
+    # Scores differ far more between settings than between rows.
     at = {"a": 2.0, "b": 20.0, "c": 200.0, "d": 2000.0}
     for cell in study.cells(zoo):
         for job in cell.jobs:
@@ -439,7 +439,7 @@ def test_over_settings_these_are_what_is_compared(tmp_path, zoo, lost, outcome, 
     assert told.seeds == (settings, settings)
 
 
-def test_more_seeds_than_the_file_asks_for_count_once_every_row_has_them(write, zoo, tmp_path):
+def test_more_seeds_than_the_file_requests_count_once_every_row_has_them(write, zoo, tmp_path):
     study, ledger = write(), Ledger(tmp_path / "results")
     more = [(cell.row, job) for cell in study.with_seeds(4).cells(zoo) for job in cell.jobs]
     for _, job in more[:-1]:
@@ -452,7 +452,7 @@ def test_more_seeds_than_the_file_asks_for_count_once_every_row_has_them(write, 
     assert [len(cell.runs) for cell in found.cells] == [8, 4, 4, 8, 4, 4]
 
 
-def test_a_baseline_that_another_study_trained_begins_none(zoo, tmp_path):
+def test_a_baseline_that_another_study_trained_does_not_start_a_study(zoo, tmp_path):
     ledger = Ledger(tmp_path / "studies")
     baseline, *_, variant = load_study("ring", zoo).cells(zoo)
     for job in baseline.jobs:
@@ -462,7 +462,7 @@ def test_a_baseline_that_another_study_trained_begins_none(zoo, tmp_path):
     assert [study.name for study in started(ledger, zoo)] == ["ring"]
 
 
-def test_all_claims_of_a_plugin_are_counted_and_a_files_own(write, zoo):
+def test_all_claims_of_a_plugin_and_those_of_a_file_are_counted(write, zoo):
     ours = sum(len(load_study(entry.name, zoo).claims) for entry in zoo.studies)
     assert all_claims([load_study("ring", zoo)], zoo) == ours
     assert all_claims([load_study("ring", zoo).in_small()], zoo) == ours
@@ -470,7 +470,7 @@ def test_all_claims_of_a_plugin_are_counted_and_a_files_own(write, zoo):
     assert all_claims([write(), load_study("ring", zoo)], zoo) == ours + 2
 
 
-def test_studies_in_one_command_train_what_they_share_once(write, zoo):
+def test_studies_in_one_command_train_shared_runs_once(write, zoo):
     one, other = write(), write(("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - recall@mnist-cnn\n"))
     jobs = [job for study in (one, other) for cell in study.cells(zoo) for job in cell.jobs]
     found = joined(jobs)
@@ -479,7 +479,7 @@ def test_studies_in_one_command_train_what_they_share_once(write, zoo):
     assert all(job.overrides[-1] == "evaluate.metrics=[fid@mnist-cnn, recall@mnist-cnn]" for job in found)
 
 
-def test_a_measure_that_a_row_cannot_be_asked_for_does_not_apply(write, zoo, tmp_path):
+def test_a_measure_that_a_row_does_not_support_does_not_apply(write, zoo, tmp_path):
     study = write(
         ("- fid@mnist-cnn\n", "- fid@mnist-cnn\n  - accuracy@mnist-cnn\n"),
         ("{recipe: hinge-mnist}", "{recipe: hinge-mnist, overrides: [conditional=true]}"),
@@ -499,7 +499,7 @@ def test_a_measure_that_a_row_cannot_be_asked_for_does_not_apply(write, zoo, tmp
     assert (told.outcome, "no such score" in told.why) == (Outcome.CANNOT_TELL, True)
 
 
-def test_a_function_that_makes_an_objective_is_asked_for_what_that_measures(write):
+def test_a_function_that_makes_an_objective_supports_the_objective_s_metrics(write):
     own = load_zoo.__wrapped__()
     made = own.losses.get("bigan").factory
     own.losses.add(Entry("loss", "coder", lambda: made(), "Codes", None, "tests", "tests 1.0"))
@@ -511,7 +511,7 @@ def test_a_function_that_makes_an_objective_is_asked_for_what_that_measures(writ
     assert asked == {"baseline": False, "r1": False, "hinge": True}
 
 
-def test_times_of_different_machines_are_not_compared(write, zoo, tmp_path):
+def test_times_on_different_machines_are_not_compared(write, zoo, tmp_path):
     study, ledger = write(("better: r1, on: fid@mnist-cnn, at", "better: r1, on: quickly, at")), Ledger(tmp_path / "r")
     for cell in study.cells(zoo):
         for job in cell.jobs:
@@ -531,7 +531,7 @@ def test_the_front_page_leaves_out_a_study_under_way(zoo, tmp_path):
     assert [answer.name for answer in answers(tmp_path, zoo)] == ["ring"]
 
 
-def test_a_row_may_be_compared_with_itself_by_another_measure(write, zoo, tmp_path):
+def test_a_row_may_be_compared_with_itself_on_another_measure(write, zoo, tmp_path):
     study = write(
         (
             "better: hinge, than: r1, on: fid@mnist-cnn",
@@ -552,7 +552,7 @@ def test_a_row_may_be_compared_with_itself_by_another_measure(write, zoo, tmp_pa
     ("kept", "lost", "outcome", "effect"),
     [(8, 0, Outcome.HOLDS, 8), (8, 1, Outcome.HOLDS, 8), (8, 8, Outcome.CANNOT_TELL, 1)],
 )
-def test_seeds_that_count_the_same_differ_by_what_is_rounded_away(tmp_path, zoo, kept, lost, outcome, effect):
+def test_seeds_with_equal_counts_differ_by_what_is_rounded_away(tmp_path, zoo, kept, lost, outcome, effect):
     path = tmp_path / "ring.yaml"
     path.write_text(
         "question: Which keeps all?\nbaseline: vanilla-ring\nvariants: {pacgan: {recipe: pacgan-ring}}\nseeds: 3\n"
@@ -569,7 +569,7 @@ def test_seeds_that_count_the_same_differ_by_what_is_rounded_away(tmp_path, zoo,
 
 
 def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
-    """0.95 cannot become 10% more, but the odds can be better than twice as good."""
+    """0.95 cannot increase by 10%, but its odds can more than double."""
     study = write(
         ("measures:\n  - fid@mnist-cnn\n", "measures:\n  - recall@mnist-cnn\n"),
         ("on: fid@mnist-cnn, at", "on: recall@mnist-cnn, at"),
@@ -584,12 +584,12 @@ def test_shares_are_compared_by_their_odds(write, zoo, tmp_path):
     ((better, perfect),) = verdicts([found], zoo)
     assert better.outcome is Outcome.HOLDS
     assert better.effect == pytest.approx((0.975 / 0.025) / (0.95 / 0.05), rel=0.05)
-    # All of 10,000 right counts as all but one.
+    # 10,000 of 10,000 correct counts as all but one.
     assert perfect.effect == pytest.approx(9_999 / (0.975 / 0.025), rel=0.05)
     assert (better.at_least, perfect.at_least) == (False, True)
 
 
-def test_a_run_that_failed_or_never_got_there_counts_as_such(write, zoo, tmp_path):
+def test_a_run_that_failed_or_missed_its_threshold_counts_as_failed(write, zoo, tmp_path):
     study, ledger = write(), Ledger(tmp_path / "results")
     baseline, r1, _ = (cell.jobs for cell in study.cells(zoo)[:3])
     for job in baseline:
@@ -603,7 +603,7 @@ def test_a_run_that_failed_or_never_got_there_counts_as_such(write, zoo, tmp_pat
 
 
 @pytest.mark.parametrize("point", ["at_images: 40000", "at_seconds: 40", "below: 65"])
-def test_a_curve_of_fewer_samples_answers_no_study_of_more(write, zoo, tmp_path, point):
+def test_a_curve_with_fewer_samples_does_not_answer_a_study_with_more(write, zoo, tmp_path, point):
     ledger = Ledger(tmp_path / "results")
     measure = ("name: quickly, metric: fid@mnist-cnn, below: 50", f"name: quickly, metric: fid@mnist-cnn, {point}")
     every = "overrides: [train.images=64000, evaluate.every_images=16000]"
@@ -656,7 +656,7 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert 1e-4 <= rates[0] < 2.5e-4 < 4e-3 < rates[-1] <= 1e-2  # spread over the whole range
     assert {trial.jobs[0].recipe.train.batch_size for trial in trials[1:]} == {64, 128}
     assert {trial.jobs[0].recipe.dataset.validation for trial in trials} == {1000}
-    assert {trial.jobs[0].recipe.evaluate.metrics for trial in trials} == {("fid@mnist-cnn",)}  # it alone decides
+    assert {trial.jobs[0].recipe.evaluate.metrics for trial in trials} == {("fid@mnist-cnn",)}  # only this one decides
     assert [t.changes for t in trials] == [t.changes for t in study.trials(zoo)]  # the same for every worker
     for trial in trials:
         recorded(ledger, trial.jobs[0], [0.5], metric="recall@mnist-cnn", split="validation")
@@ -676,7 +676,7 @@ def test_a_search_is_judged_on_validation_images_and_its_winner_on_test_images(z
     assert tuned.recipe.train.batch_size == winner.train.batch_size
 
 
-def test_a_crashed_trial_decides_no_search_and_a_search_ends_where_a_mark_is_never_reached(zoo, tmp_path):
+def test_a_crashed_trial_decides_no_search_but_one_that_misses_its_threshold_counts(zoo, tmp_path):
     measures = "[{name: time, metric: fid@mnist-cnn, below: 5}]"
     text = SEARCH.replace("[fid@mnist-cnn, recall@mnist-cnn]", measures).replace("on: fid@mnist-cnn", "on: time")
     (tmp_path / "rates.yaml").write_text(text + "overrides: [evaluate.every_images=60000]\n")
@@ -696,13 +696,13 @@ def test_a_crashed_trial_decides_no_search_and_a_search_ends_where_a_mark_is_nev
     assert found.winners["tuned", ""].trial.number == 2
 
 
-def test_a_search_that_a_row_has_no_score_for_is_refused(write, zoo):
+def test_a_search_for_which_a_row_has_no_score_is_refused(write, zoo):
     search = "search: {ranges: {train.batch_size: [32, 64]}}\nmeasures:\n  - accuracy@mnist-cnn\n"
     with pytest.raises(GanzooError, match="row 'baseline'.*decided by 'accuracy@mnist-cnn', which does not fit"):
         write(("measures:\n", search)).trials(zoo)
 
 
-def test_a_run_that_succeeded_counts_whatever_crashed_later(write, zoo, tmp_path):
+def test_a_successful_run_counts_whatever_crashed_later(write, zoo, tmp_path):
     ledger, job = Ledger(tmp_path / "results"), write().cells(zoo)[0].jobs[0]
     for cpu, error in (("A", "Out of memory."), ("B", None), ("A", "Out of memory.")):
         recorded(ledger, job, [9.0], error=error, cpu=cpu)
@@ -710,7 +710,7 @@ def test_a_run_that_succeeded_counts_whatever_crashed_later(write, zoo, tmp_path
     assert ledger.find(job.digest, job.dataset, job.seed, "A").record.has_crashed
 
 
-def test_a_search_through_lists_is_a_grid_where_there_are_trials_enough():
+def test_a_search_over_lists_is_a_grid_if_there_are_enough_trials():
     ranges = {"optimizers.default.lr": [1e-4, 1e-2], "train.batch_size": [64, 128, 256]}
     grid = Search(ranges=ranges, trials=7).settings()
     assert grid[0] == ()
@@ -719,11 +719,11 @@ def test_a_search_through_lists_is_a_grid_where_there_are_trials_enough():
         for rate in (1e-4, 1e-2)
         for size in (64, 128, 256)
     ]
-    assert Search(ranges=ranges).settings() == grid  # the other trials would be these again
+    assert Search(ranges=ranges).settings() == grid  # further trials would repeat these
     assert len(Search(ranges=ranges, trials=6).settings()) == 6
 
 
-def test_a_row_may_have_trials_of_a_length_of_its_own_and_one_whose_trials_all_fail_is_named(zoo, tmp_path):
+def test_a_row_may_set_its_own_trial_length_and_one_whose_trials_all_fail_is_named(zoo, tmp_path):
     variants = "variants:\n  r1: {overrides: ['regularizers=[r1]'], search: [train.images=4000]}\n"
     text = variants + SEARCH.replace("trials: 9", "trials: 2\n  overrides: [train.images=2000]").replace("tuned", "r1")
     (tmp_path / "rates.yaml").write_text(text)

@@ -13,7 +13,7 @@ NOISE = 0.05
 
 
 def logs(mean, n, seed, noise=NOISE):
-    """Log scores of n seeds whose mean and deviation are exactly these."""
+    """Log scores of n seeds with exactly this mean and standard deviation."""
     drawn = np.random.default_rng(seed).normal(size=n)
     return tuple(mean + noise * (drawn - drawn.mean()) / drawn.std(ddof=1))
 
@@ -32,7 +32,7 @@ def verdict(effect, *, n=5, baseline=10, noise=NOISE, **rest):
         (math.log(1.05), Outcome.CANNOT_TELL),
     ],
 )
-def test_an_effect_beyond_the_noise_holds_none_does_not_and_one_within_cannot_be_told(effect, outcome):
+def test_a_claim_holds_beyond_the_noise_fails_without_effect_and_is_undecided_within_it(effect, outcome):
     found = verdict(effect)
     assert found.outcome is outcome
     assert found.effect == pytest.approx(math.exp(effect))
@@ -40,7 +40,7 @@ def test_an_effect_beyond_the_noise_holds_none_does_not_and_one_within_cannot_be
     assert found.seeds == (5, 10)
 
 
-def test_an_effect_that_is_certain_but_smaller_than_was_stated_does_not_hold():
+def test_a_certain_effect_smaller_than_claimed_does_not_hold():
     found = verdict(math.log(1.04), noise=0.005)
     assert found.outcome is Outcome.DOES_NOT_HOLD
     assert found.p < LEVEL
@@ -49,7 +49,7 @@ def test_an_effect_that_is_certain_but_smaller_than_was_stated_does_not_hold():
     assert found.why == "There is an effect, but it is smaller than 10%."
 
 
-def test_what_does_not_hold_has_the_p_of_the_test_that_says_so():
+def test_what_does_not_hold_has_the_p_of_the_test_that_decides_it():
     better, than = logs(0, 5, 1), logs(0, 10, 2)
     (found,) = judge([Comparison(better, than)])
     assert found.outcome is Outcome.DOES_NOT_HOLD
@@ -58,7 +58,7 @@ def test_what_does_not_hold_has_the_p_of_the_test_that_says_so():
     assert verdict(-0.5).why == "It is worse, not better."
 
 
-def test_worse_is_only_called_what_is_so_after_correction():
+def test_a_row_is_called_worse_only_if_it_is_after_correction():
     others = [Comparison(logs(0, 5, 3 + i), logs(0, 10, 2)) for i in range(29)]
     lower = Comparison(logs(-0.1, 5, 1), logs(0, 10, 2))
     alone, among = judge([lower])[0], judge([lower, *others])[0]
@@ -67,7 +67,7 @@ def test_worse_is_only_called_what_is_so_after_correction():
     assert among.why == "If it is better, then by less than 10%."
 
 
-def test_pairs_are_compared_as_students_test_of_scipy_does():
+def test_pairs_are_compared_as_by_scipy_s_t_test():
     than = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
     better = than + logs(0.2, 5, 1)
     (found,) = judge([Comparison(tuple(better), tuple(than), paired=True, of="settings")])
@@ -75,10 +75,10 @@ def test_pairs_are_compared_as_students_test_of_scipy_does():
     assert found.p == pytest.approx(reference.pvalue)
     assert np.log(found.interval) == pytest.approx(tuple(reference.confidence_interval()))
     assert found.outcome is Outcome.HOLDS
-    assert verdict(0.2, noise=1.4).outcome is Outcome.CANNOT_TELL  # as where the same numbers are no pairs
+    assert verdict(0.2, noise=1.4).outcome is Outcome.CANNOT_TELL  # as if the same numbers were unpaired
 
 
-def test_claims_that_wait_are_counted_so_that_their_runs_take_no_verdict_back():
+def test_waiting_claims_are_counted_so_that_their_runs_reverse_no_verdict():
     just = Comparison(logs(0.085, 5, 1), logs(0, 10, 2))
     waiting = [Comparison((), (), waits="It waits.")] * 9
     before, *untested = judge([just, *waiting])
@@ -90,7 +90,7 @@ def test_claims_that_wait_are_counted_so_that_their_runs_take_no_verdict_back():
         assert after.p <= before.p
 
 
-def test_three_seeds_cannot_tell_what_ten_can():
+def test_three_seeds_cannot_decide_what_ten_can():
     assert verdict(math.log(1.1), n=10).outcome is Outcome.HOLDS
     few = verdict(math.log(1.1), n=3, baseline=3)
     assert few.outcome is Outcome.CANNOT_TELL
@@ -130,13 +130,13 @@ def test_over_settings_failures_count_against_the_row_that_lost_the_larger_share
         (Comparison(logs(-1, 5, 1), logs(0, 10, 2), than_failed=2), "2 runs of what it is compared with have no score"),
     ],
 )
-def test_where_scores_do_not_carry_a_verdict_the_reason_is_said(comparison, why):
+def test_if_scores_allow_no_verdict_the_reason_is_given(comparison, why):
     (found,) = judge([comparison])
     assert found.outcome is Outcome.CANNOT_TELL
     assert why in found.why
 
 
-def test_a_row_at_the_limit_of_a_measure_is_compared_by_the_noise_of_the_other():
+def test_a_row_at_the_limit_of_a_measure_is_compared_with_the_noise_of_the_other():
     (found,) = judge([Comparison((math.log(1000),) * 5, logs(math.log(800), 10, 2))])
     assert found.outcome is Outcome.HOLDS
     assert found.effect == pytest.approx(1.25)
@@ -144,15 +144,15 @@ def test_a_row_at_the_limit_of_a_measure_is_compared_by_the_noise_of_the_other()
 
 @pytest.mark.parametrize("seeds", [(3, 6), (5, 10)])
 @pytest.mark.parametrize(("share", "other"), [(1.0, 0.0), (0.97, 0.95)])
-def test_rounding_errors_are_no_noise(seeds, share, other):
+def test_rounding_errors_are_not_noise(seeds, share, other):
     odds = [math.log(one / (1 - one)) for one in (min(max(one, 1e-4), 1 - 1e-4) for one in (share, other))]
-    assert np.var([odds[0]] * 6, ddof=1) > 0 or np.var([odds[1]] * 6, ddof=1) > 0  # what numpy says of equal numbers
+    assert np.var([odds[0]] * 6, ddof=1) > 0 or np.var([odds[1]] * 6, ddof=1) > 0  # as numpy computes it
     (found,) = judge([Comparison((odds[0],) * seeds[0], (odds[1],) * seeds[1])])
     assert found.outcome is Outcome.CANNOT_TELL
     assert "no noise to compare the difference with" in found.why
 
 
-def test_one_claim_more_makes_it_harder_for_all():
+def test_one_more_claim_makes_it_harder_for_all():
     just = Comparison(logs(0.085, 5, 1), logs(0, 10, 2))
     (alone,) = judge([just])
     among, *_ = judge([just, *(Comparison(logs(0, 5, 3 + i), logs(0, 10, 2)) for i in range(9))])
@@ -165,7 +165,7 @@ def test_one_claim_more_makes_it_harder_for_all():
     assert wild.why == "The noise between seeds hides the answer."
 
 
-def test_noise_is_each_rows_own_as_in_welchs_test_of_scipy():
+def test_each_row_has_its_own_noise_as_in_scipy_s_welch_test():
     wild, calm, control = logs(0.5, 5, 1, noise=0.6), logs(-0.3, 5, 3, noise=0.02), logs(0, 10, 2, noise=0.05)
     found = judge([Comparison(row, control) for row in (wild, calm)])
     welch = [stats.ttest_ind(row, control, equal_var=False) for row in (wild, calm)]
@@ -185,13 +185,13 @@ def test_no_row_has_less_noise_than_its_measure_rounds_away():
     assert found.effect == pytest.approx(2)
     error = step * math.sqrt((1 / 8**2 + 1 / 4**2) / 5)
     assert math.log(found.interval[1] / 2) > stats.norm.ppf(0.975) * error
-    # It adds nothing where the seeds differ by more.
+    # It adds nothing if the seeds differ by more.
     noisy = Comparison(logs(0.5, 5, 1), logs(0, 10, 2))
     rounded = Comparison(logs(0.5, 5, 1), logs(0, 10, 2), better_rounding=NOISE / 2, than_rounding=NOISE / 2)
     assert judge([noisy]) == judge([rounded])
 
 
-def test_holm_as_in_his_paper_and_in_r():
+def test_holm_s_correction_agrees_with_his_paper_and_r():
     # p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.5]) == [1.0, 1.0]
@@ -205,8 +205,8 @@ def test_holm_as_in_his_paper_and_in_r():
         (0.02, 0.1, 0.1, 0.1, 0.4),
     ],
 )
-def test_where_no_method_is_better_at_most_one_study_in_twenty_says_that_one_is(noises):
-    """The family-wise error rate of four claims, also where the rows' noise differs."""
+def test_if_no_method_is_better_at_most_one_study_in_twenty_claims_that_one_is(noises):
+    """The family-wise error rate of four claims, including when the rows' noise differs."""
     random, wrong, studies = np.random.default_rng(0), 0, 400
     for _ in range(studies):
         control = random.normal(0, noises[0], 10)
@@ -216,7 +216,7 @@ def test_where_no_method_is_better_at_most_one_study_in_twenty_says_that_one_is(
     assert wrong <= LEVEL * studies
 
 
-def test_where_every_method_is_ten_percent_better_at_most_one_study_in_twenty_says_that_one_is_not():
+def test_if_all_methods_are_ten_percent_better_at_most_one_study_in_twenty_denies_one():
     random, wrong, studies = np.random.default_rng(1), 0, 400
     for _ in range(studies):
         control = random.normal(0, 0.03, 10)

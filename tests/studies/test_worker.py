@@ -1,6 +1,6 @@
-"""Real matrices in real processes: done, failed, skipped, interrupted, resumed, and scored by one metric more.
+"""Real matrices in real processes: done, failed, skipped, interrupted, resumed, and scored on an added metric.
 
-The bench itself runs in this process and its trainings in their own, except if a signal ends the bench.
+The bench itself runs in this process and its training runs in their own, except when a signal ends the bench.
 """
 
 import json
@@ -52,7 +52,7 @@ def words(folder, *patterns, options=()):
 
 @pytest.fixture(scope="module")
 def files(zoo, tmp_path_factory):
-    """Recipes that fail: one in training, one before there is a run."""
+    """Recipes that fail: one in training, one before its run exists."""
     folder = tmp_path_factory.mktemp("recipes")
     broken = {
         "diverging": ["optimizers.default.lr=1e30"],
@@ -65,7 +65,7 @@ def files(zoo, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def matrix(files, tmp_path_factory):
-    """Two that fail and one that does not, two at a time: the folder, and the JSON that was printed."""
+    """Two recipes that fail and one that does not, two at a time: the folder, and the JSON that was printed."""
     folder = tmp_path_factory.mktemp("bench")
     ended = CliRunner().invoke(app, words(folder, *files, "vanilla-mnist", options=["--json", "--jobs", "2"]))
     printed, told = ended.stdout, ended.stderr
@@ -95,7 +95,7 @@ def test_failures_are_recorded_in_their_own_words_and_the_other_job_trains(matri
     assert (done.status, done.error, done.plugin, done.loss) == ("done", None, "vanilla", "non-saturating")
 
 
-def test_what_is_printed_is_what_is_in_the_file(matrix):
+def test_the_output_matches_the_file(matrix):
     folder, printed = matrix
     kept = [run.plain() for run in read_runs(folder / "results")]
     assert sorted(kept, key=lambda record: record["recipe"]) == printed
@@ -149,7 +149,7 @@ class Onlooker(Watcher):
     [
         ({}, [], []),
         ({"retry": True}, [], ["diverging", "missing"]),
-        ({"retry": True, "any_hardware": True}, [], ["missing"]),  # as in a study, of which diverging is a result
+        ({"retry": True, "any_hardware": True}, [], ["missing"]),  # as in a study, for which divergence is a result
         ({"force": True}, [], ["diverging", "missing", "vanilla-mnist"]),
         ({}, ["train.seed=1"], ["diverging", "missing", "vanilla-mnist"]),
         ({}, ["train.images=1312"], ["diverging", "missing", "vanilla-mnist"]),
@@ -158,7 +158,7 @@ class Onlooker(Watcher):
         ({}, ["evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]"], []),
     ],
 )
-def test_only_what_has_no_record_is_trained_or_what_is_asked_for(zoo, matrix, files, settings, overrides, todo):
+def test_only_jobs_without_a_record_are_trained_unless_requested(zoo, matrix, files, settings, overrides, todo):
     folder, _ = matrix
     jobs = Matrix([*files, "vanilla-mnist"], overrides=[*TINY, *overrides]).jobs(zoo)
     runner = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work", **settings), Onlooker())
@@ -169,7 +169,9 @@ def test_only_what_has_no_record_is_trained_or_what_is_asked_for(zoo, matrix, fi
     assert seen.value.args == (todo, known, lacking)
 
 
-def test_what_crashed_on_another_machine_is_trained_here_and_what_diverged_is_not(zoo, matrix, files, monkeypatch):
+def test_a_run_that_crashed_on_another_machine_is_trained_here_but_a_diverged_one_is_not(
+    zoo, matrix, files, monkeypatch
+):
     folder, _ = matrix
     monkeypatch.setattr("ganzoo.studies.worker.hardware_in_words", lambda _: "Another CPU")
     jobs = Matrix([*files, "vanilla-mnist"], overrides=TINY).jobs(zoo)
@@ -179,7 +181,7 @@ def test_what_crashed_on_another_machine_is_trained_here_and_what_diverged_is_no
     assert seen.value.args == (["missing"], ["diverging", "vanilla-mnist"], [])
 
 
-def test_what_crashed_here_and_was_trained_elsewhere_is_done(zoo, matrix, files, tmp_path):
+def test_a_run_that_crashed_here_and_was_trained_elsewhere_is_done(zoo, matrix, files, tmp_path):
     folder, _ = matrix
     shutil.copytree(folder / "results", tmp_path / "results")
     ledger = Ledger(tmp_path / "results")
@@ -205,7 +207,7 @@ def finished(matrix, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_one_metric_more_is_scored_from_the_kept_weights_without_the_run_folder(finished, zoo):
+def test_an_added_metric_is_scored_from_the_kept_weights_without_the_run_folder(finished, zoo):
     folder, run = finished
     trained, settings = load(run, zoo=zoo), Settings(folder / "work", weights=folder / "weights")
 
@@ -227,18 +229,18 @@ def test_one_metric_more_is_scored_from_the_kept_weights_without_the_run_folder(
     (recorded,) = [one for one in read_runs(folder / "results") if one.record.recipe == "vanilla-mnist"]
     assert recorded == scored
     assert len(recorded.scores) == 2 * len(METRICS) + 1
-    # And it is not measured twice.
+    # Nor is it measured twice.
     with pytest.raises(Seen) as seen:
         Bench(zoo, Ledger(folder / "results"), settings, Onlooker()).run(job(more))
     assert seen.value.args == ([], ["vanilla-mnist"], [])
-    # Another training of the same recipe and seed does not replace these weights.
+    # Another run of the same recipe and seed does not replace these weights.
     again = recorded.record.model_copy(update={"started": "2020-01-01T00:00:00+00:00"})
     assert kept_folder(again, folder / "weights") != path.parent
     assert kept_weights(again, folder / "weights") is None
 
 
 @pytest.mark.parametrize("ending", [".eval.log", ".lock", ""])
-def test_nothing_is_written_beside_kept_weights_through_a_link(finished, zoo, ending):
+def test_nothing_is_written_next_to_kept_weights_through_a_link(finished, zoo, ending):
     folder, run = finished
     settings = Settings(folder / "work", weights=folder / "weights")
     Bench(zoo, Ledger(folder / "results"), settings).run(Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo))
@@ -260,7 +262,7 @@ def test_nothing_is_written_beside_kept_weights_through_a_link(finished, zoo, en
     assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
 
 
-def test_weights_that_were_not_kept_cannot_be_scored_and_the_sentence_says_what_to_do(finished, zoo):
+def test_weights_that_were_not_kept_cannot_be_scored_and_the_error_gives_a_remedy(finished, zoo):
     folder, run = finished
     shutil.rmtree(run)
     jobs = Matrix(["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[fid@mnist-cnn, kid@mnist-cnn]"]).jobs(zoo)
@@ -281,7 +283,7 @@ def test_weights_that_were_not_kept_cannot_be_scored_and_the_sentence_says_what_
     assert not run.exists()
 
 
-def test_what_eval_added_to_a_run_is_collected_for_the_leaderboard_and_by_the_same_bench(finished, zoo):
+def test_scores_that_eval_added_are_collected_for_the_leaderboard_and_by_the_same_bench(finished, zoo):
     folder, run = finished
     opened = RunFolder.open(run)
     own = next(score for score in opened.final_scores() if score["metric"] == "fid@mnist-cnn")
@@ -294,12 +296,12 @@ def test_what_eval_added_to_a_run_is_collected_for_the_leaderboard_and_by_the_sa
         Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
     )
     assert known.score("kid@mnist-cnn") == added
-    assert known.score("fid@mnist-cnn") == own  # the one on training images is beside it
+    assert known.score("fid@mnist-cnn") == own  # the one on training images is kept alongside
     assert known.scores[-1] == other
     assert known in read_runs(folder / "results")
 
 
-def test_a_folder_that_holds_another_training_since_is_not_scored_for_the_record(finished):
+def test_a_folder_reused_by_another_run_is_not_scored_for_the_record(finished):
     folder, run = finished
     ledger = Ledger(folder / "results")
     (known,) = [one for one in ledger.runs if one.record.recipe == "vanilla-mnist"]
@@ -308,20 +310,20 @@ def test_a_folder_that_holds_another_training_since_is_not_scored_for_the_record
     assert kept_run(known.record, folder / "work") is None
 
 
-def test_a_damaged_run_folder_is_a_failure_of_that_run_alone(finished, zoo):
+def test_a_damaged_run_folder_fails_only_that_run(finished, zoo):
     folder, run = finished
     (run / "recipe.yaml").write_text("train: {images: ")
     jobs = Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
     (failed,) = Bench(zoo, Ledger(folder / "elsewhere"), Settings(folder / "work")).run(jobs)
     assert failed.record.status == "failed"
     assert f"{run / 'recipe.yaml'}" in failed.record.error
-    # Where it was recorded before it was damaged, the record stands.
+    # If it was recorded before it was damaged, the record stands.
     (known,) = Bench(zoo, Ledger(folder / "results"), Settings(folder / "work")).run(jobs)
     assert known.record.status == "done"
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_child_that_begins_and_one_that_resumes_get_the_same_options(zoo, tmp_path, monkeypatch, begun):
+def test_a_starting_child_and_a_resuming_one_get_the_same_options(zoo, tmp_path, monkeypatch, begun):
     (job,) = Matrix(["vanilla-mnist"]).jobs(zoo)
     folder, options = tmp_path / "run", ("--data-dir", str(tmp_path / "data"), "--allow-code")
     if begun:
@@ -348,7 +350,7 @@ class Interrupting(Watcher):
 
 @pytest.mark.full
 @pytest.mark.slow
-def test_a_bench_cut_off_saves_and_goes_on_to_the_same_bits(matrix, zoo, tmp_path):
+def test_an_interrupted_bench_saves_and_continues_to_the_same_bits(matrix, zoo, tmp_path):
     jobs = Matrix(["vanilla-mnist"], overrides=TINY).jobs(zoo)
     more = Matrix(["vanilla-mnist"], overrides=[*TINY, "evaluate.metrics=[fid@mnist-cnn, class-coverage@mnist-cnn]"])
     run = jobs[0].folder(tmp_path / "work")
@@ -359,10 +361,10 @@ def test_a_bench_cut_off_saves_and_goes_on_to_the_same_bits(matrix, zoo, tmp_pat
     with pytest.raises(Interrupted, match="Stopped, and saved"):
         bench(jobs, Interrupting())
     assert RunFolder.open(run).info["status"] == "interrupted"
-    # All of them, where so short a training is over before the signal arrives: then its last scores are cut off.
+    # All of them, if so short a run ends before the signal arrives: then the last scoring is interrupted.
     assert 0 < RunFolder.open(run).checkpoint().state["images"] <= 1280
     assert read_runs(tmp_path / "results") == []
-    (resumed,) = bench(more.jobs(zoo))  # which asks for one metric more than the run was begun with
+    (resumed,) = bench(more.jobs(zoo))  # which requests one more metric than the run started with
     assert resumed.record.wall_seconds is None
     values = {(score["metric"], score["weights"]): score["value"] for score in matrix[1][-1]["scores"]}
     assert values.items() <= {(score["metric"], score["weights"]): score["value"] for score in resumed.scores}.items()
@@ -371,7 +373,7 @@ def test_a_bench_cut_off_saves_and_goes_on_to_the_same_bits(matrix, zoo, tmp_pat
 
 
 @pytest.mark.full
-def test_a_bench_that_is_killed_leaves_nothing_running(tmp_path):
+def test_a_killed_bench_leaves_nothing_running(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "ganzoo", *words(tmp_path, "vanilla-mnist")],
         cwd=tmp_path,
@@ -383,7 +385,7 @@ def test_a_bench_that_is_killed_leaves_nothing_running(tmp_path):
         run = wait_for_training(tmp_path)
         process.kill()
         process.wait()
-        # Nobody told the job to end, and still it does, and saves.
+        # The job was not told to end, yet it saves and ends.
         wait_for(lambda: RunFolder.open(run).info["status"] == "interrupted")
     finally:
         with suppress(ProcessLookupError):

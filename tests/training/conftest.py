@@ -1,7 +1,7 @@
-"""A CUDA graph's behaviour, on a CPU: operators are recorded once, and replayed on the same memory and numbers.
+"""A CUDA graph's behaviour on a CPU: operators are recorded once, then replayed on the same memory and random numbers.
 
-Whatever Python decided while the tape was recorded is fixed from then on; tensors are read again in each replay, random
-numbers continue, and Python cannot read a value. So the tape shows whether a training can be captured.
+Whatever Python decided while the tape was recorded is fixed from then on. Each replay reads tensors again, random
+numbers continue, and Python cannot read a value. The tape therefore shows whether training can be captured.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ class Tape:
     """Captures work on the CPU.
 
     Args:
-        generator: Random numbers that work draws from, besides torch's own.
+        generator: Source of the random numbers that the work draws, in addition to torch's own.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -77,7 +77,7 @@ class _Note(TorchDispatchMode):
         return out
 
     def undo(self) -> None:
-        """A capture does nothing: whatever was there before is as it was."""
+        """A capture has no effect: all earlier state is restored."""
         with torch.no_grad():
             for tensor, value in self._before.values():
                 tensor.copy_(value)
@@ -88,7 +88,7 @@ def _again(call: Call) -> None:
     found = func(*args, **kwargs)
     given = {_place(tensor) for tensor in _tensors((args, kwargs))}
     for then, now in zip(_tensors(out), _tensors(found), strict=True):
-        if _place(then) not in given:  # neither in place nor a view
+        if _place(then) not in given:  # not in place, and not a view
             then.copy_(now)
 
 
@@ -102,5 +102,5 @@ def _place(tensor: Tensor) -> int:
 
 @pytest.fixture
 def make_tape() -> type[Tape]:
-    """What captures on CPUs, from the generator of latent codes."""
+    """Makes a tape that captures on CPUs, given the generator of latent codes."""
     return Tape

@@ -1,4 +1,4 @@
-"""A captured training is the training: on a tape here, and as CUDA graphs where there is a GPU."""
+"""Captured training matches ordinary training: on a tape here, and as CUDA graphs if a GPU is available."""
 
 import pytest
 import torch
@@ -17,8 +17,8 @@ from ganzoo.training.trainer import Trainer
 ZOO = load_zoo()
 RECIPES = [entry.name for entry in ZOO.recipes if not entry.name.endswith("-gpu")]
 ALWAYS = ("ada-mnist", "infogan-mnist", "vanilla-mnist", "vq-vae-mnist", "wgan-gp-mnist")
-"""In every run of the tests; more are captured on the device without values (tests/cuda)."""
-LR = 2.0**-12  # the same number in single and in double precision
+"""Captured in every test run; more recipes are captured on the device without values (tests/cuda)."""
+LR = 2.0**-12  # the same number in single and double precision
 SMALL = ["train.batch_size=16", "train.images=1600", "train.precision=fp32", "train.device=cpu"]
 MLP = ["networks.generator.hidden=[16, 16]", "networks.discriminator.hidden=[16]"]
 STEPS = 2 * WARM_UP + 3  # a lazy phase's fifth turn, if it has one in two steps
@@ -36,7 +36,7 @@ def told():
 
 @pytest.fixture
 def tapes(monkeypatch, make_tape, told):
-    """What the engine ``cudagraph`` captures on instead of a GPU."""
+    """Makes the engine ``cudagraph`` capture on tapes instead of a GPU."""
     made = []
 
     def choose(name, device, latents, log, processes):
@@ -57,7 +57,7 @@ def begin(recipe, engine, *overrides, few=None, processes=ALONE):
 
 
 def exact(recipe):
-    """One constant rate that needs no rounding, an optimizer that torch captures on CPUs too, and phases that recur."""
+    """One constant rate that needs no rounding, an optimizer that torch also captures on CPUs, and recurring phases."""
     settings = load_recipe(recipe, ZOO)
     lazy = [n for n, one in enumerate(settings.regularizers) if one.options.get("every_steps", 1) > 1]
     objective = build_objective(settings, ZOO)
@@ -71,7 +71,7 @@ def exact(recipe):
 
 
 def steps(trainer, n=STEPS):
-    """The losses of each step, and the norms of gradients over all of them."""
+    """The losses of each step, and the gradient norms over all of them."""
     curve = []
     for _ in range(n):
         trainer.step()
@@ -90,8 +90,8 @@ def assert_same(one, other):
 @pytest.mark.parametrize(
     "recipe", [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.full) for name in RECIPES]
 )
-def test_every_recipe_is_captured_whole_and_trains_to_the_same_bits(few, tapes, told, monkeypatch, recipe):
-    monkeypatch.setattr(training, "MEASURED_BATCHES", 1)  # of the average, whose samples nobody draws
+def test_every_recipe_is_captured_completely_and_trains_to_the_same_bits(few, tapes, told, monkeypatch, recipe):
+    monkeypatch.setattr(training, "MEASURED_BATCHES", 1)  # for averaged weights, unused here
     eager = begin(recipe, "eager", *exact(recipe), few=few)
     wanted = steps(eager)
     captured = begin(recipe, "cudagraph", *exact(recipe), few=few)
@@ -105,7 +105,7 @@ def test_every_recipe_is_captured_whole_and_trains_to_the_same_bits(few, tapes, 
 
 
 @pytest.mark.parametrize(("shared", "works"), [("false", 2), ("true", 1)])
-def test_nothing_but_the_first_turns_is_python(few, tapes, monkeypatch, shared, works):
+def test_only_the_first_turns_run_python(few, tapes, monkeypatch, shared, works):
     calls = []
     trainer = begin("vanilla-mnist", "cudagraph", *MLP, f"train.share_fakes={shared}", few=few)
     generate = type(trainer.objective).generate
@@ -113,12 +113,12 @@ def test_nothing_but_the_first_turns_is_python(few, tapes, monkeypatch, shared, 
         type(trainer.objective), "generate", lambda self, *given: (calls.append(1), generate(self, *given))[1]
     )
     steps(trainer, 20)
-    # Each phase, or both together, call it three times eagerly, once without values and once for the tape.
+    # Each phase, or both together, calls it three times eagerly, once without values and once for the tape.
     assert len(calls) == works * (WARM_UP + 2)
     assert tapes[0].replays == works * (20 - WARM_UP)
 
 
-def test_learning_rates_go_on_falling(few, tapes):
+def test_learning_rates_keep_falling(few, tapes):
     overrides = [*MLP, "optimizers.default={name: adam, lr: 1e-3, betas: [0.5, 0.9], decay: linear}"]
     trained = [begin("vanilla-mnist", engine, *overrides, few=few) for engine in ("eager", "cudagraph")]
     for trainer in trained:
@@ -130,7 +130,7 @@ def test_learning_rates_go_on_falling(few, tapes):
     assert rate == pytest.approx(1e-5)
 
 
-def test_a_captured_training_is_restored_to_the_same_bits_also_over_a_running_one(few, tapes):
+def test_captured_training_is_restored_to_the_same_bits_even_over_a_running_one(few, tapes):
     whole = begin("r1-mnist", "cudagraph", few=few)
     steps(whole, WARM_UP + 2)
     tensors, state = whole.checkpoint()
@@ -144,7 +144,7 @@ def test_a_captured_training_is_restored_to_the_same_bits_also_over_a_running_on
 
 
 class Reading(AdversarialLoss):
-    """Decides by a value, which no graph can."""
+    """Branches on a tensor's value, which a graph cannot do."""
 
     def discriminator(self, real, fake):
         return (fake - real).mean() if fake.mean() > -1e9 else real.mean()
@@ -160,7 +160,7 @@ class Reading(AdversarialLoss):
         ("true", "eager", "discriminator and generator"),
     ],
 )
-def test_a_phase_that_reads_a_value_goes_on_eagerly_and_leaves_no_trace(few, tapes, told, shared, name, culprit):
+def test_a_phase_that_reads_a_value_continues_eagerly_and_leaves_no_trace(few, tapes, told, shared, name, culprit):
     settings = [*exact("vanilla-mnist"), f"train.share_fakes={shared}"]
     trained = [begin("vanilla-mnist", engine, *settings, few=few) for engine in ("eager", "cudagraph")]
     for trainer in trained:
@@ -174,15 +174,15 @@ def test_a_phase_that_reads_a_value_goes_on_eagerly_and_leaves_no_trace(few, tap
     assert_same(captured, eager)
 
 
-def test_a_capture_that_breaks_off_ends_the_training_with_the_remedy(few, tapes, told, monkeypatch, make_tape):
-    """It may have left the GPU in disorder: going on eagerly would train on that."""
+def test_a_failed_capture_ends_training_with_the_remedy(few, tapes, told, monkeypatch, make_tape):
+    """It may have left the GPU in a bad state, on which eager training would then continue."""
 
     def broken(self, work):
         try:
             work()
             raise RuntimeError("operation not permitted when stream is capturing\nwith a stack trace of C++")
         finally:
-            raise RuntimeError("capture_end was called on an invalidated capture")  # as torch does on the way out
+            raise RuntimeError("capture_end was called on an invalidated capture")  # as torch does while unwinding
 
     monkeypatch.setattr(make_tape, "capture", broken)
     captured = begin("vanilla-mnist", "cudagraph", *exact("vanilla-mnist"), few=few)
@@ -198,7 +198,7 @@ def test_a_capture_that_breaks_off_ends_the_training_with_the_remedy(few, tapes,
     assert told == []
 
 
-def test_no_room_for_a_graph_is_told_as_no_room(few, tapes, monkeypatch, make_tape):
+def test_too_little_memory_for_a_graph_is_reported_as_such(few, tapes, monkeypatch, make_tape):
     def full(self, work):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 

@@ -1,4 +1,4 @@
-"""A dataset with a `source` column, and an objective that translates it: in every engine, resumed, and sampled."""
+"""A dataset with a `source` column and an objective that translates it: with every engine, resumed, and sampled."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def inverted(split, folder):
 
 
 class Translation(Objective):
-    """pix2pix in small: an adversarial loss, and an L2 distance to the image that belongs to the source."""
+    """A small pix2pix: an adversarial loss, and an L2 distance to the image that belongs to the source."""
 
     generates_from = ("source",)
 
@@ -84,7 +84,7 @@ def trained(zoo, engine, steps=12):
     return trainer, curve
 
 
-def test_a_captured_training_is_the_eager_one_to_the_bit(zoo, monkeypatch, make_tape):
+def test_captured_training_matches_eager_training_to_the_bit(zoo, monkeypatch, make_tape):
     eager, wanted = trained(zoo, "eager")
     tapes = []
 
@@ -101,7 +101,7 @@ def test_a_captured_training_is_the_eager_one_to_the_bit(zoo, monkeypatch, make_
 
 
 @pytest.mark.full
-def test_a_compiled_training_follows_the_eager_curve(zoo):
+def test_compiled_training_follows_the_eager_curve(zoo):
     _, wanted = trained(zoo, "eager", 4)
     compiled, found = trained(zoo, "compile", 4)
     assert compiled.engine.name == "compile"
@@ -132,7 +132,7 @@ def test_a_run_resumes_to_the_same_bits_and_samples_translate_their_source(zoo, 
     bright, dark = torch.full((1, 1, 8, 8), 1.0), torch.full((1, 1, 8, 8), -1.0)
     light = generator.sample(5, source=bright).float().mean()
     assert light > generator.sample(5, source=dark).float().mean() + 50
-    # Without one, the sources of the dataset's test split.
+    # Without a source, those of the dataset's test split.
     wanted = generator.sample(48, source=inverted("test", None).columns["source"])
     assert torch.equal(generator.sample(48), wanted)
 
@@ -153,8 +153,8 @@ def test_columns_are_checked():
         Dataset("odd", "train", images, columns={"label": torch.zeros(4)})
 
 
-def test_the_average_s_statistics_are_measured_from_all_over_the_dataset(zoo):
-    """In every batch: a dataset may be sorted."""
+def test_the_average_s_statistics_are_measured_across_the_whole_dataset(zoo):
+    """In every batch, because a dataset may be sorted."""
     levels = torch.arange(5000.0).view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
     images = torch.zeros(5000, 1, 8, 8, dtype=torch.uint8)
     dataset = Dataset("inverted", "train", images, columns={"source": levels.contiguous()})

@@ -1,4 +1,4 @@
-"""Devices by name, and what to use instead of one that is missing."""
+"""Devices by name, and what to use instead of a missing one."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ NO_DRIVER = "Use --device cpu, or install a GPU driver and a build of torch that
         ("mps", NO_KERNEL, 0, "from the 'MPS' backend. Use --device cpu."),
     ],
 )
-def test_a_device_that_is_missing_leads_to_those_that_are_there(monkeypatch, name, error, gpus, said):
+def test_the_error_for_a_missing_device_names_available_ones(monkeypatch, name, error, gpus, said):
     def refuse(*size, device):
         raise RuntimeError(error)
 
@@ -30,7 +30,7 @@ def test_a_device_that_is_missing_leads_to_those_that_are_there(monkeypatch, nam
     assert str(caught.value).endswith(said)
 
 
-def test_a_device_that_is_there():
+def test_an_available_device():
     assert resolve_device("cpu") == torch.device("cpu")
     with pytest.raises(GanzooError, match=r"Unknown device 'gpu'\. Known: auto, cpu, cuda"):
         resolve_device("gpu")

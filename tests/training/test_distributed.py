@@ -1,4 +1,4 @@
-"""Two real processes on gloo: the same training as one process, only one that writes, and an end for both."""
+"""Two real processes on gloo: they train like one process, only one of them writes, and both end."""
 
 import os
 import signal
@@ -23,14 +23,14 @@ from ganzoo.runs.loop import Callbacks, TrainingLoop
 from ganzoo.runs.start import start
 from ganzoo.training.distributed import ALONE, LostContact, Processes, _in_contact
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # longer than the waits of one test together
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # longer than all of one test's waits together
 
 STEPS, BATCH = 20, 32
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 RUN = ("-m", "ganzoo", "run")
 TINY = [
     "networks.generator.hidden=[16, 16]",
-    "networks.generator.norm=none",  # statistics of a part of a batch are not those of the whole
+    "networks.generator.norm=none",  # statistics of part of a batch differ from those of the whole
     "networks.discriminator.hidden=[16]",
     "train.precision=fp32",
     "train.engine=eager",
@@ -53,7 +53,7 @@ def torchrun(*program, **environment):
     try:
         yield process
     finally:
-        # Each rank has a session of its own, which only the launcher knows; it ends them within half a minute.
+        # Each rank has its own session, which only the launcher knows; it ends them within half a minute.
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(60)
@@ -87,7 +87,7 @@ def one(folder, *overrides):
 
 
 def assert_close(first, second):
-    """Weights, averages and optimizers within rounding, sampler and latents to the bit."""
+    """Weights, averages and optimizers agree within rounding, sampler and latents to the bit."""
     found, expected = (run.checkpoint().tensors for run in (first, second))
     assert found.keys() - expected.keys() == {"ranks.1.random.cpu"}
     for name, value in expected.items():
@@ -98,7 +98,7 @@ def assert_close(first, second):
 
 
 def assert_scores_are_those_of_one(run):
-    """What one process scores with the same weights."""
+    """The scores that one process computes with the same weights."""
     found = {score["weights"]: score["value"] for score in run.scores()}
     assert set(found) == {"ema", "raw"}
     assert len(run.scores()) == 2
@@ -108,11 +108,11 @@ def assert_scores_are_those_of_one(run):
     for weights, value in found.items():
         images = generator.sample(1100, seed=0, weights=weights)
         (again,) = evaluator.score(images, sample_seed=0, weights=weights)
-        assert again.value == pytest.approx(value, rel=1e-6)  # sums by another number of threads
+        assert again.value == pytest.approx(value, rel=1e-6)  # sums over another number of threads
 
 
-def test_two_processes_train_as_one_with_the_same_batch_score_as_one_and_resume(tmp_path):
-    """With batch normalisation over both, which has to be that of one as well."""
+def test_two_processes_train_score_and_resume_like_one_with_the_same_batch(tmp_path):
+    """With batch normalisation across both processes, which must also equal that of one."""
     norm, scored = "networks.generator.norm=batch", "evaluate={metrics: [fid@mnist-cnn], samples: 1100}"
     whole = one(tmp_path / "one", norm)
     shared = (norm, "train.sync_batch_norm=true")
@@ -137,7 +137,7 @@ def test_two_processes_train_as_one_with_the_same_batch_score_as_one_and_resume(
 
 @pytest.mark.full
 def test_phases_that_share_fakes_train_with_batch_normalisation(tmp_path):
-    """Buffers are averaged only once no backward pass needs them as they were."""
+    """Buffers are averaged only once no backward pass needs their old values."""
     run = two(tmp_path / "two", "networks.generator.norm=batch", "train.share_fakes=true")
     assert (run.info["status"], run.info["images"]) == ("done", STEPS * BATCH)
 
@@ -232,7 +232,7 @@ def register_losses(register):
 """
 
 
-def test_a_process_that_fails_ends_all_with_its_message(tmp_path):
+def test_a_failing_process_ends_all_with_its_message(tmp_path):
     site = tmp_path / "site"
     described = site / "broken-1.0.dist-info"
     described.mkdir(parents=True)
@@ -266,7 +266,7 @@ def test_sigterm_to_the_launcher_saves(tmp_path):
 
 
 class Interrupted(Processes):
-    """Two processes, as one of them sees it that gets SIGTERM during their first exchange."""
+    """Two processes, from the view of one that gets SIGTERM during their first exchange."""
 
     asked = 0
 
@@ -278,7 +278,7 @@ class Interrupted(Processes):
 
 
 class Steps(TrainingLoop):
-    """A loop of steps that do nothing."""
+    """A loop whose steps do nothing."""
 
     def _nothing(self, *given, **facts):
         pass
@@ -290,8 +290,8 @@ class Steps(TrainingLoop):
 
 
 @pytest.mark.parametrize(("seconds", "steps"), [(0.5, 8), (2.0, 2)])
-def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next_time(monkeypatch, seconds, steps):
-    """At the next step if steps are slow, since torchrun kills after half a minute."""
+def test_a_signal_during_an_exchange_is_handled_at_the_next_one(monkeypatch, seconds, steps):
+    """That is the next step if steps are slow, because torchrun kills after half a minute."""
     monkeypatch.setattr(Interrupted, "asked", 0)
     clock = SimpleNamespace(now=0.0, monotonic=time.monotonic, perf_counter=lambda: clock.now)
     monkeypatch.setattr("ganzoo.runs.loop.time", clock)
@@ -312,7 +312,7 @@ def test_a_signal_that_arrives_while_processes_ask_one_another_is_heard_the_next
 
 @pytest.fixture
 def four_gpus(monkeypatch):
-    """As far as the choice of a device asks; and what it makes the current one."""
+    """Fakes the GPUs that the choice of a device asks about, and records which one it makes current."""
     taken = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
@@ -321,8 +321,8 @@ def four_gpus(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda"])
-def test_each_process_takes_a_gpu_of_its_own_before_it_touches_any(four_gpus, monkeypatch, name):
-    """On this machine nothing can be put on a GPU, so that trying one first would fail."""
+def test_each_process_selects_its_own_gpu_before_touching_any(four_gpus, monkeypatch, name):
+    """On this machine nothing can be put on a GPU, so touching one first would fail."""
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert Processes(11, 16).device(TrainConfig(images=128, device=name)) == torch.device("cuda", 3)
     assert four_gpus == [3]
@@ -345,7 +345,7 @@ def test_every_row_of_a_batch_is_seen_by_one_process():
         Processes(0, 3).rows(10)
 
 
-def test_alone_nothing_is_exchanged():
+def test_a_single_process_exchanges_nothing():
     value = torch.tensor([1.0, 2.0])
     ALONE.all_reduce_mean([value])
     ALONE.broadcast([value])
@@ -354,7 +354,7 @@ def test_alone_nothing_is_exchanged():
     assert ALONE.broadcast_bytes(b"words") == b"words"
 
 
-def test_a_lost_process_is_told_from_other_errors():
+def test_a_lost_process_is_distinguished_from_other_errors():
     with pytest.raises(LostContact, match="Another process"), _in_contact():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer")
     with pytest.raises(RuntimeError, match="shape"), _in_contact():

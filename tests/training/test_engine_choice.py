@@ -1,4 +1,4 @@
-"""What ``train.engine=auto`` becomes on a GPU: measured, and undone to the bit. Here a tape does the capturing."""
+"""The engine that ``train.engine=auto`` chooses on a GPU: measured, then undone to the bit. Here a tape captures."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ SMALL = [
     "train.images=16000",
     "train.precision=fp32",
     "train.device=cpu",
-    f"optimizers.default={{name: adam, lr: {2.0**-12}, betas: [0.5, 0.9]}}",  # captured on CPUs too, to the same bits
+    f"optimizers.default={{name: adam, lr: {2.0**-12}, betas: [0.5, 0.9]}}",  # also captured on CPUs, to the same bits
 ]
 CPU = torch.device("cpu")
 
@@ -48,19 +48,19 @@ def few(mnist):
 
 @pytest.fixture
 def tapes(monkeypatch, make_tape):
-    """What engines capture on instead of a GPU."""
+    """Makes engines capture on tapes instead of a GPU."""
     monkeypatch.setattr(training, "choose_engine", choose_on(make_tape))
 
 
 @pytest.fixture
 def begin(few, tapes, monkeypatch):
-    """A training whose steps take as long as a test says, by the clock that engines are measured with."""
+    """A trainer whose steps take as long as the test specifies, by the clock that measures engines."""
     time = [0.0]
     monkeypatch.setattr(engine_choice, "_now", lambda device: time[0])
 
     def trainer(*overrides, costs=None):
         made = Trainer(load_recipe("vanilla-mnist", ZOO, [*SMALL, *overrides]), ZOO, dataset=few)
-        torch.manual_seed(3)  # two trainings in one process share torch's own generator
+        torch.manual_seed(3)  # two trainers in one process share torch's own generator
         if costs is not None:
             step = made.step
 
@@ -91,7 +91,7 @@ def assert_same(one, other):
     [(0.002, "cudagraph"), (0.0095, "eager"), (0.02, "eager")],
     ids=["faster", "hardly", "slower"],
 )
-def test_the_fastest_is_taken_and_the_training_is_what_it_would_have_been(begin, captured, wanted):
+def test_the_fastest_engine_is_chosen_and_training_is_unchanged(begin, captured, wanted):
     apart = "train.share_fakes=false"
     expected = state_after(begin(apart, f"train.engine={wanted}"))
     trainer = begin(apart, costs={"eager": 0.01, "cudagraph": captured})
@@ -103,14 +103,14 @@ def test_the_fastest_is_taken_and_the_training_is_what_it_would_have_been(begin,
     assert_same(state_after(trainer), expected)
 
 
-def test_phases_that_share_fakes_are_not_compiled_unasked(begin, monkeypatch):
+def test_phases_that_share_fakes_are_compiled_only_on_request(begin, monkeypatch):
     monkeypatch.setattr(engine_choice, "COMPILED_SECONDS", 0.0)
     choice = measure_engines(begin("train.share_fakes=true", costs={"eager": 0.01, "cudagraph": 0.005}))
     assert choice.engine == "cudagraph"
     assert choice.left_out == {"compile-cudagraph": "compiled phases that share fakes generate them twice"}
 
 
-def test_a_training_that_is_under_way_is_measured_and_taken_back_too(begin):
+def test_training_in_progress_is_also_measured_and_rolled_back(begin):
     whole = begin("train.engine=eager")
     state_after(whole, 5)
     expected = state_after(whole)
@@ -120,7 +120,7 @@ def test_a_training_that_is_under_way_is_measured_and_taken_back_too(begin):
     assert_same(state_after(trainer), expected)
 
 
-def test_an_engine_whose_capture_breaks_off_is_left_out_with_the_reason(begin, make_tape, monkeypatch):
+def test_an_engine_whose_capture_fails_is_left_out_with_the_reason(begin, make_tape, monkeypatch):
     def broken(self, work):
         work()
         raise RuntimeError("operation not permitted when stream is capturing")
@@ -136,7 +136,7 @@ def test_an_engine_whose_capture_breaks_off_is_left_out_with_the_reason(begin, m
 
 
 class Reading(AdversarialLoss):
-    """Decides by a value, which no graph can."""
+    """Branches on a tensor's value, which a graph cannot do."""
 
     def discriminator(self, real, fake):
         return (fake - real).mean() if fake.mean() > -1e9 else real.mean()
@@ -145,7 +145,7 @@ class Reading(AdversarialLoss):
         return -fake.mean() if fake.mean() > -1e9 else fake.mean()
 
 
-def test_an_engine_that_could_take_no_phase_is_left_out_with_its_own_sentence(begin):
+def test_an_engine_that_can_capture_no_phase_is_left_out_with_its_own_message(begin):
     trainer = begin(costs={"eager": 0.01, "cudagraph": 0.01})
     trainer.objective.loss = Reading()
     choice = measure_engines(trainer)
@@ -160,7 +160,7 @@ def test_an_optimizer_that_cannot_be_captured_leaves_the_engine_out(begin):
     assert trainer.engine.name == "eager"
 
 
-def test_no_room_for_a_graph_leaves_the_engine_out(begin, make_tape, monkeypatch):
+def test_too_little_memory_for_a_graph_leaves_the_engine_out(begin, make_tape, monkeypatch):
     def full(self, work):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
@@ -170,7 +170,7 @@ def test_no_room_for_a_graph_leaves_the_engine_out(begin, make_tape, monkeypatch
     assert "out of memory" in choice.left_out["cudagraph"]
 
 
-def test_a_gpu_that_trying_left_unusable_ends_the_training_with_the_remedy(begin, make_tape, monkeypatch):
+def test_a_gpu_left_unusable_by_a_trial_ends_training_with_the_remedy(begin, make_tape, monkeypatch):
     trainer = begin(costs={"eager": 0.01, "cudagraph": 0.001})
 
     def broken(self, work):
@@ -187,7 +187,7 @@ def test_a_gpu_that_trying_left_unusable_ends_the_training_with_the_remedy(begin
 
 
 class Again:
-    """Instead of the tape, which sees no compiled code: it does the work itself again, on the same inputs."""
+    """Replaces the tape, which sees no compiled code: a replay runs the work again on the same inputs."""
 
     def __init__(self, latents):
         pass
@@ -200,8 +200,8 @@ class Again:
 
 
 @pytest.mark.full
-def test_compiled_losses_are_captured_where_the_training_is_long_enough(begin, monkeypatch):
-    """As far as a CPU can tell: that what is captured is what was compiled, and that losses are the same."""
+def test_compiled_losses_are_captured_if_training_is_long_enough(begin, monkeypatch):
+    """As far as a CPU can show: the captured losses are the compiled ones, and their values agree."""
     monkeypatch.setattr(engine_choice, "COMPILED_SECONDS", 0.0)
     monkeypatch.setattr(training, "choose_engine", choose_on(Again))
     costs = {"eager": 0.01, "cudagraph": 0.005, "compile-cudagraph": 0.001}
@@ -214,7 +214,7 @@ def test_compiled_losses_are_captured_where_the_training_is_long_enough(begin, m
     assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4)
 
 
-def test_nothing_is_measured_where_there_is_nothing_to_choose(begin, monkeypatch):
+def test_nothing_is_measured_without_a_choice(begin, monkeypatch):
     monkeypatch.setattr(engine_choice, "measure_engines", lambda trainer: pytest.fail("measured"))
     said = []
     assert settle_engine(begin(), said.append) is None  # a CPU
@@ -234,7 +234,7 @@ def test_nothing_is_measured_where_there_is_nothing_to_choose(begin, monkeypatch
     ]
 
 
-def test_a_gpu_is_measured_and_the_sentence_said(begin, monkeypatch):
+def test_a_gpu_is_measured_and_the_choice_reported(begin, monkeypatch):
     trainer, said = begin(), []
     trainer.device = torch.device("cuda")
     choice = engine_choice.EngineChoice("cudagraph", {"eager": 0.01, "cudagraph": 0.001}, {})
@@ -244,7 +244,7 @@ def test_a_gpu_is_measured_and_the_sentence_said(begin, monkeypatch):
 
 
 def test_the_choice_is_recorded_and_a_resumed_run_measures_nothing(few, tapes, tmp_path, monkeypatch):
-    """On a CPU that is taken for a GPU; the same on the simulated device, by the command line: tests/cuda."""
+    """On a CPU that is taken for a GPU; tests/cuda repeats this on the simulated device, from the command line."""
     choice = engine_choice.EngineChoice(
         "cudagraph", {"eager": 0.01, "cudagraph": 0.001}, {"compile-cudagraph": "short"}
     )
@@ -274,7 +274,7 @@ def test_the_choice_is_recorded_and_a_resumed_run_measures_nothing(few, tapes, t
     resumed = RunFolder.open(tmp_path / "auto")
     assert (resumed.info["engine"], resumed.info["engine_choice"]) == ("cudagraph", choice.plain())
     assert [sentence for sentence in said if "ngine" in sentence] == []
-    assert resumed.recipe(ZOO).train.engine == "auto", "the folder holds what was asked for"
+    assert resumed.recipe(ZOO).train.engine == "auto", "the folder holds the requested value"
     one, other = (RunFolder.open(tmp_path / name).checkpoint().tensors for name in ("whole", "auto"))
     assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
 

@@ -1,4 +1,4 @@
-"""Engines compute the same; what cannot be compiled runs eagerly, with a message."""
+"""Engines compute the same results; what cannot be compiled runs eagerly, with a message."""
 
 from collections.abc import Callable
 
@@ -77,7 +77,7 @@ def curve(trainer, steps=5):
     ],
 )
 def test_compiled_losses_follow_the_same_curve(begin, told, recipe, overrides):
-    # One after the other: each begins by seeding the generator that both draw from.
+    # One after the other, because each begins by seeding the generator that both draw from.
     expected = begin(recipe, "eager", *overrides)
     wanted = curve(expected)
     compiled = begin(recipe, "compile", *overrides)
@@ -90,14 +90,14 @@ def test_compiled_losses_follow_the_same_curve(begin, told, recipe, overrides):
 
 
 def drawn(trainer):
-    """The state of torch's generator after one more step from a known state: what the losses drew."""
+    """The state of torch's generator after one more step from a known state, which shows what the losses drew."""
     torch.manual_seed(1)
     trainer.step()
     return torch.get_rng_state()
 
 
 @pytest.mark.slow
-def test_without_a_compiler_everything_goes_on_eagerly_to_the_same_bits(begin, told, monkeypatch):
+def test_without_a_compiler_everything_runs_eagerly_to_the_same_bits(begin, told, monkeypatch):
     # A width that no other test has compiled.
     overrides = ("networks.generator.hidden=[12, 12]", "train.share_fakes=false")
     wanted = curve(begin("vanilla-mnist", "eager", *overrides), 3)
@@ -111,7 +111,7 @@ def test_without_a_compiler_everything_goes_on_eagerly_to_the_same_bits(begin, t
     ]
 
 
-def test_a_loss_that_cannot_be_traced_is_executed_as_it_is_written(begin, told):
+def test_a_loss_that_cannot_be_traced_runs_as_written(begin, told):
     overrides = ("networks.generator.norm=batch", "networks.discriminator.norm=batch")
     wanted = curve(begin("vanilla-mnist", "eager", *overrides), 3)
     compiled = begin("vanilla-mnist", "compile", *overrides)
@@ -127,7 +127,7 @@ def chosen(name, told):
     return choose_engine(name, torch.device("cpu"), torch.Generator(), told.append)
 
 
-def test_auto_is_eager_and_says_why(told):
+def test_auto_falls_back_to_eager_and_says_why(told):
     assert chosen("auto", told).name == "eager"
     assert len(told) == 1
     assert "on a CPU" in told[0]
@@ -135,6 +135,6 @@ def test_auto_is_eager_and_says_why(told):
     assert len(told) == 1
 
 
-def test_graphs_of_a_gpu_are_refused_elsewhere(told):
+def test_cuda_graphs_are_refused_without_a_gpu(told):
     with pytest.raises(GanzooError, match="needs a CUDA device, and this training is on cpu"):
         chosen("cudagraph", told)

@@ -25,7 +25,7 @@ def one_hot_logits(*classes):
     return torch.eye(10)[list(classes)]
 
 
-def test_norms_are_those_of_all_gradients_of_a_network_together():
+def test_norms_cover_all_gradients_of_a_network_together():
     networks = {"generator": torch.nn.Linear(2, 1), "encoder": torch.nn.Linear(1, 1, bias=False)}
     phase = Phase("both", ("generator", "encoder"), lambda networks, batch: {})
     watch = GradientWatch([phase], networks)
@@ -41,7 +41,7 @@ def test_norms_are_those_of_all_gradients_of_a_network_together():
     assert watch.flush() == {}
 
 
-def test_networks_without_gradients_or_parameters_are_no_obstacle():
+def test_networks_without_gradients_or_parameters_are_accepted():
     networks = {"generator": torch.nn.Linear(2, 1), "tanh": torch.nn.Tanh()}
     phases = [Phase("both", ("generator", "tanh"), lambda n, b: {}), Phase("nothing", ("tanh",), lambda n, b: {})]
     watch = GradientWatch(phases, networks)
@@ -50,7 +50,7 @@ def test_networks_without_gradients_or_parameters_are_no_obstacle():
     assert watch.flush() == {"both.generator": 0.0}
 
 
-def test_every_phase_of_a_training_is_watched_on_some_steps_only(mnist):
+def test_every_phase_is_watched_on_some_steps_only(mnist):
     trained = trainer(mnist, "regularizers=[{name: r1, every_steps: 4}]")
     trained.step()
     expected = {
@@ -60,7 +60,7 @@ def test_every_phase_of_a_training_is_watched_on_some_steps_only(mnist):
     first = trained.gradients.flush()
     assert first.keys() == {"discriminator.discriminator", "discriminator/r1.discriminator", "generator.generator"}
     assert first["generator.generator"] == pytest.approx(expected["generator"], rel=1e-5)
-    # The lazy regularizer had the last turn of the discriminator.
+    # The lazy regularizer ran in the discriminator's last turn.
     assert first["discriminator/r1.discriminator"] == pytest.approx(expected["discriminator"], rel=1e-5)
     for _ in range(WATCH_EVERY - 1):
         trained.step()
@@ -107,10 +107,10 @@ def test_a_single_broken_number_is_found_in_weights_and_in_buffers(value):
     assert broken_networks({"empty": empty}) == []
     masked = torch.nn.Sequential(network(), torch.nn.Module())
     masked[1].register_buffer("mask", torch.full((2, 2), -math.inf).triu(1))
-    assert broken_networks({"masked": masked}) == []  # as an attention needs it
+    assert broken_networks({"masked": masked}) == []  # as attention needs
 
 
-def test_large_but_finite_weights_are_whole():
+def test_large_but_finite_weights_are_not_broken():
     network = torch.nn.Linear(4, 4)
     with torch.no_grad():
         network.weight.fill_(1e38)  # whose squares are not finite
@@ -118,14 +118,14 @@ def test_large_but_finite_weights_are_whole():
 
 
 def test_variety_of_known_points():
-    # Three corners of a triangle with sides 3, 4 and 5.
+    # The corners of a triangle with sides 3, 4 and 5.
     corners = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
     found = variety(Features(corners, one_hot_logits(1, 1, 7)))
     entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
     assert found == pytest.approx({"samples": 3, "distance": 4.0, "nearest": 3.0, "classes": math.exp(entropy)})
 
 
-def test_variety_of_copies_is_none():
+def test_copies_have_no_variety():
     copies = torch.full((20, 128), 7.3)
     assert variety(Features(copies, one_hot_logits(*[4] * 20))) == {
         "samples": 20,
@@ -135,7 +135,7 @@ def test_variety_of_copies_is_none():
     }
 
 
-def test_images_of_no_class_are_no_class():
+def test_images_without_a_class_form_no_class():
     points, none = torch.randn(4, 2), torch.full((1, 10), -math.inf)
     half = variety(Features(points, torch.cat([one_hot_logits(0, 3), none, none])))
     assert half["classes"] == pytest.approx(2.0)
@@ -153,7 +153,7 @@ def test_a_copy_of_each_class_fools_the_mean_distance_but_not_the_nearest():
     assert fake["nearest"] == 0.0
 
 
-def test_real_images_are_as_varied_as_real_images(mnist, mnist_test):
+def test_unseen_real_images_are_as_varied_as_training_images(mnist, mnist_test):
     extractors = {name: find_extractor(name, load_zoo(), mnist.shape) for name in ("mnist-ae", "mnist-cnn")}
     watch = VarietyWatch.of(extractors, mnist, torch.device("cpu"))
     assert watch.name == "mnist-cnn"
@@ -163,7 +163,7 @@ def test_real_images_are_as_varied_as_real_images(mnist, mnist_test):
     assert measured["variety"] == pytest.approx(measured["real_variety"], rel=0.05)
 
 
-def test_few_samples_are_held_against_as_few_real_images(mnist, mnist_test):
+def test_few_samples_are_compared_with_equally_few_real_images(mnist, mnist_test):
     watch = VarietyWatch(mnist.images[:SAMPLES], "pixels", None, torch.device("cpu"))
     measured = watch.measure(mnist_test.images[:50])
     assert measured["variety"]["samples"] == measured["real_variety"]["samples"] == 50

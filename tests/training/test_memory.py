@@ -1,4 +1,4 @@
-"""Memory that steps reuse."""
+"""Memory that is reused between steps."""
 
 import platform
 import subprocess
@@ -32,9 +32,9 @@ print(given_back, pages())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
-def test_what_was_freed_is_used_again_without_asking_the_system():
-    # In a process of its own: what it sets is never taken back.
+def test_freed_memory_is_reused_without_asking_the_system():
+    # In a separate process, because its setting is never undone.
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     given_back, kept = map(int, done.stdout.split())
-    assert given_back >= 5  # at least a huge page's worth a block, mostly 16,384 pages
+    assert given_back >= 5  # at least one huge page per block; usually 16,384 pages
     assert kept < given_back / 5

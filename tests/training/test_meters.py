@@ -30,7 +30,7 @@ def test_adding_keeps_no_graph():
 @pytest.mark.parametrize(
     ("value", "what"), [(0.5, "of type float"), (None, "of type NoneType"), (torch.ones(3), "a tensor of shape (3,)")]
 )
-def test_what_a_phase_logs_is_a_scalar_tensor(value, what):
+def test_a_phase_that_logs_no_scalar_tensor_is_refused(value, what):
     with pytest.raises(GanzooError) as caught:
         Meters().add("main", {"loss": torch.tensor(1.0), "weight": value})
     assert str(caught.value) == f"The phase 'main' logs 'weight', {what}. Log scalar tensors."

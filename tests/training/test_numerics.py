@@ -1,4 +1,4 @@
-"""TF32, cuDNN and determinism: what is refused, what is set while a step is taken, and that it is undone."""
+"""TF32, cuDNN and determinism: what is refused, what is set during a step, and that it is undone."""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def test_settings_hold_during_a_step_on_a_gpu_and_no_longer(overrides, precision
     assert [read() for read in SETTINGS.values()] == before
 
 
-def test_the_choices_are_part_of_what_a_run_is_and_leave_old_digests_as_they_were():
+def test_the_choices_are_part_of_a_digest_and_leave_old_digests_unchanged():
     zoo, on, off = load_zoo(), "train.deterministic=true", "train.deterministic=false"
     choices = ([], [on], ["train.cudnn_benchmark=true"], [off])
     digests = [training_digest(load_recipe("vanilla-mnist", zoo, overrides)) for overrides in choices]
@@ -61,7 +61,7 @@ def test_the_choices_are_part_of_what_a_run_is_and_leave_old_digests_as_they_wer
 
 @pytest.fixture
 def refused(monkeypatch, capsys, tmp_path):
-    """What ``ganzoo run vanilla-mnist`` with these settings says on its way out with code 2."""
+    """What ``ganzoo run vanilla-mnist`` prints with these settings before it exits with code 2."""
     before = signal.getsignal(signal.SIGTERM)
 
     def refused(*overrides):
@@ -76,7 +76,7 @@ def refused(monkeypatch, capsys, tmp_path):
     signal.signal(signal.SIGTERM, before)
 
 
-def test_determinism_and_a_choice_by_the_clock_are_refused_together(refused, tmp_path):
+def test_determinism_and_a_timed_choice_are_refused_together(refused, tmp_path):
     assert "turn one off" in refused("train.deterministic=true", "train.cudnn_benchmark=true")
     assert not (tmp_path / "run").exists()
 
@@ -87,7 +87,7 @@ def test_tf32_is_refused_on_a_cpu(refused):
 
 
 class Puts(AdversarialLoss):
-    """Writes to one place twice."""
+    """Writes to the same place twice."""
 
     def discriminator(self, real, fake):
         weights = torch.zeros_like(real).put_(torch.tensor([0, 0]), real[:2].detach())
@@ -116,7 +116,7 @@ def test_an_operation_without_a_deterministic_form_is_refused_by_name(mnist):
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """As far as the workspace of cuBLAS is concerned: a GPU, and CUDA not started."""
+    """Makes it look, to the code that sets the cuBLAS workspace, as if there were a GPU and CUDA had not started."""
     monkeypatch.setattr(settings.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(settings.torch.cuda, "is_initialized", lambda: False)
     monkeypatch.delenv(WORKSPACE, raising=False)
@@ -127,31 +127,31 @@ def test_the_workspace_is_fixed_before_cuda_starts(gpu):
     fix_workspace()
     assert os.environ[WORKSPACE] == ":4096:8"
     gpu.setattr(settings.torch.cuda, "is_initialized", lambda: True)
-    fix_workspace()  # set in time, so that it may start
+    fix_workspace()  # set in time, so CUDA may start
 
 
-def test_a_deterministic_training_fixes_the_workspace_where_it_looks_for_its_device(gpu):
+def test_deterministic_training_fixes_the_workspace_when_it_chooses_its_device(gpu):
     ALONE.device(config("train.device=cpu"))
     assert WORKSPACE not in os.environ
     ALONE.device(config("train.deterministic=true"))
     assert os.environ[WORKSPACE] == ":4096:8"
 
 
-def test_a_workspace_that_comes_too_late_or_is_another_is_refused(gpu):
+def test_a_workspace_set_too_late_or_to_another_value_is_refused(gpu):
     gpu.setattr(settings.torch.cuda, "is_initialized", lambda: True)
     with pytest.raises(GanzooError, match="was not set before CUDA started"):
         fix_workspace()
     gpu.setenv(WORKSPACE, ":0:0")
     with pytest.raises(GanzooError, match="CUBLAS_WORKSPACE_CONFIG is :0:0"):
         fix_workspace()
-    assert ALONE.device(config("train.device=cpu", "train.deterministic=true")).type == "cpu"  # which has none
+    assert ALONE.device(config("train.device=cpu", "train.deterministic=true")).type == "cpu"  # a CPU has no workspace
 
 
 @pytest.mark.gpu
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("recipe", ["vanilla-mnist", "dcgan-mnist", "stylegan2-mnist"])
-def test_two_deterministic_runs_on_a_gpu_are_the_same_bits(tmp_path, recipe):
+def test_two_deterministic_runs_on_a_gpu_agree_to_the_bit(tmp_path, recipe):
     from ganzoo.runs.folder import RunFolder
 
     short = ("train.images=12800", "train.device=cuda", "train.deterministic=true", "evaluate.metrics=[]")

@@ -28,7 +28,7 @@ def trained(network, optimizer, steps, seed=0):
         *((name, {"lr": 1e-2}) for name in sorted(known()) if name not in ("adam", "adamw", "sgd", "rmsprop", "muon")),
     ],
 )
-def test_a_restored_optimizer_goes_on_to_the_same_bits(name, options):
+def test_a_restored_optimizer_continues_to_the_same_bits(name, options):
     torch.manual_seed(0)
     first = nn.Linear(3, 2)
     optimizer = RoleOptimizer(first, name, options)
@@ -111,7 +111,7 @@ def test_options_are_checked_against_the_constructor(name, options, words):
     assert words in str(caught.value)
 
 
-def test_what_torch_refuses_is_a_sentence():
+def test_what_torch_refuses_is_a_one_line_error():
     if hasattr(torch.optim, "Muon"):  # since torch 2.9
         with pytest.raises(GanzooError, match="The optimizer 'muon' cannot train this network: .*2D"):
             RoleOptimizer(nn.Conv2d(1, 1, 3), "muon", {"lr": 1e-3})
@@ -134,12 +134,12 @@ def test_captured_steps_read_the_learning_rate_from_a_tensor():
         ("adam", {"betas": (0.0, ScheduleConfig(start=0.9, end=0.99))}),
     ],
 )
-def test_what_cannot_be_captured_is_a_sentence(name, options):
+def test_what_cannot_be_captured_is_a_one_line_error(name, options):
     with pytest.raises(GanzooError, match="'cudagraph' cannot capture"):
         RoleOptimizer(nn.Linear(1, 1), name, {"lr": 1e-3, **options}, torch.device("cpu"))
 
 
-def test_ema_is_the_recursion_it_claims_to_be_and_other_buffers_are_copied():
+def test_ema_follows_its_recursion_and_other_buffers_are_copied():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     network.register_buffer("seen", torch.zeros(()))
@@ -158,7 +158,7 @@ def test_ema_is_the_recursion_it_claims_to_be_and_other_buffers_are_copied():
     assert ema.networks["generator"].seen == 8
 
 
-def test_averaged_weights_have_statistics_of_their_own():
+def test_averaged_weights_have_their_own_statistics():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), spectral_norm(nn.Linear(3, 3)), nn.BatchNorm1d(3))
     unused = nn.BatchNorm1d(1)
@@ -180,7 +180,7 @@ def test_averaged_weights_have_statistics_of_their_own():
     assert torch.linalg.matrix_norm(averaged[2].weight, 2) == pytest.approx(1.0, abs=1e-3)
     assert not any(module.training for module in ema.networks.modules())
     assert torch.equal(ema.networks["unused"].running_mean, unused.running_mean)
-    # What was measured before leaves no trace, and the trained network none of this.
+    # Earlier measurements leave no trace, and none of this affects the trained network.
     state = {name: buffer.clone() for name, buffer in ema.networks.named_buffers()}
     ema.measure(lambda index: averaged(100 * inputs[0]), 3)
     ema.measure(lambda index: averaged(inputs[index]), 20)
@@ -189,7 +189,7 @@ def test_averaged_weights_have_statistics_of_their_own():
     assert network[1].num_batches_tracked == 40
 
 
-def test_where_no_statistics_are_passed_nothing_more_is_drawn_and_they_stay_the_trained_networks():
+def test_if_drawing_reaches_no_batch_norm_it_stops_and_trained_statistics_are_kept():
     encoder, drawn = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), []
     ema = Ema({"generator": nn.Linear(3, 2), "encoder": encoder}, decay=0.9)
     for step in range(3):
@@ -206,7 +206,7 @@ def test_ema_networks_are_frozen_and_in_evaluation_mode():
     assert not any(module.training for module in ema.networks.modules())
 
 
-def test_averages_that_another_training_made_are_not_forgotten():
+def test_averages_from_another_training_run_are_kept():
     network = nn.Linear(1, 1)
     ema = Ema({"generator": network}, decay=0.9, ramp=False)
     before = ema.networks["generator"].weight.clone()

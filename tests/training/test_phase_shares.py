@@ -1,4 +1,4 @@
-"""Phases that run in a part of the training: one after another instead of side by side."""
+"""Phases that run in part of the training: one after another instead of alternating."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def weights(trained):
     return {role: torch.cat([p.flatten() for p in net.parameters()]) for role, net in trained.networks.items()}
 
 
-def test_each_phase_learns_in_its_own_share_of_the_training(mnist):
+def test_each_phase_learns_in_its_own_share_of_training(mnist):
     trained = trainer(mnist, "phases={discriminator: {end: 0.4}, generator: {begin: 0.4, end: 0.9}}")
     moved = []
     for _ in range(10):
@@ -38,7 +38,7 @@ def test_each_phase_learns_in_its_own_share_of_the_training(mnist):
     assert moved == [{"discriminator"}] * 4 + [{"generator"}] * 5 + [set()]
 
 
-def test_shares_are_of_the_training_s_own_length(mnist):
+def test_shares_refer_to_the_length_of_training(mnist):
     trained = trainer(mnist, "phases={generator: {begin: 0.5}}", "train.images=32")
     before = weights(trained)["generator"]
     trained.step()

@@ -12,11 +12,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ["fp32", "bf16"])
-def test_what_is_asked_for_is_taken(name):
+def test_the_requested_precision_is_used(name):
     assert resolve_precision(name, CPU) == name
 
 
-def test_auto_is_measured_once_for_all_and_draws_no_random_numbers(monkeypatch):
+def test_auto_measures_once_and_draws_no_random_numbers(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
@@ -34,7 +34,7 @@ def test_auto_is_measured_once_for_all_and_draws_no_random_numbers(monkeypatch):
 
 
 def test_instructions_alone_are_not_enough(monkeypatch):
-    """A processor that has them, and on which bfloat16 is no faster, trains in fp32."""
+    """A processor that has them but on which bfloat16 is no faster trains in fp32."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
@@ -51,7 +51,7 @@ def test_with_amx_nothing_is_measured(monkeypatch):
     assert resolve_precision("auto", CPU) == "bf16"
 
 
-def test_a_gpu_is_asked_itself_and_not_the_one_that_is_current(monkeypatch):
+def test_the_gpu_itself_is_queried_and_not_the_current_one(monkeypatch):
     asked = [0]
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Schedules: closed forms, where their values go, and trainings that resume or are captured."""
+"""Schedules: closed forms, where their values apply, and resumed or captured training."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_closed_forms(given, values):
     assert {images: schedule.at(images, total=10_000) for images in values} == pytest.approx(values)
 
 
-def test_without_a_number_of_images_it_takes_the_rest_of_the_training():
+def test_without_a_number_of_images_a_schedule_takes_the_rest_of_training():
     schedule = ScheduleConfig(start=1, end=0, delay=30)
     assert [schedule.at(images, total=130) for images in (30, 80, 130)] == [1.0, 0.5, 0.0]
     assert ScheduleConfig(start=1, end=0, images=8).at(6, total=130) == 0.25
@@ -77,7 +77,7 @@ def begin(mnist):
 
 
 def set_for(trainer, images):
-    """Every scheduled value, as for the step that follows after so many images."""
+    """Every scheduled value for the step that begins after this many images."""
     for set_value in trainer.schedules:
         set_value(images)
 
@@ -99,8 +99,8 @@ LAZY = (
 )
 
 
-def test_lazy_scaling_is_stylegan2_s(begin):
-    """As its code computes it: mb_ratio = 16 / 17, lr * mb_ratio, beta ** mb_ratio; G has no lazy term."""
+def test_lazy_scaling_matches_stylegan2(begin):
+    """As its code does: mb_ratio = 16 / 17, lr * mb_ratio, beta ** mb_ratio; G has no lazy term."""
     trainer = begin(*LAZY)
     (lazy,), (plain,) = (trainer.optimizers[role].inner.param_groups for role in ("discriminator", "generator"))
     assert lazy["lr"] == pytest.approx(2e-3 * 16 / 17, rel=1e-12)
@@ -111,7 +111,7 @@ def test_lazy_scaling_is_stylegan2_s(begin):
 
 
 def test_lazy_scaling_counts_every_step_of_the_optimizer(begin):
-    """Five steps of D and, on every second and fourth iteration, one more each: 5 of 5 + 1/2 + 1/4."""
+    """D takes five steps, and one more on every second and on every fourth iteration: 5 of 5 + 1/2 + 1/4."""
     trainer = begin(
         *LAZY,
         "regularizers=[{name: r1, every_steps: 2}, {name: r2, every_steps: 4}]",
@@ -121,7 +121,7 @@ def test_lazy_scaling_counts_every_step_of_the_optimizer(begin):
     assert trainer.optimizers["discriminator"].lazy_scale == pytest.approx(5 / 5.75)
 
 
-def test_lazy_scaling_goes_with_schedules(begin):
+def test_lazy_scaling_works_with_schedules(begin):
     trainer = begin(
         *LAZY,
         "optimizers.default.lr={start: 2e-3, end: 5e-4, shape: linear}",
@@ -134,8 +134,8 @@ def test_lazy_scaling_goes_with_schedules(begin):
         assert group["betas"] == pytest.approx((0.0, beta ** (16 / 17)))
 
 
-def test_a_lazily_scaled_training_is_adam_with_stylegan2_s_numbers(begin):
-    """Weights after three iterations, one of them with a lazy step, against torch's Adam set by hand."""
+def test_lazily_scaled_training_is_adam_with_stylegan2_s_numbers(begin):
+    """Weights after three iterations, one with a lazy step, against torch's Adam configured by hand."""
     scaled = begin(*LAZY)
     by_hand = begin(*LAZY, "optimizers.default.lazy_scaling=false")
     network, ratio = by_hand.networks["discriminator"], 16 / 17
@@ -149,7 +149,7 @@ def test_a_lazily_scaled_training_is_adam_with_stylegan2_s_numbers(begin):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_r3gan_s_five_schedules_reach_what_they_change(begin):
+def test_r3gan_s_five_schedules_change_their_settings(begin):
     trainer = begin(*R3GAN)
     r1, r2 = trainer.objective.regularizers
 
@@ -173,11 +173,11 @@ def test_r3gan_s_five_schedules_reach_what_they_change(begin):
     assert values() == pytest.approx([5e-4, 0.99, 0.2, 0.2, 0.999, 0.55])
     for _ in range(11):
         trainer.step()
-    assert values()[0] == pytest.approx(1.25e-3)  # of the step that began after 320 images
+    assert values()[0] == pytest.approx(1.25e-3)  # those of the step that began after 320 images
 
 
-def test_scheduled_weights_are_in_the_loss(begin):
-    """A weight that ends at zero leaves the training that has no regularizer, from there on."""
+def test_scheduled_weights_apply_to_the_loss(begin):
+    """Once a weight reaches zero, training continues as if without the regularizer."""
     zero = "regularizers=[{name: r1, weight: {start: 0.0, end: 0.0, shape: linear}}]"
     with_zero, without = begin(zero), begin("regularizers=[]")
     heavy = begin("regularizers=[{name: r1, weight: {start: 5.0, end: 0.0}}]")
@@ -190,7 +190,7 @@ def test_scheduled_weights_are_in_the_loss(begin):
     assert any(not torch.allclose(weights[2][name], value) for name, value in weights[1].items())
 
 
-def test_a_constant_schedule_trains_to_the_bits_of_the_number(begin):
+def test_a_constant_schedule_trains_to_the_same_bits_as_the_number(begin):
     one = begin("optimizers.default.lr={start: 2e-4, shape: constant}", "train.ema={start: 0.9, shape: constant}")
     other = begin("optimizers.default.lr=2e-4", "train.ema=0.9")
     for trainer in (one, other):
@@ -201,8 +201,8 @@ def test_a_constant_schedule_trains_to_the_bits_of_the_number(begin):
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-def test_a_resumed_training_goes_on_where_its_schedules_were(begin):
-    # One after another, for torch's global generator is everybody's.
+def test_resumed_training_continues_its_schedules(begin):
+    # One after another, because they share torch's global generator.
     whole = begin(*R3GAN)
     for _ in range(6):
         whole.step()
@@ -227,7 +227,7 @@ def test_captured_steps_follow_their_schedules(begin, make_tape, monkeypatch):
         return choose(name, device, latents, log, processes)
 
     monkeypatch.setattr(training, "choose_engine", on_tape)
-    # torch captures betas as tensors on a GPU only.
+    # torch captures betas as tensors only on a GPU.
     settings = (*R3GAN, "optimizers.default.betas=[0.0, 0.9]")
     eager = begin(*settings, "train.engine=eager")
     for _ in range(8):
@@ -240,7 +240,7 @@ def test_captured_steps_follow_their_schedules(begin, make_tape, monkeypatch):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_an_augmentation_without_the_number_that_it_declares_is_a_sentence():
+def test_an_augmentation_without_the_number_that_it_declares_is_a_one_line_error():
     class Forgets(Augmentation):
         scheduled = ("level",)
 
@@ -248,7 +248,7 @@ def test_an_augmentation_without_the_number_that_it_declares_is_a_sentence():
         _buffer(Forgets(), "noise", "level", float, CPU)
 
 
-def test_a_buffer_that_is_there_is_set_in_place():
+def test_an_existing_buffer_is_set_in_place():
     module = nn.Module()
     module.register_buffer("level", torch.tensor(0.5))
     before = module.level

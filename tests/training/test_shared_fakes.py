@@ -1,4 +1,4 @@
-"""One batch of fakes a step for both players: the tutorial's loop, and nothing but it."""
+"""One batch of fakes per step for both players: exactly the tutorial's loop."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def trainer(mnist, *overrides, recipe="vanilla-mnist"):
 
 
 def tutorial_step(twin):
-    """What tutorials write, with the networks, optimizers, images and latent codes of a trainer that takes no step."""
+    """The loop in tutorials, with the networks, optimizers, images and latent codes of a trainer that takes no step."""
     generator, discriminator = twin.networks["generator"], twin.networks["discriminator"]
     real = twin.sampler.next()["image"]
     fake = generator(twin._draw_latents())
@@ -41,7 +41,7 @@ def tutorial_step(twin):
     optimizer.step()
 
 
-def test_a_step_is_the_tutorial_s_also_with_batch_normalisation(mnist):
+def test_a_step_matches_the_tutorial_even_with_batch_normalisation(mnist):
     trained, twin = trainer(mnist), trainer(mnist)
     for _ in range(5):
         trained.step()
@@ -49,11 +49,11 @@ def test_a_step_is_the_tutorial_s_also_with_batch_normalisation(mnist):
     expected = twin.networks.state_dict()
     for name, value in trained.networks.state_dict().items():
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6, msg=name)
-    # Running statistics of one pass a step, where two would have moved them further.
+    # Running statistics reflect one pass per step; two would have moved them further.
     assert twin.networks["generator"].state_dict()["trunk.3.num_batches_tracked"] == 5
 
 
-def test_without_it_each_player_draws_fakes_of_its_own(mnist):
+def test_without_sharing_each_player_draws_its_own_fakes(mnist):
     trained, twin = trainer(mnist, "train.share_fakes=false"), trainer(mnist)
     trained.step()
     tutorial_step(twin)
@@ -61,7 +61,7 @@ def test_without_it_each_player_draws_fakes_of_its_own(mnist):
     assert not torch.allclose(trained.networks.state_dict()[weight], twin.networks.state_dict()[weight], atol=1e-6)
 
 
-def test_a_lazy_regularizer_draws_its_own_and_changes_nothing_where_it_does_not_run(mnist):
+def test_a_lazy_regularizer_draws_its_own_fakes_and_changes_no_other_step(mnist):
     plain, lazy = trainer(mnist), trainer(mnist, LAZY)
     calls = []
     generate = lazy.objective.generate
@@ -73,7 +73,7 @@ def test_a_lazy_regularizer_draws_its_own_and_changes_nothing_where_it_does_not_
         assert lazy.flush().keys() ^ plain.flush().keys() == own_keys
 
 
-def test_losses_and_gradients_are_logged_under_both_players_names(mnist):
+def test_losses_and_gradients_are_logged_under_each_player_s_name(mnist):
     trained = trainer(mnist)
     trained.step()
     assert {"discriminator.loss", "discriminator.real_logits", "generator.loss"} <= trained.flush().keys()
@@ -81,13 +81,13 @@ def test_losses_and_gradients_are_logged_under_both_players_names(mnist):
 
 
 @pytest.mark.parametrize("change", ["{discriminator: {repeat: 2}}", "{generator: {every_steps: 2}}"])
-def test_a_phase_that_shares_cannot_run_more_or_less_often(mnist, change):
+def test_a_phase_that_shares_fakes_cannot_run_more_or_less_often(mnist, change):
     with pytest.raises(GanzooError, match=r"changes when the phase '(discriminator|generator)' runs") as refused:
         trainer(mnist, f"phases={change}")
     assert "train.share_fakes: false" in str(refused.value)
 
 
-def test_how_often_a_lazy_regularizer_runs_is_its_own_since_its_strength_follows(mnist):
+def test_a_lazy_regularizer_keeps_its_own_interval_since_its_strength_depends_on_it(mnist):
     with pytest.raises(GanzooError) as refused:
         trainer(mnist, LAZY, "phases={discriminator/r1: {every_steps: 3}}")
     assert str(refused.value) == (
@@ -102,7 +102,7 @@ def test_how_often_a_lazy_regularizer_runs_is_its_own_since_its_strength_follows
     assert ran == [False] * 4 + [True, False] * 2
 
 
-def test_an_objective_of_its_own_phases_decides_itself(mnist):
+def test_an_objective_with_its_own_phases_decides_for_itself(mnist):
     with pytest.raises(GanzooError, match="The loss 'infogan' has its own phases") as refused:
         trainer(mnist, "networks.generator=mlp", "networks.discriminator=mlp", recipe="infogan-mnist")
     assert "Remove train.share_fakes" in str(refused.value)

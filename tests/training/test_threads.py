@@ -1,4 +1,4 @@
-"""CPU threads: what a machine offers, measurements that leave no trace, and changes that a resumed run repeats."""
+"""CPU threads: how many a machine offers, measurements that leave no trace, and changes that a resumed run repeats."""
 
 import os
 from contextlib import nullcontext
@@ -31,7 +31,7 @@ TINY = [
 
 @pytest.fixture
 def two_threads(monkeypatch):
-    """A process that may use two threads, and whose user has said nothing of their number."""
+    """A process that may use two threads and whose user has not set their number."""
     for variable in VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     before = torch.get_num_threads()
@@ -77,12 +77,12 @@ def test_a_control_group_limits_the_cores(tmp_path):
     ],
 )
 def test_a_rehearsal_leaves_no_trace(mnist, monkeypatch, recipe, overrides):
-    monkeypatch.setattr("ganzoo.training.trainer.MEASURED_BATCHES", 1)  # of the average, whose samples nobody draws
+    monkeypatch.setattr("ganzoo.training.trainer.MEASURED_BATCHES", 1)  # for averaged weights, unused here
     zoo = load_zoo()
     settings = load_recipe(recipe, zoo, ["train.batch_size=16", "train.precision=fp32", *overrides])
     first, second = (Trainer(settings, zoo, dataset=mnist) for _ in range(2))
     for trainer in (first, second):
-        torch.manual_seed(0)  # two trainings in one process share torch's own generator
+        torch.manual_seed(0)  # two trainers in one process share torch's own generator
         trainer.step()
         trainer.step()
     torch.manual_seed(0)
@@ -101,7 +101,7 @@ def test_a_rehearsal_leaves_no_trace(mnist, monkeypatch, recipe, overrides):
 
 
 class Clock:
-    """Time that passes only where a test says so: what this machine is doing must not matter."""
+    """A clock that only the test advances, so that this machine's load does not matter."""
 
     now = 0.0
 
@@ -117,8 +117,8 @@ def clock(monkeypatch):
     return clock
 
 
-def test_fewer_threads_while_the_machine_is_busy_and_all_of_them_afterwards(mnist, two_threads, clock, monkeypatch):
-    """Steps take as long as on a busy or a free machine."""
+def test_fewer_threads_are_used_while_the_machine_is_busy_and_all_afterwards(mnist, two_threads, clock, monkeypatch):
+    """Steps take as long as on a busy machine or an idle one."""
     zoo = load_zoo()
     trainer = Trainer(load_recipe("vanilla-mnist", zoo, TINY), zoo, dataset=mnist)
     busy, said = [True], []
@@ -159,7 +159,7 @@ def test_fewer_threads_while_the_machine_is_busy_and_all_of_them_afterwards(mnis
         (0.2, 0.3, [20.0, 40.0, 80.0, 120.0, 120.0]),
     ],
 )
-def test_measuring_takes_a_small_share_of_a_training_however_long_its_steps_are(
+def test_measuring_takes_a_small_share_of_training_however_long_the_steps_are(
     two_threads, clock, monkeypatch, one, two, waits
 ):
     def step():
@@ -176,7 +176,7 @@ def test_measuring_takes_a_small_share_of_a_training_however_long_its_steps_are(
 
 
 @pytest.mark.parametrize("user", ["recipe", "environment"])
-def test_a_number_that_the_user_gives_stands(tmp_path, two_threads, monkeypatch, user):
+def test_a_number_given_by_the_user_is_kept(tmp_path, two_threads, monkeypatch, user):
     if user == "environment":
         monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setattr(ThreadTuner, "_measure", lambda self, current: pytest.fail("measured"))
@@ -188,7 +188,7 @@ def test_a_number_that_the_user_gives_stands(tmp_path, two_threads, monkeypatch,
 
 
 class Killed(Exception):
-    """Stands for a process that ends here."""
+    """Simulates a process that ends here."""
 
 
 def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeypatch):
@@ -225,7 +225,7 @@ def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeyp
         trained("whole")
         with pytest.raises(Killed):
             trained("broken", killed_at=224)
-    # The checkpoint of 160 images knows nothing of the change after it; nor is anything busy any more.
+    # The checkpoint at 160 images predates the change, and the machine is no longer busy.
     for newer in (tmp_path / "broken/checkpoints").glob("*192*"):
         newer.unlink()
     with monkeypatch.context() as free:
@@ -233,7 +233,7 @@ def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeyp
         with pytest.raises(Killed):
             trained("broken", killed_at=176, again=True)
         trained("broken", again=True)
-    assert most == {2}, "with one thread at its checkpoint, it may still use two later"
+    assert most == {2}, "although its checkpoint has one thread, it may use two later"
     assert set(seen["whole"]) == {1, 2}
     assert seen["broken"] == seen["whole"]
     first, second = (RunFolder.open(tmp_path / name).checkpoint().tensors for name in ("whole", "broken"))
@@ -243,18 +243,18 @@ def test_a_resumed_run_repeats_changes_of_threads(tmp_path, two_threads, monkeyp
 @pytest.mark.parametrize(
     ("seconds", "settled"), [({1: 0.001, 2: 0.002}, 1), ({1: 0.002, 2: 0.001}, 2), ({1: 0.001, 2: 0.00105}, 2)]
 )
-def test_scoring_takes_fewer_threads_where_they_are_clearly_faster(two_threads, clock, monkeypatch, seconds, settled):
+def test_scoring_uses_fewer_threads_if_they_are_clearly_faster(two_threads, clock, monkeypatch, seconds, settled):
     def multiply(left, right):
         clock.now += seconds[torch.get_num_threads()]
         return left
 
-    monkeypatch.setattr(threads, "use_available_cores", lambda: None)  # of which there may be one
+    monkeypatch.setattr(threads, "use_available_cores", lambda: None)  # there may be only one
     monkeypatch.setattr(torch, "mm", multiply)
     settle_threads()
     assert torch.get_num_threads() == settled
 
 
-def test_scoring_uses_the_number_that_the_environment_gives(two_threads, monkeypatch):
+def test_scoring_uses_the_number_set_in_the_environment(two_threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setattr(threads, "_timed", lambda *given: pytest.fail("measured"))
     settle_threads()

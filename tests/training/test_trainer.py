@@ -33,7 +33,7 @@ def assert_same(first, second):
         assert torch.equal(first[name], second[name]), name
 
 
-def test_each_phase_trains_its_own_networks_alone(mnist):
+def test_each_phase_trains_only_its_own_networks(mnist):
     trained = trainer(mnist, "phases={discriminator: {every_steps: 2}}", "train.share_fakes=false")
     trained.step()
     before = {role: weights(trained, role) for role in ("generator", "discriminator")}
@@ -49,7 +49,7 @@ def test_images_count_the_real_images_of_every_repeat(mnist):
     assert trained.images == 48
 
 
-def test_the_seed_alone_decides(mnist):
+def test_only_the_seed_decides(mnist):
     first, same, other = (trainer(mnist, f"train.seed={seed}") for seed in (1, 1, 2))
     for t in (first, same, other):
         t.step()
@@ -76,7 +76,7 @@ def test_without_ema_only_raw_weights_are_scored(mnist):
     assert trained.sampling_networks("raw")["generator"] is trained.networks["generator"]
 
 
-def test_measuring_the_average_s_statistics_changes_nothing_of_the_training(mnist):
+def test_measuring_the_average_s_statistics_does_not_change_training(mnist):
     looked_at, left_alone = (trainer(mnist, "networks.generator.hidden=[8, 8]") for _ in range(2))
     for training in (looked_at, left_alone):
         for _ in range(6):
@@ -92,7 +92,7 @@ def test_measuring_the_average_s_statistics_changes_nothing_of_the_training(mnis
     assert not any(torch.equal(tensors[name], tensors[name.replace("ema.", "networks.")]) for name in measured)
 
 
-def test_an_averaged_encoder_s_statistics_are_of_training_images(mnist):
+def test_an_averaged_encoder_s_statistics_come_from_training_images(mnist):
     recipe = load_recipe("aae-mnist", load_zoo(), ["train.batch_size=64", "train.threads=1"])
     trained = Trainer(recipe, load_zoo(), dataset=mnist)
     for _ in range(3):
@@ -119,24 +119,24 @@ def test_spectral_norm_bounds_every_layer(mnist):
         assert torch.linalg.matrix_norm(layer.weight.detach(), 2) == pytest.approx(1.0, abs=0.15)
 
 
-def test_bf16_is_computed_in_bf16_and_kept_in_fp32(mnist):
+def test_bf16_computes_in_bf16_and_stores_in_fp32(mnist):
     trained = trainer(mnist, "train.precision=bf16")
     reference = trainer(mnist, "train.precision=fp32")
     trained.step()
     reference.step()
     assert all(p.dtype == torch.float32 for p in trained.networks.parameters())
     assert not torch.equal(weights(trained, "generator"), weights(reference, "generator"))
-    # Not the weights: Adam's first step is as long as its learning rate, whatever the gradient.
+    # Weights would not do: Adam's first step is as long as its learning rate, whatever the gradient.
     assert trained.flush() == pytest.approx(reference.flush(), rel=0.02, abs=0.02)
     assert trained.gradients.flush() == pytest.approx(reference.gradients.flush(), rel=0.05)
 
 
-def test_an_unusable_device_is_one_sentence(mnist):
+def test_an_unusable_device_is_a_one_line_error(mnist):
     with pytest.raises(GanzooError, match="Unknown device 'qpu'"):
         trainer(mnist, "train.device=qpu")
 
 
-def test_a_phase_that_returns_its_loss_alone_is_a_sentence():
+def test_a_phase_that_returns_a_bare_loss_is_a_one_line_error():
     phase = Phase("main", (), lambda networks, batch: torch.tensor(1.0))
     step = PhaseStep(phase, torch.nn.ModuleDict(), [], nullcontext, Replicas(ALONE, ()), Meters())
     with pytest.raises(GanzooError) as caught:
@@ -144,13 +144,13 @@ def test_a_phase_that_returns_its_loss_alone_is_a_sentence():
     assert str(caught.value) == "The phase 'main' returns a Tensor, not a mapping. Return {\"loss\": ...}."
 
 
-def test_an_optimizer_whose_numbers_overflow_is_a_sentence(mnist):
+def test_an_optimizer_whose_numbers_overflow_is_a_one_line_error(mnist):
     trained = trainer(mnist, "optimizers.default={name: adamax, lr: 1.0e+38, betas: [0.9, 0.999]}")
     with pytest.raises(GanzooError, match=r"The optimizer of \w+ computes numbers beyond single precision\. Lower"):
         trained.step()
 
 
-def test_synced_batch_normalisation_is_of_its_layer_s_kind_and_alone_in_evaluation():
+def test_synced_batch_normalisation_keeps_its_layer_s_type_and_needs_no_group_in_evaluation():
     tracking = torch.nn.BatchNorm1d(3, device="meta", dtype=torch.float64)
     bare = torch.nn.BatchNorm2d(3, affine=False, track_running_stats=False)
     network = torch.nn.Sequential(tracking, bare)
@@ -160,18 +160,18 @@ def test_synced_batch_normalisation_is_of_its_layer_s_kind_and_alone_in_evaluati
         found = network[0].state_dict()[name]
         assert (found.device, found.dtype) == (tensor.device, tensor.dtype)
     images = torch.randn(4, 3, 2, 2)
-    # No group of processes is needed in evaluation, nor outside of a step.
+    # No process group is needed in evaluation or outside a step.
     torch.testing.assert_close(network[1].eval()(images), bare(images))
     torch.testing.assert_close(network[1].train()(images), bare.train()(images))
 
 
-def test_one_image_of_a_batch_is_refused_where_batches_are_normalised(mnist):
+def test_batches_of_one_image_are_refused_with_batch_normalisation(mnist):
     with pytest.raises(GanzooError, match=r"takes at least two images.* Set train\.batch_size to at least 2\."):
         trainer(mnist, "train.batch_size=1", "networks.generator={name: mlp, hidden: [8, 8], norm: batch}")
     trainer(mnist, "train.batch_size=1", "networks.generator.norm=none").step()
 
 
-def test_steps_beyond_the_end_are_as_the_last_since_a_rehearsal_may_take_some(mnist):
+def test_steps_beyond_the_end_act_like_the_last_since_a_rehearsal_may_take_some(mnist):
     trained = trainer(mnist, "train.images=16", "train.batch_size=16")
     trained.step()
     before = weights(trained, "generator")
@@ -182,7 +182,7 @@ def test_steps_beyond_the_end_are_as_the_last_since_a_rehearsal_may_take_some(mn
 
 
 def drawn_for_statistics(trained):
-    """Labels, sources and precision of each batch that the average's statistics are measured with."""
+    """Records the labels, sources and precision of each batch that measures the averaged weights' statistics."""
     seen, generate = [], trained.objective.generate_from
 
     def noted(networks, codes, label, columns):
@@ -194,7 +194,7 @@ def drawn_for_statistics(trained):
     return seen
 
 
-def test_the_average_s_statistics_are_of_every_class_and_in_full_precision():
+def test_the_average_s_statistics_cover_every_class_in_full_precision():
     images = torch.randint(256, (300, 1, 28, 28), dtype=torch.uint8)
     many = Dataset("many", "train", images, torch.arange(300), tuple(map(str, range(300))))
     trained = trainer(many, "conditional=true", "networks.generator.hidden=[8, 8]")
@@ -209,13 +209,13 @@ def test_the_average_s_statistics_are_of_every_class_and_in_full_precision():
 
 
 class Pair(Processes):
-    """Two processes, as the first of them sees it where nothing is exchanged."""
+    """Two processes, as the first of them sees them when nothing is exchanged."""
 
     def broadcast(self, tensors):
         pass
 
 
-def test_what_counts_images_knows_of_other_processes(mnist):
+def test_image_counters_account_for_other_processes(mnist):
     zoo = load_zoo()
     settings = ["augmentation=ada", "regularizers=[top-k]", "networks.generator.norm=none"]
     recipe = load_recipe("vanilla-mnist", zoo, [*SMALL, *settings])
@@ -224,7 +224,7 @@ def test_what_counts_images_knows_of_other_processes(mnist):
     assert trainer(mnist, *settings).objective.augmentation.processes == 1
 
 
-def test_a_device_too_full_for_a_checkpoint_is_no_misfit(mnist):
+def test_a_device_too_full_for_a_checkpoint_is_not_reported_as_a_misfit(mnist):
     class TooMuch(dict):
         def items(self):
             raise torch.OutOfMemoryError("CUDA out of memory.")

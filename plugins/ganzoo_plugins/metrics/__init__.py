@@ -1,1 +1,1 @@
-"""Metrics that belong to no single method; a method's own are in its module."""
+"""Metrics that do not belong to a single method; those that do are in the method's module."""

@@ -1,16 +1,16 @@
-"""Linear probe: the share of held-out images that a linear classifier of an encoder's codes misclassifies.
+"""Linear probe: the share of held-out images misclassified by a linear classifier on an encoder's codes.
 
 Alain & Bengio 2017, "Understanding intermediate layers using linear classifier probes", arXiv:1610.01644. The
-classifier is a softmax regression on codes z_i of the training images, scaled to mean 0 and variance 1 in each
+classifier is a softmax regression on the training images' codes z_i, scaled to mean 0 and variance 1 in each
 dimension:
 
     min_{W, b}  -1/n Σ_i log softmax(W z_i + b)[y_i] + λ/2 ‖W‖²
 
-with λ = 1e-4. The minimum is unique in W, and L-BFGS (Liu & Nocedal 1989) finds it, starting from zero and without
-random numbers. The paper probes the layers of a network as it trains; here the probe reads the codes of a trained
-encoder, as the literature on unsupervised encoders does.
+with λ = 1e-4. The minimum is unique in W; L-BFGS (Liu & Nocedal 1989) finds it, starting from zero and without random
+numbers. The paper probes the layers of a network as it trains; here the probe uses the codes of a trained encoder, as
+is common in the literature on unsupervised encoders.
 
-The metric is for objectives with a method ``codes(networks, images, label)``, which returns (n, width) and draws no
+The metric needs an objective with a method ``codes(networks, images, label)``, which returns (n, width) and draws no
 random numbers.
 """
 
@@ -41,7 +41,7 @@ STEPS: Final = 200
 
 
 def softmax_regression(codes: Tensor, labels: Tensor, penalty: float = PENALTY) -> tuple[Tensor, Tensor]:
-    """The minimum of the equation above.
+    """Minimise the equation above.
 
     Args:
         codes: z (n, width) float64.
@@ -69,7 +69,7 @@ def softmax_regression(codes: Tensor, labels: Tensor, penalty: float = PENALTY) 
 
 
 class LinearProbe(ModelMetric):
-    """Share of held-out images that a linear classifier of their codes misclassifies."""
+    """Share of held-out images that a linear classifier on their codes misclassifies."""
 
     better = "lower"
     range = "0 to 1"
@@ -81,13 +81,13 @@ class LinearProbe(ModelMetric):
     held_out = sees_training = True
 
     def obstacle_in_model(self, objective: Objective | None, dataset: Dataset) -> str | None:
-        """Training images cannot be judged by a classifier that was fitted to them."""
+        """Refuse training images as the reference: the classifier is fitted to them."""
         if dataset.split == "train":
             return "its classifier is fitted to the training images, which are the reference"
         return super().obstacle_in_model(objective, dataset)
 
     def compute(self, inputs: MetricInputs) -> float:
-        """One minus the accuracy of a classifier fitted to codes of the training images."""
+        """One minus the accuracy of a classifier fitted to the training images' codes."""
         model, real, train = inputs.model, inputs.real.dataset, inputs.training_set().dataset
         assert model is not None
         assert real.labels is not None
@@ -100,7 +100,7 @@ class LinearProbe(ModelMetric):
         return float(guessed.ne(real.labels).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Wilson's interval of the share."""
+        """Wilson's interval for the share."""
         n = len(inputs.real.dataset)
         return share_interval(value * n, n)
 
@@ -111,6 +111,6 @@ class LinearProbe(ModelMetric):
 
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
-    """The error of a linear classifier of codes."""
-    summary = "Error of a linear classifier of codes on held-out images"
+    """The error of a linear classifier on codes."""
+    summary = "Error on held-out images of a linear classifier on the encoder's codes"
     register("linear-probe", LinearProbe, summary=summary, paper=PAPER)

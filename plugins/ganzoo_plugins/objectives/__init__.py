@@ -1,1 +1,1 @@
-"""Objectives with phases of their own."""
+"""Objectives that define their own training phases."""

@@ -7,12 +7,12 @@ decoder G reconstruct images, and a discriminator D_z tells codes drawn from the
     latent discriminator:  max_{D_z}   E_z[log D_z(z)] + E_x[log(1 - D_z(E(x)))]
     encoder:               min_E      -E_x[log D_z(E(x))]
 
-in that order: the paper, too, alternates reconstruction and regularisation. E is deterministic, the first of the
-paper's three choices. The squared error is a mean over pixels in [-1, 1]; the first and the last phase share E's
-optimizer, so the error's scale sets the weight of reconstruction relative to the game. Any prior works. Not here:
-labels for D_z in semi-supervised learning, and clusters, for which the paper's encoder ends in a softmax over the
-one-hot part. In a conditional recipe, all networks get the label. For G's batch normalisation, what ``vae`` says of
-averaged weights holds here too.
+in that order; the paper also alternates reconstruction and regularisation. E is deterministic, the first of the paper's
+three choices. The squared error is a mean over pixels in [-1, 1]. The first and the last phase share E's optimizer, so
+the error's scale sets the weight of reconstruction relative to the game. Any prior works. Not implemented: labels for
+D_z in semi-supervised learning, and clustering, for which the paper's encoder ends in a softmax over the one-hot part.
+In a conditional recipe, all networks get the label. If G has batch normalisation, what the module vae explains about
+averaged weights applies here too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PAPER = "Makhzani et al. 2016, Adversarial Autoencoders, arXiv:1511.05644"
 
 
 class LatentDiscriminator(mlp.Discriminator):
-    """D_z: from codes (n, latent) to logits (n,); it treats a code as an image of one row.
+    """D_z: from codes (n, latent) to logits (n,); it treats a code as an image with one row.
 
     Args:
         spec: Latent and class sizes.
@@ -45,7 +45,7 @@ class LatentDiscriminator(mlp.Discriminator):
 
 
 class AdversarialAutoencoder(Objective):
-    """Reconstruction, and an adversarial game on codes. The recipe's generator is the decoder.
+    """Reconstruction and an adversarial game on codes. The recipe's generator is the decoder.
 
     Args:
         hidden: Widths of D_z's hidden layers.
@@ -59,7 +59,7 @@ class AdversarialAutoencoder(Objective):
         self.hidden = hidden
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the discriminator of codes."""
+        """Add the discriminator of codes."""
         return {**super().bind(spec, networks), "latent_discriminator": LatentDiscriminator(spec, self.hidden)}
 
     def phases(self) -> list[Phase]:
@@ -71,17 +71,17 @@ class AdversarialAutoencoder(Objective):
         ]
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """E(x) (n, latent) of images (n, c, h, w), float32."""
+        """E(x), float32 codes (n, latent) of images (n, c, h, w)."""
         found: Tensor = networks["encoder"](images, *self.condition(label))
         return found.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """G(E(x)), images (n, c, h, w), by the statistics of these codes where G has batch normalisation."""
+        """G(E(x)), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""
         with own_statistics(networks["generator"]):
             return self.generate(networks, self.codes(networks, images, label), label)
 
     def judge(self, networks: Networks, codes: Tensor, label: Tensor) -> Tensor:
-        """Logits (n,) of codes (n, latent), float32."""
+        """Float32 logits (n,) of codes (n, latent)."""
         logits: Tensor = networks["latent_discriminator"](codes, *self.condition(label))
         return logits.float()
 
@@ -107,7 +107,8 @@ class AdversarialAutoencoder(Objective):
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
     """The adversarial autoencoder."""
-    register("aae", AdversarialAutoencoder, summary="Autoencoder whose codes an adversary shapes", paper=PAPER)
+    summary = "Autoencoder whose codes an adversary matches to the prior"
+    register("aae", AdversarialAutoencoder, summary=summary, paper=PAPER)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""BEGAN: an autoencoding discriminator, and a variable that keeps the two players in balance.
+"""BEGAN: an autoencoding discriminator, and a variable that balances the two players.
 
 Berthelot, Schumm & Metz 2017, "BEGAN: Boundary Equilibrium Generative Adversarial Networks", arXiv:1703.10717. With
 L(v) = |v - D(v)| the reconstruction error, section 3.4's objective is
@@ -7,11 +7,11 @@ L(v) = |v - D(v)| the reconstruction error, section 3.4's objective is
     k_{t+1} = clip(k_t + λ_k (γ L(x) - L(G(z_G))), 0, 1),    k_0 = 0
 
 and section 3.4.1's measure of convergence is M = L(x) + |γ L(x) - L(G(z_G))|, logged as ``convergence``. γ in [0, 1]
-sets the diversity of the fakes. k is a buffer, so that it is checkpointed and stays on the device.
+sets the diversity of the fakes. k is a buffer, so it is checkpointed and stays on the device.
 
-L is minus the logit of an autoencoding discriminator (module autoencoder) with ``error: absolute``. Here D is updated
-before G's gradient is computed; the paper computes both gradients first. Not here: halving the learning rate when M
-stalls, skip connections, vanishing residuals.
+L is the negative logit of an autoencoding discriminator (module autoencoder) with ``error: absolute``. Here D is
+updated before G's gradient is computed; the paper computes both gradients first. Not implemented: halving the learning
+rate when M stalls, skip connections, vanishing residuals.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ PAPER = "Berthelot, Schumm & Metz 2017, BEGAN, arXiv:1703.10717"
 
 
 class BEGAN(Objective):
-    """The boundary equilibrium game. Its discriminator must be an autoencoder.
+    """The boundary equilibrium game. The discriminator must be an autoencoder.
 
     Args:
-        diversity: γ, the ratio of a fake's error to a real image's at the equilibrium.
+        diversity: γ, the ratio of the error of fakes to that of real images at equilibrium.
         gain: λ_k, how fast k adapts.
     """
 
@@ -59,11 +59,12 @@ class BEGAN(Objective):
             self.register_buffer(name, torch.zeros(()))
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Refuses a discriminator that does not reconstruct images."""
+        """Refuse a discriminator that does not reconstruct images."""
         discriminator = networks["discriminator"]
         if not hasattr(discriminator, "reconstruct"):
             raise GanzooError(
-                f"BEGAN's discriminator reconstructs images, and '{type(discriminator).__module__}' does not.",
+                "BEGAN needs a discriminator that reconstructs images, but "
+                f"'{type(discriminator).__module__}' does not.",
                 "Use e.g. discriminator: {name: autoencoder-dcgan, error: absolute}.",
             )
         return super().bind(spec, networks)
@@ -86,7 +87,7 @@ class BEGAN(Objective):
             images = self.generate(networks, batch.z, batch.label)
         real, fake = self.error(networks, batch.real, batch), self.error(networks, images, batch)
         self.real_error.copy_(real.detach())
-        # A copy: k changes in place, and backward still needs this value.
+        # A copy, because k changes in place and the backward pass still needs this value.
         return {"loss": real - self.k.clone() * fake, "real_error": real, "k": self.k.clone()}
 
     def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
@@ -104,7 +105,7 @@ class BEGAN(Objective):
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
     """The boundary equilibrium game."""
-    register("began", BEGAN, summary="Autoencoding D, and a balance k between the players", paper=PAPER)
+    register("began", BEGAN, summary="Autoencoding D, and a variable k that balances the players", paper=PAPER)
 
 
 @hookimpl

@@ -9,12 +9,12 @@ Donahue, Krähenbühl & Darrell 2017, "Adversarial Feature Learning", arXiv:1605
     ali:    z_x ~ N(μ(x), diag σ²(x)), by reparametrisation
 
 At the optimum both kinds of pairs have the same joint distribution, and BiGAN's E inverts G. G and E are trained in one
-phase, on the game with its labels swapped, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))]
+phase, on the same game with swapped labels, as in both papers: E_x[softplus(s(x, z_x))] + E_z[softplus(-s(G(z), z))]
 with s the logit.
 
-Any discriminator of images that shares its features f becomes a discriminator of pairs, s(x, z) = D(x) + J(f(x), z),
-where J is an MLP that the objective adds. The sum includes D(x), a function of the image alone, so that every layer of
-the recipe's network is used (Donahue & Simonyan 2019, arXiv:1907.02544, have such terms, too). ALI's generator is
+Any image discriminator that shares its features f becomes a discriminator of pairs, s(x, z) = D(x) + J(f(x), z), where
+J is an MLP that the objective adds. The sum includes D(x), a function of the image alone, so that every layer of the
+recipe's network is used. Donahue & Simonyan 2019, arXiv:1907.02544, also have such terms. ALI's generator is
 deterministic, as in the authors' code for images.
 """
 
@@ -58,7 +58,7 @@ class Joint(nn.Module):
 
 
 class BiGAN(Objective):
-    """The game on pairs, with a deterministic encoder.
+    """The game on pairs with a deterministic encoder.
 
     Args:
         hidden: Widths of J's hidden layers.
@@ -73,23 +73,23 @@ class BiGAN(Objective):
         self.hidden = hidden
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds J on the discriminator's features."""
+        """Add J on the discriminator's features."""
         trunk = as_trunk(networks["discriminator"], "discriminator", "A discriminator of pairs")
         return {**super().bind(spec, networks), "joint": Joint(trunk.feature_width, spec.latent, self.hidden)}
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase, then one of the generator and the encoder together."""
+        """The discriminator's phase, then one for the generator and the encoder together."""
         return [
             Phase("discriminator", ("discriminator", "joint"), self.discriminator_loss),
             Phase("generator", ("generator", *self.inferring), self.generator_loss),
         ]
 
     def encode(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """Codes (n, latent) of images (n, c, h, w) for the game."""
+        """The codes (n, latent) of images (n, c, h, w) that the game uses."""
         return self.codes(networks, images, label)
 
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """E(x) (n, latent) of images (n, c, h, w), or the mean of the codes that E draws."""
+        """E(x) (n, latent) of images (n, c, h, w), or the mean of the codes if E draws them."""
         found: Tensor = networks["encoder"](images, *self.condition(label))
         return found.float()
 
@@ -106,7 +106,7 @@ class BiGAN(Objective):
         return logits
 
     def pairs(self, networks: Networks, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Codes (n, latent) of the real images, and images (n, c, h, w) of the drawn codes."""
+        """Codes (n, latent) of the real images, and images (n, c, h, w) generated from the drawn codes."""
         return (
             self.encode(networks, batch.real, batch.label),
             self.generate(networks, batch.z, batch.label),
@@ -122,7 +122,7 @@ class BiGAN(Objective):
         return {"loss": loss, "real_logits": real.mean(), "fake_logits": fake.mean()}
 
     def generator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """The game with its labels swapped."""
+        """The game with swapped labels."""
         codes, images = self.pairs(networks, batch)
         encoder = softplus(self.judge(networks, batch.real, codes, batch.label)).mean()
         generator = softplus(-self.judge(networks, images, batch.z, batch.label)).mean()
@@ -130,12 +130,12 @@ class BiGAN(Objective):
 
 
 class ALI(BiGAN):
-    """The game on pairs, with a stochastic encoder."""
+    """The game on pairs with a stochastic encoder."""
 
     inferring = ("encoder", "deviation")
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds J, and the layer to the encoder's log variances."""
+        """Add J, and the layer that computes the encoder's log variances."""
         layer = deviation_layer(networks["encoder"], spec, "ALI's stochastic encoder")
         return {**super().bind(spec, networks), "deviation": layer}
 

@@ -1,20 +1,20 @@
-"""ClusterGAN: a latent space of clusters, and an encoder that recovers them.
+"""ClusterGAN: a clustered latent space, and an encoder that recovers the clusters.
 
 Mukherjee, Asnani, Lin & Kannan 2019, "ClusterGAN: Latent Space Clustering in Generative Adversarial Networks",
-arXiv:1809.03627. z = (z_n, z_c) with z_n ~ N(0, σ² I) of small deviation and z_c one-hot, so that the clusters do not
-touch. With q(x) = x for the Wasserstein game, the objective is
+arXiv:1809.03627. z = (z_n, z_c) with z_n ~ N(0, σ² I), σ small, and z_c one-hot, so the clusters do not touch.
+With q(x) = x for the Wasserstein game, the objective is
 
     min_{G, E} max_D  E q(D(x)) + E q(1 - D(G(z))) + β_n E‖z_n - E(G(z_n))‖² + β_c E H(z_c, E(G(z_c)))
 
-with H the cross-entropy. The gradient penalty of the module wgan_gp, λ E[(‖∇D(x̂)‖ - 1)²], keeps D Lipschitz (its x̂
-are drawn for each image; in the authors' code, one position for a whole batch), and D usually takes five steps per G
-step: ``phases: {discriminator: {repeat: 5}}``. To cluster images, take the encoder's largest logit; the authors' code
+with H the cross-entropy. The gradient penalty of the module wgan_gp, λ E[(‖∇D(x̂)‖ - 1)²], keeps D Lipschitz. Here the
+position of x̂ is drawn for each image; the authors' code draws one for the whole batch. D usually takes five steps per
+G step: ``phases: {discriminator: {repeat: 5}}``. An image's cluster is the encoder's largest logit; the authors' code
 runs K-means on the encoder's whole output, and scores purity instead of a one-to-one assignment.
 
-Any encoder of this zoo works: its first columns are z_n, the others logits of z_c, in the order of the prior ``codes``.
-σ is an option: the noise that the prior draws is multiplied by it before G sees it. ‖z_n - E(G(z))‖² is a mean over the
-columns of z_n. ``game: non-saturating`` plays the original GAN's game instead, without a penalty. The recipe does so,
-because that takes fewer steps.
+Any encoder in this zoo works: its first columns are z_n, the others logits of z_c, in the order of the prior ``codes``.
+σ is an option: the prior's noise is multiplied by it before G sees it. ‖z_n - E(G(z))‖² is a mean over the columns of
+z_n. ``game: non-saturating`` plays the original GAN's game instead, without a penalty. The recipe does so, because it
+needs fewer steps.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def recovered(prior: CodesPrior, found: Tensor, z: Tensor) -> tuple[Tensor, Tens
 
 
 class ClusterGAN(Objective):
-    """The adversarial game with an encoder of fakes. The recipe's prior must be ``codes``, without continuous codes.
+    """The adversarial game with an encoder of fakes. The recipe's prior must be ``codes`` without continuous codes.
 
     Args:
-        noise_scale: σ, the deviation of the noise beside the codes.
+        noise_scale: σ, the standard deviation of the noise that accompanies the codes.
         noise_weight: β_n.
         code_weight: β_c.
         penalty_weight: λ of the gradient penalty; only the Wasserstein game has one.
@@ -97,25 +97,25 @@ class ClusterGAN(Objective):
         self.wasserstein = game == "wasserstein"
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Refuses a prior that has no categorical codes, or that has continuous ones."""
+        """Refuse a prior that has no categorical codes, or that has continuous ones."""
         prior = spec.prior
         if not isinstance(prior, CodesPrior) or not prior.categorical or prior.continuous:
             raise GanzooError(
-                f"ClusterGAN's prior is noise and categorical codes, and this is '{prior.name}'.",
+                f"ClusterGAN needs a prior of noise and categorical codes, but this recipe's is '{prior.name}'.",
                 "Use e.g. prior: {name: codes, dim: 30, categorical: [10], continuous: 0}.",
             )
         self.prior = prior
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase, then one of the generator and the encoder together."""
+        """The discriminator's phase, then one for the generator and the encoder together."""
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
             Phase("generator", ("generator", "encoder"), self.generator_loss),
         ]
 
     def scaled(self, z: Tensor) -> Tensor:
-        """Codes (n, latent) whose noise has the deviation σ."""
+        """Codes (n, latent) whose noise has standard deviation σ."""
         noise, codes = z[:, : self.prior.dim], z[:, self.prior.dim :]
         return torch.cat([self.noise_scale * noise, codes], dim=1)
 
@@ -171,9 +171,9 @@ def clustering_accuracy(table: Tensor) -> float:
     """The largest share of images whose cluster is assigned to their class, over all one-to-one assignments.
 
     Args:
-        table: Images by cluster and class, (clusters, classes).
+        table: Number of images by cluster and class, (clusters, classes).
     """
-    # Comes with torch-fidelity. Imported here, because it would slow down every command that loads plugins.
+    # scipy comes with torch-fidelity. Importing it at the top would slow down every command that loads plugins.
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(table.numpy(), maximize=True)
@@ -184,7 +184,7 @@ def normalised_information(table: Tensor) -> float:
     """Mutual information between clusters and classes, divided by the mean of their entropies: 0 to 1.
 
     Args:
-        table: Images by cluster and class, (clusters, classes).
+        table: Number of images by cluster and class, (clusters, classes).
     """
     joint = table.double() / table.sum()
     clusters, classes, both = (torch.special.entr(p).sum() for p in (joint.sum(1), joint.sum(0), joint))
@@ -192,7 +192,7 @@ def normalised_information(table: Tensor) -> float:
 
 
 class ClusteringAccuracy(ModelMetric):
-    """Share of held-out images in the class of their cluster, under the best one-to-one assignment."""
+    """Share of held-out images whose class is that of their cluster, under the best one-to-one assignment."""
 
     better = "higher"
     range = "0 to 1"
@@ -207,7 +207,7 @@ class ClusteringAccuracy(ModelMetric):
         return clustering_accuracy(self.table(inputs))
 
     def table(self, inputs: MetricInputs) -> Tensor:
-        """Images by cluster and class."""
+        """Number of images by cluster and class."""
         labels = inputs.real.dataset.labels
         assert labels is not None
         return contingency(self.outputs(inputs).argmax(1), labels)
@@ -223,8 +223,8 @@ class ClusteringInformation(ClusteringAccuracy):
 
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
-    """How well clusters of held-out images agree with classes."""
-    summary = "Share of held-out images in the class of their cluster, best assignment"
+    """How well clusters of held-out images agree with their classes."""
+    summary = "Share of held-out images whose cluster is assigned to their class"
     register("clustering-accuracy", ClusteringAccuracy, summary=summary, paper=PAPER)
     summary = "Normalised mutual information between held-out images' clusters and classes"
     register("clustering-nmi", ClusteringInformation, summary=summary, paper=PAPER)

@@ -1,21 +1,21 @@
-"""Coupled GANs: two domains learned together, without a single pair.
+"""Coupled GANs: two domains learned together, without any paired images.
 
 Liu & Tuzel 2016, "Coupled Generative Adversarial Networks", arXiv:1606.07536. Two games at once,
 
     min_{G1, G2} max_{D1, D2}  E log D1(x1) + E log(1 - D1(G1(z))) + E log D2(x2) + E log(1 - D2(G2(z)))
 
-with one z for both generators, and with shared weights: G1 and G2 share all but their last layers, so that a z means
-the same in both domains, and D1 and D2 share all but their first layers. Samples of the joint distribution are (G1(z),
+with one z for both generators, and with shared weights: G1 and G2 share all but their last layers, so that z means the
+same in both domains, and D1 and D2 share all but their first layers. Samples of the joint distribution are (G1(z),
 G2(z)).
 
-Domain 1 is the dataset; domain 2 is its ``negative`` or its ``edges``, two of the paper's tasks, computed on the device
-from the other half of the batch, so that no image is paired with its counterpart. The paper divides the training set
-once; here every batch is divided anew, so over time most images appear in both domains. Edges are where an image and
-its 3x3 dilation differ. Only domain 1 is evaluated.
+Domain 1 is the dataset. Domain 2 is its ``negative`` or its ``edges``, two of the paper's tasks; it is computed on the
+device from the other half of the batch, so no image is paired with its counterpart. The paper divides the training set
+once; here each batch is divided separately, so over time most images appear in both domains. Edges are where an image
+and its 3x3 dilation differ. Only domain 1 is evaluated.
 
-G2 and D2 are G1 and D1, called with other parameters and buffers in the layers that are not shared; the roles
-``second_generator`` and ``second_discriminator`` hold only these. So any networks work whose first and last layers are
-modules of their own, in order. G's loss is non-saturating.
+G2 and D2 are G1 and D1 called with other parameters and buffers in the layers that are not shared; the roles
+``second_generator`` and ``second_discriminator`` hold only these. Any networks work whose first and last layers are
+separate modules, in order. G's loss is non-saturating.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def edges(images: Tensor) -> Tensor:
 
 
 def negative(images: Tensor) -> Tensor:
-    """Black for white: (n, c, h, w) in [-1, 1] to the same."""
+    """Images (n, c, h, w) in [-1, 1] with black and white swapped."""
     return -images
 
 
@@ -50,7 +50,7 @@ DOMAINS: Mapping[Domain, Callable[[Tensor], Tensor]] = {"edges": edges, "negativ
 
 
 def layer_of(name: str) -> str:
-    """The layer that a parameter or buffer belongs to, also where the layer's weight is computed from it."""
+    """The layer that a parameter or buffer belongs to, even if the layer's weight is parametrised by it."""
     layer, computed, _ = name.partition(".parametrizations.")
     return layer if computed else name.rpartition(".")[0]
 
@@ -75,7 +75,7 @@ class Own(nn.Module):
                 self.register_buffer(f"buffer_{index}", buffer.detach().clone())
 
     def call(self, network: nn.Module, *inputs: Tensor) -> Tensor:
-        """The second network's outputs, for the same inputs as the first's."""
+        """The second network's outputs; it takes the same inputs as the first."""
         own = dict(zip(self.names, self.parameters_of_layers, strict=True))
         own |= {name: self.get_buffer(buffer) for name, buffer in self.kept.items()}
         outputs: Tensor = functional_call(network, own, inputs)
@@ -83,7 +83,7 @@ class Own(nn.Module):
 
 
 def layers_with_parameters(network: nn.Module) -> list[str]:
-    """The names of all modules with parameters of their own, in the order they were made."""
+    """The names of all modules that have parameters themselves, in order of registration."""
     return list(dict.fromkeys(layer_of(name) for name, _ in network.named_parameters()))
 
 
@@ -104,7 +104,7 @@ class CoGAN(Objective):
         self.own_layers = own_layers
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the layers that the second generator and the second discriminator do not share."""
+        """Add the layers that the second generator and the second discriminator do not share."""
         super().bind(spec, networks)
         generator, discriminator = networks["generator"], networks["discriminator"]
         last = layers_with_parameters(generator)[-self.own_layers :]
@@ -112,19 +112,19 @@ class CoGAN(Objective):
         return {"second_generator": Own(generator, last), "second_discriminator": Own(discriminator, first)}
 
     def phases(self) -> list[Phase]:
-        """The discriminators' phase and the generators'."""
+        """The discriminators' phase, then the generators'."""
         return [
             Phase("discriminator", ("discriminator", "second_discriminator"), self.discriminator_loss),
             Phase("generator", ("generator", "second_generator"), self.generator_loss),
         ]
 
     def pair(self, networks: Networks, z: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """(G1(z), G2(z)), images (n, c, h, w) of both domains from codes (n, latent)."""
+        """(G1(z), G2(z)): images (n, c, h, w) of both domains from codes (n, latent)."""
         second = self._second(networks, "generator")(z, *self.condition(label))
         return self.generate(networks, z, label), second
 
     def overview(self, networks: Networks, z: Tensor, label: Tensor, columns: Mapping[str, Tensor]) -> Tensor:
-        """Pairs (n, 2, c, h, w) of both domains."""
+        """Pairs (n, 2, c, h, w) of images, one from each domain."""
         return torch.stack(self.pair(networks, z, label), dim=1)
 
     def _second(self, networks: Networks, role: str) -> Callable[..., Tensor]:
@@ -133,7 +133,7 @@ class CoGAN(Objective):
         return lambda *inputs: own.call(networks[role], *inputs)
 
     def judge(self, networks: Networks, images: tuple[Tensor, Tensor], labels: Sequence[Tensor]) -> list[Tensor]:
-        """The logits (n,) that each domain's discriminator gives its own images."""
+        """The logits (n,) of each domain's images, from that domain's discriminator."""
         second = self._second(networks, "discriminator")
         judges: tuple[Callable[..., Tensor], ...] = (networks["discriminator"], second)
         return [
@@ -142,13 +142,13 @@ class CoGAN(Objective):
         ]
 
     def discriminator_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """Minus the values of both games; each domain has its own half of the real images."""
+        """The negative values of both games; each domain gets its own half of the real images."""
         with torch.no_grad():
             images = self.pair(networks, batch.z, batch.label)
         fake = self.judge(networks, images, (batch.label, batch.label))
         half = len(batch.real) // 2
         if half == 0:
-            raise GanzooError("CoGAN halves each batch, and this one has one image.", "Raise train.batch_size.")
+            raise GanzooError("CoGAN halves each batch, but this one has a single image.", "Raise train.batch_size.")
         shown = batch.real[:half], self.translate(batch.real[half:])
         real = self.judge(networks, shown, (batch.label[:half], batch.label[half:]))
         first, second = (softplus(-x).mean() + softplus(g).mean() for x, g in zip(real, fake, strict=True))
@@ -164,7 +164,7 @@ class CoGAN(Objective):
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
     """The coupled game."""
-    register("cogan", CoGAN, summary="Two domains, two games, one set of weights between them", paper=PAPER)
+    register("cogan", CoGAN, summary="Two games on two domains, with most weights shared", paper=PAPER)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Energy-based GAN, with the term that pulls fakes away from one another.
+"""Energy-based GAN, with a term that pulls fakes away from one another.
 
 Zhao, Mathieu & LeCun 2017, "Energy-based Generative Adversarial Network", arXiv:1609.03126. D(x) ≥ 0 is an energy, low
 on the data. Equations 1 and 2, with the margin m:
@@ -9,9 +9,9 @@ and equation 14, the pulling-away term on the codes S_i = Enc(G(z_i)) of a batch
 
     1/(N (N - 1)) Σ_i Σ_{j≠i} (S_i · S_j / (‖S_i‖ ‖S_j‖))²
 
-The energy is minus the logit. A discriminator of the module autoencoder makes it non-negative, and so bounds L_D from
-below, as in the paper (equation 13). The pulling-away term is a regularizer that works with any loss, and with any
-discriminator that has codes or features. Its weight is 0.1 in the paper.
+The energy is the negative logit. With a discriminator from the module autoencoder it is non-negative, which bounds L_D
+from below, as in the paper (equation 13). The pulling-away term is a regularizer that works with any loss, and with any
+discriminator that has codes or features. Its weight in the paper is 0.1.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EBGAN(AdversarialLoss):
     """Low energies for real images, energies of at least the margin for fakes.
 
     Args:
-        margin: m; fakes of a higher energy give D no gradient.
+        margin: m; fakes with a higher energy give D no gradient.
     """
 
     def __init__(self, *, margin: Scale = 10.0) -> None:
@@ -54,7 +54,7 @@ class EBGAN(AdversarialLoss):
         self.margin = margin
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """E[D(x)] + E[max(0, m - D(G(z)))], the energies being -real and -fake."""
+        """E[D(x)] + E[max(0, m - D(G(z)))], with energies -real and -fake."""
         return relu(self.margin + fake).mean() - real.mean()
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class EBGAN(AdversarialLoss):
 
 
 def pulling_away(codes: Tensor) -> Tensor:
-    """Mean squared cosine between the different rows of codes (n, width); 0 is orthogonal, 1 collapsed."""
+    """Mean squared cosine between different rows of codes (n, width): 0 if orthogonal, 1 if collapsed."""
     n = len(codes)
     unit = normalize(codes, dim=1)
     cosines = unit @ unit.T
@@ -85,11 +85,11 @@ class PullingAway(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
 
     def bind(self, spec: Spec, networks: Networks) -> None:
-        """Refuses a discriminator without codes."""
+        """Refuse a discriminator without codes."""
         discriminator = networks["discriminator"]
         if not hasattr(discriminator, "encode") and not hasattr(discriminator, "features"):
             raise GanzooError(
-                f"'pulling-away' compares codes, and the discriminator '{type(discriminator).__module__}' has none.",
+                f"'pulling-away' compares codes, but the discriminator '{type(discriminator).__module__}' has none.",
                 "Use one with encode() or features(), such as 'autoencoder-dcgan' or 'dcgan'.",
             )
 
@@ -109,7 +109,7 @@ def register_losses(register: Register[AdversarialLoss]) -> None:
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """The pulling-away term."""
-    register("pulling-away", PullingAway, summary="Orthogonal codes for the fakes of a batch", paper=PAPER)
+    register("pulling-away", PullingAway, summary="Codes of a batch's fakes are pushed apart", paper=PAPER)
 
 
 @hookimpl

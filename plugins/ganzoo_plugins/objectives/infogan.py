@@ -1,29 +1,30 @@
 """InfoGAN: meaningful latent codes, learned without labels.
 
 Chen et al. 2016, "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative
-Adversarial Nets", arXiv:1606.03657. Equation 6, with the lower bound of equation 5 on the information between codes c
+Adversarial Nets", arXiv:1606.03657. Equation 6, with equation 5's lower bound on the mutual information between codes c
 and images:
 
     min_{G, Q} max_D  V(D, G) - λ L_I(G, Q),    L_I = E_{c, x = G(z, c)}[log Q(c | x)] + H(c) ≤ I(c; G(z, c))
 
-Q(c | x) is a softmax for each categorical code and a Gaussian of deviation 1 for each continuous one (the authors'
-MNIST code fixes it too: with a learned deviation the bound, a differential entropy, grows without limit).
+Q(c | x) is a softmax for each categorical code and a Gaussian of standard deviation 1 for each continuous one. The
+authors' MNIST code fixes the deviation too: if it were learned, the bound, which contains a differential entropy, would
+grow without limit.
 
 Q shares D's trunk and adds a small head, whose hidden layer has LeakyReLU(0.2) (0.1 in the paper). In the generator's
-phase, G and the head learn from L_I while all of D is frozen. The shared layers are Q's as much as D's, so in the
+phase, G and the head learn from L_I while all of D is frozen. The shared layers belong to Q as much as to D, so in the
 discriminator's phase they learn from V and from L_I, as in the authors' code. In that code, the head learns only in D's
-phase, at D's rate, and every LeakyReLU has a slope of 0.01. G's part of V is non-saturating, as there. λ is two
-options, one for each kind of code. The noise beside the codes is Gaussian instead of uniform.
+phase, at D's rate, and every LeakyReLU has a slope of 0.01. G's part of V is non-saturating, as in that code. λ is two
+options, one for each kind of code. The noise that accompanies the codes is Gaussian instead of uniform.
 
 The networks are those of appendix C.1 for MNIST: D has convolutions of 64 and 128 channels and a layer of 1024 units,
 all but the first batch-normalised, with LeakyReLU(0.1); G has layers of 1024 and 7x7x128 units, a transposed
-convolution of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4,
-strides 2. Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, use them to compare the losses of GANs, all
-but BEGAN's. Images of other sizes are halved twice as well; D pads them with zeros to a multiple of four. ``width``
-scales every layer of G and D, but not the 128 hidden units of Q. G ends in tanh instead of a sigmoid, because images
-here are in [-1, 1]. The output of G's second linear layer is normalised per map; the authors' code normalises it per
-unit. Weights start as DCGAN's, much as in the authors' code; those of Q's own layers have torch's default
-initialisation.
+convolution of 64 channels, all batch-normalised with ReLU, and a transposed convolution to the image. Kernels are 4x4
+with stride 2. Lucic et al. 2018, "Are GANs Created Equal?", arXiv:1711.10337, use these networks to compare all of
+their GAN losses except BEGAN's. Images of other sizes are halved twice as well; D pads them with zeros to a multiple of
+four. ``width`` scales every layer of G and D, but not the 128 hidden units of Q. G ends in tanh instead of a sigmoid,
+because images here are in [-1, 1]. The output of G's second linear layer is normalised per map; the authors' code
+normalises it per unit. Weights are initialised as in DCGAN, much as in the authors' code; Q's own layers have torch's
+default initialisation.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ class Recognition(nn.Sequential):
 
 
 def information(prior: CodesPrior, predicted: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """L_I, the lower bound on the information between codes and images, in nats.
+    """L_I, the lower bound on the mutual information between codes and images, in nats.
 
     Args:
         prior: Which columns of z are codes.
@@ -234,11 +235,11 @@ class InfoGAN(Objective):
         self.weights = categorical_weight, continuous_weight
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the recognition head on the discriminator's features."""
+        """Add the recognition head on the discriminator's features."""
         super().bind(spec, networks)
         if not isinstance(spec.prior, CodesPrior) or spec.prior.width == spec.prior.dim:
             raise GanzooError(
-                f"InfoGAN has no codes to recognise in the prior '{spec.prior.name}'.",
+                f"InfoGAN finds no codes to recognise in the prior '{spec.prior.name}'.",
                 "Use e.g. prior: {name: codes, dim: 62, categorical: [10], continuous: 2}.",
             )
         self.prior = spec.prior
@@ -268,7 +269,7 @@ class InfoGAN(Objective):
         return {"loss": softplus(-fake).mean() - gained["information"], **gained}
 
     def judge(self, networks: Networks, images: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Logits (n,) of fakes, and what they reveal of their codes: the two parts of L_I and their weighted sum."""
+        """Logits (n,) of fakes, and how well Q recovers their codes: the two parts of L_I and their weighted sum."""
         trunk = cast("Trunk", networks["discriminator"])
         condition = self.condition(batch.label)
         features = trunk.features(images, *condition)
@@ -281,8 +282,8 @@ class InfoGAN(Objective):
     def codes(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
         """Q's outputs for images (n, c, h, w): logits of the categorical codes, then means of the continuous ones.
 
-        Batch normalisation uses the statistics of these images: its running statistics come from real images and fakes
-        alternately, and fit neither.
+        Batch normalisation uses the statistics of these images: its running statistics alternate between real images
+        and fakes, and suit neither.
         """
         trunk, recognition = networks["discriminator"], networks["recognition"]
         with own_statistics(trunk, recognition):
@@ -290,15 +291,13 @@ class InfoGAN(Objective):
         return found.float()
 
     def cluster(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """Logits (n, K) of the first categorical code of images (n, c, h, w), by Q.
+        """Q's logits (n, K) of the first categorical code, for images (n, c, h, w).
 
         Raises:
             GanzooError: The prior has no categorical code.
         """
         if not self.prior.categorical:
-            raise GanzooError(
-                "Only a categorical code finds clusters, and this prior has none.", "Leave the metric out."
-            )
+            raise GanzooError("Clustering needs a categorical code, but this prior has none.", "Leave the metric out.")
         return self.codes(networks, images, label)[:, : self.prior.categorical[0]]
 
 

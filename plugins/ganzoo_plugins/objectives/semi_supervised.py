@@ -1,4 +1,4 @@
-"""Semi-supervised GAN: a discriminator that learns to tell K classes and fakes apart from a handful of labels.
+"""Semi-supervised GAN: from a handful of labels, a discriminator learns to tell K classes and fakes apart.
 
 Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs", arXiv:1606.03498,
 section 5. D returns K logits l_k(x); the logit of class K + 1, "generated", is fixed at 0. With s(x) = log Σ_k exp
@@ -8,30 +8,30 @@ l_k(x), an image x is real with probability D(x) = Z(x) / (Z(x) + 1) = sigmoid(s
     L_unsupervised = -E log D(x) - E log(1 - D(G(z)))          = E softplus(-s(x)) + E softplus(s(G(z)))
 
 G minimises ‖E f(x) - E f(G(z))‖² on D's features (``feature-matching``, the paper's first choice, here a mean over
-features), or E softplus(-s(G(z))) (``non-saturating``). The paper's second choice is minibatch discrimination, which
-makes better images and a worse classifier; it is not here.
+features), or E softplus(-s(G(z))) (``non-saturating``). The paper's second choice, minibatch discrimination, makes
+better images and a worse classifier; it is not implemented.
 
-Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 a logit
-of its own, which is redundant: only differences between logits count.
+Odena 2016, "Semi-Supervised Learning with Generative Adversarial Networks", arXiv:1606.01583, gives class K + 1 its
+own logit, which is redundant: only differences between logits matter.
 
 The networks are those of the authors' code for MNIST. G has two layers of 500 softplus units with batch normalisation,
-whose scales are learned here and fixed there; D has layers of 1000, 500, 250, 250 and 250 ReLUs with weight
+whose scales are learned here but fixed in that code. D has layers of 1000, 500, 250, 250 and 250 ReLUs with weight
 normalisation (Salimans & Kingma 2016, arXiv:1602.07868) and Gaussian noise on the pixels and on every hidden layer. The
-scales of the normalised weights are fixed, or D would outgrow its noise. The authors compute them and the initial
-biases from a batch, so that every layer's outputs start with mean 0 and variance 1; here the scales are constants for
-the same purpose, and hidden biases start at 0. D sees pixels from 0 to 1, as there.
+scales of the normalised weights are fixed; otherwise D would outgrow its noise. The authors compute them and the
+initial biases from a batch, so that every layer's outputs start with mean 0 and variance 1; here the scales are
+constants chosen for the same purpose, and hidden biases start at 0. D sees pixels in [0, 1], as in that code.
 
-Labels: a checkpointed pool keeps the first ``labels_per_class`` images of each class that training meets, and every
-supervised batch is drawn from it. The order of the data, hence the pool, follows from the recipe's seed. All other
-labels serve only to log D's accuracy.
+Labels: a checkpointed pool keeps the first ``labels_per_class`` images of each class seen in training, and every
+supervised batch is drawn from it. The recipe's seed determines the order of the data and so the pool. All other labels
+are used only to log D's accuracy.
 
-Beside the game, a second classifier learns from the pool alone, by L_supervised and nothing else: the role ``alone``,
-for which a recipe names D's network once more. The metrics ``test-error`` and ``supervised-test-error`` are the errors
-of D and of that classifier on held-out images.
+For comparison, a second classifier learns from the pool alone, with L_supervised as its only loss. Its role is
+``alone``, for which a recipe names D's network again. The metrics ``test-error`` and ``supervised-test-error`` are the
+errors of D and of that classifier on held-out images.
 
-The last layer of both is replaced by one of K logits, with weight normalisation whose scales are learned. Its weights
-start with torch's default, smaller than the authors', so that the directions turn faster at first. In the authors' code
-D and G see different images of each step; here they see the same.
+In both, the last layer is replaced by one with K logits and weight normalisation with learned scales. Its weights have
+torch's default initialisation, smaller than the authors', so the directions turn faster at first. In the authors' code,
+D and G see different images in each step; here they see the same images.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ PAPER = "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606
 UNKNOWN = -1
 Deviation = Annotated[float, Field(ge=0, le=1e3)]
 PIXEL_SCALE, HIDDEN_SCALE = 2.5, 1.3
-"""Norms of each output's weights, in a layer on noisy pixels and in one on noisy ReLU units, such that outputs start
-with a variance of about 1."""
+"""The norm of each output's weights, in a layer on noisy pixels and in one on noisy ReLU units, chosen so that outputs
+start with a variance of about 1."""
 ALONE_EVERY = 8
-"""The classifier without a generator takes one step in this many; it soon memorises its few images."""
+"""Steps of D per step of the classifier without a generator, which soon memorises its few images."""
 GeneratorLoss = Literal["feature-matching", "non-saturating"]
 
 
 class Noise(nn.Module):
-    """Adds Gaussian noise in training.
+    """Adds Gaussian noise in training mode.
 
     Args:
         deviation: Standard deviation of the noise.
@@ -90,7 +90,7 @@ class Noise(nn.Module):
         self.deviation = deviation
 
     def forward(self, features: Tensor) -> Tensor:
-        """The same shape."""
+        """Features of any shape, to the same shape."""
         if not self.training:
             return features
         return torch.add(features, torch.randn_like(features), alpha=self.deviation)
@@ -135,7 +135,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Images (n, c, h, w) from codes (n, latent)."""
-        # In bfloat16, tanh is exactly ±1 from ±3.5 on and its gradient 0: a pixel that got there would stay there.
+        # In bfloat16, tanh is exactly ±1 from ±3.5 on, with gradient 0: a pixel that got there would stay there.
         return torch.tanh(self.layers(z).float()).view(-1, *self.shape)
 
 
@@ -145,8 +145,8 @@ class Discriminator(nn.Module):
     Args:
         spec: Image sizes.
         hidden: Widths of the hidden layers.
-        pixel_noise: Deviation of the noise on pixels, on a scale from 0 to 1.
-        hidden_noise: Deviation of the noise on every hidden layer.
+        pixel_noise: Standard deviation of the noise on pixels, which are in [0, 1].
+        hidden_noise: Standard deviation of the noise on every hidden layer.
 
     Attributes:
         feature_width: Number of features.
@@ -177,7 +177,7 @@ class Discriminator(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Features (n, feature_width) of images (n, c, h, w): the last hidden layer before its noise.
 
-        A regularizer or another objective that applies ``head`` to them does without that noise.
+        A regularizer or another objective that applies ``head`` to them skips that noise.
         """
         features: Tensor = self.layers((images.flatten(1) + 1) / 2)
         return features
@@ -192,7 +192,7 @@ class ClassHead(nn.Linear):
     """From features (n, feature_width) to a logit for each class (n, K); the label is ignored.
 
     The norm of each class's weights is a learned parameter (Salimans & Kingma 2016). In a plain layer, all weights can
-    grow together, and D becomes certain long before G can follow.
+    grow together, and D becomes certain long before G can keep up.
 
     Args:
         feature_width: Number of features.
@@ -209,7 +209,7 @@ class ClassHead(nn.Linear):
 
 
 class Pool(nn.Module):
-    """The first few images of each class, with their labels; places still empty have the label -1.
+    """The first few images of each class, with their labels; empty places have the label -1.
 
     Args:
         image_shape: (channels, height, width).
@@ -224,14 +224,14 @@ class Pool(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], classes: int, per_class: int) -> None:
         super().__init__()
         self.classes, self.per_class = classes, per_class
-        # One extra place: unwanted images are written there, so that no step waits for the device.
+        # Unwanted images are written to one extra place, so that no step waits for the device.
         self.register_buffer("images", torch.zeros(classes * per_class + 1, *image_shape))
         self.register_buffer("labels", torch.full((classes * per_class + 1,), UNKNOWN))
         self.register_buffer("filled", torch.zeros(classes, dtype=torch.int64))
 
     @torch.no_grad()
     def offer(self, images: Tensor, labels: Tensor) -> None:
-        """Keep the images (n, c, h, w) whose class (n,) still has empty places."""
+        """Keep those images (n, c, h, w) whose class, in labels (n,), still has empty places."""
         of_class = functional.one_hot(labels, self.classes)
         order = self.filled + of_class.cumsum(0) - of_class
         order = order.gather(1, labels[:, None]).squeeze(1)
@@ -249,10 +249,10 @@ class Pool(nn.Module):
 
 
 class SemiSupervised(Objective):
-    """The game of K + 1 classes.
+    """The game with K + 1 classes.
 
     Args:
-        labels_per_class: Labelled images of each class; no other label is learned from.
+        labels_per_class: Labelled images of each class; training uses no other labels.
         classes: K, the number of classes of the dataset.
         generator: What G minimises.
         weight: Factor of the supervised loss, 1 in the paper.
@@ -274,16 +274,16 @@ class SemiSupervised(Objective):
         self.generator, self.weight = generator, weight
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Gives both classifiers their class logits, and creates the pool of labelled images."""
+        """Give both classifiers a head with class logits, and create the pool of labelled images."""
         trunk = as_trunk(networks["discriminator"], "discriminator", "A semi-supervised GAN")
         if spec.classes:
             raise GanzooError(
-                "A semi-supervised GAN learns the classes itself, but this recipe gives its networks every label.",
+                "A semi-supervised GAN learns the classes itself, but this recipe gives all labels to its networks.",
                 "Set conditional: false.",
             )
         if spec.dataset_classes not in (None, self.classes):
             raise GanzooError(
-                f"The loss 'semi-supervised' is set to {self.classes} classes, and the dataset has "
+                f"The loss 'semi-supervised' is set to {self.classes} classes, but the dataset has "
                 f"{spec.dataset_classes or 'no labels'}.",
                 f"Set loss.classes: {spec.dataset_classes}." if spec.dataset_classes else "Choose one with labels.",
             )
@@ -293,11 +293,9 @@ class SemiSupervised(Objective):
         return super().bind(spec, networks)
 
     def phases(self) -> list[Phase]:
-        """The discriminator's phase, the generator's, and, less often, that of the classifier without a generator."""
-        if self.processes > 1:  # each would pick other images
-            raise GanzooError(
-                "A semi-supervised GAN keeps the labelled images of one process.", "Start it without torchrun."
-            )
+        """The discriminator's phase, the generator's and, less often, that of the classifier without a generator."""
+        if self.processes > 1:  # each process would keep different images
+            raise GanzooError("A semi-supervised GAN trains in a single process.", "Start it without torchrun.")
         loss = self.match_features if self.generator == "feature-matching" else self.fool
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
@@ -322,7 +320,7 @@ class SemiSupervised(Objective):
         }
 
     def supervised_loss(self, classify: nn.Module, n: int) -> Tensor:
-        """-E log p(y | x, y < K + 1) over n labelled images; 0 while there are none."""
+        """-E log p(y | x, y < K + 1) over n labelled images; 0 while the pool is empty."""
         images, labels = self.pool.draw(n)
         wrong = cross_entropy(classify(images).float(), labels, ignore_index=UNKNOWN, reduction="sum")
         return wrong / (labels != UNKNOWN).sum().clamp(min=1)
@@ -342,7 +340,7 @@ class SemiSupervised(Objective):
         return logits.float()
 
     def match_features(self, networks: Networks, batch: Batch) -> Losses:
-        """‖E f(x) - E f(G(z))‖², a mean over features."""
+        """‖E f(x) - E f(G(z))‖², averaged over features."""
         trunk = cast("Trunk", networks["discriminator"])
         with torch.no_grad():
             wanted = trunk.features(batch.real).float().mean(0)
@@ -370,7 +368,7 @@ class TestError(ModelMetric):
         return float(self.wrong(inputs).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Wilson's interval of the share."""
+        """Wilson's interval for the share."""
         wrong = self.wrong(inputs)
         return share_interval(int(wrong.sum()), len(wrong))
 
@@ -385,13 +383,13 @@ class SupervisedTestError(TestError):
     """The test error of the same network, trained on the labelled images alone, for comparison."""
 
     calls = "classify_alone"
-    does = "trains a classifier on few labels alone"
+    does = "trains a classifier on a few labels alone"
 
 
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
-    """The error of D, and of the classifier that learned from the labelled images alone."""
-    register("test-error", TestError, summary="Share of held-out images put into a wrong class", paper=PAPER)
+    """The errors of D and of the classifier that learned from the labelled images alone."""
+    register("test-error", TestError, summary="Share of held-out images that the model misclassifies", paper=PAPER)
     summary = "Test error of the same network, trained on the labelled images alone"
     register("supervised-test-error", SupervisedTestError, summary=summary, paper=PAPER)
 
@@ -410,11 +408,11 @@ def register_discriminators(register: Register[nn.Module]) -> None:
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The game of K + 1 classes."""
+    """The game with K + 1 classes."""
     register(
         "semi-supervised",
         SemiSupervised,
-        summary="D tells K classes and fakes, from few labels",
+        summary="D tells K classes and fakes apart, from a few labels",
         paper=PAPER,
         aliases=("sgan", "ssgan"),
     )
@@ -422,5 +420,5 @@ def register_losses(register: Register[Objective]) -> None:
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """Digits from ten labels of each."""
+    """Digits, with ten labels of each."""
     register(Path(__file__).with_name("semi-supervised-mnist.yaml"), aliases=("sgan-mnist",))

@@ -5,16 +5,16 @@ the value that D maximises, D's ascent is unrolled for K steps,
 
     θ_D^0 = θ_D,    θ_D^{k+1} = θ_D^k + η ∇_{θ_D} f(θ_G, θ_D^k),
 
-and G descends on the surrogate f_K(θ_G, θ_D) = f(θ_G, θ_D^K(θ_G, θ_D)), whose gradient goes through all K steps:
+and G descends the surrogate f_K(θ_G, θ_D) = f(θ_G, θ_D^K(θ_G, θ_D)), whose gradient passes through all K steps:
 
     df_K/dθ_G = ∂f(θ_G, θ_D^K)/∂θ_G + ∂f(θ_G, θ_D^K)/∂θ_D^K · dθ_D^K/dθ_G
 
-D itself takes one ordinary step, before G does. K = 0 is the ordinary game.
+D itself takes one ordinary step before G does. K = 0 is the ordinary game.
 
 The unrolled steps are plain gradient steps of size η (``step_size``), as in the equations; the paper's experiments
 unroll Adam. All K steps use the batch and the codes of G's own phase. With ``generator: non-saturating``, G minimises
--E log D(G(z)) after the steps instead of f itself. D should have no batch normalisation: the unrolled steps would
-change its running averages too.
+-E log D(G(z)) after the K steps instead of f itself. D should have no batch normalisation: the unrolled steps would
+also change its running averages.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Parameters = Mapping[str, Tensor]
 
 
 def cost(real: Tensor, fake: Tensor) -> Tensor:
-    """-f, D's loss, from real and fake logits (n,)."""
+    """D's loss -f, from real and fake logits (n,)."""
     return softplus(-real).mean() + softplus(fake).mean()
 
 
@@ -85,7 +85,7 @@ class Unrolled(Objective):
         return {"loss": -cost(self.judge(networks["discriminator"], ahead, batch.real, batch), fake)}
 
     def unroll(self, discriminator: nn.Module, fake: Tensor, batch: Batch) -> Parameters:
-        """θ_D^K by name, as a function of the fakes (n, c, h, w) and, through them, of θ_G."""
+        """θ_D^K by parameter name, as a function of the fakes (n, c, h, w) and, through them, of θ_G."""
         parameters = {name: p.detach().requires_grad_() for name, p in discriminator.named_parameters()}
         for _ in range(self.steps):
             real, judged = (self.judge(discriminator, parameters, shown, batch) for shown in (batch.real, fake))
@@ -95,7 +95,7 @@ class Unrolled(Objective):
         return parameters
 
     def judge(self, discriminator: nn.Module, parameters: Parameters, images: Tensor, batch: Batch) -> Tensor:
-        """Logits (n,) of images (n, c, h, w) by the discriminator with these parameters."""
+        """The discriminator's logits (n,) of images (n, c, h, w), with these parameters."""
         logits: Tensor = functional_call(discriminator, dict(parameters), (images, *self.condition(batch.label)))
         return logits.float()
 
@@ -103,7 +103,7 @@ class Unrolled(Objective):
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
     """The unrolled game."""
-    register("unrolled", Unrolled, summary="G descends through K steps of D", paper=PAPER)
+    register("unrolled", Unrolled, summary="G's gradient passes through K steps of D", paper=PAPER)
 
 
 @hookimpl

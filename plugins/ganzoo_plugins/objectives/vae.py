@@ -1,20 +1,21 @@
-"""Variational autoencoder: the baseline that has no adversary.
+"""Variational autoencoder: a baseline without an adversary.
 
-Kingma & Welling 2014, "Auto-Encoding Variational Bayes", arXiv:1312.6114. It minimises minus the evidence lower bound,
+Kingma & Welling 2014, "Auto-Encoding Variational Bayes", arXiv:1312.6114. It minimises the negative evidence lower
+bound,
 
     -E_{z ~ q(z|x)}[log p(x|z)] + KL(q(z|x) ‖ N(0, I)),    q(z|x) = N(μ(x), diag σ²(x)),
 
-in nats per image, with one z for each x by reparametrisation and the divergence in closed form. The likelihood is
+in nats per image. Each x gets one z, by reparametrisation, and the divergence has a closed form. The likelihood is
 
     bernoulli:  log p(x|z) = Σ t log y + (1 - t) log(1 - y)      t, y: x and G(z) rescaled from [-1, 1] to [0, 1]
     gaussian:   log p(x|z) = -Σ ((x - G(z))² / σ_x² + log 2πσ_x²) / 2      σ_x fixed
 
-Grey t are not binarised; for them, the Bernoulli term is a cross-entropy, not a likelihood, as is common for this
-baseline on MNIST. Sampled images are the means G(z), without the noise of p(x|z), so they look smooth.
+Grey values of t are not binarised. For them, the Bernoulli term is a cross-entropy, not a likelihood, as is common for
+this baseline on MNIST. Sampled images are the means G(z), without the noise of p(x|z), so they look smooth.
 
-While it trains, G sees codes of images only. If it has batch normalisation, averaged weights (``train.ema``) draw
-samples with statistics that were measured on codes of the prior, and raw weights with those of images' codes, which fit
-samples less well.
+In training, G sees only codes of images. If it has batch normalisation, averaged weights (``train.ema``) draw samples
+with statistics measured on codes from the prior. Raw weights use the statistics of images' codes, which suit samples
+less well.
 """
 
 from __future__ import annotations
@@ -52,14 +53,14 @@ Likelihood = Literal["bernoulli", "gaussian"]
 
 
 def gaussian_prior(spec: Spec, reader: str) -> None:
-    """Refuses a prior for which the closed form of the divergence does not hold.
+    """Refuse a prior for which the closed form of the divergence does not hold.
 
     Raises:
-        GanzooError: It is not N(0, I).
+        GanzooError: The prior is not N(0, I).
     """
     if not isinstance(spec.prior, GaussianPrior):
         raise GanzooError(
-            f"{reader} measures its divergence from N(0, I), and the prior is '{spec.prior.name}'.",
+            f"{reader} measures its divergence from N(0, I), but the prior is '{spec.prior.name}'.",
             "Use prior: {name: gaussian, dim: ...}.",
         )
 
@@ -74,7 +75,7 @@ def negative_log_likelihood(images: Tensor, means: Tensor, kind: Likelihood, dev
         deviation: σ_x of the Gaussian, on pixels in [-1, 1].
     """
     if kind == "bernoulli":
-        # Rounding may leave [0, 1] slightly, which the cross-entropy refuses.
+        # Rounding can leave values slightly outside [0, 1], which the cross-entropy rejects.
         target, mean = (((pixels + 1) / 2).clamp(0, 1) for pixels in (images, means))
         return binary_cross_entropy(mean, target, reduction="none").flatten(1).sum(1)
     constant = log(2 * pi * deviation**2) * images[0].numel()
@@ -100,7 +101,7 @@ class VAE(Objective):
         self.deviation = deviation
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the layer to the encoder's log variances."""
+        """Add the layer that computes the encoder's log variances."""
         gaussian_prior(spec, "A variational autoencoder")
         layer = deviation_layer(networks["encoder"], spec, "A variational autoencoder")
         return {**super().bind(spec, networks), "deviation": layer}
@@ -110,10 +111,10 @@ class VAE(Objective):
         return [Phase("autoencoder", ("generator", "encoder", "deviation"), self.bound)]
 
     def bound(self, networks: Networks, batch: Batch) -> Losses:
-        """Minus the evidence lower bound, averaged over images."""
+        """The negative evidence lower bound, averaged over images."""
         q = posterior(networks, batch.real, self.condition(batch.label))
-        # In bfloat16, tanh is exactly ±1 from ±3.5 on and its gradient 0: ink that the decoder missed would give no
-        # gradient, just where the cross-entropy's gradient should be largest.
+        # In bfloat16, tanh is exactly ±1 from ±3.5 on, with gradient 0. Ink that the decoder missed would then give no
+        # gradient, exactly where the cross-entropy's gradient should be largest.
         with torch.autocast(batch.real.device.type, enabled=False):
             means = self.generate(networks, q.sample(), batch.label)
             error = negative_log_likelihood(batch.real, means, self.likelihood, self.deviation).mean()
@@ -126,7 +127,7 @@ class VAE(Objective):
         return found.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """G(μ(x)), images (n, c, h, w), by the statistics of these codes where G has batch normalisation."""
+        """G(μ(x)), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""
         with own_statistics(networks["generator"]):
             return self.generate(networks, self.codes(networks, images, label), label)
 

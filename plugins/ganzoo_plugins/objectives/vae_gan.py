@@ -1,4 +1,4 @@
-"""VAE-GAN: a variational autoencoder that measures its error in a discriminator's features.
+"""VAE-GAN: a variational autoencoder that measures reconstruction error in a discriminator's features.
 
 Larsen, Sønderby, Larochelle & Winther 2016, "Autoencoding beyond pixels using a learned similarity metric",
 arXiv:1512.09300. With x̃ = G(z_x), z_x ~ q(z|x), and D_l the discriminator's features,
@@ -10,13 +10,13 @@ arXiv:1512.09300. With x̃ = G(z_x), z_x ~ q(z|x), and D_l the discriminator's f
     generator:      min  γ L_like + its part of V
     discriminator:  max  V
 
-so that the game gives the encoder no gradient, and the reconstruction error gives the discriminator none. L_like is the
-negative log-likelihood of a Gaussian of deviation 1 around D_l(x̃), a sum over features, without its constant. The
-generator's part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its
-last hidden layer. All phases see the same images and draw their own codes, and each uses the networks as the previous
-phase left them; the paper takes all gradients from one pass. Not here: the authors compare features of an earlier,
-convolutional layer, and skip updates of whichever player is too far ahead; their scripts leave x̃ out of V, which here
-gives D two fakes for each real image.
+so the game gives the encoder no gradient, and the reconstruction error gives the discriminator none. L_like is the
+negative log-likelihood of a unit Gaussian around D_l(x̃), summed over features, without its constant. The generator's
+part of V is non-saturating: -E[log D(x̃)] - E[log D(G(z))]. D_l is the discriminator's ``features``, its last hidden
+layer. All phases see the same images but draw their own codes, and each uses the networks as the previous phase left
+them; the paper takes all gradients from one pass. Other differences: the authors compare features of an earlier,
+convolutional layer, and skip updates of whichever player is too far ahead; their scripts leave x̃ out of V, whereas V
+here gives D two fakes for each real image.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PAPER = "Larsen et al. 2016, Autoencoding beyond pixels using a learned similari
 
 
 class VAEGAN(Objective):
-    """An autoencoder and an adversarial game that share the decoder, the recipe's generator.
+    """An autoencoder and an adversarial game that share the decoder, which is the recipe's generator.
 
     Args:
         weight: γ, the weight of reconstruction relative to the game in the generator's loss.
@@ -63,14 +63,14 @@ class VAEGAN(Objective):
         self.weight = weight
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the layer to the encoder's log variances."""
+        """Add the layer that computes the encoder's log variances."""
         gaussian_prior(spec, "VAE-GAN")
         as_trunk(networks["discriminator"], "discriminator", "VAE-GAN")
         layer = deviation_layer(networks["encoder"], spec, "VAE-GAN")
         return {**super().bind(spec, networks), "deviation": layer}
 
     def phases(self) -> list[Phase]:
-        """The encoder's phase, the generator's, the discriminator's."""
+        """The encoder's phase, then the generator's, then the discriminator's."""
         return [
             Phase("encoder", ("encoder", "deviation"), self.encoder_loss),
             Phase("generator", ("generator",), self.generator_loss),
@@ -113,12 +113,12 @@ class VAEGAN(Objective):
         return found.float()
 
     def reconstruct(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """G(μ(x)), images (n, c, h, w), by the statistics of these codes where G has batch normalisation."""
+        """G(μ(x)), images (n, c, h, w); any batch normalisation in G uses the statistics of these codes."""
         with own_statistics(networks["generator"]):
             return self.generate(networks, self.codes(networks, images, label), label)
 
     def error(self, networks: Networks, again: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """L_like, averaged over images, and the logits (n,) of reconstructions (n, c, h, w), float32."""
+        """L_like, averaged over images, and the float32 logits (n,) of reconstructions (n, c, h, w)."""
         trunk = as_trunk(networks["discriminator"], "discriminator", "VAE-GAN")
         condition = self.condition(batch.label)
         with torch.no_grad():
@@ -128,7 +128,7 @@ class VAEGAN(Objective):
         return error, trunk.head(found, *condition).float()
 
     def judge(self, networks: Networks, images: Tensor, label: Tensor) -> Tensor:
-        """Logits (n,) of images (n, c, h, w), float32."""
+        """Float32 logits (n,) of images (n, c, h, w)."""
         logits: Tensor = networks["discriminator"](images, *self.condition(label))
         return logits.float()
 
@@ -139,7 +139,7 @@ def register_losses(register: Register[Objective]) -> None:
     register(
         "vae-gan",
         VAEGAN,
-        summary="Autoencoder whose error is measured in D's features, in a game",
+        summary="VAE whose reconstruction error is measured in D's features, plus a GAN",
         paper=PAPER,
         aliases=("vaegan",),
     )

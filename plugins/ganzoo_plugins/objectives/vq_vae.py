@@ -8,20 +8,21 @@ encoder's vectors z_e(x), one for each position of a grid, is replaced by the ne
 
 where the last equation copies the decoder's gradient straight to the encoder. Once the codes have settled, a PixelCNN
 learns p(k_1, ..., k_P) = Π p(k_i | k_1, ..., k_{i-1}) over the indices, row by row, by maximum likelihood. To generate
-an image, its symbols are drawn from the prior one by one, then decoded. By default, the first half of the training is
-for the autoencoder and the second half for the prior: ``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
+an image, its symbols are drawn from the prior one by one, then decoded. By default, the first half of training updates
+the autoencoder and the second half the prior: ``phases: {autoencoder: {end: 0.5}, prior: {begin: 0.5}}``.
 
-The networks are those of section 4.1: two strided 4x4 convolutions and two residual blocks, and the same in reverse, so
-that 28x28 pixels become 7x7 positions. The prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image
-Generation with PixelCNN Decoders", arXiv:1606.05328) with one stack of masked convolutions instead of the two that let
-it see every position above; a wide first kernel and the blocks after it see nearly all of a small grid. It has two
-additions: a learned vector for each position, and layer normalisation before the logits.
+The networks are those of section 4.1: two strided 4x4 convolutions and two residual blocks, mirrored in the decoder, so
+28x28 pixels become 7x7 positions. The prior is a gated PixelCNN (van den Oord et al. 2016, "Conditional Image
+Generation with PixelCNN Decoders", arXiv:1606.05328), but with one stack of masked convolutions. The paper needs two to
+see every position above; here a wide first kernel and the blocks after it see nearly all of a small grid. It adds a
+learned vector for each position, and layer normalisation before the logits.
 
-Differences: squared norms are means. Dec ends in tanh. The encoder ends in batch normalisation (Łańcucki et al. 2020,
-"Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): an untrained encoder's vectors hardly
-differ, so a few codes would capture them all (codebook collapse). The prior is sampled by inverse transform: the first
-P latent variables, transformed to U(0, 1), choose the symbols, so that a latent code determines its image. Any encoder
-and generator work: for networks without a ``grid``, P = latent / ``code_width`` positions form one row.
+Differences from the paper: squared norms are means. Dec ends in tanh. The encoder ends in batch normalisation
+(Łańcucki et al. 2020, "Robust Training of Vector Quantized Bottleneck Models", arXiv:2005.08520): without it, an
+untrained encoder's vectors hardly differ, so a few codes would capture them all (codebook collapse). The prior is
+sampled by inverse transform: the first P latent variables, transformed to U(0, 1), choose the symbols, so a latent code
+determines its image. Any encoder and generator work: for networks without a ``grid``, P = latent / ``code_width``
+positions form one row.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ from ganzoo.layers import Crop, Depth, ImageTanh, UpConv2d, Width, with_label
 
 PAPER = "van den Oord et al. 2017, Neural Discrete Representation Learning, arXiv:1711.00937"
 FIRST_KERNEL = 7
-"""Width of the kernel of the PixelCNN's first layer."""
+"""Kernel width of the PixelCNN's first layer."""
 
 
 class Residual(nn.Module):
-    """x + conv(relu(conv(relu(x)))), the first 3x3 and the second 1x1.
+    """x + conv(relu(conv(relu(x)))); the inner convolution is 3x3, the outer 1x1.
 
     Args:
         width: Channels.
@@ -75,7 +76,7 @@ class Residual(nn.Module):
 
 
 class OnGrid(nn.Module):
-    """A network with a code vector for each position of a grid: a quarter of an image's sides, rounded up.
+    """A network with a code vector for each position of a grid, whose sides are a quarter of the image's, rounded up.
 
     If the latent code does not divide evenly over the positions, it is padded with zeros.
 
@@ -84,7 +85,7 @@ class OnGrid(nn.Module):
 
     Attributes:
         grid: Rows and columns.
-        numbers: Numbers in the vector of a position.
+        numbers: Length of the vector at each position.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -155,9 +156,9 @@ class Generator(OnGrid):
 
 
 class Codebook(nn.Embedding):
-    """K code vectors; called with indices (n, P) it gives vectors (n, P, code_width).
+    """K code vectors; called with indices (n, P), it returns vectors (n, P, code_width).
 
-    They start close together, in the middle of the encoder's vectors, so that no code starts out of reach.
+    They start close together, in the middle of the encoder's vectors, so no code starts out of reach.
     """
 
     def __init__(self, codes: int, code_width: int) -> None:
@@ -171,13 +172,13 @@ class Codebook(nn.Embedding):
 
 
 class CausalConv2d(nn.Module):
-    """A convolution that sees the rows above a position, and the positions to its left.
+    """A convolution that sees the rows above a position and the positions to its left.
 
     Args:
         channels: Channels of the input.
         wider: Channels of the output.
         kernel: Width of the kernel, odd; it covers the middle row and those above.
-        itself: Whether it sees the position itself (a PixelCNN's mask B) or not (mask A).
+        itself: Whether it also sees the position itself (a PixelCNN's mask B) or not (mask A).
     """
 
     mask: Tensor
@@ -206,7 +207,7 @@ class CausalConv2d(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """x + W (tanh(a) · sigmoid(b)), a and b being convolutions of x and, in a conditional recipe, vectors of the class.
+    """x + W (tanh(a) · sigmoid(b)): a and b are convolutions of x plus, in a conditional recipe, class embeddings.
 
     Args:
         width: Channels.
@@ -220,7 +221,7 @@ class GatedBlock(nn.Module):
         self.out = nn.Linear(width, width)
 
     def gate(self, seen: Tensor, label: Tensor) -> Tensor:
-        """The term added to x, (..., width), from the convolution's output (..., 2 width)."""
+        """The term added to x, (..., width), from the convolution's output (..., 2 · width)."""
         if self.of_class is not None:
             vectors: Tensor = self.of_class(label)
             seen = seen + vectors.view(len(label), *(1,) * (seen.dim() - 2), -1)
@@ -262,9 +263,9 @@ class PixelCNN(nn.Module):
         return logits.float()
 
     def sample(self, uniform: Tensor, label: Tensor) -> Tensor:
-        """Codes (n, P), each chosen by a number in [0, 1) of ``uniform`` (n, P).
+        """Codes (n, P), each chosen by a number in [0, 1) from ``uniform`` (n, P).
 
-        Every layer keeps its inputs so far, so all positions together cost as much as one call of ``forward``.
+        Every layer caches its inputs so far, so sampling all positions costs as much as one call of ``forward``.
         """
         empty = uniform.new_zeros(len(uniform), self.width, *self.grid)
         blocks = [cast("GatedBlock", block) for block in self.blocks]
@@ -284,15 +285,15 @@ class PixelCNN(nn.Module):
 
 
 class VQVAE(Objective):
-    """An autoencoder of symbols, and their prior; the latent code is P positions of equally many numbers.
+    """An autoencoder with discrete codes, and a prior over them; the latent code splits evenly over P positions.
 
     Args:
         codes: K.
-        code_width: Numbers in a code vector. If the networks have a grid, the latent code is divided over its positions
+        code_width: Length of a code vector. If the networks have a grid, the latent code is divided over its positions
             instead.
         commitment: β.
         prior_width: Channels of the PixelCNN.
-        prior_depth: Its gated blocks.
+        prior_depth: Number of gated blocks in the PixelCNN.
     """
 
     roles = {"encoder": "encoder", "generator": "generator"}  # noqa: RUF012
@@ -312,14 +313,14 @@ class VQVAE(Objective):
         self.prior_size = prior_width, prior_depth
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the code vectors and their prior."""
+        """Add the code vectors and their prior."""
         super().bind(spec, networks)
         grid = getattr(networks["generator"], "grid", None)
         known = isinstance(spec.prior, (GaussianPrior, UniformPrior))
         if (grid is None and spec.latent % self.code_width) or not known:
             raise GanzooError(
-                f"A VQ-VAE needs a gaussian or uniform prior of a multiple of {self.code_width} numbers, "
-                f"and this is '{spec.prior.name}' of {spec.latent}.",
+                f"A VQ-VAE needs a gaussian or uniform prior whose dimension is a multiple of {self.code_width}, "
+                f"but this one is '{spec.prior.name}' with {spec.latent} dimensions.",
                 f"Use e.g. prior: {{name: uniform, dim: {16 * self.code_width}}}, or change loss.code_width.",
             )
         rows, columns = grid or (1, spec.latent // self.code_width)
@@ -329,7 +330,7 @@ class VQVAE(Objective):
         return {"codebook": Codebook(self.codes, self.code_width), "prior": prior}
 
     def phases(self) -> list[Phase]:
-        """The autoencoder's phase, and then its prior's."""
+        """The autoencoder's phase, then the prior's."""
         return [
             Phase("autoencoder", ("encoder", "generator", "codebook"), self.autoencoder_loss, end=0.5),
             Phase("prior", ("prior",), self.prior_loss, begin=0.5),
@@ -347,7 +348,7 @@ class VQVAE(Objective):
         return images
 
     def autoencoder_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """L, and how many codes are in use: the exponential of the entropy of their frequencies."""
+        """L, and the number of codes in use: the exponential of the entropy of their frequencies."""
         vectors, codebook = self.encode(networks, batch.real, batch.label), networks["codebook"]
         indices = codebook.nearest(vectors)  # type: ignore[operator]
         chosen = codebook(indices)
@@ -359,7 +360,7 @@ class VQVAE(Objective):
         return {"loss": error + moved + self.commitment * committed, "error": error, "used_codes": used}
 
     def prior_loss(self, networks: Networks, batch: Batch) -> Losses:
-        """-log p(k) in nats, a mean over positions."""
+        """-log p(k) in nats, averaged over positions."""
         with torch.no_grad():
             vectors = self.encode(networks, batch.real, batch.label)
             indices = networks["codebook"].nearest(vectors)  # type: ignore[operator]
@@ -390,12 +391,12 @@ def register_generators(register: Register[nn.Module]) -> None:
 @hookimpl
 def register_encoders(register: Register[nn.Module]) -> None:
     """VQ-VAE's encoder."""
-    register("vq-vae", Encoder, summary="An image to a grid of codes, by residual blocks", paper=PAPER)
+    register("vq-vae", Encoder, summary="Strided convolutions and residual blocks, to a grid of codes", paper=PAPER)
 
 
 @hookimpl
 def register_losses(register: Register[Objective]) -> None:
-    """The autoencoder of symbols with its prior."""
+    """The autoencoder with discrete codes and its prior."""
     register(
         "vq-vae",
         VQVAE,

@@ -1,1 +1,1 @@
-"""Constraints on either player: terms in its loss, and changes to its steps."""
+"""Constraints on either player: terms added to its loss, and changes to its steps."""

@@ -1,11 +1,11 @@
 """ACGAN: the discriminator also predicts the class of an image.
 
-Odena, Olah & Shlens 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", arXiv:1610.09585. Besides the
-usual real-or-fake loss, both players minimise the cross-entropy of a classifier C on D's features:
+Odena, Olah & Shlens 2017, "Conditional Image Synthesis with Auxiliary Classifier GANs", arXiv:1610.09585. In
+addition to the usual real-or-fake loss, both players minimise the cross-entropy of a classifier C on D's features:
 
     D:  -E[log C(y | x)] - E[log C(y | G(z, y))]          G:  -E[log C(y | G(z, y))]
 
-This is a regularizer on both sides, so it works with any loss. C is one linear layer, as in the paper, on the same
+This is a regularizer for both players, so it works with any loss. C is one linear layer, as in the paper, on the same
 features as D's own head. D itself must not get the label: give it ``conditioning: none``.
 """
 
@@ -34,16 +34,16 @@ PAPER = "Odena, Olah & Shlens 2017, Conditional Image Synthesis with ACGANs, arX
 
 
 def refuse_unlabelled(regularizer: Regularizer, spec: Spec, discriminator: nn.Module) -> None:
-    """Raise GanzooError if the recipe has no classes, or if D gets the label that its features should tell."""
+    """Raise GanzooError if the recipe has no classes, or if D gets the label that its features should predict."""
     if not spec.classes:
         raise GanzooError(
-            f"The regularizer '{regularizer.label}' tells classes apart, and the recipe is not conditional.",
+            f"The regularizer '{regularizer.label}' needs classes, but the recipe is not conditional.",
             "Set conditional: true.",
         )
     if getattr(discriminator, "label_inputs", 0):
         raise GanzooError(
-            f"The regularizer '{regularizer.label}' asks the discriminator's features for the class, and this "
-            "discriminator gets it as an input.",
+            f"The regularizer '{regularizer.label}' predicts the class from the discriminator's features, but this "
+            "discriminator gets the class as an input.",
             "Set networks.discriminator.conditioning: none, or choose a discriminator that has this option.",
         )
 
@@ -54,8 +54,7 @@ class AuxiliaryClassifier(Regularizer):
     Args:
         weight: Factor of the cross-entropy, on both sides.
         every_steps: Steps between applications.
-        on_fakes: Whether fakes are classified in D's phase too, as in the paper. If not, C learns from real images
-            alone.
+        on_fakes: Whether D's phase also classifies fakes, as in the paper. If not, C learns only from real images.
     """
 
     side = "both"
@@ -66,13 +65,13 @@ class AuxiliaryClassifier(Regularizer):
         self.on_fakes = on_fakes
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds C, which is trained in D's phase."""
+        """Add C, which is trained in D's phase."""
         refuse_unlabelled(self, spec, networks["discriminator"])
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"classifier": nn.Linear(width, spec.classes)}
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """-E[log C(y | x)]: of real images and, with ``on_fakes``, of fakes in D's phase; of fakes in G's."""
+        """-E[log C(y | x)]: in D's phase over real images and, with ``on_fakes``, fakes; in G's phase over fakes."""
         if context.player == "generator":
             return self.error(context, context.fake)
         error = self.error(context, context.real)
@@ -90,7 +89,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "auxiliary-classifier",
         AuxiliaryClassifier,
-        summary="D's features tell the class, for both",
+        summary="Class cross-entropy on D's features, for both players",
         paper=PAPER,
         aliases=("ac", "acgan"),
     )

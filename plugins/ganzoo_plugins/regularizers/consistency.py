@@ -1,12 +1,12 @@
-"""Consistency regularization: D should judge a real image and a slightly changed copy alike.
+"""Consistency regularization: D should give a real image and a slightly changed copy the same logit.
 
 Zhang, Zhang, Odena & Lee 2020, "Consistency Regularization for Generative Adversarial Networks", arXiv:1910.12027.
 Applied to the last layer only, which the paper finds sufficient:
 
     λ E_x[(D(x) - D(T(x)))²],    λ = 10
 
-T shifts an image by a few pixels, up to ``shift`` in each direction; edge pixels are repeated. The paper also mirrors
-images, but a mirrored digit is not a digit. Only the discriminator's loss gets this penalty.
+T shifts an image by up to ``shift`` pixels in each direction; edge pixels are repeated. The paper also mirrors images,
+but a mirrored digit is not a digit. Only the discriminator's loss gets this penalty.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "consistency",
         Consistency,
-        summary="D judges a real image and its shifted copy alike",
+        summary="Same logit for a real image and its shifted copy",
         paper=PAPER,
         aliases=("cr", "crgan"),
     )

@@ -4,12 +4,12 @@ Kodali, Abernethy, Hays & Kira 2017, "On Convergence and Stability of GANs", arX
 
     λ E_{x, δ}[(‖∇_x D(x + δ)‖₂ - k)²],    λ = 10, k = 1
 
-so that the norm of D's gradient stays near 1 around real images, and G always gets a gradient there. The paper's δ is
+so the norm of D's gradient stays near 1 around real images, and G always gets a gradient there. The paper's δ is
 Gaussian, N(0, c I). Here, as in the authors' code, δ = α σ u with σ = ``strength`` (0.5) times the standard deviation
-of all pixels of the batch, u ~ U(0, 1) for each pixel and α ~ U(0, 1) for each image: pixels only become brighter.
-Their notebook's pixels are in [0, 1]; on ganzoo's, in [-1, 1], the same D has half the gradient, so the notebook's λ =
-10 and k = 1 correspond to λ = 40 and k = 0.5 here. D is the logit. In a recipe with an augmentation T, the gradient is
-that of D∘T.
+of all pixels in the batch, u ~ U(0, 1) for each pixel and α ~ U(0, 1) for each image: pixels only become brighter. The
+authors' notebook has pixels in [0, 1]. On ganzoo's pixels, in [-1, 1], the same D has half the gradient, so the
+notebook's λ = 10 and k = 1 correspond to λ = 40 and k = 0.5 here. D is the logit. In a recipe with an augmentation T,
+the gradient is that of D∘T.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ PAPER = "Kodali et al. 2017, On Convergence and Stability of GANs, arXiv:1705.07
 
 
 class Dragan(Regularizer):
-    """Pulls the norm of the discriminator's gradient around real images to ``target``.
+    """Pulls the norm of the discriminator's gradient around real images towards ``target``.
 
     Args:
         weight: λ.
         every_steps: Steps between applications.
         strength: Size of the perturbation, in standard deviations of the batch's pixels.
-        target: k, the gradient norm that costs nothing.
+        target: k, the gradient norm with no penalty.
     """
 
     def __init__(

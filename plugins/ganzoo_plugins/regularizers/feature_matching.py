@@ -1,13 +1,13 @@
-"""Feature matching: G matches the mean features that a layer of D computes for real images.
+"""Feature matching: G matches the mean features that a layer of D computes on real images.
 
 Salimans, Goodfellow, Zaremba, Cheung, Radford & Chen 2016, "Improved Techniques for Training GANs",
 arXiv:1606.03498, section 3.1:
 
     ‖E_x f(x) - E_z f(G(z))‖²
 
-with f(x) the activations of an intermediate layer of D. Here this term is added to the generator's loss that the recipe
-names; in the paper it replaces that loss, which a large ``weight`` approximates. f is the discriminator's ``features``,
-its last hidden layer, and the norm is a mean over features, so that ``weight`` does not depend on their number.
+with f(x) the activations of an intermediate layer of D. Here this term is added to the recipe's generator loss; in the
+paper it replaces that loss, which a large ``weight`` approximates. f is the discriminator's ``features``, its last
+hidden layer, and the norm is a mean over features, so that ``weight`` does not depend on their number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FeatureMatching(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """‖E f(x) - E f(G(z))‖², a mean over features."""
+        """‖E f(x) - E f(G(z))‖², averaged over features."""
         wanted, found = (context.features(images).float().mean(0) for images in (context.real, context.fake))
         return (wanted.detach() - found).square().mean()
 
@@ -44,10 +44,12 @@ class FeatureMatching(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """Feature matching."""
-    register("feature-matching", FeatureMatching, summary="Mean features of real and fake agree", paper=PAPER)
+    register(
+        "feature-matching", FeatureMatching, summary="D's mean features agree on real and fake images", paper=PAPER
+    )
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with the distance."""
+    """The non-saturating loss with the feature-matching term."""
     register(Path(__file__).with_name("feature-matching-mnist.yaml"))

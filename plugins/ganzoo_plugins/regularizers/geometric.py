@@ -7,8 +7,8 @@ features φ. The paper finds it as a soft-margin SVM, whose primal form is
 
 φ minimises the same hinges, which moves features that violate the margin to their own side, and G minimises
 -E[<w, φ(G(z))>], which moves fakes along the normal w. On the logits, that is the ``hinge`` loss for all three. Only
-the term 1/2 ‖w‖² is new: it keeps the margin 2/‖w‖ wide, and is the regularizer of this module. Because hinge averages
-where the SVM sums, ``weight`` stands for 1/(n C), with n the batch size and C the paper's constant.
+the term 1/2 ‖w‖² is new: it keeps the margin 2/‖w‖ wide, and it is this module's regularizer. Because hinge averages
+where the SVM sums, ``weight`` is 1/(n C), with n the batch size and C the paper's constant.
 
 As in the authors' code, the SVM is not solved exactly: w and b take gradient steps with the rest of D.
 """
@@ -48,11 +48,11 @@ class SVMMargin(Regularizer):
         super().__init__(weight=weight, every_steps=every_steps)
 
     def bind(self, spec: Spec, networks: Networks) -> None:
-        """Refuses a discriminator that is not a linear classifier of its features, or whose normal cannot shrink."""
+        """Refuse a discriminator that is not a linear classifier of its features, or whose normal cannot shrink."""
         layer = last_layer(networks["discriminator"])
         if layer is None:
             raise GanzooError(
-                "'svm-margin' needs a discriminator whose head is one linear layer, and "
+                "'svm-margin' needs a discriminator whose head is one linear layer, but "
                 f"'{type(networks['discriminator']).__module__}' has no such head.",
                 "Use one such as 'dcgan' or 'mlp', without `conditioning: projection`, or leave the regularizer out.",
             )
@@ -70,7 +70,7 @@ class SVMMargin(Regularizer):
 
 
 def last_layer(discriminator: nn.Module) -> nn.Linear | None:
-    """A discriminator's head if it is one linear layer to a logit; None otherwise, as under label projection."""
+    """A discriminator's head if it is one linear layer to a logit; None otherwise, e.g. with label projection."""
     head = getattr(discriminator, "head", nn.Identity())
     if any(isinstance(layer, nn.Embedding) for layer in head.modules()):
         return None
@@ -80,11 +80,11 @@ def last_layer(discriminator: nn.Module) -> nn.Linear | None:
 
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
-    """The margin."""
-    register("svm-margin", SVMMargin, summary="Wide margin of D's last layer: half its squared norm", paper=PAPER)
+    """The margin term."""
+    register("svm-margin", SVMMargin, summary="Half the squared norm of D's last layer, for a wide margin", paper=PAPER)
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The hinge loss with the margin."""
+    """The hinge loss with the margin term."""
     register(Path(__file__).with_name("geometric-mnist.yaml"))

@@ -1,14 +1,14 @@
 """Historical averaging: parameters are pulled towards the mean of their past values.
 
-Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.3. For either
-player with parameters θ:
+Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.3. For
+either player with parameters θ:
 
     ‖θ - 1/t Σ_{i=1..t} θ[i]‖²
 
 The idea comes from fictitious play, in which players that circle an equilibrium can settle in it. The mean is a buffer
-as large as the network; it starts at the initial parameters θ[1] (also with ``train.init_from``, whose weights come
-later), and is updated after each step. The paper gives no weight. The distance is a sum over all parameters, hence the
-small default of 1e-3.
+as large as the network. It starts at the initial parameters θ[1], even with ``train.init_from``, whose weights are
+loaded later, and is updated after each step. The paper gives no weight. The distance is a sum over all parameters,
+hence the small default of 1e-3.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class HistoricalAveraging(Regularizer):
     Args:
         weight: Factor of the distance in the loss.
         every_steps: Steps between applications.
-        side: The player; list the regularizer once for each.
+        side: The player. To regularise both, list the regularizer once for each.
     """
 
     average: Tensor
@@ -62,7 +62,7 @@ class HistoricalAveraging(Regularizer):
         self.side = side
 
     def bind(self, spec: Spec, networks: Networks) -> None:
-        """The history begins with the initial parameters."""
+        """Start the history at the initial parameters."""
         self.register_buffer("average", flat(networks[self.side]).detach().clone())
         self.register_buffer("steps", torch.ones(()))
 
@@ -79,7 +79,12 @@ class HistoricalAveraging(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """Historical averaging."""
-    register("historical-averaging", HistoricalAveraging, summary="Weights stay near their past mean", paper=PAPER)
+    register(
+        "historical-averaging",
+        HistoricalAveraging,
+        summary="Weights stay near the mean of their past values",
+        paper=PAPER,
+    )
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Improved consistency regularization: balanced (bCR), latent (zCR), and both together (ICR).
+"""Improved consistency regularization: balanced (bCR), latent (zCR), or both together (ICR).
 
 Zhao, Singh, Lee, Zhang, Odena & Zhang 2021, "Improved Consistency Regularization for GANs", arXiv:2002.04724.
 Algorithm 1, bCR, adds to D's loss:
@@ -10,12 +10,12 @@ Algorithm 2, zCR, adds to both players' losses, with z' = z + N(0, σ²) and σ 
     D:  λ_dis E_z[(D(G(z)) - D(G(z')))²],   λ_dis = 5         G:  -λ_gen E_z[‖G(z) - G(z')‖²],   λ_gen = 0.5
 
 D learns to ignore small moves in latent space, and G is rewarded for making them visible, which makes its images more
-diverse. Each player has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` G's, and a recipe
-lists both. For ICR, it lists ``balanced-consistency`` as well. G's squared norm is a mean over pixels, as in
-PyTorch-StudioGAN, so that a weight means the same at any image size; the equation has a sum over pixels, with which G's
-part would weigh as many times as much as an image has pixels. T shifts as in the module consistency; the paper also
-mirrors. In a recipe with an augmentation, D's part compares G(z) and G(z') before it: a random augmentation of each
-would change more than z' does.
+diverse. Each player has its own regularizer: ``latent-consistency`` is D's part, ``latent-diversity`` is G's, and a
+recipe lists both. For ICR, it lists ``balanced-consistency`` as well. G's squared norm is a mean over pixels, as in
+PyTorch-StudioGAN, so that a weight means the same at any image size; the equation has a sum over pixels, which would
+multiply G's part by the number of pixels. T shifts as in the module consistency; the paper also mirrors. In a recipe
+with an augmentation, D's part compares G(z) and G(z') without it: augmenting each at random would change the images
+more than the move to z' does.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class LatentConsistency(Regularizer):
         self.sigma = sigma
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """E[(D(G(z)) - D(G(z')))²], without the generator's graph."""
+        """E[(D(G(z)) - D(G(z')))²], without gradients for the generator."""
         with torch.no_grad():
             near = context.generate(_moved(context.batch.z, self.sigma))
         augmented = context.clean_fake is not context.fake
@@ -97,7 +97,7 @@ class LatentConsistency(Regularizer):
 
 
 class LatentDiversity(Regularizer):
-    """Rewards the generator for different images from nearby codes.
+    """Rewards the generator for drawing different images from nearby codes.
 
     Args:
         weight: λ_gen.
@@ -112,7 +112,7 @@ class LatentDiversity(Regularizer):
         self.sigma = sigma
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """-E[‖G(z) - G(z')‖²], a mean over pixels."""
+        """-E[‖G(z) - G(z')‖²], averaged over pixels."""
         near = context.generate(_moved(context.batch.z, self.sigma))
         return -mse_loss(context.clean_fake.float(), near.float())
 
@@ -127,18 +127,18 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "balanced-consistency",
         BalancedConsistency,
-        summary="D judges an image, real or fake, and its shifted copy alike",
+        summary="Same logit for an image, real or fake, and its shifted copy",
         paper=PAPER,
         aliases=("bcr",),
     )
     register(
         "latent-consistency",
         LatentConsistency,
-        summary="D judges fakes of nearby codes alike",
+        summary="Same logit for fakes from nearby codes",
         paper=PAPER,
         aliases=("zcr",),
     )
-    register("latent-diversity", LatentDiversity, summary="G draws nearby codes differently", paper=PAPER)
+    register("latent-diversity", LatentDiversity, summary="G draws different images from nearby codes", paper=PAPER)
 
 
 @hookimpl

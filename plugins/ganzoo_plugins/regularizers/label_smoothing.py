@@ -1,13 +1,13 @@
 """One-sided label smoothing: D's target for real images is 1 - s instead of 1.
 
-Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.4. The target of
-D's cross-entropy on real images becomes 1 - s; that on fakes stays 0. With D(x) the logit,
+Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.4. The
+target of D's cross-entropy on real images becomes 1 - s; that on fakes stays 0. With D(x) the logit,
 
     BCE(σ(D(x)), 1 - s) = softplus(-D(x)) + s D(x)
 
 so smoothing is the ordinary loss plus the penalty s E[D(x)]: a regularizer whose ``weight`` is s. The optimal D then
-never exceeds log((1 - s) / s), instead of growing without limit. This holds for the losses with cross-entropy,
-``non-saturating`` and ``minimax``. Any other loss accepts the same term, which then only pulls real logits down.
+never exceeds log((1 - s) / s), instead of growing without limit. This holds for the cross-entropy losses,
+``non-saturating`` and ``minimax``. With any other loss, the term only pulls real logits down.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LabelSmoothing(Regularizer):
     """The term that smoothing adds to the cross-entropy of real images.
 
     Args:
-        weight: s, in [0, 1). The paper's example has real targets of 0.9.
+        weight: s, in [0, 1). The paper's example has a target of 0.9 for real images.
     """
 
     def __init__(self, *, weight: Annotated[float, Field(ge=0, lt=1)] = 0.1) -> None:
@@ -41,10 +41,10 @@ class LabelSmoothing(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """One-sided label smoothing."""
-    register("label-smoothing", LabelSmoothing, summary="The target of real images is 1 - weight", paper=PAPER)
+    register("label-smoothing", LabelSmoothing, summary="D's target for real images is 1 - weight", paper=PAPER)
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The non-saturating loss with targets of 0.9."""
+    """The non-saturating loss with a target of 0.9 for real images."""
     register(Path(__file__).with_name("label-smoothing-mnist.yaml"))

@@ -9,10 +9,10 @@ With the Wasserstein loss, fixed averages, a small λ and an optimal D, G would 
 bounded. The right λ depends on the scale of D's logits: the authors' scripts set 0.3 for BigGAN on CIFAR, and 1e-6
 (CIFAR) or 3e-7 (FFHQ) for StyleGAN2.
 
-The averages are plain means at first, so that their initial zeros have no influence; the authors' BigGAN instead begins
-after 1,000 steps, and averages with a decay of 0.9. Their code also penalises only real logits above the fakes' average
-α_F, and only fake logits below the real images' α_R; here, as in the equation, every logit counts. Both averages are
-buffers, so a resumed training continues with them.
+The averages are plain means at first, so their initial zeros have no influence; the authors' BigGAN instead applies the
+penalty only after 1,000 steps, and averages with a decay of 0.9. Their code penalises only real logits above α_F and
+fake logits below α_R; here, as in the equation, every logit counts. Both averages are buffers, so a resumed run
+continues with them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LeCam(Regularizer):
 
     Args:
         weight: λ.
-        decay: γ, weight of the old average in each step.
+        decay: γ, the weight of the old average in each update.
     """
 
     real_average: Tensor
@@ -64,7 +64,7 @@ class LeCam(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """LeCam."""
-    register("lecam", LeCam, summary="Logits tied to moving averages of the other kind's", paper=PAPER)
+    register("lecam", LeCam, summary="Real logits near the average of fake logits, and vice versa", paper=PAPER)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Orthogonal regularization: the filters of a layer should not repeat one another.
+"""Orthogonal regularization: the filters of a layer should not duplicate one another.
 
 Brock, Lim, Ritchie & Weston 2017, "Neural Photo Editing with Introspective Adversarial Networks", arXiv:1609.07093, and
 Brock, Donahue & Simonyan 2019, "Large Scale GAN Training for High Fidelity Natural Image Synthesis" (BigGAN),
@@ -7,10 +7,10 @@ arXiv:1809.11096, section 3.1. For each layer's weight W, with one filter per ro
     strict:  β/2 Σ ‖W Wᵀ - I‖_F²                      relaxed:  β/2 Σ ‖W Wᵀ ⊙ (1 - I)‖_F²,    β = 1e-4
 
 The gradient of the relaxed form is 2β (W Wᵀ ⊙ (1 - I)) W, as in BigGAN's code; the paper's equation has no 1/2, so its
-gradient is twice as large. The relaxed form does not constrain the filters' lengths. It is BigGAN's and the default
-here, applied to G's weights as in BigGAN. The first paper sums absolute values instead of squares. W is the weight of
-each layer that has one, before any spectral normalisation; embeddings are left out, as in BigGAN. The filters of a
-grouped convolution are compared within their groups, which see different inputs.
+gradient is twice as large. The relaxed form does not constrain the filters' lengths. BigGAN applies it to G's weights,
+which is also the default here. The first paper sums absolute values instead of squares. W is the weight of each layer
+that has one, before any spectral normalisation; embeddings are left out, as in BigGAN. The filters of a grouped
+convolution are compared only within their groups, because different groups see different inputs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def weight_of(layer: nn.Module) -> Tensor | None:
-    """A layer's weight, if it has one, without spectral normalisation: reading that would run a power iteration."""
+    """A layer's weight, if any, without spectral normalisation, whose every reading would run a power iteration."""
     if parametrize.is_parametrized(layer, "weight"):
         steps = cast("nn.ModuleDict", layer.parametrizations)["weight"]
         if any(isinstance(step, _SpectralNorm) for step in cast("nn.ModuleList", steps)):
@@ -70,7 +70,7 @@ class Orthogonal(Regularizer):
         weight: β.
         every_steps: Steps between applications.
         side: The player whose weights are regularised.
-        strict: Whether to pull the filters' lengths to 1 too.
+        strict: Whether to pull the filters' lengths to 1 as well.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Orthogonal(Regularizer):
         self.strict = strict
 
     def bind(self, spec: Spec, networks: Networks) -> None:
-        """Refuses a network without layers to regularise."""
+        """Refuse a network without layers to regularise."""
         if next(filters(networks[self.side]), None) is None:
             raise GanzooError(
-                f"Orthogonal regularization finds no layer with filters in the {self.side}.",
+                f"Orthogonal regularization found no layer with filters in the {self.side}.",
                 "Choose the other side, or another network.",
             )
 

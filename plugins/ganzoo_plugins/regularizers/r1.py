@@ -6,12 +6,11 @@ Equations 9 and 10:
     R1 = γ/2 E_x[‖∇_x D(x)‖²]  at real images        R2 = γ/2 E_z[‖∇_x D(x)‖²]  at fakes x = G(z)
 
 The regularizers include the factor 1/2, so a recipe's ``weight`` is γ (10 in the paper; the authors' code has no 1/2,
-so its 10 is a γ of 20). D is the logit. ``every_steps`` makes either penalty lazy, as Karras et al. 2020 (StyleGAN2,
-arXiv:1912.04958) do with every 16 steps. The paper's residual networks are not here.
+so its 10 is a γ of 20). D is the logit. ``every_steps`` makes either penalty lazy; Karras et al. 2020 (StyleGAN2,
+arXiv:1912.04958) apply R1 every 16 steps. The paper's residual networks are not implemented.
 
-With an augmentation T, the gradient is that of D∘T at the image that enters T, as in StyleGAN2-ADA (arXiv:2006.06676)
-and R3GAN (arXiv:2501.05441): if T hides half of the pixels, D's gradient there costs nothing. The penalty draws its own
-T.
+With an augmentation T, the gradient is that of D∘T at the image before T, as in StyleGAN2-ADA (arXiv:2006.06676) and
+R3GAN (arXiv:2501.05441): where T hides pixels, D's gradient costs nothing. The penalty draws its own T.
 """
 
 from __future__ import annotations

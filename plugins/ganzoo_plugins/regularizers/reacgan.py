@@ -6,9 +6,9 @@ data-to-data cross-entropy on unit features f (a linear projection of D's) and u
     L = -1/N Σ_i log  exp([f_i·v_{y_i} - m_p]_- / τ)
                      / ( exp([f_i·v_{y_i} - m_p]_- / τ) + Σ_{j: y_j ≠ y_i} exp([f_i·f_j - m_n]_+ / τ) )
 
-with [·]_- = min(·, 0) and [·]_+ = max(·, 0): an image close enough to its proxy is not pulled any closer, and one far
-enough from images of other classes is not pushed any further. D minimises L on real images, G on fakes. As with ACGAN,
-D does not get the label.
+with [·]_- = min(·, 0) and [·]_+ = max(·, 0): an image close enough to its proxy is pulled no closer, and one far enough
+from images of other classes is pushed no further. D minimises L on real images, G on fakes. As with ACGAN, D does not
+get the label.
 
 The defaults are the authors' for CIFAR-10, which like MNIST has ten classes: weight 0.5, 512 dimensions, τ = 0.5,
 m_p = 0.98. Their code derives m_n = 1 - m_p = 0.02 from m_p; here the two are separate options.
@@ -43,12 +43,12 @@ PAPER = "Kang, Shim, Cho & Park 2021, Rebooting ACGAN, arXiv:2111.01118"
 
 
 class Proxies(nn.Module):
-    """Projects D's features to the unit sphere, and holds one point on it for each class.
+    """Projects D's features to the unit sphere and holds one point on it for each class.
 
     Args:
         width: Number of features.
         classes: Number of classes.
-        dim: Dimensions of the sphere's space.
+        dim: Dimensions of the space that contains the sphere.
     """
 
     def __init__(self, width: int, classes: int, dim: int) -> None:
@@ -67,7 +67,7 @@ Cosine = Annotated[float, Field(ge=-1, le=1)]
 def data_to_data_cross_entropy(
     embedded: Tensor, proxy: Tensor, label: Tensor, *, temperature: float, positive: float, negative: float
 ) -> Tensor:
-    """The loss L of the module's docstring.
+    """The loss L in the module's docstring.
 
     Args:
         embedded: f, unit vectors (n, dim).
@@ -113,13 +113,13 @@ class DataToData(Regularizer):
         self.settings = {"temperature": temperature, "positive": positive, "negative": negative}
 
     def bind(self, spec: Spec, networks: Networks) -> Mapping[str, nn.Module]:
-        """Adds the projection and the proxies, which are trained in D's phase."""
+        """Add the projection and the proxies, which are trained in D's phase."""
         refuse_unlabelled(self, spec, networks["discriminator"])
         width: int = networks["discriminator"].feature_width  # type: ignore[assignment]
         return {"proxies": Proxies(width, spec.classes, self.dim)}
 
     def penalty(self, context: RegularizerContext) -> Tensor:
-        """L of real images in D's phase, of fakes in G's."""
+        """L over real images in D's phase, over fakes in G's."""
         images, label = context.fake if context.player == "generator" else context.real, context.batch.label
         embedded, proxy = context.networks["proxies"](context.features(images), label)
         return data_to_data_cross_entropy(embedded, proxy, label, **self.settings)

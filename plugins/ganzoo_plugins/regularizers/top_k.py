@@ -8,9 +8,9 @@ Samples", arXiv:2002.06224. In the generator's loss, only the k largest of the b
 k starts at B and shrinks by a factor γ = 0.99 every epoch, down to ν B.
 
 The other fakes stay in the batch, but their gradient is zeroed, and the gradient of the k best is multiplied by B / k,
-which makes it exactly that of the mean over k, whatever f is. Losses that set a logit against all fakes of the batch
+which makes it exactly that of the mean over k, whatever f is. Losses that compare a logit with all fakes in the batch
 (relativistic average, softmax) still see all of them. Shapes never depend on k, losses that compare real and fake
-pair by pair work too, and k = B changes nothing. The logged loss is the mean over all B. Top-k adds no term to the
+images in pairs also work, and k = B changes nothing. The logged loss is the mean over all B. Top-k adds no term to the
 loss, so it has no ``weight``.
 """
 
@@ -33,8 +33,8 @@ class TopK(Regularizer):
 
     Args:
         share: ν, the smallest k as a share of the batch. 1 changes nothing.
-        decay: γ, the factor by which k shrinks.
-        images: Fakes in an epoch, after which k is multiplied by ``decay``; 60,000 for MNIST.
+        decay: γ, the factor by which k shrinks after each epoch.
+        images: Fakes in an epoch; 60,000 for MNIST.
     """
 
     side = "generator"
@@ -73,10 +73,10 @@ class TopK(Regularizer):
 @hookimpl
 def register_regularizers(register: Register[Regularizer]) -> None:
     """Top-k."""
-    register("top-k", TopK, summary="G learns from the fakes that D likes best", paper=PAPER)
+    register("top-k", TopK, summary="G learns only from the fakes with the largest logits", paper=PAPER)
 
 
 @hookimpl
 def register_recipes(register: RegisterRecipe) -> None:
-    """The hinge loss, in the end on the best half of the fakes."""
+    """The hinge loss, eventually on the best half of the fakes."""
     register(Path(__file__).with_name("top-k-mnist.yaml"))

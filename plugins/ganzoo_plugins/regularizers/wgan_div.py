@@ -1,4 +1,4 @@
-"""WGAN-div: the Wasserstein divergence, which needs no Lipschitz bound at all.
+"""WGAN-div: the Wasserstein divergence, which needs no Lipschitz bound.
 
 Wu, Huang, Thoma, Acharya & Van Gool 2018, "Wasserstein Divergence for GANs", arXiv:1712.01026. With D large on real
 images (the paper uses the opposite sign):
@@ -23,12 +23,12 @@ PAPER = "Wu et al. 2018, Wasserstein Divergence for GANs, arXiv:1712.01026"
 
 
 class WassersteinDivergence(Regularizer):
-    """Penalises a high power of the norm of the critic's gradient between real and fake images.
+    """Penalises a high power of the critic's gradient norm between real and fake images.
 
     Args:
         weight: k.
         every_steps: Steps between applications.
-        power: p, above 1.
+        power: p, greater than 1.
     """
 
     def __init__(

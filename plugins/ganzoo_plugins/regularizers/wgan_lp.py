@@ -1,4 +1,4 @@
-"""WGAN-LP: a critic may be flatter than the Lipschitz bound, but not steeper.
+"""WGAN-LP: the critic may be flatter than the Lipschitz bound, but not steeper.
 
 Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", arXiv:1709.08894. The penalty is
 
@@ -6,8 +6,8 @@ Petzka, Fischer & Lukovnikov 2018, "On the regularization of Wasserstein GANs", 
 
 with x̂ a random point between a real image and a fake. WGAN-GP also penalises gradient norms below 1, which an optimal
 critic may well have. This is the ``gradient-penalty`` of the module wgan_gp with ``one_sided: true``, under the name of
-the paper that argues for it. The paper also tries x̂ around the data, as DRAGAN does; that is not here. In a recipe
-with an augmentation T, the gradient is that of D∘T.
+the paper that argues for it. The paper also tries x̂ around the data, as in DRAGAN; that variant is not implemented. In
+a recipe with an augmentation T, the gradient is that of D∘T.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class LipschitzPenalty(Regularizer):
     """Penalises norms of the critic's gradient above 1 between real and fake images.
 
     Args:
-        weight: λ. The paper finds results less sensitive to it than to WGAN-GP's.
+        weight: λ. The paper finds results less sensitive to it than to the weight of WGAN-GP.
         every_steps: Steps between applications.
     """
 
@@ -46,7 +46,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "lipschitz-penalty",
         LipschitzPenalty,
-        summary="Critic slope of at most 1 between real and fake images",
+        summary="Critic slope at most 1 between real and fake images",
         paper=PAPER,
         aliases=("lp", "wgan-lp"),
     )

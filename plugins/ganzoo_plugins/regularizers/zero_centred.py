@@ -1,15 +1,15 @@
 """A zero-centred gradient penalty between real and fake images.
 
-Thanh-Tung, Tran & Venkatesh 2019, "Improving Generalization and Stability of Generative Adversarial
-Networks", arXiv:1902.03984 (GAN-0-GP):
+Thanh-Tung, Tran & Venkatesh 2019, "Improving Generalization and Stability of Generative Adversarial Networks",
+arXiv:1902.03984 (GAN-0-GP):
 
     λ E_x̂[‖∇_x̂ D(x̂)‖²],    x̂ = αx + (1 - α)G(z),  α ~ U(0, 1)
 
 WGAN-GP pulls the gradient norm to 1; this penalty pulls it to 0, so that D generalises instead of peaking at each
 training image. R1 is half of this penalty at α = 1. Here D is the logit. In the authors' code for synthetic data and
-MNIST it is a probability, whose gradients are smaller: λ is as large as 100 in the paper, and 500 by default in that
-code. For ImageNet they used the code of Mescheder et al., which uses the logit. In a recipe with an augmentation T, the
-gradient is that of D∘T.
+MNIST it is a probability, whose gradients are smaller: λ is as large as 100 in the paper and 500 by default in that
+code. For ImageNet, the authors used the code of Mescheder et al., in which D is the logit. In a recipe with an
+augmentation T, the gradient is that of D∘T.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def register_regularizers(register: Register[Regularizer]) -> None:
     register(
         "zero-centred-penalty",
         ZeroCentredPenalty,
-        summary="Flat D between real and fake images",
+        summary="Squared slope of D between real and fake images",
         paper=PAPER,
         aliases=("gp0", "zero-centered-penalty", "zero-gp"),
     )

@@ -1,1 +1,1 @@
-"""Places that a run's events are sent to."""
+"""Services to which a run sends its events."""

@@ -1,8 +1,8 @@
 """Sends a run's numbers and sample grids to TensorBoard (a recipe's ``trackers: [tensorboard]``).
 
-Written by torch.utils.tensorboard into ``tensorboard/`` inside the run folder. The step is the number of
-real images shown, so that runs of different batch sizes share an axis. A resumed run replaces what the interrupted
-one logged after the checkpoint.
+torch.utils.tensorboard writes into ``tensorboard/`` inside the run folder. The step is the number of real images shown,
+so that runs with different batch sizes share an axis. A resumed run replaces what the interrupted run logged after the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TensorBoard(Tracker):
 
     Args:
         folder: The run folder.
-        flush_seconds: Longest time that a number waits before it is written.
+        flush_seconds: Longest time before a number is written.
 
     Raises:
         GanzooError: The package tensorboard is not installed.
@@ -40,18 +40,19 @@ class TensorBoard(Tracker):
         resumed = _resumed_at(folder)
         self.writer = SummaryWriter(
             str(folder / "tensorboard"),
-            # TensorBoard hides earlier events from this step on. Those of the checkpoint itself are not logged again.
+            # TensorBoard hides earlier events from this step onwards. The checkpoint's own events stay, because the
+            # resumed run does not log them again.
             purge_step=None if resumed is None else resumed + 1,
             flush_secs=flush_seconds,
         )
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Every number of a record under ``event/key``; a score under ``score/metric/weights``."""
+        """Log every number in a record under ``event/key``, and a score under ``score/metric/weights``."""
         for tag, value in tagged(record):
             self.writer.add_scalar(tag, value, record.get("images", 0))
 
     def picture(self, images: int, path: Path) -> None:
-        """The sample grid, as an image."""
+        """Log the sample grid as an image."""
         import numpy as np
         from PIL import Image
 
@@ -60,12 +61,12 @@ class TensorBoard(Tracker):
         self.writer.add_image("samples", pixels, images, dataformats="HWC")
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Write whatever is still pending."""
         self.writer.close()
 
 
 def _resumed_at(folder: Path) -> int | None:
-    """After how many images a run was last resumed; None for one that never was."""
+    """The number of images after which a run was last resumed; None if it never was."""
     with suppress(OSError):
         for line in reversed((folder / "events.jsonl").read_bytes().splitlines()):
             with suppress(ValueError, RecursionError):  # a line that a crash cut short
@@ -80,7 +81,7 @@ def _resumed_at(folder: Path) -> int | None:
 
 
 def tagged(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers in a record by ``event/key``; of a score, its value by ``score/metric/weights``."""
+    """The numbers in a record by ``event/key``; for a score, its value by ``score/metric/weights``."""
     event = record.get("event", "log")
     if {"metric", "value"} <= record.keys():
         yield f"{event}/{record['metric']}/{record.get('weights', 'all')}", record["value"]
@@ -89,7 +90,7 @@ def tagged(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def numbers(prefix: str, record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """The numbers in a record and the records inside it, each with its path: ``train/losses/generator``."""
+    """The numbers in a record and in its nested records, each with its path, such as ``train/losses/generator``."""
     for key, value in record.items():
         if isinstance(value, Mapping):
             yield from numbers(f"{prefix}/{key}", value)

@@ -1,10 +1,10 @@
 """Sends a run's numbers and sample grids to Weights & Biases (a recipe's ``trackers: [wandb]``).
 
-``{name: wandb, mode: offline}`` writes into ``wandb/`` inside the run folder without a network; ``wandb sync`` sends it
-later. ``{name: wandb, library: trackio}`` speaks to trackio instead, which has the same interface and keeps everything
-on this machine. The step is the number of real images shown, so that runs of different batch sizes share an axis. A
-resumed run goes on in the same place. The recipe is sent as the configuration; code, git repositories and what the
-terminal shows are not.
+``{name: wandb, mode: offline}`` writes into ``wandb/`` inside the run folder, without a network; ``wandb sync`` uploads
+it later. ``{name: wandb, library: trackio}`` uses trackio instead, which has the same interface and keeps everything on
+this machine. The step is the number of real images shown, so that runs with different batch sizes share an axis. A
+resumed run continues the same W&B run. The recipe is sent as the configuration; code, git state and terminal output
+are not sent.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class WeightsAndBiases(Tracker):
 
     Args:
         folder: The run folder.
-        project: Where runs are gathered.
-        entity: The user or team; the account's default where None. For wandb.
-        mode: ``online`` needs ``wandb login``; None is what ``WANDB_MODE`` says, or online. For wandb.
+        project: The project that runs are grouped under.
+        entity: The user or team; None means the account's default. Only for wandb.
+        mode: ``online`` needs ``wandb login``; None means the value of ``WANDB_MODE``, or online. Only for wandb.
         library: ``wandb`` or ``trackio``.
 
     Raises:
-        GanzooError: The library is not installed, or does not start: no account, no network.
+        GanzooError: The library is not installed, or it does not start, e.g. without an account or a network.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class WeightsAndBiases(Tracker):
             )
             given |= {"entity": entity, "mode": mode, "dir": str(folder), "id": _identity(folder), "settings": quiet}
         else:
-            # trackio knows runs by their names alone: two folders of one name would become one run.
+            # trackio identifies runs by name alone: two folders with the same name would become one run.
             identity = _identity(folder)
             name = f"{given['name']}-{identity}" if identity else given["name"]
             given |= {"name": name, "auto_log_gpu": False, "embed": False}
         try:
             self.run = self.client.init(**given)
-        except Exception as error:  # its errors have no base class that all versions share
+        except Exception as error:  # wandb's errors have no base class common to all its versions
             reason = " ".join(str(error).split()).rstrip(".")[:200] or type(error).__name__
             raise GanzooError(
                 f"The tracker 'wandb' did not start: {reason}.",
@@ -88,25 +88,25 @@ class WeightsAndBiases(Tracker):
             self.run.define_metric("*", step_metric="images")
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Every number of a record under ``event/key``; a score under ``score/metric/weights``."""
+        """Log every number in a record under ``event/key``, and a score under ``score/metric/weights``."""
         self._send(record.get("images", 0), dict(tagged(record)))
 
     def picture(self, images: int, path: Path) -> None:
-        """The sample grid, as an image."""
+        """Log the sample grid as an image."""
         self._send(images, {"samples": self.client.Image(str(path), caption=f"{images:,} images")})
 
     def close(self) -> None:
-        """Waits until everything is written or sent."""
+        """Wait until everything is written or sent."""
         self.run.finish()
 
     def _send(self, images: int, values: Mapping[str, Any]) -> None:
         if values:
-            # Not as a step: wandb drops steps below the last one, which a resumed run logs again.
+            # Not as wandb's step: it drops steps below the last one, and a resumed run logs some of those again.
             self.run.log({"images": images, **values})
 
 
 def _identity(folder: Path) -> str | None:
-    """The same for a run and for its resumption, wherever its folder was moved to."""
+    """An identifier that stays the same when a run is resumed, even if its folder was moved."""
     with suppress(OSError, ValueError):
         info = json.loads((folder / "run.json").read_bytes())
         said = json.dumps([info.get(key) for key in ("recipe", "seed", "started")])

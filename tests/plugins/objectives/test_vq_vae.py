@@ -260,5 +260,5 @@ def test_each_phase_reaches_its_own_networks(index: int, learners: set[str]) -> 
 
 @pytest.mark.parametrize("prior", [UniformPrior(dim=7), CodesPrior(dim=4, categorical=(2,), continuous=0)], ids=str)
 def test_a_prior_that_does_not_fit_is_refused_in_a_sentence(prior: UniformPrior | CodesPrior) -> None:
-    with pytest.raises(GanzooError, match=r"multiple of 2 numbers.*prior: {name: uniform, dim: 32}"):
+    with pytest.raises(GanzooError, match=r"multiple of 2, but.*prior: {name: uniform, dim: 32}"):
         VQVAE(code_width=2).bind(replace(SPEC, prior=prior), {"generator": nn.Identity()})

@@ -103,7 +103,7 @@ def test_an_unconditional_recipe_is_refused() -> None:
 
 @pytest.mark.parametrize("discriminator", [Discriminator(SPEC), cdcgan.Discriminator(SPEC, width=2)])
 def test_a_discriminator_whose_features_have_the_label_is_refused(discriminator) -> None:
-    with pytest.raises(GanzooError, match="asks the discriminator's features for the class"):
+    with pytest.raises(GanzooError, match="predicts the class from the discriminator's features"):
         AuxiliaryClassifier().bind(SPEC, {"discriminator": discriminator})
     AuxiliaryClassifier().bind(SPEC, {"discriminator": Discriminator(SPEC, conditioning="projection")})
 
