@@ -506,11 +506,11 @@ def test_neither_features_nor_scores_outlive_the_code_of_a_plugin_s_extractor(
         (
             "accuracy",
             torch.full((30,), 4),
-            "from 0 to 3 for each of the 30 images, and these are 30 from 4 to 4",
+            "from 0 to 3 for each of the 30 images, but got 30 from 4 to 4",
         ),
         ("accuracy", torch.full((30,), -1), "from -1 to -1"),
         ("accuracy", torch.zeros(29, dtype=torch.int64), "are 29 from 0 to 0"),
-        ("fid-infinity", None, "'fid-infinity@tiny' takes at least 50 images, and there are 30"),
+        ("fid-infinity", None, "'fid-infinity@tiny' needs at least 50 images, but there are only 30"),
     ],
 )
 def test_metrics_that_lack_something_are_refused(toy_zoo, noise, metric, labels, sentence):
@@ -532,7 +532,7 @@ def test_a_score_that_never_varies_has_no_interval(toy_zoo, noise):
 
 def test_one_real_image_is_refused_at_once(toy_zoo, noise):
     one = ImageDataset("one", "test", noise(1, top=200))
-    with pytest.raises(GanzooError, match=r"'one' \(test\) has 1 image to compare with"):
+    with pytest.raises(GanzooError, match=r"'one' \(test\) has only 1 image to compare with"):
         Evaluator(["fid@tiny"], one, {}, None, toy_zoo, CPU, anyway=True)
 
 
@@ -734,12 +734,12 @@ def test_a_dataset_in_hand_is_the_reference_and_its_halves_make_the_floor(toy_zo
 def test_a_reference_whose_halves_are_too_few_for_real_vs_real_is_refused(toy_zoo, noise):
     few = ImageDataset("few", "test", noise(11, top=200))
     evaluator = Evaluator(["precision@tiny"], few, {}, None, toy_zoo, CPU, anyway=True)
-    sentence = r"Real vs real of 'precision@tiny' takes at least 6 images on each side, and there are 5 and 6\."
+    sentence = r"Real vs real of 'precision@tiny' needs at least 6 images on each side, but there are 5 and 6\."
     with pytest.raises(GanzooError, match=sentence):
         evaluator.score(noise(50))
     for metric in ("fid", "kid"):
         fewest = Evaluator([f"{metric}@tiny"], few.rows(torch.arange(3)), {}, None, toy_zoo, CPU, anyway=True)
-        with pytest.raises(GanzooError, match="at least 2 images on each side, and there are 1 and 2"):
+        with pytest.raises(GanzooError, match="at least 2 images on each side, but there are 1 and 2"):
             fewest.score(noise(50))
 
 
