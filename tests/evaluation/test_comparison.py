@@ -63,7 +63,7 @@ def test_of_the_options_of_a_dataset_those_that_differ_are_told():
 
 
 def test_nothing_in_common_is_told():
-    sentence = "elsewhere has none of these scores. Score it first, with `ganzoo eval`."
+    sentence = "elsewhere has none of these scores. Score it first with `ganzoo eval`."
     assert said([record(), record("is@tiny")], [record("kid@tiny")]) == sentence
 
 
@@ -76,7 +76,7 @@ def test_scores_of_another_dataset_are_told_as_such():
         "elsewhere was scored on grid and ring, but this is scored on mnist: scores of different datasets cannot be "
         "compared. Name a run on the same dataset."
     )
-    sentence = "elsewhere has none of these scores. Score it first, with `ganzoo eval`."
+    sentence = "elsewhere has none of these scores. Score it first with `ganzoo eval`."
     assert said([on("mnist", "fid@mnist-cnn")], [on("mnist", "fid@mnist-ae"), on("ring", "modes@ring")]) == sentence
 
 

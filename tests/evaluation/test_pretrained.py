@@ -251,7 +251,7 @@ def test_dinov2_comes_from_torch_hubs_cache(dinov2_code, torch_cache, noise, tmp
     elsewhere.write_bytes(weights.read_bytes())
     with (
         pretrained.allow_code(),
-        pytest.raises(GanzooError, match=r"read from torch's cache alone.*dinov2_vits14_pretrain\.pth"),
+        pytest.raises(GanzooError, match=r"read only from torch's cache.*dinov2_vits14_pretrain\.pth"),
     ):
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28), elsewhere)
 

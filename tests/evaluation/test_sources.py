@@ -82,7 +82,7 @@ def test_a_black_border_is_cut_off_where_the_user_says_so():
     assert torch.equal(pictures.images, images)
     assert pictures.labels.tolist() == [0, 1, 2, 3, 4]
     assert pictures.notes[-1] == "A black border was cut off, leaving 4x6 grey."
-    with pytest.raises(GanzooError, match="8x10 grey, but the dataset's are 4x6 grey, and the border is black .* Cut it off with --crop"):
+    with pytest.raises(GanzooError, match="4x6 grey, and the border is black .* Cut it off with --crop"):
         Pictures(padded).fitted((1, 4, 6))
 
 
