@@ -282,7 +282,7 @@ class Recall(_Neighbours):
 
 
 class Density(_Neighbours):
-    """Number of real neighbourhoods that hold a sample, relative to the expected number (Naeem et al. 2020)."""
+    """Number of real neighbourhoods around a sample, relative to the expected number (Naeem et al. 2020)."""
 
     range = "0 and up, about 1 for real images"
     neighbours = NEIGHBOURS

@@ -381,7 +381,7 @@ def test_labels_of_a_file_are_what_accuracy_is_measured_by(app, mnist_test, tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--extractor-weights", "a.pth"], "'mnist-ae' brings its own weights, so it does not take a.pth"),
+        (["--extractor-weights", "a.pth"], "'mnist-ae' has its own weights, so it does not accept a.pth"),
         (["--out", "nowhere/a.jsonl"], "cannot be written to nowhere/a.jsonl"),
         (["--against", "a.jsonl"], "scores in a.jsonl cannot be read"),
     ],

@@ -154,7 +154,7 @@ def test_a_metric_asked_for_twice_is_measured_once(toy_zoo, noise):
     [
         (torch.zeros(5, 1, 8, 8), "float32"),
         (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\)"),
-        (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), "takes 8x8 grey images, but these are 9x8 grey"),
+        (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), "accepts 8x8 grey images, but these are 9x8 grey"),
         (torch.zeros(5, 3, 8, 8, dtype=torch.uint8), "these are 8x8 RGB"),
         (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "Too few images to score: 1"),
     ],
@@ -183,7 +183,7 @@ def test_a_dataset_of_another_shape_is_refused_before_training(toy_zoo):
         small = toy_zoo.datasets.get("toy").create(split, None)
         return type(small)("large", split, small.images.repeat(1, 1, 2, 2))
 
-    with pytest.raises(GanzooError, match="takes 8x8 grey images, but these are 16x16 grey"):
+    with pytest.raises(GanzooError, match="accepts 8x8 grey images, but these are 16x16 grey"):
         Evaluator(["fid@tiny"], Entry("dataset", "large", large, "x", None, "tests", "0"), {}, None, toy_zoo, CPU)
 
 
@@ -745,7 +745,7 @@ def test_a_reference_whose_halves_are_too_few_for_real_vs_real_is_refused(toy_zo
 
 def test_a_metric_of_ours_that_gives_no_number_blames_no_plugin(toy_zoo):
     (request,) = evaluator_of(toy_zoo).requests
-    with pytest.raises(GanzooError, match=r"'fid@tiny' gave nan\. These images are too few for it") as raised:
+    with pytest.raises(GanzooError, match=r"'fid@tiny' gave nan\. There are too few images for it") as raised:
         reference.finite(request, float("nan"))
     assert "plugin" not in str(raised.value)
 

@@ -151,7 +151,7 @@ def test_a_weights_file_that_is_not_there_is_refused_with_where_it_is_published(
 
 
 def test_extractors_with_weights_of_their_own_take_no_file(toy_zoo, tmp_path):
-    with pytest.raises(GanzooError, match="'tiny' brings its own weights.*inception-v3-compat, dinov2-vit-s-14"):
+    with pytest.raises(GanzooError, match="'tiny' has its own weights.*inception-v3-compat, dinov2-vit-s-14"):
         find_extractor("tiny", toy_zoo, (1, 8, 8), tmp_path / "a.pth")
 
 
