@@ -188,7 +188,7 @@ def _halved(tensor: Tensor) -> Tensor:
 
 
 def _command(recipe: Recipe, zoo: Zoo) -> str:
-    """The command that trains these weights again: from the registered recipe and changes, or from the card's recipe."""
+    """The command that trains these weights again: from the registered recipe or from the card's recipe."""
     seed = ("--seed", str(recipe.train.seed))
     if recipe.name in zoo.recipes:
         changed = [
