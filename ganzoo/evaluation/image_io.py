@@ -42,7 +42,7 @@ class Pictures:
     notes: tuple[str, ...] = ()
 
     def noted(self, sentence: str, images: Tensor, labels: Tensor | None) -> Pictures:
-        """New images in place of these, with one more note."""
+        """A copy with other images and labels, and one more note."""
         return Pictures(images, labels, (*self.notes, sentence))
 
     def fitted(self, shape: tuple[int, ...], *, crop: bool = False) -> Pictures:

@@ -226,7 +226,7 @@ def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = Non
                 f"The extractor '{name}' has its own weights, so it does not accept {weights}.",
                 f"These accept a file: {', '.join(FOREIGN_EXTRACTORS)}.",
             )
-        # Layers draw initial weights before theirs are loaded; this must not shift a training run's random numbers.
+        # Layers draw random weights before the trained ones are loaded; this must not shift a run's random numbers.
         with torch.random.fork_rng(devices=[]):
             extractor = zoo.extractors.get(name).create()
     elif name in FOREIGN_EXTRACTORS:

@@ -55,7 +55,7 @@ Which = Literal["last", "best"]
 
 @dataclass(frozen=True)
 class Reader:
-    """What opened run folders may read; a folder may come from a stranger.
+    """What opened run folders may read, because a folder may come from a stranger.
 
     Attributes:
         data_dir: Where dataset files are; it replaces the folder that the run recorded.
