@@ -254,7 +254,7 @@ def _download_dinov2(name: str, where: Path) -> None:
     except (URLError, OSError, BadZipFile) as error:
         raise GanzooError(
             f"The code of '{name}' could not be downloaded ({error}).",
-            f"Unpack {DINOV2_URL} to {where}.",
+            f"Unpack {DINOV2_URL} and move the folder in it to {where}.",
         ) from error
 
 

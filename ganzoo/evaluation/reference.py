@@ -271,10 +271,10 @@ class ReferenceData:
         Args:
             request: Decides the extractor, and whether the images must be ones that nothing was trained on.
             n: How many.
-            number: The number of the set, from 0; sets are disjoint.
+            number: The number of the set, from 0; sets are disjoint. Only the first may have fewer than ``n``.
 
         Returns:
-            The inputs of the metric, and the images; None if there are not enough images for this set.
+            The inputs of the metric, and the images; None if there are not enough images for a later set.
         """
         key = request.extractor, request.metric.held_out, n, number
         if key not in self._draws:

@@ -509,7 +509,7 @@ def test_neither_features_nor_scores_outlive_the_code_of_a_plugin_s_extractor(
             "from 0 to 3 for each of the 30 images, but got 30 from 4 to 4",
         ),
         ("accuracy", torch.full((30,), -1), "from -1 to -1"),
-        ("accuracy", torch.zeros(29, dtype=torch.int64), "are 29 from 0 to 0"),
+        ("accuracy", torch.zeros(29, dtype=torch.int64), "got 29 from 0 to 0"),
         ("fid-infinity", None, "'fid-infinity@tiny' needs at least 50 images, but there are only 30"),
     ],
 )

@@ -239,7 +239,7 @@ def dinov2_code(torch_cache, monkeypatch):
 
 def test_dinov2_comes_from_torch_hubs_cache(dinov2_code, torch_cache, noise, tmp_path):
     weights = torch_cache / "dinov2_vits14_pretrain.pth"
-    with pytest.raises(GanzooError, match="runs code that is not ganzoo's.*--allow-code"):
+    with pytest.raises(GanzooError, match="runs code that is not part of ganzoo.*--allow-code"):
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
     with pretrained.allow_code():
         extractor = find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
@@ -302,7 +302,7 @@ def test_the_code_is_downloaded_once_and_checked(dinov2_code, monkeypatch, tmp_p
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
         shutil.rmtree(dinov2_code)
         with pytest.raises(
-            GanzooError, match="code of 'dinov2-vit-s-14' could not be downloaded.*Put what file:.* at "
+            GanzooError, match="code of 'dinov2-vit-s-14' could not be downloaded.*Unpack file:.* and move the folder in it to "
         ):
             find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
     assert [path.name for path in dinov2_code.parent.iterdir()] == ["checkpoints"]
