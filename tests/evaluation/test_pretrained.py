@@ -302,7 +302,8 @@ def test_the_code_is_downloaded_once_and_checked(dinov2_code, monkeypatch, tmp_p
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
         shutil.rmtree(dinov2_code)
         with pytest.raises(
-            GanzooError, match="code of 'dinov2-vit-s-14' could not be downloaded.*Unpack file:.* and move the folder in it to "
+            GanzooError,
+            match="code of 'dinov2-vit-s-14' could not be downloaded.*Unpack file:.* and move the folder in it to ",
         ):
             find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
     assert [path.name for path in dinov2_code.parent.iterdir()] == ["checkpoints"]
