@@ -84,7 +84,7 @@ def test_a_run_on_given_images_resumes_with_them(tmp_path):
 @pytest.mark.parametrize(
     ("samples", "count", "metric", "sentence"),
     [
-        (5, 0, "precision@mnist-cnn", "'precision@mnist-cnn' takes at least 6 images, and there are 5"),
+        (5, 0, "precision@mnist-cnn", "'precision@mnist-cnn' needs at least 6 images, but there are only 5"),
         (50, 1, "memorisation@mnist-cnn", "1 nearest neighbour cannot be found among 0 other images"),
     ],
 )
@@ -209,10 +209,10 @@ def test_a_run_is_resumed_with_its_own_recipe_alone(tmp_path):
         ganzoo.train(recipe, out=tmp_path / "run", on_step=stop)
     other = ganzoo.recipe("vanilla-ring", train={**QUICK, "batch_size": 8})
     for wrong in ("vanilla-grid", Path("mine.yaml"), ganzoo.recipe("vanilla-grid")):
-        with pytest.raises(GanzooError, match="is of the recipe 'vanilla-ring', not '"):
+        with pytest.raises(GanzooError, match="belongs to the recipe 'vanilla-ring', not '"):
             ganzoo.train(wrong, resume_from=tmp_path / "run")
     for wrong in (other, ganzoo.recipe("vanilla-ring", train={**QUICK, "seed": 1})):
-        with pytest.raises(GanzooError, match="was started with other settings. Give the name 'vanilla-ring'"):
+        with pytest.raises(GanzooError, match="was started with other settings. Pass the name 'vanilla-ring'"):
             ganzoo.train(wrong, resume_from=tmp_path / "run")
     for more in ({"out": tmp_path / "run"}, {"anyway": True}, {"dataset": "grid"}):
         with pytest.raises(GanzooError, match="A resumed run keeps its folder, its dataset"):

@@ -1,1 +1,1 @@
-"""Evaluation: drawing samples, and scoring them under a stated protocol."""
+"""Evaluation: draw samples, and score them under a stated protocol."""

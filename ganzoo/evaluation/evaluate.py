@@ -1,4 +1,4 @@
-"""``ganzoo.evaluate``: scores any images, whatever generated them."""
+"""``ganzoo.evaluate``: score any images, whatever generated them."""
 
 from __future__ import annotations
 
@@ -53,36 +53,36 @@ def evaluate(
     """Score images against real ones.
 
     Args:
-        images: uint8, as a tensor or array (n, c, h, w), (n, h, w) or (n, h, w, c), c being 1 or 3; or what
-            ``read_pictures`` gave. Points and other samples come as their dataset stores them.
-        metrics: ``<metric>@<extractor>`` each; ``all@<extractor>`` is every metric that applies. The dataset's headline
-            by default. A single one may be given as text.
-        dataset: What they are compared with: the name of a registered dataset, or real images as ``ganzoo.train`` takes
-            them: a tensor, a pair of it and labels, or a dataset of torch's. Where only those images are known, one
-            half of them scored against the other is real vs real.
-        labels: The class that each image was meant to be, (n,), in place of those that came with the images; None
-            leaves those.
-        split: Of a registered dataset: ``test``, ``train``, or ``validation`` for images set apart from the training
-            images. Another part of it makes real vs real.
-        validation: How many images are set apart, where ``split`` is ``validation``.
-        anyway: Score in extractors that were fitted to another dataset too, which marks the scores for good.
-        device: Where features are computed; a GPU where there is one by default.
-        data_dir: Where dataset files are kept.
-        sample_seed: What the images were drawn with, for the protocol.
-        interval: Whether scores get a 95% interval, which takes a second or two, in Inception's features minutes.
+        images: A uint8 tensor or array of shape (n, c, h, w), (n, h, w) or (n, h, w, c), with c 1 or 3; or what
+            ``read_pictures`` returned. Points and other samples must have the form that their dataset stores.
+        metrics: Names of the form ``<metric>@<extractor>``; ``all@<extractor>`` means every metric that applies. The
+            dataset's headline metrics by default. A single name may be given as a string.
+        dataset: What to compare the images with: the name of a registered dataset, or real images in any form that
+            ``ganzoo.train`` accepts: a tensor, a pair of images and labels, or a torch dataset. If only those images
+            are known, real vs real scores one half of them against the other.
+        labels: The class that each image was meant to be, (n,), which replaces any labels that came with the images;
+            None keeps those.
+        split: The part of a registered dataset to compare with: ``test``, ``train``, or ``validation`` for images set
+            apart from the training images. Real vs real uses another part.
+        validation: How many images are set apart, if ``split`` is ``validation``.
+        anyway: Also score with extractors that were fitted to another dataset; this marks the scores permanently.
+        device: The device to compute features on; by default a GPU if there is one.
+        data_dir: Where dataset files are.
+        sample_seed: The seed that the images were drawn with, for the protocol.
+        interval: Whether to compute 95% intervals, which takes a second or two, or minutes in Inception's features.
         crop: Whether a border that is black in all images may be cut off.
-        extractor_weights: The file of a downloaded extractor's weights.
-        allow_code: Whether an extractor may run code that is downloaded: DINOv2's is.
+        extractor_weights: The weights file of an extractor whose weights are otherwise downloaded.
+        allow_code: Whether an extractor may run downloaded code, as DINOv2 does.
         zoo: Where names are looked up; the installed plugins by default.
-        note: Called with a sentence for each thing that was done to the images.
-        check: Called with the names and protocols of the scores before they are computed; may raise.
+        note: Called with a sentence about each thing that was done to the images.
+        check: Called with the names and protocols of the scores before they are computed; it may raise.
 
     Returns:
-        A score for each metric, with what real images score and the protocol it was measured under.
+        A score for each metric, with the score of real images and the protocol that it was measured under.
 
     Raises:
-        GanzooError: A name is unknown, the images do not fit the dataset, an extractor or a metric, or no extractor was
-            fitted to the dataset.
+        GanzooError: A name is unknown; the images do not fit the dataset, an extractor or a metric; or the extractor
+            was fitted to another dataset.
     """
     zoo = zoo or load_zoo()
     metrics = (metrics,) if isinstance(metrics, str) else metrics

@@ -1,4 +1,4 @@
-"""Scores sets of images under a stated protocol."""
+"""Score sets of images under a stated protocol."""
 
 from __future__ import annotations
 
@@ -41,31 +41,32 @@ if TYPE_CHECKING:
 
 
 class Evaluator:
-    """Holds the extractors and what real images look like to them; built once, used for many sets of images.
+    """The extractors and their features of real images; built once and used for many sets of images.
 
     Args:
-        metrics: ``<metric>@<extractor>`` each; ``all@<extractor>`` is every metric that applies.
-        dataset: Where real images come from: a registered dataset, or the reference itself.
-        options: The recipe's options for a registered one.
+        metrics: Names of the form ``<metric>@<extractor>``; ``all@<extractor>`` means every metric that applies.
+        dataset: Where real images come from: a registered dataset, or the real images themselves.
+        options: The recipe's options for a registered dataset.
         data_dir: Where the user keeps dataset files, or None.
         zoo: Where metrics and extractors are looked up.
-        device: Where features are computed.
-        split: The reference; another part of the dataset makes real vs real.
+        device: The device to compute features on.
+        split: The part of the dataset that is the reference; real vs real uses another part.
         validation: How many training images are set apart for validation.
-        count: How many of the others were trained on; 0 is all.
-        anyway: Score in extractors that were fitted to another dataset too; the protocol says so for good.
-        extractor_weights: The file of a downloaded extractor's weights; None is where torch-fidelity keeps it.
-        reference: Whether real images are loaded. A process that only computes features for the main one needs none.
-        objective: What is trained, with its ``spec``, where metrics of the trained model itself are asked for.
-        extractors: Those that were found before, which may be large, by name; others are found on first use.
+        count: How many of the other training images were trained on; 0 means all.
+        anyway: Also score with extractors that were fitted to another dataset; the protocol records this permanently.
+        extractor_weights: The weights file of a downloaded extractor; None means the one in torch-fidelity's cache.
+        reference: Whether to load real images. A process that only computes features for the main process needs none.
+        objective: The objective that is trained, with its ``spec``; required by metrics of the trained model itself.
+        extractors: Extractors that are already loaded, by name, because they may be large; others are loaded on first
+            use.
 
     Attributes:
-        requests: What is measured, in order.
-        extractors: By name, on ``device``, in evaluation mode; found on first use.
+        requests: The metrics to compute, in order.
+        extractors: By name, on ``device``, in evaluation mode; loaded on first use.
 
     Raises:
-        GanzooError: A name is unknown, an extractor takes other images than the dataset has, was fitted to another
-            dataset, or cannot give what a metric needs.
+        GanzooError: A name is unknown; or an extractor does not accept the dataset's images, was fitted to another
+            dataset, or cannot compute what a metric needs.
     """
 
     def __init__(
@@ -114,48 +115,48 @@ class Evaluator:
                 name = min(self._out_of_domain)
                 raise GanzooError(
                     f"The extractor '{name}' was fitted to {' and '.join(extractors[name].domains)}, not to "
-                    f"'{real.domain}': what it says of such images means little.",
-                    f"{how_to_score(real.domain, zoo)} To score all the same, give --anyway (in Python anyway=True, in "
-                    "a recipe evaluate.anyway: true), which marks the scores for good.",
+                    f"'{real.domain}': its features mean little for such images.",
+                    f"{how_to_score(real.domain, zoo)} To use it anyway, add --anyway (in Python anyway=True, in a "
+                    "recipe evaluate.anyway: true), which marks the scores permanently.",
                 )
             self._validation = validation if real.split == "validation" else 0
             code = {name: code_of(name, zoo) for name in self._names}
             if len(real) < 2:
                 sentence = (
-                    f"'{real.name}' ({real.split}) has {len(real)} image to compare with; scores take at least two."
+                    f"'{real.name}' ({real.split}) has only {len(real)} image to compare with; scores need at least 2."
                 )
-                raise GanzooError(sentence, "Give more real images.")
+                raise GanzooError(sentence, "Provide more real images.")
             self._reference = ReferenceData(real, options, part, extractors, device, code)
             self.requests = [request for request in self.requests if self._applies(request)]
 
     def prepare(self) -> None:
-        """Compute real images' features and their Gaussians now. Radii and real vs real wait for the first score."""
+        """Compute the real images' features and Gaussians now, but radii and real vs real only for the first score."""
         for name in dict.fromkeys(one.extractor for one in self.requests if one.extractor and not one.metric.alone):
             _ = self.reference.real(name).features.statistics
 
     @property
     def reference(self) -> ReferenceData:
-        """Real images, which a process that only computes features does not have."""
+        """The real images; a process that only computes features has none."""
         assert self._reference is not None, "this evaluator was built with reference=False"
         return self._reference
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the images it scores, (channels, height, width)."""
+        """The shape of the images that it scores, (channels, height, width)."""
         return self.reference.dataset.shape
 
     def features(self, images: Tensor, processes: Processes | None = None) -> dict[str, Features]:
-        """What each extractor sees in a set of images: the first half of ``score``.
+        """Each extractor's features of a set of images: the first half of ``score``.
 
-        Where several processes evaluate together, all of them call it with the same images at the same point; each
-        computes its share, and the result is equal to that of a single process.
+        If several processes evaluate together, all of them call this with the same images at the same point; each
+        computes its share, and the result equals that of a single process.
 
         Args:
             images: In their modality's stored form (n, *shape), on the CPU.
-            processes: Who takes part; this process alone where None.
+            processes: The processes that take part; None means this process alone.
 
         Returns:
-            By the extractors' names, in the order of the images, in every process.
+            Features by extractor name, in the order of the images, in every process.
         """
         order = canonical_order(images)
         extractors = self._extractors_for(tuple(images.shape[1:]))
@@ -175,33 +176,34 @@ class Evaluator:
         interval: bool = True,
         model: TrainedModel | None = None,
     ) -> list[Score]:
-        """Every metric of a set of images, and of the model that drew them. The images' order does not matter.
+        """Compute every metric of a set of images, in any order, and of the model that drew them.
 
         Args:
             images: In their modality's stored form (n, *shape), n at least 2.
-            features: What ``features`` gave for them; computed here where None.
-            requests: Some of ``requests``; all where None.
-            sample_seed: What they were drawn with, for the protocol; None where that is unknown.
-            weights: ``ema`` or ``raw``, for the protocol; None where that is unknown.
-            labels: int64 (n,), the classes that were asked for; None where none were.
-            interval: Whether metrics that have an interval compute it, which takes a second or two for a Fréchet
-                distance in our extractors, and minutes in the 2048 features of Inception.
-            model: What was trained, with ``weights``, for the metrics of the model itself.
+            features: What ``features`` returned for them; computed here if None.
+            requests: A subset of ``self.requests``; None means all of them.
+            sample_seed: The seed that the images were drawn with, for the protocol; None if unknown.
+            weights: ``ema`` or ``raw``, for the protocol; None if unknown.
+            labels: int64 (n,), the requested classes; None if there were none.
+            interval: Whether metrics that have an interval compute it. For a Fréchet distance this takes a second or
+                two in our extractors, and minutes in Inception's 2048 features.
+            model: The trained model, with ``weights``, for metrics of the model itself.
 
         Raises:
-            GanzooError: The images are too few or of the wrong type or shape, or lack the labels that a metric needs.
+            GanzooError: There are too few images, they have the wrong type or shape, or a metric needs labels that they
+                lack.
         """
         chosen = self.requests if requests is None else requests
         self._refuse_unfit(images, labels, chosen)
         seen = self.features(images) if features is None else features
-        # What is drawn at random inside a metric must not depend on the order of the samples.
+        # A metric's random choices must not depend on the order of the samples.
         order = canonical_order(images)
         labels = None if labels is None else labels[order]
         inputs = {name: self._inputs(name, len(images), seen[name][order], labels, model) for name in self._names}
         inputs[""] = self._inputs("", len(images), None, labels, model)
         scores = []
         for request in chosen:
-            # One of `all`, or it would have been refused.
+            # The metric came from `all`: one requested by name would have been refused.
             if (request.metric.needs_labels and labels is None) or self._too_few(request, len(images)):
                 continue
             given = inputs[request.extractor]
@@ -211,7 +213,7 @@ class Evaluator:
                 ends = request.metric.interval(given, value) if interval else None
                 ends = None if ends is None else (finite(request, ends[0]), finite(request, ends[1]))
                 if ends is not None and math.isclose(*ends, rel_tol=1e-12):
-                    ends = None  # it would promise certainty
+                    ends = None  # it would suggest certainty
                 floor = sd = None
                 if not isinstance(request.metric, ModelMetric):
                     floor = self.reference.real_vs_real(request, given.n)
@@ -222,7 +224,7 @@ class Evaluator:
     def protocol(
         self, request: MetricRequest, n: int, sample_seed: int | None = None, weights: str | None = None
     ) -> dict[str, Any]:
-        """The protocol that the score of ``n`` images will have, without computing it.
+        """The protocol that the score of ``n`` images will have; the score is not computed.
 
         Args:
             request: One of ``requests``.
@@ -234,7 +236,7 @@ class Evaluator:
         of_model, code = isinstance(request.metric, ModelMetric), self.reference.code.get(request.extractor, {})
         return {
             "metric": request.entry.name,
-            # A plugin's metric is another one in another version of its package.
+            # A plugin's metric may change with the version of its package.
             **({} if request.is_ours else {"plugin": request.entry.distribution}),
             **({} if extractor is None else {"extractor": request.extractor, "extractor_digest": extractor.digest}),
             # Features of a plugin's extractor depend on its code too.
@@ -267,7 +269,7 @@ class Evaluator:
         def given() -> Features:
             if seen is None:
                 raise GanzooError(
-                    "The settings of a metric cannot depend on the samples.", "Use n, real, training_set."
+                    "The settings of a metric cannot depend on the samples.", "Use only n, real and training_set."
                 )
             return seen
 
@@ -275,7 +277,7 @@ class Evaluator:
         return MetricInputs(n, given, labels, real, train, self.device, model, real.see if extractor else None)
 
     def _extractors_for(self, shape: tuple[int, ...]) -> dict[str, Extractor]:
-        """Every extractor, found on first use."""
+        """All extractors, loaded on first use."""
         for name in self._names:
             if name in self.extractors:
                 refuse_other_shape(name, self.extractors[name], shape)
@@ -285,7 +287,7 @@ class Evaluator:
         return self.extractors
 
     def _applies(self, request: MetricRequest) -> bool:
-        """Whether a metric can be computed; one that was asked for by name has to be."""
+        """Whether a metric can be computed; if it was requested by name and cannot, this raises."""
         if isinstance(request.metric, ModelMetric):
             obstacle = request.metric.obstacle_in_model(self._objective, self.reference.dataset)
         else:
@@ -301,11 +303,11 @@ class Evaluator:
         if images.dtype != modality.stored or images.dim() != 1 + len(modality.shape):
             raise GanzooError(
                 f"Images of type {_plain(images.dtype)} and shape {tuple(images.shape)} cannot be scored.",
-                f"Give {_plain(modality.stored)} (n, {', '.join(map(str, modality.shape))}), as the dataset's are.",
+                f"Give {_plain(modality.stored)} (n, {', '.join(map(str, modality.shape))}), like the dataset's.",
             )
         n = len(images)
         if n < 2:
-            raise GanzooError(f"Too few images to score: {n}.", "A distribution takes at least two.")
+            raise GanzooError(f"Too few images to score: {n}.", "Scores need at least two.")
         self._extractors_for(tuple(images.shape[1:]))
         self.refuse_too_few(n, requests)
         for request in requests:
@@ -313,22 +315,22 @@ class Evaluator:
                 continue
             if labels is None:
                 raise GanzooError(
-                    f"'{request.name}' needs to know which class each image was meant to be, and these have no labels.",
-                    "Score a conditional run or an .npz with `labels`, or leave it out.",
+                    f"'{request.name}' needs to know which class each image was meant to be, but these have no labels.",
+                    "Score a conditional run or an .npz file with `labels`, or leave this metric out.",
                 )
             classes = self.extractors[request.extractor].classes
             if labels.shape != (n,) or labels.min() < 0 or labels.max() >= classes:
                 raise GanzooError(
-                    f"'{request.name}' takes one label from 0 to {classes - 1} for each of the {n} images, and these "
-                    f"are {len(labels)} from {labels.min()} to {labels.max()}.",
+                    f"'{request.name}' needs one label from 0 to {classes - 1} for each of the {n} images, but got "
+                    f"{len(labels)} from {labels.min()} to {labels.max()}.",
                     "Give the class that each image was meant to be.",
                 )
 
     def refuse_too_few(self, n: int, requests: Sequence[MetricRequest] | None = None) -> None:
-        """Check that ``n`` samples, and the real images, are enough for every metric that was asked for by name.
+        """Check that ``n`` samples, and the real images, are enough for every metric that was requested by name.
 
         Raises:
-            GanzooError: They are too few for one.
+            GanzooError: They are too few for one of them.
         """
         for request in self.requests if requests is None else requests:
             if request.by_name and (error := self._too_few(request, n)) is not None:
@@ -337,33 +339,33 @@ class Evaluator:
     def _too_few(self, request: MetricRequest, n: int) -> GanzooError | None:
         """Why ``n`` samples, or the real images, are too few for a metric; None if they are enough.
 
-        Real vs real takes as many images as the score itself, of which a reference alone has half on each side.
+        Real vs real needs as many images as the score itself; if only the reference is known, each side has half of it.
         """
         name, least, real = request.name, request.metric.least, len(self.reference.dataset)
         if n < least:
-            sentence = f"'{name}' takes at least {least} images, and there are {n}."
-            return GanzooError(sentence, "Score more samples, or leave it out.")
+            sentence = f"'{name}' needs at least {least} images, but there are only {n}."
+            return GanzooError(sentence, "Score more samples, or leave this metric out.")
         if real < least:
-            sentence = f"'{name}' takes at least {least} real images, and there are {real}."
-            return GanzooError(sentence, "Give more real images, or leave it out.")
+            sentence = f"'{name}' needs at least {least} real images, but there are only {real}."
+            return GanzooError(sentence, "Provide more real images, or leave this metric out.")
         if isinstance(request.metric, ModelMetric):
             return None
         inputs = self.reference.first_draw(request, n)
         if min(inputs.n, len(inputs.real.dataset)) >= least:
             return None
         return GanzooError(
-            f"Real vs real of '{name}' takes at least {least} images on each side, and there are {inputs.n} and "
+            f"Real vs real of '{name}' needs at least {least} images on each side, but there are {inputs.n} and "
             f"{len(inputs.real.dataset)}.",
-            "Give more real images, or leave it out.",
+            "Provide more real images, or leave this metric out.",
         )
 
 
 @contextmanager
 def _isolated(request: MetricRequest, inputs: MetricInputs) -> Iterator[None]:
-    """Keep what a metric does from the training, whose random numbers it may not move, and from other metrics.
+    """Isolate a metric from the training run, whose random numbers it must not shift, and from other metrics.
 
     Raises:
-        GanzooError: It changed the features that it shares with them.
+        GanzooError: It changed the features that it shares with other metrics.
     """
     shared = [inputs.fake] if request.extractor else []
     if request.extractor and not request.metric.alone:
@@ -379,12 +381,12 @@ def _isolated(request: MetricRequest, inputs: MetricInputs) -> Iterator[None]:
 
 
 def _parts(load: Callable[[Any, int, int], Dataset], validation: int, count: int) -> Callable[[str], Dataset]:
-    """Gives the parts of a dataset that ``ReferenceData`` asks for. Those of the same images are loaded once.
+    """A function that returns the parts of a dataset for ``ReferenceData``, loading each of them only once.
 
     Args:
-        load: Gives a part, from its name and what ``validation`` and ``count`` are to be for it.
+        load: Returns a part, given its name and the ``validation`` and ``count`` to use for it.
         validation: How many training images are set apart for validation.
-        count: How many of the others were trained on; 0 is all.
+        count: How many of the other training images were trained on; 0 means all.
     """
     once = cache(load)
 

@@ -1,4 +1,4 @@
-"""From images to features: computed once, shared by every metric."""
+"""Features of images: computed once and shared by all metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ganzoo.evaluation.sampling import WHOLE
 from ganzoo.reproducibility import full_precision
 
 HELD = 64
-"""Batches whose features may stay on the device, so that it need not be waited for after each."""
+"""Batches whose features may stay on the device, so that the CPU need not wait for it after each batch."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class Processes(Protocol):
-    """The processes that run one evaluation together, each with the same images."""
+    """The processes that run one evaluation together, all with the same images."""
 
     @property
     def rank(self) -> int:
-        """This one's number, from 0."""
+        """The index of this process, from 0."""
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of processes."""
 
     def all_reduce_sum(self, tensor: Tensor) -> None:
         """Replace a tensor on the CPU by its sum over all processes."""
@@ -44,17 +44,16 @@ def extract(
     batch_size: int | None = None,
     part: tuple[int, int] = WHOLE,
 ) -> Features:
-    """Run an extractor over images, in float32 whatever the training around it uses.
+    """Run an extractor on images, in float32 even if the training run around it uses another precision.
 
     Args:
         name: The extractor's registered name, for errors.
         extractor: On ``device``, in evaluation mode.
-        images: In their modality's stored form (n, *shape): uint8 (n, c, h, w), say.
-        device: Where the extractor is.
-        batch_size: Images at a time, the extractor's own number where None; features do not depend on it beyond
-            rounding.
-        part: (k, m) takes every m-th batch, from the k-th on, and leaves the other rows zero: m processes compute parts
-            that add up to the whole.
+        images: In their modality's stored form (n, *shape), for instance uint8 (n, c, h, w).
+        device: The device of the extractor.
+        batch_size: Images per batch; None means the extractor's own batch size. It affects features only by rounding.
+        part: (k, m) computes every m-th batch, starting with the k-th, and leaves the other rows zero, so that the
+            parts of m processes add up to the complete result.
 
     Raises:
         GanzooError: The extractor fails, changes its input, or does not return what it declares.
@@ -66,7 +65,7 @@ def extract(
         seen = []
         for number, rows in enumerate(batches):
             found, classes = _seen(name, extractor, images[rows].to(device, copy=True))
-            seen.append((found, classes))  # still on the device, which need not be waited for
+            seen.append((found, classes))  # still on the device: no need to wait for it
             if number % HELD == HELD - 1:
                 held = slice(-HELD, None)
                 seen[held] = [(values.cpu(), None if logits is None else logits.cpu()) for values, logits in seen[held]]
@@ -76,13 +75,13 @@ def extract(
         if found.shape != values[rows].shape:
             raise GanzooError(
                 f"The extractor '{name}' returned features of shape {tuple(found.shape)}.",
-                f"Its plugin promises {extractor.width} features for each image.",
+                f"Its plugin declares {extractor.width} features for each image.",
             )
         values[rows] = found.cpu().float()
         if not values[rows].isfinite().all():
             raise GanzooError(
                 f"The extractor '{name}' returned features that are NaN or infinite.",
-                "Its plugin promises finite ones for every image.",
+                "Its plugin must return finite features for every image.",
             )
         if logits is None:
             continue
@@ -90,20 +89,21 @@ def extract(
             given = "no logits" if classes is None else f"logits of shape {tuple(classes.shape)}"
             raise GanzooError(
                 f"The extractor '{name}' returned {given}.",
-                f"Its plugin promises {extractor.classes} logits for each image.",
+                f"Its plugin declares {extractor.classes} logits for each image.",
             )
         logits[rows] = classes.cpu().float()
         if logits[rows].isnan().any() or logits[rows].isposinf().any():
             raise GanzooError(
                 f"The extractor '{name}' returned logits that are NaN or infinite.",
-                "Its plugin promises finite ones, or -inf for a class that an image does not belong to.",
+                "Its plugin must return finite logits, or -inf for a class that an image does not belong to.",
             )
     return Features(values, logits, None if extractor.projection is None else extractor.projection.cpu())
 
 
 def _seen(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Features and logits of a batch, tensors at least."""
-    version, remedy = batch._version, "Its plugin returns float features (n, width), and logits (n, classes) or None."
+    """Features and logits of a batch; their shapes and values are not checked yet."""
+    version = batch._version
+    remedy = "Its plugin must return float features (n, width), and logits (n, classes) or None."
     with foreign_code(f"The extractor '{name}' failed", remedy):
         returned = extractor(batch)
     if batch._version != version:
@@ -122,7 +122,7 @@ def _seen(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tenso
         ):
             raise GanzooError(
                 f"The extractor '{name}' returned a tensor of type {tensor.dtype} on {tensor.device}.",
-                f"Its plugin returns dense floating-point tensors on the images' device, {batch.device}.",
+                f"Its plugin must return dense floating-point tensors on {batch.device}, like the images.",
             )
     features, logits = returned
     return features.detach(), None if logits is None else logits.detach()
@@ -131,18 +131,18 @@ def _seen(name: str, extractor: Extractor, batch: Tensor) -> tuple[Tensor, Tenso
 def extract_together(
     extractors: Mapping[str, Extractor], images: Tensor, device: torch.device, processes: Processes | None
 ) -> dict[str, Features]:
-    """Features of the same images by every extractor, each process taking its share of the batches.
+    """Every extractor's features of the same images; each process computes its share of the batches.
 
-    All processes call it at the same point. Batches are those of a single process, so features are equal.
+    All processes call this at the same point. The batches are those of a single process, so the features are equal.
 
     Args:
-        extractors: By name, on ``device``, in evaluation mode; the same ones in the same order in every process.
-        images: In their modality's stored form (n, *shape), the same ones in every process.
-        device: Where the extractors are.
-        processes: Who takes part; this process alone where None.
+        extractors: By name, on ``device``, in evaluation mode; the same, in the same order, in every process.
+        images: In their modality's stored form (n, *shape); the same in every process.
+        device: The device of the extractors.
+        processes: The processes that take part; None means this process alone.
 
     Returns:
-        By the extractors' names, in every process.
+        Features by extractor name, in every process.
     """
     found = {}
     for name, extractor in extractors.items():

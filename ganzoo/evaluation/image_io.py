@@ -1,4 +1,4 @@
-"""Images from elsewhere: a folder of PNGs, an .npz file, or what a function returns."""
+"""Images from outside ganzoo: a folder of PNGs, an .npz file, or what a function returns."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class Pictures:
     notes: tuple[str, ...] = ()
 
     def noted(self, sentence: str, images: Tensor, labels: Tensor | None) -> Pictures:
-        """Other images, with one more note."""
+        """A copy with other images and labels, and one more note."""
         return Pictures(images, labels, (*self.notes, sentence))
 
     def fitted(self, shape: tuple[int, ...], *, crop: bool = False) -> Pictures:
-        """The same pictures with the channels of a dataset, where no pixel is lost by that.
+        """The same pictures with the size and channels of a dataset, if nothing but a black border is lost.
 
         Args:
             shape: (channels, height, width) of the dataset.
-            crop: Whether a border that is black in all of them may be cut off.
+            crop: Whether a border that is black in all pictures may be cut off.
 
         Raises:
-            GanzooError: They are of another size, or coloured where the dataset is grey.
+            GanzooError: They have another size, or are coloured while the dataset is grey.
         """
         if self.images.shape[2:] != shape[1:]:
             return self._cropped(shape, crop).fitted(shape)
@@ -64,14 +64,14 @@ class Pictures:
             return self.noted("Grey pictures: tiled to RGB.", self.images.expand(-1, 3, -1, -1), self.labels)
         if (self.images[:, :1] != self.images).any():
             raise GanzooError(
-                "The pictures are coloured and the dataset is grey.",
-                "Convert them to grey yourself: there are several ways.",
+                "The pictures are coloured, but the dataset is grey.",
+                "Convert them to grey yourself, since there are several ways to do so.",
             )
         return self.noted("RGB pictures with equal channels: one is kept, as grey.", self.images[:, :1], self.labels)
 
     def _cropped(self, shape: tuple[int, ...], crop: bool) -> Pictures:
-        """Without the border around the dataset's size, which must be black in every picture."""
-        sizes = f"The pictures are {written(shape_of(self.images))}, the dataset's {written(shape)}"
+        """The pictures cropped to the dataset's size; the border that is cut off must be black in all of them."""
+        sizes = f"The pictures are {written(shape_of(self.images))}, but the dataset's are {written(shape)}"
         height, width = self.images.shape[2] - shape[1], self.images.shape[3] - shape[2]
         if height < 0 or width < 0 or height % 2 or width % 2:
             raise GanzooError(
@@ -81,20 +81,20 @@ class Pictures:
         inner = self.images[:, :, top : top + shape[1], left : left + shape[2]]
         if inner.count_nonzero() != self.images.count_nonzero():
             raise GanzooError(
-                f"{sizes}, and the border is not black in all of them.",
+                f"{sizes}, and the border is not black in all pictures.",
                 "Nothing is resampled and nothing but black is cut off; generate them at the dataset's size.",
             )
         if not crop:
-            raise GanzooError(f"{sizes}, with a border that is black in all of them.", "Cut it off with --crop.")
-        return self.noted(f"A black border was cut off: {written(shape_of(inner))} is left.", inner, self.labels)
+            raise GanzooError(f"{sizes}, and the border is black in all pictures.", "Cut it off with --crop.")
+        return self.noted(f"A black border was cut off, leaving {written(shape_of(inner))}.", inner, self.labels)
 
     def at_most(self, n: int, seed: int, why: str = "requested") -> Pictures:
-        """``n`` of them, drawn without replacement; all where there are no more.
+        """``n`` of them, drawn without replacement, or all of them if there are fewer.
 
         Args:
             n: How many.
-            seed: Which ones.
-            why: Where ``n`` is from, for the note: ``default``.
+            seed: Decides which ones are drawn.
+            why: Where ``n`` comes from, for the note, such as ``default``.
         """
         if len(self.images) < n:
             return replace(self, notes=(*self.notes, f"Scoring all {len(self.images):,} images ({why}: {n:,})."))
@@ -117,10 +117,10 @@ NPZ_REMEDY = "Save it with numpy.savez(FILE, images=...): uint8, (n, h, w), (n, 
 
 
 def read_npz(path: Path) -> Pictures:
-    """The arrays ``images`` and, where there is one, ``labels``.
+    """Pictures from the array ``images`` and, if present, the array ``labels``.
 
     Raises:
-        GanzooError: They are damaged, too large, or no pictures.
+        GanzooError: The arrays are damaged, too large, or not pictures.
     """
     arrays = reading.read_npz(path, ("images", "labels"), NPZ_REMEDY)
     if "images" not in arrays:
@@ -130,7 +130,7 @@ def read_npz(path: Path) -> Pictures:
     if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]):
         raise GanzooError(
             f"The labels in {path} are {labels.dtype} {labels.shape}.",
-            "Labels are whole numbers, one for each image.",
+            "Labels must be integers, one for each image.",
         )
     size = f"images, {written(shape_of(found))}" if found.dtype == torch.uint8 else "points"
     return Pictures(
@@ -139,7 +139,7 @@ def read_npz(path: Path) -> Pictures:
 
 
 def _images(array: np.ndarray[Any, Any], path: Path) -> Tensor:
-    """Images (n, c, h, w) from an array as ``as_pictures`` takes it; points (n, 1, 1, d) from (n, 1, d)."""
+    """Images (n, c, h, w) from an array that ``as_pictures`` accepts, or points (n, 1, 1, d) from (n, 1, d)."""
     if array.dtype == "float32" and array.ndim == 3 and array.shape[1] == 1 and 0 not in array.shape:
         return _points(torch.from_numpy(array), path)
     channels = array.ndim == 4 and {array.shape[1], array.shape[3]} & {1, 3}
@@ -165,14 +165,14 @@ def read_pictures(path: Path) -> Pictures:
     """Pictures from a folder of PNGs or an .npz file.
 
     Raises:
-        GanzooError: It is neither, or its content is damaged, too large or ambiguous.
+        GanzooError: The path is neither, or its content is damaged, too large or ambiguous.
     """
     try:
         return _read(path)
     except OSError as error:
         raise GanzooError(f"{path} cannot be read ({error.strerror}).", NPZ_REMEDY) from error
     except MemoryError as error:
-        raise GanzooError(f"Out of memory while reading {path}.", "Give fewer images.") from error
+        raise GanzooError(f"Out of memory while reading {path}.", "Use fewer images.") from error
 
 
 def _read(path: Path) -> Pictures:
@@ -184,7 +184,7 @@ def _read(path: Path) -> Pictures:
         raise GanzooError(
             f"No such file or folder: {path}.", "Give a run folder, a folder of PNGs, an .npz file or module:function."
         )
-    raise GanzooError(f"{path} is neither a run, a folder of PNGs nor an .npz file.", NPZ_REMEDY)
+    raise GanzooError(f"{path} is not a run, a folder of PNGs or an .npz file.", NPZ_REMEDY)
 
 
 def _read_folder(folder: Path) -> Pictures:
@@ -194,7 +194,7 @@ def _read_folder(folder: Path) -> Pictures:
     if others:
         raise GanzooError(
             f"{folder} holds {len(others):,} pictures that are not PNGs, such as {others[0]}.",
-            "Lossy or other formats are not scored; keep only PNGs in the folder.",
+            "Other formats, lossy or not, are not scored; keep only PNGs in the folder.",
         )
     if not pngs:
         raise GanzooError(f"{folder} is not a run and holds no PNGs.", "Subfolders are not searched.")
@@ -209,34 +209,34 @@ def _read_folder(folder: Path) -> Pictures:
 
 
 def _pixels(file: Path, form: tuple[str, tuple[int, int]]) -> Tensor:
-    """One picture (c, h, w), which must be like the first."""
+    """One picture (c, h, w), which must have the form of the first."""
     import numpy as np
 
     with reading.open_picture(file, ("PNG",)) as picture:
         if (found := _form_of(picture, file)) != form:
             raise GanzooError(
-                f"{file.name} is {_form_in_words(found)}, and the first picture of the folder is "
+                f"{file.name} is {_form_in_words(found)}, but the first picture in the folder is "
                 f"{_form_in_words(form)}.",
-                "All pictures must be of one size and kind.",
+                "All pictures must have the same size and the same channels.",
             )
         pixels = torch.from_numpy(np.array(picture))
     return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1)
 
 
 def _form_of(picture: Image.Image, file: Path) -> tuple[str, tuple[int, int]]:
-    """Mode and size of a picture, which must hold exactly the pixels that are scored."""
-    remedy = "Write it as 8-bit grey or RGB, without palette or transparency."
+    """Mode and size of a picture, which must store exactly the pixels to score."""
+    remedy = "Save it as 8-bit grey or RGB, without a palette or transparency."
     if picture.mode not in ("L", "RGB"):
         raise GanzooError(f"The picture {file} is of mode {picture.mode}.", remedy)
     if picture.has_transparency_data:
         raise GanzooError(f"The picture {file} has a transparent colour.", remedy)
-    # Pillow reads 16-bit RGB as RGB and drops the lower byte; only the name of its decoder tells.
+    # Pillow reads 16-bit RGB as RGB and drops the lower byte; only its decoder's mode shows this.
     if any("16" in str(tile[3]) for tile in picture.tile):  # type: ignore[attr-defined]
         raise GanzooError(f"The picture {file} has 16 bits per channel.", remedy)
     if picture.getexif().get(0x0112, 1) != 1:
         raise GanzooError(
-            f"The picture {file} is stored rotated or mirrored, with an Exif orientation.",
-            "Write its pixels upright, without that tag.",
+            f"The picture {file} is stored rotated or mirrored, with an Exif orientation tag.",
+            "Save its pixels upright, without that tag.",
         )
     return picture.mode, picture.size
 
@@ -247,25 +247,25 @@ def _form_in_words(form: tuple[str, tuple[int, int]]) -> str:
 
 
 NAMED = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-LAYOUTS = "Images are uint8, (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3."
-REMEDY = "It is called as function(n, seed) and returns n uint8 images or float32 points, or (images, labels)."
+LAYOUTS = "Images must be uint8, (n, h, w), (n, h, w, c) or (n, c, h, w), with c 1 or 3."
+REMEDY = "It is called as function(n, seed) and must return n uint8 images or float32 points, or (images, labels)."
 
 
 def is_function(what: str) -> bool:
-    """Whether a text names a function and no file of that name is there."""
+    """Whether a text names a function and no file has that name."""
     return NAMED.fullmatch(what) is not None and not Path(what).exists()
 
 
 def call(what: str, n: int, seed: int) -> Pictures:
-    """The pictures that a function returns; modules in the working folder are found too.
+    """The pictures that a function returns; its module may be in the working folder.
 
     Args:
         what: ``module:function``, both possibly dotted.
-        n: How many it is asked for.
-        seed: What it is asked to draw them with.
+        n: The number of pictures to request.
+        seed: The seed to pass to the function.
 
     Raises:
-        GanzooError: The function is missing or fails, or what it returns is not images or is ambiguous.
+        GanzooError: The function is missing or fails, or its result is not images or is ambiguous.
     """
     with _working_folder(), preserved_global_state(), redirect_stdout(sys.stderr):
         function = _function(what)
@@ -275,10 +275,10 @@ def call(what: str, n: int, seed: int) -> Pictures:
     points = _are_points(images)
     read = as_tensor(images, f"{what} returned", torch.float32) if points else as_pictures(images, f"{what} returned")
     if len(read) != n:
-        raise GanzooError(f"{what} returned {len(read):,} images where {n:,} were asked for.", REMEDY)
+        raise GanzooError(f"{what} returned {len(read):,} images, but {n:,} were requested.", REMEDY)
     kind = "points" if points else "images"
     form = f"{read.shape[-1]} dimensions" if points else written(shape_of(read))
-    note = f"{n:,} {kind} of {what}, seed {seed}, {form}."
+    note = f"{n:,} {kind} from {what}, seed {seed}, {form}."
     return Pictures(
         read.reshape(n, 1, 1, -1) if points else read,
         None if labels is None else as_labels(labels, n, f"{what} returned"),
@@ -287,7 +287,7 @@ def call(what: str, n: int, seed: int) -> Pictures:
 
 
 def _are_points(given: Any) -> bool:
-    """Whether something is float32 of the shape (n, 1, 1, d), or (n, 1, d) as .npz files have it: no image is."""
+    """Whether a value is float32 of shape (n, 1, 1, d), or (n, 1, d) as in .npz files; images never are."""
     import numpy as np
 
     tensor = isinstance(given, Tensor) and given.dtype == torch.float32 and not given.is_nested
@@ -326,14 +326,14 @@ def _working_folder() -> Iterator[None]:
 
 
 def as_pictures(images: Any, who: str) -> Tensor:
-    """Images (n, c, h, w), uint8, from a tensor or array whose shape says which axis is which.
+    """Images (n, c, h, w), uint8, from a tensor or array whose shape shows which axis is which.
 
     Args:
-        images: (n, h, w), (n, h, w, c) or (n, c, h, w), c being 1 or 3.
-        who: The start of a sentence for errors: ``made_up:noise returned``.
+        images: (n, h, w), (n, h, w, c) or (n, c, h, w), with c 1 or 3.
+        who: The start of a sentence for errors, such as ``made_up:noise returned``.
 
     Raises:
-        GanzooError: They are something else, or can be read in two ways.
+        GanzooError: They have another form, or could be read in two ways.
     """
     found = as_tensor(images, who, torch.uint8)
     shape = tuple(found.shape)
@@ -342,8 +342,8 @@ def as_pictures(images: Any, who: str) -> Tensor:
     first, last = len(shape) == 4 and shape[1] in (1, 3), len(shape) == 4 and shape[3] in (1, 3)
     if first and last:
         raise GanzooError(
-            f"{who} shape {shape}, in which channels could be the second axis or the last.",
-            "Give images that are neither 1 nor 3 pixels wide or high.",
+            f"{who} shape {shape}, in which the channels could be the second axis or the last.",
+            "Avoid images that are 1 or 3 pixels wide or high.",
         )
     if 0 in shape or not (first or last):
         raise GanzooError(f"{who} shape {shape}.", LAYOUTS)
@@ -351,10 +351,10 @@ def as_pictures(images: Any, who: str) -> Tensor:
 
 
 def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
-    """A tensor on the CPU, from a tensor or array of that type.
+    """A tensor on the CPU, from a tensor or array of the given type.
 
     Raises:
-        GanzooError: It is of another type.
+        GanzooError: The input has another type.
     """
     import numpy as np
 
@@ -364,7 +364,7 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
     if not isinstance(images, Tensor):
         if getattr(images, "nbytes", 0) > reading.max_bytes() and isinstance(images, np.ndarray):
             raise GanzooError(
-                f"{who} shape {images.shape}.", f"More than {reading.max_bytes() / 1e9:.0f} GB are not scored."
+                f"{who} shape {images.shape}.", f"More than {reading.max_bytes() / 1e9:.0f} GB cannot be scored."
             )
         kind = f"a {images.dtype} array" if isinstance(images, np.ndarray) else type(images).__name__
         remedy = LAYOUTS if dtype == torch.uint8 else ""
@@ -372,15 +372,15 @@ def as_tensor(images: Any, who: str, dtype: torch.dtype) -> Tensor:
     if images.dtype != dtype:
         raise GanzooError(
             f"{who} a tensor of type {str(images.dtype).removeprefix('torch.')}.",
-            "Quantise it to uint8 as a picture file would be: scores depend on how."
+            "Quantise it to uint8 as for a picture file: scores depend on how that is done."
             if name == "uint8"
-            else f"Give {name}, as the dataset is stored.",
+            else f"Give {name}, the type that the dataset is stored in.",
         )
     if images.is_nested or images.is_quantized or images.layout != torch.strided or images.device.type == "meta":
-        raise GanzooError(f"{who} a nested, sparse or meta tensor.", "Give an ordinary one, which holds its values.")
+        raise GanzooError(f"{who} a nested, sparse or meta tensor.", "Give an ordinary dense tensor.")
     if images.numel() * images.element_size() > reading.max_bytes():
         raise GanzooError(
-            f"{who} shape {tuple(images.shape)}.", f"More than {reading.max_bytes() / 1e9:.0f} GB are not scored."
+            f"{who} shape {tuple(images.shape)}.", f"More than {reading.max_bytes() / 1e9:.0f} GB cannot be scored."
         )
     return images.detach().cpu()
 
@@ -389,9 +389,9 @@ def as_labels(labels: Any, n: int, who: str) -> Tensor:
     """int64 (n,), on the CPU.
 
     Raises:
-        GanzooError: They are no whole numbers, or not one for each image.
+        GanzooError: They are not integers, or not one for each image.
     """
-    remedy = "Labels are whole numbers, one for each image."
+    remedy = "Labels must be integers, one for each image."
     with foreign_code(f"{who} labels that cannot be read", remedy):
         found = torch.as_tensor(labels)
         whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)

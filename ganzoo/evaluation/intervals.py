@@ -1,11 +1,11 @@
-"""95% confidence intervals, which cost little: of the mean score of sets of as many samples from the same generator.
-And what a Fréchet distance would be with infinitely many samples.
+"""Cheap 95% confidence intervals for the mean score of sets of as many samples from the same generator; and the
+Fréchet distance extrapolated to infinitely many samples.
 
-A mean over samples has the interval of a mean, and a share of them Wilson's. A statistic of class counts is computed
-again for counts drawn anew. The share of real images that some sample reaches is computed again without each group of
-samples in turn (a jackknife: Efron and Stein 1981, The Jackknife Estimate of Variance, which errs towards wide
-intervals): drawn anew with replacement, a third of the samples would be missing, and such shares fall with the number
-of samples. A kernel distance has a jackknife over single samples.
+A mean over samples has the interval of a mean, and a share of samples has Wilson's interval. A statistic of class
+counts is bootstrapped from redrawn counts. The share of real images that some sample reaches is computed again without
+each group of samples in turn (a jackknife: Efron and Stein 1981, The Jackknife Estimate of Variance, which errs towards
+wide intervals). A bootstrap would not do: drawing with replacement leaves out over a third of the samples, and fewer
+samples give smaller shares. A kernel distance has a jackknife over single samples.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 ROUNDS = 100
 """Resamplings behind a bootstrap interval."""
 WIDE, FEW_ROUNDS = 1024, 20
-"""From so many features on, a resampling takes seconds, and there are fewer."""
+"""From ``WIDE`` features on, each resampling takes seconds, so only ``FEW_ROUNDS`` are made."""
 OUTSIDE = 0.05
-"""The share of resamplings that an interval leaves out, half on each side."""
+"""The share of resamplings outside an interval, half on each side."""
 DEVIATIONS = 1.959963984540054
-"""Standard deviations to each end of a normal distribution's 95%."""
+"""Standard deviations from the mean to each end of a normal distribution's 95% interval."""
 SEED = 2020
 
 Interval = tuple[float, float]
@@ -41,12 +41,12 @@ ANY = (-math.inf, math.inf)
 
 
 def around(value: float, deviation: float, bounds: Interval = ANY) -> Interval:
-    """The interval of a normal distribution, within bounds.
+    """The 95% interval of a normal distribution, clipped to bounds.
 
     Args:
         value: Its mean.
         deviation: Its standard deviation.
-        bounds: The least and the largest value there is.
+        bounds: The smallest and the largest possible value.
     """
     low, high = bounds
     return max(low, value - DEVIATIONS * deviation), min(high, value + DEVIATIONS * deviation)
@@ -58,7 +58,7 @@ def deviation(interval: Interval) -> float:
 
 
 def of_mean(values: Tensor, bounds: Interval) -> Interval:
-    """Of a mean over samples.
+    """The interval of a mean over samples.
 
     Args:
         values: (n,) of any type, n at least 2.
@@ -69,32 +69,33 @@ def of_mean(values: Tensor, bounds: Interval) -> Interval:
 
 
 def share_interval(k: float, n: int) -> Interval:
-    """Of a share of n independent samples, k of which count: Wilson's 95% interval, whose width is never 0.
+    """Wilson's 95% interval of a share, for k of n independent samples; its width is never 0.
 
     Wilson 1927, Probable Inference, the Law of Succession, and Statistical Inference, J. Am. Stat. Assoc. 22. An
-    interval of standard errors to each side has no width at a share of 0 or 1, where it would promise certainty.
+    interval of a number of standard errors on each side has width 0 at a share of 0 or 1, which would suggest
+    certainty.
 
     Args:
-        k: How many count, 0 to n.
+        k: How many samples count, 0 to n.
         n: At least 1.
     """
     share, spread = k / n, DEVIATIONS**2 / n
     middle = share + spread / 2
     half = math.sqrt(spread * share * (1 - share) + spread**2 / 4)
     low, high = (middle - half) / (1 + spread), (middle + half) / (1 + spread)
-    return min(max(0.0, low), share), max(min(1.0, high), share)  # rounding could leave out a share of 0 or 1
+    return min(max(0.0, low), share), max(min(1.0, high), share)  # rounding could exclude a share of 0 or 1
 
 
 def of_mean_over_splits(value: float, spread: float, splits: int, bounds: Interval) -> Interval:
-    """Of the mean of a statistic over parts of the samples, by Student's t distribution: the parts are few.
+    """The interval of a statistic's mean over parts of the samples, by Student's t distribution: there are few parts.
 
     Args:
         value: The mean.
-        spread: The standard deviation over the parts, as of a whole population.
+        spread: The population standard deviation over the parts (without Bessel's correction).
         splits: Number of parts, at least 2.
         bounds: As for ``around``.
     """
-    from scipy.special import stdtrit  # slow to import, and few scores need it
+    from scipy.special import stdtrit  # slow to import, and only few scores need it
 
     freedom = splits - 1
     half = float(stdtrit(freedom, 1 - OUTSIDE / 2)) * spread / math.sqrt(freedom)
@@ -102,7 +103,7 @@ def of_mean_over_splits(value: float, spread: float, splits: int, bounds: Interv
 
 
 def of_union(reached: Tensor) -> Interval:
-    """Of the share of real images that at least one sample reaches.
+    """The interval of the share of real images that at least one sample reaches.
 
     Args:
         reached: Whether a sample of each random group reaches each real image, (groups, m) bool.
@@ -112,65 +113,65 @@ def of_union(reached: Tensor) -> Interval:
     value = float(reached.any(0).double().mean())
     without = value - once.double().mean(1)  # the share without each group
     deviation = math.sqrt((g - 1) / g * float((without - without.mean()).square().sum()))
-    # Where no group matters (at a share of 0, say), the jackknife promises certainty: one real image remains in doubt.
+    # If no group matters, for instance at a share of 0, the jackknife would suggest certainty: doubt one real image.
     return around(value, max(deviation, 1 / m), (0.0, 1.0))
 
 
 def of_counts(counts: Tensor, statistic: Callable[[Tensor], float], value: float, bounds: Interval) -> Interval | None:
-    """Of a statistic of class counts, by a bootstrap.
+    """The bootstrap interval of a statistic of class counts.
 
-    None where every resampling scores the same: a bootstrap does not know of classes that no sample fell into.
+    None if every resampling scores the same: a bootstrap does not know of classes that no sample fell into.
 
     Args:
         counts: Samples in each class, (classes,).
-        statistic: From counts, float64 (classes,), to a number.
-        value: That of ``counts``.
+        statistic: A function of counts, float64 (classes,), that returns a number.
+        value: The statistic of ``counts``.
         bounds: As for ``around``.
     """
     n = round(float(counts.sum()))
     if n == 0:
         return None
     shares = counts.double() / counts.sum()
-    # Counts at once: drawn sample by sample, 100 rounds of a million samples take 800 MB.
+    # Draw counts directly: 100 rounds of a million single samples would take 800 MB.
     drawn = np.random.default_rng(SEED).multinomial(n, shares.numpy(), ROUNDS)
     found = [statistic(one.double()) for one in torch.from_numpy(drawn)]
     return laid_around(value, found, bounds) if min(found) < max(found) else None
 
 
 def laid_around(value: float, resampled: Sequence[float], bounds: Interval = ANY) -> Interval:
-    """The spread of resampled scores around the score itself.
+    """An interval with the spread of resampled scores, centred on the score itself.
 
     Args:
         value: The score.
-        resampled: The scores of sets that were drawn from the samples.
+        resampled: The scores of sets that were resampled from the samples.
         bounds: As for ``around``.
     """
     found = torch.tensor(resampled, dtype=torch.float64)
     ends = torch.tensor([OUTSIDE / 2, 1 - OUTSIDE / 2], dtype=torch.float64)
     low, high = (found - found.mean()).quantile(ends).tolist()
-    # The mean is beyond an end where nearly all sets score the same; the score itself never is.
+    # The mean may lie beyond an end if nearly all sets score the same; the score itself never does.
     return max(bounds[0], value + min(low, 0.0)), min(bounds[1], value + max(high, 0.0))
 
 
 POINTS = 15
 SMALLEST = 5
-"""The line of FID-infinity goes through sets of 1/SMALLEST of the samples up to all of them."""
+"""FID-infinity fits a line through the scores of subsets, from 1/SMALLEST of the samples up to all of them."""
 FLOAT64_VALUES = 2**24
-"""Up to so many values, all features are held in float64 at once."""
+"""Up to this many values, all features are held in float64 at the same time."""
 
 
 class DistanceTo:
-    """The Fréchet distance to one Gaussian, for many others: its square root is taken once.
+    """The Fréchet distances of many Gaussians to a single one, whose matrix square root is computed only once.
 
-    Equal to ``torch_fidelity.frechet_distance`` up to rounding: the trace of (ab)^½ is that of (a^½ b a^½)^½, whose
-    matrix is symmetric, and eigenvalues of symmetric matrices are much cheaper.
+    Equal to ``torch_fidelity.frechet_distance`` up to rounding: the trace of (ab)^½ equals that of (a^½ b a^½)^½, which
+    is symmetric, and eigenvalues of symmetric matrices are much cheaper.
 
     Args:
-        real: Its mean and covariance.
+        real: Mean and covariance of the single Gaussian.
     """
 
     def __init__(self, real: Statistics) -> None:
-        # torch's eigenvalues of matrices of this size come several times faster than numpy's.
+        # For matrices of this size, torch computes eigenvalues several times faster than numpy.
         sigma = torch.from_numpy(np.array(real["sigma"]))
         values, vectors = torch.linalg.eigh(sigma)
         self._mean, self._trace = torch.from_numpy(np.array(real["mu"])), sigma.trace()
@@ -184,14 +185,14 @@ class DistanceTo:
 
 
 def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, float]:
-    """How far the FID would move with other samples of the same generator, as many: a bootstrap interval.
+    """How much the FID varies over other sets of as many samples from the same generator: a bootstrap interval.
 
-    A resampled set holds duplicates and so scores higher than the set itself; the spread of the resamplings is
-    therefore laid around the score, not around their own mean.
+    A resampled set contains duplicates and therefore scores higher than the set itself; so the spread of the
+    resamplings is laid around the score, not around their own mean.
 
     Args:
         fake: (n, width) float32.
-        real: Of the real images, which stay as they are.
+        real: The statistics of the real images, which are not resampled.
         value: Their FID.
 
     Returns:
@@ -209,16 +210,16 @@ def fid_interval(fake: Tensor, real: Statistics, value: float) -> tuple[float, f
 
 
 KID_IMAGES = 10_000
-"""The most images on each side that the jackknife of a kernel distance uses; that is less work than the score."""
+"""The most images on each side that a kernel distance's jackknife uses; that costs less than the score itself."""
 
 
 def kid_interval(
     fake: Tensor, real: Tensor, value: float, spread: float, device: torch.device
 ) -> tuple[float, float] | None:
-    """How far the kernel distance would move with other samples of the same generator, as many.
+    """How much the kernel distance varies over other sets of as many samples from the same generator.
 
-    The real images stay as they are. The kernel distance of all pairs is computed again without each sample in turn.
-    That of ``torch_fidelity.kernel_distance`` is a mean over random subsets, which adds the spread of such a mean.
+    The real images are not resampled. The kernel distance of all pairs is computed again without each sample in turn.
+    ``torch_fidelity.kernel_distance`` is a mean over random subsets, so the variance of such a mean is added.
 
     Args:
         fake: (n, width) float32.
@@ -252,12 +253,13 @@ def _kernel_sums(a: Tensor, b: Tensor) -> Tensor:
 def fid_infinity(fake: Tensor, real: Statistics) -> float:
     """The FID of infinitely many samples (Chong and Forsyth 2020, arXiv:1911.07023, algorithm 1).
 
-    FID is too high by about a constant divided by the number of samples: a line through the scores of subsets,
-    over one divided by their size, meets zero at the score of infinitely many. The number of real images stays.
+    FID is too high by about a constant divided by the number of samples. So a line is fitted to the scores of subsets
+    against one divided by their size; its value at zero is the score of infinitely many samples. The number of real
+    images does not change.
 
     Args:
         fake: (n, width) float32.
-        real: Of the real images.
+        real: The statistics of the real images.
 
     Returns:
         About zero or more; less than the FID.
@@ -272,9 +274,9 @@ def fid_infinity(fake: Tensor, real: Statistics) -> float:
 
 
 def _moments(features: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of features that are there ``counts`` times each, in float64 block by block."""
+    """Mean and covariance of features that occur ``counts`` times each, in float64 block by block."""
     n, width = counts.sum(), features.shape[1]
-    # A first guess of the mean is taken off, so that the second pass, which would halve the speed, is not needed.
+    # Subtracting a first guess of the mean saves a second pass, which would halve the speed.
     guess = features.mean(0)
     total, products = torch.zeros(width, dtype=torch.float64), torch.zeros(width, width, dtype=torch.float64)
     for some, times in zip(torch.split(features, 4096), torch.split(counts, 4096), strict=True):

@@ -1,4 +1,4 @@
-"""ganzoo's own metrics: their formulas, and what each is called with. ``requests.py`` gives them their names."""
+"""ganzoo's own metrics: their formulas, and their inputs and settings. ``requests.py`` registers their names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ganzoo.evaluation import intervals, torch_fidelity
 from ganzoo.evaluation.neighbours import CPU, Manifolds, manifolds, nearest_neighbours, radii
 
 COVERED_FROM = 0.1
-"""A class is covered from this part of its share among real images on; below, it may be misread noise."""
+"""A class is covered from this fraction of its share among real images; below that, it may be misclassified noise."""
 
 
 def assigned(logits: Tensor) -> Tensor:
-    """The class of each sample, or the mode, by the largest logit.
+    """The class, or mode, of each sample: the one with the largest logit.
 
     Args:
         logits: (n, classes).
@@ -38,7 +38,7 @@ def class_counts(logits: Tensor) -> Tensor:
 
 
 def class_coverage(fake: Tensor, real: Tensor) -> float:
-    """The part of the classes that real images show which fake images show as well.
+    """The share of the real images' classes that the fake images cover as well.
 
     Args:
         fake: Counts (classes,).
@@ -52,7 +52,7 @@ def class_coverage(fake: Tensor, real: Tensor) -> float:
 
 
 def class_entropy(counts: Tensor) -> float:
-    """Entropy of counts (classes,), in nats: 0 for one class and for no sample, log(classes) for an even spread."""
+    """Entropy of counts (classes,), in nats: 0 for one class or no samples, log(classes) for a uniform distribution."""
     return float(torch.special.entr(_shares(counts)).sum())
 
 
@@ -68,13 +68,13 @@ def modes_found(counts: Tensor) -> float:
 def kl_to_uniform(counts: Tensor) -> float:
     """KL(samples' modes || uniform) in nats (Metz et al. 2017, Unrolled GAN, section 3.3.1).
 
-    Even an ideal generator's is not 0: n samples give about (modes - 1) / (2 n) by chance.
+    It is not 0 even for an ideal generator: n samples give about (modes - 1) / (2 n) by chance.
 
     Args:
         counts: (modes,).
 
     Returns:
-        0 for modes that are equally often, log(modes) where there is but one, and also where no sample belongs to any.
+        0 for equally frequent modes; log(modes) for a single mode, and also if no sample belongs to any mode.
     """
     return math.log(len(counts)) - class_entropy(counts)
 
@@ -84,7 +84,7 @@ def _shares(counts: Tensor) -> Tensor:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """The share of images that the classifier puts into the class they were asked to be of.
+    """The share of images that the classifier assigns to the class that was requested.
 
     Args:
         logits: (n, classes).
@@ -107,7 +107,7 @@ ERRORS = 5
 
 
 def memorised(fake: Tensor, train: Tensor, device: torch.device = CPU) -> Tensor:
-    """Which fake points are closer to a training point than that one is to any other.
+    """Which fake points are closer to a training point than that point is to any other training point.
 
     Args:
         fake: (n, width) float32.
@@ -115,7 +115,7 @@ def memorised(fake: Tensor, train: Tensor, device: torch.device = CPU) -> Tensor
         device: Where distances are computed.
 
     Returns:
-        (n,) bool; true for copies, also of training points that are there twice.
+        (n,) bool; true for copies, including copies of duplicated training points.
     """
     distances, indices = nearest_neighbours(fake, train, device)
     found, which = torch.unique(indices, return_inverse=True)
@@ -123,13 +123,13 @@ def memorised(fake: Tensor, train: Tensor, device: torch.device = CPU) -> Tensor
 
 
 def copies(value: float, floor: float, n: int, n_floor: int) -> bool:
-    """Whether a share is so far above that of real images never trained on that chance does not explain it.
+    """Whether a share is too far above that of held-out real images to be explained by chance.
 
     Args:
-        value: What the images score.
-        floor: What held-out real images score.
-        n: How many images there were.
-        n_floor: How many held-out ones.
+        value: The score of the images.
+        floor: The score of held-out real images.
+        n: The number of images.
+        n_floor: The number of held-out real images.
     """
     shared = (value * n + floor * n_floor) / (n + n_floor)
     error = sqrt(shared * (1 - shared) * (1 / n + 1 / n_floor))
@@ -137,23 +137,23 @@ def copies(value: float, floor: float, n: int, n_floor: int) -> bool:
 
 
 NEIGHBOURS = 5
-"""Of density and coverage, as their paper recommends."""
+"""For density and coverage, as their paper recommends."""
 PRC_NEIGHBOURS = 3
-"""Of precision and recall, as in their paper."""
+"""For precision and recall, as in their paper."""
 
 
 class FrechetDistance(Metric):
-    """Distance between Gaussians that are fitted to the features (Heusel et al. 2017)."""
+    """Fréchet distance between Gaussians fitted to the features (Heusel et al. 2017)."""
 
     better = "lower"
     range = "0 and up"
 
     def compute(self, inputs: MetricInputs) -> float:
-        """Squared units of the features; biased upwards, the more the fewer samples there are."""
+        """In squared units of the features; biased upwards, more so for fewer samples."""
         return torch_fidelity.frechet_distance(inputs.fake.statistics, inputs.real.features.statistics)
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """By a bootstrap over the samples."""
+        """From a bootstrap over the samples."""
         return intervals.fid_interval(inputs.fake.projected, inputs.real.features.statistics, value)
 
 
@@ -169,7 +169,7 @@ class FrechetDistanceAtInfinity(Metric):
         return intervals.fid_infinity(inputs.fake.projected, inputs.real.features.statistics)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The line through the scores of subsets."""
+        """The settings of the line fitted to the scores of subsets."""
         smallest = f"1/{intervals.SMALLEST}"
         return {"points": intervals.POINTS, "smallest": smallest, "metric_seed": intervals.SEED}
 
@@ -185,7 +185,7 @@ class KernelDistance(Metric):
         return self._both(inputs)[0]
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """By a jackknife over the samples, and the spread over subsets; None for fewer than three samples."""
+        """From a jackknife over the samples and the spread over subsets; None for fewer than three samples."""
         fake, real = inputs.fake.values, inputs.real.features.values
         return intervals.kid_interval(fake, real, value, self._both(inputs)[1], inputs.device)
 
@@ -194,13 +194,13 @@ class KernelDistance(Metric):
         return inputs.shared("kernel distance", lambda: torch_fidelity.kernel_distance(fake, real))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The seeded subsets."""
+        """The number, size and seed of the subsets."""
         size = torch_fidelity.kernel_subset(inputs.n, len(inputs.real.dataset))
         return {"subsets": torch_fidelity.KID_SUBSETS, "subset_size": size, "metric_seed": torch_fidelity.SEED}
 
 
 class ClassifierScore(Metric):
-    """Inception Score with the extractor's own classes: sure about each image, even over classes."""
+    """Inception Score with the extractor's own classes: confident about each image, balanced over the classes."""
 
     better = "higher"
     range = "1 to the number of classes"
@@ -211,7 +211,7 @@ class ClassifierScore(Metric):
         return torch_fidelity.classifier_score(inputs.fake.class_logits)[0]
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """From the spread over the splits; None where there is but one."""
+        """From the spread over the splits; None if there is only one."""
         splits = torch_fidelity.score_splits(inputs.n)
         if splits == 1:
             return None
@@ -219,7 +219,7 @@ class ClassifierScore(Metric):
         return intervals.of_mean_over_splits(value, spread, splits, (1.0, math.inf))
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The parts over which the score is averaged."""
+        """The splits over which the score is averaged."""
         return {"splits": torch_fidelity.score_splits(inputs.n), "metric_seed": torch_fidelity.SEED}
 
 
@@ -229,7 +229,7 @@ class _Neighbours(Metric):
     neighbours: int
 
     def manifolds(self, inputs: MetricInputs) -> Manifolds:
-        """What all four metrics need, computed once."""
+        """The inputs that all four metrics share, computed once."""
 
         def compute() -> Manifolds:
             fake, real = inputs.fake.values, inputs.real
@@ -245,12 +245,12 @@ class _Neighbours(Metric):
         return inputs.shared("manifolds", compute)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """The neighbour that a ball around an image reaches to."""
+        """Which nearest neighbour the ball around an image reaches to."""
         return {"neighbours": self.neighbours}
 
 
 class Precision(_Neighbours):
-    """Share of samples among real images (Kynkäänniemi et al. 2019)."""
+    """Share of samples on the manifold of real images (Kynkäänniemi et al. 2019)."""
 
     range = "0 to 1"
     scale = "share"
@@ -261,12 +261,12 @@ class Precision(_Neighbours):
         return float(self.manifolds(inputs).precise.double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Of a share of samples."""
+        """Wilson's interval of a share of samples."""
         return intervals.share_interval(int(self.manifolds(inputs).precise.sum()), inputs.n)
 
 
 class Recall(_Neighbours):
-    """Share of real images among samples (Kynkäänniemi et al. 2019)."""
+    """Share of real images on the manifold of samples (Kynkäänniemi et al. 2019)."""
 
     range = "0 to 1"
     scale = "share"
@@ -277,22 +277,22 @@ class Recall(_Neighbours):
         return float(self.manifolds(inputs).recalled.any(0).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """By a jackknife over groups of samples, with the samples' balls as they are."""
+        """From a jackknife over groups of samples, whose balls are not recomputed."""
         return intervals.of_union(self.manifolds(inputs).recalled)
 
 
 class Density(_Neighbours):
-    """Real neighbourhoods around a sample, relative to what is expected (Naeem et al. 2020)."""
+    """Number of real neighbourhoods around a sample, relative to the expected number (Naeem et al. 2020)."""
 
     range = "0 and up, about 1 for real images"
     neighbours = NEIGHBOURS
 
     def compute(self, inputs: MetricInputs) -> float:
-        """How many real images' balls a sample lies in, divided by their number of neighbours, on average."""
+        """The mean number of real images' balls that a sample lies in, divided by the number of neighbours."""
         return float(self.manifolds(inputs).held.double().mean()) / NEIGHBOURS
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Of a mean over samples."""
+        """The interval of a mean over samples."""
         return intervals.of_mean(self.manifolds(inputs).held / NEIGHBOURS, (0.0, math.inf))
 
 
@@ -308,12 +308,12 @@ class Coverage(_Neighbours):
         return float(self.manifolds(inputs).covered.any(0).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """By a jackknife over groups of samples."""
+        """From a jackknife over groups of samples."""
         return intervals.of_union(self.manifolds(inputs).covered)
 
 
 class ClassCoverage(Metric):
-    """Share of the real images' classes that the samples show."""
+    """Share of the real images' classes that the samples cover."""
 
     better = "higher"
     range = "0 to 1"
@@ -326,11 +326,11 @@ class ClassCoverage(Metric):
         return class_coverage(class_counts(inputs.fake.class_logits), real)
 
     def settings(self, inputs: MetricInputs) -> Mapping[str, Any]:
-        """From which share on a class counts."""
+        """The fraction of its real share from which a class counts as covered."""
         return {"covered_from": COVERED_FROM}
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """By a bootstrap over the samples' classes."""
+        """From a bootstrap over the samples' classes."""
         covered = partial(class_coverage, real=class_counts(inputs.real.features.class_logits))
         return intervals.of_counts(class_counts(inputs.fake.class_logits), covered, value, (0.0, 1.0))
 
@@ -347,13 +347,13 @@ class ClassEntropy(Metric):
         return class_entropy(class_counts(inputs.fake.class_logits))
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """By a bootstrap over the samples' classes."""
+        """From a bootstrap over the samples' classes."""
         counts = class_counts(inputs.fake.class_logits)
         return intervals.of_counts(counts, class_entropy, value, (0.0, math.log(len(counts))))
 
 
 class Accuracy(Metric):
-    """Share of samples that the classifier puts into the class that was asked for."""
+    """Share of samples that the classifier assigns to the requested class."""
 
     better = "higher"
     range = "0 to 1"
@@ -366,7 +366,7 @@ class Accuracy(Metric):
         return accuracy(inputs.fake.class_logits, inputs.labels)
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Of a share of samples."""
+        """Wilson's interval of a share of samples."""
         assert inputs.labels is not None
         return intervals.share_interval(int(inputs.fake.class_logits.argmax(1).eq(inputs.labels).sum()), inputs.n)
 
@@ -384,7 +384,7 @@ class Memorisation(Metric):
         return float(self._copied(inputs).double().mean())
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Of a share of samples."""
+        """Wilson's interval of a share of samples."""
         return intervals.share_interval(int(self._copied(inputs).sum()), inputs.n)
 
     def _copied(self, inputs: MetricInputs) -> Tensor:
@@ -398,7 +398,7 @@ class Memorisation(Metric):
 
 
 class Modes(Metric):
-    """Number of modes that have a sample (Srivastava et al. 2017)."""
+    """Number of modes with at least one sample (Srivastava et al. 2017)."""
 
     better = "higher"
     range = "0 to the number of modes"
@@ -411,13 +411,13 @@ class Modes(Metric):
         return modes_found(class_counts(inputs.fake.class_logits))
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """By a bootstrap over the samples' modes."""
+        """From a bootstrap over the samples' modes."""
         counts = class_counts(inputs.fake.class_logits)
         return intervals.of_counts(counts, modes_found, value, (0.0, float(len(counts))))
 
 
 class ModeDivergence(Metric):
-    """KL divergence of the samples' modes from evenness (Metz et al. 2017)."""
+    """KL divergence of the samples' modes from the uniform distribution (Metz et al. 2017)."""
 
     better = "lower"
     range = "0 to the log of the number of modes"
@@ -429,7 +429,7 @@ class ModeDivergence(Metric):
         return kl_to_uniform(class_counts(inputs.fake.class_logits))
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float] | None:
-        """By a bootstrap over the samples' modes."""
+        """From a bootstrap over the samples' modes."""
         counts = class_counts(inputs.fake.class_logits)
         return intervals.of_counts(counts, kl_to_uniform, value, (0.0, math.log(len(counts))))
 
@@ -448,12 +448,12 @@ class Quality(Metric):
         return quality(inputs.fake.class_logits)
 
     def interval(self, inputs: MetricInputs, value: float) -> tuple[float, float]:
-        """Of a share of samples."""
+        """Wilson's interval of a share of samples."""
         return intervals.share_interval(len(assigned(inputs.fake.class_logits)), inputs.n)
 
 
 class ReconstructionDistance(ModelMetric):
-    """Fréchet distance between real images and what an autoencoder makes of them."""
+    """Fréchet distance between real images and their reconstructions by an autoencoder."""
 
     better = "lower"
     range = "0 and up"
@@ -462,7 +462,7 @@ class ReconstructionDistance(ModelMetric):
     needs_features = True
 
     def compute(self, inputs: MetricInputs) -> float:
-        """Squared units of the features. Both sets are of the same images, so copies score 0."""
+        """In squared units of the features. Both sets come from the same images, so perfect copies score 0."""
         assert inputs.see is not None
         again = inputs.real.dataset.modality.from_network(self.outputs(inputs))
         return torch_fidelity.frechet_distance(inputs.see(again).statistics, inputs.real.features.statistics)

@@ -1,9 +1,8 @@
-"""Nearest neighbours in feature space, in blocks: exact, and never a whole matrix of distances.
+"""Exact nearest neighbours in feature space, block by block: the complete distance matrix is never held in memory.
 
-Distances come from float32 matrix products, |a|² - 2ab + |b|² of points that were centred together: a common offset
-would cost float32 its digits. Whatever rounding could decide (which neighbour is the nearer one, whether a point lies
-inside a ball) is decided by distances computed pair by pair in float64. So neither blocks, threads nor the device
-change a result.
+Distances come from float32 matrix products, |a|² - 2ab + |b|², of points that were centred together, because a common
+offset would cost float32 digits. Whatever rounding could decide (which neighbour is nearer, whether a point is inside a
+ball) is decided by distances computed pair by pair in float64. So results do not depend on blocks, threads or device.
 """
 
 from __future__ import annotations
@@ -19,31 +18,31 @@ from ganzoo.errors import GanzooError
 from ganzoo.reproducibility import full_precision
 
 BLOCK = 2**22
-"""Distances held at once on a CPU: 16 MB of float32. With fewer, all other points are read for a handful of rows."""
+"""Distances per block on a CPU: 16 MB of float32. Smaller blocks would read all other points for only a few rows."""
 BLOCK_GPU = 2**26
 GROUPS = 100
-"""Parts that samples are split into for the jackknife."""
+"""Groups that samples are split into for the jackknife."""
 SEED = 2020
-"""Of the split into groups."""
+"""Seeds the split into groups."""
 SPARE = 2
-"""Neighbours beyond the k-th that are compared in float64, in case float32 put them in the wrong order."""
+"""Neighbours beyond the k-th to compare in float64 too, in case float32 put them in the wrong order."""
 FOLD = 32
-"""Columns among which the smallest is found first, before the k smallest of all."""
+"""Groups of this many columns are reduced to their minima first, before the k smallest of all are found."""
 TIE = 1e-12
-"""Distances that differ by less than this share are equal."""
+"""Squared distances that differ by less than this fraction count as equal."""
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Manifolds:
-    """Which samples lie among real images and which real images among samples, of n samples and m real images.
+    """Which of n samples lie in balls around real images, and which of m real images in balls around samples.
 
     Attributes:
-        held: Balls around real images, to their k-th neighbours, that each sample lies in: (n,) int64.
-        covered: Whether a real image's ball, to its k-th neighbour, holds a sample of each group: (groups, m) bool.
-        precise: Whether each sample lies in a ball to some real image's j-th neighbour: (n,) bool.
-        recalled: Whether each real image lies in a ball to the j-th neighbour of a sample of each group:
+        held: The number of real images' balls, reaching to their k-th neighbours, that hold each sample: (n,) int64.
+        covered: Whether each real image's ball, to its k-th neighbour, holds a sample of each group: (groups, m) bool.
+        precise: Whether each sample lies in the ball of some real image, to its j-th neighbour: (n,) bool.
+        recalled: Whether each real image lies in the ball of a sample of each group, to its j-th neighbour:
             (groups, m) bool.
     """
 
@@ -62,24 +61,24 @@ def manifolds(
     recall_radii: Tensor,
     device: torch.device = CPU,
 ) -> Manifolds:
-    """What density, coverage, precision and recall need, from one pass over all distances.
+    """The inputs of density, coverage, precision and recall, from one pass over all distances.
 
     Args:
         fake: (n, width) float32.
         real: (m, width) float32.
         coverage_radii: (m,) float64, from each real point to its k-th nearest real neighbour. A point is inside if it
-            is nearer (Naeem et al. 2020, arXiv:2002.09797, equations 4 and 6).
-        precision_radii: (m,) float64, to the j-th nearest. A point is inside if it is no farther (Kynkäänniemi et al.
-            2019, arXiv:1904.06991, equation 1).
-        recall_radii: (n,) float64, from each fake point to its j-th nearest fake neighbour.
-        device: Where distances are computed.
+            is strictly nearer (Naeem et al. 2020, arXiv:2002.09797, equations 4 and 6).
+        precision_radii: (m,) float64, from each real point to its j-th nearest. A point is inside if it is no farther
+            (Kynkäänniemi et al. 2019, arXiv:1904.06991, equation 1).
+        recall_radii: (n,) float64, from each fake point to its j-th nearest fake neighbour, with the same rule.
+        device: The device to compute distances on.
     """
     device = _with_float64(device)
     pairs = _Pairs(fake, real, device)
     nearer = coverage_radii.to(device).square() * (1 - TIE)
-    nearer[nearer == 0] = -torch.inf  # nothing is nearer than a duplicate, not even another one
+    nearer[nearer == 0] = -torch.inf  # nothing is nearer than a duplicate, not even another duplicate
     among_real, among_fake = (radii.to(device).square() * (1 + TIE) for radii in (precision_radii, recall_radii))
-    # In random order: samples come sorted, and a group of similar ones would be no sample of them.
+    # Groups are random: samples come sorted, and a group of similar ones would not represent them.
     order = torch.randperm(len(fake), generator=torch.Generator().manual_seed(SEED))
     groups = order.to(device).tensor_split(min(GROUPS, len(fake)))
     held = torch.zeros(len(fake), dtype=torch.int64, device=device)
@@ -96,13 +95,13 @@ def manifolds(
 
 
 def radii(features: Tensor, k: int, of: Tensor | None = None, device: torch.device = CPU) -> Tensor:
-    """How far points are from the k-th nearest of the others.
+    """The distance from each point to the k-th nearest of the others.
 
     Args:
         features: (n, width) float32, n more than ``k``.
         k: At least 1.
-        of: Indices (m,) of the points that are asked about; all where None.
-        device: Where distances are computed.
+        of: Indices (m,) of the points to compute it for; None means all.
+        device: The device to compute distances on.
 
     Returns:
         (m,) float64. A duplicate is a neighbour at distance 0.
@@ -112,12 +111,12 @@ def radii(features: Tensor, k: int, of: Tensor | None = None, device: torch.devi
 
 
 def nearest_neighbours(points: Tensor, among: Tensor, device: torch.device = CPU) -> tuple[Tensor, Tensor]:
-    """The nearest of other points to each point.
+    """The nearest neighbour of each point among other points.
 
     Args:
         points: (n, width) float32.
         among: (m, width) float32.
-        device: Where distances are computed.
+        device: The device to compute distances on.
 
     Returns:
         Distances (n,) float64 and indices (n,) into ``among``.
@@ -129,14 +128,14 @@ def nearest_neighbours(points: Tensor, among: Tensor, device: torch.device = CPU
 def _nearest(
     points: Tensor, among: Tensor, k: int, device: torch.device, without: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Distances (n, k or more), float64, rising, to the nearest of ``among`` and their indices.
+    """Distances (n, k or more), float64, ascending, to the nearest points of ``among``, and the indices of these.
 
-    ``without`` is the index in ``among`` of each point itself, which is no neighbour.
+    ``without`` holds the index in ``among`` of each point itself, which does not count as a neighbour.
     """
     others = len(among) - (without is not None)
     if others < k:
         sentence = f"{k} nearest neighbour{'' if k == 1 else 's'} cannot be found among {others} other images."
-        raise GanzooError(sentence, "Give more images.")
+        raise GanzooError(sentence, "Provide more images.")
     device = _with_float64(device)
     pairs = _Pairs(points, among, device)
     wanted = min(k + SPARE, len(among) - (without is not None))
@@ -152,7 +151,7 @@ def _nearest(
             if own is not None:
                 better.scatter_(1, own[unclear], torch.inf)
             found[unclear] = better.topk(wanted, dim=1, largest=False).indices
-        found = found.sort(1).values  # by index, so that of equal ones the first comes first
+        found = found.sort(1).values  # by index, so that ties keep their order
         exact = pairs.exact(rows[:, None].expand_as(found).flatten(), found.flatten()).view_as(found)
         order = exact.sort(dim=1, stable=True)
         distances.append(order.values.sqrt().cpu())
@@ -161,12 +160,12 @@ def _nearest(
 
 
 def _with_float64(device: torch.device) -> torch.device:
-    """The device, or the CPU in place of an accelerator without float64, such as Apple's."""
+    """The device, or the CPU if the device is an accelerator that may lack float64, as Apple's does."""
     return device if device.type in ("cpu", "cuda") else CPU
 
 
 class _Pairs:
-    """Squared distances between two sets of points: in blocks by float32, or of single pairs in float64."""
+    """Squared distances between two sets of points: of blocks in float32, or of single pairs in float64."""
 
     def __init__(self, a: Tensor, b: Tensor, device: torch.device) -> None:
         self._device = device
@@ -180,18 +179,18 @@ class _Pairs:
         self._rows = max(1, block // len(b))
 
     def blocks(self, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """These rows of ``a`` and their squared distances (rows, m), block by block, up to rounding."""
+        """The given rows of ``a``, block by block, with their squared distances (rows, m), exact up to rounding."""
         for some in torch.split(rows, self._rows):
             with full_precision(self._device):
                 gaps = torch.addmm(self._b_lengths, self._a[some], self._columns, alpha=-2)
             yield some, gaps.add_(self._a_lengths[some, None])
 
     def below(self, gaps: Tensor, rows: Tensor, limits: Tensor) -> Tensor:
-        """Which squared distances of a block are at most a limit, (rows, m) bool; float64 decides what is close.
+        """Which squared distances of a block are at most a limit, (rows, m) bool; float64 decides close cases.
 
         Args:
-            gaps: As ``blocks`` gives them.
-            rows: The rows they are of.
+            gaps: As returned by ``blocks``.
+            rows: The rows that they belong to.
             limits: (m,), or (rows, 1), float64.
         """
         doubt = self._rounding * (self._b_lengths + self._a_lengths[rows].max())
@@ -205,14 +204,14 @@ class _Pairs:
         return surely
 
     def unclear(self, gaps: Tensor, rows: Tensor, found: Tensor, k: int) -> Tensor:
-        """Whether rounding may have kept one of a row's k nearest from being found, (rows,) bool.
+        """Whether rounding may have hidden one of a row's k nearest neighbours, (rows,) bool.
 
         Args:
-            gaps: As ``blocks`` gives them.
-            rows: The rows they are of.
-            found: Columns of smallest distances, (rows, k or more). No other column is nearer than the farthest of
-                them; so where that one is too far, no other has to be looked at.
-            k: How many have to be among them.
+            gaps: As returned by ``blocks``.
+            rows: The rows that they belong to.
+            found: Columns of the smallest distances, (rows, k or more). No other column is nearer than the farthest of
+                them, so if even that one is clearly too far, the others need not be checked.
+            k: How many neighbours must be among them.
         """
         doubt = 2 * self._rounding * (self._b_lengths.max() + self._a_lengths[rows])
         nearest = gaps.gather(1, found)
@@ -220,7 +219,7 @@ class _Pairs:
         return unclear
 
     def in_float64(self, rows: Tensor) -> Tensor:
-        """Squared distances of these rows of ``a``, (rows, m), by float64 matrix products."""
+        """Squared distances of the given rows of ``a``, (rows, m), from float64 matrix products."""
         a, b = self._exact_a[rows].double() - self._centre.double(), self._centred_in_float64
         return torch.addmm(b.square().sum(1), a, b.T, alpha=-2).add_(a.square().sum(1, keepdim=True))
 
@@ -229,7 +228,7 @@ class _Pairs:
         return self._exact_b.double() - self._centre.double()
 
     def exact(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """Squared distances of paired points (n,), in float64, without a float64 copy of everything at once."""
+        """Squared distances of paired points (n,), in float64, without a float64 copy of all points."""
         some = zip(torch.split(rows, 4096), torch.split(columns, 4096), strict=True)
         parts = [(self._exact_a[i].double() - self._exact_b[j].double()).square().sum(1) for i, j in some]
         return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=self._a.device)
@@ -241,7 +240,7 @@ def _smallest(gaps: Tensor, k: int) -> Tensor:
     width = m // FOLD
     if width <= 2 * k:
         return gaps.topk(k, dim=1, largest=False).indices
-    # The k smallest of all are among the columns that fold onto the k smallest folds, or among those left over.
+    # The k smallest of all are among the columns of the k folds with the smallest minima, or among the remaining ones.
     folds = gaps[:, : width * FOLD].view(rows, FOLD, width).amin(1).topk(k, dim=1, largest=False).indices
     start = torch.arange(FOLD, device=gaps.device) * width
     columns = (folds[:, :, None] + start).view(rows, -1)

@@ -1,11 +1,11 @@
-"""Extractors that torch-fidelity brings: Inception V3, DINOv2 and CLIP, whose weights are downloaded.
+"""Extractors that torch-fidelity provides: Inception V3, DINOv2 and CLIP, whose weights are downloaded.
 
-Grey images are tiled to RGB; each network resizes to the size it was trained on, as TensorFlow 1 did. Inception's
-scores are those that papers quote; DINOv2's and CLIP's are torch-fidelity's own, and a paper's may come from other
-layers or another resizing. Scores of different extractors never share a column.
+Grey images are tiled to RGB; each network resizes images to the size that it was trained on, as TensorFlow 1 did.
+Papers quote scores from this Inception. DINOv2's and CLIP's scores are torch-fidelity's own; those in papers may come
+from other layers or another resizing. Scores from different extractors never share a column.
 
-Two of them are more than numbers: DINOv2 comes with code, and CLIP's file is a TorchScript program. Naming one, which a
-stranger's recipe can do as well, never runs code: see ``allow_code``.
+Two of them are more than weights: DINOv2 comes with code, and CLIP's file is a TorchScript program. Naming one, as an
+untrusted recipe might, runs no code but CLIP's published program: everything else needs ``allow_code``.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ from ganzoo.api.reading import check_torch_file, open_regular
 from ganzoo.errors import GanzooError, is_out_of_memory
 
 BROKEN = (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError)
-"""What reading a damaged or foreign weights file raises."""
+"""Exceptions from reading a weights file that is damaged or another network's."""
 logger = logging.getLogger(__name__)
 
 DINOV2_COMMIT = "e1277af2ba9496fbadf7aec6eba56e8d882d1e35"
 DINOV2_URL = f"https://github.com/facebookresearch/dinov2/archive/{DINOV2_COMMIT}.zip"
 DINOV2_DIGEST = "3cdc0eeb21ab2a9e9ce372d8af424aab4b3f908622ee4226488cd66fcd911b7f"
-"""SHA-256 of that commit's ``hubconf.py`` and ``dinov2/``, as this prints it in a checkout:
+"""SHA-256 of that commit's ``hubconf.py`` and ``dinov2/``, as printed in a checkout by:
 
     git ls-files -z hubconf.py dinov2 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
 """
 MOST_CODE = 2**20
-"""Bytes of a file of code; the longest of DINOv2 has 41,364."""
+"""The most bytes in a file of code; DINOv2's longest has 41,364."""
 _code_is_allowed = ContextVar("code_is_allowed", default=False)
 
 
 @contextmanager
 def allow_code(allowed: bool = True) -> Iterator[None]:
-    """Let extractors run code that is downloaded, until the block ends: the user said so, and not a file."""
+    """Let extractors run downloaded code in this block. Only the user may decide this, never a file."""
     token = _code_is_allowed.set(allowed or _code_is_allowed.get())
     try:
         yield
@@ -60,7 +60,7 @@ def allow_code(allowed: bool = True) -> Iterator[None]:
 def _refuse_code(name: str, what: str) -> None:
     if not _code_is_allowed.get():
         raise GanzooError(
-            f"The extractor '{name}' runs code that is not ganzoo's: {what}.",
+            f"The extractor '{name}' runs code that is not part of ganzoo: {what}.",
             "If you trust it, add --allow-code (in Python: allow_code=True).",
         )
 
@@ -70,15 +70,15 @@ class Row:
     """One of torch-fidelity's extractors.
 
     Attributes:
-        name: In torch-fidelity and here.
-        layers: Its features, and logits where it has them.
-        width: Number of features; None where the weights file says.
+        name: Its name, in torch-fidelity and here.
+        layers: The layers of its features and, if it has them, its logits.
+        width: Number of features; None if it is read from the weights file.
         classes: Number of logits.
-        size: To what it resizes.
-        url: Where torch-fidelity takes the weights from.
-        file: How it calls them in torch's cache.
-        checksum: How the SHA-256 of the published file begins; "" where none is published.
-        load: From the row and a weights file to the network, after which nothing is unpickled.
+        size: How it resizes images, and to what size.
+        url: Where torch-fidelity downloads the weights from.
+        file: Their file name in torch's cache.
+        checksum: The first digits of the published file's SHA-256; "" if none is published.
+        load: Returns the network, given the row and a weights file; nothing is unpickled afterwards.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Row:
 
     @property
     def cached(self) -> Path:
-        """Where the weights are searched, and downloaded to."""
+        """Where the weights are looked for, and downloaded to."""
         return Path(torch.hub.get_dir()) / "checkpoints" / self.file
 
 
@@ -101,15 +101,16 @@ class Pretrained(Extractor):
     """One of torch-fidelity's extractors, for images of one shape.
 
     Args:
-        row: Which.
+        row: Describes the extractor.
         weights: Its weights file.
-        shape: (1 or 3, height, width) of the images.
+        shape: The shape of the images, (1 or 3, height, width).
 
     Raises:
-        GanzooError: The file is damaged, another network's, not what it should be, or a program that is not allowed.
+        GanzooError: The file is damaged, another network's, holds more than tensors, or is a program that is not
+            allowed; or the code that it needs is not what it should be.
     """
 
-    batch_size = 50  # of 299x299 pixels each, whose feature maps fill a small GPU otherwise
+    batch_size = 50  # of 299x299 pixels each: larger batches' feature maps would fill a small GPU
 
     def __init__(self, row: Row, weights: Path, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -125,19 +126,19 @@ class Pretrained(Extractor):
             self.network = row.load(row, weights)
         except ImportError as error:
             raise GanzooError(
-                f"The extractor '{row.name}' cannot be imported ({error}).", "Install the package that it needs."
+                f"The extractor '{row.name}' cannot be imported ({error}).", "Install the package that it requires."
             ) from error
         except BROKEN as error:
             if is_out_of_memory(error):
                 raise
             raise GanzooError(
-                f"The weights of '{row.name}' at {weights} are damaged, another network's, or hold more than tensors "
-                f"({type(error).__name__}).",
+                f"The weights of '{row.name}' at {weights} are damaged, belong to another network, or hold more than "
+                f"tensors ({type(error).__name__}).",
                 "Delete the file and download it again.",
             ) from error
         if not self._digest.startswith(row.checksum):
-            logger.warning("%s is not the published file of '%s': the SHA-256 differs.", weights, row.name)
-        # Elsewhere these belong to the class; here they depend on the row and on the images.
+            logger.warning("%s is not the published file of '%s': its SHA-256 differs.", weights, row.name)
+        # Class attributes of other extractors; here they depend on the row and on the images.
         self.shape = shape  # type: ignore[misc]
         self.width = row.width or int(self.network.model.visual.output_dim)  # type: ignore[misc, union-attr, arg-type]
         self.classes = row.classes  # type: ignore[misc]
@@ -149,29 +150,29 @@ class Pretrained(Extractor):
         return self._digest
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Features, and class logits where the network has them.
+        """Features, and class logits if the network has them.
 
         Args:
             images: uint8 (n, 1 or 3, h, w).
 
         Returns:
-            (n, width) and (n, classes) float32, or None in place of the latter.
+            Features (n, width) and logits (n, classes), both float32; or None instead of logits.
         """
         found = self.network(images.expand(-1, 3, -1, -1))
         return found[0], found[1] if self.classes else None
 
 
 def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Extractor:
-    """The extractor of that name, for images of one shape.
+    """The extractor with the given name, for images of one shape.
 
     Args:
         name: One of ``FOREIGN_EXTRACTORS``.
         shape: (1 or 3, height, width).
-        weights: Its file; None is torch-fidelity's in torch's cache, downloaded if need be.
+        weights: Its weights file; None means torch-fidelity's in torch's cache, which is downloaded if necessary.
 
     Raises:
-        GanzooError: The weights could not be downloaded, are not what they should be, or come with code that nobody
-            allowed.
+        GanzooError: The weights could not be downloaded, are not what they should be, or come with code that the user
+            has not allowed.
     """
     row = _rows()[name]
     if row.load is _dinov2:
@@ -184,7 +185,7 @@ def build(name: str, shape: tuple[int, ...], weights: Path | None = None) -> Ext
         raise GanzooError(f"No such file: {weights}.", f"'{name}' is published at {row.url}.")
     elif row.load is _dinov2 and weights.resolve() != row.cached.resolve():
         raise GanzooError(
-            f"The weights of '{name}' are read from torch's cache alone, not from {weights}.",
+            f"The weights of '{name}' are read only from torch's cache, not from {weights}.",
             f"Put the file at {row.cached}.",
         )
     return Pretrained(row, weights, shape)
@@ -204,13 +205,13 @@ def _download(row: Row) -> None:
 
 
 def _inception(row: Row, weights: Path) -> nn.Module:
-    # torch-fidelity unpickles without restriction: the restricted reader must accept the file first.
+    # torch-fidelity unpickles without restrictions, so the restricted reader must accept the file first.
     torch.load(weights, weights_only=True)
     return _network(row, feature_extractor_weights_path=str(weights))
 
 
 def _clip(row: Row, weights: Path) -> nn.Module:
-    # TorchScript has a reader of its own, which knows no Python objects, but operators that write files.
+    # TorchScript has its own reader: it creates no Python objects, but programs may call operators that write files.
     return _network(row, feature_extractor_weights_path=str(weights))
 
 
@@ -224,14 +225,14 @@ def _dinov2(row: Row, weights: Path) -> nn.Module:
     if hashlib.sha256(listed.encode(errors="surrogateescape")).hexdigest() != DINOV2_DIGEST:
         raise GanzooError(
             f"The code in {where} is not DINOv2's at commit {DINOV2_COMMIT}, so it is not run.",
-            "Delete the folder: the code is downloaded again.",
+            "Delete the folder to download the code again.",
         )
-    # What runs is what was read, whatever becomes of the cache; nor are bytecode files there looked at.
+    # Run exactly the files that were checked, even if the cache changes meanwhile, and none of its bytecode files.
     with tempfile.TemporaryDirectory(prefix="ganzoo-dinov2-") as folder:
         for name, code in files.items():
             (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / name).write_bytes(code)
-        # torch-fidelity asks torch.hub for the repository as it is today.
+        # torch-fidelity would request the current state of the repository from torch.hub.
         hub: Any = torch.hub
         load = hub.load
         hub.load = lambda _repository, model: load(folder, model, source="local")
@@ -253,12 +254,12 @@ def _download_dinov2(name: str, where: Path) -> None:
     except (URLError, OSError, BadZipFile) as error:
         raise GanzooError(
             f"The code of '{name}' could not be downloaded ({error}).",
-            f"Put what {DINOV2_URL} holds at {where}.",
+            f"Unpack {DINOV2_URL} and move the folder in it to {where}.",
         ) from error
 
 
 def _code_below(folder: Path) -> dict[str, bytes]:
-    """``hubconf.py`` and the files of ``dinov2/``, by path, without bytecode; empty for what is no such code."""
+    """``hubconf.py`` and the files below ``dinov2/``, by path, without bytecode; empty if it is not such code."""
     paths = [folder / "hubconf.py"]
     for place, folders, names in os.walk(folder / "dinov2"):
         folders[:] = [name for name in folders if name != "__pycache__"]
@@ -292,7 +293,7 @@ def _rows() -> dict[str, Row]:
 
 
 DINOV2 = {"dinov2-vit-s-14": 384, "dinov2-vit-b-14": 768, "dinov2-vit-l-14": 1024, "dinov2-vit-g-14": 1536}
-"""Their widths."""
+"""Widths of the DINOv2 networks."""
 
 
 def _dinov2_row(name: str, width: int) -> Row:

@@ -1,4 +1,4 @@
-"""What a score depends on, and which scores may be compared."""
+"""Protocols: what a score depends on, and which scores may be compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ganzoo.errors import GanzooError
 Protocol = Mapping[str, Any]
 
 NOT_COMPARED = frozenset({"sample_seed", "weights", "n_floor"})
-"""What may differ between comparable scores: which samples were measured, not how, and how many real ones."""
+"""Keys that may differ between comparable scores: which samples were measured, and how many images gave the floor."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Score:
     Attributes:
         metric: ``fid@mnist-cnn``.
         value: The score.
-        floor: Real vs real: what real images score under the same protocol, as many as there were samples, where there
-            are as many; None where real images have no such score.
+        floor: Real vs real: the score of real images under the same protocol, as many of them as samples if there are
+            enough; None if real images have no such score.
         protocol: JSON: metric, extractor and its digest, dataset, split, counts, resizing, seed, weights, ...
         interval: 95% confidence interval of the mean score of other sets of as many samples; None if not computed.
-        sd: The standard deviation of ``floor`` over other draws of real images; None where that is unknown.
+        sd: The standard deviation of ``floor`` over draws of real images; None if unknown.
     """
 
     metric: str
@@ -41,8 +41,8 @@ class Score:
         """A line of scores.jsonl.
 
         Args:
-            images: Real images the generator was trained on so far; None where that is unknown.
-            seconds: Its training time so far, evaluation excluded; None where that is unknown.
+            images: Real images that the generator was trained on so far; None if unknown.
+            seconds: Its training time so far, evaluation excluded; None if unknown.
         """
         return {
             "metric": self.metric,
@@ -62,8 +62,8 @@ def excess(value: float, floor: float | None, sd: float | None) -> str:
 
     Args:
         value: The score.
-        floor: What real images score; None where they have none.
-        sd: Its standard deviation over other draws of real images, or None where that is unknown.
+        floor: The score of real images; None if they have none.
+        sd: Its standard deviation over draws of real images, or None if unknown.
     """
     if floor is None:
         return "-"
@@ -71,10 +71,10 @@ def excess(value: float, floor: float | None, sd: float | None) -> str:
 
 
 def identity(protocol: Protocol) -> str:
-    """Equal for scores that were measured in exactly the same way, seed, weights and counts included.
+    """A text that is equal for scores measured in exactly the same way, including seed, weights and counts.
 
     Args:
-        protocol: As ``Evaluator.protocol`` gives it or as it was read from scores.jsonl.
+        protocol: As returned by ``Evaluator.protocol``, or as read from scores.jsonl.
 
     Returns:
         Canonical JSON.
@@ -83,7 +83,7 @@ def identity(protocol: Protocol) -> str:
 
 
 def describe(protocol: Protocol) -> str:
-    """A protocol in one line for tables; one that lacks something as it is."""
+    """A protocol in one line, for tables; if it lacks something, its keys and values are listed unchanged."""
     try:
         return _described(protocol)
     except (KeyError, TypeError, ValueError):
@@ -91,7 +91,7 @@ def describe(protocol: Protocol) -> str:
 
 
 def in_brief(protocol: Protocol) -> str:
-    """The samples and the images of a protocol in one line; ``not stated`` where it lacks them."""
+    """A protocol's samples and real images in one line; ``not stated`` if it lacks them."""
     try:
         reference = f"{protocol['n_real']:,} {protocol['dataset']} {protocol['split']}"
         if "n_fake" not in protocol:
@@ -120,10 +120,10 @@ def _described(protocol: Protocol) -> str:
 
 
 def compared(protocol: Protocol, ignored: Set[str] = NOT_COMPARED) -> dict[str, Any]:
-    """What has to be equal in two protocols for their scores to be compared.
+    """The part of a protocol that must be equal for scores to be compared.
 
-    The options of a dataset, such as the path of a folder that was moved, may differ if a digest identifies the
-    reference images; but not for a metric of the trained model, which may use the training images too.
+    The dataset's options, such as the path of a folder that was moved, may differ if a digest identifies the reference
+    images, but not for a metric of the trained model, which may use the training images too.
     """
     if protocol.get("reference_digest") is not None and "n_fake" in protocol:
         ignored = ignored | {"dataset_options"}
@@ -135,13 +135,13 @@ def comparable(a: Protocol, b: Protocol) -> None:
 
     Args:
         a: One score's protocol.
-        b: Another's.
+        b: The other score's protocol.
 
     Raises:
-        GanzooError: They differ; the sentence says in what.
+        GanzooError: They differ; the message lists the differences.
     """
     one, other = compared(a), compared(b)
-    if one.get("reference_digest") != other.get("reference_digest"):  # the options may say why
+    if one.get("reference_digest") != other.get("reference_digest"):  # different options may explain it
         one, other = ({key: value for key, value in p.items() if key not in NOT_COMPARED} for p in (a, b))
     found = "; ".join(_differences(one, other))
     if found:
@@ -154,16 +154,17 @@ def comparable(a: Protocol, b: Protocol) -> None:
 def counterparts(
     coming: Sequence[tuple[str, Protocol]], others: Sequence[Mapping[str, Any]], where: Path
 ) -> tuple[list[float | None], list[str]]:
-    """For each score the newest comparable one of the same metric elsewhere; asked for before they are computed.
+    """For each score, the newest comparable score of the same metric elsewhere; called before scores are computed.
 
     Args:
         coming: Metric and protocol of each score.
-        others: Those to compare with, oldest first.
-        where: What they are called in sentences.
+        others: The scores to compare with, oldest first.
+        where: What messages call the other scores' run or file.
 
     Returns:
-        Values, None where a score has no counterpart; and a sentence for each that was only measured differently, or
-        one where nothing is like any of them, because it was scored on another dataset or not at all.
+        The values of the other scores, None if there is no counterpart; and messages: one for each score that was only
+        measured differently, or a single one if there are no counterparts at all, because the other run was scored on
+        another dataset or lacks these scores.
     """
     values: list[float | None] = []
     sentences = []
@@ -183,7 +184,7 @@ def counterparts(
                 "compared. Name a run on the same dataset."
             )
         else:
-            sentences.append(f"{where} has none of these scores. Score it first, with `ganzoo eval`.")
+            sentences.append(f"{where} has none of these scores. Score it first with `ganzoo eval`.")
     return values, list(dict.fromkeys(sentences))
 
 
@@ -193,7 +194,7 @@ def _datasets(protocols: Iterable[Protocol]) -> set[str]:
 
 def _counterpart(metric: str, protocol: Protocol, others: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     same: list[Mapping[str, Any]] = [other for other in reversed(others) if other["metric"] == metric]
-    # Of the same kind of weights first; where this one is of none, of those that a run reports.
+    # Those of the same kind of weights first; if this protocol's weights are unknown, those that a run reports.
     same.sort(key=lambda other: other.get("weights") != (protocol.get("weights") or "ema"))
     refusal: GanzooError | None = None
     for other in same:
@@ -219,4 +220,4 @@ def _differences(a: Mapping[str, Any], b: Mapping[str, Any], within: str = "") -
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…{text[-20:]}"  # digests differ everywhere, paths at their end
+    return text if len(text) <= 40 else f"{text[:12]}…{text[-20:]}"  # digests differ everywhere, paths near the end

@@ -1,4 +1,4 @@
-"""What real images look like and score: features and numbers, kept as safetensors in the user's cache."""
+"""Features and scores of real images, kept as safetensors in the user's cache."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Key = Mapping[str, Any]
-"""What a cached result depends on, as JSON."""
+"""Everything that a cached result depends on, as JSON."""
 
 
 def content_digest(images: Tensor) -> str:
@@ -48,17 +48,18 @@ def content_digest(images: Tensor) -> str:
 
 @dataclass(frozen=True)
 class RealImages:
-    """Real images as one extractor sees them, through the cache.
+    """Real images with one extractor's features of them, which are cached.
 
     Attributes:
         dataset: The images.
         options: The recipe's options for their dataset.
-        name: The extractor's name; empty where there is none.
-        extractor: On ``device``, in evaluation mode; None where nothing is asked of their features.
-        device: Where features are computed.
-        code: The version of the code that computes them, as ``requests.code_of`` gives it.
-        digest: That of the images; empty where it is still to be computed.
-        among: Other images of which these are some, and which ones: their features are looked up there.
+        name: The extractor's name; empty if there is none.
+        extractor: On ``device``, in evaluation mode; None if no features are needed.
+        device: The device to compute features on.
+        code: The version of the code that computes features, as returned by ``requests.code_of``.
+        digest: The digest of the images; empty if it has not been computed yet.
+        among: If these images are a subset of others: the others, and the indices of these among them. Their features
+            are looked up there.
     """
 
     dataset: Dataset
@@ -72,7 +73,7 @@ class RealImages:
 
     @cached_property
     def key(self) -> Key:
-        """Everything that their features depend on."""
+        """Everything that the features depend on."""
         key: dict[str, Any] = {
             "dataset": self.dataset.name,
             "options": json.loads(json.dumps(dict(self.options), default=str)),
@@ -93,7 +94,7 @@ class RealImages:
 
     @cached_property
     def features(self) -> Features:
-        """Their features, from the cache where it has them."""
+        """The features, from the cache if it has them."""
         assert self.extractor is not None, "features come from an extractor"
         if self.among is not None:
             others, rows = self.among
@@ -108,7 +109,7 @@ class RealImages:
         return Features(tensors["values"], tensors.get("logits"), None if projection is None else projection.cpu())
 
     def radii(self, k: int) -> Tensor:
-        """How far each is from the k-th nearest of the others, (n,) float64, from the cache where it has them."""
+        """The distance from each image to the k-th nearest of the others, (n,) float64, cached like the features."""
         if k not in self._radii:
 
             def compute() -> dict[str, Tensor]:
@@ -123,7 +124,7 @@ class RealImages:
 
 
 def remembered_number(kind: str, key: Key, compute: Callable[[], float]) -> float:
-    """One number, from the cache where it has it."""
+    """A number, from the cache if it has it."""
 
     def as_tensor() -> dict[str, Tensor]:
         return {"value": torch.tensor([compute()], dtype=torch.float64)}
@@ -132,27 +133,28 @@ def remembered_number(kind: str, key: Key, compute: Callable[[], float]) -> floa
 
 
 def remembered(kind: str, key: Key, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """What ``compute`` gives, from the cache where it holds that intact.
+    """The result of ``compute``, from the cache if it holds it intact.
 
-    A damaged file is computed again with a note; a cache that cannot be written is no error, unless it is a link.
+    If the cached file is damaged, the result is computed again, with a warning. A cache that cannot be written is not
+    an error, unless its folder is a link.
 
     Args:
-        kind: What it is, for the file's name.
-        key: Everything the result depends on.
-        compute: Gives named tensors on the CPU.
+        kind: What the result is, for the file's name.
+        key: Everything that the result depends on.
+        compute: Returns named tensors on the CPU.
 
     Raises:
         GanzooError: The cache's folder is a link.
     """
     text = json.dumps({"kind": kind, **key}, sort_keys=True)
     short = hashlib.sha256(text.encode()).hexdigest()[:24]
-    # Names of datasets that came as Python objects may hold anything.
+    # Datasets that are Python objects may have any name.
     name = re.sub(r"[^\w.-]+", "-", f"{kind}-{key['dataset']}-{key['extractor']}")[:120]
     try:
         path = cache_folder("references") / f"{name}-{short}.safetensors"
     except GanzooError as error:
         if not isinstance(error.__cause__, OSError):
-            raise  # it is a link
+            raise  # the folder is a link
         logger.warning("Could not cache the reference %s: %s", name, error)
         return compute()
     if path.exists():
@@ -178,33 +180,34 @@ def _read(path: Path, text: str) -> dict[str, Tensor]:
 
 
 FORMULAS = 1
-"""Raise it when a metric of ours gives another number for the same inputs: it voids the cached ones."""
+"""Increase this whenever one of ganzoo's metrics changes its result for the same inputs: it voids cached numbers."""
 INTERVALS = 1
-"""The same for intervals, from which a cached deviation may come."""
+"""The same for intervals, from which cached deviations may be computed."""
 REAL_SEED = 0
-"""Which real images are scored in place of samples: real vs real."""
+"""Seeds the choice of real images that are scored instead of samples, for real vs real."""
 MOST_DRAWS = 6
 FEWEST_DRAWS = 3
-"""Sets of real images whose scores have a standard deviation; with fewer, it comes from the interval of the first."""
+"""The most and the fewest sets of real images whose scores give a standard deviation; with fewer sets, it comes from
+the interval of the first one."""
 
 
 Which = str | tuple[str, int, int]
-"""A part of a dataset; or of that part so many images, and the number of the set."""
+"""A part of a dataset; or a part, a number of its images, and the number of the set."""
 
 
 @dataclass(frozen=True)
 class ReferenceData:
-    """What real images look like to the extractors; features and scores come from the cache where it has them.
+    """Real images with the extractors' features of them; features and scores come from the cache if it has them.
 
     Attributes:
         dataset: The part of a dataset that samples are compared with.
         options: The dataset's options, for the protocol.
-        part: Gives another part of the dataset, the same object each time. ``all`` is every training image, ``rest``
-            every one that is not set apart for validation, whether it was trained on or not. None where the reference
-            is all there is.
+        part: Returns another part of the dataset, the same object each time. ``all`` is every training image; ``rest``
+            is every training image that is not set apart for validation, whether it was trained on or not. None if
+            only the reference is known.
         extractors: By name, on ``device``, in evaluation mode.
-        device: Where features are computed.
-        code: The version of each extractor's code, as ``requests.code_of`` gives it.
+        device: The device to compute features on.
+        code: The version of each extractor's code, as returned by ``requests.code_of``.
     """
 
     dataset: Dataset
@@ -219,26 +222,26 @@ class ReferenceData:
     _numbers: dict[tuple[str, str, int, int], float] = field(default_factory=dict)
 
     def real(self, extractor: str) -> RealImages:
-        """The reference, as one extractor sees it."""
+        """The reference, with one extractor's features."""
         return self._seen(extractor, self.dataset.split, lambda: self.dataset)
 
     def train(self, extractor: str) -> RealImages:
-        """The training set, as one extractor sees it.
+        """The training set, with one extractor's features.
 
         Raises:
-            GanzooError: The dataset has none.
+            GanzooError: The dataset has no training images.
         """
         return self._seen(extractor, "train", lambda: self._part("train"))
 
     def real_vs_real(self, request: MetricRequest, n: int) -> float:
-        """What ``n`` real images score in place of samples, or all of them where there are fewer."""
+        """The score of ``n`` real images instead of samples, or of all of them if there are fewer."""
         return self._score_of_draw(request, n, 0)
 
     def deviation(self, request: MetricRequest, n: int) -> float | None:
-        """The standard deviation of ``real_vs_real`` over other draws of as many real images.
+        """The standard deviation of ``real_vs_real`` over draws of as many real images.
 
-        Over up to ``MOST_DRAWS`` sets of real images that share none; where there are too few for that, from the
-        interval of the one set. None where that is unknown too.
+        It is taken over up to ``MOST_DRAWS`` disjoint sets of real images; if there are fewer than ``FEWEST_DRAWS``
+        sets, it comes from the interval of the first one. None if there is no such interval.
         """
         draws = [
             self._score_of_draw(request, n, number)
@@ -257,18 +260,21 @@ class ReferenceData:
         return found if math.isfinite(found) else None
 
     def first_draw(self, request: MetricRequest, n: int) -> MetricInputs:
-        """Real images in the place of ``n`` samples, or of as many as there are."""
+        """The first set of ``n`` real images to score instead of samples, or of all of them if there are fewer."""
         found = self.draw(request, n, 0)
         assert found is not None, "there are at least two real images"
         return found[0]
 
     def draw(self, request: MetricRequest, n: int, number: int) -> tuple[MetricInputs, RealImages] | None:
-        """Real images in the place of ``n`` samples: of another part, or half of the reference against its rest.
+        """A set of real images to score instead of samples: from another part, or half of the reference vs the rest.
 
         Args:
-            request: Whose extractor, and whether its metric needs images that nothing was trained on.
+            request: Decides the extractor, and whether the images must be ones that nothing was trained on.
             n: How many.
-            number: 0 for the first set; another one has none of its images. None where there are not enough.
+            number: The number of the set, from 0; sets are disjoint. Only the first may have fewer than ``n``.
+
+        Returns:
+            The inputs of the metric, and the images; None if there are not enough images for a later set.
         """
         key = request.extractor, request.metric.held_out, n, number
         if key not in self._draws:
@@ -283,7 +289,7 @@ class ReferenceData:
             part, whole = "half", self.dataset
             real = self._seen(name, "other half", lambda: whole.rows(rest), rest)
         else:
-            # Images that nothing was trained on are those of the reference itself where it is a validation set.
+            # Images that nothing was trained on come from the reference itself if it is a validation set.
             unseen = own if own == "validation" else "test"
             part = unseen if held_out else {"test": "all", "validation": "rest", "train": "test"}[own]
             whole = self._part(part)
@@ -302,7 +308,7 @@ class ReferenceData:
         return self._number("floor", request, n, number, lambda: finite(request, request.metric.compute(found[0])))
 
     def _number(self, kind: str, request: MetricRequest, n: int, number: int, compute: Callable[[], float]) -> float:
-        """A number about real images; from the cache where it is of a metric of ours."""
+        """A number about real images, from the cache if the metric is one of ganzoo's."""
         known = kind, request.name, n, number
         if known not in self._numbers:
             found = self.draw(request, n, number)
@@ -332,13 +338,13 @@ class ReferenceData:
     def _seen(
         self, extractor: str, which: Which, load: Callable[[], Dataset], rows: Tensor | None = None
     ) -> RealImages:
-        """Real images as one extractor sees them: loaded and hashed once for all extractors.
+        """Real images with one extractor's features; the images are loaded and hashed once for all extractors.
 
         Args:
             extractor: Its name; empty for none.
-            which: What they are remembered by.
-            load: Gives them.
-            rows: Their indices in the reference, where they are some of it.
+            which: Identifies the images, so that they are loaded only once.
+            load: Returns the images.
+            rows: Their indices in the reference, if they are a subset of it.
         """
         if which not in self._datasets:
             dataset = load()
@@ -353,14 +359,14 @@ class ReferenceData:
 
 
 def finite(request: MetricRequest, value: float) -> float:
-    """What a metric computed, as a Python number.
+    """A metric's result as a Python number.
 
     Raises:
-        GanzooError: It is NaN or infinite, which no JSON file can hold.
+        GanzooError: It is NaN or infinite, which JSON cannot represent.
     """
     value = float(value)
     if not math.isfinite(value):
-        ours = "These images are too few for it, or their features too large; score more of them, or leave it out."
+        ours = "There are too few images for it, or their features are too large; score more, or leave this metric out."
         remedy = ours if request.is_ours else "Its plugin must return a finite number."
         raise GanzooError(f"The metric '{request.name}' gave {value}.", remedy)
     return value

@@ -1,5 +1,5 @@
-"""What can be measured: ganzoo's own metrics by name, registered through the hook that plugins use; requests for
-metrics and extractors, each found by its name; and what fits a dataset.
+"""What can be measured: ganzoo's own metrics, registered through the hook that plugins use; requests for metrics and
+extractors by name; and the metrics that fit a dataset.
 """
 
 from __future__ import annotations
@@ -72,48 +72,48 @@ OURS: tuple[Row, ...] = (
     (
         "is",
         ClassifierScore,
-        "Classifier score: sure about each image, even over classes",
+        "Classifier score: confident about each image, balanced over classes",
         "Salimans et al. 2016, Improved Techniques for Training GANs, arXiv:1606.03498",
     ),
-    ("precision", Precision, "Share of samples among real images", KYNKAANNIEMI),
-    ("recall", Recall, "Share of real images among samples", KYNKAANNIEMI),
-    ("density", Density, "Real neighbourhoods around a sample, relative to what is expected", NAEEM),
+    ("precision", Precision, "Share of samples on the manifold of real images", KYNKAANNIEMI),
+    ("recall", Recall, "Share of real images on the manifold of samples", KYNKAANNIEMI),
+    ("density", Density, "Number of real neighbourhoods around a sample, relative to the expected number", NAEEM),
     ("coverage", Coverage, "Share of real neighbourhoods that hold a sample", NAEEM),
-    ("class-coverage", ClassCoverage, "Share of the real images' classes that the samples show", None),
+    ("class-coverage", ClassCoverage, "Share of the real images' classes that the samples cover", None),
     ("class-entropy", ClassEntropy, "Entropy of the samples' classes in nats", None),
-    ("accuracy", Accuracy, "Share of samples that show the class that was asked for", None),
+    ("accuracy", Accuracy, "Share of samples that show the requested class", None),
     (
         "memorisation",
         Memorisation,
-        "Share of samples closer to a training image than that is to any other",
+        "Share of samples closer to a training image than that image is to any other",
         "Alaa et al. 2022, How Faithful is your Synthetic Data?, arXiv:2102.08921",
     ),
-    ("modes", Modes, "Number of modes that have a sample", SRIVASTAVA),
+    ("modes", Modes, "Number of modes with at least one sample", SRIVASTAVA),
     (
         "kl",
         ModeDivergence,
-        "KL divergence of the samples' modes from evenness, in nats",
+        "KL divergence of the samples' modes from the uniform distribution, in nats",
         "Metz et al. 2017, Unrolled Generative Adversarial Networks, arXiv:1611.02163",
     ),
     ("quality", Quality, "Share of samples that belong to a mode", SRIVASTAVA),
     ("reconstruction-fid", ReconstructionDistance, "Fréchet distance between real images and reconstructions", None),
 )
-"""Name, class, summary and paper, in the order in which ``all@...`` gives them."""
+"""Name, class, summary and paper, in the order of ``all@...``."""
 
 
 @hookimpl
 def register_metrics(register: Register[Metric]) -> None:
-    """Ours."""
+    """Register ganzoo's own metrics."""
     for name, metric, summary, paper in OURS:
         register(name, metric, summary=summary, paper=paper)
 
 
 def better(name: str, zoo: Zoo | None = None) -> Better:
-    """Which way a metric is better; lower for one that is not installed.
+    """Whether lower or higher scores of a metric are better; ``lower`` if it is not installed.
 
     Args:
-        name: What stands before the ``@``.
-        zoo: Where others' metrics are looked up; the installed plugins by default.
+        name: The part before the ``@``.
+        zoo: Where plugins' metrics are looked up; the installed plugins by default.
     """
     ours = {name: metric.better for name, metric, _, _ in OURS}
     if name in ours:
@@ -127,13 +127,13 @@ def better(name: str, zoo: Zoo | None = None) -> Better:
 
 @dataclass(frozen=True)
 class MetricRequest:
-    """A metric in an extractor's features.
+    """A request for a metric in an extractor's features.
 
     Attributes:
         entry: The metric's registration.
-        metric: What is computed.
-        extractor: The name of the extractor it is computed in; empty for a metric that needs no features.
-        by_name: Whether it was asked for itself, and not among ``all``.
+        metric: The metric to compute.
+        extractor: The name of the extractor that it is computed with; empty for a metric that needs no features.
+        by_name: Whether it was requested by its own name, not as one of ``all``.
     """
 
     entry: Entry[Metric]
@@ -143,20 +143,20 @@ class MetricRequest:
 
     @property
     def name(self) -> str:
-        """As people write it: ``fid@mnist-cnn``, or ``test-error``."""
+        """The name that users write: ``fid@mnist-cnn``, or ``test-error``."""
         return f"{self.entry.name}@{self.extractor}" if self.extractor else self.entry.name
 
     @property
     def is_ours(self) -> bool:
-        """Whether ganzoo itself brings it."""
+        """Whether ganzoo itself provides the metric."""
         return any(type(self.metric) is ours for _, ours, _, _ in OURS)
 
 
 def parse_metric(name: str, zoo: Zoo) -> list[MetricRequest]:
-    """Read ``<metric>@<extractor>``; ``all@<extractor>`` gives one for each metric that needs an extractor.
+    """Parse ``<metric>@<extractor>``; ``all@<extractor>`` gives a request for each metric that needs an extractor.
 
     Raises:
-        GanzooError: It is not of that form, or names an unknown metric or extractor.
+        GanzooError: It does not have that form, or names an unknown metric or extractor.
     """
     for error in wrong_metric(name, zoo, ALL):
         raise error
@@ -168,7 +168,7 @@ def parse_metric(name: str, zoo: Zoo) -> list[MetricRequest]:
 
 
 def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
-    """Read many names; a metric that is asked for twice is there once."""
+    """Parse several names; a metric that is requested twice is returned once."""
     found: dict[str, MetricRequest] = {}
     for request in (one for name in names for one in parse_metric(name, zoo)):
         if request.name not in found or request.by_name:
@@ -177,10 +177,10 @@ def parse_metrics(names: Iterable[str], zoo: Zoo) -> list[MetricRequest]:
 
 
 def code_of(extractor: str, zoo: Zoo) -> dict[str, str]:
-    """What features depend on besides the extractor's weights: the package whose code computes them, and that code.
+    """What features depend on apart from the extractor's weights: the package that computes them, and its code.
 
-    Empty for ganzoo's own extractors, whose features stay the same from version to version. The code of a plugin's may
-    change within a version, where its author works on it.
+    Empty for ganzoo's own extractors, whose features stay the same from version to version. A plugin's code may change
+    within a version while its author works on it.
     """
     if extractor not in zoo.extractors:
         return {"torch_fidelity": torch_fidelity.version()}
@@ -195,12 +195,12 @@ def code_of(extractor: str, zoo: Zoo) -> dict[str, str]:
 
 @cache  # a file that is edited later is not the code that this process runs
 def _source(module: str) -> str:
-    """SHA-256, hexadecimal, of every .py file of the top-level package that a module belongs to, or of its own file."""
+    """SHA-256, hexadecimal, of all .py files of a module's top-level package, or of the module's own file."""
     package, file = sys.modules.get(module.partition(".")[0]), getattr(sys.modules.get(module), "__file__", None)
     files = [path for folder in getattr(package, "__path__", ()) for path in sorted(Path(folder).rglob("*.py"))]
     digest = hashlib.sha256()
     for path in files or ([] if file is None else [Path(file)]):
-        if path.is_file():  # editors lock a file by a link to nowhere
+        if path.is_file():  # editors lock files with dangling links
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -209,24 +209,24 @@ Shape = tuple[int, ...]
 
 
 def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = None) -> Extractor:
-    """The extractor of that name, on the CPU, in evaluation mode.
+    """The extractor with the given name, on the CPU, in evaluation mode.
 
     Args:
         name: A registered name, or one of torch-fidelity's.
-        zoo: Where plugins registered theirs.
-        shape: Of the images to score.
-        weights: The file of one of torch-fidelity's; None is where that keeps it.
+        zoo: Where registered extractors are looked up.
+        shape: The shape of the images to score.
+        weights: The weights file of one of torch-fidelity's extractors; None means the one in its cache.
 
     Raises:
-        GanzooError: Its name is unknown, it takes other images, or its weights are not available.
+        GanzooError: The name is unknown, the extractor does not accept such images, or its weights are not available.
     """
     if name in zoo.extractors:
         if weights is not None:
             raise GanzooError(
-                f"The extractor '{name}' brings its own weights, so it does not take {weights}.",
-                f"These take a file: {', '.join(FOREIGN_EXTRACTORS)}.",
+                f"The extractor '{name}' has its own weights, so it does not accept {weights}.",
+                f"These accept a file: {', '.join(FOREIGN_EXTRACTORS)}.",
             )
-        # Layers draw weights before theirs are loaded; a training's random numbers may not move because of that.
+        # Layers draw random weights before the trained ones are loaded; this must not shift a run's random numbers.
         with torch.random.fork_rng(devices=[]):
             extractor = zoo.extractors.get(name).create()
     elif name in FOREIGN_EXTRACTORS:
@@ -239,48 +239,48 @@ def find_extractor(name: str, zoo: Zoo, shape: Shape, weights: Path | None = Non
 
 
 def refuse_other_shape(name: str, extractor: Extractor, shape: Shape) -> None:
-    """Raise unless the extractor takes images of that shape: they are never resampled to fit."""
+    """Raise unless the extractor accepts images of the given shape: images are never resampled to fit."""
     if tuple(extractor.shape) != shape:
-        takes = written(extractor.shape)
+        accepted = written(extractor.shape)
         raise GanzooError(
-            f"The extractor '{name}' takes {takes} images, but these are {written(shape)}.",
+            f"The extractor '{name}' accepts {accepted} images, but these are {written(shape)}.",
             "Nothing is resampled, because that alone changes a score; use another extractor or dataset.",
         )
 
 
 def fits(extractor: Extractor, domain: str) -> bool:
-    """Whether an extractor was fitted to images of that dataset, or to any images."""
+    """Whether an extractor was fitted to the given dataset, or is one for any images."""
     return not extractor.domains or domain in extractor.domains
 
 
 def fitting_metrics(
     metrics: Sequence[str], zoo: Zoo, dataset: Dataset, *, anyway: bool = False
 ) -> tuple[list[str], list[str], dict[str, Extractor]]:
-    """The metrics of a recipe that its dataset can be scored by, and why the others cannot.
+    """The metrics of a recipe that can score its dataset, and why the others cannot.
 
     Args:
-        metrics: ``<metric>@<extractor>`` each.
+        metrics: Names of the form ``<metric>@<extractor>``.
         zoo: Where extractors are looked up.
-        dataset: Whose samples are scored.
-        anyway: Whether extractors that were fitted to another dataset are taken too.
+        dataset: The dataset whose samples are scored.
+        anyway: Whether extractors that were fitted to another dataset are accepted too.
 
     Returns:
-        Those that fit; a sentence for each extractor that does not, and where nothing fits, one that says what to do;
-        and the extractors of those that fit, on the CPU.
+        The metrics that fit; a message for each extractor that does not fit and, if no metric fits, one that suggests a
+        remedy; and the extractors of the metrics that fit, on the CPU.
     """
     kept, sentences, extractors = [], [], dict[str, Extractor]()
     by_extractor: dict[str, list[str]] = {}
     for name in metrics:
         by_extractor.setdefault(name.partition("@")[2], []).append(name)
     for extractor, names in by_extractor.items():
-        if not extractor:  # metrics of the trained model, which need none
+        if not extractor:  # metrics of the trained model, which need no extractor
             kept += names
             continue
         try:
             found = find_extractor(extractor, zoo, dataset.shape)
         except GanzooError as error:
             if extractor not in zoo.extractors:
-                raise  # its weights are missing, not its domain
+                raise  # its weights are missing; it is not that it does not fit
             sentences.append(f"Not scored by {', '.join(names)}: {error.sentence}")
             continue
         if anyway or fits(found, dataset.domain):
@@ -290,13 +290,13 @@ def fitting_metrics(
             domains = " and ".join(found.domains)
             sentences.append(
                 f"Not scored by {', '.join(names)}: '{extractor}' was fitted to {domains}, not to '{dataset.domain}' "
-                "(evaluate.anyway: true scores all the same, and marks the scores for good)."
+                "(evaluate.anyway: true scores by them anyway, and marks the scores permanently)."
             )
     if not kept:
         remedy = how_to_score(dataset.domain, zoo)
-        is_empty = not metrics and bool(headline(dataset.domain, zoo))  # else it may have been [headline]
+        is_empty = not metrics and bool(headline(dataset.domain, zoo))  # otherwise it may have been [headline]
         if is_empty:
-            remedy = "Ask for the dataset's headline: --set evaluate.metrics=[headline]."
+            remedy = "Request the dataset's headline metrics: --set evaluate.metrics=[headline]."
         unfit = f"no metric of its recipe fits the dataset '{dataset.domain}'"
         fault = "evaluate.metrics is empty" if is_empty else unfit
         sentences.append(f"This run gets no scores: {fault}. {remedy}")
@@ -304,7 +304,7 @@ def fitting_metrics(
 
 
 def written(shape: Shape) -> str:
-    """A shape as people write it: ``28x28 grey``."""
+    """A shape in words: ``28x28 grey``."""
     if len(shape) != 3:
         return "x".join(map(str, shape))
     channels, height, width = shape

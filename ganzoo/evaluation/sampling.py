@@ -1,4 +1,4 @@
-"""Drawing samples from a generator without disturbing its training."""
+"""Draw samples from a generator without disturbing its training."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ganzoo.api.objective import Networks, Objective
 
 BATCH = 500
-"""Images that are drawn at a time."""
+"""Images per batch."""
 WHOLE = (0, 1)
-"""Every batch, from the first on."""
+"""All batches, starting with the first."""
 
 
 def draw(
@@ -40,36 +40,36 @@ def draw(
 ) -> tuple[Tensor, Tensor | None]:
     """Draw images in evaluation mode and full precision; the same arguments give the same images.
 
-    Neither the global random state nor any module's train mode is touched. Latent codes are drawn on the
-    CPU, so that every device is fed the same ones.
+    The global random state and the modules' training modes are left unchanged. Latent codes are drawn on the CPU, so
+    that they are the same for every device.
 
     Args:
-        objective: Knows how to generate from the networks.
+        objective: Generates images from the networks.
         networks: At least ``objective.samples_with``, on ``device``.
         n: Number of images.
-        seed: Of the latent codes and of any randomness inside the networks.
-        device: Where the networks are.
-        labels: int64 (n,), the class of each image; evenly cycled where None and ``classes`` is set.
+        seed: Seeds the latent codes and any randomness inside the networks.
+        device: The device of the networks.
+        labels: int64 (n,), the class of each image; if None, the ``classes`` are cycled through evenly.
         classes: Number of classes of a conditional objective, 0 otherwise.
-        codes: Latent codes (n, latent) in place of drawn ones.
-        sources: What the objective generates from besides codes (its ``generates_from``), m rows each, cycled.
-        batch_size: Images at a time.
-        part: (k, m) draws every m-th batch, from the k-th on, and leaves the other images zero: m processes draw parts
-            that add up to the whole.
-        overview: Draw what the objective shows of each code: n times ``objective.views`` images, those of one code
+        codes: Latent codes (n, latent) to use instead of drawing them.
+        sources: The objective's inputs other than codes (its ``generates_from``), m rows each, cycled.
+        batch_size: Images per batch.
+        part: (k, m) draws every m-th batch, starting with the k-th, and leaves the other images zero, so that the parts
+            of m processes add up to the complete result.
+        overview: Draw the objective's overview of each code: n times ``objective.views`` images, with those of one code
             together.
 
     Returns:
         Samples (n, *shape) in their modality's stored form (uint8 images), on the CPU; and their labels (n,), or None
-        where the objective is unconditional.
+        if the objective is unconditional.
 
     Raises:
         GanzooError: ``n`` is less than one, the seed is negative or has more than 63 bits, or a column that the
             objective generates from is missing.
-        Diverged: The generator gives NaN or infinite values.
+        Diverged: The generator returns NaN or infinite values.
     """
     if n < 1:
-        raise GanzooError(f"Cannot draw {n} images.", "Ask for at least one.")
+        raise GanzooError(f"Cannot draw {n} images.", "Request at least one.")
     if not 0 <= seed <= INT64[1]:
         raise GanzooError(f"The seed {seed} is out of range.", f"Give one from 0 to {INT64[1]}.")
     if labels is None and classes:
@@ -85,8 +85,8 @@ def draw(
     with torch.no_grad(), full_precision(device), evaluating(networks):
         for start in range(first * batch_size, n, every * batch_size):
             rows = slice(start, start + batch_size)
-            # Each batch for itself, so that a batch does not depend on who draws the ones before it; and apart from the
-            # codes, which are drawn from the seed itself.
+            # Each batch has its own seed, so that it does not depend on who draws the batches before it; and a seed
+            # other than that of the codes.
             with seeded(derive_seed(seed + start, "noise"), device):
                 starts = {name: column[rows].to(device) for name, column in given.items()}
                 outputs = generate(networks, codes[rows].to(device), asked[rows].to(device), starts)
@@ -100,21 +100,21 @@ def draw(
 
 
 PLANE = 48
-"""Points in each direction at which a discriminator is asked about the plane."""
+"""Points in each direction of the grid that a discriminator is evaluated on."""
 
 
 def discriminator_field(objective: Objective, networks: Networks, device: torch.device) -> Tensor | None:
-    """What the discriminator says of a grid of points over [-1, 1] x [-1, 1], in evaluation mode.
+    """The discriminator's logits on a grid of points over [-1, 1] x [-1, 1], in evaluation mode.
 
-    Neither the global random state nor any module's train mode is touched.
+    The global random state and the modules' training modes are left unchanged.
 
     Args:
-        objective: For samples that are points of the plane.
-        networks: All of them, on ``device``.
-        device: Where the networks are.
+        objective: An objective for points in the plane.
+        networks: All of its networks, on ``device``.
+        device: The device of the networks.
 
     Returns:
-        float32 (PLANE, PLANE) on the CPU, the rows from top to bottom; None where it cannot be asked.
+        float32 (PLANE, PLANE) on the CPU, with rows from top to bottom; None if it cannot be evaluated.
     """
     axis = torch.linspace(-1, 1, PLANE)
     down, across = torch.meshgrid(axis.flip(0), axis, indexing="ij")
@@ -123,13 +123,13 @@ def discriminator_field(objective: Objective, networks: Networks, device: torch.
     with torch.no_grad(), full_precision(device), evaluating(networks), seeded(0, device):
         try:
             logits = objective.discriminate(networks, points, label)
-        except Exception:  # a stranger's discriminator that takes something else: a picture ends no training
+        except Exception:  # a plugin's discriminator may take other inputs; a picture must not end a training run
             return None
     return None if logits is None else logits.float().cpu().view(PLANE, PLANE)
 
 
 def _cycled(objective: Objective, sources: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
-    """What the objective generates from, repeated to n rows."""
+    """The columns that the objective generates from, repeated to n rows."""
     missing = [name for name in objective.generates_from if not len(sources.get(name, ()))]
     if missing:
         raise GanzooError(

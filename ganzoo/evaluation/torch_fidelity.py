@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ganzoo.api.metric import Statistics
 
 SEED = 2020
-"""torch-fidelity's own, for whatever is drawn at random inside a metric."""
+"""torch-fidelity's own seed, for all random choices inside its metrics."""
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 IS_SPLITS = 10
@@ -42,8 +42,8 @@ def kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:
         real: (m, width).
 
     Returns:
-        An unbiased estimate: zero or a little less for equal distributions, more for others. And the standard
-        deviation over the subsets.
+        An unbiased estimate, which is about zero for equal distributions, also slightly below, and larger for others;
+        and the standard deviation over the subsets.
     """
     from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
@@ -55,7 +55,7 @@ def kernel_distance(fake: Tensor, real: Tensor) -> tuple[float, float]:
 
 
 def kernel_subset(n_fake: int, n_real: int) -> int:
-    """How many images a subset of the kernel distance has: 1,000 where there are as many."""
+    """The number of images in a subset of the kernel distance: 1,000 if there are as many."""
     return min(KID_SUBSET_SIZE, n_fake, n_real)
 
 
@@ -75,5 +75,5 @@ def classifier_score(logits: Tensor) -> tuple[float, float]:
 
 
 def score_splits(n: int) -> int:
-    """Into how many parts the classifier score splits images: 10, of at least two images each."""
+    """The number of parts that the classifier score splits images into: up to 10, of at least two images each."""
     return max(1, min(IS_SPLITS, n // 2))

@@ -1,4 +1,4 @@
-"""How much samples differ from one another, beside as many real images: what tells a collapsed generator."""
+"""How much samples differ from one another, compared with as many real images: this reveals a collapsed generator."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ganzoo.evaluation.features import extract
 from ganzoo.evaluation.metrics import assigned
 
 SAMPLES = 500
-"""Images whose variety is measured: enough for 3% precision, few enough for half a second."""
+"""Images to measure variety on: enough for 3% precision, few enough for half a second."""
 
 
 class VarietyWatch:
-    """How much samples differ from one another, beside as many real images in the same features.
+    """Measures how much samples differ from one another, and as many real images in the same features.
 
     Args:
         real: Real images, uint8 (n, c, h, w), in random order.
         name: The extractor's registered name, or ``"pixels"``.
         extractor: On ``device``, in evaluation mode; None to compare pixels.
-        device: Where the extractor is.
+        device: The device of the extractor.
     """
 
     def __init__(self, real: Tensor, name: str, extractor: Extractor | None, device: torch.device) -> None:
@@ -37,10 +37,10 @@ class VarietyWatch:
         """The variety of samples and of as many real images.
 
         Args:
-            images: uint8 (n, c, h, w), n at least 2; the first ``SAMPLES`` of them are looked at.
+            images: uint8 (n, c, h, w), n at least 2; only the first ``SAMPLES`` are used.
 
         Returns:
-            ``{"variety": ..., "real_variety": ...}``, each as ``variety`` gives it.
+            ``{"variety": ..., "real_variety": ...}``, each as returned by ``variety``.
         """
         fake = self._features(images[:SAMPLES])
         n = min(len(fake.values), len(self._real.values))
@@ -48,9 +48,9 @@ class VarietyWatch:
 
     @classmethod
     def of(cls, extractors: Mapping[str, Extractor], dataset: Dataset, device: torch.device) -> VarietyWatch:
-        """Against training images, in the features of the first extractor that is a classifier.
+        """Compare with training images, in the features of the first extractor that is a classifier.
 
-        In those of the first one where none is; in pixels where there is no extractor.
+        If none is a classifier, the first extractor is used; without any extractor, pixels are compared.
         """
         chosen = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:SAMPLES]
         classifiers = [name for name, extractor in extractors.items() if extractor.classes]
@@ -67,15 +67,15 @@ def variety(features: Features) -> dict[str, float]:
     """How much images differ from one another.
 
     Args:
-        features: Of n images, n at least 2.
+        features: The features of n images, n at least 2.
 
     Returns:
-        ``samples``: n. ``distance``: mean distance between two of them, at least 0. ``nearest``: median distance from
-        one to the nearest other, at least 0; it sees copies within a class, which the mean does not. ``classes``, where
-        the extractor is a classifier and puts half of them into classes: the exponential of the entropy of these
-        classes, between 1 (all of one) and the number of classes (all equally often).
+        ``samples``: n. ``distance``: mean distance between two images, at least 0. ``nearest``: median distance from an
+        image to the nearest other, at least 0; it detects copies within a class, which the mean does not. ``classes``,
+        if the extractor is a classifier and assigns at least half of the images to classes: the exponential of these
+        classes' entropy, between 1 (a single class) and the number of classes (all equally frequent).
     """
-    # Not by matrix products, which lose the small distances that collapse is about.
+    # Not with matrix products, which lose precision for the small distances that reveal a collapse.
     distances = torch.cdist(features.values, features.values, compute_mode="donot_use_mm_for_euclid_dist")
     n = len(distances)
     nearest = distances.clone().fill_diagonal_(math.inf).amin(1).median()

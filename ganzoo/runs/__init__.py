@@ -1,1 +1,1 @@
-"""Runs: run folders, checkpoints, resume, diagnosis."""
+"""Runs: run folders, checkpoints, resuming and diagnosis."""

@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from ganzoo.data import Data
 
 OF_MEMORY = f"dataset.name={IN_MEMORY}"
-"""The override that a dataset given in Python makes to a recipe."""
+"""The recipe override for a dataset given in Python."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training, or an opened run folder.
+    """A finished training run, or an opened run folder.
 
     Attributes:
         folder: The run folder.
@@ -76,8 +76,8 @@ class Run:
     def scores(self) -> list[dict[str, Any]]:
         """Every score, in order: ``{"metric", "value", "floor", "weights", "images", "seconds", "protocol"}``.
 
-        ``floor`` is real vs real: the score of real images in place of samples. ``sd`` is its standard deviation, and
-        ``interval`` the range of the score over other samples, both only if they are known.
+        ``floor`` is real vs real: the score of real images instead of samples. ``sd`` is its standard deviation, and
+        ``interval`` is a 95% confidence interval of the score; both are present only if they are known.
         """
         return self.folder.scores()
 
@@ -209,13 +209,13 @@ def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo
     """Refuse to resume a run with a recipe other than its own: by its name and, for a ``Recipe``, by its settings.
 
     Raises:
-        GanzooError: The recipe is another.
+        GanzooError: It is another recipe.
     """
     name = recipe.name if isinstance(recipe, Recipe) else Path(recipe).stem
     if name != run.info["recipe"]:
         raise GanzooError(
-            f"The run {run.path} is of the recipe '{run.info['recipe']}', not '{name}'.",
-            "Give its own recipe, or start a new run without `resume_from`.",
+            f"The run {run.path} belongs to the recipe '{run.info['recipe']}', not '{name}'.",
+            "Pass its own recipe, or start a new run without `resume_from`.",
         )
     if isinstance(recipe, Recipe):
         begun = run.recipe(zoo)
@@ -223,7 +223,7 @@ def _refuse_another_recipe(run: RunFolder, recipe: str | Path | Recipe, zoo: Zoo
         if not same_training(asked, begun):
             raise GanzooError(
                 f"The run {run.path} was started with other settings.",
-                f"Give the name '{name}' to resume it as it is, or start a new run without `resume_from`.",
+                f"Pass the name '{name}' to resume it unchanged, or start a new run without `resume_from`.",
             )
 
 

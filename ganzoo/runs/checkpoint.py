@@ -42,14 +42,14 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
     """Write a checkpoint atomically, then remove all but the newest ``keep``.
 
     The JSON file is written last, with the digests of the tensors and of itself: a checkpoint without it is incomplete,
-    one with a wrong digest is damaged. Checkpoints after more images are removed too: they were too damaged to resume.
+    one with a wrong digest is damaged. Checkpoints at more images are removed too: they were too damaged to resume.
     """
     folder.mkdir(parents=True, exist_ok=True)
     own: dict[int, Tensor] = {}
     saved = {}
     for name, tensor in tensors.items():
         plain = tensor.detach().contiguous()
-        # Layers may share a weight, and safetensors refuses memory that two names share.
+        # Layers may share a weight, but safetensors refuses tensors that share memory.
         saved[name] = plain if own.setdefault(plain.untyped_storage().data_ptr(), plain) is plain else plain.clone()
     content = save_tensors(saved)
     path = folder / f"{state['images']:012d}.safetensors"
@@ -81,7 +81,7 @@ def load_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """
     damaged: list[str] = []
     paths: list[Path] = []
-    # A run in progress removes its older checkpoints, perhaps while they are read: then there are newer ones.
+    # A run in progress may remove older checkpoints while they are read; then there are newer ones.
     while (found := sorted(folder.glob("*.safetensors"), reverse=True)) != paths:
         damaged, paths = [], found
         for path in paths:

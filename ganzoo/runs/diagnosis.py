@@ -107,7 +107,7 @@ def _collapse(events: Events) -> list[Finding] | str:
 
 
 def _shares(event: Mapping[str, Any]) -> dict[str, float]:
-    """Variety relative to the real images'; 1 if those have none."""
+    """Variety relative to that of real images; 1 if these have none."""
     seen, real = event["variety"], event["real_variety"]
     return {
         what: seen[what] / real[what] if real[what] else 1.0 for what in MIN_VARIETY if what in seen and what in real
@@ -125,7 +125,7 @@ def _shortfall(what: str, event: Mapping[str, Any], shares: Mapping[str, float])
 def _saturation(events: Events) -> list[Finding] | str:
     logged = _series(event for event in events if event["event"] == "train")
     if not _phases_with_logits(logged):
-        return f"this takes {MIN_LOG_POINTS} log points of a phase that reports real_logits and fake_logits"
+        return f"this needs {MIN_LOG_POINTS} log points of a phase that reports real_logits and fake_logits"
     return [
         Finding(
             "saturation",
@@ -158,7 +158,7 @@ def _gradients(events: Events) -> list[Finding] | str:
     # Not a lazy regularizer's phase, such as discriminator/r1: a satisfied penalty has no gradient.
     norms = {name: values for name, values in norms.items() if "/" not in name and len(values) >= MIN_LOG_POINTS}
     if not norms:
-        return f"this takes {MIN_LOG_POINTS} log points"
+        return f"this needs {MIN_LOG_POINTS} log points"
     saturated = _saturated_phases(_series(event for event in events if event["event"] == "train"))
     # A norm that begins at zero has no ratio to its first value, unless it stays there.
     norms = {name: values for name, values in norms.items() if values[0] or not _recent(values)}
@@ -171,7 +171,7 @@ def _gradients(events: Events) -> list[Finding] | str:
         if change > EXPLODED:
             sentence = f"The gradient of {owner} exploded: {went}."
             exploding.append(Finding("exploding", sentence, ADVICE["exploding"]))
-        # A saturated discriminator has no gradient; that would be the same finding twice.
+        # A saturated discriminator has no gradient; reporting that too would repeat the finding.
         elif change < VANISHED and phase not in saturated:
             sentence = f"The gradient of {owner} vanished: {went}."
             vanishing.append(Finding("vanishing", sentence, ADVICE["vanishing"]))
@@ -194,7 +194,7 @@ def _ema_lag(events: Events) -> list[Finding] | str:
         Finding(
             "ema-lag",
             f"The averaged weights lag behind: their {ema['metric']} is {ema['value']:.2f}, "
-            f"that of the raw weights {raw['value']:.2f}.",
+            f"but that of the raw weights is {raw['value']:.2f}.",
             ADVICE["ema-lag"],
         )
     ]
@@ -234,7 +234,7 @@ def _trends(events: Events) -> list[_Trend]:
             far = f"its {metric} is {value:.3g}, and real images score {real:.3g}"
         if earlier:
             before, sign = earlier[-1], 1 if way == "lower" else -1
-            # If it was not measured: small compared with the scores of young generators.
+            # The default, if it was not measured, is small compared with the scores of young generators.
             noise = last.get("sd") or abs(real) * (1.0 if way == "lower" else 0.01)
             gaps = [sign * (one["value"] - one["floor"]) for one in (before, last)]
             if gaps[1] < STILL_FALLING * gaps[0] and gaps[0] > FEWEST_DEVIATIONS * noise:
@@ -249,13 +249,13 @@ def _trends(events: Events) -> list[_Trend]:
 def _poor(events: Events) -> list[Finding] | str:
     trends = _trends(events)
     if all(trend.evaluations < 2 for trend in trends):
-        return "this takes two evaluations by a metric with real vs real"
+        return "this needs two evaluations by a metric that has real vs real"
     if any(trend.improving for trend in trends):
         return []
     return [
         Finding(
             "poor",
-            f"The samples are far from real ones, and no closer than at the evaluation before: {trend.far}.",
+            f"The samples are far from real ones, and no closer than at the previous evaluation: {trend.far}.",
             ADVICE["poor"],
         )
         for trend in trends
@@ -274,7 +274,7 @@ RULES: Mapping[str, Callable[[Events], list[Finding] | str]] = {
 }
 """Each rule returns its findings, or the reason why it could not judge."""
 USUAL_AT_FIRST: Final = ("collapse", "lagging averaged weights", "poor samples that no longer improve")
-"""Rules that every run breaks in its first seconds; later, that is a finding."""
+"""Rules that every run breaks in its first seconds; only later does this count as a finding."""
 
 
 def _series(records: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -326,7 +326,7 @@ class Diagnosis:
         return "healthy" if set(self.judged) - {"divergence"} else "unknown"
 
     def lines(self, *, unjudged: bool = True) -> list[str]:
-        """The diagnosis as text: a line per finding, or what was judged and, if asked for, what was not."""
+        """The diagnosis as text: a line per finding, or what was judged and, if requested, what was not."""
         if self.findings:
             return [f"{found.kind}: {found.sentence} {found.advice}" for found in self.findings]
         no_sign = f"no sign of {listed(self.judged, 'or')}."
@@ -385,4 +385,4 @@ def _last_checkpoint(run: RunFolder) -> str:
         checkpoint = None
     if checkpoint is None:
         return "It had no checkpoint yet."
-    return f"The last checkpoint, of {checkpoint.state['images']:,} images, is kept."
+    return f"The last checkpoint, at {checkpoint.state['images']:,} images, is kept."

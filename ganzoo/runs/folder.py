@@ -55,7 +55,7 @@ Which = Literal["last", "best"]
 
 @dataclass(frozen=True)
 class Reader:
-    """What opened run folders may read; a folder may come from a stranger.
+    """What opened run folders may read, because a folder may come from a stranger.
 
     Attributes:
         data_dir: Where dataset files are; it replaces the folder that the run recorded.
@@ -171,7 +171,7 @@ def is_locked(folder: Path) -> bool:
 MOST_BYTES_OF_A_PLANE = 1_000_000
 FOLDERS = ("samples", "checkpoints")
 BEST = "best"
-"""The folder of the checkpoint that ``train.keep_best`` keeps; made when there is one."""
+"""The folder of the checkpoint that ``train.keep_best`` keeps; created with the first one."""
 FILES = ("recipe.yaml", "run.json", "events.jsonl", "scores.jsonl")
 
 
@@ -190,10 +190,10 @@ class RunFolder:
     def create(cls, path: Path, recipe: Recipe, info: Mapping[str, Any]) -> RunFolder:
         """Start a run in a new or empty folder; a folder whose creation was interrupted counts as empty.
 
-        A new folder appears complete, or not at all.
+        A new folder appears complete or not at all.
 
         Raises:
-            GanzooError: The folder holds something already, or cannot be created.
+            GanzooError: The folder is in use or not empty, or cannot be created.
         """
         cls.refuse_used(path)
         try:
@@ -206,8 +206,8 @@ class RunFolder:
             return cls._appear(path, recipe, info)
         except OSError as error:
             raise GanzooError(
-                f"Cannot make the run folder {path} ({error.strerror}).",
-                "Give a folder you can write to.",
+                f"Cannot create the run folder {path} ({error.strerror}).",
+                "Use a folder you can write to.",
             ) from error
 
     @staticmethod
@@ -215,7 +215,7 @@ class RunFolder:
         """Check that a run can be created in a folder: it is missing or empty, or its creation was interrupted.
 
         Raises:
-            GanzooError: It holds something already.
+            GanzooError: It already holds something else.
         """
         if (path / "run.json").exists():
             raise GanzooError(
@@ -305,17 +305,17 @@ class RunFolder:
         write_atomically(self.path / "run.json", json.dumps(self.info, indent=2, ensure_ascii=False).encode())
 
     def discard(self) -> None:
-        """Remove a run that has not begun to train; what others put into its folder stays."""
+        """Remove a run that has not begun to train; other files in its folder are kept."""
         for name in (*FILES, LOCK, ".events.jsonl.lock", ".scores.jsonl.lock"):
             (self.path / name).unlink(missing_ok=True)
         for folder in (*(self.path / name for name in FOLDERS), self.path):
-            with suppress(OSError):  # it holds something
+            with suppress(OSError):  # it is not empty
                 folder.rmdir()
 
     def replace_recipe(self, recipe: Recipe) -> None:
         """Rewrite recipe.yaml, for a run that is resumed with changes."""
         content = recipe.to_yaml().encode()
-        # The digest first: whichever of the two recipes a crash leaves, its digest is recorded.
+        # The digest first: whichever of the two recipes survives a crash, its digest is recorded.
         self.update(recipe_digests=[*self.info.get("recipe_digests", []), _digest(content)])
         write_atomically(self.path / "recipe.yaml", content)
 
@@ -355,7 +355,7 @@ class RunFolder:
     def accept_paths(self, recipe: Recipe, data_dir: Path | None) -> None:
         """Record that this user started or resumed the run, and so accepts what it reads."""
         recorded = str(data_dir.resolve()) if data_dir else None
-        with suppress(GanzooError, OSError):  # the cache cannot be written: the user is asked again
+        with suppress(GanzooError, OSError):  # the cache cannot be written: the user will be asked again
             self.update(data_dir=recorded, started_here=_seal(recipe, recorded))
 
     def _started_here(self, recipe: Recipe) -> bool:
@@ -375,7 +375,7 @@ class RunFolder:
         if digests and not (file.is_file() and _digest(file.read_bytes()) in digests):
             raise GanzooError(
                 f"{file} is not as ganzoo wrote it: it was damaged or edited after the run began.",
-                "Restore it from a copy. Use --set to change what may be changed.",
+                "Restore it from a copy. To change settings, use --set.",
             )
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -385,8 +385,8 @@ class RunFolder:
     def events(self) -> list[dict[str, Any]]:
         """The records of events.jsonl in order, without those that a resumed run replaced.
 
-        Damaged records are left out with a warning. A resumed run goes back to its checkpoint, and logs again what
-        came after it.
+        Damaged records are left out with a warning. A resumed run goes back to its checkpoint and logs everything
+        after it again.
         """
         return read_events(self.path / "events.jsonl")
 
@@ -406,7 +406,7 @@ class RunFolder:
         return read_scores(self.path / "scores.jsonl")
 
     def forget_scores_after(self, images: int) -> None:
-        """Leave out the scores of weights that a resumed run replaces, where its newest checkpoints are damaged."""
+        """Discard the scores of weights that a resumed run replaces, if its newest checkpoints are damaged."""
         if any(score["images"] > images for score in self.scores()):
             locked_append(self.path / "scores.jsonl", [{"resumed": images}], durable=True)
 
@@ -430,7 +430,7 @@ class RunFolder:
         return save_checkpoint(self.path / "checkpoints", tensors, state)
 
     def save_plane(self, images: int, samples: Tensor, field: Tensor | None) -> None:
-        """Save one point of a training on 2D data: samples (n, 2), and the discriminator's field (k, k) or None."""
+        """Save one point of a run on 2D data: samples (n, 2), and the discriminator's field (k, k) or None."""
         kept = {"samples": samples} | ({} if field is None else {"field": field})
         limit = torch.finfo(torch.float16).max
         halves = {name: values.clamp(-limit, limit).half().contiguous() for name, values in kept.items()}
@@ -494,7 +494,7 @@ def scores_in(path: Path) -> list[dict[str, Any]]:
 
 
 def free_folder(recipe_name: str) -> Path:
-    """The first unused of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ...
+    """The first unused folder of ``runs/<recipe>``, ``runs/<recipe>-2``, ``runs/<recipe>-3``, ...
 
     Raises:
         GanzooError: ``runs`` is a link.
@@ -508,7 +508,7 @@ def free_folder(recipe_name: str) -> Path:
 
 
 def _is_beginning(entry: Path) -> bool:
-    """Whether ``create`` writes it before run.json."""
+    """Whether ``create`` writes this entry before run.json."""
     if entry.name in FOLDERS:
         return entry.is_dir() and not any(entry.iterdir())
     if entry.name == "recipe.yaml":
@@ -517,7 +517,7 @@ def _is_beginning(entry: Path) -> bool:
 
 
 def _seal(recipe: Recipe, data_dir: str | None) -> str:
-    """A signature that only this user can make, of everything that decides where a run reads."""
+    """A signature, which only this user can make, of everything that decides what paths a run reads."""
     said = json.dumps([data_dir, recipe.dataset.model_dump(mode="json")], sort_keys=True, default=str)
     return hmac.new(_own_key(), said.encode(), hashlib.sha256).hexdigest()
 

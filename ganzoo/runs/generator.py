@@ -159,14 +159,14 @@ class TrainedGenerator:
         names = self.assembly.objective.generates_from
         if source is not None and "source" not in names:
             raise GanzooError(
-                f"The recipe '{self.recipe.name}' does not start from a source: its generator takes codes alone.",
+                f"The recipe '{self.recipe.name}' does not start from a source: its generator takes only latent codes.",
                 "Leave the source out.",
             )
         found = {} if source is None else {"source": source}
         if missing := [name for name in names if name not in found]:
             try:
                 columns = self.run.dataset(self.recipe, self.zoo, self.recipe.dataset.scored_split).columns
-            except GanzooError:  # it has no images that it is scored against
+            except GanzooError:  # there are no images that it is scored against
                 columns = self.run.dataset(self.recipe, self.zoo, "train").columns
             found |= {name: columns[name] for name in missing if name in columns}
         return found
@@ -245,7 +245,7 @@ def load(
                 raise GanzooError(f"{run} has only its last weights, no checkpoints.", "Leave the checkpoint out.")
             folder, recipe, saved = published(name, zoo)
         else:
-            # Reopened if it is to be read in another way than it was opened for.
+            # Reopened if data_dir or allow_paths differ from those that it was opened with.
             if isinstance(run, RunFolder):
                 folder = run if data_dir is None and not allow_paths else RunFolder.open(run.path)
             else:
@@ -267,7 +267,7 @@ def load(
 
 
 def refuse_name(run: str | Path, zoo: Zoo) -> None:
-    """Say what to write instead of the name of a recipe or a pretrained generator where a run folder is expected.
+    """Refuse the name of a recipe or a pretrained generator if a run folder is expected; suggest what to write instead.
 
     Raises:
         GanzooError: It is such a name, and there is no file or folder of that name.

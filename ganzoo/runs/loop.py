@@ -1,4 +1,4 @@
-"""The loop of a run: it trains, saves, scores, and reports to trackers and callbacks.
+"""The loop of a run: train, save, score, and report to trackers and callbacks.
 
 If several processes train one run, each takes the same steps and computes its part of every evaluation; only the main
 process writes.
@@ -38,12 +38,12 @@ from ganzoo.training.trainer import Trainer
 
 GRID_ROWS = 8
 REPLAYED, REPLAY_SAMPLES = 60, 500
-"""How many points of a training on 2D data its report replays, and samples at each."""
+"""How many points of a run on 2D data its report replays, and how many samples at each."""
 PROFILED_AT = 50
-"""Steps before a profile: by then memory is allocated, and the number of threads chosen."""
+"""Steps before a profile: by then, memory is allocated and the number of threads is chosen."""
 CHECK_SIGNALS_EVERY, LONG_STEP = 8, 1.0
-"""Steps between checks by several processes whether to stop, since torchrun kills after 30 seconds; where a step takes
-more than ``LONG_STEP`` seconds, they check after each."""
+"""Steps that several processes take between checks whether to stop, since torchrun kills after 30 seconds. If a step
+takes more than ``LONG_STEP`` seconds, they check after each one."""
 LOGGED = ("metric", "value", "floor", "sd", "weights", "seconds")
 """The keys of a score that its event repeats."""
 
@@ -64,12 +64,12 @@ class Callbacks:
 
 
 class ContainedTracker(Tracker):
-    """A tracker whose failure ends no training: it is logged, and the tracker gets nothing more.
+    """A tracker whose failure does not end the run: it is logged, and the tracker receives nothing more.
 
     Args:
         tracker: Any tracker.
         name: What messages call it.
-        log: Called with the message on its failure.
+        log: Called with a message if the tracker fails.
     """
 
     def __init__(self, tracker: Tracker, name: str, log: Callable[[str], None]) -> None:
@@ -89,7 +89,7 @@ class ContainedTracker(Tracker):
             self._contain(lambda: self._tracker.picture(images, path))
 
     def close(self) -> None:
-        """The run has ended; this reaches a tracker that failed, too."""
+        """The run has ended; this also reaches a tracker that has failed."""
         self._contain(self._tracker.close)
 
     def _contain(self, tell: Callable[[], None]) -> None:
@@ -99,7 +99,7 @@ class ContainedTracker(Tracker):
             if not self._failed:
                 cause = f"{type(error).__name__}: {error}".rstrip(".: ")
                 sentence = f"The tracker '{self._name}' failed ({cause})."
-                self._log(one_line(f"{sentence} It gets nothing more; the run itself is not affected."))
+                self._log(one_line(f"{sentence} It receives nothing more; the run itself is not affected."))
             self._failed = True
 
 
@@ -121,7 +121,7 @@ class Parts:
 
 
 class TrainingLoop:
-    """A training from first step to last: log points, checkpoints, evaluations, early stopping, interruption.
+    """A run from first step to last: log points, checkpoints, evaluations, early stopping and interruption.
 
     Args:
         parts: The parts of the run.
@@ -247,7 +247,7 @@ class TrainingLoop:
         self._check_signals_every = 1 if seconds > LONG_STEP else CHECK_SIGNALS_EVERY
         if number:
             self._stop.received = signal.Signals(int(number))
-        # A signal that arrives during the exchange waits for the next one: no other process knows of it.
+        # A signal that arrives during the exchange waits for the next one: the other processes do not know of it yet.
         return bool(number)
 
     def _stopped(self) -> tuple[str, str]:
@@ -330,7 +330,7 @@ class TrainingLoop:
             tracker.picture(self.trainer.images, path)
 
     def _record_plane(self) -> None:
-        """For a training on 2D data, save what its report replays: samples, and the discriminator's field."""
+        """In a run on 2D data, save what its report replays: samples, and the discriminator's field."""
         trainer = self.trainer
         self._planed = trainer.images
         if self.run is None:
@@ -340,7 +340,7 @@ class TrainingLoop:
             return
         networks = dict(trainer.networks.items())
         field = discriminator_field(trainer.objective, networks, trainer.device)
-        with suppress(RunError):  # NaN samples, which the next checkpoint reports better
+        with suppress(RunError):  # NaN samples: the next checkpoint gives a better report of them
             samples, _ = self._samples(trainer.kinds_of_weights[0], REPLAY_SAMPLES)
             self.run.save_plane(trainer.images, samples.flatten(1), field)
 
@@ -362,7 +362,7 @@ class TrainingLoop:
         )
 
     def _score(self, weights: str, missing: Sequence[MetricRequest]) -> None:
-        """Draw samples and compute their features together; the main process computes the metrics."""
+        """Draw samples and compute their features jointly; the main process computes the metrics."""
         trainer, processes = self.trainer, self.trainer.processes
         part = (processes.rank, processes.size)
         # Processes draw different samples, so the generator may have diverged for some of them only.
@@ -384,7 +384,7 @@ class TrainingLoop:
                 weights=weights,
                 labels=labels,
                 model=TrainedModel(trainer.objective, trainer.sampling_networks(weights), trainer.device),
-                # Only for what may be the final scores; the others are points of a curve.
+                # Only for scores that may be final; the others are points on a curve.
                 interval=self.trainer.steps >= self.trainer.total_steps or bool(self.trainer.recipe.train.conditions),
             )
             self.run.append_score(*(one.record(self.trainer.images, round(self.seconds, 3)) for one in scores))
@@ -405,7 +405,7 @@ class TrainingLoop:
         }
 
     def _scores_here(self) -> list[dict[str, Any]]:
-        """Scores of this point, whoever computed them."""
+        """All scores of this point, including those by other commands."""
         assert self.run is not None
         return [score for score in self.run.scores() if score["images"] == self.trainer.images]
 
@@ -443,7 +443,7 @@ class TrainingLoop:
         return "higher" if better == "higher" else "lower"
 
     def _keep_best(self) -> None:
-        """Save the state of this evaluation beside the newest checkpoints if its score is the best one so far."""
+        """Save the state at this evaluation alongside the newest checkpoints if its score is the best so far."""
         metric, processes = self.trainer.recipe.train.keep_best, self.trainer.processes
         if metric is None:
             return
@@ -452,14 +452,14 @@ class TrainingLoop:
         if self.run is not None and value is not None:
             known = self.run.best()
             sign = 1 if self._better(metric) == "lower" else -1
-            # Scores that were measured in another way, as after another evaluate.samples, say nothing about this one.
+            # Scores that were measured differently, for instance with another evaluate.samples, are not comparable.
             measured = self._protocols(self.trainer.kinds_of_weights[0])[metric]
             same = known is not None and (known["metric"], known.get("protocol", measured)) == (metric, measured)
             if known is None or not same or sign * value < sign * known["value"]:
                 best = {"metric": metric, "value": value, "images": self.trainer.images, "protocol": measured}
         if not processes.any(best is not None):
             return
-        tensors, state = self.trainer.checkpoint()  # by all processes: each adds its random state
+        tensors, state = self.trainer.checkpoint()  # called by all processes: each adds its random state
         if self.run is not None:
             self.run.save_best(tensors, {**state, "seconds": self.seconds, "threads": torch.get_num_threads()})
             self.run.update(best=best)

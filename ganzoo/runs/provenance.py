@@ -91,7 +91,7 @@ def data_digest(dataset: Dataset) -> str:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Hardware and versions, as JSON: cpu, instructions, cores, threads, gpu, system, versions.
+    """Hardware and versions, as JSON: device, cpu, instructions, cores, threads, gpu, system, versions.
 
     torch.__version__ names the build (``+cpu``, ``+cu130``), which the package metadata may omit.
     """
@@ -117,7 +117,7 @@ def in_words(found: Mapping[str, Any]) -> str:
 
 
 def hardware_in_words(found: Mapping[str, Any]) -> str:
-    """The GPU, or else the CPU with its instructions: results are comparable only on the same hardware."""
+    """The GPU, or else the CPU with its instruction sets: results are comparable only on the same hardware."""
     if found.get("gpu"):
         return str(found["gpu"])
     cpu, listed = found.get("cpu"), found.get("instructions")
@@ -136,7 +136,7 @@ def _cpu_name() -> str:
 
 
 def _instructions() -> list[str]:
-    """The CPU's matrix instructions: CPUs of one name can differ tenfold in bfloat16."""
+    """The CPU's vector and matrix instruction sets: CPUs with the same name can differ tenfold in bfloat16."""
     known = {
         "AVX2": torch.cpu._is_avx2_supported(),
         "AVX512": torch.cpu._is_avx512_supported(),

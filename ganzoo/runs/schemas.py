@@ -1,4 +1,4 @@
-"""The records of a run: run.json, events, scores and checkpoints, each checked before it is used."""
+"""Schemas of a run's records: run.json, events, scores and checkpoints, which are checked before they are used."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class _Score(_Shape):
 
 
 class _State(_Shape):
-    """The JSON beside a checkpoint's tensors, without the trainer's own keys."""
+    """The JSON alongside a checkpoint's tensors, without the trainer's own keys."""
 
     images: Count
     steps: Count = 0
@@ -158,7 +158,7 @@ Record = dict[str, Any]
 def read_events(path: Path) -> list[Record]:
     """The events in order, without those that a resumed run replaced; damaged ones are left out with a warning.
 
-    A resumed run goes back to its checkpoint, and logs again what came after it.
+    A resumed run goes back to its checkpoint and logs everything after it again.
     """
     kept: list[Record] = []
     for record in read_lines(path, is_event):
@@ -193,7 +193,7 @@ def read_scores(path: Path) -> list[Record]:
 
 
 def _is_resumption(record: Mapping[str, Any]) -> bool:
-    """Whether a line says that a run went back, to a checkpoint before some of its scores."""
+    """Whether a line records that a run went back to a checkpoint before some of its scores."""
     return record.keys() == {"resumed"} and type(record["resumed"]) is int
 
 
@@ -212,7 +212,8 @@ def _digest(record: Mapping[str, Any]) -> str:
 MOST_VALUES = 2**26
 """The most values in one sample: those of an 8192x8192 grey image."""
 DIMENSIONS: Mapping[str | None, int] = {"images": 3, "points": 3, "audio": 2, None: 3}
-"""Dimensions of a sample, by modality; None is for runs from before modalities existed. A plugin's may have any."""
+"""Number of dimensions of a sample, by modality; None is for runs from before modalities existed. Plugins' modalities
+may have any number."""
 
 
 def _imaginable(shape: list[int]) -> list[int]:
@@ -230,7 +231,7 @@ Name = Annotated[str, Field(pattern=rf"^({NAME.pattern})$", max_length=200)]
 
 
 class _Process(BaseModel):
-    """The process that trains a run, or did last."""
+    """The process that trains a run, or trained it last."""
 
     model_config = ConfigDict(strict=True)
 
@@ -298,7 +299,7 @@ def read_description(path: Path) -> dict[str, Any]:
 
     Raises:
         NewerError: A newer ganzoo made the run.
-        GanzooError: There is none, it is damaged, or the folder holds pipes, or links that lead out of it.
+        GanzooError: There is none, it is damaged, or the folder contains pipes or links that lead out of it.
     """
     refuse_pipes(path)
     refuse_links_out(path)
@@ -327,13 +328,13 @@ def read_description(path: Path) -> dict[str, Any]:
 
 
 def refuse_pipes(path: Path) -> None:
-    """Refuse pipes, sockets and devices in a run folder: reading one that a stranger put there might never end.
+    """Refuse pipes, sockets and devices, which a stranger may have put in a run folder: reading one might never end.
 
     Raises:
         GanzooError: An entry is neither a file nor a folder.
     """
     for entry in _entries(path):
-        # Only one stat of each: before a second, a run in progress may have renamed or removed it.
+        # Call stat only once: before a second call, a run in progress may have renamed or removed the entry.
         try:
             mode = entry.stat().st_mode
         except OSError:
@@ -343,7 +344,7 @@ def refuse_pipes(path: Path) -> None:
 
 
 def _entries(path: Path) -> Iterator[Path]:
-    """The entries of a run folder and of its subfolders; folders that disappear meanwhile count as empty."""
+    """The entries of a run folder and of its subfolders; folders that disappear in the meantime count as empty."""
     with suppress(OSError):
         for entry in list(path.iterdir()):
             yield entry

@@ -15,7 +15,7 @@ SAMPLE_SEED = 0
 """The seed of the samples that a run scores while it trains."""
 
 OF_SAMPLES = ("n_fake", "sample_seed")
-"""Keys that a score of the trained model itself, which needs no samples, does not depend on."""
+"""Protocol keys that scores of the trained model itself lack, because they need no samples."""
 
 
 def own_protocol(recipe: Recipe) -> Record:
@@ -33,7 +33,7 @@ def is_own(score: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
 
     Args:
         score: A score record.
-        own: As ``own_protocol`` gives it.
+        own: As returned by ``own_protocol``.
     """
     protocol = score["protocol"]
     compared = [key for key in own if key in protocol or key not in OF_SAMPLES]
@@ -49,8 +49,8 @@ def final_scores(scores: Iterable[Record], own: Mapping[str, Any]) -> list[Recor
 
     Returns:
         Scores by the recipe's own protocol come first; within both groups, scores of the averaged weights, the ones to
-        report, come first. Scores of other splits, sample counts or sample seeds (``ganzoo eval RUN --split train``)
-        never replace one by the own protocol.
+        report, come first. Scores with another split, sample count or sample seed (``ganzoo eval RUN --split train``)
+        never replace one by the recipe's own protocol.
     """
     known = list(scores)
     last = max((score["images"] for score in known), default=0)

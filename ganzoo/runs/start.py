@@ -1,7 +1,7 @@
 """``ganzoo run``: start a run from a recipe, or resume one.
 
 If several processes train one run, all of them run this code. Only the main process writes, and it sends the others
-what only it knows: the recipe, and the checkpoint.
+what only it knows: the recipe and the checkpoint.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CHANGEABLE = (
 """What ``--set`` may change on resume: nothing that would contradict the steps already taken. Another device or engine
 may round differently from then on, but the meaning of a recipe does not depend on it."""
 REHEARSED, REHEARSED_SECONDS = 20, 2.0
-"""The most steps, and seconds, to time for an estimate of how long a training will take."""
+"""The most steps, and the most seconds, to time in order to estimate how long a run will take."""
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def start(
         profile: Report where the time of a step goes, once training is under way, and log it as an event ``profile``,
             only with a single process.
         announce: Report the dataset and the expected duration before the training starts, only with a single process.
-        elsewhere: Take the next free folder for the recipe if another process has taken ``out`` meanwhile.
+        elsewhere: Take the recipe's next free folder if another process has taken ``out`` in the meantime.
 
     Returns:
         The finished run; None in processes that are not main.
@@ -111,7 +111,7 @@ def start(
         initialise(parts.trainer, given, resolved.train.init_from.source, callbacks.log)
     with _out_of_memory_as_sentence():
         choice = settle_engine(parts.trainer, callbacks.log)
-        # The initial weights are saved at once, because their source may be gone when the run is resumed.
+        # The initial weights are saved immediately, because their source may be gone when the run is resumed.
         first = None if resolved.train.init_from is None else parts.trainer.checkpoint()
     if recipe is None or out is None:
         return _train(parts, None, zoo, callbacks)
@@ -123,7 +123,7 @@ def start(
     with run.claimed():
         run.accept_paths(recipe, data_dir)
         run.log({"event": "start", "images": 0})
-        profile = profile and processes.size == 1  # a step of one process would wait for the others' steps
+        profile = profile and processes.size == 1  # a step of one process would wait for those of the others
         return _train(parts, run, zoo, callbacks, profile=profile, announce=announce, is_new=True, first=first)
 
 
@@ -136,14 +136,14 @@ def _create_where_free(out: Path, recipe: Recipe, facts: Mapping[str, Any], call
             other = free_folder(recipe.name)
             if not out.exists() or other == out:
                 raise
-            callbacks.log(f"Another run has taken {out} meanwhile. Run folder: {other}")
+            callbacks.log(f"Another run has taken {out} in the meantime. Run folder: {other}")
             out = other
 
 
 def _announcement(trainer: Trainer, dataset: Dataset) -> str:
-    """What it trains on, and how long that will take: a few steps are timed and undone."""
+    """What the run trains on, and how long it will take: a few steps are timed and then undone."""
     with trainer.rehearsal():
-        trainer.step()  # which compiles and allocates
+        trainer.step()  # compiles and allocates
         trainer.flush()
         began, steps = time.perf_counter(), 0
         while steps < REHEARSED and time.perf_counter() - began < REHEARSED_SECONDS:
@@ -174,7 +174,7 @@ def resume(
 ) -> RunFolder | None:
     """Resume a run from its newest intact checkpoint; on the same hardware, bit for bit as if it had never stopped.
 
-    If its plugins, torch, training images or hardware have changed since it began, it says so and continues.
+    If its plugins, torch, training images or hardware have changed since it began, it reports this and continues.
 
     Args:
         path: The run folder; None in processes that are not main, which receive its checkpoint from the main process.
@@ -185,7 +185,7 @@ def resume(
         processes: The processes that train together.
 
     Raises:
-        GanzooError: It is not a run, it is done, another process trains it, or an override may not change on resume.
+        GanzooError: It is not a run, it is done, another process trains it, or an override cannot be changed on resume.
     """
     callbacks = callbacks or Callbacks()
     run = RunFolder.open(path) if path is not None else None
@@ -305,10 +305,10 @@ def _shared_task(
 def _resume_threads(
     run: RunFolder | None, state: Mapping[str, Any], processes: Processes, callbacks: Callbacks
 ) -> list[tuple[int, int]]:
-    """Train with as many CPU threads as the run had at its checkpoint: another order of sums gives other bits.
+    """Train with as many CPU threads as the run had at its checkpoint: summing in another order changes bits.
 
     Returns:
-        The changes that the run made after its checkpoint, to be repeated: images shown, and threads from there on.
+        The changes after the checkpoint, which must be repeated: images shown, and the number of threads from there on.
     """
     recorded = {} if run is None else run.info.get("environment") or {}
     threads = state.get("threads", recorded.get("threads"))
@@ -344,8 +344,8 @@ def _restore(trainer: Trainer, run: RunFolder | None, callbacks: Callbacks) -> M
         tensors = tensors or (load_tensors(content) if content else {})
     if state is None and trainer.recipe.train.init_from is not None:
         raise GanzooError(
-            "The run was killed before it had kept the weights that it starts from.",
-            "Start it again, with another --out.",
+            "The run was killed before it had saved the weights that it starts from.",
+            "Start it again with another --out.",
         )
     if state is None:
         return {}
@@ -363,7 +363,7 @@ def _build(
     callbacks: Callbacks,
     processes: Processes,
 ) -> Parts:
-    """Build the trainer last: building the others draws random numbers, which must not shift the training's."""
+    """Build the parts of a run, the trainer last: building the others must not shift its random numbers."""
     device = processes.device(recipe.train)
     with _out_of_memory_as_sentence():
         entry, options = zoo.datasets.get(recipe.dataset.name), recipe.dataset.options
@@ -432,7 +432,7 @@ def _train(
         with _out_of_memory_as_sentence():
             TrainingLoop(parts, None, (), Callbacks(), seconds, tuner).train()
         return None
-    # Closed last, after the status is on disk: a tracker's upload may take long.
+    # Closed last, after the status is on disk: a tracker's upload may take a long time.
     with ExitStack() as closing:
         trackers: list[Tracker] = []
         tracked = False
@@ -447,7 +447,7 @@ def _train(
             for component in trainer.recipe.trackers:
                 add(zoo.trackers.get(component.name).create(run.path, **component.options), component.name)
             tracked = True
-            if first is not None:  # not earlier: a folder with a checkpoint is not discarded
+            if first is not None:  # not earlier, because a folder with a checkpoint is not discarded
                 run.save_checkpoint(*first)
             loop = TrainingLoop(parts, run, trackers, callbacks, seconds, tuner, profile)
             with _out_of_memory_as_sentence():

@@ -1,8 +1,8 @@
-"""Pretrained generators, and weights that a training starts from.
+"""Pretrained generators, and the initial weights of runs that start from other weights.
 
-A pretrained generator is two files side by side, which a plugin registers: ``NAME.safetensors``, the weights that
-samples are drawn with, with matrices in half precision; and ``NAME.json``, its card, made from the run's own record.
-Users refer to it as ``zoo:NAME``.
+A pretrained generator consists of two files side by side, which a plugin registers: ``NAME.safetensors``, the weights
+that samples are drawn with, with matrices in half precision; and ``NAME.json``, its card, made from the run's own
+record. Users refer to it as ``zoo:NAME``.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def published(name: str, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
     """A pretrained generator: its run as the card describes it, the recipe, and the weights.
 
     Raises:
-        GanzooError: There is none of that name, or its files do not match.
+        GanzooError: There is no generator of that name, or its files do not match.
     """
     if name not in zoo.pretrained:
         known = [entry.name for entry in zoo.pretrained]
@@ -90,7 +90,7 @@ def published(name: str, zoo: Zoo) -> tuple[RunFolder, Recipe, Checkpoint]:
         return RunFolder(weights, {**card["run"], "status": "done"}), recipe, checkpoint
     except (OSError, ValueError, LookupError, TypeError, SafetensorError) as error:
         raise GanzooError(
-            f"The pretrained generator '{name}' cannot be read: {error}.", "Install the plugin that brought it again."
+            f"The pretrained generator '{name}' cannot be read: {error}.", "Reinstall the plugin that provides it."
         ) from error
 
 
@@ -167,7 +167,7 @@ def publish(generator: TrainedGenerator, out: Path, zoo: Zoo, weights: Weights |
 
 
 def _refuse_no_card(file: Path) -> None:
-    """Refuse to write a card over a file that is none."""
+    """Refuse to overwrite a file that is not a card."""
     if not file.exists():
         return
     known = None
@@ -188,7 +188,7 @@ def _halved(tensor: Tensor) -> Tensor:
 
 
 def _command(recipe: Recipe, zoo: Zoo) -> str:
-    """The command that trains these weights again: with the registered recipe and changes, or else the card's own."""
+    """The command that trains these weights again: from the registered recipe or from the card's recipe."""
     seed = ("--seed", str(recipe.train.seed))
     if recipe.name in zoo.recipes:
         changed = [
@@ -196,7 +196,7 @@ def _command(recipe: Recipe, zoo: Zoo) -> str:
             for key, value in differing(load_recipe(recipe.name, zoo).plain(), recipe.plain())
             if key.partition(".")[0] not in (*DESCRIPTIVE, "evaluate") and key != "train.seed"
         ]
-        with suppress(GanzooError):  # the registered recipe may have become one that takes no such change
+        with suppress(GanzooError):  # the registered recipe may no longer accept such a change
             if training_digest(load_recipe(recipe.name, zoo, changed)) == training_digest(recipe):
                 return shlex.join(
                     ["ganzoo", "run", recipe.name, *(word for one in changed for word in ("--set", one)), *seed]
@@ -230,7 +230,7 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
     if start.sha256 not in (None, found):
         raise GanzooError(
             f"The weights of {start.source} are not those that train.init_from.sha256 names.",
-            "Remove sha256 to start from what is there now.",
+            "Remove sha256 to start from the current weights.",
         )
     return recipe.with_train(init_from=InitFrom(source=start.source, sha256=found)), tensors
 
@@ -238,7 +238,7 @@ def pinned(recipe: Recipe, zoo: Zoo) -> tuple[Recipe, dict[str, Tensor]]:
 def pinned_as_begun(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
     """A recipe with the digest of the weights that it starts from: the one of a run's recipe if both name one source.
 
-    The run does not need its source any more, which may be gone or have trained further.
+    The run no longer needs its source, which may be gone or have trained further.
 
     Raises:
         GanzooError: The weights of another source are not found, or do not match the digest in the recipe.
@@ -250,7 +250,7 @@ def pinned_as_begun(asked: Recipe, begun: Recipe, zoo: Zoo) -> Recipe:
 
 
 def _difference(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """The first difference between given weights and those that a network has; empty if they fit."""
+    """The first difference between given weights and those of a network; empty if they fit."""
     if not given.keys() & wanted.keys():
         return "it has none of this network's parameters"
     for name in wanted:
@@ -269,10 +269,10 @@ def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log
         trainer: At its first step.
         tensors: ``networks.<role>.*`` and ``ema.<role>.*``; if one of the two is missing, the other is used for both.
         source: What messages call the weights.
-        log: Called with a message about the networks that are missing.
+        log: Called with a message about networks that are missing.
 
     Raises:
-        GanzooError: All networks are missing, or one has other sizes.
+        GanzooError: All networks are missing, or one has different sizes.
     """
     averaged = dict(trainer.ema.networks.items()) if trainer.ema is not None else {}
     anew = []
@@ -297,7 +297,7 @@ def initialise(trainer: Trainer, tensors: Mapping[str, Tensor], source: str, log
             reason = _difference(trained, network.state_dict()) or " ".join(str(error).split())[:300].rstrip(".")
             raise GanzooError(
                 f"The {role} of {source} does not fit the recipe '{trainer.recipe.name}': {reason}.",
-                "Start from a run of the same networks.",
+                "Start from a run with the same networks.",
             ) from error
     if len(anew) == len(trainer.networks):
         raise GanzooError(

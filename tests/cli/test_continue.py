@@ -110,7 +110,7 @@ def test_a_folder_that_another_run_takes_meanwhile_is_left_to_it(tmp_path, call,
         patch.setattr("ganzoo.runs.start.free_folder", lambda name: _unshadowed(patch, create, name))
         code, _, err = call("run", "vanilla-ring", *settings)
     assert code == 0, err
-    assert "Another run has taken runs/vanilla-ring meanwhile. Run folder: runs/vanilla-ring-2" in err
+    assert "Another run has taken runs/vanilla-ring in the meantime. Run folder: runs/vanilla-ring-2" in err
     assert RunFolder.open(tmp_path / "runs" / "vanilla-ring-2").info["status"] == "done"
 
 

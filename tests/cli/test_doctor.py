@@ -157,7 +157,7 @@ def test_a_diverged_run_stopped_with_its_last_good_checkpoint_and_is_told_so(div
     first, *rest = diagnosis(diverged)["findings"]
     assert first["kind"] == "diverged"
     assert f"after {stopped['images']:,} images" in first["sentence"]
-    assert f"The last checkpoint, of {checkpoint.state['images']:,} images, is kept." in first["sentence"]
+    assert f"The last checkpoint, at {checkpoint.state['images']:,} images, is kept." in first["sentence"]
     assert "exploding" in [found["kind"] for found in rest]
 
 

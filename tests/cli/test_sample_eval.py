@@ -212,7 +212,7 @@ def test_what_cannot_be_scored_is_refused(app, tmp_path, arguments, sentence):
 
 def test_pictures_of_another_size_are_refused(app, tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((5, 32, 32), np.uint8))
-    with pytest.raises(GanzooError, match="32x32 grey, the dataset's 28x28 grey"):
+    with pytest.raises(GanzooError, match="32x32 grey, but the dataset's are 28x28 grey"):
         invoke(app, "eval", tmp_path / "a.npz")
 
 
@@ -261,7 +261,7 @@ def here(tmp_path, monkeypatch):
 
 def test_a_function_is_scored_and_its_scores_are_kept_and_compared(app, here):
     result = invoke(app, "eval", "cli_noise:noise", *FID, "--samples", 100, "--out", "a.jsonl")
-    assert "100 images of cli_noise:noise, seed 0, 28x28 grey." in result.stderr
+    assert "100 images from cli_noise:noise, seed 0, 28x28 grey." in result.stderr
     assert "\N{EN DASH}" in result.stdout
     (score,) = scores_in(here / "a.jsonl")
     assert (score["protocol"]["n_fake"], score["protocol"]["sample_seed"]) == (100, 0)
@@ -349,7 +349,7 @@ def test_a_border_is_cut_off_where_that_is_asked_for(app, here):
     with pytest.raises(GanzooError, match="Cut it off with --crop"):
         invoke(app, "eval", "cli_noise:padded", "--samples", 50)
     result = invoke(app, "eval", "cli_noise:padded", "--samples", 50, "--crop")
-    assert "A black border was cut off: 28x28 grey is left." in result.stderr
+    assert "A black border was cut off, leaving 28x28 grey." in result.stderr
 
 
 def test_a_run_has_no_border_to_cut_off(app, tmp_path):
@@ -381,7 +381,7 @@ def test_labels_of_a_file_are_what_accuracy_is_measured_by(app, mnist_test, tmp_
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--extractor-weights", "a.pth"], "'mnist-ae' brings its own weights, so it does not take a.pth"),
+        (["--extractor-weights", "a.pth"], "'mnist-ae' has its own weights, so it does not accept a.pth"),
         (["--out", "nowhere/a.jsonl"], "cannot be written to nowhere/a.jsonl"),
         (["--against", "a.jsonl"], "scores in a.jsonl cannot be read"),
     ],

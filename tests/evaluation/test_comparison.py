@@ -63,7 +63,7 @@ def test_differing_options_of_a_dataset_are_reported():
 
 
 def test_having_nothing_in_common_is_reported():
-    sentence = "elsewhere has none of these scores. Score it first, with `ganzoo eval`."
+    sentence = "elsewhere has none of these scores. Score it first with `ganzoo eval`."
     assert said([record(), record("is@tiny")], [record("kid@tiny")]) == sentence
 
 
@@ -76,7 +76,7 @@ def test_scores_on_another_dataset_are_reported_as_such():
         "elsewhere was scored on grid and ring, but this is scored on mnist: scores of different datasets cannot be "
         "compared. Name a run on the same dataset."
     )
-    sentence = "elsewhere has none of these scores. Score it first, with `ganzoo eval`."
+    sentence = "elsewhere has none of these scores. Score it first with `ganzoo eval`."
     assert said([on("mnist", "fid@mnist-cnn")], [on("mnist", "fid@mnist-ae"), on("ring", "modes@ring")]) == sentence
 
 

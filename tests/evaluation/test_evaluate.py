@@ -53,7 +53,7 @@ def test_changes_to_the_images_are_reported(toy_zoo, noise):
     said = []
     padded = np.pad(noise(50)[:, 0].numpy(), ((0, 0), (2, 2), (2, 2)))
     evaluate(padded, toy_zoo, crop=True, note=said.append)
-    assert said == ["A black border was cut off: 8x8 grey is left."]
+    assert said == ["A black border was cut off, leaving 8x8 grey."]
 
 
 def test_protocols_are_checked_before_anything_is_computed(toy_zoo, noise, extractor):
@@ -79,7 +79,7 @@ def test_protocols_are_checked_before_anything_is_computed(toy_zoo, noise, extra
         (np.zeros((5, 8, 8)), "Got a float64 array instead of a uint8 array or tensor"),
         (None, "Got NoneType instead of a uint8 array or tensor"),
         (torch.zeros(5, 64, dtype=torch.uint8), r"Got shape \(5, 64\)"),
-        (torch.zeros(5, 1, 9, 9, dtype=torch.uint8), "9x9 grey, the dataset's 8x8 grey"),
+        (torch.zeros(5, 1, 9, 9, dtype=torch.uint8), "9x9 grey, but the dataset's are 8x8 grey"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(toy_zoo, images, sentence):

@@ -154,7 +154,7 @@ def test_a_metric_requested_twice_is_measured_once(toy_zoo, noise):
     [
         (torch.zeros(5, 1, 8, 8), "float32"),
         (torch.zeros(5, 8, 8, dtype=torch.uint8), r"\(5, 8, 8\)"),
-        (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), "takes 8x8 grey images, but these are 9x8 grey"),
+        (torch.zeros(5, 1, 9, 8, dtype=torch.uint8), "accepts 8x8 grey images, but these are 9x8 grey"),
         (torch.zeros(5, 3, 8, 8, dtype=torch.uint8), "these are 8x8 RGB"),
         (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), "Too few images to score: 1"),
     ],
@@ -183,7 +183,7 @@ def test_a_dataset_of_another_shape_is_refused_before_training(toy_zoo):
         small = toy_zoo.datasets.get("toy").create(split, None)
         return type(small)("large", split, small.images.repeat(1, 1, 2, 2))
 
-    with pytest.raises(GanzooError, match="takes 8x8 grey images, but these are 16x16 grey"):
+    with pytest.raises(GanzooError, match="accepts 8x8 grey images, but these are 16x16 grey"):
         Evaluator(["fid@tiny"], Entry("dataset", "large", large, "x", None, "tests", "0"), {}, None, toy_zoo, CPU)
 
 
@@ -504,11 +504,11 @@ def test_features_and_scores_do_not_outlive_the_code_of_a_plugin_s_extractor(toy
         (
             "accuracy",
             torch.full((30,), 4),
-            "from 0 to 3 for each of the 30 images, and these are 30 from 4 to 4",
+            "from 0 to 3 for each of the 30 images, but got 30 from 4 to 4",
         ),
         ("accuracy", torch.full((30,), -1), "from -1 to -1"),
-        ("accuracy", torch.zeros(29, dtype=torch.int64), "are 29 from 0 to 0"),
-        ("fid-infinity", None, "'fid-infinity@tiny' takes at least 50 images, and there are 30"),
+        ("accuracy", torch.zeros(29, dtype=torch.int64), "got 29 from 0 to 0"),
+        ("fid-infinity", None, "'fid-infinity@tiny' needs at least 50 images, but there are only 30"),
     ],
 )
 def test_metrics_that_lack_something_are_refused(toy_zoo, noise, metric, labels, sentence):
@@ -530,7 +530,7 @@ def test_a_score_that_never_varies_has_no_interval(toy_zoo, noise):
 
 def test_one_real_image_is_refused_immediately(toy_zoo, noise):
     one = ImageDataset("one", "test", noise(1, top=200))
-    with pytest.raises(GanzooError, match=r"'one' \(test\) has 1 image to compare with"):
+    with pytest.raises(GanzooError, match=r"'one' \(test\) has only 1 image to compare with"):
         Evaluator(["fid@tiny"], one, {}, None, toy_zoo, CPU, anyway=True)
 
 
@@ -732,18 +732,18 @@ def test_a_dataset_object_is_the_reference_and_its_halves_make_the_floor(toy_zoo
 def test_a_reference_whose_halves_are_too_small_for_real_vs_real_is_refused(toy_zoo, noise):
     few = ImageDataset("few", "test", noise(11, top=200))
     evaluator = Evaluator(["precision@tiny"], few, {}, None, toy_zoo, CPU, anyway=True)
-    sentence = r"Real vs real of 'precision@tiny' takes at least 6 images on each side, and there are 5 and 6\."
+    sentence = r"Real vs real of 'precision@tiny' needs at least 6 images on each side, but there are 5 and 6\."
     with pytest.raises(GanzooError, match=sentence):
         evaluator.score(noise(50))
     for metric in ("fid", "kid"):
         fewest = Evaluator([f"{metric}@tiny"], few.rows(torch.arange(3)), {}, None, toy_zoo, CPU, anyway=True)
-        with pytest.raises(GanzooError, match="at least 2 images on each side, and there are 1 and 2"):
+        with pytest.raises(GanzooError, match="at least 2 images on each side, but there are 1 and 2"):
             fewest.score(noise(50))
 
 
 def test_a_built_in_metric_that_returns_no_number_blames_no_plugin(toy_zoo):
     (request,) = evaluator_of(toy_zoo).requests
-    with pytest.raises(GanzooError, match=r"'fid@tiny' gave nan\. These images are too few for it") as raised:
+    with pytest.raises(GanzooError, match=r"'fid@tiny' gave nan\. There are too few images for it") as raised:
         reference.finite(request, float("nan"))
     assert "plugin" not in str(raised.value)
 

@@ -178,7 +178,7 @@ def reckless(n, seed):
 """
 
 
-VAST = f"returned shape (5, 1000000, 1000000). More than {max_bytes() / 1e9:.0f} GB are not scored."
+VAST = f"returned shape (5, 1000000, 1000000). More than {max_bytes() / 1e9:.0f} GB cannot be scored."
 
 
 @pytest.fixture(autouse=True)
@@ -226,7 +226,7 @@ def test_every_layout_gives_the_same_pixels(module):
     grey = call("made_up:grey", 5, 2)
     assert sys.path == before
     assert grey.images.shape == (5, 1, 6, 8)
-    assert grey.notes == ("5 images of made_up:grey, seed 2, 6x8 grey.",)
+    assert grey.notes == ("5 images from made_up:grey, seed 2, 6x8 grey.",)
     assert grey.labels is None
     for name in ("first", "last"):
         assert torch.equal(call(f"made_up:{name}", 5, 2).images, grey.images.repeat(1, 3, 1, 1))
@@ -238,7 +238,7 @@ def test_a_function_may_return_points(module):
     found = call("made_up:points", 5, 2)
     assert found.images.shape == (5, 1, 1, 2)
     assert found.images.dtype == torch.float32
-    assert found.notes == ("5 points of made_up:points, seed 2, 2 dimensions.",)
+    assert found.notes == ("5 points from made_up:points, seed 2, 2 dimensions.",)
     assert torch.equal(call("made_up:points_as_saved", 5, 2).images, found.images)
 
 
@@ -254,8 +254,8 @@ def test_labels_may_be_returned_with_the_images(module):
         ("made_up:gray", "The module 'made_up' has no 'gray'. Did you mean 'grey'?"),
         ("made_up:Made.there", "has no 'Made.there'. Did you mean 'here'?"),
         ("made_up:number", "made_up:number is not a function but of type int"),
-        ("made_up:ambiguous", r"shape \(5, 3, 8, 3\), in which channels could be the second axis or the last"),
-        ("made_up:few", "returned 4 images where 5 were asked for"),
+        ("made_up:ambiguous", r"shape \(5, 3, 8, 3\), in which the channels could be the second axis or the last"),
+        ("made_up:few", "returned 4 images, but 5 were requested"),
         ("made_up:floats", "a tensor of type float32"),
         ("made_up:array_of_floats", "a float64 array instead of a uint8"),
         ("made_up:flat", r"returned shape \(5, 48\)"),

@@ -151,7 +151,7 @@ def test_a_missing_weights_file_is_refused_with_its_source(tmp_path):
 
 
 def test_extractors_with_built_in_weights_take_no_file(toy_zoo, tmp_path):
-    with pytest.raises(GanzooError, match="'tiny' brings its own weights.*inception-v3-compat, dinov2-vit-s-14"):
+    with pytest.raises(GanzooError, match="'tiny' has its own weights.*inception-v3-compat, dinov2-vit-s-14"):
         find_extractor("tiny", toy_zoo, (1, 8, 8), tmp_path / "a.pth")
 
 
@@ -239,7 +239,7 @@ def dinov2_code(torch_cache, monkeypatch):
 
 def test_dinov2_comes_from_torch_hubs_cache(dinov2_code, torch_cache, noise, tmp_path):
     weights = torch_cache / "dinov2_vits14_pretrain.pth"
-    with pytest.raises(GanzooError, match="runs code that is not ganzoo's.*--allow-code"):
+    with pytest.raises(GanzooError, match="runs code that is not part of ganzoo.*--allow-code"):
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
     with pretrained.allow_code():
         extractor = find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
@@ -251,7 +251,7 @@ def test_dinov2_comes_from_torch_hubs_cache(dinov2_code, torch_cache, noise, tmp
     elsewhere.write_bytes(weights.read_bytes())
     with (
         pretrained.allow_code(),
-        pytest.raises(GanzooError, match=r"read from torch's cache alone.*dinov2_vits14_pretrain\.pth"),
+        pytest.raises(GanzooError, match=r"read only from torch's cache.*dinov2_vits14_pretrain\.pth"),
     ):
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28), elsewhere)
 
@@ -302,7 +302,8 @@ def test_the_code_is_downloaded_once_and_checked(dinov2_code, monkeypatch, tmp_p
         find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
         shutil.rmtree(dinov2_code)
         with pytest.raises(
-            GanzooError, match="code of 'dinov2-vit-s-14' could not be downloaded.*Put what file:.* at "
+            GanzooError,
+            match="code of 'dinov2-vit-s-14' could not be downloaded.*Unpack file:.* and move the folder in it to ",
         ):
             find_extractor("dinov2-vit-s-14", Zoo(), (1, 28, 28))
     assert [path.name for path in dinov2_code.parent.iterdir()] == ["checkpoints"]

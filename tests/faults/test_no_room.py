@@ -86,7 +86,7 @@ def test_a_file_in_place_of_the_folder_is_one_message(
     (tmp_path / "file").write_text("in the way")
     code, _, err = call("run", "vanilla-ring", *SMALL, "--out", tmp_path / "file" / "run")
     assert code == 2
-    assert "Cannot make the run folder" in err.strip().splitlines()[-1]
+    assert "Cannot create the run folder" in err.strip().splitlines()[-1]
 
 
 @pytest.mark.full  # the same as a file in its place, by another error
@@ -100,7 +100,7 @@ def test_a_read_only_folder_is_one_message(tmp_path: Path) -> None:
         command = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o ro tmpfs {closed}; exec "$@"', "sh", *command]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert f"Cannot make the run folder {closed / 'run'} (" in last_error_line(result)
+    assert f"Cannot create the run folder {closed / 'run'} (" in last_error_line(result)
 
 
 def test_further_signals_during_saving_do_no_harm(tmp_path: Path) -> None:

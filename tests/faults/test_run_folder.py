@@ -250,7 +250,7 @@ def test_a_tracker_that_fails_is_named_once_and_gets_nothing_more_while_the_run_
     assert run.info["status"] == "done"
     cause = "BrokenPipeError: no connection" if method == "log" else "TimeoutError"
     assert [sentence for sentence in said if "tracker" in sentence] == [
-        f"The tracker 'Notes' failed ({cause}). It gets nothing more; the run itself is not affected."
+        f"The tracker 'Notes' failed ({cause}). It receives nothing more; the run itself is not affected."
     ]
     calls = [call for tracker, call in told if tracker is failing]
     assert calls[calls.index(method) + 1 :] == ["close"]

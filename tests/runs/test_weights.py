@@ -208,7 +208,7 @@ def test_an_interrupted_run_no_longer_needs_its_source(zoo, source, tmp_path):
     assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.unlink()
-    with pytest.raises(GanzooError, match="killed before it had kept the weights"):
+    with pytest.raises(GanzooError, match="killed before it had saved the weights"):
         resume(tmp_path / "run", zoo, overrides=["train.images=1024"])
 
 
