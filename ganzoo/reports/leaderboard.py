@@ -54,9 +54,7 @@ LARGEST = 2
 """Number of rankings in the main README: those with the most recipes."""
 FEW = 5
 """Number of verdicts in the main README."""
-UNANSWERED = (
-    "No study is complete yet. `ganzoo study list` shows the questions; `ganzoo study run NAME` answers one."
-)
+UNANSWERED = "No study is complete yet. `ganzoo study list` shows the questions; `ganzoo study run NAME` answers one."
 NO_TABLE = "No recipe has been trained with `ganzoo bench` here yet."
 COUNTED = {
     "holds": ("holds", "hold"),
@@ -68,9 +66,10 @@ COUNTED = {
 CLEAR = ("holds", "does not hold")
 EFFECT = (
     "Effect: how many times better the method scores than what it is compared with, as a ratio of geometric means over "
-    "seeds (of the odds, for a share such as an accuracy); below 1, the method is worse. The scores shown with an effect "
-    "are also geometric means (arithmetic if a seed scored 0), whereas tables show arithmetic means. In parentheses: the "
-    "effect's 95% confidence interval, for each claim alone; verdicts are corrected for the number of claims."
+    "seeds (of the odds, for a share such as an accuracy); below 1, the method is worse. The scores shown with an "
+    "effect are also geometric means (arithmetic if a seed scored 0), whereas tables show arithmetic means. In "
+    "parentheses: the effect's 95% confidence interval, for each claim alone; verdicts are corrected for the number of "
+    "claims."
 )
 MEANING = (
     "A claim does not hold if the method's improvement is significantly smaller than 10%. Otherwise, it holds if the "
@@ -88,9 +87,9 @@ SEEDS = (
     "and highest in square brackets."
 )
 CAUTION = (
-    "Recipes train for different lengths, and many settings were chosen using these very scores, so small differences in "
-    "score and rank mean little. So do small differences in time, because other programs may have been running during "
-    "training."
+    "Recipes train for different lengths, and many settings were chosen using these very scores, so small differences "
+    "in score and rank mean little. So do small differences in time, because other programs may have been running "
+    "during training."
 )
 
 FULL = {
@@ -275,7 +274,8 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
     listed = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
     yield (
         f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.metric.protocol)}. "
-        f"Trained in {'; '.join(listed)}.{' Times marked with different numbers cannot be compared.' if several else ''}"
+        f"Trained in {'; '.join(listed)}."
+        f"{' Times marked with different numbers cannot be compared.' if several else ''}"
     )
     rows = []
     for place in shown:
@@ -395,7 +395,7 @@ def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
 
 @own_settings()
 def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
-    """Grids in aligned rows and columns, pixel for pixel; smaller ones are enlarged by the largest integer that fits."""
+    """Grids in aligned rows and columns, pixel for pixel; smaller ones are enlarged by an integer factor to fit."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

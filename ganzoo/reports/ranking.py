@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 BETTER, WORSE = "▲", "▼"
 DISAGREE = (
-    f"{BETTER} and {WORSE} mark where views disagree: by this metric, the recipe ranks higher or lower than by the first "
-    "one, by at least two places and more than a quarter of the table."
+    f"{BETTER} and {WORSE} mark where views disagree: by this metric, the recipe ranks higher or lower than by the "
+    "first one, by at least two places and more than a quarter of the table."
 )
 REFERENCE = ("dataset", "dataset_options", "split", "reference_digest", "n_real", "n_fake")
 LONGEST = 60
@@ -316,7 +316,7 @@ def _told_apart(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _apart(record: RunRecord, alike: Sequence[RunRecord]) -> str:
-    """What distinguishes a record from others of its recipe; empty if settings are equal, or rows show the difference."""
+    """What distinguishes a record from others of its recipe; empty if none differ or their rows show how."""
     shared = set.intersection(*(set(_settings(one.command)) for one in alike))
 
     def words(one: RunRecord) -> str:

@@ -131,7 +131,7 @@ def health_plots(events: Records) -> list[Plots]:
     shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
     drawn = {
         "Gradient norms": ("For each network, in each phase.", gradients, "norm"),
-        "Variety of samples": ("As a share of the variety of the same number of real images: 1 is best.", shares, "share"),
+        "Variety of samples": ("As a share of the variety of equally many real images: 1 is best.", shares, "share"),
     }
     return [
         Plots(heading, note, (_over_images(heading, records, y),))

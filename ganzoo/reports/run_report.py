@@ -173,7 +173,8 @@ def final_table(scores: Records) -> list[FinalScore] | Absent:
     """
     if not scores:
         return Absent(
-            "The run has no scores: it has not been evaluated yet, or its recipe names no metrics. `ganzoo eval` scores it."
+            "The run has no scores: it has not been evaluated yet, or its recipe names no metrics. "
+            "`ganzoo eval` scores it."
         )
     rows = [_final(some) for some in by_protocol(scores)]
     own: dict[str, FinalScore] = {}

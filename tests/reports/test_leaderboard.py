@@ -89,9 +89,7 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
     assert "- `ganzoo run beta --seed 1`" in text
     assert len(re.findall(r"(?<!\\)\|", next(line for line in text.splitlines() if "stranger" in line))) == 13
     assert "<script" not in text
-    assert (
-        text.index("## What papers claim") < text.index("No study is complete yet") < text.index("## Leaderboard")
-    )
+    assert text.index("## What papers claim") < text.index("No study is complete yet") < text.index("## Leaderboard")
 
 
 def answered(name, *verdicts, page=None):

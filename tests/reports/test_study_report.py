@@ -112,7 +112,7 @@ def test_seeds_beyond_those_that_the_file_asks_for_are_told(written, made):
 def test_few_seeds_are_enough_where_all_claims_are_about_many_settings(written, made):
     claims = tuple(claim.model_copy(update={"at": None}) for claim in made.found.study.claims)
     everywhere = replace(made.found, study=made.found.study.model_copy(update={"claims": claims}))
-    assert ["too few to decide most comparisons" in written(found) for found in (made.found, everywhere)] == [True, False]
+    assert ["too few to decide most" in written(found) for found in (made.found, everywhere)] == [True, False]
 
 
 def test_a_row_that_is_compared_with_itself_is_compared_in_pairs(written, made):
