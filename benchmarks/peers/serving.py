@@ -113,7 +113,7 @@ class Desk:
         self.counter: FlopCounterMode | None = None
 
     def wait_for_order(self) -> None:
-        """Return at once while ordered batches are left; otherwise report on them, and take orders."""
+        """Return immediately while ordered batches are left; otherwise report on them and take orders."""
         if self.left == 0:
             if self.ordered:
                 self._report()

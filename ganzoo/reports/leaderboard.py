@@ -341,7 +341,7 @@ SIDE = 96
 BEST = 8
 """Number of recipes in the picture of the best."""
 MARGIN, TITLE_HEIGHT = 8, 42
-"""Space beside a grid in that picture and above it, in pixels."""
+"""Space on either side of a grid in that picture, and above it, in pixels."""
 
 
 def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
