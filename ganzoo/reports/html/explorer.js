@@ -8,7 +8,7 @@ const along = new Array(facts.directions.length).fill(0);
 let base = codes.slice(0, facts.latent), label = 0, number = 0, session, shown, pins = [null, null];
 let dirty = false, busy = false, playing = 0;
 
-/** Draws n samples from their concatenated codes and a label each; returns uint8 pixels (n, channels, height, width). */
+/** Draws n samples from concatenated codes and a label each: uint8 pixels (n, channels, height, width). */
 async function draw(z, labels) {
   const n = labels.length, feeds = { z: new ort.Tensor("float32", z, [n, facts.latent]) };
   if (facts.classes.length) feeds.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [n]);
