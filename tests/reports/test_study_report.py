@@ -85,7 +85,7 @@ def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, m
 def test_seed_noise_is_the_baselines_and_missing_where_the_baseline_is(made, zoo):
     def noted(found):
         return html(found, made.verdicts, made.views, 3, made.path.parent, zoo).count(
-            "the factor by which the baseline's seeds"
+            "the factor by which the baseline varies"
         )
 
     lost = replace(made.found, cells=tuple(one for one in made.found.cells if one.cell.row != BASELINE))
