@@ -1,13 +1,13 @@
-"""Twenty sets of samples, judged in pairs by a viewer who does not see their names, and how well each view agrees.
+"""Twenty sets of samples, judged in pairs by a viewer who does not see their names, and how well each metric agrees.
 
-    python benchmarks/blind.py make --folder FOLDER             # short trainings, 10,000 samples of each: an hour
+    python benchmarks/blind.py make --folder FOLDER             # short training runs, 10,000 samples of each: an hour
     python benchmarks/blind.py show --folder FOLDER             # the pairs, without names: FOLDER/pairs/*.png
     python benchmarks/blind.py ask --folder FOLDER              # asks about them; results/blind/answers.json
     python benchmarks/blind.py score --folder FOLDER            # results/blind/scores.json: every view of every set
     python benchmarks/blind.py report                           # rank agreement, printed and into docs/metrics.md
 
-Every set is paired with ten others. A seed decides which sets a pair shows, and nothing names them before ``score``;
-``report`` needs only the committed files. All answers are from one viewer.
+Every set is paired with ten others. A seed decides which sets a pair shows, and nothing reveals their names before
+``score``; ``report`` needs only the committed files. All answers are from one viewer.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SETS = {
     "weight-clipping-mnist": (250_000,),
     "sngan-mnist": (40_000,),
 }
-"""Recipes of the zoo, with numbers of training images: different families, from bad to good.
+"""Recipes of the zoo, with numbers of training images: different families, of poor to good quality.
 
 None of these sets was used to choose a view.
 """
@@ -63,7 +63,7 @@ SIDE, SCALE, PAIRS_A_SHEET = 8, 1.5, 5
 
 
 def make(folder: Path) -> None:
-    """Train the sets that are missing, and keep uint8 samples; goes on where it was interrupted."""
+    """Train the missing sets and keep uint8 samples; continues where it was interrupted."""
     folder.mkdir(parents=True, exist_ok=True)
     for recipe, lengths in SETS.items():
         for images in lengths:
@@ -77,11 +77,11 @@ def make(folder: Path) -> None:
             train = ["run", recipe, "--seed", "0", "--out", str(run), "--continue", *chosen]
             for words in (train, ["sample", str(run), "--n", str(N), "--out", str(samples)]):
                 if code := subprocess.run([*ganzoo, *words]).returncode:
-                    sys.exit(code)  # it has said why; the same command goes on from here
+                    sys.exit(code)  # it has printed why; the same command continues from here
 
 
 def pairs() -> list[tuple[str, str]]:
-    """The pairs of sets, left and right: ROUNDS rounds, in each of which every set occurs once; no pair repeats."""
+    """The pairs of sets, left and right: in each of ROUNDS rounds, every set occurs once; no pair repeats."""
     random = np.random.default_rng(SEED)
     seats = list(random.permutation(NAMES))
     rounds = []
@@ -104,13 +104,13 @@ def samples_of(folder: Path, name: str) -> np.ndarray:
     """
     path = folder / f"{name}.npz"
     if not path.exists():
-        raise SystemExit(f"{path} does not exist. `make` with this folder makes it.")
+        raise SystemExit(f"{path} does not exist. Run `make` with this folder first.")
     images: np.ndarray = np.load(path)["images"]
     return images.reshape(-1, 28, 28)
 
 
 def show(folder: Path) -> None:
-    """Draw the pairs, with other samples of a set each time."""
+    """Draw the pairs, with different samples of a set each time."""
     random = np.random.default_rng(SEED)
     sets = {name: samples_of(folder, name) for name in NAMES}
     width = int(SIDE * 28 * SCALE)
@@ -138,12 +138,12 @@ def ask(folder: Path) -> None:
     """
     path = RESULTS / "answers.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    viewer = input("who looks? ").strip()
+    viewer = input("name of the viewer? ").strip()
     known: dict[str, Any] = {"viewer": viewer, "answers": []}
     if path.exists():
         known = json.loads(path.read_text("utf-8"))
     if known["viewer"] != viewer:
-        raise SystemExit(f"{path} has the answers of '{known['viewer']}'. Move it, and begin with the first pair.")
+        raise SystemExit(f"{path} has the answers of '{known['viewer']}'. Move it to start from the first pair.")
     answers: list[dict[str, str]] = known["answers"]
     for number in range(len(answers), len(pairs())):
         sheet = folder / "pairs" / f"{number // PAIRS_A_SHEET + 1:02}.png"
@@ -160,7 +160,7 @@ def left_or_right(question: str) -> str:
 
 
 def score(folder: Path) -> None:
-    """Score every set by every view, against the test images."""
+    """Score every set by every metric, against the test images."""
     found: dict[str, dict[str, float]] = {}
     for name in NAMES:
         images = torch.from_numpy(samples_of(folder, name))[:, None]
@@ -222,7 +222,7 @@ def report() -> str:
     """The agreement, in Markdown."""
     answers: list[dict[str, str]] = json.loads((RESULTS / "answers.json").read_text("utf-8"))["answers"]
     if len(answers) < len(pairs()):
-        raise SystemExit(f"{len(answers)} of {len(pairs())} pairs have an answer. `ask` goes on with the others.")
+        raise SystemExit(f"{len(answers)} of {len(pairs())} pairs have an answer. `ask` continues with the others.")
     found = agreement(answers, json.loads((RESULTS / "scores.json").read_text("utf-8")))
     lines = [
         "| view | " + " | ".join(f"{q}: Kendall, Spearman, pairs" for q in QUESTIONS) + " |",

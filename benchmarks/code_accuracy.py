@@ -1,10 +1,10 @@
-"""Whether a categorical code, learned without labels, is the digit.
+"""Whether a categorical code, learned without labels, represents the digit.
 
     python benchmarks/code_accuracy.py RUN... --out results/code-accuracy.jsonl
 
 Images are drawn for every value of the code, and a classifier of the dataset predicts their classes. The clustering
 accuracy is the share of images whose class is that of their code under the best one-to-one assignment of codes to
-classes (the Hungarian algorithm), as usual in the clustering literature; ``purity`` lets several codes share a class.
+classes (by the Hungarian algorithm), as is usual for clustering; ``purity`` lets several codes share a class.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def accuracy(table: np.ndarray) -> float:
 
 
 def purity(table: np.ndarray) -> float:
-    """The share of images that are of their code's most frequent class."""
+    """The share of images that belong to their code's most frequent class."""
     return float(table.max(axis=1).sum() / table.sum())
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--extractor", default="mnist-cnn")
-    parser.add_argument("--out", type=Path, help="a file of JSON lines, written anew")
+    parser.add_argument("--out", type=Path, help="a file of JSON lines; an existing file is replaced")
     options = parser.parse_args()
     try:
         zoo = load_zoo()

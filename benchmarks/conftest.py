@@ -1,4 +1,4 @@
-"""Shared by all benchmarks: when they run, which recipes they measure, the machine they run on, one zoo, one MNIST."""
+"""Shared by all benchmarks: when they run, which recipes they measure, on which machine, one zoo, and one MNIST."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from machine import wait
 from summary import summary
 
 EVERYDAY = ("vanilla-mnist", "dcgan-mnist", "cgan-mnist", "wgan-gp-mnist", "r3gan-mnist")
-"""Recipes that are measured by default: few enough for a suite that ends within ten minutes."""
+"""Recipes that are measured by default: few enough for the suite to finish within ten minutes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,27 +31,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="measure these recipes, by name or pattern ('*' is every one); may be repeated",
+        help="measure these recipes, by name or pattern ('*' for all); may be repeated",
     )
     group.addoption(
         "--engine",
         action="append",
         default=[],
         choices=["eager", "compile", "cudagraph", "compile-cudagraph"],
-        help="execute steps so; may be repeated (default: eager, and cudagraph where there is a GPU)",
+        help="engine that executes steps; may be repeated (default: eager, and cudagraph on a GPU)",
     )
     group.addoption("--device", default="auto", help="cpu, cuda or cuda:N; auto takes the fastest")
-    group.addoption("--quick", action="store_true", help="fewer and shorter trainings: a look, not a figure to quote")
+    group.addoption("--quick", action="store_true", help="fewer and shorter runs: a quick look, not figures to quote")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a recipe that does not exist, rather than measure nothing and call that success."""
+    """Refuse a recipe that does not exist, rather than measure nothing and report success."""
     if patterns := config.getoption("recipe", default=[]):
         chosen_recipes(patterns)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One benchmark for each recipe and each engine that was asked for."""
+    """One benchmark for each requested recipe and engine."""
     option = metafunc.config.getoption
     if "recipe_name" in metafunc.fixturenames:
         metafunc.parametrize("recipe_name", chosen_recipes(option("recipe")))
@@ -78,7 +78,7 @@ def chosen_recipes(patterns: list[str]) -> list[str]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Benchmarks need the machine to themselves: they are collected with --benchmark-only, or when named."""
+    """Benchmarks need the machine to themselves, so they are collected only with --benchmark-only or when named."""
     if config.getoption("benchmark_only", default=False):
         return None
     here = Path(__file__).parent

@@ -1,7 +1,7 @@
-"""Trainings of a generator of MNIST digits, behind one interface: ganzoo's recipes, the tutorial loop, other packages.
+"""Training of MNIST generators behind one interface: ganzoo's recipes, the tutorial loop, and other packages.
 
 All are timed by the same rule: from before the first requested step until the device has finished the last one. This
-includes reading a batch, moving it and reporting losses, as in any training.
+includes reading a batch, moving it and reporting losses, as in any training run.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from tutorial_loop import BATCH, LATENT, TutorialLoop
 
 
 class Contender(Protocol):
-    """A training that can pause at any step.
+    """A training run that can pause at any step.
 
     Attributes:
         name: Its name in tables.
         weights: The weights that samples are drawn with, ``ema`` or ``raw``.
         images_per_step: Real images shown in one step.
-        facts: Facts that distinguish it from others with the same name, as JSON.
+        facts: What distinguishes it from others with the same name, as JSON.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Contender(Protocol):
         """Draw images in evaluation mode: uint8 (n, 1, 28, 28) on the CPU."""
 
     def flops_per_image(self) -> float:
-        """Floating-point operations of a step for each real image; may train a step."""
+        """Floating-point operations of a step per real image; may train for a step."""
 
     def close(self) -> None:
         """Release its resources."""
@@ -64,7 +64,7 @@ class Ours:
     """A recipe, trained by ganzoo's trainer.
 
     Args:
-        recipe: The recipe, with seed and batch size set as wanted.
+        recipe: The recipe, with its seed and batch size already set.
         zoo: Where its names are looked up.
         dataset: The training images.
         device: Where it trains.
@@ -88,7 +88,7 @@ class Ours:
 
     @property
     def steps_left(self) -> int | None:
-        """None if nothing follows a schedule: such a recipe may train on."""
+        """None if nothing follows a schedule: such a recipe may continue to train."""
         if not self.trainer.schedules:
             return None
         return self.trainer.total_steps - self.trainer.steps

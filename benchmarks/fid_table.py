@@ -1,4 +1,4 @@
-"""The lines of ``time_to_fid`` as a table: when each contender passed each mark, over its seeds."""
+"""The lines of ``time_to_fid`` as a table: when each contender reached each target, over its seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Line = Mapping[str, Any]
 
 
 def first_below(curve: Sequence[Mapping[str, Any]], mark: float) -> dict[str, Any] | None:
-    """The first point of a curve that is better than a mark: its seconds and images; None if there is none."""
+    """The first point of a curve that is better than a target: its seconds and images; None if there is none."""
     for point in curve:
         if point["value"] < mark:
             return {"seconds": point["seconds"], "images": point["images"]}
@@ -21,7 +21,7 @@ def first_below(curve: Sequence[Mapping[str, Any]], mark: float) -> dict[str, An
 
 
 def markdown(lines: Sequence[Line], marks: Sequence[float]) -> str:
-    """A section for each machine and protocol; of two lines of one training and seed, the later one counts."""
+    """A section for each machine and protocol; if a run was measured twice, its later line counts."""
     groups: dict[tuple[Any, ...], dict[tuple[Any, ...], Line]] = {}
     for line in lines:
         groups.setdefault(protocol(line), {})[training(line), line["seed"]] = line
@@ -30,20 +30,20 @@ def markdown(lines: Sequence[Line], marks: Sequence[float]) -> str:
 
 
 INTRODUCTION = """\
-Seconds of training, and real images shown, until a generator's samples first scored below each mark; mean ± deviation
-over the seeds. Scoring and drawing samples are not on the clock. A training is only looked at every so often, so a time
-may be too long by up to that much. Where some seeds never got there, the figure is of those that did and says how many.
-A training ends at its last mark, with its schedule or at the limit, so "best" is of trainings of different lengths.
-Made by `python benchmarks/time_to_fid.py`; every curve is in the file beside this one."""
+Seconds of training, and real images shown, until a generator's samples first scored below each target; mean ± standard
+deviation over the seeds. Drawing and scoring samples is not timed. Samples are scored only at intervals, so a time may
+be too long by up to one interval. If some seeds never reached a target, the figure covers the seeds that did, and says
+how many. A run ends at its last target, with its schedule or at the limit, so the runs behind "best" differ in length.
+Made by `python benchmarks/time_to_fid.py`; every curve is in the file next to this one."""
 
 
 def training(line: Line) -> tuple[Any, ...]:
-    """What lines must have in common to be in one row: only the seeds differ."""
+    """What lines must have in common to share a row: only the seeds differ."""
     return line["kind"], line["contender"], *(line["facts"].get(key) for key in ("version", "digest", "precision"))
 
 
 def protocol(line: Line) -> tuple[Any, ...]:
-    """What lines must have in common to be in one table."""
+    """What lines must have in common to share a table."""
     machine = line["environment"]
     return (
         hardware_in_words(machine),
@@ -78,7 +78,7 @@ def section(key: tuple[Any, ...], lines: Sequence[Line], marks: Sequence[float])
 
 
 def row(lines: Sequence[Line], marks: Sequence[float], ambiguous: bool) -> str:
-    """One training's row; a name that other rows have too says which recipe it is of."""
+    """The row of one training; if other rows have the same name, it includes the recipe's digest."""
     first = lines[0]
     _, name, version, digest, precision = training(first)
     name = " ".join(filter(None, [name, version, digest and ambiguous and digest[:8]]))
@@ -91,11 +91,11 @@ def row(lines: Sequence[Line], marks: Sequence[float], ambiguous: bool) -> str:
 
 
 def passed(lines: Sequence[Line], mark: float) -> str:
-    """When a mark was passed; a dash if no seed passed it within the time limit."""
+    """When a target was reached; a dash if no seed reached it within the time limit."""
     points = [point for line in lines if (point := first_below(line["curve"], mark))]
     tried = len(points) + sum(line["ended"] != "marks" for line in lines if not first_below(line["curve"], mark))
     if not tried:
-        return "not tried"  # all trainings ended at an easier mark
+        return "not tried"  # all runs ended at an easier target
     if not points:
         return "–"
     share = "" if len(points) == tried else f", {len(points)} of {tried}"

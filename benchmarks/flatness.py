@@ -1,10 +1,10 @@
-"""Whether an image costs the same in a large data set as in a small one, and at a run's end as at its beginning.
+"""Whether an image costs the same in a large dataset as in a small one, and at the end of a run as at the beginning.
 
     python benchmarks/flatness.py --out results/flatness.json
 
-Run it alone on a machine with Linux. It trains the recipe on different numbers of images of its data set, in turns, and
-compares medians; then it trains for some minutes, and compares the time and the memory of the last minute with the
-first's.
+Run it on an otherwise idle Linux machine. It trains the recipe on different numbers of images from its dataset, in
+turns, and compares the medians; then it trains for some minutes, and compares the time per image and the memory use of
+the last minute with those of the first.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     """Measure both, and print them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="vanilla-mnist")
-    parser.add_argument("--minutes", type=int, default=4, help="of the long training")
+    parser.add_argument("--minutes", type=int, default=4, help="length of the long training run")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     use_available_cores()
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def over_sizes(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> dict[str, Any]:
-    """Microseconds an image by the number of training images, and the largest median over the smallest."""
+    """Microseconds per image by the number of training images, and the largest median divided by the smallest."""
     sizes = sorted({min(n, len(dataset)) for n in SIZES})
     trainers = {n: Trainer(recipe, zoo, dataset=dataset.rows(torch.arange(n))) for n in sizes}
     steps = {n: steps_in(trainer) for n, trainer in trainers.items()}
@@ -80,7 +80,7 @@ def over_sizes(recipe: Recipe, zoo: Zoo, dataset: Dataset) -> dict[str, Any]:
 
 
 def over_minutes(trainer: Trainer, minutes: int) -> dict[str, Any]:
-    """Microseconds an image and megabytes in use, minute by minute, and the last minute's over the first's."""
+    """Microseconds per image and megabytes in use, minute by minute, and the last minute's divided by the first's."""
     steps = steps_in(trainer)
     costs, memory = [], []
     for _ in range(minutes):
@@ -98,13 +98,13 @@ def over_minutes(trainer: Trainer, minutes: int) -> dict[str, Any]:
 
 
 def steps_in(trainer: Trainer) -> int:
-    """Number of steps that fill a round, measured after a few steps of warm-up."""
+    """Number of steps that fill a round, measured after a few warm-up steps."""
     cost(trainer, 5)
     return max(1, round(SECONDS / (cost(trainer, 5) * 1e-6 * trainer.images_per_step)))
 
 
 def cost(trainer: Trainer, steps: int) -> float:
-    """Microseconds an image."""
+    """Microseconds per image."""
     began = perf_counter()
     for _ in range(steps):
         trainer.step()
@@ -114,7 +114,7 @@ def cost(trainer: Trainer, steps: int) -> float:
 
 
 def resident_megabytes() -> float:
-    """The memory that this process has resident now, in megabytes."""
+    """The current resident memory of this process, in megabytes."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 

@@ -1,7 +1,8 @@
 """Real grey images with visible faults, in five increasing strengths, and with invisible changes.
 
-The weakest strength of a fault is just visible beside the untouched images, the second clearly visible. Everything is
-computed from uint8 images (n, 1, h, w) and drawn from one seeded generator, so that a set is the same everywhere.
+At its weakest, a fault is just visible next to the untouched images; at the second strength, it is clearly visible.
+Everything is computed from uint8 images (n, 1, h, w) and drawn from one seeded generator, so a set is the same
+everywhere.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Fault:
         strengths: Strengths from the weakest to the strongest; a single one for an invisible change.
         change: Takes float images (n, 1, h, w) from 0 to 255, a strength and a generator, and returns images.
         choose: Takes a pool's images and labels, the number of images, a strength and a generator, and returns images.
-            For faults of the whole set, in which each image alone is fine.
+            For faults of the set as a whole, in which each image alone is fine.
     """
 
     name: str
@@ -61,17 +62,17 @@ class Fault:
 
 
 def contrast(images: Tensor, slope: float, generator: torch.Generator) -> Tensor:
-    """A steeper curve around the middle grey; black and white from a slope of 255 on."""
+    """A steeper curve around middle grey; purely black and white from a slope of 255."""
     return (images - 127.5) * slope + 127.5
 
 
 def thickened(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A share of the way to the brightest of each pixel and its four neighbours."""
+    """Each pixel moved a share of the way to the brightest of itself and its four neighbours."""
     return images + share * (_brightest(images) - images)
 
 
 def thinned(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A share of the way to the darkest of each pixel and its four neighbours."""
+    """Each pixel moved a share of the way to the darkest of itself and its four neighbours."""
     return images + share * (-_brightest(-images) - images)
 
 
@@ -142,7 +143,7 @@ def elastic(images: Tensor, pixels: float, generator: torch.Generator) -> Tensor
 
 
 def few_levels(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A share of the way to the nearest of black, middle grey and white."""
+    """Each pixel moved a share of the way to the nearest of black, middle grey and white."""
     return images + share * ((images / 127.5).round() * 127.5 - images)
 
 
@@ -157,7 +158,7 @@ def broken(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def missing(images: Tensor, labels: Tensor, n: int, classes: float, generator: torch.Generator) -> Tensor:
-    """The last ``classes`` classes left out; of half a class, half of its images."""
+    """The last ``classes`` classes left out; for half a class, half of its images."""
     last = int(labels.max()) + 1
     kept = (last - classes - labels).float().clamp(0, 1)
     return images[torch.multinomial(kept, n, generator=generator)]

@@ -1,4 +1,4 @@
-"""The machine's peak performance, which training is compared with."""
+"""The machine's peak performance, with which training is compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHAPES = ((128, 1024, 1024), (512, 1024, 1024), (1024, 1024, 1024), (2048, 2048,
 
 @cache
 def gemm_peak(device: torch.device, precision: str) -> float:
-    """The highest rate of matrix products of several shapes, in floating-point operations a second.
+    """The highest rate of matrix products of several shapes, in floating-point operations per second.
 
     Args:
         device: The device that multiplies.
@@ -29,7 +29,7 @@ def _rate(device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int])
     right = torch.randn(k, n, device=device).to(dtype)
     out = torch.empty(m, n, device=device, dtype=dtype)
     best = 0.0
-    # Enough products that launching them and waiting for the last one takes next to no time.
+    # Enough products that launching them and waiting for the last one takes a negligible share of the time.
     work = 2e9 if device.type == "cpu" else 2e11
     for repeats in (1, 1, *[max(1, int(work / (m * k * n)))] * 5):
         wait(device)

@@ -2,7 +2,7 @@
 
     python benchmarks/metric_table.py
 
-writes results/metrics-table.json and the table in docs/metrics.md. No generator is trained: the sets are made of
+writes results/metrics-table.json and the table in docs/metrics.md. No generator is trained: the sets are made from
 MNIST itself, so the outcome is the same everywhere up to rounding.
 """
 
@@ -38,7 +38,7 @@ Labelled = tuple[Tensor, Tensor]
 
 
 def sets(train: Dataset, test: Dataset) -> dict[str, Labelled]:
-    """Images and labels, from what a person would call best to worst."""
+    """Images and labels, in order from what a person would call best to worst."""
     assert train.labels is not None
     assert test.labels is not None
     # Real vs real uses the first N of this order.
@@ -69,7 +69,7 @@ def measure() -> dict[str, Any]:
 
 
 def table(outcome: dict[str, Any]) -> str:
-    """The outcome in Markdown: a line for each metric, a column for each set."""
+    """The outcome in Markdown: a row for each metric, a column for each set."""
     rows = outcome["sets"]
     names = list(next(iter(rows.values())))
     lines = [

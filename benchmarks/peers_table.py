@@ -1,6 +1,6 @@
 """Makes a table from the results of ``test_peers.py``: ``python benchmarks/peers_table.py results/peers.json``.
 
-The table is written beside the file, as Markdown.
+The table is written next to the file, as Markdown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ganzoo.runs.provenance import in_words
 
 
 def main() -> None:
-    """Make the table of the file that the command line names."""
+    """Make the table for the file named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path, help="what `pytest benchmarks/test_peers.py --benchmark-json FILE` wrote")
     file = parser.parse_args().file
@@ -31,9 +31,10 @@ def markdown(measured: Mapping[str, Any]) -> str:
         [
             "# Other packages, and a tutorial loop",
             "",
-            "Each ran in turns with ganzoo's nearest recipe, in the same minutes and with the same batch; ratios are",
-            "ganzoo's over theirs, the median over the pairs, and so not quite that of the two columns. Networks and",
-            "losses differ: images/s favour small networks, FLOP/s large ones. The others always train in fp32.",
+            "Each alternated with ganzoo's nearest recipe, at the same batch size. Ratios are ganzoo's figure over the",
+            "peer's, as the median over pairs of rounds, so they differ slightly from the ratio of the two columns.",
+            "Networks and losses differ: images/s favours small networks, FLOP/s large ones. Peers always train in",
+            "fp32.",
             "",
             f"On {in_words(measured['machine_info']['ganzoo'])}.",
             "",

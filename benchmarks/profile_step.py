@@ -1,7 +1,7 @@
-"""Where a training step's time goes: ``python benchmarks/profile_step.py RECIPE... --out results/profile.md``.
+"""Where the time of a training step goes: ``python benchmarks/profile_step.py RECIPE... --out results/profile.md``.
 
-Torch's profiler measures how long each operator itself runs; operators are grouped by purpose, and the time between
-them is Python's, some of it the profiler's own. Shares are of the CPU's time, so this is for CPUs.
+Torch's profiler measures the self time of each operator. Operators are grouped by purpose; the time between them is
+attributed to Python, though some of it is the profiler's own. Shares are of CPU time, so this is for CPUs only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STEPS, WARM_UP = 40, 5
 
 
 def main() -> None:
-    """Profile the recipes that the command line names."""
+    """Profile the recipes named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", metavar="RECIPE")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")

@@ -1,17 +1,17 @@
-"""Whether recipes still train as well as they did: short trainings with three seeds against committed intervals.
+"""Whether recipes still train as well as they did: short runs with three seeds, checked against committed intervals.
 
     python benchmarks/quality_gate.py check                              # against results/quality-gate.json
     python benchmarks/quality_gate.py record vanilla-mnist wgan-gp-mnist # rewrites that file
 
-``record`` chooses the number of images for each recipe, so that a training takes about ``--cpu-seconds`` here, and
-trains it with each seed, by `ganzoo bench`, one thread, fp32, eager. ``check`` repeats these trainings and compares the
-mean over seeds of each headline score (of a Fréchet distance, its logarithm) with
+``record`` chooses the number of images for each recipe so that a run takes about ``--cpu-seconds`` on this machine, and
+trains it with each seed as `ganzoo bench` does, with one thread, in fp32, eager. ``check`` repeats these runs and
+compares the mean over seeds of each headline score (for a Fréchet distance, of its logarithm) with
 
     mean ± t(99.9%) sd sqrt(2 / seeds)
 
-where sd is the recipe's own standard deviation between seeds, or the typical one of all recipes if that is larger: the
-geometric mean, so that one recipe whose seeds differ widely does not widen the others' intervals. t has the degrees of
-freedom of all recipes together. On another CPU, a training rounds differently and ends as another seed's would; the
+where sd is the recipe's own standard deviation between seeds or, if larger, the typical one over all recipes, which is
+the geometric mean, so that a recipe whose seeds differ widely does not widen the others' intervals. t has the pooled
+degrees of freedom of all recipes. On another CPU, rounding differs, so a run ends as one with another seed would; the
 interval allows for that. A score that is better than its interval fails too: record the file again, or find out what is
 wrong with the score. The exit code is 1 if any score is outside its interval.
 """
@@ -57,13 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Record intervals, or check against them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=["record", "check"])
-    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="record needs them; check takes all of the file's")
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="for check, all in the file by default")
     parser.add_argument("--file", type=Path, default=Path("results/quality-gate.json"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="of record")
-    parser.add_argument("--cpu-seconds", type=float, default=60, help="of record: how long each training is")
-    parser.add_argument("--samples", type=int, default=10_000, help="of record: images that a score is made of")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="of check")
-    parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, each with one thread")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED", help="for record")
+    parser.add_argument("--cpu-seconds", type=float, default=60, help="for record: length of each training run")
+    parser.add_argument("--samples", type=int, default=10_000, help="for record: images behind each score")
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="for check")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each with one thread")
     args = parser.parse_args(arguments)
     try:
         outside = record(args, load_zoo()) if args.task == "record" else check(args, load_zoo())
@@ -73,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def record(args: argparse.Namespace, zoo: Zoo) -> bool:
-    """Train, and write the file; returns False, since no score can be outside."""
+    """Train and write the file; returns False, since no score can be outside its interval."""
     if not args.recipes:
-        raise GanzooError("`record` needs the names of recipes.", "Name four, say, whose settings are settled.")
+        raise GanzooError("`record` needs the names of recipes.", "Name about four whose settings are final.")
     if len(set(args.seeds)) < max(2, len(args.seeds)):
-        raise GanzooError("A deviation needs trainings with two seeds or more, each given once.", "Set --seeds 0 1 2.")
+        raise GanzooError("A deviation needs runs with two seeds or more, each given once.", "Set --seeds 0 1 2.")
     args.file.parent.mkdir(parents=True, exist_ok=True)
     images = {name: images_in(args.cpu_seconds, name, zoo) for name in args.recipes}
     command = ["record", *args.recipes, "--cpu-seconds", f"{args.cpu_seconds:g}", "--samples", str(args.samples)]
@@ -111,13 +111,13 @@ def record(args: argparse.Namespace, zoo: Zoo) -> bool:
 def check(args: argparse.Namespace, zoo: Zoo) -> bool:
     """Train again, and print which scores are outside their intervals; returns whether any is."""
     if not args.file.exists():
-        raise GanzooError(f"There are no intervals: {args.file} does not exist.", "Make it with `record`.")
+        raise GanzooError(f"There are no intervals: {args.file} does not exist.", "Create it with `record`.")
     known = json.loads(args.file.read_text("utf-8"))
     if known["schema"] != SCHEMA:
-        raise GanzooError(f"{args.file} has schema {known['schema']}; this reads {SCHEMA}.", "Record it anew.")
+        raise GanzooError(f"{args.file} has schema {known['schema']}; this script reads {SCHEMA}.", "Record it again.")
     names = args.recipes or list(known["recipes"])
     if unknown := set(names) - set(known["recipes"]):
-        raise GanzooError(f"{args.file} has no intervals for {', '.join(sorted(unknown))}.", "Record it anew.")
+        raise GanzooError(f"{args.file} has no intervals for {', '.join(sorted(unknown))}.", "Record it again.")
     print(f"Intervals made on {in_words(known['environment'])}.")
     images = {name: known["recipes"][name]["images"] for name in names}
     scores = trained(images, known["seeds"], known["samples"], args.jobs, args.overrides, zoo)
@@ -127,8 +127,8 @@ def check(args: argparse.Namespace, zoo: Zoo) -> bool:
         for metric, recorded in known["recipes"][name]["scores"].items():
             if metric not in scores[name]:
                 raise GanzooError(
-                    f"{name} is not scored by {metric} here.",
-                    "Install the plugin that scores it, or record the file again.",
+                    f"{metric} did not score {name} here.",
+                    "Install the plugin that provides this metric, or record the file again.",
                 )
             low, high = recorded["interval"]
             value = centre(metric, scores[name][metric])
@@ -137,12 +137,12 @@ def check(args: argparse.Namespace, zoo: Zoo) -> bool:
             note = ", whose settings have changed since" if changed and verdict != "ok" else ""
             print(f"{verdict}: {metric} of {name}{note}: {value:.3f}, interval {low:.3f} to {high:.3f}")
     if outside:
-        print(f"If that is as it should be: {known['made_by']}")
+        print(f"If this change is intended, record the intervals again: {known['made_by']}")
     return outside
 
 
 def images_in(seconds: float, name: str, zoo: Zoo) -> int:
-    """The number of images that a recipe is shown in ``seconds`` CPU seconds of one thread, to two digits."""
+    """The number of images shown in ``seconds`` CPU seconds of single-threaded training, to two significant digits."""
     recipe = load_recipe(name, zoo, HOW)
     dataset = zoo.datasets.get(recipe.dataset.name).create("train", None, **recipe.dataset.options)
     threads = torch.get_num_threads()
@@ -167,7 +167,7 @@ def trained(
     """Final headline scores of the reported weights, by recipe and metric, in the order of the seeds.
 
     Raises:
-        GanzooError: A training failed or is missing, or lacks a score.
+        GanzooError: A run failed or is missing, or lacks a score.
     """
     jobs: list[Job] = []
     for name, n in images.items():
@@ -179,7 +179,7 @@ def trained(
         bench = Bench(zoo, ledger, settings, Sayer())
         runs = bench.run(jobs)
     if len(runs) < len(jobs) or bench.unscored:
-        raise GanzooError(f"{len(runs)} of {len(jobs)} trainings ended, {len(bench.unscored)} of them without a score.")
+        raise GanzooError(f"{len(runs)} of {len(jobs)} runs ended, {len(bench.unscored)} of them without a score.")
     found: dict[str, dict[str, list[float]]] = {name: {} for name in images}
     for run in sorted(runs, key=lambda run: seeds.index(run.record.seed)):
         if run.record.status == "failed":
@@ -194,7 +194,7 @@ def trained(
 
 
 class Sayer(Watcher):
-    """Prints a line for every training that ends."""
+    """Prints a line for every run that ends."""
 
     def ended(self, job: Job, run: ScoredRun | None) -> None:
         """Print the first score, or what went wrong."""
@@ -202,18 +202,18 @@ class Sayer(Watcher):
         print(f"{job.recipe.name}, seed {job.seed}: {outcome}", flush=True)
 
     def unscored(self, job: Job, reason: str) -> None:
-        """Print why a training has no scores."""
+        """Print why a run has no scores."""
         print(f"{job.recipe.name}, seed {job.seed}: {reason}", flush=True)
 
 
 def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
-    """Intervals for the mean of as many other trainings, by recipe and metric: see the module's docstring."""
+    """Intervals for the mean of the same number of other runs, by recipe and metric; see the module's docstring."""
     found: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in scores}
     for metric in dict.fromkeys(metric for by_metric in scores.values() for metric in by_metric):
         values = {name: scaled(metric, by[metric]) for name, by in scores.items() if metric in by}
         least = LEAST["fid" if is_distance(metric) else ""]
         own = {name: max(variance(ys), 1e-12) for name, ys in values.items()}
-        # The logarithm of a variance from few values is too small on average; digamma gives this bias.
+        # The log of a variance estimated from few values is too small on average; digamma gives this bias.
         bias = [digamma((len(ys) - 1) / 2) - math.log((len(ys) - 1) / 2) for ys in values.values()]
         typical = math.exp(fmean(map(math.log, own.values())) - fmean(bias))
         quantile = float(t.ppf((1 + CONFIDENCE) / 2, sum(len(ys) - 1 for ys in values.values())))
@@ -224,7 +224,7 @@ def intervals_of(scores: Scores) -> dict[str, dict[str, tuple[float, float]]]:
 
 
 def is_distance(metric: str) -> bool:
-    """Whether it is a Fréchet distance, whose deviation grows with it."""
+    """Whether it is a Fréchet distance, whose deviation grows with its value."""
     return metric.startswith("fid@")
 
 

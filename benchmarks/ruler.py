@@ -1,15 +1,15 @@
-"""What a view of images sees: real images with increasing faults, scored beside untouched ones.
+"""Which faults a view of images sees: real images with increasing faults, scored alongside untouched ones.
 
     python benchmarks/ruler.py --dataset mnist
 
 writes results/ruler/mnist.json, its plot, and the table in docs/metrics.md; with ``--page``, only the last two.
 ``--view METRIC@EXTRACTOR``, which may be repeated, measures only those views and keeps the file's others. The reference
-is the 10,000 validation images, because views are chosen by this battery; ``--reference test`` writes
+is the 10,000 validation images, because views are chosen with this battery of faults; ``--reference test`` writes
 results/ruler/mnist-test.json, whose verdicts are below the table.
 
 A cell is one fault at one strength: 10,000 training images with that fault, scored against the reference. Its excess
-over the score of the same images untouched, in which the luck of the draw cancels, is given in standard deviations of
-real vs real: of the scores of 10,000 random untouched training images. None of them is a validation image.
+over the score of the same images untouched, in which the luck of the draw cancels out, is given in standard deviations
+of real vs real: the scores of 10,000 random untouched training images. None of these is a validation image.
 """
 
 from __future__ import annotations
@@ -43,22 +43,22 @@ RESULTS = Path(__file__).resolve().parent.parent / "results" / "ruler"
 PAGE = RESULTS.parent.parent / "docs" / "metrics.md"
 N = 10_000
 DRAWS, NEIGHBOUR_DRAWS = 30, 6
-"""Draws of real vs real; metrics that search for neighbours take seconds for each, so they have fewer."""
+"""Draws of real vs real; fewer for metrics that search for neighbours, which take seconds per draw."""
 SEED = 1
 VISIBLE_FROM, INVISIBLE_BELOW = 5.0, 2.0
-"""Limits in standard deviations: for a visible fault at its second strength, and for an invisible change."""
+"""Thresholds in standard deviations: for a visible fault at its second strength, and for an invisible change."""
 CPU = torch.device("cpu")
 UNWHITENED = "-unwhitened"
 
 
 def default_views(dataset: str) -> list[str]:
-    """The headline's two distances, what they are compared with, and coverage and recall in the autoencoder."""
+    """The headline's two distances, those they are compared with, and coverage and recall in the autoencoder."""
     fids = [f"fid@{dataset}-ae", f"fid@{dataset}-cnn", f"fid@{dataset}-ae{UNWHITENED}", "fid@pixels"]
     return [*fids, f"coverage@{dataset}-ae", f"recall@{dataset}-ae"]
 
 
 class Pixels(Extractor):
-    """64 principal components of some images' pixels: the simplest view, for comparison."""
+    """64 principal components of the pixels of given images: the simplest view, for comparison."""
 
     shape = (1, 28, 28)
     width = 64
@@ -88,8 +88,8 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
     Args:
         dataset: A dataset's name.
         reference: ``test`` or ``validation``.
-        views: ``<metric>@<extractor>``; metrics that search for neighbours are measured only on faults of the whole set
-            of images.
+        views: ``<metric>@<extractor>``; metrics that search for neighbours are measured only on faults of the set as a
+            whole.
     """
     zoo = load_zoo()
     entry = zoo.datasets.get(dataset)
@@ -142,23 +142,23 @@ def measure(dataset: str, reference: str, views: list[str]) -> dict[str, Any]:
 
 
 def refuse_other(known: dict[str, Any], dataset: str, reference: str, path: Path) -> None:
-    """Check that views measured now belong into a file, before they are measured.
+    """Check, before measuring, that new views can be added to a file.
 
     Raises:
-        GanzooError: The file's outcome is of another dataset, reference, count or other faults.
+        GanzooError: The file's outcome is for another dataset, reference or count, or for other faults.
     """
     if (known["dataset"], known["reference"], known["n"]) != (dataset, reference, N):
-        raise GanzooError(f"{path} is of another dataset, reference or count.", "Name another file with --out.")
+        raise GanzooError(f"{path} is for another dataset, reference or count.", "Name another file with --out.")
     if [(cell["fault"], cell["strength"]) for cell in known["cells"]] != [
         (fault.name, strength) for fault in (*FAULTS, *INVISIBLE) for strength in fault.strengths
     ]:
-        raise GanzooError(f"{path} is of other faults.", "Leave out --view, which measures all views again.")
+        raise GanzooError(f"{path} is for other faults.", "Leave out --view, which measures all views again.")
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The views of both outcomes, the new one if both have the same; the cells have the same images.
+    """The views of both outcomes, with the new one if both have it; the cells have the same images.
 
-    Views that stay say where they were measured: ``environment`` is the new ones'.
+    Views that are kept record where they were measured; the outcome's own ``environment`` is that of the new ones.
     """
     kept = {view: {"environment": old["environment"], **numbers} for view, numbers in old["views"].items()}
     views = {**kept, **new["views"]}
@@ -181,7 +181,7 @@ def scorer(view: str, real: Dataset, extractors: dict[str, Extractor], zoo: Zoo)
     """A function that scores features by a view, against real images."""
     metric, _, name = view.partition("@")
     extractor = extractors[name.removesuffix(UNWHITENED)]
-    if metric == "fid":  # the metric's own number, a hundred times faster for many sets
+    if metric == "fid":  # the same value as the metric's, a hundred times faster for many sets
         features = extract(name, extractor, real.images, CPU)
         distance = DistanceTo(seen(view, {name.removesuffix(UNWHITENED): features}).statistics)
         return lambda fake: distance(*(torch.from_numpy(fake.statistics[name]) for name in ("mu", "sigma")))
@@ -190,7 +190,7 @@ def scorer(view: str, real: Dataset, extractors: dict[str, Extractor], zoo: Zoo)
 
 
 def by_fault(outcome: dict[str, Any], view: str) -> dict[str, list[dict[str, float]]]:
-    """A view's cells by fault, the weakest strength first, without faults that it was not measured on."""
+    """A view's cells by fault, the weakest strength first, without faults on which it was not measured."""
     found: dict[str, list[dict[str, float]]] = {}
     for cell in outcome["cells"]:
         if view in cell["views"]:
@@ -202,7 +202,7 @@ def verdict(outcome: dict[str, Any], view: str) -> dict[str, Any]:
     """Whether a view is a good ruler.
 
     Returns:
-        ``falling``: visible faults whose cost does not rise with every strength, starting from 0 at none;
+        ``falling``: visible faults whose cost does not rise with every strength, starting from 0 without the fault;
         ``blind``: visible faults whose second strength costs no more than ``VISIBLE_FROM`` standard deviations;
         ``seen``: invisible changes that cost ``INVISIBLE_BELOW`` or more; ``faults``: number of visible faults.
     """
@@ -219,7 +219,7 @@ def verdict(outcome: dict[str, Any], view: str) -> dict[str, Any]:
 
 
 def table(outcome: dict[str, Any]) -> str:
-    """In Markdown: the headline at all strengths, the others at the second, in sd of real vs real."""
+    """In Markdown: the first view at all strengths, the others at the second one, in sd of real vs real."""
     headline, *others = outcome["views"]
     lines = [
         f"| fault | strengths | `{headline}` at each | " + " | ".join(f"`{view}`" for view in others) + " |",
@@ -246,14 +246,14 @@ def verdicts(outcome: dict[str, Any]) -> str:
         if found["falling"]:
             said.append(f"does not get worse with every strength of {', '.join(found['falling'])}")
         if found["seen"]:
-            said.append(f"sees what nobody sees: {', '.join(found['seen'])}")
+            said.append(f"reacts to invisible changes: {', '.join(found['seen'])}")
         real = f"real vs real {numbers['real']:.3g} ± {numbers['sd']:.2g}"
         lines.append(f"- `{view}` ({real}; {found['faults']} faults): {'; '.join(said)}.")
     return "\n".join(lines)
 
 
 def section(dataset: str) -> str:
-    """The text of docs/metrics.md on a dataset, from the committed files."""
+    """The text in docs/metrics.md about a dataset, from the committed files."""
     chosen, test = (
         json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in (dataset, f"{dataset}-test")
     )
@@ -261,7 +261,7 @@ def section(dataset: str) -> str:
 
 
 def written(sds: float) -> str:
-    """With one decimal below 20."""
+    """With one decimal if below 20, otherwise none."""
     return f"{sds:.1f}" if abs(sds) < 20 else f"{sds:,.0f}"
 
 
@@ -306,8 +306,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--reference", choices=["validation", "test"], default="validation")
-    parser.add_argument("--view", action="append", help="METRIC@EXTRACTOR; the headline and what it is compared with")
-    parser.add_argument("--out", type=Path, help="results/ruler/DATASET.json; elsewhere, no page is written")
+    parser.add_argument("--view", action="append", help="METRIC@EXTRACTOR; by default, those of the table")
+    parser.add_argument("--out", type=Path, help="by default results/ruler/DATASET.json; if given, no page is written")
     parser.add_argument("--page", action="store_true", help="only write the plot and docs/metrics.md")
     args = parser.parse_args()
     try:

@@ -1,10 +1,11 @@
-"""How much faster two processes of one thread train than one: ``python benchmarks/scaling.py``, alone on the machine.
+"""How much faster two single-threaded processes train than one: ``python benchmarks/scaling.py`` on an idle machine.
 
-Both train the same recipe with the same batch, in separate processes, in turns. ``ratio`` is the ratio of the median
-speeds; 2 would be perfect. ``cpu_ratio`` is the ratio that the work alone allows: the number of processes times the CPU
-seconds of one process alone, over the CPU seconds of all of them together. It is below 2 because every process does
-some work for itself (optimizer, averages, Python) and exchanges gradients, and it depends little on other load. If
-``ratio`` is much smaller, processes wait for one another, or share a core's matrix units. Prints one JSON object.
+One process and two train the same recipe with the same batch size, in turns. ``ratio`` is the ratio of the median
+speeds; 2 would be perfect. ``cpu_ratio`` is the ratio that the amount of work alone allows: the number of processes
+times the CPU seconds of one process alone, divided by the CPU seconds of all of them together. It is below 2 because
+every process duplicates some work (optimizer, averages, Python) and exchanges gradients; it depends little on other
+load. If ``ratio`` is much smaller, processes wait for one another or share a core's matrix units. Prints one JSON
+object.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ ROUNDS = 3
 
 
 def main() -> None:
-    """Measure or, if torchrun started this process, be measured."""
+    """Measure, or, if torchrun started this process, be measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    # Convolutions take much computation for each weight that is exchanged.
+    # Convolutions need much computation for each weight that is exchanged.
     parser.add_argument("--recipe", default="dcgan-mnist")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--steps", type=int, default=30)
@@ -39,14 +40,14 @@ def main() -> None:
     from ganzoo.registry.loading import load_zoo
 
     try:
-        load_recipe(given.recipe, load_zoo(), given.overrides)  # refused here in a sentence, and not by every process
+        load_recipe(given.recipe, load_zoo(), given.overrides)  # refuse it here with one message, not in every process
     except GanzooError as error:
         sys.exit(str(error))
     print(json.dumps(compare(given.processes)))
 
 
 def compare(processes: int) -> dict[str, object]:
-    """Images a second of one process and of several, in turns, and the ratio of their medians."""
+    """Images per second of one process and of several, in turns, and the ratio of their medians."""
     rounds = [{n: measured(n) for n in (1, processes)} for _ in range(ROUNDS)]
     rates = {n: [one[n]["images_per_second"] for one in rounds] for n in (1, processes)}
     medians = {n: statistics.median(values) for n, values in rates.items()}
@@ -61,7 +62,7 @@ def compare(processes: int) -> dict[str, object]:
 
 
 def measured(processes: int) -> dict[str, Any]:
-    """The measurements of a training by this many processes of one thread."""
+    """The measurements of a run with this many single-threaded processes."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [sys.executable, *launcher, str(Path(__file__).resolve()), *sys.argv[1:]]
     done = subprocess.run(
@@ -72,7 +73,7 @@ def measured(processes: int) -> dict[str, Any]:
 
 
 def work(recipe_name: str, steps: int, overrides: list[str]) -> None:
-    """Train this many steps with the other processes; the main one prints how fast all of them were."""
+    """Train for this many steps with the other processes; the main one prints how fast they all were together."""
     import torch
 
     from ganzoo.config.identity import training_digest

@@ -1,9 +1,10 @@
-"""How much faster several workers finish one matrix than one does.
+"""How much faster several workers finish a matrix of runs than one worker does.
 
     python benchmarks/sharing.py --workers 4 --seeds 32
 
-Each worker is a `ganzoo bench` of one thread on the same results folder. Prints the seconds of one worker and of
-several, their ratio, and how often each run was recorded. Measure on a machine that does nothing else.
+Each worker is a single-threaded `ganzoo bench` on the same results folder. Prints the seconds that one worker takes,
+those that several take, and the latter divided by the former; fails unless each run was recorded exactly once. Run it
+on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SETTINGS = ("train.images=64000", "train.precision=fp32", "train.threads=1", "ev
 
 
 def seconds(folder: Path, workers: int, seeds: int) -> float:
-    """Seconds until all workers have ended; checks that each run was recorded once."""
+    """Seconds until all workers have ended; checks that each run was recorded exactly once."""
     words = [word for setting in SETTINGS for word in ("--set", setting)]
     words += [word for seed in range(seeds) for word in ("--seed", str(seed))]
     words += ["--results", str(folder / "results"), "--work", str(folder / "work"), "--threads", "1"]

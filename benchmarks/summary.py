@@ -1,7 +1,7 @@
 """The results of a suite for the person who ran it: throughput, scores, and comparisons with other packages.
 
-Every rate is a benchmark's images in a round over its times, which are those of pytest-benchmark's own table, so the
-two tables cannot disagree.
+Every rate is the number of images in a round divided by the times in pytest-benchmark's own table, so the two tables
+cannot disagree.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Facts = Mapping[str, Any]
 
 
 class Times(Protocol):
-    """Seconds of a benchmark's rounds, as pytest-benchmark has them."""
+    """Seconds of a benchmark's rounds, from pytest-benchmark."""
 
     median: float
     q1: float
@@ -22,7 +22,7 @@ class Times(Protocol):
 
 
 def throughput(images: float, times: Times) -> dict[str, float]:
-    """Images a second: the median of the rounds, and the quartiles around it.
+    """Images per second: the median of the rounds, and the quartiles around it.
 
     Args:
         images: Images in one round.
@@ -37,7 +37,7 @@ def throughput(images: float, times: Times) -> dict[str, float]:
 
 
 def summary(benchmarks: Iterable[tuple[Facts, Times]]) -> list[str]:
-    """Lines of four tables; one without rows is left out.
+    """Lines of up to four tables; tables without rows are left out.
 
     Args:
         benchmarks: The ``extra_info`` of each, and its times.
@@ -51,10 +51,10 @@ def summary(benchmarks: Iterable[tuple[Facts, Times]]) -> list[str]:
     ]
 
 
-STEPS = ("training", "engine", "precision", "images/s", "quartiles", "GFLOP/s", "of the fastest matrix product's")
-SCORES = ("after a short training", "score", "mean", "sd", "real-vs-real", "seeds", "images", "seconds")
+STEPS = ("training", "engine", "precision", "images/s", "quartiles", "GFLOP/s", "of the fastest matmul")
+SCORES = ("after short training", "score", "mean", "sd", "real vs real", "seeds", "images", "seconds")
 PEERS = ("against", "recipe", "ours in", "images/s", "theirs", "times the images/s", "times the FLOP/s")
-OTHERS = ("besides", "images/s", "quartiles")
+OTHERS = ("other", "images/s", "quartiles")
 
 
 def _step(one: Facts, times: Times) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How fast batches are read: the resident sampler against a DataLoader, on the same images, in turns."""
+"""How fast batches are read: the resident sampler and a DataLoader, on the same images, in turns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCHES = 50
 
 
 class Normalised(data.Dataset[torch.Tensor]):
-    """One image at a time, as float32 in [-1, 1], as a DataLoader usually gets it."""
+    """One image at a time, as float32 in [-1, 1], which is how a DataLoader usually gets it."""
 
     def __init__(self, images: torch.Tensor) -> None:
         self.images = images
@@ -36,7 +36,7 @@ def test_resident_sampler_against_a_dataloader(
     benchmark: BenchmarkFixture, mnist: Dataset, device: torch.device, finished: Callable[[], None], rounds: int
 ) -> None:
     sampler = ResidentSampler(mnist, BATCH, seed=0, device=device)
-    # One iterator for all rounds: each epoch begins with a permutation of all images.
+    # One iterator for all rounds, because each epoch begins by permuting all images.
     batches = endless(data.DataLoader(Normalised(mnist.images), batch_size=BATCH, shuffle=True))
     their_times: list[float] = []
 

@@ -1,4 +1,4 @@
-"""How long all metrics take together, how much memory they need, and how that compares with one call for each."""
+"""How long all metrics take together, how much memory they need, and how that compares with one call per metric."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform ==
 
 @pytest.fixture(scope="module")
 def evaluator(zoo: Zoo, device: torch.device) -> Evaluator:
-    """An evaluator that has cached the scores of real images, in a first scoring."""
+    """An evaluator that has already cached the scores of real images."""
     found = Evaluator(METRICS, zoo.datasets.get("mnist"), {}, None, zoo, device)
     found.score(zoo.datasets.get("mnist").create("train", None).images[:SAMPLES])
     return found
@@ -52,7 +52,7 @@ def evaluator(zoo: Zoo, device: torch.device) -> Evaluator:
 
 @pytest.fixture(scope="module")
 def sample(zoo: Zoo, device: torch.device) -> Callable[[], Tensor]:
-    """Draws from vanilla-mnist, untrained: training does not change the time."""
+    """Draws from vanilla-mnist, untrained, since training does not change the time."""
     recipe = load_recipe("vanilla-mnist", zoo)
     torch.manual_seed(0)
     assembly = assemble(recipe, zoo, Images(1, 28, 28), 10)

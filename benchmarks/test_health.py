@@ -1,4 +1,4 @@
-"""The cost of watching a training's health: the same recipe watched and unwatched, in the same minutes.
+"""The cost of watching the health of training: the same recipe with and without, interleaved.
 
 The two alternate round by round, because a machine's speed drifts by more than the cost to be measured.
 """
@@ -21,7 +21,7 @@ from ganzoo.registry.loading import Zoo
 from ganzoo.training.step import WATCH_EVERY, GradientWatch
 from ganzoo.training.trainer import Trainer
 
-STEPS = 2 * WATCH_EVERY  # so that each round has the same number of readings
+STEPS = 2 * WATCH_EVERY  # so that every round takes the same number of readings
 ROUNDS = 20
 WARMUP = 2
 MOST = 0.02
@@ -35,8 +35,8 @@ class Blind(GradientWatch):
 
 
 def unwatched(recipe: Recipe, zoo: Zoo, dataset: Dataset, device: torch.device) -> Trainer:
-    """A training whose steps read no gradient norms."""
-    with pytest.MonkeyPatch.context() as patched:  # while it is built: its step keeps the watch that it is made with
+    """A trainer whose steps read no gradient norms."""
+    with pytest.MonkeyPatch.context() as patched:  # only while it is built: its step keeps the watch it is given
         patched.setattr("ganzoo.training.trainer.GradientWatch", Blind)
         return Trainer(recipe, zoo, dataset=dataset, device=device)
 
@@ -73,13 +73,13 @@ def test_watching_costs_less_than_two_percent(
     )
     with capsys.disabled():
         print(f"\nwatched / unwatched {median(ratios):.4f}")
-        print(f"a reading takes {reading * 1e3:.2f} ms, {share:.2%} of the {WATCH_EVERY} steps it stands for")
-    # The ratio of whole rounds is as noisy as the machine; the share is timed by itself and decides.
+        print(f"a reading takes {reading * 1e3:.2f} ms, {share:.2%} of the {WATCH_EVERY} steps it covers")
+    # The ratio of complete rounds is as noisy as the machine; the share is timed separately, so it decides.
     assert share < MOST
 
 
 def reading_seconds(trainer: Trainer, finished: Callable[[], None]) -> float:
-    """The median time of one reading of all phases, which one step in ``WATCH_EVERY`` makes."""
+    """The median time of one reading of all phases, which is taken every ``WATCH_EVERY`` steps."""
     phases = trainer.objective.phases()
     times = []
     for _ in range(50):

@@ -1,7 +1,7 @@
-"""ganzoo's training beside other packages' and a tutorial loop's: images and floating-point operations a second.
+"""ganzoo's training speed next to other packages' and a tutorial loop's: images and FLOPs per second.
 
-Images are the real ones that are shown. Networks and losses differ, so neither figure alone is enough: images a second
-favour small networks, and operations a second large ones. Both sides use the same batch size and alternate, since a
+Images are the real images shown. Networks and losses differ, so one figure alone is not enough: images per second
+favour small networks, and FLOPs per second large ones. Both sides use the same batch size and alternate, since a
 machine's speed drifts by more than the difference to be measured. Each comparison is made once with the precision that
 ganzoo chooses, and once with the other side's, fp32.
 """
@@ -25,13 +25,13 @@ from peers.talk import mnist_folder
 from summary import throughput
 
 IMAGES = {"cpu": 5_120, "cuda": 102_400}
-"""Images in one round, by device: the same work in every run, so that two runs can be compared."""
+"""Images in one round, by device: the same amount of work in every run, so that two runs can be compared."""
 LONGEST = 60.0
-"""Seconds that all rounds of the other side may take if a single step of it takes long."""
+"""Seconds that all rounds of the other side may take together, if its steps are slow."""
 SLOW = 5.0
 """A step that takes this many seconds is not repeated to warm up."""
 RECIPES = {"tutorial": "vanilla-mnist", **{name: package.recipe for name, package in PEERS.items()}}
-"""The ganzoo recipe nearest to each: fully connected to fully connected, convolutions to convolutions."""
+"""The ganzoo recipe nearest to each: fully connected for fully connected, convolutional for convolutional."""
 
 
 @pytest.fixture
@@ -64,11 +64,11 @@ def test_ours_against_a_peer(
     changes = [f"train.precision={precision}", f"train.batch_size={batch}"]
     ours = Ours(load_recipe(RECIPES[peer], zoo, changes), zoo, mnist, device)
     if precision == "auto" and ours.trainer.precision == "fp32":
-        pytest.skip("auto is fp32 on this device, which is measured beside this")
+        pytest.skip("auto is fp32 on this device, which is measured separately")
     their_work, our_work = theirs.flops_per_image(), ours.flops_per_image()
     images = IMAGES.get(device.type, IMAGES["cuda"])
     our_steps = max(1, round(images / ours.images_per_step))
-    ours.train(WARM_UP + 1)  # the last of them captures, where the engine does
+    ours.train(WARM_UP + 1)  # the last of them captures, if the engine captures steps
     their_steps, their_seconds = steps_in(theirs, images)
     rounds = max(2, min(rounds, int(LONGEST / their_seconds)))
     their_rates: list[float] = []
@@ -89,7 +89,7 @@ def test_ours_against_a_peer(
 
 
 def compare(ours: list[float], theirs: list[float], our_work: float, their_work: float) -> dict[str, float]:
-    """Median images and operations a second of both, and the medians of the ratios of neighbouring rounds."""
+    """Median images and FLOPs per second of both, and the medians of the ratios of neighbouring rounds."""
     ratio = median(mine / other for mine, other in zip(ours, theirs, strict=True))
     return {
         "peer_images_per_second": median(theirs),

@@ -1,4 +1,4 @@
-"""Images/s that each registered generator draws, untrained, in the sizes of MNIST."""
+"""Images/s that each registered generator draws, untrained, at MNIST's image size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAMPLES = 1_000
 
 
 class NoLoss(AdversarialLoss):
-    """Nothing is trained here; drawing needs an objective all the same."""
+    """Nothing is trained here, but drawing needs an objective."""
 
     def discriminator(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
         """Zero."""

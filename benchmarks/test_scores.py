@@ -1,6 +1,6 @@
-"""Scores of trainings of a fixed, short length with three seeds: a quick look at each recipe, not figures to rank by.
+"""Scores after short training of a fixed length with three seeds: a quick look at each recipe, not figures to rank by.
 
-The times are those of the trainings, one round for each seed.
+The times are training times, one round for each seed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SAMPLES = 10_000
 def test_scores(
     benchmark: BenchmarkFixture, zoo: Zoo, recipe_name: str, device: torch.device, request: pytest.FixtureRequest
 ) -> None:
-    """The headline's first metric, and all its Fréchet distances; with ``--quick``, a tenth of the training."""
+    """The headline's first metric, and all its Fréchet distances; with ``--quick``, a tenth of the images."""
     images = IMAGES // 10 if request.config.getoption("quick") else IMAGES
     recipes = [load_recipe(recipe_name, zoo, [f"train.images={images}", f"train.seed={seed}"]) for seed in SEEDS]
     headline = recipes[0].evaluate.metrics

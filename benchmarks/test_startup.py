@@ -1,4 +1,4 @@
-"""How long a command line takes to answer, from a cold process."""
+"""How long a command takes to answer, from a cold start of the process."""
 
 from __future__ import annotations
 

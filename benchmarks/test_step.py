@@ -1,7 +1,7 @@
 """Training speed in real images/s, by recipe, engine and number format.
 
-Evaluation and pictures are excluded. A round is the same work in every run, whatever the machine's speed: so times can
-be compared between number formats in one table, and by --benchmark-compare between two runs.
+Evaluation and pictures are excluded. A round is the same amount of work in every run, whatever the machine's speed, so
+times can be compared between number formats in one table, and between two runs with --benchmark-compare.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def test_step(
     dataset = datasets(recipe)
     trainer = Trainer(recipe, zoo, dataset=dataset, device=device)
     if precision == "auto" and trainer.precision == "fp32":
-        pytest.skip("auto is fp32 on this device, which is measured beside this")
+        pytest.skip("auto is fp32 on this device, which is measured separately")
     steps = max(1, round(IMAGES.get(device.type, IMAGES["cuda"]) / trainer.images_per_step))
-    for _ in range(WARM_UP + 1):  # the last of them compiles and captures what the engine does
+    for _ in range(WARM_UP + 1):  # during the last one, the engine compiles and captures
         trainer.step()
 
     def train() -> None:

@@ -1,4 +1,4 @@
-"""A ganzoo extractor in torch-fidelity's registry, to compare torch-fidelity's own functions with our scores."""
+"""Registers a ganzoo extractor with torch-fidelity, to compare torch-fidelity's own functions with our scores."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""How much of a CPU's speed `train.threads: auto` keeps, alone and beside another program.
+"""How much of a CPU's speed `train.threads: auto` keeps, alone and alongside another program.
 
     python benchmarks/threads.py vanilla-mnist dcgan-mnist flagship-mnist
 
 Each recipe is trained by `ganzoo run` for about the same time, in turns: with each fixed number of threads, with
-`auto`, and with `auto` beside a process that keeps one core busy. Speeds are medians over the rounds in images a
-second, including the measurements that `auto` makes. `of_best_fixed` is the speed with `auto` over that with the
-fastest fixed number, both alone; `kept_beside_another` is the speed with `auto` beside the other process over that with
-`auto` alone. Prints one JSON object for each recipe. Measure on a machine that does nothing else.
+`auto`, and with `auto` alongside a process that keeps one core busy. Speeds are in images per second, as medians over
+the rounds, and include the measurements that `auto` makes. `of_best_fixed` is the speed with `auto` divided by that
+with the fastest fixed number, both alone; `kept_beside_another` is the speed with `auto` alongside the other process
+divided by that with `auto` alone. Prints one JSON object per recipe. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ganzoo.training.device import VARIABLES, available_cores
 
 ALONE, BESIDE = "auto", "auto beside another"
 TRIAL_IMAGES = 6400
-"""Images of the first run, which only measures how many images fill a round."""
+"""Images of the first run, which only determines how many images fill a round."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def trained(recipe: str, threads: str, images: int) -> dict[str, Any]:
 
 
 def compared(recipe: str, rounds: int, seconds: float) -> dict[str, object]:
-    """Images a second by number of threads, and the two ratios."""
+    """Images per second by number of threads, and the two ratios."""
     first = trained(recipe, "auto", TRIAL_IMAGES)
     images = max(TRIAL_IMAGES, round(first["images_per_second"] * seconds))
     fixed = [str(n) for n in range(1, available_cores() + 1)]
@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=30, help="of one training, about")
+    parser.add_argument("--seconds", type=float, default=30, help="approximate length of one training run")
     given = parser.parse_args()
     for recipe in given.recipes:
         print(json.dumps(compared(recipe, given.rounds, given.seconds)), flush=True)

@@ -1,10 +1,10 @@
-"""How long a training takes until its samples first score better than a mark: seconds and images, evaluation excluded.
+"""How long training takes until samples first score better than a target, in seconds and images, without evaluation.
 
     python benchmarks/time_to_fid.py --recipe vanilla-mnist --tutorial --peer torchgan --seeds 0 1 2
 
-trains each contender once for each seed, scores its samples at regular intervals of training time, and appends one line
-for each to a JSON-lines file. Lines that are there already are not measured again. At the end, or at once with
---summary, it prints the table of means and deviations and writes it beside the file.
+trains each contender once with each seed, scores its samples at regular intervals of training time, and appends one
+line per run to a JSON-lines file. Runs that already have a line are not measured again. At the end, or immediately with
+--summary, it prints the table of means and deviations and writes it next to the file.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ SAMPLE_SEED = 0
 
 
 class Entrant:
-    """A contender that has not begun.
+    """A contender that has not started yet.
 
     Args:
         kind: ``recipe``, ``tutorial`` or ``peer``.
         name: Its name in the table.
         seed: Seed of everything that it draws at random.
         begin: Creates the contender.
-        digest: Digest of the training, if the name does not identify it.
+        digest: Training digest, if the name alone does not identify the training.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tutorial", action="store_true", help="the loop of benchmarks/tutorial_loop.py")
     parser.add_argument("--peer", action="append", default=[], choices=list(PEERS), help="may be repeated")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="SEED")
-    parser.add_argument("--marks", type=float, nargs="+", default=[20, 10, 5, 2, 1], metavar="FID")
-    parser.add_argument("--seconds", type=float, default=300, help="of training at most, for each contender and seed")
+    parser.add_argument("--marks", type=float, nargs="+", default=[20, 10, 5, 2, 1], metavar="FID", help="targets")
+    parser.add_argument("--seconds", type=float, default=300, help="longest training per contender and seed")
     parser.add_argument("--every", type=float, default=20, help="seconds of training between two scores")
-    parser.add_argument("--samples", type=int, default=10_000, help="images that a score is made of")
+    parser.add_argument("--samples", type=int, default=10_000, help="images that each score is computed from")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=Path("results/time-to-fid.jsonl"))
     parser.add_argument("--summary", action="store_true", help="measure nothing, only make the table")
@@ -89,12 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (GanzooError, PeerError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("Stopped. The same command goes on with what is not in the file yet.")
+        sys.exit("Stopped. The same command continues with the runs that are not in the file yet.")
     print(table)
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Measure what the file lacks, seed by seed, so that the machine's drift affects all contenders alike."""
+    """Measure the runs missing from the file, seed by seed, so that machine drift affects all contenders alike."""
     zoo, device = load_zoo(), resolve_device(args.device)
     use_available_cores()
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -102,14 +102,14 @@ def measure(args: argparse.Namespace) -> None:
     evaluator.prepare()
     for entrant in entrants(args, zoo, device):
         if any(settles(line, entrant, args, device) for line in read_lines(args.out)):
-            print(f"{entrant.name}, seed {entrant.seed}: done before")
+            print(f"{entrant.name}, seed {entrant.seed}: already measured")
             continue
         line = run(entrant, evaluator, args, device)
         locked_append(args.out, [line], durable=True)
 
 
 def entrants(args: argparse.Namespace, zoo: Zoo, device: torch.device) -> Iterator[Entrant]:
-    """The requested contenders; everything that can be refused is refused before the first of them trains.
+    """The requested contenders; anything that can be refused is refused before the first of them trains.
 
     Raises:
         GanzooError: A recipe is unknown or trains on another dataset, or a peer is not installed.
@@ -117,10 +117,10 @@ def entrants(args: argparse.Namespace, zoo: Zoo, device: torch.device) -> Iterat
     recipes = [load_recipe(name, zoo) for name in args.recipe]
     for recipe in recipes:
         if recipe.dataset.name != "mnist" or recipe.dataset.options:
-            raise GanzooError(f"Recipe '{recipe.name}' does not train on plain MNIST.", "Its FID would be another's.")
+            raise GanzooError(f"Recipe '{recipe.name}' does not train on plain MNIST.", "Leave it out.")
     for name in args.peer:
         if missing := PEERS[name].missing():
-            raise GanzooError(missing, "Or leave it out.")
+            raise GanzooError(missing, "Otherwise, leave it out.")
     dataset, data = zoo.datasets.get("mnist").create("train", None), mnist_folder()
     for seed in args.seeds:
         for name in args.recipe:
@@ -135,7 +135,7 @@ def entrants(args: argparse.Namespace, zoo: Zoo, device: torch.device) -> Iterat
 
 
 def settles(line: dict[str, Any], entrant: Entrant, args: argparse.Namespace, device: torch.device) -> bool:
-    """Whether a line answers the request: the same training, scored as often, and trained far enough."""
+    """Whether a line answers the request: the same training, scored at the same interval, for long enough."""
     there, here = line["environment"], environment(device)
     same = (
         line["schema"] == SCHEMA
@@ -145,7 +145,7 @@ def settles(line: dict[str, Any], entrant: Entrant, args: argparse.Namespace, de
         and (hardware_in_words(there), there["threads"]) == (hardware_in_words(here), here["threads"])
         and there["versions"]["torch"] == here["versions"]["torch"]
     )
-    # A training that ended at a mark says nothing about a harder mark, whatever its time limit was.
+    # A run that ended at a target says nothing about a harder target, whatever its time limit was.
     lasted = line["ended"] == "time" and line["limit"] >= args.seconds
     far = lasted or first_below(line["curve"], min(args.marks)) is not None
     return same and (far or line["ended"] not in ("time", "marks"))
@@ -158,7 +158,7 @@ def run(entrant: Entrant, evaluator: Evaluator, args: argparse.Namespace, device
     try:
         ended = follow(contender, evaluator, args, curve)
     except (RunError, PeerError) as error:
-        ended = str(error)  # a training that breaks is an outcome too
+        ended = str(error)  # a failed run is an outcome too
     finally:
         contender.close()
     return {
@@ -181,7 +181,7 @@ def run(entrant: Entrant, evaluator: Evaluator, args: argparse.Namespace, device
 
 
 def follow(contender: Contender, evaluator: Evaluator, args: argparse.Namespace, curve: list[dict[str, Any]]) -> str:
-    """Train and score in turns; returns why it ended: ``marks``, ``time`` or ``schedule``."""
+    """Train and score in turns; returns why training ended: ``marks``, ``time`` or ``schedule``."""
     seconds, steps = 0.0, 0
     while seconds < args.seconds:
         taken, took = train_for(contender, min(args.every, args.seconds - seconds))
@@ -208,7 +208,7 @@ def train_for(contender: Contender, seconds: float) -> tuple[int, float]:
         ask = ask if contender.steps_left is None else min(ask, contender.steps_left)
         took += contender.train(ask)
         taken += ask
-        # As many steps as fill the time left at the speed so far, but at most 4 times those taken: the first are slow.
+        # As many steps as fill the remaining time at the speed so far, at most 4 times those taken: the first are slow.
         ask = max(1, min(round((seconds - took) * taken / took), 4 * taken))
     return taken, took
 

@@ -1,7 +1,7 @@
 """The training loop of a GAN tutorial, as most people first write it; ganzoo's speed is compared with it.
 
 torchvision's MNIST with ToTensor and Normalize, a DataLoader with its defaults, binary cross-entropy, two Adams. It
-uses nothing of ganzoo. The networks are those of the recipe ``vanilla-mnist``, layer by layer.
+uses nothing from ganzoo. The networks are those of the recipe ``vanilla-mnist``, layer by layer.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class TutorialLoop:
                     yield images
 
     def train(self, batches: int) -> None:
-        """Take as many steps as ``batches``, each on 128 images."""
+        """Take this many steps, each on a batch of 128 images."""
         for _ in range(batches):
             self.step(next(self._batches))
 

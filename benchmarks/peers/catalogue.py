@@ -1,4 +1,4 @@
-"""The packages that are measured, what each needs, and where its environment is."""
+"""The packages that are measured, what each of them needs, and where their environments are."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Package:
     Attributes:
         name: Its name here, and for ``--peer``.
         adapter: The file in this folder that drives it.
-        recipe: The nearest recipe of ganzoo.
+        recipe: The most similar ganzoo recipe.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Package:
 
     @property
     def requirements(self) -> Path:
-        """The file of all that pip installs: every version is pinned, and every file by its SHA-256."""
+        """The requirements file for pip, which pins every version, and every file by its SHA-256."""
         return REQUIREMENTS / f"{self.name}.txt"
 
     @property
@@ -43,7 +43,7 @@ class Package:
 
     @property
     def outcome(self) -> Path:
-        """The file with the outcome of its installation: ``{"works": true, ...}``, or why it does not work."""
+        """The file with the outcome of the installation: ``{"works": true, ...}``, or why it does not work."""
         return self.folder / "outcome.json"
 
     def missing(self) -> str | None:
@@ -51,7 +51,7 @@ class Package:
         try:
             outcome = json.loads(self.outcome.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return f"{self.name} is not installed: `{INSTALL} {self.name}` makes its environment."
+            return f"{self.name} is not installed: `{INSTALL} {self.name}` creates its environment."
         return None if outcome["works"] else f"{self.name} does not run here: {outcome['reason']}"
 
 

@@ -1,9 +1,10 @@
-"""Makes the environments of the packages that ganzoo is measured against, one for each.
+"""Creates the environments of the packages that ganzoo is measured against, one for each.
 
     python benchmarks/peers/install.py [NAME...]
 
-Each is a virtual environment that sees the torch of the environment this runs in, so that both sides compute with the
-same build. Existing ones are replaced. To find out whether a package works, it is trained on one batch.
+Each is a virtual environment that uses the torch of the environment this script runs in, so that both sides compute
+with the same build. Existing environments are replaced. Each package is then trained on one batch to see whether it
+works.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from peers.talk import PeerError, PeerProcess, mnist_folder  # noqa: E402
 def main() -> None:
     """Install the named packages, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)}; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(PEERS)}; all by default")
     args = parser.parse_args()
     unknown = [name for name in args.names if name not in PEERS]
     if unknown:
-        parser.error(f"there is no peer '{unknown[0]}'; known: {', '.join(PEERS)}")
+        parser.error(f"unknown peer '{unknown[0]}'; known peers: {', '.join(PEERS)}")
     worked = [install(PEERS[name]) for name in args.names or PEERS]
     sys.exit(not all(worked))
 
 
 def install(package: Package) -> bool:
-    """Make a package's environment and try it; the outcome is written there and printed."""
+    """Create a package's environment and try the package; the outcome is saved there and printed."""
     try:
         build(package)
         greeting = attempt(package)
@@ -51,10 +52,10 @@ def install(package: Package) -> bool:
 
 
 def build(package: Package) -> None:
-    """Make the environment from its requirements file, which pins the SHA-256 of every file.
+    """Create the environment from its requirements file, which pins the SHA-256 of every file.
 
-    Builds run in the environment itself, with a setuptools that is pinned too, because pip does not check the hashes of
-    build dependencies that it downloads. ``-I`` keeps pip from importing modules of the working folder.
+    Builds run in the environment itself, with a pinned setuptools, because pip does not check the hashes of build
+    dependencies that it downloads. ``-I`` keeps pip from importing modules from the working folder.
     """
     venv.EnvBuilder(clear=True, with_pip=True, symlinks=os.name != "nt").create(package.folder)
     ask = [str(package.python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -65,7 +66,7 @@ def build(package: Package) -> None:
         capture_output=True,
         text=True,
     ).stdout.strip()
-    # Only paths: the .pth files of those folders, and with them editable installs, are not followed.
+    # Only paths: .pth files in those folders are not followed, so editable installs are not seen.
     outer = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     (Path(purelib) / "shared-torch.pth").write_text("\n".join(outer) + "\n", encoding="utf-8")
     for file in (REQUIREMENTS / "setuptools.txt", package.requirements):

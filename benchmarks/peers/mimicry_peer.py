@@ -1,10 +1,10 @@
 """torch-mimicry's DCGAN for 32x32 images, with the settings that its README gives for that size.
 
-Batches of 64, Adam with rate 2e-4 and betas (0, 0.9), a linear decay over 100,000 steps, and five steps of the
-discriminator for each of the generator. It supports only three channels, so the digits, padded to 32x32, are repeated.
+Batches of 64, Adam with learning rate 2e-4 and betas (0, 0.9), linear decay over 100,000 steps, and five discriminator
+steps per generator step. It supports only three channels, so the digits, padded to 32x32, are repeated.
 
-Importing it needs two modules that are not there: ``torch._six``, which torch has dropped, and tensorflow, which only
-its metrics use. Stand-ins replace them; nothing that is measured uses these.
+It imports two modules that are missing: ``torch._six``, which torch has dropped, and tensorflow, which only its metrics
+use. Stand-ins replace them; nothing that is measured uses either.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-import torch.utils.tensorboard  # now, so that it looks for tensorflow before the stand-in is there, and does without
+import torch.utils.tensorboard  # now, so that it looks for tensorflow before the stand-in exists, and does without
 from serving import Loader, Peer, padded_mnist, serve
 from torch.optim import Adam
 
@@ -40,7 +40,7 @@ from torch_mimicry.training import Trainer  # noqa: E402
 
 
 def build(args: argparse.Namespace, device: torch.device, scratch: Path) -> Peer:
-    """The README's example, with the package's DCGAN in place of its SNGAN."""
+    """The README's example, with the package's DCGAN instead of its SNGAN."""
     generator = dcgan.DCGANGenerator32().to(device)
     discriminator = dcgan.DCGANDiscriminator32().to(device)
     data = padded_mnist(args.data, channels=3)

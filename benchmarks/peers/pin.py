@@ -3,7 +3,7 @@
     python benchmarks/peers/pin.py
 
 They name the newest compatible versions for CPython 3.11, each with the SHA-256 of every published file. uv is
-installed from the package index into a temporary environment. ``install.py`` installs what the files name.
+installed from the package index into a temporary environment. ``install.py`` installs from these files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 REQUIREMENTS = Path(__file__).resolve().parent / "requirements"
 WANTED = ("torchgan==0.1.0", "vegans==0.4.0", "torch-mimicry==0.1.16", "setuptools")
-"""One file for each. setuptools builds the source packages among the others."""
+"""One file for each; setuptools builds those of the others that are source packages."""
 HEADER = "# Made by `python benchmarks/peers/pin.py`: see there.\n"
 
 

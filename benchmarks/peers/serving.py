@@ -1,17 +1,17 @@
 """The peer's side of the communication: trains a given number of batches by the peer's own loop, and draws samples.
 
-It runs inside the peer's environment and uses nothing of ganzoo. Every package here trains by "for batch in loader", so
-the loader can pause it: when asked for a batch beyond those that were ordered, the loader first answers how long they
-took, and waits for the next order. The peer's loop is entered once and never reaches the end of an epoch, so that its
+It runs inside the peer's environment and uses nothing from ganzoo. Every package here trains by "for batch in loader",
+so the loader can pause it: when asked for a batch beyond those that were ordered, the loader first reports how long
+these took, then waits for the next order. The peer's loop is entered once and never reaches the end of an epoch, so its
 checkpoints and pictures take no time.
 
-Orders come as JSON lines on the standard input, and each is answered by one line on the standard output:
+Orders arrive as JSON lines on standard input, and each is answered by one line on standard output:
 
     {"do": "train", "batches": 20}                             {"seconds": 0.41, "images": 1280}
     {"do": "count", "batches": 1}                              {"flops": 81788928, "images": 64}
     {"do": "sample", "n": 100, "seed": 0, "path": "a.npz"}     {"path": "a.npz"}
 
-The first line comes without an order: what the peer is and how it trains. ``count`` also trains the networks.
+The first line is sent without an order: what the peer is and how it trains. ``count`` also trains the networks.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Loader(DataLoader):  # type: ignore[type-arg]
     desk: Desk | None = None
 
     def __iter__(self) -> Batches:  # type: ignore[override]
-        """The batches of one epoch after another, endlessly."""
+        """The batches of one epoch after another, without end."""
         return Batches(self._endless(), self.desk)
 
     def _endless(self) -> Iterator[Any]:
@@ -113,7 +113,7 @@ class Desk:
         self.counter: FlopCounterMode | None = None
 
     def wait_for_order(self) -> None:
-        """Return at once while ordered batches are left; otherwise report on them, and take orders."""
+        """Return immediately while ordered batches are left; otherwise report on them and take orders."""
         if self.left == 0:
             if self.ordered:
                 self._report()
@@ -127,7 +127,7 @@ class Desk:
 
     def _take(self, line: str) -> None:
         if not line:
-            raise SystemExit  # the process that gives orders is gone
+            raise SystemExit  # the process that gives the orders has ended
         order = json.loads(line)
         if order["do"] == "sample":
             self._sample(order["n"], order["seed"], Path(order["path"]))
@@ -177,7 +177,7 @@ def quantised(images: torch.Tensor) -> np.ndarray[Any, Any]:
 
 
 def padded_mnist(folder: Path, channels: int = 1) -> Dataset[Any]:
-    """MNIST as a tutorial reads it: each image decoded, padded to 32x32 and scaled to [-1, 1] when it is asked for."""
+    """MNIST as a tutorial reads it: each image decoded, padded to 32x32 and scaled to [-1, 1] on access."""
     scaled = [Pad(PADDING), ToTensor(), Normalize((0.5,), (0.5,))]
     repeated = [Lambda(lambda image: image.expand(channels, -1, -1))] if channels > 1 else []
     return MNIST(folder, train=True, transform=Compose([*scaled, *repeated]))
@@ -192,19 +192,19 @@ def serve(build: Build, batch: int) -> None:
 
     Args:
         build: Makes the peer.
-        batch: The batch size of its documentation.
+        batch: The batch size in its documentation.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="the folder that holds torchvision's MNIST")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=0, help="0 leaves it to torch")
+    parser.add_argument("--threads", type=int, default=0, help="0 leaves the choice to torch")
     parser.add_argument("--batch", type=int, default=batch)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     args.data = args.data.resolve()
-    # From now on, what packages print must not come between the answers.
+    # From now on, output that packages print must not mix with the answers.
     answers, sys.stdout = sys.stdout, Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     device = torch.device(args.device)
     if device.type == "cuda":

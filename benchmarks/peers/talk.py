@@ -20,7 +20,7 @@ from ganzoo_plugins.datasets.mnist.archive import unpack
 from peers.catalogue import HERE, Package
 
 ENVIRONMENT = {"MPLBACKEND": "Agg", "TENSORBOARD_LOGGING": "0", "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}
-"""No windows, and no logs besides what the package's training prints."""
+"""No windows, and no logs other than what the package's training prints."""
 
 
 class PeerError(Exception):
@@ -28,7 +28,7 @@ class PeerError(Exception):
 
 
 def mnist_folder() -> Path:
-    """A folder with MNIST as torchvision's own download leaves it; unpacked once."""
+    """A folder with MNIST, laid out as by torchvision's own download; unpacked once."""
     folder = cache_folder("peers")
     unpack(folder / "MNIST" / "raw")
     return folder
@@ -42,8 +42,8 @@ class PeerProcess:
         data: The folder that holds torchvision's MNIST.
         seed: Seed of its weights, its batches and its noise.
         device: Where it trains.
-        batch: Batch size; None takes that of its documentation.
-        threads: CPU threads; 0 leaves them to torch.
+        batch: Batch size; None takes the one in its documentation.
+        threads: CPU threads; 0 leaves the choice to torch.
 
     Attributes:
         greeting: Its description of itself: version, batch, parameters, ...
@@ -96,7 +96,7 @@ class PeerProcess:
         return float(self._ask(do="train", batches=steps * self.greeting["batches_per_step"])["seconds"])
 
     def flops_per_image(self) -> float:
-        """Floating-point operations of one step for each real image, counted while the step is taken."""
+        """Floating-point operations of one step per real image, counted while the step is taken."""
         answer = self._ask(do="count", batches=self.greeting["batches_per_step"])
         return float(answer["flops"]) / float(answer["images"])
 

@@ -1,8 +1,8 @@
 """torchgan's DCGAN, as its introductory tutorial trains it on MNIST: least squares, two Adams, batches of 64.
 
-The tutorial enlarges the digits to 32x32; here they are padded, so that samples can be scored at their own size. At the
-end of an epoch, its ``Trainer`` saves a grid with an argument that torchvision has since dropped: see ``serving`` for
-why it never reaches that.
+The tutorial enlarges the digits to 32x32; here they are padded, so that samples can be scored at native size. At the
+end of an epoch, its ``Trainer`` saves a grid with an argument that torchvision has since dropped; ``serving`` explains
+why it never gets that far.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """vegans' VanillaGAN with its own networks for MNIST, trained as in its README: Adam, batches of 32.
 
-``fit`` calls the ``next`` method of iterators, which torch has dropped; the loader here still has it. Its own loader
-of MNIST downloads pickles, so the same preprocessing is done here: pixels in [0, 1], padded to 32x32.
+``fit`` calls the ``next`` method of iterators, which torch has dropped; the loader here still has it. Its own MNIST
+loader downloads pickles, so the same preprocessing is done here: pixels in [0, 1], padded to 32x32.
 """
 
 from __future__ import annotations

@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 SUFFIXES = (".gif", ".webp")
 MOST_FRAMES = 120
 SECONDS, SLOWEST, FASTEST, PAUSE = 6.0, 0.4, 0.05, 1.5
-"""Seconds of a training's animation: in all, for one frame at most and at least, and extra for the last frame."""
+"""Seconds of a training animation: in total, for one frame at most and at least, and extra for the last frame."""
 ROWS, COLUMNS, MOST_COLUMNS = 4, 8, 10
 """Grid of a walk; a conditional generator has one class in each column."""
 STOPS, STEPS, STEP_SECONDS = 5, 14, 0.06
-"""Random codes on each walk, which ends where it begins; frames from one code to the next, and seconds of a frame."""
+"""Random codes on each walk, which ends where it begins; frames from one code to the next, and seconds per frame."""
 SMALL = 480
-"""Pictures are enlarged by a whole number, to about this width or height."""
+"""Pictures are enlarged by an integer factor, to about this width or height."""
 STRIP, BAR, INK, LINE = 22, 3, (200, 200, 200), (90, 150, 210)
 
 
 def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
-    """A run's sample grids in order, captioned with the images shown until then, and the seconds to show each for.
+    """A run's sample grids in order, captioned with the images shown so far, and the seconds for which to show each.
 
-    For a training in the plane, the frames are those that its report replays.
+    For a run that trains on points in the plane, the frames are those that its report replays.
 
     Raises:
         GanzooError: The run has fewer than two grids.
@@ -47,10 +47,10 @@ def training(run: RunFolder) -> tuple[list[Image.Image], list[float]]:
     found = [(images, picture) for images, picture in found if picture.size == found[-1][1].size]
     if len(found) < 2:
         raise GanzooError(
-            f"The run {run.path} has {'one grid' if found else 'no grid'} of samples, which does not move.",
+            f"The run {run.path} has {'only one grid' if found else 'no grid'} of samples, so nothing moves.",
             "Set evaluate.every_images to keep a grid at each evaluation, or use --walk.",
         )
-    last = max(1, found[-1][0])  # a folder may hold 0.png and 00.png alone
+    last = max(1, found[-1][0])  # a folder may hold only 0.png and 00.png
     frames = [_captioned(_enlarged(picture), f"{images:,} images", images / last) for images, picture in found]
     each = min(SLOWEST, max(FASTEST, SECONDS / len(frames)))
     return frames, [each] * (len(frames) - 1) + [each + PAUSE]
@@ -98,7 +98,7 @@ def walk(
     """
     spec = generator.assembly.spec
     if not isinstance(spec.modality, Images):
-        raise GanzooError(f"A walk shows images, and this run draws {spec.modality}.", "Leave --walk out.")
+        raise GanzooError(f"A walk shows images, but this run draws {spec.modality}.", "Leave --walk out.")
     columns = min(spec.classes, MOST_COLUMNS) or COLUMNS
     n = ROWS * columns
     random = torch.Generator().manual_seed(seed)
@@ -151,7 +151,7 @@ def _captioned(picture: Image.Image, caption: str, share: float) -> Image.Image:
 
 
 def _headed(picture: Image.Image, names: Sequence[str]) -> Image.Image:
-    """A picture below the names of its columns, as far as they fit."""
+    """A picture with the names of its columns above it, cut to fit."""
     if not names:
         return picture
     canvas = Image.new("RGB", (picture.width, picture.height + STRIP))

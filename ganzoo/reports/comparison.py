@@ -89,11 +89,11 @@ def write_comparison(paths: Sequence[Path], out: Path) -> Path:
 
     Args:
         paths: Run folders, finished or not.
-        out: The page; that of an earlier comparison is replaced.
+        out: The page to write; an earlier comparison there is replaced.
 
     Raises:
-        GanzooError: There are too few or too many, one is named twice or is not a run, another file is in the page's
-            place, or the page cannot be written.
+        GanzooError: There are too few or too many runs, one is named twice or is not a run, ``out`` is another kind of
+            file, or the page cannot be written.
     """
     if not 2 <= len(paths) <= MOST_RUNS:
         raise GanzooError(
@@ -176,7 +176,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _rows(sides: Sequence[Side]) -> list[ScoreRow]:
-    """One row for each metric and protocol that a run has; those that several have come first."""
+    """One row for each metric and protocol that any run has; those that the most runs have come first."""
     keys = dict.fromkeys(key for side in sides for key in side.final)
     rows = []
     for key in keys:

@@ -1,4 +1,4 @@
-"""``ganzoo export``: a trained generator as ONNX, or as one HTML page that draws by itself, offline."""
+"""``ganzoo export``: a trained generator as ONNX, or as one HTML page that draws samples offline."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPSET = 17
 CHECKED = 16
 """Number of samples that are compared."""
 CODES = 256
-"""Number of latent codes in the page, to start from."""
+"""Number of latent codes in the page that samples can start from."""
 DIRECTIONS, MEASURED = 6, 512
 """Number of latent directions that the page can move along, and of samples that they are computed from."""
 
@@ -80,11 +80,11 @@ def to_onnx(generator: TrainedGenerator, weights: Weights | None = None) -> byte
     names = ["z", "label"][: len(inputs)]
     buffer = BytesIO()
     remedy = (
-        "Its networks use an operation that ONNX lacks, draw random numbers of their own, or fix the batch size: "
-        "x.shape[0] is exported as it varies, len(x) is not."
+        "Its networks use an operation that ONNX lacks, draw their own random numbers, or fix the batch size: "
+        "x.shape[0] is exported as a variable, len(x) as a constant."
     )
     with torch.no_grad(), warnings.catch_warnings(), foreign_code("The generator cannot be exported", remedy):
-        warnings.simplefilter("ignore")  # the tracer's: the comparison below finds what it warns of
+        warnings.simplefilter("ignore")  # from the tracer: the comparison below catches what it warns about
         torch.onnx.export(
             graph,
             inputs,
@@ -121,7 +121,7 @@ def to_html(generator: TrainedGenerator, weights: Weights | None = None) -> str:
     """
     spec = generator.assembly.spec
     if not isinstance(spec.modality, Images):
-        raise GanzooError(f"The page shows images, and this run draws {spec.modality}.", "Export FILE.onnx instead.")
+        raise GanzooError(f"The page shows images, but this run draws {spec.modality}.", "Export FILE.onnx instead.")
     model = to_onnx(generator, weights)
     codes = spec.prior.sample(CODES, torch.Generator().manual_seed(0), torch.device("cpu"))
     facts: dict[str, Any] = {

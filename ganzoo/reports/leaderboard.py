@@ -1,4 +1,4 @@
-"""The front page of results: verdicts of studies, samples of every recipe, and the leaderboard.
+"""The front page of the results: study verdicts, samples of every recipe, and the leaderboard.
 
 It consists of index.html, README.md and samples.png, made from the ``runs.jsonl`` and ``scores.jsonl`` of the bench and
 of the studies.
@@ -45,51 +45,51 @@ MARKS = {
     "README.md": (TITLE, "# Leaderboard\n\nMade by `ganzoo leaderboard`"),
     "index.html": ("<title>ganzoo: results</title>", "<title>ganzoo: leaderboard</title>"),
 }
-"""Beginnings that distinguish our pages from other files; each second one is that of earlier versions."""
+"""How our pages begin, which distinguishes them from other files; the second entry is from earlier versions."""
 SOFTWARE = "ganzoo leaderboard"
 MARKERS = BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT = 5
-"""Recipes of each ranking in the main README while no study has results; with results, only one of each."""
+"""Recipes shown per ranking in the main README while no study has results; once one has, only the first is shown."""
 LARGEST = 2
 """Number of rankings in the main README: those with the most recipes."""
 FEW = 5
 """Number of verdicts in the main README."""
-UNANSWERED = (
-    "No study has all its runs yet. `ganzoo study list` shows the questions, `ganzoo study run NAME` answers one."
-)
-NO_TABLE = "`ganzoo bench` has not trained a recipe here yet."
+UNANSWERED = "No study is complete yet. `ganzoo study list` shows the questions; `ganzoo study run NAME` answers one."
+NO_TABLE = "No recipe has been trained with `ganzoo bench` here yet."
 COUNTED = {
     "holds": ("holds", "hold"),
     "does not hold": ("does not hold", "do not hold"),
     "cannot tell": ("is undecided", "are undecided"),
     "not tested yet": ("is not tested yet", "are not tested yet"),
 }
-"""The words for a verdict on one claim and on several, the clearest verdict first."""
+"""How each verdict is worded for one claim and for several; the clearest verdicts come first."""
 CLEAR = ("holds", "does not hold")
 EFFECT = (
-    "Effect: how many times better the method scores than what it is compared with, by geometric means over seeds (of "
-    "a share such as an accuracy, by its odds); below 1 it is worse. Scores beside it are such means too (plain ones "
-    "where a seed scored 0), while tables have arithmetic means. In round brackets: its 95% confidence interval, each "
-    "claim's by itself; verdicts are corrected for the number of claims."
+    "Effect: how many times better the method scores than what it is compared with, as a ratio of geometric means over "
+    "seeds (of the odds, for a share such as an accuracy); below 1, the method is worse. The scores shown with an "
+    "effect are also geometric means (arithmetic if a seed scored 0), whereas tables show arithmetic means. In "
+    "parentheses: the effect's 95% confidence interval, for each claim alone; verdicts are corrected for the number of "
+    "claims."
 )
 MEANING = (
-    "A claim does not hold where the method is significantly less than 10% better; otherwise it holds where the method "
-    'is significantly better; where neither is so it is undecided ("cannot tell"). A verdict is about the study\'s '
-    "setting, not about the paper: networks, images and trainings may be far smaller than the paper's. Notes on each "
-    "study's page say more."
+    "A claim does not hold if the method's improvement is significantly smaller than 10%. Otherwise, it holds if the "
+    'method is significantly better. If neither is the case, it is undecided ("cannot tell"). A verdict is about the '
+    "study's setting, not about the paper: networks, images and training runs may be far smaller than the paper's. See "
+    "the notes on each study's page."
 )
 EXCESS = (
-    "In round brackets: how far a score is above what real images score in place of samples (real vs real), ± the "
-    "standard deviation of real vs real over draws of real images, where it was measured. Read a column downwards: "
-    "numbers in different columns cannot be compared."
+    "In parentheses: how far a score is above real vs real (what real images score instead of samples), ± the standard "
+    "deviation of real vs real over draws of real images, where that was measured. Read a column downwards: numbers in "
+    "different columns cannot be compared."
 )
 SEEDS = (
-    "Where a recipe ran with several seeds, a figure is the mean of those that did not fail, with the lowest and "
-    "highest in square brackets."
+    "Where a recipe ran with several seeds, each figure is the mean over the seeds that did not fail, with the lowest "
+    "and highest in square brackets."
 )
 CAUTION = (
-    "Recipes train for different lengths, and many a setting was chosen by these very scores, so small differences and "
-    "ranks mean little. Other programs may have run beside a training, so neither do small differences of time."
+    "Recipes train for different lengths, and many settings were chosen using these very scores, so small differences "
+    "in score and rank mean little. So do small differences in time, because other programs may have been running "
+    "during training."
 )
 
 FULL = {
@@ -110,16 +110,16 @@ FULL = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim that a study has put to the test.
+    """A claim of a study, with its verdict.
 
     Attributes:
         verdict: ``holds``, ``does not hold``, ``cannot tell`` or ``not tested yet``.
         says: The claim.
         paper: The paper that makes it.
-        on: The measure that decides.
+        on: The measure that decides the verdict.
         effect: The effect in words, with its interval.
         compared: The rows that are compared, each with its score.
-        decided: Whether the verdict is one of the first two, and no other view of the same scores says the opposite.
+        decided: Whether the verdict is one of the first two and no other view of the same samples contradicts it.
     """
 
     verdict: str
@@ -139,7 +139,7 @@ class Answer:
         name: The study.
         question: What it asks.
         page: Its page, relative to the results; None if it has not been made.
-        findings: The findings on its claims, in their order.
+        findings: One for each of its claims, in order.
     """
 
     name: str
@@ -162,7 +162,7 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
     """``results/README.md``."""
     parts = [
         f"{TITLE} from [runs.jsonl](runs.jsonl) and [scores.jsonl](scores.jsonl); "
-        "[index.html](index.html) has the same with pictures and plots, and sorts.",
+        "[index.html](index.html) shows the same with pictures, plots and sortable tables.",
         "## What papers claim",
         *([f"{MEANING} {EFFECT}"] if answers else [UNANSWERED]),
     ]
@@ -171,9 +171,9 @@ def whole_page(made: Sequence[Ranking], answers: Sequence[Answer] = ()) -> str:
         parts += [f"### {link}", _findings(answer.findings) if answer.findings else f"{answer.in_short.capitalize()}."]
     parts += [
         "## Leaderboard",
-        "Scores are only ranked against scores of the "
+        "Scores are ranked only against scores measured under the "
         f"same protocol, given above each table. {SEEDS} {CAUTION} The reported score is in bold. 95%: the confidence "
-        "interval of a single run's score over other samples of it; other seeds may well score outside it. "
+        "interval of a single run's score over other samples from it; other seeds may well score outside it. "
         f"{EXCESS}",
     ]
     parts += [] if made else [NO_TABLE]
@@ -196,7 +196,7 @@ def _findings(findings: Iterable[Finding]) -> str:
 
 
 def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: Sequence[Answer] = ()) -> str:
-    """The text between the markers of the main README: a few verdicts, and the best recipes.
+    """The text between the markers in the main README: a few verdicts and the best recipes.
 
     Args:
         made: The leaderboards.
@@ -225,7 +225,7 @@ def summary(made: Sequence[Ranking], results: str, has_picture: bool, answers: S
     largest = sorted(best, key=lambda ranking: -len(ranking.contenders))[:LARGEST]
     best = [ranking for ranking in best if ranking in largest]
     for ranking in best:
-        title = f"{ranking.title}: first in the ranking" if few else ranking.title
+        title = f"{ranking.title}: top recipe" if few else ranking.title
         parts += [f"**{markdown(title)}**", *_headline(ranking, 1 if few else SHORT)]
     if best:
         disagree = [DISAGREE] if any(ranking.marks for ranking in best) else []
@@ -240,7 +240,7 @@ def _section(table: Table) -> Iterable[str]:
     yield f"### {markdown(metric.name)}"
     floor = f" Real vs real: {figure(table.floor)}." if table.floor is not None else ""
     yield f"Protocol: {markdown(metric.protocol)}; {metric.direction}.{floor}"
-    # A recipe that never had this metric says nothing here; one that failed says so.
+    # Recipes that finished without this metric are left out; failed ones are listed as failed.
     yield markdown_table(FULL, [_full_row(place) for place in table.places if place.rank or not place.contender.done])
 
 
@@ -274,7 +274,8 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
     listed = [f"({number}) {markdown(one)}" if several else markdown(one) for number, one in enumerate(machines, 1)]
     yield (
         f"Ranked by {'the first of ' if len(ranking.views) > 1 else ''}{names}; {markdown(first.metric.protocol)}. "
-        f"Trained in {'; '.join(listed)}.{' Times with different numbers cannot be compared.' if several else ''}"
+        f"Trained in {'; '.join(listed)}."
+        f"{' Times marked with different numbers cannot be compared.' if several else ''}"
     )
     rows = []
     for place in shown:
@@ -294,12 +295,12 @@ def _headline(ranking: Ranking, most: int) -> Iterable[str]:
 def _failures(ranking: Ranking) -> Iterable[str]:
     troubled = [one for one in ranking.contenders if one.trouble]
     if troubled:
-        yield "### What failed"
+        yield "### Failures"
         yield "\n".join(f"- {_name(one)}: {markdown(one.trouble)}" for one in troubled)
 
 
 def _commands(made: Sequence[Ranking]) -> Iterable[str]:
-    yield "Each line is one run. `ganzoo bench` records it; `ganzoo leaderboard` makes these pages of the records."
+    yield "Each line is one run. `ganzoo bench` records it; `ganzoo leaderboard` makes these pages from the records."
     commands = dict.fromkeys(run.record.command for ranking in made for one in ranking.contenders for run in one.runs)
     yield "\n".join(f"- {code(command)}" for command in commands)
 
@@ -340,14 +341,14 @@ SIDE = 96
 BEST = 8
 """Number of recipes in the picture of the best."""
 MARGIN, TITLE_HEIGHT = 8, 42
-"""Space beside a grid in that picture and above it, in pixels."""
+"""Space on either side of a grid in that picture, and above it, in pixels."""
 
 
 def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
-    """A record's picture; None if there is none that may be shown.
+    """A record's picture; None if it is missing, unreadable or outside the folder.
 
     Args:
-        record_samples: Its path, relative to ``folder``; a path out of the folder is not followed.
+        record_samples: Its path, relative to ``folder``; a path that leads out of the folder is not followed.
         folder: The results folder.
     """
     if record_samples is None:
@@ -364,7 +365,7 @@ def grid_of(record_samples: str | None, folder: Path) -> Image.Image | None:
 
 
 def thumbnail(image: Image.Image) -> Image.Image:
-    """Four by two images of a grid, pixel for pixel; a plot of points is scaled down as a whole."""
+    """A grid cropped to four by two images, pixel for pixel; a plot of points is scaled down instead."""
     pitch, rest = divmod(image.height - GAP, ROWS)
     if rest or pitch > SIDE:
         small = image.convert("L" if image.mode in ("1", "L", "I;16") else "RGB")
@@ -374,9 +375,9 @@ def thumbnail(image: Image.Image) -> Image.Image:
 
 
 def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
-    """One PNG with the samples of the best recipes, each with its name and score; None if there are no pictures.
+    """One PNG with samples of the best recipes, each with its name and score; None if there are no pictures.
 
-    They come from the first tables of the first dataset: equally many with labels and without, the best first, each
+    The recipes come from the first tables of the first dataset: as many with labels as without, the best first, each
     recipe once.
     """
     tables = [ranking.tables[0] for ranking in made if ranking.tables and ranking.dataset == made[0].dataset]
@@ -394,7 +395,7 @@ def best_samples(made: Sequence[Ranking], folder: Path) -> bytes | None:
 
 @own_settings()
 def _best_sheet(found: Sequence[tuple[Place, Image.Image]]) -> bytes:
-    """Grids in aligned rows and columns, pixel for pixel; smaller ones are enlarged by the largest factor that fits."""
+    """Grids in aligned rows and columns, pixel for pixel; smaller ones are enlarged by an integer factor to fit."""
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -490,12 +491,12 @@ def read_rankings(results: Path) -> list[Ranking]:
 def _recorded(results: Path) -> list[ScoredRun]:
     path = results / RUNS
     if not path.is_file():
-        there_too = f", and no study in {results / 'studies'} has all its runs"
-        remedy = "`ganzoo bench` writes the former, `ganzoo study run` the latter."
+        there_too = f", and no study in {results / 'studies'} is complete"
+        remedy = "Train recipes with `ganzoo bench`, or run a study with `ganzoo study run`."
         raise GanzooError(f"{path} does not exist{there_too}.", remedy)
     runs = read_runs(results)
     if not runs:
-        raise GanzooError(f"{path} has no record of a run.", "Train a recipe with `ganzoo bench` first.")
+        raise GanzooError(f"{path} has no runs.", "Train a recipe with `ganzoo bench` first.")
     return runs
 
 
@@ -511,8 +512,8 @@ def write_leaderboard(
         answers: What studies found, see ``study_report.answers``.
 
     Raises:
-        GanzooError: There are neither records nor answers, ``readme`` has no markers, or a file to be overwritten is
-            not the leaderboard's.
+        GanzooError: There are no records and no answers, ``readme`` has no markers, or a file to be overwritten was
+            not made by the leaderboard.
     """
     made: list[Ranking] = []
     if not answers or (results / RUNS).is_file():
@@ -541,27 +542,29 @@ def refuse_foreign(results: Path, except_for: Path | None = None) -> None:
 
     Args:
         results: The folder.
-        except_for: A file in which only a part is replaced.
+        except_for: A file of which only a part is replaced.
 
     Raises:
         GanzooError: A file there was not made by the leaderboard.
     """
     own = {name: any(begins_like(results / name, mark) for mark in marks) for name, marks in MARKS.items()}
     with suppress(GanzooError), open_picture(results / "samples.png", ("PNG",)) as picture:
-        # Earlier versions did not mark the picture, but always made the pages as well.
+        # Earlier versions did not tag the picture, but always made the pages as well.
         own["samples.png"] = picture.info.get("Software") == SOFTWARE or any(own.values())
     for name in (*MARKS, "samples.png"):
         path = results / name
         if path.exists() and except_for and except_for.exists() and path.samefile(except_for):
             continue
-        remedy = "Move it, or keep the results in a folder of their own."
+        remedy = "Move it, or keep the results in a separate folder."
         refuse_to_overwrite(path, ours=own.get(name, False), command="leaderboard", remedy=remedy)
 
 
 def rewritten(
     readme: Path, made: Sequence[Ranking], results: Path, *, has_picture: bool, answers: Sequence[Answer] = ()
 ) -> str:
-    """A README with the summary of these leaderboards between its markers, and the picture if it has none elsewhere.
+    """A README with the summary of these leaderboards between its markers.
+
+    The summary includes the picture, unless the README shows it elsewhere.
 
     Raises:
         GanzooError: It cannot be read, or has no markers.
@@ -569,7 +572,7 @@ def rewritten(
     try:
         text = readme.read_text("utf-8")
     except (OSError, ValueError) as error:
-        raise GanzooError(f"{readme} cannot be read.", "Give the README that has the markers.") from error
+        raise GanzooError(f"{readme} cannot be read.", "Pass the README that has the markers.") from error
     there = Path(os.path.relpath(results.resolve(), readme.resolve().parent)).as_posix()
     elsewhere = text.partition(BEGIN)[0] + text.partition(END)[2]
     has_picture = has_picture and f"({there}/samples.png)" not in elsewhere

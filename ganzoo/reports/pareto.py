@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MARKERS = "osD^vP"
 CORNERS = ((6, 0, "left", "center"), (-6, 0, "right", "center"), (0, 6, "center", "bottom"), (0, -6, "center", "top"))
-"""Possible positions of a label beside its point, in points: right, left, above, below."""
+"""Possible offsets of a label from its point, in typographic points: right, left, above, below."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Cost:
         label: The axis label.
         of: Returns a contender's cost, or None if it is unknown.
         formatted: Formats a cost for the reader.
-        is_clocked: Whether it depends on the machine, so that it does not compare recipes across machines.
+        is_clocked: Whether it depends on the machine, so that it cannot be compared across machines.
     """
 
     name: str
@@ -140,7 +140,7 @@ def points_of(table: Table, cost: Cost) -> list[_Point]:
 
 
 def front(table: Table, points: Sequence[_Point]) -> list[_Point]:
-    """The Pareto front: points that no other point beats at the same cost or less, by rising cost."""
+    """The Pareto front: points that no other point beats at the same cost or less, in order of cost."""
     best: list[_Point] = []
     for point in sorted(points, key=lambda point: (point.x, _badness(table, point))):
         if not best or _badness(table, point) < _badness(table, best[-1]):
@@ -162,7 +162,7 @@ def _plot(
 ) -> Markup:
     """Points, each with a tooltip; those of the fronts come first and are emphasised; each hardware has its own marker.
 
-    Points are labelled with their names if there is room, the first ones first; the others have only their tooltips.
+    Points are labelled with their names while there is room, in order; the others have only their tooltips.
     """
     hardware = list(dict.fromkeys(point.hardware for point in points))
     emphasised = sum(map(len, fronts))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
-# On import, matplotlib reads a file ``matplotlibrc`` in the working folder, which may be untrusted. So its first import
-# is here: other modules import what they need of it from this one, or import it when they draw.
+# On import, matplotlib reads a ``matplotlibrc`` in the working folder, which may be untrusted. So it is first imported
+# here, from another folder. Other modules import what they need through this one, or import matplotlib when they draw.
 try:
     _here: Path | None = Path.cwd()
     os.chdir(sys.prefix)
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 INK, LINE, REAL = "#010101", "#010102", "#010103"
 SERIES = ("#010111", "#010112", "#010113", "#010114", "#010115", "#010116")
-"""Colours that do not otherwise occur in plots, each replaced by a variable of the style sheet."""
+"""Colours that occur nowhere else in plots; each is replaced with a variable of the style sheet."""
 
 THEME: Mapping[str, str] = {
     INK: "var(--ink-soft)",
@@ -85,7 +85,7 @@ class Line:
     Attributes:
         name: Its name in the legend.
         x: Increasing values.
-        y: As many values.
+        y: A value for each x.
         low: The lower edge of its shaded range; empty for no range.
         high: The upper edge.
     """
@@ -109,7 +109,7 @@ def own_settings() -> Iterator[None]:
 def drawing(width: float, height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in the pages' style, with its size in inches."""
     with own_settings(), matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
-        # Matplotlib warns of letters that its own font lacks; the reader's font may have them.
+        # Matplotlib warns about characters that its own font lacks; the reader's font may have them.
         warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)

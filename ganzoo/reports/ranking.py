@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 BETTER, WORSE = "▲", "▼"
 DISAGREE = (
-    f"{BETTER} and {WORSE} mark where views disagree: the recipe ranks at least two places, and more than a quarter of "
-    "the table, higher or lower than by the first metric."
+    f"{BETTER} and {WORSE} mark where views disagree: by this metric, the recipe ranks higher or lower than by the "
+    "first one, by at least two places and more than a quarter of the table."
 )
 REFERENCE = ("dataset", "dataset_options", "split", "reference_digest", "n_real", "n_fake")
 LONGEST = 60
-"""Characters of the settings that tell contenders apart; longer ones are replaced by a digest."""
+"""Maximum length of the settings that tell contenders apart, in characters; longer ones are replaced by a digest."""
 SHOWN_ANYWAY = tuple(f"train.{key}=" for key in ("seed", "precision", "threads", "engine", "device"))
 NEEDED = ("metric", "value", "weights", "images", "seconds", "protocol")
 HEADINGS: Mapping[str, str] = {
@@ -118,7 +118,7 @@ class Contender:
 
     Attributes:
         runs: At least one.
-        apart: What tells it from contenders of the same recipe with other settings; empty if there are none.
+        apart: What distinguishes it from contenders of the same recipe with other settings; empty if there are none.
     """
 
     runs: tuple[ScoredRun, ...]
@@ -131,7 +131,7 @@ class Contender:
 
     @property
     def newest(self) -> RunRecord:
-        """The newest record of a run that finished, or else of any: it stands for all in what no seed changes."""
+        """The newest record of a finished run, or else of any run; it represents all in whatever no seed changes."""
         return (self.done or self.runs)[-1].record
 
     @cached_property
@@ -174,7 +174,7 @@ class Contender:
 
     @property
     def flops(self) -> float | None:
-        """Floating-point operations of a whole training; None if they could not be counted."""
+        """Floating-point operations of a complete run; None if they could not be counted."""
         per_image = self.newest.flops_per_image
         return None if per_image is None or self.images is None else per_image * self.images.mean
 
@@ -251,8 +251,8 @@ class Ranking:
         dataset: Its name.
         labelled: Whether its recipes are conditional.
         contenders: Contenders in the order of the first table.
-        tables: One for each metric and protocol; the first one ranks. Metrics of the headline come first, except those
-            by which fewer contenders are scored than half of the most.
+        tables: One for each metric and protocol; the first one ranks. Headline metrics come first, except those that
+            have scored fewer than half as many contenders as the most frequent metric.
         views: The headline's tables that share the first one's reference and counts, in order.
     """
 
@@ -269,9 +269,9 @@ class Ranking:
 
     @cached_property
     def marks(self) -> Mapping[tuple[int, int], str]:
-        """Where views disagree: by the contender's id and the view's number, see ``DISAGREE``.
+        """Where views disagree, by the contender's id and the view's number; see ``DISAGREE``.
 
-        Ranks are those among the contenders that all views have scored.
+        Ranks are taken among the contenders that have a score in every view.
         """
         scored = [{id(place.contender): place for place in view.scored} for view in self.views]
         shared = set.intersection(*map(set, scored)) if scored else set()
@@ -302,13 +302,13 @@ def rankings(runs: Sequence[ScoredRun]) -> list[Ranking]:
 
 
 def _contender_key(record: RunRecord) -> tuple[Any, ...]:
-    # If `auto` was resolved differently, runs are the same training but separate rows: a row never mixes them.
+    # Runs for which `auto` was resolved differently share a digest but get separate rows: a row never mixes them.
     threads = None if record.environment.get("gpu") else record.threads
     return record.recipe, record.digest, record.hardware, record.precision, threads, record.engine
 
 
 def _told_apart(contenders: Sequence[Contender]) -> list[Contender]:
-    """The contenders, those of one recipe with different settings named by their ``--set``, or else by their digest."""
+    """The contenders; if one recipe has several settings, each is named by its ``--set``, or else by its digest."""
     named: dict[str, list[RunRecord]] = {}
     for one in contenders:
         named.setdefault(one.newest.recipe, []).append(one.newest)
@@ -316,7 +316,7 @@ def _told_apart(contenders: Sequence[Contender]) -> list[Contender]:
 
 
 def _apart(record: RunRecord, alike: Sequence[RunRecord]) -> str:
-    """What tells a record from others of the same recipe; empty if all have its settings, or their rows show how."""
+    """What distinguishes a record from others of its recipe; empty if none differ or their rows show how."""
     shared = set.intersection(*(set(_settings(one.command)) for one in alike))
 
     def words(one: RunRecord) -> str:
@@ -331,7 +331,7 @@ def _apart(record: RunRecord, alike: Sequence[RunRecord]) -> str:
 
 
 def _settings(command: str) -> list[str]:
-    """The ``--set`` of a command, without those that the runs of a contender differ in, or that its row shows."""
+    """The ``--set`` values of a command, except those that may differ within a contender or that its row shows."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -349,7 +349,7 @@ def _ranking(dataset: str, labelled: bool, contenders: Sequence[Contender]) -> R
     most = max(have.values(), default=0)
 
     def order_of(metric: MetricKey) -> tuple[Any, ...]:
-        # A headline metric by which few contenders have been scored so far must not come first.
+        # A headline metric that has scored few contenders so far must not come first.
         place = listed.index(metric.name) if metric.name in listed else len(listed)
         return 2 * have[metric] < most, place, -have[metric]
 
@@ -397,7 +397,7 @@ def _place(metric: MetricKey, contender: Contender) -> Place:
     floor = sd = None
     ends: list[Any] = []
     for run in contender.done:
-        # One score for each kind of weights: with several sample seeds, that of the run's own, which comes first.
+        # One score for each kind of weights: with several sample seeds, that of the run's own seed, which comes first.
         first: dict[str, dict[str, Any]] = {}
         for score in run.scores:
             if MetricKey.of(score) == metric:

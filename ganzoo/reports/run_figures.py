@@ -78,7 +78,7 @@ def loss_plots(events: Records) -> Plots | Absent:
         )
         for along, label in AXES.items()
     )
-    return Plots("Losses", "Means since the log point before.", pictures)
+    return Plots("Losses", "Each point is the mean since the previous log point.", pictures)
 
 
 def score_plots(records: Records) -> list[Plots]:
@@ -130,8 +130,8 @@ def health_plots(events: Records) -> list[Plots]:
     gradients = [{"images": event["images"], **_owned(event["gradients"])} for event in watched if "gradients" in event]
     shares = [{"images": event["images"], **_shares(event)} for event in watched if "variety" in event]
     drawn = {
-        "Gradient norms": ("Of each network, in each phase.", gradients, "norm"),
-        "Variety of samples": ("As a share of the variety of as many real images: 1 is best.", shares, "share"),
+        "Gradient norms": ("For each network, in each phase.", gradients, "norm"),
+        "Variety of samples": ("As a share of the variety of equally many real images: 1 is best.", shares, "share"),
     }
     return [
         Plots(heading, note, (_over_images(heading, records, y),))
@@ -182,17 +182,17 @@ MOST_FRAMES = 60
 NEIGHBOURS = 16
 ROWS, STEPS = 6, 11
 SEED = 1
-"""Differs from the seed of grids and scores, to draw other codes."""
+"""Differs from the seed of grids and scores, so that other codes are drawn."""
 NO_PICTURES = "This run draws {}, not pictures."
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The samples at one point of a training.
+    """The samples at one point of training.
 
     Attributes:
-        images: Real images shown until then.
-        seconds: Seconds of training until then; None if they were not logged.
+        images: Real images shown so far.
+        seconds: Seconds of training so far; None if they were not logged.
         picture: The grid or plot.
     """
 
@@ -251,7 +251,7 @@ def frames(samples: Path, events: Sequence[Mapping[str, Any]]) -> Frames | Absen
     kept = len(_pictures(samples))
     found = [frame for path in chosen_pictures(samples, MOST_FRAMES) if (frame := _frame(path, events)) is not None]
     if not found:
-        return Absent("The run left no pictures of samples.")
+        return Absent("The run has no pictures of samples.")
     return Frames(tuple(found), kept)
 
 
@@ -284,11 +284,11 @@ def _frame(path: Path, events: Sequence[Mapping[str, Any]]) -> Frame | None:
 
 
 REPLAYED, REAL_POINTS, MOST_MODES = 80, 400, 100
-"""At most this many moments of a training in the plane are replayed, and real points and modes shown."""
+"""Largest numbers of moments replayed from a run in the plane, and of real points and modes shown with them."""
 
 
 def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -> str | None:
-    """The data from which the page replays a training in the plane, as JSON; None for any other training.
+    """The data from which the page replays a run in the plane, as JSON; None for any other run.
 
     Points are base64 of little-endian pairs of uint16, 0 for -1 and 65535 for 1. Fields are base64 of bytes, 0 for the
     2nd percentile and 255 for the 98th.
@@ -325,7 +325,7 @@ def replay(run: RunFolder, events: Records, recipe: Recipe | Absent, zoo: Zoo) -
 
 
 def is_plane(kept: Mapping[str, Tensor]) -> bool:
-    """Whether a file of a training in the plane has valid contents."""
+    """Whether a file from a run in the plane has valid contents."""
     samples, field = kept.get("samples"), kept.get("field")
     whole = samples is not None and samples.dim() == 2 and samples.shape[1] == 2 and 0 < len(samples) <= 10_000
     square = field is None or (field.dim() == 2 and field.shape[0] == field.shape[1] <= 256)
@@ -388,13 +388,13 @@ def _around(a: Tensor, b: Tensor, along: Tensor) -> Tensor:
 
 
 def neighbours(generator: TrainedGenerator, zoo: Zoo) -> Neighbours | Absent:
-    """Samples beside their nearest training images, in the features of the recipe's first metric."""
+    """Samples with their nearest training images, in the feature space of the recipe's first metric."""
     recipe = generator.recipe
     named = [metric.partition("@")[2] for metric in recipe.evaluate.metrics if "@" in metric]
     if not isinstance(modality := generator.assembly.spec.modality, Images):
         return Absent(NO_PICTURES.format(modality))
     if not named:
-        return Absent("No metric of the recipe has an extractor, so there are no features to compare images in.")
+        return Absent("None of the recipe's metrics has an extractor, so there are no features to compare.")
     samples = generator.sample(NEIGHBOURS, seed=SEED)
     dataset = generator.run.dataset(recipe, zoo)
     extractor = find_extractor(named[0], zoo, dataset.shape).to(generator.device)

@@ -56,7 +56,7 @@ class FinalScore:
         metric: The metric and its protocol.
         values: Scores by kind of weights, the reported kind first.
         floor: Real vs real: the score of real images, or None.
-        excess: How far the reported value is above real vs real, ± the standard deviation of that.
+        excess: How far the reported value is above real vs real, ± the standard deviation of real vs real.
         interval: 95% confidence interval of the mean score of other samples; None if not computed.
         headline: Whether it is one of the dataset's headline metrics.
     """
@@ -80,7 +80,7 @@ def write_report(path: Path, zoo: Zoo, *, device: torch.device | None = None, dr
     Args:
         path: The run folder, finished or not.
         zoo: Where the recipe's names are looked up.
-        device: Where samples are drawn; by default a GPU if there is one.
+        device: Where samples are drawn; by default a GPU if one is available.
         draw: Whether to draw samples from the checkpoint for neighbours and interpolation, which takes seconds.
 
     Returns:
@@ -128,7 +128,7 @@ def facts(run: RunFolder, zoo: Zoo, *, device: torch.device | None, draw: bool) 
 
 
 def state(run: RunFolder) -> str:
-    """A run's status in words, or as it was recorded if it is none that ganzoo knows."""
+    """A run's status in words, or as recorded if ganzoo does not know it."""
     status = str(run.info.get("status"))
     return STATES.get(status, status)
 
@@ -137,7 +137,7 @@ def _yaml(run: RunFolder) -> str | Absent:
     try:
         return (run.path / "recipe.yaml").read_text("utf-8")
     except (OSError, ValueError):
-        return Absent("The run folder has no recipe.yaml that can be read.")
+        return Absent("The run folder has no readable recipe.yaml.")
 
 
 def _drawn(run: RunFolder, zoo: Zoo, device: torch.device | None, draw: bool) -> dict[str, Any]:
@@ -173,7 +173,8 @@ def final_table(scores: Records) -> list[FinalScore] | Absent:
     """
     if not scores:
         return Absent(
-            "The run has no scores: it was not evaluated yet, or its recipe asks for none. `ganzoo eval` scores it."
+            "The run has no scores: it has not been evaluated yet, or its recipe names no metrics. "
+            "`ganzoo eval` scores it."
         )
     rows = [_final(some) for some in by_protocol(scores)]
     own: dict[str, FinalScore] = {}

@@ -39,15 +39,15 @@ MARK = "<title>ganzoo study: "
 """Distinguishes our pages from other files."""
 INDEX = "# Studies\n\nMade by `ganzoo study report`"
 Views = Sequence[tuple[str, Verdict]]
-"""A claim's effect by other measures of the same kind, by the measure's name."""
+"""A claim's effect by other measures of the same kind, each with the measure's name."""
 STUDIES = "studies"
 """The folder of the studies' results, within the results folder."""
 FEW_TRIALS = 5
-"""A search of this many trials or fewer does not find a row's best settings, and its page says so."""
+"""A search of this many trials or fewer cannot be expected to find a row's best settings; the page says so."""
 MOST_PLOTTED = 4
 """Largest number of settings whose curves are drawn."""
 MOST_SHADED = 5
-"""Up to this many rows, every curve has its seeds' range as a shade; with more, only the baseline's has."""
+"""With up to this many rows, every curve's range over seeds is shaded; with more, only the baseline's."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class StudyPage:
 
 
 def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
-    """The registered studies with runs in a results folder. Runs of the baseline alone may be another study's."""
+    """The registered studies with runs in a results folder; runs of the baseline alone may belong to another study."""
     found, trained = [], {run.record.recipe for run in ledger.runs}
     for entry in zoo.studies:
         try:
@@ -111,11 +111,11 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
             if not trained & {study.baseline, *(one.recipe for one in study.variants.values())}:
                 continue  # building its recipes takes a while
             study = study.in_small() if quick else study
-            # A row that its search has yet to tune is asked for as the baseline is, whose runs may be another study's.
+            # Rows still to be tuned are left out: their untuned runs, like the baseline's, may be another study's.
             cells = [cell for cell in study.cells(zoo) if not study.is_tuned(cell.row)]
             asked: list[Cell | Trial] = [*cells, *study.trials(zoo)]
             jobs = [job for one in asked if one.row != BASELINE for job in one.jobs]
-        except GanzooError:  # `ganzoo check` says what is wrong with it
+        except GanzooError:  # `ganzoo check` reports what is wrong with it
             continue
         if any(ledger.find(job.digest, job.dataset, job.seed) is not None for job in jobs):
             found.append(study)
@@ -125,8 +125,8 @@ def started(ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[Study]:
 def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bool = False) -> list[StudyPage]:
     """Make ``<study>.html`` of each study, and ``README.md``, the index of all studies with runs.
 
-    Verdicts are corrected for all claims together, and may change with the results of any study, so the pages that
-    other studies have there are made again.
+    Verdicts are corrected for all claims together, so the results of any study may change them. Existing pages of other
+    studies are therefore made again too.
 
     Args:
         studies: The studies.
@@ -156,14 +156,14 @@ def write_pages(studies: Sequence[Study], ledger: Ledger, zoo: Zoo, *, quick: bo
 
 
 def refuse_pages(studies: Sequence[Study], folder: Path, *, quick: bool = False) -> None:
-    """Refuses studies whose pages could not be written; to be asked before they are trained.
+    """Refuse studies whose pages could not be written; to be called before they are trained.
 
     Raises:
         GanzooError: A file with a page's name was not made by ganzoo, or two studies have the same name.
     """
     counts = Counter(study.name for study in studies)
     if twice := [name for name, n in counts.items() if n > 1]:
-        sentence = f"Two of these studies are called '{twice[0]}', and have one page."
+        sentence = f"Two of these studies are called '{twice[0]}', so they would share a page."
         raise GanzooError(sentence, "Rename one of the files.")
     for name in counts:
         _refuse(folder / f"{name}.html", MARK)
@@ -172,7 +172,7 @@ def refuse_pages(studies: Sequence[Study], folder: Path, *, quick: bool = False)
 
 
 def answers(results: Path, zoo: Zoo) -> list[Answer]:
-    """The findings of the studies in a results folder that have all their runs, for its front page.
+    """The findings of the completed studies in a results folder, for its front page.
 
     Studies with a decided claim come first.
 
@@ -206,7 +206,7 @@ def answers(results: Path, zoo: Zoo) -> list[Answer]:
 
 def _refuse(path: Path, mark: str) -> None:
     refuse_links(path, path.parent)
-    remedy = "Move it, or keep the results of studies in a folder of their own."
+    remedy = "Move it, or keep the results of studies in a separate folder."
     refuse_to_overwrite(path, ours=begins_like(path, mark), command="study", remedy=remedy)
 
 
@@ -216,7 +216,7 @@ def _write(path: Path, mark: str, text: str) -> None:
 
 
 def _command(study: Study, zoo: Zoo) -> str:
-    """The command that runs a study; one that is not registered is named by its file."""
+    """The command that runs a study; an unregistered study is named by its file."""
     name = study.name.removesuffix("-quick")
     return f"ganzoo study run {shlex.quote(name if name in zoo.studies else f'{name}.yaml')}"
 
@@ -255,7 +255,7 @@ def _effect(verdict: Verdict) -> str:
 
 
 def _compared(claim: Claim, means: tuple[float, float] | None) -> str:
-    """The rows that a claim compares, with their scores where there is one of each."""
+    """The rows that a claim compares, with their scores if both have one."""
     than = claim.than if claim.than_on is None else f"{claim.than} by {claim.than_on}"
     if means is None:
         return f"{claim.better} with {than}"
@@ -263,7 +263,7 @@ def _compared(claim: Claim, means: tuple[float, float] | None) -> str:
 
 
 def _opposed(verdict: Verdict, other: Verdict) -> bool:
-    """Whether both intervals leave out 1, on different sides of it."""
+    """Whether both intervals exclude 1, on opposite sides of it."""
     if verdict.interval is None or other.interval is None:
         return False
     (low, high), (other_low, other_high) = verdict.interval, other.interval
@@ -271,7 +271,7 @@ def _opposed(verdict: Verdict, other: Verdict) -> bool:
 
 
 def _effects(verdict: Verdict, views: Views) -> str:
-    """The effect of a claim, and that by other views."""
+    """The effect of a claim, followed by its effects by other views."""
     others = (
         f"{_effect(other)} by {name}{', the opposite' if _opposed(verdict, other) else ''}" for name, other in views
     )
@@ -298,7 +298,7 @@ class TableRow:
 
     @property
     def times(self) -> dict[str, float]:
-        """Mean training time in seconds of the runs that ended well, by hardware: that with the most of them first."""
+        """Mean training time of the successful runs in seconds, by hardware: the one with the most runs first."""
         by_hardware: dict[str, list[float]] = {}
         for run in self.cell.runs.values():
             if run.record.status == "done":
@@ -352,7 +352,7 @@ def html(
         "about_effects": EFFECT,
         "smallest": f"{SMALLEST - 1:.0%}",
         "few_seeds": FEW_SEEDS,
-        # Over many settings, a claim is tested by those, and few seeds in each will do.
+        # With several settings, the test is over settings, so few seeds in each are enough.
         "few": 0 < few <= FEW_SEEDS
         and (len(study.setting_names) == 1 or any(claim.at is not None for claim in study.claims)),
         "asked": found.asked,
@@ -390,9 +390,9 @@ def html(
 
 
 def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[float, float] | None:
-    """The geometric means that a claim compares; None if it waits, is about several settings, or a row has none.
+    """The geometric means that a claim compares; None if it is untested, covers several settings, or a row has none.
 
-    Of a row with a zero it is the plain mean: a claim takes another number in its place, which nothing scored.
+    For a row with a zero it is the arithmetic mean: the claim replaces the zero with a number that no run scored.
     """
     settings = (claim.at,) if claim.at is not None else found.study.setting_names
     if len(settings) > 1 or verdict.outcome is Outcome.WAITS:
@@ -405,7 +405,7 @@ def _means(found: Found, claim: Claim, verdict: Verdict, zoo: Zoo) -> tuple[floa
 
 
 def _behind(found: Found, claim: Claim, verdict: Verdict) -> str:
-    """The number of settings or seeds behind a verdict, in words; empty if the claim waits."""
+    """The number of settings or seeds behind a verdict, in words; empty if the claim is untested."""
     if verdict.outcome is Outcome.WAITS:
         return ""
     settings = found.study.setting_names
@@ -438,7 +438,7 @@ def _table(found: Found, setting: str, folder: Path, zoo: Zoo) -> list[TableRow]
 
 
 def _values(cell: CellFound, measure: Measure, found: Found, zoo: Zoo) -> Values:
-    """A measure's values for a cell; of times only those of one kind of machine, since others cannot be averaged."""
+    """A measure's values for a cell; for times, those of one kind of machine, since others must not be averaged."""
     return cell.values(measure, measure.scale(zoo), _usual_hardware(found) if measure.is_clocked else None)
 
 
@@ -498,7 +498,7 @@ def _plots(found: Found) -> list[tuple[str, list[Markup]]]:
 
 
 def _usual_hardware(found: Found) -> str:
-    """The hardware of the most runs."""
+    """The hardware that the most runs used."""
     counted = Counter(run.record.hardware for run in found.runs)
     return counted.most_common(1)[0][0] if counted else ""
 
@@ -551,7 +551,7 @@ def _short(claim: Claim, *, says_measure: bool) -> str:
 
 
 def _tried(one: TrialFound) -> str:
-    return " ".join(one.trial.changes) or "the row as it stands"
+    return " ".join(one.trial.changes) or "the unchanged row"
 
 
 def _trials(found: Found) -> list[Mapping[str, Any]]:

@@ -96,8 +96,8 @@ def between_markers(text: str, markers: tuple[str, str], content: str, name: str
     _, has_end, after = rest.partition(end)
     if not (has_begin and has_end) or text.count(begin) > 1 or text.count(end) > 1:
         raise GanzooError(
-            f"{name} does not hold the lines {begin} and {end}, once each and in this order.",
-            "Put them where the table should stand.",
+            f"{name} must contain the lines {begin} and {end}, once each and in this order.",
+            "Put them where the table should go.",
         )
     return f"{before}{begin}\n{content}\n{end}{after}"
 
@@ -120,7 +120,7 @@ _ARXIV = re.compile(r"arXiv:((?:[a-z-]+/\d{7}|\d{4}\.\d{4,5})(?:v\d+)?)")
 def linked(text: str) -> Markup:
     """Escaped text in which arXiv numbers are links."""
     address = r'<a href="https://arxiv.org/abs/\1" rel="noreferrer">arXiv:\1</a>'
-    return Markup(_ARXIV.sub(address, str(Markup.escape(text))))  # noqa: S704 - escaped, and numbers alone go in
+    return Markup(_ARXIV.sub(address, str(Markup.escape(text))))  # noqa: S704 - escaped, and only arXiv numbers are inserted
 
 
 FILTERS: Mapping[str, Callable[[Any], str]] = {
@@ -168,7 +168,7 @@ class Picture:
     @classmethod
     def of_pixels(cls, pixels: Tensor) -> Picture:
         """A uint8 picture (c, h, w), grey or RGB."""
-        from ganzoo.api.dataset import to_pil  # imports torch, which a page of records does without
+        from ganzoo.api.dataset import to_pil  # imports torch, which pages made from records do not need
 
         return cls.of(to_pil(pixels))
 

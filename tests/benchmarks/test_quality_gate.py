@@ -55,7 +55,7 @@ def test_the_same_recipe_passes_and_a_fault_in_it_is_found(tmp_path, capsys):
     assert outcome("check", "--file", file, "--set", fault) == 1
     told = capsys.readouterr().out
     assert "OUTSIDE: fid@mnist-ae of wgan-gp-mnist" in told
-    assert "If that is as it should be: python benchmarks/quality_gate.py record wgan-gp-mnist " in told
+    assert "record the intervals again: python benchmarks/quality_gate.py record wgan-gp-mnist " in told
 
 
 def test_what_the_file_does_not_have_is_a_sentence(tmp_path):
@@ -87,8 +87,8 @@ class Halfway(quality_gate.Bench):
 @pytest.mark.parametrize(
     ("facts", "sentence"),
     [
-        ({"lost": 1}, "2 of 3 trainings ended, 0 of them without a score."),
-        ({"failed": 1}, "3 of 3 trainings ended, 1 of them without a score."),
+        ({"lost": 1}, "2 of 3 runs ended, 0 of them without a score."),
+        ({"failed": 1}, "3 of 3 runs ended, 1 of them without a score."),
         ({"lost_scores": 1}, "vanilla-mnist has 2 of 3 scores of "),
         ({}, None),
     ],

@@ -52,7 +52,7 @@ def test_what_a_crash_left_is_passed_over_and_one_grid_does_not_move(copy):
     paths[1].write_bytes(paths[1].read_bytes()[:40])
     assert len(animation.training(RunFolder.open(copy))[0]) == 2
     paths[0].unlink()
-    with pytest.raises(GanzooError, match=r"has one grid of samples, which does not move\. Set evaluate\.every_images"):
+    with pytest.raises(GanzooError, match=r"only one grid of samples, so nothing moves\. Set evaluate\.every_images"):
         animate(copy)
 
 

@@ -70,7 +70,7 @@ def test_the_machine_of_each_run_is_told_and_seconds_of_several_are_not_comparab
     shutil.copytree(run, tmp_path / "same")
     alike = write_comparison([run, tmp_path / "same"], tmp_path / "page.html").read_text()
     assert "different machines" not in alike
-    assert "The recipes are the same, with the same seed." in alike
+    assert "The recipes are identical, with the same seed." in alike
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])

@@ -50,7 +50,7 @@ def test_a_generator_that_draws_random_numbers_of_its_own_is_refused(trained, mo
     network = generator.assembly.networks["generator"]
     forward = network.forward
     monkeypatch.setattr(network, "forward", lambda *given: forward(*given) + torch.randn(1, 1, 1, 1))
-    with pytest.raises(RunError, match="differs from torch by .*random numbers of their own"):
+    with pytest.raises(RunError, match="differs from torch by .*their own random numbers"):
         to_onnx(generator)
 
 
@@ -75,7 +75,7 @@ def test_points_have_no_page(zoo, tmp_path):
 
     settings = ["train.images=256", "train.device=cpu", "evaluate.metrics=[]", "train.threads=1"]
     run = start(load_recipe("vanilla-ring", zoo, settings), zoo, tmp_path / "ring")
-    with pytest.raises(GanzooError, match=r"The page shows images, and this run draws .*FILE\.onnx"):
+    with pytest.raises(GanzooError, match=r"The page shows images, but this run draws .*FILE\.onnx"):
         to_html(load(run))
 
 
@@ -113,7 +113,7 @@ def test_the_page_draws_in_a_browser_what_torch_draws(trained, tmp_path, visit, 
     first = page.evaluate(read)
     page.locator("#grid").press("ArrowRight")  # to the next sample of the grid
     assert float(page.get_by_role("slider", name="Direction 1").input_value()) == pytest.approx(4 / 7, abs=0.05)
-    page.get_by_role("button", name="Back to the middle").click()
+    page.get_by_role("button", name="Back to the centre").click()
     page.wait_for_function(f"first => ({read})().join() === first.join()", arg=first)
     page.locator("#pin-a").click()
     page.get_by_role("button", name="dog").click()

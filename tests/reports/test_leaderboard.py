@@ -89,9 +89,7 @@ def test_the_page_in_markdown_has_the_same_ranks_the_protocol_and_the_commands(r
     assert "- `ganzoo run beta --seed 1`" in text
     assert len(re.findall(r"(?<!\\)\|", next(line for line in text.splitlines() if "stranger" in line))) == 13
     assert "<script" not in text
-    assert (
-        text.index("## What papers claim") < text.index("No study has all its runs yet") < text.index("## Leaderboard")
-    )
+    assert text.index("## What papers claim") < text.index("No study is complete yet") < text.index("## Leaderboard")
 
 
 def answered(name, *verdicts, page=None):
@@ -150,7 +148,7 @@ def test_results_without_records_are_one_sentence(tmp_path):
     with pytest.raises(GanzooError, match=r"runs\.jsonl does not exist"):
         write_leaderboard(tmp_path)
     (tmp_path / "runs.jsonl").touch()
-    with pytest.raises(GanzooError, match="has no record"):
+    with pytest.raises(GanzooError, match="has no runs"):
         write_leaderboard(tmp_path)
 
 
@@ -171,7 +169,7 @@ def test_recipes_of_one_name_are_told_apart_by_their_settings_or_digest(record, 
 def test_verdicts_need_no_table(tmp_path):
     write_leaderboard(tmp_path, answers=[answered("a", "holds")], work=tmp_path / "work")
     assert "Is a &amp; so" in (tmp_path / "index.html").read_text()
-    assert "`ganzoo bench` has not trained a recipe here yet." in (tmp_path / "README.md").read_text()
+    assert "No recipe has been trained with `ganzoo bench` here yet." in (tmp_path / "README.md").read_text()
 
 
 def test_a_board_without_scores_and_pictures_has_a_page_all_the_same(failed, write_results, tmp_path):
@@ -216,8 +214,8 @@ def test_views_stand_side_by_side_with_their_excess_marks_and_a_plot(record, sco
         assert "| 1 | r0 | 1.00 (+0.9 ± 0.004) | 0.0500 (-0.81 ± 0.004) ▼ | 10.0 s |" in text
         assert "| 2 | r1 | 2.00 (+1.9 ± 0.004) | 0.700 (-0.16 ± 0.004) | 10.0 s |" in text
         assert ". Trained in " in text
-        assert "Times with different numbers" not in text
-        assert "mark where views disagree: the recipe ranks at least two places" in text
+        assert "Times marked with different numbers" not in text
+        assert "mark where views disagree: by this metric, the recipe ranks higher or lower" in text
         assert "mnist, with labels" in text
         assert "| 1 | told | 0.500 (+0.4 ± 0.004) |" in text
         assert "×" not in text
@@ -237,7 +235,7 @@ def test_the_gallery_shows_a_recipe_of_several_machines_once_with_its_best_sampl
     gallery = page[page.index('id="gallery"') : page.index('id="leaderboard"')]
     assert re.findall(r"<figcaption>(.*?)</figcaption>", gallery) == ["a"]
     assert f'src="{Picture.of(thumbnail(grid_of("samples/bf16.png", results))).uri}"' in gallery
-    assert "small differences and ranks mean little" in page
+    assert "small differences in score and rank mean little" in page
     assert "of 1 claim so far, 1 holds" in summary(made, "results", True, [answered("a", "holds")])
 
 
@@ -246,4 +244,4 @@ def test_times_of_several_machines_and_number_formats_are_told_apart(record, sco
     text = summary(read_rankings(write_results(tmp_path / "results", runs)), "results", True, [])
     assert re.search(r"^\| 1 \| fp32 \| .* \| 10\.0 s \(1\) \|$", text, re.MULTILINE)
     assert re.search(r"^\| 2 \| bf16 \| .* \| 10\.0 s \(2\) \|$", text, re.MULTILINE)
-    assert re.search(r" Trained in \(1\) fp32, .*; \(2\) bf16, .*\. Times with different numbers", text)
+    assert re.search(r" Trained in \(1\) fp32, .*; \(2\) bf16, .*\. Times marked with different numbers", text)

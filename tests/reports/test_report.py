@@ -64,7 +64,7 @@ def test_an_interrupted_run_says_what_is_missing(copy, toy_zoo):
     page = text_of(copy, toy_zoo)
     assert "Interrupted; can be resumed" in page
     for sentence in (
-        "The run left no pictures of samples.",
+        "The run has no pictures of samples.",
         "The run has no scores",
         "Fewer than two losses were logged",
         "has no checkpoint yet",

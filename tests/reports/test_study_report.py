@@ -85,7 +85,7 @@ def test_each_setting_has_a_table_with_baseline_seed_noise_and_pictures(visit, m
 def test_seed_noise_is_the_baselines_and_missing_where_the_baseline_is(made, zoo):
     def noted(found):
         return html(found, made.verdicts, made.views, 3, made.path.parent, zoo).count(
-            "the factor by which the baseline's seeds"
+            "the factor by which the baseline varies"
         )
 
     lost = replace(made.found, cells=tuple(one for one in made.found.cells if one.cell.row != BASELINE))
@@ -106,13 +106,13 @@ def written(made, zoo):
 def test_seeds_beyond_those_that_the_file_asks_for_are_told(written, made):
     assert "more were trained" not in written(made.found)
     more = written(replace(made.found, asked=2))
-    assert "The study asks for 2 seeds of each variant; more were trained, perhaps after a verdict was known." in more
+    assert "The study specifies 2 seeds for each variant; more were trained, perhaps after a verdict was known." in more
 
 
 def test_few_seeds_are_enough_where_all_claims_are_about_many_settings(written, made):
     claims = tuple(claim.model_copy(update={"at": None}) for claim in made.found.study.claims)
     everywhere = replace(made.found, study=made.found.study.model_copy(update={"claims": claims}))
-    assert ["too few for most comparisons" in written(found) for found in (made.found, everywhere)] == [True, False]
+    assert ["too few to decide most" in written(found) for found in (made.found, everywhere)] == [True, False]
 
 
 def test_a_row_that_is_compared_with_itself_is_compared_in_pairs(written, made):
@@ -120,7 +120,7 @@ def test_a_row_that_is_compared_with_itself_is_compared_in_pairs(written, made):
     itself = first.model_copy(update={"than": first.better, "than_on": "fid@mnist-ae"})
     study = made.found.study.model_copy(update={"claims": (itself, *others)})
     pages = written(made.found), written(replace(made.found, study=study))
-    assert ["two scores of one run: Student's test" in text for text in pages] == [False, True]
+    assert ["two scores of one run: Student's t-test" in text for text in pages] == [False, True]
 
 
 def test_times_of_one_kind_of_machine_alone_are_in_the_table(written, made):
@@ -132,9 +132,9 @@ def test_times_of_one_kind_of_machine_alone_are_in_the_table(written, made):
     late = tuple({**score, "seconds": 100 * score["seconds"]} for score in run.curve)
     cells[1] = replace(cells[1], runs={**cells[1].runs, 0: ScoredRun(slow, late)})
     text = written(replace(made.found, study=study, cells=tuple(cells)))
-    assert text.count("Of soon only the runs on Test CPU count") == 2
+    assert text.count("For soon, only the runs on Test CPU count") == 2
     assert text.count('<td class="number">5.00 ± 0') == 6
-    assert "Of soon" not in written(replace(made.found, study=study))
+    assert "For soon" not in written(replace(made.found, study=study))
 
 
 def changed(found, at, **facts):
@@ -175,10 +175,10 @@ def test_a_machine_is_told_without_what_is_not_known_of_it(written, made):
 
 
 def test_a_page_says_which_settings_its_curves_leave_out(written, made):
-    assert "Drawn are the first" not in written(made.found)
+    assert "Only the first" not in written(made.found)
     more = dict.fromkeys(("few", "all", "a", "b", "c"), ())
     study = made.found.study.model_copy(update={"settings": more})
-    assert "Drawn are the first 4 of 5 settings." in written(replace(made.found, study=study))
+    assert "Only the first 4 of 5 settings are plotted." in written(replace(made.found, study=study))
 
 
 @pytest.mark.parametrize(("variants", "row"), [(True, "Each row"), (False, "The baseline")])
@@ -192,7 +192,7 @@ def test_a_search_says_what_was_tried_and_how_often_that_changed_nothing(written
     winners = {(trial.trial.row, "few"): trial}
     text = written(replace(made.found, study=study, trials=(trial,), winners=winners), judged=False)
     assert f"<p>{row} was tried with 1 setting," in text
-    assert "Tried were the row as it stands (won 1 of 1 search). So few" in text
+    assert "Settings tried: the unchanged row (won 1 of 1 search). So few" in text
     assert "the search took 1 more run." in text
 
 
@@ -202,7 +202,7 @@ def test_what_another_view_says_stands_beside_the_verdict(made):
         assert name == "fid@mnist-ae"
         assert other.effect == pytest.approx(1 / verdict.effect)
         # The values of the other view are the inverse.
-        opposed = "" if verdict.interval[0] <= 1 <= verdict.interval[1] else ", which says the opposite"
+        opposed = "" if verdict.interval[0] <= 1 <= verdict.interval[1] else ", which shows the opposite"
         assert f"By fid@mnist-ae{opposed}: ×{other.effect:.3g}" in text
         assert f"; ×{other.effect:.3g}" in index
     told = made.plain()["claims"][0]["by_other_views"]

@@ -8,12 +8,12 @@ const along = new Array(facts.directions.length).fill(0);
 let base = codes.slice(0, facts.latent), label = 0, number = 0, session, shown, pins = [null, null];
 let dirty = false, busy = false, playing = 0;
 
-/** Float codes of n samples, one after the other, and a label for each: uint8 pixels (n, channels, height, width). */
+/** Draws n samples from concatenated codes and a label each: uint8 pixels (n, channels, height, width). */
 async function draw(z, labels) {
   const n = labels.length, feeds = { z: new ort.Tensor("float32", z, [n, facts.latent]) };
   if (facts.classes.length) feeds.label = new ort.Tensor("int64", BigInt64Array.from(labels, BigInt), [n]);
   const { sample } = await session.run(feeds);
-  // As torch rounds: halves go to the even neighbour.
+  // Round as torch does: halves go to the even neighbour.
   return Uint8ClampedArray.from(sample.data, (value) => Math.fround(Math.fround(value + 1) * 127.5));
 }
 
@@ -96,7 +96,7 @@ function download(name, blob) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
-/** A GIF that repeats, of canvases' pixels in 6x6x6 colours, or 256 greys; written without compression. */
+/** A looping GIF of canvas pixels in 6x6x6 colours, or 256 greys, written without compression. */
 function gif(frames, w, h, delay) {
   const grey = channels === 1, out = [], word = (value) => out.push(value & 255, value >> 8);
   out.push(..."GIF89a".split("").map((one) => one.charCodeAt(0)));
@@ -187,7 +187,7 @@ const pointed = (event) => {
 };
 at("pad").addEventListener("pointerdown", (event) => { at("pad").setPointerCapture(event.pointerId); pointed(event); });
 at("pad").addEventListener("pointermove", (event) => { if (event.buttons) pointed(event); });
-for (const [id, size] of [["pad", 0.1], ["grid", 2 * SPREAD / (SIDE - 1)]]) // in the grid, to the next sample
+for (const [id, size] of [["pad", 0.1], ["grid", 2 * SPREAD / (SIDE - 1)]]) // in the grid, a step to the next sample
   at(id).addEventListener("keydown", (event) => {
     const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, -1], ArrowDown: [1, 1] }[event.key];
     if (!step || step[0] >= along.length) return;
@@ -229,12 +229,12 @@ at("gif").addEventListener("click", async () => download("interpolation.gif", aw
 try {
   const packed = new Blob([bytes(facts.wasm)]).stream().pipeThrough(new DecompressionStream("gzip"));
   ort.env.wasm.wasmBinary = await new Response(packed).arrayBuffer();
-  ort.env.wasm.numThreads = 1; // a page from a file has no shared memory
+  ort.env.wasm.numThreads = 1; // a page opened from a file has no shared memory
   session = await ort.InferenceSession.create(bytes(facts.model), { executionProviders: ["wasm"] });
   await update();
   at("status").textContent = "";
 } catch (error) {
-  at("status").textContent = `This browser cannot draw here: ${error.message}`;
+  at("status").textContent = `This browser cannot draw samples: ${error.message}`;
 }
 globalThis.explorer = { draw, walk };
 document.body.dataset.ready = Boolean(session);

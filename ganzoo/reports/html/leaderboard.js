@@ -6,7 +6,7 @@
   const current = () => sheets[Number(dataset.value)];
   const rows = (sheet) => [...sheet.querySelectorAll("tbody tr")];
 
-  // Cells without a value stay below, whichever way the others go; what is equal keeps the first order.
+  // Cells without a value stay at the bottom in either direction; ties keep the original order.
   const sort = (heading, descending) => {
     const sheet = heading.closest(".sheet");
     const index = [...heading.parentNode.children].indexOf(heading);
@@ -47,7 +47,7 @@
     sheets.forEach((sheet) => { sheet.hidden = sheet !== current(); });
     const tables = [...current().querySelectorAll(".protocol")];
     const names = tables.map((table) => table.dataset.metric);
-    // A metric that was measured under several protocols is called by them as well.
+    // A metric that was measured under several protocols is labelled with its protocol too.
     const label = ({ metric: name, protocol }) =>
       names.filter((other) => other === name).length > 1 ? `${name} (${protocol})` : name;
     metric.replaceChildren(...tables.map((table) => new Option(label(table.dataset), table.dataset.table)));

@@ -48,7 +48,7 @@
     place(frame.samples, size, (x, y) => { context.beginPath(); context.arc(x, y, 3.2, 0, 7); context.fill(); });
   };
   const drawLosses = (images) => {
-    losses.width = 2 * losses.clientWidth;  // which clears it, and keeps its letters as large as the page's
+    losses.width = 2 * losses.clientWidth;  // clears it, and keeps its text as large as the page's
     const context = losses.getContext("2d"), { width, height } = losses, left = 90, top = 50, bottom = height - 30;
     const values = data.losses.flatMap((line) => line.y), last = frames[frames.length - 1].images;
     if (!values.length) return;
@@ -101,10 +101,10 @@
   };
 
   const field = frames.some((frame) => frame.field);
-  document.getElementById("plane-legend").textContent = `Dots: ${frames[0].samples.length / 2} samples, of the `
-    + `same codes each time. Green: real points${modes.length ? ", their modes ringed" : ""}.`
-    + (field ? " Shade: the discriminator’s output, from low (orange: it takes this for fake) to high (blue: for real), "
-      + "scaled anew at each moment." : "");
+  document.getElementById("plane-legend").textContent = `Dots: ${frames[0].samples.length / 2} samples, from `
+    + `the same codes each time. Green: real points${modes.length ? ", with their modes ringed" : ""}.`
+    + (field ? " Shading: the discriminator’s output, from low (orange: judged fake) to high (blue: judged real), "
+      + "rescaled at each moment." : "");
   step.max = frames.length - 1;
   step.addEventListener("input", () => { stop(); show(Number(step.value)); });
   play.addEventListener("click", () => {

@@ -32,7 +32,7 @@
     if (Number(step.value) >= frames.length - 1) show(0);
     play.textContent = "Pause";
     stage.setAttribute("aria-live", "off");  // or every frame is read aloud
-    // The whole training in six seconds at most.
+    // Play the whole run in six seconds at most.
     timer = setInterval(advance, Math.min(600, 6000 / frames.length));
   });
   document.documentElement.classList.add("live");
