@@ -120,7 +120,7 @@ def test_a_class_is_asked_for_by_its_name(conditional_run, tmp_path):
         (["--out", "a.jpg"], r"Samples of this run cannot be written to a\.jpg"),
         (["--out", "nowhere/a.png"], "No such folder: nowhere"),
         (["--out", "a.png", "--class", 3], "unconditional"),
-        (["--out", "a.npz", "--scale", 3], "--scale enlarges PNGs, and a.npz is not a PNG"),
+        (["--out", "a.npz", "--scale", 3], "--scale enlarges PNGs, but a.npz is not a PNG"),
         (["--out", "a.png", "--device", "abacus"], "abacus"),
     ],
 )
@@ -354,9 +354,9 @@ def test_a_border_is_cut_off_where_that_is_asked_for(app, here):
 
 def test_a_run_has_no_border_to_cut_off(app, tmp_path):
     (tmp_path / "run.json").touch()
-    with pytest.raises(GanzooError, match=r"--crop is for pictures from elsewhere, and .* is a run\. Leave it out"):
+    with pytest.raises(GanzooError, match=r"--crop is for pictures from elsewhere, but .* is a run\. Leave it out"):
         invoke(app, "eval", tmp_path, "--crop")
-    with pytest.raises(GanzooError, match="--crop is for pictures from elsewhere, and zoo:any is a run"):
+    with pytest.raises(GanzooError, match="--crop is for pictures from elsewhere, but zoo:any is a run"):
         invoke(app, "eval", "zoo:any", "--crop")
 
 
@@ -465,7 +465,7 @@ def test_numbers_are_never_cut(monkeypatch, capsys):
 
 @pytest.mark.parametrize("dataset", ["image-folder", "."])
 def test_pictures_of_ones_own_are_compared_with_in_python(app, here, dataset):
-    with pytest.raises(GanzooError, match=r"stands for pictures of your own\. In Python, ganzoo\.evaluate"):
+    with pytest.raises(GanzooError, match=r"means your own pictures\. In Python, ganzoo\.evaluate"):
         invoke(app, "eval", "cli_noise:noise", "--dataset", dataset)
 
 
