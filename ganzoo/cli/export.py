@@ -26,8 +26,8 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            help="FILE.onnx; FILE.html, a page that draws samples offline in any browser; or NAME.safetensors, a pretrained "
-            "generator in half precision, with its card."
+            help="FILE.onnx; FILE.html, a page that draws samples offline in any browser; or NAME.safetensors, a "
+            "pretrained generator in half precision, with its card."
         ),
     ],
     weights: WhichWeights = None,

@@ -341,7 +341,7 @@ def test_a_recipe_knows_a_plugin_s_metrics(zoo_with_a_metric):
         load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[spred@mnist-cnn]"])
     assert "Unknown metric 'spred'. Did you mean 'spread'?" in str(caught.value)
     settings = ["evaluate.metrics=[spread@mnist-cnn]", "evaluate.every_images=640"]
-    with pytest.raises(GanzooError, match="waits for 'spread@mnist-cnn' to fall, but lower is not better there"):
+    with pytest.raises(GanzooError, match="waits for 'spread@mnist-cnn' to fall, but lower is not better for it"):
         load_recipe("vanilla-mnist", zoo, [*settings, "train.until={metric: spread@mnist-cnn, below: 1}"])
 
 
@@ -434,7 +434,7 @@ def test_names_of_metrics_that_are_no_single_metric(app, run, zoo):
     assert {score["metric"] for score in scored["scores"]} == set(headline("mnist", zoo))
     with pytest.raises(GanzooError, match=r"Repeat it: --metric fid@mnist-cnn --metric kid@mnist-cnn\."):
         invoke(app, "eval", run, "--metric", "fid@mnist-cnn,kid@mnist-cnn")
-    with pytest.raises(GanzooError, match="'all@mnist-cnn' is for `ganzoo eval`"):
+    with pytest.raises(GanzooError, match="'all@mnist-cnn' only works with `ganzoo eval`"):
         load_recipe("vanilla-mnist", zoo, ["evaluate.metrics=[all@mnist-cnn]"])
 
 
