@@ -453,7 +453,7 @@ def test_a_folder_is_no_recipe(call, tmp_path, monkeypatch):
     ("text", "expected"),
     [
         ("summary: My GAN: a test", "line 1, column 16: mapping values are not allowed in this context. Put text that"),
-        ("train: {device: cuda: 1}", "Put text that holds ': ' into quotes."),
+        ("train: {device: cuda: 1}", "Put text that contains ': ' in quotes."),
         ("train:\n  images: 100\n   seed: 3", "not allowed in this context. Check the indentation of this line."),
         ("train:\n\timages: 100", "line 2, column 1: found character that cannot start any token. Indent with spaces."),
         ("train:\n  images: 100\n\tseed: 3", "line 3, column 1: found a tab character that violates indentation. Ind"),

@@ -212,7 +212,7 @@ def _renamed(data: Mapping[str, Any], zoo: Zoo) -> dict[str, Any]:
 def _in_words(issue: ValidationIssue, path: Path, overrides: Sequence[Override], by_override: bool) -> str:
     to_blame = [override for override in overrides if override.concerns(issue.place)][-1:]
     if not to_blame and by_override:
-        # The override that made the section that lacks a key; or else all of them, since some parts do not fit together.
+        # The override that made the section that lacks a key; or else all, since some parts do not fit together.
         to_blame = [override for override in overrides if override.concerns(issue.path)][-1:] or list(overrides)
     place = " ".join(f"--set {override.text}" for override in to_blame) or str(path)
     return f"{place}: {issue.sentence('the recipe')}"

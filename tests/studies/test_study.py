@@ -189,7 +189,7 @@ def test_what_a_study_costs_is_counted_and_timed_on_this_machine(write, zoo, mon
         (("- fid@mnist-cnn\n", "- fud@mnist-cnn\n"), "yaml: measures.0: Unknown metric 'fud'. Did you mean 'fid'?"),
         (
             ("- fid@mnist-cnn\n", "- fid\n"),
-            "yaml: measures.0: The metric 'fid' does not name an extractor. Write <metric>@<extractor>, such as fid@mnist-cnn.",
+            "yaml: measures.0: The metric 'fid' does not name an extractor. Write <metric>@<extractor>, such as ",
         ),
         (
             ("- fid@mnist-cnn\n", "- headline\n  - fid@mnist-cn\n"),
