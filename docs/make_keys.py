@@ -33,9 +33,7 @@ SECTIONS: dict[str, type[BaseModel] | tuple[str, Options, dict[str, str]]] = {
     "`prior`": (
         "Where latent codes come from.",
         Options("prior", GaussianPrior),
-        {
-            "dim": "Width of a latent code, for `gaussian` and `uniform`; `ganzoo show codes` lists the options of `codes`."
-        },
+        {"dim": "Width of a latent code, for `gaussian` and `uniform`; `ganzoo show codes` lists those of `codes`."},
     ),
     "`networks.ROLE`": schema.NetworkConfig,
     "`regularizers`": (

@@ -31,7 +31,7 @@ def installed() -> list[EntryPoint]:
 
 
 def read_metadata() -> tuple[list[EntryPoint], dict[str, Exception]]:
-    """The entry points of the group ``ganzoo``; and for each package with damaged metadata, the error from reading it."""
+    """The entry points of the group ``ganzoo``; and the error from reading each package with damaged metadata."""
     with suppress(Exception):  # a single damaged package raises an error, of any type
         return list(entry_points(group="ganzoo")), {}
     points: dict[str, list[EntryPoint]] = {}
