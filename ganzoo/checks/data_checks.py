@@ -1,4 +1,4 @@
-"""What datasets, extractors, metrics, priors and trackers must do, as far as needs no files or services."""
+"""What datasets, extractors, metrics, priors and trackers must do: the part that needs no files or services."""
 
 from __future__ import annotations
 
